@@ -1,0 +1,62 @@
+"""Results of measurements as small JSON files that can be committed and compared."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+_LIBRARIES = ("numpy", "pillow", "torch", "scikit-learn", "pydantic", "cifarlab")
+
+
+def write_result(what: str, device: str, payload: dict[str, Any]) -> Path:
+    """Write ``results/<what>_<device>_<date>.json``: the payload, hardware, versions, command."""
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    name = "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part) for part in (what, device))
+    path = RESULTS / f"{name}_{today}.json"
+    content = {
+        "what": what,
+        "device": device,
+        "date": today,
+        "command": " ".join(["python", *sys.argv]),
+        "hardware": hardware(),
+        "versions": versions(),
+        **payload,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def hardware() -> dict[str, Any]:
+    """Name of the processor and how many cores this process may use."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match[1].strip() if match else platform.processor()

@@ -1,0 +1,165 @@
+"""The command line: parse, call, print. Everything slow is imported where it is used."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarlab.errors import CifarlabError, UserError
+
+app = typer.Typer(
+    help="Which recipe is better, by how much, and is that real?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
+app.add_typer(recipes_app, name="recipes")
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
+
+
+@recipes_app.callback(invoke_without_command=True)
+def recipes(context: typer.Context) -> None:
+    """What can be trained, and every setting of it (alone: the list)."""
+    if context.invoked_subcommand is None:
+        recipes_list()
+
+
+@recipes_app.command("list")
+def recipes_list() -> None:
+    """All shipped recipes."""
+    from cifarlab.recipes import shipped
+    from cifarlab.terminal import print_table
+
+    rows = [(name, (make.__doc__ or "").partition("\n")[0]) for name, make in shipped().items()]
+    print_table(("recipe", "what it is"), rows)
+
+
+@recipes_app.command("show")
+def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file")]) -> None:
+    """A recipe's source, its parameter count and its complete YAML."""
+    from cifarlab.models import parameter_count
+    from cifarlab.recipe import to_yaml
+    from cifarlab.recipes import described, find
+
+    recipe = find(name)
+    count = parameter_count(recipe.model)
+    typer.echo(described(name), nl=False)
+    typer.echo(f"# {count:,} parameters at 32 x 32 pixels, 3 channels, 10 classes")
+    typer.echo(to_yaml(recipe), nl=False)
+
+
+@recipes_app.command("keys")
+def recipes_keys() -> None:
+    """Every setting with its meaning, default and allowed values."""
+    from cifarlab.recipe import keys
+    from cifarlab.terminal import print_table
+
+    rows = [
+        (
+            f"{key.path} ({key.kind})" if key.kind else key.path,
+            key.default,
+            key.allowed,
+            key.meaning,
+        )
+        for key in keys()
+    ]
+    print_table(("key", "default", "allowed", "meaning"), rows)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a name or a YAML file")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="short for data.source=...")] = None,
+    run: Annotated[Path | None, typer.Option(help="the run folder; default: under runs/")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run")] = False,
+    extend: Annotated[
+        str | None, typer.Option(help="train a finished run longer, e.g. '10 epochs'")
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="with --extend: the rate meanwhile: hold, restart, stretch")
+    ] = None,
+) -> None:
+    """Train a recipe, evaluate it and write its report."""
+    from cifarlab.terminal import Preparing, Watching, console
+    from cifarlab.train import train as run_training
+    from cifarlab.train.launch import launch
+
+    assignments = [*(settings or []), *([f"data.source={data}"] if data is not None else [])]
+    job = launch(recipe, assignments, run=run, resume=resume, extend=extend, schedule=schedule)
+    watching = Watching()
+    try:
+        with Preparing() as progress:
+            run_training(
+                job.recipe,
+                job.folder,
+                resume=job.resume,
+                hooks=[watching],
+                command=shlex.join(["cifarlab", *sys.argv[1:]]),
+                progress=progress,
+            )
+    finally:
+        watching.close()
+    console.print(f"run: {job.folder.path}")
+    report([job.folder.path])
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[str, typer.Option(help="val or test")] = "val",
+    views: Annotated[int | None, typer.Option(help="1, 2 or 6 averaged views")] = None,
+) -> None:
+    """Measure a run's network anew; opening the test split is recorded in its provenance."""
+    from cifarlab.evaluate import evaluate_run
+    from cifarlab.run import RunFolder
+    from cifarlab.terminal import Preparing, console, per_class_table, score_line
+
+    command = shlex.join(["cifarlab", *sys.argv[1:]])
+    with Preparing() as progress:
+        measured, data = evaluate_run(
+            RunFolder(run), split, views, command=command, progress=progress
+        )
+    console.print(score_line(split, measured, data))
+    console.print(per_class_table(measured))
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders")],
+    out: Annotated[Path | None, typer.Option(help="the page; figures go beside it")] = None,
+) -> None:
+    """One HTML file with everything about one or several runs."""
+    from cifarlab.report import write_report
+    from cifarlab.terminal import console
+
+    console.print(f"report: {write_report(runs, out)}", soft_wrap=True)
+
+
+@app.command()
+def check() -> None:
+    """Machine, precision, libraries, data: what will be used."""
+    from cifarlab.machine import findings
+    from cifarlab.terminal import print_table
+
+    print_table(("what", "found"), findings())
+
+
+def main() -> None:
+    """Run the command line; an error of ours is two lines on standard error and an exit code."""
+    try:
+        app()
+    except CifarlabError as error:
+        kind = "error" if isinstance(error, UserError) else "failed"
+        typer.echo(f"{kind}: {error.what}\n  {error.hint}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Sources, splits and their statistics: from a name or path to uint8 images and labels.
+
+Read in this order: ``sources`` (what is asked for), ``archives`` and ``images`` (bytes to pixels),
+``layout`` (paths to classes), ``cache`` (decoded once), ``splits`` (who may see what).
+"""
+
+from cifarlab.data.dataset import Dataset, Split, Subset
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import (
+    channel_statistics,
+    stratified_cut,
+    test_subset,
+    training_subsets,
+)
+
+__all__ = [
+    "Dataset",
+    "Split",
+    "Subset",
+    "channel_statistics",
+    "open_dataset",
+    "stratified_cut",
+    "test_subset",
+    "training_subsets",
+]

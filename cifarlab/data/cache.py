@@ -1,0 +1,147 @@
+"""Decoded once, mapped ever after: one folder per source, labels and image policy.
+
+An entry holds ``<split>.images.npy``, ``<split>.labels.npy`` and, written last, ``meta.json``. It
+is built beside its place and renamed, so it is there whole or not at all.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file
+from cifarlab.errors import CifarlabError, StorageError
+from cifarlab.storage import write_text
+
+FORMAT = 1  # raise it when the same source would be decoded to something else
+_CHUNK = 4096
+_HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write to"
+
+
+def cache_root() -> Path:
+    """Give $CIFARLAB_CACHE, or $XDG_CACHE_HOME/cifarlab, or ~/.cache/cifarlab."""
+    if own := os.environ.get("CIFARLAB_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "cifarlab"
+
+
+def opened(source: str, stem: str, identity: object, decode: Callable[[Path], Decoded]) -> Dataset:
+    """Give the decoded source, from the cache if it is there and whole.
+
+    ``identity`` is JSON-able and changes whenever the result of ``decode`` might. ``decode``
+    writes the splits into the folder it gets. Raises what ``decode`` raises, and StorageError
+    where the cache can't be written.
+    """
+    key = hashlib.sha256(json.dumps([FORMAT, identity]).encode()).hexdigest()[:16]
+    entry = cache_root() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', stem)[:64]}-{key}"
+    # Without the lock, so that a cache on a read-only disk serves too.
+    if dataset := _load(entry, source):
+        return dataset
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(entry.with_name(f".{entry.name}.lock")):
+            # While this process waited for the lock, another may have built the entry.
+            if not (dataset := _load(entry, source)):
+                _build(entry, decode)
+                dataset = _load(entry, source)
+    except StorageError as error:
+        raise StorageError(error.what, _HINT) from error
+    except CifarlabError:
+        raise
+    except OSError as error:
+        what = f"can't write the cache {entry}: {error.strerror or error}"
+        raise StorageError(what, _HINT) from error
+    if dataset is None:
+        raise StorageError(f"what was just written to {entry} can't be read back", _HINT)
+    return dataset
+
+
+def _build(entry: Path, decode: Callable[[Path], Decoded]) -> None:
+    """Decode beside the entry and rename; the caller holds the lock."""
+    building = entry.with_name(f".{entry.name}.building")
+    shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
+    building.mkdir()
+    try:
+        decoded = decode(building)
+        meta = json.dumps(_meta(building, decoded), indent=1, ensure_ascii=False)
+        write_text(building / "meta.json", meta)
+        if entry.exists():  # damaged; whoever has it mapped keeps what is mapped
+            shutil.rmtree(entry)
+        building.rename(entry)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _meta(folder: Path, decoded: Decoded) -> dict[str, Any]:
+    shape = np.load(images_file(folder, "train"), mmap_mode="r").shape[1:]
+    return {
+        "name": decoded.name,
+        "classes": decoded.classes,
+        "image_shape": shape,
+        "fingerprint": _fingerprint(folder, decoded),
+        "skipped": decoded.skipped,
+        "split_names": decoded.split_names,
+        "bytes": {file.name: _flushed_size(file) for file in sorted(folder.glob("*.npy"))},
+    }
+
+
+def _flushed_size(file: Path) -> int:
+    """Size of a file that a power cut can no longer take back."""
+    with file.open("rb") as opened_file:
+        os.fsync(opened_file.fileno())
+    return file.stat().st_size
+
+
+def _fingerprint(folder: Path, decoded: Decoded) -> str:
+    """Hash what training may see. Test is left out: a run must not depend on it."""
+    digest = hashlib.sha256(json.dumps(decoded.classes).encode())
+    for split in ("train", "val"):
+        if split not in decoded.split_names:
+            continue
+        images = np.load(images_file(folder, split), mmap_mode="r")
+        labels = np.load(labels_file(folder, split))
+        digest.update(json.dumps([split, images.shape]).encode())
+        digest.update(labels.astype("<i8").tobytes())
+        for start in range(0, len(images), _CHUNK):
+            digest.update(images[start : start + _CHUNK])
+    return digest.hexdigest()
+
+
+def _load(entry: Path, source: str) -> Dataset | None:
+    """Give the entry, or None where it is missing or damaged."""
+    try:
+        meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
+        sizes = meta["bytes"]
+        height, width, channels = meta["image_shape"]
+        dataset = Dataset(
+            name=meta["name"],
+            source=source,
+            classes=tuple(meta["classes"]),
+            image_shape=(height, width, channels),
+            fingerprint=meta["fingerprint"],
+            skipped=tuple(meta["skipped"]),
+            split_names=tuple(meta["split_names"]),
+            folder=entry,
+        )
+        files = [f for s in dataset.split_names for f in _files(entry, s) if _expected(f, s)]
+        whole = all(file.stat().st_size == sizes[file.name] for file in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return dataset if whole else None
+
+
+def _files(entry: Path, split: str) -> tuple[Path, Path]:
+    return images_file(entry, split), labels_file(entry, split)
+
+
+def _expected(file: Path, split: str) -> bool:
+    """Training works with the test files deleted; any other missing file is damage."""
+    return split != "test" or file.exists()

@@ -1,0 +1,222 @@
+"""The official CIFAR-10 and CIFAR-100 archives (Krizhevsky 2009), "python version".
+
+Their pickles are read by an unpickler that knows the four callables such files hold and no other.
+"""
+
+import io
+import pickle
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from cifarlab.data.archives import Member
+from cifarlab.data.dataset import SPLITS, Decoded, write_split
+from cifarlab.data.images import RefusedError, conform
+from cifarlab.errors import DataError
+from cifarlab.recipe.schema import ImagePolicy
+
+_REPACKED_HINT = "get the official archive again; it is no longer as it was published"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the two data sets: which files it has and under which keys they keep what."""
+
+    name: str
+    archive: str
+    md5: str
+    size: int
+    folder: str
+    files: dict[str, str]  # file name -> split, in the order of the images
+    meta: str
+    label_keys: dict[str, str]  # fine/coarse -> key in a batch
+    class_keys: dict[str, str]  # fine/coarse -> key in the meta file
+    class_counts: dict[str, int]
+
+
+CIFAR10 = Kind(
+    name="CIFAR-10",
+    archive="cifar-10-python.tar.gz",
+    md5="c58f30108f718f92721af3b95e74349a",
+    size=170_498_071,
+    folder="cifar-10-batches-py",
+    files={**{f"data_batch_{i}": "train" for i in range(1, 6)}, "test_batch": "test"},
+    meta="batches.meta",
+    label_keys={"fine": "labels"},
+    class_keys={"fine": "label_names"},
+    class_counts={"fine": 10},
+)
+CIFAR100 = Kind(
+    name="CIFAR-100",
+    archive="cifar-100-python.tar.gz",
+    md5="eb9058c3a382ffc7106e4002c42a8d85",
+    size=169_001_437,
+    folder="cifar-100-python",
+    files={"train": "train", "test": "test"},
+    meta="meta",
+    label_keys={"fine": "fine_labels", "coarse": "coarse_labels"},
+    class_keys={"fine": "fine_label_names", "coarse": "coarse_label_names"},
+    class_counts={"fine": 100, "coarse": 20},
+)
+KINDS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
+
+
+def recognise(path: str) -> Kind | None:
+    """Tell from one member's path whether it belongs to an official archive."""
+    parent = PurePosixPath(path).parent.name
+    return next((kind for kind in KINDS.values() if kind.folder == parent), None)
+
+
+def recognise_folder(folder: Path) -> Kind | None:
+    """Tell whether a folder is an extracted official archive, whatever its name."""
+    for kind in KINDS.values():
+        if all((folder / name).is_file() for name in (kind.meta, next(iter(kind.files)))):
+            return kind
+    return None
+
+
+def refuse_labels(labels: str, source: str) -> None:
+    """Raise DataError where labels other than the plain ones are asked of a source without."""
+    if labels != "fine":
+        raise DataError(
+            f"{source} has one kind of labels, so data.labels={labels} can't be had",
+            "leave out data.labels; only cifar100 has coarse labels",
+        )
+
+
+def decode_cifar(
+    kind: Kind,
+    source: Path,
+    found: Iterable[Member],
+    labels: str,
+    policy: ImagePolicy,
+    build: Path,
+) -> Decoded:
+    """Write the splits of an official archive or its extracted folder into ``build``.
+
+    A missing test file is no fault. Raises DataError for anything else that is missing or not as
+    published, OSError if ``build`` can't be written.
+    """
+    if labels not in kind.label_keys:
+        refuse_labels(labels, str(source))
+    batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    classes: tuple[str, ...] = ()
+    for member in found:
+        name = PurePosixPath(member.path).name
+        where = f"{source}: {member.path}"
+        if member.is_folder or PurePosixPath(member.path).parent.name not in ("", kind.folder):
+            continue
+        if name == kind.meta:
+            classes = _class_names(_load(member.read(), where), kind, labels, where)
+        elif name in kind.files:
+            batches[name] = _batch(_load(member.read(), where), kind, labels, where)
+    _refuse_missing(kind, source, {*batches, *([kind.meta] if classes else [])})
+    splits = _write_splits(kind, source, batches, policy, build)
+    suffix = f" ({labels})" if len(kind.label_keys) > 1 else ""
+    return Decoded(kind.name + suffix, classes, splits)
+
+
+def _refuse_missing(kind: Kind, source: Path, present: set[str]) -> None:
+    needed = [kind.meta, *(name for name, split in kind.files.items() if split == "train")]
+    if missing := [name for name in needed if name not in present]:
+        raise DataError(f"{source} lacks {', '.join(missing)}", _REPACKED_HINT)
+
+
+def _write_splits(
+    kind: Kind,
+    source: Path,
+    batches: dict[str, tuple[np.ndarray, np.ndarray]],
+    policy: ImagePolicy,
+    build: Path,
+) -> tuple[str, ...]:
+    written = []
+    for split in SPLITS:
+        names = [name for name, of in kind.files.items() if of == split and name in batches]
+        if not names:
+            continue
+        try:
+            images = np.concatenate([conform(batches[name][0], policy) for name in names])
+        except RefusedError as refused:
+            raise DataError(f"{source}: each image {refused.what}", refused.hint) from refused
+        write_split(build, split, images, np.concatenate([batches[name][1] for name in names]))
+        written.append(split)
+    return tuple(written)
+
+
+def _latin1(text: str, _encoding: str = "latin1") -> bytes:
+    """What ``_codecs.encode`` does for the bytes that Python 3 writes at protocol 2."""
+    return text.encode("latin1")
+
+
+# numpy's helper moved between modules; taken from an array it needs no import of either.
+_ADMITTED = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds arrays and plain values; any other callable in the file is refused, not run."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+
+def _load(blob: bytes, where: str) -> dict[str, Any]:
+    """Read one of the archive's dictionaries. Raises DataError naming ``where``."""
+    try:
+        loaded = _Unpickler(io.BytesIO(blob), encoding="bytes").load()
+        return {_text(key): value for key, value in loaded.items()}
+    # A forged pickle can make any of the callables above fail in any way.
+    except Exception as error:
+        raise DataError(
+            f"{where} is not what the official archive has there: {error}", _REPACKED_HINT
+        ) from error
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _batch(
+    content: dict[str, Any], kind: Kind, labels: str, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
+    data, numbers = content.get("data"), content.get(kind.label_keys[labels])
+    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2):
+        raise DataError(f"{where} holds no uint8 matrix under 'data'", _REPACKED_HINT)
+    if data.shape[1] != 3 * 32 * 32 or not len(data):
+        raise DataError(f"{where} holds data of shape {data.shape}, not (N, 3072)", _REPACKED_HINT)
+    count = kind.class_counts[labels]
+    if not (
+        isinstance(numbers, list)
+        and len(numbers) == len(data)
+        and all(type(number) is int and 0 <= number < count for number in numbers)
+    ):
+        raise DataError(
+            f"{where} holds no list of {len(data)} labels from 0 to {count - 1}", _REPACKED_HINT
+        )
+    images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), np.array(numbers, dtype=np.int64)
+
+
+def _class_names(content: dict[str, Any], kind: Kind, labels: str, where: str) -> tuple[str, ...]:
+    names = content.get(kind.class_keys[labels])
+    count = kind.class_counts[labels]
+    if not (
+        isinstance(names, list)
+        and all(isinstance(name, bytes | str) for name in names)
+        and len(set(names)) == len(names) == count
+    ):
+        raise DataError(f"{where} holds no list of {count} class names", _REPACKED_HINT)
+    return tuple(re.sub(r"\s+", " ", _text(name)) for name in names)

@@ -1,0 +1,109 @@
+"""What a source has become once it is decoded: splits of uint8 images, mapped from the cache.
+
+One legend: N images, H height, W width, C channels, K classes. Nothing here imports torch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cifarlab.errors import DataError
+
+SPLITS = ("train", "val", "test")
+# Called with what is being done, how much of it is done, and how much there is if known.
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Split:
+    """All images of one split.
+
+    ``images`` is uint8 (N, H, W, C), a read-only memory map; ``labels`` is int64 (N,), 0 to K-1.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A part of a split that copies no image.
+
+    ``images`` (N, H, W, C) and ``labels`` (N,) are the whole split's, shared; ``indices`` is int64
+    (n,), ascending, and says which of the N belong to the part. The length is n.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A decoded source.
+
+    ``name`` is for people and reports, ``source`` is what was asked for, ``classes`` the K class
+    names, ``image_shape`` (H, W, C). ``fingerprint`` is a sha256 over the images, labels and
+    classes of training and validation, never of test. ``skipped`` names the broken files that
+    ``images.broken: skip`` left out. ``split_names`` says which splits the source brings.
+    """
+
+    name: str
+    source: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    fingerprint: str
+    skipped: tuple[str, ...]
+    split_names: tuple[str, ...]
+    folder: Path = field(compare=False)
+
+    def read(self, split: str) -> Split:
+        """Map one split from the cache. Raises DataError if there is none or its file has gone."""
+        if split not in self.split_names:
+            raise DataError(
+                f"{self.name} ({self.source}) has no {split} split",
+                f"it brings {' and '.join(self.split_names)}",
+            )
+        try:
+            images = np.load(images_file(self.folder, split), mmap_mode="r")
+            labels = np.load(labels_file(self.folder, split))
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(
+                f"the decoded {split} split of {self.name} is missing or damaged: {error}",
+                f"delete the folder {self.folder} to have the source decoded again",
+            ) from error
+        return Split(images, labels)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a decoder reports after it wrote the splits into a folder of the cache."""
+
+    name: str
+    classes: tuple[str, ...]
+    split_names: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+
+def images_file(folder: Path, split: str) -> Path:
+    """Where a split's images lie in a cache folder."""
+    return folder / f"{split}.images.npy"
+
+
+def labels_file(folder: Path, split: str) -> Path:
+    """Where a split's labels lie in a cache folder."""
+    return folder / f"{split}.labels.npy"
+
+
+def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write uint8 images (N, H, W, C) and int64 labels (N,). Raises OSError."""
+    np.save(images_file(folder, split), np.ascontiguousarray(images, dtype=np.uint8))
+    np.save(labels_file(folder, split), labels.astype(np.int64))

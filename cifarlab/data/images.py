@@ -1,0 +1,172 @@
+"""One image file to uint8 pixels under an ``ImagePolicy``: a pure function of bytes and policy."""
+
+import io
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+# Image.open knows only the formats whose plug-in is loaded; Image.init() would load all fifty.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    ImageOps,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    PpmImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
+
+from cifarlab.recipe.schema import ImagePolicy
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+MAX_PIXELS = 2**26
+SMALLEST, LARGEST = 8, 96  # the sides that ImagePolicy.size allows
+_MAY_TURN = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
+_GREY_MODES = {"1", "L", "LA", "La"}
+_SET_SIZE = "set data.images.size and data.images.fit to have all images brought to one size"
+
+
+class Pixels(NamedTuple):
+    """One decoded image: ``data`` holds height x width x channels bytes; channels is 1 or 3."""
+
+    data: bytes
+    height: int
+    width: int
+    channels: int
+
+
+class RefusedError(Exception):
+    """Why an image can't be taken; whoever knows the file's name makes it a DataError."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what, hint)
+        self.what = what
+        self.hint = hint
+
+
+class BrokenError(RefusedError):
+    """The file can't be decoded: ``images.broken`` says whether that stops everything."""
+
+
+def decode(blob: bytes, policy: ImagePolicy) -> Pixels:
+    """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
+
+    Raises BrokenError for what Pillow can't decode, RefusedError for a wrong size or a bomb.
+    """
+    try:
+        file = Image.open(io.BytesIO(blob), formats=FORMATS)
+        _refuse_bomb(file.size)
+        image = _fitted(_in_channels(_plain(_upright(file)), policy), policy)
+        return Pixels(image.tobytes(), image.height, image.width, len(image.getbands()))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RefusedError(f"declares too many pixels: {error}", "remove it or scale it") from error
+    except RefusedError:
+        raise
+    # Decoders of hostile bytes fail with whatever their parser meets: struct.error, KeyError, ...
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "it is no image of a known format"
+        raise BrokenError(
+            f"can't be decoded: {reason}",
+            "mend or remove it, or set data.images.broken=skip to leave out such files",
+        ) from error
+
+
+def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
+    """Bring decoded images, uint8 (N, H, W, C), to the policy's size and channels.
+
+    For sources without image files. Raises RefusedError where ``fit`` is ``error``.
+    """
+    n, height, width, channels = images.shape
+    same_size = policy.size is None or (height, width) == (policy.size, policy.size)
+    if same_size and policy.channels in ("auto", {1: "grey", 3: "rgb"}[channels]):
+        return images
+    out = []
+    for array in images:
+        image = Image.fromarray(array[..., 0] if channels == 1 else array)
+        image = _fitted(_in_channels(image, policy), policy)
+        out.append(np.asarray(image).reshape(image.height, image.width, -1))
+    return np.stack(out) if n else images
+
+
+def _refuse_bomb(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise RefusedError(
+            f"declares {size[0]}x{size[1]} pixels, more than {MAX_PIXELS:,}",
+            "remove it or scale it down",
+        )
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; looking for one costs more than decoding, so look rarely."""
+    if image.format == "TIFF" or not _MAY_TURN.isdisjoint(image.info):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Give the first frame in mode L or RGB, with transparency blended over white."""
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    if image.mode.startswith("I"):
+        return _eight_bits(image)
+    mode = "L" if image.mode in _GREY_MODES else "RGB"
+    if image.has_transparency_data:
+        paper = Image.new("RGBA", image.size, "white")
+        paper.alpha_composite(image.convert("RGBA"))
+        image = paper
+    return image.convert(mode)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 0..65535 to 0..255, rounded; Pillow itself would clip at 255."""
+    deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+    shallow = ((deep * 255 + 32767) // 65535).astype(np.uint8)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        shallow[deep == clear] = 255
+    return Image.fromarray(shallow)
+
+
+def _in_channels(image: Image.Image, policy: ImagePolicy) -> Image.Image:
+    mode = {"auto": image.mode, "grey": "L", "rgb": "RGB"}[policy.channels]
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _fitted(image: Image.Image, policy: ImagePolicy) -> Image.Image:
+    side = policy.size
+    if side is None:
+        _refuse_shape(image.size)
+        return image
+    if image.size == (side, side):
+        return image
+    if policy.fit == "error":
+        raise RefusedError(
+            f"is {image.width}x{image.height}, not {side}x{side}",
+            "set data.images.fit to crop, pad or stretch, or scale the images yourself",
+        )
+    return _FITS[policy.fit](image, side)
+
+
+def _refuse_shape(size: tuple[int, int]) -> None:
+    width, height = size
+    if width != height:
+        raise RefusedError(f"is {width}x{height}, which is not square", _SET_SIZE)
+    if not SMALLEST <= width <= LARGEST:
+        raise RefusedError(
+            f"is {width}x{height}; sides from {SMALLEST} to {LARGEST} can be used", _SET_SIZE
+        )
+
+
+_BICUBIC = Image.Resampling.BICUBIC
+_FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+    "crop": lambda image, side: ImageOps.fit(image, (side, side), _BICUBIC),
+    "pad": lambda image, side: ImageOps.pad(image, (side, side), _BICUBIC, color=0),
+    "stretch": lambda image, side: image.resize((side, side), _BICUBIC),
+}

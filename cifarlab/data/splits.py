@@ -1,0 +1,123 @@
+"""Training, validation and test parts, cut by class and seed; statistics of a part.
+
+Everything here is a pure function of labels, shares and seed. Only ``test_subset`` opens a
+source's test split.
+"""
+
+import math
+
+import numpy as np
+
+from cifarlab.data.dataset import Dataset, Split, Subset
+from cifarlab.errors import DataError
+from cifarlab.recipe.schema import Data
+
+_CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit
+
+
+def stratified_cut(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a share off each class at random: (kept, cut), int64 indices into ``labels``, ascending.
+
+    ``labels`` is (N,); floor(share * N + 1/2) are cut, divided among the classes in proportion to
+    their sizes by largest remainder. Raises DataError if a class would keep no image, or if a
+    share above 0 cuts none.
+    """
+    classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    total = math.floor(share * len(labels) + 0.5)
+    if share > 0 and total == 0:
+        raise DataError(
+            f"a share of {share:g} of {len(labels)} images cuts none", "raise the share, or set 0"
+        )
+    counts = _largest_remainder(sizes, total)
+    if (counts >= sizes).any():
+        worst = classes[int(np.argmax(counts >= sizes))]
+        raise DataError(
+            f"cutting a share of {share:g} leaves class {worst} without a training image",
+            "lower data.validation or data.test, or add images to that class",
+        )
+    # The raw stream of a bit generator never changes between numpy versions; permutation may.
+    keys = np.random.PCG64(seed).random_raw(len(labels))
+    cut = np.zeros(len(labels), dtype=bool)
+    order = np.lexsort((keys, inverse))
+    starts = np.cumsum(sizes) - sizes
+    for start, count in zip(starts, counts, strict=True):
+        cut[order[start : start + count]] = True
+    return np.flatnonzero(~cut), np.flatnonzero(cut)
+
+
+def _largest_remainder(sizes: np.ndarray, total: int) -> np.ndarray:
+    """Divide ``total`` in proportion to ``sizes`` (K,); ties go to the smaller class number."""
+    exact = sizes.astype(np.int64) * total
+    n = max(int(sizes.sum()), 1)
+    counts = exact // n
+    left = total - int(counts.sum())
+    counts[np.argsort(-(exact % n), kind="stable")[:left]] += 1
+    return counts
+
+
+def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
+    """Give the training part and the validation part; the latter is None at ``validation: 0``.
+
+    A source without a test split first loses ``data.test`` of its images, exactly those that
+    ``test_subset`` gives. A source with its own validation split keeps it. Never reads a
+    source's test split. Raises DataError as ``stratified_cut`` does.
+    """
+    train = dataset.read("train")
+    rest, _ = _test_cut(dataset, data, train)
+    if data.validation == 0:
+        return Subset(train.images, train.labels, rest), None
+    if "val" in dataset.split_names:
+        return Subset(train.images, train.labels, rest), _whole(dataset.read("val"))
+    kept, cut = stratified_cut(train.labels[rest], data.validation, data.split_seed)
+    return (
+        Subset(train.images, train.labels, rest[kept]),
+        Subset(train.images, train.labels, rest[cut]),
+    )
+
+
+def test_subset(dataset: Dataset, data: Data) -> Subset:
+    """Give the source's test split, or the part cut off where it has none. Raises DataError."""
+    if "test" in dataset.split_names:
+        return _whole(dataset.read("test"))
+    train = dataset.read("train")
+    return Subset(train.images, train.labels, _test_cut(dataset, data, train)[1])
+
+
+test_subset.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
+
+
+def _whole(split: Split) -> Subset:
+    return Subset(split.images, split.labels, np.arange(len(split), dtype=np.int64))
+
+
+def _test_cut(dataset: Dataset, data: Data, train: Split) -> tuple[np.ndarray, np.ndarray]:
+    if "test" in dataset.split_names:
+        return np.arange(len(train), dtype=np.int64), np.empty(0, dtype=np.int64)
+    return stratified_cut(train.labels, data.test, data.split_seed)
+
+
+def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and population deviation of each channel in units of 0..1: float64 (C,), (C,).
+
+    Summed in exact integers, so the result depends on no order; memory stays bounded. Raises
+    DataError for an empty part.
+    """
+    if not len(subset):
+        raise DataError("a part without images has no statistics", "give it at least one image")
+    channels = subset.images.shape[3]
+    sums = np.zeros(channels, dtype=np.int64)
+    squares = np.zeros(channels, dtype=np.int64)
+    for start in range(0, len(subset), _CHUNK):
+        chunk = subset.images[subset.indices[start : start + _CHUNK]]
+        rows = chunk.reshape(len(chunk), -1)  # summing over images first is the fast direction
+        sums += _by_channel(rows, channels)
+        squares += _by_channel(np.square(rows, dtype=np.uint16), channels)
+    pixels = len(subset) * math.prod(subset.images.shape[1:3])
+    # n * sum(x^2) - sum(x)^2 cancels; Python's integers lose nothing.
+    spread = [pixels * int(q) - int(s) ** 2 for s, q in zip(sums, squares, strict=True)]
+    mean = np.array([int(s) / (255 * pixels) for s in sums])
+    return mean, np.array([math.sqrt(v) / (255 * pixels) for v in spread])
+
+
+def _by_channel(rows: np.ndarray, channels: int) -> np.ndarray:
+    return rows.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)

@@ -1,0 +1,71 @@
+"""Every error that cifarlab raises on purpose.
+
+Each says in its first line what was wrong and where, and in its second what to do about it. The
+command line prints just those two lines. ``exit_code`` is 2 where the user can mend it (a wrong
+key, a missing file) and 1 where the machine or the run failed (a full disk, a diverged loss).
+"""
+
+
+class CifarlabError(Exception):
+    """Base of all: ``what`` was wrong and where, ``hint`` says what to do."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what, hint)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.what}\n{self.hint}"
+
+
+class UserError(CifarlabError):
+    """Something that the caller asked for can't be done as asked."""
+
+    exit_code = 2
+
+
+class RecipeError(UserError):
+    """An unknown recipe, key or value."""
+
+
+class DataError(UserError):
+    """A source that is missing, broken, unsafe or not what it claims to be."""
+
+
+class RunFolderError(UserError):
+    """A run folder that is missing, taken, in use, foreign or not in the needed state."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged or made by another model."""
+
+
+class MissingExtraError(UserError):
+    """A command needs a package that the installed extras do not bring."""
+
+
+class DownloadError(CifarlabError):
+    """No mirror delivered the file whole."""
+
+
+class StorageError(CifarlabError):
+    """The disk refused: full, read-only, or not permitted."""
+
+
+class DivergenceError(CifarlabError):
+    """The training loss became NaN or infinite."""
+
+
+class OutOfMemoryError(CifarlabError):
+    """The device has too little memory for this recipe."""
+
+
+class Interrupted(CifarlabError):  # noqa: N818  (it is no error of anybody's)
+    """SIGINT or SIGTERM ended the run after a whole step; a checkpoint was written."""
+
+    def __init__(self, what: str, hint: str, signum: int) -> None:
+        super().__init__(what, hint)
+        self.args = (what, hint, signum)
+        self.exit_code = 128 + signum

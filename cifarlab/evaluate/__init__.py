@@ -1,0 +1,18 @@
+"""The one way to predict, and what is measured of it."""
+
+from cifarlab.evaluate.again import evaluate_run
+from cifarlab.evaluate.measure import Score, measure, predict, score
+from cifarlab.evaluate.predictor import Predictor, WeightsFile, load_weights
+from cifarlab.evaluate.test_split import open_test_split
+
+__all__ = [
+    "Predictor",
+    "Score",
+    "WeightsFile",
+    "evaluate_run",
+    "load_weights",
+    "measure",
+    "open_test_split",
+    "predict",
+    "score",
+]

@@ -1,0 +1,36 @@
+"""Networks by the recipe's ``model`` part, for images of 8 to 96 pixels and 1 or 3 channels."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.convnet import classic_cnn, tutorial_cnn
+from cifarlab.models.residual import ResidualNet
+from cifarlab.recipe.schema import Model
+
+__all__ = ["Classifier", "build_body", "parameter_count"]
+
+_KINDS: dict[str, Callable[..., nn.Module]] = {
+    "residual": ResidualNet,
+    "tutorial_cnn": tutorial_cnn,
+    "classic_cnn": classic_cnn,
+}
+
+
+def build_body(model: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The network (N, C, H, W) -> (N, K), initialised from torch's global generator.
+
+    ``image_shape`` is (H, W, C), ``classes`` is K.
+    """
+    return _KINDS[model.kind](model, image_shape, classes)
+
+
+def parameter_count(
+    model: Model, image_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10
+) -> int:
+    """Trainable parameters, without allocating them."""
+    with torch.device("meta"):
+        body = build_body(model, image_shape, classes)
+    return sum(p.numel() for p in body.parameters() if p.requires_grad)

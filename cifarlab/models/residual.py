@@ -1,0 +1,71 @@
+"""Residual networks of basic blocks for small images (He et al. 2016, arXiv:1512.03385).
+
+Departures from the paper's ImageNet network: the stem is a 3x3 convolution of stride 1 without
+pooling, since 32 pixels leave nothing to throw away; every shortcut whose shape changes is a
+convolution with batch normalisation.
+"""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from cifarlab.models.layers import activation, he_normal_
+from cifarlab.recipe.schema import Residual
+
+
+class BasicBlock(nn.Module):
+    """conv, BN, act, (dropout), conv, BN, add, act."""
+
+    def __init__(self, model: Residual, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.act1 = activation(model.activation)
+        rate = model.dropout if model.dropout_place == "block" else 0.0
+        self.dropout = nn.Dropout(rate) if rate else nn.Identity()
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels:
+            kernel = model.shortcut_kernel
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False),
+                nn.BatchNorm2d(channels),
+            )
+        self.act2 = activation(model.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
+        y = self.dropout(self.act1(self.norm1(self.conv1(x))))
+        y = self.norm2(self.conv2(y)) + self.shortcut(x)
+        return self.act2(y)
+
+
+class ResidualNet(nn.Module):
+    """Stem, stages of blocks, mean over the map, (dropout), dense."""
+
+    def __init__(self, model: Residual, image_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(image_shape[2], model.stem, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(model.stem),
+            activation(model.activation),
+        )
+        stages: OrderedDict[str, nn.Module] = OrderedDict()
+        width = model.stem
+        shape = zip(model.blocks, model.channels, model.strides, strict=True)
+        for number, (blocks, channels, stride) in enumerate(shape, 1):
+            first = BasicBlock(model, width, channels, stride)
+            rest = [BasicBlock(model, channels, channels, 1) for _ in range(blocks - 1)]
+            stages[f"stage{number}"] = nn.Sequential(first, *rest)
+            width = channels
+        self.stages = nn.Sequential(stages)
+        rate = model.dropout if model.dropout_place == "head" else 0.0
+        self.dropout = nn.Dropout(rate) if rate else nn.Identity()
+        self.dense = nn.Linear(width, classes)
+        self.apply(he_normal_)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, K)."""
+        features = self.stages(self.stem(x)).mean((2, 3))
+        return self.dense(self.dropout(features))

@@ -1,0 +1,53 @@
+"""Learning-rate schedules: pure functions of the step, as a factor on the peak rate.
+
+A step counts from 0; its factor holds for the update that it makes. A run is one planned segment
+and whatever ``--extend`` added to it.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from cifarlab.recipe.schema import Constant, Cosine, Exponential, MultiStep, Schedule
+
+
+class Segment(NamedTuple):
+    """``steps`` of training; ``how`` the rate goes meanwhile (see recipe.schema.Extension)."""
+
+    steps: int
+    how: Literal["planned", "hold", "restart", "stretch"]
+
+
+def factor(
+    schedule: Schedule, step: int, segments: Sequence[Segment], steps_per_epoch: int
+) -> float:
+    """The factor at ``step`` of a run of these segments; the first is the planned one."""
+    start = 0
+    for segment in segments:
+        end = start + segment.steps
+        if step < end:
+            if segment.how == "hold":
+                return factor(schedule, start - 1, segments, steps_per_epoch)
+            if segment.how == "restart":
+                return _planned(schedule, step - start, segment.steps, steps_per_epoch)
+            return _planned(schedule, step, end, steps_per_epoch)
+        start = end
+    raise ValueError(f"step {step} lies behind the run's {start} steps")
+
+
+def _planned(schedule: Schedule, step: int, total: int, steps_per_epoch: int) -> float:
+    """The factor at ``step`` of a run planned to take ``total`` steps."""
+    warmup = schedule.warmup.in_steps(steps_per_epoch, total)
+    if step < warmup:
+        return (step + 1) / warmup
+    match schedule:
+        case Constant():
+            return 1.0
+        case MultiStep():
+            milestones = (m.in_steps(steps_per_epoch, total) for m in schedule.milestones)
+            return schedule.factor ** sum(step >= milestone for milestone in milestones)
+        case Exponential():
+            return schedule.factor ** (step // steps_per_epoch)
+        case Cosine():
+            done = (step - warmup) / max(1, total - warmup)
+            return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * done)) / 2

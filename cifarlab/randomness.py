@@ -1,0 +1,20 @@
+"""Every random draw comes from a generator named by (seed, purpose, counters).
+
+So a draw depends on nothing that happened before it: not on the device, the number of threads,
+what else was drawn, or where a run was interrupted.
+"""
+
+import hashlib
+
+import torch
+
+
+def derived_seed(seed: int, purpose: str, *counters: int) -> int:
+    """A 63-bit seed from the run's seed, a purpose such as ``"crop"``, and e.g. (epoch, step)."""
+    text = "/".join(map(str, (seed, purpose, *counters)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
+    """A CPU generator for that purpose and time; draws are the same on every device."""
+    return torch.Generator().manual_seed(derived_seed(seed, purpose, *counters))

@@ -1,0 +1,69 @@
+"""Durations with their unit: ``30 epochs``, ``1400 steps``, ``0.5 of the run``.
+
+``Duration.in_steps`` is the one place where a duration becomes a number of optimizer steps.
+A number without a unit is refused: nobody can tell 30 epochs from 30 steps by looking.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import core_schema
+
+_PATTERN = re.compile(
+    r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(epochs?|steps?|of the run|)\s*", re.ASCII
+)
+_EXAMPLES = "'30 epochs', '1400 steps' or '0.5 of the run'"
+
+
+@dataclass(frozen=True)
+class Duration:
+    """An amount of training; ``unit`` is ``epochs``, ``steps`` or ``of the run``."""
+
+    value: float
+    unit: str
+
+    @classmethod
+    def parse(cls, text: Any) -> "Duration":
+        """Read ``30 epochs`` and the like. Raises ValueError without a unit or out of range."""
+        if isinstance(text, Duration):
+            return text
+        match = _PATTERN.fullmatch(text if isinstance(text, str) else str(text))
+        if not match:
+            raise ValueError(f"{text!r} is no duration: write {_EXAMPLES}")
+        value, unit = float(match[1]), match[2]
+        if not unit:
+            raise ValueError(f"{text!r} has no unit: write {_EXAMPLES}")
+        unit = unit if unit == "of the run" else unit.rstrip("s") + "s"
+        if unit == "of the run" and value > 1:
+            raise ValueError(f"{text!r} is more than the whole run: write a share from 0 to 1")
+        if unit == "steps" and value != int(value):
+            raise ValueError(f"{text!r} is no whole number of steps")
+        return cls(value, unit)
+
+    def in_steps(self, steps_per_epoch: int, total_steps: int | None = None) -> int:
+        """Number of optimizer steps, rounded half up.
+
+        ``total_steps`` is the length of the run (S); only shares of the run need it. Raises
+        ValueError for a share where the length itself is being resolved.
+        """
+        if self.unit == "steps":
+            return int(self.value)
+        if self.unit == "epochs":
+            return math.floor(self.value * steps_per_epoch + 0.5)
+        if total_steps is None:
+            raise ValueError(f"'{self}' can't say how long the run is: write epochs or steps")
+        return math.floor(self.value * total_steps + 0.5)
+
+    def __str__(self) -> str:
+        number = f"{self.value:.12g}"
+        unit = self.unit.rstrip("s") if self.value == 1 else self.unit
+        return f"{number} {unit}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        )

@@ -1,0 +1,97 @@
+"""Every setting of a recipe with its meaning, default and allowed values, read off the schema."""
+
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cifarlab.recipe.duration import Duration
+from cifarlab.recipe.schema import Recipe
+
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+class Key(NamedTuple):
+    """One setting; ``kind`` names the kind of part that has it, empty where all do."""
+
+    path: str
+    kind: str
+    meaning: str
+    default: str
+    allowed: str
+
+
+def parts_of(annotation: Any) -> list[type[BaseModel]]:
+    """The schema classes that a field may hold: none for a value, several for a tagged part."""
+    candidates = (annotation, *get_args(annotation))
+    classes = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    nested = [c for a in get_args(annotation) if get_origin(a) for c in parts_of(a)]
+    return classes + nested
+
+
+def keys(part: type[BaseModel] = Recipe, prefix: str = "", kind: str = "") -> Iterator[Key]:
+    """Walk the schema in its own order."""
+    for name, field in part.model_fields.items():
+        path = f"{prefix}{name}"
+        inner = parts_of(field.annotation)
+        if inner and get_origin(field.annotation) is not tuple:
+            if len(inner) > 1:
+                kinds = [c.model_fields["kind"].default for c in inner]
+                default = field.default.kind
+                yield Key(f"{path}.kind", "", _kind_meaning(name), default, " | ".join(kinds))
+            for c in inner:
+                tag = c.model_fields["kind"].default if len(inner) > 1 else kind
+                yield from keys(c, f"{path}.", tag)
+        elif name != "kind":
+            yield Key(path, kind, field.description or "", _default(field), allowed(field))
+
+
+def allowed(field: FieldInfo) -> str:
+    """The values that a field takes, in words."""
+    text = _type(field.annotation)
+    bounds = [
+        f"{sign} {value:g}"
+        for item in field.metadata
+        for name, sign in _BOUNDS.items()
+        if isinstance(value := getattr(item, name, None), int | float)
+    ]
+    return " ".join([text, *bounds])
+
+
+def _type(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(str(a) for a in args)
+    if origin in (Union, UnionType):
+        return " | ".join(_type(a) for a in args)
+    if origin is tuple:
+        inner = _type(args[0])
+        return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
+    if args:  # Annotated[T, Field(...)] inside a tuple or a union
+        return allowed(FieldInfo.from_annotation(annotation))
+    names = {
+        str: "text",
+        int: "integer",
+        float: "number",
+        bool: "true | false",
+        NoneType: "null",
+        Duration: "duration",
+    }
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "(required)"
+    value = field.default
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _kind_meaning(name: str) -> str:
+    return f"which {name}; changing it starts that part from the new kind's defaults"

@@ -1,0 +1,178 @@
+"""Recipes as text: YAML both ways, ``key=value`` changes, the fingerprint.
+
+Everything that comes from outside passes through ``build``, which turns whatever pydantic finds
+into one RecipeError with the path to the setting, the allowed values and the nearest match.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cifarlab.errors import RecipeError
+from cifarlab.recipe.keys import parts_of
+from cifarlab.recipe.schema import Recipe
+
+_LIST_KEYS = "'cifarlab recipes keys' lists every setting"
+
+
+def build(tree: Any, where: str = "recipe") -> Recipe:
+    """Validate a tree of plain values. Raises RecipeError, with ``where`` in its first line."""
+    if not isinstance(tree, Mapping):
+        raise RecipeError(f"{where}: a recipe is a mapping of keys, not {tree!r:.40}", _LIST_KEYS)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what, hint = _explain(first)
+        raise RecipeError(f"{where}: {what}", hint) from error
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The complete recipe, every setting in the schema's order."""
+    tree = recipe.model_dump(mode="json")
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True)
+
+
+def from_yaml(path: Path) -> Recipe:
+    """Read a recipe file; settings it leaves out take their defaults. Raises RecipeError."""
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"can't read the recipe {path}: {error}", "check its name") from error
+    except yaml.YAMLError as error:
+        text = " ".join(str(error).split())
+        raise RecipeError(f"{path} is no valid YAML: {text}", "mend that line") from error
+    return build(tree if tree is not None else {}, str(path))
+
+
+def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """A copy with settings replaced by dotted path, validated anew.
+
+    ``{"optimizer.kind": "adamw", "optimizer.rate": 0.001}``: where a part's kind changes, that
+    part starts from the new kind's defaults, whatever the order of the changes.
+    """
+    tree = recipe.model_dump(mode="json")
+    for path in sorted(changes, key=lambda p: not p.endswith(".kind")):
+        *parents, last = path.split(".")
+        part: Any = tree
+        for parent in parents:
+            part = part.get(parent) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or last not in part:
+            raise RecipeError(f"{where}: unknown key {path!r}", _nearest(path, _paths(tree)))
+        if last == "kind" and part["kind"] != changes[path]:
+            part.clear()
+            part["kind"] = changes[path]
+            tree = build(tree, where).model_dump(mode="json")
+        else:
+            part[last] = changes[path]
+    return build(tree, where)
+
+
+def overridden(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """Apply ``key=value`` texts of a command line; values are read as YAML."""
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise RecipeError(f"{assignment!r} is no key=value", "write e.g. optimizer.rate=0.05")
+        if key in changes:
+            raise RecipeError(f"{key} is given twice", "keep one of them")
+        try:
+            changes[key] = yaml.load(value, _StrictLoader)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"can't read {assignment!r} as YAML", "quote the value") from error
+    return change(recipe, changes, "command line")
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """SHA-256 (hex) of the canonical form: all settings but the name, sorted, as JSON."""
+    canonical = json.dumps(recipe.model_dump(mode="json", exclude={"name"}), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader that refuses a key given twice instead of taking the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {name!r} is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _explain(error: ErrorDetails) -> tuple[str, str]:
+    """One of pydantic's findings as (what and where, what to do)."""
+    part, path = _follow(error["loc"])
+    dotted = ".".join(path) or "recipe"
+    context = error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
+        known = list(part.model_fields) if part else []
+        return f"unknown key {dotted!r}", _nearest(path[-1], known)
+    if error["type"] in ("literal_error", "union_tag_invalid"):
+        choices = [
+            text.strip("' ")
+            for text in str(context.get("expected") or context["expected_tags"])
+            .replace(" or ", ", ")
+            .split(", ")
+        ]
+        tagged = error["type"] == "union_tag_invalid"
+        value = context["tag"] if tagged else error["input"]
+        return f"{dotted}{'.kind' if tagged else ''} can't be {value!r}", _nearest(value, choices)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return f"{dotted}: {message}" if path else message, _LIST_KEYS
+    return (
+        f"{dotted} can't be {error['input']!r:.60}: {message[0].lower()}{message[1:]}",
+        _LIST_KEYS,
+    )
+
+
+def _follow(loc: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, list[str]]:
+    """The schema class at the end of pydantic's location, and the path as a user writes it.
+
+    pydantic puts the tag of a tagged part into the location; a user does not.
+    """
+    part: type[BaseModel] | None = Recipe
+    path: list[str] = []
+    choices: list[type[BaseModel]] = [Recipe]
+    for step in loc:
+        tags = {c.model_fields["kind"].default: c for c in choices if "kind" in c.model_fields}
+        if len(choices) > 1 and step in tags:
+            choices = [tags[str(step)]]
+            part = choices[0]
+            continue
+        path.append(str(step))
+        field = part.model_fields.get(str(step)) if part else None
+        if field and (inner := parts_of(field.annotation)):
+            choices, part = inner, inner[0]
+        elif not (isinstance(step, int) and part):
+            choices = choices if field is None else []
+    return part, path
+
+
+def _nearest(word: Any, known: list[str]) -> str:
+    match = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    start = f"did you mean {match[0]!r}? " if match else ""
+    if len(known) <= 12:
+        return f"{start}Allowed: {', '.join(known)}"
+    return f"{start}{_LIST_KEYS}"
+
+
+def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    return [
+        path
+        for name, value in tree.items()
+        for path in (
+            _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+        )
+    ]

@@ -1,0 +1,70 @@
+"""Named recipes, one module per report, each derived from another by copy-and-change.
+
+A named recipe is a function without arguments whose docstring carries its source, what the
+source leaves open and what was chosen, and what to expect, as measured.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+
+from cifarlab.errors import RecipeError
+from cifarlab.recipe import Recipe, from_yaml
+from cifarlab.recipe.text import build
+
+_REGISTRY: dict[str, Callable[[], Recipe]] = {}
+
+
+def named(name: str) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
+    """Register a recipe function; the recipe it returns carries ``name``."""
+
+    def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+        if name in _REGISTRY:
+            raise ValueError(f"two recipes are called {name}")
+
+        def carrying_its_name() -> Recipe:
+            return make().model_copy(update={"name": name})
+
+        carrying_its_name.__doc__ = make.__doc__
+        _REGISTRY[name] = carrying_its_name
+        return carrying_its_name
+
+    return register
+
+
+def shipped() -> dict[str, Callable[[], Recipe]]:
+    """All named recipes by name."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def described(name: str) -> str:
+    """A shipped recipe's docstring as YAML comments; empty for a file."""
+    make = shipped().get(name)
+    text = inspect.cleandoc(make.__doc__ or "") if make else ""
+    return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
+
+
+def find(name: str) -> Recipe:
+    """The shipped recipe called ``name``, or the one in the YAML file of that path.
+
+    Raises RecipeError, with the nearest shipped name.
+    """
+    recipes = shipped()
+    if name in recipes:
+        return recipes[name]()
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        recipe = from_yaml(path)
+        unnamed = recipe.name == Recipe.model_fields["name"].default
+        return build(recipe.model_dump() | {"name": path.stem}, name) if unnamed else recipe
+    match = difflib.get_close_matches(name, recipes, n=1, cutoff=0.4)
+    start = f"did you mean {match[0]!r}? " if match else ""
+    raise RecipeError(
+        f"no recipe is called {name!r}",
+        f"{start}'cifarlab recipes list' shows all; a file's name ends in .yaml",
+    )

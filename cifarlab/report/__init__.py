@@ -1,0 +1,61 @@
+"""Reports: run folders in, one HTML page and its figures out.
+
+Reads what a run left behind (``cifarlab.run``) and nothing else; works on finished and unfinished
+runs alike. Matplotlib and Jinja are imported only when a report is made.
+"""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from cifarlab.errors import MissingExtraError, RunFolderError
+
+__all__ = ["write_report"]
+
+
+def write_report(runs: Sequence[Path | str], out: Path | None = None) -> Path:
+    """Write one self-contained HTML page about ``runs``; return its path.
+
+    ``out`` is the page, or a folder for it; by default RUN/report/report.html for one run and
+    ./report/report.html for several. Every figure also goes to ``figures/`` beside the page, as
+    PNG (200 dpi) and SVG. The same runs give the same bytes. Raises RunFolderError for a folder
+    that is no run or is damaged, RecipeError, MissingExtraError and StorageError.
+    """
+    _require_extra()
+    from cifarlab.report.content import read_runs
+    from cifarlab.report.html import page
+    from cifarlab.report.style import save
+
+    if not runs:
+        raise RunFolderError("there is no run to report on", "name at least one run folder")
+    read = read_runs([Path(run) for run in runs])
+    target = _target(read[0].path, len(read), out)
+    text, figures = page(read)
+    for figure in figures:
+        save(figure, target.parent / "figures")
+    _write(target, text)
+    return target
+
+
+def _require_extra() -> None:
+    for package in ("matplotlib", "jinja2"):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"a report needs {package}, which is not installed",
+                "pip install 'cifarlab[report]'",
+            ) from error
+
+
+def _target(first: Path, count: int, out: Path | None) -> Path:
+    if out is None:
+        return (first / "report" if count == 1 else Path("report")) / "report.html"
+    return Path(out) / "report.html" if Path(out).is_dir() else Path(out)
+
+
+def _write(path: Path, text: str) -> None:
+    from cifarlab.storage import write_text
+
+    # A file name that was not UTF-8 arrives as lone surrogates, which no file can hold.
+    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))

@@ -1,0 +1,80 @@
+"""Several runs beside each other: the comparison table, and what forbids comparing."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from cifarlab.report.content import Run, dig
+from cifarlab.report.words import count, interval, percent, seconds
+
+
+class Row(NamedTuple):
+    """One run in the comparison."""
+
+    anchor: str
+    run: str
+    recipe: str
+    seed: str
+    data: str
+    val: str
+    test: str
+    interval: str
+    n: str
+    time: str
+    parameters: str
+    state: str
+
+
+def row(run: Run, anchor: str) -> Row:
+    """The run's line; an unfinished one shows its last validation accuracy and says so."""
+    test, val = run.split("test"), run.split("val").get("accuracy")
+    if not run.finished and run.lines:
+        val = float(run.curve("val", "accuracy")[-1])
+    return Row(
+        anchor=anchor,
+        run=run.name,
+        recipe=run.recipe_name,
+        seed=str(run.recipe.seed),
+        data=run.data_name,
+        val=percent(val),
+        test=percent(test.get("accuracy")),
+        interval=interval(test.get("interval")),
+        n=count(test.get("n")),
+        time=seconds(dig(run.result, "cost", "train_seconds")),
+        parameters=count(run.result.get("parameters")),
+        state=state(run),
+    )
+
+
+def state(run: Run) -> str:
+    """``finished``, or how far an unfinished run has come."""
+    if run.finished:
+        return "finished"
+    epochs = run.last_epoch
+    return f"unfinished: {epochs} epoch{'' if epochs == 1 else 's'} so far"
+
+
+def warnings(runs: Sequence[Run]) -> list[str]:
+    """Why these runs' accuracies may not be compared; empty if nothing is known against it."""
+    found = []
+    names = _distinct(run.data_name for run in runs)
+    prints = _distinct(dig(run.provenance, "data", "fingerprint") for run in runs)
+    if len(names) > 1:
+        found.append(
+            f"These runs were measured on different data ({', '.join(names)}): "
+            "their accuracies can't be compared."
+        )
+    elif len(prints) > 1:
+        found.append(
+            f"All runs call their data {names[0]}, but the data's fingerprints differ: they did "
+            "not see the same images or splits, so their accuracies can't be compared."
+        )
+    sizes = _distinct(run.split("test").get("n") for run in runs)
+    if len(sizes) > 1 and len(names) == 1:
+        found.append(f"The test splits differ in size ({', '.join(map(count, sizes))} images).")
+    if not all(run.finished for run in runs):
+        found.append("Unfinished runs are shown as far as they have come.")
+    return found
+
+
+def _distinct(values: Any) -> list[Any]:
+    return list(dict.fromkeys(value for value in values if value is not None))

@@ -1,0 +1,138 @@
+"""Curves over epochs: of one run (loss, accuracy, learning rate), and of several runs overlaid."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from cifarlab.recipe import Recipe
+from cifarlab.report.content import Run, dig
+from cifarlab.report.style import BLUE, CYCLE, GREY, INK, NARROW, VERMILION, label, sheet, tidy
+from cifarlab.report.words import number, pair, percent
+
+_DASHES = ("-", "--", ":", "-.")
+
+
+def curves(run: Run) -> Figure | None:
+    """Accuracy, loss and learning rate by epoch; None before the first epoch ends."""
+    if not run.lines:
+        return None
+    figure = sheet(NARROW, 5.0)
+    accuracy, loss, rate = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [5, 4, 1.6]}
+    )
+    _lines(accuracy, run, "accuracy", 100)
+    _lines(loss, run, "loss", 1)
+    _mark_best(run, accuracy, loss, rate)
+    _mark_test(run, accuracy)
+    rates = run.curve("rate")
+    rate.plot(run.epochs, rates, color=INK, marker=_marker(run), linewidth=1.2)
+    rate.set_ylim(0, 1.15 * max(np.nanmax(rates, initial=0), 1e-9))
+    rate.yaxis.set_major_locator(MaxNLocator(3))
+    rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    accuracy.set_title(
+        ", ".join(dict.fromkeys((label(run.name), label(run.data_name, 40)))), loc="left"
+    )
+    accuracy.set_ylabel("accuracy (%)")
+    loss.set_ylabel("loss (nats)")
+    rate.set(ylabel="learning rate", xlabel="epoch")
+    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+    accuracy.legend(loc="best")
+    figure.align_ylabels()
+    return figure
+
+
+def _lines(axes: Axes, run: Run, what: str, scale: float) -> None:
+    for split, spoken, colour in (("train", "training", GREY), ("val", "validation", BLUE)):
+        values = run.curve(split, what)
+        if not np.isnan(values).all():
+            axes.plot(run.epochs, scale * values, color=colour, marker=_marker(run), label=spoken)
+    tidy(axes)
+
+
+def _marker(run: Run) -> str:
+    """Points where they can be told apart; a single epoch would be no line at all."""
+    return "o" if len(run.lines) <= 25 else ""
+
+
+def _mark_best(run: Run, accuracy: Axes, *below: Axes) -> None:
+    if run.best is None:
+        return
+    epoch, value = run.best
+    for axes in (accuracy, *below):
+        axes.axvline(epoch, color=BLUE, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+    accuracy.plot(
+        [epoch],
+        [100 * value],
+        "o",
+        markersize=8,
+        markerfacecolor="none",
+        markeredgecolor=BLUE,
+        label=f"best validation: {percent(value)}, epoch {epoch}",
+    )
+
+
+def _mark_test(run: Run, axes: Axes) -> None:
+    value = number(dig(run.split("test"), "accuracy"))
+    if value is None:
+        return
+    epoch = dig(run.result, "evaluated", "epoch")
+    epoch = epoch if isinstance(epoch, int) else run.last_epoch
+    low, high = pair(run.split("test").get("interval"))
+    reach = None if low is None or high is None else [[max(value - low, 0)], [max(high - value, 0)]]
+    axes.errorbar(
+        [epoch],
+        [100 * value],
+        yerr=None if reach is None else 100 * np.array(reach),
+        fmt="D",
+        color=VERMILION,
+        markersize=4.5,
+        capsize=2.5,
+        elinewidth=1.2,
+        zorder=4,
+        label=f"test: {percent(value)}, epoch {epoch}",
+    )
+
+
+def overlay(runs: Sequence[Run]) -> Figure | None:
+    """Validation accuracy of several runs by epoch; None where no run holds images out.
+
+    Runs that differ by their seed alone share a colour, so that the eye compares recipes.
+    """
+    shown = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
+    if not shown:
+        return None
+    groups: dict[Recipe, list[Run]] = {}
+    for run in shown:
+        groups.setdefault(run.recipe.model_copy(update={"seed": 0, "name": "unnamed"}), []).append(
+            run
+        )
+    rows = (len(groups) + 1) // 2
+    figure = sheet(NARROW, 3.0 + 0.18 * rows)
+    axes = figure.subplots()
+    for place, members in enumerate(groups.values()):
+        _group(axes, members, CYCLE[place % len(CYCLE)], _DASHES[place // len(CYCLE) % 4])
+    names = ", ".join(dict.fromkeys(run.data_name for run in shown))
+    axes.set_title(label(names, 60), loc="left")
+    axes.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    tidy(axes)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def _group(axes: Axes, runs: list[Run], colour: str, dash: str) -> None:
+    several = len(runs) > 1
+    text = f"{label(runs[0].recipe_name)} ({len(runs)} seeds)" if several else label(runs[0].name)
+    for place, run in enumerate(runs):
+        axes.plot(
+            run.epochs,
+            100 * run.curve("val", "accuracy"),
+            color=colour,
+            linestyle=dash,
+            marker=_marker(run),
+            linewidth=1.0 if several else 1.5,
+            label=text if not place else None,
+        )

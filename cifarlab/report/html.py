@@ -1,0 +1,126 @@
+"""The page: everything read and drawn comes together in one file that needs no other."""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from cifarlab.report import compare, provenance, settings, tables
+from cifarlab.report.classes import per_class
+from cifarlab.report.confusion import MOST_NUMBERED, confusion
+from cifarlab.report.content import SPOKEN, Run
+from cifarlab.report.figures import curves, overlay
+from cifarlab.report.mistakes import gallery, worst
+from cifarlab.report.style import Picture, render, styled
+
+_FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
+    ("curves", curves, "Accuracy, loss and learning rate by epoch"),
+    ("confusion", confusion, "Confusion matrix"),
+    ("classes", per_class, "Accuracy of each class with its interval"),
+    ("mistakes", gallery, "The worst mistakes"),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run's part of the page: the run, its pictures by kind, and the way to it."""
+
+    run: Run
+    anchor: str
+    pictures: dict[str, Picture]
+
+
+def page(runs: Sequence[Run]) -> tuple[str, list[Picture]]:
+    """The HTML of a report on one or more runs, and all its figures."""
+    with styled():
+        sections = [
+            Section(run, f"run-{place}", _pictures(run)) for place, run in enumerate(runs, 1)
+        ]
+        shared = overlay(runs) if len(runs) > 1 else None
+        alt = "Validation accuracy by epoch, all runs"
+        overlaid = render(shared, "comparison-curves", alt) if shared else None
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=f"{runs[0].name}: report" if len(runs) == 1 else f"{len(runs)} runs: report",
+            sections=[_section(section) for section in sections],
+            comparison=_comparison(sections, overlaid) if len(runs) > 1 else None,
+        )
+    )
+    pictures = [picture for section in sections for picture in section.pictures.values()]
+    return text, [*pictures, *([overlaid] if overlaid else [])]
+
+
+def _pictures(run: Run) -> dict[str, Picture]:
+    drawn = {}
+    for kind, draw, alt in _FIGURES:
+        figure = draw(run)
+        if figure is not None:
+            drawn[kind] = render(figure, f"{run.slug}-{kind}", f"{alt}: {run.name}")
+    return drawn
+
+
+def _comparison(sections: Sequence[Section], overlaid: Picture | None) -> dict[str, Any]:
+    runs = [section.run for section in sections]
+    return {
+        "rows": [compare.row(section.run, section.anchor) for section in sections],
+        "warnings": compare.warnings(runs),
+        "differences": settings.differences(runs),
+        "picture": overlaid,
+    }
+
+
+def _section(section: Section) -> dict[str, Any]:
+    run = section.run
+    counts = tables.confusion_of(run)
+    small = counts is not None and len(counts) <= MOST_NUMBERED
+    return {
+        "anchor": section.anchor,
+        "run": run,
+        "state": compare.state(run),
+        "accuracies": tables.accuracies(run),
+        "facts": tables.facts(run),
+        "notes": _notes(run),
+        "split": SPOKEN.get(run.split_name or "", ""),
+        "predicted": SPOKEN.get(run.predicted or "", ""),
+        "pictures": section.pictures,
+        "names": tables.class_names(run, len(counts)) if counts is not None else [],
+        "counts": counts.tolist() if counts is not None and small else [],
+        "confused": tables.confused(run),
+        "mistakes": worst(run),
+        "settings": settings.settings(run.recipe),
+        "origin": provenance.origin(run),
+        "logs": provenance.logs(run),
+    }
+
+
+def _notes(run: Run) -> list[str]:
+    told = run.result.get("notes")
+    notes = [str(note) for note in told] if isinstance(told, list) else []
+    if run.finished and not run.split("test"):
+        notes.append("This run has no test result.")
+    if run.finished and not run.split("val"):
+        notes.append("This run held no validation images out.")
+    return [*notes, *([run.problem] if run.problem else [])]
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["svg_uri"] = _svg_uri
+    return made
+
+
+def _svg_uri(picture: Picture) -> str:
+    """Inside an <img>, an SVG's ids are its own and nothing in it can run."""
+    return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")

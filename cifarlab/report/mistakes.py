@@ -1,0 +1,86 @@
+"""The worst mistakes: wrong predictions of the highest loss, as images."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cifarlab.report.content import SPOKEN, Run
+from cifarlab.report.style import NARROW, label, sheet
+
+MOST = 25
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One wrong prediction: ``probability`` is that of the predicted class, ``loss`` in nats."""
+
+    true: str
+    predicted: str
+    probability: float
+    loss: float
+    index: int
+    image: np.ndarray
+
+    @property
+    def uri(self) -> str:
+        """The image as a PNG inside a data address, at its own size: the page scales it."""
+        return "data:image/png;base64," + base64.b64encode(png(self.image)).decode("ascii")
+
+
+def worst(run: Run) -> list[Mistake]:
+    """Up to ``MOST`` mistakes, highest loss first; none where there are no predictions."""
+    told = run.predictions
+    if told is None:
+        return []
+    found = []
+    for row, image in zip(told.mistakes[:MOST], told.mistake_images[:MOST], strict=False):
+        logits = told.logits[row].astype(np.float64)
+        log_shares = logits - logits.max()
+        log_shares -= np.log(np.exp(log_shares).sum())
+        guess, label_ = int(logits.argmax()), int(told.labels[row])
+        found.append(
+            Mistake(
+                true=told.classes[label_],
+                predicted=told.classes[guess],
+                probability=float(np.exp(log_shares[guess])),
+                loss=float(-log_shares[label_]),
+                index=int(told.indices[row]),
+                image=image,
+            )
+        )
+    return found
+
+
+def png(image: np.ndarray) -> bytes:
+    """A uint8 image (H, W, C), C 1 or 3, as PNG."""
+    pixels = image[..., 0] if image.shape[-1] == 1 else image
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def gallery(run: Run) -> Figure | None:
+    """The mistakes as one figure, five to a row; None where there are none to show."""
+    mistakes = worst(run)
+    if not mistakes:
+        return None
+    rows = (len(mistakes) + 4) // 5
+    figure = sheet(NARROW, 0.25 + 1.22 * rows)
+    for axes in figure.subplots(rows, 5, squeeze=False).flat:
+        axes.axis("off")
+    for axes, mistake in zip(figure.axes, mistakes, strict=False):
+        image = np.repeat(mistake.image, 3, -1) if mistake.image.shape[-1] == 1 else mistake.image
+        axes.imshow(image, interpolation="none")
+        axes.set_title(
+            f"{label(mistake.true, 14)}\n→ {label(mistake.predicted, 14)}\n"
+            f"{100 * mistake.probability:.1f} %",
+            fontsize=6,
+            pad=2,
+        )
+    split = SPOKEN.get(run.predicted or "", "")
+    figure.suptitle(f"{label(run.data_name, 40)}, {split} split", fontsize=8)
+    return figure

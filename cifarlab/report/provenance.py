@@ -1,0 +1,59 @@
+"""Where a run comes from, as tables."""
+
+from typing import Any, NamedTuple
+
+from cifarlab.report.content import Run
+from cifarlab.report.words import plain
+
+_TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
+
+
+class Log(NamedTuple):
+    """A list of like records: ``rows`` hold one text per column."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    empty: str
+
+
+def origin(run: Run) -> list[tuple[str, str]]:
+    """Everything of provenance.json that is no log, as (what, value), in the file's order."""
+    rows: list[tuple[str, str]] = []
+    for key, value in run.provenance.items():
+        if _is_log(value) or key in _TITLES:
+            continue
+        if isinstance(value, dict) and key != "libraries":
+            rows += [(f"{_spoken(key)}: {_spoken(inner)}", plain(v)) for inner, v in value.items()]
+        else:
+            rows.append((_spoken(key), plain(value)))
+    fingerprint = run.result.get("fingerprint")
+    return [*rows, ("recipe fingerprint", plain(fingerprint))] if fingerprint else rows
+
+
+def logs(run: Run) -> list[Log]:
+    """Starts, openings of the test split, and any other list of records."""
+    found = {key: value for key, value in run.provenance.items() if _is_log(value)}
+    keys = list(dict.fromkeys([*_TITLES, *found]))
+    return [_log(run, key, found.get(key, [])) for key in keys]
+
+
+def _log(run: Run, key: str, records: list[dict[str, Any]]) -> Log:
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    rows = [[plain(record.get(name)) for name in columns] for record in records]
+    recorded = key in run.provenance
+    empty = "none: the test split was not opened" if key == "test_openings" else "none"
+    return Log(
+        _TITLES.get(key, _spoken(key)),
+        [_spoken(name) for name in columns],
+        rows,
+        empty if recorded else "not recorded",
+    )
+
+
+def _is_log(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _spoken(key: Any) -> str:
+    return str(key).replace("_", " ")

@@ -1,0 +1,127 @@
+"""A run's headline and what happened by class, as rows of text; the page only lays them out."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cifarlab.report.content import SPOKEN, Run, dig
+from cifarlab.report.words import NOTHING, count, interval, memory, number, percent, plain, seconds
+
+
+class Fact(NamedTuple):
+    """One line of a headline."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+class Pair(NamedTuple):
+    """How often one class was taken for another."""
+
+    true: str
+    predicted: str
+    images: int
+    share: str
+
+
+def accuracies(run: Run) -> list[Fact]:
+    """The test and validation accuracy with interval, n and data; what exists of them."""
+    facts = []
+    for name, spoken in SPOKEN.items():
+        split = run.split(name)
+        if split:
+            note = f"95 % interval {interval(split.get('interval'))}, n = {count(split.get('n'))}"
+            value = percent(split.get("accuracy"))
+            facts.append(Fact(f"{spoken.capitalize()} accuracy", value, note))
+    if not run.finished and run.lines:
+        values = run.curve("val", "accuracy")
+        if not np.isnan(values[-1]):
+            note = f"after epoch {run.last_epoch}; no interval before the run's end"
+            facts.append(Fact("Validation accuracy so far", percent(float(values[-1])), note))
+    return facts
+
+
+def facts(run: Run) -> list[Fact]:
+    """The rest of the headline."""
+    cost, device = run.result.get("cost"), run.provenance.get("device")
+    spent = dig(cost, "train_seconds")
+    if spent is None and run.lines:
+        spent = float(np.nansum(run.curve("cost", "train_seconds")))
+    speed = dig(cost, "images_per_second") or dig(
+        run.lines[-1:] and run.lines[-1], "cost", "images_per_second"
+    )
+    rows = [
+        Fact("Epochs", count(run.result.get("epochs") or run.last_epoch)),
+        Fact("Best epoch", _best(run)),
+        Fact("Measured on", _evaluated(run)),
+        Fact("Parameters", count(run.result.get("parameters"))),
+        Fact("Training time", seconds(spent)),
+        Fact("Whole run", seconds(dig(cost, "total_seconds"))),
+        Fact("Speed", f"{count(speed)} images/s" if number(speed) is not None else NOTHING),
+        Fact("Peak memory", memory(dig(cost, "peak_memory_bytes"))),
+        Fact("Device", plain(dig(device, "name") if isinstance(device, dict) else device)),
+        Fact("Precision", plain(run.provenance.get("precision"))),
+        Fact("Seed", str(run.recipe.seed)),
+    ]
+    return [row for row in rows if row.value != NOTHING]
+
+
+def _best(run: Run) -> str:
+    if run.best is None:
+        return NOTHING
+    epoch, accuracy = run.best
+    return f"{epoch} (validation {percent(accuracy)}, {run.data_name})"
+
+
+def _evaluated(run: Run) -> str:
+    told = run.result.get("evaluated")
+    if not isinstance(told, dict):
+        return NOTHING
+    views = told.get("views", 1)
+    return (
+        f"{plain(told.get('checkpoint'))} checkpoint, epoch {plain(told.get('epoch'))}, "
+        f"{plain(views)} view{'' if views == 1 else 's'}"
+    )
+
+
+def class_rows(run: Run) -> list[dict[str, Any]]:
+    """The shown split's result by class, as it was written."""
+    rows = run.split(run.split_name).get("per_class")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def confusion_of(run: Run) -> np.ndarray | None:
+    """The shown split's confusion matrix, int64 (K, K), rows true; None if it is no square."""
+    table = run.split(run.split_name).get("confusion")
+    try:
+        counts = np.array(table, dtype=np.int64)
+    except (TypeError, ValueError):
+        return None
+    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] and counts.size
+    return counts if square else None
+
+
+def class_names(run: Run, k: int) -> list[str]:
+    """K class names: of the result, else of the provenance, else their numbers."""
+    told = dig(run.provenance, "data", "classes")
+    for names in ([row.get("class") for row in class_rows(run)], told):
+        if isinstance(names, list) and len(names) == k:
+            return [str(name) for name in names]
+    return [str(number) for number in range(k)]
+
+
+def confused(run: Run, most: int = 10) -> list[Pair]:
+    """The most frequent confusions of the shown split, most frequent first."""
+    counts = confusion_of(run)
+    if counts is None:
+        return []
+    names, totals = class_names(run, len(counts)), counts.sum(axis=1)
+    errors = counts - np.diag(np.diag(counts))
+    order = np.argsort(-errors, axis=None, kind="stable")[:most]
+    places = [divmod(int(flat), len(counts)) for flat in order]
+    return [
+        Pair(names[t], names[p], int(errors[t, p]), percent(errors[t, p] / totals[t], 1))
+        for t, p in places
+        if errors[t, p] > 0
+    ]

@@ -1,0 +1,80 @@
+"""Numbers as a reader wants them; whatever is no number becomes a dash."""
+
+import math
+from typing import Any
+
+NOTHING = "—"
+_SPACE = "\u00a0"  # a number and its unit stay on one line
+
+
+def number(value: Any) -> float | None:
+    """``value`` as a finite float, or None: a report shows what there is and invents nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def percent(share: Any, digits: int = 2) -> str:
+    """0.861 as ``86.10 %``."""
+    value = number(share)
+    return NOTHING if value is None else f"{100 * value:.{digits}f}{_SPACE}%"
+
+
+def interval(bounds: Any) -> str:
+    """[0.854, 0.868] as ``85.40–86.80 %``."""
+    low, high = pair(bounds)
+    if low is None or high is None:
+        return NOTHING
+    return f"{100 * low:.2f}–{100 * high:.2f}{_SPACE}%"
+
+
+def pair(bounds: Any) -> tuple[float | None, float | None]:
+    """The two ends of an interval, None where they are absent."""
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+        return None, None
+    return number(bounds[0]), number(bounds[1])
+
+
+def count(value: Any) -> str:
+    """4903242 as ``4,903,242``."""
+    whole = number(value)
+    return NOTHING if whole is None else f"{whole:,.0f}"
+
+
+def seconds(value: Any) -> str:
+    """A time in the two units that matter: ``42.3 s``, ``12 min 3 s``, ``3 h 12 min``."""
+    time = number(value)
+    if time is None:
+        return NOTHING
+    if time < 59.95:
+        return f"{time:.1f}{_SPACE}s"
+    minutes, rest = divmod(round(time), 60)
+    if minutes < 60:
+        return f"{minutes}{_SPACE}min {rest}{_SPACE}s"
+    return f"{minutes // 60}{_SPACE}h {minutes % 60}{_SPACE}min"
+
+
+def memory(value: Any) -> str:
+    """Bytes as ``512 MiB`` or ``1.37 GiB``."""
+    size = number(value)
+    if size is None:
+        return NOTHING
+    mebibytes = size / 2**20
+    if mebibytes < 1024:
+        return f"{mebibytes:.0f}{_SPACE}MiB"
+    return f"{mebibytes / 1024:.2f}{_SPACE}GiB"
+
+
+def plain(value: Any) -> str:
+    """Any JSON value in one line: lists by commas, mappings as ``key value``."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {plain(inner)}" for key, inner in value.items()) or NOTHING
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(inner) for inner in value) or NOTHING
+    return str(value)

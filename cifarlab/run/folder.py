@@ -1,0 +1,128 @@
+"""Where everything of a run lies, and the small files in it.
+
+runs/<name>/
+  recipe.yaml         the recipe, complete
+  provenance.json     code and library versions, device, threads, data fingerprint, each start
+                      (time, command, step) and each opening of the test split
+  journal.jsonl       one line per epoch, flushed as it happens
+  checkpoints/        last and best: weights as safetensors, the rest of the state beside them
+  predictions/        logits and labels of each evaluated split, the worst mistakes as images
+  result.json         written last, whole; a run without it is unfinished
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cifarlab.errors import RunFolderError
+from cifarlab.recipe import Recipe, from_yaml, to_yaml
+from cifarlab.run.journal import Journal
+from cifarlab.storage import disk_errors, write_text
+
+
+class RunFolder:
+    """Paths and small files of one run; cheap to make, reads nothing until asked."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.provenance_file = self.path / "provenance.json"
+        self.result_file = self.path / "result.json"
+        self.journal = Journal(self.path / "journal.jsonl")
+        self.checkpoints = self.path / "checkpoints"
+        self.predictions = self.path / "predictions"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.recipe_file.exists()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reached its end."""
+        return self.result_file.exists()
+
+    def require(self) -> "RunFolder":
+        """Itself, or a RunFolderError where no run was started."""
+        if not self.exists:
+            raise RunFolderError(
+                f"{self.path} is no run folder: it has no recipe.yaml",
+                "name a folder that 'cifarlab train' made",
+            )
+        return self
+
+    def weights(self, checkpoint: str) -> Path:
+        """Where the weights of the ``last`` or the ``best`` checkpoint lie."""
+        return self.checkpoints / f"{checkpoint}.safetensors"
+
+    def require_same_data(self, fingerprint: str) -> None:
+        """A RunFolderError where the run was trained on images of another fingerprint."""
+        known = self.provenance().get("data", {}).get("fingerprint")
+        if known not in (None, fingerprint):
+            raise RunFolderError(
+                f"the images are not those that {self.path} was trained on",
+                "restore them, or start a new run",
+            )
+
+    def recipe(self) -> Recipe:
+        """The run's recipe. Raises RunFolderError or RecipeError."""
+        self.require()
+        return from_yaml(self.recipe_file)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Start the folder. Raises StorageError."""
+        write_text(self.recipe_file, to_yaml(recipe))
+
+    def provenance(self) -> dict[str, Any]:
+        """What is known of how the run was made; empty before it starts."""
+        return self._read(self.provenance_file) or {}
+
+    def write_provenance(self, provenance: dict[str, Any]) -> None:
+        """Replace provenance.json, whole. Raises StorageError."""
+        write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished run, None of an unfinished one."""
+        return self._read(self.result_file)
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Finish the run. Raises StorageError."""
+        write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the folder for one writer; the lock dies with its process.
+
+        Raises RunFolderError where another process holds it, StorageError where it can't be made.
+        """
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock", timeout=0)
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise RunFolderError(
+                    f"{self.path} is in use by another process",
+                    "wait for it or end it, or give another folder with --run",
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"can't read {path}: {error}", "it was written whole once: restore it"
+            ) from error
+        if not isinstance(content, dict):
+            raise RunFolderError(f"{path} holds no JSON object", "it is not cifarlab's: remove it")
+        return content

@@ -1,0 +1,81 @@
+"""The journal: one JSON line per epoch, flushed as it happens.
+
+    {"epoch": 3, "step": 1056, "rate": 0.081,
+     "train": {"loss": 1.02, "accuracy": 0.63}, "val": {"loss": ..., "accuracy": ...} or null,
+     "cost": {"train_seconds": ..., "evaluate_seconds": ..., "images_per_second": ...}}
+
+``epoch`` counts from 1, ``step`` counts optimizer steps from the run's start, ``rate`` is the
+learning rate of the epoch's last step. Whatever is measured with a clock stands under ``cost``,
+so that everything else is the same each time the same recipe runs.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cifarlab.errors import RunFolderError
+from cifarlab.storage import disk_errors, write_text
+
+Line = dict[str, Any]
+
+
+class Journal:
+    """Appends to and reads ``journal.jsonl``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, line: Line) -> None:
+        """Add one line and flush it to the disk. Raises StorageError."""
+        with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[Line]:
+        """All whole lines, oldest first; none before the first epoch ends.
+
+        A last line without its end is being written, or was when its writer was killed: it is
+        left out. Raises RunFolderError for any other line that is no JSON object.
+        """
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except (OSError, UnicodeDecodeError) as error:
+            raise RunFolderError(f"can't read {self.path}: {error}", "restore it") from error
+        whole = text.split("\n")[:-1]
+        return [self._parse(line, number) for number, line in enumerate(whole, 1)]
+
+    def keep_until(self, epoch: int) -> None:
+        """Drop what was written after ``epoch``: a resumed run will write it again.
+
+        Raises RunFolderError if an epoch up to there is missing, StorageError if it can't write.
+        """
+        kept = [line for line in self.read() if line["epoch"] <= epoch]
+        if [line["epoch"] for line in kept] != list(range(1, epoch + 1)):
+            raise RunFolderError(
+                f"{self.path} lacks epochs before the checkpoint's epoch {epoch}",
+                "restore the journal, or start the run anew in another folder",
+            )
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def _parse(self, text: str, number: int) -> Line:
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict) or not isinstance(line["epoch"], int):
+                raise ValueError("it is no epoch's line")
+        except (ValueError, KeyError) as error:
+            raise RunFolderError(
+                f"{self.path}, line {number} is damaged: {text[:40]!r}",
+                "remove that line to read the rest, or restore the file",
+            ) from error
+        return line
+
+
+def without_cost(tree: Any) -> Any:
+    """A journal or result without what was measured by a clock: equal for equal runs."""
+    if isinstance(tree, dict):
+        return {key: without_cost(value) for key, value in tree.items() if key != "cost"}
+    return [without_cost(value) for value in tree] if isinstance(tree, list) else tree

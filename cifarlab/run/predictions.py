@@ -1,0 +1,52 @@
+"""What the network said of each image of a split: ``predictions/<split>.safetensors``."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarlab.errors import RunFolderError
+from cifarlab.storage import written_whole
+
+_TENSORS = ("logits", "labels", "indices", "mistakes", "mistake_images")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of one split, and its worst mistakes as images.
+
+    ``logits`` float32 (N, K); ``labels`` int64 (N,); ``indices`` int64 (N,): each image's place
+    in its source split. ``mistakes`` int64 (M,): rows of ``logits`` whose prediction is wrong,
+    highest loss first; ``mistake_images`` uint8 (M, H, W, C).
+    """
+
+    classes: tuple[str, ...]
+    logits: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    mistakes: np.ndarray
+    mistake_images: np.ndarray
+
+    def write(self, path: Path) -> None:
+        """Write all arrays to one file, whole. Raises StorageError."""
+        from safetensors.numpy import save_file
+
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
+        with written_whole(path) as temporary:
+            save_file(arrays, temporary, {"classes": json.dumps(self.classes)})
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        """Read what ``write`` wrote. Raises RunFolderError."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, "numpy") as file:
+                classes = tuple(json.loads(file.metadata()["classes"]))
+                return cls(classes, *(file.get_tensor(name) for name in _TENSORS))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"can't read predictions {path}: {error}",
+                "'cifarlab evaluate' or a resumed training writes them anew",
+            ) from error

@@ -1,0 +1,53 @@
+"""Files that appear whole or not at all, and disks that refuse, in words."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cifarlab.errors import StorageError
+
+_HINTS = {
+    errno.ENOSPC: "free some space and start again; what was complete is still there",
+    errno.EDQUOT: "free some of your quota and start again; what was complete is still there",
+    errno.EROFS: "the disk is read-only: choose another place",
+    errno.EACCES: "you may not write there: choose another place or change its permissions",
+    errno.EPERM: "you may not write there: choose another place or change its permissions",
+    errno.ENOTDIR: "a part of the path is a file: choose another place",
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError in the block into a StorageError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = _HINTS.get(error.errno or 0, "check the disk and its permissions")
+        raise StorageError(f"can't write {path}: {reason}", hint) from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success flush it to disk and rename it.
+
+    A reader sees the old file or the new one, whatever kills the writer. Raises StorageError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` (UTF-8), whole or not at all. Raises StorageError."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

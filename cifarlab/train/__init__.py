@@ -1,0 +1,77 @@
+"""Training: a recipe and a folder become a finished run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from cifarlab.data.dataset import Progress
+from cifarlab.errors import OutOfMemoryError, RunFolderError
+from cifarlab.recipe import Recipe, fingerprint
+from cifarlab.run import RunFolder
+from cifarlab.train.extend import extended
+from cifarlab.train.finish import finish
+from cifarlab.train.hooks import Hook
+from cifarlab.train.interrupt import stop_on_signal
+from cifarlab.train.loop import fit
+from cifarlab.train.setup import Run, prepare
+
+__all__ = ["Hook", "Run", "extended", "train"]
+
+
+def train(
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    hooks: Sequence[Hook] = (),
+    command: str = "cifarlab.train.train",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
+
+    With ``resume``, a run that was begun there goes on from its last checkpoint; without, the
+    folder must hold none. Raises every error of cifarlab.errors.
+    """
+    with folder.in_use(), stop_on_signal() as stop:
+        _require_fitting(recipe, folder, resume)
+        try:
+            run = prepare(recipe, folder, resume=resume, command=command, progress=progress)
+            for hook in hooks:
+                hook.started(run)
+            fit(run, hooks, stop)
+            result = finish(run)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise _out_of_memory(recipe, error) from error
+        except RuntimeError as error:
+            if "can't allocate memory" in str(error):  # the CPU allocator has no type for it
+                raise _out_of_memory(recipe, error) from error
+            raise
+        for hook in hooks:
+            hook.finished(run, result)
+    return result
+
+
+def _require_fitting(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
+    if not resume and folder.exists:
+        raise RunFolderError(
+            f"{folder.path} holds a run already",
+            "go on with --resume or --extend, or give another folder with --run",
+        )
+    if resume and folder.finished:
+        raise RunFolderError(
+            f"the run in {folder.path} has finished",
+            "train longer with --extend, or start another with --run",
+        )
+    if resume and fingerprint(folder.recipe()) != fingerprint(recipe):
+        raise RunFolderError(
+            f"{folder.path} was begun with another recipe", "resume it with its own recipe.yaml"
+        )
+
+
+def _out_of_memory(recipe: Recipe, error: BaseException) -> OutOfMemoryError:
+    first = str(error).splitlines()[0] if str(error) else "no memory left"
+    return OutOfMemoryError(
+        f"out of memory at training.batch_size={recipe.training.batch_size}: {first:.120}",
+        "halve training.batch_size (and optimizer.rate with it), or take a smaller network",
+    )

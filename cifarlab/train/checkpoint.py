@@ -1,0 +1,135 @@
+"""Checkpoints: ``last`` to go on from, ``best`` by validation.
+
+    last.safetensors         weights, with all that prediction needs (evaluate.WeightsFile)
+    last.state.safetensors   optimizer, running sums and counters
+    best.safetensors         weights of the best epoch so far
+
+The two files of ``last`` belong together but can't be replaced in one motion. So both are
+written whole under the name ``next`` first and then renamed, the state before the weights; who
+finds the state ahead of the weights (the writer was killed in between) finishes the renaming.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cifarlab.errors import CheckpointError
+from cifarlab.evaluate import WeightsFile, load_weights
+from cifarlab.run import RunFolder
+from cifarlab.storage import disk_errors, written_whole
+from cifarlab.train.state import Best, State, Totals
+
+_TOTALS = ("loss", "correct", "bad_step")
+
+
+class Checkpoints:
+    """The ``checkpoints`` folder of a run."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.last = folder.weights("last")
+        self.best = folder.weights("best")
+        self._state = folder.weights("last.state")
+        self._next = folder.weights("next")
+        self._next_state = folder.weights("next.state")
+
+    def save_last(self, state: State, about: WeightsFile) -> None:
+        """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
+        about.write(self._next, state.classifier)
+        tensors = {f"optimizer.{name}": t for name, t in _flat(state.optimizer).items()}
+        tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
+        counters = {
+            "step": state.step,
+            "epoch": state.epoch,
+            "seen": state.totals.seen,
+            "best": asdict(state.best) if state.best else None,
+            "seconds": state.seconds,
+        }
+        with written_whole(self._next_state) as temporary:
+            save_file(tensors, temporary, {"cifarlab": json.dumps(counters)})
+        with disk_errors(self.last):
+            self._next_state.replace(self._state)
+            self._next.replace(self.last)
+
+    def save_best(self, state: State, about: WeightsFile) -> None:
+        """Replace ``best``. Raises StorageError."""
+        about.write(self.best, state.classifier)
+
+    def load_last(self, state: State) -> None:
+        """Put ``last`` into ``state``, in place. Raises CheckpointError."""
+        tensors, counters = self._read_state()
+        about, weights = WeightsFile.read(self._matching_weights(counters["step"]))
+        if about.step != counters["step"]:
+            raise CheckpointError(
+                f"{self.last} is of step {about.step}, its state of step {counters['step']}",
+                "restore the files that were saved together, or train again",
+            )
+        load_weights(state.classifier, weights, self.last)
+        _restore(state.optimizer, tensors)
+        sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
+        state.totals = Totals(**sums, seen=counters["seen"])
+        state.step, state.epoch = counters["step"], counters["epoch"]
+        state.best = Best(**counters["best"]) if counters["best"] else None
+        state.seconds.update(counters["seconds"])
+
+    def exists(self) -> bool:
+        """Whether there is something to resume from."""
+        return self._state.exists()
+
+    def files(self) -> list[Path]:
+        """What a continuation of the run needs, as far as it is there."""
+        return [path for path in (self._state, self.last, self.best) if path.exists()]
+
+    def _matching_weights(self, step: int) -> Path:
+        if self._next.exists():
+            about, _ = WeightsFile.read(self._next)
+            if about.step == step:
+                self._next.replace(self.last)
+        return self.last
+
+    def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        try:
+            with safe_open(self._state, "pt") as file:
+                counters = json.loads(file.metadata()["cifarlab"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, counters
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{self._state} can't be read: {error!s:.120}", "restore it, or train again"
+            ) from error
+
+
+def _flat(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors by parameter number and name, as plain contiguous memory."""
+    return {
+        f"{number}.{name}": value.contiguous()
+        for number, slots in optimizer.state_dict()["state"].items()
+        for name, value in slots.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Undo ``_flat``, each tensor in the memory layout of its parameter.
+
+    PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
+    parameter must not meet a contiguous momentum.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "optimizer":
+            number, _, name = rest.partition(".")
+            parameter = parameters[int(number)]
+            if value.shape == parameter.shape:
+                value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+            slots.setdefault(int(number), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})

@@ -1,0 +1,76 @@
+"""The end of a run: the result, on validation and, once, on the test split."""
+
+from typing import Any
+
+from cifarlab.compute import peak_memory
+from cifarlab.data import Subset
+from cifarlab.errors import DataError
+from cifarlab.evaluate import Predictor, measure, open_test_split, predict
+from cifarlab.recipe import fingerprint
+from cifarlab.train.setup import Run
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Measure the selected weights, keep their predictions, write result.json.
+
+    A test split that can't be opened costs the run nothing else: the result says so in a note.
+    Raises StorageError.
+    """
+    predictor, epoch = _selected(run)
+    views, notes = run.recipe.evaluation.views, []
+    splits = {}
+    with run.clock.running("evaluate"):
+        if run.validation:
+            splits["val"] = _evaluated(run, predictor, "val", run.validation)
+        try:
+            test = open_test_split(run.dataset, run.recipe.data, run.folder, "train", run.command)
+        except DataError as error:
+            notes.append(f"no test result: {error.what}")
+        else:
+            splits["test"] = _evaluated(run, predictor, "test", test)
+    best = run.state.best
+    result = {
+        "recipe": run.recipe.name,
+        "fingerprint": fingerprint(run.recipe),
+        "data": run.dataset.name,
+        "parameters": sum(p.numel() for p in run.state.classifier.parameters()),
+        "epochs": run.state.epoch,
+        "steps": run.state.step,
+        "evaluated": {
+            "checkpoint": run.recipe.evaluation.checkpoint,
+            "epoch": epoch,
+            "views": views,
+        },
+        "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
+        **splits,
+        "notes": notes,
+        "cost": _cost(run),
+    }
+    run.folder.write_result(result)
+    return result
+
+
+def _selected(run: Run) -> tuple[Predictor, int]:
+    """The predictor that the recipe wants measured, and its epoch."""
+    if run.recipe.evaluation.checkpoint == "best" and run.state.best:
+        return Predictor.load(run.checkpoints.best), run.state.best.epoch
+    return run.predictor, run.state.epoch
+
+
+def _evaluated(run: Run, predictor: Predictor, split: str, subset: Subset) -> dict[str, Any]:
+    predictions = predict(predictor, subset, run.recipe.evaluation.views)
+    predictions.write(run.folder.predictions / f"{split}.safetensors")
+    return measure(predictions)
+
+
+def _cost(run: Run) -> dict[str, float | None]:
+    """Time over all starts of the run; memory of this start."""
+    lines = run.folder.journal.read()
+    speeds = sorted(line["cost"]["images_per_second"] or 0.0 for line in lines)
+    seconds = run.clock.seconds
+    return {
+        "train_seconds": seconds["train"],
+        "evaluate_seconds": seconds["evaluate"],
+        "images_per_second": speeds[len(speeds) // 2] if speeds else None,
+        "peak_memory_bytes": peak_memory(run.compute.device),
+    }

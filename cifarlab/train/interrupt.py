@@ -1,0 +1,39 @@
+"""SIGINT and SIGTERM end the step at hand instead of the process."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class Stop:
+    """``signum`` is the signal that asked the run to stop, 0 while none did."""
+
+    signum: int = 0
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Stop]:
+    """Collect the first signal in a Stop; a second one of the same kind acts as usual."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may handle signals
+        return
+    before = {int(signum): signal.getsignal(signum) for signum in _SIGNALS}
+
+    def remember(signum: int, _frame: FrameType | None) -> None:
+        stop.signum = signum
+        signal.signal(signum, before[signum])
+
+    for caught in _SIGNALS:
+        signal.signal(caught, remember)
+    try:
+        yield stop
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,160 @@
+"""The training loop: top to bottom in the order in which things happen."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+from cifarlab.data.loader import Batch
+from cifarlab.errors import DivergenceError, Interrupted
+from cifarlab.evaluate import Score, score
+from cifarlab.optim import factor
+from cifarlab.randomness import derived_seed
+from cifarlab.train.hooks import Hook
+from cifarlab.train.interrupt import Stop
+from cifarlab.train.setup import Run
+from cifarlab.train.state import NEVER, Best, Totals
+
+
+def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
+    """Train from the run's state to its plan's end: journal and checkpoints on the way.
+
+    Raises DivergenceError (the last good checkpoint stays), Interrupted (after a checkpoint),
+    StorageError.
+    """
+    state, seconds = run.state, run.clock.seconds
+    for epoch in run.plan.epochs[state.epoch :]:
+        # train
+        state.classifier.train()
+        before, seen_before = dict(seconds), state.totals.seen
+        with run.clock.running("train"):
+            for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
+                loss, correct = step(run, batch)
+                state.totals.add(loss, correct, len(batch.labels), state.step)
+                state.step += 1
+                if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
+                    require_finite_losses(run)
+                for hook in hooks:
+                    hook.stepped(run, len(batch.labels))
+                if stop.signum:
+                    break
+        require_finite_losses(run)
+        if state.step < epoch.first + epoch.steps:
+            run.checkpoints.save_last(state, run.about)
+            raise interrupted(run, stop)
+
+        # validate
+        with run.clock.running("evaluate"):
+            val = validate(run)
+        require_finite_network(run, val)
+        state.epoch += 1
+
+        # write down: the journal first, since resume drops the lines ahead of its checkpoint
+        images = state.totals.seen - seen_before
+        line = epoch_line(run, val, {name: seconds[name] - before[name] for name in before}, images)
+        run.folder.journal.append(line)
+        state.totals = Totals.zero(state.device)
+        if val and (state.best is None or val.accuracy > state.best.val_accuracy):
+            state.best = Best(state.epoch, val.accuracy)
+            run.checkpoints.save_best(state, run.about)
+        run.checkpoints.save_last(state, run.about)
+        for hook in hooks:
+            hook.epoch_ended(run, line)
+        if stop.signum:
+            raise interrupted(run, stop)
+
+
+def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
+    """One update; returns the batch's mean loss and its number of hits, still on the device."""
+    training, state = run.recipe.training, run.state
+    # dropout draws from the global generator: named like every other draw
+    torch.manual_seed(derived_seed(run.recipe.seed, "network", state.step))
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate(run, state.step)
+    with run.compute.autocast():
+        logits = state.classifier(batch.images)
+    loss = cross_entropy(logits, batch.labels, label_smoothing=training.label_smoothing)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if training.clip_norm is not None:
+        clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
+    state.optimizer.step()
+    return loss.detach(), (logits.argmax(1) == batch.labels).sum()
+
+
+def rate(run: Run, step: int) -> float:
+    """The learning rate of that step, counted from 0."""
+    recipe, plan = run.recipe, run.plan
+    return recipe.optimizer.rate * factor(
+        recipe.schedule, step, plan.segments, plan.steps_per_epoch
+    )
+
+
+def validate(run: Run) -> Score | None:
+    """Accuracy and loss on what is held out; None where nothing is."""
+    if run.validation is None:
+        return None
+    labels = run.validation.labels[run.validation.indices]
+    logits = run.predictor.logits(run.validation.images, 1, run.validation.indices)
+    return score(logits, torch.from_numpy(labels))
+
+
+def epoch_line(
+    run: Run, val: Score | None, seconds: dict[str, float], images: int
+) -> dict[str, Any]:
+    """The journal line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
+    state, totals = run.state, run.state.totals
+    return {
+        "epoch": state.epoch,
+        "step": state.step,
+        "rate": rate(run, state.step - 1),
+        "train": {
+            "accuracy": int(totals.correct) / totals.seen,
+            "loss": float(totals.loss) / totals.seen,
+        },
+        "val": val._asdict() if val else None,
+        "cost": {
+            "train_seconds": seconds["train"],
+            "evaluate_seconds": seconds["evaluate"],
+            "images_per_second": images / seconds["train"] if seconds["train"] else None,
+        },
+    }
+
+
+def require_finite_losses(run: Run) -> None:
+    """Raise DivergenceError that names the first step of this epoch with a NaN or infinite loss."""
+    bad_step = int(run.state.totals.bad_step)
+    if bad_step != NEVER:
+        raise diverged(run, "the training loss became NaN or infinite", bad_step)
+
+
+def require_finite_network(run: Run, val: Score | None) -> None:
+    """Raise DivergenceError if the epoch's last update spoilt the weights, before a save."""
+    weights = sum(p.detach().double().sum() for p in run.state.classifier.parameters())
+    if not (math.isfinite(weights) and (val is None or math.isfinite(val.loss))):
+        raise diverged(run, "the network's weights or outputs became NaN", run.state.step - 1)
+
+
+def diverged(run: Run, what: str, step: int) -> DivergenceError:
+    """The error of a run that can't go on, with what to change."""
+    kept = run.state.epoch
+    return DivergenceError(
+        f"{what} at step {step} (epoch {kept + 1}), at learning rate {rate(run, step):.4g}",
+        f"lower optimizer.rate, lengthen schedule.warmup or set training.clip_norm; "
+        f"the checkpoint of epoch {kept} is kept"
+        if kept
+        else "lower optimizer.rate, lengthen schedule.warmup or set training.clip_norm",
+    )
+
+
+def interrupted(run: Run, stop: Stop) -> Interrupted:
+    """What a run that was asked to stop says after its checkpoint."""
+    return Interrupted(
+        f"interrupted after step {run.state.step} of {run.plan.steps}; the checkpoint is written",
+        f"go on with: cifarlab train {run.recipe.name} --run {run.folder.path} --resume",
+        stop.signum,
+    )

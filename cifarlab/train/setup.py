@@ -1,0 +1,208 @@
+"""From a recipe to a run that is ready to train: data, network, state, folder."""
+
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import torch
+
+import cifarlab
+from cifarlab.compute import Compute, choose
+from cifarlab.data import (
+    Dataset,
+    Subset,
+    channel_statistics,
+    open_dataset,
+    training_subsets,
+)
+from cifarlab.data.augment import Augmentation
+from cifarlab.data.dataset import Progress
+from cifarlab.data.loader import Loader
+from cifarlab.errors import CheckpointError
+from cifarlab.evaluate import Predictor, WeightsFile
+from cifarlab.models import Classifier, build_body
+from cifarlab.optim import build_optimizer
+from cifarlab.randomness import derived_seed
+from cifarlab.recipe import Recipe
+from cifarlab.run import RunFolder
+from cifarlab.train.checkpoint import Checkpoints
+from cifarlab.train.clock import Clock
+from cifarlab.train.plan import Plan, plan
+from cifarlab.train.state import State, Totals
+
+_LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "scipy")
+
+
+@dataclass
+class Run:
+    """All that the loop needs; only ``state`` and ``clock`` change."""
+
+    recipe: Recipe
+    folder: RunFolder
+    command: str
+    compute: Compute
+    dataset: Dataset
+    loader: Loader
+    validation: Subset | None
+    plan: Plan
+    state: State
+    checkpoints: Checkpoints
+    clock: Clock
+
+    @property
+    def predictor(self) -> Predictor:
+        """The classifier in its present state."""
+        return Predictor(self.state.classifier, self.dataset.classes, self.compute)
+
+    @property
+    def about(self) -> WeightsFile:
+        """What a weights file of the present state says."""
+        return WeightsFile(
+            self.recipe.model,
+            self.dataset.classes,
+            self.dataset.image_shape,
+            self.compute.precision,
+            self.state.epoch,
+            self.state.step,
+        )
+
+
+def prepare(
+    recipe: Recipe, folder: RunFolder, *, resume: bool, command: str, progress: Progress | None
+) -> Run:
+    """Build a run in its folder, or load the one that is there.
+
+    Raises RecipeError, DataError, RunFolderError, CheckpointError or StorageError.
+    """
+    compute = choose(_precision(recipe, folder))
+    dataset = open_dataset(
+        recipe.data.source,
+        labels=recipe.data.labels,
+        images=recipe.data.images,
+        progress=progress,
+    )
+    training, validation = training_subsets(dataset, recipe.data)
+    augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
+    loader = Loader(training, augmentation, recipe.training.batch_size, recipe.seed, compute.device)
+    mean, std = normalisation(recipe, training, dataset.image_shape[2])
+    state = initial_state(recipe, dataset, mean, std, compute)
+    run = Run(
+        recipe=recipe,
+        folder=folder,
+        command=command,
+        compute=compute,
+        dataset=dataset,
+        loader=loader,
+        validation=validation,
+        plan=plan(recipe.training, loader.steps_per_epoch),
+        state=state,
+        checkpoints=Checkpoints(folder),
+        clock=Clock(compute, state.seconds),
+    )
+    if resume:
+        _load(run)
+    else:
+        folder.write_recipe(recipe)
+    _record_start(run, mean, std)
+    return run
+
+
+def initial_state(
+    recipe: Recipe, dataset: Dataset, mean: list[float], std: list[float], compute: Compute
+) -> State:
+    """Freshly initialised weights, the same on every device."""
+    torch.manual_seed(derived_seed(recipe.seed, "initialisation"))
+    body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
+    classifier = Classifier(body, mean, std).to(compute.device)
+    optimizer = build_optimizer(recipe.optimizer, classifier)
+    return State(classifier, optimizer, Totals.zero(compute.device))
+
+
+def normalisation(
+    recipe: Recipe, training: Subset, channels: int
+) -> tuple[list[float], list[float]]:
+    """Mean and deviation per channel in units of 0..1, as data.normalisation says."""
+    if recipe.data.normalisation == "dataset":
+        mean, std = channel_statistics(training)
+        # a channel that never varies carries nothing; dividing by its deviation would be NaN
+        return [float(m) for m in mean], [float(s) or 1.0 for s in std]
+    if recipe.data.normalisation == "half":
+        return [0.5] * channels, [0.5] * channels
+    return [0.0] * channels, [1.0] * channels
+
+
+def _precision(recipe: Recipe, folder: RunFolder) -> str:
+    """A started run keeps the arithmetic that it started in, wherever it is resumed."""
+    if recipe.training.precision != "auto":
+        return recipe.training.precision
+    return str(folder.provenance().get("precision", "auto"))
+
+
+def _load(run: Run) -> None:
+    run.folder.require_same_data(run.dataset.fingerprint)
+    if run.checkpoints.exists():
+        run.checkpoints.load_last(run.state)
+        if run.state.step > run.plan.steps:
+            raise CheckpointError(
+                f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
+                "restore the recipe that belongs to the checkpoint",
+            )
+    run.folder.journal.keep_until(run.state.epoch)
+
+
+def _record_start(run: Run, mean: list[float], std: list[float]) -> None:
+    """Write what is known before the first step into provenance.json."""
+    provenance = run.folder.provenance()
+    start = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": run.command,
+        "step": run.state.step,
+        "device": run.compute.describe(),
+        "commit": _commit(),
+    }
+    run.folder.write_provenance(
+        {
+            **provenance,
+            "cifarlab": cifarlab.__version__,
+            "commit": _commit(),
+            "python": python_version(),
+            "libraries": {name: metadata.version(name) for name in _LIBRARIES},
+            "device": run.compute.describe(),
+            "precision": run.compute.precision,
+            "data": _describe_data(run, mean, std),
+            "starts": [*provenance.get("starts", []), start],
+            "test_openings": provenance.get("test_openings", []),
+        }
+    )
+
+
+def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, Any]:
+    dataset = run.dataset
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "fingerprint": dataset.fingerprint,
+        "classes": dataset.classes,
+        "image_shape": dataset.image_shape,
+        "train": len(run.loader.indices),
+        "val": len(run.validation) if run.validation else 0,
+        "mean": mean,
+        "std": std,
+        "skipped": dataset.skipped,
+    }
+
+
+def _commit() -> str | None:
+    """The code's git commit, with ``+`` where files differ from it; None outside a checkout."""
+    root = Path(cifarlab.__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        describe = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

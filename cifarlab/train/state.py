@@ -1,0 +1,67 @@
+"""What training changes: weights, optimizer, counters. Saved whole, it is all that resume needs."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cifarlab.models import Classifier
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch, counted from 1, with the highest validation accuracy so far; ties: the first."""
+
+    epoch: int
+    val_accuracy: float
+
+
+NEVER = 2**62  # a step that no run reaches
+
+
+@dataclass
+class Totals:
+    """Sums over the images of the running epoch; they stay on the device until it ends.
+
+    ``bad_step`` is the first step whose loss was not finite, NEVER while there is none.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    bad_step: Tensor
+    seen: int = 0
+
+    @classmethod
+    def zero(cls, device: torch.device) -> "Totals":
+        """Before an epoch's first step."""
+        return cls(
+            torch.zeros((), dtype=torch.float64, device=device),
+            torch.zeros((), dtype=torch.int64, device=device),
+            torch.full((), NEVER, dtype=torch.int64, device=device),
+        )
+
+    def add(self, loss: Tensor, correct: Tensor, images: int, step: int) -> None:
+        """Count the batch of ``step``: ``images``, their mean ``loss``, ``correct`` hits."""
+        self.loss += loss.double() * images
+        self.correct += correct
+        self.bad_step.clamp_(max=torch.where(loss.isfinite(), NEVER, step))
+        self.seen += images
+
+
+@dataclass
+class State:
+    """Everything that a step changes; ``step`` and ``epoch`` count what is complete."""
+
+    classifier: Classifier
+    optimizer: Optimizer
+    totals: Totals
+    step: int = 0
+    epoch: int = 0
+    best: Best | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.totals.loss.device

@@ -1,0 +1,210 @@
+"""Run folders as a training leaves them, made up without torch."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarlab.recipe import Recipe, change, fingerprint
+from cifarlab.run import Predictions, RunFolder
+
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+RECIPE = {"training.duration": "8 epochs", "optimizer.rate": 0.05, "optimizer.nesterov": True}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to make up; the defaults resemble a short CIFAR-10 run."""
+
+    classes: tuple[str, ...] = CIFAR10
+    shape: tuple[int, int, int] = (32, 32, 3)
+    data: str = "CIFAR-10 (JPEG)"
+    n: int = 2000
+    epochs: int = 8
+    seed: int = 0
+    skill: float = 3.7
+    changes: tuple[tuple[str, Any], ...] = tuple(RECIPE.items())
+    finished: bool = True
+    val: bool = True
+    test: bool = True
+
+
+def digits(**other: Any) -> Plan:
+    changes = (("data.source", "digits"), ("schedule.kind", "multistep"))
+    names = tuple("0123456789")
+    base = Plan(names, (8, 8, 1), "digits", n=360, epochs=12, skill=5.4, changes=changes)
+    return replace(base, **other)
+
+
+def hundred(**other: Any) -> Plan:
+    names = tuple(
+        f"{a} {b}"
+        for a in CIFAR10
+        for b in ("blue", "tiny", "old", "wet", "far", "red", "hot", "odd", "raw", "shy")
+    )
+    return replace(Plan(names, data="CIFAR-100", n=5000, epochs=60, skill=5.2), **other)
+
+
+def make(path: Path, plan: Plan | None = None) -> Path:
+    """Write a whole run folder and return it."""
+    plan = plan or Plan()
+    draw = np.random.default_rng(plan.seed + 1)
+    folder = RunFolder(path)
+    recipe = change(Recipe(name="made/up", seed=plan.seed), dict(plan.changes))
+    if not plan.val:
+        recipe = change(recipe, {"data.validation": 0.0})
+    folder.write_recipe(recipe)
+    folder.write_provenance(_provenance(plan))
+    splits = [name for name in ("val", "test") if getattr(plan, name)]
+    done = plan.epochs if plan.finished else plan.epochs // 2
+    for line in _lines(plan, draw)[:done]:
+        folder.journal.append(line)
+    if plan.finished:
+        told = {split: _predictions(plan, draw) for split in splits}
+        for split, predictions in told.items():
+            predictions.write(folder.predictions / f"{split}.safetensors")
+        folder.write_result(_result(plan, recipe, told, folder.journal.read()))
+    return path
+
+
+def _lines(plan: Plan, draw: np.random.Generator) -> list[dict[str, Any]]:
+    lines = []
+    for epoch in range(1, plan.epochs + 1):
+        share = epoch / plan.epochs
+        train = 0.92 - 0.6 * np.exp(-3 * share) + 0.004 * draw.standard_normal()
+        val = 0.88 - 0.6 * np.exp(-3.5 * share) + 0.012 * draw.standard_normal()
+        rate = 0.05 * (1 + np.cos(np.pi * share)) / 2
+        lines.append(
+            {
+                "epoch": epoch,
+                "step": 352 * epoch,
+                "rate": float(rate),
+                "train": {"loss": float(2.3 - 2.2 * train), "accuracy": float(train)},
+                "val": {"loss": float(2.4 - 2.2 * val), "accuracy": float(val)}
+                if plan.val
+                else None,
+                "cost": {
+                    "train_seconds": 51.5,
+                    "evaluate_seconds": 3.25,
+                    "images_per_second": 873.4,
+                },
+            }
+        )
+    return lines
+
+
+def _predictions(plan: Plan, draw: np.random.Generator) -> Predictions:
+    k = len(plan.classes)
+    labels = np.arange(plan.n) % k
+    alike = draw.normal(0, 1, (k, k))
+    hard = draw.uniform(0.8, 1.2, k)
+    logits = draw.normal(0, 1, (plan.n, k)) + 0.9 * alike[labels]
+    logits[np.arange(plan.n), labels] += plan.skill * hard[labels]
+    logits = (1.5 * logits).astype(np.float32)
+    loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(plan.n), labels]
+    wrong = np.flatnonzero(logits.argmax(1) != labels)
+    worst = wrong[np.argsort(-loss[wrong], kind="stable")][:25]
+    images = (
+        np.stack([_image(plan.shape, draw) for _ in worst])
+        if len(worst)
+        else np.zeros((0, *plan.shape), np.uint8)
+    )
+    indices = np.arange(plan.n) * 3 + 7
+    return Predictions(plan.classes, logits, labels, indices, worst, images)
+
+
+def _image(shape: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray:
+    h, w, c = shape
+    y, x = np.mgrid[:h, :w] / h
+    centre, radius = draw.uniform(0.3, 0.7, 2), draw.uniform(0.15, 0.4)
+    blob = (np.hypot(y - centre[0], x - centre[1]) < radius)[..., None]
+    colour, ground = draw.uniform(0, 255, c), draw.uniform(0, 255, c)
+    picture = np.where(blob, colour, ground * (1 - 0.5 * y[..., None]))
+    return np.clip(picture + draw.normal(0, 9, shape), 0, 255).astype(np.uint8)
+
+
+def _result(
+    plan: Plan, recipe: Recipe, told: dict[str, Predictions], lines: list[dict[str, Any]]
+) -> dict[str, Any]:
+    best = max(lines, key=lambda line: line["val"]["accuracy"]) if plan.val else None
+    notes = [] if plan.test else ["the test file is gone: no test result"]
+    return {
+        "recipe": recipe.name,
+        "fingerprint": fingerprint(recipe),
+        "data": plan.data,
+        "parameters": 4903242,
+        "epochs": plan.epochs,
+        "steps": 352 * plan.epochs,
+        "evaluated": {"checkpoint": "last", "epoch": plan.epochs, "views": 1},
+        "best": best and {"epoch": best["epoch"], "val_accuracy": best["val"]["accuracy"]},
+        **{split: _split(plan, predictions) for split, predictions in told.items()},
+        "notes": notes,
+        "cost": {
+            "train_seconds": 412.0,
+            "evaluate_seconds": 30.5,
+            "total_seconds": 451.2,
+            "images_per_second": 873.4,
+            "peak_memory_bytes": 1474560000,
+        },
+    }
+
+
+def _split(plan: Plan, told: Predictions) -> dict[str, Any]:
+    k, guess = len(plan.classes), told.logits.argmax(1)
+    confusion = np.zeros((k, k), int)
+    np.add.at(confusion, (told.labels, guess), 1)
+    right, totals = np.diag(confusion), confusion.sum(1)
+    shown = np.exp(told.logits)[np.arange(plan.n), told.labels] / np.exp(told.logits).sum(1)
+    return {
+        "n": plan.n,
+        "accuracy": float(right.sum() / plan.n),
+        "interval": wilson(int(right.sum()), plan.n),
+        "loss": float(-np.log(shown).mean()),
+        "per_class": [
+            {
+                "class": name,
+                "n": int(n),
+                "correct": int(c),
+                "accuracy": float(c / n),
+                "interval": wilson(int(c), int(n)),
+            }
+            for name, n, c in zip(plan.classes, totals, right, strict=True)
+        ],
+        "confusion": confusion.tolist(),
+    }
+
+
+def wilson(right: int, n: int) -> list[float]:
+    """95 % interval of a share."""
+    z, p = 1.959964, right / n
+    centre, spread = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    return [(centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)]
+
+
+def _provenance(plan: Plan) -> dict[str, Any]:
+    opened = {"time": "2026-01-05T10:08:11Z", "by": "train", "command": "cifarlab train made/up"}
+    return {
+        "cifarlab": "0.1.0",
+        "commit": None,
+        "python": "3.11.7",
+        "libraries": {"torch": "2.11.0", "numpy": "2.4.6"},
+        "device": {"name": "AMD EPYC", "type": "cpu", "threads": 2},
+        "precision": "bfloat16",
+        "data": {
+            "name": plan.data,
+            "source": "/data/images",
+            "fingerprint": f"{plan.data}-4f5e",
+            "classes": list(plan.classes),
+            "image_shape": list(plan.shape),
+            "train": 45000,
+            "val": 5000,
+            "mean": [0.4914, 0.4822, 0.4465],
+            "std": [0.247, 0.2435, 0.2616],
+            "skipped": 0,
+        },
+        "starts": [
+            {"time": "2026-01-05T10:00:00Z", "command": "cifarlab train made/up", "step": 0}
+        ],
+        "test_openings": [opened] if plan.finished and plan.test else [],
+    }
