@@ -22,7 +22,7 @@ from cifarlab.storage import write_text
 
 FORMAT = 1  # raise it when the same source would be decoded to something else
 _CHUNK = 4096
-_HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write to"
+HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write to"
 
 
 def cache_root() -> Path:
@@ -53,14 +53,14 @@ def opened(source: str, stem: str, identity: object, decode: Callable[[Path], De
                 _build(entry, decode)
                 dataset = _load(entry, source)
     except StorageError as error:
-        raise StorageError(error.what, _HINT) from error
+        raise StorageError(error.what, HINT) from error
     except CifarlabError:
         raise
     except OSError as error:
         what = f"can't write the cache {entry}: {error.strerror or error}"
-        raise StorageError(what, _HINT) from error
+        raise StorageError(what, HINT) from error
     if dataset is None:
-        raise StorageError(f"what was just written to {entry} can't be read back", _HINT)
+        raise StorageError(f"what was just written to {entry} can't be read back", HINT)
     return dataset
 
 

@@ -1,10 +1,8 @@
 """The official CIFAR-10 and CIFAR-100 archives (Krizhevsky 2009), "python version".
 
-Their pickles are read by an unpickler that knows the four callables such files hold and no other.
+Images are checked and turned from vectors, channel by channel, into (N, 32, 32, 3).
 """
 
-import io
-import pickle
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.data.archives import Member
+from cifarlab.data.cifar_pickles import REPACKED_HINT, load, text
 from cifarlab.data.dataset import SPLITS, Decoded, write_split
 from cifarlab.data.images import RefusedError, conform
+from cifarlab.data.members import Member
 from cifarlab.errors import DataError
 from cifarlab.recipe.schema import ImagePolicy
-
-_REPACKED_HINT = "get the official archive again; it is no longer as it was published"
 
 
 @dataclass(frozen=True)
@@ -111,9 +108,9 @@ def decode_cifar(
         if member.is_folder or PurePosixPath(member.path).parent.name not in ("", kind.folder):
             continue
         if name == kind.meta:
-            classes = _class_names(_load(member.read(), where), kind, labels, where)
+            classes = _class_names(load(member.read(), where), kind, labels, where)
         elif name in kind.files:
-            batches[name] = _batch(_load(member.read(), where), kind, labels, where)
+            batches[name] = _batch(load(member.read(), where), kind, labels, where)
     _refuse_missing(kind, source, {*batches, *([kind.meta] if classes else [])})
     splits = _write_splits(kind, source, batches, policy, build)
     suffix = f" ({labels})" if len(kind.label_keys) > 1 else ""
@@ -123,7 +120,7 @@ def decode_cifar(
 def _refuse_missing(kind: Kind, source: Path, present: set[str]) -> None:
     needed = [kind.meta, *(name for name, split in kind.files.items() if split == "train")]
     if missing := [name for name in needed if name not in present]:
-        raise DataError(f"{source} lacks {', '.join(missing)}", _REPACKED_HINT)
+        raise DataError(f"{source} lacks {', '.join(missing)}", REPACKED_HINT)
 
 
 def _write_splits(
@@ -147,56 +144,15 @@ def _write_splits(
     return tuple(written)
 
 
-def _latin1(text: str, _encoding: str = "latin1") -> bytes:
-    """What ``_codecs.encode`` does for the bytes that Python 3 writes at protocol 2."""
-    return text.encode("latin1")
-
-
-# numpy's helper moved between modules; taken from an array it needs no import of either.
-_ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _latin1,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds arrays and plain values; any other callable in the file is refused, not run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
-
-
-def _load(blob: bytes, where: str) -> dict[str, Any]:
-    """Read one of the archive's dictionaries. Raises DataError naming ``where``."""
-    try:
-        loaded = _Unpickler(io.BytesIO(blob), encoding="bytes").load()
-        return {_text(key): value for key, value in loaded.items()}
-    # A forged pickle can make any of the callables above fail in any way.
-    except Exception as error:
-        raise DataError(
-            f"{where} is not what the official archive has there: {error}", _REPACKED_HINT
-        ) from error
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
 def _batch(
     content: dict[str, Any], kind: Kind, labels: str, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
     data, numbers = content.get("data"), content.get(kind.label_keys[labels])
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2):
-        raise DataError(f"{where} holds no uint8 matrix under 'data'", _REPACKED_HINT)
+        raise DataError(f"{where} holds no uint8 matrix under 'data'", REPACKED_HINT)
     if data.shape[1] != 3 * 32 * 32 or not len(data):
-        raise DataError(f"{where} holds data of shape {data.shape}, not (N, 3072)", _REPACKED_HINT)
+        raise DataError(f"{where} holds data of shape {data.shape}, not (N, 3072)", REPACKED_HINT)
     count = kind.class_counts[labels]
     if not (
         isinstance(numbers, list)
@@ -204,7 +160,7 @@ def _batch(
         and all(type(number) is int and 0 <= number < count for number in numbers)
     ):
         raise DataError(
-            f"{where} holds no list of {len(data)} labels from 0 to {count - 1}", _REPACKED_HINT
+            f"{where} holds no list of {len(data)} labels from 0 to {count - 1}", REPACKED_HINT
         )
     images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), np.array(numbers, dtype=np.int64)
@@ -218,5 +174,5 @@ def _class_names(content: dict[str, Any], kind: Kind, labels: str, where: str) -
         and all(isinstance(name, bytes | str) for name in names)
         and len(set(names)) == len(names) == count
     ):
-        raise DataError(f"{where} holds no list of {count} class names", _REPACKED_HINT)
-    return tuple(re.sub(r"\s+", " ", _text(name)) for name in names)
+        raise DataError(f"{where} holds no list of {count} class names", REPACKED_HINT)
+    return tuple(re.sub(r"\s+", " ", text(name)) for name in names)

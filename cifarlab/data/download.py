@@ -42,12 +42,16 @@ def fetch(kind: Kind, folder: Path, progress: Progress) -> Path:
     target = folder / kind.archive
     if target.is_file():
         return target
+    # One process downloads; the others wait and find the file.
+    lock = FileLock(folder / f".{kind.archive}.lock")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    # One process downloads; the others wait and find the file.
-    with FileLock(folder / f".{kind.archive}.lock"):
+        lock.acquire()
+    try:
         if not target.is_file():
             _from_any_mirror(kind, target, progress)
+    finally:
+        lock.release()
     return target
 
 

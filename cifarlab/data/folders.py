@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from cifarlab.data.archives import Member
 from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file
 from cifarlab.data.images import BrokenError, Pixels, RefusedError, decode
 from cifarlab.data.layout import arrange
+from cifarlab.data.members import Member
 from cifarlab.data.spool import Spool
 from cifarlab.errors import DataError
 from cifarlab.recipe.schema import ImagePolicy

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from cifarlab.data.archives import Member, members
-from cifarlab.data.cache import cache_root, opened
+from cifarlab.data.archives import members
+from cifarlab.data.cache import HINT, cache_root, opened
 from cifarlab.data.cifar import (
     KINDS,
     Kind,
@@ -21,7 +21,8 @@ from cifarlab.data.dataset import Dataset, Decoded, Progress
 from cifarlab.data.digits import decode_digits
 from cifarlab.data.download import fetch
 from cifarlab.data.folders import decode_folder
-from cifarlab.errors import DataError
+from cifarlab.data.members import Member
+from cifarlab.errors import DataError, StorageError
 from cifarlab.recipe.schema import ImagePolicy
 
 NAMES = (*KINDS, "digits")
@@ -81,7 +82,10 @@ def _named(kind: Kind, progress: Progress) -> Path:
         for own in (folder / kind.archive, folder / kind.folder):
             if own.exists():
                 return own
-    return fetch(kind, cache_root() / "downloads", progress)
+    try:
+        return fetch(kind, cache_root() / "downloads", progress)
+    except StorageError as error:
+        raise StorageError(error.what, HINT) from error
 
 
 def _found(source: str) -> Path:
@@ -89,7 +93,7 @@ def _found(source: str) -> Path:
     path = Path(source).expanduser()
     folder = data_folder()
     for candidate in (path, folder / path if folder else path):
-        if candidate.exists():
+        if _exists(candidate):
             return candidate
     beside = path.parent if path.parent != Path() else None
     candidates = {*NAMES, *_offers(folder), *_offers(beside, str(path.parent))}
@@ -100,6 +104,13 @@ def _found(source: str) -> Path:
         f"{hint}known are {', '.join(NAMES)}, folders and archives; relative paths are looked up "
         f"here and in {folder or 'the folder that CIFARLAB_DATA names'}",
     )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that may not be looked into
+        return False
 
 
 def _offers(folder: Path | None, prefix: str = "") -> Iterator[str]:

@@ -36,13 +36,13 @@ def per_class(run: Run) -> Figure | None:
         for axes in panels:
             axes.axvline(100 * overall, color=VERMILION, linewidth=1, linestyle="--", zorder=1)
         figure.legend(
-            panels[0].lines[-1:], [f"all classes: {percent(overall)}"], loc="outside upper right"
+            panels[0].lines[-1:], [f"all classes: {percent(overall)}"], loc="outside upper left"
         )
     split = SPOKEN[run.split_name or "test"]
     figure.supxlabel(
         f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval", fontsize=8
     )
-    panels[0].xaxis.set_major_locator(MaxNLocator(6 if columns == 1 else 4, integer=True))
+    panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
     floor = _floor(rows)
     panels[0].set_xlim(floor, 100 + 0.025 * (100 - floor))
     return figure

@@ -59,7 +59,8 @@ class Run:
 
     def split(self, name: str | None) -> dict[str, Any]:
         """The result on one split, empty if it was not measured."""
-        return dig(self.result, name) or {} if name in SPLITS else {}
+        told = dig(self.result, name) if name in SPLITS else None
+        return told if isinstance(told, dict) else {}
 
     @property
     def best(self) -> tuple[int, float] | None:

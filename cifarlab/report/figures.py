@@ -25,21 +25,15 @@ def curves(run: Run) -> Figure | None:
     )
     _lines(accuracy, run, "accuracy", 100)
     _lines(loss, run, "loss", 1)
+    _rate(rate, run)
     _mark_best(run, accuracy, loss, rate)
     _mark_test(run, accuracy)
-    rates = run.curve("rate")
-    rate.plot(run.epochs, rates, color=INK, marker=_marker(run), linewidth=1.2)
-    rate.set_ylim(0, 1.15 * max(np.nanmax(rates, initial=0), 1e-9))
-    rate.yaxis.set_major_locator(MaxNLocator(3))
-    rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     accuracy.set_title(
         ", ".join(dict.fromkeys((label(run.name), label(run.data_name, 40)))), loc="left"
     )
     accuracy.set_ylabel("accuracy (%)")
     loss.set_ylabel("loss (nats)")
-    rate.set(ylabel="learning rate", xlabel="epoch")
-    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
-    accuracy.legend(loc="best")
+    accuracy.legend(loc="best", frameon=True, edgecolor="none", framealpha=0.9)
     figure.align_ylabels()
     return figure
 
@@ -50,6 +44,16 @@ def _lines(axes: Axes, run: Run, what: str, scale: float) -> None:
         if not np.isnan(values).all():
             axes.plot(run.epochs, scale * values, color=colour, marker=_marker(run), label=spoken)
     tidy(axes)
+
+
+def _rate(axes: Axes, run: Run) -> None:
+    rates = run.curve("rate")
+    axes.plot(run.epochs, rates, color=INK, marker=_marker(run), linewidth=1.2)
+    axes.set_ylim(0, 1.15 * max(np.nanmax(rates, initial=0), 1e-9))
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(ylabel="learning rate", xlabel="epoch")
 
 
 def _marker(run: Run) -> str:
@@ -125,7 +129,7 @@ def overlay(runs: Sequence[Run]) -> Figure | None:
 
 def _group(axes: Axes, runs: list[Run], colour: str, dash: str) -> None:
     several = len(runs) > 1
-    text = f"{label(runs[0].recipe_name)} ({len(runs)} seeds)" if several else label(runs[0].name)
+    text = f"{label(runs[0].recipe_name)} ({len(runs)} runs)" if several else label(runs[0].name)
     for place, run in enumerate(runs):
         axes.plot(
             run.epochs,

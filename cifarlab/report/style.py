@@ -105,6 +105,7 @@ def render(figure: Figure, slug: str, alt: str) -> Picture:
     """Both files of a figure as bytes, the same for the same figure. Call inside ``styled``."""
     vector, pixels = io.BytesIO(), io.BytesIO()
     figure.savefig(vector, format="svg", metadata=_NO_METADATA)
+    figure.set_layout_engine("none")  # both files keep the one layout, which is slow to find
     figure.savefig(pixels, format="png", dpi=PNG_DPI, metadata={"Software": None})
     wide = figure.get_size_inches()[0] > (NARROW + WIDE) / 2
     return Picture(slug, alt, vector.getvalue(), pixels.getvalue(), bool(wide))

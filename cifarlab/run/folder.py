@@ -11,8 +11,9 @@ runs/<name>/
 """
 
 import json
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run reached its end."""
         return self.result_file.exists()
+
+    def resume_command(self, recipe: str) -> str:
+        """What to type to go on with an unfinished run of the recipe of that name."""
+        return shlex.join(["cifarlab", "train", recipe, "--run", str(self.path), "--resume"])
 
     def require(self) -> "RunFolder":
         """Itself, or a RunFolderError where no run was started."""
@@ -113,6 +118,10 @@ class RunFolder:
             yield
         finally:
             lock.release()
+            if not self.exists:  # it failed before it began: leave no empty folder behind
+                (self.path / ".lock").unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.path.rmdir()
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

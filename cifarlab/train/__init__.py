@@ -1,12 +1,14 @@
 """Training: a recipe and a folder become a finished run."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from cifarlab.data.dataset import Progress
-from cifarlab.errors import OutOfMemoryError, RunFolderError
+from cifarlab.errors import Interrupted, OutOfMemoryError, RunFolderError
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.run import RunFolder
 from cifarlab.train.extend import extended
@@ -33,20 +35,14 @@ def train(
     With ``resume``, a run that was begun there goes on from its last checkpoint; without, the
     folder must hold none. Raises every error of cifarlab.errors.
     """
-    with folder.in_use(), stop_on_signal() as stop:
+    with folder.in_use(), _failures_in_words(recipe, folder):
         _require_fitting(recipe, folder, resume)
-        try:
-            run = prepare(recipe, folder, resume=resume, command=command, progress=progress)
-            for hook in hooks:
-                hook.started(run)
+        run = prepare(recipe, folder, resume=resume, command=command, progress=progress)
+        for hook in hooks:
+            hook.started(run)
+        with stop_on_signal() as stop:
             fit(run, hooks, stop)
-            result = finish(run)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise _out_of_memory(recipe, error) from error
-        except RuntimeError as error:
-            if "can't allocate memory" in str(error):  # the CPU allocator has no type for it
-                raise _out_of_memory(recipe, error) from error
-            raise
+        result = finish(run)
         for hook in hooks:
             hook.finished(run, result)
     return result
@@ -67,6 +63,27 @@ def _require_fitting(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
         raise RunFolderError(
             f"{folder.path} was begun with another recipe", "resume it with its own recipe.yaml"
         )
+
+
+@contextmanager
+def _failures_in_words(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
+    """Ctrl-C outside of the loop, and a device without memory left, as errors of ours."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "interrupted outside of training; every finished epoch is kept",
+            f"go on with: {folder.resume_command(recipe.name)}"
+            if folder.exists
+            else "nothing was begun: start again",
+            signal.SIGINT,
+        ) from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(recipe, error) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # the CPU allocator has no type for it
+            raise _out_of_memory(recipe, error) from error
+        raise
 
 
 def _out_of_memory(recipe: Recipe, error: BaseException) -> OutOfMemoryError:

@@ -37,15 +37,18 @@ def launch(
     Going on (``resume``, ``extend``) takes the recipe of the folder; settings given again must
     be those that it was begun with.
     """
-    asked = overridden(find(name), assignments)
     if extend is None and not resume:
+        asked = overridden(find(name), assignments)
         return Launch(asked, RunFolder(run) if run else new_folder(asked), False)
-    going_on_from = RunFolder(run) if run else latest_folder(asked, finished=extend is not None)
-    begun = going_on_from.require().recipe()
-    _require_same(asked.name, begun, assignments, going_on_from)
+    begun = (
+        RunFolder(run)
+        if run
+        else latest_folder(overridden(find(name), assignments), finished=extend is not None)
+    )
+    _require_same(name, assignments, begun)
     if extend is None:
-        return Launch(begun, going_on_from, True)
-    recipe, folder = extended(going_on_from, _extension(extend, schedule))
+        return Launch(begun.recipe(), begun, True)
+    recipe, folder = extended(begun, _extension(extend, schedule))
     return Launch(recipe, folder, True)
 
 
@@ -63,11 +66,13 @@ def _extension(duration: str, schedule: str | None) -> Extension:
         raise RecipeError(f"--extend: {error}", "write e.g. --extend '10 epochs'") from error
 
 
-def _require_same(name: str, begun: Recipe, assignments: Sequence[str], folder: RunFolder) -> None:
-    if name != begun.name:
+def _require_same(name: str, assignments: Sequence[str], folder: RunFolder) -> None:
+    """The recipe named again must be the folder's, and so must every setting given again."""
+    begun = folder.recipe()
+    if name != begun.name and find(name).name != begun.name:
         raise RunFolderError(
             f"{folder.path} was begun with the recipe {begun.name}, not {name}",
-            f"go on with: cifarlab train {begun.name} --run {folder.path} --resume",
+            f"go on with: {folder.resume_command(begun.name)}",
         )
     if fingerprint(overridden(begun, assignments)) != fingerprint(begun):
         raise RunFolderError(

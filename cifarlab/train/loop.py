@@ -155,6 +155,6 @@ def interrupted(run: Run, stop: Stop) -> Interrupted:
     """What a run that was asked to stop says after its checkpoint."""
     return Interrupted(
         f"interrupted after step {run.state.step} of {run.plan.steps}; the checkpoint is written",
-        f"go on with: cifarlab train {run.recipe.name} --run {run.folder.path} --resume",
+        f"go on with: {run.folder.resume_command(run.recipe.name)}",
         stop.signum,
     )

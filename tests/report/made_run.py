@@ -102,7 +102,7 @@ def _predictions(plan: Plan, draw: np.random.Generator) -> Predictions:
     logits = draw.normal(0, 1, (plan.n, k)) + 0.9 * alike[labels]
     logits[np.arange(plan.n), labels] += plan.skill * hard[labels]
     logits = (1.5 * logits).astype(np.float32)
-    loss = np.log(np.exp(logits).sum(1)) - logits[np.arange(plan.n), labels]
+    loss = -_log_shares(logits)[np.arange(plan.n), labels]
     wrong = np.flatnonzero(logits.argmax(1) != labels)
     worst = wrong[np.argsort(-loss[wrong], kind="stable")][:25]
     images = (
@@ -112,6 +112,11 @@ def _predictions(plan: Plan, draw: np.random.Generator) -> Predictions:
     )
     indices = np.arange(plan.n) * 3 + 7
     return Predictions(plan.classes, logits, labels, indices, worst, images)
+
+
+def _log_shares(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
 def _image(shape: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray:
@@ -155,12 +160,12 @@ def _split(plan: Plan, told: Predictions) -> dict[str, Any]:
     confusion = np.zeros((k, k), int)
     np.add.at(confusion, (told.labels, guess), 1)
     right, totals = np.diag(confusion), confusion.sum(1)
-    shown = np.exp(told.logits)[np.arange(plan.n), told.labels] / np.exp(told.logits).sum(1)
+    loss = -_log_shares(told.logits)[np.arange(plan.n), told.labels].mean()
     return {
         "n": plan.n,
         "accuracy": float(right.sum() / plan.n),
         "interval": wilson(int(right.sum()), plan.n),
-        "loss": float(-np.log(shown).mean()),
+        "loss": float(loss),
         "per_class": [
             {
                 "class": name,

@@ -1,0 +1,80 @@
+"""A member of a folder or archive, and what all readers of members share."""
+
+import lzma
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cifarlab.errors import DataError
+
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,  # zipfile: an unknown compression method
+    RecursionError,  # tarfile: thousands of chained extension headers
+)
+UNSAFE_HINT = "an honest archive of images has none of these: don't use this file"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file or folder: ``path`` is relative, with slashes, without ``.`` and ``..``.
+
+    ``read`` gives a file's content and must be called before the next member is asked for.
+    """
+
+    path: str
+    is_folder: bool
+    size: int
+    read: Callable[[], bytes]
+
+
+def _damaged(source: Path, error: BaseException) -> DataError:
+    return DataError(
+        f"{source} can't be read: {error or type(error).__name__}",
+        "it may be cut short or damaged: get it again and compare its checksum",
+    )
+
+
+def guarded(source: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
+    """Make ``read`` raise DataError where the source is damaged."""
+
+    def reading() -> bytes:
+        try:
+            return read()
+        except _DAMAGE as error:
+            raise _damaged(source, error) from error
+
+    return reading
+
+
+def starts_with(source: Path, magic: bytes) -> bool:
+    """By its start, since zipfile.is_zipfile takes a tar that ends in a zip for one."""
+    with damage(source), source.open("rb") as file:
+        return file.read(len(magic)) == magic
+
+
+@contextmanager
+def damage(source: Path) -> Iterator[None]:
+    """Turn what damaged data raises in the block into a DataError that names ``source``."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise _damaged(source, error) from error
+
+
+def safe_path(source: Path, name: str) -> str:
+    """Give a member's path in its plain form. Raises DataError if it leads out."""
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", name):
+        raise DataError(f"{source}: {name!r} leads out of the archive", UNSAFE_HINT)
+    return "/".join(part for part in parts if part not in ("", "."))

@@ -1,0 +1,187 @@
+"""Hostile and damaged archives: refused by name, nothing is written outside the cache."""
+
+import io
+import os
+import struct
+import tarfile
+import zipfile
+
+import pytest
+from made_sources import as_folder, as_tar, as_zip, class_folders, png
+
+from cifarlab.data import archives, open_dataset, tars
+from cifarlab.errors import DataError
+
+FILES = class_folders({"train": 2, "test": 1})
+
+
+def refusal(source) -> str:
+    with pytest.raises(DataError) as caught:
+        open_dataset(str(source))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "train/../../x.png", "/etc/x.png", "C:/x.png"])
+@pytest.mark.parametrize("write", [as_tar, as_zip])
+def test_paths_that_lead_out_are_refused(tmp_path, name, write):
+    archive = write(tmp_path / ("a.zip" if write is as_zip else "a.tar"), FILES | {name: png()})
+    message = refusal(archive)
+    assert name in message and "leads out of the archive" in message
+
+
+def test_backslashes_of_a_zip_are_slashes(tmp_path):
+    archive = as_zip(tmp_path / "a.zip", FILES | {"..\\x.png": png()})
+    assert "leads out" in refusal(archive)
+    good = {name.replace("/", "\\"): blob for name, blob in FILES.items()}
+    assert open_dataset(str(as_zip(tmp_path / "b.zip", good))).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_of_a_tar_are_refused(tmp_path, kind):
+    info = tarfile.TarInfo("train/cat/link.png")
+    info.type, info.linkname = kind, "/etc/passwd"
+    message = refusal(as_tar(tmp_path / "a.tar", FILES, extra=(info,)))
+    assert "train/cat/link.png" in message and "is a link, sparse or a device" in message
+
+
+def test_links_of_a_zip_are_refused(tmp_path):
+    archive = as_zip(tmp_path / "a.zip", FILES)
+    with zipfile.ZipFile(archive, "a") as file:
+        info = zipfile.ZipInfo("train/cat/link.png")
+        info.external_attr = 0o120777 << 16
+        file.writestr(info, "/etc/passwd")
+    assert "'train/cat/link.png' is a link" in refusal(archive)
+
+
+def test_an_encrypted_zip_is_refused(tmp_path):
+    archive = as_zip(tmp_path / "a.zip", FILES)
+    content = bytearray(archive.read_bytes())
+    central = content.rindex(b"PK\x01\x02")
+    content[central + 8] |= 1
+    archive.write_bytes(content)
+    assert "is encrypted" in refusal(archive)
+
+
+def test_a_zip_that_lies_about_its_content_is_damaged(tmp_path):
+    archive = as_zip(tmp_path / "a.zip", FILES)
+    content = bytearray(archive.read_bytes())
+    central = content.index(b"PK\x01\x02")
+    content[central + 16 : central + 20] = struct.pack("<I", 12345)  # the checksum
+    archive.write_bytes(content)
+    assert "can't be read" in refusal(archive)
+
+
+def test_large_members_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 50)
+    for archive in (as_tar(tmp_path / "a.tar.gz", FILES), as_zip(tmp_path / "a.zip", FILES)):
+        assert "more than the 50 allowed" in refusal(archive)
+
+
+def test_a_bomb_of_zeros_is_refused_before_it_inflates(tmp_path):
+    header = tarfile.TarInfo("train/cat/bomb.png")
+    header.size = 2**40
+    path = tmp_path / "a.tar"
+    path.write_bytes(header.tobuf() + bytes(10_000))
+    assert "train/cat/bomb.png has 1,099,511,627,776 bytes" in refusal(path)
+
+
+def test_too_many_members_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    assert "more than 3 members" in refusal(as_tar(tmp_path / "a.tar", FILES))
+
+
+def test_a_huge_tar_header_is_refused(tmp_path):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2**33
+    path = tmp_path / "a.tar"
+    path.write_bytes(header.tobuf(format=tarfile.GNU_FORMAT) + bytes(10_000))
+    assert "a header of 8,589,934,592 bytes" in refusal(path)
+
+
+def test_a_sparse_tar_member_is_refused(tmp_path):
+    header = tarfile.TarInfo("train/cat/0.png")
+    header.type = tarfile.GNUTYPE_SPARSE
+    path = tmp_path / "a.tar"
+    path.write_bytes(header.tobuf(format=tarfile.GNU_FORMAT) + bytes(10_000))
+    assert "sparse" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2", "a.zip"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_truncated_archive_is_never_taken_for_whole(tmp_path, name, share):
+    files = class_folders({"train": 20})
+    archive = (as_zip if name.endswith("zip") else as_tar)(tmp_path / name, files)
+    content = archive.read_bytes()
+    if name == "a.tar":  # without what pads it to a full record
+        content = content[: len(content) - 8192]
+    archive.write_bytes(content[: int(len(content) * share)])
+    assert str(archive) in refusal(archive)
+
+
+@pytest.mark.parametrize("cut", [0, 100])
+def test_a_tar_cut_between_members_or_in_a_header_is_noticed(tmp_path, cut):
+    archive = as_tar(tmp_path / "a.tar", FILES)
+    with tarfile.open(archive) as file:
+        last = file.getmembers()[-1]
+    archive.write_bytes(archive.read_bytes()[: last.offset + cut])
+    assert "no end mark" in refusal(archive)
+
+
+def test_garbage_between_members_is_noticed(tmp_path):
+    archive = as_tar(tmp_path / "a.tar", FILES)
+    with tarfile.open(archive) as file:
+        last = file.getmembers()[-1]
+    content = bytearray(archive.read_bytes())
+    content[last.offset : last.offset + 512] = os.urandom(512)
+    archive.write_bytes(content)
+    assert "no end mark" in refusal(archive)
+
+
+def test_a_tar_that_ends_in_a_zip_is_a_tar(tmp_path):
+    inner = as_zip(tmp_path / "inner.zip", {"x": b""}).read_bytes()
+    archive = as_tar(tmp_path / "a.tar", FILES | {"train/notes.txt": inner})
+    assert open_dataset(str(archive)).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"hello", os.urandom(5000)])
+def test_what_is_no_archive_is_refused(tmp_path, content):
+    (tmp_path / "a.tar").write_bytes(content)
+    assert "a.tar can't be read" in refusal(tmp_path / "a.tar")
+
+
+def test_links_out_of_a_folder_are_refused(tmp_path):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png())
+    folder = as_folder(tmp_path / "pets", FILES)
+    link = folder / "train/cat/link.png"
+    link.symlink_to(secret)
+    assert "link.png is a link that leads out" in refusal(folder)
+    link.unlink()
+    link.symlink_to(folder / "train/cat/0.png")
+    assert len(open_dataset(str(folder)).read("train")) == 5
+    (folder / "test/dog2").symlink_to(folder / "train/dog")
+    assert "link to a folder" in refusal(folder)
+
+
+def test_pipes_in_a_folder_are_refused(tmp_path):
+    folder = as_folder(tmp_path / "pets", FILES)
+    os.mkfifo(folder / "train/cat/pipe.png")
+    assert "no plain file" in refusal(folder)
+
+
+def test_reading_takes_one_pass(tmp_path, monkeypatch):
+    """Going back in an xz file would decompress it again."""
+    archive = as_tar(tmp_path / "a.tar.xz", FILES)
+    seeks = []
+    real = tars._PACKED[b"\xfd7zXZ\0"]
+
+    class Counting(io.BufferedReader):
+        def seek(self, *args):
+            seeks.append(args)
+            return super().seek(*args)
+
+    monkeypatch.setitem(tars._PACKED, b"\xfd7zXZ\0", lambda path: Counting(real(path)))
+    open_dataset(str(archive))
+    assert not seeks

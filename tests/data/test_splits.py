@@ -1,0 +1,158 @@
+"""Cuts by class and seed, and exact statistics."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_sources import as_tar, class_folders
+
+from cifarlab.data import (
+    Dataset,
+    Subset,
+    channel_statistics,
+    open_dataset,
+    stratified_cut,
+    test_subset,
+    training_subsets,
+)
+from cifarlab.errors import DataError
+from cifarlab.recipe.schema import Data
+
+
+def opened(path: Path, **splits: int) -> Dataset:
+    return open_dataset(str(as_tar(path / "a.tar", class_folders(splits or {"": 20}))))
+
+
+labels_of = st.lists(st.integers(0, 5), min_size=1, max_size=300).map(np.array)
+
+
+@settings(deadline=None)
+@given(labels=labels_of, share=st.floats(0, 0.99), seed=st.integers(0, 2**40))
+def test_a_cut_is_a_partition_in_proportion(labels, share, seed):
+    try:
+        kept, cut = stratified_cut(labels, share, seed)
+    except DataError:
+        return
+    total = int(np.floor(share * len(labels) + 0.5))
+    assert len(cut) == total and kept.dtype == cut.dtype == np.int64
+    assert sorted([*kept, *cut]) == list(range(len(labels)))
+    assert (np.diff(kept) > 0).all() and (np.diff(cut) > 0).all()
+    for name, size in zip(*np.unique(labels, return_counts=True), strict=True):
+        assert abs((labels[cut] == name).sum() - total * size / len(labels)) < 1
+        assert (labels[kept] == name).any()
+
+
+@settings(deadline=None)
+@given(labels=labels_of, share=st.floats(0.001, 0.99))
+def test_a_refused_cut_was_impossible(labels, share):
+    try:
+        stratified_cut(labels, share, 0)
+    except DataError as error:
+        sizes = np.unique(labels, return_counts=True)[1]
+        if "cuts none" in error.what:
+            assert share * len(labels) < 0.5
+        else:
+            assert (np.ceil(share * sizes + sizes / 2 / len(labels)) >= sizes).any()
+
+
+def test_the_seed_decides_and_nothing_else():
+    labels = np.arange(1000) % 10
+    one, two = (stratified_cut(labels, 0.1, 7)[1] for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, stratified_cut(labels, 0.1, 8)[1])
+    assert np.bincount(labels[one]).tolist() == [10] * 10
+
+
+def test_the_cut_is_pinned():
+    """A split that changes with a library would change every validation score."""
+    assert stratified_cut(np.arange(20) % 2, 0.2, 0)[1].tolist() == [2, 3, 11, 18]
+
+
+def test_impossible_cuts_are_refused():
+    with pytest.raises(DataError, match="cuts none"):
+        stratified_cut(np.array([0, 0, 1, 1]), 0.1, 0)
+    with pytest.raises(DataError, match="leaves class 1 without"):
+        stratified_cut(np.array([0] * 5 + [1]), 0.6, 0)
+
+
+def test_all_three_ways_to_a_validation_part(tmp_path):
+    data = Data(validation=0.25)
+    own = opened(tmp_path, train=8, val=3, test=2)
+    train, val = training_subsets(own, data)
+    assert (len(train), len(val), len(test_subset(own, data))) == (16, 6, 4)
+    cut = open_dataset(str(as_tar(tmp_path / "b.tar", class_folders({"train": 8, "test": 2}))))
+    train, val = training_subsets(cut, data)
+    assert (len(train), len(val), len(test_subset(cut, data))) == (12, 4, 4)
+    assert train.images is val.images, "no image is copied"
+    for dataset in (own, cut):
+        train, val = training_subsets(dataset, Data(validation=0))
+        assert len(train) == 16 and val is None
+
+
+def test_without_a_test_split_one_is_cut_first(tmp_path):
+    dataset = opened(tmp_path)
+    data = Data(validation=0.25, test=0.2)
+    train, val = training_subsets(dataset, data)
+    test = test_subset(dataset, data)
+    assert (len(train), len(val), len(test)) == (24, 8, 8)
+    together = np.concatenate([train.indices, val.indices, test.indices])
+    assert sorted(together) == list(range(40))
+    for part in (train, val, test):
+        assert len(set(np.bincount(part.labels[part.indices]))) == 1
+    np.testing.assert_array_equal(
+        test.indices, test_subset(dataset, Data(validation=0, test=0.2)).indices
+    )
+    assert not np.array_equal(
+        test.indices, test_subset(dataset, Data(test=0.2, split_seed=1)).indices
+    )
+
+
+def test_training_never_reads_the_test_split(tmp_path, monkeypatch):
+    dataset = opened(tmp_path, train=8, test=2)
+    read, real = [], Dataset.read
+    monkeypatch.setattr(
+        Dataset, "read", lambda self, split: read.append(split) or real(self, split)
+    )
+    training_subsets(dataset, Data())
+    assert set(read) == {"train"}
+    test_subset(dataset, Data())
+    assert read[-1] == "test"
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n=st.integers(1, 40),
+    side=st.integers(1, 5),
+    channels=st.sampled_from([1, 3]),
+    seed=st.integers(0, 1000),
+)
+def test_statistics_equal_the_plain_computation(n, side, channels, seed):
+    draw = np.random.default_rng(seed)
+    images = draw.integers(0, 256, (n, side, side, channels), dtype=np.uint8)
+    indices = np.flatnonzero(draw.random(n) < 0.7)
+    if not len(indices):
+        indices = np.array([0])
+    mean, std = channel_statistics(Subset(images, np.zeros(n, np.int64), indices))
+    plain = images[indices].astype(np.float64) / 255
+    np.testing.assert_allclose(mean, plain.mean(axis=(0, 1, 2)), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(std, plain.std(axis=(0, 1, 2)), rtol=1e-9, atol=1e-9)
+    assert mean.dtype == std.dtype == np.float64 and mean.shape == std.shape == (channels,)
+
+
+def test_statistics_neither_overflow_nor_round():
+    n = 3000
+    white = Subset(np.full((n, 8, 8, 3), 255, np.uint8), np.zeros(n, int), np.arange(n))
+    mean, std = channel_statistics(white)
+    assert mean.tolist() == [1, 1, 1] and std.tolist() == [0, 0, 0]
+    half = np.zeros((n, 8, 8, 1), np.uint8)
+    half[::2] = 255
+    mean, std = channel_statistics(Subset(half, np.zeros(n, int), np.arange(n)))
+    assert mean.tolist() == [0.5] and std.tolist() == [0.5]
+
+
+def test_statistics_of_nothing_are_refused():
+    nothing = Subset(np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, int), np.arange(0))
+    with pytest.raises(DataError, match="without images"):
+        channel_statistics(nothing)

@@ -1,0 +1,143 @@
+"""Measuring a finished run again: the same numbers; who may open the test split, and its record."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import cifarlab
+from cifarlab.errors import CheckpointError, DataError, RecipeError, RunFolderError
+from cifarlab.evaluate import evaluate_run
+from cifarlab.recipe import Recipe
+from cifarlab.run import Predictions, RunFolder
+from cifarlab.train import train
+
+SOURCE = Path(cifarlab.__file__).parent
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_numbers_of_the_result_come_back_exactly(copied: RunFolder, split: str) -> None:
+    measured, data = evaluate_run(copied, split)
+    assert measured == copied.result()[split]
+    assert data == "digits"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluation.checkpoint": "best", "evaluation.views": 6},
+        {"training.precision": "bfloat16", "evaluation.views": 2},
+        {"model.kind": "tutorial_cnn", "model.channels": [4], "model.dropout": [0.2, 0.2]},
+    ],
+    ids=["best, 6 views", "bfloat16, 2 views", "other network"],
+)
+def test_other_recipes_come_back_exactly_too(
+    tmp_path: Path, tiny: Callable[..., Recipe], changes: dict[str, object]
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    result = train(tiny({"training.duration": "2 epochs", **changes}), folder)
+    assert evaluate_run(folder, "val")[0] == result["val"]
+    assert evaluate_run(folder, "test")[0] == result["test"]
+
+
+def test_other_views_measure_anew_and_change_no_file(copied: RunFolder) -> None:
+    before = {p: p.read_bytes() for p in copied.path.rglob("*") if p.is_file()}
+    measured, _ = evaluate_run(copied, "val", 6)
+    assert measured["loss"] != copied.result()["val"]["loss"]
+    assert {p: p.read_bytes() for p in copied.path.rglob("*") if p.is_file()} == before
+
+
+def test_each_opening_of_the_test_split_is_recorded(copied: RunFolder) -> None:
+    assert [o["by"] for o in copied.provenance()["test_openings"]] == ["train"]
+    evaluate_run(copied, "val")
+    evaluate_run(copied, "test", command="first")
+    evaluate_run(copied, "test", 2, command="second")
+    openings = copied.provenance()["test_openings"]
+    assert [o["by"] for o in openings] == ["train", "evaluate", "evaluate"]
+    assert [o["command"] for o in openings[1:]] == ["first", "second"]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT", o["time"]) for o in openings)
+
+
+def test_the_rest_of_the_provenance_stays(copied: RunFolder) -> None:
+    before = copied.provenance()
+    evaluate_run(copied, "test")
+    after = copied.provenance()
+    assert {**after, "test_openings": None} == {**before, "test_openings": None}
+
+
+def test_the_test_split_of_an_unfinished_run_stays_closed(copied: RunFolder) -> None:
+    copied.result_file.unlink()
+    with pytest.raises(RunFolderError, match="has not finished"):
+        evaluate_run(copied, "test")
+    assert len(copied.provenance()["test_openings"]) == 1
+    assert evaluate_run(copied, "val")[0]["n"] == 144
+
+
+def test_changed_data_is_refused_before_the_test_split_is_opened(copied: RunFolder) -> None:
+    provenance = copied.provenance()
+    provenance["data"]["fingerprint"] = "0" * 64
+    copied.write_provenance(provenance)
+    for split in ("val", "test"):
+        with pytest.raises(RunFolderError, match="images are not those"):
+            evaluate_run(copied, split)
+    assert len(copied.provenance()["test_openings"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "views"), [("train", 1), ("", 1), ("val", 3), ("val", 0), ("test", -1)]
+)
+def test_other_splits_and_views_are_refused(finished: RunFolder, split: str, views: int) -> None:
+    with pytest.raises(RecipeError, match="can't evaluate"):
+        evaluate_run(finished, split, views)
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="no run folder"):
+        evaluate_run(RunFolder(tmp_path / "nothing"))
+
+
+def test_a_missing_checkpoint(copied: RunFolder) -> None:
+    copied.weights("last").unlink()
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        evaluate_run(copied)
+
+
+def test_nothing_held_out(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
+    folder = RunFolder(tmp_path / "run")
+    recipe = tiny({"data.validation": 0, "training.duration": "1 epoch"})
+    result = train(recipe, folder)
+    with pytest.raises(DataError, match=r"data\.validation is 0"):
+        evaluate_run(folder, "val")
+    assert evaluate_run(folder, "test")[0] == result["test"]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_the_kept_predictions_are_those_that_were_measured(finished: RunFolder, split: str) -> None:
+    kept = Predictions.read(finished.predictions / f"{split}.safetensors")
+    result = finished.result()[split]
+    assert len(kept.labels) == result["n"]
+    assert (kept.logits.argmax(1) == kept.labels).mean() == pytest.approx(result["accuracy"])
+    assert len(kept.mistakes) == min(100, result["n"] - round(result["accuracy"] * result["n"]))
+
+
+def calls_of(pattern: str) -> set[str]:
+    return {
+        str(path.relative_to(SOURCE))
+        for path in SOURCE.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(pattern, line.partition("#")[0]) and not line.lstrip().startswith("def ")
+    }
+
+
+def test_one_function_opens_the_test_split() -> None:
+    assert calls_of(r"\btest_subset\(") == {"evaluate/test_split.py"}
+    assert calls_of(r"""\.read\(\s*["']test["']""") == {"data/splits.py"}
+    assert calls_of(r"\bopen_test_split\(") == {"train/finish.py", "evaluate/again.py"}
+
+
+def test_the_record_is_json_that_anybody_can_read(copied: RunFolder) -> None:
+    evaluate_run(copied, "test", command="cifarlab evaluate 'a b'")
+    content = json.loads(copied.provenance_file.read_text(encoding="utf-8"))
+    assert content["test_openings"][-1]["command"] == "cifarlab evaluate 'a b'"

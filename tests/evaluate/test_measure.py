@@ -1,0 +1,91 @@
+"""What is measured of a split, against scikit-learn, closed formulas and plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
+
+from cifarlab.evaluate import measure, score
+from cifarlab.evaluate.measure import wilson
+from cifarlab.run import Predictions
+
+CLASSES = ("ant", "bee", "cat", "dog")
+
+
+def predictions(logits: np.ndarray, labels: np.ndarray) -> Predictions:
+    nothing = np.empty(0, dtype=np.int64)
+    images = np.empty((0, 8, 8, 1), dtype=np.uint8)
+    indices = np.arange(len(labels))
+    return Predictions(CLASSES[: logits.shape[1]], logits, labels, indices, nothing, images)
+
+
+def drawn(seed: int, n: int = 200, classes: int = 4) -> Predictions:
+    draws = np.random.default_rng(seed)
+    logits = draws.normal(0, 3, (n, classes)).astype(np.float32)
+    return predictions(logits, draws.integers(0, classes, n))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_accuracy_and_loss_are_those_of_scikit_learn(seed: int) -> None:
+    made = drawn(seed)
+    measured = measure(made)
+    shares = torch.from_numpy(made.logits).double().softmax(1).numpy()
+    assert measured["n"] == 200
+    assert measured["accuracy"] == accuracy_score(made.labels, made.logits.argmax(1))
+    assert measured["loss"] == pytest.approx(log_loss(made.labels, shares), rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_confusion_has_a_row_per_true_class(seed: int) -> None:
+    made = drawn(seed)
+    counted = [[0] * 4 for _ in range(4)]
+    for row, label in zip(made.logits, made.labels, strict=True):
+        counted[label][int(np.argmax(row))] += 1
+    measured = measure(made)
+    assert measured["confusion"] == counted
+    assert measured["confusion"] == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
+    assert counted != np.transpose(counted).tolist()  # else the orientation is not tested
+
+
+def test_per_class_counts_by_hand() -> None:
+    logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 2]]  # what is said
+    measured = measure(predictions(logits, np.array([0, 1, 1, 2, 2, 0])))
+    assert [(row["class"], row["n"], row["correct"]) for row in measured["per_class"]] == [
+        ("ant", 2, 1),
+        ("bee", 2, 1),
+        ("cat", 2, 2),
+        ("dog", 0, 0),
+    ]
+    assert [row["accuracy"] for row in measured["per_class"]] == [0.5, 0.5, 1.0, None]
+    assert measured["per_class"][3]["interval"] is None
+    assert measured["per_class"][2]["interval"] == wilson(2, 2)
+    assert measured["confusion"] == [[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 1), (37, 50), (9999, 10000)])
+def test_wilson_interval_is_the_closed_formula(correct: int, n: int) -> None:
+    z, share = 1.959963984540054, correct / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    assert wilson(correct, n) == pytest.approx([centre - half, centre + half], abs=1e-12)
+
+
+def test_interval_belongs_to_the_accuracy() -> None:
+    made = drawn(0)
+    measured = measure(made)
+    correct = int((made.logits.argmax(1) == made.labels).sum())
+    assert measured["interval"] == wilson(correct, 200)
+
+
+def test_score_of_huge_logits_is_finite() -> None:
+    logits = torch.tensor([[1e30, 0.0], [0.0, 1e30]])
+    assert score(logits, torch.tensor([0, 1])) == (1.0, 0.0)
+
+
+def test_score_is_computed_in_double_precision() -> None:
+    logits = torch.tensor([[0.1, -0.2, 0.3]]).repeat(100_000, 1)
+    one = math.log(sum(math.exp(x) for x in logits[0].tolist())) - logits[0, 0].item()
+    loss = score(logits, torch.zeros(100_000, dtype=torch.int64)).loss
+    assert loss == pytest.approx(one, rel=1e-12)

@@ -1,0 +1,119 @@
+"""Weights files: damaged, foreign or another model's ones are refused in words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cifarlab.errors import CheckpointError, StorageError
+from cifarlab.evaluate import Predictor, WeightsFile
+from cifarlab.models import Classifier, build_body
+from cifarlab.recipe.schema import ClassicCNN, Model, Residual
+
+RESIDUAL = Residual(stem=4, blocks=(1,), channels=(4,), strides=(1,))
+
+
+def write(path: Path, model: Model = RESIDUAL, classes: tuple[str, ...] = ("a", "b")) -> None:
+    classifier = Classifier(build_body(model, (8, 8, 1), len(classes)), [0.5], [0.5])
+    WeightsFile(model, classes, (8, 8, 1), "float32", 1, 5).write(path, classifier)
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def header_spoilt(path: Path) -> None:
+    path.write_bytes(b"\xff" * 8 + path.read_bytes()[8:])
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def foreign(path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, path)
+
+
+def foreign_metadata(path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, path, {"format": "pt"})
+
+
+def not_json(path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, path, {"cifarlab": "{"})
+
+
+def a_list(path: Path) -> None:
+    save_file({"weight": torch.zeros(3)}, path, {"cifarlab": "[]"})
+
+
+def unknown_model(path: Path) -> None:
+    about = {"model": {"kind": "perceptron"}, "classes": ["a"], "image_shape": [8, 8, 1]}
+    save_file({"weight": torch.zeros(3)}, path, {"cifarlab": json.dumps(about)})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_short,
+        emptied,
+        header_spoilt,
+        a_folder,
+        foreign,
+        foreign_metadata,
+        not_json,
+        a_list,
+        unknown_model,
+    ],
+)
+def test_damaged_or_foreign_files_are_refused(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    write(tmp_path / "w.safetensors")
+    damage(tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"w\.safetensors"):
+        Predictor.load(tmp_path / "w.safetensors")
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        Predictor.load(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ClassicCNN(channels=(2, 2), dense=(4, 4)),
+        Residual(stem=4, blocks=(1,), channels=(6,), strides=(1,)),
+        Residual(stem=4, blocks=(2,), channels=(4,), strides=(1,)),
+    ],
+    ids=["kind", "width", "depth"],
+)
+def test_weights_of_another_model_are_refused(tmp_path: Path, other: Model) -> None:
+    """Tensors of one network under the description of another."""
+    write(tmp_path / "w.safetensors")
+    _, tensors = WeightsFile.read(tmp_path / "w.safetensors")
+    about = {
+        "model": other.model_dump(mode="json"),
+        "classes": ["a", "b"],
+        "image_shape": [8, 8, 1],
+        "precision": "float32",
+        "epoch": 1,
+        "step": 5,
+    }
+    save_file(tensors, tmp_path / "w.safetensors", {"cifarlab": json.dumps(about)})
+    with pytest.raises(CheckpointError, match="another model"):
+        Predictor.load(tmp_path / "w.safetensors")
+
+
+def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="can't write"):
+        write(tmp_path / "file" / "w.safetensors")

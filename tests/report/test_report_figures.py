@@ -1,0 +1,140 @@
+"""The figures: there, not blank, the same each time, and true to the numbers."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from made_run import Plan, digits, hundred, make
+from PIL import Image
+
+from cifarlab.report import classes, confusion, figures, mistakes, write_report
+from cifarlab.report.content import read_runs
+from cifarlab.report.html import page
+from cifarlab.report.style import render, styled
+
+KINDS = ("classes", "confusion", "curves", "mistakes")
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    made = tmp_path_factory.mktemp("runs")
+    plans = {"plain": Plan(), "grey": digits(skill=3.0), "hundred": hundred()}
+    paths = [make(made / name, plan) for name, plan in plans.items()]
+    return {run.name: run for run in read_runs(paths)}
+
+
+@pytest.mark.parametrize("name", ["grey", "hundred"])
+def test_every_figure_is_drawn_in_both_formats(read, name, tmp_path):
+    out = write_report([read[name].path], tmp_path / "page.html")
+    for kind in KINDS:
+        stem = tmp_path / "figures" / f"{name}-{kind}"
+        pixels = np.array(Image.open(stem.with_suffix(".png")).convert("L"))
+        assert pixels.std() > 5 and pixels.shape[1] >= 200 * 4
+        assert ET.fromstring(stem.with_suffix(".svg").read_bytes()).tag.endswith("svg")
+    assert out == tmp_path / "page.html"
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_same_run_same_bytes(read):
+    first, again = (page([read["grey"]]) for _ in range(2))
+    assert first == again
+
+
+def test_users_matplotlib_settings_change_nothing(read):
+    import matplotlib
+
+    with styled():
+        usual = render(figures.curves(read["plain"]), "x", "").svg
+    with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red"}):
+        with styled():
+            assert render(figures.curves(read["plain"]), "x", "").svg == usual
+        assert matplotlib.rcParams["font.size"] == 22
+
+
+def test_imports_are_late_and_light():
+    code = (
+        "import sys, cifarlab.report; assert not {'matplotlib', 'jinja2'} & set(sys.modules); "
+        "import cifarlab.report.html; assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_curves_show_the_journal_the_test_and_the_best_epoch(read):
+    run = read["plain"]
+    with styled():
+        accuracy, loss, rate = figures.curves(run).axes
+    train, val, *_ = accuracy.lines
+    assert np.allclose(train.get_ydata(), 100 * run.curve("train", "accuracy"))
+    assert np.allclose(val.get_ydata(), 100 * run.curve("val", "accuracy"))
+    assert np.allclose(loss.lines[0].get_ydata(), run.curve("train", "loss"))
+    assert np.allclose(rate.lines[0].get_ydata(), run.curve("rate"))
+    texts = [text.get_text() for text in accuracy.get_legend().get_texts()]
+    epoch, best = run.best
+    assert f"best validation: {100 * best:.2f}\u00a0%, epoch {epoch}" in texts
+    test = run.result["test"]["accuracy"]
+    assert f"test: {100 * test:.2f}\u00a0%, epoch 8" in texts
+
+
+def test_small_matrix_has_numbers_large_has_few_labels(read):
+    with styled():
+        small = confusion.confusion(read["plain"]).axes[0]
+        large = confusion.confusion(read["hundred"]).axes[0]
+    counts = np.array(read["plain"].result["test"]["confusion"])
+    assert len(small.texts) == (counts > 0).sum()
+    assert small.texts[0].get_text().startswith(f"{100 * counts[0, 0] / counts[0].sum():.1f}"[:3])
+    assert len(small.get_yticklabels()) == 10
+    assert not large.texts and len(large.get_yticklabels()) <= 20
+
+
+def test_off_diagonal_colours_depend_on_the_errors_alone(read):
+    with styled():
+        image = confusion.confusion(read["plain"]).axes[0].images[0].get_array()
+    counts = np.array(read["plain"].result["test"]["confusion"])
+    cells = image[6::12, 6::12, :3]
+    assert np.all(cells[counts == 0] == 1.0)
+    errors = counts / counts.sum(1, keepdims=True) * (1 - np.eye(10))
+    darkest = np.unravel_index(cells.sum(-1).argmin(), errors.shape)
+    assert errors[darkest] == errors.max()
+
+
+def test_class_chart_is_sorted_with_intervals(read):
+    with styled():
+        figure = classes.per_class(read["plain"])
+    rows = {row["class"]: row for row in read["plain"].result["test"]["per_class"]}
+    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    values = [rows[name]["accuracy"] for name in names]
+    assert values == sorted(values, reverse=True) and len(names) == 10
+    segments = figure.axes[0].collections[0].get_segments()
+    assert np.allclose(
+        [s[:, 0] for s in segments],
+        [
+            [
+                100 * min(end, rows[n]["accuracy"])
+                if i == 0
+                else 100 * max(end, rows[n]["accuracy"])
+                for i, end in enumerate(rows[n]["interval"])
+            ]
+            for n in names
+        ],
+    )
+
+
+def test_hundred_classes_are_all_named_in_columns(read):
+    with styled():
+        figure = classes.per_class(read["hundred"])
+    names = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
+    assert len(figure.axes) == 3 and len(set(names)) == 100
+
+
+def test_gallery_shows_grey_and_colour(read):
+    for name in ("plain", "grey"):
+        with styled():
+            figure = mistakes.gallery(read[name])
+        count = len(read[name].predictions.mistakes)
+        assert (
+            sum(len(axes.images) for axes in figure.axes)
+            == count
+            == len(mistakes.worst(read[name]))
+        )

@@ -1,0 +1,40 @@
+"""Numbers in words."""
+
+import math
+
+import pytest
+
+from cifarlab.report import words
+
+
+@pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, [], {}])
+def test_no_number_is_a_dash(value):
+    for write in (words.percent, words.count, words.seconds, words.memory, words.interval):
+        assert write(value) == words.NOTHING
+
+
+@pytest.mark.parametrize(
+    "time, text",
+    [
+        (0.04, "0.0 s"),
+        (59.9, "59.9 s"),
+        (59.97, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (3599.6, "1 h 0 min"),
+        (11520, "3 h 12 min"),
+    ],
+)
+def test_times(time, text):
+    assert words.seconds(time).replace("\u00a0", " ") == text
+
+
+def test_sizes_and_shares():
+    assert words.memory(512 * 2**20) == "512\u00a0MiB"
+    assert words.memory(2**30) == "1.00\u00a0GiB"
+    assert words.percent(0.861) == "86.10\u00a0%"
+    assert words.interval([0.854, 0.8677]) == "85.40–86.77\u00a0%"
+
+
+def test_plain_values():
+    assert words.plain({"torch": "2.11", "cuda": None}) == "torch 2.11, cuda —"
+    assert words.plain([0.1 + 0.2, True, 3]) == "0.3, yes, 3"
