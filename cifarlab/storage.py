@@ -14,6 +14,7 @@ _HINTS = {
     errno.EROFS: "the disk is read-only: choose another place",
     errno.EACCES: "you may not write there: choose another place or change its permissions",
     errno.EPERM: "you may not write there: choose another place or change its permissions",
+    errno.EEXIST: "a part of the path is a file: choose another place",
     errno.ENOTDIR: "a part of the path is a file: choose another place",
 }
 
@@ -46,6 +47,12 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, whole or not at all. Raises StorageError."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, the CPU, one thread, and a network that trains fast."""
+"""What all tests share: a cache of their own, the CPU, one thread, a network that trains fast."""
 
 import hashlib
 import json

@@ -27,8 +27,8 @@ class Loader:
     """Training batches: each epoch shows every image once, in an order of its own.
 
     The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
-    decides them. A last batch of a single image is left out, since batch normalisation can't
-    use it; which image that is changes from epoch to epoch.
+    decides them. The rest of the images make a smaller last batch, unless it is a single one,
+    which batch normalisation can't use; which image is left out changes from epoch to epoch.
     """
 
     def __init__(
@@ -39,6 +39,8 @@ class Loader:
         seed: int,
         device: torch.device,
     ) -> None:
+        if len(subset) < 2:
+            raise DataError(f"{len(subset)} training images are too few", "give at least two")
         self.batch_size = min(batch_size, len(subset))
         self.seed = seed
         self.augmentation = augmentation
@@ -46,9 +48,8 @@ class Loader:
         self.images = resident(as_tensor(subset.images), device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
-        self.steps_per_epoch = (len(subset) + self.batch_size - 2) // self.batch_size
-        if len(subset) < 2:
-            raise DataError("only one training image is left", "give more images")
+        whole, rest = divmod(len(subset), self.batch_size)
+        self.steps_per_epoch = whole + (rest > 1)
 
     def order(self, epoch: int) -> Tensor:
         """Places in the split, int64 (n,), in the order in which ``epoch`` shows them."""

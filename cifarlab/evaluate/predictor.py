@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from cifarlab.compute import Compute, choose
@@ -22,7 +22,7 @@ from cifarlab.errors import CheckpointError, DataError
 from cifarlab.evaluate.views import averaged
 from cifarlab.models import Classifier, build_body
 from cifarlab.recipe.schema import Model
-from cifarlab.storage import written_whole
+from cifarlab.storage import write_bytes
 
 BATCH = 500  # images at a time; fixed, so that the last bits do not depend on the caller
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
@@ -51,8 +51,7 @@ class WeightsFile:
         }
         # contiguous: safetensors stores plain memory, not channels_last strides
         tensors = {name: t.contiguous() for name, t in classifier.state_dict().items()}
-        with written_whole(path) as temporary:
-            save_file(tensors, temporary, {"cifarlab": json.dumps(about)})
+        write_bytes(path, save(tensors, {"cifarlab": json.dumps(about)}))
 
     @classmethod
     def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:

@@ -27,9 +27,8 @@ class BasicBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
-            kernel = model.shortcut_kernel
             self.shortcut = nn.Sequential(
-                nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False),
+                *projection(channels_in, channels, model.shortcut_kernel, stride),
                 nn.BatchNorm2d(channels),
             )
         self.act2 = activation(model.activation)
@@ -39,6 +38,30 @@ class BasicBlock(nn.Module):
         y = self.dropout(self.act1(self.norm1(self.conv1(x))))
         y = self.norm2(self.conv2(y)) + self.shortcut(x)
         return self.act2(y)
+
+
+class Subsample(nn.Module):
+    """Every ``stride``-th row and column."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
+        return x[:, :, :: self.stride, :: self.stride]
+
+
+def projection(channels_in: int, channels: int, kernel: int, stride: int) -> list[nn.Module]:
+    """The convolution of a shortcut.
+
+    oneDNN's weight gradient of a strided 1x1 convolution in channels_last writes behind its
+    memory below 16 input channels (torch 2.13, x86-64): there the stride goes before the
+    convolution, which is the same function.
+    """
+    if kernel == 1 and stride > 1 and channels_in < 16:
+        return [Subsample(stride), nn.Conv2d(channels_in, channels, 1, bias=False)]
+    return [nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False)]
 
 
 class ResidualNet(nn.Module):

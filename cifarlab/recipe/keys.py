@@ -52,7 +52,7 @@ def allowed(field: FieldInfo) -> str:
     """The values that a field takes, in words."""
     text = _type(field.annotation)
     bounds = [
-        f"{sign} {value:g}"
+        f"{sign} {value}"
         for item in field.metadata
         for name, sign in _BOUNDS.items()
         if isinstance(value := getattr(item, name, None), int | float)
@@ -69,6 +69,9 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         inner = _type(args[0])
         return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
+    if parts := parts_of(annotation):
+        settings = (f"{n}: {_type(f.annotation)}" for n, f in parts[0].model_fields.items())
+        return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union
         return allowed(FieldInfo.from_annotation(annotation))
     names = {

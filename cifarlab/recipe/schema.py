@@ -8,7 +8,13 @@ are tagged by ``kind``; each kind has just the keys that it uses, so that no key
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from cifarlab.recipe.duration import Duration
 
@@ -194,7 +200,7 @@ class SchedulePart(Part):
 
     kind: str
     warmup: Duration = Field(
-        Duration(0, "epochs"), description="linear rise from 0 to the peak before the rest"
+        Duration.parse("0 epochs"), description="linear rise from 0 to the peak before the rest"
     )
 
 
@@ -209,7 +215,7 @@ class MultiStep(SchedulePart):
 
     kind: Literal["multistep"] = "multistep"
     milestones: tuple[Duration, ...] = Field(
-        (Duration(0.5, "of the run"), Duration(0.75, "of the run")),
+        (Duration.parse("0.5 of the run"), Duration.parse("0.75 of the run")),
         min_length=1,
         description="when, counted from the run's start",
     )
@@ -235,10 +241,19 @@ class Cosine(SchedulePart):
 Schedule = Annotated[Constant | MultiStep | Exponential | Cosine, Field(discriminator="kind")]
 
 
+def _absolute(duration: Duration) -> Duration:
+    if duration.unit == "of the run" or duration.value <= 0:
+        raise ValueError(f"'{duration}' is no length: write epochs or steps above 0")
+    return duration
+
+
+Length = Annotated[Duration, AfterValidator(_absolute)]
+
+
 class Extension(Part):
     """More training after the planned end (``cifarlab train --extend``)."""
 
-    duration: Duration = Field(description="how much longer")
+    duration: Length = Field(description="how much longer")
     schedule: Literal["hold", "restart", "stretch"] = Field(
         description="the rate meanwhile: hold the last one, run the schedule once more from its "
         "start, or follow it as if the run had been planned this long"
@@ -248,7 +263,7 @@ class Extension(Part):
 class Training(Part):
     """How long and how: everything about the loop that decides the outcome."""
 
-    duration: Duration = Field(Duration(30, "epochs"), description="length in epochs or steps")
+    duration: Length = Field(Duration.parse("30 epochs"), description="length in epochs or steps")
     extensions: tuple[Extension, ...] = Field((), description="continuations after that length")
     batch_size: int = Field(128, ge=1, description="images per optimizer step")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -256,13 +271,6 @@ class Training(Part):
     )
     label_smoothing: Share = Field(0.0, description="share of the target spread over all classes")
     clip_norm: Rate | None = Field(None, description="largest gradient norm; null: no clipping")
-
-    @model_validator(mode="after")
-    def _length_is_absolute(self) -> "Training":
-        for duration in (self.duration, *(e.duration for e in self.extensions)):
-            if duration.unit == "of the run" or duration.value <= 0:
-                raise ValueError(f"'{duration}' is no length: write epochs or steps above 0")
-        return self
 
 
 class Evaluation(Part):

@@ -7,7 +7,7 @@ into one RecipeError with the path to the setting, the allowed values and the ne
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +27,27 @@ def build(tree: Any, where: str = "recipe") -> Recipe:
     if not isinstance(tree, Mapping):
         raise RecipeError(f"{where}: a recipe is a mapping of keys, not {tree!r:.40}", _LIST_KEYS)
     try:
-        return Recipe.model_validate(tree)
+        recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         what, hint = _explain(first)
         raise RecipeError(f"{where}: {what}", hint) from error
+    for path in _truths_as_numbers(tree, recipe.model_dump()):
+        raise RecipeError(f"{where}: {path} can't be true or false", _LIST_KEYS)
+    return recipe
 
 
 def to_yaml(recipe: Recipe) -> str:
     """The complete recipe, every setting in the schema's order."""
     tree = recipe.model_dump(mode="json")
-    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, allow_unicode=True)
+    # non-ASCII is escaped: PyYAML writes some of it so that it reads back as something else
+    return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
 def from_yaml(path: Path) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults. Raises RecipeError."""
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
+        tree = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"can't read the recipe {path}: {error}", "check its name") from error
     except yaml.YAMLError as error:
@@ -59,7 +63,8 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
     part starts from the new kind's defaults, whatever the order of the changes.
     """
     tree = recipe.model_dump(mode="json")
-    for path in sorted(changes, key=lambda p: not p.endswith(".kind")):
+    # whole parts before their keys, kinds before the rest
+    for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
         *parents, last = path.split(".")
         part: Any = tree
         for parent in parents:
@@ -68,10 +73,9 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
             raise RecipeError(f"{where}: unknown key {path!r}", _nearest(path, _paths(tree)))
         if last == "kind" and part["kind"] != changes[path]:
             part.clear()
-            part["kind"] = changes[path]
+        part[last] = changes[path]
+        if last == "kind" or isinstance(changes[path], Mapping):
             tree = build(tree, where).model_dump(mode="json")
-        else:
-            part[last] = changes[path]
     return build(tree, where)
 
 
@@ -85,7 +89,7 @@ def overridden(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
         try:
-            changes[key] = yaml.load(value, _StrictLoader)
+            changes[key] = _parsed(value)
         except yaml.YAMLError as error:
             raise RecipeError(f"can't read {assignment!r} as YAML", "quote the value") from error
     return change(recipe, changes, "command line")
@@ -95,6 +99,26 @@ def fingerprint(recipe: Recipe) -> str:
     """SHA-256 (hex) of the canonical form: all settings but the name, sorted, as JSON."""
     canonical = json.dumps(recipe.model_dump(mode="json", exclude={"name"}), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _parsed(text: str) -> Any:
+    """YAML as plain values. Raises yaml.YAMLError, and nothing else, for what is none."""
+    try:
+        return yaml.load(text, _StrictLoader)
+    except (ValueError, KeyError, RecursionError) as error:  # PyYAML lets its constructors' through
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
+
+
+def _truths_as_numbers(given: Any, made: Any, path: str = "") -> Iterator[str]:
+    """Where Python took true for 1: whoever wrote it meant something else."""
+    if isinstance(given, bool) and not isinstance(made, bool):
+        yield path
+    elif isinstance(given, Mapping):
+        for name, value in given.items():
+            yield from _truths_as_numbers(value, made[name], f"{path}.{name}".lstrip("."))
+    elif isinstance(given, list | tuple):
+        for place, pair in enumerate(zip(given, made, strict=True)):
+            yield from _truths_as_numbers(*pair, f"{path}.{place}")
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -8,6 +8,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def shipped() -> dict[str, Callable[[], Recipe]]:
     return dict(sorted(_REGISTRY.items()))
 
 
+def _label(path: Path) -> str:
+    """A file's name as a recipe's name, which may hold no spaces and the like."""
+    return re.sub(r"[^\w.+-]+", "-", path.stem).strip("-") or "unnamed"
+
+
 def described(name: str) -> str:
     """A shipped recipe's docstring as YAML comments; empty for a file."""
     make = shipped().get(name)
@@ -61,7 +67,7 @@ def find(name: str) -> Recipe:
     if path.suffix in (".yaml", ".yml") or path.is_file():
         recipe = from_yaml(path)
         unnamed = recipe.name == Recipe.model_fields["name"].default
-        return build(recipe.model_dump() | {"name": path.stem}, name) if unnamed else recipe
+        return build(recipe.model_dump() | {"name": _label(path)}, name) if unnamed else recipe
     match = difflib.get_close_matches(name, recipes, n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
     raise RecipeError(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import written_whole
+from cifarlab.storage import write_bytes
 
 _TENSORS = ("logits", "labels", "indices", "mistakes", "mistake_images")
 
@@ -30,11 +30,10 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Write all arrays to one file, whole. Raises StorageError."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        with written_whole(path) as temporary:
-            save_file(arrays, temporary, {"classes": json.dumps(self.classes)})
+        write_bytes(path, save(arrays, {"classes": json.dumps(self.classes)}))
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":

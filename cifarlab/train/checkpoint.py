@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.errors import CheckpointError
 from cifarlab.evaluate import WeightsFile, load_weights
 from cifarlab.run import RunFolder
-from cifarlab.storage import disk_errors, written_whole
+from cifarlab.storage import disk_errors, write_bytes
 from cifarlab.train.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
@@ -51,8 +51,7 @@ class Checkpoints:
             "best": asdict(state.best) if state.best else None,
             "seconds": state.seconds,
         }
-        with written_whole(self._next_state) as temporary:
-            save_file(tensors, temporary, {"cifarlab": json.dumps(counters)})
+        write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(counters)}))
         with disk_errors(self.last):
             self._next_state.replace(self._state)
             self._next.replace(self.last)

@@ -1,0 +1,169 @@
+"""The loader: every image once per epoch, in an order and with draws that only the seed decides."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from cifarlab.data.augment import Augmentation
+from cifarlab.data.dataset import Subset
+from cifarlab.data.loader import Loader
+from cifarlab.errors import DataError
+from cifarlab.recipe import build
+
+PLAIN = {}
+ALL = {"crop": {"padding": 2, "mode": "reflect"}, "flip": "random"}
+BY_TURNS = {"crop": {"padding": 2}, "flip": "alternating"}
+every_augment = pytest.mark.parametrize("augment", [PLAIN, ALL, BY_TURNS], ids=str)
+
+
+def numbered(count):
+    """Images that all differ, with their place as label."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 6, 5, 3), dtype=np.uint8)
+    return images, np.arange(count, dtype=np.int64)
+
+
+def loader(count=50, batch_size=16, seed=0, augment=PLAIN, indices=None, images=None):
+    pixels, labels = numbered(count)
+    indices = np.arange(count) if indices is None else np.array(indices)
+    subset = Subset(pixels if images is None else images, labels, indices.astype(np.int64))
+    config = build({"augment": augment}).augment
+    augmentation = Augmentation(config, pixels.shape[1:], seed)
+    return Loader(subset, augmentation, batch_size, seed, torch.device("cpu"))
+
+
+def joined(batches):
+    images, labels = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def assert_same(one, other):
+    for a, b in zip(one, other, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+@pytest.mark.parametrize(("count", "batch_size"), [(50, 16), (48, 16), (5, 99), (2, 2), (4, 3)])
+def test_each_image_once_per_epoch_with_its_label(count, batch_size, epoch):
+    images, labels = joined(loader(count, batch_size).epoch(epoch))
+    left_out = 1 if count % min(batch_size, count) == 1 else 0
+    assert len(labels) == count - left_out
+    assert len(labels.unique()) == len(labels)
+    np.testing.assert_array_equal(images.numpy(), numbered(count)[0][labels.numpy()])
+
+
+def test_shapes_and_types():
+    batches = list(loader(50, 16).epoch(0))
+    assert [len(b.labels) for b in batches] == [16, 16, 16, 2]
+    assert {(b.images.dtype, b.labels.dtype) for b in batches} == {(torch.uint8, torch.int64)}
+    assert batches[-1].images.shape == (2, 6, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "steps"),
+    [(48, 16, 3), (49, 16, 3), (50, 16, 4), (3, 2, 1), (2, 2, 1), (17, 99, 1), (1294, 128, 11)],
+)
+def test_a_last_batch_of_one_image_is_left_out(count, batch_size, steps):
+    made = loader(count, batch_size)
+    sizes = [len(batch.labels) for batch in made.epoch(0)]
+    assert (made.steps_per_epoch, len(sizes)) == (steps, steps)
+    assert min(sizes) > 1
+
+
+def test_the_image_left_out_changes():
+    made = loader(17, 16)
+    left_out = {(set(range(17)) - set(joined(made.epoch(e))[1].tolist())).pop() for e in range(9)}
+    assert len(left_out) > 1
+
+
+def test_only_the_subset_s_images_are_shown():
+    places = [3, 5, 8, 13, 21, 34]
+    images, labels = joined(loader(indices=places, batch_size=4).epoch(0))
+    assert sorted(labels.tolist()) == places
+    np.testing.assert_array_equal(images.numpy(), numbered(50)[0][labels.numpy()])
+
+
+@every_augment
+def test_the_same_seed_gives_the_same_batches(augment):
+    one, other = (loader(augment=augment, seed=3) for _ in range(2))
+    list(one.epoch(0))  # what was drawn before must not matter
+    torch.rand(7)
+    assert_same(joined(one.epoch(2)), joined(other.epoch(2)))
+
+
+@every_augment
+def test_another_seed_or_epoch_gives_other_batches(augment):
+    one = joined(loader(augment=augment, seed=3).epoch(2))
+    for seed, epoch in ((4, 2), (3, 1), (2, 3)):
+        images, labels = joined(loader(augment=augment, seed=seed).epoch(epoch))
+        assert not torch.equal(labels, one[1])
+        assert not torch.equal(images, one[0])
+
+
+@pytest.mark.parametrize("augment", [ALL, BY_TURNS], ids=str)
+def test_the_same_image_looks_different_in_another_epoch(augment):
+    made = loader(augment=augment)
+    images, labels = joined(made.epoch(0))
+    again, labels_again = joined(made.epoch(1))
+    changed = (images[labels.argsort()] != again[labels_again.argsort()]).flatten(1).any(1)
+    assert changed.double().mean() > 0.5
+
+
+@every_augment
+def test_the_number_of_threads_changes_nothing(augment):
+    before = torch.get_num_threads()
+    epochs = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            epochs.append(joined(loader(3000, 256, augment=augment).epoch(1)))
+    finally:
+        torch.set_num_threads(before)
+    assert_same(*epochs)
+
+
+@pytest.mark.parametrize("batch_size", [2, 7, 16, 50, 999])
+def test_the_batch_size_does_not_change_the_order(batch_size):
+    expected = loader(50, 50).order(3)
+    assert torch.equal(loader(50, batch_size).order(3), expected)
+    labels = joined(loader(50, batch_size).epoch(3))[1]
+    assert torch.equal(labels, expected[: len(labels)])
+
+
+@every_augment
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (2, None), (1, 3), (0, 1), (3, 3), (4, 4)])
+def test_a_slice_is_that_part_of_the_whole_epoch(augment, start, stop):
+    whole = list(loader(augment=augment).epoch(5))[start:stop]
+    part = list(loader(augment=augment).epoch(5, start, stop))
+    assert len(part) == len(whole)
+    for one, other in zip(whole, part, strict=True):
+        assert_same(one, other)
+
+
+def test_orders_are_permutations_that_spread():
+    orders = torch.stack([loader(100).order(epoch) for epoch in range(200)])
+    assert torch.equal(orders.sort(1).values, torch.arange(100).expand(200, 100))
+    # each image's mean place is 49.5, deviation of the mean 2.04
+    assert (orders.argsort(1).double().mean(0) - 49.5).abs().max() < 9
+
+
+@every_augment
+@pytest.mark.parametrize("mode", ["r", "r+"])
+def test_images_mapped_from_disk_are_never_written_to(augment, mode, tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, numbered(50)[0])
+    before = hashlib.sha256(path.read_bytes()).digest()
+    mapped = np.load(path, mmap_mode=mode)
+    for epoch in range(2):
+        for batch in loader(augment=augment, images=mapped).epoch(epoch):
+            batch.images.zero_()  # a batch is the caller's own
+            batch.labels.zero_()
+    del mapped
+    assert hashlib.sha256(path.read_bytes()).digest() == before
+
+
+@pytest.mark.parametrize("places", [[0], []])
+def test_fewer_than_two_images_are_refused(places):
+    with pytest.raises(DataError, match="training image"):
+        loader(indices=places)

@@ -1,0 +1,84 @@
+"""Every command and every snippet that README and docs show is executed, in their order.
+
+Commands stand in ``sh`` blocks, snippets in ``python`` blocks. Training is cut to a few steps and
+sees small images made here; otherwise a line runs as it is written.
+"""
+
+import re
+import shlex
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cifarlab.cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHORT = "training.duration=4 steps"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with the archive of class folders that the pages speak of."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile("photos.zip", "w") as archive:
+        for name in ("cat", "dog"):
+            for number in range(30):
+                file = BytesIO()
+                Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(file, "PNG")
+                archive.writestr(f"photos/{name}/{number}.png", file.getvalue())
+    return tmp_path
+
+
+def run_line(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    assert words[0] == "cifarlab", f"a command that no test runs: {line}"
+    if words[1] == "train" and "--extend" not in words:
+        words.append(SHORT)
+    outcome = CliRunner().invoke(app, words[1:])
+    assert outcome.exit_code == 0, f"{line}\n{outcome.output}\n{outcome.exception!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_what_a_page_shows_works(page: Path, place: Path) -> None:
+    names: dict[str, object] = {}
+    for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        assert language in ("sh", "python"), f"{page.name} has a block that no test runs"
+        if language == "python":
+            exec(compile(block, str(page), "exec"), names)
+            continue
+        for line in filter(str.strip, block.splitlines()):
+            run_line(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_and_paths_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    paths = re.findall(r"`((?:cifarlab|benchmarks|tests|docs)/[\w/.-]+)`", text)
+    missing = [p for p in links if not (page.parent / p).exists()]
+    missing += [p for p in paths if not (ROOT / p).exists()]
+    assert not missing
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    commands = set(re.findall(r"make (run|test)\b", readme))
+    assert commands == {"run", "test"}
+    assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
+
+
+def test_the_changelog_names_every_shipped_recipe() -> None:
+    from cifarlab.recipes import shipped
+
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("`, `", "` `")
+    families = {name.rpartition("/")[0] or name for name in shipped()}
+    assert all(family in text for family in families)

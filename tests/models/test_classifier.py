@@ -1,0 +1,70 @@
+"""The normalisation inside the network, against its formula in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cifarlab.models import Classifier
+
+MEANS = {1: [0.31], 3: [0.4914, 0.4822, 0.4465]}
+STDS = {1: [0.19], 3: [0.2470, 0.2435, 0.2616]}
+
+
+class Through(nn.Module):
+    """A body that gives back its input as its logits."""
+
+    def forward(self, x):
+        self.input = x
+        return x.flatten(1)
+
+
+def images(channels):
+    return np.random.default_rng(0).integers(0, 256, (4, 5, 7, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_channel_is_normalised_by_its_formula(channels):
+    classifier = Classifier(Through(), MEANS[channels], STDS[channels])
+    pixels = images(channels)
+    classifier(torch.from_numpy(pixels))
+    expected = np.empty((4, channels, 5, 7))
+    for c in range(channels):
+        expected[:, c] = (pixels[..., c] / 255.0 - MEANS[channels][c]) / STDS[channels][c]
+    np.testing.assert_allclose(classifier.body.input.numpy(), expected, rtol=0, atol=2e-6)
+
+
+def test_the_body_sees_channels_last_without_a_copy_of_the_layout():
+    classifier = Classifier(Through(), MEANS[3], STDS[3])
+    classifier(torch.from_numpy(images(3)))
+    assert classifier.body.input.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_floats_from_0_to_255_are_read_as_bytes_are():
+    classifier = Classifier(Through(), MEANS[3], STDS[3])
+    pixels = torch.from_numpy(images(3))
+    for dtype in (torch.float32, torch.float64):
+        assert torch.equal(classifier(pixels), classifier(pixels.to(dtype)))
+
+
+def test_the_caller_s_images_stay_as_they_are():
+    pixels = torch.from_numpy(images(3)).float()
+    before = pixels.clone()
+    Classifier(nn.Sequential(nn.ReLU(inplace=True), nn.Flatten()), MEANS[3], STDS[3])(pixels)
+    assert torch.equal(pixels, before)
+
+
+def test_logits_are_float32_whatever_the_body_computes_in():
+    class Half(nn.Module):
+        def forward(self, x):
+            return x.flatten(1).bfloat16()
+
+    assert Classifier(Half(), [0.0], [1.0])(torch.zeros(1, 2, 2, 1)).dtype == torch.float32
+
+
+def test_the_normalisation_is_saved_with_the_weights_but_not_trained():
+    classifier = Classifier(nn.Linear(2, 2), MEANS[3], STDS[3])
+    state = classifier.state_dict()
+    torch.testing.assert_close(state["mean"], torch.tensor(MEANS[3]))
+    torch.testing.assert_close(state["std"], torch.tensor(STDS[3]))
+    assert {name for name, _ in classifier.named_parameters()} == {"body.weight", "body.bias"}

@@ -1,0 +1,106 @@
+"""What every network promises, at every size: a new kind is tested by existing."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from cifarlab.models import _KINDS, Classifier, build_body, parameter_count
+from cifarlab.recipe import build
+
+# A narrow version of each kind. A new kind must be added here.
+NARROW = {
+    "residual": {"stem": 16, "blocks": [1, 1], "channels": [16, 20], "strides": [1, 2]},
+    "tutorial_cnn": {"channels": [8, 8, 16], "dense": 16},
+    "classic_cnn": {"channels": [4, 8], "dense": [24, 16]},
+}
+SIZES = (8, 9, 28, 32, 33, 64, 96)
+every_kind = pytest.mark.parametrize("kind", _KINDS)
+every_case = pytest.mark.parametrize(
+    ("kind", "size", "channels", "classes"),
+    [(k, s, c, n) for k in _KINDS for s in SIZES for c in (1, 3) for n in (2, 10, 100)],
+)
+
+
+def config(kind, **settings):
+    return build({"model": {"kind": kind, **NARROW[kind], **settings}}).model
+
+
+def network(kind, size=9, channels=3, classes=10, seed=0, **settings):
+    torch.manual_seed(seed)
+    body = build_body(config(kind, **settings), (size, size, channels), classes)
+    return Classifier(body, [0.4] * channels, [0.25] * channels)
+
+
+def batch(size=9, channels=3, classes=10, count=6):
+    draws = torch.Generator().manual_seed(1)
+    shape = (count, size, size, channels)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draws)
+    return images, torch.arange(count) % classes
+
+
+def test_every_kind_has_a_narrow_version():
+    assert NARROW.keys() == _KINDS.keys()
+
+
+@every_case
+def test_logits_gradients_and_a_step(kind, size, channels, classes):
+    net = network(kind, size, channels, classes)
+    images, labels = batch(size, channels, classes)
+    logits = net(images)
+    assert (logits.shape, logits.dtype) == ((6, classes), torch.float32)
+    assert logits.isfinite().all()
+
+    loss = cross_entropy(logits, labels)
+    loss.backward()
+    untouched = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert untouched == []
+
+    length = torch.stack([p.grad.norm() for p in net.parameters()]).norm()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter -= 0.001 * parameter.grad / length
+        assert cross_entropy(net(images), labels) < loss
+
+
+@every_kind
+def test_a_rectangular_image(kind):
+    torch.manual_seed(0)
+    body = build_body(config(kind), (8, 17, 3), 5)
+    assert body(torch.zeros(2, 3, 8, 17)).shape == (2, 5)
+
+
+@every_kind
+def test_the_seed_decides_the_weights(kind):
+    first, same, other = (network(kind, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    weights = [name for name in first if name.endswith("weight") and first[name].ndim > 1]
+    assert not any(torch.equal(first[name], other[name]) for name in weights)
+
+
+@every_kind
+def test_memory_format_changes_nothing(kind):
+    net = network(kind, 16).eval()
+    images, _ = batch(16)
+    expected = net(images)
+    four = [p for p in net.parameters() if p.ndim == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in four)
+    net.body.to(memory_format=torch.contiguous_format)
+    pixels = (images.float() / 255 - net.mean) / net.std
+    plain = net.body(pixels.permute(0, 3, 1, 2).contiguous())
+    torch.testing.assert_close(plain, expected, rtol=1e-4, atol=1e-5)
+
+
+@every_kind
+def test_each_image_is_judged_alone_in_evaluation(kind):
+    net = network(kind).eval()
+    images, _ = batch()
+    alone = torch.cat([net(image[None]) for image in images])
+    torch.testing.assert_close(alone, net(images), rtol=1e-4, atol=1e-5)
+
+
+@every_kind
+def test_counting_parameters_allocates_and_draws_nothing(kind):
+    before = torch.get_rng_state()
+    counted = parameter_count(config(kind), (9, 9, 1), 7)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert counted == sum(p.numel() for p in network(kind, 9, 1, 7).parameters())

@@ -1,0 +1,129 @@
+"""The optimizers against the papers' update equations, written out in float64."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cifarlab.models import Classifier, build_body
+from cifarlab.optim import build_optimizer
+from cifarlab.recipe import build
+
+RATES = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step
+SHAPE = (4, 3, 3, 2)
+
+
+class Quadratic(nn.Module):
+    """A loss whose gradient is ``scale * w - shift`` by hand and by autograd alike."""
+
+    def __init__(self, dtype, memory_format):
+        super().__init__()
+        draws = np.random.default_rng(0)
+        self.start, scale, self.shift_array = draws.normal(size=(3, *SHAPE))
+        self.scale_array = np.abs(scale)
+        start = torch.tensor(self.start, dtype=dtype).contiguous(memory_format=memory_format)
+        self.w = nn.Parameter(start)
+        self.frozen = nn.Parameter(torch.ones(2), requires_grad=False)
+        self.scale = torch.tensor(self.scale_array, dtype=dtype)
+        self.shift = torch.tensor(self.shift_array, dtype=dtype)
+
+    def loss(self):
+        return (self.scale * self.w**2 / 2 - self.shift * self.w).sum()
+
+    def gradient(self, w):
+        return self.scale_array * w - self.shift_array
+
+
+def config(**settings):
+    return build({"optimizer": settings}).optimizer
+
+
+def trained(module, optimizer):
+    for rate in RATES:
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        module.loss().backward()
+        optimizer.step()
+    return module.w.detach().double().numpy()
+
+
+def sgd_by_hand(module, momentum, nesterov, decay):
+    """Sutskever et al. 2013 in PyTorch's form: the rate multiplies the velocity."""
+    w, velocity = module.start.copy(), np.zeros(SHAPE)
+    for rate in RATES:
+        gradient = module.gradient(w) + decay * w
+        velocity = momentum * velocity + gradient
+        w = w - rate * (gradient + momentum * velocity if nesterov else velocity)
+    return w
+
+
+def adamw_by_hand(module, beta1, beta2, eps, decay):
+    """Loshchilov & Hutter 2019, algorithm 2, decay multiplied by the rate."""
+    w, m, v = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
+    for t, rate in enumerate(RATES, 1):
+        gradient = module.gradient(w)
+        m = beta1 * m + (1 - beta1) * gradient
+        v = beta2 * v + (1 - beta2) * gradient**2
+        unbiased_m, unbiased_v = m / (1 - beta1**t), v / (1 - beta2**t)
+        w = w - rate * (unbiased_m / (np.sqrt(unbiased_v) + eps) + decay * w)
+    return w
+
+
+every_layout = pytest.mark.parametrize(
+    "memory_format", [torch.contiguous_format, torch.channels_last], ids=str
+)
+every_dtype = pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)], ids=str
+)
+
+
+@every_layout
+@every_dtype
+@pytest.mark.parametrize(
+    ("momentum", "nesterov", "decay"),
+    [(0, False, 0), (0.9, False, 0), (0.9, True, 0), (0.9, False, 0.1), (0.5, True, 0.1)],
+)
+def test_sgd(momentum, nesterov, decay, dtype, tolerance, memory_format):
+    module = Quadratic(dtype, memory_format)
+    settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
+    got = trained(module, build_optimizer(config(kind="sgd", **settings), module))
+    expected = sgd_by_hand(module, momentum, nesterov, decay)
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@every_layout
+@every_dtype
+@pytest.mark.parametrize(
+    ("betas", "eps", "decay"),
+    [((0.9, 0.999), 1e-8, 0), ((0.9, 0.999), 1e-8, 0.1), ((0.5, 0.7), 0.1, 0.01), ((0, 0.9), 1, 0)],
+)
+def test_adamw(betas, eps, decay, dtype, tolerance, memory_format):
+    module = Quadratic(dtype, memory_format)
+    settings = {"betas": betas, "eps": eps, "weight_decay": decay}
+    got = trained(module, build_optimizer(config(kind="adamw", **settings), module))
+    expected = adamw_by_hand(module, *betas, eps, decay)
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind):
+    module = Quadratic(torch.float32, torch.contiguous_format)
+    optimizer = build_optimizer(config(kind=kind, rate=0.3, weight_decay=0.5), module)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.3]
+    assert [p for group in optimizer.param_groups for p in group["params"]] == [module.w]
+    trained(module, optimizer)
+    assert torch.equal(module.frozen, torch.ones(2))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_gradient_and_state_of_a_real_network_lie_in_memory_as_its_weights_do(kind):
+    # the fused kernels walk memory in order: another layout would mix the weights up silently
+    model = build({"model": {"stem": 4, "blocks": [1], "channels": [8], "strides": [2]}}).model
+    net = Classifier(build_body(model, (8, 8, 1), 3), [0.5], [0.5])
+    optimizer = build_optimizer(config(kind=kind), net)
+    net(torch.randint(0, 256, (4, 8, 8, 1), dtype=torch.uint8)).logsumexp(1).sum().backward()
+    optimizer.step()
+    for p in net.parameters():
+        state = [v for v in optimizer.state[p].values() if torch.is_tensor(v) and v.ndim]
+        assert state
+        assert all(v.stride() == p.stride() for v in [p.grad, *state])

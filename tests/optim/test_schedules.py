@@ -1,0 +1,160 @@
+"""Schedules as exact fractions, by slow code that walks the run step by step."""
+
+import math
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cifarlab.optim import Segment, factor
+from cifarlab.recipe import build
+
+PER_EPOCH = 4
+
+
+def schedule(kind, **settings):
+    return build({"schedule": {"kind": kind, **settings}}).schedule
+
+
+def factors(config, *segments, per_epoch=PER_EPOCH):
+    """The factor at each step; the first segment is given as its number of steps."""
+    planned, *rest = segments
+    parts = [Segment(planned, "planned"), *(Segment(*s) for s in rest)]
+    return [factor(config, s, parts, per_epoch) for s in range(sum(p.steps for p in parts))]
+
+
+def steps_of(text, total, per_epoch):
+    """A duration in steps, rounded half up, from its text."""
+    number, unit = text.split(" ", 1)
+    length = {"e": per_epoch, "s": 1, "o": total}[unit[0]]
+    return math.floor(Fraction(number) * length + Fraction(1, 2))
+
+
+def warmed(rise, after):
+    """A linear rise over ``rise`` steps that ends one step before the first 1."""
+    return [Fraction(s + 1, rise) for s in range(rise)][: len(after)] + after[rise:]
+
+
+def slow_multistep(total, per_epoch, share, milestones):
+    rate, rates = Fraction(1), []
+    for step in range(total):
+        for milestone in milestones:
+            if steps_of(milestone, total, per_epoch) == step:
+                rate *= share
+        rates.append(rate)
+    return rates
+
+
+def slow_exponential(total, per_epoch, share):
+    rate, rates = Fraction(1), []
+    while len(rates) < total:
+        rates += [rate] * per_epoch
+        rate *= share
+    return rates[:total]
+
+
+def slow_cosine(total, rise, final):
+    """cos² of half the angle: the same curve by another formula."""
+    rates = [Fraction(0)] * rise
+    for step in range(rise, total):
+        height = math.cos(math.pi / 2 * (step - rise) / (total - rise)) ** 2
+        rates.append(final + (1 - final) * height)
+    return rates
+
+
+def test_constant():
+    assert factors(schedule("constant"), 9) == [1.0] * 9
+
+
+@pytest.mark.parametrize("warmup", ["1 epoch", "7 steps", "0.3 of the run", "0 steps", "1 step"])
+@pytest.mark.parametrize("kind", ["constant", "multistep", "exponential", "cosine"])
+def test_warm_up_rises_by_exact_fractions_and_reaches_the_peak_on_its_last_step(kind, warmup):
+    rise = steps_of(warmup, 24, PER_EPOCH)
+    got = factors(schedule(kind, warmup=warmup), 24)
+    assert got[:rise] == [float(Fraction(s + 1, rise)) for s in range(rise)]
+    if rise:
+        assert got[rise - 1] == 1
+    without = factors(schedule(kind), 24)
+    if kind != "cosine":  # a cosine starts when the warm-up ends, the others count from 0
+        assert got[rise:] == without[rise:]
+    assert got[rise] == 1 or kind in ("multistep", "exponential")
+
+
+def test_a_milestone_holds_from_its_own_step_on():
+    config = schedule(
+        "multistep", milestones=["3 steps", "2 epochs", "0.75 of the run"], factor=0.5
+    )
+    assert factors(config, 16) == [1] * 3 + [0.5] * 5 + [0.25] * 4 + [0.125] * 4
+
+
+def test_milestones_in_any_order_and_two_at_once():
+    config = schedule("multistep", milestones=["6 steps", "2 steps", "6 steps"], factor=0.5)
+    assert factors(config, 8) == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.125, 0.125]
+
+
+def test_a_milestone_in_the_warm_up_holds_after_it():
+    config = schedule("multistep", milestones=["1 step"], factor=0.5, warmup="2 steps")
+    assert factors(config, 4) == [0.5, 1, 0.5, 0.5]
+
+
+def test_exponential_changes_between_epochs_only():
+    config = schedule("exponential", factor=0.5)
+    assert factors(config, 10) == [1] * 4 + [0.5] * 4 + [0.25] * 2
+
+
+def test_cosine_at_the_points_that_are_exact():
+    got = factors(schedule("cosine"), 12)
+    assert got[0] == 1
+    for step, exact in ((3, (2 + math.sqrt(2)) / 4), (4, 0.75), (6, 0.5), (8, 0.25)):
+        assert got[step] == pytest.approx(exact, abs=1e-15)
+    assert all(earlier > later > 0 for earlier, later in pairwise(got))
+
+
+def test_cosine_falls_towards_its_final_share():
+    whole, half = factors(schedule("cosine"), 9), factors(schedule("cosine", final=0.25), 9)
+    assert half == pytest.approx([0.25 + 0.75 * f for f in whole], abs=1e-15)
+    assert factors(schedule("cosine", final=1), 9) == [1] * 9
+
+
+lengths = st.integers(1, 60)
+warmups = st.one_of(
+    st.integers(0, 70).map("{} steps".format),
+    st.integers(0, 16).map(lambda n: f"{n / 4} epochs"),
+    st.integers(0, 8).map(lambda n: f"{n / 8} of the run"),
+)
+
+
+@given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups, final=st.integers(0, 4))
+def test_cosine_against_the_slow_one(total, per_epoch, warmup, final):
+    rise = steps_of(warmup, total, per_epoch)
+    got = factors(schedule("cosine", warmup=warmup, final=final / 4), total, per_epoch=per_epoch)
+    slow = warmed(rise, slow_cosine(total, min(rise, total), final / 4))
+    assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
+
+
+@given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups)
+def test_exponential_against_the_slow_one(total, per_epoch, warmup):
+    got = factors(schedule("exponential", factor=0.5, warmup=warmup), total, per_epoch=per_epoch)
+    slow = slow_exponential(total, per_epoch, Fraction(1, 2))
+    assert got == [float(f) for f in warmed(steps_of(warmup, total, per_epoch), slow)]
+
+
+@given(
+    total=lengths,
+    per_epoch=st.integers(1, 9),
+    warmup=warmups,
+    milestones=st.lists(warmups, min_size=1, max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_multistep_against_the_slow_one(total, per_epoch, warmup, milestones):
+    config = schedule("multistep", factor=0.5, warmup=warmup, milestones=milestones)
+    slow = slow_multistep(total, per_epoch, Fraction(1, 2), milestones)
+    expected = warmed(steps_of(warmup, total, per_epoch), slow)
+    assert factors(config, total, per_epoch=per_epoch) == [float(f) for f in expected]
+
+
+def test_a_factor_of_a_tenth_is_a_power_of_it():
+    got = factors(schedule("multistep", milestones=["1 step", "2 steps", "3 steps"]), 4)
+    assert got == pytest.approx([1, 0.1, 0.01, 0.001], rel=1e-15)

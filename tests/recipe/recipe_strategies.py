@@ -1,0 +1,119 @@
+"""Arbitrary valid recipes, read off the schema: a new key takes part without a change here."""
+
+import re
+from itertools import cycle, islice
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cifarlab.recipe import Duration, Recipe
+from cifarlab.recipe.schema import SGD, Residual, Training, TutorialCNN
+
+lengths = st.one_of(
+    st.integers(1, 10**6).map("{} steps".format),
+    st.integers(1, 10**6).map(lambda n: f"{n / 1000:g} epochs"),
+)
+durations = lengths | st.integers(0, 1000).map(lambda n: f"{n / 1000:g} of the run")
+
+
+def recipes() -> st.SearchStrategy[dict[str, Any]]:
+    """Trees of plain values that ``build`` accepts."""
+    return part(Recipe)
+
+
+def part(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
+    """A tree for one part of the schema, all keys given."""
+    fields = {name: _field(f) for name, f in schema.model_fields.items()}
+    if schema is Training:
+        fields["duration"] = lengths
+    if schema.__name__ == "Extension":
+        fields["duration"] = lengths
+    return st.fixed_dictionaries(fields).map(_AGREE.get(schema, lambda tree: tree))
+
+
+def _field(field: FieldInfo) -> st.SearchStrategy[Any]:
+    return _value(field.annotation, field.metadata)
+
+
+def _value(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        field = FieldInfo.from_annotation(annotation)
+        return _value(field.annotation, field.metadata)
+    if origin is Literal:
+        return st.sampled_from(args)
+    if origin in (Union, UnionType):
+        return st.one_of([_value(a, metadata) for a in args])
+    if origin is tuple and args[-1] is not Ellipsis:
+        return st.tuples(*[_value(a, []) for a in args]).map(list)
+    if origin is tuple:
+        least, most = _bound(metadata, "min_length", 0), _bound(metadata, "max_length", 4)
+        return st.lists(_value(args[0], []), min_size=least, max_size=most)
+    return _plain(annotation, metadata)
+
+
+def _plain(annotation: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
+    if annotation is Duration:
+        return durations
+    if annotation is NoneType:
+        return st.none()
+    if annotation is bool:
+        return st.booleans()
+    if annotation is str:
+        pattern = _bound(metadata, "pattern", None)
+        if pattern:
+            return st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
+        return st.text(min_size=1, max_size=12)
+    low, above = _bound(metadata, "ge", None), _bound(metadata, "gt", None)
+    high, below = _bound(metadata, "le", None), _bound(metadata, "lt", None)
+    if annotation is int:
+        return st.integers(low, high)
+    if annotation is float:
+        return st.floats(
+            low if above is None else above,
+            high if below is None else below,
+            exclude_min=above is not None,
+            exclude_max=below is not None,
+            allow_nan=False,
+            allow_infinity=False,
+        )
+    return part(annotation)
+
+
+def _bound(metadata: list[Any], name: str, missing: Any) -> Any:
+    found = [value for m in metadata if (value := getattr(m, name, None)) is not None]
+    return found[0] if found else missing
+
+
+def _stages_agree(tree: dict[str, Any]) -> dict[str, Any]:
+    stages = len(tree["blocks"])
+    for name, filler in (("channels", [8]), ("strides", [1])):
+        tree[name] = list(islice(cycle(tree[name] or filler), stages))
+    return tree
+
+
+def _dropout_per_place(tree: dict[str, Any]) -> dict[str, Any]:
+    places = len(tree["channels"]) + 1
+    tree["dropout"] = list(islice(cycle(tree["dropout"] or [0.0]), places))
+    return tree
+
+
+def _nesterov_needs_momentum(tree: dict[str, Any]) -> dict[str, Any]:
+    return tree | {"nesterov": tree["nesterov"] and tree["momentum"] > 0}
+
+
+def _selection_needs_validation(tree: dict[str, Any]) -> dict[str, Any]:
+    if tree["data"]["validation"] == 0:
+        tree["evaluation"]["checkpoint"] = "last"
+    return tree
+
+
+_AGREE = {
+    Residual: _stages_agree,
+    TutorialCNN: _dropout_per_place,
+    SGD: _nesterov_needs_momentum,
+    Recipe: _selection_needs_validation,
+}

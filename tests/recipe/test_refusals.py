@@ -1,0 +1,170 @@
+"""Each refusal: the path and what was wrong in one line, what is allowed or nearest in the next."""
+
+import pytest
+
+from cifarlab.errors import RecipeError
+from cifarlab.recipe import Recipe, build, overridden
+
+LIST = "'cifarlab recipes keys' lists every setting"
+MODELS = "Allowed: residual, tutorial_cnn, classic_cnn"
+
+
+def refusal(*assignments):
+    with pytest.raises(RecipeError) as caught:
+        overridden(Recipe(), assignments)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "nearest"),
+    [
+        ("optimizer.rat=1", "optimizer.rate"),
+        ("optimzer.rate=1", "optimizer.rate"),
+        ("data.images.sizes=8", "data.images.size"),
+        ("training.batchsize=64", "training.batch_size"),
+        ("sed=1", "seed"),
+        ("model.dropout.rate=1", "model.dropout"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(assignment, nearest):
+    key = assignment.partition("=")[0]
+    expected = f"command line: unknown key '{key}'\ndid you mean '{nearest}'? {LIST}"
+    assert refusal(assignment) == expected
+
+
+def test_a_key_like_nothing_at_all():
+    assert refusal("qqqq=1") == f"command line: unknown key 'qqqq'\n{LIST}"
+
+
+def test_a_key_of_another_kind_is_unknown():
+    assert refusal("optimizer.kind=adamw", "optimizer.momentum=0.9").startswith(
+        "command line: unknown key 'optimizer.momentum'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tree", "unknown", "hint"),
+    [
+        ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, data, "),
+        ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
+        ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, mode"),
+        ({"model": {"kind": "classic_cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
+        ({"schedule": {"factor": 0.3}}, "schedule.factor", "Allowed: kind, warmup, final"),
+    ],
+)
+def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
+    with pytest.raises(RecipeError) as caught:
+        build(tree, "mine.yaml")
+    what, second = str(caught.value).split("\n")
+    assert what == f"mine.yaml: unknown key '{unknown}'"
+    assert hint in second
+
+
+@pytest.mark.parametrize(
+    ("assignment", "what", "hint"),
+    [
+        ("augment.flip=randon", "augment.flip can't be 'randon'", "did you mean 'random'? Allow"),
+        ("augment.crop.mode=3", "augment.crop.mode can't be 3", "Allowed: zero, reflect"),
+        ("evaluation.views=3", "evaluation.views can't be 3", "Allowed: 1, 2, 6"),
+        ("model.kind=resnet", "model.kind can't be 'resnet'", MODELS),
+        ("model.kind=tutorial_cn", "model.kind can't be 'tutorial_cn'", "mean 'tutorial_cnn'?"),
+        ("optimizer.kind=adam", "optimizer.kind can't be 'adam'", "did you mean 'adamw'? Allowed"),
+        ("model.activation=rellu", "model.activation can't be 'rellu'", "did you mean 'relu'?"),
+        (
+            "training.extensions=[{duration: 3 epochs, schedule: hod}]",
+            "training.extensions.0.schedule can't be 'hod'",
+            "did you mean 'hold'? Allowed: hold, restart, stretch",
+        ),
+    ],
+)
+def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, hint):
+    first, second = refusal(assignment).split("\n")
+    assert first == f"command line: {what}"
+    assert hint in second
+
+
+@pytest.mark.parametrize(
+    ("assignment", "what"),
+    [
+        ("seed=-1", "seed can't be -1: input should be greater than or equal to 0"),
+        ("seed=4294967296", "seed can't be 4294967296: input should be less than or equal to"),
+        ("seed=1.5", "seed can't be 1.5: input should be a valid integer"),
+        ("seed=many", "seed can't be 'many': input should be a valid integer"),
+        ("data.validation=1", "data.validation can't be 1: input should be less than 1"),
+        ("data.test=0", "data.test can't be 0: input should be greater than 0"),
+        ("data.images.size=97", "data.images.size can't be 97: input should be less than or"),
+        ("data.source=3", "data.source can't be 3: input should be a valid string"),
+        ("optimizer.rate=0", "optimizer.rate can't be 0: input should be greater than 0"),
+        ("optimizer.rate=.nan", "optimizer.rate can't be nan: input should be a finite number"),
+        ("optimizer.rate=.inf", "optimizer.rate can't be inf: input should be a finite number"),
+        ("optimizer.nesterov=2", "optimizer.nesterov can't be 2: input should be a valid bool"),
+        ("model.blocks=[1, 1, 1, 0]", "model.blocks.3 can't be 0: input should be greater than"),
+        ("model.blocks=[]", "model.blocks can't be []: "),
+        ("model.strides=[5, 1, 1, 1]", "model.strides.0 can't be 5: input should be less than"),
+        ("training={batch_size: 0}", "training.batch_size can't be 0: input should be greater"),
+        ("training=3", "training can't be 3: input should be a valid dictionary"),
+        ("name=a b", "name can't be 'a b': string should match pattern"),
+        ("training.duration=30", "training.duration: 30 has no unit: write '30 epochs', "),
+        ("schedule.warmup=soon", "schedule.warmup: 'soon' is no duration: write '30 epochs', "),
+    ],
+)
+def test_a_wrong_type_or_range_names_the_path_the_value_and_what_is_allowed(assignment, what):
+    first, second = refusal(assignment).split("\n")
+    assert first.startswith(f"command line: {what}")
+    assert second == LIST
+
+
+def test_a_value_inside_a_list_of_a_kind():
+    what = "command line: schedule.milestones.1: 3 has no unit: write "
+    message = refusal("schedule.kind=multistep", "schedule.milestones=[2 epochs, 3]")
+    assert message.startswith(what)
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    ["seed=true", "optimizer.rate=yes", "training.batch_size=true", "evaluation.views=true"],
+)
+def test_true_is_no_number(assignment):
+    assert refusal(assignment).startswith(f"command line: {assignment.partition('=')[0]} can't be")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "what"),
+    [
+        (["model.blocks=[1, 1]"], "model: blocks, channels and strides name 2, 4 and 4 stages"),
+        (["model={kind: tutorial_cnn, dropout: [0.1]}"], "model: dropout needs 4 rates"),
+        (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer: nesterov needs mom"),
+        (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
+    ],
+)
+def test_settings_that_contradict_each_other(assignments, what):
+    first, second = refusal(*assignments).split("\n")
+    assert first.startswith(f"command line: {what}")
+    assert second == LIST
+
+
+@pytest.mark.parametrize("length", ["0 epochs", "0 steps", "0.5 of the run"])
+def test_a_length_that_is_none_names_its_own_path(length):
+    first = refusal(f"training.duration={length}").split("\n")[0]
+    assert f"'{length}' is no length: write epochs or steps above 0" in first
+    assert "training.duration" in first  # not just "training": an extension may be meant
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("seed", "'seed' is no key=value\nwrite e.g. optimizer.rate=0.05"),
+        ("seed=[1", "can't read 'seed=[1' as YAML\nquote the value"),
+        ("seed={a: 1, a: 2}", "can't read 'seed={a: 1, a: 2}' as YAML\nquote the value"),
+        ("name=2024-99-99", "can't read 'name=2024-99-99' as YAML\nquote the value"),
+        ("seed=0b_", "can't read 'seed=0b_' as YAML\nquote the value"),
+    ],
+)
+def test_what_is_no_assignment(assignment, message):
+    assert refusal(assignment) == message
+
+
+@pytest.mark.parametrize("length", ["1e309 steps", "1e400 epochs"])
+def test_a_length_beyond_all_numbers(length):
+    assert refusal(f"training.duration={length}").startswith("command line: training.duration")

@@ -1,0 +1,73 @@
+"""A recipe by its name or its file; a name that is neither is answered with the nearest."""
+
+import pytest
+
+from cifarlab.errors import RecipeError
+from cifarlab.recipe import Recipe, change, fingerprint, to_yaml
+from cifarlab.recipes import find, named, shipped
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_by_name(name):
+    assert find(name) == shipped()[name]()
+
+
+@pytest.mark.parametrize("file", ["mine.yaml", "mine.yml", "mine.txt", "mine"])
+def test_by_file(file, tmp_path):
+    recipe = change(find("quickstart"), {"seed": 7, "name": "theirs"})
+    (tmp_path / file).write_text(to_yaml(recipe))
+    assert find(str(tmp_path / file)) == recipe
+
+
+def test_a_file_without_a_name_is_named_after_itself(tmp_path):
+    (tmp_path / "mine.yaml").write_text("seed: 7")
+    recipe = find(str(tmp_path / "mine.yaml"))
+    assert recipe.name == "mine"
+    assert fingerprint(recipe) == fingerprint(change(Recipe(), {"seed": 7}))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("quikstart", "quickstart"),
+        ("fudan/resnet_24", "fudan/resnet24"),
+        ("resnet-18", "resnet18"),
+        ("kth2024/basline", "kth2024/baseline"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest(wrong, nearest):
+    with pytest.raises(RecipeError) as caught:
+        find(wrong)
+    what, hint = str(caught.value).split("\n")
+    assert what == f"no recipe is called {wrong!r}"
+    assert hint.startswith(f"did you mean {nearest!r}? 'cifarlab recipes list' shows all")
+
+
+def test_a_name_like_nothing():
+    with pytest.raises(RecipeError, match=r"\n'cifarlab recipes list' shows all"):
+        find("%%%")
+
+
+@pytest.mark.parametrize("file", ["missing.yaml", "missing.yml"])
+def test_a_missing_file(file):
+    with pytest.raises(RecipeError, match=f"can't read the recipe {file}"):
+        find(file)
+
+
+def test_a_wrong_key_in_a_file_names_the_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("sed: 7")
+    with pytest.raises(RecipeError) as caught:
+        find(str(path))
+    assert str(caught.value).startswith(f"{path}: unknown key 'sed'\ndid you mean 'seed'?")
+
+
+def test_a_file_whose_name_has_a_space_needs_no_name_inside(tmp_path):
+    path = tmp_path / "my recipe.yaml"
+    path.write_text("seed: 7")
+    assert find(str(path)).seed == 7
+
+
+def test_a_name_is_given_once():
+    with pytest.raises(ValueError, match="two recipes are called quickstart"):
+        named("quickstart")(Recipe)
