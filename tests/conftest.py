@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,30 @@ def _state(path: Path) -> tuple[str, dict[str, Any]]:
 
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+class _SignalAfter:
+    """A hook that sends this process a signal after a step, counted from the run's start."""
+
+    def __init__(self, step: int, signum: int) -> None:
+        self.step, self.signum = step, signum
+
+    def started(self, run: Any) -> None: ...
+
+    def stepped(self, run: Any, images: int) -> None:
+        if run.state.step == self.step:
+            os.kill(os.getpid(), self.signum)
+
+    def epoch_ended(self, run: Any, line: dict[str, Any]) -> None: ...
+
+    def finished(self, run: Any, result: dict[str, Any]) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def signal_after() -> Callable[..., _SignalAfter]:
+    """A function of (step, signal): the hook that interrupts a run just there."""
+
+    def make(step: int, signum: int = signal.SIGINT) -> _SignalAfter:
+        return _SignalAfter(step, signum)
+
+    return make

@@ -24,7 +24,9 @@ from cifarlab.models import Classifier, build_body
 from cifarlab.recipe.schema import Model
 from cifarlab.storage import write_bytes
 
-BATCH = 500  # images at a time; fixed, so that the last bits do not depend on the caller
+# Images at a time, by device: what stays in a processor's cache, what fills a GPU. Fixed, so that
+# the last bits do not depend on the caller.
+BATCH = {"cpu": 125, "cuda": 2000}
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 
 
@@ -95,11 +97,21 @@ def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path)
 
 
 class Predictor:
-    """A trained classifier that predicts exactly as it was measured."""
+    """A trained classifier that predicts exactly as it was measured.
 
-    def __init__(self, classifier: Classifier, classes: Sequence[str], compute: Compute) -> None:
+    ``classes`` are the K class names, ``image_shape`` is (H, W, C).
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        classes: Sequence[str],
+        image_shape: tuple[int, int, int],
+        compute: Compute,
+    ) -> None:
         self.classifier = classifier
         self.classes = tuple(classes)
+        self.image_shape = image_shape
         self.compute = compute
 
     @classmethod
@@ -112,7 +124,7 @@ class Predictor:
         channels = about.image_shape[2]
         classifier = Classifier(body.to_empty(device="cpu"), [0.0] * channels, [1.0] * channels)
         load_weights(classifier, tensors, path)
-        return cls(classifier.to(compute.device), about.classes, compute)
+        return cls(classifier.to(compute.device), about.classes, about.image_shape, compute)
 
     def logits(
         self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None
@@ -122,19 +134,21 @@ class Predictor:
         ``indices`` picks images without copying the rest; ``views`` averages over 1, 2 or 6 views
         (evaluate/views.py). Raises DataError for images of another kind.
         """
-        if images.ndim != 4 or images.dtype not in (np.uint8, torch.uint8):
+        if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
+            shape = ", ".join(map(str, self.image_shape))
             raise DataError(
                 f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read",
-                "give uint8 images as (N, H, W, C)",
+                f"this network takes uint8 images of shape (N, {shape})",
             )
         places = np.arange(len(images)) if indices is None else indices
         training = self.classifier.training
         self.classifier.eval()
+        size = BATCH[self.compute.device.type]
         outputs = []
         with torch.inference_mode(), self.compute.autocast():
-            for first in range(0, len(places), BATCH):
-                batch = torch.as_tensor(images[places[first : first + BATCH]])
+            for first in range(0, len(places), size):
+                batch = torch.as_tensor(images[places[first : first + size]])
                 batch = batch.to(self.compute.device)
                 outputs.append(averaged(self.classifier, batch, views))
         self.classifier.train(training)
-        return torch.cat(outputs).cpu()
+        return torch.cat(outputs).cpu() if outputs else torch.empty(0, len(self.classes))

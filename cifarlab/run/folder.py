@@ -41,6 +41,11 @@ class RunFolder:
         return self.recipe_file.exists()
 
     @property
+    def vacant(self) -> bool:
+        """Whether a new run may be started here: nothing is there, but perhaps a lock."""
+        return not self.path.is_dir() or all(p.name == ".lock" for p in self.path.iterdir())
+
+    @property
     def finished(self) -> bool:
         """Whether the run reached its end."""
         return self.result_file.exists()

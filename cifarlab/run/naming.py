@@ -12,7 +12,7 @@ RUNS = Path("runs")
 def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
     """The first free folder for this recipe, e.g. ``runs/fudan-resnet10-s0-bccd0e3c-2``."""
     number = 1
-    while (folder := _numbered(recipe, runs, number)).exists:
+    while not (folder := _numbered(recipe, runs, number)).vacant:
         number += 1
     return folder
 

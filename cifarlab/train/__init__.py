@@ -49,9 +49,9 @@ def train(
 
 
 def _require_fitting(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
-    if not resume and folder.exists:
+    if not resume and not folder.vacant:
         raise RunFolderError(
-            f"{folder.path} holds a run already",
+            f"{folder.path} holds {'a run' if folder.exists else 'other files'} already",
             "go on with --resume or --extend, or give another folder with --run",
         )
     if resume and folder.finished:

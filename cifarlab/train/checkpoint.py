@@ -79,7 +79,7 @@ class Checkpoints:
 
     def exists(self) -> bool:
         """Whether there is something to resume from."""
-        return self._state.exists()
+        return self._state.exists() or self.last.exists()
 
     def files(self) -> list[Path]:
         """What a continuation of the run needs, as far as it is there."""
@@ -97,6 +97,10 @@ class Checkpoints:
             with safe_open(self._state, "pt") as file:
                 counters = json.loads(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            missing = {f"totals.{name}" for name in _TOTALS} - tensors.keys()
+            missing |= {"step", "epoch", "seen", "best", "seconds"} - counters.keys()
+            if missing:
+                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             return tensors, counters
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

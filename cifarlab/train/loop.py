@@ -44,6 +44,7 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
                     break
         require_finite_losses(run)
         if state.step < epoch.first + epoch.steps:
+            require_finite_network(run, None)
             run.checkpoints.save_last(state, run.about)
             raise interrupted(run, stop)
 

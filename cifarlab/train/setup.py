@@ -56,7 +56,8 @@ class Run:
     @property
     def predictor(self) -> Predictor:
         """The classifier in its present state."""
-        return Predictor(self.state.classifier, self.dataset.classes, self.compute)
+        dataset = self.dataset
+        return Predictor(self.state.classifier, dataset.classes, dataset.image_shape, self.compute)
 
     @property
     def about(self) -> WeightsFile:

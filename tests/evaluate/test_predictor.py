@@ -26,7 +26,7 @@ def made(precision: str = "float32") -> Predictor:
         for name, buffer in classifier.body.named_buffers():
             if "running" in name:
                 buffer.uniform_(0.5, 1.5)
-    return Predictor(classifier, CLASSES, choose(precision))
+    return Predictor(classifier, CLASSES, SHAPE, choose(precision))
 
 
 def images(n: int, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,178 @@
+"""Each command does what it says: help, recipes, check, train, evaluate, report."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from command_line import Command
+
+from cifarlab.recipe import build, keys
+from cifarlab.recipes import find, shipped
+from cifarlab.run import RunFolder
+
+COMMANDS = (
+    ("train",),
+    ("evaluate",),
+    ("report",),
+    ("check",),
+    ("recipes",),
+    ("recipes", "list"),
+    ("recipes", "show"),
+    ("recipes", "keys"),
+)
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+SHORT = ("training.duration=2 epochs", "training.precision=float32")
+
+
+@pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(cifarlab: Command, words: tuple[str, ...], flag: str) -> None:
+    output = cifarlab(*words, flag)
+    assert output.code == 0
+    assert "Usage" in output.out
+    assert output.err == ""
+
+
+def test_help_names_each_command(cifarlab: Command) -> None:
+    text = cifarlab("--help").out
+    assert all(words[0] in text for words in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [("recipes",), ("recipes", "list")], ids=" ".join)
+def test_recipes_are_listed(cifarlab: Command, words: tuple[str, ...]) -> None:
+    output = cifarlab(*words)
+    assert output.code == 0
+    listed = [line.split()[0] for line in output.out.splitlines()[1:]]
+    assert listed == list(shipped())
+
+
+@pytest.mark.parametrize("name", ["quickstart", "fudan/resnet24"])
+def test_what_is_shown_is_the_whole_recipe(cifarlab: Command, name: str) -> None:
+    output = cifarlab("recipes", "show", name)
+    assert output.code == 0
+    assert build(yaml.safe_load(output.out)) == find(name)
+    assert "Source:" in output.out and "parameters" in output.out
+
+
+def test_every_key_is_listed(cifarlab: Command) -> None:
+    text = cifarlab("recipes", "keys").out
+    assert all(key.path in text for key in keys())
+
+
+def test_check_names_the_machine(cifarlab: Command) -> None:
+    output = cifarlab("check")
+    assert output.code == 0
+    for word in ("device", "cpu", "precision", "torch", "cache", "CIFARLAB_DATA"):
+        assert word in output.out
+
+
+def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:
+    output = cifarlab("train", "quickstart", *SHORT)
+    assert (output.code, output.err) == (0, "")
+    assert not CONTROL.search(output.out)
+    run = Path(re.search(r"^run: (.+)$", output.out, re.M)[1])
+    page = Path(re.search(r"^report: (.+)$", output.out, re.M)[1])
+    assert page.read_text(encoding="utf-8").lower().startswith("<!doctype html>")
+    result = RunFolder(run).result()
+    for split in ("val", "test"):
+        assert f"{split} accuracy {100 * result[split]['accuracy']:.2f} % on digits" in output.out
+    assert len(re.findall(r"^epoch +\d+/2 ", output.out, re.M)) == 2
+    assert RunFolder(run).provenance()["starts"][0]["command"].startswith("cifarlab train")
+
+    again = cifarlab("evaluate", run)
+    assert again.code == 0
+    assert f"val accuracy {100 * result['val']['accuracy']:.2f} %" in again.out
+    assert not CONTROL.search(again.out)
+    rows = [line.split() for line in again.out.splitlines()[2:]]
+    assert [row[0] for row in rows] == [str(digit) for digit in range(10)]
+
+
+def test_evaluate_test_with_views_is_recorded(cifarlab: Command, copied: RunFolder) -> None:
+    output = cifarlab("evaluate", copied.path, "--split", "test", "--views", 2)
+    assert output.code == 0 and "test accuracy" in output.out
+    opening = copied.provenance()["test_openings"][-1]
+    assert opening["command"] == f"cifarlab evaluate {copied.path} --split test --views 2"
+
+
+def test_extend_and_resume(cifarlab: Command, copied: RunFolder) -> None:
+    output = cifarlab(
+        "train", "tiny", "--run", copied.path, "--extend", "1 epoch", "--schedule", "hold"
+    )
+    assert output.code == 0, output.err
+    longer = RunFolder(f"{copied.path}+1-epoch-hold")
+    assert longer.result()["epochs"] == 4
+    longer.result_file.unlink()
+    resumed = cifarlab("train", "tiny", "--run", longer.path, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert "going on after step 44 of 44" in resumed.out
+
+
+def test_the_short_option_for_data(cifarlab: Command) -> None:
+    output = cifarlab("train", "resnet18", "--data", "no-such-place", "--run", "run")
+    assert output.code == 2
+    assert "no-such-place" in output.err
+
+
+@pytest.mark.parametrize("name", ["[bold]run", "a[/b]c", "with space"])
+def test_a_folders_name_is_printed_as_it_is(
+    cifarlab: Command, copied: RunFolder, tmp_path: Path, name: str
+) -> None:
+    """Brackets are markup to Rich; a path or a class name is none."""
+    target = tmp_path / name
+    target.parent.mkdir(exist_ok=True)
+    copied.result_file.unlink()
+    copied.path.rename(target)
+    output = cifarlab("train", "tiny", "--run", target, "--resume")
+    assert output.code == 0
+    assert f"run: {target}" in output.out
+    assert f"; {target}" in output.out
+
+
+def test_class_names_are_printed_as_they_are(finished: RunFolder) -> None:
+    from rich.console import Console
+
+    from cifarlab.terminal import per_class_table
+
+    row = {"class": "[red]fox[/]", "n": 1, "correct": 1, "accuracy": 1.0, "interval": [0.2, 1.0]}
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(per_class_table({"per_class": [row]}))
+    assert "[red]fox[/]" in captured.get()
+
+
+LEAN = """
+import sys
+import cifarlab
+import cifarlab.cli
+from typer.testing import CliRunner
+for words in (["--help"], ["train", "--help"], ["recipes", "list"], ["recipes", "keys"]):
+    assert CliRunner().invoke(cifarlab.cli.app, words).exit_code == 0, words
+print(sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
+"""
+
+
+def test_the_command_line_answers_before_torch_is_imported() -> None:
+    command = [sys.executable, "-c", LEAN]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_python_m_is_the_command() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "cifarlab", "--help"]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0
+    assert "Usage" in process.stdout and not CONTROL.search(process.stdout)
+    imported = {line.rpartition("|")[2].strip() for line in process.stderr.splitlines()}
+    assert "cifarlab.cli" in imported and "torch" not in imported
+
+
+def test_plain_output_of_the_tables(cifarlab: Command, finished: RunFolder) -> None:
+    printed: list[Callable[[], str]] = [
+        lambda: cifarlab("recipes", "keys").out,
+        lambda: cifarlab("check").out,
+        lambda: cifarlab("evaluate", finished.path).out,
+    ]
+    assert not any(CONTROL.search(text()) for text in printed)

@@ -1,0 +1,137 @@
+"""What goes wrong is told in two lines on standard error; exit 2 for a user's mistake, 1 else."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import Command, Output
+
+from cifarlab.run import RunFolder
+
+
+def require_two_lines(output: Output, code: int, *told: str) -> None:
+    assert output.code == code, output
+    lines = output.err.splitlines()
+    assert len(lines) == 2, output.err
+    assert lines[0].startswith("error: " if code == 2 else "failed: ")
+    assert lines[1].startswith("  ") and lines[1].strip()
+    assert "Traceback" not in output.err
+    for text in told:
+        assert text in output.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "quickstat"], ["'quickstat'", "did you mean 'quickstart'?"]),
+        (["train", "no.yaml"], ["no.yaml"]),
+        (["train", "quickstart", "optimizer.rat=1"], ["optimizer.rat", "rate"]),
+        (["train", "quickstart", "optimizer.rate=-1"], ["optimizer.rate can't be -1"]),
+        (["train", "quickstart", "optimizer.rate=quick"], ["optimizer.rate", "'quick'"]),
+        (["train", "quickstart", "model.kind=residul"], ["did you mean 'residual'?"]),
+        (["train", "quickstart", "training.duration=30"], ["has no unit"]),
+        (["train", "quickstart", "seed"], ["no key=value"]),
+        (["train", "quickstart", "seed=1", "seed=2"], ["given twice"]),
+        (["train", "quickstart", "seed=[1"], ["as YAML"]),
+        (["train", "quickstart", "--data", "digits", "data.source=cifar10"], ["given twice"]),
+        (["train", "quickstart", "--data", "no/where"], ["no/where"]),
+        (["train", "quickstart", "--data", "no\nwhere"], ["where"]),
+        (["train", "quickstart", "--resume"], ["no unfinished run"]),
+        (["train", "quickstart", "--extend", "1 epoch", "--schedule", "hold"], ["no finished run"]),
+        (["train", "quickstart", "--run", "nowhere", "--resume"], ["no run folder"]),
+        (["evaluate", "nowhere"], ["no run folder"]),
+        (["report", "nowhere"], ["nowhere"]),
+        (["recipes", "show", "quickstat"], ["did you mean 'quickstart'?"]),
+    ],
+    ids=lambda value: " ".join(value) if len(value) > 1 else None,
+)
+def test_a_mistake_is_two_lines(cifarlab: Command, words: list[str], told: list[str]) -> None:
+    output = cifarlab(*words)
+    require_two_lines(output, 2, *told)
+    assert output.out == ""
+    assert not [path for path in Path.cwd().rglob("*") if path.is_file()]  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(["--split", "train"], "val or test"), (["--views", "3"], "1, 2, 6")],
+)
+def test_a_split_or_views_that_do_not_exist(
+    cifarlab: Command, finished: RunFolder, options: list[str], told: str
+) -> None:
+    require_two_lines(cifarlab("evaluate", finished.path, *options), 2, told)
+
+
+def test_the_closed_test_split(cifarlab: Command, copied: RunFolder) -> None:
+    copied.result_file.unlink()
+    output = cifarlab("evaluate", copied.path, "--split", "test")
+    require_two_lines(output, 2, "has not finished")
+
+
+def test_a_folder_that_holds_a_run(cifarlab: Command, copied: RunFolder) -> None:
+    output = cifarlab("train", "quickstart", "--run", copied.path)
+    require_two_lines(output, 2, "holds a run already", "--resume", "--run")
+
+
+def test_a_folder_in_use(cifarlab: Command, copied: RunFolder) -> None:
+    copied.result_file.unlink()
+    with copied.in_use():  # another lock on the same file, as another process would have it
+        output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
+    require_two_lines(output, 2, "in use by another process")
+
+
+def test_a_damaged_checkpoint(cifarlab: Command, copied: RunFolder) -> None:
+    copied.weights("last").write_bytes(b"no weights")
+    require_two_lines(cifarlab("evaluate", copied.path), 2, "damaged or no checkpoint")
+
+
+@pytest.mark.parametrize("name", ["result.json", "provenance.json", "recipe.yaml"])
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[1, 2]", b"{"])
+def test_damaged_small_files(
+    cifarlab: Command, copied: RunFolder, name: str, content: bytes
+) -> None:
+    (copied.path / name).write_bytes(content)
+    output = cifarlab("evaluate", copied.path, "--split", "val")
+    if output.code:  # evaluating validation need not look at each of them
+        require_two_lines(output, 2, name)
+
+
+@pytest.mark.parametrize("where", ["file/run", "/proc/run"])
+def test_a_disk_that_refuses_is_a_fault(cifarlab: Command, where: str) -> None:
+    Path("file").write_text("in the way")
+    output = cifarlab("train", "quickstart", "--run", where)
+    require_two_lines(output, 1, "can't write")
+
+
+def test_a_diverged_run_is_a_fault(cifarlab: Command) -> None:
+    settings = ["optimizer.rate=1e30", "schedule.kind=constant", "training.duration=1 epoch"]
+    output = cifarlab("train", "quickstart", *settings, "--run", "run")
+    require_two_lines(output, 1, "NaN or infinite at step", "lower optimizer.rate")
+
+
+def test_a_device_that_is_not_there(cifarlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIFARLAB_DEVICE", "abacus")
+    require_two_lines(cifarlab("train", "quickstart", "--run", "run"), 2, "CIFARLAB_DEVICE=abacus")
+    require_two_lines(cifarlab("check"), 2, "CIFARLAB_DEVICE=abacus")
+
+
+def test_usage_errors_exit_2(cifarlab: Command) -> None:
+    wrong: list[Callable[[], Output]] = [
+        lambda: cifarlab("trian"),
+        lambda: cifarlab("train"),
+        lambda: cifarlab("train", "quickstart", "--sed", "1"),
+        lambda: cifarlab("evaluate", "run", "--views", "two"),
+    ]
+    assert [run().code for run in wrong] == [2] * 4
+
+
+def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "cifarlab", "recipes", "show", "quickstat"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    require_two_lines(Output(process.returncode, process.stdout, process.stderr), 2, "quickstart")

@@ -1,0 +1,100 @@
+"""The comparison of resumed and uninterrupted runs must be able to fail."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cifarlab.data.loader import Loader
+from cifarlab.errors import Interrupted
+from cifarlab.evaluate import WeightsFile
+from cifarlab.run import RunFolder
+from cifarlab.train import checkpoint, loop, setup, train
+from cifarlab.train.state import Totals
+
+REAL_ORDER, REAL_LOAD, REAL_RATE = Loader.order, checkpoint.Checkpoints.load_last, loop.rate
+
+
+def momentum_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(checkpoint, "_restore", lambda optimizer, tensors: None)
+
+
+def other_order(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Loader, "order", lambda self, epoch: REAL_ORDER(self, epoch + 1))
+
+
+def schedule_restarts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(loop, "rate", lambda run, step: REAL_RATE(run, max(0, step - 15)))
+
+
+def totals_lost(patch: pytest.MonkeyPatch) -> None:
+    def load(self: Any, state: Any) -> None:
+        REAL_LOAD(self, state)
+        state.totals = Totals.zero(state.device)
+
+    patch.setattr(checkpoint.Checkpoints, "load_last", load)
+
+
+def statistics_lost(patch: pytest.MonkeyPatch) -> None:
+    def load(classifier: torch.nn.Module, tensors: dict, path: Path) -> None:
+        kept = {name: t for name, t in tensors.items() if "running" not in name}
+        classifier.load_state_dict(kept, strict=False)
+
+    patch.setattr(checkpoint, "load_weights", load)
+
+
+def draws_not_named(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(loop, "derived_seed", lambda *names: 0)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        momentum_lost,
+        other_order,
+        schedule_restarts,
+        statistics_lost,
+        draws_not_named,
+    ],
+)
+def test_a_spoilt_resume_has_other_weights(
+    tmp_path: Path,
+    tiny: Callable,
+    finished: RunFolder,
+    end_of: Callable,
+    signal_after: Callable,
+    spoil: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    end, expected = spoilt_end(tmp_path, tiny, signal_after, end_of, spoil), end_of(finished)
+    assert end["last.safetensors"] != expected["last.safetensors"]
+    assert end["state"] != expected["state"]
+    assert end["journal"] != expected["journal"]
+
+
+def test_lost_sums_show_in_the_journal(
+    tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable, signal_after: Callable
+) -> None:
+    end, expected = spoilt_end(tmp_path, tiny, signal_after, end_of, totals_lost), end_of(finished)
+    assert end["last.safetensors"] == expected["last.safetensors"]
+    assert end["journal"] != expected["journal"]
+
+
+def spoilt_end(
+    tmp_path: Path, tiny: Callable, signal_after: Callable, end_of: Callable, spoil: Callable
+) -> dict[str, Any]:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(tiny(), folder, hooks=[signal_after(15)])
+    assert WeightsFile.read(folder.weights("last"))[0].step == 15
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch)
+        train(tiny(), folder, resume=True)
+    return end_of(folder)
+
+
+def test_other_code_paths_are_the_real_ones() -> None:
+    """The names that this file replaces are those that resuming calls."""
+    assert setup.Checkpoints is checkpoint.Checkpoints
+    assert callable(checkpoint._restore)
