@@ -3,9 +3,9 @@
     python benchmarks/kill.py
 
 Trains quickstart, lengthened to 60 epochs, once without interruption and once under 20 SIGKILLs
-at random (seeded) moments, resuming each time with the command line. Bar: weights, optimizer
-state, predictions, journal and result are the same to the last bit, whatever a clock measured
-apart.
+at random (seeded) moments of its epochs, resuming each time with the command line; kills while a
+run prepares, writes or finishes are in tests/resume. Bar: weights, optimizer state, predictions,
+journal and result are the same to the last bit, whatever a clock measured apart.
 """
 
 import json
@@ -26,7 +26,7 @@ from cifarlab.run import RunFolder, without_cost
 
 KILLS = 20
 EPOCHS = 60
-SETTINGS = (f"training.duration={EPOCHS} epochs", "training.precision=float32")
+SETTINGS = (f"training.duration={EPOCHS} epochs",)
 
 
 def main() -> None:

@@ -40,15 +40,14 @@ print(time.perf_counter() - start)
 def main() -> None:
     """Measure all items, print their medians and write the result."""
     items: dict[str, list[float]] = {"first opening": [], "second opening": []}
-    if (Path(os.environ.get("CIFARLAB_DATA", "")) / ARCHIVE).is_file():
-        for _ in range(REPEATS):
-            with tempfile.TemporaryDirectory() as cache:
-                for item in items:
-                    items[item].append(seconds(["-c", OPENING], CIFARLAB_CACHE=cache))
+    if not (Path(os.environ.get("CIFARLAB_DATA", "")) / ARCHIVE).is_file():
+        raise SystemExit(f"CIFARLAB_DATA must name the folder that holds {ARCHIVE}")
+    for _ in range(REPEATS):
+        with tempfile.TemporaryDirectory() as cache:
+            for item in items:
+                items[item].append(seconds(["-c", OPENING], CIFARLAB_CACHE=cache))
     help_command = [sys.executable, "-m", "cifarlab", "--help"]
-    if (ROOT / "cifarlab" / "__main__.py").is_file():
-        items["--help"] = [seconds(["-c", TIMED, *help_command]) for _ in range(REPEATS)]
-    items = {item: values for item, values in items.items() if values}
+    items["--help"] = [seconds(["-c", TIMED, *help_command]) for _ in range(REPEATS)]
     for item, values in items.items():
         print(f"{item:16} median {statistics.median(values):7.3f} s of {len(values)}")
     path = write_result("startup", "cpu", {"seconds": {k: summary(v) for k, v in items.items()}})

@@ -1,3 +1,21 @@
-"""cifarlab: which recipe is better, by how much, and is that real?"""
+"""cifarlab: which recipe is better, by how much, and is that real?
+
+    recipe -> sources -> splits -> loader -> augment -> network -> loss -> optimizer
+                                                  |
+                            journal, checkpoints -> evaluate -> result, predictions -> report
+
+Where the public names are (nothing is imported here, so that the command line answers at once):
+
+    cifarlab.recipe     Recipe, Duration, build, change, overridden, from_yaml, to_yaml, keys
+    cifarlab.recipes    find, shipped
+    cifarlab.data       open_dataset, training_subsets, test_subset, channel_statistics
+    cifarlab.models     build_body, Classifier, parameter_count
+    cifarlab.optim      build_optimizer, factor
+    cifarlab.train      train, extended, Hook
+    cifarlab.evaluate   Predictor, predict, measure, evaluate_run, open_test_split
+    cifarlab.run        RunFolder, Journal, Predictions, without_cost
+    cifarlab.report     write_report
+    cifarlab.errors     every error that is raised on purpose
+"""
 
 __version__ = "0.1.0"

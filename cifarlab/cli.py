@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.errors import CifarlabError, UserError
+from cifarlab.errors import CifarlabError, Interrupted, MissingExtraError, UserError
 
 app = typer.Typer(
     help="Which recipe is better, by how much, and is that real?",
@@ -43,12 +43,16 @@ def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file
     """A recipe's source, its parameter count and its complete YAML."""
     from cifarlab.models import parameter_count
     from cifarlab.recipe import to_yaml
-    from cifarlab.recipes import described, find
+    from cifarlab.recipes import described, find, usual_shape
 
     recipe = find(name)
-    count = parameter_count(recipe.model)
+    (height, width, channels), classes = usual_shape(recipe)
+    count = parameter_count(recipe.model, (height, width, channels), classes)
     typer.echo(described(name), nl=False)
-    typer.echo(f"# {count:,} parameters at 32 x 32 pixels, 3 channels, 10 classes")
+    typer.echo(
+        f"# {count:,} parameters at {height} x {width} pixels, {channels} channels, "
+        f"{classes} classes"
+    )
     typer.echo(to_yaml(recipe), nl=False)
 
 
@@ -87,27 +91,33 @@ def train(
     ] = None,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
-    from cifarlab.terminal import Preparing, Watching, console
+    from cifarlab.terminal import Display, console
     from cifarlab.train import train as run_training
     from cifarlab.train.launch import launch
 
-    assignments = [*(settings or []), *([f"data.source={data}"] if data is not None else [])]
-    job = launch(recipe, assignments, run=run, resume=resume, extend=extend, schedule=schedule)
-    watching = Watching()
-    try:
-        with Preparing() as progress:
-            run_training(
-                job.recipe,
-                job.folder,
-                resume=job.resume,
-                hooks=[watching],
-                command=shlex.join(["cifarlab", *sys.argv[1:]]),
-                progress=progress,
-            )
-    finally:
-        watching.close()
+    job = launch(
+        recipe,
+        settings or [],
+        data=data,
+        run=run,
+        resume=resume,
+        extend=extend,
+        schedule=schedule,
+    )
+    with Display() as display:
+        run_training(
+            job.recipe,
+            job.folder,
+            resume=job.resume,
+            hooks=[display],
+            command=_command(),
+            progress=display.prepare,
+        )
     console.print(f"run: {job.folder.path}")
-    report([job.folder.path])
+    try:
+        report([job.folder.path])
+    except MissingExtraError as error:  # the run is complete without its report
+        console.print(f"no report: {error.hint}")
 
 
 @app.command()
@@ -119,12 +129,11 @@ def evaluate(
     """Measure a run's network anew; opening the test split is recorded in its provenance."""
     from cifarlab.evaluate import evaluate_run
     from cifarlab.run import RunFolder
-    from cifarlab.terminal import Preparing, console, per_class_table, score_line
+    from cifarlab.terminal import Display, console, per_class_table, score_line
 
-    command = shlex.join(["cifarlab", *sys.argv[1:]])
-    with Preparing() as progress:
+    with Display() as display:
         measured, data = evaluate_run(
-            RunFolder(run), split, views, command=command, progress=progress
+            RunFolder(run), split, views, command=_command(), progress=display.prepare
         )
     console.print(score_line(split, measured, data))
     console.print(per_class_table(measured))
@@ -151,12 +160,17 @@ def check() -> None:
     print_table(("what", "found"), findings())
 
 
+def _command() -> str:
+    return shlex.join(["cifarlab", *sys.argv[1:]])
+
+
 def main() -> None:
     """Run the command line; an error of ours is two lines on standard error and an exit code."""
     try:
         app()
     except CifarlabError as error:
-        kind = "error" if isinstance(error, UserError) else "failed"
+        kinds = {UserError: "error", Interrupted: "stopped"}
+        kind = next((word for type_, word in kinds.items() if isinstance(error, type_)), "failed")
         typer.echo(f"{kind}: {error.what}\n  {error.hint}", err=True)
         sys.exit(error.exit_code)
 

@@ -1,9 +1,10 @@
-"""Which device, which arithmetic, how many threads: chosen in one place, recorded with each run."""
+"""Which device and which arithmetic: chosen in one place, recorded with each run."""
 
 import contextlib
 import os
 import platform
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import torch
 
 from cifarlab.errors import UserError
 
+_LIBRARIES = ("torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn", "scipy")
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -54,6 +56,10 @@ def choose(precision: str = "auto") -> Compute:
             "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' tells)",
         )
     device = torch.device(wanted)
+    if device.type == "cuda":
+        # PyTorch would run float32 convolutions in TF32 and choose their kernels unmeasured
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     return Compute(device, "bfloat16" if precision == "bfloat16" else "float32")
@@ -67,6 +73,11 @@ def has_bfloat16(device: torch.device) -> bool:
     return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
 
 
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide a run's outcome."""
+    return {name: metadata.version(name) for name in _LIBRARIES}
+
+
 def device_name(device: torch.device) -> str:
     """The product name of the GPU or the processor."""
     if device.type == "cuda":
@@ -76,6 +87,12 @@ def device_name(device: torch.device) -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Start counting a GPU's peak anew; a process's own can't be forgotten."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -3,16 +3,15 @@
 import importlib.util
 import os
 import shutil
-from importlib import metadata
 from pathlib import Path
 from platform import platform, python_version
 
 import torch
 
-from cifarlab.compute import choose, has_bfloat16
+from cifarlab.compute import choose, has_bfloat16, library_versions
 from cifarlab.data.cache import cache_root
+from cifarlab.data.sources import data_folder, offers
 
-_LIBRARIES = ("torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn", "scipy")
 _EXTRAS = {"report": ("matplotlib", "jinja2")}
 
 
@@ -26,9 +25,9 @@ def findings() -> list[tuple[str, str]]:
         ("device", f"{described['type']}: {described['name']}, {described['threads']} threads"),
         ("precision", f"{compute.precision} (bfloat16 is {native} here); training.precision=..."),
         ("memory", _memory(compute.device)),
-        *((name, metadata.version(name)) for name in _LIBRARIES),
+        *library_versions().items(),
         *((f"extra {name}", _extra(name, needs)) for name, needs in _EXTRAS.items()),
-        ("CIFARLAB_DATA", _archives()),
+        ("CIFARLAB_DATA", _offered()),
         ("cache", _space(cache_root())),
         ("runs", _space(Path("runs").resolve())),
     ]
@@ -48,14 +47,14 @@ def _extra(name: str, needs: tuple[str, ...]) -> str:
     return f"missing: pip install 'cifarlab[{name}]'"
 
 
-def _archives() -> str:
-    folder = os.environ.get("CIFARLAB_DATA")
-    if not folder:
+def _offered() -> str:
+    named = os.environ.get("CIFARLAB_DATA")
+    if not named:
         return "not set: archives are looked up where you say, then downloaded"
-    if not Path(folder).is_dir():
-        return f"{folder} is no folder"
-    names = sorted(p.name for p in Path(folder).iterdir() if p.suffix in (".gz", ".xz", ".zip"))
-    return f"{folder}: {', '.join(names) or 'no archives'}"
+    folder = data_folder()
+    if folder is None:
+        return f"{named} is no folder"
+    return f"{folder}: {', '.join(sorted(offers(folder))) or 'nothing to train on'}"
 
 
 def _space(folder: Path) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from cifarlab.errors import StorageError
 
 _HINTS = {
-    errno.ENOSPC: "free some space and start again; what was complete is still there",
-    errno.EDQUOT: "free some of your quota and start again; what was complete is still there",
+    errno.ENOSPC: "free some space, then go on (a run: with --resume); what was complete is kept",
+    errno.EDQUOT: "free some of your quota, then go on (a run: with --resume); what was complete "
+    "is kept",
     errno.EROFS: "the disk is read-only: choose another place",
     errno.EACCES: "you may not write there: choose another place or change its permissions",
     errno.EPERM: "you may not write there: choose another place or change its permissions",
@@ -43,10 +44,21 @@ def written_whole(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            rename(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Replace ``target`` by ``source`` so that a power cut can't undo it. Raises OSError."""
+    source.replace(target)
+    if os.name == "posix":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -21,7 +21,10 @@ if TYPE_CHECKING:  # importing it takes seconds
     from cifarlab.train import Run
 
 # a pipe or a file has no width to wrap at
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+console = Console(
+    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
+)
+_REFRESH = 0.1  # seconds between two moves of a bar
 _SILENCE = 30.0  # seconds after which a plain log says that a long epoch still goes on
 
 
@@ -30,88 +33,78 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-class Preparing:
-    """Shows downloads and decoding; call it with (what, done, total or None)."""
+class Display:
+    """One bar for whatever goes on: downloads and decoding, then, as a hook, the training.
+
+    Elsewhere than on a terminal: a line for what begins, and one per epoch.
+    """
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
         )
-        self._tasks: dict[str, TaskID] = {}
+        self._task: TaskID | None = None
+        self._shown = ""
+        self._images = 0
+        self._since = self._spoke = 0.0
 
-    def __enter__(self) -> Callable[[str, int, int | None], None]:
+    def __enter__(self) -> "Display":
         if console.is_terminal:
             self._bars.start()
-        return self._show
+        return self
 
     def __exit__(self, *_: object) -> None:
         if console.is_terminal:
             self._bars.stop()
 
-    def _show(self, what: str, done: int, total: int | None) -> None:
+    def prepare(self, what: str, done: int, total: int | None) -> None:
+        """Show how far a download or a decoding is: ``done`` of ``total``, if that is known."""
         if not console.is_terminal:
-            if what not in self._tasks:
-                self._tasks[what] = TaskID(0)
+            if what != self._shown:
                 console.print(f"{what} ...")
-            return
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total)
-
-
-class Watching:
-    """A hook that shows a run: one line per epoch, and how far it is meanwhile."""
-
-    def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[speed]:>7,.0f} images/s"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-        )
-        self._task = TaskID(0)
-        self._images = 0
-        self._since = self._spoke = 0.0
+        elif what != self._shown or self._task is None:
+            self._begin(what, total)
+        else:
+            self._bars.update(self._task, completed=done, total=total)
+        self._shown = what
 
     def started(self, run: "Run") -> None:
         """Say what is about to be trained."""
         data, state = run.dataset, run.state
         held_out = f", {len(run.validation):,} held out" if run.validation else ""
+        skipped = f", {len(data.skipped):,} broken left out" if data.skipped else ""
         console.print(
-            f"{run.recipe.name} on {data.name}: {len(run.loader.indices):,} images{held_out}; "
-            f"{run.compute.device.type}, {run.compute.precision}; {run.folder.path}"
+            f"{run.recipe.name} on {data.name}: {len(run.loader.indices):,} images{held_out}"
+            f"{skipped}; {run.compute.device.type}, {run.compute.precision}; {run.folder.path}"
         )
         if state.step:
             console.print(f"going on after step {state.step} of {run.plan.steps}")
+        for note in run.notes:
+            console.print(f"note: {note}")
         if console.is_terminal:
-            self._bars.start()
-            self._task = self._bars.add_task("", total=run.plan.steps, speed=0.0)
-            self._bars.update(self._task, completed=state.step)
+            self._begin("training", run.plan.steps)
         self._since = self._spoke = time.monotonic()
 
     def stepped(self, run: "Run", images: int) -> None:
         """Move the bar, at most ten times a second."""
         self._images += images
         now = time.monotonic()
-        if console.is_terminal:
-            if now - self._spoke > 0.1:
-                self._spoke = now
-                self._bars.update(
-                    self._task,
-                    completed=run.state.step,
-                    description=f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}",
-                    speed=self._images / (now - self._since),
-                )
-        elif now - self._spoke > _SILENCE:
-            self._spoke = now
-            speed = self._images / (now - self._since)
-            console.print(f"  step {run.state.step} of {run.plan.steps}, {speed:,.0f} images/s")
+        if now - self._spoke <= (_REFRESH if console.is_terminal else _SILENCE):
+            return
+        self._spoke = now
+        speed = f"{self._images / (now - self._since):,.0f} images/s"
+        if self._task is None:
+            console.print(f"  step {run.state.step} of {run.plan.steps}, {speed}")
+        else:
+            epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
+            step = run.state.step
+            self._bars.update(self._task, completed=step, description=epoch, speed=speed)
 
     def epoch_ended(self, run: "Run", line: dict[str, Any]) -> None:
         """Print the epoch's line."""
@@ -122,22 +115,22 @@ class Watching:
             f"train loss {train['loss']:.4f} acc {percent(train['accuracy'])}{held_out}  "
             f"{line['cost']['images_per_second'] or 0:,.0f} images/s"
         )
-        self._images, self._since = 0, time.monotonic()
-        self._spoke = self._since
+        self._images = 0
+        self._since = self._spoke = time.monotonic()
 
     def finished(self, run: "Run", result: dict[str, Any]) -> None:
         """Print the result."""
-        self.close()
         for split in ("val", "test"):
             if split in result:
                 console.print(score_line(split, result[split], result["data"]))
         for note in result["notes"]:
             console.print(f"note: {note}")
 
-    def close(self) -> None:
-        """Take the bar away."""
-        if console.is_terminal:
-            self._bars.stop()
+    def _begin(self, what: str, total: int | None) -> None:
+        """Put a bar for the next thing in the place of the last one's."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(what, total=total, speed="")
 
 
 def score_line(split: str, measured: dict[str, Any], data: str) -> str:
@@ -157,7 +150,7 @@ def per_class_table(measured: dict[str, Any]) -> Table:
         if row["n"]:
             low, high = row["interval"]
             interval = f"{100 * low:.1f} to {100 * high:.1f}"
-            table.add_row(row["class"], str(row["n"]), percent(row["accuracy"]), interval)
+            table.add_row(Text(row["class"]), str(row["n"]), percent(row["accuracy"]), interval)
     return table
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cifarlab.errors import RecipeError
-from cifarlab.randomness import generator
+from cifarlab.randomness import derived_seed, generator
 from cifarlab.recipe.schema import Augment
 
 
@@ -34,6 +34,13 @@ def crop(images: Tensor, offsets: Tensor, padding: int, mode: str) -> Tensor:
 def mirror(images: Tensor, chosen: Tensor) -> Tensor:
     """Flip left-right the images that ``chosen`` (N,), bool, picks."""
     return torch.where(chosen[:, None, None, None], images.flip(2), images)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on ``device`` without waiting for it: from pinned memory, in the stream."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:
@@ -64,27 +71,27 @@ class Augmentation:
         if padding:
             draws = generator(self.seed, "crop", epoch, step)
             offsets = torch.randint(0, 2 * padding + 1, (len(images), 2), generator=draws)
-            images = crop(images, offsets.to(images.device), padding, self.config.crop.mode)
+            images = crop(images, sent(offsets, images.device), padding, self.config.crop.mode)
         if self.config.flip != "none":
             chosen = self.flips(indices, epoch, step)
-            images = mirror(images, chosen.to(images.device))
+            images = mirror(images, sent(chosen, images.device))
         return images
 
     def flips(self, indices: Tensor, epoch: int, step: int) -> Tensor:
         """Which images of a batch are mirrored, bool (N,).
 
-        Alternating: each image's side in epoch 0 is drawn once; it changes with every epoch.
+        Alternating: each image's side in epoch 0 follows from the seed and its place in the split;
+        it changes with every epoch.
         """
         if self.config.flip == "random":
             draws = generator(self.seed, "flip", epoch, step)
             return torch.rand(len(indices), generator=draws) < 0.5
-        return (self._first_sides(int(indices.max()) + 1)[indices] + epoch) % 2 == 1
+        first_side = _hashed(indices + derived_seed(self.seed, "first side") % 2**32) % 2
+        return (first_side + epoch) % 2 == 1
 
-    def _first_sides(self, count: int) -> Tensor:
-        """The drawn side, 0 or 1, of each image up to ``count``; a longer draw starts the same."""
-        sides: Tensor | None = getattr(self, "_sides", None)
-        if sides is None or len(sides) < count:
-            draws = generator(self.seed, "first side")
-            sides = torch.randint(0, 2, (count,), generator=draws)
-            self._sides = sides
-        return sides
+
+def _hashed(numbers: Tensor) -> Tensor:
+    """Well-mixed non-negative int64 of int64 (the finaliser of splitmix64, Steele et al. 2014)."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        numbers = (numbers ^ (numbers >> shift)) * factor
+    return (numbers ^ (numbers >> 31)) & (2**63 - 1)

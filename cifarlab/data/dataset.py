@@ -3,6 +3,7 @@
 One legend: N images, H height, W width, C channels, K classes. Nothing here imports torch.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from cifarlab.errors import DataError
 
+_CHUNK = 4096
 SPLITS = ("train", "val", "test")
 # Called with what is being done, how much of it is done, and how much there is if known.
 Progress = Callable[[str, int, int | None], None]
@@ -45,6 +47,13 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def fingerprint(self) -> str:
+        """A sha256 (hex) over the part's images and labels, in their order."""
+        digest = hashlib.sha256(self.labels[self.indices].astype("<i8").tobytes())
+        for start in range(0, len(self), _CHUNK):
+            digest.update(self.images[self.indices[start : start + _CHUNK]].tobytes())
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -52,8 +61,9 @@ class Dataset:
 
     ``name`` is for people and reports, ``source`` is what was asked for, ``classes`` the K class
     names, ``image_shape`` (H, W, C). ``fingerprint`` is a sha256 over the images, labels and
-    classes of training and validation, never of test. ``skipped`` names the broken files that
-    ``images.broken: skip`` left out. ``split_names`` says which splits the source brings.
+    classes of training and validation, not of a test split that the source brings. ``skipped``
+    names the broken files that ``images.broken: skip`` left out. ``split_names`` says which splits
+    the source brings.
     """
 
     name: str

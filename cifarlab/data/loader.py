@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.data.augment import Augmentation
+from cifarlab.data.augment import Augmentation, sent
 from cifarlab.data.splits import Subset
 from cifarlab.errors import DataError
 from cifarlab.randomness import generator
@@ -59,11 +59,15 @@ class Loader:
     def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """Batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""
         order = self.order(epoch)
+        # a whole epoch at once, so that no step waits for a copy
+        places = order.to(self.images.device)
+        labels = self.labels[order].to(self.device)
         for step in range(start, self.steps_per_epoch if stop is None else stop):
-            indices = order[step * self.batch_size : (step + 1) * self.batch_size]
-            images = self.images[indices.to(self.images.device)].to(self.device)
-            labels = self.labels[indices].to(self.device)
-            yield Batch(self.augmentation(images, indices, epoch, step), labels)
+            batch = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            images = self.images[places[batch]]
+            if images.device != self.device:
+                images = sent(images, self.device)
+            yield Batch(self.augmentation(images, order[batch], epoch, step), labels[batch])
 
 
 def as_tensor(images: np.ndarray) -> Tensor:

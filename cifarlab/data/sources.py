@@ -96,7 +96,7 @@ def _found(source: str) -> Path:
         if _exists(candidate):
             return candidate
     beside = path.parent if path.parent != Path() else None
-    candidates = {*NAMES, *_offers(folder), *_offers(beside, str(path.parent))}
+    candidates = {*NAMES, *offers(folder), *offers(beside, str(path.parent))}
     near = difflib.get_close_matches(source, sorted(candidates), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     raise DataError(
@@ -113,7 +113,8 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _offers(folder: Path | None, prefix: str = "") -> Iterator[str]:
+def offers(folder: Path | None, prefix: str = "") -> Iterator[str]:
+    """What a folder offers as sources: its archives and folders, by name after ``prefix``."""
     if folder and folder.is_dir():
         for entry in folder.iterdir():
             if entry.is_dir() or entry.name.endswith(ARCHIVE_SUFFIXES):

@@ -12,10 +12,13 @@ from cifarlab.data.dataset import Dataset, Split, Subset
 from cifarlab.errors import DataError
 from cifarlab.recipe.schema import Data
 
+_TEST, _VALIDATION = 1, 2  # each cut draws from a stream of its own
 _CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit
 
 
-def stratified_cut(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def stratified_cut(
+    labels: np.ndarray, share: float, seed: int | tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     """Cut a share off each class at random: (kept, cut), int64 indices into ``labels``, ascending.
 
     ``labels`` is (N,); floor(share * N + 1/2) are cut, divided among the classes in proportion to
@@ -68,7 +71,7 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
         return Subset(train.images, train.labels, rest), None
     if "val" in dataset.split_names:
         return Subset(train.images, train.labels, rest), _whole(dataset.read("val"))
-    kept, cut = stratified_cut(train.labels[rest], data.validation, data.split_seed)
+    kept, cut = stratified_cut(train.labels[rest], data.validation, (data.split_seed, _VALIDATION))
     return (
         Subset(train.images, train.labels, rest[kept]),
         Subset(train.images, train.labels, rest[cut]),
@@ -93,7 +96,7 @@ def _whole(split: Split) -> Subset:
 def _test_cut(dataset: Dataset, data: Data, train: Split) -> tuple[np.ndarray, np.ndarray]:
     if "test" in dataset.split_names:
         return np.arange(len(train), dtype=np.int64), np.empty(0, dtype=np.int64)
-    return stratified_cut(train.labels, data.test, data.split_seed)
+    return stratified_cut(train.labels, data.test, (data.split_seed, _TEST))
 
 
 def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:

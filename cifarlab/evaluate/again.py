@@ -48,7 +48,8 @@ def evaluate_run(
     )
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
-        subset = open_test_split(dataset, recipe.data, folder, "evaluate", command)
+        with folder.in_use():  # two at once would lose one of the records
+            subset = open_test_split(dataset, recipe.data, folder, "evaluate", command)
     else:
         _, held_out = training_subsets(dataset, recipe.data)
         if held_out is None:

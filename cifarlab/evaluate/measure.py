@@ -36,6 +36,7 @@ def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions
     worst = wrong[np.argsort(-losses[wrong], kind="stable")][:MISTAKES]
     return Predictions(
         classes=predictor.classes,
+        fingerprint=subset.fingerprint(),
         logits=logits.numpy(),
         labels=labels,
         indices=subset.indices,
@@ -47,8 +48,9 @@ def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions
 def measure(predictions: Predictions) -> dict[str, Any]:
     """One split's object in result.json; intervals are 95 % Wilson score intervals.
 
-    ``n``, ``accuracy``, ``interval``, ``loss``, ``per_class`` (class, n, correct, accuracy,
-    interval; null for a class without images) and ``confusion`` (rows true, columns predicted).
+    ``n``, ``fingerprint`` (of the images and labels), ``accuracy``, ``interval``, ``loss``,
+    ``per_class`` (class, n, correct, accuracy, interval; null for a class without images) and
+    ``confusion`` (rows true, columns predicted).
     """
     from sklearn.metrics import confusion_matrix
 
@@ -72,6 +74,7 @@ def measure(predictions: Predictions) -> dict[str, Any]:
         )
     return {
         "n": len(labels),
+        "fingerprint": predictions.fingerprint,
         "accuracy": total.accuracy,
         "interval": wilson(int(confusion.trace()), len(labels)),
         "loss": total.loss,

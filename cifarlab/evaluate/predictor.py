@@ -25,7 +25,7 @@ from cifarlab.recipe.schema import Model
 from cifarlab.storage import write_bytes
 
 # Images at a time, by device: what stays in a processor's cache, what fills a GPU. Fixed, so that
-# the last bits do not depend on the caller.
+# the same images in the same order give the same bits.
 BATCH = {"cpu": 125, "cuda": 2000}
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 

@@ -29,4 +29,4 @@ class Classifier(nn.Module):
         """
         pixels = (images.to(torch.float32) / 255 - self.mean) / self.std
         logits: Tensor = self.body(pixels.permute(0, 3, 1, 2))
-        return logits.float()
+        return logits

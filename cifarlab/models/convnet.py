@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from cifarlab.models.layers import activation, he_uniform_
+from cifarlab.models.layers import Head, activation, he_uniform_
 from cifarlab.recipe.schema import ClassicCNN, TutorialCNN
 
 
@@ -31,7 +31,7 @@ def tutorial_cnn(
         nn.Linear(channels_in * height * width, model.dense),
         activation(model.activation),
         *_dropout(model.dropout[-1]),
-        nn.Linear(model.dense, classes),
+        Head(model.dense, classes),
     ]
     return nn.Sequential(*layers).apply(he_uniform_)
 
@@ -62,7 +62,7 @@ def classic_cnn(
             *_dropout(model.dropout),
         ]
         features = dense
-    return nn.Sequential(*layers, nn.Linear(features, classes))
+    return nn.Sequential(*layers, Head(features, classes))
 
 
 def _dropout(rate: float) -> list[nn.Module]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from functools import partial
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
@@ -13,6 +14,19 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "silu": partial(nn.SiLU, inplace=True),
     "gelu": nn.GELU,
 }
+
+
+class Head(nn.Linear):
+    """The last dense layer, in float32 whatever the arithmetic before it.
+
+    In bfloat16 logits of 8 to 16 lie 1/16 apart: ties would be common, and ``argmax`` would give
+    all of them to the lower class number.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) -> logits float32 (N, K)."""
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.float())
 
 
 def activation(name: str) -> nn.Module:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from cifarlab.models.layers import activation, he_normal_
+from cifarlab.models.layers import Head, activation, he_normal_
 from cifarlab.recipe.schema import Residual
 
 
@@ -85,7 +85,7 @@ class ResidualNet(nn.Module):
         self.stages = nn.Sequential(stages)
         rate = model.dropout if model.dropout_place == "head" else 0.0
         self.dropout = nn.Dropout(rate) if rate else nn.Identity()
-        self.dense = nn.Linear(width, classes)
+        self.dense = Head(width, classes)
         self.apply(he_normal_)
 
     def forward(self, x: Tensor) -> Tensor:

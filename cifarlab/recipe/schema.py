@@ -2,7 +2,7 @@
 
 No default lives anywhere else in cifarlab. ``description`` of each field is what
 ``cifarlab recipes keys`` prints. Parts that exist in several kinds (model, optimizer, schedule)
-are tagged by ``kind``; each kind has just the keys that it uses, so that no key is ever ignored.
+are tagged by ``kind``; each kind has just its own keys, so that none for another is ever ignored.
 """
 
 from collections.abc import Mapping

@@ -53,7 +53,9 @@ def from_yaml(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())
         raise RecipeError(f"{path} is no valid YAML: {text}", "mend that line") from error
-    return build(tree if tree is not None else {}, str(path))
+    if tree is None:
+        raise RecipeError(f"{path} is empty", "write at least one setting, e.g. seed: 0")
+    return build(tree, str(path))
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -79,9 +81,14 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
     return build(tree, where)
 
 
-def overridden(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
-    """Apply ``key=value`` texts of a command line; values are read as YAML."""
-    changes: dict[str, Any] = {}
+def overridden(
+    recipe: Recipe, assignments: Iterable[str], plain: Mapping[str, str] | None = None
+) -> Recipe:
+    """Apply ``key=value`` texts of a command line; values are read as YAML.
+
+    ``plain`` holds changes whose values are taken as they are, such as paths.
+    """
+    changes: dict[str, Any] = dict(plain or {})
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:

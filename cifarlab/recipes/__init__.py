@@ -43,6 +43,19 @@ def shipped() -> dict[str, Callable[[], Recipe]]:
     return dict(sorted(_REGISTRY.items()))
 
 
+def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
+    """Image shape (H, W, C) and classes K of the recipe's data, as far as its name tells.
+
+    A folder or archive is taken for one like CIFAR-10: (32, 32, 3) and 10.
+    """
+    data = recipe.data
+    side, channels = (8, 1) if data.source == "digits" else (32, 3)
+    side = data.images.size or side
+    channels = {"auto": channels, "grey": 1, "rgb": 3}[data.images.channels]
+    cifar100 = {"fine": 100, "coarse": 20}[data.labels]
+    return (side, side, channels), cifar100 if data.source == "cifar100" else 10
+
+
 def _label(path: Path) -> str:
     """A file's name as a recipe's name, which may hold no spaces and the like."""
     return re.sub(r"[^\w.+-]+", "-", path.stem).strip("-") or "unnamed"

@@ -66,11 +66,14 @@ def warnings(runs: Sequence[Run]) -> list[str]:
     elif len(prints) > 1:
         found.append(
             f"All runs call their data {names[0]}, but the data's fingerprints differ: they did "
-            "not see the same images or splits, so their accuracies can't be compared."
+            "not see the same images, so their accuracies can't be compared."
         )
     sizes = _distinct(run.split("test").get("n") for run in runs)
+    tests = _distinct(run.split("test").get("fingerprint") for run in runs)
     if len(sizes) > 1 and len(names) == 1:
         found.append(f"The test splits differ in size ({', '.join(map(count, sizes))} images).")
+    elif len(tests) > 1 and len(names) == len(prints) == 1:
+        found.append("The runs were tested on different images: see data.split_seed and data.test.")
     if not all(run.finished for run in runs):
         found.append("Unfinished runs are shown as far as they have come.")
     return found

@@ -57,7 +57,6 @@ def facts(run: Run) -> list[Fact]:
         Fact("Measured on", _evaluated(run)),
         Fact("Parameters", count(run.result.get("parameters"))),
         Fact("Training time", seconds(spent)),
-        Fact("Whole run", seconds(dig(cost, "total_seconds"))),
         Fact("Speed", f"{count(speed)} images/s" if number(speed) is not None else NOTHING),
         Fact("Peak memory", memory(dig(cost, "peak_memory_bytes"))),
         Fact("Device", plain(dig(device, "name") if isinstance(device, dict) else device)),

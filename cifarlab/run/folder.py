@@ -42,8 +42,11 @@ class RunFolder:
 
     @property
     def vacant(self) -> bool:
-        """Whether a new run may be started here: nothing is there, but perhaps a lock."""
-        return not self.path.is_dir() or all(p.name == ".lock" for p in self.path.iterdir())
+        """Whether a new run may be started here: nothing is there, or what a killed start left."""
+        left = ("*.part", ".lock")
+        return not self.path.is_dir() or all(
+            any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
+        )
 
     @property
     def finished(self) -> bool:
@@ -119,14 +122,16 @@ class RunFolder:
                     f"{self.path} is in use by another process",
                     "wait for it or end it, or give another folder with --run",
                 ) from error
+            for file in self.path.rglob(".*.part"):  # of writers that were killed
+                file.unlink()
         try:
             yield
         finally:
-            lock.release()
-            if not self.exists:  # it failed before it began: leave no empty folder behind
-                (self.path / ".lock").unlink(missing_ok=True)
+            if self.vacant:  # it failed before it began: leave no empty folder behind
                 with suppress(OSError):
+                    (self.path / ".lock").unlink()
                     self.path.rmdir()
+            lock.release()
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

@@ -18,7 +18,8 @@ class Predictions:
 
     ``logits`` float32 (N, K); ``labels`` int64 (N,); ``indices`` int64 (N,): each image's place
     in its source split. ``mistakes`` int64 (M,): rows of ``logits`` whose prediction is wrong,
-    highest loss first; ``mistake_images`` uint8 (M, H, W, C).
+    highest loss first; ``mistake_images`` uint8 (M, H, W, C). ``fingerprint`` is a sha256 over
+    the images and labels: results with equal ones were measured on the same images.
     """
 
     classes: tuple[str, ...]
@@ -27,13 +28,16 @@ class Predictions:
     indices: np.ndarray
     mistakes: np.ndarray
     mistake_images: np.ndarray
+    fingerprint: str = ""
 
     def write(self, path: Path) -> None:
         """Write all arrays to one file, whole. Raises StorageError."""
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        write_bytes(path, save(arrays, {"classes": json.dumps(self.classes)}))
+        about = {"classes": self.classes, "fingerprint": self.fingerprint}
+        # one entry: safetensors writes several in no fixed order
+        write_bytes(path, save(arrays, {"cifarlab": json.dumps(about)}))
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
@@ -42,10 +46,11 @@ class Predictions:
 
         try:
             with safe_open(path, "numpy") as file:
-                classes = tuple(json.loads(file.metadata()["classes"]))
-                return cls(classes, *(file.get_tensor(name) for name in _TENSORS))
+                about = json.loads(file.metadata()["cifarlab"])
+                arrays = {name: file.get_tensor(name) for name in _TENSORS}
+            return cls(tuple(about["classes"]), **arrays, fingerprint=about["fingerprint"])
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
                 f"can't read predictions {path}: {error}",
-                "'cifarlab evaluate' or a resumed training writes them anew",
+                "restore the file, or train again",
             ) from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from cifarlab.data.dataset import Progress
-from cifarlab.errors import Interrupted, OutOfMemoryError, RunFolderError
+from cifarlab.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.run import RunFolder
 from cifarlab.train.extend import extended
@@ -78,6 +78,14 @@ def _failures_in_words(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
             else "nothing was begun: start again",
             signal.SIGINT,
         ) from error
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            raise RecipeError(
+                "batch normalisation can't train on one value per channel: these images shrink "
+                f"to a single pixel and training.batch_size is {recipe.training.batch_size}",
+                "raise training.batch_size, or use larger images or smaller strides",
+            ) from error
+        raise
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(recipe, error) from error
     except RuntimeError as error:

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from cifarlab.errors import CheckpointError
 from cifarlab.evaluate import WeightsFile, load_weights
 from cifarlab.run import RunFolder
-from cifarlab.storage import disk_errors, write_bytes
+from cifarlab.storage import disk_errors, rename, write_bytes
 from cifarlab.train.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
@@ -53,8 +53,8 @@ class Checkpoints:
         }
         write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(counters)}))
         with disk_errors(self.last):
-            self._next_state.replace(self._state)
-            self._next.replace(self.last)
+            rename(self._next_state, self._state)
+            rename(self._next, self.last)
 
     def save_best(self, state: State, about: WeightsFile) -> None:
         """Replace ``best``. Raises StorageError."""
@@ -81,15 +81,16 @@ class Checkpoints:
         """Whether there is something to resume from."""
         return self._state.exists() or self.last.exists()
 
-    def files(self) -> list[Path]:
-        """What a continuation of the run needs, as far as it is there."""
-        return [path for path in (self._state, self.last, self.best) if path.exists()]
+    def files(self) -> tuple[Path, ...]:
+        """What a continuation of the run needs; without validation there is no ``best``."""
+        return self._state, self.last, self.best
 
     def _matching_weights(self, step: int) -> Path:
         if self._next.exists():
             about, _ = WeightsFile.read(self._next)
             if about.step == step:
-                self._next.replace(self.last)
+                with disk_errors(self.last):
+                    rename(self._next, self.last)
         return self.last
 
     def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

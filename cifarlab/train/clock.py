@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cifarlab.compute import Compute
 
@@ -13,7 +13,7 @@ class Clock:
     """Seconds spent in each activity, over all starts of a run."""
 
     compute: Compute
-    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+    seconds: dict[str, float]
 
     @contextmanager
     def running(self, activity: str) -> Iterator[None]:

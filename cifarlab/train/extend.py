@@ -1,14 +1,12 @@
 """Longer training: a finished run's continuation, in a folder of its own."""
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe
 from cifarlab.recipe.schema import Extension, Training
 from cifarlab.run import RunFolder
-from cifarlab.storage import disk_errors
+from cifarlab.storage import write_bytes
 from cifarlab.train.checkpoint import Checkpoints
 
 
@@ -29,26 +27,28 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
         {**training.model_dump(), "extensions": (*training.extensions, extension)}
     )
     suffix = f"+{str(extension.duration).replace(' ', '-')}-{extension.schedule}"
-    target = RunFolder(folder.path.with_name(folder.path.name + suffix))
+    target = RunFolder(_beside(folder.path, suffix))
     if target.exists:
         raise RunFolderError(
             f"{target.path} holds that continuation already",
-            "go on with --resume if it is unfinished",
+            f"if it is unfinished, go on with: {target.resume_command(recipe.name)}",
         )
     _copy(folder, target)
     recipe = recipe.model_copy(update={"training": longer})
-    source = folder.provenance()
-    kept: dict[str, Any] = {k: source[k] for k in ("precision", "data") if k in source}
-    target.write_provenance({**kept, "extends": str(folder.path)})
+    # all of it, openings of the test split included: whoever extends has seen a test result
+    target.write_provenance({**folder.provenance(), "extends": str(folder.path)})
     target.write_recipe(recipe)
     return recipe, target
 
 
+def _beside(path: Path, suffix: str) -> Path:
+    """``runs/a`` and ``+x`` give ``runs/a+x``, also where the path is just a dot."""
+    named = path if path.name else path.resolve()
+    return named.with_name(named.name + suffix)
+
+
 def _copy(source: RunFolder, target: RunFolder) -> None:
-    """The files that resuming reads: journal and checkpoints."""
-    with disk_errors(target.path):
-        target.checkpoints.mkdir(parents=True, exist_ok=True)
-        files: list[Path] = Checkpoints(source).files()
-        for file in files:
-            shutil.copyfile(file, target.checkpoints / file.name)
-        shutil.copyfile(source.journal.path, target.journal.path)
+    """The files that resuming reads, as far as they are there: resuming says what is missing."""
+    for file in (*Checkpoints(source).files(), source.journal.path):
+        if file.exists():
+            write_bytes(target.path / file.relative_to(source.path), file.read_bytes())

@@ -1,11 +1,12 @@
 """The end of a run: the result, on validation and, once, on the test split."""
 
+import statistics
 from typing import Any
 
 from cifarlab.compute import peak_memory
 from cifarlab.data import Subset
-from cifarlab.errors import DataError
-from cifarlab.evaluate import Predictor, measure, open_test_split, predict
+from cifarlab.errors import CheckpointError, DataError
+from cifarlab.evaluate import Predictor, WeightsFile, measure, open_test_split, predict
 from cifarlab.recipe import fingerprint
 from cifarlab.train.setup import Run
 
@@ -17,7 +18,7 @@ def finish(run: Run) -> dict[str, Any]:
     Raises StorageError.
     """
     predictor, epoch = _selected(run)
-    views, notes = run.recipe.evaluation.views, []
+    views, notes = run.recipe.evaluation.views, list(run.notes)
     splits = {}
     with run.clock.running("evaluate"):
         if run.validation:
@@ -53,6 +54,14 @@ def finish(run: Run) -> dict[str, Any]:
 def _selected(run: Run) -> tuple[Predictor, int]:
     """The predictor that the recipe wants measured, and its epoch."""
     if run.recipe.evaluation.checkpoint == "best" and run.state.best:
+        about, _ = WeightsFile.read(run.checkpoints.best)
+        if about.epoch != run.state.best.epoch:
+            # a kill between the two writes, then another outcome of the same epoch on a GPU
+            raise CheckpointError(
+                f"{run.checkpoints.best} is of epoch {about.epoch}, "
+                f"the best was epoch {run.state.best.epoch}",
+                "train again, or measure the last epoch: evaluation.checkpoint=last",
+            )
         return Predictor.load(run.checkpoints.best), run.state.best.epoch
     return run.predictor, run.state.epoch
 
@@ -66,11 +75,12 @@ def _evaluated(run: Run, predictor: Predictor, split: str, subset: Subset) -> di
 def _cost(run: Run) -> dict[str, float | None]:
     """Time over all starts of the run; memory of this start."""
     lines = run.folder.journal.read()
-    speeds = sorted(line["cost"]["images_per_second"] or 0.0 for line in lines)
+    speeds = [line["cost"]["images_per_second"] for line in lines]
+    known = [speed for speed in speeds if speed is not None]
     seconds = run.clock.seconds
     return {
         "train_seconds": seconds["train"],
         "evaluate_seconds": seconds["evaluate"],
-        "images_per_second": speeds[len(speeds) // 2] if speeds else None,
+        "images_per_second": statistics.median(known) if known else None,
         "peak_memory_bytes": peak_memory(run.compute.device),
     }

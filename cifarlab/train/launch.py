@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from cifarlab.errors import RecipeError, RunFolderError
-from cifarlab.recipe import Duration, Recipe, fingerprint, overridden
+from cifarlab.errors import RecipeError, RunFolderError, UserError
+from cifarlab.recipe import Duration, Recipe, change, fingerprint, overridden
 from cifarlab.recipe.schema import Extension
-from cifarlab.recipes import find
+from cifarlab.recipes import find, shipped
 from cifarlab.run import RunFolder
 from cifarlab.run.naming import latest_folder, new_folder
 from cifarlab.train.extend import extended
 
-CONTINUATIONS = ("hold", "restart", "stretch")
+CONTINUATIONS = get_args(Extension.model_fields["schedule"].annotation)
 
 
 class Launch(NamedTuple):
@@ -23,33 +23,66 @@ class Launch(NamedTuple):
     resume: bool
 
 
+class Asked(NamedTuple):
+    """The recipe as the command line names it: a name or file, and what is changed."""
+
+    name: str
+    assignments: Sequence[str]
+    data: str | None
+
+    def applied(self, recipe: Recipe) -> Recipe:
+        """``recipe`` with the changes. Raises RecipeError."""
+        plain = {} if self.data is None else {"data.source": self.data}
+        return overridden(recipe, self.assignments, plain)
+
+    def said(self, by_file: bool) -> str:
+        """What was given again, in words."""
+        file = [self.name] if by_file else []
+        data = [] if self.data is None else [f"--data {self.data}"]
+        return " ".join([*file, *self.assignments, *data])
+
+    def recipe(self) -> Recipe:
+        """The recipe of that name with the changes. Raises RecipeError."""
+        return self.applied(find(self.name))
+
+
 def launch(
     name: str,
     assignments: Sequence[str] = (),
     *,
+    data: str | None = None,
     run: Path | None = None,
     resume: bool = False,
     extend: str | None = None,
     schedule: str | None = None,
 ) -> Launch:
-    """Resolve a command line. Raises RecipeError or RunFolderError.
+    """Resolve a command line. Raises UserError, RecipeError or RunFolderError.
 
     Going on (``resume``, ``extend``) takes the recipe of the folder; settings given again must
     be those that it was begun with.
     """
+    asked = Asked(name, assignments, data)
+    _require_no_contradiction(resume, extend, schedule)
     if extend is None and not resume:
-        asked = overridden(find(name), assignments)
-        return Launch(asked, RunFolder(run) if run else new_folder(asked), False)
-    begun = (
-        RunFolder(run)
-        if run
-        else latest_folder(overridden(find(name), assignments), finished=extend is not None)
-    )
-    _require_same(name, assignments, begun)
+        recipe = asked.recipe()
+        return Launch(recipe, RunFolder(run) if run else new_folder(recipe), False)
+    begun = RunFolder(run) if run else latest_folder(asked.recipe(), finished=extend is not None)
+    _require_same(asked, begun)
     if extend is None:
         return Launch(begun.recipe(), begun, True)
-    recipe, folder = extended(begun, _extension(extend, schedule))
-    return Launch(recipe, folder, True)
+    return Launch(*extended(begun, _extension(extend, schedule)), True)
+
+
+def _require_no_contradiction(resume: bool, extend: str | None, schedule: str | None) -> None:
+    if extend is not None and resume:
+        raise UserError(
+            "--resume goes on with an unfinished run, --extend with a finished one", "give one"
+        )
+    if schedule is not None and extend is None:
+        raise UserError(
+            "--schedule says what the rate does during --extend, which is not given",
+            "to train with another schedule, set schedule.kind=...",
+        )
 
 
 def _extension(duration: str, schedule: str | None) -> Extension:
@@ -66,16 +99,22 @@ def _extension(duration: str, schedule: str | None) -> Extension:
         raise RecipeError(f"--extend: {error}", "write e.g. --extend '10 epochs'") from error
 
 
-def _require_same(name: str, assignments: Sequence[str], folder: RunFolder) -> None:
-    """The recipe named again must be the folder's, and so must every setting given again."""
+def _require_same(asked: Asked, folder: RunFolder) -> None:
+    """What is named again must be the folder's: its recipe, and every setting given."""
     begun = folder.recipe()
-    if name != begun.name and find(name).name != begun.name:
+    by_file = asked.name not in (begun.name, *shipped())
+    if by_file and asked.name == str(folder.recipe_file):
+        by_file = False
+    if asked.name != begun.name and find(asked.name).name != begun.name:
         raise RunFolderError(
-            f"{folder.path} was begun with the recipe {begun.name}, not {name}",
+            f"{folder.path} was begun with the recipe {begun.name}, not {asked.name}",
             f"go on with: {folder.resume_command(begun.name)}",
         )
-    if fingerprint(overridden(begun, assignments)) != fingerprint(begun):
+    # extensions are added by --extend, so a file does not have them
+    again = asked.recipe() if by_file else asked.applied(begun)
+    begun_so_far = begun.training.model_dump(mode="json")["extensions"]
+    if fingerprint(change(again, {"training.extensions": begun_so_far})) != fingerprint(begun):
         raise RunFolderError(
-            f"{folder.path} was begun with other settings than {' '.join(assignments)}",
+            f"{folder.path} was begun with other settings than {asked.said(by_file)}",
             "leave them out to go on, or start a new run in another folder",
         )

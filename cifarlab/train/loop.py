@@ -135,7 +135,8 @@ def require_finite_losses(run: Run) -> None:
 
 def require_finite_network(run: Run, val: Score | None) -> None:
     """Raise DivergenceError if the epoch's last update spoilt the weights, before a save."""
-    weights = sum(p.detach().double().sum() for p in run.state.classifier.parameters())
+    tensors = run.state.classifier.state_dict().values()
+    weights = sum(t.double().sum() for t in tensors if t.is_floating_point())
     if not (math.isfinite(weights) and (val is None or math.isfinite(val.loss))):
         raise diverged(run, "the network's weights or outputs became NaN", run.state.step - 1)
 

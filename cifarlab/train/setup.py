@@ -1,9 +1,8 @@
 """From a recipe to a run that is ready to train: data, network, state, folder."""
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from platform import python_version
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 import cifarlab
-from cifarlab.compute import Compute, choose
+from cifarlab.compute import Compute, choose, forget_peak_memory, library_versions
 from cifarlab.data import (
     Dataset,
     Subset,
@@ -34,8 +33,6 @@ from cifarlab.train.clock import Clock
 from cifarlab.train.plan import Plan, plan
 from cifarlab.train.state import State, Totals
 
-_LIBRARIES = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "scipy")
-
 
 @dataclass
 class Run:
@@ -52,6 +49,7 @@ class Run:
     state: State
     checkpoints: Checkpoints
     clock: Clock
+    notes: list[str] = field(default_factory=list)
 
     @property
     def predictor(self) -> Predictor:
@@ -80,6 +78,7 @@ def prepare(
     Raises RecipeError, DataError, RunFolderError, CheckpointError or StorageError.
     """
     compute = choose(_precision(recipe, folder))
+    forget_peak_memory(compute.device)
     dataset = open_dataset(
         recipe.data.source,
         labels=recipe.data.labels,
@@ -158,25 +157,34 @@ def _load(run: Run) -> None:
 def _record_start(run: Run, mean: list[float], std: list[float]) -> None:
     """Write what is known before the first step into provenance.json."""
     provenance = run.folder.provenance()
-    start = {
+    made_with = {
+        "cifarlab": cifarlab.__version__,
+        "commit": _commit(),
+        "python": python_version(),
+        "libraries": library_versions(),
+        "device": run.compute.describe(),
+    }
+    earlier = provenance.get("starts", [])
+    now = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": run.command,
         "step": run.state.step,
-        "device": run.compute.describe(),
-        "commit": _commit(),
+        **made_with,
     }
+    changed = sorted({k for start in earlier for k, v in made_with.items() if start.get(k) != v})
+    if changed:
+        run.notes.append(
+            f"not all starts of this run had the same {', '.join(changed)}: "
+            "its last bits may differ from an uninterrupted run's"
+        )
     run.folder.write_provenance(
         {
-            **provenance,
-            "cifarlab": cifarlab.__version__,
-            "commit": _commit(),
-            "python": python_version(),
-            "libraries": {name: metadata.version(name) for name in _LIBRARIES},
-            "device": run.compute.describe(),
+            **made_with,
             "precision": run.compute.precision,
             "data": _describe_data(run, mean, std),
-            "starts": [*provenance.get("starts", []), start],
-            "test_openings": provenance.get("test_openings", []),
+            "test_openings": [],
+            **provenance,
+            "starts": [*earlier, now],
         }
     )
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models import Classifier
+from cifarlab.models import Classifier, build_body
+from cifarlab.recipe import build
 
 MEANS = {1: [0.31], 3: [0.4914, 0.4822, 0.4465]}
 STDS = {1: [0.19], 3: [0.2470, 0.2435, 0.2616]}
@@ -54,12 +55,15 @@ def test_the_caller_s_images_stay_as_they_are():
     assert torch.equal(pixels, before)
 
 
-def test_logits_are_float32_whatever_the_body_computes_in():
-    class Half(nn.Module):
-        def forward(self, x):
-            return x.flatten(1).bfloat16()
-
-    assert Classifier(Half(), [0.0], [1.0])(torch.zeros(1, 2, 2, 1)).dtype == torch.float32
+@pytest.mark.parametrize("kind", ["residual", "tutorial_cnn", "classic_cnn"])
+def test_logits_are_no_rounded_bfloat16(kind):
+    """Rounded ones tie, and ties go to the lower class number."""
+    model = build({"model": {"kind": kind}}).model
+    classifier = Classifier(build_body(model, (8, 8, 1), 10), [0.5], [0.5]).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = classifier(torch.randint(0, 256, (20, 8, 8, 1), dtype=torch.uint8))
+    assert logits.dtype == torch.float32
+    assert (logits != logits.bfloat16().float()).float().mean() > 0.9
 
 
 def test_the_normalisation_is_saved_with_the_weights_but_not_trained():

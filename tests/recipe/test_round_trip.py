@@ -45,9 +45,11 @@ def test_the_yaml_holds_every_key_of_its_kinds():
     assert [name for name in names if f"{name}:" not in text] == []
 
 
-def test_an_empty_file_is_the_default_recipe(tmp_path):
+def test_an_empty_file_is_no_recipe(tmp_path):
+    # a file emptied by accident must not become the defaults
     (tmp_path / "empty.yaml").write_text("")
-    assert from_yaml(tmp_path / "empty.yaml") == Recipe()
+    with pytest.raises(RecipeError, match="is empty"):
+        from_yaml(tmp_path / "empty.yaml")
 
 
 @pytest.mark.parametrize("part", ["model", "optimizer", "schedule"])

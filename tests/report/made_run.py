@@ -148,7 +148,6 @@ def _result(
         "cost": {
             "train_seconds": 412.0,
             "evaluate_seconds": 30.5,
-            "total_seconds": 451.2,
             "images_per_second": 873.4,
             "peak_memory_bytes": 1474560000,
         },

@@ -49,7 +49,6 @@ def test_headline_shows_cost_size_and_device(page, result):
     for words in (
         "Parameters 4,903,242",
         "Training time 6 min 52 s",
-        "Whole run 7 min 31 s",
         "Speed 873 images/s",
         "Peak memory 1.37 GiB",
         "Device AMD EPYC",

@@ -160,6 +160,14 @@ def test_different_data_are_warned_about(tmp_path):
     assert "the data's fingerprints differ" in text and "different data" not in text
 
 
+def test_runs_tested_on_different_images_are_warned_about(tmp_path):
+    runs = [make(tmp_path / name, Plan()) for name in "ab"]
+    for run in runs:
+        told = json.loads((run / "result.json").read_text())
+        edit(run / "result.json", test=told["test"] | {"fingerprint": run.name})
+    assert "tested on different images" in read(write_report(runs, tmp_path / "x.html")).text
+
+
 def test_runs_of_one_name_keep_their_figures_apart(tmp_path):
     paths = [make(tmp_path / side / "run", Plan(finished=False, val=False)) for side in "ab"]
     page = read(write_report(paths, tmp_path))

@@ -45,7 +45,7 @@ def refusal(path):
         Predictions.read(path)
     what, hint = str(caught.value).split("\n")
     assert what.startswith(f"can't read predictions {path}: ")
-    assert "cifarlab evaluate" in hint
+    assert "restore" in hint
 
 
 @pytest.mark.parametrize("kept", [0, 7, 8, 100, 400, -1])
@@ -67,11 +67,13 @@ def test_a_file_of_something_else(tmp_path, content):
 def test_an_array_is_missing(tmp_path, missing):
     path = tmp_path / "test.safetensors"
     arrays = {n: np.ascontiguousarray(getattr(made(), n)) for n in ARRAYS if n != missing}
-    save_file(arrays, path, {"classes": "[]"})
+    save_file(arrays, path, {"cifarlab": '{"classes": [], "fingerprint": ""}'})
     refusal(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"other": "x"}, {"classes": "["}, {"classes": "3"}])
+@pytest.mark.parametrize(
+    "metadata", [None, {"other": "x"}, {"cifarlab": "["}, {"cifarlab": '{"classes": 3}'}]
+)
 def test_the_classes_are_missing_or_damaged(tmp_path, metadata):
     path = tmp_path / "test.safetensors"
     save_file({n: np.ascontiguousarray(getattr(made(), n)) for n in ARRAYS}, path, metadata)

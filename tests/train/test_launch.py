@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cifarlab.errors import RecipeError, RunFolderError
+from cifarlab.errors import RunFolderError, UserError
 from cifarlab.recipe import Recipe, overridden, to_yaml
 from cifarlab.recipes import find
 from cifarlab.run import RunFolder
@@ -90,6 +90,26 @@ def test_resume_by_the_recipe_file(tiny: Callable[..., Recipe]) -> None:
     assert launch("tiny.yaml", run=Path("here"), resume=True).recipe == tiny()
 
 
+def test_a_recipe_file_edited_since_is_refused(tiny: Callable[..., Recipe]) -> None:
+    """Nobody edits a file to have the old settings trained on."""
+    RunFolder("here").write_recipe(tiny())
+    Path("tiny.yaml").write_text(to_yaml(tiny({"optimizer.rate": 0.01})))
+    with pytest.raises(RunFolderError, match=r"other settings than tiny\.yaml"):
+        launch("tiny.yaml", run=Path("here"), resume=True)
+
+
+@pytest.mark.parametrize("path", ["photos #1.zip", "2024", "~", "no", "a: b", "[x].zip"])
+def test_a_path_is_taken_as_it_is(path: str) -> None:
+    """Not as YAML, which would make another path of it, or a number, or nothing."""
+    assert launch("quickstart", data=path).recipe.data.source == path
+
+
+def test_other_data_on_resume_are_refused(tiny: Callable[..., Recipe]) -> None:
+    RunFolder("here").write_recipe(tiny())
+    with pytest.raises(RunFolderError, match="other settings than --data cifar10"):
+        launch("tiny", data="cifar10", run=Path("here"), resume=True)
+
+
 def test_resume_where_no_run_is() -> None:
     with pytest.raises(RunFolderError, match="no run folder"):
         launch("quickstart", run=Path("nowhere"), resume=True)
@@ -117,5 +137,5 @@ def test_extend_finds_the_newest_finished_run(finished: RunFolder) -> None:
 def test_words_that_contradict_each_other_are_refused(options: dict, told: str) -> None:
     """No option is ignored in silence."""
     begun(done=True)
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(UserError, match=told):
         launch("quickstart", **options)
