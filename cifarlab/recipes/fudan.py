@@ -38,6 +38,9 @@ def resnet10() -> Recipe:
     """ResNet10: blocks 1, 1, 1, 1; channels 64, 128, 256, 512; 4,903,242 parameters.
 
     Source: fudan, table of networks. Command: cifarlab train fudan/resnet10
+    Expect: in full not measured here. With training.duration="8 epochs" schedule.kind=cosine
+    schedule.warmup="1 epoch": 84.58 % on CIFAR-10 (JPEG) test images (one run, seed 0), 17 min on
+    2 cores of an AMD EPYC in bfloat16.
     """
     return change(resnet24(), {"model.blocks": [1, 1, 1, 1], "model.channels": [64, 128, 256, 512]})
 

@@ -103,8 +103,6 @@ def _require_same(asked: Asked, folder: RunFolder) -> None:
     """What is named again must be the folder's: its recipe, and every setting given."""
     begun = folder.recipe()
     by_file = asked.name not in (begun.name, *shipped())
-    if by_file and asked.name == str(folder.recipe_file):
-        by_file = False
     if asked.name != begun.name and find(asked.name).name != begun.name:
         raise RunFolderError(
             f"{folder.path} was begun with the recipe {begun.name}, not {asked.name}",
