@@ -11,7 +11,7 @@ def resnet18() -> Recipe:
     Source: He et al. 2016 with the settings of kuangliu/pytorch-cifar (SGD 0.1, weight decay
     5e-4, batch 128, cosine, crop and flip); 30 epochs instead of its 200, with one of warm-up.
     Command: cifarlab train resnet18
-    Expect: accuracy not measured here; 198 images/s on 2 cores of an AMD EPYC in bfloat16.
+    Expect: accuracy not measured here; 190 images/s on 2 cores of an AMD EPYC in bfloat16.
     """
     return build(
         {
