@@ -1,39 +1,48 @@
-"""Augmentation of whole batches of uint8 images (N, H, W, C) on their device.
+"""Augmentation of whole batches of images (N, H, W, C) on their device.
 
-Pure functions of the images and of draws made beforehand; ``Augmentation`` makes the draws, each
-from a generator named by seed, purpose, epoch and step, so that they are the same on every device
-and after every restart.
+What is done is in ``data/transforms.py``; here are the draws, each from a generator named by seed,
+purpose, epoch and step, so that they are the same on every device and after every restart. And
+here the recipe's image sizes are resolved to steps.
 """
+
+import bisect
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from cifarlab.data.transforms import crop, cutout, jitter, mirror, shrunk
 from cifarlab.errors import RecipeError
 from cifarlab.randomness import derived_seed, generator
-from cifarlab.recipe.schema import Augment
+from cifarlab.recipe.images import Augment, Size
+
+__all__ = ["Augmentation", "Sizes", "pixels_at", "sent", "shrunk", "sizes_by_step"]
+
+Sizes = tuple[tuple[int, int], ...]  # (first step, pixels), by step
 
 
-def crop(images: Tensor, offsets: Tensor, padding: int, mode: str) -> Tensor:
-    """Cut (H, W) windows out of the images padded by ``padding`` on each side.
+def sizes_by_step(sizes: Sequence[Size], steps_per_epoch: int, total_steps: int) -> Sizes:
+    """The recipe's ``augment.sizes`` as (first step, pixels), ascending.
 
-    ``offsets`` int64 (N, 2): top and left of each window in the padded image, 0..2 * padding.
-    ``mode`` is ``zero`` or ``reflect`` (without repeating the edge, so padding < H and W).
+    ``total_steps`` is the length that shares of the run are of. Raises RecipeError where one does
+    not start later than the one before it.
     """
-    count, height, width, _ = images.shape
-    rows = offsets[:, :1] + torch.arange(-padding, height - padding, device=images.device)
-    columns = offsets[:, 1:] + torch.arange(-padding, width - padding, device=images.device)
-    sample = torch.arange(count, device=images.device)[:, None, None]
-    if mode == "reflect":
-        rows, columns = _reflected(rows, height), _reflected(columns, width)
-        return images[sample, rows[:, :, None], columns[:, None, :]]
-    inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None, :]
-    rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    return images[sample, rows[:, :, None], columns[:, None, :]] * inside[..., None]
+    stages = [(size.start.in_steps(steps_per_epoch, total_steps), size.pixels) for size in sizes]
+    for place, ((before, _), (first, _)) in enumerate(pairwise(stages)):
+        if first <= before:
+            raise RecipeError(
+                f"augment.sizes: '{sizes[place + 1].start}' is step {first}, not after "
+                f"'{sizes[place].start}', which is step {before}",
+                "list the sizes by their start, each later than the one before",
+            )
+    return tuple(stages)
 
 
-def mirror(images: Tensor, chosen: Tensor) -> Tensor:
-    """Flip left-right the images that ``chosen`` (N,), bool, picks."""
-    return torch.where(chosen[:, None, None, None], images.flip(2), images)
+def pixels_at(stages: Sizes, step: int) -> int | None:
+    """Side of the training images at ``step``, counted from 0; None: as they are."""
+    begun = bisect.bisect_right([first for first, _ in stages], step)
+    return stages[begun - 1][1] if begun else None
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -43,16 +52,12 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def _reflected(index: Tensor, size: int) -> Tensor:
-    return (size - 1) - ((size - 1) - index.abs()).abs()
-
-
-def _inside(index: Tensor, size: int) -> Tensor:
-    return (index >= 0) & (index < size)
-
-
 class Augmentation:
-    """The recipe's ``augment`` part, ready to be applied to any batch of any epoch."""
+    """The recipe's ``augment`` part, ready to be applied to any batch of any epoch.
+
+    ``image_shape`` is (H, W, C). Raises RecipeError for what such images are too small for: a
+    reflection, a cutout, or one of ``augment.sizes`` (which are applied elsewhere, by step).
+    """
 
     def __init__(self, config: Augment, image_shape: tuple[int, int, int], seed: int) -> None:
         self.config = config
@@ -64,18 +69,53 @@ class Augmentation:
                 f"{smallest} pixels",
                 f"take at most {smallest - 1}, or augment.crop.mode=zero",
             )
+        if config.cutout >= smallest:
+            raise RecipeError(
+                f"augment.cutout={config.cutout} leaves nothing of images of {smallest} pixels",
+                f"take at most {smallest - 1}",
+            )
+        for place, size in enumerate(config.sizes):
+            if size.pixels > smallest:
+                raise RecipeError(
+                    f"augment.sizes.{place}.pixels={size.pixels} is larger than the images, which "
+                    f"have {smallest} pixels",
+                    f"take at most {smallest}; images are never enlarged",
+                )
 
     def __call__(self, images: Tensor, indices: Tensor, epoch: int, step: int) -> Tensor:
-        """Augment one batch: ``indices`` (N,), on the CPU, are its images' places in the split."""
-        padding = self.config.crop.padding
+        """Augment one batch: ``indices`` (N,), on the CPU, are its images' places in the split.
+
+        uint8 (N, H, W, C) in 0..255 -> the same, or float32 that may leave that range where the
+        recipe jitters.
+        """
+        config, device = self.config, images.device
+        padding = config.crop.padding
         if padding:
             draws = generator(self.seed, "crop", epoch, step)
             offsets = torch.randint(0, 2 * padding + 1, (len(images), 2), generator=draws)
-            images = crop(images, sent(offsets, images.device), padding, self.config.crop.mode)
-        if self.config.flip != "none":
-            chosen = self.flips(indices, epoch, step)
-            images = mirror(images, sent(chosen, images.device))
+            images = crop(images, sent(offsets, device), padding, config.crop.mode)
+        if config.flip != "none":
+            images = mirror(images, sent(self.flips(indices, epoch, step), device))
+        if config.jitter.brightness or config.jitter.contrast:
+            shifts, factors = self.jitters(len(images), epoch, step)
+            images = jitter(images, sent(shifts, device), sent(factors, device))
+        if config.cutout:
+            corners = self.corners(tuple(images.shape[:3]), epoch, step)
+            images = cutout(images, sent(corners, device), config.cutout)
         return images
+
+    def jitters(self, count: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Each image's shift, uniform in 0 ± brightness, and factor, in 1 ± contrast: (N,) both."""
+        draws = generator(self.seed, "jitter", epoch, step)
+        shift, factor = torch.rand(2, count, generator=draws) * 2 - 1
+        return shift * self.config.jitter.brightness, 1 + factor * self.config.jitter.contrast
+
+    def corners(self, shape: tuple[int, ...], epoch: int, step: int) -> Tensor:
+        """Top and left of each image's grey square, int64 (N, 2); ``shape`` is (N, H, W)."""
+        draws = generator(self.seed, "cutout", epoch, step)
+        count, *sides = shape
+        places = [side - self.config.cutout + 1 for side in sides]
+        return torch.stack([torch.randint(0, n, (count,), generator=draws) for n in places], 1)
 
     def flips(self, indices: Tensor, epoch: int, step: int) -> Tensor:
         """Which images of a batch are mirrored, bool (N,).

@@ -16,7 +16,7 @@ from cifarlab.data.dataset import SPLITS, Decoded, write_split
 from cifarlab.data.images import RefusedError, conform
 from cifarlab.data.members import Member
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from cifarlab.data.dataset import Decoded, write_split
 from cifarlab.data.images import RefusedError, conform
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 
 def decode_digits(policy: ImagePolicy, build: Path) -> Decoded:

@@ -16,7 +16,7 @@ from cifarlab.data.layout import arrange
 from cifarlab.data.members import Member
 from cifarlab.data.spool import Spool
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 _IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
 _METADATA = re.compile(

@@ -23,7 +23,7 @@ from cifarlab.data.download import fetch
 from cifarlab.data.folders import decode_folder
 from cifarlab.data.members import Member
 from cifarlab.errors import DataError, StorageError
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 NAMES = (*KINDS, "digits")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")

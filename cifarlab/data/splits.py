@@ -10,7 +10,7 @@ import numpy as np
 
 from cifarlab.data.dataset import Dataset, Split, Subset
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import Data
+from cifarlab.recipe.images import Data
 
 _TEST, _VALIDATION = 1, 2  # each cut draws from a stream of its own
 _CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit

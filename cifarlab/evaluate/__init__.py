@@ -2,8 +2,9 @@
 
 from cifarlab.evaluate.again import evaluate_run
 from cifarlab.evaluate.measure import Score, measure, predict, score
-from cifarlab.evaluate.predictor import Predictor, WeightsFile, load_weights
+from cifarlab.evaluate.predictor import Predictor
 from cifarlab.evaluate.test_split import open_test_split
+from cifarlab.evaluate.weights import WeightsFile, load_weights
 
 __all__ = [
     "Predictor",

@@ -24,8 +24,9 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], str]:
     """The measurement of one split (see ``measure``) and the data's name; changes no result.
 
-    ``views`` defaults to the recipe's. The test split is opened for finished runs only, and the
-    opening is recorded. Raises RecipeError, RunFolderError, DataError or CheckpointError.
+    ``views`` defaults to the recipe's; who gets them is always as in the recipe (``unsure``). The
+    test split is opened for finished runs only, and the opening is recorded. Raises RecipeError,
+    RunFolderError, DataError or CheckpointError.
     """
     recipe = folder.recipe()
     views = recipe.evaluation.views if views is None else views
@@ -58,4 +59,4 @@ def evaluate_run(
                 "evaluate --split test, or train with a validation share",
             )
         subset = held_out
-    return measure(predict(predictor, subset, views)), dataset.name
+    return measure(predict(predictor, subset, views, recipe.evaluation.unsure)), dataset.name

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from cifarlab.data import Dataset, Subset, test_subset
-from cifarlab.recipe.schema import Data
+from cifarlab.recipe.images import Data
 from cifarlab.run import RunFolder
 
 

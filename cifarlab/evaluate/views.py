@@ -1,27 +1,59 @@
 """Test-time views: logits averaged over mirrored and shifted copies of each image.
 
 1: the image. 2: and its mirror. 6: both, also shifted by one pixel up-left and down-right, edges
-reflected (the test-time augmentation of KellerJordan/cifar10-airbench, with equal weights).
+reflected (the test-time augmentation of KellerJordan/cifar10-airbench, with equal weights). All
+images get them, or just those that the first view leaves unsure (as in hiverge/cifar10-speedrun).
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from cifarlab.data.augment import crop
 
-_SHIFTS = {1: ((1, 1),), 2: ((1, 1),), 6: ((1, 1), (0, 0), (2, 2))}
+def averaged(
+    network: Callable[[Tensor], Tensor], images: Tensor, views: int, first: Tensor | None = None
+) -> Tensor:
+    """Mean logits (N, K) over ``views`` of the images (N, H, W, C).
 
-
-def averaged(network: Callable[[Tensor], Tensor], images: Tensor, views: int) -> Tensor:
-    """Mean logits (N, K) over ``views`` of the images (N, H, W, C)."""
-    total: Tensor | None = None
-    for shift in _SHIFTS[views]:
-        offsets = torch.tensor(shift, device=images.device).expand(len(images), 2)
-        shifted = images if shift == (1, 1) else crop(images, offsets, 1, "reflect")
-        for view in (shifted,) if views == 1 else (shifted, shifted.flip(2)):
-            logits = network(view)
-            total = logits if total is None else total + logits
-    assert total is not None
+    ``first`` are the first view's logits (N, K) where they are known: that view costs nothing.
+    """
+    seen = seen_as(images, views)
+    view = next(seen)
+    total = network(view) if first is None else first
+    for view in seen:
+        total = total + network(view)
     return total / views
+
+
+def seen_as(images: Tensor, views: int) -> Iterator[Tensor]:
+    """Each view of the images (N, H, W, C), the images themselves first; ``views``: 1, 2 or 6."""
+    for by in (0, -1, 1) if views == 6 else (0,):
+        moved = shifted(images, by) if by else images
+        yield moved
+        if views > 1:
+            yield moved.flip(2)
+
+
+def shifted(images: Tensor, by: int) -> Tensor:
+    """What a window of their size sees that lies one pixel down-right (1) or up-left (-1)."""
+    for axis in (1, 2):
+        last = images.shape[axis] - 1
+        if by > 0:
+            parts = images.narrow(axis, 1, last), images.narrow(axis, last - 1, 1)
+        else:
+            parts = images.narrow(axis, 1, 1), images.narrow(axis, 0, last)
+        images = torch.cat(parts, axis)
+    return images
+
+
+def least_sure(logits: Tensor, share: float) -> Tensor:
+    """Places, int64 ascending, of the images whose likeliest class has the lowest probability.
+
+    ``logits`` are (N, K); ceil(share * N) are picked, the earlier one where two are as likely.
+    """
+    surest = logits.double().softmax(1).amax(1)
+    count = math.ceil(Fraction(str(share)) * len(logits))  # of what was written: 0.07 of 100 is 7
+    return surest.argsort(stable=True)[:count].sort().values

@@ -7,15 +7,28 @@ from torch import nn
 
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.convnet import classic_cnn, tutorial_cnn
+from cifarlab.models.layers import adapt_to_passes, dirac_
 from cifarlab.models.residual import ResidualNet
-from cifarlab.recipe.schema import Model
+from cifarlab.models.roles import Role, parameter_roles
+from cifarlab.models.speed import SpeedNet
+from cifarlab.models.whitening import whitening_images
+from cifarlab.recipe.networks import Model
 
-__all__ = ["Classifier", "build_body", "parameter_count"]
+__all__ = [
+    "Classifier",
+    "Role",
+    "adapt_to_passes",
+    "build_body",
+    "parameter_count",
+    "parameter_roles",
+    "whitening_images",
+]
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {
     "residual": ResidualNet,
     "tutorial_cnn": tutorial_cnn,
     "classic_cnn": classic_cnn,
+    "speed": SpeedNet,
 }
 
 
@@ -24,7 +37,8 @@ def build_body(model: Model, image_shape: tuple[int, int, int], classes: int) ->
 
     ``image_shape`` is (H, W, C), ``classes`` is K.
     """
-    return _KINDS[model.kind](model, image_shape, classes)
+    body = _KINDS[model.kind](model, image_shape, classes)
+    return body.apply(dirac_) if model.initialisation == "dirac" else body
 
 
 def parameter_count(

@@ -6,8 +6,14 @@ differ in it.
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from cifarlab.models.whitening import Whitening
+
+# Bounds the memory of fit_whitening: about 160 MB at 96 pixels, 3 channels and 5 x 5 patches
+_FIT_BATCH = 32
 
 
 class Classifier(nn.Module):
@@ -27,6 +33,16 @@ class Classifier(nn.Module):
 
         A permuted (N, H, W, C) tensor is what PyTorch calls channels_last: nothing is copied.
         """
-        pixels = (images.to(torch.float32) / 255 - self.mean) / self.std
-        logits: Tensor = self.body(pixels.permute(0, 3, 1, 2))
+        logits: Tensor = self.body(self._normalised(images))
         return logits
+
+    def fit_whitening(self, images: np.ndarray | Tensor) -> None:
+        """Fit the body's whitening layer, if it has one, to uint8 images (N, H, W, C)."""
+        for module in self.body.modules():
+            if isinstance(module, Whitening):
+                batches = torch.as_tensor(images).split(_FIT_BATCH)
+                module.fit(self._normalised(batch.to(self.mean.device)) for batch in batches)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        pixels = (images.to(torch.float32) / 255 - self.mean) / self.std
+        return pixels.permute(0, 3, 1, 2)

@@ -3,7 +3,7 @@
 from torch import nn
 
 from cifarlab.models.layers import Head, activation, he_uniform_
-from cifarlab.recipe.schema import ClassicCNN, TutorialCNN
+from cifarlab.recipe.networks import ClassicCNN, TutorialCNN
 
 
 def tutorial_cnn(

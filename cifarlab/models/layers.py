@@ -6,6 +6,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from cifarlab.recipe.networks import BatchNorm
+
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
     "relu6": partial(nn.ReLU6, inplace=True),
@@ -32,6 +34,39 @@ class Head(nn.Linear):
 def activation(name: str) -> nn.Module:
     """A fresh activation layer by its recipe name."""
     return _ACTIVATIONS[name]()
+
+
+def batch_norm(norm: BatchNorm, channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation as the recipe has it; without ``scale`` its weight stays one.
+
+    torch's momentum is the share that is replaced, rounded so that 0.9 gives its own 0.1.
+    """
+    layer = nn.BatchNorm2d(channels, eps=norm.eps, momentum=round(1 - norm.momentum, 12))
+    layer.weight.requires_grad_(norm.scale)
+    return layer
+
+
+def adapt_to_passes(classifier: nn.Module, passes: int) -> None:
+    """Keep the recipe's ``norm.momentum`` per optimizer step, of ``passes`` forward passes each.
+
+    A pass keeps the share (share per step) ** (1 / passes) of the running statistics. To be
+    called once per network.
+    """
+    if passes == 1:
+        return
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+            module.momentum = 1 - (1 - module.momentum) ** (1 / passes)
+
+
+def dirac_(module: nn.Module) -> None:
+    """A convolution's first filters, one per input channel, pass that channel through unchanged.
+
+    Zagoruyko & Komodakis 2017 (arXiv:1706.00388), in part as in airbench (Jordan 2024,
+    arXiv:2404.00498, section 3.2): filters beyond the number of input channels stay as they are.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.dirac_(module.weight.detach()[: module.in_channels])
 
 
 def he_normal_(module: nn.Module) -> None:

@@ -2,15 +2,16 @@
 
 Departures from the paper's ImageNet network: the stem is a 3x3 convolution of stride 1 without
 pooling, since 32 pixels leave nothing to throw away; every shortcut whose shape changes is a
-convolution with batch normalisation.
+convolution with batch normalisation; a whitening layer and an activation may come first.
 """
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from cifarlab.models.layers import Head, activation, he_normal_
-from cifarlab.recipe.schema import Residual
+from cifarlab.models.layers import Head, activation, batch_norm, he_normal_
+from cifarlab.models.whitening import whitening_layers
+from cifarlab.recipe.networks import Residual
 
 
 class BasicBlock(nn.Module):
@@ -19,17 +20,17 @@ class BasicBlock(nn.Module):
     def __init__(self, model: Residual, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm1 = batch_norm(model.norm, channels)
         self.act1 = activation(model.activation)
         rate = model.dropout if model.dropout_place == "block" else 0.0
         self.dropout = nn.Dropout(rate) if rate else nn.Identity()
         self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm2 = batch_norm(model.norm, channels)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
             self.shortcut = nn.Sequential(
                 *projection(channels_in, channels, model.shortcut_kernel, stride),
-                nn.BatchNorm2d(channels),
+                batch_norm(model.norm, channels),
             )
         self.act2 = activation(model.activation)
 
@@ -65,13 +66,14 @@ def projection(channels_in: int, channels: int, kernel: int, stride: int) -> lis
 
 
 class ResidualNet(nn.Module):
-    """Stem, stages of blocks, mean over the map, (dropout), dense."""
+    """(Whitening, act), stem, stages of blocks, mean over the map, (dropout), dense."""
 
     def __init__(self, model: Residual, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
+        self.whitening, width = whitening_layers(model.whitening, image_shape[2], model.activation)
         self.stem = nn.Sequential(
-            nn.Conv2d(image_shape[2], model.stem, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(model.stem),
+            nn.Conv2d(width, model.stem, 3, 1, 1, bias=False),
+            batch_norm(model.norm, model.stem),
             activation(model.activation),
         )
         stages: OrderedDict[str, nn.Module] = OrderedDict()
@@ -90,5 +92,5 @@ class ResidualNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""
-        features = self.stages(self.stem(x)).mean((2, 3))
+        features = self.stages(self.stem(self.whitening(x))).mean((2, 3))
         return self.dense(self.dropout(features))

@@ -1,6 +1,8 @@
-"""Optimizers and learning-rate schedules by the recipe's parts of those names."""
+"""Optimizers, learning-rate schedules and averaging by the recipe's parts of those names."""
 
+from cifarlab.optim.averaging import Averager, build_averaging
 from cifarlab.optim.optimizers import build_optimizer
+from cifarlab.optim.rates import set_rates
 from cifarlab.optim.schedules import Segment, factor
 
-__all__ = ["Segment", "build_optimizer", "factor"]
+__all__ = ["Averager", "Segment", "build_averaging", "build_optimizer", "factor", "set_rates"]

@@ -1,27 +1,93 @@
-"""The recipe's optimizer as PyTorch's own, in its fused form."""
+"""The recipe's optimizer: PyTorch's own in their fused form, or Muon.
 
+Parameters come by role; each role may have a rate, a weight decay and an end of its own. What
+``rates.set_rates`` needs of a parameter group stands in it beside PyTorch's keys: ``peak`` (the
+peak rate), ``until`` (a Duration, or None) and ``peak_momentum`` (None where there is none).
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Literal, get_args
+
+import torch
 from torch import nn, optim
 
-from cifarlab.recipe.schema import SGD, Optimizer
+from cifarlab.optim.muon import Muon
+from cifarlab.recipe import optimization
+from cifarlab.recipe.optimization import SGD, Group, Optimizer
+
+Role = Literal["matrices", "norms", "biases", "head", "whitening"]
+Roles = Mapping[Role, Sequence[nn.Parameter]]
+
+ROLES: tuple[Role, ...] = get_args(Role)
+_OTHERS = ROLES[1:]  # what Muon does not take; these may have settings of their own
 
 
-def build_optimizer(config: Optimizer, module: nn.Module) -> optim.Optimizer:
-    """An optimizer over all trainable parameters; the loop sets its rate before each step."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
+def build_optimizer(
+    config: Optimizer, roles: Roles, precision: str = "float32"
+) -> torch.optim.Optimizer:
+    """An optimizer over all trainable parameters; ``set_rates`` sets its rates before each step.
+
+    ``roles`` has the parameters of each of ``ROLES``; ``precision`` is the arithmetic of Muon's
+    iteration. ``defaults["lr"]`` is the recipe's peak rate. Parameters are numbered role by role.
+    """
+    if isinstance(config, optimization.Muon):
+        return _muon(config, roles, precision)
+    momentum = config.momentum if isinstance(config, SGD) else None
+    groups = _groups(config, roles, ROLES, config.rate, config.weight_decay, momentum)
     if isinstance(config, SGD):
         return optim.SGD(
-            parameters,
-            lr=config.rate,
-            momentum=config.momentum,
-            nesterov=config.nesterov,
-            weight_decay=config.weight_decay,
-            fused=True,
+            groups, lr=config.rate, momentum=config.momentum, nesterov=config.nesterov, fused=True
         )
-    return optim.AdamW(
-        parameters,
+    return optim.AdamW(groups, lr=config.rate, betas=config.betas, eps=config.eps, fused=True)
+
+
+def _muon(config: optimization.Muon, roles: Roles, precision: str) -> Muon:
+    others = config.others
+    groups = [
+        *_groups(config, roles, ("matrices",), config.rate, config.weight_decay, config.momentum),
+        *(
+            {**group, "matrices": False, "momentum": others.momentum, "nesterov": others.nesterov}
+            for group in _groups(
+                config, roles, _OTHERS, others.rate, others.weight_decay, others.momentum
+            )
+        ),
+    ]
+    return Muon(
+        groups,
         lr=config.rate,
-        betas=config.betas,
-        eps=config.eps,
+        momentum=config.momentum,
+        nesterov=config.nesterov,
         weight_decay=config.weight_decay,
-        fused=True,
+        iterations=config.iterations,
+        normalise=config.normalise,
+        dtype=torch.bfloat16 if precision == "bfloat16" else None,
     )
+
+
+def _groups(
+    config: Optimizer,
+    roles: Roles,
+    names: Sequence[Role],
+    rate: float,
+    weight_decay: float,
+    momentum: float | None,
+) -> list[dict[str, Any]]:
+    """Parameter groups of the named roles: one for each if any has its own settings, else one."""
+    own = {name: getattr(config, name, Group()) for name in names}
+    trainable = {name: [p for p in roles[name] if p.requires_grad] for name in names}
+    parts = [(own[name], trainable[name]) for name in names]
+    if all(group == Group() for group in own.values()):
+        parts = [(Group(), list(chain(*trainable.values())))]
+    return [
+        {
+            "params": parameters,
+            "lr": rate if group.rate is None else group.rate,
+            "peak": rate if group.rate is None else group.rate,
+            "weight_decay": weight_decay if group.weight_decay is None else group.weight_decay,
+            "until": group.until,
+            "peak_momentum": momentum,
+        }
+        for group, parameters in parts
+        if parameters
+    ]

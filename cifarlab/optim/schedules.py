@@ -8,7 +8,14 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from cifarlab.recipe.schema import Constant, Cosine, Exponential, MultiStep, Schedule
+from cifarlab.recipe.optimization import (
+    Constant,
+    Cosine,
+    Exponential,
+    Linear,
+    MultiStep,
+    Schedule,
+)
 
 
 class Segment(NamedTuple):
@@ -40,6 +47,7 @@ def _planned(schedule: Schedule, step: int, total: int, steps_per_epoch: int) ->
     warmup = schedule.warmup.in_steps(steps_per_epoch, total)
     if step < warmup:
         return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
     match schedule:
         case Constant():
             return 1.0
@@ -48,6 +56,7 @@ def _planned(schedule: Schedule, step: int, total: int, steps_per_epoch: int) ->
             return schedule.factor ** sum(step >= milestone for milestone in milestones)
         case Exponential():
             return schedule.factor ** (step // steps_per_epoch)
+        case Linear():
+            return 1 - (1 - schedule.final) * done
         case Cosine():
-            done = (step - warmup) / max(1, total - warmup)
             return schedule.final + (1 - schedule.final) * (1 + math.cos(math.pi * done)) / 2

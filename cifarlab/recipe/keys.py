@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cifarlab.recipe.base import Part
 from cifarlab.recipe.duration import Duration
 from cifarlab.recipe.schema import Recipe
 
@@ -23,29 +23,33 @@ class Key(NamedTuple):
     allowed: str
 
 
-def parts_of(annotation: Any) -> list[type[BaseModel]]:
+def parts_of(annotation: Any) -> list[type[Part]]:
     """The schema classes that a field may hold: none for a value, several for a tagged part."""
     candidates = (annotation, *get_args(annotation))
-    classes = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    classes = [c for c in candidates if isinstance(c, type) and issubclass(c, Part)]
     nested = [c for a in get_args(annotation) if get_origin(a) for c in parts_of(a)]
     return classes + nested
 
 
-def keys(part: type[BaseModel] = Recipe, prefix: str = "", kind: str = "") -> Iterator[Key]:
-    """Walk the schema in its own order."""
-    for name, field in part.model_fields.items():
-        path = f"{prefix}{name}"
-        inner = parts_of(field.annotation)
-        if inner and get_origin(field.annotation) is not tuple:
-            if len(inner) > 1:
-                kinds = [c.model_fields["kind"].default for c in inner]
-                default = field.default.kind
-                yield Key(f"{path}.kind", "", _kind_meaning(name), default, " | ".join(kinds))
-            for c in inner:
-                tag = c.model_fields["kind"].default if len(inner) > 1 else kind
-                yield from keys(c, f"{path}.", tag)
-        elif name != "kind":
-            yield Key(path, kind, field.description or "", _default(field), allowed(field))
+def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
+    """Walk the schema in its own order; ``default`` is the part to list, else a whole recipe."""
+    default = default or Recipe()
+    for name, field in type(default).model_fields.items():
+        path, value = f"{prefix}{name}", getattr(default, name)
+        if name == "kind":
+            continue
+        if not isinstance(value, Part):
+            yield Key(path, kind, field.description or "", _written(value), allowed(field))
+            continue
+        choices = parts_of(field.annotation)
+        if len(choices) == 1:
+            yield from keys(value, f"{path}.", kind)
+            continue
+        kinds = [c.model_fields["kind"].default for c in choices]
+        usual = type(value).model_fields["kind"].default
+        yield Key(f"{path}.kind", "", _kind_meaning(name), usual, " | ".join(kinds))
+        for choice, tag in zip(choices, kinds, strict=True):
+            yield from keys(value if tag == usual else choice(), f"{path}.", tag)
 
 
 def allowed(field: FieldInfo) -> str:
@@ -57,7 +61,8 @@ def allowed(field: FieldInfo) -> str:
         for name, sign in _BOUNDS.items()
         if isinstance(value := getattr(item, name, None), int | float)
     ]
-    return " ".join([text, *bounds])
+    value, null, _ = text.partition(" | null")
+    return " ".join([value, *bounds]) + null
 
 
 def _type(annotation: Any) -> str:
@@ -70,7 +75,7 @@ def _type(annotation: Any) -> str:
         inner = _type(args[0])
         return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
     if parts := parts_of(annotation):
-        settings = (f"{n}: {_type(f.annotation)}" for n, f in parts[0].model_fields.items())
+        settings = (f"{n}: {allowed(f)}" for n, f in parts[0].model_fields.items())
         return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union
         return allowed(FieldInfo.from_annotation(annotation))
@@ -85,10 +90,7 @@ def _type(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
 
 
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
-        return "(required)"
-    value = field.default
+def _written(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
     if value is None:

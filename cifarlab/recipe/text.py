@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cifarlab.errors import RecipeError
+from cifarlab.recipe.base import Part
 from cifarlab.recipe.keys import parts_of
 from cifarlab.recipe.schema import Recipe
 
@@ -159,6 +160,8 @@ def _explain(error: ErrorDetails) -> tuple[str, str]:
         tagged = error["type"] == "union_tag_invalid"
         value = context["tag"] if tagged else error["input"]
         return f"{dotted}{'.kind' if tagged else ''} can't be {value!r}", _nearest(value, choices)
+    if error["type"] == "missing":
+        return f"{dotted} is missing", _LIST_KEYS
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{dotted}: {message}" if path else message, _LIST_KEYS
@@ -168,14 +171,14 @@ def _explain(error: ErrorDetails) -> tuple[str, str]:
     )
 
 
-def _follow(loc: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, list[str]]:
+def _follow(loc: tuple[int | str, ...]) -> tuple[type[Part] | None, list[str]]:
     """The schema class at the end of pydantic's location, and the path as a user writes it.
 
     pydantic puts the tag of a tagged part into the location; a user does not.
     """
-    part: type[BaseModel] | None = Recipe
+    part: type[Part] | None = Recipe
     path: list[str] = []
-    choices: list[type[BaseModel]] = [Recipe]
+    choices: list[type[Part]] = [Recipe]
     for step in loc:
         tags = {c.model_fields["kind"].default: c for c in choices if "kind" in c.model_fields}
         if len(choices) > 1 and step in tags:

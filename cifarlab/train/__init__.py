@@ -17,6 +17,7 @@ from cifarlab.train.hooks import Hook
 from cifarlab.train.interrupt import stop_on_signal
 from cifarlab.train.loop import fit
 from cifarlab.train.setup import Run, prepare
+from cifarlab.train.warmup import compile_ahead
 
 __all__ = ["Hook", "Run", "extended", "train"]
 
@@ -40,6 +41,7 @@ def train(
         run = prepare(recipe, folder, resume=resume, command=command, progress=progress)
         for hook in hooks:
             hook.started(run)
+        compile_ahead(run)
         with stop_on_signal() as stop:
             fit(run, hooks, stop)
         result = finish(run)

@@ -1,7 +1,8 @@
 """Checkpoints: ``last`` to go on from, ``best`` by validation.
 
     last.safetensors         weights, with all that prediction needs (evaluate.WeightsFile)
-    last.state.safetensors   optimizer, running sums and counters
+    last.state.safetensors   optimizer, running sums and counters; where weights are averaged,
+                             also those that training goes on with
     best.safetensors         weights of the best epoch so far
 
 The two files of ``last`` belong together but can't be replaced in one motion. So both are
@@ -41,9 +42,12 @@ class Checkpoints:
 
     def save_last(self, state: State, about: WeightsFile) -> None:
         """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
-        about.write(self._next, state.classifier)
+        about.write(self._next, state.evaluated)
         tensors = {f"optimizer.{name}": t for name, t in _flat(state.optimizer).items()}
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
+        if state.averager:
+            trained = state.classifier.state_dict()
+            tensors |= {f"trained.{name}": t.contiguous() for name, t in trained.items()}
         counters = {
             "step": state.step,
             "epoch": state.epoch,
@@ -58,7 +62,7 @@ class Checkpoints:
 
     def save_best(self, state: State, about: WeightsFile) -> None:
         """Replace ``best``. Raises StorageError."""
-        about.write(self.best, state.classifier)
+        about.write(self.best, state.evaluated)
 
     def load_last(self, state: State) -> None:
         """Put ``last`` into ``state``, in place. Raises CheckpointError."""
@@ -69,7 +73,9 @@ class Checkpoints:
                 f"{self.last} is of step {about.step}, its state of step {counters['step']}",
                 "restore the files that were saved together, or train again",
             )
-        load_weights(state.classifier, weights, self.last)
+        load_weights(state.evaluated, weights, self.last)
+        if state.averager:
+            load_weights(state.classifier, _under("trained.", tensors), self._state)
         _restore(state.optimizer, tensors)
         sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
         state.totals = Totals(**sums, seen=counters["seen"])
@@ -107,6 +113,10 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self._state} can't be read: {error!s:.120}", "restore it, or train again"
             ) from error
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
 
 def _flat(optimizer: Optimizer) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ def finish(run: Run) -> dict[str, Any]:
     Raises StorageError.
     """
     predictor, epoch = _selected(run)
-    views, notes = run.recipe.evaluation.views, list(run.notes)
+    evaluation, notes = run.recipe.evaluation, list(run.notes)
     splits = {}
     with run.clock.running("evaluate"):
         if run.validation:
@@ -38,9 +38,10 @@ def finish(run: Run) -> dict[str, Any]:
         "epochs": run.state.epoch,
         "steps": run.state.step,
         "evaluated": {
-            "checkpoint": run.recipe.evaluation.checkpoint,
+            "checkpoint": evaluation.checkpoint,
             "epoch": epoch,
-            "views": views,
+            "views": evaluation.views,
+            "unsure": evaluation.unsure,
         },
         "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
         **splits,
@@ -67,7 +68,8 @@ def _selected(run: Run) -> tuple[Predictor, int]:
 
 
 def _evaluated(run: Run, predictor: Predictor, split: str, subset: Subset) -> dict[str, Any]:
-    predictions = predict(predictor, subset, run.recipe.evaluation.views)
+    evaluation = run.recipe.evaluation
+    predictions = predict(predictor, subset, evaluation.views, evaluation.unsure)
     predictions.write(run.folder.predictions / f"{split}.safetensors")
     return measure(predictions)
 
@@ -79,6 +81,7 @@ def _cost(run: Run) -> dict[str, float | None]:
     known = [speed for speed in speeds if speed is not None]
     seconds = run.clock.seconds
     return {
+        "compile_seconds": seconds["compile"],
         "train_seconds": seconds["train"],
         "evaluate_seconds": seconds["evaluate"],
         "images_per_second": statistics.median(known) if known else None,

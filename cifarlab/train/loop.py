@@ -5,19 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_
 
-from cifarlab.data.loader import Batch
 from cifarlab.errors import DivergenceError, Interrupted
 from cifarlab.evaluate import Score, score
 from cifarlab.optim import factor
-from cifarlab.randomness import derived_seed
 from cifarlab.train.hooks import Hook
 from cifarlab.train.interrupt import Stop
 from cifarlab.train.setup import Run
 from cifarlab.train.state import NEVER, Best, Totals
+from cifarlab.train.step import step
 
 
 def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
@@ -30,12 +26,12 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
     for epoch in run.plan.epochs[state.epoch :]:
         # train
         state.classifier.train()
-        before, seen_before = dict(seconds), state.totals.seen
+        before, drawn = dict(seconds), 0
         with run.clock.running("train"):
             for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
-                loss, correct = step(run, batch)
-                state.totals.add(loss, correct, len(batch.labels), state.step)
+                state.totals.add(*step(run, batch), state.step)
                 state.step += 1
+                drawn += len(batch.labels)
                 if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
                     require_finite_losses(run)
                 for hook in hooks:
@@ -55,8 +51,7 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
         state.epoch += 1
 
         # write down: the journal first, since resume drops the lines ahead of its checkpoint
-        images = state.totals.seen - seen_before
-        line = epoch_line(run, val, {name: seconds[name] - before[name] for name in before}, images)
+        line = epoch_line(run, val, {name: seconds[name] - before[name] for name in before}, drawn)
         run.folder.journal.append(line)
         state.totals = Totals.zero(state.device)
         if val and (state.best is None or val.accuracy > state.best.val_accuracy):
@@ -67,24 +62,6 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
             hook.epoch_ended(run, line)
         if stop.signum:
             raise interrupted(run, stop)
-
-
-def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-    """One update; returns the batch's mean loss and its number of hits, still on the device."""
-    training, state = run.recipe.training, run.state
-    # dropout draws from the global generator: named like every other draw
-    torch.manual_seed(derived_seed(run.recipe.seed, "network", state.step))
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate(run, state.step)
-    with run.compute.autocast():
-        logits = state.classifier(batch.images)
-    loss = cross_entropy(logits, batch.labels, label_smoothing=training.label_smoothing)
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    if training.clip_norm is not None:
-        clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
-    state.optimizer.step()
-    return loss.detach(), (logits.argmax(1) == batch.labels).sum()
 
 
 def rate(run: Run, step: int) -> float:

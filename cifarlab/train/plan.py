@@ -1,5 +1,6 @@
 """A run's length in steps and epochs, resolved from the recipe's durations once."""
 
+import itertools
 from typing import NamedTuple
 
 from cifarlab.optim import Segment
@@ -28,6 +29,11 @@ class Plan(NamedTuple):
     def steps(self) -> int:
         """All optimizer steps of the run (S)."""
         return sum(segment.steps for segment in self.segments)
+
+    def end(self, step: int) -> int:
+        """The first step behind the segment that ``step`` is in."""
+        ends = itertools.accumulate(segment.steps for segment in self.segments)
+        return next(end for end in ends if step < end)
 
 
 def plan(training: Training, steps_per_epoch: int) -> Plan:

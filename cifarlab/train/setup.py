@@ -7,6 +7,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+import numpy as np
 import torch
 
 import cifarlab
@@ -18,14 +19,20 @@ from cifarlab.data import (
     open_dataset,
     training_subsets,
 )
-from cifarlab.data.augment import Augmentation
+from cifarlab.data.augment import Augmentation, Sizes, sizes_by_step
 from cifarlab.data.dataset import Progress
 from cifarlab.data.loader import Loader
 from cifarlab.errors import CheckpointError
 from cifarlab.evaluate import Predictor, WeightsFile
-from cifarlab.models import Classifier, build_body
-from cifarlab.optim import build_optimizer
-from cifarlab.randomness import derived_seed
+from cifarlab.models import (
+    Classifier,
+    adapt_to_passes,
+    build_body,
+    parameter_roles,
+    whitening_images,
+)
+from cifarlab.optim import build_averaging, build_optimizer
+from cifarlab.randomness import derived_seed, generator
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
 from cifarlab.train.checkpoint import Checkpoints
@@ -36,7 +43,11 @@ from cifarlab.train.state import State, Totals
 
 @dataclass
 class Run:
-    """All that the loop needs; only ``state`` and ``clock`` change."""
+    """All that the loop needs; only ``state`` and ``clock`` change.
+
+    ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
+    recipe's image sizes by step; from step ``select_from`` on, examples are selected.
+    """
 
     recipe: Recipe
     folder: RunFolder
@@ -46,7 +57,10 @@ class Run:
     loader: Loader
     validation: Subset | None
     plan: Plan
+    sizes: Sizes
+    select_from: int
     state: State
+    network: Classifier
     checkpoints: Checkpoints
     clock: Clock
     notes: list[str] = field(default_factory=list)
@@ -55,7 +69,7 @@ class Run:
     def predictor(self) -> Predictor:
         """The classifier in its present state."""
         dataset = self.dataset
-        return Predictor(self.state.classifier, dataset.classes, dataset.image_shape, self.compute)
+        return Predictor(self.state.evaluated, dataset.classes, dataset.image_shape, self.compute)
 
     @property
     def about(self) -> WeightsFile:
@@ -89,7 +103,9 @@ def prepare(
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(training, augmentation, recipe.training.batch_size, recipe.seed, compute.device)
     mean, std = normalisation(recipe, training, dataset.image_shape[2])
-    state = initial_state(recipe, dataset, mean, std, compute)
+    state = initial_state(recipe, dataset, training, mean, std, compute)
+    length = plan(recipe.training, loader.steps_per_epoch)
+    per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     run = Run(
         recipe=recipe,
         folder=folder,
@@ -98,8 +114,11 @@ def prepare(
         dataset=dataset,
         loader=loader,
         validation=validation,
-        plan=plan(recipe.training, loader.steps_per_epoch),
+        plan=length,
+        sizes=sizes_by_step(recipe.augment.sizes, per_epoch, planned),
+        select_from=recipe.training.selection.start.in_steps(per_epoch, planned),
         state=state,
+        network=compute.compiled(state.classifier),
         checkpoints=Checkpoints(folder),
         clock=Clock(compute, state.seconds),
     )
@@ -112,14 +131,44 @@ def prepare(
 
 
 def initial_state(
-    recipe: Recipe, dataset: Dataset, mean: list[float], std: list[float], compute: Compute
+    recipe: Recipe,
+    dataset: Dataset,
+    training: Subset,
+    mean: list[float],
+    std: list[float],
+    compute: Compute,
 ) -> State:
     """Freshly initialised weights, the same on every device."""
     torch.manual_seed(derived_seed(recipe.seed, "initialisation"))
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
-    classifier = Classifier(body, mean, std).to(compute.device)
-    optimizer = build_optimizer(recipe.optimizer, classifier)
-    return State(classifier, optimizer, Totals.zero(compute.device))
+    classifier = Classifier(body, mean, std)
+    if count := whitening_images(recipe.model):
+        classifier.fit_whitening(_sample(training, count, recipe.seed))
+    batch = min(recipe.training.batch_size, len(training))
+    trained = selected(batch, recipe.training.selection.share)
+    adapt_to_passes(classifier, passes(trained, recipe.training.micro_batch))
+    classifier = classifier.to(compute.device)
+    optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
+    averager = build_averaging(recipe.averaging, classifier)
+    return State(classifier, optimizer, Totals.zero(compute.device), averager)
+
+
+def passes(images: int, micro_batch: int | None) -> int:
+    """Forward and backward passes for a batch; none has fewer than two images."""
+    if micro_batch is None:
+        return 1
+    return max(1, min(-(-images // micro_batch), images // 2))
+
+
+def selected(images: int, share: float) -> int:
+    """How many of a batch are trained on once examples are selected."""
+    return min(images, max(2, round(share * images)))
+
+
+def _sample(training: Subset, count: int, seed: int) -> np.ndarray:
+    """At most ``count`` training images (N, H, W, C), drawn by the seed."""
+    order = torch.randperm(len(training), generator=generator(seed, "whitening"))
+    return training.images[training.indices[order[:count].sort().values.numpy()]]
 
 
 def normalisation(

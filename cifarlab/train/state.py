@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.models import Classifier
+from cifarlab.optim import Averager
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Best:
     val_accuracy: float
 
 
+ACTIVITIES = ("compile", "train", "evaluate")  # what a run's clock tells apart
 NEVER = 2**62  # a step that no run reaches
 
 
@@ -56,10 +58,16 @@ class State:
     classifier: Classifier
     optimizer: Optimizer
     totals: Totals
+    averager: Averager[Classifier] | None = None
     step: int = 0
     epoch: int = 0
     best: Best | None = None
-    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
+
+    @property
+    def evaluated(self) -> Classifier:
+        """The weights that are judged and kept: the averaged ones where the recipe averages."""
+        return self.averager.slow if self.averager else self.classifier
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cifarlab.data.augment import Augmentation, crop, mirror
+from cifarlab.data.augment import Augmentation
+from cifarlab.data.transforms import crop, mirror
 from cifarlab.errors import RecipeError
 from cifarlab.recipe import build
 

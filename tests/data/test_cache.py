@@ -14,7 +14,7 @@ from cifarlab.data import cache as cache_module
 from cifarlab.data import open_dataset, sources, training_subsets
 from cifarlab.data.cache import cache_root
 from cifarlab.errors import DataError, StorageError
-from cifarlab.recipe.schema import Data, ImagePolicy
+from cifarlab.recipe.images import Data, ImagePolicy
 
 FILES = class_folders({"train": 4, "val": 2, "test": 2})
 

@@ -15,7 +15,7 @@ from made_sources import (
 
 from cifarlab.data import open_dataset
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 TRAIN_1 = "cifar-10-batches-py/data_batch_1"
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from cifarlab.data import open_dataset
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 SOURCES = ["folder", "a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.tar.bz2", "a.zip"]
 

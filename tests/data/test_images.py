@@ -8,7 +8,7 @@ from made_sources import bomb, encoded, png
 from PIL import Image
 
 from cifarlab.data.images import BrokenError, RefusedError, conform, decode
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 AS_IS = ImagePolicy()
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from cifarlab.data import open_dataset
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import ImagePolicy
+from cifarlab.recipe.images import ImagePolicy
 
 
 def test_digits_are_exact():

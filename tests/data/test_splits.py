@@ -18,7 +18,7 @@ from cifarlab.data import (
     training_subsets,
 )
 from cifarlab.errors import DataError
-from cifarlab.recipe.schema import Data
+from cifarlab.recipe.images import Data
 
 
 def opened(path: Path, **splits: int) -> Dataset:

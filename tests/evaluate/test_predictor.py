@@ -5,32 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_predictor import CLASSES, MODEL, SHAPE, images, made, slow_views
 
-from cifarlab.compute import choose
 from cifarlab.data import Subset
 from cifarlab.errors import DataError
 from cifarlab.evaluate import Predictor, WeightsFile, predict
 from cifarlab.evaluate.measure import MISTAKES
-from cifarlab.models import Classifier, build_body
-from cifarlab.recipe.schema import Residual
-
-MODEL = Residual(stem=4, blocks=(1,), channels=(6,), strides=(2,))
-SHAPE = (9, 8, 3)  # neither square nor even, so that mixed-up axes show
-CLASSES = ("x", "y", "z")
-
-
-def made(precision: str = "float32") -> Predictor:
-    torch.manual_seed(0)
-    classifier = Classifier(build_body(MODEL, SHAPE, 3), [0.4, 0.5, 0.6], [0.2, 0.3, 0.1])
-    with torch.no_grad():  # running statistics of their own, so that they must be saved too
-        for name, buffer in classifier.body.named_buffers():
-            if "running" in name:
-                buffer.uniform_(0.5, 1.5)
-    return Predictor(classifier, CLASSES, SHAPE, choose(precision))
-
-
-def images(n: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (n, *SHAPE), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -53,25 +33,6 @@ def test_loading_draws_no_random_number(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     Predictor.load(tmp_path / "w")
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def slow_views(image: np.ndarray, views: int) -> list[np.ndarray]:
-    """The views of one image (H, W, C), pixel by pixel."""
-    height, width, _ = image.shape
-    shifts = [(0, 0), (-1, -1), (1, 1)] if views == 6 else [(0, 0)]
-    found = []
-    for down, right in shifts:
-        view = np.empty_like(image)
-        for row in range(height):
-            for column in range(width):
-                r, c = abs(row + down), abs(column + right)
-                r = 2 * (height - 1) - r if r >= height else r
-                c = 2 * (width - 1) - c if c >= width else c
-                view[row, column] = image[r, c]
-        found.append(view)
-        if views > 1:
-            found.append(view[:, ::-1].copy())
-    return found
 
 
 @pytest.mark.parametrize("views", [1, 2, 6])

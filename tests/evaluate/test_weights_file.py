@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from cifarlab.errors import CheckpointError, StorageError
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.models import Classifier, build_body
-from cifarlab.recipe.schema import ClassicCNN, Model, Residual
+from cifarlab.recipe.networks import ClassicCNN, Model, Residual
 
 RESIDUAL = Residual(stem=4, blocks=(1,), channels=(4,), strides=(1,))
 

@@ -12,6 +12,7 @@ NARROW = {
     "residual": {"stem": 16, "blocks": [1, 1], "channels": [16, 20], "strides": [1, 2]},
     "tutorial_cnn": {"channels": [8, 8, 16], "dense": 16},
     "classic_cnn": {"channels": [4, 8], "dense": [24, 16]},
+    "speed": {"channels": [8, 12]},
 }
 SIZES = (8, 9, 28, 32, 33, 64, 96)
 every_kind = pytest.mark.parametrize("kind", _KINDS)
@@ -28,7 +29,13 @@ def config(kind, **settings):
 def network(kind, size=9, channels=3, classes=10, seed=0, **settings):
     torch.manual_seed(seed)
     body = build_body(config(kind, **settings), (size, size, channels), classes)
-    return Classifier(body, [0.4] * channels, [0.25] * channels)
+    net = Classifier(body, [0.4] * channels, [0.25] * channels)
+    net.fit_whitening(batch(size, channels)[0])
+    return net
+
+
+def trainable(net):
+    return {name: p for name, p in net.named_parameters() if p.requires_grad}
 
 
 def batch(size=9, channels=3, classes=10, count=6):
@@ -52,12 +59,13 @@ def test_logits_gradients_and_a_step(kind, size, channels, classes):
 
     loss = cross_entropy(logits, labels)
     loss.backward()
-    untouched = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
-    assert untouched == []
+    weights = trainable(net)
+    assert [n for n, p in weights.items() if p.grad is None or not p.grad.any()] == []
+    assert all(p.grad is None for n, p in net.named_parameters() if n not in weights)
 
-    length = torch.stack([p.grad.norm() for p in net.parameters()]).norm()
+    length = torch.stack([p.grad.norm() for p in weights.values()]).norm()
     with torch.no_grad():
-        for parameter in net.parameters():
+        for parameter in weights.values():
             parameter -= 0.001 * parameter.grad / length
         assert cross_entropy(net(images), labels) < loss
 
@@ -71,9 +79,10 @@ def test_a_rectangular_image(kind):
 
 @every_kind
 def test_the_seed_decides_the_weights(kind):
-    first, same, other = (network(kind, seed=seed).state_dict() for seed in (0, 0, 1))
+    nets = [network(kind, seed=seed, initialisation="usual") for seed in (0, 0, 1)]
+    first, same, other = (net.state_dict() for net in nets)
     assert all(torch.equal(first[name], same[name]) for name in first)
-    weights = [name for name in first if name.endswith("weight") and first[name].ndim > 1]
+    weights = [name for name, p in trainable(nets[0]).items() if p.ndim > 1]
     assert not any(torch.equal(first[name], other[name]) for name in weights)
 
 
@@ -103,4 +112,4 @@ def test_counting_parameters_allocates_and_draws_nothing(kind):
     before = torch.get_rng_state()
     counted = parameter_count(config(kind), (9, 9, 1), 7)
     assert torch.equal(torch.get_rng_state(), before)
-    assert counted == sum(p.numel() for p in network(kind, 9, 1, 7).parameters())
+    assert counted == sum(p.numel() for p in trainable(network(kind, 9, 1, 7)).values())

@@ -11,7 +11,7 @@ from torch import nn
 from cifarlab.models import _KINDS, build_body
 from cifarlab.models.layers import activation
 from cifarlab.recipe import build
-from cifarlab.recipe.schema import Activation
+from cifarlab.recipe.networks import Activation
 
 FORMULAS = {
     "relu": lambda x: max(x, 0.0),

@@ -11,6 +11,7 @@ CONFIGS = {
     "multistep": {"kind": "multistep", "warmup": "1 step", "factor": 0.5},
     "exponential": {"kind": "exponential", "factor": 0.5},
     "cosine": {"kind": "cosine", "warmup": "0.25 of the run", "final": 0.1},
+    "linear": {"kind": "linear", "warmup": "2 steps", "final": 0.2},
 }
 every_kind = pytest.mark.parametrize("kind", CONFIGS)
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from cifarlab.models import Classifier, build_body
 from cifarlab.optim import build_optimizer
+from cifarlab.optim.optimizers import ROLES
 from cifarlab.recipe import build
 
 RATES = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step
@@ -36,6 +37,15 @@ class Quadratic(nn.Module):
 
 def config(**settings):
     return build({"optimizer": settings}).optimizer
+
+
+def roles(**parameters):
+    return {role: parameters.get(role, []) for role in ROLES}
+
+
+def optimizer_of(module, **settings):
+    """The optimizer over all of a module's parameters in one role."""
+    return build_optimizer(config(**settings), roles(matrices=list(module.parameters())))
 
 
 def trained(module, optimizer):
@@ -86,7 +96,7 @@ every_dtype = pytest.mark.parametrize(
 def test_sgd(momentum, nesterov, decay, dtype, tolerance, memory_format):
     module = Quadratic(dtype, memory_format)
     settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
-    got = trained(module, build_optimizer(config(kind="sgd", **settings), module))
+    got = trained(module, optimizer_of(module, kind="sgd", **settings))
     expected = sgd_by_hand(module, momentum, nesterov, decay)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
@@ -100,7 +110,7 @@ def test_sgd(momentum, nesterov, decay, dtype, tolerance, memory_format):
 def test_adamw(betas, eps, decay, dtype, tolerance, memory_format):
     module = Quadratic(dtype, memory_format)
     settings = {"betas": betas, "eps": eps, "weight_decay": decay}
-    got = trained(module, build_optimizer(config(kind="adamw", **settings), module))
+    got = trained(module, optimizer_of(module, kind="adamw", **settings))
     expected = adamw_by_hand(module, *betas, eps, decay)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
@@ -108,19 +118,23 @@ def test_adamw(betas, eps, decay, dtype, tolerance, memory_format):
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind):
     module = Quadratic(torch.float32, torch.contiguous_format)
-    optimizer = build_optimizer(config(kind=kind, rate=0.3, weight_decay=0.5), module)
+    optimizer = optimizer_of(module, kind=kind, rate=0.3, weight_decay=0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.3]
     assert [p for group in optimizer.param_groups for p in group["params"]] == [module.w]
     trained(module, optimizer)
     assert torch.equal(module.frozen, torch.ones(2))
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
 def test_gradient_and_state_of_a_real_network_lie_in_memory_as_its_weights_do(kind):
     # the fused kernels walk memory in order: another layout would mix the weights up silently
     model = build({"model": {"stem": 4, "blocks": [1], "channels": [8], "strides": [2]}}).model
     net = Classifier(build_body(model, (8, 8, 1), 3), [0.5], [0.5])
-    optimizer = build_optimizer(config(kind=kind), net)
+    by_role = roles(
+        matrices=[p for p in net.parameters() if p.ndim == 4],
+        biases=[p for p in net.parameters() if p.ndim < 4],
+    )
+    optimizer = build_optimizer(config(kind=kind), by_role)
     net(torch.randint(0, 256, (4, 8, 8, 1), dtype=torch.uint8)).logsumexp(1).sum().backward()
     optimizer.step()
     for p in net.parameters():

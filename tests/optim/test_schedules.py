@@ -64,12 +64,21 @@ def slow_cosine(total, rise, final):
     return rates
 
 
+def slow_linear(total, rise, final):
+    """The same stride down at each step, from 1; one more would reach ``final``."""
+    rates, rate = [Fraction(0)] * rise, Fraction(1)
+    for _ in range(rise, total):
+        rates.append(rate)
+        rate -= (1 - final) / (total - rise)
+    return rates
+
+
 def test_constant():
     assert factors(schedule("constant"), 9) == [1.0] * 9
 
 
 @pytest.mark.parametrize("warmup", ["1 epoch", "7 steps", "0.3 of the run", "0 steps", "1 step"])
-@pytest.mark.parametrize("kind", ["constant", "multistep", "exponential", "cosine"])
+@pytest.mark.parametrize("kind", ["constant", "multistep", "exponential", "cosine", "linear"])
 def test_warm_up_rises_by_exact_fractions_and_reaches_the_peak_on_its_last_step(kind, warmup):
     rise = steps_of(warmup, 24, PER_EPOCH)
     got = factors(schedule(kind, warmup=warmup), 24)
@@ -77,7 +86,10 @@ def test_warm_up_rises_by_exact_fractions_and_reaches_the_peak_on_its_last_step(
     if rise:
         assert got[rise - 1] == 1
     without = factors(schedule(kind), 24)
-    if kind != "cosine":  # a cosine starts when the warm-up ends, the others count from 0
+    if kind not in (
+        "cosine",
+        "linear",
+    ):  # these start when the warm-up ends, the others count from 0
         assert got[rise:] == without[rise:]
     assert got[rise] == 1 or kind in ("multistep", "exponential")
 
@@ -132,6 +144,25 @@ def test_cosine_against_the_slow_one(total, per_epoch, warmup, final):
     got = factors(schedule("cosine", warmup=warmup, final=final / 4), total, per_epoch=per_epoch)
     slow = warmed(rise, slow_cosine(total, min(rise, total), final / 4))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
+
+
+def test_linear_by_exact_fractions():
+    assert factors(schedule("linear"), 8) == [s / 8 for s in (8, 7, 6, 5, 4, 3, 2, 1)]
+    got = factors(schedule("linear", warmup="4 steps", final=0.5), 12)
+    assert got == [s / 16 for s in (4, 8, 12, 16, 16, 15, 14, 13, 12, 11, 10, 9)]
+
+
+@pytest.mark.parametrize("total", [1, 7, 200])
+def test_linear_to_zero_is_to_the_last_bit_what_airbench_writes(total):
+    assert factors(schedule("linear"), total) == [1 - step / total for step in range(total)]
+
+
+@given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups, final=st.integers(0, 4))
+def test_linear_against_the_slow_one(total, per_epoch, warmup, final):
+    rise = steps_of(warmup, total, per_epoch)
+    got = factors(schedule("linear", warmup=warmup, final=final / 4), total, per_epoch=per_epoch)
+    slow = warmed(rise, slow_linear(total, min(rise, total), Fraction(final, 4)))
+    assert got == pytest.approx([float(f) for f in slow], abs=1e-15)
 
 
 @given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups)

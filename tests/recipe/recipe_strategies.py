@@ -10,7 +10,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cifarlab.recipe import Duration, Recipe
-from cifarlab.recipe.schema import SGD, Residual, Training, TutorialCNN
+from cifarlab.recipe.networks import Residual, Speed, TutorialCNN
+from cifarlab.recipe.optimization import SGD, Muon, Others
+from cifarlab.recipe.schema import Evaluation, Training
 
 lengths = st.one_of(
     st.integers(1, 10**6).map("{} steps".format),
@@ -105,15 +107,29 @@ def _nesterov_needs_momentum(tree: dict[str, Any]) -> dict[str, Any]:
     return tree | {"nesterov": tree["nesterov"] and tree["momentum"] > 0}
 
 
-def _selection_needs_validation(tree: dict[str, Any]) -> dict[str, Any]:
+def _shortcut_spans_something(tree: dict[str, Any]) -> dict[str, Any]:
+    return tree | {"shortcut": tree["shortcut"] and tree["depth"] > 1}
+
+
+def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
+    return tree | {"unsure": tree["unsure"] if tree["views"] > 1 else 1.0}
+
+
+def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
     if tree["data"]["validation"] == 0:
         tree["evaluation"]["checkpoint"] = "last"
+    if tree["optimizer"]["kind"] == "adamw":
+        tree["schedule"]["final_momentum"] = None
     return tree
 
 
 _AGREE = {
     Residual: _stages_agree,
     TutorialCNN: _dropout_per_place,
+    Speed: _shortcut_spans_something,
     SGD: _nesterov_needs_momentum,
-    Recipe: _selection_needs_validation,
+    Muon: _nesterov_needs_momentum,
+    Others: _nesterov_needs_momentum,
+    Evaluation: _unsure_needs_views,
+    Recipe: _parts_agree,
 }

@@ -1,75 +1,13 @@
 """``keys`` lists every setting truly, and every one of them but the name is in the fingerprint."""
 
 import pytest
+from other_values import KEYS, OTHER, base, changed, each_key
 
 from cifarlab.errors import RecipeError
-from cifarlab.recipe import Recipe, build, change, fingerprint, keys, overridden
+from cifarlab.recipe import Recipe, build, change, fingerprint, overridden
+from cifarlab.recipe.schema import TAGGED
 
-KEYS = list(keys())
-# For each setting a value that is not its default. A new setting must be added here.
-OTHER = {
-    "name": "mine",
-    "seed": 1,
-    "data.source": "digits",
-    "data.labels": "coarse",
-    "data.images.size": 16,
-    "data.images.fit": "pad",
-    "data.images.channels": "grey",
-    "data.images.broken": "skip",
-    "data.validation": 0.2,
-    "data.test": 0.3,
-    "data.split_seed": 1,
-    "data.normalisation": "unit",
-    "augment.crop.padding": 1,
-    "augment.crop.mode": "reflect",
-    "augment.flip": "random",
-    "model.kind": "classic_cnn",
-    "model.activation": "gelu",
-    "model.stem": 32,
-    "model.blocks": [2, 2, 2, 1],
-    "residual model.channels": [64, 128, 256, 511],
-    "tutorial_cnn model.channels": [32, 64, 127],
-    "classic_cnn model.channels": [6, 17],
-    "model.strides": [1, 2, 2, 1],
-    "model.shortcut_kernel": 3,
-    "residual model.dropout": 0.1,
-    "tutorial_cnn model.dropout": [0, 0, 0, 0.1],
-    "classic_cnn model.dropout": 0.1,
-    "model.dropout_place": "head",
-    "tutorial_cnn model.dense": 127,
-    "classic_cnn model.dense": [120, 85],
-    "optimizer.kind": "adamw",
-    "optimizer.rate": 0.2,
-    "optimizer.momentum": 0.8,
-    "optimizer.nesterov": True,
-    "optimizer.weight_decay": 0.1,
-    "optimizer.betas": [0.9, 0.99],
-    "optimizer.eps": 1e-6,
-    "schedule.kind": "constant",
-    "schedule.warmup": "1 epoch",
-    "schedule.milestones": ["1 epoch"],
-    "schedule.factor": 0.2,
-    "schedule.final": 0.5,
-    "training.duration": "30 steps",
-    "training.extensions": [{"duration": "1 epoch", "schedule": "hold"}],
-    "training.batch_size": 127,
-    "training.precision": "float32",
-    "training.label_smoothing": 0.1,
-    "training.clip_norm": 1.0,
-    "evaluation.checkpoint": "best",
-    "evaluation.views": 2,
-}
-
-
-def base(key):
-    """The default recipe, of the kind that has this key."""
-    part = key.path.partition(".")[0]
-    return build({part: {"kind": key.kind}} if key.kind else {})
-
-
-def changed(key):
-    value = OTHER.get(f"{key.kind} {key.path}", OTHER.get(key.path))
-    return change(base(key), {key.path: value})
+USUAL = {part: getattr(Recipe(), part).kind for part in TAGGED}
 
 
 def kinds(part):
@@ -82,10 +20,6 @@ def leaves(tree, prefix=""):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"
-
-
-ids = [f"{key.path}{key.kind and ' of '}{key.kind}" for key in KEYS]
-each_key = pytest.mark.parametrize("key", KEYS, ids=ids)
 
 
 @each_key
@@ -133,38 +67,77 @@ def test_the_printed_default_is_the_schema_s(key):
     assert overridden(changed(key), [f"{key.path}={key.default}"]) == base(key)
 
 
-@pytest.mark.parametrize(
-    ("part", "kind"), [(p, k) for p in ("model", "optimizer", "schedule") for k in kinds(p)]
-)
+@pytest.mark.parametrize(("part", "kind"), [(p, k) for p in TAGGED for k in kinds(p)])
 def test_the_keys_are_all_leaves_of_the_schema(part, kind):
-    others = {k for p in ("model", "optimizer", "schedule") for k in kinds(p) if p != part}
-    defaults = {"", kind} | {"residual", "sgd", "cosine"} & others
+    of_kinds = {"", *(USUAL | {part: kind}).values()}
     tree = build({part: {"kind": kind}}).model_dump(mode="json")
-    assert {key.path for key in KEYS if key.kind in defaults} == set(leaves(tree))
+    assert {key.path for key in KEYS if key.kind in of_kinds} == set(leaves(tree))
+
+
+def test_no_two_parts_share_a_kind():
+    # the list says only the kind that has a key
+    names = [kind for part in TAGGED for kind in kinds(part)]
+    assert len(set(names)) == len(names)
+
+
+def test_every_part_of_several_kinds_is_known_as_such():
+    assert {key.path for key in KEYS if key.path.endswith(".kind")} == {f"{p}.kind" for p in TAGGED}
 
 
 def test_no_key_is_listed_twice():
     assert len({(key.path, key.kind) for key in KEYS}) == len(KEYS)
 
 
-def test_the_keys_of_an_extension_are_listed_too():
+def test_the_keys_inside_a_list_are_listed_with_their_bounds():
     # the hint of every refusal says that this list has every setting
-    assert any("hold | restart | stretch" in key.allowed for key in KEYS)
+    allowed = {key.path: key.allowed for key in KEYS}
+    assert "schedule: hold | restart | stretch" in allowed["training.extensions"]
+    assert allowed["augment.sizes"] == "list of {start: duration, pixels: integer >= 4 <= 96}"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "default"),
+    [
+        ("model.norm.scale", "residual", "true"),
+        ("model.norm.scale", "speed", "false"),
+        ("model.norm.momentum", "residual", "0.9"),
+        ("model.norm.momentum", "speed", "0.6"),
+        ("model.whitening.kernel", "speed", "2"),
+        ("optimizer.others.nesterov", "muon", "true"),
+        ("training.micro_batch", "", "null"),
+        ("training.selection.start", "", "0 of the run"),
+        ("averaging.kind", "", "none"),
+        ("augment.sizes", "", "[]"),
+    ],
+)
+def test_the_default_is_the_one_of_its_kind(path, kind, default):
+    assert [k.default for k in KEYS if (k.path, k.kind) == (path, kind)] == [default]
+
+
+def test_the_bounds_stand_beside_the_type_that_they_are_of():
+    allowed = {key.path: key.allowed for key in KEYS}
+    assert allowed["data.images.size"] == "integer >= 8 <= 96 | null"
+    assert allowed["schedule.final_momentum"] == "number >= 0 < 1 | null"
+    assert allowed["optimizer.head.weight_decay"] == "number >= 0 | null"
 
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if " | " in k.allowed and k.path != "training.extensions"],
-    ids=lambda k: k.path,
+    [k for k in KEYS if " | " in k.allowed and "{" not in k.allowed],
+    ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_every_choice_that_is_printed_is_taken(key):
-    words = {"integer": "8", "number": "8"}
+    words = {"integer": "8", "number": "0.5", "duration": "1 epoch"}
     for choice in key.allowed.split(" | "):
         word = choice.split(" ")[0]
         overridden(base(key), [f"{key.path}={words.get(word, word)}"])
 
 
-@pytest.mark.parametrize("key", [k for k in KEYS if "<= " in k.allowed], ids=lambda k: k.path)
+@pytest.mark.parametrize(
+    "key",
+    [k for k in KEYS if "<= " in k.allowed and "{" not in k.allowed],
+    ids=lambda k: f"{k.kind} {k.path}",
+)
 def test_the_largest_value_that_is_printed_is_taken_and_no_more(key):
     most = float(key.allowed.split("<= ")[1].split(" ")[0])
     item = [int(most)] * len(getattr(base(key).model, "strides", []))

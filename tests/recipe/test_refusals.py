@@ -6,7 +6,7 @@ from cifarlab.errors import RecipeError
 from cifarlab.recipe import Recipe, build, overridden
 
 LIST = "'cifarlab recipes keys' lists every setting"
-MODELS = "Allowed: residual, tutorial_cnn, classic_cnn"
+MODELS = "Allowed: residual, tutorial_cnn, classic_cnn, speed"
 
 
 def refusal(*assignments):
@@ -25,6 +25,8 @@ def refusal(*assignments):
         ("training.batchsize=64", "training.batch_size"),
         ("sed=1", "seed"),
         ("model.dropout.rate=1", "model.dropout"),
+        ("model.norm.momentun=0.5", "model.norm.momentum"),
+        ("training.selection.shares=0.5", "training.selection.share"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(assignment, nearest):
@@ -51,6 +53,22 @@ def test_a_key_of_another_kind_is_unknown():
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, mode"),
         ({"model": {"kind": "classic_cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
         ({"schedule": {"factor": 0.3}}, "schedule.factor", "Allowed: kind, warmup, final"),
+        (
+            {"model": {"kind": "speed", "norm": {"momentun": 0.5}}},
+            "model.norm.momentun",
+            "did you mean 'momentum'? Allowed: scale, momentum, eps",
+        ),
+        (
+            {"augment": {"sizes": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
+            "augment.sizes.0.pixel",
+            "did you mean 'pixels'? Allowed: start, pixels",
+        ),
+        (
+            {"optimizer": {"kind": "muon", "others": {"betas": [0, 0]}}},
+            "optimizer.others.betas",
+            "Allowed: rate, momentum, nesterov, weight_decay",
+        ),
+        ({"averaging": {"decay": 0.9}}, "averaging.decay", "Allowed: kind"),
     ],
 )
 def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
@@ -106,6 +124,17 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("training=3", "training can't be 3: input should be a valid dictionary"),
         ("name=a b", "name can't be 'a b': string should match pattern"),
         ("training.duration=30", "training.duration: 30 has no unit: write '30 epochs', "),
+        ("model.norm.momentum=1", "model.norm.momentum can't be 1: input should be less than 1"),
+        ("training.selection.share=0", "training.selection.share can't be 0: input should be gre"),
+        ("training.micro_batch=1", "training.micro_batch can't be 1: input should be greater th"),
+        ("evaluation.unsure=0", "evaluation.unsure can't be 0: input should be greater than 0"),
+        ("augment.sizes=[{start: 3, pixels: 8}]", "augment.sizes.0.start: 3 has no unit: write"),
+        (
+            "augment.sizes=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
+            "augment.sizes.1.pixels can't be 97: input should be less than or equal to 96",
+        ),
+        ("augment.sizes=[{start: 0 steps}]", "augment.sizes.0.pixels is missing"),
+        ("augment.sizes=[16]", "augment.sizes.0 can't be 16: input should be a valid dictionary"),
         ("schedule.warmup=soon", "schedule.warmup: 'soon' is no duration: write '30 epochs', "),
     ],
 )
@@ -123,7 +152,14 @@ def test_a_value_inside_a_list_of_a_kind():
 
 @pytest.mark.parametrize(
     "assignment",
-    ["seed=true", "optimizer.rate=yes", "training.batch_size=true", "evaluation.views=true"],
+    [
+        "seed=true",
+        "optimizer.rate=yes",
+        "training.batch_size=true",
+        "evaluation.views=true",
+        "model.norm.momentum=no",
+        "averaging.kind=yes",
+    ],
 )
 def test_true_is_no_number(assignment):
     assert refusal(assignment).startswith(f"command line: {assignment.partition('=')[0]} can't be")
@@ -135,7 +171,16 @@ def test_true_is_no_number(assignment):
         (["model.blocks=[1, 1]"], "model: blocks, channels and strides name 2, 4 and 4 stages"),
         (["model={kind: tutorial_cnn, dropout: [0.1]}"], "model: dropout needs 4 rates"),
         (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer: nesterov needs mom"),
+        (["optimizer.kind=muon", "optimizer.momentum=0"], "optimizer: nesterov needs momentum"),
+        (["optimizer.kind=muon", "optimizer.others.momentum=0"], "optimizer.others: nesterov nee"),
+        (["model.kind=speed", "model.shortcut=true", "model.depth=1"], "model: a shortcut needs"),
+        (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
+        (
+            ["evaluation.unsure=0.25"],
+            "evaluation: unsure=0.25 gives some images further views, but views is 1: "
+            "take views=2 or views=6, or unsure=1",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(assignments, what):

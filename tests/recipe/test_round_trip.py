@@ -8,6 +8,7 @@ from recipe_strategies import recipes
 
 from cifarlab.errors import RecipeError
 from cifarlab.recipe import Recipe, build, fingerprint, from_yaml, keys, to_yaml
+from cifarlab.recipe.schema import TAGGED
 
 
 def through_a_file(recipe, folder):
@@ -33,14 +34,14 @@ def test_any_valid_recipe_survives_yaml(tree, tmp_path):
 @given(tree=recipes(), data=st.data())
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_left_out_takes_its_default(tree, data):
-    left_out = data.draw(st.sampled_from(["seed", "augment", "optimizer", "schedule"]))
+    left_out = data.draw(st.sampled_from(["seed", "augment", "evaluation", *TAGGED]))
     del tree[left_out]
     assert getattr(build(tree), left_out) == getattr(Recipe(), left_out)
 
 
 def test_the_yaml_holds_every_key_of_its_kinds():
     text = to_yaml(Recipe())
-    mine = ("", "residual", "sgd", "cosine")
+    mine = ("", *(getattr(Recipe(), part).kind for part in TAGGED))
     names = [key.path.rpartition(".")[2] for key in keys() if key.kind in mine]
     assert [name for name in names if f"{name}:" not in text] == []
 
@@ -52,7 +53,7 @@ def test_an_empty_file_is_no_recipe(tmp_path):
         from_yaml(tmp_path / "empty.yaml")
 
 
-@pytest.mark.parametrize("part", ["model", "optimizer", "schedule"])
+@pytest.mark.parametrize("part", TAGGED)
 def test_a_part_without_its_kind_is_of_the_default_kind(part):
     assert getattr(build({part: {}}), part) == getattr(Recipe(), part)
 

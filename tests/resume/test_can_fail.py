@@ -11,10 +11,11 @@ from cifarlab.data.loader import Loader
 from cifarlab.errors import Interrupted
 from cifarlab.evaluate import WeightsFile
 from cifarlab.run import RunFolder
-from cifarlab.train import checkpoint, loop, setup, train
+from cifarlab.train import checkpoint, setup, step, train
 from cifarlab.train.state import Totals
 
-REAL_ORDER, REAL_LOAD, REAL_RATE = Loader.order, checkpoint.Checkpoints.load_last, loop.rate
+REAL_ORDER, REAL_LOAD = Loader.order, checkpoint.Checkpoints.load_last
+REAL_SET = step.set_step
 
 
 def momentum_lost(patch: pytest.MonkeyPatch) -> None:
@@ -26,7 +27,7 @@ def other_order(patch: pytest.MonkeyPatch) -> None:
 
 
 def schedule_restarts(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loop, "rate", lambda run, step: REAL_RATE(run, max(0, step - 15)))
+    patch.setattr(step, "set_step", lambda run, number: REAL_SET(run, max(0, number - 15)))
 
 
 def totals_lost(patch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,7 @@ def statistics_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def draws_not_named(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(loop, "derived_seed", lambda *names: 0)
+    patch.setattr(step, "derived_seed", lambda *names: 0)
 
 
 @pytest.mark.parametrize(

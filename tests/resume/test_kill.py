@@ -8,19 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from everything import EVERYTHING
 
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
 from cifarlab.train import train
 
 KILLS = 6
+LENGTH = {"training.duration": "8 epochs", "training.batch_size": 32}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, tiny: Callable[..., Recipe]) -> RunFolder:
+@pytest.fixture(scope="module", params=[{}, EVERYTHING], ids=["tiny", "everything"])
+def whole(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny: Callable[..., Recipe],
+) -> RunFolder:
     """The uninterrupted run: 8 epochs of 41 steps, best and last measured apart."""
     folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
-    train(tiny({"training.duration": "8 epochs", "training.batch_size": 32}), folder)
+    train(tiny(request.param | LENGTH), folder)
     return folder
 
 

@@ -30,7 +30,7 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(part, augmentation, recipe.training.batch_size, recipe.seed, CPU)
     mean, std = normalisation(recipe, part, dataset.image_shape[2])
-    network = initial_state(recipe, dataset, mean, std, choose("float32")).classifier.train()
+    network = initial_state(recipe, dataset, part, mean, std, choose("float32")).classifier.train()
     velocity = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
     step, means = 0, []
     for epoch in range(epochs):

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from cifarlab.errors import CifarlabError, DivergenceError
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
-from cifarlab.train import Hook, loop, train
+from cifarlab.train import Hook, step, train
 
-REAL_LOSS, REAL_RATE = loop.cross_entropy, loop.rate
+REAL_LOSS, REAL_RATES = step.cross_entropy, step.set_rates
 
 
 def loss_at(monkeypatch: pytest.MonkeyPatch, bad_step: int, value: float) -> None:
@@ -24,14 +26,19 @@ def loss_at(monkeypatch: pytest.MonkeyPatch, bad_step: int, value: float) -> Non
         loss = REAL_LOSS(logits, labels, **options)
         return loss * value if next(calls) == bad_step else loss
 
-    monkeypatch.setattr(loop, "cross_entropy", spoilt)
+    monkeypatch.setattr(step, "cross_entropy", spoilt)
 
 
 def rate_at(monkeypatch: pytest.MonkeyPatch, bad_step: int) -> None:
     """From ``bad_step`` on, the rate is so large that float32 weights overflow at once."""
-    monkeypatch.setattr(
-        loop, "rate", lambda run, step: 1e45 if step >= bad_step else REAL_RATE(run, step)
-    )
+
+    def spoilt(optimizer: Optimizer, schedule: Any, number: int, *length: Any) -> None:
+        REAL_RATES(optimizer, schedule, number, *length)
+        if number >= bad_step:
+            for group in optimizer.param_groups:
+                group["lr"] = 1e45
+
+    monkeypatch.setattr(step, "set_rates", spoilt)
 
 
 def require_kept(folder: RunFolder, epoch: int) -> None:

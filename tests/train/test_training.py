@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch.optim import Optimizer
 
 from cifarlab.data import open_dataset
 from cifarlab.data.dataset import images_file
 from cifarlab.evaluate import Predictor, WeightsFile, evaluate_run, measure, predict
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.run import RunFolder
-from cifarlab.train import Run, loop, train
+from cifarlab.train import Run, step, train
 
 
 def test_the_same_seed_twice_is_bit_identical(
@@ -75,7 +76,7 @@ def test_result_and_journal_say_what_happened(finished: RunFolder, tiny: Callabl
     result, journal = finished.result(), finished.journal.read()
     assert result["fingerprint"] == fingerprint(tiny())
     assert (result["epochs"], result["steps"], result["data"]) == (3, 33, "digits")
-    assert result["evaluated"] == {"checkpoint": "last", "epoch": 3, "views": 1}
+    assert result["evaluated"] == {"checkpoint": "last", "epoch": 3, "views": 1, "unsure": 1}
     assert [(line["epoch"], line["step"]) for line in journal] == [(1, 11), (2, 22), (3, 33)]
     # validation during training and the measurement at the end are the same measurement
     assert journal[-1]["val"]["accuracy"] == result["val"]["accuracy"]
@@ -100,14 +101,20 @@ def test_best_is_measured_where_the_recipe_wants_it(
     tmp_path: Path, tiny: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rate explodes in the last epoch, so that best and last differ."""
-    real = loop.rate
-    monkeypatch.setattr(loop, "rate", lambda run, step: 5.0 if step >= 22 else real(run, step))
+    real = step.set_rates
+
+    def exploding(optimizer: Optimizer, schedule: Any, number: int, *length: Any) -> None:
+        real(optimizer, schedule, number, *length)
+        if number >= 22:
+            optimizer.param_groups[0]["lr"] = 5.0
+
+    monkeypatch.setattr(step, "set_rates", exploding)
     folder = RunFolder(tmp_path / "run")
     result = train(tiny({"evaluation.checkpoint": "best", "evaluation.views": 2}), folder)
     scores = [line["val"]["accuracy"] for line in folder.journal.read()]
     epoch = scores.index(max(scores)) + 1
     assert epoch < 3
-    assert result["evaluated"] == {"checkpoint": "best", "epoch": epoch, "views": 2}
+    assert result["evaluated"] == {"checkpoint": "best", "epoch": epoch, "views": 2, "unsure": 1}
     assert result["best"] == {"epoch": epoch, "val_accuracy": max(scores)}
     assert WeightsFile.read(folder.weights("best"))[0].epoch == epoch
     assert evaluate_run(folder, "val", 1)[0]["accuracy"] == max(scores)

@@ -1,0 +1,141 @@
+"""Training speed and memory as the dataset grows: 10 thousand to 5 million images.
+
+    python benchmarks/growth.py [--images 10000 100000 1000000 5000000] [--folder DIR]
+
+For each size, a process of its own trains ``speed/94``'s network for the same number of steps on
+generated images, mapped from disk as a real source's are (3,072 bytes each: 15.4 GB at 5
+million), drawn from the whole of them in the exact random order of an epoch. Images are spread
+over all pages of the file, so nothing repeats. ``anonymous`` memory is the process's own;
+``mapped`` is what of the files happens to be in the system's page cache, which it takes back at
+need. The first repeat warms up; medians of the others.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _results import write_result
+
+SIZES, STEPS, REPEATS, CLASSES = (10_000, 100_000, 1_000_000, 5_000_000), 10, 6, 10
+_CHUNK = 50_000
+
+
+def generate(folder: Path, count: int) -> None:
+    """Write a decoded source of ``count`` images: noise around a colour of its class."""
+    from cifarlab.data.dataset import images_file, labels_file
+
+    draws = np.random.default_rng(0)
+    labels = draws.integers(0, CLASSES, count)
+    colours = draws.integers(0, 200, (CLASSES, 1, 1, 3), dtype=np.uint8)
+    np.save(labels_file(folder, "train"), labels)
+    noise = draws.integers(0, 56, (_CHUNK, 32, 32, 3), dtype=np.uint8)
+    images = np.lib.format.open_memmap(
+        images_file(folder, "train"), "w+", np.uint8, (count, 32, 32, 3)
+    )
+    for start in range(0, count, _CHUNK):
+        part = labels[start : start + _CHUNK]
+        images[start : start + len(part)] = noise[: len(part)] + colours[part]
+    images.flush()
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Images/s of each repeat, seconds until the first step, and memory. In a fresh process."""
+    import cifarlab.train.setup as setup
+    from cifarlab.data.dataset import Dataset
+    from cifarlab.optim import Segment
+    from cifarlab.recipe import change
+    from cifarlab.recipes import find
+    from cifarlab.run import RunFolder
+    from cifarlab.train.interrupt import Stop
+    from cifarlab.train.loop import fit
+    from cifarlab.train.plan import Epoch, Plan
+
+    classes = tuple(map(str, range(CLASSES)))
+    dataset = Dataset("made", "made", classes, (32, 32, 3), "0", (), ("train",), folder)
+    setup.open_dataset = lambda *_, **__: dataset  # type: ignore[assignment]
+    settings = {"data.validation": 0.0, "augment.sizes": [{"start": "0 epochs", "pixels": 20}]}
+    # a made source has no test split: nearly nothing is cut off for it
+    recipe = change(find("speed/94"), settings | {"data.test": 1e-3})
+    with tempfile.TemporaryDirectory() as target:
+        begun = time.perf_counter()
+        run = setup.prepare(
+            recipe, RunFolder(Path(target) / "run"), resume=False, command="", progress=None
+        )
+        ready = time.perf_counter() - begun
+        per_epoch, speeds, ordering = run.loader.steps_per_epoch, [], []
+        run.checkpoints.save_last = lambda *_: None  # type: ignore[method-assign]
+        for repeat in range(REPEATS):
+            # each repeat is an epoch of its own, of which the first steps are trained
+            epochs = tuple(Epoch(i * STEPS, STEPS) for i in range(repeat + 1))
+            run.plan = Plan((Segment(STEPS * (repeat + 1), "planned"),), per_epoch, epochs)
+            begun = time.perf_counter()
+            fit(run, [], Stop())
+            seconds = time.perf_counter() - begun
+            begun = time.perf_counter()
+            run.loader.order(repeat)
+            ordering.append(time.perf_counter() - begun)
+            # an epoch's order is drawn once for all of its images
+            share = STEPS / per_epoch
+            seconds -= ordering[-1] * max(0.0, 1 - share)
+            speeds.append(STEPS * run.loader.batch_size / seconds)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    memory = {
+        line.split(":")[0]: int(line.split()[1]) * 1024
+        for line in status.splitlines()
+        if line.startswith(("VmHWM", "RssAnon", "RssFile"))
+    }
+    return {
+        "images_per_second": speeds,
+        "median": statistics.median(speeds[1:]),
+        "seconds_until_ready": ready,
+        "order_seconds": statistics.median(ordering),
+        "anonymous_bytes": memory["RssAnon"],
+        "mapped_bytes": memory["RssFile"],
+        "peak_resident_bytes": memory["VmHWM"],
+    }
+
+
+def main() -> None:
+    """Measure, print, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        print(json.dumps(measure(given.measure)))
+        return
+    on_cpu = os.environ | {"CIFARLAB_DEVICE": "cpu"}
+    results = {}
+    for count in given.images:
+        folder = Path(tempfile.mkdtemp(dir=given.folder, prefix="growth-"))
+        try:
+            generate(folder, count)
+            command = [sys.executable, __file__, "--measure", str(folder)]
+            done = subprocess.run(command, check=True, env=on_cpu, stdout=subprocess.PIPE)
+            results[count] = json.loads(done.stdout.splitlines()[-1])
+        finally:
+            shutil.rmtree(folder)
+        told = results[count]
+        print(
+            f"{count:>9,} images: {told['median']:.0f} images/s, own memory "
+            f"{told['anonymous_bytes'] / 1e9:.2f} GB, ready in {told['seconds_until_ready']:.1f} s",
+            flush=True,
+        )
+    ratios = {n: told["median"] / results[given.images[0]]["median"] for n, told in results.items()}
+    print("speed against the smallest:", {n: round(r, 3) for n, r in ratios.items()})
+    payload = {"steps": STEPS, "repeats": REPEATS, "sizes": results, "ratios": ratios}
+    print(write_result("growth", "cpu", payload))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""A speed recipe over seeds: accuracy on the test images, and seconds of training and evaluation.
+
+    CIFARLAB_DATA=../shared/data python benchmarks/speedrun.py --device cpu --seeds 5
+    ... --peer "python elsewhere/peer.py"
+
+Each run trains on all training images and opens the test split once, at its end. The counted
+seconds are training (loader, augmentation, journal) and the evaluation of the test images with
+the recipe's views, not the start of the process, the opening of the data or the checkpoints;
+``wall`` counts these too. FLOP are of one forward and backward pass per image at each image size,
+as torch counts them (a multiply-add is 2), and of the evaluation.
+
+``--peer`` is a command that trains and evaluates once and prints, as its last line, JSON with
+``accuracy`` (0..1) and ``seconds``; it takes its turn in the middle of our runs. ``--jobs`` lets
+that many processes share the device; each then prints its own seconds, and ``wall`` of the whole
+tells what it was good for.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from _results import write_result
+
+
+def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dict[str, Any]:
+    """Train once in a temporary folder; what its result says."""
+    from cifarlab.recipe import change, overridden
+    from cifarlab.recipes import find
+    from cifarlab.run import RunFolder
+    from cifarlab.train import train
+
+    settings = {"data.source": source, "data.validation": 0.0, "seed": seed}
+    recipe = overridden(change(find(recipe_name), settings), changes)
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        result = train(recipe, RunFolder(Path(folder) / "run"), command="benchmark")
+        wall = time.perf_counter() - begun
+    cost = result["cost"]
+    return {
+        "seed": seed,
+        "accuracy": result["test"]["accuracy"],
+        "seconds": cost["train_seconds"] + cost["evaluate_seconds"],
+        "train_seconds": cost["train_seconds"],
+        "evaluate_seconds": cost["evaluate_seconds"],
+        "compile_seconds": cost["compile_seconds"],
+        "images_per_second": result["steps"] * recipe.training.batch_size / cost["train_seconds"],
+        "wall_seconds": wall,
+        "peak_memory_bytes": cost["peak_memory_bytes"],
+        "data": result["data"],
+        "fingerprint": result["fingerprint"],
+    }
+
+
+def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
+    """FLOP of the training and evaluation passes of one run, counted on a few images."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from cifarlab.data.augment import pixels_at
+    from cifarlab.recipe import change, overridden
+    from cifarlab.recipes import find
+    from cifarlab.run import RunFolder
+    from cifarlab.train.setup import prepare
+
+    recipe = overridden(
+        change(find(recipe_name), {"data.source": source, "data.validation": 0.0}), changes
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        target = RunFolder(Path(folder) / "run")
+        run = prepare(recipe, target, resume=False, command="benchmark", progress=None)
+    height, _, channels = run.dataset.image_shape
+
+    def counted(pixels: int, training: bool) -> float:
+        images = torch.rand(4, pixels, pixels, channels, device=run.compute.device) * 255
+        with FlopCounterMode(display=False) as counter:
+            logits = run.state.classifier(images)
+            if training:
+                logits.sum().backward()
+        return counter.get_total_flops() / 4
+
+    share = recipe.training.selection.share
+    total, known = 0.0, {}
+    for step in range(run.plan.steps):
+        pixels = pixels_at(run.sizes, step) or height
+        if pixels not in known:
+            known[pixels] = counted(pixels, True), counted(pixels, False)
+        passes, forward = known[pixels]
+        chosen = share < 1 and step >= run.select_from
+        total += run.loader.batch_size * (share * passes + forward if chosen else passes)
+    evaluation = recipe.evaluation
+    views = 1 + (evaluation.views - 1) * evaluation.unsure
+    return total + 10_000 * views * counted(height, False)
+
+
+def peers_run(command: str) -> dict[str, Any]:
+    """The last line that the peer's command prints, as JSON."""
+    output = subprocess.run(shlex.split(command), check=True, stdout=subprocess.PIPE, text=True)
+    return dict(json.loads(output.stdout.strip().splitlines()[-1]))
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and deviation of accuracy and seconds."""
+    told: dict[str, Any] = {"n": len(runs)}
+    for name in ("accuracy", "seconds"):
+        values = [run[name] for run in runs]
+        told[name] = {
+            "mean": statistics.mean(values),
+            "deviation": statistics.stdev(values) if len(values) > 1 else None,
+            "median": statistics.median(values),
+        }
+    return told
+
+
+def main() -> None:
+    """Measure, print, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("changes", nargs="*", help="key=value changes of the recipe")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--recipe", default="speed/94")
+    parser.add_argument("--data", default="cifar10-jpeg.tar.xz")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--peer", action="append", default=[])
+    given = parser.parse_args()
+    os.environ["CIFARLAB_DEVICE"] = given.device
+    what = (given.recipe, given.data, given.changes)
+    flop = flop_per_run(*what)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    runs: list[dict[str, Any]] = []
+    peers: dict[str, list[dict[str, Any]]] = {command: [] for command in given.peer}
+    begun = time.perf_counter()
+    if given.jobs > 1:
+        with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
+            runs = [f.result() for f in [pool.submit(one_run, *what, seed) for seed in seeds]]
+    else:
+        for seed in seeds:
+            if len(runs) == given.seeds // 2:
+                for command, of_peer in peers.items():
+                    of_peer.append(peers_run(command))
+                    print("peer", of_peer[-1], flush=True)
+            runs.append(one_run(*what, seed))
+            print({k: v for k, v in runs[-1].items() if k != "fingerprint"}, flush=True)
+    payload: dict[str, Any] = {
+        "recipe": given.recipe,
+        "changes": given.changes,
+        "jobs": given.jobs,
+        "wall_seconds": time.perf_counter() - begun,
+        "flop_per_run": flop,
+        "summary": summary(runs),
+        "runs": runs,
+        "peers": {command: summary(of) | {"runs": of} for command, of in peers.items()},
+    }
+    ours = payload["summary"]["seconds"]["median"]
+    payload["ratios"] = {
+        command: ours / told["seconds"]["median"] for command, told in payload["peers"].items()
+    }
+    print(json.dumps({k: payload[k] for k in ("summary", "flop_per_run", "ratios")}, indent=1))
+    print(write_result(f"speedrun-{given.recipe.replace('/', '-')}", given.device, payload))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

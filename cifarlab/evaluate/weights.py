@@ -1,0 +1,88 @@
+"""The weights file that carries a network to whoever predicts with it.
+
+It (safetensors) holds the classifier with its normalisation and, in its metadata, all that is
+needed to predict as it was measured: the model part of the recipe, class names, image shape and
+the arithmetic.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cifarlab.errors import CheckpointError
+from cifarlab.models import Classifier
+from cifarlab.recipe.networks import Model
+from cifarlab.storage import write_bytes
+
+_MODEL: TypeAdapter[Model] = TypeAdapter(Model)
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a weights file says beside its tensors; ``image_shape`` is (H, W, C)."""
+
+    model: Model
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    precision: str
+    epoch: int
+    step: int
+
+    def write(self, path: Path, classifier: Classifier) -> None:
+        """Write weights and metadata to one file, whole. Raises StorageError."""
+        about = {
+            "model": self.model.model_dump(mode="json"),
+            "classes": self.classes,
+            "image_shape": self.image_shape,
+            "precision": self.precision,
+            "epoch": self.epoch,
+            "step": self.step,
+        }
+        # contiguous: safetensors stores plain memory, not channels_last strides
+        tensors = {name: t.contiguous() for name, t in classifier.state_dict().items()}
+        write_bytes(path, save(tensors, {"cifarlab": json.dumps(about)}))
+
+    @classmethod
+    def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:
+        """Metadata and tensors. Raises CheckpointError."""
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads(file.metadata()["cifarlab"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about["model"] = _MODEL.validate_python(about["model"])
+            about["classes"] = tuple(about["classes"])
+            about["image_shape"] = tuple(about["image_shape"])
+            return cls(**about), tensors
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"there is no checkpoint {path}", "the run has not finished its first epoch"
+            ) from error
+        except (
+            OSError,
+            SafetensorError,
+            ValidationError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise CheckpointError(
+                f"{path} is damaged or no checkpoint of cifarlab: {error!s:.120}",
+                "restore the file, or train again",
+            ) from error
+
+
+def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put tensors into a classifier. Raises CheckpointError where names or shapes differ."""
+    try:
+        classifier.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise CheckpointError(
+            f"{path} is a checkpoint of another model: {first}",
+            "use it with the recipe that made it",
+        ) from error

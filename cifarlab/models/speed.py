@@ -1,0 +1,69 @@
+"""The speed-run network of KellerJordan/cifar10-airbench (Jordan 2024, arXiv:2404.00498).
+
+Section 3 there; the shortcut is airbench96's. Departures, so that images of any size pass: the
+last pool is the maximum over the whole map, which at 32 pixels it is there too, and a pool is
+left out where the map has a single row or column.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cifarlab.models.layers import Head, activation, batch_norm
+from cifarlab.models.whitening import whitening_layers
+from cifarlab.recipe.networks import Speed
+
+
+class ConvGroup(nn.Module):
+    """conv, max-pool 2, BN, act, then (depth - 1) x (conv, BN, act).
+
+    With a shortcut the first activation's output is added before the last activation.
+    """
+
+    def __init__(self, model: Speed, channels_in: int, channels: int) -> None:
+        super().__init__()
+        widths = [channels_in] + [channels] * (model.depth - 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width, channels, 3, padding=1, bias=False) for width in widths
+        )
+        self.norms = nn.ModuleList(batch_norm(model.norm, channels) for _ in widths)
+        self.acts = nn.ModuleList(activation(model.activation) for _ in widths)
+        self.shortcut = model.shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C, H // 2, W // 2), or (N, C, H, W) where a side is 1."""
+        y = self.convs[0](x)
+        if min(y.shape[2:]) >= 2:
+            y = functional.max_pool2d(y, 2)
+        y = first = self.acts[0](self.norms[0](y))
+        last = len(self.convs) - 1
+        for place in range(1, len(self.convs)):
+            y = self.norms[place](self.convs[place](y))
+            if self.shortcut and place == last:
+                y = y + first
+            y = self.acts[place](y)
+        return y
+
+
+class SpeedNet(nn.Module):
+    """(Whitening, act), groups, maximum over the map, dense without bias, factor.
+
+    PyTorch's initialisation, but the head's weights are scaled to unit standard deviation.
+    1,971,352 trainable parameters by default at (32, 32, 3) and K = 10.
+    """
+
+    def __init__(self, model: Speed, image_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.whitening, width = whitening_layers(model.whitening, image_shape[2], model.activation)
+        groups = []
+        for channels in model.channels:
+            groups.append(ConvGroup(model, width, channels))
+            width = channels
+        self.groups = nn.Sequential(*groups)
+        self.head = Head(width, classes, bias=False)
+        self.head.weight.data /= self.head.weight.data.std()
+        self.head_scale = 1 / width if model.head_scale is None else model.head_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, K)."""
+        features = self.groups(self.whitening(x)).amax((2, 3))
+        return self.head(features) * self.head_scale

@@ -1,0 +1,95 @@
+"""A fixed first layer that decorrelates small patches (airbench: Jordan 2024, arXiv:2404.00498).
+
+Section 3.1 there. Departures: the patches' moments and eigenvectors are computed in float64, and
+each eigenvector's sign is fixed, so that equal images give equal filters.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cifarlab.models.layers import activation
+from cifarlab.recipe import networks
+
+
+class Whitening(nn.Module):
+    """Convolution without padding: F = C k k whitening filters and their negatives.
+
+    ``weight`` (2F, C, k, k) is never trained and zero until ``fit``; ``bias`` (2F) is trained and
+    starts as PyTorch's convolutions do. No nn.Conv2d, so that what initialises convolutions
+    leaves it alone.
+    """
+
+    def __init__(self, channels: int, kernel: int, eps: float) -> None:
+        super().__init__()
+        features = channels * kernel**2
+        self.eps = eps
+        weight = torch.zeros(2 * features, channels, kernel, kernel)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = nn.Parameter(torch.empty(2 * features))
+        nn.init.uniform_(self.bias, -1 / math.sqrt(features), 1 / math.sqrt(features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 2F, H - k + 1, W - k + 1)."""
+        return functional.conv2d(x, self.weight, self.bias)
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Set the filters from normalised images, in batches (N, C, H, W).
+
+        Filter i is eigenvector i of the patches' second moment, over sqrt(eigenvalue + eps).
+        """
+        moment = patch_moment(batches, self.weight.shape[-1])
+        eigenvalues, eigenvectors = torch.linalg.eigh(moment.cpu())
+        scales = (eigenvalues.clamp(min=0) + self.eps).sqrt()
+        filters = (with_fixed_signs(eigenvectors) / scales).T
+        self.weight.copy_(torch.cat((filters, -filters)).view(self.weight.shape))
+
+
+def patch_moment(batches: Iterable[Tensor], kernel: int) -> Tensor:
+    """Mean of p p^T over all k x k patches p of the images (N, C, H, W): float64 (F, F).
+
+    Not centred. A patch's entries are in the order of a filter's: channel, row, column. Memory
+    grows with the size of one batch only.
+    """
+    total: Tensor | float = 0.0
+    count = 0
+    for batch in batches:
+        windows = batch.double().unfold(2, kernel, 1).unfold(3, kernel, 1)
+        patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+        total = total + patches.T @ patches
+        count += len(patches)
+    return torch.as_tensor(total) / count
+
+
+def with_fixed_signs(eigenvectors: Tensor) -> Tensor:
+    """Columns (F, F), each with the sign that makes its largest entry positive.
+
+    Entries that differ by rounding only count as equal; the first of them decides.
+    """
+    sizes = eigenvectors.abs()
+    largest = (sizes >= (1 - 1e-6) * sizes.amax(0)).int().argmax(0, keepdim=True)
+    return eigenvectors * eigenvectors.gather(0, largest).sign()
+
+
+def whitening_layers(
+    whitening: networks.Whitening, channels: int, activation_name: str
+) -> tuple[nn.Module, int]:
+    """The whitening layer and its activation, and the channels after them.
+
+    Nothing and ``channels`` where the recipe has no such layer.
+    """
+    if not whitening.kernel:
+        return nn.Identity(), channels
+    layer = Whitening(channels, whitening.kernel, whitening.eps)
+    return nn.Sequential(layer, activation(activation_name)), len(layer.bias)
+
+
+def whitening_images(model: networks.Model) -> int:
+    """How many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
+    if not isinstance(model, networks.Residual | networks.Speed) or not model.whitening.kernel:
+        return 0
+    return model.whitening.images

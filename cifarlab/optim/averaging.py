@@ -1,0 +1,91 @@
+"""Averages of the weights over training: moving averages and look-ahead.
+
+What is averaged: all floating-point parameters and buffers, so the running statistics of batch
+normalisation too. Integer buffers are copied.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from itertools import chain
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cifarlab.recipe.optimization import EMA, Averaging, Lookahead
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Averager(ABC, Generic[Network]):
+    """``slow`` is a copy of the network that holds the average and asks for no gradients.
+
+    Beside the tensors in ``slow`` there is no state: what an update does depends on its step.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.slow: Network = copy.deepcopy(network).requires_grad_(False)
+
+    @abstractmethod
+    def update(self, network: Network, step: int, total: int) -> None:
+        """To be called after the optimizer's update number ``step``, counted from 0.
+
+        ``total`` is where the run's present segment ends: the number of all steps up to there.
+        """
+
+
+def build_averaging(config: Averaging, network: Network) -> Averager[Network] | None:
+    """The recipe's averaging, of ``network`` as it is before its first step; None for none."""
+    match config:
+        case EMA():
+            return _MovingAverage(config, network)
+        case Lookahead():
+            return _Lookahead(config, network)
+    return None
+
+
+class _MovingAverage(Averager[Network]):
+    """As recipe.optimization.EMA says."""
+
+    def __init__(self, config: EMA, network: Network) -> None:
+        super().__init__(network)
+        self._decay, self._every = config.decay, config.every
+
+    def update(self, network: Network, step: int, total: int) -> None:
+        if step < self._every:
+            _blend(self.slow, network, 0.0)
+        elif (step + 1) % self._every == 0:
+            _blend(self.slow, network, self._decay)
+
+
+class _Lookahead(Averager[Network]):
+    """As recipe.optimization.Lookahead says."""
+
+    def __init__(self, config: Lookahead, network: Network) -> None:
+        super().__init__(network)
+        self._decay, self._every = config.decay**config.every, config.every
+
+    def update(self, network: Network, step: int, total: int) -> None:
+        done = step + 1
+        due = done % self._every == 0
+        if due:
+            _blend(self.slow, network, self._decay * (done / total) ** 3)
+        if due or done == total:
+            torch._foreach_copy_(_tensors(network)[0], _tensors(self.slow)[0])
+
+
+def _blend(slow: nn.Module, fast: nn.Module, kept: float) -> None:
+    """slow = kept * slow + (1 - kept) * fast, in place."""
+    (slow_floats, slow_integers), (floats, integers) = _tensors(slow), _tensors(fast)
+    torch._foreach_lerp_(slow_floats, floats, 1 - kept)
+    if integers:
+        torch._foreach_copy_(slow_integers, integers)
+
+
+def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """All parameters and buffers, not tracked by autograd: the floating-point ones, the others."""
+    tensors = [t.detach() for t in chain(network.parameters(), network.buffers())]
+    return (
+        [t for t in tensors if t.is_floating_point()],
+        [t for t in tensors if not t.is_floating_point()],
+    )

@@ -1,0 +1,141 @@
+"""Muon: momentum whose update is orthogonalised (Jordan et al. 2024, as in airbench94_muon).
+
+A matrix W (R, C) with gradient G and momentum buffer M, both (R, C), is updated in this order:
+
+    M <- momentum * M + G
+    D  = G + momentum * M            (without nesterov: D = M)
+    W <- W * sqrt(R) / |W|           (with normalise; |.| is the Frobenius norm)
+    W <- W * (1 - rate * weight_decay)
+    W <- W - rate * orthogonalised(D)
+
+A filter tensor (O, I, H, W) is a matrix of O rows. Which order its columns have decides nothing,
+so they are taken as they lie in memory. What departs from airbench94_muon: decoupled weight decay;
+D is scaled before it is rounded to bfloat16, not after; matrices of one shape go through the
+iteration together. All other parameters are updated as by PyTorch's SGD.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cifarlab.optim.newton_schulz import newton_schulz
+
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
+_TINY = 1e-12  # least norm of a matrix that is normalised in full; zero stays zero
+
+
+class Muon(Optimizer):
+    """Muon for parameter groups with ``matrices`` true, SGD for the others.
+
+    A group's keys: ``lr``, ``momentum``, ``nesterov``, ``weight_decay`` (decoupled for matrices,
+    else L2), and for matrices ``iterations``, ``normalise`` and ``dtype``, in which the iteration
+    computes (None: the parameters' own). State of a parameter: ``momentum_buffer``, of its shape
+    and memory layout. Parameters without a gradient are left alone. A step never waits for the
+    device.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+        iterations: int,
+        normalise: bool,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "weight_decay": weight_decay,
+            "iterations": iterations,
+            "normalise": normalise,
+            "dtype": dtype,
+            "matrices": True,
+        }
+        super().__init__(groups, defaults)
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            gradients: Tensors = [p.grad for p in parameters]
+            if group["matrices"]:
+                directions = self._moved(parameters, gradients, group)
+                updates = _orthogonalised(parameters, directions, group)
+                _shrink(parameters, group)
+            else:
+                if group["weight_decay"]:
+                    decay = group["weight_decay"]
+                    gradients = torch._foreach_add(gradients, parameters, alpha=decay)
+                updates = self._moved(parameters, gradients, group)
+            torch._foreach_add_(parameters, updates, alpha=-group["lr"])
+
+    def _moved(self, parameters: Tensors, gradients: Tensors, group: dict[str, Any]) -> Tensors:
+        """The gradients with momentum, whose buffers take them up; not to be changed in place."""
+        for p in parameters:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, gradients)
+        if not group["nesterov"]:
+            return buffers
+        return torch._foreach_add(gradients, buffers, alpha=group["momentum"])
+
+
+def _orthogonalised(parameters: Tensors, directions: Tensors, group: dict[str, Any]) -> Tensors:
+    """Each direction through ``newton_schulz``, in the shape and layout of its parameter."""
+    batches: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    matrices = []
+    for number, (p, direction) in enumerate(zip(parameters, directions, strict=True)):
+        matrices.append(_as_stored(direction, p).flatten(1))
+        batches[tuple(matrices[-1].shape)].append(number)
+    updates = list(directions)
+    for numbers in batches.values():
+        batch = torch.stack([matrices[n] for n in numbers])
+        batch = newton_schulz(batch, group["iterations"], group["dtype"])
+        for n, update in zip(numbers, batch.unbind(), strict=True):
+            updates[n] = _as_shaped(update, parameters[n])
+    return updates
+
+
+def _shrink(parameters: list[Tensor], group: dict[str, Any]) -> None:
+    """Normalise the matrices where asked for, and apply their weight decay, in place."""
+    kept = 1 - group["lr"] * group["weight_decay"]
+    if group["normalise"]:
+        scales = torch._foreach_norm(parameters)
+        torch._foreach_clamp_min_(scales, _TINY)
+        torch._foreach_reciprocal_(scales)
+        torch._foreach_mul_(scales, [kept * len(p) ** 0.5 for p in parameters])
+        torch._foreach_mul_(parameters, scales)
+    elif kept != 1:
+        torch._foreach_mul_(parameters, kept)
+
+
+def _channels_last(p: Tensor) -> bool:
+    return p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)
+
+
+def _as_stored(tensor: Tensor, p: Tensor) -> Tensor:
+    """A tensor of ``p``'s shape with its dimensions in the order of ``p``'s memory."""
+    return tensor.permute(0, 2, 3, 1) if _channels_last(p) else tensor
+
+
+def _as_shaped(matrix: Tensor, p: Tensor) -> Tensor:
+    """A matrix (R, C) with columns in the order of ``p``'s memory, in ``p``'s shape again."""
+    if _channels_last(p):
+        rows, channels, height, width = p.shape
+        return matrix.reshape(rows, height, width, channels).permute(0, 3, 1, 2)
+    return matrix.reshape(p.shape)

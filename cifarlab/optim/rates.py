@@ -1,0 +1,57 @@
+"""Every group's rate and momentum at a step: pure functions of the step, and one that sets them."""
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+from torch.optim import Optimizer
+
+from cifarlab.optim.schedules import Segment, factor
+from cifarlab.recipe.optimization import Schedule
+
+
+def countdown(step: int, steps: int) -> float:
+    """The factor on the peak rate at ``step`` of a group that is trained for ``steps`` steps.
+
+    1 at step 0, on a straight line to 0 at ``steps``, and 0 from there on.
+    """
+    return 1 - step / steps if step < steps else 0.0
+
+
+def momentum_at(peak: float, final: float, step: int, planned: int) -> float:
+    """Momentum at ``step``: on a line from ``peak`` at 0 to ``final`` at ``planned``, then held."""
+    return peak + (final - peak) * min(step / planned, 1)
+
+
+def set_rates(
+    optimizer: Optimizer,
+    schedule: Schedule,
+    step: int,
+    segments: Sequence[Segment],
+    steps_per_epoch: int,
+) -> float:
+    """Make ``optimizer`` (of ``build_optimizer``) ready for that step, counted from 0.
+
+    A group with an end (``until``, of the run's planned length) no longer asks for gradients from
+    there on. All depends on the step alone. Returns the recipe's ``optimizer.rate`` at that step.
+    """
+    share = factor(schedule, step, segments, steps_per_epoch)
+    planned = segments[0].steps
+    for group in optimizer.param_groups:
+        if group["until"] is None:
+            group["lr"] = group["peak"] * share
+        else:
+            end = group["until"].in_steps(steps_per_epoch, planned)
+            group["lr"] = group["peak"] * countdown(step, end)
+            _set_trained(group["params"], step < end)
+        if schedule.final_momentum is not None and group["peak_momentum"] is not None:
+            group["momentum"] = momentum_at(
+                group["peak_momentum"], schedule.final_momentum, step, planned
+            )
+    return float(optimizer.defaults["lr"] * share)
+
+
+def _set_trained(parameters: Iterable[nn.Parameter], trained: bool) -> None:
+    for p in parameters:
+        p.requires_grad_(trained)
+        if not trained:
+            p.grad = None

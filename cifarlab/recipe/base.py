@@ -1,0 +1,44 @@
+"""What all parts of a recipe share."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+Width = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """Base of all parts of a recipe: frozen, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_the_defaults(cls, tree: Any) -> Any:
+        """A part that is given in part starts from the default that its parent has for it.
+
+        That is not always its class's: the speed network's normalisation has no scale.
+        """
+        if not isinstance(tree, Mapping):
+            return tree
+        fields = cls.model_fields
+        defaults = {name: fields[name].default for name in tree if name in fields}
+        return {name: completed(value, defaults.get(name)) for name, value in tree.items()}
+
+
+def completed(given: Any, default: Any) -> Any:
+    """``given`` with what it leaves out of a part, at any depth, taken from ``default``.
+
+    Only a mapping that completes a part of its own kind is changed: another kind has other keys.
+    """
+    if not (isinstance(given, Mapping) and isinstance(default, Part)):
+        return given
+    usual = {name: getattr(default, name) for name in type(default).model_fields}
+    if given.get("kind", usual.get("kind")) != usual.get("kind"):
+        return given
+    return usual | {name: completed(value, usual.get(name)) for name, value in given.items()}

@@ -1,0 +1,95 @@
+"""One optimizer step: what is trained on, in which pieces, and the update."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+from cifarlab.data.augment import pixels_at, shrunk
+from cifarlab.data.loader import Batch
+from cifarlab.optim import set_rates
+from cifarlab.randomness import derived_seed
+from cifarlab.train.setup import Run, passes, selected
+
+
+def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
+    """Update once; the mean loss and the hits of the images trained on, and their number.
+
+    Loss and hits stay on the device.
+    """
+    training, state = run.recipe.training, run.state
+    # dropout draws from the global generator: named like every other draw
+    torch.manual_seed(derived_seed(run.recipe.seed, "network", state.step))
+    set_step(run, state.step)
+    images, labels = worth_a_backward_pass(run, sized(run, batch.images, state.step), batch.labels)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss, correct = backward(run, images, labels)
+    if training.clip_norm is not None:
+        clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
+    state.optimizer.step()
+    if state.averager:
+        state.averager.update(state.classifier, state.step, run.plan.end(state.step))
+    return loss, correct, len(labels)
+
+
+def set_step(run: Run, step: int) -> None:
+    """Give the optimizer the rates and momenta of that step, and say what it trains."""
+    segments, per_epoch = run.plan.segments, run.plan.steps_per_epoch
+    set_rates(run.state.optimizer, run.recipe.schedule, step, segments, per_epoch)
+
+
+def backward(run: Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the mean loss over all images, piece by piece; that loss, and the hits.
+
+    The pieces are as equal as can be. Their gradients add up to the whole batch's, but for batch
+    normalisation, which takes its statistics from a piece (Hoffer et al. 2017, section 4).
+    """
+    count = passes(len(labels), run.recipe.training.micro_batch)
+    losses, hits = [], []
+    for some, wanted in zip(images.tensor_split(count), labels.tensor_split(count), strict=True):
+        with run.compute.autocast():
+            logits = run.network(some)
+        loss = cross_entropy(logits, wanted, label_smoothing=run.recipe.training.label_smoothing)
+        if count > 1:
+            loss = loss * (len(wanted) / len(labels))
+        loss.backward()
+        losses.append(loss.detach())
+        hits.append((logits.argmax(1) == wanted).sum())
+    return torch.stack(losses).sum(), torch.stack(hits).sum()
+
+
+def sized(run: Run, images: Tensor, step: int) -> Tensor:
+    """The images at the size that the recipe wants at that step."""
+    pixels = pixels_at(run.sizes, step)
+    return images if pixels is None else shrunk(images, pixels)
+
+
+@torch.no_grad()
+def worth_a_backward_pass(run: Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The recipe's share of the batch with the largest losses (Jiang et al. 2019, section 3).
+
+    Judged by the network as it evaluates, in one forward pass, at the size of the recipe's
+    ``training.selection.pixels``.
+    """
+    selection, network = run.recipe.training.selection, run.state.classifier
+    count = trained_images(run, run.state.step, len(labels))
+    if count == len(labels):
+        return images, labels
+    judged = images
+    if selection.pixels is not None and selection.pixels < min(images.shape[1:3]):
+        judged = shrunk(images, selection.pixels)
+    network.eval()
+    with run.compute.autocast():
+        pieces = judged.split(run.recipe.training.micro_batch or len(judged))
+        logits = torch.cat([network(piece) for piece in pieces])
+    network.train()
+    losses = cross_entropy(logits, labels, reduction="none")
+    kept = losses.topk(count).indices.sort().values
+    return images[kept], labels[kept]
+
+
+def trained_images(run: Run, step: int, drawn: int) -> int:
+    """How many of a batch of ``drawn`` images that step trains on."""
+    if step < run.select_from:
+        return drawn
+    return selected(drawn, run.recipe.training.selection.share)

@@ -1,0 +1,183 @@
+"""Averages of the weights against the same in float64, one number at a time."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from cifarlab.optim import build_averaging
+from cifarlab.recipe import build
+
+STEPS = 23
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    layers = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Conv2d(3, 2, 1))
+    layers[2].bias.requires_grad_(False)
+    return layers.to(memory_format=torch.channels_last)
+
+
+def averager_of(net, **settings):
+    return build_averaging(build({"averaging": settings}).averaging, net)
+
+
+def floats(net):
+    """All that is averaged, as one vector."""
+    tensors = [t.detach() for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()]
+    return np.concatenate([t.double().numpy().ravel() for t in tensors])
+
+
+def change(net, step):
+    """Training, as far as an average sees it: all weights and statistics move."""
+    generator = torch.Generator().manual_seed(step)
+    with torch.no_grad():
+        for t in (*net.parameters(), *net.buffers()):
+            if t.is_floating_point():
+                t.mul_(0.9).add_(torch.randn(t.shape, generator=generator))
+            else:
+                t.add_(1)
+
+
+def walk(net, averager, steps, total=STEPS):
+    for step in steps:
+        change(net, step)
+        averager.update(net, step, total)
+
+
+def ema_by_hand(decay, every):
+    net = network()
+    slow = None
+    for step in range(STEPS):
+        change(net, step)
+        fast = floats(net)
+        if step < every:
+            slow = fast
+        elif (step + 1) % every == 0:
+            slow = decay * slow + (1 - decay) * fast
+    return floats(net), slow
+
+
+def lookahead_by_hand(decay, every, total):
+    """Airbench96's loop: an update at every fifth step, one with decay 1 after the last."""
+    net = network()
+    slow = floats(net)
+    alphas = decay**every * (np.arange(total + 1) / total) ** 3
+    for current in range(1, total + 1):
+        change(net, current - 1)
+        for alpha in [alphas[current]] * (current % every == 0) + [1.0] * (current == total):
+            slow = alpha * slow + (1 - alpha) * floats(net)
+            with torch.no_grad():
+                set_floats(net, slow)
+    return floats(net), slow
+
+
+def set_floats(net, vector):
+    tensors = [t for t in (*net.parameters(), *net.buffers()) if t.is_floating_point()]
+    parts = np.split(vector, np.cumsum([t.numel() for t in tensors])[:-1])
+    for t, part in zip(tensors, parts, strict=True):
+        t.copy_(torch.tensor(part).reshape(t.shape))
+
+
+every = pytest.mark.parametrize("every", [1, 4, 5, 23, 40])
+
+
+@every
+@pytest.mark.parametrize("decay", [0, 0.5, 0.99])
+def test_ema(decay, every):
+    net = network()
+    averager = averager_of(net, kind="ema", decay=decay, every=every)
+    walk(net, averager, range(STEPS))
+    fast, slow = ema_by_hand(decay, every)
+    np.testing.assert_array_equal(floats(net), fast)  # training does not see it
+    np.testing.assert_allclose(floats(averager.slow), slow, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("every", [1, 4, 5, 23])
+@pytest.mark.parametrize("decay", [0, 0.5, 0.95])
+@pytest.mark.parametrize("total", [STEPS, 20])
+def test_lookahead(decay, every, total):
+    net = network()
+    averager = averager_of(net, kind="lookahead", decay=decay, every=every)
+    walk(net, averager, range(total), total)
+    fast, slow = lookahead_by_hand(decay, every, total)
+    np.testing.assert_allclose(floats(averager.slow), slow, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(floats(net), fast, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(floats(net), floats(averager.slow))
+
+
+def test_look_ahead_leaves_the_fast_weights_alone_between_its_updates():
+    net = network()
+    averager = averager_of(net, kind="lookahead", every=5)
+    walk(net, averager, range(5))
+    np.testing.assert_array_equal(floats(net), floats(averager.slow))
+    slow = floats(averager.slow)
+    for step in range(5, 9):
+        change(net, step)
+        before = floats(net)
+        averager.update(net, step, STEPS)
+        np.testing.assert_array_equal(floats(net), before)
+        np.testing.assert_array_equal(floats(averager.slow), slow)
+
+
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+def test_counters_are_copied_and_not_averaged(kind):
+    net = network()
+    averager = averager_of(net, kind=kind, every=5)
+    walk(net, averager, range(10))
+    assert int(averager.slow[1].num_batches_tracked) == int(net[1].num_batches_tracked) == 10
+
+
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+@pytest.mark.parametrize("middle", [1, 4, 5, 12])
+def test_it_goes_on_from_the_slow_tensors_and_the_step_alone(kind, middle):
+    net = network()
+    averager = averager_of(net, kind=kind, every=5)
+    walk(net, averager, range(middle))
+    resumed_net = network(seed=1)
+    resumed = averager_of(resumed_net, kind=kind, every=5)
+    resumed_net.load_state_dict(net.state_dict())
+    resumed.slow.load_state_dict(averager.slow.state_dict())
+    walk(net, averager, range(middle, STEPS))
+    walk(resumed_net, resumed, range(middle, STEPS))
+    np.testing.assert_array_equal(floats(resumed.slow), floats(averager.slow))
+    np.testing.assert_array_equal(floats(resumed_net), floats(net))
+
+
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+def test_slow_is_a_copy_of_its_own_without_gradients_in_the_same_layout(kind):
+    net = network()
+    averager = averager_of(net, kind=kind, every=2)
+    np.testing.assert_array_equal(floats(averager.slow), floats(net))
+    asked = [p.requires_grad for p in net.parameters()]
+    assert not any(p.requires_grad for p in averager.slow.parameters())
+    strides = [p.stride() for p in net.parameters()]
+    addresses = [p.data_ptr() for p in net.parameters()]
+    walk(net, averager, range(4))
+    assert [p.requires_grad for p in net.parameters()] == asked == [True] * 5 + [False]
+    assert [p.stride() for p in net.parameters()] == strides
+    assert [p.stride() for p in averager.slow.parameters()] == strides
+    assert [p.data_ptr() for p in net.parameters()] == addresses
+    assert not {p.data_ptr() for p in averager.slow.parameters()} & set(addresses)
+    assert averager.slow.training == net.training
+
+
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+def test_an_update_never_reads_a_number_from_the_device(kind):
+    # a tensor on the meta device has no numbers: to ask for one is an error
+    net = network().to("meta")
+    averager = averager_of(net, kind=kind, every=2)
+    for step in range(4):
+        averager.update(net, step, 4)
+
+
+def test_none_is_none():
+    assert averager_of(network(), kind="none") is None
+
+
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+def test_a_network_without_counters_is_averaged_too(kind):
+    net = nn.Linear(2, 3)
+    averager = averager_of(net, kind=kind, every=1)
+    walk(net, averager, range(3), total=3)
+    assert np.isfinite(floats(averager.slow)).all()

@@ -1,0 +1,49 @@
+"""Changes to the tiny recipe: each part of training with state or steps of its own, and all."""
+
+from typing import Any
+
+# 1,294 images: five whole batches and one of 14
+SHORT = {"training.batch_size": 256, "training.duration": "3 epochs"}
+STEPS_PER_EPOCH = 6
+
+EVERYTHING: dict[str, Any] = {
+    "augment.flip": "alternating",
+    "augment.jitter": {"brightness": 0.1, "contrast": 0.2},
+    "augment.cutout": 2,
+    "augment.sizes": [
+        {"start": "0 of the run", "pixels": 6},
+        {"start": "0.4 of the run", "pixels": 7},
+        {"start": "0.7 of the run", "pixels": 8},
+    ],
+    "model.kind": "speed",
+    "model.channels": [6, 8],
+    "model.whitening.images": 100,
+    "optimizer.kind": "muon",
+    "optimizer.rate": 0.05,
+    "optimizer.others": {"rate": 0.05, "weight_decay": 1e-3},
+    "optimizer.norms.weight_decay": 0.0,
+    "optimizer.head.rate": 0.2,
+    "optimizer.whitening.until": "0.5 of the run",
+    "schedule.kind": "linear",
+    "schedule.final_momentum": 0.3,
+    "averaging.kind": "lookahead",
+    "averaging.every": 4,
+    "training.micro_batch": 50,
+    "training.selection": {"share": 0.5, "start": "4 steps", "pixels": 5},
+    "training.label_smoothing": 0.1,
+    "training.clip_norm": 2.0,
+    "evaluation": {"views": 6, "unsure": 0.5},
+}
+
+WAYS: dict[str, dict[str, Any]] = {
+    "ema": {"averaging.kind": "ema", "averaging.decay": 0.8, "averaging.every": 2},
+    "lookahead": {"averaging.kind": "lookahead", "averaging.every": 4},
+    "best of ema": {
+        "averaging.kind": "ema",
+        "averaging.decay": 0.8,
+        "evaluation.checkpoint": "best",
+    },
+    "frozen": {"model.whitening.kernel": 2, "optimizer.whitening.until": "0.5 of the run"},
+    "muon": {"optimizer.kind": "muon", "optimizer.rate": 0.05, "schedule.final_momentum": 0.3},
+    "everything": EVERYTHING,
+}
