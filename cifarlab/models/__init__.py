@@ -11,6 +11,7 @@ from cifarlab.models.layers import adapt_to_passes, dirac_
 from cifarlab.models.residual import ResidualNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.speed import SpeedNet
+from cifarlab.models.stages import stages
 from cifarlab.models.whitening import whitening_images
 from cifarlab.recipe.networks import Model
 
@@ -21,6 +22,7 @@ __all__ = [
     "build_body",
     "parameter_count",
     "parameter_roles",
+    "stages",
     "whitening_images",
 ]
 

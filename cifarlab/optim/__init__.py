@@ -2,7 +2,15 @@
 
 from cifarlab.optim.averaging import Averager, build_averaging
 from cifarlab.optim.optimizers import build_optimizer
-from cifarlab.optim.rates import set_rates
+from cifarlab.optim.rates import set_rates, set_trained
 from cifarlab.optim.schedules import Segment, factor
 
-__all__ = ["Averager", "Segment", "build_averaging", "build_optimizer", "factor", "set_rates"]
+__all__ = [
+    "Averager",
+    "Segment",
+    "build_averaging",
+    "build_optimizer",
+    "factor",
+    "set_rates",
+    "set_trained",
+]

@@ -37,12 +37,14 @@ def set_rates(
     share = factor(schedule, step, segments, steps_per_epoch)
     planned = segments[0].steps
     for group in optimizer.param_groups:
+        trained = True
         if group["until"] is None:
             group["lr"] = group["peak"] * share
         else:
             end = group["until"].in_steps(steps_per_epoch, planned)
             group["lr"] = group["peak"] * countdown(step, end)
-            _set_trained(group["params"], step < end)
+            trained = step < end
+        set_trained(group["params"], trained)
         if schedule.final_momentum is not None and group["peak_momentum"] is not None:
             group["momentum"] = momentum_at(
                 group["peak_momentum"], schedule.final_momentum, step, planned
@@ -50,7 +52,8 @@ def set_rates(
     return float(optimizer.defaults["lr"] * share)
 
 
-def _set_trained(parameters: Iterable[nn.Parameter], trained: bool) -> None:
+def set_trained(parameters: Iterable[nn.Parameter], trained: bool) -> None:
+    """Let parameters ask for gradients, or neither ask for them nor keep one."""
     for p in parameters:
         p.requires_grad_(trained)
         if not trained:

@@ -58,6 +58,13 @@ class Selection(Part):
     )
 
 
+class Freeze(Part):
+    """The network's first stages are no longer trained (Brock et al. 2017, FreezeOut)."""
+
+    start: Duration = Field(description="from when on")
+    stages: int = Field(ge=1, description="how many, from the input: see models/stages.py")
+
+
 class Training(Part):
     """How long and how: everything about the loop that decides the outcome."""
 
@@ -71,6 +78,11 @@ class Training(Part):
         "normalisation sees these alone; null: the whole batch",
     )
     selection: Selection = Selection()
+    freeze: tuple[Freeze, ...] = Field(
+        (),
+        description="first stages whose weights stay as they are from then on; the passes back "
+        "through them are saved",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 arithmetic where the device has it, else float32"
     )

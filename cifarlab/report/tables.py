@@ -77,10 +77,12 @@ def _evaluated(run: Run) -> str:
     told = run.result.get("evaluated")
     if not isinstance(told, dict):
         return NOTHING
-    views = told.get("views", 1)
+    views, unsure = told.get("views", 1), told.get("unsure", 1.0)
+    some = unsure != 1 and views != 1
     return (
         f"{plain(told.get('checkpoint'))} checkpoint, epoch {plain(told.get('epoch'))}, "
         f"{plain(views)} view{'' if views == 1 else 's'}"
+        + (f" of the {plain(unsure)} of the images least sure in the first" if some else "")
     )
 
 

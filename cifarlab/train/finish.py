@@ -34,7 +34,9 @@ def finish(run: Run) -> dict[str, Any]:
         "recipe": run.recipe.name,
         "fingerprint": fingerprint(run.recipe),
         "data": run.dataset.name,
-        "parameters": sum(p.numel() for p in run.state.classifier.parameters()),
+        "parameters": sum(
+            p.numel() for group in run.state.optimizer.param_groups for p in group["params"]
+        ),
         "epochs": run.state.epoch,
         "steps": run.state.step,
         "evaluated": {

@@ -3,12 +3,14 @@
 import subprocess
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from platform import python_version
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 import cifarlab
 from cifarlab.compute import Compute, choose, forget_peak_memory, library_versions
@@ -22,13 +24,14 @@ from cifarlab.data import (
 from cifarlab.data.augment import Augmentation, Sizes, sizes_by_step
 from cifarlab.data.dataset import Progress
 from cifarlab.data.loader import Loader
-from cifarlab.errors import CheckpointError
+from cifarlab.errors import CheckpointError, RecipeError
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.models import (
     Classifier,
     adapt_to_passes,
     build_body,
     parameter_roles,
+    stages,
     whitening_images,
 )
 from cifarlab.optim import build_averaging, build_optimizer
@@ -46,7 +49,8 @@ class Run:
     """All that the loop needs; only ``state`` and ``clock`` change.
 
     ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
-    recipe's image sizes by step; from step ``select_from`` on, examples are selected.
+    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
+    has what is no longer trained from which step on.
     """
 
     recipe: Recipe
@@ -59,6 +63,7 @@ class Run:
     plan: Plan
     sizes: Sizes
     select_from: int
+    frozen: list[tuple[int, list[nn.Parameter]]]
     state: State
     network: Classifier
     checkpoints: Checkpoints
@@ -117,6 +122,7 @@ def prepare(
         plan=length,
         sizes=sizes_by_step(recipe.augment.sizes, per_epoch, planned),
         select_from=recipe.training.selection.start.in_steps(per_epoch, planned),
+        frozen=frozen(recipe, state.classifier, per_epoch, planned),
         state=state,
         network=compute.compiled(state.classifier),
         checkpoints=Checkpoints(folder),
@@ -151,6 +157,26 @@ def initial_state(
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
     averager = build_averaging(recipe.averaging, classifier)
     return State(classifier, optimizer, Totals.zero(compute.device), averager)
+
+
+def frozen(
+    recipe: Recipe, classifier: Classifier, per_epoch: int, planned: int
+) -> list[tuple[int, list[nn.Parameter]]]:
+    """The recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
+
+    Raises RecipeError for more stages than the network has.
+    """
+    parts = stages(classifier)
+    for place, freeze in enumerate(recipe.training.freeze):
+        if freeze.stages > len(parts):
+            raise RecipeError(
+                f"training.freeze.{place}.stages={freeze.stages}: this network has {len(parts)}",
+                f"take at most {len(parts)}",
+            )
+    return [
+        (freeze.start.in_steps(per_epoch, planned), list(chain(*parts[: freeze.stages])))
+        for freeze in recipe.training.freeze
+    ]
 
 
 def passes(images: int, micro_batch: int | None) -> int:

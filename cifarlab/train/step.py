@@ -7,7 +7,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from cifarlab.data.augment import pixels_at, shrunk
 from cifarlab.data.loader import Batch
-from cifarlab.optim import set_rates
+from cifarlab.optim import set_rates, set_trained
 from cifarlab.randomness import derived_seed
 from cifarlab.train.setup import Run, passes, selected
 
@@ -36,6 +36,9 @@ def set_step(run: Run, step: int) -> None:
     """Give the optimizer the rates and momenta of that step, and say what it trains."""
     segments, per_epoch = run.plan.segments, run.plan.steps_per_epoch
     set_rates(run.state.optimizer, run.recipe.schedule, step, segments, per_epoch)
+    for start, parameters in run.frozen:
+        if step >= start:
+            set_trained(parameters, False)
 
 
 def backward(run: Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """Golden runs: the loss curves of short runs, committed, so that no change slips in unseen.
 
 After a change that is meant to alter them, ``python tests/golden/test_curves.py`` writes them
-anew (or just those whose names are given); the diff then shows by how much. The tolerance allows for other processors' rounding.
+anew, or just those that are named behind it; the diff then shows by how much. The tolerance
+allows for other processors' rounding.
 """
 
 import json

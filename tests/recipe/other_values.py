@@ -83,6 +83,7 @@ OTHER = {
     "averaging.decay": 0.9,
     "averaging.every": 2,
     "training.duration": "30 steps",
+    "training.freeze": [{"start": "1 epoch", "stages": 1}],
     "training.extensions": [{"duration": "1 epoch", "schedule": "hold"}],
     "training.batch_size": 127,
     "training.micro_batch": 64,

@@ -29,6 +29,7 @@ EVERYTHING: dict[str, Any] = {
     "averaging.kind": "lookahead",
     "averaging.every": 4,
     "training.micro_batch": 50,
+    "training.freeze": [{"start": "0.6 of the run", "stages": 1}],
     "training.selection": {"share": 0.5, "start": "4 steps", "pixels": 5},
     "training.label_smoothing": 0.1,
     "training.clip_norm": 2.0,
@@ -37,10 +38,9 @@ EVERYTHING: dict[str, Any] = {
 
 WAYS: dict[str, dict[str, Any]] = {
     "ema": {"averaging.kind": "ema", "averaging.decay": 0.8, "averaging.every": 2},
-    "lookahead": {"averaging.kind": "lookahead", "averaging.every": 4},
-    "best of ema": {
-        "averaging.kind": "ema",
-        "averaging.decay": 0.8,
+    "lookahead": {
+        "averaging.kind": "lookahead",
+        "averaging.every": 4,
         "evaluation.checkpoint": "best",
     },
     "frozen": {"model.whitening.kernel": 2, "optimizer.whitening.until": "0.5 of the run"},

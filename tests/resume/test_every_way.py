@@ -35,8 +35,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory, tiny: Callable) -> Callable[
     return make
 
 
-# in the middle of an average's cycle and at its end, at an epoch's end, in each size, and frozen
-@pytest.mark.parametrize("step", [3, 6, 8, 10, 15, 17])
+# in the middle of an average's cycle and at its end, in each size, and frozen
+@pytest.mark.parametrize("step", [3, 8, 10, 15])
 @pytest.mark.parametrize("way", WAYS)
 def test_resumed_is_bit_identical(
     tmp_path: Path,

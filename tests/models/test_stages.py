@@ -1,0 +1,79 @@
+"""Stages: every parameter but the dense layers' belongs to one, in the order of the data."""
+
+import pytest
+import torch
+
+from cifarlab.models import Classifier, build_body, stages
+from cifarlab.recipe import build
+
+NETWORKS = {
+    "residual": ({"stem": 16, "blocks": [1, 2], "channels": [16, 20], "strides": [1, 2]}, 2),
+    "tutorial_cnn": ({"channels": [8, 8, 16], "dense": 16}, 3),
+    "classic_cnn": ({"channels": [4, 8], "dense": [24, 16]}, 2),
+    "speed": ({"channels": [8, 16, 16]}, 3),
+}
+each = pytest.mark.parametrize("kind", NETWORKS)
+
+
+def network(kind, **settings):
+    torch.manual_seed(0)
+    part = build({"model": {"kind": kind, **NETWORKS[kind][0], **settings}}).model
+    return Classifier(build_body(part, (16, 16, 3), 5), [0.4] * 3, [0.25] * 3)
+
+
+def names(net):
+    by_identity = {id(p): name for name, p in net.named_parameters()}
+    return [[by_identity[id(p)] for p in stage] for stage in stages(net)]
+
+
+@each
+def test_each_parameter_is_in_one_stage_or_in_a_dense_layer(kind):
+    net = network(kind)
+    found = [name for stage in names(net) for name in stage]
+    dense = [
+        f"{name}.{own}"
+        for name, module in net.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        for own, _ in module.named_parameters(recurse=False)
+    ]
+    assert len(found) == len(set(found))
+    assert sorted(found + dense) == sorted(name for name, _ in net.named_parameters())
+    assert len(stages(net)) == NETWORKS[kind][1]
+
+
+@each
+def test_a_stage_comes_after_the_ones_before_it(kind):
+    # a change in stage n changes the output of the convolutions of later stages, of no earlier one
+    net = network(kind).eval()
+    images = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8)
+    seen = {}
+    convolutions = {
+        name: module for name, module in net.named_modules() if isinstance(module, torch.nn.Conv2d)
+    }
+    for name, module in convolutions.items():
+        module.register_forward_hook(
+            lambda _, inputs, out, name=name: seen.__setitem__(name, inputs[0].detach().clone())
+        )
+    net(images)
+    before = dict(seen)
+    parts = names(net)
+    stage_of = {name.rpartition(".")[0]: n for n, part in enumerate(parts) for name in part}
+    for number, part in enumerate(stages(net)):
+        with torch.no_grad():
+            kept = [p.clone() for p in part]
+            for p in part:
+                p.add_(0.5)
+        net(images)
+        changed = {name for name in convolutions if not torch.equal(before[name], seen[name])}
+        assert {stage_of[name] for name in changed} <= set(range(number, len(parts)))
+        later = {name for name in convolutions if stage_of[name] > number}
+        assert later <= changed
+        with torch.no_grad():
+            for p, value in zip(part, kept, strict=True):
+                p.copy_(value)
+
+
+@pytest.mark.parametrize("kind", ["residual", "speed"])
+def test_a_whitening_layer_is_in_the_first_stage(kind):
+    net = network(kind, whitening={"kernel": 2})
+    assert any("whitening" in name for name in names(net)[0])
