@@ -21,7 +21,8 @@ def speed94() -> Recipe:
     is frozen from the middle of the run on. Chosen on validation images of CIFAR-10 (JPEG), on
     2 cores; the choice is not finished. Reported for airbench94_muon on CIFAR-10: 94.01 %.
     Command: cifarlab train speed/94
-    Expect: not measured yet.
+    Expect: not measured on all training images yet; trained on 40,000 of them, 89.02 % of the
+    10,000 held out (CIFAR-10 (JPEG), one run, 358 s of training on 2 cores of an AMD EPYC).
     """
     return build(
         {
