@@ -32,6 +32,8 @@ SOURCE = "cifar10-jpeg.tar.xz"
 VARIANTS: dict[str, dict[str, Any]] = {
     "speed/94 as it is": {},
     "no whitening layer": {"model.whitening.kernel": 0},
+    "all twelve directions of the whitening": {"model.whitening.directions": None},
+    "two convolutions in the last group": {"model.depth": 2},
     "PyTorch's initialisation, not identity-like": {"model.initialisation": "usual"},
     "batch normalisation with a scale": {"model.norm.scale": True},
     "running statistics kept 0.9, not 0.6": {"model.norm.momentum": 0.9},
@@ -52,6 +54,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "training.selection.share": 0.5,
         "training.selection.start": "0.5 of the run",
         "training.selection.pixels": 16,
+    },
+    "with the first group frozen from the middle on": {
+        "training.freeze": [{"start": "0.5 of the run", "stages": 1}]
     },
     "with look-ahead": {"averaging.kind": "lookahead"},
     "with averaged weights": {"averaging.kind": "ema", "averaging.decay": 0.9},
@@ -149,7 +154,8 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     given = parser.parse_args()
     os.environ["CIFARLAB_DEVICE"] = given.device
-    recipe = scaled(change(find("speed/94"), {"data.source": SOURCE}), given.scale)
+    settings = {"data.source": SOURCE, "evaluation.test": False}
+    recipe = scaled(change(find("speed/94"), settings), given.scale)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
     for seed in range(given.seeds):
         for name, settings in VARIANTS.items():

@@ -14,14 +14,14 @@ from cifarlab.recipe.networks import Speed
 
 
 class ConvGroup(nn.Module):
-    """conv, max-pool 2, BN, act, then (depth - 1) x (conv, BN, act).
+    """conv, max-pool 2, BN, act, then ``depth`` - 1 times (conv, BN, act).
 
     With a shortcut the first activation's output is added before the last activation.
     """
 
-    def __init__(self, model: Speed, channels_in: int, channels: int) -> None:
+    def __init__(self, model: Speed, channels_in: int, channels: int, depth: int) -> None:
         super().__init__()
-        widths = [channels_in] + [channels] * (model.depth - 1)
+        widths = [channels_in] + [channels] * (depth - 1)
         self.convs = nn.ModuleList(
             nn.Conv2d(width, channels, 3, padding=1, bias=False) for width in widths
         )
@@ -55,8 +55,8 @@ class SpeedNet(nn.Module):
         super().__init__()
         self.whitening, width = whitening_layers(model.whitening, image_shape[2], model.activation)
         groups = []
-        for channels in model.channels:
-            groups.append(ConvGroup(model, width, channels))
+        for channels, depth in zip(model.channels, model.depths, strict=True):
+            groups.append(ConvGroup(model, width, channels, depth))
             width = channels
         self.groups = nn.Sequential(*groups)
         self.head = Head(width, classes, bias=False)

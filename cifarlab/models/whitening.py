@@ -1,7 +1,8 @@
 """A fixed first layer that decorrelates small patches (airbench: Jordan 2024, arXiv:2404.00498).
 
 Section 3.1 there. Departures: the patches' moments and eigenvectors are computed in float64, and
-each eigenvector's sign is fixed, so that equal images give equal filters.
+each eigenvector's sign is fixed, so that equal images give equal filters; weak directions may be
+left out: of the twelve of a 2 x 2 patch, JPEG with halved chroma leaves six with next to nothing.
 """
 
 import math
@@ -16,21 +17,24 @@ from cifarlab.recipe import networks
 
 
 class Whitening(nn.Module):
-    """Convolution without padding: F = C k k whitening filters and their negatives.
+    """Convolution without padding: F whitening filters and their negatives.
+
+    F is ``directions``, but never more than a patch's C k k entries, all of them for None.
 
     ``weight`` (2F, C, k, k) is never trained and zero until ``fit``; ``bias`` (2F) is trained and
     starts as PyTorch's convolutions do. No nn.Conv2d, so that what initialises convolutions
     leaves it alone.
     """
 
-    def __init__(self, channels: int, kernel: int, eps: float) -> None:
+    def __init__(self, channels: int, kernel: int, eps: float, directions: int | None) -> None:
         super().__init__()
-        features = channels * kernel**2
+        entries = channels * kernel**2
+        features = entries if directions is None else min(directions, entries)
         self.eps = eps
         weight = torch.zeros(2 * features, channels, kernel, kernel)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.empty(2 * features))
-        nn.init.uniform_(self.bias, -1 / math.sqrt(features), 1 / math.sqrt(features))
+        nn.init.uniform_(self.bias, -1 / math.sqrt(entries), 1 / math.sqrt(entries))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 2F, H - k + 1, W - k + 1)."""
@@ -40,20 +44,22 @@ class Whitening(nn.Module):
     def fit(self, batches: Iterable[Tensor]) -> None:
         """Set the filters from normalised images, in batches (N, C, H, W).
 
-        Filter i is eigenvector i of the patches' second moment, over sqrt(eigenvalue + eps).
+        Filter i is eigenvector i of the patches' second moment, over sqrt(eigenvalue + eps), from
+        the F largest eigenvalues in ascending order.
         """
         moment = patch_moment(batches, self.weight.shape[-1])
         eigenvalues, eigenvectors = torch.linalg.eigh(moment.cpu())
         scales = (eigenvalues.clamp(min=0) + self.eps).sqrt()
-        filters = (with_fixed_signs(eigenvectors) / scales).T
+        kept = len(self.bias) // 2
+        filters = (with_fixed_signs(eigenvectors) / scales).T[-kept:]
         self.weight.copy_(torch.cat((filters, -filters)).view(self.weight.shape))
 
 
 def patch_moment(batches: Iterable[Tensor], kernel: int) -> Tensor:
-    """Mean of p p^T over all k x k patches p of the images (N, C, H, W): float64 (F, F).
+    """Mean of p p^T over all k x k patches p of the images (N, C, H, W), in float64.
 
-    Not centred. A patch's entries are in the order of a filter's: channel, row, column. Memory
-    grows with the size of one batch only.
+    Shape (P, P), P = C k k. Not centred. A patch's entries are in the order of a filter's:
+    channel, row, column. Memory grows with the size of one batch only.
     """
     total: Tensor | float = 0.0
     count = 0
@@ -66,7 +72,7 @@ def patch_moment(batches: Iterable[Tensor], kernel: int) -> Tensor:
 
 
 def with_fixed_signs(eigenvectors: Tensor) -> Tensor:
-    """Columns (F, F), each with the sign that makes its largest entry positive.
+    """Columns (P, P), each with the sign that makes its largest entry positive.
 
     Entries that differ by rounding only count as equal; the first of them decides.
     """
@@ -84,7 +90,7 @@ def whitening_layers(
     """
     if not whitening.kernel:
         return nn.Identity(), channels
-    layer = Whitening(channels, whitening.kernel, whitening.eps)
+    layer = Whitening(channels, whitening.kernel, whitening.eps, whitening.directions)
     return nn.Sequential(layer, activation(activation_name)), len(layer.bias)
 
 

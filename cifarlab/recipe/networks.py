@@ -1,11 +1,12 @@
 """The recipe's network: one class for each kind."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cifarlab.recipe.base import Part, Rate, Share, Width
 
+Depth = Annotated[int, Field(ge=1, le=4)]
 Activation = Literal["relu", "relu6", "leaky_relu", "elu", "silu", "gelu"]
 
 
@@ -29,6 +30,12 @@ class Whitening(Part):
         5e-4, description="added to the patches' variances before they are divided by"
     )
     images: int = Field(5000, ge=1, description="training images whose patches decide the filters")
+    directions: int | None = Field(
+        None,
+        ge=1,
+        description="at most so many principal directions of the patches, the strongest, each with "
+        "its negative; null: all",
+    )
 
 
 class ModelPart(Part):
@@ -122,7 +129,9 @@ class Speed(ModelPart):
     channels: tuple[Width, ...] = Field(
         (64, 256, 256), min_length=1, max_length=4, description="channels per group"
     )
-    depth: int = Field(2, ge=1, le=4, description="convolutions per group")
+    depth: tuple[Depth, ...] = Field(
+        (2,), min_length=1, description="convolutions per group: one number, or one for each group"
+    )
     shortcut: bool = Field(
         False, description="whether a group's first output is added before its last activation"
     )
@@ -131,9 +140,24 @@ class Speed(ModelPart):
         None, description="factor on the logits; null: 1 / (input width of the head)"
     )
 
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Convolutions of each group."""
+        return self.depth * len(self.channels) if len(self.depth) == 1 else self.depth
+
+    @field_validator("depth", mode="before")
+    @classmethod
+    def _one_for_all(cls, depth: Any) -> Any:
+        return (depth,) if isinstance(depth, int) else depth
+
     @model_validator(mode="after")
-    def _shortcut_spans_something(self) -> "Speed":
-        if self.shortcut and self.depth < 2:
+    def _depths_fit(self) -> "Speed":
+        if len(self.depths) != len(self.channels):
+            raise ValueError(
+                f"depth names {len(self.depths)} groups, channels {len(self.channels)}: give each "
+                "as many entries, or one depth for all"
+            )
+        if self.shortcut and min(self.depths) < 2:
             raise ValueError("a shortcut needs depth of at least 2")
         return self
 

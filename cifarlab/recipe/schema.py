@@ -96,6 +96,11 @@ class Evaluation(Part):
     checkpoint: Literal["last", "best"] = Field(
         "last", description="which weights the result is measured on; best: by validation accuracy"
     )
+    test: bool = Field(
+        True,
+        description="whether the run opens the test split at its end; false while settings are "
+        "still chosen ('cifarlab evaluate' opens it later)",
+    )
     views: Literal[1, 2, 6] = Field(
         1, description="averaged test-time views: the image, and its mirror, and both shifted"
     )

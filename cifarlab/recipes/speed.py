@@ -26,11 +26,25 @@ def speed94() -> Recipe:
     """
     return build(
         {
-            "augment": {"crop": {"padding": 2, "mode": "reflect"}, "flip": "alternating"},
-            "model": {"kind": "speed", "activation": "silu", "channels": [64, 128, 256]},
+            "augment": {
+                "crop": {"padding": 2, "mode": "reflect"},
+                "flip": "alternating",
+                "sizes": [
+                    {"start": "0 of the run", "pixels": 20},
+                    {"start": "0.35 of the run", "pixels": 26},
+                    {"start": "0.6 of the run", "pixels": 32},
+                ],
+            },
+            "model": {
+                "kind": "speed",
+                "activation": "silu",
+                "whitening": {"directions": 8},
+                "channels": [32, 192, 256],
+                "depth": [2, 2, 3],
+            },
             "optimizer": {
                 "kind": "muon",
-                "rate": 0.24,
+                "rate": 0.15,
                 "momentum": 0.6,
                 "others": {
                     "rate": 0.053 * _BATCH,
@@ -42,11 +56,10 @@ def speed94() -> Recipe:
             },
             "schedule": {"kind": "linear"},
             "training": {
-                "duration": "10 epochs",
+                "duration": "11 epochs",
                 "batch_size": _BATCH,
                 "micro_batch": 250,
                 "label_smoothing": 0.2,
-                "freeze": [{"start": "0.5 of the run", "stages": 1}],
             },
             "evaluation": {"views": 6, "unsure": 0.5},
         }
@@ -72,7 +85,8 @@ def speed96() -> Recipe:
             "model.depth": 3,
             "model.shortcut": True,
             "training.duration": "30 epochs",
-            "training.freeze": [],
+            "augment.sizes": [],
+            "model.whitening.directions": None,
             "evaluation.unsure": 1.0,
         },
     )

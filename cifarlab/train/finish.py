@@ -24,11 +24,12 @@ def finish(run: Run) -> dict[str, Any]:
         if run.validation:
             splits["val"] = _evaluated(run, predictor, "val", run.validation)
         try:
-            test = open_test_split(run.dataset, run.recipe.data, run.folder, "train", run.command)
+            if evaluation.test:
+                opened = run.dataset, run.recipe.data, run.folder
+                test = open_test_split(*opened, by="train", command=run.command)
+                splits["test"] = _evaluated(run, predictor, "test", test)
         except DataError as error:
             notes.append(f"no test result: {error.what}")
-        else:
-            splits["test"] = _evaluated(run, predictor, "test", test)
     best = run.state.best
     result = {
         "recipe": run.recipe.name,

@@ -115,6 +115,13 @@ def test_widths_and_depth_are_those_of_the_recipe(depth, kernel):
     assert not any(c.bias is not None for group in net.groups for c in group.convs)
 
 
+def test_each_group_has_its_depth():
+    net = network(channels=[4, 5, 6], depth=[1, 3, 2])
+    convs = [[(c.in_channels, c.out_channels) for c in group.convs] for group in net.groups]
+    assert convs == [[(24, 4)], [(4, 5), (5, 5), (5, 5)], [(5, 6), (6, 6)]]
+    assert [len(group.norms) for group in net.groups] == [1, 3, 2]
+
+
 def test_without_whitening_the_first_group_sees_the_image():
     net = network(channels=[6], whitening={"kernel": 0})
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
@@ -140,7 +147,7 @@ def test_every_size_passes_and_each_pool_leaves_something(size):
 
 
 def test_a_map_of_one_row_is_not_pooled():
-    group = ConvGroup(config(), 2, 3)
+    group = ConvGroup(config(), 2, 3, 2)
     assert group(torch.randn(2, 2, 1, 6)).shape == (2, 3, 1, 6)
     assert group(torch.randn(2, 2, 2, 6)).shape == (2, 3, 1, 3)
 

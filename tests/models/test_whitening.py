@@ -49,7 +49,7 @@ def patches_one_by_one(pixels, kernel):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_whitened_patches_are_uncorrelated_with_unit_power(kernel, channels):
     pixels = (smooth_images(channels=channels).permute(0, 3, 1, 2).float() - 120) / 60
-    layer = Whitening(channels, kernel, eps=1e-9)
+    layer = Whitening(channels, kernel, 1e-9, None)
     layer.fit([pixels])
     features = channels * kernel**2
     filters = layer.weight.numpy().reshape(2 * features, features).astype(np.float64)
@@ -60,7 +60,7 @@ def test_whitened_patches_are_uncorrelated_with_unit_power(kernel, channels):
 
 def test_filters_are_eigenvectors_over_the_root_of_eigenvalue_and_eps():
     pixels = torch.randn(6, 2, 5, 5, dtype=torch.float64) * torch.tensor([2.0, 0.1])[:, None, None]
-    layer = Whitening(2, 2, eps=0.05)
+    layer = Whitening(2, 2, 0.05, None)
     layer.fit([pixels])
     patches = patches_one_by_one(pixels, 2)
     moment = patches.T @ patches / len(patches)
@@ -72,6 +72,29 @@ def test_filters_are_eigenvectors_over_the_root_of_eigenvalue_and_eps():
         assert np.linalg.norm(filter_) == pytest.approx((power + 0.05) ** -0.5, rel=1e-6)
         assert power > previous
         previous = power
+
+
+def test_the_strongest_directions_are_kept():
+    pixels = smooth_images().permute(0, 3, 1, 2).float() / 60
+    every, some = Whitening(3, 2, 5e-4, None), Whitening(3, 2, 5e-4, 5)
+    for layer in (every, some):
+        layer.fit([pixels])
+    strongest = every.weight[7:12]
+    assert torch.equal(some.weight, torch.cat((strongest, -strongest)))
+    assert some.bias.shape == (10,)
+    assert some(pixels).shape == (40, 10, 7, 8)
+
+
+@pytest.mark.parametrize("directions", [12, 13, 100])
+def test_there_are_no_more_directions_than_entries(directions):
+    assert len(Whitening(3, 2, 5e-4, directions).bias) == 24
+
+
+def test_a_recipe_says_how_many_directions():
+    model = config("speed", directions=4)
+    net = build_body(model, (8, 8, 3), 10)
+    assert net.whitening[0].weight.shape == (8, 3, 2, 2)
+    assert net.groups[0].convs[0].in_channels == 8
 
 
 def test_the_moment_does_not_depend_on_the_batches():
@@ -91,7 +114,7 @@ def test_signs_are_fixed_by_the_first_of_the_largest_entries():
 
 
 def test_the_filters_have_those_signs():
-    layer = Whitening(3, 2, eps=5e-4)
+    layer = Whitening(3, 2, 5e-4, None)
     layer.fit([torch.randn(20, 3, 6, 6)])
     filters = layer.weight[:12].flatten(1)
     assert torch.equal(filters.amax(1), filters.abs().amax(1))
@@ -125,7 +148,7 @@ def test_the_classifier_fits_to_what_the_body_sees(kind, channels):
     layer = net.body.whitening[0]
     layer.register_forward_hook(lambda _, args, __: seen.append(args[0]))
     net(images)
-    expected = Whitening(channels, 2, layer.eps)
+    expected = Whitening(channels, 2, layer.eps, None)
     expected.fit([seen[0]])
     torch.testing.assert_close(layer.weight, expected.weight, rtol=1e-5, atol=1e-5)
     after = net.state_dict()
@@ -159,7 +182,7 @@ def test_the_layer_comes_first_and_an_activation_follows(kind):
 
 
 def test_filters_are_frozen_and_zero_before_the_fit_and_biases_start_as_pytorch_s():
-    layer = Whitening(3, 5, eps=5e-4)
+    layer = Whitening(3, 5, 5e-4, None)
     assert not layer.weight.requires_grad
     assert not layer.weight.any()
     assert layer.bias.requires_grad

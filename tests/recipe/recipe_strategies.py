@@ -107,8 +107,10 @@ def _nesterov_needs_momentum(tree: dict[str, Any]) -> dict[str, Any]:
     return tree | {"nesterov": tree["nesterov"] and tree["momentum"] > 0}
 
 
-def _shortcut_spans_something(tree: dict[str, Any]) -> dict[str, Any]:
-    return tree | {"shortcut": tree["shortcut"] and tree["depth"] > 1}
+def _depths_fit(tree: dict[str, Any]) -> dict[str, Any]:
+    groups = 1 if len(tree["depth"]) == 1 else len(tree["channels"])
+    tree["depth"] = list(islice(cycle(tree["depth"]), groups))
+    return tree | {"shortcut": tree["shortcut"] and min(tree["depth"]) > 1}
 
 
 def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
@@ -126,7 +128,7 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
 _AGREE = {
     Residual: _stages_agree,
     TutorialCNN: _dropout_per_place,
-    Speed: _shortcut_spans_something,
+    Speed: _depths_fit,
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,
     Others: _nesterov_needs_momentum,

@@ -1,6 +1,7 @@
 """``keys`` lists every setting truly, and every one of them but the name is in the fingerprint."""
 
 import pytest
+import yaml
 from other_values import KEYS, OTHER, base, changed, each_key
 
 from cifarlab.errors import RecipeError
@@ -140,9 +141,11 @@ def test_every_choice_that_is_printed_is_taken(key):
 )
 def test_the_largest_value_that_is_printed_is_taken_and_no_more(key):
     most = float(key.allowed.split("<= ")[1].split(" ")[0])
-    item = [int(most)] * len(getattr(base(key).model, "strides", []))
-    more = [int(most) + 1] * len(item)
-    is_list = key.allowed.startswith("list")
-    change(base(key), {key.path: item if is_list else most})
+    entries = len(yaml.safe_load(key.default)) if key.allowed.startswith("list") else None
+
+    def written(value):
+        return value if entries is None else [int(value)] * entries
+
+    change(base(key), {key.path: written(most)})
     with pytest.raises(RecipeError, match="less than or equal"):
-        change(base(key), {key.path: more if is_list else most + 1})
+        change(base(key), {key.path: written(most + 1)})

@@ -174,6 +174,11 @@ def test_true_is_no_number(assignment):
         (["optimizer.kind=muon", "optimizer.momentum=0"], "optimizer: nesterov needs momentum"),
         (["optimizer.kind=muon", "optimizer.others.momentum=0"], "optimizer.others: nesterov nee"),
         (["model.kind=speed", "model.shortcut=true", "model.depth=1"], "model: a shortcut needs"),
+        (
+            ["model.kind=speed", "model.shortcut=true", "model.depth=[2, 1, 2]"],
+            "model: a shortcut needs",
+        ),
+        (["model.kind=speed", "model.depth=[2, 3]"], "model: depth names 2 groups, channels 3"),
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
         (

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from prepared import PLAIN
 from torch import Tensor, nn
 
 from cifarlab.compute import choose
@@ -100,13 +101,7 @@ def test_same_weights_and_losses(
     tmp_path: Path, tiny: Callable[..., Recipe], changes: dict[str, Any]
 ) -> None:
     # without batch normalisation, which amplifies the last bits of sums in another order
-    network = {
-        "model.kind": "tutorial_cnn",
-        "model.channels": [4, 6],
-        "model.dense": 16,
-        "model.dropout": [0.0, 0.1, 0.2],
-        "optimizer.rate": 0.02,
-    }
+    network = PLAIN | {"model.dropout": [0.0, 0.1, 0.2]}
     recipe = tiny({**network, "training.duration": "2 epochs", **changes})
     folder = RunFolder(tmp_path / "run")
     train(recipe, folder)

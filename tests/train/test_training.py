@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from cifarlab.data import open_dataset
 from cifarlab.data.dataset import images_file
 from cifarlab.evaluate import Predictor, WeightsFile, evaluate_run, measure, predict
-from cifarlab.recipe import Recipe, fingerprint
+from cifarlab.recipe import Recipe, change, fingerprint
 from cifarlab.run import RunFolder
 from cifarlab.train import Run, step, train
 
@@ -165,6 +165,19 @@ def test_training_works_with_the_test_file_deleted(
     ends = [end_of(RunFolder(tmp_path / name)) for name in ("whole", "blind")]
     assert ends[0]["last.safetensors"] == ends[1]["last.safetensors"]
     assert ends[0]["journal"] == ends[1]["journal"]
+
+
+def test_a_recipe_can_keep_the_test_split_closed(
+    tmp_path: Path, tiny: Callable, class_folder: Path
+) -> None:
+    recipe, folder = folder_recipe(tiny, class_folder), RunFolder(tmp_path / "run")
+    closed = train(change(recipe, {"evaluation.test": False}), folder)
+    assert "test" not in closed and "val" in closed
+    assert folder.provenance()["test_openings"] == []
+    assert [file.name for file in folder.predictions.glob("*.safetensors")] == ["val.safetensors"]
+    opened, _ = evaluate_run(folder, "test")
+    assert opened["n"] == 12
+    assert [opening["by"] for opening in folder.provenance()["test_openings"]] == ["evaluate"]
 
 
 def test_a_source_test_split_is_read_once_and_only_at_the_end(
