@@ -42,7 +42,9 @@ from cifarlab.run import RunFolder
 from cifarlab.train.interrupt import Stop
 from cifarlab.train.loop import fit
 from cifarlab.train.plan import Epoch, Plan
-from cifarlab.train.setup import Run, passes, prepare
+from cifarlab.train.run import Run
+from cifarlab.train.setup import prepare
+from cifarlab.train.step import passes
 
 IMAGES, REPEATS = 2048, 7  # images of a repeat, rounded up to whole batches
 SHAPE, CLASSES = (32, 32, 3), 10

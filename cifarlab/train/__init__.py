@@ -16,7 +16,8 @@ from cifarlab.train.finish import finish
 from cifarlab.train.hooks import Hook
 from cifarlab.train.interrupt import stop_on_signal
 from cifarlab.train.loop import fit
-from cifarlab.train.setup import Run, prepare
+from cifarlab.train.run import Run
+from cifarlab.train.setup import prepare
 from cifarlab.train.warmup import compile_ahead
 
 __all__ = ["Hook", "Run", "extended", "train"]

@@ -8,7 +8,7 @@ from cifarlab.data import Subset
 from cifarlab.errors import CheckpointError, DataError
 from cifarlab.evaluate import Predictor, WeightsFile, measure, open_test_split, predict
 from cifarlab.recipe import fingerprint
-from cifarlab.train.setup import Run
+from cifarlab.train.run import Run
 
 
 def finish(run: Run) -> dict[str, Any]:

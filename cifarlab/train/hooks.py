@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from cifarlab.train.setup import Run
+from cifarlab.train.run import Run
 
 
 class Hook(Protocol):

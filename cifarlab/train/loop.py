@@ -11,7 +11,7 @@ from cifarlab.evaluate import Score, score
 from cifarlab.optim import factor
 from cifarlab.train.hooks import Hook
 from cifarlab.train.interrupt import Stop
-from cifarlab.train.setup import Run
+from cifarlab.train.run import Run
 from cifarlab.train.state import NEVER, Best, Totals
 from cifarlab.train.step import step
 

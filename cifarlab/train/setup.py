@@ -1,19 +1,12 @@
 """From a recipe to a run that is ready to train: data, network, state, folder."""
 
-import subprocess
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
-from platform import python_version
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-import cifarlab
-from cifarlab.compute import Compute, choose, forget_peak_memory, library_versions
+from cifarlab.compute import Compute, choose, forget_peak_memory
 from cifarlab.data import (
     Dataset,
     Subset,
@@ -21,11 +14,10 @@ from cifarlab.data import (
     open_dataset,
     training_subsets,
 )
-from cifarlab.data.augment import Augmentation, Sizes, sizes_by_step
+from cifarlab.data.augment import Augmentation, sizes_by_step
 from cifarlab.data.dataset import Progress
 from cifarlab.data.loader import Loader
 from cifarlab.errors import CheckpointError, RecipeError
-from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.models import (
     Classifier,
     adapt_to_passes,
@@ -40,53 +32,11 @@ from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
 from cifarlab.train.checkpoint import Checkpoints
 from cifarlab.train.clock import Clock
-from cifarlab.train.plan import Plan, plan
+from cifarlab.train.plan import plan
+from cifarlab.train.provenance import record_start
+from cifarlab.train.run import Run
 from cifarlab.train.state import State, Totals
-
-
-@dataclass
-class Run:
-    """All that the loop needs; only ``state`` and ``clock`` change.
-
-    ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
-    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
-    has what is no longer trained from which step on.
-    """
-
-    recipe: Recipe
-    folder: RunFolder
-    command: str
-    compute: Compute
-    dataset: Dataset
-    loader: Loader
-    validation: Subset | None
-    plan: Plan
-    sizes: Sizes
-    select_from: int
-    frozen: list[tuple[int, list[nn.Parameter]]]
-    state: State
-    network: Classifier
-    checkpoints: Checkpoints
-    clock: Clock
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def predictor(self) -> Predictor:
-        """The classifier in its present state."""
-        dataset = self.dataset
-        return Predictor(self.state.evaluated, dataset.classes, dataset.image_shape, self.compute)
-
-    @property
-    def about(self) -> WeightsFile:
-        """What a weights file of the present state says."""
-        return WeightsFile(
-            self.recipe.model,
-            self.dataset.classes,
-            self.dataset.image_shape,
-            self.compute.precision,
-            self.state.epoch,
-            self.state.step,
-        )
+from cifarlab.train.step import passes, selected
 
 
 def prepare(
@@ -132,7 +82,7 @@ def prepare(
         _load(run)
     else:
         folder.write_recipe(recipe)
-    _record_start(run, mean, std)
+    record_start(run, mean, std)
     return run
 
 
@@ -179,18 +129,6 @@ def frozen(
     ]
 
 
-def passes(images: int, micro_batch: int | None) -> int:
-    """Forward and backward passes for a batch; none has fewer than two images."""
-    if micro_batch is None:
-        return 1
-    return max(1, min(-(-images // micro_batch), images // 2))
-
-
-def selected(images: int, share: float) -> int:
-    """How many of a batch are trained on once examples are selected."""
-    return min(images, max(2, round(share * images)))
-
-
 def _sample(training: Subset, count: int, seed: int) -> np.ndarray:
     """At most ``count`` training images (N, H, W, C), drawn by the seed."""
     order = torch.randperm(len(training), generator=generator(seed, "whitening"))
@@ -227,66 +165,3 @@ def _load(run: Run) -> None:
                 "restore the recipe that belongs to the checkpoint",
             )
     run.folder.journal.keep_until(run.state.epoch)
-
-
-def _record_start(run: Run, mean: list[float], std: list[float]) -> None:
-    """Write what is known before the first step into provenance.json."""
-    provenance = run.folder.provenance()
-    made_with = {
-        "cifarlab": cifarlab.__version__,
-        "commit": _commit(),
-        "python": python_version(),
-        "libraries": library_versions(),
-        "device": run.compute.describe(),
-    }
-    earlier = provenance.get("starts", [])
-    now = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": run.command,
-        "step": run.state.step,
-        **made_with,
-    }
-    changed = sorted({k for start in earlier for k, v in made_with.items() if start.get(k) != v})
-    if changed:
-        run.notes.append(
-            f"not all starts of this run had the same {', '.join(changed)}: "
-            "its last bits may differ from an uninterrupted run's"
-        )
-    run.folder.write_provenance(
-        {
-            **made_with,
-            "precision": run.compute.precision,
-            "data": _describe_data(run, mean, std),
-            "test_openings": [],
-            **provenance,
-            "starts": [*earlier, now],
-        }
-    )
-
-
-def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, Any]:
-    dataset = run.dataset
-    return {
-        "name": dataset.name,
-        "source": dataset.source,
-        "fingerprint": dataset.fingerprint,
-        "classes": dataset.classes,
-        "image_shape": dataset.image_shape,
-        "train": len(run.loader.indices),
-        "val": len(run.validation) if run.validation else 0,
-        "mean": mean,
-        "std": std,
-        "skipped": dataset.skipped,
-    }
-
-
-def _commit() -> str | None:
-    """The code's git commit, with ``+`` where files differ from it; None outside a checkout."""
-    root = Path(cifarlab.__file__).parents[1]
-    if not (root / ".git").exists():
-        return None
-    try:
-        describe = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12"]
-        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -9,7 +9,7 @@ from cifarlab.data.augment import pixels_at, shrunk
 from cifarlab.data.loader import Batch
 from cifarlab.optim import set_rates, set_trained
 from cifarlab.randomness import derived_seed
-from cifarlab.train.setup import Run, passes, selected
+from cifarlab.train.run import Run
 
 
 def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
@@ -96,3 +96,15 @@ def trained_images(run: Run, step: int, drawn: int) -> int:
     if step < run.select_from:
         return drawn
     return selected(drawn, run.recipe.training.selection.share)
+
+
+def passes(images: int, micro_batch: int | None) -> int:
+    """Forward and backward passes for a batch; none has fewer than two images."""
+    if micro_batch is None:
+        return 1
+    return max(1, min(-(-images // micro_batch), images // 2))
+
+
+def selected(images: int, share: float) -> int:
+    """How many of a batch are trained on once examples are selected."""
+    return min(images, max(2, round(share * images)))

@@ -3,7 +3,7 @@
 import torch
 
 from cifarlab.data.augment import pixels_at
-from cifarlab.train.setup import Run
+from cifarlab.train.run import Run
 from cifarlab.train.step import backward, set_step, sized, trained_images
 
 

@@ -13,8 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from cifarlab.run import RunFolder
 from cifarlab.train import Run, train
-from cifarlab.train.setup import passes
-from cifarlab.train.step import backward, step
+from cifarlab.train.step import backward, passes, step
 
 NORMED = {"model.dropout": 0.0}  # tiny's residual network otherwise
 

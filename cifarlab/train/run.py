@@ -1,0 +1,63 @@
+"""What a run is while it is trained."""
+
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from cifarlab.compute import Compute
+from cifarlab.data import Dataset, Subset
+from cifarlab.data.augment import Sizes
+from cifarlab.data.loader import Loader
+from cifarlab.evaluate import Predictor, WeightsFile
+from cifarlab.models import Classifier
+from cifarlab.recipe import Recipe
+from cifarlab.run import RunFolder
+from cifarlab.train.checkpoint import Checkpoints
+from cifarlab.train.clock import Clock
+from cifarlab.train.plan import Plan
+from cifarlab.train.state import State
+
+
+@dataclass
+class Run:
+    """All that the loop needs; only ``state`` and ``clock`` change.
+
+    ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
+    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
+    has what is no longer trained from which step on.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    command: str
+    compute: Compute
+    dataset: Dataset
+    loader: Loader
+    validation: Subset | None
+    plan: Plan
+    sizes: Sizes
+    select_from: int
+    frozen: list[tuple[int, list[nn.Parameter]]]
+    state: State
+    network: Classifier
+    checkpoints: Checkpoints
+    clock: Clock
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def predictor(self) -> Predictor:
+        """The classifier in its present state."""
+        dataset = self.dataset
+        return Predictor(self.state.evaluated, dataset.classes, dataset.image_shape, self.compute)
+
+    @property
+    def about(self) -> WeightsFile:
+        """What a weights file of the present state says."""
+        return WeightsFile(
+            self.recipe.model,
+            self.dataset.classes,
+            self.dataset.image_shape,
+            self.compute.precision,
+            self.state.epoch,
+            self.state.step,
+        )
