@@ -2,15 +2,20 @@
 
 from cifarlab.optim.averaging import Averager, build_averaging
 from cifarlab.optim.optimizers import build_optimizer
+from cifarlab.optim.penalties import penalise
+from cifarlab.optim.plateau import Watch, watched
 from cifarlab.optim.rates import set_rates, set_trained
 from cifarlab.optim.schedules import Segment, factor
 
 __all__ = [
     "Averager",
     "Segment",
+    "Watch",
     "build_averaging",
     "build_optimizer",
     "factor",
+    "penalise",
     "set_rates",
     "set_trained",
+    "watched",
 ]

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cifarlab.recipe.optimization import EMA, Averaging, Lookahead
+from cifarlab.recipe.averaging import EMA, Averaging, Lookahead
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -45,7 +45,7 @@ def build_averaging(config: Averaging, network: Network) -> Averager[Network] | 
 
 
 class _MovingAverage(Averager[Network]):
-    """As recipe.optimization.EMA says."""
+    """As recipe.averaging.EMA says."""
 
     def __init__(self, config: EMA, network: Network) -> None:
         super().__init__(network)
@@ -59,7 +59,7 @@ class _MovingAverage(Averager[Network]):
 
 
 class _Lookahead(Averager[Network]):
-    """As recipe.optimization.Lookahead says."""
+    """As recipe.averaging.Lookahead says."""
 
     def __init__(self, config: Lookahead, network: Network) -> None:
         super().__init__(network)

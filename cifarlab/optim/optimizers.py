@@ -1,8 +1,9 @@
-"""The recipe's optimizer: PyTorch's own in their fused form, or Muon.
+"""The recipe's optimizer: PyTorch's own, fused where it has that form, or Muon.
 
 Parameters come by role; each role may have a rate, a weight decay and an end of its own. What
 ``rates.set_rates`` needs of a parameter group stands in it beside PyTorch's keys: ``peak`` (the
-peak rate), ``until`` (a Duration, or None) and ``peak_momentum`` (None where there is none).
+peak rate), ``until`` (a Duration, or None) and ``peak_momentum`` (None where there is none); and
+what ``penalties.penalise`` needs: ``l1`` and ``decay`` (decoupled).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ import torch
 from torch import nn, optim
 
 from cifarlab.optim.muon import Muon
-from cifarlab.recipe import optimization
-from cifarlab.recipe.optimization import SGD, Group, Optimizer
+from cifarlab.recipe import optimizers as kinds
+from cifarlab.recipe.optimizers import Group, Optimizer
 
 Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 Roles = Mapping[Role, Sequence[nn.Parameter]]
@@ -31,18 +32,35 @@ def build_optimizer(
     ``roles`` has the parameters of each of ``ROLES``; ``precision`` is the arithmetic of Muon's
     iteration. ``defaults["lr"]`` is the recipe's peak rate. Parameters are numbered role by role.
     """
-    if isinstance(config, optimization.Muon):
+    if isinstance(config, kinds.Muon):
         return _muon(config, roles, precision)
-    momentum = config.momentum if isinstance(config, SGD) else None
+    momentum = getattr(config, "momentum", None)
     groups = _groups(config, roles, ROLES, config.rate, config.weight_decay, momentum)
-    if isinstance(config, SGD):
-        return optim.SGD(
-            groups, lr=config.rate, momentum=config.momentum, nesterov=config.nesterov, fused=True
-        )
-    return optim.AdamW(groups, lr=config.rate, betas=config.betas, eps=config.eps, fused=True)
+    match config:
+        case kinds.SGD():
+            nesterov = config.nesterov
+            return optim.SGD(
+                groups, config.rate, momentum=config.momentum, nesterov=nesterov, fused=True
+            )
+        case kinds.Adam():
+            return optim.Adam(groups, config.rate, config.betas, config.eps, fused=True)
+        case kinds.AdamW():
+            return optim.AdamW(groups, config.rate, config.betas, config.eps, fused=True)
+        case kinds.Adagrad():
+            start = config.start
+            return optim.Adagrad(
+                groups, config.rate, initial_accumulator_value=start, eps=config.eps, fused=True
+            )
+        case kinds.Adadelta():
+            return optim.Adadelta(groups, config.rate, config.rho, config.eps, foreach=True)
+        case kinds.RMSprop():
+            smoothing, momentum = config.smoothing, config.momentum
+            return optim.RMSprop(
+                groups, config.rate, smoothing, config.eps, momentum=momentum, foreach=True
+            )
 
 
-def _muon(config: optimization.Muon, roles: Roles, precision: str) -> Muon:
+def _muon(config: kinds.Muon, roles: Roles, precision: str) -> Muon:
     others = config.others
     groups = [
         *_groups(config, roles, ("matrices",), config.rate, config.weight_decay, config.momentum),
@@ -79,15 +97,21 @@ def _groups(
     parts = [(own[name], trainable[name]) for name in names]
     if all(group == Group() for group in own.values()):
         parts = [(Group(), list(chain(*trainable.values())))]
-    return [
-        {
-            "params": parameters,
-            "lr": rate if group.rate is None else group.rate,
-            "peak": rate if group.rate is None else group.rate,
-            "weight_decay": weight_decay if group.weight_decay is None else group.weight_decay,
-            "until": group.until,
-            "peak_momentum": momentum,
-        }
-        for group, parameters in parts
-        if parameters
-    ]
+    decoupled = getattr(config, "decoupled", False)
+    groups = []
+    for group, parameters in parts:
+        peak = rate if group.rate is None else group.rate
+        decay = weight_decay if group.weight_decay is None else group.weight_decay
+        groups.append(
+            {
+                "params": parameters,
+                "lr": peak,
+                "peak": peak,
+                "weight_decay": 0.0 if decoupled else decay,
+                "decay": decay if decoupled else 0.0,
+                "l1": config.l1 if group.l1 is None else group.l1,
+                "until": group.until,
+                "peak_momentum": momentum,
+            }
+        )
+    return [group for group in groups if group["params"]]

@@ -1,12 +1,11 @@
 """Every group's rate and momentum at a step: pure functions of the step, and one that sets them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from torch import nn
 from torch.optim import Optimizer
 
-from cifarlab.optim.schedules import Segment, factor
-from cifarlab.recipe.optimization import Schedule
+from cifarlab.recipe.schedules import Schedule
 
 
 def countdown(step: int, steps: int) -> float:
@@ -26,16 +25,16 @@ def set_rates(
     optimizer: Optimizer,
     schedule: Schedule,
     step: int,
-    segments: Sequence[Segment],
+    share: float,
+    planned: int,
     steps_per_epoch: int,
-) -> float:
+) -> None:
     """Make ``optimizer`` (of ``build_optimizer``) ready for that step, counted from 0.
 
-    A group with an end (``until``, of the run's planned length) no longer asks for gradients from
-    there on. All depends on the step alone. Returns the recipe's ``optimizer.rate`` at that step.
+    ``share`` is the schedule's factor on the peak rates at that step, ``planned`` the run's planned
+    length in steps. A group with an end (``until``, of that length) follows its own line, and no
+    longer asks for gradients from there on.
     """
-    share = factor(schedule, step, segments, steps_per_epoch)
-    planned = segments[0].steps
     for group in optimizer.param_groups:
         trained = True
         if group["until"] is None:
@@ -49,7 +48,6 @@ def set_rates(
             group["momentum"] = momentum_at(
                 group["peak_momentum"], schedule.final_momentum, step, planned
             )
-    return float(optimizer.defaults["lr"] * share)
 
 
 def set_trained(parameters: Iterable[nn.Parameter], trained: bool) -> None:

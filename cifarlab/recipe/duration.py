@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
 from pydantic_core import core_schema
 
 _PATTERN = re.compile(
@@ -75,3 +76,12 @@ class Duration:
             cls.parse,
             serialization=core_schema.plain_serializer_function_ser_schema(str),
         )
+
+
+def _absolute(duration: Duration) -> Duration:
+    if duration.unit == "of the run" or duration.value <= 0:
+        raise ValueError(f"'{duration}' is no length: write epochs or steps above 0")
+    return duration
+
+
+Length = Annotated[Duration, AfterValidator(_absolute)]

@@ -8,30 +8,15 @@ ever ignored.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from cifarlab.recipe.averaging import Averaging, NoAveraging
 from cifarlab.recipe.base import Part, Rate, Share
-from cifarlab.recipe.duration import Duration
+from cifarlab.recipe.duration import Duration, Length
 from cifarlab.recipe.images import Augment, Data
 from cifarlab.recipe.networks import Model, Residual
-from cifarlab.recipe.optimization import (
-    SGD,
-    AdamW,
-    Averaging,
-    Cosine,
-    NoAveraging,
-    Optimizer,
-    Schedule,
-)
-
-
-def _absolute(duration: Duration) -> Duration:
-    if duration.unit == "of the run" or duration.value <= 0:
-        raise ValueError(f"'{duration}' is no length: write epochs or steps above 0")
-    return duration
-
-
-Length = Annotated[Duration, AfterValidator(_absolute)]
+from cifarlab.recipe.optimizers import SGD, Optimizer
+from cifarlab.recipe.schedules import Cosine, Plateau, Schedule
 
 
 class Extension(Part):
@@ -151,9 +136,20 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
-    def _momentum_to_move(self) -> "Recipe":
-        if self.schedule.final_momentum is not None and isinstance(self.optimizer, AdamW):
+    def _plateau_needs_validation(self) -> "Recipe":
+        if isinstance(self.schedule, Plateau) and self.data.validation == 0:
             raise ValueError(
-                "schedule.final_momentum needs an optimizer with momentum: sgd or muon, not adamw"
+                "schedule.kind=plateau watches the validation loss, but data.validation is 0: "
+                "hold some out, or take another schedule"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _momentum_to_move(self) -> "Recipe":
+        momentum = getattr(self.optimizer, "momentum", 0)
+        if self.schedule.final_momentum is not None and not momentum:
+            raise ValueError(
+                "schedule.final_momentum needs an optimizer with momentum: sgd, rmsprop or muon, "
+                "with optimizer.momentum above 0"
             )
         return self

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from cifarlab.errors import CheckpointError
 from cifarlab.evaluate import WeightsFile, load_weights
+from cifarlab.optim import Watch
 from cifarlab.run import RunFolder
 from cifarlab.storage import disk_errors, rename, write_bytes
 from cifarlab.train.state import Best, State, Totals
@@ -53,6 +54,7 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
+            "watch": state.watch,
             "seconds": state.seconds,
         }
         write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(counters)}))
@@ -81,6 +83,7 @@ class Checkpoints:
         state.totals = Totals(**sums, seen=counters["seen"])
         state.step, state.epoch = counters["step"], counters["epoch"]
         state.best = Best(**counters["best"]) if counters["best"] else None
+        state.watch = Watch(*counters["watch"])
         state.seconds.update(counters["seconds"])
 
     def exists(self) -> bool:
@@ -105,7 +108,7 @@ class Checkpoints:
                 counters = json.loads(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             missing = {f"totals.{name}" for name in _TOTALS} - tensors.keys()
-            missing |= {"step", "epoch", "seen", "best", "seconds"} - counters.keys()
+            missing |= {"step", "epoch", "seen", "best", "watch", "seconds"} - counters.keys()
             if missing:
                 raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             return tensors, counters

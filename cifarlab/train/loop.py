@@ -8,7 +8,8 @@ import torch
 
 from cifarlab.errors import DivergenceError, Interrupted
 from cifarlab.evaluate import Score, score
-from cifarlab.optim import factor
+from cifarlab.optim import Watch, watched
+from cifarlab.recipe.schedules import Plateau
 from cifarlab.train.hooks import Hook
 from cifarlab.train.interrupt import Stop
 from cifarlab.train.run import Run
@@ -24,6 +25,10 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
     """
     state, seconds = run.state, run.clock.seconds
     for epoch in run.plan.epochs[state.epoch :]:
+        first, segment = run.plan.segment(epoch.first)
+        if state.step == first and segment.how == "restart":
+            state.watch = Watch()
+
         # train
         state.classifier.train()
         before, drawn = dict(seconds), 0
@@ -54,6 +59,8 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
         line = epoch_line(run, val, {name: seconds[name] - before[name] for name in before}, drawn)
         run.folder.journal.append(line)
         state.totals = Totals.zero(state.device)
+        if val and isinstance(run.recipe.schedule, Plateau) and segment.how != "hold":
+            state.watch = watched(run.recipe.schedule, state.watch, val.loss)
         if val and (state.best is None or val.accuracy > state.best.val_accuracy):
             state.best = Best(state.epoch, val.accuracy)
             run.checkpoints.save_best(state, run.about)
@@ -66,10 +73,7 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
 
 def rate(run: Run, step: int) -> float:
     """The learning rate of that step, counted from 0."""
-    recipe, plan = run.recipe, run.plan
-    return recipe.optimizer.rate * factor(
-        recipe.schedule, step, plan.segments, plan.steps_per_epoch
-    )
+    return run.recipe.optimizer.rate * run.share(step)
 
 
 def validate(run: Run) -> Score | None:

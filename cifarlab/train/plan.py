@@ -1,6 +1,5 @@
 """A run's length in steps and epochs, resolved from the recipe's durations once."""
 
-import itertools
 from typing import NamedTuple
 
 from cifarlab.optim import Segment
@@ -30,10 +29,19 @@ class Plan(NamedTuple):
         """All optimizer steps of the run (S)."""
         return sum(segment.steps for segment in self.segments)
 
+    def segment(self, step: int) -> tuple[int, Segment]:
+        """The segment that ``step`` is in, behind its first step."""
+        first = 0
+        for segment in self.segments:
+            if step < first + segment.steps:
+                return first, segment
+            first += segment.steps
+        raise ValueError(f"step {step} lies behind the run's {first} steps")
+
     def end(self, step: int) -> int:
         """The first step behind the segment that ``step`` is in."""
-        ends = itertools.accumulate(segment.steps for segment in self.segments)
-        return next(end for end in ends if step < end)
+        first, segment = self.segment(step)
+        return first + segment.steps
 
 
 def plan(training: Training, steps_per_epoch: int) -> Plan:

@@ -10,6 +10,7 @@ from cifarlab.data.augment import Sizes
 from cifarlab.data.loader import Loader
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.models import Classifier
+from cifarlab.optim import factor
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
 from cifarlab.train.checkpoint import Checkpoints
@@ -61,3 +62,9 @@ class Run:
             self.state.epoch,
             self.state.step,
         )
+
+    def share(self, step: int) -> float:
+        """The factor on the peak rates at that step, counted from 0."""
+        plan = self.plan
+        planned = factor(self.recipe.schedule, step, plan.segments, plan.steps_per_epoch)
+        return planned * self.state.watch.factor

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.models import Classifier
-from cifarlab.optim import Averager
+from cifarlab.optim import Averager, Watch
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class State:
     step: int = 0
     epoch: int = 0
     best: Best | None = None
+    watch: Watch = field(default_factory=Watch)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
 
     @property

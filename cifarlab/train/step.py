@@ -7,7 +7,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from cifarlab.data.augment import pixels_at, shrunk
 from cifarlab.data.loader import Batch
-from cifarlab.optim import set_rates, set_trained
+from cifarlab.optim import penalise, set_rates, set_trained
 from cifarlab.randomness import derived_seed
 from cifarlab.train.run import Run
 
@@ -26,6 +26,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     loss, correct = backward(run, images, labels)
     if training.clip_norm is not None:
         clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
+    penalise(state.optimizer)
     state.optimizer.step()
     if state.averager:
         state.averager.update(state.classifier, state.step, run.plan.end(state.step))
@@ -34,8 +35,9 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
 
 def set_step(run: Run, step: int) -> None:
     """Give the optimizer the rates and momenta of that step, and say what it trains."""
-    segments, per_epoch = run.plan.segments, run.plan.steps_per_epoch
-    set_rates(run.state.optimizer, run.recipe.schedule, step, segments, per_epoch)
+    planned, per_epoch = run.plan.segments[0].steps, run.plan.steps_per_epoch
+    share = run.share(step)
+    set_rates(run.state.optimizer, run.recipe.schedule, step, share, planned, per_epoch)
     for start, parameters in run.frozen:
         if step >= start:
             set_trained(parameters, False)

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from cifarlab.recipe import Duration, Recipe
 from cifarlab.recipe.networks import Residual, Speed, TutorialCNN
-from cifarlab.recipe.optimization import SGD, Muon, Others
+from cifarlab.recipe.optimizers import SGD, Muon, Others
 from cifarlab.recipe.schema import Evaluation, Training
 
 lengths = st.one_of(

@@ -1,0 +1,22 @@
+"""What weights cost beside the loss, where PyTorch's optimizers do not know it."""
+
+import torch
+from torch.optim import Optimizer
+
+
+@torch.no_grad()
+def penalise(optimizer: Optimizer) -> None:
+    """Before a step of ``optimizer`` (of ``build_optimizer``): L1 and decoupled weight decay.
+
+    By group: ``l1`` adds l1 * sign(w) to the gradient, ``decay`` shrinks w by rate * decay. Both
+    touch only what has a gradient.
+    """
+    for group in optimizer.param_groups:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            continue
+        if group["l1"]:
+            signs = torch._foreach_sign(parameters)
+            torch._foreach_add_([p.grad for p in parameters], signs, alpha=group["l1"])
+        if group["decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["decay"])

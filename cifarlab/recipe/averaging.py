@@ -1,0 +1,45 @@
+"""The recipe's averaging of weights: one class for each kind."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cifarlab.recipe.base import Part, Share
+
+
+class NoAveraging(Part):
+    """The weights as the optimizer leaves them."""
+
+    kind: Literal["none"] = "none"
+
+
+class EMA(Part):
+    """Evaluated is an exponential moving average of the weights; training does not see it.
+
+    Every ``every`` steps slow = decay * slow + (1 - decay) * fast. Up to the first of these updates
+    slow is a copy of the weights, so that the random initial ones are no part of the average.
+    Running statistics of batch normalisation are averaged like weights.
+    """
+
+    kind: Literal["ema"] = "ema"
+    decay: Share = Field(0.99, description="share of the average that is kept at each update")
+    every: int = Field(1, ge=1, description="steps from one update to the next")
+
+
+class Lookahead(Part):
+    """Slow weights that the fast ones are set back to (Zhang et al. 2019; airbench, section 3.4).
+
+    Every ``every`` steps slow = d * slow + (1 - d) * fast and fast = slow, with
+    d = decay**every * progress**3, progress being the share of the run that is done; slow starts
+    as the initial weights. At the run's end fast = slow: the slow weights are the result, and
+    steps after the last update count for nothing. An extension is a run's end once more, with
+    progress counted from the run's start. Running statistics of batch normalisation are averaged
+    like weights.
+    """
+
+    kind: Literal["lookahead"] = "lookahead"
+    decay: Share = Field(0.95, description="share of the slow weights kept per step at the end")
+    every: int = Field(5, ge=1, description="steps from one update to the next")
+
+
+Averaging = Annotated[NoAveraging | EMA | Lookahead, Field(discriminator="kind")]
