@@ -15,7 +15,7 @@ from cifarlab.recipe.base import Part, Rate, Share
 from cifarlab.recipe.duration import Duration, Length
 from cifarlab.recipe.images import Augment, Data
 from cifarlab.recipe.networks import Model, Residual
-from cifarlab.recipe.optimizers import SGD, Optimizer
+from cifarlab.recipe.optimizers import SGD, Optimizer, RMSprop
 from cifarlab.recipe.schedules import Cosine, Plateau, Schedule
 
 
@@ -146,10 +146,13 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _momentum_to_move(self) -> "Recipe":
-        momentum = getattr(self.optimizer, "momentum", 0)
-        if self.schedule.final_momentum is not None and not momentum:
+        if self.schedule.final_momentum is None:
+            return self
+        momentum = getattr(self.optimizer, "momentum", None)
+        # RMSprop's state has no place for a momentum that starts at zero
+        if momentum is None or (isinstance(self.optimizer, RMSprop) and not momentum):
             raise ValueError(
-                "schedule.final_momentum needs an optimizer with momentum: sgd, rmsprop or muon, "
+                "schedule.final_momentum needs an optimizer with momentum: sgd, muon, or rmsprop "
                 "with optimizer.momentum above 0"
             )
         return self

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cifarlab.models import Classifier, build_body
-from cifarlab.optim import build_optimizer
+from cifarlab.optim import build_optimizer, penalise
 from cifarlab.optim.optimizers import ROLES
 from cifarlab.recipe import build
 
@@ -53,6 +53,7 @@ def trained(module, optimizer):
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         module.loss().backward()
+        penalise(optimizer)
         optimizer.step()
     return module.w.detach().double().numpy()
 
@@ -76,6 +77,50 @@ def adamw_by_hand(module, beta1, beta2, eps, decay):
         v = beta2 * v + (1 - beta2) * gradient**2
         unbiased_m, unbiased_v = m / (1 - beta1**t), v / (1 - beta2**t)
         w = w - rate * (unbiased_m / (np.sqrt(unbiased_v) + eps) + decay * w)
+    return w
+
+
+def adam_by_hand(module, beta1, beta2, eps, decay):
+    """Kingma & Ba 2015, algorithm 1, with L2 in the gradient."""
+    w, m, v = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
+    for t, rate in enumerate(RATES, 1):
+        gradient = module.gradient(w) + decay * w
+        m = beta1 * m + (1 - beta1) * gradient
+        v = beta2 * v + (1 - beta2) * gradient**2
+        w = w - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    return w
+
+
+def adagrad_by_hand(module, start, eps, decay, shrinking):
+    """Duchi et al. 2011, figure 1, diagonal."""
+    w, total = module.start.copy(), np.full(SHAPE, float(start))
+    for rate in RATES:
+        gradient = module.gradient(w) + decay * w
+        total = total + gradient**2
+        w = w * (1 - rate * shrinking) - rate * gradient / (np.sqrt(total) + eps)
+    return w
+
+
+def adadelta_by_hand(module, rho, eps, decay, shrinking):
+    """Zeiler 2012, algorithm 1, its update times the rate."""
+    w, squares, moves = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
+    for rate in RATES:
+        gradient = module.gradient(w) + decay * w
+        squares = rho * squares + (1 - rho) * gradient**2
+        move = -np.sqrt(moves + eps) / np.sqrt(squares + eps) * gradient
+        moves = rho * moves + (1 - rho) * move**2
+        w = w * (1 - rate * shrinking) + rate * move
+    return w
+
+
+def rmsprop_by_hand(module, smoothing, momentum, eps, decay, shrinking):
+    """Tieleman & Hinton 2012, lecture 6.5, with PyTorch's momentum and eps."""
+    w, squares, velocity = module.start.copy(), np.zeros(SHAPE), np.zeros(SHAPE)
+    for rate in RATES:
+        gradient = module.gradient(w) + decay * w
+        squares = smoothing * squares + (1 - smoothing) * gradient**2
+        velocity = momentum * velocity + gradient / (np.sqrt(squares) + eps)
+        w = w * (1 - rate * shrinking) - rate * velocity
     return w
 
 
@@ -115,7 +160,50 @@ def test_adamw(betas, eps, decay, dtype, tolerance, memory_format):
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@every_layout
+@every_dtype
+@pytest.mark.parametrize(
+    ("betas", "eps", "decay"), [((0.9, 0.999), 1e-8, 0), ((0.8, 0.9), 1e-4, 0.1)]
+)
+def test_adam(betas, eps, decay, dtype, tolerance, memory_format):
+    module = Quadratic(dtype, memory_format)
+    settings = {"betas": betas, "eps": eps, "weight_decay": decay}
+    got = trained(module, optimizer_of(module, kind="adam", **settings))
+    expected = adam_by_hand(module, *betas, eps, decay)
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+BY_HAND = {
+    "adagrad": (adagrad_by_hand, [{"start": 0, "eps": 1e-10}, {"start": 0.5, "eps": 0.1}]),
+    "adadelta": (adadelta_by_hand, [{"rho": 0.9, "eps": 1e-6}, {"rho": 0.5, "eps": 0.1}]),
+    "rmsprop": (
+        rmsprop_by_hand,
+        [
+            {"smoothing": 0.99, "momentum": 0, "eps": 1e-8},
+            {"smoothing": 0.5, "momentum": 0.8, "eps": 0.1},
+        ],
+    ),
+}
+
+
+@every_layout
+@every_dtype
+@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("decay", [0, 0.1])
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_the_ada_family(kind, which, decay, decoupled, dtype, tolerance, memory_format):
+    by_hand, cases = BY_HAND[kind]
+    settings = cases[which]
+    module = Quadratic(dtype, memory_format)
+    penalty = {"weight_decay": decay, "decoupled": decoupled}
+    got = trained(module, optimizer_of(module, kind=kind, **settings, **penalty))
+    shares = (0, decay) if decoupled else (decay, 0)
+    expected = by_hand(module, *settings.values(), *shares)
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop"])
 def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind):
     module = Quadratic(torch.float32, torch.contiguous_format)
     optimizer = optimizer_of(module, kind=kind, rate=0.3, weight_decay=0.5)
@@ -125,7 +213,7 @@ def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind)
     assert torch.equal(module.frozen, torch.ones(2))
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop", "muon"])
 def test_gradient_and_state_of_a_real_network_lie_in_memory_as_its_weights_do(kind):
     # the fused kernels walk memory in order: another layout would mix the weights up silently
     model = build({"model": {"stem": 4, "blocks": [1], "channels": [8], "strides": [2]}}).model

@@ -5,8 +5,11 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, OneCycleLR
 
 from cifarlab.optim import Segment, factor
 from cifarlab.recipe import build
@@ -189,3 +192,98 @@ def test_multistep_against_the_slow_one(total, per_epoch, warmup, milestones):
 def test_a_factor_of_a_tenth_is_a_power_of_it():
     got = factors(schedule("multistep", milestones=["1 step", "2 steps", "3 steps"]), 4)
     assert got == pytest.approx([1, 0.1, 0.01, 0.001], rel=1e-15)
+
+
+def test_step_lowers_the_rate_every_so_often_from_the_run_s_start():
+    config = schedule("step", every="3 steps", factor=0.5, warmup="2 steps")
+    assert factors(config, 10) == [0.5, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
+
+
+@given(total=lengths, per_epoch=st.integers(1, 9), every=st.integers(1, 5), warmup=warmups)
+def test_step_is_a_multistep_of_all_multiples(total, per_epoch, every, warmup):
+    config = schedule("step", every=f"{every} epochs", factor=0.5, warmup=warmup)
+    milestones = [f"{n * every} epochs" for n in range(1, 1 + total)]
+    same = schedule("multistep", milestones=milestones, factor=0.5, warmup=warmup)
+    got = factors(config, total, per_epoch=per_epoch)
+    assert got == factors(same, total, per_epoch=per_epoch)
+
+
+def slow_restarts(total, rise, period, growth, peak, final):
+    """One cosine after another, each appended whole."""
+    rates, number = [Fraction(0)] * rise, 0
+    while len(rates) < total:
+        length = max(1, round(period * growth**number))
+        for step in range(length):
+            height = math.cos(math.pi / 2 * step / length) ** 2
+            rates.append(peak**number * (final + (1 - final) * height))
+        number += 1
+    return rates[:total]
+
+
+@given(
+    total=lengths,
+    warmup=warmups,
+    period=st.integers(1, 12),
+    growth=st.sampled_from([1, 1.5, 2]),
+    peak=st.sampled_from([1, 0.5]),
+    final=st.sampled_from([0, 0.25]),
+)
+def test_restarts_against_the_slow_one(total, warmup, period, growth, peak, final):
+    settings = {"period": f"{period} steps", "growth": growth, "peak": peak, "final": final}
+    rise = steps_of(warmup, total, PER_EPOCH)
+    got = factors(schedule("restarts", warmup=warmup, **settings), total)
+    slow = warmed(rise, slow_restarts(total, min(rise, total), period, growth, peak, final))
+    assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
+
+
+@pytest.mark.parametrize("growth", [1, 2])
+def test_restarts_are_pytorch_s(growth):
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = CosineAnnealingWarmRestarts(optimizer, 5, growth)
+    expected = []
+    for _ in range(40):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    assert factors(schedule("restarts", period="5 steps", growth=growth), 40) == pytest.approx(
+        expected, abs=1e-12
+    )
+
+
+def test_one_cycle_at_the_points_that_are_exact():
+    config = schedule("onecycle", rise=0.25, start=0.5, final=0.25)
+    got = factors(config, 16)
+    assert got[0] == 0.5
+    assert got[2] == pytest.approx(0.75, abs=1e-15)
+    assert got[4] == 1
+    assert got[10] == pytest.approx((1 + 0.25) / 2, abs=1e-15)
+    assert all(a < b for a, b in pairwise(got[:5]))
+    assert all(a > b > 0.25 for a, b in pairwise(got[4:]))
+
+
+@pytest.mark.parametrize(("total", "rise"), [(10, 0.3), (101, 0.25)])
+def test_one_cycle_is_pytorch_s_but_for_its_last_step(total, rise):
+    """PyTorch's reaches the final rate in its last step; like all schedules here, ours after it."""
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0, momentum=0.9)
+    theirs = OneCycleLR(
+        optimizer, 1.0, total_steps=total + 1, pct_start=(rise * total + 1) / (total + 1)
+    )
+    expected = []
+    for _ in range(total):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    config = schedule("onecycle", rise=rise, start=1 / 25, final=1 / 25 / 1e4)
+    assert factors(config, total) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["step", "restarts", "onecycle", "plateau"])
+def test_the_later_schedules_warm_up_by_exact_fractions(kind):
+    got = factors(schedule(kind, warmup="5 steps"), 20)
+    assert got[:5] == [float(Fraction(s + 1, 5)) for s in range(5)]
+
+
+@given(warmup=warmups)
+def test_plateau_itself_never_changes_the_rate(warmup):
+    constant = factors(schedule("constant", warmup=warmup), 20)
+    assert factors(schedule("plateau", warmup=warmup), 20) == constant

@@ -61,6 +61,11 @@ OTHER = {
     "optimizer.nesterov": True,
     "muon optimizer.nesterov": False,
     "optimizer.weight_decay": 0.1,
+    "optimizer.decoupled": True,
+    "optimizer.l1": 1e-4,
+    "optimizer.start": 0.1,
+    "optimizer.rho": 0.8,
+    "optimizer.smoothing": 0.9,
     "optimizer.betas": [0.9, 0.99],
     "optimizer.eps": 1e-6,
     "optimizer.iterations": 5,
@@ -72,7 +77,12 @@ OTHER = {
     **{
         f"optimizer.{group}.{name}": value
         for group in ("norms", "biases", "head", "whitening")
-        for name, value in (("rate", 0.3), ("weight_decay", 0.0), ("until", "3 epochs"))
+        for name, value in (
+            ("rate", 0.3),
+            ("weight_decay", 0.0),
+            ("l1", 1e-4),
+            ("until", "3 epochs"),
+        )
     },
     "schedule.kind": "constant",
     "schedule.warmup": "1 epoch",
@@ -80,6 +90,15 @@ OTHER = {
     "schedule.milestones": ["1 epoch"],
     "schedule.factor": 0.2,
     "schedule.final": 0.5,
+    "schedule.every": "10 epochs",
+    "schedule.period": "7 epochs",
+    "schedule.growth": 2.0,
+    "schedule.peak": 0.5,
+    "schedule.rise": 0.5,
+    "schedule.start": 0.1,
+    "schedule.patience": 3,
+    "schedule.threshold": 0.01,
+    "schedule.least": 0.1,
     "averaging.kind": "ema",
     "averaging.decay": 0.9,
     "averaging.every": 2,

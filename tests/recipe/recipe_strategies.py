@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from cifarlab.recipe import Duration, Recipe
 from cifarlab.recipe.networks import Residual, Speed, TutorialCNN
 from cifarlab.recipe.optimizers import SGD, Muon, Others
-from cifarlab.recipe.schema import Evaluation, Training
+from cifarlab.recipe.schema import Evaluation
 
 lengths = st.one_of(
     st.integers(1, 10**6).map("{} steps".format),
@@ -29,10 +29,9 @@ def recipes() -> st.SearchStrategy[dict[str, Any]]:
 def part(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """A tree for one part of the schema, all keys given."""
     fields = {name: _field(f) for name, f in schema.model_fields.items()}
-    if schema is Training:
-        fields["duration"] = lengths
-    if schema.__name__ == "Extension":
-        fields["duration"] = lengths
+    for name in {"duration", "every", "period"} & fields.keys():
+        if schema.model_fields[name].annotation is Duration:
+            fields[name] = lengths
     return st.fixed_dictionaries(fields).map(_AGREE.get(schema, lambda tree: tree))
 
 
@@ -120,7 +119,9 @@ def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
 def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
     if tree["data"]["validation"] == 0:
         tree["evaluation"]["checkpoint"] = "last"
-    if tree["optimizer"]["kind"] == "adamw":
+        if tree["schedule"]["kind"] == "plateau":
+            tree["schedule"] = {"kind": "constant"}
+    if not tree["optimizer"].get("momentum"):
         tree["schedule"]["final_momentum"] = None
     return tree
 

@@ -87,7 +87,7 @@ def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
         ("evaluation.views=3", "evaluation.views can't be 3", "Allowed: 1, 2, 6"),
         ("model.kind=resnet", "model.kind can't be 'resnet'", MODELS),
         ("model.kind=tutorial_cn", "model.kind can't be 'tutorial_cn'", "mean 'tutorial_cnn'?"),
-        ("optimizer.kind=adam", "optimizer.kind can't be 'adam'", "did you mean 'adamw'? Allowed"),
+        ("optimizer.kind=adan", "optimizer.kind can't be 'adan'", "did you mean 'adam'? Allowed"),
         ("model.activation=rellu", "model.activation can't be 'rellu'", "did you mean 'relu'?"),
         (
             "training.extensions=[{duration: 3 epochs, schedule: hod}]",
@@ -180,6 +180,8 @@ def test_true_is_no_number(assignment):
         ),
         (["model.kind=speed", "model.depth=[2, 3]"], "model: depth names 2 groups, channels 3"),
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
+        (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
+        (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),
         (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
         (
             ["evaluation.unsure=0.25"],
