@@ -124,7 +124,7 @@ def train(
 def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="val or test")] = "val",
-    views: Annotated[int | None, typer.Option(help="1, 2 or 6 averaged views")] = None,
+    views: Annotated[int | None, typer.Option(help="1, 2, 6 or 10 averaged views")] = None,
 ) -> None:
     """Measure a run's network anew; opening the test split is recorded in its provenance."""
     from cifarlab.evaluate import evaluate_run

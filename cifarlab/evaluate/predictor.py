@@ -57,7 +57,7 @@ class Predictor:
     ) -> Tensor:
         """Logits float32 (N, K), on the CPU, of uint8 images (N, H, W, C).
 
-        ``indices`` picks images without copying the rest. ``views`` averages over 1, 2 or 6 views
+        ``indices`` picks images without copying the rest. ``views`` averages over 1, 2, 6 or 10 views
         (evaluate/views.py), for all images or, below 1, for the share ``unsure`` of these N that
         the first view leaves least sure. Raises DataError for images of another kind.
         """

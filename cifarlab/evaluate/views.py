@@ -1,8 +1,10 @@
 """Test-time views: logits averaged over mirrored and shifted copies of each image.
 
 1: the image. 2: and its mirror. 6: both, also shifted by one pixel up-left and down-right, edges
-reflected (the test-time augmentation of KellerJordan/cifar10-airbench, with equal weights). All
-images get them, or just those that the first view leaves unsure (as in hiverge/cifar10-speedrun).
+reflected (the test-time augmentation of KellerJordan/cifar10-airbench, with equal weights). 10:
+both, also shifted by one pixel towards each corner (the ten crops of Krizhevsky et al. 2012, of
+the image with a reflected edge). All images get them, or just those that the first view leaves
+unsure (as in hiverge/cifar10-speedrun).
 """
 
 import math
@@ -11,6 +13,14 @@ from fractions import Fraction
 
 import torch
 from torch import Tensor
+
+# views -> how many pixels down and right their windows lie; from 2 on each is mirrored too
+_PLACES = {
+    1: ((0, 0),),
+    2: ((0, 0),),
+    6: ((0, 0), (-1, -1), (1, 1)),
+    10: ((0, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)),
+}
 
 
 def averaged(
@@ -29,24 +39,24 @@ def averaged(
 
 
 def seen_as(images: Tensor, views: int) -> Iterator[Tensor]:
-    """Each view of the images (N, H, W, C), the images themselves first; ``views``: 1, 2 or 6."""
-    for by in (0, -1, 1) if views == 6 else (0,):
-        moved = shifted(images, by) if by else images
+    """Each view of the images (N, H, W, C), the images themselves first; ``views``: 1, 2, 6, 10."""
+    for down, right in _PLACES[views]:
+        moved = shifted(shifted(images, 1, down), 2, right)
         yield moved
         if views > 1:
             yield moved.flip(2)
 
 
-def shifted(images: Tensor, by: int) -> Tensor:
-    """What a window of their size sees that lies one pixel down-right (1) or up-left (-1)."""
-    for axis in (1, 2):
-        last = images.shape[axis] - 1
-        if by > 0:
-            parts = images.narrow(axis, 1, last), images.narrow(axis, last - 1, 1)
-        else:
-            parts = images.narrow(axis, 1, 1), images.narrow(axis, 0, last)
-        images = torch.cat(parts, axis)
-    return images
+def shifted(images: Tensor, axis: int, by: int) -> Tensor:
+    """What a window of their size sees that lies one pixel on (1) or back (-1) on that axis."""
+    if by == 0:
+        return images
+    last = images.shape[axis] - 1
+    if by > 0:
+        parts = images.narrow(axis, 1, last), images.narrow(axis, last - 1, 1)
+    else:
+        parts = images.narrow(axis, 1, 1), images.narrow(axis, 0, last)
+    return torch.cat(parts, axis)
 
 
 def least_sure(logits: Tensor, share: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Optimizers, learning-rate schedules and averaging by the recipe's parts of those names."""
 
 from cifarlab.optim.averaging import Averager, build_averaging
+from cifarlab.optim.clipping import clip_units
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.optim.penalties import penalise
 from cifarlab.optim.plateau import Watch, watched
@@ -13,6 +14,7 @@ __all__ = [
     "Watch",
     "build_averaging",
     "build_optimizer",
+    "clip_units",
     "factor",
     "penalise",
     "set_rates",

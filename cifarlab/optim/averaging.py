@@ -1,4 +1,4 @@
-"""Averages of the weights over training: moving averages and look-ahead.
+"""Averages of the weights over training: moving averages, means and look-ahead.
 
 What is averaged: all floating-point parameters and buffers, so the running statistics of batch
 normalisation too. Integer buffers are copied.
@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cifarlab.recipe.averaging import EMA, Averaging, Lookahead
+from cifarlab.recipe.averaging import EMA, SWA, Averaging, Lookahead
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -34,13 +34,21 @@ class Averager(ABC, Generic[Network]):
         """
 
 
-def build_averaging(config: Averaging, network: Network) -> Averager[Network] | None:
-    """The recipe's averaging, of ``network`` as it is before its first step; None for none."""
+def build_averaging(
+    config: Averaging, network: Network, steps_per_epoch: int, planned: int
+) -> Averager[Network] | None:
+    """The recipe's averaging, of ``network`` as it is before its first step; None for none.
+
+    ``planned`` is the run's planned length in steps, which shares of the run are of.
+    """
     match config:
         case EMA():
             return _MovingAverage(config, network)
         case Lookahead():
             return _Lookahead(config, network)
+        case SWA():
+            start = config.start.in_steps(steps_per_epoch, planned)
+            return _Mean(network, start, max(1, config.every.in_steps(steps_per_epoch)))
     return None
 
 
@@ -72,6 +80,22 @@ class _Lookahead(Averager[Network]):
             _blend(self.slow, network, self._decay * (done / total) ** 3)
         if due or done == total:
             torch._foreach_copy_(_tensors(network)[0], _tensors(self.slow)[0])
+
+
+class _Mean(Averager[Network]):
+    """As recipe.averaging.SWA says."""
+
+    def __init__(self, network: Network, start: int, every: int) -> None:
+        super().__init__(network)
+        self._start, self._every = start, every
+
+    def update(self, network: Network, step: int, total: int) -> None:
+        done = step + 1 - self._start
+        if done < self._every:
+            _blend(self.slow, network, 0.0)
+        elif done % self._every == 0:
+            count = done // self._every
+            _blend(self.slow, network, (count - 1) / count)
 
 
 def _blend(slow: nn.Module, fast: nn.Module, kept: float) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cifarlab.recipe.base import Part, Share
+from cifarlab.recipe.duration import Duration, Length
 
 
 class NoAveraging(Part):
@@ -42,4 +43,19 @@ class Lookahead(Part):
     every: int = Field(5, ge=1, description="steps from one update to the next")
 
 
-Averaging = Annotated[NoAveraging | EMA | Lookahead, Field(discriminator="kind")]
+class SWA(Part):
+    """Evaluated is the plain mean of the weights at equal distances (Izmailov et al. 2018).
+
+    The first to count are those ``every`` after ``start``; up to there the network itself is
+    evaluated. Running statistics of batch normalisation are averaged like weights, where the paper
+    computes them anew in a pass over the training images.
+    """
+
+    kind: Literal["swa"] = "swa"
+    start: Duration = Field(
+        Duration.parse("0.75 of the run"), description="when, counted from the run's start"
+    )
+    every: Length = Field(Duration.parse("1 epoch"), description="distance of what is averaged")
+
+
+Averaging = Annotated[NoAveraging | EMA | Lookahead | SWA, Field(discriminator="kind")]

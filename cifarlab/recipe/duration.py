@@ -78,6 +78,45 @@ class Duration:
         )
 
 
+_CLOCK = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", re.ASCII)
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class WallTime:
+    """An amount of time by the clock; ``unit`` is ``s``, ``min`` or ``h``."""
+
+    value: Decimal
+    unit: str
+
+    @classmethod
+    def parse(cls, text: Any) -> "WallTime":
+        """Read ``90 s``, ``10 min`` or ``2 h``. Raises ValueError without a unit, or for none."""
+        if isinstance(text, WallTime):
+            return text
+        match = _CLOCK.fullmatch(text if isinstance(text, str) else str(text))
+        if not match or not Decimal(match[1]):
+            raise ValueError(f"{text!r} is no time: write '90 s', '10 min' or '2 h'")
+        return cls(Decimal(match[1]), match[2])
+
+    @property
+    def seconds(self) -> float:
+        """The same in seconds."""
+        return float(self.value * _SECONDS[self.unit])
+
+    def __str__(self) -> str:
+        number = f"{self.value:f}"
+        number = number.rstrip("0").rstrip(".") if "." in number else number
+        return f"{number} {self.unit}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        )
+
+
 def _absolute(duration: Duration) -> Duration:
     if duration.unit == "of the run" or duration.value <= 0:
         raise ValueError(f"'{duration}' is no length: write epochs or steps above 0")

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from cifarlab.recipe.base import Part
-from cifarlab.recipe.duration import Duration
+from cifarlab.recipe.duration import Duration, WallTime
 from cifarlab.recipe.schema import Recipe
 
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -86,6 +86,7 @@ def _type(annotation: Any) -> str:
         bool: "true | false",
         NoneType: "null",
         Duration: "duration",
+        WallTime: "time",
     }
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
 

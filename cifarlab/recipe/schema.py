@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from cifarlab.recipe.averaging import Averaging, NoAveraging
 from cifarlab.recipe.base import Part, Rate, Share
-from cifarlab.recipe.duration import Duration, Length
+from cifarlab.recipe.duration import Duration, Length, WallTime
 from cifarlab.recipe.images import Augment, Data
 from cifarlab.recipe.networks import Model, Residual
 from cifarlab.recipe.optimizers import SGD, Optimizer, RMSprop
@@ -73,6 +73,22 @@ class Training(Part):
     )
     label_smoothing: Share = Field(0.0, description="share of the target spread over all classes")
     clip_norm: Rate | None = Field(None, description="largest gradient norm; null: no clipping")
+    clip_units: Rate | None = Field(
+        None,
+        description="largest gradient norm of a filter or row as a share of its weights' norm, "
+        "but for the last layer (Brock et al. 2021); null: no such clipping",
+    )
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="epochs without a better validation accuracy after which training ends; null: "
+        "it goes to its planned end",
+    )
+    budget: WallTime | None = Field(
+        None,
+        description="time by the clock for training and validation, after which training ends, "
+        "e.g. '10 min'; such a run can't be repeated exactly; null: no limit",
+    )
 
 
 class Evaluation(Part):
@@ -86,8 +102,10 @@ class Evaluation(Part):
         description="whether the run opens the test split at its end; false while settings are "
         "still chosen ('cifarlab evaluate' opens it later)",
     )
-    views: Literal[1, 2, 6] = Field(
-        1, description="averaged test-time views: the image, and its mirror, and both shifted"
+    views: Literal[1, 2, 6, 10] = Field(
+        1,
+        description="averaged test-time views: the image; and its mirror; and both shifted in two "
+        "directions or in four (ten crops)",
     )
     unsure: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
@@ -99,7 +117,7 @@ class Evaluation(Part):
         if self.unsure < 1 and self.views == 1:
             raise ValueError(
                 f"unsure={self.unsure:g} gives some images further views, but views is 1: "
-                "take views=2 or views=6, or unsure=1"
+                "take views=2, 6 or 10, or unsure=1"
             )
         return self
 
@@ -132,6 +150,11 @@ class Recipe(Part):
             raise ValueError(
                 "evaluation.checkpoint=best selects by validation, but data.validation is 0: "
                 "hold some out, or take evaluation.checkpoint=last"
+            )
+        if self.training.patience is not None and self.data.validation == 0:
+            raise ValueError(
+                "training.patience watches the validation accuracy, but data.validation is 0: "
+                "hold some out, or leave training.patience out"
             )
         return self
 

@@ -15,13 +15,22 @@ class Clock:
     compute: Compute
     seconds: dict[str, float]
 
+    _begun: float | None = None
+
+    @property
+    def total(self) -> float:
+        """Seconds of all activities, that of the running one up to now, without waiting."""
+        running = 0.0 if self._begun is None else time.perf_counter() - self._begun
+        return sum(self.seconds.values()) + running
+
     @contextmanager
     def running(self, activity: str) -> Iterator[None]:
         """Count the block's time to ``activity``, also when it ends by an exception."""
         self.compute.synchronise()
-        start = time.perf_counter()
+        start = self._begun = time.perf_counter()
         try:
             yield
         finally:
             self.compute.synchronise()
             self.seconds[activity] += time.perf_counter() - start
+            self._begun = None

@@ -22,6 +22,11 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
         raise RunFolderError(
             f"the run in {folder.path} has not finished", "finish it with --resume first"
         )
+    if (ended := folder.result()["ended"]) != "planned":
+        raise RunFolderError(
+            f"the run in {folder.path} ended before its planned length, by training.{ended}",
+            f"an extension starts at that length: train anew without training.{ended}",
+        )
     training = recipe.training
     longer = Training.model_validate(
         {**training.model_dump(), "extensions": (*training.extensions, extension)}

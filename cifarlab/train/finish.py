@@ -8,6 +8,7 @@ from cifarlab.data import Subset
 from cifarlab.errors import CheckpointError, DataError
 from cifarlab.evaluate import Predictor, WeightsFile, measure, open_test_split, predict
 from cifarlab.recipe import fingerprint
+from cifarlab.train.ending import ending
 from cifarlab.train.run import Run
 
 
@@ -40,6 +41,7 @@ def finish(run: Run) -> dict[str, Any]:
         ),
         "epochs": run.state.epoch,
         "steps": run.state.step,
+        "ended": ending(run),
         "evaluated": {
             "checkpoint": evaluation.checkpoint,
             "epoch": epoch,

@@ -10,6 +10,7 @@ from cifarlab.errors import DivergenceError, Interrupted
 from cifarlab.evaluate import Score, score
 from cifarlab.optim import Watch, watched
 from cifarlab.recipe.schedules import Plateau
+from cifarlab.train.ending import ending, out_of_time
 from cifarlab.train.hooks import Hook
 from cifarlab.train.interrupt import Stop
 from cifarlab.train.run import Run
@@ -18,13 +19,17 @@ from cifarlab.train.step import step
 
 
 def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
-    """Train from the run's state to its plan's end: journal and checkpoints on the way.
+    """Train from the run's state to its end: journal and checkpoints on the way.
+
+    A budget may end an epoch early; it is the last one then.
 
     Raises DivergenceError (the last good checkpoint stays), Interrupted (after a checkpoint),
     StorageError.
     """
     state, seconds = run.state, run.clock.seconds
     for epoch in run.plan.epochs[state.epoch :]:
+        if ending(run) != "planned":
+            break
         first, segment = run.plan.segment(epoch.first)
         if state.step == first and segment.how == "restart":
             state.watch = Watch()
@@ -41,10 +46,10 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
                     require_finite_losses(run)
                 for hook in hooks:
                     hook.stepped(run, len(batch.labels))
-                if stop.signum:
+                if stop.signum or out_of_time(run):
                     break
         require_finite_losses(run)
-        if state.step < epoch.first + epoch.steps:
+        if stop.signum and state.step < epoch.first + epoch.steps:
             require_finite_network(run, None)
             run.checkpoints.save_last(state, run.about)
             raise interrupted(run, stop)

@@ -9,7 +9,7 @@ from cifarlab.data import Dataset, Subset
 from cifarlab.data.augment import Sizes
 from cifarlab.data.loader import Loader
 from cifarlab.evaluate import Predictor, WeightsFile
-from cifarlab.models import Classifier
+from cifarlab.models import Classifier, parameter_roles
 from cifarlab.optim import factor
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
@@ -50,6 +50,12 @@ class Run:
         """The classifier in its present state."""
         dataset = self.dataset
         return Predictor(self.state.evaluated, dataset.classes, dataset.image_shape, self.compute)
+
+    @property
+    def body_parameters(self) -> list[nn.Parameter]:
+        """All trainable parameters but those of the last layer."""
+        roles = parameter_roles(self.state.classifier)
+        return [p for role, some in roles.items() if role != "head" for p in some]
 
     @property
     def about(self) -> WeightsFile:

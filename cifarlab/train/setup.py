@@ -58,9 +58,10 @@ def prepare(
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(training, augmentation, recipe.training.batch_size, recipe.seed, compute.device)
     mean, std = normalisation(recipe, training, dataset.image_shape[2])
-    state = initial_state(recipe, dataset, training, mean, std, compute)
     length = plan(recipe.training, loader.steps_per_epoch)
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
+    state = initial_state(recipe, dataset, training, mean, std, compute)
+    state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
     run = Run(
         recipe=recipe,
         folder=folder,
@@ -105,8 +106,7 @@ def initial_state(
     adapt_to_passes(classifier, passes(trained, recipe.training.micro_batch))
     classifier = classifier.to(compute.device)
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
-    averager = build_averaging(recipe.averaging, classifier)
-    return State(classifier, optimizer, Totals.zero(compute.device), averager)
+    return State(classifier, optimizer, Totals.zero(compute.device))
 
 
 def frozen(

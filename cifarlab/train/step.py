@@ -7,7 +7,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from cifarlab.data.augment import pixels_at, shrunk
 from cifarlab.data.loader import Batch
-from cifarlab.optim import penalise, set_rates, set_trained
+from cifarlab.optim import clip_units, penalise, set_rates, set_trained
 from cifarlab.randomness import derived_seed
 from cifarlab.train.run import Run
 
@@ -26,6 +26,8 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     loss, correct = backward(run, images, labels)
     if training.clip_norm is not None:
         clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
+    if training.clip_units is not None:
+        clip_units(run.body_parameters, training.clip_units)
     penalise(state.optimizer)
     state.optimizer.step()
     if state.averager:

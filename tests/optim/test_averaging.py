@@ -19,7 +19,7 @@ def network(seed=0):
 
 
 def averager_of(net, **settings):
-    return build_averaging(build({"averaging": settings}).averaging, net)
+    return build_averaging(build({"averaging": settings}).averaging, net, 4, STEPS)
 
 
 def floats(net):

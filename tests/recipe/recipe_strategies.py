@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cifarlab.recipe import Duration, Recipe
+from cifarlab.recipe.duration import WallTime
 from cifarlab.recipe.networks import Residual, Speed, TutorialCNN
 from cifarlab.recipe.optimizers import SGD, Muon, Others
 from cifarlab.recipe.schema import Evaluation
@@ -59,6 +60,8 @@ def _value(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
 def _plain(annotation: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
     if annotation is Duration:
         return durations
+    if annotation is WallTime:
+        return st.integers(1, 10**4).map("{} min".format)
     if annotation is NoneType:
         return st.none()
     if annotation is bool:
@@ -119,6 +122,7 @@ def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
 def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
     if tree["data"]["validation"] == 0:
         tree["evaluation"]["checkpoint"] = "last"
+        tree["training"]["patience"] = None
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
     if not tree["optimizer"].get("momentum"):

@@ -181,12 +181,13 @@ def test_true_is_no_number(assignment):
         (["model.kind=speed", "model.depth=[2, 3]"], "model: depth names 2 groups, channels 3"),
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
+        (["training.patience=2", "data.validation=0"], "training.patience watches the validation"),
         (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),
         (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
         (
             ["evaluation.unsure=0.25"],
             "evaluation: unsure=0.25 gives some images further views, but views is 1: "
-            "take views=2 or views=6, or unsure=1",
+            "take views=2, 6 or 10, or unsure=1",
         ),
     ],
 )

@@ -1,0 +1,109 @@
+"""Label noise: rates against their definition, what is touched, what is recorded."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, chisquare
+
+from cifarlab.data import open_dataset, test_subset, training_subsets
+from cifarlab.data.noise import noisy_labels, transition_matrix
+from cifarlab.errors import RecipeError
+from cifarlab.recipe import build
+from cifarlab.run import RunFolder
+from cifarlab.train import train
+
+N, K = 60_000, 10
+LABELS = np.random.default_rng(0).integers(0, K, N)
+MATRIX = [[0.5, 0.25, 0.25], [0, 1, 0], [0.125, 0, 0.875]]
+
+
+def noise(kind, **settings):
+    return build({"data": {"noise": {"kind": kind, **settings}}}).data.noise
+
+
+def slow_matrix(kind, share):
+    matrix = [[0.0] * K for _ in range(K)]
+    for true in range(K):
+        matrix[true][true] = 1 - share
+        others = [(true + 1) % K] if kind == "pair" else [k for k in range(K) if k != true]
+        for other in others:
+            matrix[true][other] += share / len(others)
+    return matrix
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "pair"])
+@pytest.mark.parametrize("share", [0, 0.2, 0.45])
+def test_the_matrix_against_the_definition(kind, share):
+    got = transition_matrix(noise(kind, share=share), K)
+    np.testing.assert_allclose(got, slow_matrix(kind, share), atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", ["symmetric", "pair"])
+def test_labels_change_at_the_wanted_rate_to_the_wanted_classes(kind):
+    got = noisy_labels(LABELS, noise(kind, share=0.4), K)
+    changed = got != LABELS
+    assert binomtest(int(changed.sum()), N, 0.4).pvalue > 1e-3
+    steps = np.bincount((got - LABELS)[changed] % K, minlength=K)[1:]
+    if kind == "pair":
+        assert steps[1:].sum() == 0
+    else:
+        assert chisquare(steps).pvalue > 1e-3
+
+
+def test_a_given_matrix():
+    labels = LABELS % 3
+    got = noisy_labels(labels, noise("matrix", rows=MATRIX), 3)
+    for true, row in enumerate(MATRIX):
+        counts = np.bincount(got[labels == true], minlength=3)
+        possible = np.array(row) > 0
+        assert counts[~possible].sum() == 0
+        if possible.sum() > 1:
+            expected = np.array(row)[possible] * counts.sum()
+            assert chisquare(counts[possible], expected).pvalue > 1e-3
+
+
+def test_an_image_s_label_follows_from_the_seed_and_its_place_alone():
+    whole = noisy_labels(LABELS, noise("symmetric"), K)
+    assert np.array_equal(noisy_labels(LABELS[:1000], noise("symmetric"), K), whole[:1000])
+    assert not np.array_equal(noisy_labels(LABELS, noise("symmetric", seed=1), K), whole)
+
+
+def test_more_noise_changes_the_same_labels_and_more():
+    less, more = (noisy_labels(LABELS, noise("pair", share=s), K) != LABELS for s in (0.1, 0.3))
+    assert (more | ~less).all()
+
+
+def test_only_training_labels_change():
+    dataset = open_dataset("digits")
+    clean, noisy = (
+        training_subsets(dataset, build({"data": {"source": "digits", "noise": n}}).data)
+        for n in ({"kind": "none"}, {"kind": "symmetric", "share": 0.5})
+    )
+    assert np.array_equal(clean[0].indices, noisy[0].indices)
+    parts = [part.labels[part.indices] for part in (clean[0], noisy[0])]
+    assert binomtest(int((parts[0] != parts[1]).sum()), len(parts[0]), 0.5).pvalue > 1e-3
+    assert np.array_equal(clean[1].labels[clean[1].indices], noisy[1].labels[noisy[1].indices])
+    data = build({"data": {"source": "digits", "noise": {"kind": "pair"}}}).data
+    assert np.array_equal(test_subset(dataset, data).labels, dataset.read("train").labels)
+
+
+@pytest.mark.parametrize("rows", [[[1, 0]], [[0.5, 0.4], [0, 1]], [[1.5, -0.5], [0, 1]], [[1]]])
+def test_rows_that_are_no_distributions_are_refused(rows):
+    with pytest.raises(RecipeError, match=r"data\.noise"):
+        noise("matrix", rows=rows)
+
+
+def test_a_matrix_of_another_size_names_both():
+    with pytest.raises(RecipeError, match="3 rows, the data 10 classes"):
+        transition_matrix(noise("matrix", rows=MATRIX), 10)
+
+
+def test_a_run_records_how_many_labels_it_changed(tmp_path, tiny):
+    recipe = tiny({"data.noise": {"kind": "symmetric", "share": 0.5}})
+    train(recipe, RunFolder(tmp_path))
+    told = json.loads((tmp_path / "provenance.json").read_text())["data"]
+    assert 0.4 < told["wrong_labels"] / told["train"] < 0.6
+    clean = tmp_path / "clean"
+    train(tiny(), RunFolder(clean))
+    assert json.loads((clean / "provenance.json").read_text())["data"]["wrong_labels"] == 0
