@@ -12,7 +12,7 @@ from cifarlab.data.dataset import Dataset, Split, Subset
 from cifarlab.errors import DataError
 from cifarlab.recipe.images import Data
 
-_TEST, _VALIDATION = 1, 2  # each cut draws from a stream of its own
+_TEST, _VALIDATION, _SHARE = 1, 2, 3  # each cut draws from a stream of its own
 _CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit
 
 
@@ -36,7 +36,7 @@ def stratified_cut(
         worst = classes[int(np.argmax(counts >= sizes))]
         raise DataError(
             f"cutting a share of {share:g} leaves class {worst} without a training image",
-            "lower data.validation or data.test, or add images to that class",
+            "lower data.validation or data.test, raise data.share, or add images to that class",
         )
     # The raw stream of a bit generator never changes between numpy versions; permutation may.
     keys = np.random.PCG64(seed).random_raw(len(labels))
@@ -62,20 +62,28 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
     """Give the training part and the validation part; the latter is None at ``validation: 0``.
 
     A source without a test split first loses ``data.test`` of its images, exactly those that
-    ``test_subset`` gives. A source with its own validation split keeps it. Never reads a
-    source's test split. Raises DataError as ``stratified_cut`` does.
+    ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
+    training, ``data.share`` is kept. Never reads a source's test split. Raises DataError as
+    ``stratified_cut`` does.
     """
     train = dataset.read("train")
     rest, _ = _test_cut(dataset, data, train)
-    if data.validation == 0:
-        return Subset(train.images, train.labels, rest), None
-    if "val" in dataset.split_names:
-        return Subset(train.images, train.labels, rest), _whole(dataset.read("val"))
-    kept, cut = stratified_cut(train.labels[rest], data.validation, (data.split_seed, _VALIDATION))
-    return (
-        Subset(train.images, train.labels, rest[kept]),
-        Subset(train.images, train.labels, rest[cut]),
-    )
+    validation = None
+    if data.validation and "val" in dataset.split_names:
+        validation = _whole(dataset.read("val"))
+    elif data.validation:
+        seed = (data.split_seed, _VALIDATION)
+        kept, cut = stratified_cut(train.labels[rest], data.validation, seed)
+        validation, rest = Subset(train.images, train.labels, rest[cut]), rest[kept]
+    return Subset(train.images, train.labels, _shared(train, rest, data)), validation
+
+
+def _shared(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:
+    """The share of ``rest`` that is trained on, still ascending."""
+    if data.share == 1:
+        return rest
+    kept, _ = stratified_cut(train.labels[rest], 1 - data.share, (data.split_seed, _SHARE))
+    return rest[kept]
 
 
 def test_subset(dataset: Dataset, data: Data) -> Subset:

@@ -46,7 +46,12 @@ class Data(Part):
     test: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.2, description="share cut off as test where the source brings no test split"
     )
-    split_seed: int = Field(0, ge=0, description="seed of both cuts, apart from the run's seed")
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="share of the training images that is trained on, the same of each class; "
+        "validation and test stay whole",
+    )
+    split_seed: int = Field(0, ge=0, description="seed of all cuts, apart from the run's seed")
     normalisation: Literal["dataset", "half", "unit"] = Field(
         "dataset",
         description="dataset: by channel mean and deviation of the training part; half: "

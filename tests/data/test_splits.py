@@ -109,6 +109,35 @@ def test_without_a_test_split_one_is_cut_first(tmp_path):
     )
 
 
+@pytest.mark.parametrize("validation", [0, 0.25])
+def test_a_share_of_the_training_images_is_the_same_of_each_class(tmp_path, validation):
+    dataset = opened(tmp_path, train=80, test=2)
+    whole, held_out = training_subsets(dataset, Data(validation=validation))
+    data = Data(validation=validation, share=0.1)
+    train, val = training_subsets(dataset, data)
+    assert np.bincount(train.labels[train.indices]).tolist() == [len(whole) // 20] * 2
+    assert set(train.indices) < set(whole.indices) and (np.diff(train.indices) > 0).all()
+    if held_out:
+        np.testing.assert_array_equal(val.indices, held_out.indices)
+    assert len(test_subset(dataset, data)) == len(test_subset(dataset, Data()))
+    other = training_subsets(dataset, data.model_copy(update={"split_seed": 1}))[0]
+    assert not np.array_equal(other.indices, train.indices)
+
+
+def test_a_larger_share_has_all_of_a_smaller_one(tmp_path):
+    dataset = opened(tmp_path, train=80, test=2)
+    small, large = (
+        set(training_subsets(dataset, Data(share=share))[0].indices) for share in (0.1, 0.5)
+    )
+    assert small < large
+
+
+def test_a_share_that_leaves_a_class_without_images_is_refused(tmp_path):
+    with pytest.raises(DataError, match="without a training image") as caught:
+        training_subsets(opened(tmp_path, train=8, test=2), Data(share=0.01))
+    assert "raise data.share" in caught.value.hint
+
+
 def test_training_never_reads_the_test_split(tmp_path, monkeypatch):
     dataset = opened(tmp_path, train=8, test=2)
     read, real = [], Dataset.read

@@ -17,6 +17,7 @@ OTHER = {
     "data.images.broken": "skip",
     "data.validation": 0.2,
     "data.test": 0.3,
+    "data.share": 0.5,
     "data.split_seed": 1,
     "data.normalisation": "unit",
     "augment.crop.padding": 1,
