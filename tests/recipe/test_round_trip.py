@@ -95,7 +95,7 @@ def test_a_recipe_is_hashable_and_so_holds_nothing_mutable():
         ("1: 2", "keys should be strings"),
         ("sed: 1", "unknown key 'sed'"),
         ("data: {sourc: digits}", "unknown key 'data.sourc'"),
-        ("model: {kind: tutorial_cnn, stem: 3}", "unknown key 'model.stem'"),
+        ("model: {kind: cnn, stem: 3}", "unknown key 'model.stem'"),
         # PyYAML raises plain ValueError and KeyError for these
         ("name: 2024-99-99", "is no valid YAML"),
         ("seed: 0b_", "is no valid YAML"),
