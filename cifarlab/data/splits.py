@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from cifarlab.data.dataset import Dataset, Split, Subset
+from cifarlab.data.noise import noisy_labels
 from cifarlab.errors import DataError
 from cifarlab.recipe.images import Data
 
@@ -63,8 +64,9 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
 
     A source without a test split first loses ``data.test`` of its images, exactly those that
     ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
-    training, ``data.share`` is kept. Never reads a source's test split. Raises DataError as
-    ``stratified_cut`` does.
+    training, ``data.share`` is kept, with the labels that ``data.noise`` gives them. Never reads
+    a source's test split. Raises DataError as ``stratified_cut`` does, RecipeError as
+    ``noisy_labels`` does.
     """
     train = dataset.read("train")
     rest, _ = _test_cut(dataset, data, train)
@@ -75,7 +77,8 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
         seed = (data.split_seed, _VALIDATION)
         kept, cut = stratified_cut(train.labels[rest], data.validation, seed)
         validation, rest = Subset(train.images, train.labels, rest[cut]), rest[kept]
-    return Subset(train.images, train.labels, _shared(train, rest, data)), validation
+    labels = noisy_labels(train.labels, data.noise, len(dataset.classes))
+    return Subset(train.images, labels, _shared(train, rest, data)), validation
 
 
 def _shared(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:

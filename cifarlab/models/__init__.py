@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from cifarlab.errors import RecipeError
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.convnet import classic_cnn, tutorial_cnn
-from cifarlab.models.layers import adapt_to_passes, dirac_
+from cifarlab.models.convnet import ConvNet
+from cifarlab.models.layers import adapt_to_passes
 from cifarlab.models.residual import ResidualNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.speed import SpeedNet
@@ -28,8 +29,7 @@ __all__ = [
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {
     "residual": ResidualNet,
-    "tutorial_cnn": tutorial_cnn,
-    "classic_cnn": classic_cnn,
+    "cnn": ConvNet,
     "speed": SpeedNet,
 }
 
@@ -37,16 +37,23 @@ _KINDS: dict[str, Callable[..., nn.Module]] = {
 def build_body(model: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The network (N, C, H, W) -> (N, K), initialised from torch's global generator.
 
-    ``image_shape`` is (H, W, C), ``classes`` is K.
+    ``image_shape`` is (H, W, C), ``classes`` is K. Raises RecipeError for a network that does not
+    fit such images, or has more parameters than the recipe allows.
     """
-    body = _KINDS[model.kind](model, image_shape, classes)
-    return body.apply(dirac_) if model.initialisation == "dirac" else body
+    if model.max_parameters is not None:
+        counted = parameter_count(model, image_shape, classes)
+        if counted > model.max_parameters:
+            raise RecipeError(
+                f"model.max_parameters={model.max_parameters:,}: this network has {counted:,}",
+                "take fewer channels or blocks, or raise that limit",
+            )
+    return _KINDS[model.kind](model, image_shape, classes)
 
 
 def parameter_count(
     model: Model, image_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10
 ) -> int:
-    """Trainable parameters, without allocating them."""
+    """Trainable parameters, without allocating them; ``max_parameters`` is not looked at."""
     with torch.device("meta"):
-        body = build_body(model, image_shape, classes)
+        body = _KINDS[model.kind](model, image_shape, classes)
     return sum(p.numel() for p in body.parameters() if p.requires_grad)

@@ -1,20 +1,20 @@
-"""Layers and initialisations that several networks share."""
+"""Layers that several networks share."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from cifarlab.recipe.networks import BatchNorm
+from cifarlab.errors import RecipeError
+from cifarlab.recipe.norms import BatchNorm, GroupNorm, InstanceNorm, NoNorm, Norm
 
-_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": partial(nn.ReLU, inplace=True),
-    "relu6": partial(nn.ReLU6, inplace=True),
-    "leaky_relu": partial(nn.LeakyReLU, inplace=True),
-    "elu": partial(nn.ELU, inplace=True),
-    "silu": partial(nn.SiLU, inplace=True),
-    "gelu": nn.GELU,
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)  # what norm_layer makes
+_ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
 }
 
 
@@ -31,19 +31,50 @@ class Head(nn.Linear):
             return super().forward(features.float())
 
 
-def activation(name: str) -> nn.Module:
-    """A fresh activation layer by its recipe name."""
-    return _ACTIVATIONS[name]()
+def activation(name: str, *, inplace: bool = True) -> nn.Module:
+    """A fresh activation layer by its recipe name; ``inplace`` where it may overwrite its input."""
+    return nn.GELU() if name == "gelu" else _ACTIVATIONS[name](inplace=inplace)
 
 
-def batch_norm(norm: BatchNorm, channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation as the recipe has it; without ``scale`` its weight stays one.
+def norm_layer(norm: Norm, channels: int, size: tuple[int, int] | None) -> nn.Module:
+    """Normalisation as the recipe has it; without ``scale`` its weight stays one.
 
-    torch's momentum is the share that is replaced, rounded so that 0.9 gives its own 0.1.
+    ``size`` is the map's (H, W); None: there is none, as behind a dense layer. Layer, group and
+    instance normalisation are one with different numbers of groups (Wu & He 2018, figure 2).
+    Raises RecipeError where the groups don't divide the channels or hold single values.
     """
-    layer = nn.BatchNorm2d(channels, eps=norm.eps, momentum=round(1 - norm.momentum, 12))
+    if isinstance(norm, NoNorm):
+        return nn.Identity()
+    layer: nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm
+    if isinstance(norm, BatchNorm):
+        # torch's momentum is the share that is replaced, rounded so that 0.9 gives its own 0.1
+        replaced = round(1 - norm.momentum, 12)
+        kind = nn.BatchNorm2d if size else nn.BatchNorm1d
+        layer = kind(channels, eps=norm.eps, momentum=replaced)
+    else:
+        layer = nn.GroupNorm(_groups(norm, channels, size or (1, 1)), channels, eps=norm.eps)
     layer.weight.requires_grad_(norm.scale)
     return layer
+
+
+def _groups(norm: Norm, channels: int, size: tuple[int, int]) -> int:
+    groups = 1
+    if isinstance(norm, InstanceNorm):
+        groups = channels
+    if isinstance(norm, GroupNorm):
+        groups = norm.groups
+        if channels % groups:
+            raise RecipeError(
+                f"model.norm.groups={groups} doesn't divide the network's {channels} channels",
+                "take a number that divides all its numbers of channels, or another norm.kind",
+            )
+    height, width = size
+    if channels * height * width == groups:
+        raise RecipeError(
+            f"model.norm.kind={norm.kind} leaves nothing of {channels} channels of 1 x 1 pixel",
+            "take another norm.kind, larger images or fewer strides and pools",
+        )
+    return groups
 
 
 def adapt_to_passes(classifier: nn.Module, passes: int) -> None:
@@ -55,29 +86,6 @@ def adapt_to_passes(classifier: nn.Module, passes: int) -> None:
     if passes == 1:
         return
     for module in classifier.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None:
+        batch = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+        if batch and module.momentum is not None:
             module.momentum = 1 - (1 - module.momentum) ** (1 / passes)
-
-
-def dirac_(module: nn.Module) -> None:
-    """A convolution's first filters, one per input channel, pass that channel through unchanged.
-
-    Zagoruyko & Komodakis 2017 (arXiv:1706.00388), in part as in airbench (Jordan 2024,
-    arXiv:2404.00498, section 3.2): filters beyond the number of input channels stay as they are.
-    """
-    if isinstance(module, nn.Conv2d):
-        nn.init.dirac_(module.weight.detach()[: module.in_channels])
-
-
-def he_normal_(module: nn.Module) -> None:
-    """He et al. 2015 for convolutions, by fan-out, as the residual networks' paper has it."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def he_uniform_(module: nn.Module) -> None:
-    """He et al. 2015, uniform, by fan-in, biases zero: the tutorial CNN's ``he_uniform``."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

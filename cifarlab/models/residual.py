@@ -1,96 +1,169 @@
-"""Residual networks of basic blocks for small images (He et al. 2016, arXiv:1512.03385).
+"""Residual networks for small images (He et al. 2016a, arXiv:1512.03385; 2016b, arXiv:1603.05027).
 
-Departures from the paper's ImageNet network: the stem is a 3x3 convolution of stride 1 without
-pooling, since 32 pixels leave nothing to throw away; every shortcut whose shape changes is a
-convolution with batch normalisation; a whitening layer and an activation may come first.
+Departures from the ImageNet networks: the stem is a 3x3 convolution of stride 1 without pooling,
+since 32 pixels leave nothing to throw away; every shortcut whose shape changes is a convolution; a
+normalisation of the image and a whitening layer may come first. Wide residual networks (Zagoruyko &
+Komodakis 2016, arXiv:1605.07146) and normaliser-free ones (Brock et al. 2021, arXiv:2101.08692)
+are settings of the same class.
 """
 
+import math
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 
-from cifarlab.models.layers import Head, activation, batch_norm, he_normal_
+from cifarlab.models.builder import Builder
+from cifarlab.models.initialisation import fan_out_, initialise_
+from cifarlab.models.layers import Head, norm_layer
 from cifarlab.models.whitening import whitening_layers
-from cifarlab.recipe.networks import Residual
+from cifarlab.recipe.networks import BOTTLENECK, Residual
 
 
-class BasicBlock(nn.Module):
-    """conv, BN, act, (dropout), conv, BN, add, act."""
+class Block(nn.Module):
+    """x + f(x), where f's layers and what follows the addition are in the recipe's order.
 
-    def __init__(self, model: Residual, channels_in: int, channels: int, stride: int) -> None:
+    ``shape`` is the (H, W, C) of what comes in; ``width`` the channels of the 3x3 convolutions.
+    Where the shape changes, x goes through a convolution, with a normalisation if the branch's
+    last convolution has one before the addition. What the order has before its first convolution
+    is then shared by both: x may be a sum that was never normalised.
+    """
+
+    def __init__(
+        self,
+        model: Residual,
+        shape: tuple[int, int, int],
+        width: int,
+        stride: int,
+        rate: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
-        self.norm1 = batch_norm(model.norm, channels)
-        self.act1 = activation(model.activation)
-        rate = model.dropout if model.dropout_place == "block" else 0.0
-        self.dropout = nn.Dropout(rate) if rate else nn.Identity()
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
-        self.norm2 = batch_norm(model.norm, channels)
+        parts = model.parts
+        layers = Builder(model, shape)
+        for step in parts.before:
+            layers.step(step, rate)
+        self.before = layers.taken()
+        convolutions = [(width, 3, stride), (width, 3, 1)]
+        if model.block == "bottleneck":
+            convolutions = [(width, 1, 1), (width, 3, stride), (width * BOTTLENECK, 1, 1)]
+        remaining = iter(convolutions)
+        for step in parts.branch:
+            if step == "conv":
+                layers.conv(*next(remaining))
+            else:
+                layers.step(step, rate)
+        self.branch = layers.taken()
+        self.projects = stride != 1 or shape[2] != layers.channels
         self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or channels_in != channels:
-            self.shortcut = nn.Sequential(
-                *projection(channels_in, channels, model.shortcut_kernel, stride),
-                batch_norm(model.norm, channels),
-            )
-        self.act2 = activation(model.activation)
+        if self.projects:
+            shortcut = Builder(model, shape)
+            shortcut.conv(layers.channels, model.shortcut_kernel, stride)
+            if "norm" in _behind_last_convolution(parts.branch):
+                shortcut.norm()
+            self.shortcut = shortcut.taken()
+        layers.fresh = True  # the sum
+        for step in parts.after:
+            layers.step(step, rate)
+        self.after = layers.taken()
+        self.shape = layers.shape
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
-        y = self.dropout(self.act1(self.norm1(self.conv1(x))))
-        y = self.norm2(self.conv2(y)) + self.shortcut(x)
-        return self.act2(y)
+        start = self.before(x)
+        y = self.branch(start) + self.shortcut(start if self.projects else x)
+        out: Tensor = self.after(y)
+        return out
 
 
-class Subsample(nn.Module):
-    """Every ``stride``-th row and column."""
+class NormaliserFreeBlock(Block):
+    """x + alpha * gain * f(x / beta), beta the deviation of x at the start (Brock et al. 2021).
 
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
+    Section 3 there. Where the shape changes, the shortcut reads x / beta too, so that what leaves
+    has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is trained and starts at 0
+    (SkipInit: De & Smith 2020, arXiv:2002.10444), as in the authors' code: at first only
+    shortcuts pass. These variances are of gain 1.
+    """
+
+    def __init__(
+        self,
+        model: Residual,
+        shape: tuple[int, int, int],
+        width: int,
+        stride: int,
+        rate: float,
+        variance: float,
+    ) -> None:
+        super().__init__(model, shape, width, stride, rate)
+        self.alpha, self.beta = model.alpha, math.sqrt(variance)
+        self.gain = nn.Parameter(torch.zeros(()))
+        self.variance = (1.0 if self.projects else variance) + self.alpha**2
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
-        return x[:, :, :: self.stride, :: self.stride]
-
-
-def projection(channels_in: int, channels: int, kernel: int, stride: int) -> list[nn.Module]:
-    """The convolution of a shortcut.
-
-    oneDNN's weight gradient of a strided 1x1 convolution in channels_last writes behind its
-    memory below 16 input channels (torch 2.13, x86-64): there the stride goes before the
-    convolution, which is the same function.
-    """
-    if kernel == 1 and stride > 1 and channels_in < 16:
-        return [Subsample(stride), nn.Conv2d(channels_in, channels, 1, bias=False)]
-    return [nn.Conv2d(channels_in, channels, kernel, stride, kernel // 2, bias=False)]
+        """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
+        start = self.before(x / self.beta)
+        shortcut = self.shortcut(start) if self.projects else x
+        out: Tensor = shortcut + self.alpha * self.gain * self.branch(start)
+        return out
 
 
 class ResidualNet(nn.Module):
-    """(Whitening, act), stem, stages of blocks, mean over the map, (dropout), dense."""
+    """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), dense."""
 
     def __init__(self, model: Residual, image_shape: tuple[int, int, int], classes: int) -> None:
+        """Raises RecipeError where a normalisation does not fit a number of channels."""
         super().__init__()
-        self.whitening, width = whitening_layers(model.whitening, image_shape[2], model.activation)
-        self.stem = nn.Sequential(
-            nn.Conv2d(width, model.stem, 3, 1, 1, bias=False),
-            batch_norm(model.norm, model.stem),
-            activation(model.activation),
-        )
-        stages: OrderedDict[str, nn.Module] = OrderedDict()
-        width = model.stem
-        shape = zip(model.blocks, model.channels, model.strides, strict=True)
-        for number, (blocks, channels, stride) in enumerate(shape, 1):
-            first = BasicBlock(model, width, channels, stride)
-            rest = [BasicBlock(model, channels, channels, 1) for _ in range(blocks - 1)]
-            stages[f"stage{number}"] = nn.Sequential(first, *rest)
-            width = channels
-        self.stages = nn.Sequential(stages)
-        rate = model.dropout if model.dropout_place == "head" else 0.0
-        self.dropout = nn.Dropout(rate) if rate else nn.Identity()
-        self.dense = Head(width, classes)
-        self.apply(he_normal_)
+        height, width, channels = image_shape
+        self.input_norm: nn.Module = nn.Identity()
+        if model.input_norm:
+            self.input_norm = norm_layer(model.norm, channels, (height, width))
+        self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
+        lost = max(model.whitening.kernel - 1, 0)
+        stem = Builder(model, (height - lost, width - lost, channels))
+        stem.conv(model.stem, 3)
+        if not model.parts.before:
+            for step in dict.fromkeys(model.parts.branch + model.parts.after):
+                if step in ("norm", "act"):
+                    stem.step(step)
+        self.stem = stem.taken()
+        self.stages, shape = _stages(model, stem.shape)
+        tail = Builder(model, shape)
+        for step in model.parts.before:
+            tail.step(step)
+        self.tail = tail.taken()
+        self.dropout = nn.Dropout(model.head_dropout) if model.head_dropout else nn.Identity()
+        self.dense = Head(shape[2], classes)
+        self.apply(fan_out_)
+        initialise_(self, model.initialisation)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""
-        features = self.stages(self.stem(self.whitening(x))).mean((2, 3))
-        return self.dense(self.dropout(features))
+        x = self.stem(self.whitening(self.input_norm(x)))
+        features = self.tail(self.stages(x)).mean((2, 3))
+        logits: Tensor = self.dense(self.dropout(features))
+        return logits
+
+
+def _stages(
+    model: Residual, shape: tuple[int, int, int]
+) -> tuple[nn.Sequential, tuple[int, int, int]]:
+    """The stages, and the (H, W, C) of what leaves them."""
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
+    settings = zip(model.blocks, model.channels, model.strides, model.dropouts, strict=True)
+    variance = 1.0
+    for number, (blocks, channels, stride, rate) in enumerate(settings, 1):
+        stage: list[Block] = []
+        for place in range(blocks):
+            at = (model, shape, channels, 1 if place else stride, rate)
+            if model.normaliser_free:
+                stage.append(free := NormaliserFreeBlock(*at, variance))
+                variance = free.variance
+            else:
+                stage.append(Block(*at))
+            shape = stage[-1].shape
+        stages[f"stage{number}"] = nn.Sequential(*stage)
+    return nn.Sequential(stages), shape
+
+
+def _behind_last_convolution(branch: tuple[str, ...]) -> tuple[str, ...]:
+    last = max(place for place, step in enumerate(branch) if step == "conv")
+    return branch[last:]

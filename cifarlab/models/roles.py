@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from cifarlab.models.layers import Head
+from cifarlab.models.layers import NORMS, Head
 from cifarlab.models.whitening import Whitening
 
 Role = Literal["matrices", "norms", "biases", "head", "whitening"]
@@ -14,22 +14,22 @@ def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
     """The trainable parameters, each once, by role; every role is a key, in the order of Role.
 
     matrices: weights of convolutions and hidden dense layers; norms: weights and biases of
-    normalisation layers; biases: all other biases; head: weight and bias of the last dense
-    layer; whitening: the whitening layer's bias.
+    normalisation layers, and the gains that stand in for them; biases: all other biases; head:
+    weight and bias of the last dense layer; whitening: the whitening layer's bias.
     """
     roles: dict[Role, list[nn.Parameter]] = {role: [] for role in get_args(Role)}
     for module in classifier.modules():
-        for parameter in module.parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                roles[_role(module, parameter)].append(parameter)
+                roles[_role(module, name, parameter)].append(parameter)
     return roles
 
 
-def _role(module: nn.Module, parameter: nn.Parameter) -> Role:
+def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
     if isinstance(module, Whitening):
         return "whitening"
     if isinstance(module, Head):
         return "head"
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, NORMS) or name == "gain":
         return "norms"
     return "matrices" if parameter.ndim > 1 else "biases"

@@ -8,7 +8,8 @@ left out where the map has a single row or column.
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models.layers import Head, activation, batch_norm
+from cifarlab.models.initialisation import initialise_
+from cifarlab.models.layers import Head, activation, norm_layer
 from cifarlab.models.whitening import whitening_layers
 from cifarlab.recipe.networks import Speed
 
@@ -19,13 +20,21 @@ class ConvGroup(nn.Module):
     With a shortcut the first activation's output is added before the last activation.
     """
 
-    def __init__(self, model: Speed, channels_in: int, channels: int, depth: int) -> None:
+    def __init__(
+        self, model: Speed, shape: tuple[int, int, int], channels: int, depth: int
+    ) -> None:
+        """``shape`` is the (H, W, C) of what comes in."""
         super().__init__()
+        height, width, channels_in = shape
+        pooled = min(height, width) >= 2
+        size = (height // 2, width // 2) if pooled else (height, width)
+        self.shape = (*size, channels)
         widths = [channels_in] + [channels] * (depth - 1)
+        bias = model.norm.kind == "none"
         self.convs = nn.ModuleList(
-            nn.Conv2d(width, channels, 3, padding=1, bias=False) for width in widths
+            nn.Conv2d(width, channels, 3, padding=1, bias=bias) for width in widths
         )
-        self.norms = nn.ModuleList(batch_norm(model.norm, channels) for _ in widths)
+        self.norms = nn.ModuleList(norm_layer(model.norm, channels, size) for _ in widths)
         self.acts = nn.ModuleList(activation(model.activation) for _ in widths)
         self.shortcut = model.shortcut
 
@@ -53,15 +62,19 @@ class SpeedNet(nn.Module):
 
     def __init__(self, model: Speed, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
-        self.whitening, width = whitening_layers(model.whitening, image_shape[2], model.activation)
+        height, width, channels = image_shape
+        self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
+        lost = max(model.whitening.kernel - 1, 0)
+        shape = (height - lost, width - lost, channels)
         groups = []
         for channels, depth in zip(model.channels, model.depths, strict=True):
-            groups.append(ConvGroup(model, width, channels, depth))
-            width = channels
+            groups.append(ConvGroup(model, shape, channels, depth))
+            shape = groups[-1].shape
         self.groups = nn.Sequential(*groups)
-        self.head = Head(width, classes, bias=False)
+        initialise_(self.groups, model.initialisation)
+        self.head = Head(channels, classes, bias=False)
         self.head.weight.data /= self.head.weight.data.std()
-        self.head_scale = 1 / width if model.head_scale is None else model.head_scale
+        self.head_scale = 1 / channels if model.head_scale is None else model.head_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from cifarlab.recipe.base import Part, Share
 from cifarlab.recipe.duration import Duration
+from cifarlab.recipe.noise import CleanLabels, LabelNoise
 
 
 class ImagePolicy(Part):
@@ -52,6 +53,7 @@ class Data(Part):
         "validation and test stay whole",
     )
     split_seed: int = Field(0, ge=0, description="seed of all cuts, apart from the run's seed")
+    noise: LabelNoise = CleanLabels()
     normalisation: Literal["dataset", "half", "unit"] = Field(
         "dataset",
         description="dataset: by channel mean and deviation of the training part; half: "

@@ -14,7 +14,10 @@ _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
 class Key(NamedTuple):
-    """One setting; ``kind`` names the kind of part that has it, empty where all do."""
+    """One setting; ``kind`` names the kind of part that has it, empty where all do.
+
+    For a part inside a part it names both: "residual, group".
+    """
 
     path: str
     kind: str
@@ -47,9 +50,10 @@ def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Itera
             continue
         kinds = [c.model_fields["kind"].default for c in choices]
         usual = type(value).model_fields["kind"].default
-        yield Key(f"{path}.kind", "", _kind_meaning(name), usual, " | ".join(kinds))
+        yield Key(f"{path}.kind", kind, _kind_meaning(name), usual, " | ".join(kinds))
         for choice, tag in zip(choices, kinds, strict=True):
-            yield from keys(value if tag == usual else choice(), f"{path}.", tag)
+            inner = f"{kind}, {tag}" if kind else tag
+            yield from keys(value if tag == usual else choice(), f"{path}.", inner)
 
 
 def allowed(field: FieldInfo) -> str:

@@ -58,6 +58,4 @@ class Transition(Noise):
         return self
 
 
-LabelNoise = Annotated[
-    CleanLabels | Symmetric | PairFlip | Transition, Field(discriminator="kind")
-]
+LabelNoise = Annotated[CleanLabels | Symmetric | PairFlip | Transition, Field(discriminator="kind")]

@@ -122,7 +122,13 @@ class Evaluation(Part):
         return self
 
 
-TAGGED = ("model", "optimizer", "schedule", "averaging")  # parts that exist in several kinds
+TAGGED = (
+    "data.noise",
+    "model",
+    "optimizer",
+    "schedule",
+    "averaging",
+)  # parts that exist in several kinds
 
 
 class Recipe(Part):

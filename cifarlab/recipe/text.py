@@ -73,13 +73,37 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
         for parent in parents:
             part = part.get(parent) if isinstance(part, dict) else None
         if not isinstance(part, dict) or last not in part:
+            build(tree, where)  # what was changed before may be at fault
             raise RecipeError(f"{where}: unknown key {path!r}", _nearest(path, _paths(tree)))
         if last == "kind" and part["kind"] != changes[path]:
             part.clear()
         part[last] = changes[path]
         if last == "kind" or isinstance(changes[path], Mapping):
-            tree = build(tree, where).model_dump(mode="json")
+            tree = _whole(tree, Recipe(), [Recipe])
     return build(tree, where)
+
+
+def _whole(given: Any, default: Any, choices: list[type[Part]]) -> Any:
+    """``given`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
+
+    As validation would have it, but settings that contradict each other may still change.
+    """
+    if not (isinstance(given, Mapping) and isinstance(default, Part)):
+        return given
+    usual = getattr(default, "kind", None)
+    if (kind := given.get("kind", usual)) != usual:
+        fitting = [choice for choice in choices if choice.model_fields["kind"].default == kind]
+        if not fitting:
+            return given
+        default = fitting[0]()
+    fields = type(default).model_fields
+    whole = default.model_dump(mode="json") | dict(given)
+    return {
+        name: _whole(value, getattr(default, name), parts_of(fields[name].annotation))
+        if name in fields
+        else value
+        for name, value in whole.items()
+    }
 
 
 def overridden(

@@ -15,7 +15,15 @@ def classic() -> Recipe:
     """
     return build(
         {
-            "model": {"kind": "classic_cnn", "dropout": 0.1},
+            "model": {
+                "kind": "cnn",
+                "initialisation": "usual",
+                "channels": [6, 16],
+                "kernel": 5,
+                "block": ["conv", "act", "pool"],
+                "dense": [120, 84],
+                "dropout": 0.1,
+            },
             "optimizer": {"kind": "sgd", "rate": 0.0039, "weight_decay": 0.006},
             "schedule": {"kind": "constant"},
             "training": {"duration": "30 epochs", "batch_size": 64},

@@ -15,7 +15,7 @@ def baseline2024() -> Recipe:
     return build(
         {
             "data": {"normalisation": "unit"},
-            "model": {"kind": "tutorial_cnn"},
+            "model": {"kind": "cnn"},
             "optimizer": {"kind": "sgd", "rate": 0.001},
             "schedule": {"kind": "constant"},
             "training": {"duration": "100 epochs", "batch_size": 64},
@@ -30,7 +30,7 @@ def dropout2024() -> Recipe:
     Source: kth2024. Reported: 82.12 % on CIFAR-10 (one run).
     Command: cifarlab train kth2024/dropout
     """
-    return change(baseline2024(), {"model.dropout": [0.2, 0.2, 0.2, 0.2]})
+    return change(baseline2024(), {"model.dropout": 0.2})
 
 
 @named("kth2022/baseline")

@@ -47,14 +47,16 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
 
 
 def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, Any]:
-    dataset = run.dataset
+    dataset, loader = run.dataset, run.loader
+    true = dataset.read("train").labels[loader.indices]
     return {
         "name": dataset.name,
         "source": dataset.source,
         "fingerprint": dataset.fingerprint,
         "classes": dataset.classes,
         "image_shape": dataset.image_shape,
-        "train": len(run.loader.indices),
+        "train": len(loader.indices),
+        "wrong_labels": int((loader.labels[loader.indices].numpy() != true).sum()),
         "val": len(run.validation) if run.validation else 0,
         "mean": mean,
         "std": std,

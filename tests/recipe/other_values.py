@@ -3,6 +3,7 @@
 import pytest
 
 from cifarlab.recipe import build, change, keys
+from cifarlab.recipe.schema import TAGGED
 
 KEYS = list(keys())
 # For each setting a value that is not its default. A new setting must be added here.
@@ -19,6 +20,10 @@ OTHER = {
     "data.test": 0.3,
     "data.share": 0.5,
     "data.split_seed": 1,
+    "data.noise.kind": "pair",
+    "data.noise.seed": 1,
+    "data.noise.share": 0.3,
+    "data.noise.rows": [[0.5, 0.5], [0.25, 0.75]],
     "data.normalisation": "unit",
     "augment.crop.padding": 1,
     "augment.crop.mode": "reflect",
@@ -27,12 +32,15 @@ OTHER = {
     "augment.jitter.contrast": 0.1,
     "augment.cutout": 4,
     "augment.sizes": [{"start": "1 epoch", "pixels": 16}],
-    "model.kind": "classic_cnn",
+    "model.kind": "cnn",
     "model.activation": "silu",
     "model.initialisation": "dirac",
     "speed model.initialisation": "usual",
+    "model.max_parameters": 10**8,
+    "model.norm.kind": "layer",
     "model.norm.scale": False,
-    "speed model.norm.scale": True,
+    "speed, batch model.norm.scale": True,
+    "model.norm.groups": 4,
     "model.norm.momentum": 0.8,
     "model.norm.eps": 1e-4,
     "model.whitening.kernel": 3,
@@ -42,20 +50,24 @@ OTHER = {
     "model.stem": 32,
     "model.blocks": [2, 2, 2, 1],
     "residual model.channels": [64, 128, 256, 511],
-    "tutorial_cnn model.channels": [32, 64, 127],
-    "classic_cnn model.channels": [6, 17],
+    "cnn model.channels": [32, 64, 127],
     "speed model.channels": [64, 256, 255],
     "model.depth": [3],
     "model.shortcut": True,
     "model.head_scale": 0.1,
     "model.strides": [1, 2, 2, 1],
     "model.shortcut_kernel": 3,
-    "residual model.dropout": 0.1,
-    "tutorial_cnn model.dropout": [0, 0, 0, 0.1],
-    "classic_cnn model.dropout": 0.1,
-    "model.dropout_place": "head",
-    "tutorial_cnn model.dense": 127,
-    "classic_cnn model.dense": [120, 85],
+    "model.dropout": [0.1],
+    "model.head_dropout": 0.1,
+    "residual model.block": "bottleneck",
+    "cnn model.block": ["conv", "act", "pool", "dropout"],
+    "model.order": ["norm", "act", "conv", "norm", "act", "conv", "add"],
+    "model.input_norm": True,
+    "model.weight_standardisation": True,
+    "model.alpha": 0.5,
+    "model.kernel": 5,
+    "model.dense": [127],
+    "model.dense_order": ["dense", "dropout", "act"],
     "optimizer.kind": "adamw",
     "optimizer.rate": 0.2,
     "optimizer.momentum": 0.8,
@@ -125,13 +137,51 @@ OTHER = {
     "evaluation.unsure": 0.5,
 }
 # What a setting can't be changed without.
-NEEDS = {"evaluation.unsure": {"evaluation": {"views": 2}}}
+NEEDS = {
+    "evaluation.unsure": {"evaluation": {"views": 2}},
+    "model.alpha": {
+        "model": {
+            "norm": {"kind": "none"},
+            "weight_standardisation": True,
+            "order": ["act", "conv", "act", "conv", "add"],
+        }
+    },
+}
+NORM_IN_CNN = {"model": {"block": ["conv", "norm", "act", "pool"]}}
+
+
+def merged(one, other):
+    """Two trees in one; where both have a value it is the other's."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return other
+    return one | {k: merged(one[k], v) if k in one else v for k, v in other.items()}
+
+
+def tree_at(path, value):
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return value
+
+
+def base_tree(key):
+    """The least tree of the kind that has this key, and what it needs."""
+    tree = NEEDS.get(key.path, {})
+    if key.path.startswith("model.norm.") and key.kind.startswith("cnn"):
+        tree = NORM_IN_CNN
+    if not key.kind:
+        return tree
+    part = next(tagged for tagged in TAGGED if key.path.startswith(f"{tagged}."))
+    outer, _, nested = key.kind.partition(", ")
+    tree = merged(tree, tree_at(part, {"kind": outer}))
+    if nested:
+        inner = key.path.removeprefix(f"{part}.").partition(".")[0]
+        tree = merged(tree, tree_at(f"{part}.{inner}", {"kind": nested}))
+    return tree
 
 
 def base(key):
     """The default recipe, of the kind that has this key."""
-    part = key.path.partition(".")[0]
-    return build({part: {"kind": key.kind}} if key.kind else NEEDS.get(key.path, {}))
+    return build(base_tree(key))
 
 
 def other(key):

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from cifarlab.recipe import Duration, Recipe
 from cifarlab.recipe.duration import WallTime
-from cifarlab.recipe.networks import Residual, Speed, TutorialCNN
+from cifarlab.recipe.networks import CNN, Residual, Speed
 from cifarlab.recipe.optimizers import SGD, Muon, Others
 from cifarlab.recipe.schema import Evaluation
 
@@ -96,12 +96,42 @@ def _stages_agree(tree: dict[str, Any]) -> dict[str, Any]:
     stages = len(tree["blocks"])
     for name, filler in (("channels", [8]), ("strides", [1])):
         tree[name] = list(islice(cycle(tree[name] or filler), stages))
-    return tree
+    if len(tree["dropout"]) > 1:
+        tree["dropout"] = list(islice(cycle(tree["dropout"]), stages))
+    layers = [step for step in tree["order"] if step not in ("conv", "add")]
+    tree["order"] = [*layers[:1], "conv", *layers[1:], "conv", "add", "act"]
+    free = tree["norm"]["kind"] == "none" and tree["weight_standardisation"]
+    if free:
+        tree["order"].pop()
+    if not free:
+        del tree["alpha"]
+    tree["input_norm"] = tree["input_norm"] and tree["norm"]["kind"] != "none"
+    if tree["weight_standardisation"] and tree["initialisation"] == "dirac":
+        tree["initialisation"] = "he"
+    return _places_exist(tree, [*tree["order"], *["norm"] * tree["input_norm"]], tree["order"])
 
 
-def _dropout_per_place(tree: dict[str, Any]) -> dict[str, Any]:
-    places = len(tree["channels"]) + 1
-    tree["dropout"] = list(islice(cycle(tree["dropout"] or [0.0]), places))
+def _orders_fit(tree: dict[str, Any]) -> dict[str, Any]:
+    tree["block"] = ["conv", *tree["block"]]
+    tree["dense_order"] = ["dense", *(s for s in tree["dense_order"] if s != "dense")]
+    if tree["norm"]["kind"] == "instance" and "norm" in tree["dense_order"]:
+        tree["norm"] = {"kind": "batch"}
+    blocks, hidden = len(tree["channels"]), len(tree["dense"])
+    if len(tree["dropout"]) > 1:
+        wanted = blocks + (hidden if len(tree["dropout"]) > 2 else min(hidden, 1))
+        tree["dropout"] = list(islice(cycle(tree["dropout"]), wanted))
+    dense_order = tree["dense_order"] if hidden else []
+    everywhere = [step for step in tree["block"] if step in dense_order]
+    return _places_exist(tree, [*tree["block"], *dense_order], everywhere)
+
+
+def _places_exist(
+    tree: dict[str, Any], of_norm: list[str], of_dropout: list[str]
+) -> dict[str, Any]:
+    if "norm" not in of_norm:
+        del tree["norm"]
+    if "dropout" not in of_dropout:
+        del tree["dropout"]
     return tree
 
 
@@ -132,7 +162,7 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
 
 _AGREE = {
     Residual: _stages_agree,
-    TutorialCNN: _dropout_per_place,
+    CNN: _orders_fit,
     Speed: _depths_fit,
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,

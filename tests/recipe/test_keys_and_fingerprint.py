@@ -1,14 +1,16 @@
 """``keys`` lists every setting truly, and every one of them but the name is in the fingerprint."""
 
+from operator import attrgetter
+
 import pytest
 import yaml
-from other_values import KEYS, OTHER, base, changed, each_key
+from other_values import KEYS, OTHER, base, changed, each_key, tree_at
 
 from cifarlab.errors import RecipeError
 from cifarlab.recipe import Recipe, build, change, fingerprint, overridden
 from cifarlab.recipe.schema import TAGGED
 
-USUAL = {part: getattr(Recipe(), part).kind for part in TAGGED}
+USUAL = {part: attrgetter(part)(Recipe()).kind for part in TAGGED}
 
 
 def kinds(part):
@@ -70,19 +72,33 @@ def test_the_printed_default_is_the_schema_s(key):
 
 @pytest.mark.parametrize(("part", "kind"), [(p, k) for p in TAGGED for k in kinds(p)])
 def test_the_keys_are_all_leaves_of_the_schema(part, kind):
-    of_kinds = {"", *(USUAL | {part: kind}).values()}
-    tree = build({part: {"kind": kind}}).model_dump(mode="json")
-    assert {key.path for key in KEYS if key.kind in of_kinds} == set(leaves(tree))
+    assert_listed(tree_at(part, {"kind": kind}), {"", *(USUAL | {part: kind}).values()}, "batch")
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance", "none"])
+@pytest.mark.parametrize("model", ["residual", "speed"])
+def test_the_keys_of_a_part_inside_a_part_are_all_leaves_of_the_schema(model, norm):
+    tree = {"model": {"kind": model, "norm": {"kind": norm}}}
+    assert_listed(tree, {"", *(USUAL | {"model": model}).values()}, norm)
+
+
+def assert_listed(tree, kinds, norm):
+    """The keys of these kinds, and of this kind of normalisation, are all that the recipe has."""
+    of_kinds = kinds | {f"{kind}, {norm}" for kind in kinds}
+    listed = {key.path for key in KEYS if key.kind in of_kinds}
+    assert listed == set(leaves(build(tree).model_dump(mode="json")))
 
 
 def test_no_two_parts_share_a_kind():
     # the list says only the kind that has a key
     names = [kind for part in TAGGED for kind in kinds(part)]
-    assert len(set(names)) == len(names)
+    with_keys = [name for name in names if name in {key.kind for key in KEYS}]
+    assert len(set(with_keys)) == len(with_keys)
 
 
 def test_every_part_of_several_kinds_is_known_as_such():
-    assert {key.path for key in KEYS if key.path.endswith(".kind")} == {f"{p}.kind" for p in TAGGED}
+    tagged = {key.path for key in KEYS if key.path.endswith(".kind")}
+    assert tagged == {*(f"{part}.kind" for part in TAGGED), "model.norm.kind"}
 
 
 def test_no_key_is_listed_twice():
@@ -99,10 +115,13 @@ def test_the_keys_inside_a_list_are_listed_with_their_bounds():
 @pytest.mark.parametrize(
     ("path", "kind", "default"),
     [
-        ("model.norm.scale", "residual", "true"),
-        ("model.norm.scale", "speed", "false"),
-        ("model.norm.momentum", "residual", "0.9"),
-        ("model.norm.momentum", "speed", "0.6"),
+        ("model.norm.scale", "residual, batch", "true"),
+        ("model.norm.scale", "speed, batch", "false"),
+        ("model.norm.momentum", "residual, batch", "0.9"),
+        ("model.norm.momentum", "speed, batch", "0.6"),
+        ("model.norm.scale", "speed, layer", "true"),
+        ("model.norm.groups", "cnn, group", "8"),
+        ("model.norm.kind", "residual", "batch"),
         ("model.whitening.kernel", "speed", "2"),
         ("optimizer.others.nesterov", "muon", "true"),
         ("training.micro_batch", "", "null"),
@@ -124,7 +143,7 @@ def test_the_bounds_stand_beside_the_type_that_they_are_of():
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if " | " in k.allowed and "{" not in k.allowed],
+    [k for k in KEYS if " | " in k.allowed and not k.allowed.startswith("list")],
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_every_choice_that_is_printed_is_taken(key):

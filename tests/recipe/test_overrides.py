@@ -16,6 +16,9 @@ ORDERS = list(
 )
 
 
+VALIDATED = {"validation": 0.2}
+
+
 def test_nothing_changes_nothing():
     assert overridden(Recipe(), []) == Recipe()
 
@@ -44,8 +47,8 @@ def test_the_kind_that_it_has_changes_nothing():
 
 def test_several_kinds_at_once():
     names = ["schedule.factor=0.3", "model.dense=7", "schedule.kind=multistep"]
-    recipe = overridden(Recipe(), [*names, "model.kind=tutorial_cnn"])
-    assert (recipe.model.kind, recipe.model.dense) == ("tutorial_cnn", 7)
+    recipe = overridden(Recipe(), [*names, "model.kind=cnn"])
+    assert (recipe.model.kind, recipe.model.dense) == ("cnn", (7,))
     assert (recipe.schedule.kind, recipe.schedule.factor) == ("multistep", 0.3)
 
 
@@ -61,6 +64,17 @@ def test_settings_that_need_each_other_may_come_in_either_order():
     both = ["evaluation.checkpoint=best", "data.validation=0.2"]
     base = build({"data": {"validation": 0}})
     assert overridden(base, both) == overridden(base, both[::-1])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_kind_and_what_it_needs_in_either_order(order):
+    # between the two changes the recipe contradicts itself
+    base = build({"data": {"validation": 0}})
+    both = ["schedule.kind=plateau", "data.validation=0.2"][::order]
+    assert overridden(base, both) == build({"schedule": {"kind": "plateau"}, "data": VALIDATED})
+    part = ["model.norm={kind: none}", "model.order=[act, conv, act, conv, add]"][::order]
+    free = overridden(Recipe(), ["model.weight_standardisation=true", *part])
+    assert free.model.normaliser_free
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -3,12 +3,13 @@
 from typing import Annotated, Literal
 
 import pytest
-from other_values import NEEDS, changed, each_key, other
+from other_values import base_tree, changed, each_key, merged, other, tree_at
 from pydantic import Field
 
 from cifarlab.recipe import Recipe, build, change, from_yaml, overridden
 from cifarlab.recipe.base import Part
-from cifarlab.recipe.networks import BatchNorm, Speed
+from cifarlab.recipe.networks import Speed
+from cifarlab.recipe.norms import BatchNorm, GroupNorm
 
 NORM = BatchNorm(scale=False, momentum=0.7, eps=1e-12)  # the speed network's, one key changed
 SPEED = {"kind": "speed", "norm": {"momentum": 0.7}}
@@ -17,13 +18,7 @@ SPEED = {"kind": "speed", "norm": {"momentum": 0.7}}
 @each_key
 def test_one_key_given_alone_keeps_all_other_defaults_of_its_kind(key):
     """The least tree that holds the value, against a change of the complete recipe."""
-    part, *path = key.path.split(".")
-    tree = other(key)
-    for name in reversed(path):
-        tree = {name: tree}
-    tree = {part: tree | {"kind": key.kind}} if key.kind else {part: tree}
-    for needed, settings in NEEDS.get(key.path, {}).items():
-        tree[needed] |= settings
+    tree = merged(base_tree(key), tree_at(key.path, other(key)))
     assert build(tree) == changed(key)
 
 
@@ -63,6 +58,25 @@ def test_a_whole_part_starts_from_the_default_not_from_what_was_there():
     recipe = build({"model": {"kind": "speed", "norm": {"eps": 0.1}}})
     assert change(recipe, {"model.norm": {"momentum": 0.7}}).model.norm == NORM
     assert change(recipe, {"model.norm.momentum": 0.7}).model.norm.eps == 0.1
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ["model.kind=speed", "model.norm.kind=group", "model.norm.groups=4"],
+        ["model.norm.groups=4", "model.norm.kind=group", "model.kind=speed"],
+        ["model.norm={kind: group, groups: 4}", "model.kind=speed"],
+        ["model={kind: speed, norm: {kind: group}}", "model.norm.groups=4"],
+    ],
+    ids=" ".join,
+)
+def test_another_kind_of_an_inner_part_starts_from_that_kind_s_defaults(assignments):
+    assert overridden(Recipe(), assignments).model.norm == GroupNorm(groups=4)
+
+
+def test_the_usual_kind_of_an_inner_part_is_its_parent_s():
+    other = change(build({"model": SPEED}), {"model.norm.kind": "layer"})
+    assert change(other, {"model.norm.kind": "batch"}) == build({"model": {"kind": "speed"}})
 
 
 def test_in_python():

@@ -6,7 +6,8 @@ from cifarlab.errors import RecipeError
 from cifarlab.recipe import Recipe, build, overridden
 
 LIST = "'cifarlab recipes keys' lists every setting"
-MODELS = "Allowed: residual, tutorial_cnn, classic_cnn, speed"
+MODELS = "Allowed: residual, cnn, speed"
+FREE = ["model.norm.kind=none", "model.weight_standardisation=true"]
 
 
 def refusal(*assignments):
@@ -51,12 +52,17 @@ def test_a_key_of_another_kind_is_unknown():
         ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, data, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, mode"),
-        ({"model": {"kind": "classic_cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
+        ({"model": {"kind": "cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
         ({"schedule": {"factor": 0.3}}, "schedule.factor", "Allowed: kind, warmup, final"),
         (
             {"model": {"kind": "speed", "norm": {"momentun": 0.5}}},
             "model.norm.momentun",
-            "did you mean 'momentum'? Allowed: scale, momentum, eps",
+            "did you mean 'momentum'? Allowed: kind, scale, eps, momentum",
+        ),
+        (
+            {"model": {"norm": {"kind": "group", "momentum": 0.5}}},
+            "model.norm.momentum",
+            "Allowed: kind, scale, eps, groups",
         ),
         (
             {"augment": {"sizes": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
@@ -84,9 +90,11 @@ def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
     [
         ("augment.flip=randon", "augment.flip can't be 'randon'", "did you mean 'random'? Allow"),
         ("augment.crop.mode=3", "augment.crop.mode can't be 3", "Allowed: zero, reflect"),
-        ("evaluation.views=3", "evaluation.views can't be 3", "Allowed: 1, 2, 6"),
+        ("evaluation.views=3", "evaluation.views can't be 3", "Allowed: 1, 2, 6, 10"),
         ("model.kind=resnet", "model.kind can't be 'resnet'", MODELS),
-        ("model.kind=tutorial_cn", "model.kind can't be 'tutorial_cn'", "mean 'tutorial_cnn'?"),
+        ("model.kind=cn", "model.kind can't be 'cn'", "did you mean 'cnn'?"),
+        ("model.norm.kind=bach", "model.norm.kind can't be 'bach'", "did you mean 'batch'? Allo"),
+        ("model.order=[conf]", "model.order.0 can't be 'conf'", "did you mean 'conv'? Allowed: "),
         ("optimizer.kind=adan", "optimizer.kind can't be 'adan'", "did you mean 'adam'? Allowed"),
         ("model.activation=rellu", "model.activation can't be 'rellu'", "did you mean 'relu'?"),
         (
@@ -169,7 +177,54 @@ def test_true_is_no_number(assignment):
     ("assignments", "what"),
     [
         (["model.blocks=[1, 1]"], "model: blocks, channels and strides name 2, 4 and 4 stages"),
-        (["model={kind: tutorial_cnn, dropout: [0.1]}"], "model: dropout needs 4 rates"),
+        (["model.dropout=[0.1, 0.2]"], "model: dropout names 2 stages, blocks 4: give each"),
+        (["model.order=[conv, norm, add]"], "model: order needs two convolutions, not 1"),
+        (["model.order=[conv, conv, conv, add]"], "model: order needs two convolutions, not 3"),
+        (
+            ["model.block=bottleneck", "model.order=[conv, add]"],
+            "model: order needs two or three convolutions, not 1",
+        ),
+        (["model.order=[conv, add, conv]"], "model: order needs one add, after its last conv"),
+        (["model.order=[conv, conv]"], "model: order needs one add, after its last conv"),
+        (
+            ["model.order=[conv, act, conv, add]", "model.dropout=0.1"],
+            "model: dropout is 0.1, but no place has it: put 'dropout' into the order",
+        ),
+        (
+            ["model.order=[conv, act, conv, add]", "model.norm.kind=layer"],
+            "model: norm is set, but no place has it: put 'norm' into order",
+        ),
+        (FREE, "model: a normaliser-free network (norm none, weight_standardisation) needs an o"),
+        (["model.alpha=0.5"], "model: alpha needs norm.kind none and weight_standardisation"),
+        (["model.alpha=0.5", FREE[0]], "model: alpha needs norm.kind none and weight_standa"),
+        (["model.alpha=0.5", FREE[1]], "model: alpha needs norm.kind none and weight_standa"),
+        (["model.input_norm=true", FREE[0]], "model: input_norm needs another norm.kind"),
+        (["model.initialisation=dirac", FREE[1]], "model: weight_standardisation would undo"),
+        (["model={kind: cnn, block: [act]}"], "model: block needs a conv"),
+        (["model={kind: cnn, dense_order: [act]}"], "model: dense_order needs 'dense' once"),
+        (["model={kind: cnn, dense_order: [dense, dense]}"], "model: dense_order needs 'dense'"),
+        (["model={kind: cnn, norm: {eps: 0.1}}"], "model: norm is set, but no place has it"),
+        (
+            ["model={kind: cnn, dense_order: [norm, dense], norm: {kind: instance}}"],
+            "model: norm.kind instance leaves nothing of a dense layer",
+        ),
+        (["model={kind: cnn, dropout: [0.1, 0.1]}"], "model: dropout can't be 2 rates: give one"),
+        (
+            ["model={kind: cnn, dense: [9, 9], dropout: [0, 0, 0, 0, 0, 0]}"],
+            "model: dropout can't be 6 rates: give one for all, or one for each of the 3 blocks",
+        ),
+        (
+            ["model={kind: cnn, block: [conv, pool], dropout: [0.1, 0, 0, 0]}"],
+            "model: dropout is 0.1, but no place has it",
+        ),
+        (
+            ["model={kind: cnn, dense_order: [dense], dropout: [0, 0, 0, 0.1]}"],
+            "model: dropout is 0.1, but no place has it",
+        ),
+        (
+            ["model={kind: cnn, block: [conv], dense_order: [dense], dropout: 0.1}"],
+            "model: dropout is 0.1, but no place has it",
+        ),
         (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer: nesterov needs mom"),
         (["optimizer.kind=muon", "optimizer.momentum=0"], "optimizer: nesterov needs momentum"),
         (["optimizer.kind=muon", "optimizer.others.momentum=0"], "optimizer.others: nesterov nee"),

@@ -1,0 +1,123 @@
+"""Layers in the order that a recipe gives, each fitting what flows out of the one before."""
+
+from collections import Counter, OrderedDict
+
+from torch import Tensor, nn
+
+from cifarlab.errors import RecipeError
+from cifarlab.models.layers import activation, norm_layer
+from cifarlab.models.normaliser_free import ScaledActivation, ScaledConv2d, activation_gain
+from cifarlab.recipe.networks import CNN, Residual
+
+
+class Subsample(nn.Module):
+    """Every ``stride``-th row and column."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
+        return x[:, :, :: self.stride, :: self.stride]
+
+
+class Builder:
+    """Adds layers named by step and number (conv1, norm1, act1, conv2), following their shapes.
+
+    ``channels`` and ``size`` (H, W) are of what flows out of the last; ``size`` is None behind a
+    dense layer. ``fresh`` says that nothing else needs this, so that an activation may overwrite
+    it. A step that would do nothing (norm ``none``, dropout at rate 0) adds no layer.
+    """
+
+    def __init__(self, model: Residual | CNN, image_shape: tuple[int, int, int]) -> None:
+        height, width, self.channels = image_shape
+        self.size: tuple[int, int] | None = (height, width)
+        self.fresh = False
+        self._model = model
+        self._layers: list[tuple[str, nn.Module]] = []
+        self._counts: Counter[str] = Counter()
+        free = isinstance(model, Residual) and model.normaliser_free
+        self._gain = activation_gain(model.activation) if free else None
+
+    def conv(self, channels: int, kernel: int, stride: int = 1, *, bias: bool = False) -> None:
+        """A convolution with padding "same"; without normalisation it always has a bias.
+
+        oneDNN's weight gradient of a strided 1x1 convolution in channels_last writes behind its
+        memory below 16 input channels (torch 2.13, x86-64): there the stride goes before the
+        convolution, which is the same function.
+        """
+        bias = bias or self._model.norm.kind == "none"
+        standardised = isinstance(self._model, Residual) and self._model.weight_standardisation
+        kind = ScaledConv2d if standardised else nn.Conv2d
+        self.size = self._divided(stride)
+        if kernel == 1 and stride > 1 and self.channels < 16:
+            self._add("subsample", Subsample(stride))
+            stride = 1
+        self._add("conv", kind(self.channels, channels, kernel, stride, kernel // 2, bias=bias))
+        self.channels, self.fresh = channels, True
+
+    def dense(self, width: int) -> None:
+        """A dense layer; the first one flattens the map."""
+        self._add("dense", nn.Linear(self.flatten(), width))
+        self.channels, self.fresh = width, True
+
+    def flatten(self) -> int:
+        """Turn a map into as many channels as it has values; their number."""
+        if self.size is not None:
+            self._add("flatten", nn.Flatten())
+            self.channels *= self.size[0] * self.size[1]
+            self.size = None
+        return self.channels
+
+    def step(self, name: str, rate: float = 0.0) -> None:
+        """One of norm, act, pool, dropout (of that rate). Raises RecipeError."""
+        if name == "norm":
+            self.norm()
+        elif name == "act":
+            act = activation(self._model.activation, inplace=self.fresh)
+            self._add("act", act if self._gain is None else ScaledActivation(act, self._gain))
+            self.fresh = False
+        elif name == "pool":
+            self._pool()
+        elif rate:
+            assert name == "dropout"
+            self._add("dropout", nn.Dropout(rate))
+
+    def norm(self) -> None:
+        """The recipe's normalisation. Raises RecipeError."""
+        if self._model.norm.kind != "none":
+            self._add("norm", norm_layer(self._model.norm, self.channels, self.size))
+            self.fresh = True
+
+    def taken(self) -> nn.Sequential:
+        """What was added since the last call."""
+        layers = nn.Sequential(OrderedDict(self._layers))
+        self._layers = []
+        return layers
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of what flows out; there must be a map."""
+        assert self.size is not None
+        return (*self.size, self.channels)
+
+    def _pool(self) -> None:
+        assert self.size is not None
+        height, width = self.size
+        if min(height, width) < 2:
+            raise RecipeError(
+                f"model.block: a pool of {height} x {width} pixels would leave nothing",
+                "take fewer blocks (model.channels) or pools, or larger images",
+            )
+        self._add("pool", nn.MaxPool2d(2))
+        self.size, self.fresh = (height // 2, width // 2), True
+
+    def _divided(self, stride: int) -> tuple[int, int]:
+        assert self.size is not None
+        height, width = self.size
+        return -(-height // stride), -(-width // stride)
+
+    def _add(self, name: str, layer: nn.Module) -> None:
+        self._counts[name] += 1
+        self._layers.append((f"{name}{self._counts[name]}", layer))

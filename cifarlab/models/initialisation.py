@@ -1,0 +1,76 @@
+"""How convolutions and dense layers start."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+
+def initialise_(network: nn.Module, name: str) -> None:
+    """Start all convolutions and dense layers inside as the recipe's ``initialisation`` says.
+
+    ``usual`` leaves them as they are. A whitening layer is neither.
+    """
+    if name != "usual":
+        network.apply(_INITIALISATIONS[name])
+
+
+def dirac_(module: nn.Module) -> None:
+    """A convolution's first filters, one per input channel, pass that channel through unchanged.
+
+    Zagoruyko & Komodakis 2017 (arXiv:1706.00388), in part as in airbench (Jordan 2024,
+    arXiv:2404.00498, section 3.2): filters beyond the number of input channels stay as they are.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.dirac_(module.weight.detach()[: module.in_channels])
+
+
+def fan_out_(module: nn.Module) -> None:
+    """He et al. 2015 for convolutions, by fan-out, biases zero: usual in residual networks."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        _no_bias(module)
+
+
+def he_(module: nn.Module) -> None:
+    """He et al. 2015 (equation 10): normal of variance 2 / fan-in, biases zero."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        _no_bias(module)
+
+
+def he_uniform_(module: nn.Module) -> None:
+    """The same variance, uniform, as in the tutorial CNN."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        _no_bias(module)
+
+
+def xavier_(module: nn.Module) -> None:
+    """Glorot & Bengio 2010 (equation 16): uniform, variance 2 / (fan-in + fan-out), biases zero."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        _no_bias(module)
+
+
+def orthogonal_(module: nn.Module) -> None:
+    """Saxe et al. 2014: a random orthogonal matrix with a row for each filter, biases zero.
+
+    Where there are more filters than entries in one, the columns are orthonormal instead.
+    """
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.orthogonal_(module.weight)
+        _no_bias(module)
+
+
+def _no_bias(module: nn.Conv2d | nn.Linear) -> None:
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+_INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {
+    "dirac": dirac_,
+    "he": he_,
+    "he_uniform": he_uniform_,
+    "xavier": xavier_,
+    "orthogonal": orthogonal_,
+}
