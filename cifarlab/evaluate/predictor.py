@@ -57,9 +57,9 @@ class Predictor:
     ) -> Tensor:
         """Logits float32 (N, K), on the CPU, of uint8 images (N, H, W, C).
 
-        ``indices`` picks images without copying the rest. ``views`` averages over 1, 2, 6 or 10 views
-        (evaluate/views.py), for all images or, below 1, for the share ``unsure`` of these N that
-        the first view leaves least sure. Raises DataError for images of another kind.
+        ``indices`` picks images without copying the rest. ``views`` averages over 1, 2, 6 or 10
+        views (evaluate/views.py), for all images or, below 1, for the share ``unsure`` of these N
+        that the first view leaves least sure. Raises DataError for images of another kind.
         """
         if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
             shape = ", ".join(map(str, self.image_shape))

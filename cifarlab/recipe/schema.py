@@ -122,13 +122,8 @@ class Evaluation(Part):
         return self
 
 
-TAGGED = (
-    "data.noise",
-    "model",
-    "optimizer",
-    "schedule",
-    "averaging",
-)  # parts that exist in several kinds
+# parts that exist in several kinds
+TAGGED = ("data.noise", "model", "optimizer", "schedule", "averaging")
 
 
 class Recipe(Part):

@@ -30,9 +30,10 @@ def images(n: int, seed: int = 0) -> np.ndarray:
 def slow_views(image: np.ndarray, views: int) -> list[np.ndarray]:
     """The views of one image (H, W, C), pixel by pixel."""
     height, width, _ = image.shape
-    shifts = [(0, 0), (-1, -1), (1, 1)] if views == 6 else [(0, 0)]
+    corners = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+    shifts = {6: [corners[0], corners[3]], 10: corners}.get(views, [])
     found = []
-    for down, right in shifts:
+    for down, right in [(0, 0), *shifts]:
         view = np.empty_like(image)
         for row in range(height):
             for column in range(width):

@@ -35,7 +35,7 @@ def test_loading_draws_no_random_number(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("views", [1, 2, 6])
+@pytest.mark.parametrize("views", [1, 2, 6, 10])
 def test_views_against_one_image_at_a_time(views: int) -> None:
     predictor, batch = made(), images(4)
     slow = [
@@ -46,9 +46,10 @@ def test_views_against_one_image_at_a_time(views: int) -> None:
 
 
 def test_views_differ() -> None:
-    one, two, six = (made().logits(images(4), views) for views in (1, 2, 6))
+    one, two, six, ten = (made().logits(images(4), views) for views in (1, 2, 6, 10))
     assert not torch.allclose(one, two)
     assert not torch.allclose(two, six)
+    assert not torch.allclose(six, ten)
 
 
 def test_indices_pick_without_changing_anything() -> None:

@@ -73,7 +73,7 @@ def test_nearly_certain_images_are_still_told_apart() -> None:
     assert least_sure(torch.tensor([[30.0, 0.0], [20.0, 0.0]]), 0.5).tolist() == [1]
 
 
-@pytest.mark.parametrize("views", [2, 6])
+@pytest.mark.parametrize("views", [2, 6, 10])
 @pytest.mark.parametrize("unsure", [0.01, 0.3, 0.9])
 def test_only_the_unsure_get_all_views_one_image_at_a_time(views: int, unsure: float) -> None:
     predictor, batch = made(), images(41)
@@ -103,7 +103,9 @@ def test_the_share_is_of_all_images_not_of_each_batch() -> None:
     assert not torch.isclose(found[:300], single[:300], rtol=0, atol=1e-7).all(1).any()
 
 
-@pytest.mark.parametrize(("views", "passes"), [(2, 100 + 25), (6, 100 + 5 * 25)])
+@pytest.mark.parametrize(
+    ("views", "passes"), [(2, 100 + 25), (6, 100 + 5 * 25), (10, 100 + 9 * 25)]
+)
 def test_the_first_view_is_not_computed_again(views: int, passes: int) -> None:
     predictor = made()
     counts = counting(predictor)

@@ -79,6 +79,13 @@ def set_floats(net, vector):
         t.copy_(torch.tensor(part).reshape(t.shape))
 
 
+# settings for an update every so many steps
+EVERY = {
+    "ema": lambda steps: {"every": steps},
+    "lookahead": lambda steps: {"every": steps},
+    "swa": lambda steps: {"every": f"{steps} steps", "start": "3 steps"},
+}
+each_kind = pytest.mark.parametrize("kind", EVERY)
 every = pytest.mark.parametrize("every", [1, 4, 5, 23, 40])
 
 
@@ -120,22 +127,22 @@ def test_look_ahead_leaves_the_fast_weights_alone_between_its_updates():
         np.testing.assert_array_equal(floats(averager.slow), slow)
 
 
-@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+@each_kind
 def test_counters_are_copied_and_not_averaged(kind):
     net = network()
-    averager = averager_of(net, kind=kind, every=5)
+    averager = averager_of(net, **EVERY[kind](5), kind=kind)
     walk(net, averager, range(10))
     assert int(averager.slow[1].num_batches_tracked) == int(net[1].num_batches_tracked) == 10
 
 
-@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+@each_kind
 @pytest.mark.parametrize("middle", [1, 4, 5, 12])
 def test_it_goes_on_from_the_slow_tensors_and_the_step_alone(kind, middle):
     net = network()
-    averager = averager_of(net, kind=kind, every=5)
+    averager = averager_of(net, **EVERY[kind](5), kind=kind)
     walk(net, averager, range(middle))
     resumed_net = network(seed=1)
-    resumed = averager_of(resumed_net, kind=kind, every=5)
+    resumed = averager_of(resumed_net, **EVERY[kind](5), kind=kind)
     resumed_net.load_state_dict(net.state_dict())
     resumed.slow.load_state_dict(averager.slow.state_dict())
     walk(net, averager, range(middle, STEPS))
@@ -144,10 +151,10 @@ def test_it_goes_on_from_the_slow_tensors_and_the_step_alone(kind, middle):
     np.testing.assert_array_equal(floats(resumed_net), floats(net))
 
 
-@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+@each_kind
 def test_slow_is_a_copy_of_its_own_without_gradients_in_the_same_layout(kind):
     net = network()
-    averager = averager_of(net, kind=kind, every=2)
+    averager = averager_of(net, **EVERY[kind](2), kind=kind)
     np.testing.assert_array_equal(floats(averager.slow), floats(net))
     asked = [p.requires_grad for p in net.parameters()]
     assert not any(p.requires_grad for p in averager.slow.parameters())
@@ -162,22 +169,55 @@ def test_slow_is_a_copy_of_its_own_without_gradients_in_the_same_layout(kind):
     assert averager.slow.training == net.training
 
 
-@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+@each_kind
 def test_an_update_never_reads_a_number_from_the_device(kind):
     # a tensor on the meta device has no numbers: to ask for one is an error
     net = network().to("meta")
-    averager = averager_of(net, kind=kind, every=2)
+    averager = averager_of(net, **EVERY[kind](2), kind=kind)
     for step in range(4):
         averager.update(net, step, 4)
+
+
+@pytest.mark.parametrize("start", [0, 3, 10, 22, 40])
+@pytest.mark.parametrize("every", [1, 4, 23])
+def test_swa_is_the_mean_of_the_weights_at_equal_distances(start, every):
+    net = network()
+    averager = averager_of(net, kind="swa", start=f"{start} steps", every=f"{every} steps")
+    walk(net, averager, range(STEPS))
+    again, kept = network(), []
+    for step in range(STEPS):
+        change(again, step)
+        if step + 1 > start and (step + 1 - start) % every == 0:
+            kept.append(floats(again))
+    expected = np.mean(kept, axis=0) if kept else floats(again)
+    np.testing.assert_array_equal(floats(net), floats(again))  # training does not see it
+    np.testing.assert_allclose(floats(averager.slow), expected, rtol=0, atol=2e-6)
+
+
+def test_swa_starts_at_a_share_of_the_planned_run_and_counts_in_epochs():
+    nets = network(), network()
+    texts = averager_of(nets[0], kind="swa", start="0.5 of the run", every="1 epoch")
+    steps = averager_of(nets[1], kind="swa", start="12 steps", every="4 steps")
+    for net, averager in zip(nets, (texts, steps), strict=True):
+        walk(net, averager, range(STEPS))
+    np.testing.assert_array_equal(floats(texts.slow), floats(steps.slow))
+
+
+def test_before_its_first_mean_swa_is_the_network_itself():
+    net = network()
+    averager = averager_of(net, kind="swa", start="12 steps", every="4 steps")
+    for step in range(15):
+        walk(net, averager, [step])
+        np.testing.assert_array_equal(floats(averager.slow), floats(net))
 
 
 def test_none_is_none():
     assert averager_of(network(), kind="none") is None
 
 
-@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+@each_kind
 def test_a_network_without_counters_is_averaged_too(kind):
     net = nn.Linear(2, 3)
-    averager = averager_of(net, kind=kind, every=1)
+    averager = averager_of(net, **EVERY[kind](1), kind=kind)
     walk(net, averager, range(3), total=3)
     assert np.isfinite(floats(averager.slow)).all()

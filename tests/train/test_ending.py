@@ -1,0 +1,116 @@
+"""Training that ends before its planned length: by patience, by budget."""
+
+import itertools
+import os
+import signal
+
+import pytest
+from prepared import Watching
+
+from cifarlab.errors import Interrupted, RunFolderError
+from cifarlab.recipe import Duration
+from cifarlab.recipe.schema import Extension
+from cifarlab.run import RunFolder
+from cifarlab.train import clock, extended, loop, train
+
+LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
+
+
+@pytest.fixture
+def unlucky(monkeypatch):
+    """Validation that gets better in epochs 1, 2 and 4 and never again."""
+    real, calls = loop.validate, itertools.count(1)
+    accuracies = {1: 0.3, 2: 0.5, 3: 0.4, 4: 0.6}
+
+    def spoilt(run):
+        return real(run)._replace(accuracy=accuracies.get(next(calls), 0.55))
+
+    monkeypatch.setattr(loop, "validate", spoilt)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 6), (3, 7), (5, 9), (20, 12)])
+def test_it_ends_after_so_many_epochs_without_a_better_one(
+    tmp_path, tiny, unlucky, patience, epochs
+):
+    folder = RunFolder(tmp_path)
+    result = train(tiny({**LONG, "training.patience": patience}), folder)
+    assert (result["epochs"], len(folder.journal.read())) == (epochs, epochs)
+    assert result["ended"] == ("patience" if epochs < 12 else "planned")
+    assert result["steps"] == 11 * epochs
+    assert result["evaluated"]["epoch"] == (2 if patience == 1 else 4)
+
+
+def test_a_real_run_ends_as_its_journal_says(tmp_path, tiny):
+    folder = RunFolder(tmp_path)
+    result = train(tiny({"training.duration": "60 epochs", "training.patience": 2}), folder)
+    accuracies = [line["val"]["accuracy"] for line in folder.journal.read()]
+    waited = [n - accuracies.index(max(accuracies[: n + 1])) for n in range(len(accuracies))]
+    assert result["ended"] == "patience"
+    assert waited.index(2) + 1 == result["epochs"] == len(waited)
+
+
+class Kill(Watching):
+    """Asks the run to stop once, after that epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def epoch_ended(self, run, line):
+        if line["epoch"] == self.epoch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_resumed_it_waits_on(tmp_path, tiny, end_of, epoch):
+    recipe = tiny({"training.duration": "60 epochs", "training.patience": 2})
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    train(recipe, whole)
+    with pytest.raises(Interrupted):
+        train(recipe, cut, hooks=[Kill(epoch)])
+    train(recipe, cut, resume=True)
+    assert end_of(cut) == end_of(whole)
+
+
+@pytest.fixture
+def slow_clock(monkeypatch):
+    """Each reading of the clock is a second after the one before."""
+    seconds = itertools.count()
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: float(next(seconds)))
+
+
+def test_a_budget_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_clock):
+    folder = RunFolder(tmp_path)
+    result = train(tiny({**LONG, "training.budget": "20 s"}), folder)
+    lines = folder.journal.read()
+    assert result["ended"] == "budget"
+    assert 0 < result["steps"] == lines[-1]["step"] < 132
+    assert result["steps"] % 11
+    assert result["epochs"] == len(lines)
+    assert lines[-1]["val"] is not None
+    assert result["val"]["n"] and result["test"]["n"]
+
+
+def test_a_budget_that_is_never_reached_changes_nothing(tmp_path, tiny, finished, end_of):
+    folder = RunFolder(tmp_path)
+    assert train(tiny({"training.budget": "10 h"}), folder)["ended"] == "planned"
+    one, other = end_of(folder), end_of(finished)
+    assert all(one[name] == other[name] for name in ("last.safetensors", "state", "journal"))
+
+
+def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
+    tmp_path, tiny, slow_clock
+):
+    recipe, folder = tiny({**LONG, "training.budget": "20 s"}), RunFolder(tmp_path)
+    result = train(recipe, folder)
+    (folder.path / "result.json").unlink()
+    again = train(recipe, folder, resume=True)
+    assert (again["steps"], again["ended"]) == (result["steps"], "budget")
+
+
+def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):
+    folder = RunFolder(tmp_path / "run")
+    train(tiny({**LONG, "training.patience": 1}), folder)
+    more = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
+    with pytest.raises(RunFolderError, match=r"ended before its planned length.*patience"):
+        extended(folder, more)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
