@@ -9,18 +9,25 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cifarlab.errors import RecipeError
-from cifarlab.recipe import Recipe, from_yaml
+from cifarlab.recipe import Recipe, change, from_yaml
 from cifarlab.recipe.text import build
 
 _REGISTRY: dict[str, Callable[[], Recipe]] = {}
+_REPORTED: dict[str, float] = {}
 
 
-def named(name: str) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
-    """Register a recipe function; the recipe it returns carries ``name``."""
+def named(
+    name: str, reported: float | None = None
+) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
+    """Register a recipe function; the recipe it returns carries ``name``.
+
+    ``reported`` is the source's accuracy in per cent, where it gives one.
+    """
 
     def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
         if name in _REGISTRY:
@@ -31,6 +38,8 @@ def named(name: str) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
 
         carrying_its_name.__doc__ = make.__doc__
         _REGISTRY[name] = carrying_its_name
+        if reported is not None:
+            _REPORTED[name] = reported
         return carrying_its_name
 
     return register
@@ -41,6 +50,34 @@ def shipped() -> dict[str, Callable[[], Recipe]]:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return dict(sorted(_REGISTRY.items()))
+
+
+def derived(
+    name: str,
+    base: Callable[[], Recipe],
+    changes: Mapping[str, Any],
+    text: str,
+    reported: float | None = None,
+    on: str = "CIFAR-10",
+) -> Callable[[], Recipe]:
+    """Register a recipe that is another one with settings changed, and return its function.
+
+    ``text`` is its docstring but for the source's number, in per cent ``on`` some images, and the
+    command.
+    """
+
+    def make() -> Recipe:
+        return change(base(), changes)
+
+    number = "" if reported is None else f"Reported: {reported:g} % on {on} (one run). "
+    make.__doc__ = f"{text}\n{number}Command: cifarlab train {name}\n"
+    return named(name, reported)(make)
+
+
+def reported(name: str) -> float | None:
+    """The accuracy in per cent that the source of that shipped recipe gives; None where none."""
+    shipped()
+    return _REPORTED.get(name)
 
 
 def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:

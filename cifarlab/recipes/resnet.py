@@ -1,7 +1,10 @@
-"""ResNet-18 as most CIFAR-10 repositories train it: the yardstick of the benchmarks."""
+"""Residual networks as most CIFAR-10 repositories train them.
+
+ResNet-18 is the yardstick of the benchmarks. Accuracies of the others are not measured here.
+"""
 
 from cifarlab.recipe import Recipe, build
-from cifarlab.recipes import named
+from cifarlab.recipes import derived, named
 
 
 @named("resnet18")
@@ -22,3 +25,43 @@ def resnet18() -> Recipe:
             "training": {"duration": "30 epochs", "batch_size": 128},
         }
     )
+
+
+derived(
+    "resnet34",
+    resnet18,
+    {"model.blocks": [3, 4, 6, 3]},
+    """ResNet-34, 21,282,122 parameters.
+
+    Source: He et al. 2016, with the settings of resnet18.""",
+)
+derived(
+    "resnet50",
+    resnet18,
+    {"model.blocks": [3, 4, 6, 3], "model.block": "bottleneck"},
+    """ResNet-50, 23,520,842 parameters.
+
+    Source: He et al. 2016, with the settings of resnet18.""",
+)
+_WIDE = {
+    "model.order": ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"],
+    "model.stem": 16,
+    "model.strides": [1, 2, 2],
+    "model.dropout": 0.3,
+}
+derived(
+    "wrn-16-8",
+    resnet18,
+    {**_WIDE, "model.blocks": [2, 2, 2], "model.channels": [128, 256, 512]},
+    """Wide residual network of depth 16 and width 8, dropout 0.3.
+
+    Source: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), with the settings of resnet18.""",
+)
+derived(
+    "wrn-28-10",
+    resnet18,
+    {**_WIDE, "model.blocks": [4, 4, 4], "model.channels": [160, 320, 640]},
+    """Wide residual network of depth 28 and width 10, dropout 0.3.
+
+    Source: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), with the settings of resnet18.""",
+)
