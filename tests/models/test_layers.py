@@ -34,7 +34,8 @@ def body(tree, shape=(8, 8, 3)):
 def executed(net, shape=(3, 8, 8)):
     """The kinds of layers in the order in which a forward pass runs them."""
     order = []
-    leaves = [m for m in net.modules() if not list(m.children()) and type(m) is not nn.Identity]
+    nothing = (nn.Identity, nn.Sequential)
+    leaves = [m for m in net.modules() if not list(m.children()) and type(m) not in nothing]
     handles = [
         m.register_forward_hook(lambda m, *_: order.append(type(m).__name__)) for m in leaves
     ]

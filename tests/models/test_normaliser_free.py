@@ -114,9 +114,9 @@ def test_the_signal_s_variance_is_the_predicted_one(activation):
     """In the middle of a map that is so large that no zero of the padding gets there."""
     torch.manual_seed(0)
     model = config(
-        stem=192,
+        stem=128,
         blocks=[4, 3],
-        channels=[192, 256],
+        channels=[128, 192],
         strides=[1, 2],
         alpha=1.0,
         activation=activation,
@@ -131,7 +131,7 @@ def test_the_signal_s_variance_is_the_predicted_one(activation):
             x = block(x)
             middle = x.shape[2] // 2
             measured.append(x[:, :, middle - 2 : middle + 2, middle - 2 : middle + 2].var().item())
-    assert measured == pytest.approx([2, 3, 4, 5, 2, 3, 4], rel=0.12)
+    assert measured == pytest.approx([2, 3, 4, 5, 2, 3, 4], rel=0.15)
 
 
 def test_standardised_weights_beside_a_normalisation_are_used_as_they_are():

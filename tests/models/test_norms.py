@@ -62,14 +62,14 @@ def test_none_is_nothing():
 @pytest.mark.parametrize("tree", [*TREES, CNN], ids=lambda tree: tree.get("kind", "residual"))
 def test_every_place_of_a_network_has_the_recipe_s(tree, kind):
     part = {"kind": kind, "groups": 2} if kind == "group" else {"kind": kind}
+    dense, count = ({8}, 5) if tree is CNN else (set(), 6)
     if kind == "instance" and tree is CNN:
-        tree = CNN | {"dense_order": ["dense", "act"]}
-    body = build_body(build({"model": {**tree, "norm": part}}).model, (8, 8, 3), 10)
+        tree, dense, count = CNN | {"dense_order": ["dense", "act"]}, set(), 4
+    body = build_body(build({"model": {**tree, "norm": part}}).model, (16, 16, 3), 10)
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
     found = [m for m in body.modules() if isinstance(m, kinds)]
     groups = {(m.num_groups, m.num_channels) for m in found if isinstance(m, nn.GroupNorm)}
     maps = {4, 6}
-    dense = {8} if tree is CNN else set()
     expected = {
         "batch": set(),
         "layer": {(1, width) for width in maps | dense},
@@ -78,7 +78,7 @@ def test_every_place_of_a_network_has_the_recipe_s(tree, kind):
         "none": set(),
     }
     assert groups == expected[kind]
-    assert len(found) == (0 if kind == "none" else 6 if not dense else 5)
+    assert len(found) == (0 if kind == "none" else count)
     convs = [m for m in body.modules() if isinstance(m, nn.Conv2d)]
     assert {c.bias is not None for c in convs} == {kind == "none" or bool(tree.get("block"))}
 
