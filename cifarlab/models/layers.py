@@ -49,8 +49,10 @@ def norm_layer(norm: Norm, channels: int, size: tuple[int, int] | None) -> nn.Mo
     if isinstance(norm, BatchNorm):
         # torch's momentum is the share that is replaced, rounded so that 0.9 gives its own 0.1
         replaced = round(1 - norm.momentum, 12)
-        kind = nn.BatchNorm2d if size else nn.BatchNorm1d
-        layer = kind(channels, eps=norm.eps, momentum=replaced)
+        if size:
+            layer = nn.BatchNorm2d(channels, norm.eps, replaced)
+        else:
+            layer = nn.BatchNorm1d(channels, norm.eps, replaced)
     else:
         layer = nn.GroupNorm(_groups(norm, channels, size or (1, 1)), channels, eps=norm.eps)
     layer.weight.requires_grad_(norm.scale)

@@ -51,7 +51,8 @@ class ModelPart(Part):
 
     def _needs_place_for_norm(self, places: Sequence[str], names: str) -> None:
         """Refuse settings of a normalisation that no place has. Raises ValueError."""
-        if "norm" not in places and self.norm != type(self).model_fields["norm"].default:
+        usual = type(self).model_fields["norm"].default
+        if "norm" not in places and self.norm.kind != "none" and self.norm != usual:
             raise ValueError(
                 f"norm is set, but no place has it: put 'norm' into {names}, or leave norm out"
             )

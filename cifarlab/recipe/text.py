@@ -92,7 +92,8 @@ def _whole(given: Any, default: Any, choices: list[type[Part]]) -> Any:
         return given
     usual = getattr(default, "kind", None)
     if (kind := given.get("kind", usual)) != usual:
-        fitting = [choice for choice in choices if choice.model_fields["kind"].default == kind]
+        tagged = [choice for choice in choices if "kind" in choice.model_fields]
+        fitting = [choice for choice in tagged if choice.model_fields["kind"].default == kind]
         if not fitting:
             return given
         default = fitting[0]()

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models import Classifier, build_body
+from cifarlab.models import _KINDS, Classifier, build_body
 from cifarlab.recipe import build
 
 MEANS = {1: [0.31], 3: [0.4914, 0.4822, 0.4465]}
@@ -55,7 +55,7 @@ def test_the_caller_s_images_stay_as_they_are():
     assert torch.equal(pixels, before)
 
 
-@pytest.mark.parametrize("kind", ["residual", "tutorial_cnn", "classic_cnn", "speed"])
+@pytest.mark.parametrize("kind", _KINDS)
 def test_logits_are_no_rounded_bfloat16(kind):
     """Rounded ones tie, and ties go to the lower class number."""
     model = build({"model": {"kind": kind}}).model

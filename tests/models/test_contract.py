@@ -5,30 +5,78 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from cifarlab.models import _KINDS, Classifier, build_body, parameter_count
+from cifarlab.models.residual import NormaliserFreeBlock
 from cifarlab.recipe import build
 
+PRE = ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"]
+RESIDUAL = {"stem": 16, "blocks": [1, 2], "channels": [16, 20], "strides": [1, 2]}
+NORMED = {"kind": "cnn", "channels": [4, 8], "dense": [24]}
+NORMED |= {"block": ["conv", "act", "norm", "pool"], "dense_order": ["dense", "act", "norm"]}
 # A narrow version of each kind. A new kind must be added here.
 NARROW = {
     "residual": {"stem": 16, "blocks": [1, 1], "channels": [16, 20], "strides": [1, 2]},
-    "tutorial_cnn": {"channels": [8, 8, 16], "dense": 16},
-    "classic_cnn": {"channels": [4, 8], "dense": [24, 16]},
-    "speed": {"channels": [8, 12]},
+    "cnn": {"kind": "cnn", "channels": [8, 8, 16], "dense": 16},
+    "speed": {"kind": "speed", "channels": [8, 12]},
+}
+GROUPS = {"kind": "group", "groups": 4}
+VARIANTS = {
+    **NARROW,
+    "classic": {
+        "kind": "cnn",
+        "initialisation": "usual",
+        "channels": [4, 8],
+        "kernel": 5,
+        "block": ["conv", "act", "pool"],
+        "dense": [24, 16],
+    },
+    "no hidden dense layer": {"kind": "cnn", "channels": [8], "dense": [], "kernel": 1},
+    "normed cnn": NORMED,
+    "layer-normed cnn": {**NORMED, "norm": {"kind": "layer"}},
+    "group-normed cnn": {**NORMED, "norm": GROUPS},
+    "layer-normed speed": {"kind": "speed", "channels": [8, 12], "norm": {"kind": "layer"}},
+    "speed without norm": {"kind": "speed", "channels": [8, 12], "norm": {"kind": "none"}},
+    "pre-activation": {**RESIDUAL, "order": PRE},
+    "bottleneck": {**RESIDUAL, "channels": [8, 10], "block": "bottleneck"},
+    "pre-activated bottleneck": {
+        **RESIDUAL,
+        "channels": [8, 10],
+        "block": "bottleneck",
+        "order": PRE,
+    },
+    "kth2022": {
+        **RESIDUAL,
+        "input_norm": True,
+        "order": ["conv", "act", "norm", "conv", "dropout", "add", "act", "norm"],
+    },
+    "group-normed": {**RESIDUAL, "norm": GROUPS, "weight_standardisation": True},
+    "instance-normed": {**RESIDUAL, "norm": {"kind": "instance"}, "input_norm": True},
+    "without norm": {**RESIDUAL, "norm": {"kind": "none"}},
+    "normaliser-free": {
+        **RESIDUAL,
+        "norm": {"kind": "none"},
+        "weight_standardisation": True,
+        "order": ["act", "conv", "act", "conv", "add"],
+    },
 }
 SIZES = (8, 9, 28, 32, 33, 64, 96)
-every_kind = pytest.mark.parametrize("kind", _KINDS)
+every_kind = pytest.mark.parametrize("kind", VARIANTS)
 every_case = pytest.mark.parametrize(
     ("kind", "size", "channels", "classes"),
-    [(k, s, c, n) for k in _KINDS for s in SIZES for c in (1, 3) for n in (2, 10, 100)],
+    [(k, s, c, n) for k in NARROW for s in SIZES for c in (1, 3) for n in (2, 10, 100)]
+    + [(k, s, c, 10) for k in VARIANTS if k not in NARROW for s in (8, 33, 96) for c in (1, 3)],
 )
 
 
 def config(kind, **settings):
-    return build({"model": {"kind": kind, **NARROW[kind], **settings}}).model
+    return build({"model": {**VARIANTS[kind], **settings}}).model
 
 
 def network(kind, size=9, channels=3, classes=10, seed=0, **settings):
     torch.manual_seed(seed)
     body = build_body(config(kind, **settings), (size, size, channels), classes)
+    for block in body.modules():
+        if isinstance(block, NormaliserFreeBlock):  # at 0 nothing passes a branch
+            block.gain.data.fill_(0.7)
     net = Classifier(body, [0.4] * channels, [0.25] * channels)
     net.fit_whitening(batch(size, channels)[0])
     return net
@@ -47,6 +95,7 @@ def batch(size=9, channels=3, classes=10, count=6):
 
 def test_every_kind_has_a_narrow_version():
     assert NARROW.keys() == _KINDS.keys()
+    assert all(config(kind).kind == kind for kind in NARROW)
 
 
 @every_case
@@ -105,6 +154,18 @@ def test_each_image_is_judged_alone_in_evaluation(kind):
     images, _ = batch()
     alone = torch.cat([net(image[None]) for image in images])
     torch.testing.assert_close(alone, net(images), rtol=1e-4, atol=1e-5)
+
+
+@every_kind
+def test_evaluation_repeats_itself_and_survives_its_state(kind):
+    net, other = network(kind), network(kind, seed=1)
+    images, _ = batch()
+    net(images)  # running statistics
+    expected = net.eval()(images)
+    assert torch.equal(net(images), expected)
+    assert not torch.allclose(other.eval()(images), expected)
+    other.load_state_dict(net.state_dict())
+    assert torch.equal(other(images), expected)
 
 
 @every_kind

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models import _KINDS, build_body
+from cifarlab.errors import RecipeError
+from cifarlab.models import _KINDS, build_body, parameter_count
 from cifarlab.models.layers import activation
 from cifarlab.recipe import build
 from cifarlab.recipe.networks import Activation
@@ -21,6 +22,7 @@ FORMULAS = {
     "silu": lambda x: x / (1 + math.exp(-x)),
     "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
 }
+CNN = {"kind": "cnn"}
 every_activation = pytest.mark.parametrize("name", get_args(Activation))
 
 
@@ -32,7 +34,8 @@ def body(tree, shape=(8, 8, 3)):
 def executed(net, shape=(3, 8, 8)):
     """The kinds of layers in the order in which a forward pass runs them."""
     order = []
-    leaves = [m for m in net.modules() if not list(m.children()) and type(m) is not nn.Identity]
+    nothing = (nn.Identity, nn.Sequential)
+    leaves = [m for m in net.modules() if not list(m.children()) and type(m) not in nothing]
     handles = [
         m.register_forward_hook(lambda m, *_: order.append(type(m).__name__)) for m in leaves
     ]
@@ -72,34 +75,46 @@ def test_residual_dropout_after_each_block_s_first_activation():
     assert around(executed(net), "Dropout") == [("ReLU", "Conv2d")] * 6
 
 
+def test_residual_dropout_of_each_stage():
+    net = body({"dropout": [0.1, 0, 0.2, 0.3], "blocks": [2, 1, 1, 1], "head_dropout": 0.4})
+    rates = [m.p for m in net.modules() if isinstance(m, nn.Dropout)]
+    assert rates == [0.1, 0.1, 0.2, 0.3, 0.4]
+
+
 def test_residual_dropout_before_the_dense_layer():
-    net = body({"dropout": 0.3, "dropout_place": "head"})
+    net = body({"head_dropout": 0.3})
     assert around(executed(net), "Dropout") == [("ReLU", "Head")]
 
 
-def test_tutorial_dropout_after_each_pool_and_the_hidden_dense_layer():
+def test_cnn_dropout_after_each_pool_and_the_hidden_dense_layer():
     rates = [0.1, 0.2, 0.3, 0.4]
-    net = body({"kind": "tutorial_cnn", "dropout": rates})
+    net = body({"kind": "cnn", "dropout": rates})
     pooled = [("MaxPool2d", "Conv2d")] * 2 + [("MaxPool2d", "Flatten")]
     assert around(executed(net), "Dropout") == [*pooled, ("ReLU", "Head")]
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == rates
 
 
-def test_tutorial_dropout_only_where_its_rate_is_above_0():
-    net = body({"kind": "tutorial_cnn", "dropout": [0, 0.2, 0, 0]})
+def test_cnn_dropout_only_where_its_rate_is_above_0():
+    net = body({"kind": "cnn", "dropout": [0, 0.2, 0, 0]})
     assert around(executed(net), "Dropout") == [("MaxPool2d", "Conv2d")]
 
 
-def test_classic_dropout_after_each_hidden_dense_layer():
-    net = body({"kind": "classic_cnn", "dropout": 0.3})
-    assert around(executed(net), "Dropout") == [("ReLU", "Linear"), ("ReLU", "Head")]
-
-
 @pytest.mark.parametrize(
-    "tree", [{}, {"dropout_place": "head"}, {"kind": "classic_cnn"}], ids=lambda t: str(t)
+    ("dropout", "rates"),
+    [
+        (0.3, [0.3] * 4),
+        ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3, 0.3]),
+        ([0.1, 0.2, 0.3, 0.4], [0.1, 0.2, 0.3, 0.4]),
+    ],
 )
+def test_cnn_dropout_one_for_all_or_for_the_dense_layers(dropout, rates):
+    net = body({"kind": "cnn", "channels": [4, 5], "dense": [6, 7], "dropout": dropout})
+    assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == rates
+
+
+@pytest.mark.parametrize("tree", [{"dropout": 0.5}, {"head_dropout": 0.5}, {**CNN, "dropout": 0.5}])
 def test_dropout_acts_in_training_only(tree):
-    net = body({**tree, "dropout": 0.5})
+    net = body(tree)
     x = torch.randn(4, 3, 8, 8)
     assert not torch.equal(net(x), net(x))
     net.eval()
@@ -109,13 +124,60 @@ def test_dropout_acts_in_training_only(tree):
 def test_the_layers_of_the_tutorial_cnn():
     block = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Head"]
-    assert executed(body({"kind": "tutorial_cnn"})) == block * 3 + head
+    assert executed(body(CNN)) == block * 3 + head
 
 
 def test_the_layers_of_the_classic_cnn():
+    tree = {"channels": [6, 16], "kernel": 5, "block": ["conv", "act", "pool"], "dense": [9, 8]}
     block = ["Conv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Head"]
-    assert executed(body({"kind": "classic_cnn"})) == block * 2 + head
+    net = body({**CNN, **tree})
+    assert executed(net) == block * 2 + head
+    assert {m.kernel_size for m in net.modules() if isinstance(m, nn.Conv2d)} == {(5, 5)}
+
+
+COMBINED = ["conv", "act", "norm", "conv", "act", "norm", "pool", "dropout"]
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_kth2024_s_combined_network_and_the_same_with_norm_and_dropout_exchanged(exchanged):
+    names = {"conv": "Conv2d", "act": "ReLU", "pool": "MaxPool2d", "dense": "Linear"}
+    names |= {"norm": "BatchNorm2d", "dropout": "Dropout"}
+    swapped = {"norm": "dropout", "dropout": "norm"} if exchanged else {}
+    block = [swapped.get(step, step) for step in COMBINED]
+    dense = [swapped.get(step, step) for step in ["dense", "act", "norm", "dropout"]]
+    net = body({**CNN, "block": block, "dense_order": dense, "dropout": [0.2, 0.3, 0.4, 0.5]})
+    after = [names[step].replace("2d", "1d" if step == "norm" else "2d") for step in dense]
+    expected = [names[step] for step in block] * 3 + ["Flatten", *after, "Head"]
+    assert executed(net) == expected
+    rates = [m.p for m in net.modules() if isinstance(m, nn.Dropout)]
+    each = 2 if exchanged else 1
+    assert rates == [0.2] * each + [0.3] * each + [0.4] * each + [0.5]
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 5])
+def test_a_pool_that_would_leave_nothing_is_refused(blocks):
+    model = build({"model": {**CNN, "channels": [4] * blocks}}).model
+    build_body(model, (2**blocks, 2**blocks, 3), 10)
+    for shape in ((2**blocks - 1, 2**blocks, 3), (2**blocks, 2**blocks - 1, 3)):
+        with pytest.raises(RecipeError, match=r"model.block: a pool of (1 x .|. x 1) pixels would"):
+            build_body(model, shape, 10)
+
+
+def test_without_pools_any_depth_passes():
+    net = body({**CNN, "channels": [2] * 12, "block": ["conv", "act"]})
+    assert executed(net).count("Conv2d") == 12
+
+
+@pytest.mark.parametrize("tree", [{}, CNN, {"kind": "speed"}], ids=str)
+def test_a_network_with_too_many_parameters_is_refused(tree):
+    count = parameter_count(build({"model": tree}).model, (8, 8, 3))
+    before = torch.get_rng_state()
+    with pytest.raises(RecipeError) as caught:
+        build_body(build({"model": {**tree, "max_parameters": count - 1}}).model, (8, 8, 3), 10)
+    assert f"model.max_parameters={count - 1:,}: this network has {count:,}" in str(caught.value)
+    assert torch.equal(torch.get_rng_state(), before)
+    body({**tree, "max_parameters": count})
 
 
 def test_residual_convolutions_start_normal_by_fan_out():
@@ -126,7 +188,7 @@ def test_residual_convolutions_start_normal_by_fan_out():
 
 
 def test_the_tutorial_cnn_starts_uniform_by_fan_in_with_biases_0():
-    for name, parameter in body({"kind": "tutorial_cnn"}).named_parameters():
+    for name, parameter in body(CNN).named_parameters():
         if name.endswith("bias"):
             assert not parameter.any()
         else:

@@ -1,12 +1,14 @@
-"""The residual network against a forward pass that is written out."""
+"""Residual networks against forward passes that are written out; their parameters by hand."""
+
+from itertools import pairwise, permutations
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from cifarlab.models import build_body
-from cifarlab.models.residual import BasicBlock
+from cifarlab.models import build_body, parameter_count
+from cifarlab.models.residual import Block
 from cifarlab.recipe import build
 
 
@@ -22,27 +24,171 @@ def normalised(x, norm):
     return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 
 
-def written_out(block, x, stride, kernel):
-    y = conv2d(x, block.conv1.weight, stride=stride, padding=1)
-    y = normalised(y, block.norm1).clamp(min=0)
-    y = normalised(conv2d(y, block.conv2.weight, padding=1), block.norm2)
-    if kernel:
-        *_, conv, norm = block.shortcut
-        x = normalised(conv2d(x, conv.weight, stride=stride, padding=kernel // 2), norm)
-    return (y + x).clamp(min=0)
+def written_out(block, order, x, stride, kernel):
+    """The order step by step; ``kernel`` is of the shortcut's convolution, 0: there is none."""
+    layers = block.before, block.branch, block.after
+    convs, norms = (
+        iter([m for part in layers for m in part if isinstance(m, kind)])
+        for kind in (nn.Conv2d, nn.BatchNorm2d)
+    )
+    y, first = x, None
+    for place, step in enumerate(order):
+        if step == "conv":
+            conv = next(convs)
+            first = y if first is None else first
+            pad = conv.kernel_size[0] // 2
+            y = conv2d(y, conv.weight, stride=conv.stride, padding=pad)
+        elif step == "norm":
+            y = normalised(y, next(norms))
+        elif step == "act":
+            y = y.clamp(min=0)
+        elif step == "add":
+            shortcut = x
+            if kernel:
+                weight = block.shortcut.conv1.weight
+                shortcut = conv2d(first, weight, stride=stride, padding=kernel // 2)
+                last = max(i for i, other in enumerate(order) if other == "conv")
+                if "norm" in order[last:place]:
+                    shortcut = normalised(shortcut, block.shortcut.norm1)
+            y = y + shortcut
+    assert next(convs, None) is next(norms, None) is None
+    return y
+
+
+USUAL = ["conv", "norm", "act", "conv", "norm", "add", "act"]
+PRE = ["norm", "act", "conv", "norm", "act", "conv", "add"]
+KTH2022 = ["conv", "act", "norm", "conv", "dropout", "add", "act", "norm"]
+# He et al. 2016b, figure 4 (b), (c) and (d); fudan's figure 9 shows sequences of this kind
+OTHERS = [
+    ["conv", "norm", "act", "conv", "add", "norm", "act"],
+    ["conv", "norm", "act", "conv", "norm", "act", "add"],
+    ["act", "conv", "norm", "act", "conv", "norm", "add"],
+    ["conv", "norm", "conv", "norm", "add", "act"],
+    ["conv", "norm", "conv", "norm", "act", "add"],
+    ["norm", "conv", "norm", "act", "conv", "norm", "add"],
+]
+SHAPES = [(4, 4, 1, 0), (4, 6, 1, 1), (4, 4, 2, 1), (4, 6, 2, 3), (4, 6, 1, 3), (6, 4, 3, 1)]
+
+
+def agrees(model, order, channels_in, channels, stride, kernel):
+    torch.manual_seed(0)
+    block = Block(model, (9, 9, channels_in), channels, stride).double()
+    for parameter in block.parameters():  # norms start as 1 and 0, which would hide a swap
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(3, channels_in, 9, 9, dtype=torch.float64, requires_grad=True)
+    weights = [x, *block.parameters()]
+    ours, expected = block(x), written_out(block, order, x, stride, kernel)
+    torch.testing.assert_close(ours, expected)
+    gradients = (torch.autograd.grad(y.square().sum(), weights) for y in (ours, expected))
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(("channels_in", "channels", "stride", "kernel"), SHAPES)
+@pytest.mark.parametrize("order", [USUAL, PRE, KTH2022, *OTHERS], ids=" ".join)
+def test_a_block_is_its_order_step_by_step(order, channels_in, channels, stride, kernel):
+    model = config(shortcut_kernel=kernel or 1, order=order)
+    agrees(model, order, channels_in, channels, stride, kernel)
+
+
+@pytest.mark.parametrize("first", permutations(["norm", "act"]), ids=" ".join)
+@pytest.mark.parametrize("last", permutations(["norm", "act", "add"]), ids=" ".join)
+def test_any_order_of_what_follows_the_convolutions(first, last):
+    order = ["conv", *first, "conv", *last]
+    agrees(config(order=order), order, 4, 6, 2, 1)
+
+
+# a bottleneck goes twice through what lies between its order's two convolutions
+TWICE = {
+    "usual": (USUAL, [*USUAL[:3], *USUAL[:3], *USUAL[3:]]),
+    "pre-activation": (PRE, ["norm", "act", "conv", *PRE]),
+    "written whole": (["conv", "act", "conv", "conv", "norm", "add"],) * 2,
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+@pytest.mark.parametrize(
+    ("channels_in", "stride", "kernel"), [(8, 1, 0), (6, 1, 1), (8, 2, 3), (20, 2, 1)]
+)
+def test_a_bottleneck_is_its_order_step_by_step(name, channels_in, stride, kernel):
+    given, order = TWICE[name]
+    model = config(order=given, block="bottleneck", shortcut_kernel=kernel or 1)
+    agrees(model, order, channels_in, 2, stride, kernel)
+    block = Block(model, (9, 9, channels_in), 2, stride)
+    convs = [m for m in block.branch if isinstance(m, nn.Conv2d)]
+    shapes = [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in convs]
+    assert shapes == [(2, 1, 1), (2, 3, stride), (8, 1, 1)]
+
+
+def names(layers):
+    return [type(layer).__name__ for layer in layers]
 
 
 @pytest.mark.parametrize(
-    ("channels_in", "channels", "stride", "kernel"),
-    [(4, 4, 1, 0), (4, 6, 1, 1), (4, 4, 2, 1), (4, 6, 2, 3), (4, 6, 1, 3), (6, 4, 3, 1)],
+    ("order", "stem", "tail"),
+    [
+        (USUAL, ["Conv2d", "BatchNorm2d", "ReLU"], []),
+        (KTH2022, ["Conv2d", "ReLU", "BatchNorm2d"], []),
+        (PRE, ["Conv2d"], ["BatchNorm2d", "ReLU"]),
+        (["dropout", *PRE], ["Conv2d"], ["BatchNorm2d", "ReLU"]),
+        (["conv", "act", "conv", "add"], ["Conv2d", "ReLU"], []),
+    ],
+    ids=lambda v: " ".join(v),
 )
-def test_a_block_is_its_formula(channels_in, channels, stride, kernel):
-    torch.manual_seed(0)
-    block = BasicBlock(config(shortcut_kernel=kernel or 1), channels_in, channels, stride).double()
-    for parameter in block.parameters():  # norms start as 1 and 0, which would hide a swap
-        torch.nn.init.normal_(parameter)
-    x = torch.randn(3, channels_in, 9, 9, dtype=torch.float64)
-    torch.testing.assert_close(block(x), written_out(block, x, stride, kernel))
+def test_the_stem_and_the_tail_follow_the_order(order, stem, tail):
+    model = config(order=order, blocks=[1], channels=[8], strides=[1], stem=4)
+    net = build_body(model, (8, 8, 3), 10).eval()
+    assert (names(net.stem), names(net.tail)) == (stem, tail)
+    x = torch.randn(2, 3, 8, 8)
+    features = net.stages(net.stem(x))
+    for layer in net.tail:
+        features = layer(features)
+    torch.testing.assert_close(net(x), net.dense(features.mean((2, 3))))
+
+
+def test_the_image_is_normalised_first():
+    net = build_body(config(input_norm=True, stem=4), (8, 8, 3), 10)
+    assert type(net.input_norm) is nn.BatchNorm2d
+    seen = []
+    net.stem.register_forward_hook(lambda _, args, __: seen.append(args[0]))
+    x = torch.randn(4, 3, 8, 8) * 3 + 1
+    net(x)
+    torch.testing.assert_close(seen[0], normalised(x, net.input_norm))
+
+
+def count_by_hand(stem, blocks, widths, kernels, expansion, norms_per_block, shortcut_norm, tail):
+    """Weights of a network of three-channel images and ten classes, added up layer by layer."""
+    total, width = 9 * 3 * stem + (0 if tail else 2 * stem), stem
+    for stage, (number, channels) in enumerate(zip(blocks, widths, strict=True)):
+        for place in range(number):
+            out = channels * expansion
+            maps = [width, *[channels] * (len(kernels) - 1), out]
+            for kernel, (a, b) in zip(kernels, pairwise(maps), strict=True):
+                total += kernel**2 * a * b
+            total += 2 * sum(norms_per_block(maps))
+            if width != out or (place == 0 and stage > 0):
+                total += width * out + 2 * out * shortcut_norm
+            width = out
+    return total + 2 * width * tail + width * 10 + 10
+
+
+def test_resnet_50_counted_by_hand():
+    settings = {"blocks": [3, 4, 6, 3], "block": "bottleneck"}
+    counted = count_by_hand(
+        64, [3, 4, 6, 3], [64, 128, 256, 512], [1, 3, 1], 4, lambda maps: maps[1:], True, False
+    )
+    assert parameter_count(config(**settings)) == counted == 23_520_842
+
+
+@pytest.mark.parametrize(("depth", "factor", "known"), [(16, 8, 10_961_370), (28, 10, 36_479_194)])
+def test_wide_residual_networks_counted_by_hand(depth, factor, known):
+    blocks, widths = [(depth - 4) // 6] * 3, [16 * factor, 32 * factor, 64 * factor]
+    order = ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"]
+    model = config(
+        stem=16, blocks=blocks, channels=widths, strides=[1, 2, 2], order=order, dropout=0.3
+    )
+    counted = count_by_hand(16, blocks, widths, [3, 3], 1, lambda maps: maps[:2], False, True)
+    assert parameter_count(model) == counted == known
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
@@ -80,6 +226,6 @@ def test_the_head_is_the_mean_over_the_map_and_a_dense_layer():
 
 def test_blocks_and_widths_are_those_of_the_recipe():
     net = build_body(config(stem=5, blocks=[1, 3], channels=[6, 7], strides=[1, 2]), (8, 8, 3), 10)
-    widths = [[block.conv2.out_channels for block in stage] for stage in net.stages]
+    widths = [[block.branch.conv2.out_channels for block in stage] for stage in net.stages]
     assert widths == [[6], [7, 7, 7]]
-    assert net.stem[0].out_channels == 5
+    assert net.stem.conv1.out_channels == 5

@@ -29,28 +29,53 @@ def test_of_the_speed_network():
 
 
 def test_of_the_residual_network():
-    blocks = ["stages.stage1.0", "stages.stage2.0"]
-    norms = ["stem.1", *[f"{block}.norm{i}" for block in blocks for i in (1, 2)]]
-    convs = ["stem.0", *[f"{block}.conv{i}" for block in blocks for i in (1, 2)]]
-    roles = roles_by_name(**SMALL_STAGES, whitening={"kernel": 2})
-    shortcut = "stages.stage2.0.shortcut"
-    assert set(roles["matrices"]) == {f"{c}.weight" for c in [*convs, f"{shortcut}.1"]}
-    assert set(roles["norms"]) == {
-        f"{norm}.{kind}" for norm in [*norms, f"{shortcut}.2"] for kind in ("weight", "bias")
-    }
+    blocks = ["stages.stage1.0.branch", "stages.stage2.0.branch", "stages.stage2.0.shortcut"]
+    layers = ["stem.{}1", *[f"{block}.{{}}{i}" for block in blocks for i in (1, 2)]]
+    layers.pop()  # a shortcut has one of each
+    roles = roles_by_name(**SMALL_STAGES, whitening={"kernel": 2}, input_norm=True)
+    assert set(roles["matrices"]) == {f"{layer.format('conv')}.weight" for layer in layers}
+    norms = ["input_norm", *[layer.format("norm") for layer in layers]]
+    assert set(roles["norms"]) == {f"{n}.{own}" for n in norms for own in ("weight", "bias")}
     assert roles["biases"] == []
     assert roles["head"] == ["dense.weight", "dense.bias"]
     assert roles["whitening"] == ["whitening.0.bias"]
 
 
+@pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance"])
+def test_every_kind_of_normalisation_is_one(norm):
+    tree = {"kind": norm, "groups": 2} if norm == "group" else {"kind": norm}
+    of_batch = roles_by_name(**SMALL_STAGES)
+    assert roles_by_name(**SMALL_STAGES, norm=tree) == of_batch
+    assert len(of_batch["norms"]) == 12
+
+
 def test_of_plain_networks():
-    assert roles_by_name(kind="classic_cnn") == {
-        "matrices": ["0.weight", "3.weight", "7.weight", "9.weight"],
-        "norms": [],
-        "biases": ["0.bias", "3.bias", "7.bias", "9.bias"],
-        "head": ["11.weight", "11.bias"],
+    block = ["conv", "act", "norm", "pool"]
+    order = ["dense", "norm", "act"]
+    roles = roles_by_name(kind="cnn", channels=[4, 6], block=block, dense=[8], dense_order=order)
+    layers = ["blocks.block1.conv1", "blocks.block2.conv1", "dense.dense1"]
+    norms = ["blocks.block1.norm1", "blocks.block2.norm1", "dense.norm1"]
+    assert roles == {
+        "matrices": [f"{name}.weight" for name in layers],
+        "norms": [f"{name}.{own}" for name in norms for own in ("weight", "bias")],
+        "biases": [f"{name}.bias" for name in layers],
+        "head": ["head.weight", "head.bias"],
         "whitening": [],
     }
+
+
+def test_gains_of_a_normaliser_free_network_stand_in_for_norms():
+    free = {
+        "norm": {"kind": "none"},
+        "weight_standardisation": True,
+        "order": ["act", "conv", "act", "conv", "add"],
+    }
+    roles = roles_by_name(**SMALL_STAGES | {"blocks": [1], "channels": [4], "strides": [1]}, **free)
+    block = "stages.stage1.0"
+    convs = ["stem.conv1", f"{block}.branch.conv1", f"{block}.branch.conv2"]
+    assert set(roles["matrices"]) == {f"{conv}.weight" for conv in convs}
+    assert set(roles["biases"]) == {f"{conv}.bias" for conv in convs}
+    assert set(roles["norms"]) == {f"{block}.gain", *[f"{conv}.gain" for conv in convs]}
 
 
 @pytest.mark.parametrize("kind", _KINDS)

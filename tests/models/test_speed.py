@@ -147,9 +147,10 @@ def test_every_size_passes_and_each_pool_leaves_something(size):
 
 
 def test_a_map_of_one_row_is_not_pooled():
-    group = ConvGroup(config(), 2, 3, 2)
-    assert group(torch.randn(2, 2, 1, 6)).shape == (2, 3, 1, 6)
-    assert group(torch.randn(2, 2, 2, 6)).shape == (2, 3, 1, 3)
+    for rows, pooled in ((1, (1, 6)), (2, (1, 3))):
+        group = ConvGroup(config(), (rows, 6, 2), 3, 2)
+        assert group(torch.randn(2, 2, rows, 6)).shape == (2, 3, *pooled)
+        assert group.shape == (*pooled, 3)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])

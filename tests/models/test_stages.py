@@ -6,18 +6,29 @@ import torch
 from cifarlab.models import Classifier, build_body, stages
 from cifarlab.recipe import build
 
+RESIDUAL = {
+    "stem": 16,
+    "blocks": [1, 2],
+    "channels": [16, 20],
+    "strides": [1, 2],
+    "input_norm": True,
+}
 NETWORKS = {
-    "residual": ({"stem": 16, "blocks": [1, 2], "channels": [16, 20], "strides": [1, 2]}, 2),
-    "tutorial_cnn": ({"channels": [8, 8, 16], "dense": 16}, 3),
-    "classic_cnn": ({"channels": [4, 8], "dense": [24, 16]}, 2),
-    "speed": ({"channels": [8, 16, 16]}, 3),
+    "residual": (RESIDUAL, 2),
+    "pre-activation": (
+        {**RESIDUAL, "order": ["norm", "act", "conv", "norm", "act", "conv", "add"]},
+        2,
+    ),
+    "cnn": ({"kind": "cnn", "channels": [8, 8, 16], "dense": [24, 16]}, 3),
+    "cnn without pools": ({"kind": "cnn", "channels": [4, 8], "block": ["conv", "act"]}, 2),
+    "speed": ({"kind": "speed", "channels": [8, 16, 16]}, 3),
 }
 each = pytest.mark.parametrize("kind", NETWORKS)
 
 
 def network(kind, **settings):
     torch.manual_seed(0)
-    part = build({"model": {"kind": kind, **NETWORKS[kind][0], **settings}}).model
+    part = build({"model": {**NETWORKS[kind][0], **settings}}).model
     return Classifier(build_body(part, (16, 16, 3), 5), [0.4] * 3, [0.25] * 3)
 
 

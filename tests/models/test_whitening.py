@@ -214,7 +214,7 @@ def test_how_many_images_a_recipe_needs():
     assert whitening_images(config("residual", images=5)) == 5
     assert whitening_images(config("speed", kernel=0, images=77)) == 0
     assert whitening_images(build({}).model) == 0
-    assert whitening_images(build({"model": {"kind": "classic_cnn"}}).model) == 0
+    assert whitening_images(build({"model": {"kind": "cnn"}}).model) == 0
 
 
 def test_a_residual_network_trains_behind_the_layer():

@@ -128,7 +128,7 @@ def _orders_fit(tree: dict[str, Any]) -> dict[str, Any]:
 def _places_exist(
     tree: dict[str, Any], of_norm: list[str], of_dropout: list[str]
 ) -> dict[str, Any]:
-    if "norm" not in of_norm:
+    if "norm" not in of_norm and tree["norm"]["kind"] != "none":
         del tree["norm"]
     if "dropout" not in of_dropout:
         del tree["dropout"]

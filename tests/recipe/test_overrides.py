@@ -84,6 +84,11 @@ def test_a_whole_part_and_one_of_its_keys_in_either_order(order):
     assert overridden(Recipe(), assignments).model.stem == 32
 
 
+def test_a_kind_for_a_part_that_has_none_is_refused():
+    with pytest.raises(RecipeError, match=r"unknown key 'training\.kind'"):
+        change(Recipe(), {"training": {"kind": 3}})
+
+
 def test_a_key_given_twice():
     with pytest.raises(RecipeError, match="seed is given twice"):
         overridden(Recipe(), ["seed=1", "seed=1"])

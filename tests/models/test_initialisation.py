@@ -1,0 +1,136 @@
+"""How convolutions and dense layers start: by variances, orthogonality or as identities."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from cifarlab.models import _KINDS, build_body
+from cifarlab.models.initialisation import dirac_
+from cifarlab.recipe import build
+
+
+def bodies(**settings):
+    """The same network, initialised as usual and with dirac."""
+    for initialisation in ("usual", "dirac"):
+        torch.manual_seed(0)
+        tree = {**settings, "initialisation": initialisation}
+        yield build_body(build({"model": tree}).model, (8, 8, 3), 10)
+
+
+@pytest.mark.parametrize(("channels_in", "channels"), [(3, 5), (5, 3), (4, 4), (1, 2)])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_the_first_filters_pass_their_input_through(channels_in, channels, kernel):
+    conv = nn.Conv2d(channels_in, channels, kernel, padding=kernel // 2, bias=False)
+    before = conv.weight.detach().clone()
+    dirac_(conv)
+    x = torch.randn(2, channels_in, 7, 6)
+    same = min(channels_in, channels)
+    torch.testing.assert_close(conv(x)[:, :same], x[:, :same])
+    assert torch.equal(conv.weight[same:], before[same:])
+
+
+def test_with_a_stride_and_an_even_kernel():
+    conv = nn.Conv2d(2, 2, 2, stride=2, bias=False)
+    dirac_(conv)
+    x = torch.randn(2, 2, 6, 6)
+    assert torch.equal(conv(x), x[:, :, 1::2, 1::2])
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_it_replaces_those_filters_of_every_convolution_and_nothing_else(kind):
+    usual, dirac = bodies(kind=kind)
+    convs = {name for name, m in usual.named_modules() if isinstance(m, nn.Conv2d)}
+    other = dirac.state_dict()
+    for name, value in usual.state_dict().items():
+        changed = other[name].clone()
+        if name.rpartition(".")[0] in convs and name.endswith("weight"):
+            filters = min(value.shape[:2])
+            for i in range(filters):
+                identity = torch.zeros_like(value[i])
+                identity[i, value.shape[2] // 2, value.shape[3] // 2] = 1
+                assert torch.equal(changed[i], identity)
+            changed[:filters] = value[:filters]
+        assert torch.equal(changed, value)
+
+
+@pytest.mark.parametrize("kind", ["speed", "residual"])
+def test_the_whitening_layer_is_spared(kind):
+    usual, dirac = bodies(kind=kind, whitening={"kernel": 3})
+    (ours, _), (theirs, _) = dirac.whitening, usual.whitening
+    assert torch.equal(ours.bias, theirs.bias)
+    assert not ours.weight.any()
+    assert not theirs.weight.any()
+
+
+def test_only_the_speed_network_starts_so_by_default():
+    by_default = {kind: build({"model": {"kind": kind}}).model.initialisation for kind in _KINDS}
+    assert {kind for kind, name in by_default.items() if name == "dirac"} == {"speed"}
+
+
+def started(name, **settings):
+    """A network with that initialisation, and its convolutions and dense layers but the head."""
+    torch.manual_seed(0)
+    tree = {"initialisation": name, "channels": [32, 64], "dense": [64], **settings}
+    net = build_body(build({"model": {"kind": "cnn", **tree}}).model, (8, 8, 3), 10)
+    return net, [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def fans(weight):
+    field = math.prod(weight.shape[2:])
+    return weight.shape[1] * field, weight.shape[0] * field
+
+
+VARIANCES = {
+    "he": lambda fan_in, fan_out: 2 / fan_in,
+    "he_uniform": lambda fan_in, fan_out: 2 / fan_in,
+    "xavier": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+    "usual": lambda fan_in, fan_out: 1 / (3 * fan_in),  # PyTorch's
+}
+
+
+@pytest.mark.parametrize("name", VARIANCES)
+def test_variances_follow_the_paper(name):
+    _, layers = started(name)
+    assert len(layers) == 6
+    for layer in layers:
+        weight = layer.weight.detach().double()
+        expected = VARIANCES[name](*fans(weight))
+        error = 6 * (2 / weight.numel()) ** 0.5  # of the variance of that many normal draws
+        assert weight.var().item() == pytest.approx(expected, rel=error)
+        assert weight.mean().abs() < 6 * (expected / weight.numel()) ** 0.5
+        uniform = weight.abs().max() <= (3 * expected) ** 0.5 * (1 + 1e-6)
+        assert uniform == (name != "he")
+        assert layer.bias.any() == (name == "usual")
+
+
+def test_orthogonal_filters():
+    _, layers = started("orthogonal")
+    for layer in layers:
+        matrix = layer.weight.detach().double().flatten(1)
+        rows, columns = matrix.shape
+        product = matrix @ matrix.T if rows <= columns else matrix.T @ matrix
+        torch.testing.assert_close(
+            product, torch.eye(min(rows, columns), dtype=torch.float64), rtol=0, atol=1e-5
+        )
+        assert not layer.bias.any()
+
+
+def test_residual_networks_and_their_head_too():
+    torch.manual_seed(0)
+    tree = {"initialisation": "xavier", "stem": 8, "channels": [8], "blocks": [1], "strides": [1]}
+    net = build_body(build({"model": tree}).model, (8, 8, 3), 10)
+    for layer in (net.stem.conv1, net.stages.stage1[0].branch.conv2, net.dense):
+        bound = (6 / sum(fans(layer.weight))) ** 0.5
+        assert 0.8 * bound < layer.weight.abs().max() <= bound
+
+
+def test_the_speed_network_s_head_keeps_its_own():
+    tree = {"kind": "speed", "channels": [8]}
+    for name in ("usual", "he", "orthogonal"):
+        torch.manual_seed(0)
+        net = build_body(build({"model": {**tree, "initialisation": name}}).model, (8, 8, 3), 10)
+        assert net.head.weight.std().item() == pytest.approx(1, abs=1e-6)
+        conv = net.groups[0].convs[1].weight
+        assert (abs(conv.flatten(1).norm(dim=1) - 1).max() < 1e-5) == (name == "orthogonal")

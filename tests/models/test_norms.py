@@ -1,0 +1,163 @@
+"""Normalisations by their formulas, what they refuse, and momentum over several passes per step."""
+
+import pytest
+import torch
+from torch import nn
+
+from cifarlab.errors import RecipeError
+from cifarlab.models import Classifier, adapt_to_passes, build_body
+from cifarlab.models.layers import norm_layer
+from cifarlab.recipe import build
+from cifarlab.recipe.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NoNorm
+
+STAGES = {"blocks": [1, 1], "channels": [4, 6], "strides": [1, 2], "stem": 4}
+TREES = [{**STAGES}, {"kind": "speed", "channels": [4, 6], "depth": 3}]
+
+
+CNN = {
+    "kind": "cnn",
+    "channels": [4, 6],
+    "block": ["conv", "norm", "act", "conv", "act", "norm", "pool"],
+    "dense": [8],
+    "dense_order": ["dense", "norm", "act"],
+}
+SETS = {  # which values are normalised together: from (N, C, H, W) to (sets, values)
+    "layer": (LayerNorm(eps=0.1), lambda x: x.reshape(len(x), -1)),
+    "group": (GroupNorm(eps=0.1, groups=3), lambda x: x.reshape(len(x) * 3, -1)),
+    "instance": (InstanceNorm(eps=0.1), lambda x: x.reshape(len(x) * x.shape[1], -1)),
+    "batch": (BatchNorm(eps=0.1), lambda x: x.transpose(0, 1).reshape(x.shape[1], -1)),
+}
+
+
+def norms(tree):
+    body = build_body(build({"model": tree}).model, (8, 8, 3), 10)
+    return body, [m for m in body.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("scale", [True, False])
+def test_each_kind_is_its_formula(name, scale):
+    part, sets = SETS[name]
+    layer = norm_layer(part.model_copy(update={"scale": scale}), 6, (4, 5)).double()
+    assert [p.requires_grad for p in (layer.weight, layer.bias)] == [scale, True]
+    torch.manual_seed(0)
+    x = torch.randn(3, 6, 4, 5, dtype=torch.float64) * 3 + 1
+    nn.init.normal_(layer.bias)
+    if scale:
+        nn.init.normal_(layer.weight)
+    values = sets(x)
+    centred = values - values.mean(1, keepdim=True)
+    expected = centred / ((centred**2).mean(1, keepdim=True) + 0.1).sqrt()
+    weight, bias = (p[:, None, None] for p in (layer.weight, layer.bias))
+    if name == "batch":
+        expected = expected.reshape(6, 3, 4, 5).transpose(0, 1)
+    torch.testing.assert_close(layer(x), expected.reshape(x.shape) * weight + bias)
+
+
+def test_none_is_nothing():
+    assert type(norm_layer(NoNorm(), 3, (8, 8))) is nn.Identity
+
+
+@pytest.mark.parametrize("kind", ["batch", "layer", "group", "instance", "none"])
+@pytest.mark.parametrize("tree", [*TREES, CNN], ids=lambda tree: tree.get("kind", "residual"))
+def test_every_place_of_a_network_has_the_recipe_s(tree, kind):
+    part = {"kind": kind, "groups": 2} if kind == "group" else {"kind": kind}
+    dense, count = ({8}, 5) if tree is CNN else (set(), 6)
+    if kind == "instance" and tree is CNN:
+        tree, dense, count = CNN | {"dense_order": ["dense", "act"]}, set(), 4
+    body = build_body(build({"model": {**tree, "norm": part}}).model, (16, 16, 3), 10)
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)
+    found = [m for m in body.modules() if isinstance(m, kinds)]
+    groups = {(m.num_groups, m.num_channels) for m in found if isinstance(m, nn.GroupNorm)}
+    maps = {4, 6}
+    expected = {
+        "batch": set(),
+        "layer": {(1, width) for width in maps | dense},
+        "group": {(2, width) for width in maps | dense},
+        "instance": {(width, width) for width in maps},
+        "none": set(),
+    }
+    assert groups == expected[kind]
+    assert len(found) == (0 if kind == "none" else count)
+    convs = [m for m in body.modules() if isinstance(m, nn.Conv2d)]
+    assert {c.bias is not None for c in convs} == {kind == "none" or bool(tree.get("block"))}
+
+
+@pytest.mark.parametrize(
+    ("tree", "channels"),
+    [
+        ({**STAGES, "stem": 6}, "6 channels"),
+        ({"kind": "speed", "channels": [4, 6]}, "6 channels"),
+        ({**CNN, "channels": [4, 4], "dense": [10]}, "10 channels"),
+        ({**STAGES, "channels": [4, 4], "input_norm": True}, "3 channels"),
+    ],
+)
+def test_groups_that_do_not_divide_the_channels_are_refused(tree, channels):
+    model = build({"model": {**tree, "norm": {"kind": "group", "groups": 4}}}).model
+    with pytest.raises(RecipeError) as caught:
+        build_body(model, (8, 8, 3), 10)
+    assert f"model.norm.groups=4 doesn't divide the network's {channels}" in str(caught.value)
+
+
+@pytest.mark.parametrize("norm", [{"kind": "instance"}, {"kind": "group", "groups": 4}])
+def test_a_normalisation_of_single_values_is_refused(norm):
+    tree = {"stem": 4, "blocks": [1, 1], "channels": [4, 4], "strides": [4, 2], "norm": norm}
+    model = build({"model": tree}).model
+    build_body(model, (12, 8, 3), 10)
+    with pytest.raises(RecipeError, match=f"model.norm.kind={norm['kind']} leaves nothing of 4"):
+        build_body(model, (8, 8, 3), 10)
+
+
+def test_the_default_is_torch_s_own_to_the_bit():
+    ours, torch_s = norm_layer(BatchNorm(), 3, (8, 8)), nn.BatchNorm2d(3)
+    assert (ours.momentum, ours.eps) == (torch_s.momentum, torch_s.eps) == (0.1, 1e-5)
+    assert ours.weight.requires_grad
+    assert ours.bias.requires_grad
+
+
+def test_airbench_s_values_by_the_formula():
+    layer = norm_layer(BatchNorm(scale=False, momentum=0.6, eps=1e-12), 2, (8, 8))
+    assert not layer.weight.requires_grad
+    assert layer.bias.requires_grad
+    x = torch.tensor([[1.0, 10.0], [3.0, 30.0]])[:, :, None, None]
+    torch.testing.assert_close(layer(x).flatten(1), torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
+    # 0.6 of the old values 0 and 1, 0.4 of the mean and the unbiased variance
+    torch.testing.assert_close(layer.running_mean, torch.tensor([0.4 * 2, 0.4 * 20]))
+    torch.testing.assert_close(layer.running_var, torch.tensor([0.6 + 0.4 * 2, 0.6 + 0.4 * 200]))
+
+
+def test_eps_is_added_to_the_variance():
+    layer = norm_layer(BatchNorm(eps=3.0), 1, (8, 8))
+    x = torch.tensor([-1.0, 1.0])[:, None, None, None]
+    torch.testing.assert_close(layer(x).flatten(), torch.tensor([-0.5, 0.5]))
+
+
+@pytest.mark.parametrize("tree", TREES, ids=str)
+def test_every_norm_of_a_network_is_the_recipe_s(tree):
+    part = {"scale": False, "momentum": 0.75, "eps": 0.001}
+    _, found = norms({**tree, "norm": part})
+    assert len(found) == 6
+    assert {(n.momentum, n.eps, n.weight.requires_grad) for n in found} == {(0.25, 0.001, False)}
+
+
+@pytest.mark.parametrize("tree", TREES, ids=str)
+def test_one_pass_per_step_changes_nothing(tree):
+    body, found = norms(tree)
+    before = [norm.momentum for norm in found]
+    adapt_to_passes(body, 1)
+    assert [norm.momentum for norm in found] == before
+
+
+@pytest.mark.parametrize("passes", [2, 3, 8])
+@pytest.mark.parametrize("share", [0.0, 0.6, 0.9])
+def test_several_passes_keep_the_share_of_one_step(passes, share):
+    body, found = norms({**CNN, "norm": {"momentum": share}})
+    classifier = Classifier(body, [0.5] * 3, [0.2] * 3)
+    adapt_to_passes(classifier, passes)
+    assert {norm.momentum for norm in found} == {found[0].momentum}
+    assert {type(norm) for norm in found} == {nn.BatchNorm1d, nn.BatchNorm2d}
+    layer = found[0]
+    layer.running_mean.fill_(5.0)
+    for _ in range(passes):
+        layer(torch.zeros(2, 4, 1, 1))
+    torch.testing.assert_close(layer.running_mean, torch.full((4,), 5 * share))
