@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from cifarlab.recipe.augment import Augment
 from cifarlab.recipe.averaging import Averaging, NoAveraging
 from cifarlab.recipe.base import Part, Rate, Share
 from cifarlab.recipe.duration import Duration, Length
-from cifarlab.recipe.images import Augment, Data
+from cifarlab.recipe.images import Data
 from cifarlab.recipe.networks import Model, Residual
 from cifarlab.recipe.optimizers import SGD, Optimizer
 from cifarlab.recipe.schedules import Cosine, Plateau, Schedule
@@ -104,7 +105,8 @@ class Evaluation(Part):
         return self
 
 
-TAGGED = ("model", "optimizer", "schedule", "averaging")  # parts that exist in several kinds
+# parts that exist in several kinds
+TAGGED = ("augment.policy", "augment.mix", "model", "optimizer", "schedule", "averaging")
 
 
 class Recipe(Part):

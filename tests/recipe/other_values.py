@@ -3,6 +3,7 @@
 import pytest
 
 from cifarlab.recipe import build, change, keys
+from cifarlab.recipe.schema import TAGGED
 
 KEYS = list(keys())
 # For each setting a value that is not its default. A new setting must be added here.
@@ -18,13 +19,28 @@ OTHER = {
     "data.validation": 0.2,
     "data.test": 0.3,
     "data.split_seed": 1,
-    "data.normalisation": "unit",
+    "data.normalisation": "image",
     "augment.crop.padding": 1,
     "augment.crop.mode": "reflect",
+    "augment.rotation": 15,
+    "augment.zoom": 0.1,
+    "augment.shift": 0.1,
+    "augment.fill": "zero",
     "augment.flip": "random",
+    "augment.flip_vertical": True,
     "augment.jitter.brightness": 0.1,
     "augment.jitter.contrast": 0.1,
+    "augment.jitter.saturation": 0.1,
+    "augment.jitter.hue": 0.1,
+    "augment.noise": 0.1,
     "augment.cutout": 4,
+    "augment.cutout_inside": False,
+    "augment.policy.kind": "randaugment",
+    "augment.policy.operations": 1,
+    "augment.policy.magnitude": 10,
+    "augment.mix.kind": "mixup",
+    "augment.mix.alpha": 0.2,
+    "augment.mix.probability": 0.5,
     "augment.sizes": [{"start": "1 epoch", "pixels": 16}],
     "model.kind": "classic_cnn",
     "model.activation": "silu",
@@ -103,10 +119,23 @@ OTHER = {
 NEEDS = {"evaluation.unsure": {"evaluation": {"views": 2}}}
 
 
+def nested(path, tree):
+    """The tree under that dotted path."""
+    for name in reversed(path.split(".")):
+        tree = {name: tree}
+    return tree
+
+
+def tagged(key):
+    """The path of the part whose kind decides whether there is this key."""
+    return next(part for part in TAGGED if key.path.startswith(f"{part}."))
+
+
 def base(key):
     """The default recipe, of the kind that has this key."""
-    part = key.path.partition(".")[0]
-    return build({part: {"kind": key.kind}} if key.kind else NEEDS.get(key.path, {}))
+    if not key.kind:
+        return build(NEEDS.get(key.path, {}))
+    return build(nested(tagged(key), {"kind": key.kind}))
 
 
 def other(key):

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 import pytest
-from other_values import NEEDS, changed, each_key, other
+from other_values import NEEDS, changed, each_key, nested, other, tagged
 from pydantic import Field
 
 from cifarlab.recipe import Recipe, build, change, from_yaml, overridden
@@ -17,11 +17,12 @@ SPEED = {"kind": "speed", "norm": {"momentum": 0.7}}
 @each_key
 def test_one_key_given_alone_keeps_all_other_defaults_of_its_kind(key):
     """The least tree that holds the value, against a change of the complete recipe."""
-    part, *path = key.path.split(".")
-    tree = other(key)
-    for name in reversed(path):
-        tree = {name: tree}
-    tree = {part: tree | {"kind": key.kind}} if key.kind else {part: tree}
+    if key.kind:
+        part = tagged(key)
+        inner = nested(key.path.removeprefix(f"{part}."), other(key))
+        tree = nested(part, inner | {"kind": key.kind})
+    else:
+        tree = nested(key.path, other(key))
     for needed, settings in NEEDS.get(key.path, {}).items():
         tree[needed] |= settings
     assert build(tree) == changed(key)
