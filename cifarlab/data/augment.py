@@ -1,8 +1,8 @@
 """Augmentation of whole batches of images (N, H, W, C) on their device.
 
-What is done is in ``data/transforms.py``; here are the draws, each from a generator named by seed,
-purpose, epoch and step, so that they are the same on every device and after every restart. And
-here the recipe's image sizes are resolved to steps.
+What is done is in ``data/transforms.py`` and ``data/colours.py``; here are the draws, each from a
+generator named by seed, purpose, epoch and step, so that they are the same on every device and
+after every restart. And here the recipe's image sizes are resolved to steps.
 """
 
 import bisect
@@ -12,12 +12,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cifarlab.data.transforms import crop, cutout, jitter, mirror, shrunk
+from cifarlab.data.colours import jitter, saturated, turned_hue
+from cifarlab.data.device import sent
+from cifarlab.data.policy import operated
+from cifarlab.data.transforms import crop, cutout, mirror, resampled, shifted, shrunk, turned
 from cifarlab.errors import RecipeError
 from cifarlab.randomness import derived_seed, generator
-from cifarlab.recipe.images import Augment, Size
+from cifarlab.recipe.augment import Augment, Size
 
-__all__ = ["Augmentation", "Sizes", "pixels_at", "sent", "shrunk", "sizes_by_step"]
+__all__ = ["Augmentation", "Sizes", "pixels_at", "shrunk", "sizes_by_step"]
 
 Sizes = tuple[tuple[int, int], ...]  # (first step, pixels), by step
 
@@ -43,13 +46,6 @@ def pixels_at(stages: Sizes, step: int) -> int | None:
     """Side of the training images at ``step``, counted from 0; None: as they are."""
     begun = bisect.bisect_right([first for first, _ in stages], step)
     return stages[begun - 1][1] if begun else None
-
-
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on ``device`` without waiting for it: from pinned memory, in the stream."""
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Augmentation:
@@ -85,24 +81,71 @@ class Augmentation:
     def __call__(self, images: Tensor, indices: Tensor, epoch: int, step: int) -> Tensor:
         """Augment one batch: ``indices`` (N,), on the CPU, are its images' places in the split.
 
-        uint8 (N, H, W, C) in 0..255 -> the same, or float32 that may leave that range where the
-        recipe jitters.
+        uint8 (N, H, W, C) in 0..255 -> the same, or float32 where the recipe turns or zooms without
+        a policy, jitters or adds noise; the last two may leave that range. All of the recipe's but
+        ``mix`` and ``sizes``.
         """
+        images = self._placed(images, indices, epoch, step)
+        images = operated(self.config.policy, self.config.fill, images, self.seed, epoch, step)
+        images = self._coloured(images, epoch, step)
+        if self.config.cutout:
+            corners = self.corners(tuple(images.shape[:3]), epoch, step)
+            images = cutout(images, sent(corners, images.device), self.config.cutout)
+        return images
+
+    def _placed(self, images: Tensor, indices: Tensor, epoch: int, step: int) -> Tensor:
+        """Crop, rotation with zoom and shift, flips."""
         config, device = self.config, images.device
         padding = config.crop.padding
         if padding:
             draws = generator(self.seed, "crop", epoch, step)
             offsets = torch.randint(0, 2 * padding + 1, (len(images), 2), generator=draws)
             images = crop(images, sent(offsets, device), padding, config.crop.mode)
+        if config.rotation or config.zoom:
+            maps = turned(*self.moves(tuple(images.shape[:3]), epoch, step))
+            images = resampled(images, sent(maps, device), config.fill)
+        elif config.shift:
+            *_, offsets = self.moves(tuple(images.shape[:3]), epoch, step)
+            images = shifted(images, sent(offsets, device), config.fill)
         if config.flip != "none":
             images = mirror(images, sent(self.flips(indices, epoch, step), device))
+        if config.flip_vertical:
+            draws = generator(self.seed, "flip vertical", epoch, step)
+            chosen = torch.rand(len(images), generator=draws) < 0.5
+            images = mirror(images, sent(chosen, device), axis=1)
+        return images
+
+    def _coloured(self, images: Tensor, epoch: int, step: int) -> Tensor:
+        """Jitter, noise."""
+        config, device = self.config, images.device
         if config.jitter.brightness or config.jitter.contrast:
             shifts, factors = self.jitters(len(images), epoch, step)
             images = jitter(images, sent(shifts, device), sent(factors, device))
-        if config.cutout:
-            corners = self.corners(tuple(images.shape[:3]), epoch, step)
-            images = cutout(images, sent(corners, device), config.cutout)
+        if config.jitter.saturation or config.jitter.hue:
+            factors, turns = self.recolourings(len(images), epoch, step)
+            images = saturated(images, sent(factors, device))
+            images = turned_hue(images, sent(turns, device))
+        if config.noise:
+            draws = generator(self.seed, "noise", epoch, step)
+            noise = torch.randn(images.shape, generator=draws) * (255 * config.noise)
+            images = images + sent(noise, device)
         return images
+
+    def moves(self, shape: tuple[int, ...], epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Each image's angle in degrees (N,), zoom (N,) and shift, int64 (N, 2), down and right.
+
+        ``shape`` is (N, H, W). Uniform, the shift before it is rounded to whole pixels: Keras'
+        ``height_shift_range`` and ``width_shift_range``, which it resembles, blur by parts of one.
+        """
+        config, (count, *sides) = self.config, shape
+        angles, zooms = (
+            _both_ways(count, generator(self.seed, purpose, epoch, step))
+            for purpose in ("rotation", "zoom")
+        )
+        draws = generator(self.seed, "shift", epoch, step)
+        shifts = [_both_ways(count, draws) * config.shift * side for side in sides]
+        offsets = torch.stack(shifts, 1).round().to(torch.int64)
+        return angles * config.rotation, 1 + zooms * config.zoom, offsets
 
     def jitters(self, count: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Each image's shift, uniform in 0 ± brightness, and factor, in 1 ± contrast: (N,) both."""
@@ -110,12 +153,24 @@ class Augmentation:
         shift, factor = torch.rand(2, count, generator=draws) * 2 - 1
         return shift * self.config.jitter.brightness, 1 + factor * self.config.jitter.contrast
 
+    def recolourings(self, count: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """Each image's factor, uniform in 1 ± saturation, and turn, in 0 ± hue: (N,) both."""
+        draws = generator(self.seed, "colour", epoch, step)
+        factors, turns = _both_ways(count, draws), _both_ways(count, draws)
+        return 1 + factors * self.config.jitter.saturation, turns * self.config.jitter.hue
+
     def corners(self, shape: tuple[int, ...], epoch: int, step: int) -> Tensor:
-        """Top and left of each image's grey square, int64 (N, 2); ``shape`` is (N, H, W)."""
-        draws = generator(self.seed, "cutout", epoch, step)
+        """Top and left of each image's grey square, int64 (N, 2); ``shape`` is (N, H, W).
+
+        Every place inside the image is as likely; without ``cutout_inside``, every centre.
+        """
+        draws, side = generator(self.seed, "cutout", epoch, step), self.config.cutout
         count, *sides = shape
-        places = [side - self.config.cutout + 1 for side in sides]
-        return torch.stack([torch.randint(0, n, (count,), generator=draws) for n in places], 1)
+        if self.config.cutout_inside:
+            places = [torch.randint(0, n - side + 1, (count,), generator=draws) for n in sides]
+        else:
+            places = [torch.randint(0, n, (count,), generator=draws) - side // 2 for n in sides]
+        return torch.stack(places, 1)
 
     def flips(self, indices: Tensor, epoch: int, step: int) -> Tensor:
         """Which images of a batch are mirrored, bool (N,).
@@ -128,6 +183,11 @@ class Augmentation:
             return torch.rand(len(indices), generator=draws) < 0.5
         first_side = _hashed(indices + derived_seed(self.seed, "first side") % 2**32) % 2
         return (first_side + epoch) % 2 == 1
+
+
+def _both_ways(count: int, draws: torch.Generator) -> Tensor:
+    """Uniform in -1..1, float32 (N,)."""
+    return torch.rand(count, generator=draws) * 2 - 1
 
 
 def _hashed(numbers: Tensor) -> Tensor:

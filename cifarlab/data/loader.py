@@ -8,19 +8,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.data.augment import Augmentation, sent
+from cifarlab.data.augment import Augmentation
+from cifarlab.data.device import resident, sent
+from cifarlab.data.mixing import mixed
 from cifarlab.data.splits import Subset
 from cifarlab.errors import DataError
 from cifarlab.randomness import generator
 
-_SHARE_OF_GPU_MEMORY = 0.5  # the rest is the network's
-
 
 class Batch(NamedTuple):
-    """``images`` uint8 (N, H, W, C) and ``labels`` int64 (N,), both on the training device."""
+    """Images (N, H, W, C), uint8 or float32, and labels int64 (N,), both on the training device.
+
+    Of mixed images ``labels`` count for ``share`` of the loss, 0..1, and ``others``, the labels of
+    their partners, for the rest.
+    """
 
     images: Tensor
     labels: Tensor
+    others: Tensor | None = None
+    share: float = 1.0
+
+    def at(self, places: Tensor) -> "Batch":
+        """The part at these places (n,), in their order."""
+        others = None if self.others is None else self.others[places]
+        return Batch(self.images[places], self.labels[places], others, self.share)
+
+    def pieces(self, count: int) -> "list[Batch]":
+        """So many pieces, as equal as can be."""
+        others = [None] * count if self.others is None else self.others.tensor_split(count)
+        images, labels = self.images.tensor_split(count), self.labels.tensor_split(count)
+        return [Batch(*parts, self.share) for parts in zip(images, labels, others, strict=True)]
 
 
 class Loader:
@@ -67,7 +84,16 @@ class Loader:
             images = self.images[places[batch]]
             if images.device != self.device:
                 images = sent(images, self.device)
-            yield Batch(self.augmentation(images, order[batch], epoch, step), labels[batch])
+            yield self.augmented(images, labels[batch], order[batch], epoch, step)
+
+    def augmented(
+        self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, step: int
+    ) -> Batch:
+        """A batch as it is trained on; ``indices`` (N,), on the CPU, are places in the split."""
+        images = self.augmentation(images, indices, epoch, step)
+        mix = self.augmentation.config.mix
+        images, partners, share = mixed(mix, images, self.seed, epoch, step)
+        return Batch(images, labels, None if partners is None else labels[partners], share)
 
 
 def as_tensor(images: np.ndarray) -> Tensor:
@@ -75,12 +101,3 @@ def as_tensor(images: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(images)
-
-
-def resident(images: Tensor, device: torch.device) -> Tensor:
-    """The images on the GPU if they take at most half of its free memory, else as they are."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if images.nbytes <= _SHARE_OF_GPU_MEMORY * free:
-            return images.to(device)
-    return images

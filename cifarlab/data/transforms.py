@@ -1,4 +1,4 @@
-"""What can be done to a batch of images (N, H, W, C) on its device.
+"""Where the pixels of a batch of images (N, H, W, C) go, on its device.
 
 Pure functions of the images and of draws made beforehand: nothing here draws, and nothing changes
 what it is given.
@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 GREY = 127
 _PIECE = 250  # images shrunk at a time: their float32 copy stays in a processor's cache
@@ -19,47 +20,83 @@ def crop(images: Tensor, offsets: Tensor, padding: int, mode: str) -> Tensor:
     ``offsets`` int64 (N, 2): top and left of each window in the padded image, 0..2 * padding.
     ``mode`` is ``zero`` or ``reflect`` (without repeating the edge, so padding < H and W).
     """
-    count, height, width, _ = images.shape
-    rows = offsets[:, :1] + torch.arange(-padding, height - padding, device=images.device)
-    columns = offsets[:, 1:] + torch.arange(-padding, width - padding, device=images.device)
-    sample = torch.arange(count, device=images.device)[:, None, None]
-    if mode == "reflect":
+    return shifted(images, padding - offsets, mode)
+
+
+def shifted(images: Tensor, offsets: Tensor, fill: str) -> Tensor:
+    """Move each image by whole pixels, ``offsets`` int64 (N, 2): down and right.
+
+    What is moved in is black (``zero``), the edge's pixel (``nearest``) or the mirrored image
+    (``reflect``, without repeating the edge, as often as needed). The type stays as it is.
+    """
+    height, width = images.shape[1:3]
+    rows = torch.arange(height, device=images.device) - offsets[:, :1]
+    columns = torch.arange(width, device=images.device) - offsets[:, 1:]
+    sample = torch.arange(len(images), device=images.device)[:, None, None]
+    if fill == "reflect":
         rows, columns = _reflected(rows, height), _reflected(columns, width)
         return images[sample, rows[:, :, None], columns[:, None, :]]
     inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None, :]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    return images[sample, rows[:, :, None], columns[:, None, :]] * inside[..., None]
+    moved = images[sample, rows[:, :, None], columns[:, None, :]]
+    return moved * inside[..., None] if fill == "zero" else moved
 
 
-def mirror(images: Tensor, chosen: Tensor) -> Tensor:
-    """Flip left-right the images that ``chosen`` (N,), bool, picks."""
-    return torch.where(chosen[:, None, None, None], images.flip(2), images)
+def resampled(images: Tensor, maps: Tensor, fill: str) -> Tensor:
+    """Bilinear values at other places: float32, of uint8 or float in 0..255.
 
-
-def jitter(images: Tensor, shifts: Tensor, factors: Tensor) -> Tensor:
-    """Change brightness and contrast of each image: float32, of uint8 or float in 0..255.
-
-    m + (x - m) * factor + 255 * shift, where m is the image's own mean over all pixels and
-    channels; ``shifts`` and ``factors`` are float (N,). The outcome may leave 0..255: nothing is
-    clipped. The idea is from hiverge/cifar10-speedrun, the formula is ours.
+    ``maps`` float32 (N, 2, 3): the place (row, column) that a new pixel (row, column) is read at is
+    maps @ (row, column, 1), in pixels from the image's centre. A place beyond the centres of the
+    edge's pixels is read at the nearest of these, or (``reflect``) at its mirror image, without
+    repeating the edge; with ``zero`` the new pixel is black where the place is out of the image.
     """
-    pixels = images.to(torch.float32)
-    constant = pixels.mean((1, 2, 3)) * (1 - factors) + 255 * shifts
-    return pixels * factors[:, None, None, None] + constant[:, None, None, None]
+    height, width = images.shape[1:3]
+    rows, columns = (
+        torch.arange(size, device=images.device) - (size - 1) / 2 for size in (height, width)
+    )
+    by_row, by_column, constant = maps[..., None, None].unbind(2)
+    places = by_row * rows[:, None] + by_column * columns + constant  # (N, 2, H, W)
+    sides = torch.stack([maps.new_full((), side) for side in (height, width)])[:, None, None]
+    grid = places * 2 / (sides - 1).clamp(min=1)
+    new = grid_sample(
+        images.to(torch.float32).permute(0, 3, 1, 2),
+        grid.flip(1).permute(0, 2, 3, 1),
+        padding_mode="reflection" if fill == "reflect" else "border",
+        align_corners=True,
+    )
+    if fill == "zero":
+        new = new * ((places >= -sides / 2) & (places < sides / 2)).all(1, keepdim=True)
+    return new.permute(0, 2, 3, 1).contiguous()
+
+
+def turned(angles: Tensor, zooms: Tensor, offsets: Tensor) -> Tensor:
+    """Maps (N, 2, 3) for ``resampled``: magnified, turned about the centre, then moved.
+
+    ``angles`` (N,) in degrees, counter-clockwise; ``zooms`` (N,) above 0, 2 for twice the size;
+    ``offsets`` (N, 2) in pixels, down and right.
+    """
+    cosines, sines = angles.deg2rad().cos() / zooms, angles.deg2rad().sin() / zooms
+    turns = torch.stack([torch.stack([cosines, sines], 1), torch.stack([-sines, cosines], 1)], 1)
+    return torch.cat([turns, -(turns @ offsets.to(turns)[..., None])], 2)
+
+
+def mirror(images: Tensor, chosen: Tensor, axis: int = 2) -> Tensor:
+    """Flip left-right, or with ``axis`` 1 top-bottom, the images that ``chosen`` (N,) picks."""
+    return torch.where(chosen[:, None, None, None], images.flip(axis), images)
 
 
 def cutout(images: Tensor, corners: Tensor, side: int) -> Tensor:
     """Grey out a square of ``side`` pixels in each image (DeVries & Taylor 2017).
 
-    ``corners`` int64 (N, 2): its top and left, 0..H - side and 0..W - side. Unlike in the paper the
-    square always lies wholly inside the image. uint8 or float in 0..255, and so is the outcome.
+    ``corners`` int64 (N, 2): its top and left, which may lie outside of the image: the square is
+    then cut by the border. uint8 or float in 0..255, and so is the outcome.
     """
-    reach = torch.arange(side, device=images.device)
-    rows, columns = corners[:, :1] + reach, corners[:, 1:] + reach
-    sample = torch.arange(len(images), device=images.device)[:, None, None]
-    greyed = images.clone()
-    greyed[sample, rows[:, :, None], columns[:, None, :]] = images.new_full((), GREY)
-    return greyed
+    covered = [
+        _inside(torch.arange(size, device=images.device) - corners[:, i, None], side)
+        for i, size in enumerate(images.shape[1:3])
+    ]
+    square = covered[0][:, :, None] & covered[1][:, None, :]
+    return torch.where(square[..., None], images.new_full((), GREY), images)
 
 
 def shrunk(images: Tensor, pixels: int) -> Tensor:
@@ -107,7 +144,8 @@ def _scaled(side: int, short: int, pixels: int) -> int:
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:
-    return (size - 1) - ((size - 1) - index.abs()).abs()
+    period = max(1, 2 * (size - 1))
+    return torch.minimum(index % period, -index % period)
 
 
 def _inside(index: Tensor, size: int) -> Tensor:

@@ -44,7 +44,9 @@ class Predictor:
         with torch.device("meta"):
             body = build_body(about.model, about.image_shape, len(about.classes))
         channels = about.image_shape[2]
-        classifier = Classifier(body.to_empty(device="cpu"), [0.0] * channels, [1.0] * channels)
+        by_image = about.normalisation == "image"
+        body = body.to_empty(device="cpu")
+        classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
         return cls(classifier.to(compute.device), about.classes, about.image_shape, compute)
 

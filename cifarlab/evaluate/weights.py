@@ -1,8 +1,8 @@
 """The weights file that carries a network to whoever predicts with it.
 
 It (safetensors) holds the classifier with its normalisation and, in its metadata, all that is
-needed to predict as it was measured: the model part of the recipe, class names, image shape and
-the arithmetic.
+needed to predict as it was measured: the model part of the recipe, the kind of normalisation, class
+names, image shape and the arithmetic.
 """
 
 import json
@@ -16,10 +16,12 @@ from torch import Tensor
 
 from cifarlab.errors import CheckpointError
 from cifarlab.models import Classifier
+from cifarlab.recipe.images import Normalisation
 from cifarlab.recipe.networks import Model
 from cifarlab.storage import write_bytes
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
+_NORMALISATION: TypeAdapter[Normalisation] = TypeAdapter(Normalisation)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class WeightsFile:
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
     precision: str
+    normalisation: Normalisation
     epoch: int
     step: int
 
@@ -40,6 +43,7 @@ class WeightsFile:
             "classes": self.classes,
             "image_shape": self.image_shape,
             "precision": self.precision,
+            "normalisation": self.normalisation,
             "epoch": self.epoch,
             "step": self.step,
         }
@@ -55,6 +59,7 @@ class WeightsFile:
                 about = json.loads(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about["model"] = _MODEL.validate_python(about["model"])
+            about["normalisation"] = _NORMALISATION.validate_python(about["normalisation"])
             about["classes"] = tuple(about["classes"])
             about["image_shape"] = tuple(about["image_shape"])
             return cls(**about), tensors

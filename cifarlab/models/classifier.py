@@ -17,13 +17,20 @@ _FIT_BATCH = 32
 
 
 class Classifier(nn.Module):
-    """Normalisation, then ``body``; ``mean`` and ``std`` per channel in units of 0..1."""
+    """Normalisation, then ``body``; ``mean`` and ``std`` per channel in units of 0..1.
+
+    With ``by_image`` each image is normalised by its own mean and deviation instead, over all its
+    pixels and channels; deviations below one grey level, 1 / 255, count as one.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, body: nn.Module, mean: Sequence[float], std: Sequence[float], by_image: bool = False
+    ) -> None:
         super().__init__()
+        self.by_image = by_image
         self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
@@ -44,5 +51,10 @@ class Classifier(nn.Module):
                 module.fit(self._normalised(batch.to(self.mean.device)) for batch in batches)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        pixels = (images.to(torch.float32) / 255 - self.mean) / self.std
+        pixels = images.to(torch.float32) / 255
+        if self.by_image:
+            spread, mean = torch.std_mean(pixels, (1, 2, 3), correction=0, keepdim=True)
+            pixels = (pixels - mean) / spread.clamp(min=1 / 255)
+        else:
+            pixels = (pixels - self.mean) / self.std
         return pixels.permute(0, 3, 1, 2)

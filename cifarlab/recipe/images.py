@@ -1,12 +1,13 @@
-"""The recipe's images: which, how they are split and normalised, what happens to them."""
+"""The recipe's images: which, how they are split and normalised."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from cifarlab.recipe.base import Part, Share
-from cifarlab.recipe.duration import Duration
 from cifarlab.recipe.noise import CleanLabels, LabelNoise
+
+Normalisation = Literal["dataset", "image", "half", "unit"]
 
 
 class ImagePolicy(Part):
@@ -54,53 +55,8 @@ class Data(Part):
     )
     split_seed: int = Field(0, ge=0, description="seed of all cuts, apart from the run's seed")
     noise: LabelNoise = CleanLabels()
-    normalisation: Literal["dataset", "half", "unit"] = Field(
+    normalisation: Normalisation = Field(
         "dataset",
-        description="dataset: by channel mean and deviation of the training part; half: "
-        "(pixel/255 - 0.5)/0.5; unit: pixel/255",
-    )
-
-
-class Crop(Part):
-    """Random crop at the original size after padding."""
-
-    padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
-    mode: Literal["zero", "reflect"] = Field("zero", description="what the padding holds")
-
-
-class Jitter(Part):
-    """Random brightness and contrast per image (hiverge/cifar10-speedrun)."""
-
-    brightness: float = Field(
-        0.0, ge=0, le=1, description="largest shift of all pixels, as a share of 255"
-    )
-    contrast: Share = Field(
-        0.0, description="largest relative change of the distances from the image's own mean"
-    )
-
-
-class Size(Part):
-    """A training size that holds from ``start`` until the next one starts."""
-
-    start: Duration = Field(description="when, counted from the run's start")
-    pixels: int = Field(ge=4, le=96, description="side of the training images")
-
-
-class Augment(Part):
-    """What happens to training images, by the batch, on the device, in this order."""
-
-    crop: Crop = Crop()
-    flip: Literal["none", "random", "alternating"] = Field(
-        "none",
-        description="mirror left-right: each image with probability 1/2, or by turns so that "
-        "two epochs show both sides (airbench, section 3.6)",
-    )
-    jitter: Jitter = Jitter()
-    cutout: int = Field(
-        0, ge=0, le=96, description="side of a square at a random place that is greyed; 0: none"
-    )
-    sizes: tuple[Size, ...] = Field(
-        (),
-        description="progressive image size: images are shrunk to these sizes, each from its start "
-        "on; before the first, and empty: as they are",
+        description="dataset: by channel mean and deviation of the training part; image: each by "
+        "its own mean and deviation; half: (pixel/255 - 0.5)/0.5; unit: pixel/255",
     )

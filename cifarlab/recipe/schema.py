@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from cifarlab.recipe.augment import Augment
 from cifarlab.recipe.averaging import Averaging, NoAveraging
 from cifarlab.recipe.base import Part, Rate, Share
 from cifarlab.recipe.duration import Duration, Length, WallTime
-from cifarlab.recipe.images import Augment, Data
+from cifarlab.recipe.images import Data
 from cifarlab.recipe.networks import Model, Residual
 from cifarlab.recipe.optimizers import SGD, Optimizer, RMSprop
 from cifarlab.recipe.schedules import Cosine, Plateau, Schedule
@@ -123,7 +124,15 @@ class Evaluation(Part):
 
 
 # parts that exist in several kinds
-TAGGED = ("data.noise", "model", "optimizer", "schedule", "averaging")
+TAGGED = (
+    "data.noise",
+    "augment.policy",
+    "augment.mix",
+    "model",
+    "optimizer",
+    "schedule",
+    "averaging",
+)
 
 
 class Recipe(Part):

@@ -65,6 +65,7 @@ class Run:
             self.dataset.classes,
             self.dataset.image_shape,
             self.compute.precision,
+            self.recipe.data.normalisation,
             self.state.epoch,
             self.state.step,
         )

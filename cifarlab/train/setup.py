@@ -98,7 +98,7 @@ def initial_state(
     """Freshly initialised weights, the same on every device."""
     torch.manual_seed(derived_seed(recipe.seed, "initialisation"))
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
-    classifier = Classifier(body, mean, std)
+    classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
     if count := whitening_images(recipe.model):
         classifier.fit_whitening(_sample(training, count, recipe.seed))
     batch = min(recipe.training.batch_size, len(training))
@@ -138,7 +138,10 @@ def _sample(training: Subset, count: int, seed: int) -> np.ndarray:
 def normalisation(
     recipe: Recipe, training: Subset, channels: int
 ) -> tuple[list[float], list[float]]:
-    """Mean and deviation per channel in units of 0..1, as data.normalisation says."""
+    """Mean and deviation per channel in units of 0..1, as data.normalisation says.
+
+    0 and 1 where pixels stay as they are, or each image is normalised by itself.
+    """
     if recipe.data.normalisation == "dataset":
         mean, std = channel_statistics(training)
         # a channel that never varies carries nothing; dividing by its deviation would be NaN

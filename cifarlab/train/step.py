@@ -1,5 +1,7 @@
 """One optimizer step: what is trained on, in which pieces, and the update."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -21,9 +23,9 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     # dropout draws from the global generator: named like every other draw
     torch.manual_seed(derived_seed(run.recipe.seed, "network", state.step))
     set_step(run, state.step)
-    images, labels = worth_a_backward_pass(run, sized(run, batch.images, state.step), batch.labels)
+    batch = worth_a_backward_pass(run, sized(run, batch, state.step))
     state.optimizer.zero_grad(set_to_none=True)
-    loss, correct = backward(run, images, labels)
+    loss, correct = backward(run, batch)
     if training.clip_norm is not None:
         clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
     if training.clip_units is not None:
@@ -32,7 +34,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     state.optimizer.step()
     if state.averager:
         state.averager.update(state.classifier, state.step, run.plan.end(state.step))
-    return loss, correct, len(labels)
+    return loss, correct, len(batch.labels)
 
 
 def set_step(run: Run, step: int) -> None:
@@ -45,54 +47,70 @@ def set_step(run: Run, step: int) -> None:
             set_trained(parameters, False)
 
 
-def backward(run: Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     """Gradients of the mean loss over all images, piece by piece; that loss, and the hits.
 
     The pieces are as equal as can be. Their gradients add up to the whole batch's, but for batch
-    normalisation, which takes its statistics from a piece (Hoffer et al. 2017, section 4).
+    normalisation, which takes its statistics from a piece (Hoffer et al. 2017, section 4). A mixed
+    image is a hit where the label with the larger share is predicted.
     """
-    count = passes(len(labels), run.recipe.training.micro_batch)
+    count = passes(len(batch.labels), run.recipe.training.micro_batch)
     losses, hits = [], []
-    for some, wanted in zip(images.tensor_split(count), labels.tensor_split(count), strict=True):
+    for piece in batch.pieces(count):
         with run.compute.autocast():
-            logits = run.network(some)
-        loss = cross_entropy(logits, wanted, label_smoothing=run.recipe.training.label_smoothing)
+            logits = run.network(piece.images)
+        loss = mixed_loss(logits, piece, run.recipe.training.label_smoothing)
         if count > 1:
-            loss = loss * (len(wanted) / len(labels))
+            loss = loss * (len(piece.labels) / len(batch.labels))
         loss.backward()
         losses.append(loss.detach())
+        wanted = piece.labels if piece.others is None or piece.share >= 0.5 else piece.others
         hits.append((logits.argmax(1) == wanted).sum())
     return torch.stack(losses).sum(), torch.stack(hits).sum()
 
 
-def sized(run: Run, images: Tensor, step: int) -> Tensor:
-    """The images at the size that the recipe wants at that step."""
+def mixed_loss(
+    logits: Tensor, batch: Batch, smoothing: float = 0.0, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropy with the labels, or by share with both labels of mixed images.
+
+    Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. Mean, or (N,) with ``none``.
+    """
+    settings: dict[str, Any] = {"label_smoothing": smoothing, "reduction": reduction}
+    own = cross_entropy(logits, batch.labels, **settings)
+    if batch.others is None:
+        return own
+    other = cross_entropy(logits, batch.others, **settings)
+    return own * batch.share + other * (1 - batch.share)
+
+
+def sized(run: Run, batch: Batch, step: int) -> Batch:
+    """The batch at the image size that the recipe wants at that step."""
     pixels = pixels_at(run.sizes, step)
-    return images if pixels is None else shrunk(images, pixels)
+    return batch if pixels is None else batch._replace(images=shrunk(batch.images, pixels))
 
 
 @torch.no_grad()
-def worth_a_backward_pass(run: Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def worth_a_backward_pass(run: Run, batch: Batch) -> Batch:
     """The recipe's share of the batch with the largest losses (Jiang et al. 2019, section 3).
 
     Judged by the network as it evaluates, in one forward pass, at the size of the recipe's
-    ``training.selection.pixels``.
+    ``training.selection.pixels``; mixed images by their mixed loss.
     """
     selection, network = run.recipe.training.selection, run.state.classifier
-    count = trained_images(run, run.state.step, len(labels))
-    if count == len(labels):
-        return images, labels
-    judged = images
-    if selection.pixels is not None and selection.pixels < min(images.shape[1:3]):
-        judged = shrunk(images, selection.pixels)
+    count = trained_images(run, run.state.step, len(batch.labels))
+    if count == len(batch.labels):
+        return batch
+    judged = batch.images
+    if selection.pixels is not None and selection.pixels < min(judged.shape[1:3]):
+        judged = shrunk(judged, selection.pixels)
     network.eval()
     with run.compute.autocast():
         pieces = judged.split(run.recipe.training.micro_batch or len(judged))
         logits = torch.cat([network(piece) for piece in pieces])
     network.train()
-    losses = cross_entropy(logits, labels, reduction="none")
-    kept = losses.topk(count).indices.sort().values
-    return images[kept], labels[kept]
+    losses = mixed_loss(logits, batch, reduction="none")
+    return batch.at(losses.topk(count).indices.sort().values)
 
 
 def trained_images(run: Run, step: int, drawn: int) -> int:

@@ -26,8 +26,8 @@ def compile_ahead(run: Run) -> None:
             images = torch.zeros(count, height, width, channels, dtype=torch.uint8)
             labels = torch.zeros(count, dtype=torch.int64)
             # augmented, so that they have the type of those that training will send
-            images = run.loader.augmentation(images.to(device), labels, 0, step)
-            backward(run, sized(run, images, step), labels.to(device))
+            batch = run.loader.augmented(images.to(device), labels.to(device), labels, 0, step)
+            backward(run, sized(run, batch, step))
             state.optimizer.zero_grad(set_to_none=True)
         state.classifier.load_state_dict(weights)
         set_step(run, min(before, run.plan.steps - 1))

@@ -34,7 +34,7 @@ def loader(count=50, batch_size=16, seed=0, augment=PLAIN, indices=None, images=
 
 
 def joined(batches):
-    images, labels = zip(*batches, strict=True)
+    images, labels, *_ = zip(*batches, strict=True)
     return torch.cat(images), torch.cat(labels)
 
 
@@ -138,7 +138,7 @@ def test_a_slice_is_that_part_of_the_whole_epoch(augment, start, stop):
     part = list(loader(augment=augment).epoch(5, start, stop))
     assert len(part) == len(whole)
     for one, other in zip(whole, part, strict=True):
-        assert_same(one, other)
+        assert_same(one[:2], other[:2])
 
 
 def test_orders_are_permutations_that_spread():

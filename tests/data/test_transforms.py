@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from cifarlab.data.augment import Augmentation
-from cifarlab.data.transforms import cutout, jitter, shrunk
+from cifarlab.data.colours import jitter
+from cifarlab.data.transforms import cutout, shrunk
 from cifarlab.errors import RecipeError
 from cifarlab.recipe import build
 
@@ -42,8 +43,9 @@ def slow_jitter(images, shifts, factors):
 def slow_cutout(images, corners, side):
     out = images.copy()
     for image, (top, left) in zip(out, corners, strict=True):
-        for row, column in itertools.product(range(side), repeat=2):
-            image[top + row, left + column] = 127
+        for row, column in itertools.product(range(top, top + side), range(left, left + side)):
+            if 0 <= row < image.shape[0] and 0 <= column < image.shape[1]:
+                image[row, column] = 127
     return out
 
 
@@ -86,7 +88,7 @@ def test_jitter_clips_nothing_and_keeps_each_mean():
 @settings(max_examples=60, deadline=None)
 def test_cutout_is_the_slow_cutout(side, channels, dtype, data):
     images = images_of(3, 7, 6, channels)
-    corner = st.tuples(st.integers(0, 7 - side), st.integers(0, 6 - side))
+    corner = st.tuples(st.integers(-6, 8), st.integers(-6, 8))  # also beyond the border
     corners = data.draw(st.lists(corner, min_size=3, max_size=3))
     got = cutout(torch.from_numpy(images).to(dtype), torch.tensor(corners), side)
     assert got.dtype == dtype
@@ -228,6 +230,24 @@ def test_every_corner_is_drawn_about_equally_often_and_lies_inside():
     assert counts.max() < 1150
 
 
+@pytest.mark.parametrize("side", [3, 4])
+def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
+    images = np.zeros((16_000, *SHAPE), np.uint8)
+    augment = augmentation(cutout=side, cutout_inside=False)
+    centres = augment.corners(images.shape[:3], 0, 0) + side // 2
+    places, counts = (centres[:, 0] * 8 + centres[:, 1]).unique(return_counts=True)
+    assert places.tolist() == list(range(80))
+    assert (counts - 200).abs().max() < 70  # deviation 14
+    got = applied(augment, images)[..., 0] == 127
+    areas = got.flatten(1).sum(1)
+    assert areas.max() == side**2
+    assert areas.min() == ((side + 1) // 2) ** 2
+    assert torch.equal(
+        got,
+        torch.from_numpy(slow_cutout(images, (centres - side // 2).tolist(), side))[..., 0] == 127,
+    )
+
+
 @pytest.mark.parametrize("part", [{"jitter": {"brightness": 0.5}}, {"cutout": 4}], ids=str)
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(50, *SHAPE)
@@ -244,20 +264,31 @@ def test_each_image_has_its_own_draw():
         assert len(applied(augmentation(**part), same).unique(dim=0)) > 20
 
 
-def test_in_this_order_crop_flip_jitter_cutout():
+def test_in_this_order_whatever_the_order_of_the_keys():
     images = images_of(20, *SHAPE)
-    parts = {
-        "crop": {"padding": 2, "mode": "reflect"},
-        "flip": "random",
-        "jitter": {"brightness": 0.3, "contrast": 0.5},
-        "cutout": 3,
-    }
-    got = applied(augmentation(**parts), images, 5, 6)
+    parts = [
+        {"crop": {"padding": 2, "mode": "reflect"}},
+        {"rotation": 20, "zoom": 0.2, "shift": 0.2},
+        {"flip": "random"},
+        {"flip_vertical": True},
+        {"policy": {"kind": "randaugment"}},
+        {"jitter": {"brightness": 0.3, "contrast": 0.5}},
+        {"jitter": {"saturation": 0.5, "hue": 0.1}},
+        {"noise": 0.1},
+        {"cutout": 3},
+    ]
+    everything = {}
+    for part in reversed(parts):
+        for name, value in part.items():
+            known = everything.get(name, {})
+            everything[name] = value | known if isinstance(value, dict) else value
+    got = applied(augmentation(**everything), images, 5, 6)
     step_by_step = torch.from_numpy(images)
-    for name in parts:
-        step_by_step = applied(augmentation(**{name: parts[name]}), step_by_step, 5, 6)
+    for part in parts:
+        before, step_by_step = step_by_step, applied(augmentation(**part), step_by_step, 5, 6)
+        assert not torch.equal(before.float(), step_by_step.float())
     assert torch.equal(got, step_by_step)
-    # jitter behind it would change the grey
+    # noise behind it would change the grey
     assert ((got == 127).all(3).flatten(1).sum(1) >= 9).all()
 
 

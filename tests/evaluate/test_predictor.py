@@ -19,7 +19,7 @@ def test_saved_and_loaded_gives_identical_logits(
     tmp_path: Path, precision: str, views: int
 ) -> None:
     predictor = made(precision)
-    about = WeightsFile(MODEL, CLASSES, SHAPE, precision, 3, 33)
+    about = WeightsFile(MODEL, CLASSES, SHAPE, precision, "dataset", 3, 33)
     about.write(tmp_path / "w.safetensors", predictor.classifier)
     loaded = Predictor.load(tmp_path / "w.safetensors")
     assert loaded.classes == CLASSES
@@ -28,8 +28,21 @@ def test_saved_and_loaded_gives_identical_logits(
     assert WeightsFile.read(tmp_path / "w.safetensors")[0] == about
 
 
+def test_a_normalisation_by_image_is_kept(tmp_path: Path) -> None:
+    predictor = made()
+    plain = predictor.logits(images(7))
+    predictor.classifier.by_image = True
+    own = predictor.logits(images(7))
+    assert not torch.allclose(own, plain)
+    for kind, expected in (("image", own), ("dataset", plain)):
+        about = WeightsFile(MODEL, CLASSES, SHAPE, "float32", kind, 1, 1)
+        about.write(tmp_path / kind, predictor.classifier)
+        assert torch.equal(Predictor.load(tmp_path / kind).logits(images(7)), expected)
+
+
 def test_loading_draws_no_random_number(tmp_path: Path) -> None:
-    WeightsFile(MODEL, CLASSES, SHAPE, "float32", 1, 1).write(tmp_path / "w", made().classifier)
+    about = WeightsFile(MODEL, CLASSES, SHAPE, "float32", "dataset", 1, 1)
+    about.write(tmp_path / "w", made().classifier)
     before = torch.get_rng_state()
     Predictor.load(tmp_path / "w")
     assert torch.equal(torch.get_rng_state(), before)

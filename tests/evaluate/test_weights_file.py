@@ -16,9 +16,13 @@ from cifarlab.recipe.networks import ClassicCNN, Model, Residual
 RESIDUAL = Residual(stem=4, blocks=(1,), channels=(4,), strides=(1,))
 
 
+def classifier(model: Model, classes: int = 2) -> Classifier:
+    return Classifier(build_body(model, (8, 8, 1), classes), [0.5], [0.5])
+
+
 def write(path: Path, model: Model = RESIDUAL, classes: tuple[str, ...] = ("a", "b")) -> None:
-    classifier = Classifier(build_body(model, (8, 8, 1), len(classes)), [0.5], [0.5])
-    WeightsFile(model, classes, (8, 8, 1), "float32", 1, 5).write(path, classifier)
+    about = WeightsFile(model, classes, (8, 8, 1), "float32", "half", 1, 5)
+    about.write(path, classifier(model, len(classes)))
 
 
 def cut_short(path: Path) -> None:
@@ -59,6 +63,12 @@ def unknown_model(path: Path) -> None:
     save_file({"weight": torch.zeros(3)}, path, {"cifarlab": json.dumps(about)})
 
 
+def unknown_normalisation(path: Path) -> None:
+    about, tensors = WeightsFile.read(path)
+    WeightsFile(**{**vars(about), "normalisation": "whitened"}).write(path, classifier(about.model))
+    assert tensors.keys() == classifier(about.model).state_dict().keys()  # all else is right
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -71,6 +81,7 @@ def unknown_model(path: Path) -> None:
         not_json,
         a_list,
         unknown_model,
+        unknown_normalisation,
     ],
 )
 def test_damaged_or_foreign_files_are_refused(
@@ -105,6 +116,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, other: Model) -> N
         "classes": ["a", "b"],
         "image_shape": [8, 8, 1],
         "precision": "float32",
+        "normalisation": "half",
         "epoch": 1,
         "step": 5,
     }

@@ -35,6 +35,29 @@ def test_each_channel_is_normalised_by_its_formula(channels):
     np.testing.assert_allclose(classifier.body.input.numpy(), expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_each_image_is_normalised_by_its_own_mean_and_deviation(channels, dtype):
+    classifier = Classifier(Through(), [0.0] * channels, [1.0] * channels, by_image=True)
+    pixels = images(channels)
+    pixels[1] //= 20  # a dark one
+    classifier(torch.from_numpy(pixels).to(dtype))
+    for image, got in zip(pixels / 255.0, classifier.body.input.double().numpy(), strict=True):
+        expected = (image - image.mean()) / np.sqrt(((image - image.mean()) ** 2).mean())
+        np.testing.assert_allclose(got, expected.transpose(2, 0, 1), rtol=0, atol=1e-4)
+    assert classifier.body.input.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_image_without_contrast_is_no_division_by_zero():
+    classifier = Classifier(Through(), [0.0], [1.0], by_image=True)
+    flat = torch.full((1, 4, 4, 1), 77, dtype=torch.uint8)
+    classifier(flat)
+    np.testing.assert_allclose(classifier.body.input, 0, atol=1e-4)
+    flat[0, 0, 0] = 78  # a deviation of a quarter grey level counts as a whole one
+    classifier(flat)
+    np.testing.assert_allclose(classifier.body.input[0, 0, 0, 0], 15 / 16, atol=1e-4)
+
+
 def test_the_body_sees_channels_last_without_a_copy_of_the_layout():
     classifier = Classifier(Through(), MEANS[3], STDS[3])
     classifier(torch.from_numpy(images(3)))

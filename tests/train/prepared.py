@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cifarlab.data.loader import Batch
@@ -31,7 +32,7 @@ def prepared(recipe: Recipe, path: Path) -> Run:
 def first_batch(run: Run, images: int | None = None) -> Batch:
     """The first of the run's batches, cut to that many images."""
     batch = next(run.loader.epoch(0))
-    return Batch(batch.images[:images], batch.labels[:images])
+    return batch.at(torch.arange(len(batch.labels))[:images])
 
 
 def gradients(run: Run) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
     step, means = 0, []
     for epoch in range(epochs):
         total = seen = 0.0
-        for images, labels in loader.epoch(epoch):
+        for images, labels, *_ in loader.epoch(epoch):
             torch.manual_seed(derived_seed(recipe.seed, "network", step))
             rate = slow_rate(recipe, step, epochs * loader.steps_per_epoch, loader.steps_per_epoch)
             loss = slow_loss(network(images), labels, recipe.training.label_smoothing)

@@ -38,6 +38,7 @@ CHANGES: dict[str, Any] = {
     "training.selection": {"share": 0.7, "start": "5 steps", "pixels": 5},
 }
 JITTER = {"augment.jitter.contrast": 0.2}  # float32 images where others are uint8
+MIXUP = {"augment.mix": {"kind": "mixup", "probability": 0.5}}  # whether or not it is drawn
 
 
 @pytest.fixture
@@ -61,14 +62,14 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("jitter", [{}, JITTER], ids=["uint8", "float32"])
+@pytest.mark.parametrize("augment", [{}, JITTER, MIXUP], ids=["uint8", "float32", "mixup"])
 def test_all_is_compiled_before_training_and_changes_nothing(
     tmp_path: Path,
     tiny: Callable,
     end_of: Callable,
     compilations: list[Any],
     monkeypatch: pytest.MonkeyPatch,
-    jitter: dict[str, Any],
+    augment: dict[str, Any],
 ) -> None:
     counts, fit = [], cifarlab.train.fit
 
@@ -77,7 +78,7 @@ def test_all_is_compiled_before_training_and_changes_nothing(
         fit(*given)
         counts.append(len(compilations))
 
-    recipe = tiny(CHANGES | jitter)
+    recipe = tiny(CHANGES | augment)
     compiled, plain = RunFolder(tmp_path / "compiled"), RunFolder(tmp_path / "plain")
     with monkeypatch.context() as patch:
         patch.setattr(cifarlab.train, "fit", watched)

@@ -47,7 +47,7 @@ def test_the_gradient_is_the_whole_batch_s(
     )
     whole = prepared(tiny({**PLAIN, **smoothing}), tmp_path / "b")
     seen = pieces_seen(cut)
-    outcomes = [backward(run, *first_batch(run, images)) for run in (cut, whole)]
+    outcomes = [backward(run, first_batch(run, images)) for run in (cut, whole)]
     assert seen == pieces
     torch.testing.assert_close(outcomes[0][0], outcomes[1][0], rtol=1e-6, atol=0)
     assert outcomes[0][1] == outcomes[1][1]
@@ -77,7 +77,8 @@ def test_the_update_is_the_whole_batch_s(tmp_path: Path, tiny: Callable) -> None
 
 def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Callable) -> None:
     run = prepared(tiny({**NORMED, "training.micro_batch": 5}), tmp_path / "run")
-    images, labels = first_batch(run, 13)
+    batch = first_batch(run, 13)
+    images, labels, *_ = batch
     slow = copy.deepcopy(run.state.classifier)
     total, hits = 0.0, 0
     for first, last in ((0, 5), (5, 9), (9, 13)):
@@ -88,14 +89,14 @@ def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Cal
             total + loss.item(),
             hits + int((logits.argmax(1) == labels[first:last]).sum()),
         )
-    loss, correct = backward(run, images, labels)
+    loss, correct = backward(run, batch)
     assert loss.item() == pytest.approx(total, rel=1e-6)
     assert int(correct) == hits
     expected = {name: p.grad for name, p in slow.named_parameters()}
     torch.testing.assert_close(gradients(run), expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(run.state.classifier.state_dict(), slow.state_dict())
     whole = prepared(tiny(NORMED), tmp_path / "whole")
-    backward(whole, images, labels)  # the pieces matter, so the comparison above can fail
+    backward(whole, batch)  # the pieces matter, so the comparison above can fail
     assert not torch.allclose(
         gradients(whole)["body.stem.0.weight"], gradients(run)["body.stem.0.weight"], rtol=1e-3
     )

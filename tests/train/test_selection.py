@@ -49,11 +49,11 @@ def test_exactly_the_hardest(
     run = prepared(tiny({**DROPOUT, **more, "training.selection.share": share}), tmp_path / "run")
     moved(run)
     batch = first_batch(run, images)
-    kept = hardest(run, *batch, share)
+    kept = hardest(run, batch.images, batch.labels, share)
     assert 2 <= len(kept) < images
-    chosen, labels = worth_a_backward_pass(run, *batch)
-    assert torch.equal(chosen, batch.images[kept])
-    assert torch.equal(labels, batch.labels[kept])
+    chosen = worth_a_backward_pass(run, batch)
+    assert torch.equal(chosen.images, batch.images[kept])
+    assert torch.equal(chosen.labels, batch.labels[kept])
 
 
 def test_judged_at_another_size_but_trained_at_the_present_one(
@@ -64,9 +64,9 @@ def test_judged_at_another_size_but_trained_at_the_present_one(
     moved(run)
     batch = first_batch(run)
     small = hardest(run, shrunk(batch.images, 5), batch.labels, 0.25)
-    assert small != hardest(run, *batch, 0.25)
-    chosen, _ = worth_a_backward_pass(run, *batch)
-    assert torch.equal(chosen, batch.images[small])
+    assert small != hardest(run, batch.images, batch.labels, 0.25)
+    chosen = worth_a_backward_pass(run, batch)
+    assert torch.equal(chosen.images, batch.images[small])
 
 
 @pytest.mark.parametrize(("start", "first"), [("5 steps", 5), ("1 epoch", 11), ("0 epochs", 0)])
@@ -77,7 +77,7 @@ def test_before_its_start_all_is_trained_on(
     run = prepared(tiny(changes), tmp_path / "run")
     batch, counts = first_batch(run), []
     for run.state.step in range(first + 2):
-        counts.append(len(worth_a_backward_pass(run, *batch)[1]))
+        counts.append(len(worth_a_backward_pass(run, batch).labels))
     assert counts == [128] * first + [64, 64]
 
 
@@ -87,14 +87,14 @@ def test_judging_leaves_no_trace(tmp_path: Path, tiny: Callable) -> None:
     before = copy.deepcopy(run.state.classifier.state_dict())
     draws, batch = torch.get_rng_state(), first_batch(run)
     pixels = batch.images.clone()
-    chosen, _ = worth_a_backward_pass(run, *batch)
+    chosen = worth_a_backward_pass(run, batch)
     after = run.state.classifier.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert torch.equal(torch.get_rng_state(), draws)
     assert torch.equal(batch.images, pixels)
     assert all(module.training for module in run.state.classifier.modules())
     assert all(p.grad is None for p in run.state.classifier.parameters())
-    assert not chosen.requires_grad
+    assert not chosen.images.requires_grad
 
 
 class Drawn(Watching):
