@@ -13,6 +13,7 @@ Where the public names are (nothing is imported here, so that the command line a
     cifarlab.optim      build_optimizer, factor
     cifarlab.train      train, extended, Hook
     cifarlab.evaluate   Predictor, predict, measure, evaluate_run, open_test_split
+    cifarlab.study      Study, Row, Reported, find_study, run_study, compare_runs, compare
     cifarlab.run        RunFolder, Journal, Predictions, without_cost
     cifarlab.report     write_report
     cifarlab.errors     every error that is raised on purpose

@@ -3,11 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cifarlab.errors import CifarlabError, Interrupted, MissingExtraError, UserError
+
+if TYPE_CHECKING:
+    from cifarlab.study import Comparison
 
 app = typer.Typer(
     help="Which recipe is better, by how much, and is that real?",
@@ -72,6 +75,25 @@ def recipes_keys() -> None:
         for key in keys()
     ]
     print_table(("key", "default", "allowed", "meaning"), rows)
+
+
+@recipes_app.command("lint")
+def recipes_lint(
+    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
+    ] = None,
+) -> None:
+    """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
+    from cifarlab.recipe import overridden
+    from cifarlab.recipe.lint import lint
+    from cifarlab.recipes import find, usual_images
+
+    recipe = overridden(find(name), settings or [])
+    findings = lint(recipe, usual_images(recipe))
+    for finding in findings:
+        typer.echo(f"{finding.what}\n  why: {finding.why}\n  do: {finding.do}")
+    typer.echo(f"{recipe.name}: {len(findings)} findings")
 
 
 @app.command()
@@ -149,6 +171,85 @@ def report(
     from cifarlab.terminal import console
 
     console.print(f"report: {write_report(runs, out)}", soft_wrap=True)
+
+
+@app.command()
+def studies() -> None:
+    """All shipped studies: what they ask, and how many runs that takes."""
+    from cifarlab.study import STUDIES
+    from cifarlab.terminal import print_table
+
+    rows = [(s.name, f"{len(s.rows)} x {s.seeds}", s.about) for s in STUDIES.values()]
+    print_table(("study", "rows x seeds", "what it asks"), rows)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a shipped study or a YAML file")],
+    seeds: Annotated[int | None, typer.Option(min=1, help="runs per row")] = None,
+    scale: Annotated[
+        float, typer.Option(help="share of the training images and of the epochs, for a trial")
+    ] = 1.0,
+    only: Annotated[
+        str | None, typer.Option(help="train rows that match, and the baseline: '*dropout*'")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="runs at a time on this machine")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with unfinished runs")] = False,
+    data: Annotated[str | None, typer.Option(help="data.source of all rows")] = None,
+) -> None:
+    """Train recipes over seeds and say which is better, by how much, and whether that is real."""
+    from cifarlab.study import find_study, run_study
+    from cifarlab.terminal import console
+
+    studied = run_study(
+        find_study(name),
+        seeds=seeds,
+        scale=scale,
+        only=only,
+        jobs=jobs,
+        resume=resume,
+        data=data,
+        command=_command(),
+        tell=console.print,
+    )
+    _print_comparison(studied.comparison)
+    for problem in studied.problems:
+        console.print(problem)
+    console.print(f"study: {studied.folder.path}")
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_OR_RECIPE...",
+            help="run folders, folders of them, or recipes whose finished runs are under runs/",
+        ),
+    ],
+    against: Annotated[str | None, typer.Option(help="the baseline; default: the first")] = None,
+    out: Annotated[Path | None, typer.Option(help="a folder for table and figure")] = None,
+) -> None:
+    """Compare finished runs, grouped by recipe and paired by seed."""
+    from cifarlab.study import compare_runs
+    from cifarlab.study.folder import write_comparison
+    from cifarlab.terminal import console
+
+    comparison = compare_runs(names, against)
+    _print_comparison(comparison)
+    if out:
+        for problem in write_comparison(comparison, out):
+            console.print(problem)
+        console.print(f"comparison: {out}")
+
+
+def _print_comparison(comparison: "Comparison") -> None:
+    from cifarlab.study.table import footing, heading, rows
+    from cifarlab.terminal import console, print_table
+
+    console.print("\n".join(heading(comparison)))
+    print_table(*rows(comparison))
+    console.print("\n".join(footing(comparison)))
 
 
 @app.command()

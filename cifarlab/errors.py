@@ -68,4 +68,5 @@ class Interrupted(CifarlabError):  # noqa: N818  (it is no error of anybody's)
     def __init__(self, what: str, hint: str, signum: int) -> None:
         super().__init__(what, hint)
         self.args = (what, hint, signum)
+        self.signum = signum
         self.exit_code = 128 + signum

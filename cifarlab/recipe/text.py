@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
@@ -20,22 +20,28 @@ from cifarlab.recipe.base import Part
 from cifarlab.recipe.keys import parts_of
 from cifarlab.recipe.schema import Recipe
 
-_LIST_KEYS = "'cifarlab recipes keys' lists every setting"
+Schema = TypeVar("Schema", bound=Part)
+LIST_KEYS = "'cifarlab recipes keys' lists every setting"
 
 
 def build(tree: Any, where: str = "recipe") -> Recipe:
     """Validate a tree of plain values. Raises RecipeError, with ``where`` in its first line."""
+    return validated(Recipe, tree, where)
+
+
+def validated(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
+    """``build`` for any schema; ``hint`` says where its keys are explained."""
     if not isinstance(tree, Mapping):
-        raise RecipeError(f"{where}: a recipe is a mapping of keys, not {tree!r:.40}", _LIST_KEYS)
+        what = f"{where}: a {schema.__name__.lower()} is a mapping of keys, not {tree!r:.40}"
+        raise RecipeError(what, hint)
     try:
-        recipe = Recipe.model_validate(tree)
+        made = schema.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        what, hint = _explain(first)
+        what, hint = _explain(error.errors()[0], schema, hint)
         raise RecipeError(f"{where}: {what}", hint) from error
-    for path in _truths_as_numbers(tree, recipe.model_dump()):
-        raise RecipeError(f"{where}: {path} can't be true or false", _LIST_KEYS)
-    return recipe
+    for path in _truths_as_numbers(tree, made.model_dump()):
+        raise RecipeError(f"{where}: {path} can't be true or false", hint)
+    return made
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -47,16 +53,21 @@ def to_yaml(recipe: Recipe) -> str:
 
 def from_yaml(path: Path) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults. Raises RecipeError."""
+    return build(tree_of(path, "recipe"), str(path))
+
+
+def tree_of(path: Path, what: str) -> Any:
+    """The plain values of a YAML file that holds ``what``. Raises RecipeError."""
     try:
         tree = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"can't read the recipe {path}: {error}", "check its name") from error
+        raise RecipeError(f"can't read the {what} {path}: {error}", "check its name") from error
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())
         raise RecipeError(f"{path} is no valid YAML: {text}", "mend that line") from error
     if tree is None:
         raise RecipeError(f"{path} is empty", "write at least one setting, e.g. seed: 0")
-    return build(tree, str(path))
+    return tree
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
@@ -167,10 +178,10 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _explain(error: ErrorDetails) -> tuple[str, str]:
+def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
-    part, path = _follow(error["loc"])
-    dotted = ".".join(path) or "recipe"
+    part, path = _follow(error["loc"], schema)
+    dotted = ".".join(path) or schema.__name__.lower()
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         known = list(part.model_fields) if part else []
@@ -186,24 +197,24 @@ def _explain(error: ErrorDetails) -> tuple[str, str]:
         value = context["tag"] if tagged else error["input"]
         return f"{dotted}{'.kind' if tagged else ''} can't be {value!r}", _nearest(value, choices)
     if error["type"] == "missing":
-        return f"{dotted} is missing", _LIST_KEYS
+        return f"{dotted} is missing", list_keys
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
-        return f"{dotted}: {message}" if path else message, _LIST_KEYS
+        return f"{dotted}: {message}" if path else message, list_keys
     return (
         f"{dotted} can't be {error['input']!r:.60}: {message[0].lower()}{message[1:]}",
-        _LIST_KEYS,
+        list_keys,
     )
 
 
-def _follow(loc: tuple[int | str, ...]) -> tuple[type[Part] | None, list[str]]:
+def _follow(loc: tuple[int | str, ...], schema: type[Part]) -> tuple[type[Part] | None, list[str]]:
     """The schema class at the end of pydantic's location, and the path as a user writes it.
 
     pydantic puts the tag of a tagged part into the location; a user does not.
     """
-    part: type[Part] | None = Recipe
+    part: type[Part] | None = schema
     path: list[str] = []
-    choices: list[type[Part]] = [Recipe]
+    choices: list[type[Part]] = [schema]
     for step in loc:
         tags = {c.model_fields["kind"].default: c for c in choices if "kind" in c.model_fields}
         if len(choices) > 1 and step in tags:
@@ -224,7 +235,7 @@ def _nearest(word: Any, known: list[str]) -> str:
     start = f"did you mean {match[0]!r}? " if match else ""
     if len(known) <= 12:
         return f"{start}Allowed: {', '.join(known)}"
-    return f"{start}{_LIST_KEYS}"
+    return f"{start}{LIST_KEYS}"
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

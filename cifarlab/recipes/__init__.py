@@ -93,6 +93,16 @@ def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
     return (side, side, channels), cifar100 if data.source == "cifar100" else 10
 
 
+def usual_images(recipe: Recipe) -> int:
+    """How many images the recipe trains on, as far as its data's name tells.
+
+    A folder or archive is taken for one like CIFAR-10: 50,000 with those for validation.
+    """
+    data = recipe.data
+    all_of_them = 1797 * (1 - data.test) if data.source == "digits" else 50_000
+    return round(all_of_them * (1 - data.validation) * data.share)
+
+
 def _label(path: Path) -> str:
     """A file's name as a recipe's name, which may hold no spaces and the like."""
     return re.sub(r"[^\w.+-]+", "-", path.stem).strip("-") or "unnamed"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cifarlab.errors import MissingExtraError, RunFolderError
 
-__all__ = ["write_report"]
+__all__ = ["require_extra", "write_report"]
 
 
 def write_report(runs: Sequence[Path | str], out: Path | None = None) -> Path:
@@ -21,7 +21,7 @@ def write_report(runs: Sequence[Path | str], out: Path | None = None) -> Path:
     PNG (200 dpi) and SVG. The same runs give the same bytes. Raises RunFolderError for a folder
     that is no run or is damaged, RecipeError, MissingExtraError and StorageError.
     """
-    _require_extra()
+    require_extra()
     from cifarlab.report.content import read_runs
     from cifarlab.report.html import page
     from cifarlab.report.style import save
@@ -37,7 +37,8 @@ def write_report(runs: Sequence[Path | str], out: Path | None = None) -> Path:
     return target
 
 
-def _require_extra() -> None:
+def require_extra() -> None:
+    """Raise MissingExtraError where the libraries that draw and lay out are not installed."""
     for package in ("matplotlib", "jinja2"):
         try:
             importlib.import_module(package)

@@ -100,14 +100,17 @@ def dig(tree: Any, *keys: Any) -> Any:
     return tree
 
 
-def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read each folder once, in the order given. Raises RunFolderError and RecipeError."""
+def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[Run]:
+    """Read each folder once, in the order given. Raises RunFolderError and RecipeError.
+
+    Without ``predictions`` none are read: who looks at accuracies alone needs none.
+    """
     runs: list[Run] = []
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
         base = re.sub(r"[^\w.+-]+", "-", path.name, flags=re.ASCII).strip("-.") or "run"
         taken = {run.slug for run in runs}
         slug = next(s for s in _numbered(base, len(taken)) if s not in taken)
-        runs.append(_read(path, slug))
+        runs.append(_read(path, slug, predictions))
     return runs
 
 
@@ -115,9 +118,9 @@ def _numbered(base: str, taken: int) -> list[str]:
     return [base, *(f"{base}-{number}" for number in range(2, taken + 3))]
 
 
-def _read(path: Path, slug: str) -> Run:
+def _read(path: Path, slug: str, wanted: bool) -> Run:
     folder = RunFolder(path).require()
-    predicted, predictions, problem = _predictions(folder)
+    predicted, predictions, problem = _predictions(folder) if wanted else (None, None, None)
     return Run(
         path=path,
         slug=slug,

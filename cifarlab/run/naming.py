@@ -2,6 +2,7 @@
 
 import glob
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from cifarlab.errors import RunFolderError
@@ -36,6 +37,21 @@ def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFo
         f"there is no {state} run of {recipe.name} with these settings under {runs}",
         "name its folder with --run",
     )
+
+
+def finished_runs(runs: Path = RUNS) -> dict[str, RunFolder]:
+    """All finished runs at any depth under ``runs``, by their recipe's fingerprint.
+
+    Of several with one fingerprint, the first by path. A run whose result can't be read is none.
+    """
+    found: dict[str, RunFolder] = {}
+    for file in sorted(runs.rglob("result.json")):
+        folder = RunFolder(file.parent)
+        with suppress(RunFolderError):
+            result = folder.result() if folder.exists else None
+            found.setdefault(str((result or {}).get("fingerprint")), folder)
+    found.pop("None", None)
+    return found
 
 
 def _name(recipe: Recipe) -> str:

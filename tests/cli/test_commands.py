@@ -13,16 +13,21 @@ from command_line import Command
 from cifarlab.recipe import build, keys
 from cifarlab.recipes import find, shipped
 from cifarlab.run import RunFolder
+from cifarlab.study import STUDIES
 
 COMMANDS = (
     ("train",),
     ("evaluate",),
     ("report",),
     ("check",),
+    ("study",),
+    ("studies",),
+    ("compare",),
     ("recipes",),
     ("recipes", "list"),
     ("recipes", "show"),
     ("recipes", "keys"),
+    ("recipes", "lint"),
 )
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 SHORT = ("training.duration=2 epochs", "training.precision=float32")
@@ -144,12 +149,53 @@ def test_class_names_are_printed_as_they_are(finished: RunFolder) -> None:
     assert "[red]fox[/]" in captured.get()
 
 
+def test_a_study_and_its_comparison(cifarlab: Command) -> None:
+    output = cifarlab("study", "quickstart", "--scale", "0.2", "--seeds", "2", "--only", "adamw")
+    assert (output.code, output.err) == (0, "")
+    assert not CONTROL.search(output.out)
+    assert "quickstart: 4 runs to train, 0 are there" in output.out
+    assert "Test accuracy in per cent on digits." in output.out
+    assert "At scale 0.2: 0.2 of the training images and 0.2 of the epochs." in output.out
+    folder = Path(re.search(r"^study: (.+)$", output.out, re.M)[1])
+    runs = [path for path in folder.iterdir() if path.is_dir()]
+    assert len(runs) == 4
+    start = RunFolder(runs[0]).provenance()["starts"][0]
+    assert start["command"].startswith("cifarlab study quickstart")
+
+    rows = [p for p in sorted(map(str, runs)) if "adamw" not in p]
+    other = [p for p in map(str, runs) if "adamw" in p]
+    told = cifarlab("compare", *other, "--against", rows[0], "--out", "out")
+    assert told.code == 0, told.err
+    assert "the baseline" in told.out and "one pair of runs" in told.out
+    assert (Path("out") / "table.md").exists() and "comparison: out" in told.out
+
+
+def test_studies_are_listed(cifarlab: Command) -> None:
+    output = cifarlab("studies")
+    assert output.code == 0
+    assert [line.split()[0] for line in output.out.splitlines()[1:]] == list(STUDIES)
+
+
+def test_lint_tells_and_exits_with_0(cifarlab: Command) -> None:
+    clean = cifarlab("recipes", "lint", "quickstart")
+    assert (clean.code, clean.out) == (0, "quickstart: 0 findings\n")
+    adam = ("optimizer.kind=adam", "optimizer.weight_decay=0.1")
+    found = cifarlab("recipes", "lint", "quickstart", *adam)
+    assert found.code == 0
+    assert [line.split()[0] for line in found.out.splitlines()[1:]] == [
+        "why:",
+        "do:",
+        "quickstart:",
+    ]
+
+
 LEAN = """
 import sys
 import cifarlab
 import cifarlab.cli
 from typer.testing import CliRunner
-for words in (["--help"], ["train", "--help"], ["recipes", "list"], ["recipes", "keys"]):
+for words in (["--help"], ["train", "--help"], ["recipes", "list"], ["recipes", "keys"],
+              ["studies"], ["study", "--help"], ["recipes", "lint", "resnet18"]):
     assert CliRunner().invoke(cifarlab.cli.app, words).exit_code == 0, words
 print(sorted({"torch", "sklearn", "scipy", "matplotlib"} & set(sys.modules)))
 """

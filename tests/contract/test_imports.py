@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "train": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "data", "models", "optim", "evaluate"},
     "report": BASE | {"recipe", "run"},
+    "study": BASE | {"recipe", "recipes", "run", "train", "report"},
     "machine": {"compute", "data"},
     "terminal": {"train"},
 }
@@ -97,6 +98,7 @@ def test_the_rules_have_no_cycle() -> None:
         "cifarlab.run",
         "cifarlab.data",
         "cifarlab.report",
+        "cifarlab.study",
         "cifarlab.terminal",
     ],
 )

@@ -1,0 +1,56 @@
+"""A comparison and run folders, made up without training."""
+
+from pathlib import Path
+
+from cifarlab.recipe import change, fingerprint
+from cifarlab.recipes import find
+from cifarlab.run import RunFolder
+from cifarlab.study import Comparison, Outcome, Reported, compare
+
+ACCURACIES = {
+    "base": [0.900, 0.904, 0.896],
+    "better": [0.920, 0.925, 0.915],
+    "failed": [],
+}
+REPORTED = {"base": Reported(accuracy=90), "better": Reported(accuracy=99)}
+
+
+def made(data: str = "CIFAR-10", scale: float = 1.0, reported: bool = True) -> Comparison:
+    outcomes = [
+        Outcome(row, seed, f"{row}{seed}", data, test=value)
+        for row, values in ACCURACIES.items()
+        for seed, value in enumerate(values)
+    ]
+    outcomes.append(Outcome("failed", 0, failure="DivergenceError: NaN | at step 3"))
+    told = REPORTED if reported else {}
+    return compare("made/up", list(ACCURACIES), "base", outcomes, told, scale)
+
+
+def make_run(
+    path: Path,
+    accuracy: float | None = 0.9,
+    *,
+    recipe: str = "quickstart",
+    seed: int = 0,
+    changes: dict[str, object] | None = None,
+    data: str = "digits",
+) -> Path:
+    """A run folder with just what a comparison reads; unfinished without an accuracy."""
+    folder = RunFolder(path)
+    made = change(find(recipe), {"seed": seed, **(changes or {})})
+    folder.write_recipe(made)
+    folder.write_provenance({"data": {"name": data, "fingerprint": data}})
+    if accuracy is not None:
+        split = {"n": 100, "accuracy": accuracy, "fingerprint": "images"}
+        folder.write_result(
+            {
+                "recipe": made.name,
+                "fingerprint": fingerprint(made),
+                "data": data,
+                "test": split,
+                "val": split | {"accuracy": accuracy - 0.01},
+                "notes": [],
+                "cost": {"train_seconds": 1.0},
+            }
+        )
+    return path

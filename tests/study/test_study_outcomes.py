@@ -1,0 +1,91 @@
+"""Finished runs are found, grouped by recipe without the seed, and compared."""
+
+import pytest
+from made_study import make_run
+
+from cifarlab.errors import RecipeError, RunFolderError
+from cifarlab.run.naming import finished_runs
+from cifarlab.study import compare_runs
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Three seeds of the quickstart and of a change of it, one run unfinished, one damaged."""
+    root = tmp_path / "runs"
+    for seed in range(3):
+        make_run(root / f"plain-{seed}", 0.90 + seed / 100, seed=seed)
+        other = {"name": "mine/adam", "optimizer.kind": "adam"}
+        path = root / "studies" / "s" / f"adam-{seed}"
+        make_run(path, 0.95 + seed / 90, seed=seed, changes=other)
+    make_run(root / "plain-3", None, seed=3)
+    damaged = make_run(root / "plain-4", 0.9, seed=4)
+    (damaged / "result.json").write_text("{")
+    return root
+
+
+def told(comparison):
+    return {line.row: line.accuracies for line in comparison.lines}
+
+
+def test_finished_runs_are_found_at_any_depth(runs):
+    names = {folder.path.name for folder in finished_runs(runs).values()}
+    assert names == {f"{row}-{seed}" for row in ("plain", "adam") for seed in range(3)}
+    assert finished_runs(runs / "nowhere") == {}
+
+
+def test_a_recipe_means_its_finished_runs_and_a_folder_its_own(runs):
+    found = compare_runs(["quickstart", str(runs / "studies" / "s")], runs=runs)
+    assert told(found) == {
+        "quickstart": {0: 0.90, 1: 0.91, 2: 0.92},
+        "mine/adam": {0: 0.95, 1: 0.95 + 1 / 90, 2: 0.95 + 2 / 90},
+    }
+    assert found.baseline == "quickstart" and found.lines[1].verdict == "better"
+    assert found.data == "digits" and found.split == "test"
+
+
+def test_run_folders_one_by_one_in_their_order(runs):
+    paths = [str(runs / "plain-1"), str(runs / "studies/s/adam-1"), str(runs / "plain-0")]
+    found = compare_runs(paths, runs=runs)
+    assert {row: list(of) for row, of in told(found).items()} == {
+        "quickstart": [0, 1],
+        "mine/adam": [1],
+    }
+
+
+def test_against_names_the_baseline(runs):
+    found = compare_runs(["quickstart"], against=str(runs / "studies" / "s"), runs=runs)
+    assert found.baseline == "mine/adam" and found.lines[1].verdict == "worse"
+
+
+def test_an_unfinished_run_is_said(runs):
+    found = compare_runs([str(runs / "plain-0"), str(runs / "plain-3")], runs=runs)
+    assert told(found) == {"quickstart": {0: 0.90}}
+    assert "quickstart, seed 3: not finished." in found.notes
+
+
+def test_a_second_run_of_a_seed_is_left_out_and_said(runs):
+    make_run(runs / "again", 0.5, seed=0)
+    found = compare_runs([str(runs / "plain-0"), str(runs / "again")], runs=runs)
+    assert told(found) == {"quickstart": {0: 0.90}}
+    assert "quickstart, seed 0: again is another run; left out." in found.notes
+
+
+def test_two_recipes_of_one_name_are_two_rows(runs):
+    other = make_run(runs / "other", 0.8, changes={"optimizer.rate": 0.3})
+    found = compare_runs([str(runs / "plain-0"), str(other)], runs=runs)
+    assert list(told(found)) == ["quickstart", "quickstart-2"]
+
+
+def test_other_images_are_warned_about(runs):
+    other = make_run(runs / "other", 0.8, changes={"optimizer.rate": 0.3}, data="photos")
+    found = compare_runs([str(runs / "plain-0"), str(other)], runs=runs)
+    assert found.notes[0].startswith("These runs were measured on different data (digits, photos)")
+    assert found.lines[1].verdict == "measured on other data than digits: not compared"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("quickstat", RecipeError), ("resnet18", RunFolderError)]
+)
+def test_what_has_no_run(runs, name, error):
+    with pytest.raises(error, match=name):
+        compare_runs([name], runs=runs)
