@@ -11,22 +11,34 @@ import pkgutil
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from cifarlab.errors import RecipeError
 from cifarlab.recipe import Recipe, change, from_yaml
 from cifarlab.recipe.text import build
 
 _REGISTRY: dict[str, Callable[[], Recipe]] = {}
-_REPORTED: dict[str, float] = {}
+_REPORTED: dict[str, "Number"] = {}
+
+
+class Number(NamedTuple):
+    """A source's accuracy in per cent, and what it was measured on."""
+
+    accuracy: float
+    data: str
+    split: Literal["test", "validation"]
 
 
 def named(
-    name: str, reported: float | None = None
+    name: str,
+    reported: float | None = None,
+    on: str = "CIFAR-10",
+    split: Literal["test", "validation"] = "test",
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Register a recipe function; the recipe it returns carries ``name``.
 
-    ``reported`` is the source's accuracy in per cent, where it gives one.
+    ``reported`` is the accuracy in per cent that its source gives, ``on`` the ``split`` of some
+    images.
     """
 
     def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
@@ -39,7 +51,7 @@ def named(
         carrying_its_name.__doc__ = make.__doc__
         _REGISTRY[name] = carrying_its_name
         if reported is not None:
-            _REPORTED[name] = reported
+            _REPORTED[name] = Number(reported, on, split)
         return carrying_its_name
 
     return register
@@ -71,11 +83,11 @@ def derived(
 
     number = "" if reported is None else f"Reported: {reported:g} % on {on} (one run). "
     make.__doc__ = f"{text}\n{number}Command: cifarlab train {name}\n"
-    return named(name, reported)(make)
+    return named(name, reported, on)(make)
 
 
-def reported(name: str) -> float | None:
-    """The accuracy in per cent that the source of that shipped recipe gives; None where none."""
+def reported(name: str) -> Number | None:
+    """The accuracy that the source of that shipped recipe gives; None where it gives none."""
     shipped()
     return _REPORTED.get(name)
 

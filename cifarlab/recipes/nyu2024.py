@@ -4,7 +4,7 @@ from cifarlab.recipe import Recipe, build
 from cifarlab.recipes import derived, named
 
 
-@named("nyu2024/resnet", reported=92)
+@named("nyu2024/resnet", reported=92, split="validation")
 def resnet() -> Recipe:
     """The final network, 4,709,914 parameters.
 

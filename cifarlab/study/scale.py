@@ -13,6 +13,7 @@ from cifarlab.recipe import Duration, Recipe
 from cifarlab.recipe.averaging import EMA, Lookahead
 from cifarlab.recipe.base import Part
 from cifarlab.recipe.schedules import Exponential, Plateau
+from cifarlab.recipe.schema import Training
 from cifarlab.recipe.text import build
 
 
@@ -54,6 +55,8 @@ def _without_durations(part: Part, scale: float) -> dict[str, Any]:
     steps = scale**2
     if isinstance(part, Exponential):
         return {"factor": part.factor ** (1 / scale)}
+    if isinstance(part, Training) and part.patience:
+        return {"patience": max(1, round(part.patience * scale))}
     if isinstance(part, Plateau):
         return {"patience": round(part.patience * scale)}
     if isinstance(part, EMA):  # decay is per update, of which there is one every so many steps
