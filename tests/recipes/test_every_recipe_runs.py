@@ -1,0 +1,42 @@
+"""Every shipped recipe and every row of a study trains, evaluates and leaves a result."""
+
+import pytest
+from shortened import shortened
+
+from cifarlab.recipe import change
+from cifarlab.recipes import shipped
+from cifarlab.run import RunFolder
+from cifarlab.study import STUDIES, run_study
+from cifarlab.train import train
+
+ALL = shipped()
+OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.changes}
+
+
+def small(study):
+    """The study with each row's recipe shortened."""
+    recipes = study.recipes()
+    rows = tuple(
+        row.model_copy(update={"changes": {**row.changes, **shortened(recipes[row.name])}})
+        for row in study.rows
+    )
+    return study.model_copy(update={"rows": rows, "seeds": 1})
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - OF_REPORTS))
+def test_a_recipe_that_no_study_has_as_it_is(tmp_path, name):
+    recipe = ALL[name]()
+    result = train(change(recipe, shortened(recipe)), RunFolder(tmp_path))
+    assert (result["epochs"], result["ended"]) == (2, "planned")
+    assert result["test"]["n"] == 359
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_over_all_its_rows(tmp_path, name):
+    studied = run_study(small(STUDIES[name]), runs=tmp_path)
+    lines = studied.comparison.lines
+    assert [line.row for line in lines] == [row.name for row in STUDIES[name].rows]
+    assert [line.row for line in lines if not line.accuracies] == []
+    assert studied.problems == []
+    for file in ("study.json", "table.md", "table.csv", "figure.svg", "figure.png"):
+        assert (studied.folder.path / file).stat().st_size > 100
