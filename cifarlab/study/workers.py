@@ -36,6 +36,7 @@ class Failure(NamedTuple):
     hint: str
 
 
+Begin = Callable[[Job], None]
 Done = Callable[[Job, Failure | None], None]
 Work = Callable[[Job], Failure | None]
 
@@ -79,7 +80,7 @@ def trained(job: Job, asked: Callable[[], bool] = lambda: False) -> Failure | No
     return None
 
 
-def train_all(jobs: Sequence[Job], workers: int, done: Done, begin: Done) -> None:
+def train_all(jobs: Sequence[Job], workers: int, done: Done, begin: Begin) -> None:
     """Train all jobs, ``workers`` at a time; ``begin`` and ``done`` are told of each.
 
     With one worker, in this process. Raises Interrupted once the runs at hand have written their
@@ -94,8 +95,12 @@ def train_all(jobs: Sequence[Job], workers: int, done: Done, begin: Done) -> Non
         for job in jobs:
             if stop.signum:
                 raise interrupted(stop.signum)
-            begin(job, None)
-            done(job, trained(job, lambda: bool(stop.signum)))
+            begin(job)
+            try:
+                failure = trained(job, lambda: bool(stop.signum))
+            except Interrupted as error:
+                raise interrupted(stop.signum or error.signum) from error
+            done(job, failure)
 
 
 def interrupted(signum: int) -> Interrupted:

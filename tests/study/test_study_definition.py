@@ -31,7 +31,9 @@ def test_every_shipped_study_resolves(name):
     recipes = study.recipes()
     assert list(recipes) == [row.name for row in study.rows] and len(recipes) > 1
     assert study.reference in recipes and study.about
-    assert study == Study.model_validate(yaml.safe_load(yaml.safe_dump(study.model_dump("json"))))
+    assert study == Study.model_validate(
+        yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))
+    )
 
 
 def test_a_row_is_its_recipe_with_changes_under_its_name():

@@ -225,7 +225,8 @@ except RunFolderError as error:
 """
 
 
-@pytest.mark.parametrize("jobs", [0, -1])
-def test_no_number_of_processes(tmp_path: Path, jobs: int) -> None:
-    with pytest.raises(UserError, match="no number of processes"):
-        study(tmp_path, jobs=jobs)
+@pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"seeds": 0}])
+def test_no_number_of_processes_or_runs(tmp_path: Path, asked: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="that is no number of"):
+        study(tmp_path, **asked)
+    assert not list(tmp_path.iterdir())

@@ -19,10 +19,6 @@ def at(recipe, scale):
     return small, round(PER_EPOCH * small.data.share)
 
 
-def steps(duration, per_epoch):
-    return Duration.parse(duration).in_steps(per_epoch, 10**6)
-
-
 EVERYWHERE = {
     "augment": {"sizes": [{"start": "10 epochs", "pixels": 16}]},
     "optimizer": {"norms": {"until": "20 epochs"}},
