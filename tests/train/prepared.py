@@ -14,7 +14,7 @@ from cifarlab.train.setup import prepare
 
 # No batch normalisation, no dropout: a batch's gradient is the mean of its images' gradients.
 PLAIN = {
-    "model.kind": "tutorial_cnn",
+    "model.kind": "cnn",
     "model.channels": [4, 6],
     "model.dense": 16,
     "model.dropout": [0.0, 0.0, 0.0],
