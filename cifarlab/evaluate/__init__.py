@@ -1,5 +1,6 @@
 """The one way to predict, and what is measured of it."""
 
+from cifarlab.evaluate.activity import silent_units
 from cifarlab.evaluate.again import evaluate_run
 from cifarlab.evaluate.measure import Score, measure, predict, score
 from cifarlab.evaluate.predictor import Predictor
@@ -16,4 +17,5 @@ __all__ = [
     "open_test_split",
     "predict",
     "score",
+    "silent_units",
 ]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from cifarlab.recipe.networks import CNN, Speed
 from cifarlab.recipe.optimizers import SGD, Adam, DecayPart, OptimizerPart
 from cifarlab.recipe.schedules import Exponential, MultiStep, Step
 from cifarlab.recipe.schema import Recipe
@@ -127,10 +128,38 @@ def _warmup_longer_than_the_run(recipe: Recipe, length: _Length) -> Iterator[Fin
         )
 
 
+def _dropout_before_normalisation(recipe: Recipe, _: _Length) -> Iterator[Finding]:
+    model = recipe.model
+    if isinstance(model, Speed) or model.norm.kind != "batch":
+        return
+    if isinstance(model, CNN):
+        blocks, hidden = model.dropouts
+        steps = [(step, rate) for rate in blocks for step in model.block]
+        steps += [(step, rate) for rate in hidden for step in model.dense_order]
+    else:
+        steps = [
+            (step, rate)
+            for rate, count in zip(model.dropouts, model.blocks, strict=True)
+            for step in model.order * count
+        ]
+    norms = [place for place, (step, _rate) in enumerate(steps) if step == "norm"]
+    drops = [place for place, (step, rate) in enumerate(steps) if step == "dropout" and rate]
+    if norms and any(place < norms[-1] for place in drops):
+        first = steps[next(place for place in drops if place < norms[-1])]
+        yield Finding(
+            f"batch normalisation comes behind dropout ({first[1]:g})",
+            "dropout gives activations another variance in training than at test time, so that the "
+            "running statistics behind it are wrong (Li et al. 2019, arXiv:1801.05134); kth2024's "
+            "exchanged order reached 59.49 %",
+            "keep dropout for the layers behind the last normalisation, or take norm.kind=group",
+        )
+
+
 _CHECKS: tuple[Callable[[Recipe, _Length], Iterator[Finding]], ...] = (
     _milestones_end_early,
     _rate_spent_early,
     _weight_decay_under_adaptive_steps,
     _rate_far_from_usual,
     _warmup_longer_than_the_run,
+    _dropout_before_normalisation,
 )

@@ -13,6 +13,7 @@ from cifarlab.report import compare, provenance, settings, tables
 from cifarlab.report.classes import per_class
 from cifarlab.report.confusion import MOST_NUMBERED, confusion
 from cifarlab.report.content import SPOKEN, Run
+from cifarlab.report.diagnosis import diagnosed
 from cifarlab.report.figures import curves, overlay
 from cifarlab.report.mistakes import gallery, worst
 from cifarlab.report.style import Picture, render, styled
@@ -86,6 +87,7 @@ def _section(section: Section) -> dict[str, Any]:
         "accuracies": tables.accuracies(run),
         "facts": tables.facts(run),
         "notes": _notes(run),
+        "findings": diagnosed(run),
         "split": SPOKEN.get(run.split_name or "", ""),
         "predicted": SPOKEN.get(run.predicted or "", ""),
         "pictures": section.pictures,

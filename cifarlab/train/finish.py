@@ -3,10 +3,19 @@
 import statistics
 from typing import Any
 
+import numpy as np
+
 from cifarlab.compute import peak_memory
 from cifarlab.data import Subset
 from cifarlab.errors import CheckpointError, DataError
-from cifarlab.evaluate import Predictor, WeightsFile, measure, open_test_split, predict
+from cifarlab.evaluate import (
+    Predictor,
+    WeightsFile,
+    measure,
+    open_test_split,
+    predict,
+    silent_units,
+)
 from cifarlab.recipe import fingerprint
 from cifarlab.train.ending import ending
 from cifarlab.train.run import Run
@@ -24,6 +33,7 @@ def finish(run: Run) -> dict[str, Any]:
     with run.clock.running("evaluate"):
         if run.validation:
             splits["val"] = _evaluated(run, predictor, "val", run.validation)
+        silent = silent_units(predictor, *_seen(run))
         try:
             if evaluation.test:
                 opened = run.dataset, run.recipe.data, run.folder
@@ -50,6 +60,7 @@ def finish(run: Run) -> dict[str, Any]:
         },
         "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
         **splits,
+        "silent_units": silent,
         "notes": notes,
         "cost": _cost(run),
     }
@@ -70,6 +81,13 @@ def _selected(run: Run) -> tuple[Predictor, int]:
             )
         return Predictor.load(run.checkpoints.best), run.state.best.epoch
     return run.predictor, run.state.epoch
+
+
+def _seen(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Images that silent units are looked for on, and their places: held out, else trained on."""
+    if run.validation:
+        return run.validation.images, run.validation.indices
+    return run.dataset.read("train").images, run.loader.indices.numpy()
 
 
 def _evaluated(run: Run, predictor: Predictor, split: str, subset: Subset) -> dict[str, Any]:

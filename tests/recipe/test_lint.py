@@ -123,3 +123,29 @@ def test_shipped_recipes_have_no_finding_or_are_known_to(name):
 )
 def test_how_many_images_a_recipe_s_data_usually_have(tree, images):
     assert usual_images(build(tree)) == pytest.approx(images, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        ({"kind": "cnn", "block": ["conv", "norm", "act", "pool", "dropout"], "dropout": 0.2}, 1),
+        ({"kind": "cnn", "block": ["conv", "norm", "act", "pool", "dropout"]}, 0),
+        ({"kind": "cnn", "dropout": 0.2}, 0),
+        (
+            {
+                "kind": "cnn",
+                "block": ["conv", "norm", "act", "pool"],
+                "dense_order": ["dense", "act", "dropout"],
+                "dropout": 0.2,
+            },
+            0,
+        ),
+        ({"kind": "residual", "dropout": 0.6}, 1),
+        ({"kind": "residual", "dropout": 0.6, "norm": {"kind": "group"}}, 0),
+        ({"kind": "residual", "head_dropout": 0.3}, 0),
+        ({"kind": "residual", "dropout": [0, 0, 0, 0.6]}, 1),
+    ],
+)
+def test_dropout_before_a_batch_normalisation(model, count):
+    findings = lint(build({"model": model}), IMAGES)
+    assert [f.what[:35] for f in findings] == ["batch normalisation comes behind dr"] * count

@@ -1,0 +1,137 @@
+"""What a colleague would say of a run's curves: findings from its journal and result alone."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cifarlab.recipe.lint import Finding
+from cifarlab.report.content import Run, dig
+from cifarlab.report.words import percent
+
+FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
+WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
+LOW = 0.1  # share of the peak rate below which little is learned
+SILENT = 0.2  # share of a layer's units
+
+
+def diagnosed(run: Run) -> list[Finding]:
+    """Findings about a run, finished or not; none where its curves look as they should."""
+    if not run.lines:
+        return []
+    return [finding for check in _CHECKS for finding in check(run)]
+
+
+def _guessing(run: Run) -> float | None:
+    """Cross-entropy in nats of guessing among the run's classes."""
+    classes = dig(run.provenance, "data", "classes")
+    return math.log(len(classes)) if isinstance(classes, list) and len(classes) > 1 else None
+
+
+def _diverged(run: Run) -> Iterator[Finding]:
+    loss, guessing = run.curve("train", "loss"), _guessing(run)
+    if guessing is None or np.isnan(loss).all():
+        return
+    best = int(np.nanargmin(loss))
+    if loss[-1] > 1.5 * guessing or (loss[-1] > 0.95 * guessing and loss[best] < 0.8 * guessing):
+        yield Finding(
+            f"it diverged: training loss {loss[-1]:.2f} after epoch {run.epochs[-1]}, "
+            f"{loss[best]:.2f} after epoch {run.epochs[best]}; guessing has {guessing:.2f}",
+            "steps were too large for the curvature that they met",
+            "lower optimizer.rate, lengthen schedule.warmup or set training.clip_norm",
+        )
+
+
+def _never_left_the_plateau(run: Run) -> Iterator[Finding]:
+    loss, guessing = run.curve("train", "loss"), _guessing(run)
+    if guessing is None or np.isnan(loss).all():
+        return
+    if (1 - FLAT) * guessing < np.nanmin(loss) and loss[-1] <= 1.5 * guessing:
+        yield Finding(
+            f"it never left the plateau: training loss {loss[-1]:.2f}, guessing has {guessing:.2f}",
+            "the rate is too small to move the weights, or so large that nothing settles; or "
+            "signals vanish on their way through the network",
+            "try a rate ten times higher and one ten times lower for an epoch; add normalisation",
+        )
+
+
+def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
+    rate, accuracy = run.curve("rate"), run.curve("train", "accuracy")
+    known = ~np.isnan(rate) & ~np.isnan(accuracy)
+    if known.sum() < 4 or not known.all():
+        return
+    peak = int(rate.argmax())
+    low = np.flatnonzero(rate[peak:] <= LOW * LOW * rate[peak])
+    if not len(low) or run.recipe.schedule.kind in ("constant", "plateau"):
+        return
+    first = peak + int(low[0])
+    share = (first + 1) / len(rate)
+    after = accuracy[first:].max() - accuracy[first]
+    if share <= 0.5 and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
+        yield Finding(
+            f"the rate fell before it had learned: from epoch {run.epochs[first]} of "
+            f"{run.epochs[-1]} on it is at most 1 % of its peak, at a training accuracy of "
+            f"{percent(accuracy[first])}",
+            f"in the rest of the run that rose by {100 * after:.1f} points only; kth2024's step "
+            "decay ended so at 64.42 %",
+            "let the schedule's boundaries be shares of the run, as in '0.5 of the run'",
+        )
+
+
+def _overfit(run: Run) -> Iterator[Finding]:
+    val, train = run.curve("val", "loss"), run.curve("train", "loss")
+    if len(val) < 3 or np.isnan(val).any():
+        return
+    best = int(val.argmin())
+    if val[-1] > WORSE * val[best] and train[-1] < train[best]:
+        yield Finding(
+            f"it overfits from epoch {run.epochs[best]} on: validation loss rose from "
+            f"{val[best]:.3f} to {val[-1]:.3f} while training loss fell from {train[best]:.3f} to "
+            f"{train[-1]:.3f}",
+            "what it learns from there on holds for the training images alone",
+            "add augmentation, dropout or weight decay, train shorter, or take "
+            "evaluation.checkpoint=best",
+        )
+
+
+def _still_learning(run: Run) -> Iterator[Finding]:
+    accuracy = run.curve("val", "accuracy")
+    if not run.finished or len(accuracy) < 10 or np.isnan(accuracy).any():
+        return
+    tenth = max(1, len(accuracy) // 10)
+    gain = accuracy[-tenth:].mean() - accuracy[-2 * tenth : -tenth].mean()
+    constant = run.recipe.schedule.kind in ("constant", "plateau")
+    if constant and gain > 0.005:
+        yield Finding(
+            f"it was still learning: the last {tenth} epochs brought {100 * gain:.1f} points of "
+            "validation accuracy",
+            "another length would rank it otherwise",
+            "train longer: cifarlab train ... --extend '10 epochs' --schedule stretch",
+        )
+
+
+def _silent_units(run: Run) -> Iterator[Finding]:
+    layers = dig(run.result, "silent_units", "layers")
+    if not isinstance(layers, dict) or not layers:
+        return
+    shares = {name: silent / units for name, (silent, units) in layers.items()}
+    worst = max(shares, key=lambda name: shares[name])
+    if shares[worst] >= SILENT:
+        silent, units = layers[worst]
+        yield Finding(
+            f"dead activations: {silent} of {units} units of {worst} never exceed 0 on "
+            f"{dig(run.result, 'silent_units', 'images')} images",
+            "under ReLU they pass no gradient back and stay as they are",
+            "lower optimizer.rate or its warm-up's slope, add normalisation before the "
+            "activation, or take leaky_relu or silu",
+        )
+
+
+_CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
+    _diverged,
+    _never_left_the_plateau,
+    _rate_fell_before_it_learned,
+    _overfit,
+    _still_learning,
+    _silent_units,
+)

@@ -1,0 +1,120 @@
+"""The diagnosis of curves: each finding where it belongs, and nothing about healthy ones."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from cifarlab.recipe import build
+from cifarlab.report.content import Run
+from cifarlab.report.diagnosis import diagnosed
+
+CLASSES = [str(k) for k in range(10)]
+EPOCHS = 20
+GUESSING = math.log(10)
+
+
+def falling(start, end, epochs=EPOCHS):
+    """From start towards end, quickly at first."""
+    return [end + (start - end) * 0.7**n for n in range(epochs)]
+
+
+def cosine(epochs=EPOCHS):
+    return [0.05 * (1 + math.cos(math.pi * n / epochs)) for n in range(epochs)]
+
+
+def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, rate=None, **settings):
+    """A finished run with these curves; what is not given is healthy."""
+    curves = {
+        ("train", "loss"): loss or falling(2.0, 0.3),
+        ("train", "accuracy"): accuracy or falling(0.3, 0.92),
+        ("val", "loss"): val_loss or falling(2.0, 0.4),
+        ("val", "accuracy"): val_accuracy or falling(0.3, 0.88),
+    }
+    lines = []
+    for n, one in enumerate(rate or cosine()):
+        line = {"epoch": n + 1, "rate": one, "train": {}, "val": {}}
+        for (part, name), curve in curves.items():
+            line[part][name] = curve[n]
+        lines.append(line)
+    recipe = build({"schedule": {"kind": settings.pop("schedule", "cosine")}})
+    result = {"silent_units": {"images": 250, "layers": settings.pop("layers", {"act": [0, 64]})}}
+    told = {"data": {"classes": CLASSES}}
+    return Run(Path("run"), "run", recipe, told, result, settings.pop("finished", True), lines)
+
+
+def words(made):
+    return [finding.what.partition(":")[0] for finding in diagnosed(made)]
+
+
+def test_a_healthy_run_has_no_finding():
+    assert words(run()) == []
+
+
+def test_without_a_journal_there_is_nothing_to_say():
+    made = run()
+    assert diagnosed(Run(made.path, "run", made.recipe, {}, {}, False, [])) == []
+
+
+@pytest.mark.parametrize("end", [4.0, 2.29])
+def test_diverged(end):
+    loss = [*falling(2.0, 0.8, 12), *[end] * 8]
+    assert words(run(loss=loss)) == ["it diverged"]
+
+
+def test_never_left_the_plateau():
+    flat = [GUESSING - 0.01] * EPOCHS
+    tenth = [0.1] * EPOCHS
+    made = run(loss=flat, val_loss=flat, accuracy=tenth, val_accuracy=tenth)
+    assert words(made) == ["it never left the plateau"]
+
+
+def test_the_rate_fell_before_it_learned():
+    rate = [0.1, 0.001, 0.001] + [1e-4] * 17
+    accuracy = [0.3, 0.5, 0.55] + [0.6] * 17
+    [finding] = diagnosed(run(rate=rate, accuracy=accuracy, schedule="multistep"))
+    assert finding.what.startswith("the rate fell before it had learned: from epoch 2 of 20")
+    assert "10.0 points only" in finding.why
+
+
+@pytest.mark.parametrize(
+    ("rate", "accuracy"),
+    [
+        ([0.1, 0.001] + [1e-4] * 18, [0.3, 0.95] + [0.96] * 18),  # it had learned by then
+        ([0.1, 0.001] + [1e-4] * 18, [0.3, 0.5] + [0.9] * 18),  # and learned on
+        ([0.1] * 15 + [1e-4] * 5, [0.5] * 20),  # late in the run
+    ],
+)
+def test_a_low_rate_alone_is_no_finding(rate, accuracy):
+    assert words(run(rate=rate, accuracy=accuracy, schedule="multistep")) == []
+
+
+def test_overfit_names_the_best_epoch():
+    val_loss = [*falling(2.0, 0.6, 8), *[0.7 + 0.05 * n for n in range(12)]]
+    [finding] = diagnosed(run(val_loss=val_loss))
+    assert finding.what.startswith("it overfits from epoch 8 on")
+
+
+def test_validation_loss_that_rises_with_training_loss_is_no_overfit():
+    curve = [*falling(2.0, 0.6, 8), *[0.7 + 0.05 * n for n in range(12)]]
+    assert words(run(val_loss=curve, loss=curve)) == []
+
+
+def test_still_learning_at_a_constant_rate():
+    rising = [0.3 + 0.02 * n for n in range(EPOCHS)]
+    found = words(run(val_accuracy=rising, rate=[0.1] * EPOCHS, schedule="constant"))
+    assert found == ["it was still learning"]
+    assert words(run(val_accuracy=rising)) == []
+
+
+@pytest.mark.parametrize(("silent", "found"), [(0, []), (12, []), (13, ["dead activations"])])
+def test_dead_activations(silent, found):
+    assert words(run(layers={"a": [0, 10], "stage1.act": [silent, 64]})) == found
+
+
+def test_odd_values_cost_nothing():
+    made = run()
+    for line in made.lines[3:5]:
+        line["val"] = None
+        line["train"] = {"loss": None, "accuracy": "x"}
+    assert isinstance(diagnosed(made), list)
