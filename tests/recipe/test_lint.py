@@ -114,11 +114,14 @@ KNOWN = {
         *(f"fudan/resnet{n}-ada{kind}" for n in (10, 16, 24, 48) for kind in ("delta", "grad")),
     ],
     "batch normalisation comes": [
-        *(f"kth2022/{n}" for n in "all best-cnn noisy-labels resnet-cifar100 test-views".split()),
+        *(
+            f"kth2022/{n}"
+            for n in ["all", "best-cnn", "noisy-labels", "resnet-cifar100", "test-views"]
+        ),
         *(f"kth2022/resnet-{n}" for n in ("constant", "deeper", "schedule")),
-        *(f"kth2024/{n}" for n in "adam adamw combined combined-standardised cosine".split()),
-        *(f"kth2024/{n}" for n in "cosine-restarts exchanged step-decay warmup".split()),
-        *(f"nyu2024/{n}" for n in "resnet competition step-20 elu silu".split()),
+        *(f"kth2024/{n}" for n in ["adam", "adamw", "combined", "combined-standardised", "cosine"]),
+        *(f"kth2024/{n}" for n in ["cosine-restarts", "exchanged", "step-decay", "warmup"]),
+        *(f"nyu2024/{n}" for n in ["resnet", "competition", "step-20", "elu", "silu"]),
         *(f"nyu2024/dropout-{n}" for n in ("0.3", "0.5")),
         "wrn-16-8",
         "wrn-28-10",
