@@ -1,4 +1,4 @@
-"""The studies that come with cifarlab: one per report, and one per question across reports."""
+"""The studies that come with cifarlab: of each report, of questions across them, of speed/94."""
 
 import difflib
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Any
 from cifarlab.errors import UserError
 from cifarlab.recipes import reported, shipped
 from cifarlab.study.definition import Reported, Row, Study, from_file
+from cifarlab.study.speed import SPEED94
 
 
 def _row(recipe: str, name: str | None = None) -> Row:
@@ -237,6 +238,7 @@ STUDIES = {
         _REGULARISATION,
         _LABEL_NOISE,
         _DROPOUT_ORDER,
+        SPEED94,
         _QUICKSTART,
     )
 }
