@@ -1,6 +1,6 @@
 """All that is measured on a GPU, in one call, within a time limit.
 
-    CIFARLAB_DATA=... python benchmarks/on_gpu.py --limit 560 [--peer "python elsewhere/peer.py"]
+    CIFARLAB_DATA=... python benchmarks/on_gpu.py --limit 560 [--peer "NAME=python peer.py"]
 
 Runs the other benchmarks one after another, the most wanted first, and leaves out what no longer
 fits. A peer's command trains and evaluates as often as it likes and prints, as its last line,

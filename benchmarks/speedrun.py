@@ -1,7 +1,7 @@
 """A speed recipe over seeds: accuracy on the test images, and seconds of training and evaluation.
 
     CIFARLAB_DATA=../shared/data python benchmarks/speedrun.py --device cpu --seeds 5
-    ... --peer "python elsewhere/peer.py"
+    ... --peer "airbench94_muon=python elsewhere/peer.py"
 
 Each run trains on all training images and opens the test split once, at its end. The counted
 seconds are training (loader, augmentation, journal) and the evaluation of the test images with
@@ -9,10 +9,10 @@ the recipe's views, not the start of the process, the opening of the data or the
 ``wall`` counts these too. FLOP are of one forward and backward pass per image at each image size,
 as torch counts them (a multiply-add is 2), and of the evaluation.
 
-``--peer`` is a command that trains and evaluates once and prints, as its last line, JSON with
-``accuracy`` (0..1) and ``seconds``; it takes its turn in the middle of our runs. ``--jobs`` lets
-that many processes share the device; each then prints its own seconds, and ``wall`` of the whole
-tells what it was good for.
+``--peer`` is a name and a command that trains and evaluates once and prints, as its last line, JSON
+with ``accuracy`` (0..1) and ``seconds``; it takes its turn in the middle of our runs. ``--jobs``
+lets that many processes share the device; each then prints its own seconds, and ``wall`` of the
+whole tells what it was good for.
 """
 
 import argparse
@@ -138,7 +138,8 @@ def main() -> None:
     flop = flop_per_run(*what)
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     runs: list[dict[str, Any]] = []
-    peers: dict[str, list[dict[str, Any]]] = {command: [] for command in given.peer}
+    commands = dict(peer.split("=", 1) for peer in given.peer)
+    peers: dict[str, list[dict[str, Any]]] = {name: [] for name in commands}
     begun = time.perf_counter()
     if given.jobs > 1:
         with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
@@ -146,9 +147,9 @@ def main() -> None:
     else:
         for seed in seeds:
             if len(runs) == given.seeds // 2:
-                for command, of_peer in peers.items():
-                    of_peer.append(peers_run(command))
-                    print("peer", of_peer[-1], flush=True)
+                for name, of_peer in peers.items():
+                    of_peer.append(peers_run(commands[name]))
+                    print(name, of_peer[-1], flush=True)
             runs.append(one_run(*what, seed))
             print({k: v for k, v in runs[-1].items() if k != "fingerprint"}, flush=True)
     payload: dict[str, Any] = {
@@ -159,11 +160,11 @@ def main() -> None:
         "flop_per_run": flop,
         "summary": summary(runs),
         "runs": runs,
-        "peers": {command: summary(of) | {"runs": of} for command, of in peers.items()},
+        "peers": {name: summary(of) | {"runs": of} for name, of in peers.items()},
     }
     ours = payload["summary"]["seconds"]["median"]
     payload["ratios"] = {
-        command: ours / told["seconds"]["median"] for command, told in payload["peers"].items()
+        name: ours / told["seconds"]["median"] for name, told in payload["peers"].items()
     }
     print(json.dumps({k: payload[k] for k in ("summary", "flop_per_run", "ratios")}, indent=1))
     print(write_result(f"speedrun-{given.recipe.replace('/', '-')}", given.device, payload))
