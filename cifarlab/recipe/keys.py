@@ -97,7 +97,7 @@ def _type(annotation: Any) -> str:
 
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(map(_written, value))}]"
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -83,7 +83,7 @@ def set_floats(net, vector):
 EVERY = {
     "ema": lambda steps: {"every": steps},
     "lookahead": lambda steps: {"every": steps},
-    "swa": lambda steps: {"every": f"{steps} steps", "start": "3 steps"},
+    "swa": lambda steps: {"every": f"{steps} steps", "start": "0 steps"},
 }
 each_kind = pytest.mark.parametrize("kind", EVERY)
 every = pytest.mark.parametrize("every", [1, 4, 5, 23, 40])

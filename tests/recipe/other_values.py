@@ -95,7 +95,7 @@ OTHER = {
     "optimizer.rho": 0.8,
     "optimizer.smoothing": 0.9,
     "optimizer.betas": [0.9, 0.99],
-    "optimizer.eps": 1e-6,
+    "optimizer.eps": 1e-5,
     "optimizer.iterations": 5,
     "optimizer.normalise": False,
     "optimizer.others.rate": 0.2,

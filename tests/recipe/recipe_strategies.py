@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from cifarlab.recipe import Duration, Recipe
 from cifarlab.recipe.duration import WallTime
 from cifarlab.recipe.networks import CNN, Residual, Speed
+from cifarlab.recipe.noise import Transition
 from cifarlab.recipe.optimizers import SGD, Muon, Others
 from cifarlab.recipe.schema import Evaluation
 
@@ -160,7 +161,12 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def _rows_are_distributions(tree: dict[str, Any]) -> dict[str, Any]:
+    return tree | {"rows": [[0.5, 0.5], [0.25, 0.75]]}
+
+
 _AGREE = {
+    Transition: _rows_are_distributions,
     Residual: _stages_agree,
     CNN: _orders_fit,
     Speed: _depths_fit,
