@@ -100,11 +100,11 @@ derived(
 
     Source: asha2021, further work: deeper residual networks.""",
 )
-for _blocks in (1, 3, 4):
+for _blocks in (1, 3):
     derived(
         f"asha2021/classic-{_blocks}",
         classic,
-        {"model.channels": [6, 16, 32, 64][:_blocks]},
+        {"model.channels": [6, 16, 32][:_blocks]},
         f"""The classic CNN of {_blocks} convolution{"s" * (_blocks > 1)} instead of two.
 
     Source: asha2021, further work: a classic CNN of varying depth.""",

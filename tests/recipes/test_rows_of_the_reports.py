@@ -53,7 +53,7 @@ ROWS = {
         "mixup": (["mixup"], None),
         "cutout": (["cutout"], None),
         "deeper ResNets": (["deeper"], None),
-        "a classic CNN of varying depth": (["classic-1", "classic-3", "classic-4"], None),
+        "a classic CNN of varying depth": (["classic-1", "classic-3"], None),
         "normaliser-free": (["normaliser-free"], None),
     },
     "nyu2024": {

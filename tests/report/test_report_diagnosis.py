@@ -92,7 +92,7 @@ def test_a_low_rate_alone_is_no_finding(rate, accuracy):
 def test_overfit_names_the_best_epoch():
     val_loss = [*falling(2.0, 0.6, 8), *[0.7 + 0.05 * n for n in range(12)]]
     [finding] = diagnosed(run(val_loss=val_loss))
-    assert finding.what.startswith("it overfits from epoch 8 on")
+    assert finding.what.startswith("it overfits from epoch 9 on")
 
 
 def test_validation_loss_that_rises_with_training_loss_is_no_overfit():
