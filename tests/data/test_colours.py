@@ -19,7 +19,7 @@ def images_of(count, channels=3, seed=0):
     shape = (count, 6, 5, channels)
     images = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
     images[0] = images[0, :, :, :1]  # grey
-    images[-1, :, :, 1] = images[-1, :, :, 0]  # two channels tie
+    images[-1, :, :, channels // 2] = images[-1, :, :, 0]  # two channels tie
     return images
 
 
