@@ -1,5 +1,6 @@
 """A comparison as a figure: every run a point, means with their intervals, the report's numbers."""
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -101,7 +102,7 @@ def _mark(axes: Axes, place: int, value: float) -> None:
 
 
 def _legend(figure: Figure, panels: list[Axes]) -> None:
-    shown: dict[str, object] = {}
+    shown: dict[str, Artist] = {}
     for axes in panels:
         handles, names = axes.get_legend_handles_labels()
         shown |= dict(zip(names, handles, strict=True))

@@ -128,11 +128,32 @@ def test_interrupted_and_resumed_is_the_same(
     assert runs_of(resumed) == runs_of(whole)
 
 
-def test_killed_and_resumed_is_the_same(whole: Studied, tmp_path: Path) -> None:
-    file = tmp_path / "small.yaml"
+def started(path: Path, *words: str) -> subprocess.Popen[str]:
+    """The command line on the study, in a session of its own as a terminal would have it."""
+    file = path / "small.yaml"
     file.write_text(yaml.safe_dump(STUDY.model_dump(mode="json")))
-    words = [sys.executable, "-u", "-m", "cifarlab", "study", str(file)]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-u", "-m", "cifarlab", "study", str(file), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=path, text=True, start_new_session=True, **pipes)
+
+
+def test_ctrl_c_stops_several_at_a_time(whole: Studied, tmp_path: Path) -> None:
+    process = started(tmp_path, "--jobs", "2")
+    folder = tmp_path / "runs/studies/tests-small"
+    while process.poll() is None and not list(folder.glob("*-s0-*/recipe.yaml")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
+    out, err = process.communicate()
+    assert process.returncode == 130, out + err
+    assert len(err.splitlines()) == 2 and "--resume" in err and "Traceback" not in err
+    assert not (folder / "table.md").exists()
+    resumed = run_study(STUDY, runs=tmp_path / "runs", resume=True)
+    assert told(resumed) == told(whole)
+    assert runs_of(resumed) == runs_of(whole)
+
+
+def test_killed_and_resumed_is_the_same(whole: Studied, tmp_path: Path) -> None:
+    process = started(tmp_path)
     for line in process.stdout:
         if line.startswith("2/4 slow, seed 0 ..."):
             break

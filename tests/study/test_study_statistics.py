@@ -63,7 +63,7 @@ def test_without_spread_there_is_no_test(ours):
 def test_pairing_is_what_makes_the_test_sharp():
     seeds = np.random.default_rng(0).normal(0.9, 0.05, 6)
     small = np.array([0.001, 0.0012, 0.0008, 0.001, 0.0011, 0.0009])
-    assert paired(list(seeds + small), list(seeds)).p < 1e-5
+    assert paired(list(seeds + small), list(seeds)).p < 1e-4
     assert paired(list(seeds + small), list(seeds[::-1])).p > 0.5
 
 
