@@ -31,6 +31,20 @@ class Head(nn.Linear):
             return super().forward(features.float())
 
 
+class GroupedNorm(nn.GroupNorm):
+    """Group normalisation that also trains where nothing before it does.
+
+    torch 2.13 ends the process in its backward pass on a CPU for a channels_last input that asks
+    for no gradient: there the input is laid out anew.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...) -> the same shape."""
+        if not x.requires_grad:  # clone: a single channel counts as contiguous either way
+            x = x.clone(memory_format=torch.contiguous_format)
+        return super().forward(x)
+
+
 def activation(name: str, *, inplace: bool = True) -> nn.Module:
     """A fresh activation layer by its recipe name; ``inplace`` where it may overwrite its input."""
     return nn.GELU() if name == "gelu" else _ACTIVATIONS[name](inplace=inplace)
@@ -54,7 +68,7 @@ def norm_layer(norm: Norm, channels: int, size: tuple[int, int] | None) -> nn.Mo
         else:
             layer = nn.BatchNorm1d(channels, norm.eps, replaced)
     else:
-        layer = nn.GroupNorm(_groups(norm, channels, size or (1, 1)), channels, eps=norm.eps)
+        layer = GroupedNorm(_groups(norm, channels, size or (1, 1)), channels, eps=norm.eps)
     layer.weight.requires_grad_(norm.scale)
     return layer
 
