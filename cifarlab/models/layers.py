@@ -102,6 +102,5 @@ def adapt_to_passes(classifier: nn.Module, passes: int) -> None:
     if passes == 1:
         return
     for module in classifier.modules():
-        batch = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-        if batch and module.momentum is not None:
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is not None:
             module.momentum = 1 - (1 - module.momentum) ** (1 / passes)

@@ -134,7 +134,7 @@ def _dropout_before_normalisation(recipe: Recipe, _: _Length) -> Iterator[Findin
         return
     if isinstance(model, CNN):
         blocks, hidden = model.dropouts
-        steps = [(step, rate) for rate in blocks for step in model.block]
+        steps: list[tuple[str, float]] = [(s, rate) for rate in blocks for s in model.block]
         steps += [(step, rate) for rate in hidden for step in model.dense_order]
     else:
         steps = [

@@ -8,6 +8,8 @@ result used them; they have recipes of their own. It chose each setting by looki
 ResNet24, and gives numbers for the last two recipes only.
 """
 
+from typing import Any
+
 from cifarlab.recipe import Recipe, build, change
 from cifarlab.recipes import derived, named
 
@@ -66,7 +68,7 @@ def resnet48() -> Recipe:
 
 
 NETWORKS = {"resnet10": resnet10, "resnet16": resnet16, "resnet24": resnet24, "resnet48": resnet48}
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, dict[str, Any]] = {
     "adagrad": {"optimizer.kind": "adagrad", "optimizer.weight_decay": 1e-3},
     "adadelta": {"optimizer.kind": "adadelta", "optimizer.weight_decay": 1e-3},
     "sgd": {"optimizer.nesterov": False},

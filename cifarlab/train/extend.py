@@ -18,11 +18,12 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
     not finished or the continuation exists, StorageError.
     """
     recipe = folder.recipe()
-    if not folder.finished:
+    result = folder.result()
+    if result is None:
         raise RunFolderError(
             f"the run in {folder.path} has not finished", "finish it with --resume first"
         )
-    if (ended := folder.result()["ended"]) != "planned":
+    if (ended := result["ended"]) != "planned":
         raise RunFolderError(
             f"the run in {folder.path} ended before its planned length, by training.{ended}",
             f"an extension starts at that length: train anew without training.{ended}",
