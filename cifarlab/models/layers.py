@@ -31,6 +31,20 @@ class Head(nn.Linear):
             return super().forward(features.float())
 
 
+class GroupedNorm(nn.GroupNorm):
+    """Group normalisation that may read what needs no gradient, as an image or a frozen stage.
+
+    There torch's backward pass in channels_last crashes (2.13, CPU), so that a gradient is asked
+    for that nobody uses.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, ...), and the same out."""
+        if torch.is_grad_enabled() and not x.requires_grad:
+            x = x.detach().requires_grad_()
+        return super().forward(x)
+
+
 def activation(name: str, *, inplace: bool = True) -> nn.Module:
     """A fresh activation layer by its recipe name; ``inplace`` where it may overwrite its input."""
     return nn.GELU() if name == "gelu" else _ACTIVATIONS[name](inplace=inplace)
@@ -54,7 +68,7 @@ def norm_layer(norm: Norm, channels: int, size: tuple[int, int] | None) -> nn.Mo
         else:
             layer = nn.BatchNorm1d(channels, norm.eps, replaced)
     else:
-        layer = nn.GroupNorm(_groups(norm, channels, size or (1, 1)), channels, eps=norm.eps)
+        layer = GroupedNorm(_groups(norm, channels, size or (1, 1)), channels, eps=norm.eps)
     layer.weight.requires_grad_(norm.scale)
     return layer
 
@@ -88,6 +102,7 @@ def adapt_to_passes(classifier: nn.Module, passes: int) -> None:
     if passes == 1:
         return
     for module in classifier.modules():
-        batch = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
-        if batch and module.momentum is not None:
+        if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            continue
+        if module.momentum is not None:
             module.momentum = 1 - (1 - module.momentum) ** (1 / passes)

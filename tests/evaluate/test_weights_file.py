@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from cifarlab.errors import CheckpointError, StorageError
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.models import Classifier, build_body
-from cifarlab.recipe.networks import ClassicCNN, Model, Residual
+from cifarlab.recipe.networks import CNN, Model, Residual
 
 RESIDUAL = Residual(stem=4, blocks=(1,), channels=(4,), strides=(1,))
 
@@ -90,7 +90,7 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        ClassicCNN(channels=(2, 2), dense=(4, 4)),
+        CNN(channels=(2, 2), dense=(4, 4)),
         Residual(stem=4, blocks=(1,), channels=(6,), strides=(1,)),
         Residual(stem=4, blocks=(2,), channels=(4,), strides=(1,)),
     ],
