@@ -32,16 +32,16 @@ class Head(nn.Linear):
 
 
 class GroupedNorm(nn.GroupNorm):
-    """Group normalisation that also trains where nothing before it does.
+    """Group normalisation that may read what needs no gradient, as an image or a frozen stage.
 
-    torch 2.13 ends the process in its backward pass on a CPU for a channels_last input that asks
-    for no gradient: there the input is laid out anew.
+    There torch's backward pass in channels_last crashes (2.13, CPU), so that a gradient is asked
+    for that nobody uses.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, ...) -> the same shape."""
-        if not x.requires_grad:  # clone: a single channel counts as contiguous either way
-            x = x.clone(memory_format=torch.contiguous_format)
+        """(N, C, ...), and the same out."""
+        if torch.is_grad_enabled() and not x.requires_grad:
+            x = x.detach().requires_grad_()
         return super().forward(x)
 
 
@@ -102,5 +102,7 @@ def adapt_to_passes(classifier: nn.Module, passes: int) -> None:
     if passes == 1:
         return
     for module in classifier.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is not None:
+        if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            continue
+        if module.momentum is not None:
             module.momentum = 1 - (1 - module.momentum) ** (1 / passes)

@@ -91,8 +91,8 @@ def test_a_block_is_its_order_step_by_step(order, channels_in, channels, stride,
     agrees(model, order, channels_in, channels, stride, kernel)
 
 
-@pytest.mark.parametrize("first", list(permutations(["norm", "act"])), ids=" ".join)
-@pytest.mark.parametrize("last", list(permutations(["norm", "act", "add"])), ids=" ".join)
+@pytest.mark.parametrize("first", [*permutations(["norm", "act"])], ids=" ".join)
+@pytest.mark.parametrize("last", [*permutations(["norm", "act", "add"])], ids=" ".join)
 def test_any_order_of_what_follows_the_convolutions(first, last):
     order = ["conv", *first, "conv", *last]
     agrees(config(order=order), order, 4, 6, 2, 1)
