@@ -15,7 +15,7 @@ from cifarlab.recipe.averaging import Averaging, NoAveraging
 from cifarlab.recipe.base import Part, Rate, Share
 from cifarlab.recipe.duration import Duration, Length, WallTime
 from cifarlab.recipe.images import Data
-from cifarlab.recipe.networks import Model, Residual
+from cifarlab.recipe.networks import CNN, Model, Residual
 from cifarlab.recipe.optimizers import SGD, Optimizer, RMSprop
 from cifarlab.recipe.schedules import Cosine, Plateau, Schedule
 
@@ -174,6 +174,18 @@ class Recipe(Part):
             raise ValueError(
                 "schedule.kind=plateau watches the validation loss, but data.validation is 0: "
                 "hold some out, or take another schedule"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_size_for_dense_layers(self) -> "Recipe":
+        if not isinstance(self.model, CNN):
+            return self
+        if self.augment.sizes or self.training.selection.pixels is not None:
+            raise ValueError(
+                "augment.sizes and training.selection.pixels need a network for any image size: "
+                "the dense layers of model.kind=cnn take one; take residual or speed, or leave "
+                "them out"
             )
         return self
 

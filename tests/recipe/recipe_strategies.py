@@ -156,6 +156,9 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
         tree["training"]["patience"] = None
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
+    if tree["model"]["kind"] == "cnn":
+        tree["augment"]["sizes"] = []
+        tree["training"]["selection"]["pixels"] = None
     if not tree["optimizer"].get("momentum"):
         tree["schedule"]["final_momentum"] = None
     return tree

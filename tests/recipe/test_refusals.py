@@ -236,6 +236,10 @@ def test_true_is_no_number(assignment):
         (["model.kind=speed", "model.depth=[2, 3]"], "model: depth names 2 groups, channels 3"),
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
+        (
+            ["model.kind=cnn", "training.selection.pixels=16"],
+            "augment.sizes and training.selection.pixels need",
+        ),
         (["training.patience=2", "data.validation=0"], "training.patience watches the validation"),
         (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),
         (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
