@@ -93,7 +93,8 @@ def recipes_lint(
     findings = lint(recipe, usual_images(recipe))
     for finding in findings:
         typer.echo(f"{finding.what}\n  why: {finding.why}\n  do: {finding.do}")
-    typer.echo(f"{recipe.name}: {len(findings)} findings")
+    count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}"
+    typer.echo(f"{recipe.name}: {count}")
 
 
 @app.command()

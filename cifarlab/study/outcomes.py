@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe, fingerprint
+from cifarlab.recipe.text import validated
 from cifarlab.recipes import find
 from cifarlab.report.compare import warnings
 from cifarlab.report.content import Run, dig, read_runs
@@ -13,6 +14,8 @@ from cifarlab.report.words import number
 from cifarlab.run import RunFolder
 from cifarlab.run.naming import RUNS, finished_runs
 from cifarlab.study.comparison import Comparison, Outcome, compare
+from cifarlab.study.definition import Study
+from cifarlab.study.folder import StudyFolder
 
 
 class Found(NamedTuple):
@@ -50,9 +53,9 @@ def without_seed(recipe: Recipe) -> str:
 def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
     """The runs that ``names`` mean, grouped by their recipes without the seed.
 
-    A name is a run folder, a folder of run folders such as a study's, or a recipe, which means its
-    finished runs under ``runs``. Raises RecipeError for a name that is none of them, and
-    RunFolderError for a recipe without a finished run.
+    A name is a run folder, a study's folder or another one with run folders in it, or a recipe,
+    which means its finished runs under ``runs``. Raises RecipeError for a name that is none of
+    them, and RunFolderError for a recipe without a finished run.
     """
     paths: list[Path] = []
     for name in names:
@@ -66,6 +69,8 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
     for mine in groups.values():
         row = _free_name(mine[0].recipe_name, rows)
         rows.append(row)
+        if (share := mine[0].recipe.data.share) < 1:
+            notes.append(f"{row}: trained on {share:g} of the training images (data.share).")
         seeds: set[int] = set()
         for run in sorted(mine, key=lambda run: not run.finished):
             if run.recipe.seed in seeds:
@@ -87,9 +92,17 @@ def compare_runs(names: Sequence[str], against: str | None = None, runs: Path = 
 
 
 def _folders(path: Path) -> list[Path]:
-    """A run folder, or all run folders that lie in a folder; none where it is no folder."""
+    """A run folder, or all run folders that lie in a folder; none where it is no folder.
+
+    Of a study, the runs that it names, its baseline's first.
+    """
     if RunFolder(path).exists:
         return [path]
+    if told := StudyFolder(path).content():
+        study = validated(Study, told.get("study"), str(path / "study.json"))
+        runs = [run for run in told.get("runs", []) if run["run"]]
+        runs.sort(key=lambda run: run["row"] != study.reference)
+        return [path / run["run"] for run in runs]
     return sorted(file.parent for file in path.glob("*/recipe.yaml")) if path.is_dir() else []
 
 

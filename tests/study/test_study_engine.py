@@ -246,6 +246,19 @@ except RunFolderError as error:
 """
 
 
+def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> None:
+    from cifarlab.study import compare_runs
+
+    other = STUDY.model_copy(update={"baseline": "slow"})
+    studied = run_study(other, runs=tmp_path, scale=0.5)
+    found = compare_runs([str(studied.folder.path)], runs=tmp_path)
+    assert found.baseline == "slow"
+    lines = {line.row: line for line in studied.comparison.lines}
+    for line in found.lines:
+        assert line == lines[line.row]
+    assert "slow: trained on 0.5 of the training images (data.share)." in found.notes
+
+
 @pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"seeds": 0}])
 def test_no_number_of_processes_or_runs(tmp_path: Path, asked: dict[str, int]) -> None:
     with pytest.raises(UserError, match="that is no number of"):
