@@ -79,12 +79,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 
     Below 0.05, a difference is called real; the chance of calling any falsely so is at most 5 %.
     """
-    order = np.argsort(ps, kind="stable")
-    ascending = np.asarray(ps, dtype=np.float64)[order]
-    factors = np.arange(len(ascending), 0, -1)
-    corrected = np.empty(len(ascending))
-    corrected[order] = np.minimum(np.maximum.accumulate(factors * ascending), 1.0)
-    return [float(p) for p in corrected]
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(ps, ALPHA, "holm")[1]] if len(ps) else []
 
 
 def power(effect: float, n: int, alpha: float = ALPHA) -> float:
