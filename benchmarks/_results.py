@@ -6,7 +6,9 @@ import json
 import os
 import platform
 import re
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,15 @@ def write_result(what: str, device: str, payload: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def paired_ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Median of the ratios repeat by repeat.
+
+    Two sides that take turns see the same phase of a noisy machine; the ratio of their medians
+    may compare one phase with another.
+    """
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
 def hardware() -> dict[str, Any]:

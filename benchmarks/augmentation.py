@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import write_result
+from _results import paired_ratio, write_result
 from PIL import Image, ImageEnhance, ImageOps
 
 from cifarlab.compute import choose
@@ -155,7 +155,7 @@ def main() -> None:
                 if repeat:  # the first warms up
                     speeds[name].append(speed)
         medians = {name: statistics.median(values) for name, values in speeds.items()}
-        ratio = medians["cifarlab"] / medians["usual"]
+        ratio = paired_ratio(speeds["cifarlab"], speeds["usual"])
         results[part] = {"images_per_second": speeds, "median": medians, "ratio": ratio}
         told = {name: round(value) for name, value in medians.items()}
         print(f"{part}: {told} images/s, ratio {ratio:.1f}", flush=True)

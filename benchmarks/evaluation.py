@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from _results import write_result
+from _results import paired_ratio, write_result
 
 from cifarlab.compute import choose
 from cifarlab.evaluate import Predictor
@@ -71,7 +71,7 @@ def main() -> None:
                 if repeat:  # the first warms up
                     speeds[name].append(speed)
         medians = {name: statistics.median(values) for name, values in speeds.items()}
-        ratio = medians["cifarlab"] / medians["bare"]
+        ratio = paired_ratio(speeds["cifarlab"], speeds["bare"])
         results[recipe] = {"images_per_second": speeds, "median": medians, "ratio": ratio}
         told = {name: round(value) for name, value in medians.items()}
         print(f"{recipe}: {told} images/s, ratio {ratio:.3f} (bar {BAR})")
