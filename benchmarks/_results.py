@@ -45,7 +45,7 @@ def paired_ratio(over: Sequence[float], under: Sequence[float]) -> float:
 
 
 def hardware() -> dict[str, Any]:
-    """Name of the processor and how many cores this process may use."""
+    """The processor, by name and generation, and how many cores this process may use."""
     return {
         "cpu": _cpu_name(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
@@ -69,5 +69,8 @@ def _cpu_name() -> str:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return platform.processor()
-    match = re.search(r"model name\s*:\s*(.+)", text)
-    return match[1].strip() if match else platform.processor()
+    told = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.+)$", text, re.MULTILINE))
+    if "model name" not in told:
+        return platform.processor()
+    kind = ", ".join(f"{word} {told[word]}" for word in ("cpu family", "model") if word in told)
+    return f"{told['model name']} ({kind})" if kind else told["model name"]
