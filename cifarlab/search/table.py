@@ -117,7 +117,8 @@ def page(of: Explained, finals: Finals | None, figures: Sequence[tuple[str, str]
 _IMPORTANCE = (
     "Importance: each key's share in what tells the better trials from the rest (PED-ANOVA); its "
     "interval by bootstrap over trials. A key that decides nothing exceeds the last column in "
-    "5 % of the cases. Of more than 200 trials, 200 are looked at. Trials that were stopped count with the score that they had then."
+    "5 % of the cases. Trials that were stopped count with the score that they had then; of more "
+    "than 200 trials, 200 are looked at."
 )
 
 
