@@ -17,6 +17,14 @@ SPACE = {
         "when": {"optimizer.kind": "sgd"},
     },
 }
+TINY = {
+    "model.stem": 4,
+    "model.blocks": [1, 1],
+    "model.channels": [4, 8],
+    "model.strides": [1, 2],
+    "training.precision": "float32",
+    "training.batch_size": 256,
+}
 
 
 def small(**changes: Any) -> Search:

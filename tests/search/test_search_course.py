@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_search import small
+from made_search import TINY, small
 
 from cifarlab.run import RunFolder, without_cost
 from cifarlab.search import Search
@@ -16,14 +16,6 @@ from cifarlab.search.messages import EPOCH, FAILURE, FATAL, SCORE, WHY
 from cifarlab.train import train
 
 VALUES = {"optimizer.kind": "sgd", "optimizer.rate": 0.1, "optimizer.momentum": 0.9}
-TINY = {
-    "model.stem": 4,
-    "model.blocks": [1, 1],
-    "model.channels": [4, 8],
-    "model.strides": [1, 2],
-    "training.precision": "float32",
-    "training.batch_size": 256,
-}
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is drawn depends on the seed, the trial's number and, under TPE, the scores known by then."""
+"""Draws depend on the seed, the trial's number and, under TPE, the scores known by then."""
 
 from pathlib import Path
 from typing import Any

@@ -29,7 +29,7 @@ def test_the_key_that_decides_is_first_and_beyond_chance() -> None:
     drawn = points(40)
     scores = [point["decides"] for point in drawn]
     found = importance(SPACE, drawn, scores)
-    assert [one.key for one in found][0] == "decides"
+    assert found[0].key == "decides"
     assert sum(one.share for one in found) == pytest.approx(1)
     first = found[0]
     assert first.share > 0.6 and first.low > first.chance

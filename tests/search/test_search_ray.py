@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_search import SPACE, small
-from test_search_course import TINY
+from made_search import SPACE, TINY, small
+from ray.tune import Trainable
+from ray.tune.result import DONE
 
 from cifarlab.errors import Interrupted, MissingExtraError, RunFolderError, UserError
 from cifarlab.recipes import find
@@ -20,6 +21,7 @@ from cifarlab.run import RunFolder, without_cost
 from cifarlab.search import Search, run_search
 from cifarlab.search.engine import Searched
 from cifarlab.search.folder import SearchFolder
+from cifarlab.search.messages import EPOCH, JOB, SCORE, WHY
 from cifarlab.train import train
 
 
@@ -63,10 +65,29 @@ def test_the_best_recipe_alone_gives_the_same_validation_curve(
     assert curve == alone[: len(curve)] and curve
 
 
-def test_one_worker_trains_them_all(searched: Searched) -> None:
-    starts = [searched.folder.trial(n).provenance()["starts"] for n in range(5)]
-    assert all(len(of) == 1 for of in starts)
-    assert len({start["pid"] for of in starts for start in of if "pid" in start}) <= 1
+class Counted(Trainable):
+    """A worker that trains nothing and leaves a file for each process that it takes."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        place = Path(json.loads(config[JOB])[2])
+        (place / f"{os.getpid()}.pid").touch()
+        self.epoch = 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.epoch = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        told = {EPOCH: self.epoch, SCORE: self.epoch / 10}
+        return {**told, WHY: "planned", DONE: True} if self.epoch == 4 else told
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_workers_are_reused(ray_here: None, tmp_path: Path, jobs: int) -> None:
+    found = run_search(tiny(trials=12), jobs=jobs, runs=tmp_path, worker=Counted)
+    assert len(table(found)) == 12
+    assert len(list(found.folder.path.glob("*.pid"))) <= 2 * jobs - 1
 
 
 def test_what_is_there_is_not_trained_again(searched: Searched) -> None:
@@ -114,7 +135,7 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_pa
     whys = {row["why"] for row in rows}
     assert whys == {"planned", "failed"} and len(rows) == 5
     failed = [row for row in rows if row["why"] == "failed"]
-    assert all("NaN" in row["ended"] and row["values" if 0 else "score"] is None for row in failed)
+    assert all("NaN" in row["ended"] and row["score"] is None for row in failed)
 
 
 def test_a_dead_worker_costs_an_epoch_at_most(
@@ -139,8 +160,8 @@ class Killer(threading.Thread):
 
         journal = self.path / "trial-000" / "journal.jsonl"
         wait_for(journal.exists)
-        for process in psutil.process_iter(["cmdline"]):
-            if any("ray::Worker" in word for word in process.info["cmdline"] or []):
+        for process in psutil.Process().children(recursive=True):
+            if any("ray::Worker" in word for word in process.cmdline()):
                 process.kill()
                 self.killed = True
 
