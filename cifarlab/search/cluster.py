@@ -9,12 +9,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.errors import MissingExtraError, UserError
 
+# the paths of its sockets may not be long, so not under a long $TMPDIR
+_ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+_PLACE = "cifarlab-ray-"
 _OBJECTS = 80 * 2**20  # bytes; trials read their images from the cache, not from Ray
 _PASSED_ON = ("CIFARLAB_DATA", "CIFARLAB_CACHE", "CIFARLAB_DEVICE", "CIFARLAB_COMPILE")
 _SETTINGS = {
@@ -81,9 +84,9 @@ def connected(jobs: int | None, address: str | None) -> Iterator[Share]:
 def _started(jobs: int) -> Iterator[Share]:
     import ray
 
-    threads = max(1, _usable_threads() // jobs)
-    # the paths of its sockets may not be long, so not under a long $TMPDIR
-    place = tempfile.mkdtemp(prefix="cifarlab-", dir="/tmp" if Path("/tmp").is_dir() else None)
+    threads = max(1, (_told_threads() or _processors()) // jobs)
+    _sweep()
+    place = tempfile.mkdtemp(prefix=f"{_PLACE}{os.getpid()}-", dir=_ROOT)
     try:
         ray.init(
             num_cpus=jobs * threads,
@@ -128,6 +131,7 @@ def _shared(jobs: int | None) -> Share:
     total = sum(node.get("CPU", 0) for node in nodes)
     largest = max(node.get("CPU", 0) for node in nodes)
     threads = max(1, min(int(total // jobs), int(largest)))
+    threads = min(threads, _told_threads() or threads)
     return Share(jobs, threads, _gpu_share(sum(node.get("GPU", 0) for node in nodes), jobs))
 
 
@@ -139,10 +143,23 @@ def _gpu_share(gpus: float, jobs: int) -> float:
     return 1.0 / per_gpu
 
 
-def _usable_threads() -> int:
-    """As many as torch would take in this process."""
-    if (told := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
-        return int(told)
+def _told_threads() -> int | None:
+    """How many threads the user wants all in all; None: as many as there are processors."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) or None if told.isdigit() else None
+
+
+def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _sweep() -> None:
+    """Remove what Ray left behind whose driver was killed."""
+    for place in _ROOT.glob(f"{_PLACE}*-*"):
+        pid = place.name.removeprefix(_PLACE).partition("-")[0]
+        with suppress(ProcessLookupError, ValueError, PermissionError):
+            os.kill(int(pid), 0)
+            continue
+        shutil.rmtree(place, ignore_errors=True)

@@ -89,7 +89,7 @@ def run_search(
         finals = None
         if seeds is not None:
             finals = rerun(search, explained, folder, seeds, jobs or 1, command, tell)
-        problems = write_explained(explained, finals, folder)
+        problems = [*_left(asked, notes), *write_explained(explained, finals, folder)]
         _write_best(asked, notes)
     return Searched(folder, explained, finals, problems)
 
@@ -140,20 +140,34 @@ def _unfinished(asked: _Asked, notes: Notes) -> list[Trial]:
     ]
 
 
+def _left(asked: _Asked, notes: Notes) -> list[str]:
+    """That some trials are not finished, in words."""
+    count = len(_unfinished(asked, notes))
+    count += max(0, asked.search.trials - len(notes.ledger.trials))
+    if not count:
+        return []
+    return [f"{count} trials are not finished; go on with: {_again(asked.command)}"]
+
+
+def _again(command: str) -> str:
+    return command if "--resume" in command.split() else f"{command} --resume"
+
+
 def _todo(asked: _Asked, notes: Notes, resume: bool) -> int:
     """How many trials are to be trained. Raises RunFolderError where ``resume`` is missing."""
     begun = _unfinished(asked, notes)
     if begun and not resume:
         raise RunFolderError(
             f"{asked.folder.path}: {trial_name(begun[0].number)} was begun and is not finished",
-            f"go on with: {asked.command} --resume",
+            f"go on with: {_again(asked.command)}",
         )
     return len(begun) + max(0, asked.search.trials - len(notes.ledger.trials))
 
 
 def _train(asked: _Asked, notes: Notes, jobs: int | None, cluster: str | None) -> None:
     """Train until all is done, the budget is used up, or somebody asks to stop."""
-    with stop_on_signal() as stop, connected(jobs, cluster) as share:
+    # Ray sets a handler of its own when it starts
+    with connected(jobs, cluster) as share, stop_on_signal() as stop:
         before = -1
         while (left := _todo(asked, notes, resume=True)) and left != before:
             # a second pass only finishes runs whose workers went before they could
@@ -162,11 +176,10 @@ def _train(asked: _Asked, notes: Notes, jobs: int | None, cluster: str | None) -
             before = left
     if stop.signum:
         done = sum(trial.why is not None for trial in notes.ledger.trials.values())
-        again = "" if "--resume" in asked.command.split() else " --resume"
         raise Interrupted(
             f"interrupted after {done} of {asked.search.trials} trials; their checkpoints are "
             "written",
-            f"go on with: {asked.command}{again}",
+            f"go on with: {_again(asked.command)}",
             stop.signum,
         )
 
@@ -185,6 +198,7 @@ def _tune(asked: _Asked, notes: Notes, share: Share, stop: Stop) -> bool:
     draws = Draws(asked.search, asked.base, asked.scale, notes, begun, share.threads)
     stopper = Stopper(asked.budget, lambda: bool(stop.signum or draws.fatal))
     place = asked.folder.path.resolve() / ".tune"
+    shutil.rmtree(place, ignore_errors=True)  # of a driver that was killed
     try:
         tune.run(
             asked.worker or Worker,

@@ -64,12 +64,12 @@ def _end(
         failure = {"kind": "DivergenceError", "what": "NaN at step 3 | b", "hint": "lower it"}
         folder.note(ended(1, "failed", 0, None, failure))
         return
-    stopped = limit < 0.4
+    stopped = bool(number) and limit < 0.4
     epochs = 1 if stopped else 9
     scores = [0.2 + 0.7 * limit * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)]
     cutoff = None if number == 0 else 0.35
     folder.note(judged(number, Verdict(1, 1, scores[0], cutoff, 1, number + 1, stopped)))
-    folder.note(ended(number, "stopped" if stopped and number else "planned", epochs, max(scores)))
+    folder.note(ended(number, "stopped" if stopped else "planned", epochs, max(scores)))
     run = folder.trial(number)
     run.write_recipe(search.drawn(values, search.base()))
     run.write_provenance({"data": {"name": "digits"}})

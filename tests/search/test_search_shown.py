@@ -79,10 +79,9 @@ def test_figures_are_four_and_the_same_each_time(explained: Explained) -> None:
 
 def test_a_search_without_rungs_or_scores_still_has_a_page(tmp_path: Path) -> None:
     search, folder = made(tmp_path, 2)
-    lonely = explain(small(scheduler={"kind": "none"}), 1.0, folder)
-    assert {one.slug for one in pictures(lonely)} == {"curves", "rungs"}
-    assert "## Rungs" not in page(lonely, None, [])
-    assert search.rungs() == [1, 3]
+    assert {one.slug for one in pictures(explain(search, 1.0, folder))} == {"curves", "rungs"}
+    plain = explain(small(scheduler={"kind": "none"}), 1.0, folder)
+    assert "## Rungs" not in page(plain, None, []) and not plain.rungs
 
 
 def test_everything_is_written_and_search_json_says_it_too(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_labels_are_what_a_table_can_hold() -> None:
         ({"kind": "choice", "values": []}, "at least 1"),
         ({"kind": "choice", "values": [1, 1]}, "twice"),
         ({"kind": "lognormal", "low": 1}, "lognormal"),
-        ({"kind": "uniform", "low": 0, "hihg": 1}, "optimizer.rate.hihg"),
+        ({"kind": "uniform", "low": 0, "high": 1, "hihg": 1}, "optimizer.rate.hihg"),
         ({"kind": "integer", "low": 1.5, "high": 3}, "optimizer.rate.low"),
     ],
 )
