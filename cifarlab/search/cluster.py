@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ _ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
 _PLACE = "cifarlab-ray-"
 _OBJECTS = 80 * 2**20  # bytes; trials read their images from the cache, not from Ray
 _PASSED_ON = ("CIFARLAB_DATA", "CIFARLAB_CACHE", "CIFARLAB_DEVICE", "CIFARLAB_COMPILE")
+_REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # whether other machines may reach Ray's ports
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of data stay what they are
@@ -41,11 +42,16 @@ class Share(NamedTuple):
     gpus: float
 
 
-def require_extra() -> None:
-    """Raise MissingExtraError where Ray Tune or Optuna is not installed."""
+def require_extra(cluster: str | None = None) -> None:
+    """Import Ray Tune and Optuna with our settings. Raises MissingExtraError where one is missing.
+
+    Without a ``cluster`` Ray will listen on the loopback address only, unless it was imported
+    before.
+    """
     import importlib
 
-    os.environ.update({k: v for k, v in _SETTINGS.items() if k not in os.environ})
+    settings = {**_SETTINGS, _REACHABLE: "0" if cluster is None else "1"}
+    os.environ.update({k: v for k, v in settings.items() if k not in os.environ})
     for package in ("ray.tune", "optuna"):
         try:
             importlib.import_module(package)
@@ -89,8 +95,8 @@ def _started(jobs: int) -> Iterator[Share]:
     place = tempfile.mkdtemp(prefix=f"{_PLACE}{os.getpid()}-", dir=_ROOT)
     try:
         ray.init(
+            address="local",
             num_cpus=jobs * threads,
-            _node_ip_address="127.0.0.1",
             _temp_dir=place,
             object_store_memory=_OBJECTS,
             include_dashboard=False,
@@ -159,7 +165,15 @@ def _sweep() -> None:
     """Remove what Ray left behind whose driver was killed."""
     for place in _ROOT.glob(f"{_PLACE}*-*"):
         pid = place.name.removeprefix(_PLACE).partition("-")[0]
-        with suppress(ProcessLookupError, ValueError, PermissionError):
-            os.kill(int(pid), 0)
-            continue
-        shutil.rmtree(place, ignore_errors=True)
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

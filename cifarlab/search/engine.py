@@ -74,7 +74,7 @@ def run_search(
     base = search.base(data)
     validate(search, base)
     search.drawn({}, base, scale)  # a scale out of range is refused here
-    require_extra()
+    require_extra(cluster)
     folder = search_folder(search, scale, data, runs)
     asked = _Asked(search, base, scale, folder, command, budget, worker)
     with folder.in_use():
