@@ -16,6 +16,7 @@ from cifarlab.search.space import AnyDimension, Choice, Integer, LogUniform, Val
 
 FEWEST = 8  # trials, below which nothing is said
 _REPEATS = 100
+_BETTER = 6
 _MOST = 200  # trials that are looked at; of more, so many are drawn
 
 
@@ -78,10 +79,17 @@ class _Shares:
                 optuna.trial.create_trial(params=point, distributions=kinds, value=float(score))
             )
         try:
-            found = optuna.importance.get_param_importances(study)
+            found = optuna.importance.get_param_importances(study, evaluator=self._evaluator())
         except (ValueError, RuntimeError):  # all trials of the sample are the same
             return [float("nan")] * len(self._keys)
         return [float(found.get(key, float("nan"))) for key in self._keys]
+
+    def _evaluator(self) -> Any:
+        """The better trials are the best tenth, but six of them at least, or half of all."""
+        from optuna.importance import PedAnovaImportanceEvaluator
+
+        better = min(0.5, max(0.1, _BETTER / len(self._points)))
+        return PedAnovaImportanceEvaluator(target_quantile=better)
 
 
 def _distribution(dimension: AnyDimension) -> Any:
