@@ -23,7 +23,9 @@ _PASSED_ON = ("CIFARLAB_DATA", "CIFARLAB_CACHE", "CIFARLAB_DEVICE", "CIFARLAB_CO
 _REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # whether other machines may reach Ray's ports
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # it prints a banner whatever the verbosity
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of data stay what they are
+    "RAY_worker_niceness": "0",  # a trial is as nice as the command that began it
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # run folders have it all

@@ -185,7 +185,7 @@ def importance(of: Explained) -> Figure | None:
     for place, one in enumerate(of.importance):
         axes.barh(place, one.share, color=BLUE, height=0.55)
         axes.plot([one.low, one.high], [place, place], color=INK, linewidth=1.2)
-        axes.plot([one.chance], [place], "|", color=VERMILION, markersize=11)
+        axes.plot([min(one.chance, 1)], [place], "|", color=VERMILION, markersize=11)
     axes.plot([], [], color=INK, linewidth=1.2, label="95 % interval")
     axes.plot([], [], "|", color=VERMILION, markersize=9, label="reached by chance in 5 %")
     axes.set_yticks(range(len(of.importance)), [label(one.key) for one in of.importance])

@@ -2,10 +2,11 @@
 
 The share of a key among all keys in what tells the better trials from the rest. Its uncertainty is
 that of drawing other trials: percentiles over bootstrap samples of them. A key that decides
-nothing still gets a share by chance: ``chance`` is what it exceeds in 5 % of the cases where the
-scores are dealt out anew.
+nothing still gets some by chance: ``chance`` is what it exceeds in 5 % of the cases where the
+scores are dealt out anew, in the same unit; it may lie above 1 where all is noise.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -46,20 +47,21 @@ def importance(
         points, scores = [points[k] for k in kept], [scores[k] for k in kept]
     values = np.asarray(scores, dtype=float)
     everything = np.arange(len(points))
-    of = _Shares(space, keys, points)
+    of = _Divergences(space, keys, points)
     resampled = [rng.integers(0, len(points), len(points)) for _ in range(_REPEATS)]
     found = np.array([of(sample, values[sample]) for sample in resampled])
     dealt = np.array([of(everything, rng.permutation(values)) for _ in range(_REPEATS)])
-    shares = of(everything, values)
-    low, high = np.nanpercentile(found, [2.5, 97.5], axis=0)
-    chance = np.nanpercentile(dealt, 95, axis=0)
+    seen = np.array(of(everything, values))
+    shares = seen / seen.sum()
+    low, high = np.percentile(found / found.sum(axis=1, keepdims=True), [2.5, 97.5], axis=0)
+    chance = np.percentile(dealt, 95, axis=0) / seen.sum()
     rows = zip(keys, shares, low, high, chance, strict=True)
     named = [Importance(key, *(float(number) for number in rest)) for key, *rest in rows]
     return tuple(sorted(named, key=lambda row: -row.share))
 
 
-class _Shares:
-    """The shares of the keys in a sample of the trials."""
+class _Divergences:
+    """How far each key's values in the better trials of a sample are from those in all of it."""
 
     def __init__(
         self, space: Mapping[str, AnyDimension], keys: Sequence[str], points: Sequence[Values]
@@ -68,9 +70,10 @@ class _Shares:
         self._distributions = {key: _distribution(space[key]) for key in keys}
 
     def __call__(self, sample: np.ndarray, scores: np.ndarray) -> list[float]:
-        """One share per key, NaN for one that the sample does not have."""
+        """One number per key, 0 for one that the sample does not have."""
         import optuna
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(direction="maximize")
         for place, score in zip(sample, scores, strict=True):
             point = {k: v for k, v in self._points[place].items() if k in self._distributions}
@@ -78,11 +81,10 @@ class _Shares:
             study.add_trial(
                 optuna.trial.create_trial(params=point, distributions=kinds, value=float(score))
             )
-        try:
-            found = optuna.importance.get_param_importances(study, evaluator=self._evaluator())
-        except (ValueError, RuntimeError):  # all trials of the sample are the same
-            return [float("nan")] * len(self._keys)
-        return [float(found.get(key, float("nan"))) for key in self._keys]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of few trials: the intervals tell that
+            found = self._evaluator().evaluate(study)
+        return [max(float(found.get(key, 0.0)), 1e-12) for key in self._keys]
 
     def _evaluator(self) -> Any:
         """The better trials are the best tenth, but six of them at least, or half of all."""
