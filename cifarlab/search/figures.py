@@ -74,9 +74,8 @@ def curves(of: Explained) -> Figure | None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(_title(of), loc="left")
     handles, names = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1], names[::-1], title="best validation, training (%)", loc="lower right"
-    )
+    heading = "highest validation,\ntraining (%)"
+    figure.legend(handles[::-1], names[::-1], title=heading, loc="outside right upper")
     tidy(axes)
     return figure
 
@@ -100,6 +99,7 @@ def rungs(of: Explained) -> Figure | None:
     axes.plot(
         x, [100 * (v.cutoff or 0) for v in needed], "_", color=INK, markersize=7, label="needed"
     )
+    axes.set_xlim(-0.5, len(of.rungs) - 0.5)
     axes.set_xticks(range(len(of.rungs)), [f"{r.rung}\n{r.stopped} of {r.came}" for r in of.rungs])
     axes.set(xlabel="rung (epoch), trials stopped there", ylabel="best validation so far (%)")
     axes.set_title(_title(of), loc="left")
@@ -123,15 +123,15 @@ def coordinates(of: Explained) -> Figure | None:
     scores = [row.score or 0.0 for row in shown]
     low, high = min(scores), max(scores)
     colour = _colours(scores)
-    for row, score in reversed(list(zip(shown, scores, strict=True))):
+    for place, (row, score) in reversed(list(enumerate(zip(shown, scores, strict=True)))):
         heights = [_height(of.search.space[key], key, row.trial.values) for key in keys]
         last = (score - low) / (high - low) if high > low else 0.5
         axes.plot(
             range(len(keys) + 1),
             [*heights, last],
             color=colour(score),
-            linewidth=2.4 if score == high else 1.0,
-            alpha=1.0 if score == high else 0.7,
+            linewidth=1.0 if place else 2.4,
+            alpha=0.7 if place else 1.0,
         )
     for place, key in enumerate(keys):
         _axis(axes, place, of.search.space[key])
@@ -183,7 +183,7 @@ def importance(of: Explained) -> Figure | None:
     figure = sheet(NARROW, 1.2 + 0.3 * len(of.importance))
     axes = figure.subplots()
     for place, one in enumerate(of.importance):
-        axes.barh(place, one.share, color=BLUE, height=0.55)
+        axes.barh(place, one.share, color=BLUE, alpha=0.5, height=0.55)
         axes.plot([one.low, one.high], [place, place], color=INK, linewidth=1.2)
         axes.plot([min(one.chance, 1)], [place], "|", color=VERMILION, markersize=11)
     axes.plot([], [], color=INK, linewidth=1.2, label="95 % interval")
