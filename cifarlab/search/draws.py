@@ -19,7 +19,7 @@ from cifarlab.recipe import Recipe
 from cifarlab.search.course import Job
 from cifarlab.search.definition import Search, TPESampler
 from cifarlab.search.folder import Event
-from cifarlab.search.ledger import Trial, drawn, ended
+from cifarlab.search.ledger import Trial, Why, drawn, ended
 from cifarlab.search.messages import EPOCH, FAILURE, FATAL, JOB, SCORE, TRIAL, WHY
 from cifarlab.search.notes import Notes
 from cifarlab.search.space import Values, draw
@@ -128,7 +128,7 @@ class Draws(Searcher):
         self._points = Points(search, base)
         self._points.replay(notes.folder.events())
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+    def suggest(self, trial_id: str) -> Any:
         """What a worker is told of the next trial; Tune numbers trials its own way."""
         trial = self._begun.pop(0) if self._begun else None
         while trial is None:
@@ -168,7 +168,7 @@ class Draws(Searcher):
         if self._notes.ledger.trials[number].why:  # it only had to be finished
             return
         failure = _DIED if error else json.loads(told.get(FAILURE) or "null")
-        why = "failed" if failure else told.get(WHY) or "stopped"
+        why: Why = "failed" if failure else told.get(WHY) or "stopped"
         epochs, score = told.get(EPOCH, 0), told.get(SCORE)
         self._end(ended(number, why, epochs, score if epochs else None, failure))
 

@@ -27,7 +27,7 @@ class Judge(FIFOScheduler):
         self._last = search.epochs(scale)
         self._rungs = search.rungs(scale)
         self._arrived: dict[int, dict[int, float]] = {rung: {} for rung in self._rungs}
-        self._asha = self._make(search, scale)
+        self._asha: Any = self._make(search, scale)
         self._share = 1 - 1 / getattr(search.scheduler, "reduction", 2)
         self._replay(notes.ledger)
 

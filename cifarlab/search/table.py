@@ -68,13 +68,13 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.2f}"
 
 
-def rung_rows(of: Explained) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def rung_rows(of: Explained) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the rungs."""
     cells = [(str(r.rung), str(r.came), str(r.stopped), percent(r.cutoff)) for r in of.rungs]
     return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
-def importance_rows(of: Explained) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def importance_rows(of: Explained) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the keys' importance."""
     return ("key", "importance", "95 % interval", "by chance up to"), [
         (i.key, f"{i.share:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}")
