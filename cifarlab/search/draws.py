@@ -24,12 +24,6 @@ from cifarlab.search.messages import EPOCH, FAILURE, FATAL, JOB, SCORE, TRIAL, W
 from cifarlab.search.notes import Notes
 from cifarlab.search.space import Values, draw
 
-_DIED = {
-    "kind": "WorkerDied",
-    "what": "the process that trained it was ended from outside, again and again",
-    "hint": "most likely memory ran out: fewer --jobs, or a smaller batch or network",
-}
-
 
 class _Named(optuna.samplers.BaseSampler):
     """A sampler that starts from a seed of its own for each trial."""
@@ -167,10 +161,18 @@ class Draws(Searcher):
             return
         if self._notes.ledger.trials[number].why:  # it only had to be finished
             return
-        failure = _DIED if error else json.loads(told.get(FAILURE) or "null")
+        failure = self._death(number) if error else json.loads(told.get(FAILURE) or "null")
         why: Why = "failed" if failure else told.get(WHY) or "stopped"
         epochs, score = told.get(EPOCH, 0), told.get(SCORE)
         self._end(ended(number, why, epochs, score if epochs else None, failure))
+
+    def _death(self, number: int) -> dict[str, str]:
+        said = self._notes.deaths.get(number, "for no known reason")
+        return {
+            "kind": "WorkerDied",
+            "what": f"the process that trained it died again and again: {said}",
+            "hint": "if memory ran out: fewer --jobs, or a smaller batch or network",
+        }
 
     def _end(self, event: Event) -> None:
         self._notes.add(event)

@@ -83,6 +83,12 @@ class Judge(FIFOScheduler):
             self._notes.add(judged(number, verdict))
         return decision
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Remember what Ray says of a worker that died."""
+        lines = str(trial.get_error() or "").strip().splitlines() or ["for no known reason"]
+        said = lines[-1] if "Error" in lines[-1] else lines[0]
+        self._notes.deaths[trial.config[TRIAL]] = said[:200]
+
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Forget a trial that has ended, but not its scores."""
         if self._asha:

@@ -16,6 +16,7 @@ class Notes:
         folder.repair()
         self.folder = folder
         self.ledger = Ledger(folder.events())
+        self.deaths: dict[int, str] = {}  # what Ray said when a trial's worker last died
         self._tell = tell
 
     def add(self, event: Event) -> None:

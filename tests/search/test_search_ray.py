@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from made_search import SPACE, TINY, small
 from ray.tune import Trainable
 from ray.tune.result import DONE
@@ -81,6 +82,10 @@ class Counted(Trainable):
         self.epoch += 1
         told = {EPOCH: self.epoch, SCORE: self.epoch / 10}
         return {**told, WHY: "planned", DONE: True} if self.epoch == 4 else told
+
+
+# workers can't import a test's module
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
