@@ -51,11 +51,11 @@ def measure(folder: Path) -> dict[str, Any]:
     """Images/s of each repeat, seconds until the first step, and memory. In a fresh process."""
     import cifarlab.train.setup as setup
     from cifarlab.data.dataset import Dataset
+    from cifarlab.interrupt import Stop
     from cifarlab.optim import Segment
     from cifarlab.recipe import change
     from cifarlab.recipes import find
     from cifarlab.run import RunFolder
-    from cifarlab.train.interrupt import Stop
     from cifarlab.train.loop import fit
     from cifarlab.train.plan import Epoch, Plan
 

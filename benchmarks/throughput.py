@@ -35,12 +35,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from cifarlab.compute import Compute, choose
 from cifarlab.data import open_dataset, training_subsets
+from cifarlab.interrupt import Stop
 from cifarlab.models import Classifier, build_body, parameter_roles
 from cifarlab.optim import Segment, build_optimizer
 from cifarlab.recipe import Recipe, change
 from cifarlab.recipes import find
 from cifarlab.run import RunFolder
-from cifarlab.train.interrupt import Stop
 from cifarlab.train.loop import fit
 from cifarlab.train.plan import Epoch, Plan
 from cifarlab.train.run import Run

@@ -5,8 +5,10 @@ what else was drawn, or where a run was interrupted.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:  # importing it takes seconds, and a seed needs none of it
+    import torch
 
 
 def derived_seed(seed: int, purpose: str, *counters: int) -> int:
@@ -15,6 +17,8 @@ def derived_seed(seed: int, purpose: str, *counters: int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def generator(seed: int, purpose: str, *counters: int) -> torch.Generator:
+def generator(seed: int, purpose: str, *counters: int) -> "torch.Generator":
     """A CPU generator for that purpose and time; draws are the same on every device."""
+    import torch
+
     return torch.Generator().manual_seed(derived_seed(seed, purpose, *counters))

@@ -71,3 +71,11 @@ def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` (UTF-8), whole or not at all. Raises StorageError."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file and flush it to the disk. Raises StorageError."""
+    with disk_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())

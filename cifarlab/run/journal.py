@@ -10,12 +10,11 @@ so that everything else is the same each time the same recipe runs.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import disk_errors, write_text
+from cifarlab.storage import append_line, write_text
 
 Line = dict[str, Any]
 
@@ -28,10 +27,7 @@ class Journal:
 
     def append(self, line: Line) -> None:
         """Add one line and flush it to the disk. Raises StorageError."""
-        with disk_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, json.dumps(line))
 
     def read(self) -> list[Line]:
         """All whole lines, oldest first; none before the first epoch ends.

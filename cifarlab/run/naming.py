@@ -54,6 +54,14 @@ def finished_runs(runs: Path = RUNS) -> dict[str, RunFolder]:
     return found
 
 
+def folder_name(name: str, scale: float, data: str | None) -> str:
+    """How the folder of a study or search is called, at a scale, on other data than its own."""
+    name = name.replace("/", "-")
+    if data is not None:
+        name += "-on-" + (re.sub(r"[^\w.+-]+", "-", Path(data).name).strip("-") or "data")
+    return name if scale == 1 else f"{name}-scale-{scale:g}"
+
+
 def _name(recipe: Recipe) -> str:
     return f"{recipe.name.replace('/', '-')}-s{recipe.seed}-{fingerprint(recipe)[:8]}"
 

@@ -44,7 +44,8 @@ class Study(Part):
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
-    seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds 0, 1, 2, ...")
+    seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
+    first_seed: int = Field(0, ge=0, description="the first of its seeds")
     changes: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[Row, ...] = Field(min_length=1, description="what is compared")
 

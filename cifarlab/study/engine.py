@@ -77,7 +77,7 @@ def _plan(
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
     recipes = {row: scaled(recipe, scale) for row, recipe in recipes.items()}
     planned = []
-    for seed in range(seeds):
+    for seed in range(study.first_seed, study.first_seed + seeds):
         for row, recipe in recipes.items():
             one = recipe.model_copy(update={"seed": seed})
             planned.append(Planned(row, one, fingerprint(one), row in wanted))

@@ -86,7 +86,7 @@ def train_all(jobs: Sequence[Job], workers: int, done: Done, begin: Begin) -> No
     With one worker, in this process. Raises Interrupted once the runs at hand have written their
     checkpoints, and StorageError.
     """
-    from cifarlab.train.interrupt import stop_on_signal
+    from cifarlab.interrupt import stop_on_signal
 
     with stop_on_signal() as stop:
         if workers > 1:

@@ -1,7 +1,7 @@
 """Training: a recipe and a folder become a finished run."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,12 +9,12 @@ import torch
 
 from cifarlab.data.dataset import Progress
 from cifarlab.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
+from cifarlab.interrupt import stop_on_signal
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.run import RunFolder
 from cifarlab.train.extend import extended
 from cifarlab.train.finish import finish
 from cifarlab.train.hooks import Hook
-from cifarlab.train.interrupt import stop_on_signal
 from cifarlab.train.loop import fit
 from cifarlab.train.run import Run
 from cifarlab.train.setup import prepare
@@ -31,15 +31,18 @@ def train(
     hooks: Sequence[Hook] = (),
     command: str = "cifarlab.train.train",
     progress: Progress | None = None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
 
     With ``resume``, a run that was begun there goes on from its last checkpoint; without, the
-    folder must hold none. Raises every error of cifarlab.errors.
+    folder must hold none. Between two epochs the run ends, as one that was ``stopped``, once
+    ``enough`` is true. Raises every error of cifarlab.errors.
     """
     with folder.in_use(), _failures_in_words(recipe, folder):
         _require_fitting(recipe, folder, resume)
         run = prepare(recipe, folder, resume=resume, command=command, progress=progress)
+        run.enough = enough
         for hook in hooks:
             hook.started(run)
         compile_ahead(run)

@@ -24,9 +24,10 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
             f"the run in {folder.path} has not finished", "finish it with --resume first"
         )
     if (ended := result["ended"]) != "planned":
+        by = "a search" if ended == "stopped" else f"training.{ended}"
         raise RunFolderError(
-            f"the run in {folder.path} ended before its planned length, by training.{ended}",
-            f"an extension starts at that length: train anew without training.{ended}",
+            f"the run in {folder.path} ended before its planned length, by {by}",
+            f"an extension starts at that length: train anew without {by}",
         )
     training = recipe.training
     longer = Training.model_validate(

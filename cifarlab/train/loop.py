@@ -8,11 +8,11 @@ import torch
 
 from cifarlab.errors import DivergenceError, Interrupted
 from cifarlab.evaluate import Score, score
+from cifarlab.interrupt import Stop
 from cifarlab.optim import Watch, watched
 from cifarlab.recipe.schedules import Plateau
 from cifarlab.train.ending import ending, out_of_time
 from cifarlab.train.hooks import Hook
-from cifarlab.train.interrupt import Stop
 from cifarlab.train.run import Run
 from cifarlab.train.state import NEVER, Best, Totals
 from cifarlab.train.step import step

@@ -1,5 +1,6 @@
 """What a run is while it is trained."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -25,7 +26,8 @@ class Run:
 
     ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
     recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
-    has what is no longer trained from which step on.
+    has what is no longer trained from which step on; ``enough`` is asked between epochs whether
+    to end here.
     """
 
     recipe: Recipe
@@ -43,6 +45,7 @@ class Run:
     network: Classifier
     checkpoints: Checkpoints
     clock: Clock
+    enough: Callable[[], bool] = lambda: False
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -13,6 +13,7 @@ from command_line import Command
 from cifarlab.recipe import build, keys
 from cifarlab.recipes import find, shipped
 from cifarlab.run import RunFolder
+from cifarlab.search import SEARCHES
 from cifarlab.study import STUDIES
 
 COMMANDS = (
@@ -22,6 +23,8 @@ COMMANDS = (
     ("check",),
     ("study",),
     ("studies",),
+    ("search",),
+    ("searches",),
     ("compare",),
     ("recipes",),
     ("recipes", "list"),
@@ -174,6 +177,28 @@ def test_studies_are_listed(cifarlab: Command) -> None:
     output = cifarlab("studies")
     assert output.code == 0
     assert [line.split()[0] for line in output.out.splitlines()[1:]] == list(STUDIES)
+
+
+def test_searches_are_listed(cifarlab: Command) -> None:
+    output = cifarlab("searches")
+    assert output.code == 0
+    assert [line.split()[0] for line in output.out.splitlines()[1:]] == list(SEARCHES)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("asha2021/clasic",), "asha2021/classic"),
+        (("quickstart", "--max", "30"), "no unit"),
+        (("quickstart", "--budget", "2 hours"), "--budget '2 h'"),
+        (("quickstart", "--sampler", "grid"), "random"),
+    ],
+)
+def test_a_search_that_is_asked_for_wrongly(
+    cifarlab: Command, words: tuple[str, ...], told: str
+) -> None:
+    output = cifarlab("search", *words)
+    assert output.code == 2 and told in output.err and not Path("runs").exists()
 
 
 def test_lint_tells_and_exits_with_0(cifarlab: Command) -> None:

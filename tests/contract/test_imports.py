@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2] / "cifarlab"
 BASE = {"errors", "storage"}
 MAY_IMPORT = {
     "errors": set(),
+    "interrupt": set(),
     "storage": {"errors"},
     "randomness": set(),
     "compute": {"errors"},
@@ -24,9 +25,12 @@ MAY_IMPORT = {
     "optim": BASE | {"recipe"},
     "evaluate": BASE | {"recipe", "run", "compute", "data", "models"},
     "train": BASE
-    | {"recipe", "recipes", "run", "randomness", "compute", "data", "models", "optim", "evaluate"},
+    | {"recipe", "recipes", "run", "randomness", "compute", "data", "models", "optim"}
+    | {"evaluate", "interrupt"},
     "report": BASE | {"recipe", "run"},
-    "study": BASE | {"recipe", "recipes", "run", "train", "report"},
+    "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
+    "search": BASE
+    | {"recipe", "recipes", "run", "randomness", "data", "train", "report", "study", "interrupt"},
     "machine": {"compute", "data"},
     "terminal": {"train"},
 }
@@ -98,6 +102,7 @@ def test_the_rules_have_no_cycle() -> None:
         "cifarlab.run",
         "cifarlab.data",
         "cifarlab.report",
+        "cifarlab.search",
         "cifarlab.study",
         "cifarlab.terminal",
     ],

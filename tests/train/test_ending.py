@@ -10,7 +10,7 @@ from prepared import Watching
 from cifarlab.errors import Interrupted, RunFolderError
 from cifarlab.recipe import Duration
 from cifarlab.recipe.schema import Extension
-from cifarlab.run import RunFolder
+from cifarlab.run import RunFolder, without_cost
 from cifarlab.train import clock, extended, loop, train
 
 LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
@@ -105,6 +105,37 @@ def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
     (folder.path / "result.json").unlink()
     again = train(recipe, folder, resume=True)
     assert (again["steps"], again["ended"]) == (result["steps"], "budget")
+
+
+class Enough(Watching):
+    """Has seen enough of the run after that epoch."""
+
+    def __init__(self, epoch):
+        self.epoch, self.seen = epoch, False
+
+    def epoch_ended(self, run, line):
+        self.seen = line["epoch"] >= self.epoch
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
+    folder, watcher = RunFolder(tmp_path), Enough(epoch)
+    result = train(tiny(), folder, hooks=[watcher], enough=lambda: watcher.seen)
+    assert (result["ended"], result["epochs"]) == ("stopped", epoch)
+    whole = finished.journal.read()[:epoch]
+    assert without_cost(folder.journal.read()) == without_cost(whole)
+    with pytest.raises(RunFolderError, match="by a search"):
+        extended(folder, Extension(duration=Duration.parse("1 epoch"), schedule="hold"))
+
+
+def test_enough_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
+    watcher = Enough(3)
+    result = train(tiny(), RunFolder(tmp_path), hooks=[watcher], enough=lambda: watcher.seen)
+    assert result["ended"] == "planned"
+
+
+def test_enough_from_the_start_is_an_epoch_at_least(tmp_path, tiny):
+    assert train(tiny(), RunFolder(tmp_path), enough=lambda: True)["epochs"] == 1
 
 
 def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):

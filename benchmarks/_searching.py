@@ -1,0 +1,87 @@
+"""Searches as a user starts them, in a process of their own, and what they leave behind."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cifarlab.search.folder import SearchFolder
+
+SMALL = {
+    "recipe": "quickstart",
+    "changes": {"data.validation": 0.3, "training.precision": "float32"},
+    "space": {
+        "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
+        "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 1.0},
+        "optimizer.weight_decay": {"kind": "log-uniform", "low": 1e-5, "high": 0.1},
+        "model.head_dropout": {"kind": "choice", "values": [0.0, 0.3, 0.6]},
+        "training.batch_size": {"kind": "choice", "values": [32, 128, 512]},
+    },
+}
+
+
+def write_search(place: Path, name: str, **settings: Any) -> Path:
+    """A search's file: the small one on the embedded digits with other settings."""
+    file = place / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({**SMALL, **settings}), encoding="utf-8")
+    return file
+
+
+def start(file: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Begin a search with the command line, in its file's folder; one thread for each trial."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cifarlab", "search", file.name, *words],
+        cwd=file.parent,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "CIFARLAB_DEVICE": "cpu", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(file: Path, *words: str) -> float:
+    """Search to the end; seconds that the command took."""
+    begun = time.perf_counter()
+    if code := start(file, *words).wait():
+        sys.exit(f"the search ended with exit code {code}")
+    return time.perf_counter() - begun
+
+
+def folder(file: Path) -> SearchFolder:
+    """Where the search of that file lies."""
+    return SearchFolder(file.parent / "runs" / "searches" / file.stem)
+
+
+def table(file: Path) -> list[dict[str, Any]]:
+    """The rows of a search that has ended, the best first."""
+    return list(folder(file).content()["found"]["table"])
+
+
+def training_seconds(file: Path) -> float:
+    """Seconds that all trials spent in training and validation."""
+    total = 0.0
+    for journal in folder(file).path.glob("trial-*/journal.jsonl"):
+        for line in journal.read_text(encoding="utf-8").splitlines():
+            cost = json.loads(line)["cost"]
+            total += cost["train_seconds"] + cost["evaluate_seconds"]
+    return total
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[bytes]) -> float:
+    """Wait until ``what`` is true; the seconds. Ends the program if the search ends before."""
+    begun = time.perf_counter()
+    while not what():
+        if process.poll() is not None:
+            sys.exit("the search ended before it should: start again on a quieter machine")
+        time.sleep(0.02)
+    return time.perf_counter() - begun
+
+
+def epochs(file: Path) -> int:
+    """Epochs that all trials have trained so far."""
+    journals = folder(file).path.glob("trial-*/journal.jsonl")
+    return sum(journal.read_bytes().count(b"\n") for journal in journals)

@@ -1,0 +1,105 @@
+"""Does the driver stay as fast and as small over 10,000 trials?
+
+    python benchmarks/search_scale.py [--trials 10000]
+
+Trials are simulated: a worker answers at once with the next point of a made learning curve. All
+else is the search as it is: Optuna draws, Ray Tune and ASHA decide, every event is written down.
+Prints and writes, for each 500 trials, the driver's memory and the time per decision.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from _results import write_result
+from _searching import SMALL
+from ray.tune import Trainable
+from ray.tune.result import DONE
+
+from cifarlab.search import Search, run_search
+from cifarlab.search.messages import EPOCH, JOB, SCORE, WHY
+
+EVERY = 500
+LONGEST = 27
+JOBS = 2
+
+
+class Simulated(Trainable):
+    """A trial whose score rises towards a limit that its number decides."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take a first trial."""
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial."""
+        number = json.loads(new_config[JOB])[0]
+        self.epoch, self.limit = 0, 0.5 + (number * 7919 % 10007) / 20014
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The next epoch."""
+        self.epoch += 1
+        score = self.limit * (1 - 0.5**self.epoch)
+        told = {EPOCH: self.epoch, SCORE: score}
+        return told if self.epoch < LONGEST else {**told, WHY: "planned", DONE: True}
+
+
+class Watch:
+    """Counts trials and decisions by the lines of the record, and looks at memory now and then."""
+
+    def __init__(self, record: Path) -> None:
+        self.record = record
+        self.rows: list[dict[str, float]] = []
+        self.trials = self.read = self.decisions = 0
+        self.since = time.perf_counter()
+
+    def __call__(self, line: str) -> None:
+        """A line that the search tells."""
+        if "=" not in line or " stopped " in line:
+            return
+        self.trials += 1
+        if self.trials % EVERY:
+            return
+        with self.record.open("rb") as file:
+            file.seek(self.read)
+            new = file.read()
+        self.read += len(new)
+        decisions = new.count(b'"event": "rung"')
+        now = time.perf_counter()
+        memory = psutil.Process().memory_full_info().uss / 2**20
+        row = {
+            "trials": self.trials,
+            "driver_mib": memory,
+            "ms_per_decision": 1000 * (now - self.since) / max(1, decisions),
+            "ms_per_trial": 1000 * (now - self.since) / EVERY,
+        }
+        self.since = now
+        self.rows.append(row)
+        print({name: round(value, 2) for name, value in row.items()})
+
+
+def main() -> None:
+    """Search, print as it goes, write the result."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--trials", type=int, default=10_000)
+    asked = parser.parse_args()
+    search = Search.model_validate(
+        {"name": "scale", "trials": asked.trials, "max": f"{LONGEST} epochs", **SMALL}
+    )
+    with tempfile.TemporaryDirectory() as place:
+        watch = Watch(Path(place) / "searches" / "scale" / "search.jsonl")
+        begun = time.perf_counter()
+        run_search(search, jobs=JOBS, runs=Path(place), tell=watch, worker=Simulated)
+        seconds = time.perf_counter() - begun
+        size = watch.record.stat().st_size / 2**20
+    payload = {"trials": asked.trials, "jobs": JOBS, "seconds": seconds, "record_mib": size}
+    print(f"written to {write_result('search-scale', 'cpu', {**payload, 'rows': watch.rows})}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The finalists over other seeds: a study, and by how much the search flattered its best trial.
+
+The best of N trials is best partly by luck: its score is the highest of N noisy ones. Trained anew
+with seeds that the search never saw, the same recipe shows what it is worth.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from cifarlab.errors import UserError
+from cifarlab.search.definition import Search
+from cifarlab.search.folder import SearchFolder, trial_name
+from cifarlab.search.notes import Tell
+from cifarlab.study import Comparison, Row, Study, run_study
+from cifarlab.study.statistics import Interval, summary
+
+if TYPE_CHECKING:
+    from cifarlab.search.explain import Explained
+
+MOST = 3  # trials that are trained anew
+
+
+class Flattery(NamedTuple):
+    """A finalist's score in the search less its accuracies over other seeds, as shares.
+
+    ``excess`` is the mean of that difference, with its 95 % interval from two seeds on.
+    """
+
+    trial: int
+    score: float
+    n: int
+    mean: float
+    excess: float
+    interval: Interval | None
+
+
+class Finals(NamedTuple):
+    """The finalists' comparison, and how each did beside its score."""
+
+    comparison: Comparison
+    flattery: tuple[Flattery, ...]
+    path: str
+
+
+def rerun(
+    search: Search,
+    explained: "Explained",
+    folder: SearchFolder,
+    seeds: int,
+    jobs: int,
+    command: str,
+    tell: Tell,
+) -> Finals:
+    """Train the best trials anew with ``seeds`` seeds that no trial had, and compare them.
+
+    By the same measure as in the search: the best epoch's validation accuracy; the test split
+    stays closed. Raises UserError where no trial has a score, and as run_study does.
+    """
+    chosen = finalists(explained)
+    scores = {trial_name(number): score for number, score in chosen.items()}
+    study = Study(
+        name="finalists",
+        about=f"The best trials of {search.name} over seeds that the search did not see.",
+        first_seed=1 + max(run.recipe.seed for run in explained.runs.values()),
+        changes={"evaluation.test": False, "evaluation.checkpoint": "best"},
+        rows=tuple(
+            Row(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
+        ),
+    )
+    studied = run_study(
+        study, seeds=seeds, jobs=jobs, resume=True, runs=folder.path, command=command, tell=tell
+    )
+    flattery = []
+    for number, score in chosen.items():
+        line = next(x for x in studied.comparison.lines if x.row == trial_name(number))
+        if line.accuracies:
+            flattery.append(flattered(number, score, list(line.accuracies.values())))
+    return Finals(studied.comparison, tuple(flattery), str(studied.folder.path))
+
+
+def finalists(explained: "Explained") -> dict[int, float]:
+    """The scores of the best trials that ran to their end; of all, if none did. Raises UserError.
+
+    A trial that a rung stopped would be compared with longer runs of its recipe.
+    """
+    scored = [r for r in explained.rows if r.score is not None and not r.trial.failure]
+    whole = [row for row in scored if row.trial.why not in (None, "stopped")]
+    chosen = (whole or scored)[:MOST]
+    if not chosen:
+        raise UserError("there are no finalists: no trial has a score", "search first")
+    return {row.trial.number: row.score for row in chosen if row.score is not None}
+
+
+def flattered(number: int, score: float, accuracies: list[float]) -> Flattery:
+    """A score beside what the same recipe reached with other seeds."""
+    excess = summary([score - accuracy for accuracy in accuracies])
+    mean = summary(accuracies).mean
+    return Flattery(number, score, excess.n, mean, excess.mean, excess.interval)

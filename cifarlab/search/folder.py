@@ -1,0 +1,106 @@
+"""Where a search lies, and its record.
+
+runs/searches/<name>/
+  search.json           what is searched, and at the end the table with all that explains it
+  search.jsonl          what happened, a line per event, flushed before it has consequences
+  trial-000/, ...       ordinary run folders
+  best.yaml             the best trial's recipe; it opens the test split as the searched one does
+  page.md, table.csv, figures/
+  studies/              the finalists over seeds, as a study
+
+The record holds three kinds of events. With them alone a killed search is taken up again:
+
+    {"event": "drawn", "trial": 7, "values": {"optimizer.rate": 0.0039, ...}}
+    {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
+     "rank": 3, "of": 5, "stopped": true}
+    {"event": "ended", "trial": 7, "why": "stopped", "epochs": 4, "score": 0.431,
+     "failure": null}
+
+``score`` is the highest validation accuracy (0..1) so far; ``cutoff`` the score that was needed to
+go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``of`` trials that
+had come so far by then, this one included.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cifarlab.errors import RunFolderError
+from cifarlab.recipe import Recipe, build
+from cifarlab.recipe.text import validated
+from cifarlab.run import RunFolder
+from cifarlab.run.collection import Collection
+from cifarlab.run.naming import RUNS, folder_name
+from cifarlab.search.definition import Search
+from cifarlab.search.space import Values
+from cifarlab.storage import append_line, write_text
+
+Event = dict[str, Any]
+
+
+class SearchFolder(Collection):
+    """Paths and files of one search."""
+
+    what = "search"
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path)
+        self.record = self.path / "search.jsonl"
+        self.best = self.path / "best.yaml"
+
+    def trial(self, number: int) -> RunFolder:
+        """The run folder of a trial, counted from 0."""
+        return RunFolder(self.path / trial_name(number))
+
+    def planned(self, number: int, values: Values) -> tuple[Recipe, str]:
+        """A trial's recipe, the test split closed, and the command that began the search.
+
+        Raises RunFolderError where search.json is not there, RecipeError.
+        """
+        content = self.content()
+        if not content:
+            raise RunFolderError(f"{self.file} is missing", "restore it")
+        search = validated(Search, content["search"], str(self.file))
+        base = build(content["base"], str(self.file))
+        tree = search.drawn(values, base, content["scale"]).model_dump(mode="json")
+        tree["evaluation"]["test"] = False
+        tree["name"] = f"{search.name}/{trial_name(number)}"
+        return build(tree, tree["name"]), str(content["command"])
+
+    def note(self, event: Event) -> None:
+        """Add an event to the record and flush it to the disk. Raises StorageError."""
+        append_line(self.record, json.dumps(event))
+
+    def events(self) -> list[Event]:
+        """All whole lines of the record, oldest first. Raises RunFolderError for a damaged one.
+
+        A last line without its end is being written, or was when the driver was killed.
+        """
+        try:
+            lines = self.record.read_text(encoding="utf-8").split("\n")[:-1]
+            return [json.loads(line) for line in lines]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.record} is damaged: {error}", "restore it, or search anew elsewhere"
+            ) from error
+
+    def repair(self) -> None:
+        """Drop a last line that was cut off by a kill. Raises StorageError."""
+        if self.record.exists():
+            text = self.record.read_text(encoding="utf-8")
+            if not text.endswith("\n"):
+                write_text(self.record, "".join(f"{line}\n" for line in text.split("\n")[:-1]))
+
+
+def trial_name(number: int) -> str:
+    """How the table, the page and the run folders call a trial."""
+    return f"trial-{number:03d}"
+
+
+def search_folder(
+    search: Search, scale: float, data: str | None, runs: Path = RUNS
+) -> SearchFolder:
+    """Where this search goes; another scale or other data than its own make another folder."""
+    return SearchFolder(runs / "searches" / folder_name(search.name, scale, data))

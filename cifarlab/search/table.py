@@ -1,0 +1,168 @@
+"""A search as a table, a page and plain values."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from cifarlab.search.explain import Explained, Row
+from cifarlab.search.finalists import Finals, Flattery
+from cifarlab.search.folder import trial_name
+from cifarlab.search.notes import stopped_words
+from cifarlab.search.space import label
+from cifarlab.study.table import as_json, markdown, scale_words
+
+NOTHING = "-"
+_ENDS = {
+    "planned": "ran to its end",
+    "patience": "ended by its patience",
+    "budget": "ended by its budget",
+    None: "not finished",
+}
+
+
+def heading(of: Explained) -> list[str]:
+    """What all numbers share, a sentence per line."""
+    scaled = [] if of.scale == 1 else [scale_words(of.scale)]
+    return [
+        f"{len(of.rows)} trials of up to {of.search.epochs(of.scale)} epochs on {of.data}; "
+        f"drawn by {of.search.sampler.kind}, stopped by {of.search.scheduler.kind}.",
+        *scaled,
+        "Score: the best epoch's validation accuracy in per cent; the test split was not opened.",
+    ]
+
+
+def rows(of: Explained) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and cells as text, the best trial first."""
+    keys = list(of.search.space)
+    headers = ("rank", "trial", "score", "training", "epoch", "epochs", "how it ended", *keys)
+    return headers, [_cells(row, keys) for row in of.rows]
+
+
+def _cells(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
+    values = row.trial.values
+    return (
+        str(row.rank),
+        trial_name(row.trial.number),
+        percent(row.score),
+        percent(row.train),
+        NOTHING if row.best is None else str(row.best),
+        str(row.epochs),
+        ending(row),
+        *(label(values[key]) if key in values else NOTHING for key in keys),
+    )
+
+
+def ending(row: Row) -> str:
+    """How a trial ended, in words."""
+    trial = row.trial
+    if trial.failure:
+        return f"failed: {trial.failure['what']}"
+    if stop := next((v for v in trial.verdicts if v.stopped), None):
+        return f"stopped {stopped_words(stop._asdict())}"
+    return _ENDS[trial.why]
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 in per cent, to hundredths."""
+    return NOTHING if share is None else f"{100 * share:.2f}"
+
+
+def rung_rows(of: Explained) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+    """Headers and cells of the rungs."""
+    cells = [(str(r.rung), str(r.came), str(r.stopped), percent(r.cutoff)) for r in of.rungs]
+    return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
+
+
+def importance_rows(of: Explained) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+    """Headers and cells of the keys' importance."""
+    return ("key", "importance", "95 % interval", "by chance up to"), [
+        (i.key, f"{i.share:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}")
+        for i in of.importance
+    ]
+
+
+def flattery_words(of: Flattery) -> str:
+    """By how much the search flattered a trial."""
+    reach = of.interval
+    interval = reach and f" (95 % interval {100 * reach[0]:+.2f} to {100 * reach[1]:+.2f})"
+    return (
+        f"{trial_name(of.trial)}: {percent(of.score)} % in the search, {percent(of.mean)} % over "
+        f"{of.n} other seed{'s' if of.n > 1 else ''}: the search's number was "
+        f"{100 * of.excess:+.2f} points off{interval or '; one seed gives no interval'}."
+    )
+
+
+def page(of: Explained, finals: Finals | None, figures: Sequence[tuple[str, str]]) -> str:
+    """The whole search as Markdown; ``figures`` are (file, what it shows)."""
+    parts = [f"# {of.search.name}", of.search.about, " ".join(heading(of))]
+    if of.best:
+        parts.append(
+            f"Best: {trial_name(of.best.trial.number)}, {percent(of.best.score)} %, in best.yaml. "
+            + ("" if finals else "The best of many is optimistic: --seeds 3 says by how much.")
+        )
+    if finals:
+        words = "\n".join(f"- {flattery_words(one)}" for one in finals.flattery)
+        comparison = markdown(finals.comparison).replace("# ", "### ", 1)
+        parts += ["## Finalists over other seeds", words, comparison.strip()]
+    parts += ["## Trials", _table(*rows(of))]
+    if of.rungs:
+        parts += ["## Rungs", _table(*rung_rows(of))]
+    if of.importance:
+        parts += ["## What decides", _table(*importance_rows(of)), _IMPORTANCE]
+    parts += [f"![{words}]({file})" for file, words in figures]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_IMPORTANCE = (
+    "Importance: each key's share in what tells the better trials from the rest (PED-ANOVA); its "
+    "interval by bootstrap over trials. A key that decides nothing exceeds the last column in "
+    "5 % of the cases. Trials that were stopped count with the score that they had then; of more "
+    "than 200 trials, 200 are looked at."
+)
+
+
+def _table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *cells]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def csv_text(of: Explained) -> str:
+    """One line per trial, numbers unrounded, accuracies as shares from 0 to 1."""
+    file = io.StringIO()
+    lines = [_raw(row, list(of.search.space)) for row in of.rows]
+    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return file.getvalue()
+
+
+def _raw(row: Row, keys: Sequence[str]) -> dict[str, Any]:
+    return {
+        "rank": row.rank,
+        "trial": row.trial.number,
+        "score": row.score,
+        "training": row.train,
+        "epoch": row.best,
+        "epochs": row.epochs,
+        "why": row.trial.why,
+        "ended": ending(row),
+        **{key: row.trial.values.get(key) for key in keys},
+    }
+
+
+def as_tree(of: Explained, finals: Finals | None) -> dict[str, Any]:
+    """Plain values for search.json."""
+    return {
+        "data": of.data,
+        "table": [
+            {**_raw(row, list(of.search.space)), "rungs": as_json(tuple(row.trial.verdicts))}
+            for row in of.rows
+        ],
+        "rungs": as_json(of.rungs),
+        "importance": as_json(of.importance),
+        "finals": finals
+        and {"comparison": as_json(finals.comparison), "flattery": as_json(finals.flattery)},
+    }
