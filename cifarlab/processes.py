@@ -95,16 +95,18 @@ class Processes:
     def in_turn(self, work: Callable[[], Result]) -> Result:
         """Let one process of each machine do it, then the others, who find it done.
 
-        Where it failed in any process, all raise the first one's CifarlabError. Called by all.
+        Where it failed in any process, all raise a CifarlabError, their own or the first one's.
+        Called by all.
         """
         if self.count == 1:
             return work()
         group = _patient_group(self)
-        result, failure = None, None
-        for turn in (True, False):
-            if turn == (self.local_rank == 0):
+        done: list[Result] = []
+        failure = None
+        for leaders in (True, False):
+            if leaders == (self.local_rank == 0):
                 try:
-                    result = work()
+                    done.append(work())
                 except CifarlabError as error:
                     failure = error
             with _or_lost(self):
@@ -115,7 +117,7 @@ class Processes:
         for told in failures:
             if told:
                 raise failure or told
-        return result  # type: ignore[return-value]
+        return done[0]
 
 
 ALONE = Processes()
@@ -173,6 +175,8 @@ def _or_lost(processes: Processes) -> Iterator[None]:
     """What torch.distributed raises where a peer is gone, as an error of ours."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         raise ProcessLostError(
             f"another of the {processes.count} processes was lost, or silent for "
