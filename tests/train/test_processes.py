@@ -17,12 +17,17 @@ from cifarlab.recipe import Recipe
 from cifarlab.run import Predictions, RunFolder
 from cifarlab.train import train
 
-# Small rates, so that rounding stays small. The 127 images of a batch are 64 and 63, the last
-# batch's 24 are 12 and 12; batch normalisation, crops, flips and dropout are in all of them.
-GENTLE = {"optimizer.rate": 0.02, "training.batch_size": 127, "training.duration": "50 steps"}
-BY_CLASS = {"kind": "symmetric", "share": 0.2}
+# Small rates and no kinks, so that rounding stays small. The 127 images of a batch are 64 and 63,
+# the last batch's 24 are 12 and 12; batch normalisation, crops, flips, dropout are in all of them.
+GENTLE = {
+    "optimizer.rate": 0.02,
+    "training.batch_size": 127,
+    "training.duration": "24 steps",
+    "model.activation": "gelu",
+}
+LONG = {"training.duration": "50 steps"}
 WAYS: dict[str, dict[str, Any]] = {
-    "plain": {},
+    "plain": LONG,
     "pieces": {
         "training.micro_batch": 30,
         "model.dropout": 0.3,
@@ -36,12 +41,14 @@ WAYS: dict[str, dict[str, Any]] = {
         "augment.mix": {"kind": "cutmix", "probability": 0.7},
         "training.micro_batch": 50,
         "training.label_smoothing": 0.1,
-        "data.noise": BY_CLASS,
-        "averaging": {"kind": "swa", "start": "20 steps", "every": "5 steps"},
+        # not with a bias before a normalisation: its gradient is rounding, which Adam makes large
+        "optimizer": {"kind": "adamw", "rate": 1e-3},
+        "data.noise": {"kind": "symmetric", "share": 0.2},
+        "averaging": {"kind": "swa", "start": "12 steps", "every": "5 steps"},
     },
     "selected": {
         "training.selection": {"share": 0.5, "start": "4 steps", "pixels": 6},
-        "training.freeze": [{"start": "30 steps", "stages": 1}],
+        "training.freeze": [{"start": "15 steps", "stages": 1}],
         "training.clip_units": 0.05,
     },
     "vectors": {
@@ -51,10 +58,10 @@ WAYS: dict[str, dict[str, Any]] = {
             "dense": 16,
             "dropout": [0.1, 0.1, 0.2],
             "block": ["conv", "norm", "act", "pool", "dropout"],
+            "dense_order": ["dense", "norm", "act", "dropout"],
             "norm": {"kind": "batch"},
         },
         "augment.mix": {"kind": "mixup"},
-        "optimizer": {"kind": "adamw", "rate": 1e-3},
         "schedule": {"kind": "plateau", "patience": 1},
         "training.patience": 9,
     },
@@ -63,7 +70,6 @@ WAYS: dict[str, dict[str, Any]] = {
         "augment.flip": "alternating",
         "optimizer": {"kind": "muon", "rate": 0.01},
         "averaging": {"kind": "lookahead", "every": 4},
-        "training.duration": "20 steps",
     },
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -95,11 +101,11 @@ def two(
     jobs = {name: job(changes, name) for name, changes in WAYS.items()}
     jobs |= {name: job(changes, name) for name, (changes, _) in REFUSED.items()}
     jobs["taken"]["folder"] = jobs["plain"]["folder"]
-    jobs["out of time"] = job({"training.budget": "0.4 s", "training.duration": "99 epochs"}, "t")
+    jobs["out of time"] = job({"training.budget": "0.2 s", "training.duration": "99 epochs"}, "t")
     begun = RunFolder(place / "begun by one")
     with pytest.raises(Interrupted):
-        train(tiny(GENTLE), begun, hooks=[signal_after(17, signal.SIGINT)])
-    jobs["begun by one"] = job({}, "begun by one") | {"resume": True}
+        train(tiny({**GENTLE, **LONG}), begun, hooks=[signal_after(17, signal.SIGINT)])
+    jobs["begun by one"] = job(LONG, "begun by one") | {"resume": True}
     (place / "jobs").write_text(json.dumps(jobs))
     output = torchrun(Path(__file__).with_name("spread.py"), place / "jobs")
     _, errors = output.communicate(timeout=300)
@@ -130,7 +136,7 @@ def test_the_loss_curve_is_that_of_one_process(
     first, second = two[name]
     assert first["losses"] == second["losses"]
     losses, _ = one(name)
-    assert len(losses) == (20 if name == "muon" else 50)
+    assert len(losses) == (50 if name == "plain" else 24)
     np.testing.assert_allclose(first["losses"], losses, rtol=1e-5)
 
 
@@ -147,7 +153,7 @@ def test_the_end_is_that_of_one_process(
     for split in ("val", "test"):
         file = f"{split}.safetensors"
         logits = [Predictions.read(f.predictions / file).logits for f in (folder, alone)]
-        np.testing.assert_allclose(logits[0], logits[1], atol=2e-3)
+        np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
 
 
 def without_cost_of(folder: RunFolder) -> Any:
