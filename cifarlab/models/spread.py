@@ -17,6 +17,11 @@ from cifarlab.processes import Processes
 class SpreadBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the images of all processes; ``plain`` lends its tensors."""
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def __init__(self, plain: nn.BatchNorm1d | nn.BatchNorm2d, processes: Processes) -> None:
         super().__init__(plain.num_features, plain.eps, plain.momentum)
         self.processes = processes
@@ -32,7 +37,7 @@ class SpreadBatchNorm(nn.BatchNorm2d):
             x, self.weight, self.bias, self.eps, self.processes
         )
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)  # type: ignore[operator]
+            self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         out: Tensor = y
