@@ -1,26 +1,45 @@
 """The command line: parse, call, print. Everything slow is imported where it is used."""
 
+import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarlab.errors import CifarlabError, Interrupted, MissingExtraError, UserError
+from cifarlab.errors import (
+    CifarlabError,
+    Interrupted,
+    MissingExtraError,
+    OutOfMemoryError,
+    ProcessLostError,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from cifarlab.search import Searched
     from cifarlab.study import Comparison
 
 app = typer.Typer(
-    help="Which recipe is better, by how much, and is that real?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
 app.add_typer(recipes_app, name="recipes")
+
+
+@app.callback()
+def one_process(context: typer.Context) -> None:
+    """Which recipe is better, by how much, and is that real?"""
+    if context.invoked_subcommand != "train" and _rank() is not None:
+        raise UserError(
+            f"torchrun started 'cifarlab {context.invoked_subcommand}' several times at once",
+            "under torchrun goes 'train' alone: start this without it",
+        )
+
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 
@@ -115,28 +134,35 @@ def train(
     ] = None,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
+    from cifarlab.processes import joined
     from cifarlab.terminal import Display, console
     from cifarlab.train import train as run_training
     from cifarlab.train.launch import launch
 
-    job = launch(
-        recipe,
-        settings or [],
-        data=data,
-        run=run,
-        resume=resume,
-        extend=extend,
-        schedule=schedule,
-    )
-    with Display() as display:
-        run_training(
-            job.recipe,
-            job.folder,
-            resume=job.resume,
-            hooks=[display],
-            command=_command(),
-            progress=display.prepare,
+    with joined() as processes:
+        job = processes.by_first(
+            lambda: launch(
+                recipe,
+                settings or [],
+                data=data,
+                run=run,
+                resume=resume,
+                extend=extend,
+                schedule=schedule,
+            )
         )
+        with Display() if processes.first else nullcontext() as display:
+            run_training(
+                job.recipe,
+                job.folder,
+                resume=job.resume,
+                hooks=[display] if display else [],
+                command=_command(),
+                progress=display.prepare if display else None,
+                processes=processes,
+            )
+    if not processes.first:
+        return
     console.print(f"run: {job.folder.path}")
     try:
         report([job.folder.path])
@@ -334,11 +360,19 @@ def _command() -> str:
     return shlex.join(["cifarlab", *sys.argv[1:]])
 
 
+def _rank() -> int | None:
+    """This process's number among those that torchrun started, counted from 0; None without it."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
 def main() -> None:
     """Run the command line; an error of ours is two lines on standard error and an exit code."""
     try:
         app()
     except CifarlabError as error:
+        # of several processes the first speaks; the others of what it may not live to know
+        if _rank() and not isinstance(error, OutOfMemoryError | ProcessLostError):
+            sys.exit(error.exit_code)
         kinds = {UserError: "error", Interrupted: "stopped"}
         kind = next((word for type_, word in kinds.items() if isinstance(error, type_)), "failed")
         typer.echo(f"{kind}: {error.what}\n  {error.hint}", err=True)

@@ -62,6 +62,10 @@ class OutOfMemoryError(CifarlabError):
     """The device has too little memory for this recipe."""
 
 
+class ProcessLostError(CifarlabError):
+    """One of several processes that train together ended or fell silent."""
+
+
 class Interrupted(CifarlabError):  # noqa: N818  (it is no error of anybody's)
     """SIGINT or SIGTERM ended the run after a whole step; a checkpoint was written."""
 

@@ -79,9 +79,11 @@ class Display:
         data, state = run.dataset, run.state
         held_out = f", {len(run.validation):,} held out" if run.validation else ""
         skipped = f", {len(data.skipped):,} broken left out" if data.skipped else ""
+        count = run.processes.count
+        device = f"{count} x {run.compute.device.type}" if count > 1 else run.compute.device.type
         console.print(
             f"{run.recipe.name} on {data.name}: {len(run.loader.indices):,} images{held_out}"
-            f"{skipped}; {run.compute.device.type}, {run.compute.precision}; {run.folder.path}"
+            f"{skipped}; {device}, {run.compute.precision}; {run.folder.path}"
         )
         if state.step:
             console.print(f"going on after step {state.step} of {run.plan.steps}")

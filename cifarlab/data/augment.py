@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cifarlab.data.colours import jitter, saturated, turned_hue
 from cifarlab.data.device import sent
+from cifarlab.data.part import Part
 from cifarlab.data.policy import operated
 from cifarlab.data.transforms import crop, cutout, mirror, resampled, shifted, shrunk, turned
 from cifarlab.errors import RecipeError
@@ -78,57 +79,66 @@ class Augmentation:
                     f"take at most {smallest}; images are never enlarged",
                 )
 
-    def __call__(self, images: Tensor, indices: Tensor, epoch: int, step: int) -> Tensor:
+    def __call__(
+        self,
+        images: Tensor,
+        indices: Tensor,
+        epoch: int,
+        step: int,
+        places: Tensor | None = None,
+    ) -> Tensor:
         """Augment one batch: ``indices`` (N,), on the CPU, are its images' places in the split.
 
         uint8 (N, H, W, C) in 0..255 -> the same, or float32 where the recipe turns or zooms without
         a policy, jitters or adds noise; the last two may leave that range. All of the recipe's but
-        ``mix`` and ``sizes``.
+        ``mix`` and ``sizes``. Where ``images`` are a part of the batch, ``places`` (n,) says which.
         """
-        images = self._placed(images, indices, epoch, step)
-        images = operated(self.config.policy, self.config.fill, images, self.seed, epoch, step)
-        images = self._coloured(images, epoch, step)
-        if self.config.cutout:
-            corners = self.corners(tuple(images.shape[:3]), epoch, step)
-            images = cutout(images, sent(corners, images.device), self.config.cutout)
+        config, part = self.config, Part(len(indices), places)
+        images = self._placed(images, indices, epoch, step, part)
+        images = operated(config.policy, config.fill, images, self.seed, epoch, step, part)
+        images = self._coloured(images, epoch, step, part)
+        if config.cutout:
+            corners = self.corners((part.whole, *images.shape[1:3]), epoch, step)
+            images = cutout(images, sent(part.of(corners), images.device), config.cutout)
         return images
 
-    def _placed(self, images: Tensor, indices: Tensor, epoch: int, step: int) -> Tensor:
+    def _placed(self, images: Tensor, indices: Tensor, epoch: int, step: int, part: Part) -> Tensor:
         """Crop, rotation with zoom and shift, flips."""
         config, device = self.config, images.device
+        shape = (part.whole, *images.shape[1:3])
         padding = config.crop.padding
         if padding:
             draws = generator(self.seed, "crop", epoch, step)
-            offsets = torch.randint(0, 2 * padding + 1, (len(images), 2), generator=draws)
-            images = crop(images, sent(offsets, device), padding, config.crop.mode)
+            offsets = torch.randint(0, 2 * padding + 1, (part.whole, 2), generator=draws)
+            images = crop(images, sent(part.of(offsets), device), padding, config.crop.mode)
         if config.rotation or config.zoom:
-            maps = turned(*self.moves(tuple(images.shape[:3]), epoch, step))
+            maps = turned(*map(part.of, self.moves(shape, epoch, step)))
             images = resampled(images, sent(maps, device), config.fill)
         elif config.shift:
-            *_, offsets = self.moves(tuple(images.shape[:3]), epoch, step)
-            images = shifted(images, sent(offsets, device), config.fill)
+            *_, offsets = self.moves(shape, epoch, step)
+            images = shifted(images, sent(part.of(offsets), device), config.fill)
         if config.flip != "none":
-            images = mirror(images, sent(self.flips(indices, epoch, step), device))
+            images = mirror(images, sent(part.of(self.flips(indices, epoch, step)), device))
         if config.flip_vertical:
             draws = generator(self.seed, "flip vertical", epoch, step)
-            chosen = torch.rand(len(images), generator=draws) < 0.5
-            images = mirror(images, sent(chosen, device), axis=1)
+            chosen = torch.rand(part.whole, generator=draws) < 0.5
+            images = mirror(images, sent(part.of(chosen), device), axis=1)
         return images
 
-    def _coloured(self, images: Tensor, epoch: int, step: int) -> Tensor:
+    def _coloured(self, images: Tensor, epoch: int, step: int, part: Part) -> Tensor:
         """Jitter, noise."""
         config, device = self.config, images.device
         if config.jitter.brightness or config.jitter.contrast:
-            shifts, factors = self.jitters(len(images), epoch, step)
+            shifts, factors = map(part.of, self.jitters(part.whole, epoch, step))
             images = jitter(images, sent(shifts, device), sent(factors, device))
         if config.jitter.saturation or config.jitter.hue:
-            factors, turns = self.recolourings(len(images), epoch, step)
+            factors, turns = map(part.of, self.recolourings(part.whole, epoch, step))
             images = saturated(images, sent(factors, device))
             images = turned_hue(images, sent(turns, device))
         if config.noise:
             draws = generator(self.seed, "noise", epoch, step)
-            noise = torch.randn(images.shape, generator=draws) * (255 * config.noise)
-            images = images + sent(noise, device)
+            noise = torch.randn(part.whole, *images.shape[1:], generator=draws)
+            images = images + sent(part.of(noise) * (255 * config.noise), device)
         return images
 
     def moves(self, shape: tuple[int, ...], epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """The loader: one uint8 tensor, shuffled, gathered and augmented by the batch on the device."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from cifarlab.data.augment import Augmentation
 from cifarlab.data.device import resident, sent
 from cifarlab.data.mixing import mixed
+from cifarlab.data.part import Part
 from cifarlab.data.splits import Subset
 from cifarlab.errors import DataError
 from cifarlab.randomness import generator
@@ -20,24 +21,24 @@ class Batch(NamedTuple):
     """Images (N, H, W, C), uint8 or float32, and labels int64 (N,), both on the training device.
 
     Of mixed images ``labels`` count for ``share`` of the loss, 0..1, and ``others``, the labels of
-    their partners, for the rest.
+    their partners, for the rest. ``total`` is set where these are a part of a batch of so many.
     """
 
     images: Tensor
     labels: Tensor
     others: Tensor | None = None
     share: float = 1.0
+    total: int | None = None
 
-    def at(self, places: Tensor) -> "Batch":
-        """The part at these places (n,), in their order."""
+    @property
+    def whole(self) -> int:
+        """How many images the whole batch has, those of other processes too."""
+        return len(self.labels) if self.total is None else self.total
+
+    def at(self, places: Tensor | slice) -> "Batch":
+        """The part at these places (n,), in their order, as a batch of its own."""
         others = None if self.others is None else self.others[places]
         return Batch(self.images[places], self.labels[places], others, self.share)
-
-    def pieces(self, count: int) -> "list[Batch]":
-        """So many pieces, as equal as can be."""
-        others = [None] * count if self.others is None else self.others.tensor_split(count)
-        images, labels = self.images.tensor_split(count), self.labels.tensor_split(count)
-        return [Batch(*parts, self.share) for parts in zip(images, labels, others, strict=True)]
 
 
 class Loader:
@@ -46,6 +47,8 @@ class Loader:
     The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
     decides them. The rest of the images make a smaller last batch, unless it is a single one,
     which batch normalisation can't use; which image is left out changes from epoch to epoch.
+
+    ``reads`` gives the places that are read of a batch of so many images, ascending; None: all.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Loader:
         batch_size: int,
         seed: int,
         device: torch.device,
+        reads: Callable[[int], Tensor | None] = lambda _: None,
     ) -> None:
         if len(subset) < 2:
             raise DataError(f"{len(subset)} training images are too few", "give at least two")
@@ -62,6 +66,7 @@ class Loader:
         self.seed = seed
         self.augmentation = augmentation
         self.device = device
+        self.reads = reads
         self.images = resident(as_tensor(subset.images), device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
@@ -81,16 +86,23 @@ class Loader:
         labels = self.labels[order].to(self.device)
         for step in range(start, self.steps_per_epoch if stop is None else stop):
             batch = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            images = self.images[places[batch]]
+            part = Part(len(order[batch]), self.reads(len(order[batch])))
+            images = self.images[part.of(places[batch])]
             if images.device != self.device:
                 images = sent(images, self.device)
-            yield self.augmented(images, labels[batch], order[batch], epoch, step)
+            yield self.augmented(images, part.of(labels[batch]), order[batch], epoch, step)
 
     def augmented(
         self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, step: int
     ) -> Batch:
-        """A batch as it is trained on; ``indices`` (N,), on the CPU, are places in the split."""
-        images = self.augmentation(images, indices, epoch, step)
+        """A batch as it is trained on; ``indices`` (N,), on the CPU, are places in the split.
+
+        Images and labels are those that are read of it; to be mixed, all must be.
+        """
+        read = self.reads(len(indices))
+        images = self.augmentation(images, indices, epoch, step, read)
+        if read is not None:
+            return Batch(images, labels, total=len(indices))
         mix = self.augmentation.config.mix
         images, partners, share = mixed(mix, images, self.seed, epoch, step)
         return Batch(images, labels, None if partners is None else labels[partners], share)

@@ -9,20 +9,30 @@ from torch import Tensor
 
 from cifarlab.data.device import sent
 from cifarlab.data.operations import OPERATIONS, as_bytes
+from cifarlab.data.part import Part
 from cifarlab.randomness import generator
 from cifarlab.recipe.augment import LEVELS, NoPolicy, Policy, RandAugment
 
 
-def operated(policy: Policy, fill: str, images: Tensor, seed: int, epoch: int, step: int) -> Tensor:
+def operated(
+    policy: Policy,
+    fill: str,
+    images: Tensor,
+    seed: int,
+    epoch: int,
+    step: int,
+    part: Part | None = None,
+) -> Tensor:
     """The recipe's policy on a batch (N, H, W, C): uint8, of uint8 or float, which is rounded.
 
-    Without a policy the images as they are.
+    Without a policy the images as they are. ``part`` says which of the batch they are, None: all.
     """
     if isinstance(policy, NoPolicy):
         return images
     images = as_bytes(images)
-    for chosen, strengths in drawn(policy, len(images), seed, epoch, step):
-        images = one_each(images, chosen, strengths, fill)
+    part = part or Part(len(images))
+    for chosen, strengths in drawn(policy, part.whole, seed, epoch, step):
+        images = one_each(images, part.of(chosen), part.of(strengths), fill)
     return images
 
 

@@ -12,6 +12,7 @@ from cifarlab.models.layers import adapt_to_passes
 from cifarlab.models.residual import ResidualNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.speed import SpeedNet
+from cifarlab.models.spread import spread, tell_places
 from cifarlab.models.stages import stages
 from cifarlab.models.whitening import whitening_images
 from cifarlab.recipe.networks import Model
@@ -23,7 +24,9 @@ __all__ = [
     "build_body",
     "parameter_count",
     "parameter_roles",
+    "spread",
     "stages",
+    "tell_places",
     "whitening_images",
 ]
 

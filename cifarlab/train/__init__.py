@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ import torch
 from cifarlab.data.dataset import Progress
 from cifarlab.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
 from cifarlab.interrupt import stop_on_signal
+from cifarlab.processes import ALONE, Processes
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.run import RunFolder
 from cifarlab.train.extend import extended
@@ -32,23 +33,33 @@ def train(
     command: str = "cifarlab.train.train",
     progress: Progress | None = None,
     enough: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
 
     With ``resume``, a run that was begun there goes on from its last checkpoint; without, the
     folder must hold none. Between two epochs the run ends, as one that was ``stopped``, once
-    ``enough`` is true. Raises every error of cifarlab.errors.
+    ``enough`` is true. With several ``processes`` (see ``cifarlab.processes.joined``) each is to
+    call this. Raises every error of cifarlab.errors.
     """
-    with folder.in_use(), _failures_in_words(recipe, folder):
-        _require_fitting(recipe, folder, resume)
-        run = prepare(recipe, folder, resume=resume, command=command, progress=progress)
+    with ExitStack() as held, _failures_in_words(recipe, folder):
+        processes.by_first(lambda: held.enter_context(folder.in_use()))
+        processes.by_first(lambda: _require_fitting(recipe, folder, resume))
+        run = prepare(
+            recipe,
+            folder,
+            resume=resume,
+            command=command,
+            progress=progress,
+            processes=processes,
+        )
         run.enough = enough
         for hook in hooks:
             hook.started(run)
         compile_ahead(run)
         with stop_on_signal() as stop:
             fit(run, hooks, stop)
-        result = finish(run)
+        result = processes.by_first(lambda: finish(run), patient=True)
         for hook in hooks:
             hook.finished(run, result)
     return result

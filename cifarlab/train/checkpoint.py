@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from cifarlab.errors import CheckpointError
 from cifarlab.evaluate import WeightsFile, load_weights
 from cifarlab.optim import Watch
+from cifarlab.processes import ALONE, Processes
 from cifarlab.run import RunFolder
 from cifarlab.storage import disk_errors, rename, write_bytes
 from cifarlab.train.state import Best, State, Totals
@@ -32,9 +33,10 @@ _TOTALS = ("loss", "correct", "bad_step")
 
 
 class Checkpoints:
-    """The ``checkpoints`` folder of a run."""
+    """The ``checkpoints`` folder of a run, which the first of its processes alone looks into."""
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self.last = folder.weights("last")
         self.best = folder.weights("best")
         self._state = folder.weights("last.state")
@@ -43,6 +45,13 @@ class Checkpoints:
 
     def save_last(self, state: State, about: WeightsFile) -> None:
         """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
+        self._processes.by_first(lambda: self._write_last(state, about))
+
+    def save_best(self, state: State, about: WeightsFile) -> None:
+        """Replace ``best``. Raises StorageError."""
+        self._processes.by_first(lambda: about.write(self.best, state.evaluated))
+
+    def _write_last(self, state: State, about: WeightsFile) -> None:
         about.write(self._next, state.evaluated)
         tensors = {f"optimizer.{name}": t for name, t in _flat(state.optimizer).items()}
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
@@ -62,19 +71,9 @@ class Checkpoints:
             rename(self._next_state, self._state)
             rename(self._next, self.last)
 
-    def save_best(self, state: State, about: WeightsFile) -> None:
-        """Replace ``best``. Raises StorageError."""
-        about.write(self.best, state.evaluated)
-
     def load_last(self, state: State) -> None:
         """Put ``last`` into ``state``, in place. Raises CheckpointError."""
-        tensors, counters = self._read_state()
-        about, weights = WeightsFile.read(self._matching_weights(counters["step"]))
-        if about.step != counters["step"]:
-            raise CheckpointError(
-                f"{self.last} is of step {about.step}, its state of step {counters['step']}",
-                "restore the files that were saved together, or train again",
-            )
+        tensors, counters, weights = self._processes.by_first(self._read_last)
         load_weights(state.evaluated, weights, self.last)
         if state.averager:
             load_weights(state.classifier, _under("trained.", tensors), self._state)
@@ -93,6 +92,17 @@ class Checkpoints:
     def files(self) -> tuple[Path, ...]:
         """What a continuation of the run needs; without validation there is no ``best``."""
         return self._state, self.last, self.best
+
+    def _read_last(self) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]:
+        """The state's tensors and counters, and the weights that belong to them."""
+        tensors, counters = self._read_state()
+        about, weights = WeightsFile.read(self._matching_weights(counters["step"]))
+        if about.step != counters["step"]:
+            raise CheckpointError(
+                f"{self.last} is of step {about.step}, its state of step {counters['step']}",
+                "restore the files that were saved together, or train again",
+            )
+        return tensors, counters, weights
 
     def _matching_weights(self, step: int) -> Path:
         if self._next.exists():

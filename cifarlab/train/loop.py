@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
     """
     state, seconds = run.state, run.clock.seconds
     for epoch in run.plan.epochs[state.epoch :]:
-        if ending(run) != "planned":
+        if run.processes.by_first(lambda: ending(run)) != "planned":
             break
         first, segment = run.plan.segment(epoch.first)
         if state.step == first and segment.how == "restart":
@@ -36,23 +37,25 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
 
         # train
         state.classifier.train()
-        before, drawn = dict(seconds), 0
+        before, drawn, asked = dict(seconds), 0, 0
         with run.clock.running("train"):
             for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
                 state.totals.add(*step(run, batch), state.step)
                 state.step += 1
-                drawn += len(batch.labels)
+                drawn += batch.whole
                 if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
                     require_finite_losses(run)
                 for hook in hooks:
-                    hook.stepped(run, len(batch.labels))
-                if stop.signum or out_of_time(run):
+                    hook.stepped(run, batch.whole)
+                late = run.processes.first and out_of_time(run)  # one clock decides for all
+                asked, over = run.processes.largest(stop.signum, late)
+                if asked or over:
                     break
         require_finite_losses(run)
-        if stop.signum and state.step < epoch.first + epoch.steps:
+        if asked and state.step < epoch.first + epoch.steps:
             require_finite_network(run, None)
             run.checkpoints.save_last(state, run.about)
-            raise interrupted(run, stop)
+            raise interrupted(run, asked)
 
         # validate
         with run.clock.running("evaluate"):
@@ -62,7 +65,7 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
 
         # write down: the journal first, since resume drops the lines ahead of its checkpoint
         line = epoch_line(run, val, {name: seconds[name] - before[name] for name in before}, drawn)
-        run.folder.journal.append(line)
+        run.processes.by_first(partial(run.folder.journal.append, line))
         state.totals = Totals.zero(state.device)
         if val and isinstance(run.recipe.schedule, Plateau) and segment.how != "hold":
             state.watch = watched(run.recipe.schedule, state.watch, val.loss)
@@ -72,8 +75,9 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
         run.checkpoints.save_last(state, run.about)
         for hook in hooks:
             hook.epoch_ended(run, line)
-        if stop.signum:
-            raise interrupted(run, stop)
+        (asked,) = run.processes.largest(stop.signum)
+        if asked:
+            raise interrupted(run, asked)
 
 
 def rate(run: Run, step: int) -> float:
@@ -85,9 +89,10 @@ def validate(run: Run) -> Score | None:
     """Accuracy and loss on what is held out; None where nothing is."""
     if run.validation is None:
         return None
-    labels = run.validation.labels[run.validation.indices]
-    logits = run.predictor.logits(run.validation.images, 1, run.validation.indices)
-    return score(logits, torch.from_numpy(labels))
+    places, processes = run.validation.indices, run.processes
+    own = run.predictor.logits(run.validation.images, 1, places[processes.part(len(places))])
+    labels = run.validation.labels[places]
+    return score(processes.gathered(own, len(places)), torch.from_numpy(labels))
 
 
 def epoch_line(
@@ -139,10 +144,10 @@ def diverged(run: Run, what: str, step: int) -> DivergenceError:
     )
 
 
-def interrupted(run: Run, stop: Stop) -> Interrupted:
+def interrupted(run: Run, signum: int) -> Interrupted:
     """What a run that was asked to stop says after its checkpoint."""
     return Interrupted(
         f"interrupted after step {run.state.step} of {run.plan.steps}; the checkpoint is written",
         f"go on with: {run.folder.resume_command(run.recipe.name)}",
-        stop.signum,
+        signum,
     )

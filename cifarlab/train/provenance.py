@@ -20,6 +20,7 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
         "python": python_version(),
         "libraries": library_versions(),
         "device": run.compute.describe(),
+        "processes": run.processes.count,
     }
     earlier = provenance.get("starts", [])
     now = {

@@ -12,6 +12,7 @@ from cifarlab.data.loader import Loader
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.models import Classifier, parameter_roles
 from cifarlab.optim import factor
+from cifarlab.processes import Processes
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
 from cifarlab.train.checkpoint import Checkpoints
@@ -33,6 +34,7 @@ class Run:
     recipe: Recipe
     folder: RunFolder
     command: str
+    processes: Processes
     compute: Compute
     dataset: Dataset
     loader: Loader

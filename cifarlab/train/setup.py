@@ -23,10 +23,12 @@ from cifarlab.models import (
     adapt_to_passes,
     build_body,
     parameter_roles,
+    spread,
     stages,
     whitening_images,
 )
 from cifarlab.optim import build_averaging, build_optimizer
+from cifarlab.processes import ALONE, Processes
 from cifarlab.randomness import derived_seed, generator
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
@@ -35,37 +37,55 @@ from cifarlab.train.clock import Clock
 from cifarlab.train.plan import plan
 from cifarlab.train.provenance import record_start
 from cifarlab.train.run import Run
+from cifarlab.train.sharing import places_read, require_enough_images
 from cifarlab.train.state import State, Totals
 from cifarlab.train.step import passes, selected
 
 
 def prepare(
-    recipe: Recipe, folder: RunFolder, *, resume: bool, command: str, progress: Progress | None
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    command: str,
+    progress: Progress | None,
+    processes: Processes = ALONE,
 ) -> Run:
-    """Build a run in its folder, or load the one that is there.
+    """Build a run in its folder, or load the one that is there; in each of its processes.
 
     Raises RecipeError, DataError, RunFolderError, CheckpointError or StorageError.
     """
-    compute = choose(_precision(recipe, folder))
+    compute = choose(processes.by_first(lambda: _precision(recipe, folder)))
     forget_peak_memory(compute.device)
-    dataset = open_dataset(
-        recipe.data.source,
-        labels=recipe.data.labels,
-        images=recipe.data.images,
-        progress=progress,
+    dataset = processes.in_turn(
+        lambda: open_dataset(
+            recipe.data.source,
+            labels=recipe.data.labels,
+            images=recipe.data.images,
+            progress=progress,
+        )
     )
     training, validation = training_subsets(dataset, recipe.data)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
-    loader = Loader(training, augmentation, recipe.training.batch_size, recipe.seed, compute.device)
+    loader = Loader(
+        training,
+        augmentation,
+        recipe.training.batch_size,
+        recipe.seed,
+        compute.device,
+        lambda images: places_read(recipe, processes, images),
+    )
+    require_enough_images(recipe.training, loader, processes)
     mean, std = normalisation(recipe, training, dataset.image_shape[2])
     length = plan(recipe.training, loader.steps_per_epoch)
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
-    state = initial_state(recipe, dataset, training, mean, std, compute)
+    state = initial_state(recipe, dataset, training, mean, std, compute, processes)
     state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
     run = Run(
         recipe=recipe,
         folder=folder,
         command=command,
+        processes=processes,
         compute=compute,
         dataset=dataset,
         loader=loader,
@@ -76,14 +96,14 @@ def prepare(
         frozen=frozen(recipe, state.classifier, per_epoch, planned),
         state=state,
         network=compute.compiled(state.classifier),
-        checkpoints=Checkpoints(folder),
+        checkpoints=Checkpoints(folder, processes),
         clock=Clock(compute, state.seconds),
     )
     if resume:
         _load(run)
     else:
-        folder.write_recipe(recipe)
-    record_start(run, mean, std)
+        processes.by_first(lambda: folder.write_recipe(recipe))
+    processes.by_first(lambda: record_start(run, mean, std))
     return run
 
 
@@ -94,8 +114,9 @@ def initial_state(
     mean: list[float],
     std: list[float],
     compute: Compute,
+    processes: Processes = ALONE,
 ) -> State:
-    """Freshly initialised weights, the same on every device."""
+    """Freshly initialised weights, the same on every device and in every process."""
     torch.manual_seed(derived_seed(recipe.seed, "initialisation"))
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
@@ -104,6 +125,7 @@ def initial_state(
     batch = min(recipe.training.batch_size, len(training))
     trained = selected(batch, recipe.training.selection.share)
     adapt_to_passes(classifier, passes(trained, recipe.training.micro_batch))
+    spread(classifier, processes)
     classifier = classifier.to(compute.device)
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
     return State(classifier, optimizer, Totals.zero(compute.device))
@@ -159,12 +181,13 @@ def _precision(recipe: Recipe, folder: RunFolder) -> str:
 
 
 def _load(run: Run) -> None:
-    run.folder.require_same_data(run.dataset.fingerprint)
-    if run.checkpoints.exists():
+    processes, folder = run.processes, run.folder
+    processes.by_first(lambda: folder.require_same_data(run.dataset.fingerprint))
+    if processes.by_first(run.checkpoints.exists):
         run.checkpoints.load_last(run.state)
         if run.state.step > run.plan.steps:
             raise CheckpointError(
                 f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
                 "restore the recipe that belongs to the checkpoint",
             )
-    run.folder.journal.keep_until(run.state.epoch)
+    processes.by_first(lambda: folder.journal.keep_until(run.state.epoch))

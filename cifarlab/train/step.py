@@ -1,5 +1,6 @@
 """One optimizer step: what is trained on, in which pieces, and the update."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from cifarlab.data.augment import pixels_at, shrunk
 from cifarlab.data.loader import Batch
+from cifarlab.models import tell_places
 from cifarlab.optim import clip_units, penalise, set_rates, set_trained
 from cifarlab.randomness import derived_seed
 from cifarlab.train.run import Run
@@ -17,7 +19,8 @@ from cifarlab.train.run import Run
 def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     """Update once; the mean loss and the hits of the images trained on, and their number.
 
-    Loss and hits stay on the device.
+    Those of all processes, each of which trains on its part of the batch. Loss and hits stay on the
+    device.
     """
     training, state = run.recipe.training, run.state
     # dropout draws from the global generator: named like every other draw
@@ -25,7 +28,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     set_step(run, state.step)
     batch = worth_a_backward_pass(run, sized(run, batch, state.step))
     state.optimizer.zero_grad(set_to_none=True)
-    loss, correct = backward(run, batch)
+    loss, correct = summed(run, *backward(run, batch))
     if training.clip_norm is not None:
         clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
     if training.clip_units is not None:
@@ -34,7 +37,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     state.optimizer.step()
     if state.averager:
         state.averager.update(state.classifier, state.step, run.plan.end(state.step))
-    return loss, correct, len(batch.labels)
+    return loss, correct, batch.whole
 
 
 def set_step(run: Run, step: int) -> None:
@@ -50,23 +53,52 @@ def set_step(run: Run, step: int) -> None:
 def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     """Gradients of the mean loss over all images, piece by piece; that loss, and the hits.
 
-    The pieces are as equal as can be. Their gradients add up to the whole batch's, but for batch
-    normalisation, which takes its statistics from a piece (Hoffer et al. 2017, section 4). A mixed
-    image is a hit where the label with the larger share is predicted.
+    Of this process's images alone: over all processes they add up. The pieces' gradients add up to
+    the whole batch's, but for batch normalisation, which takes its statistics from a piece (Hoffer
+    et al. 2017, section 4). A mixed image is a hit where the label with the larger share is
+    predicted.
     """
-    count = passes(len(batch.labels), run.recipe.training.micro_batch)
     losses, hits = [], []
-    for piece in batch.pieces(count):
+    for piece in pieces(run, batch):
         with run.compute.autocast():
             logits = run.network(piece.images)
         loss = mixed_loss(logits, piece, run.recipe.training.label_smoothing)
-        if count > 1:
-            loss = loss * (len(piece.labels) / len(batch.labels))
+        if len(piece.labels) < batch.whole:
+            loss = loss * (len(piece.labels) / batch.whole)
         loss.backward()
         losses.append(loss.detach())
         wanted = piece.labels if piece.others is None or piece.share >= 0.5 else piece.others
         hits.append((logits.argmax(1) == wanted).sum())
     return torch.stack(losses).sum(), torch.stack(hits).sum()
+
+
+def pieces(run: Run, batch: Batch) -> Iterator[Batch]:
+    """What this process has of each piece of the batch; the network is told where that lies."""
+    first = read = 0
+    for size in piece_sizes(batch.whole, run.recipe.training.micro_batch):
+        own = run.processes.part(size)
+        count = own.stop - own.start
+        start = first + own.start if batch.total is None else read
+        if run.processes.count > 1:
+            tell_places(run.state.classifier, own.start, size)
+        yield batch.at(slice(start, start + count))
+        first, read = first + size, read + count
+
+
+def summed(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up the gradients of all processes, in place, and give the sums of loss and hits.
+
+    One sum for all, and not DistributedDataParallel, which gains by starting with the last layers'
+    gradients but must be told of pieces and built anew when a stage is frozen.
+    """
+    if run.processes.count == 1:
+        return loss, correct
+    gradients = [p.grad for p in run.state.classifier.parameters() if p.grad is not None]
+    parts = [*(g.flatten() for g in gradients), loss.view(1), correct.to(loss.dtype).view(1)]
+    total = run.processes.add_up(torch.cat(parts)).split([len(part) for part in parts])
+    for gradient, sum_ in zip(gradients, total, strict=False):
+        gradient.copy_(sum_.view(gradient.shape))
+    return total[-2][0], total[-1][0].to(correct.dtype)
 
 
 def mixed_loss(
@@ -98,10 +130,12 @@ def worth_a_backward_pass(run: Run, batch: Batch) -> Batch:
     ``training.selection.pixels``; mixed images by their mixed loss.
     """
     selection, network = run.recipe.training.selection, run.state.classifier
-    count = trained_images(run, run.state.step, len(batch.labels))
-    if count == len(batch.labels):
+    drawn = batch.whole
+    count = trained_images(run, run.state.step, drawn)
+    if count == drawn:
         return batch
-    judged = batch.images
+    own = batch.at(run.processes.part(drawn))
+    judged = own.images
     if selection.pixels is not None and selection.pixels < min(judged.shape[1:3]):
         judged = shrunk(judged, selection.pixels)
     network.eval()
@@ -109,7 +143,7 @@ def worth_a_backward_pass(run: Run, batch: Batch) -> Batch:
         pieces = judged.split(run.recipe.training.micro_batch or len(judged))
         logits = torch.cat([network(piece) for piece in pieces])
     network.train()
-    losses = mixed_loss(logits, batch, reduction="none")
+    losses = run.processes.gathered(mixed_loss(logits, own, reduction="none"), drawn)
     return batch.at(losses.topk(count).indices.sort().values)
 
 
@@ -118,6 +152,12 @@ def trained_images(run: Run, step: int, drawn: int) -> int:
     if step < run.select_from:
         return drawn
     return selected(drawn, run.recipe.training.selection.share)
+
+
+def piece_sizes(images: int, micro_batch: int | None) -> list[int]:
+    """Sizes of the pieces of a batch, as equal as can be, the larger ones first."""
+    count = passes(images, micro_batch)
+    return [images // count + (place < images % count) for place in range(count)]
 
 
 def passes(images: int, micro_batch: int | None) -> int:

@@ -61,6 +61,15 @@ def test_a_mistake_is_two_lines(cifarlab: Command, words: list[str], told: list[
     assert not [path for path in Path.cwd().rglob("*") if path.is_file()]  # nothing was begun
 
 
+def test_torchrun_is_for_training_alone(cifarlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("RANK", "0")
+    require_two_lines(cifarlab("study", "quickstart"), 2, "several times at once")
+    monkeypatch.setenv("RANK", "1")  # the first has said it
+    output = cifarlab("study", "quickstart")
+    assert (output.code, output.out, output.err) == (2, "", "")
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [(["--split", "train"], "val or test"), (["--views", "3"], "1, 2, 6")],

@@ -17,16 +17,17 @@ MAY_IMPORT = {
     "storage": {"errors"},
     "randomness": set(),
     "compute": {"errors"},
+    "processes": {"errors", "compute"},
     "recipe": BASE,
     "recipes": BASE | {"recipe"},
     "run": BASE | {"recipe"},
     "data": BASE | {"recipe", "randomness"},
-    "models": BASE | {"recipe"},
+    "models": BASE | {"recipe", "processes"},
     "optim": BASE | {"recipe"},
     "evaluate": BASE | {"recipe", "run", "compute", "data", "models"},
     "train": BASE
-    | {"recipe", "recipes", "run", "randomness", "compute", "data", "models", "optim"}
-    | {"evaluate", "interrupt"},
+    | {"recipe", "recipes", "run", "randomness", "compute", "processes", "interrupt"}
+    | {"data", "models", "optim", "evaluate"},
     "report": BASE | {"recipe", "run"},
     "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
     "search": BASE

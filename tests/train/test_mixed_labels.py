@@ -50,17 +50,17 @@ def test_the_loss_is_the_cross_entropy_with_the_mixed_label(share: float, smooth
     assert mixed_loss(logits, batch, smoothing).item() == pytest.approx(sum(expected) / 6)
 
 
-def test_a_part_and_the_pieces_of_a_batch_keep_what_belongs_together() -> None:
+def test_a_part_of_a_batch_keeps_what_belongs_together() -> None:
     images = torch.arange(7).reshape(7, 1, 1, 1)
     batch = Batch(images, torch.arange(7) * 10, torch.arange(7) * 100, 0.3)
-    for part in (batch.at(torch.tensor([5, 2])), *batch.pieces(3)):
+    for part in (batch.at(torch.tensor([5, 2])), batch.at(slice(2, 5))):
         assert part.others is not None
         assert torch.equal(part.labels, part.images.flatten() * 10)
         assert torch.equal(part.others, part.images.flatten() * 100)
         assert part.share == 0.3
-    assert [len(piece.labels) for piece in batch.pieces(3)] == [3, 2, 2]
+        assert part.whole == len(part.labels) == len(part.images)
     plain = batch._replace(others=None)
-    assert {part.others for part in (plain.at(torch.tensor([1])), *plain.pieces(3))} == {None}
+    assert {plain.at(places).others for places in (torch.tensor([1]), slice(1, 3))} == {None}
 
 
 @BOTH
