@@ -12,7 +12,7 @@ from cifarlab.models.layers import adapt_to_passes
 from cifarlab.models.residual import ResidualNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.speed import SpeedNet
-from cifarlab.models.stages import stages
+from cifarlab.models.stages import map_layers, stages
 from cifarlab.models.whitening import whitening_images
 from cifarlab.recipe.networks import Model
 
@@ -21,6 +21,7 @@ __all__ = [
     "Role",
     "adapt_to_passes",
     "build_body",
+    "map_layers",
     "parameter_count",
     "parameter_roles",
     "stages",

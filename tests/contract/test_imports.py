@@ -26,6 +26,9 @@ MAY_IMPORT = {
     "train": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "data", "models", "optim", "evaluate"},
     "report": BASE | {"recipe", "run"},
+    "explain": BASE
+    | {"recipe", "recipes", "run", "randomness", "compute", "data", "models"}
+    | {"evaluate", "report"},
     "study": BASE | {"recipe", "recipes", "run", "train", "report"},
     "machine": {"compute", "data"},
     "terminal": {"train"},
