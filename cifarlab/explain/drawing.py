@@ -1,10 +1,11 @@
 """The architecture as a figure: a row for each stage, equal blocks once, numbers beside them."""
 
 from itertools import pairwise
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
 
 from cifarlab.explain.steps import ABBREVIATIONS, Kind, Step
 from cifarlab.explain.structure import Architecture, Block, Stage
@@ -22,7 +23,7 @@ _FILL: dict[Kind, str] = {
 # inches
 _NAMES, _SHAPE, _NUMBER = 0.78, 0.95, 0.86
 _ROW, _ARC, _CHIP, _GAP, _LETTER = 0.36, 0.2, 0.27, 0.1, 0.052
-_HEAD, _FOOT = 0.52, 0.16
+_HEAD, _FOOT, _ROUND = 0.52, 0.16, 0.035
 _TINT = ("#f6f7f8", "#ffffff")
 
 
@@ -107,27 +108,25 @@ def _block(axes: Axes, block: Block, left: float, middle: float) -> None:
 
 
 def _chip(axes: Axes, step: Step, x: float, middle: float, wide: float) -> None:
-    rounding = 0.12 if step.kind == "add" else 0.035
-    high = 0.19 if step.kind == "add" else _CHIP
-    box = FancyBboxPatch(
-        (x + rounding, middle - high / 2 + min(rounding, high / 2.1)),
-        wide - 2 * rounding if wide > 2 * rounding else 0.001,
-        max(high - 2 * rounding, 0.001),
-        boxstyle=f"round,pad={min(rounding, high / 2.1)}",
-        facecolor=_FILL[step.kind],
-        edgecolor=INK,
-        linewidth=0.5,
-        zorder=2,
-    )
+    look: dict[str, Any] = {
+        "facecolor": _FILL[step.kind],
+        "edgecolor": INK,
+        "linewidth": 0.5,
+        "zorder": 2,
+    }
+    box: Patch = Circle((x + wide / 2, middle), wide / 2, **look)
+    if step.kind != "add":
+        inner = (x + _ROUND, middle - _CHIP / 2 + _ROUND)
+        style = f"round,pad={_ROUND}"
+        box = FancyBboxPatch(inner, wide - 2 * _ROUND, _CHIP - 2 * _ROUND, boxstyle=style, **look)
     axes.add_patch(box)
-    words = f"{step.text}\n{step.note}" if step.note else step.text
     axes.text(
         x + wide / 2,
         middle,
-        words,
+        f"{step.text}\n{step.note}" if step.note else step.text,
         fontsize=6,
         ha="center",
-        va="center_baseline" if step.kind == "add" else "center",
+        va="center",
         linespacing=1.05,
         zorder=3,
     )

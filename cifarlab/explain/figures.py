@@ -18,6 +18,7 @@ from cifarlab.models.whitening import Whitening
 from cifarlab.report.style import BLUE, GREY, INK, NARROW, WIDE, label, sheet, tidy
 
 _SIDE = 128  # pixels of a tile in a figure, about
+_LARGEST = 1.4  # inches that a cell is high at most
 _MOST_FILTERS = 64
 _FEATURES = 10  # channels of each layer
 
@@ -60,14 +61,14 @@ def board(
     *,
     names: Sequence[str] = (),
     lines: int = 2,
-    width: float = WIDE,
 ) -> Figure:
     """Cells of one shape in rows, ``lines`` of words over each; ``names`` stand left of rows."""
     high, wide = rows[0][0].pixels.shape[:2]
     margin = 0.95 if names else 0.05
     columns = max(len(row) for row in rows)
-    across = (width - margin - 0.05) / columns
-    side = min(across - 0.06, 1.5 * wide / high)
+    largest = margin + columns * (_LARGEST * wide / high + 0.06)
+    width = min(WIDE, max(NARROW, largest))
+    side = min((width - margin) / columns - 0.06, _LARGEST * wide / high)
     down, words = side * high / wide, 0.115 * lines + 0.04
     figure = sheet(width, 0.28 + len(rows) * (down + words + 0.06))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -185,8 +186,3 @@ def randomisation(images: np.ndarray, of: Cascade, title: str) -> Figure:
     tidy(below)
     below.tick_params(colors=INK)
     return figure
-
-
-def narrow(cells: int, across: int, width: float = WIDE) -> float:
-    """A figure's width for so few cells that they would not fill a row."""
-    return max(NARROW, width * min(cells, across) / across)

@@ -170,4 +170,5 @@ def _cumulated(one: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 def _spoken(name: str) -> str:
     """``stages.stage2.0.branch.conv1`` as ``stage2.0 conv1``: where, and what."""
     parts = [part for part in name.split(".") if part not in ("stages", "blocks", "branch", "act")]
-    return f"{'.'.join(parts[:-1])} {parts[-1]}" if len(parts) > 1 else ".".join(parts) or name
+    what = 2 if parts[-1:] and parts[-1].isdigit() else 1  # groups.0.convs.1 has a number there
+    return " ".join(".".join(some) for some in (parts[:-what], parts[-what:]) if some)

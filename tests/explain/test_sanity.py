@@ -22,8 +22,9 @@ def told(made):
 def test_layers_are_randomised_from_the_output_on(told):
     assert told.randomised[0] == "dense"
     assert told.randomised[-1] == "stem.conv1"
-    assert len(told.randomised) == 8  # dense, three blocks of two, a shortcut, the stem
-    assert told.maps.shape == (9, 6, 6, 6) and told.correlations.shape == (9, 6)
+    assert len(told.randomised) == 9  # dense, three blocks of two, a shortcut, the stem
+    assert told.layer == "stage2"
+    assert told.maps.shape == (10, 6, 6, 6) and told.correlations.shape == (10, 6)
 
 
 def test_the_trained_network_agrees_with_itself_and_random_ones_do_not(told):

@@ -125,3 +125,18 @@ def test_missing_values_and_a_damaged_record_cost_no_page(made, tmp_path):
     run.path.joinpath("record.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")
     page = write_report([run.path], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "epoch by epoch" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "spoken"),
+    [
+        ("stages.stage2.0.branch.conv1", "stage2.0 conv1"),
+        ("stages.stage2.1.branch.act1.act", "stage2.1 act1"),
+        ("groups.0.convs.1", "groups.0 convs.1"),
+        ("blocks.block1.conv2", "block1 conv2"),
+        ("whitening.0", "whitening.0"),
+        ("head", "head"),
+    ],
+)
+def test_layers_are_named_by_place_and_kind(name, spoken):
+    assert inside._spoken(name) == spoken
