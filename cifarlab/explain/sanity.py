@@ -70,22 +70,19 @@ def cascade(predictor: Predictor, images: np.ndarray, seed: int = 0) -> Cascade:
         return class_activation_maps(copied, images, [layer], targets, signed=True)[layer]
 
     names, maps = [], [seen()]
-    for place, (name, module) in enumerate(reversed(_layers(copied.classifier.body))):
+    for place, (name, module, weight) in enumerate(reversed(_layers(copied.classifier.body))):
         _forget(module, seed, place)
-        if module.weight.ndim > 1:  # a normalisation goes with the layer before it
+        if weight.ndim > 1:  # a normalisation goes with the layer before it
             names.append(name)
             maps.append(seen())
     correlations = np.stack([_rank_correlations(maps[0], later) for later in maps])
     return Cascade(layer, tuple(names), np.stack(maps), correlations)
 
 
-def _layers(body: nn.Module) -> list[tuple[str, nn.Module]]:
-    """All modules with a weight of their own, by name, in the data's order."""
-    return [
-        (name, module)
-        for name, module in body.named_modules()
-        if isinstance(getattr(module, "weight", None), nn.Parameter)
-    ]
+def _layers(body: nn.Module) -> list[tuple[str, nn.Module, nn.Parameter]]:
+    """All modules with a weight of their own, by name, and that weight, in the data's order."""
+    found = ((name, m, getattr(m, "weight", None)) for name, m in body.named_modules())
+    return [(name, m, weight) for name, m, weight in found if isinstance(weight, nn.Parameter)]
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ ABBREVIATIONS = {
     "÷ β": "divided by the deviation that is expected",
     "× α g": "times the recipe's alpha and a trained gain",
 }
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "ReLU",
     nn.ReLU6: "ReLU6",
     nn.LeakyReLU: "leaky",
