@@ -34,6 +34,7 @@ def draw(of: Architecture, title: str) -> Figure:
     notes = _notes(of, width)
     height = _HEAD + sum(_height(stage) for stage in of.stages) + _FOOT * len(notes) + 0.08
     figure = sheet(width, height)
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
@@ -96,6 +97,7 @@ def _block(axes: Axes, block: Block, left: float, middle: float) -> None:
     places = _places(block, left)
     for (x, wide), step in zip(places, block.steps, strict=True):
         _chip(axes, step, x, middle, wide)
+    axes.plot([left - _GAP, left], [middle, middle], color=GREY, linewidth=0.6, zorder=1)
     for (x, wide), (after, _) in pairwise(places):
         axes.plot([x + wide, after], [middle, middle], color=GREY, linewidth=0.6, zorder=1)
     if block.shortcut:
@@ -186,6 +188,8 @@ def _notes(of: Architecture, width: float) -> list[str]:
     used |= {s.text for block in blocks if block.shortcut for s in block.shortcut.steps}
     words = ["n×n, C, /s: a convolution of n × n pixels to C channels, every s-th pixel"]
     words += [f"{short_}: {full}" for short_, full in ABBREVIATIONS.items() if short_ in used]
+    if any(block.times > 1 for block in blocks):
+        words.append("× n: n such blocks, their numbers added up")
     lines = [""]
     for word in words:
         longer = f"{lines[-1]}; {word}" if lines[-1] else word

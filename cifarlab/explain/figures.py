@@ -71,6 +71,7 @@ def board(
     side = min((width - margin) / columns - 0.06, _LARGEST * wide / high)
     down, words = side * high / wide, 0.115 * lines + 0.04
     figure = sheet(width, 0.28 + len(rows) * (down + words + 0.06))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0))
     axes.axis("off")
@@ -119,7 +120,8 @@ def filters(body: nn.Module) -> tuple[Figure, str]:
     cells = [Cell(_bordered(tile(one))) for one in pixels]
     count, channels, side, _ = weight.shape
     some = "" if len(shown) == count else f", the first {len(shown)}"
-    words = f"{name}: {count} filters of {side} × {side} pixels, {channels} channels{some}"
+    deep = f"{channels} channel{'' if channels == 1 else 's'}"
+    words = f"{name}: {count} filters of {side} × {side} pixels, {deep}{some}"
     return board(in_rows(cells, 16), words, lines=0), words
 
 

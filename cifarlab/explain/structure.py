@@ -1,9 +1,9 @@
 """What a network is made of, read off the network itself: stages, blocks, layers, their cost.
 
-The network is built without memory (torch's meta device) and given one image; PyTorch counts its
-operations. A multiply-add is one of the products of a convolution or a dense layer, with its
-addition: half of what torch.utils.flop_counter counts. Normalisation and activations are not
-counted, as in He et al. 2016a.
+The network is built without values and given one image; PyTorch counts its operations. A
+multiply-add is one of the products of a convolution or a dense layer, with its addition: half of
+what torch.utils.flop_counter counts. Normalisation and activations are not counted, as in He et
+al. 2016a.
 """
 
 from collections.abc import Iterable
@@ -76,6 +76,7 @@ def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) 
     """Describe the recipe's network for images (H, W, C) of K classes. Raises RecipeError."""
     with torch.device("meta"):
         body = build_body(model, image_shape, classes).eval()
+    body = body.to_empty(device="cpu")
     costs = _Costs(body, image_shape)
     parts: dict[type, Any] = {ConvNet: _plain, ResidualNet: _residual, SpeedNet: _speed}
     stages = parts[type(body)](body, costs)
@@ -92,7 +93,7 @@ class _Costs:
         counter = FlopCounterMode(display=False)
         try:
             with torch.no_grad(), counter:
-                body(torch.zeros(1, channels, height, width, device="meta"))
+                body(torch.zeros(1, channels, height, width))
         finally:
             for handle in handles:
                 handle.remove()

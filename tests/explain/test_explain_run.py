@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from html import unescape
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_coarse_maps_are_warned_about(explained):
 
 def test_a_report_shows_what_is_there(explained, tmp_path):
     folder, _ = explained
-    page = write_report([folder.path], tmp_path / "page.html").read_text(encoding="utf-8")
+    page = unescape(write_report([folder.path], tmp_path / "page.html").read_text("utf-8"))
     for figure in json.loads((folder.explained / "explained.json").read_text())["figures"].values():
         assert figure["caption"].partition("(")[0] in page
     assert "What it looks at" in page
@@ -162,7 +163,7 @@ def test_nothing_held_out_shows_training_images(tiny, tmp_path):
 def test_the_commands(copied, tmp_path):
     outcome = CliRunner().invoke(app, ["explain", str(copied.path), "--layers", "stage1"])
     assert outcome.exit_code == 0, outcome.output
-    drawn = ["recipes", "draw", "speed/94", "model.channels=[8, 16]", "--out", str(tmp_path)]
+    drawn = ["recipes", "draw", "speed/94", "model.channels=[8, 16, 16]", "--out", str(tmp_path)]
     outcome = CliRunner().invoke(app, drawn)
     assert outcome.exit_code == 0, outcome.output
     assert (tmp_path / "speed-94-architecture.svg").exists()

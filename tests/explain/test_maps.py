@@ -74,18 +74,21 @@ def test_before_a_mean_and_a_dense_layer_the_weights_are_the_dense_layer_s():
 def test_activations_in_place_change_no_map(kind, shape):
     made, batch = predictor(kind, shape), images(3, shape)
     layers = list(map_shapes(made))
-    told = class_activation_maps(made, batch, layers)
+    told = class_activation_maps(made, batch, layers, signed=True)
     plain = copy.deepcopy(made)
     switched = [m for m in plain.classifier.modules() if getattr(m, "inplace", False)]
     for module in switched:
         module.inplace = False
     assert bool(switched) == (MODELS[kind].activation != "gelu")
-    wanted = class_activation_maps(plain, batch, layers)
+    wanted = class_activation_maps(plain, batch, layers, signed=True)
     for name in layers:
-        np.testing.assert_array_equal(told[name], wanted[name])
+        # an ELU in place takes its gradient from its result: the last bits differ
+        np.testing.assert_allclose(told[name], wanted[name], rtol=1e-4, atol=1e-6)
         assert told[name].shape == (3, *map_shapes(made)[name][1:])
-        assert np.isfinite(told[name]).all() and told[name].min() >= 0
-    assert any(told[name].max() > 0 for name in layers)
+        assert np.isfinite(told[name]).all()
+        assert np.abs(told[name]).max() > 0
+    cut = class_activation_maps(made, batch, layers)
+    assert all(np.array_equal(cut[name], told[name].clip(min=0)) for name in layers)
 
 
 @each_kind
