@@ -1,5 +1,6 @@
 """What a network's units do on some images: which are silent, how their outputs are spread."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from cifarlab.evaluate.predictor import Predictor
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU)
-BINS = 64  # of a histogram
+BINS = 8, 64  # of a histogram, at least and at most
 _IMAGES = 250
 _VALUES = 2**20  # of a tensor that are counted, evenly spread: float32 counts up to 2**24
 
@@ -70,10 +71,11 @@ def peaks_of(out: Tensor) -> Tensor:
 
 
 def histogram(values: Tensor) -> dict[str, Any]:
-    """``low`` and ``high``, between which lie 64 ``counts`` of equal width, of a tensor's values.
+    """``low`` and ``high``, between which lie ``counts`` of equal width, of a tensor's values.
 
-    Of more than 2**20 values evenly spread ones are counted. Bounds and counts are None where a
-    value is not finite.
+    As many as twice the third root of the number of values (Rice's rule), 8 to 64. Of more than
+    2**20 values evenly spread ones are counted. Bounds and counts are None where a value is not
+    finite.
     """
     flat = values.detach().float().flatten()
     # an odd stride meets every row and column of a map whose sides are even
@@ -83,5 +85,6 @@ def histogram(values: Tensor) -> dict[str, Any]:
         return {"low": None, "high": None, "counts": None}
     if low == high:
         low, high = low - 0.5, high + 0.5
-    counts = torch.histc(flat, BINS, low, high).long().tolist()
+    bins = min(max(math.ceil(2 * len(flat) ** (1 / 3)), BINS[0]), BINS[1])
+    counts = torch.histc(flat, bins, low, high).long().tolist()
     return {"low": low, "high": high, "counts": counts}

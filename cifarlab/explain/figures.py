@@ -18,7 +18,6 @@ from cifarlab.models.whitening import Whitening
 from cifarlab.report.style import BLUE, GREY, INK, NARROW, WIDE, label, sheet, tidy
 
 _SIDE = 128  # pixels of a tile in a figure, about
-_LARGEST = 1.4  # inches that a cell is high at most
 _MOST_FILTERS = 64
 _FEATURES = 10  # channels of each layer
 
@@ -42,8 +41,8 @@ def heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     base = tile(image).astype(np.float32) / 255
     grey = base @ np.array([0.299, 0.587, 0.114], np.float32)
     strength = upsampled(heat[None], base.shape[:2])[0]
-    colour = colormaps["inferno"](0.1 + 0.85 * strength)[..., :3]
-    share = (0.25 + 0.5 * strength)[..., None]
+    colour = colormaps["inferno"](0.1 + 0.72 * strength)[..., :3]
+    share = (0.2 + 0.55 * strength)[..., None]
     mixed = (1 - share) * (0.35 * grey[..., None] + 0.65 * base) + share * colour
     return np.round(255 * mixed.clip(0, 1)).astype(np.uint8)
 
@@ -61,14 +60,18 @@ def board(
     *,
     names: Sequence[str] = (),
     lines: int = 2,
+    largest: float = 1.4,
 ) -> Figure:
-    """Cells of one shape in rows, ``lines`` of words over each; ``names`` stand left of rows."""
+    """Cells of one shape in rows, ``lines`` of words over each; ``names`` stand left of rows.
+
+    A cell is at most ``largest`` inches high.
+    """
     high, wide = rows[0][0].pixels.shape[:2]
     margin = 0.95 if names else 0.05
     columns = max(len(row) for row in rows)
-    largest = margin + columns * (_LARGEST * wide / high + 0.06)
-    width = min(WIDE, max(NARROW, largest))
-    side = min((width - margin) / columns - 0.06, _LARGEST * wide / high)
+    side = largest * wide / high
+    width = min(WIDE, max(NARROW, margin + columns * (side + 0.06)))
+    side = min((width - margin) / columns - 0.06, side)
     down, words = side * high / wide, 0.115 * lines + 0.04
     figure = sheet(width, 0.28 + len(rows) * (down + words + 0.06))
     figure.set_layout_engine("none")
@@ -151,7 +154,7 @@ def features(image: np.ndarray, maps: dict[str, np.ndarray], title: str) -> Figu
 def _shaded(channel: np.ndarray) -> np.ndarray:
     low, high = channel.min(), channel.max()
     grey = (channel - low) / (high - low if high > low else 1)
-    return tile(np.round(255 * grey).astype(np.uint8)[..., None])
+    return _bordered(tile(np.round(255 * grey).astype(np.uint8)[..., None]))
 
 
 def _resized(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -102,6 +102,12 @@ def chosen_layer(shapes: dict[str, Shape]) -> str:
     return spatial[-1] if spatial else next(iter(shapes))
 
 
+def fine_layer(shapes: dict[str, Shape]) -> str:
+    """The last layer whose map is larger than 4 x 4; where none is, ``chosen_layer``."""
+    fine = {name: shape for name, shape in shapes.items() if min(shape[1:]) > COARSE}
+    return chosen_layer(fine or shapes)
+
+
 def upsampled(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Maps (N, h, w) at the size (H, W), bilinear, each divided by its largest value.
 

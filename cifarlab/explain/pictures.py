@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from cifarlab.evaluate import Predictor
 from cifarlab.explain import drawing, figures
 from cifarlab.explain.chosen import Shown, mistakes
-from cifarlab.explain.maps import COARSE, class_activation_maps, feature_maps, map_shapes
+from cifarlab.explain.maps import (
+    COARSE,
+    class_activation_maps,
+    feature_maps,
+    fine_layer,
+    map_shapes,
+)
 from cifarlab.explain.sanity import Cascade
 from cifarlab.explain.structure import architecture
 from cifarlab.recipe import Recipe
@@ -79,7 +85,7 @@ class Pictures:
                 ]
                 for image, heats, words in rows
             ]
-            board = figures.board(strips, f"{self._title()}, by layer")
+            board = figures.board(strips, f"{self._title()}, by layer", largest=0.95)
         return Told(
             slug,
             board,
@@ -116,7 +122,7 @@ class Pictures:
         )
 
     def _mistakes(self, wrong: Shown, predicted: np.ndarray) -> Told:
-        name = self.layers[-1]
+        name = fine_layer(map_shapes(self.predictor))
         sides = [
             class_activation_maps(self.predictor, wrong.images, [name], wanted)[name]
             for wanted in (predicted, wrong.labels)

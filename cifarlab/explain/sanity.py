@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from cifarlab.evaluate import Predictor
-from cifarlab.explain.maps import COARSE, chosen_layer, class_activation_maps, map_shapes
+from cifarlab.explain.maps import class_activation_maps, fine_layer, map_shapes
 from cifarlab.randomness import generator
 
 
@@ -61,9 +61,7 @@ def cascade(predictor: Predictor, images: np.ndarray, seed: int = 0) -> Cascade:
         predictor.image_shape,
         predictor.compute,
     )
-    shapes = map_shapes(predictor)
-    fine = {name: shape for name, shape in shapes.items() if min(shape[1:]) > COARSE}
-    layer = chosen_layer(fine or shapes)
+    layer = fine_layer(map_shapes(predictor))
     targets = predictor.logits(images).argmax(1).numpy()
 
     def seen() -> np.ndarray:

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cifarlab.report.content import Run, dig
 from cifarlab.report.style import NARROW, WIDE, label, sheet
@@ -17,6 +17,7 @@ from cifarlab.report.words import number
 
 _MOST = 24  # panels of a figure; with more layers, evenly spread ones are shown
 _ROWS = 80  # of a panel's heat map
+_FEW = 20  # per cent of silent units that a colour scale reaches at least
 _KEPT = 0.998  # share of the values that a panel's range holds
 
 
@@ -43,7 +44,9 @@ def signals(run: Run) -> Figure | None:
     known = values[np.isfinite(values)]
     norm = LogNorm(*_reach(known)) if len(known) else LogNorm(0.1, 1)
     _by_layer(left, run, gradients[0], values, norm, "gradient norm, last step of the epoch")
-    _by_layer(right, run, silent[0], 100 * silent[1], Normalize(0, 100), "silent units (%)")
+    percents = 100 * silent[1]
+    most = max(_FEW, float(np.nanmax(percents, initial=0)))
+    _by_layer(right, run, silent[0], percents, Normalize(0, most), "silent units (%)")
     return figure
 
 
@@ -86,7 +89,8 @@ def _by_layer(
 ) -> None:
     epochs = [line["epoch"] for line in run.record]
     edges = np.append(np.array(epochs) - 0.5, epochs[-1] + 0.5)
-    mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), values, cmap="viridis", norm=norm)
+    cmap = "viridis" if isinstance(norm, LogNorm) else "Oranges"
+    mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), values, cmap=cmap, norm=norm)
     mesh.set_rasterized(True)
     axes.set_facecolor("#e4e4e4")
     axes.invert_yaxis()
@@ -98,7 +102,10 @@ def _by_layer(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_title(title, loc="left")
-    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30)
+    ticks = LogLocator(subs=(1, 2, 5)) if isinstance(norm, LogNorm) else MaxNLocator(5)
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, ticks=ticks, format=plain)
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
     bar.outline.set_visible(False)  # type: ignore[operator]
 
 
@@ -112,8 +119,9 @@ def _distributions(run: Run, part: str, what: str) -> Figure | None:
     width = WIDE if columns > 2 else NARROW
     figure = sheet(width, 0.55 + 1.15 * rows)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False)
-    for axes, place in zip(panels.flat, places, strict=False):
+    for number_, (axes, place) in enumerate(zip(panels.flat, places, strict=False)):
         _panel(axes, run, part, names[place])
+        axes.tick_params(labelbottom=number_ >= len(places) - columns)
     for axes in panels.flat[len(places) :]:
         axes.set_axis_off()
     figure.supxlabel("epoch (0: before the first step)", fontsize=8)
@@ -122,7 +130,10 @@ def _distributions(run: Run, part: str, what: str) -> Figure | None:
 
 
 def _panel(axes: Axes, run: Run, part: str, name: str) -> None:
-    """Each epoch a column, as dark as its values are dense, by the square root."""
+    """Each epoch a column, as dark as its values are dense, by the square root.
+
+    The cell of an activation's zeros, which may hold most of them, is left out of the scale.
+    """
     told = {place: dig(line, part, name) for place, line in enumerate(run.record)}
     known = {k: one for k, one in told.items() if isinstance(one, dict) and one.get("counts")}
     epochs = [line["epoch"] for line in run.record]
@@ -137,8 +148,11 @@ def _panel(axes: Axes, run: Run, part: str, name: str) -> None:
     shares = np.full((_ROWS, len(told)), np.nan)
     for column, one in known.items():
         shares[:, column] = _shares(one, grid)
-    peak = np.nanmax(shares, axis=0, keepdims=True, initial=0)
-    image = colormaps["Blues"](np.sqrt(shares / np.where(peak > 0, peak, 1)))
+    scaled = shares
+    if part == "activations":
+        scaled = np.where(((grid[:-1] <= 0) & (grid[1:] >= 0))[:, None], 0, shares)
+    peak = np.nanmax(scaled, axis=0, keepdims=True, initial=0)
+    image = colormaps["Blues"](np.sqrt((shares / np.where(peak > 0, peak, 1)).clip(max=1)))
     place = (epochs[0] - 0.5, epochs[-1] + 0.5, low, high)
     axes.imshow(image, extent=place, origin="lower", aspect="auto", interpolation="none")
 
