@@ -106,7 +106,7 @@ def _by_layer(
     plain = FuncFormatter(lambda value, _: f"{value:g}")
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, aspect=30, ticks=ticks, format=plain)
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _distributions(run: Run, part: str, what: str) -> Figure | None:

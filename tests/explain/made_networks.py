@@ -41,8 +41,10 @@ def predictor(kind: str, shape=COLOUR, precision: str = "float32") -> Predictor:
     classifier.fit_whitening(images(8, shape))
     with torch.no_grad():
         for name, buffer in body.named_buffers():
-            if "running" in name:
+            if "running_var" in name:
                 buffer.uniform_(0.5, 1.5)
+            elif "running_mean" in name:
+                buffer.uniform_(-0.3, 0.3)
         for name, parameter in body.named_parameters():
             if name.endswith("gain") and parameter.ndim == 0:
                 parameter.fill_(0.5)  # at its start of 0 nothing of a block would pass
