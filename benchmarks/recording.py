@@ -1,10 +1,12 @@
 """What the record of weights, activations and gradients costs: its seconds over training's.
 
-    python benchmarks/recording.py [RECIPE=DATA ...] [--epochs 2]
+    python benchmarks/recording.py [RECIPE=DATA ...] [--epochs 2] [--share 1]
 
 Each recipe is trained once with the record, whose own time is taken apart: everything that the
 hook does, writing included. It is set beside the seconds of training in the run's result. The
-line before the first step is counted too. Bar: 0.01 for data of CIFAR-10's size.
+line before the first step is counted too, though a run has one only. A share of the training images
+makes a dearer record than all of them: weights are counted as often for shorter epochs. Bar: 0.01
+for data of CIFAR-10's size.
 """
 
 import argparse
@@ -48,16 +50,17 @@ class Timed(Recorder):
         self.seconds.append(time.perf_counter() - begun)
 
 
-def measured(name: str, data: str, epochs: int) -> dict[str, Any]:
+def measured(name: str, data: str, epochs: int, share: float) -> dict[str, Any]:
     """Seconds and bytes of one short run's record."""
-    changes = {"data.source": data, "training.duration": f"{epochs} epochs"}
-    recipe = change(find(name), {**changes, "evaluation.test": False})
+    changes = {"data.source": data, "data.share": share, "evaluation.test": False}
+    recipe = change(find(name), {**changes, "training.duration": f"{epochs} epochs"})
     with tempfile.TemporaryDirectory() as place:
         folder, recorder = RunFolder(Path(place) / "run"), Timed()
         result = train(recipe, folder, hooks=[recorder])
         return {
             "data": result["data"],
             "epochs": epochs,
+            "share_of_data": share,
             "images": folder.record.read()[0]["images"],
             "record_seconds": recorder.seconds,
             "train_seconds": result["cost"]["train_seconds"],
@@ -71,11 +74,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipes", nargs="*", default=USUAL, help="RECIPE=DATA")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--share", type=float, default=1.0, help="of the training images")
     asked = parser.parse_args()
     found = {}
     for words in asked.recipes:
         name, _, data = words.partition("=")
-        found[words] = measured(name, data or "cifar10", asked.epochs)
+        found[words] = measured(name, data or "cifar10", asked.epochs, asked.share)
         told = found[words]
         print(
             f"{words}: {100 * told['share']:.2f} % of {told['train_seconds']:.1f} s of training "

@@ -18,6 +18,7 @@ from cifarlab.models.whitening import Whitening
 from cifarlab.report.style import BLUE, GREY, INK, NARROW, WIDE, label, sheet, tidy
 
 _SIDE = 128  # pixels of a tile in a figure, about
+_GAP = 0.09  # inches between cells
 _MOST_FILTERS = 64
 _FEATURES = 10  # channels of each layer
 
@@ -70,8 +71,8 @@ def board(
     margin = 0.95 if names else 0.05
     columns = max(len(row) for row in rows)
     side = largest * wide / high
-    width = min(WIDE, max(NARROW, margin + columns * (side + 0.06)))
-    side = min((width - margin) / columns - 0.06, side)
+    width = min(WIDE, max(NARROW, margin + columns * (side + _GAP)))
+    side = min((width - margin) / columns - _GAP, side)
     down, words = side * high / wide, 0.115 * lines + 0.04
     figure = sheet(width, 0.28 + len(rows) * (down + words + 0.06))
     figure.set_layout_engine("none")
@@ -84,7 +85,7 @@ def board(
         if names:
             axes.text(0.05, top + down / 2, names[number], fontsize=7, va="center")
         for place, cell in enumerate(row):
-            _cell(axes, cell, margin + place * (side + 0.06), top, side, down)
+            _cell(axes, cell, margin + place * (side + _GAP), top, side, down)
     return figure
 
 

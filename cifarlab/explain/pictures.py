@@ -85,7 +85,7 @@ class Pictures:
                 ]
                 for image, heats, words in rows
             ]
-            board = figures.board(strips, f"{self._title()}, by layer", largest=0.95)
+            board = figures.board(strips, f"{self._title()}, by layer", largest=0.85)
         return Told(
             slug,
             board,
@@ -192,7 +192,7 @@ class Pictures:
             true = seen.shown.labels[n]
             under = f"true: {label(self._class(true), 16)}" if true >= 0 else seen.shown.names[n]
             share = f"{100 * seen.shares[n, wanted]:.1f} %"
-            yield f"{label(self._class(wanted), 16)} {share}\n{label(under, 24)}"
+            yield f"{label(self._class(wanted), 16)}: {share}\n{label(under, 24)}"
 
 
 def seen_by(predictor: Predictor, shown: Shown) -> Seen:
