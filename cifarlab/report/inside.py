@@ -132,7 +132,7 @@ def _distributions(run: Run, part: str, what: str) -> Figure | None:
 def _panel(axes: Axes, run: Run, part: str, name: str) -> None:
     """Each epoch a column, as dark as its values are dense, by the square root.
 
-    The cell of an activation's zeros, which may hold most of them, is left out of the scale.
+    The bin of an activation's zeros, which may hold most of them, is left out of the scale.
     """
     told = {place: dig(line, part, name) for place, line in enumerate(run.record)}
     known = {k: one for k, one in told.items() if isinstance(one, dict) and one.get("counts")}
@@ -145,14 +145,13 @@ def _panel(axes: Axes, run: Run, part: str, name: str) -> None:
         return
     low, high = _range(list(known.values()))
     grid = np.linspace(low, high, _ROWS + 1)
-    shares = np.full((_ROWS, len(told)), np.nan)
+    scaled = np.full((_ROWS, len(told)), np.nan)
     for column, one in known.items():
-        shares[:, column] = _shares(one, grid)
-    scaled = shares
-    if part == "activations":
-        scaled = np.where(((grid[:-1] <= 0) & (grid[1:] >= 0))[:, None], 0, shares)
-    peak = np.nanmax(scaled, axis=0, keepdims=True, initial=0)
-    image = colormaps["Blues"](np.sqrt((shares / np.where(peak > 0, peak, 1)).clip(max=1)))
+        shares = _shares(one, grid)
+        zeros = _holds_zero(one, grid) if part == "activations" else np.zeros(_ROWS, bool)
+        peak = shares[~zeros].max(initial=0) or shares.max()
+        scaled[:, column] = (shares / peak).clip(max=1)
+    image = colormaps["Blues"](np.sqrt(scaled))
     place = (epochs[0] - 0.5, epochs[-1] + 0.5, low, high)
     axes.imshow(image, extent=place, origin="lower", aspect="auto", interpolation="none")
 
@@ -172,6 +171,13 @@ def _shares(one: dict[str, Any], grid: np.ndarray) -> np.ndarray:
     """The share of a histogram's values in each cell of a grid, as if evenly spread in its bins."""
     edges, cumulated = _cumulated(one)
     return np.diff(np.interp(grid, edges, cumulated, left=0, right=1))
+
+
+def _holds_zero(one: dict[str, Any], grid: np.ndarray) -> np.ndarray:
+    """Which cells of a grid meet the bin of a histogram that holds 0."""
+    edges = np.linspace(one["low"], one["high"], len(one["counts"]) + 1)
+    bin_ = int(np.clip(np.searchsorted(edges, 0, "right") - 1, 0, len(edges) - 2))
+    return (grid[:-1] < edges[bin_ + 1]) & (grid[1:] > edges[bin_])
 
 
 def _cumulated(one: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -71,6 +71,25 @@ def test_shares_are_those_of_the_bins():
     assert np.allclose(shares, np.array(expected) / 8)
 
 
+def test_the_bin_of_zeros_is_found():
+    one = {"low": 0.0, "high": 4.0, "counts": [90, 3, 0, 4]}
+    grid = np.linspace(-1, 5, 13)
+    assert np.flatnonzero(inside._holds_zero(one, grid)).tolist() == [2, 3]
+    below = {"low": -1.0, "high": 1.0, "counts": [1, 1, 9, 1]}
+    assert np.flatnonzero(inside._holds_zero(below, grid)).tolist() == [2]
+
+
+def test_zeros_do_not_make_the_rest_of_an_activation_pale(made):
+    lines = [line(e) for e in range(2)]
+    for one in lines:
+        told = one["activations"]["dense.act1"]
+        told |= {"low": 0.0, "high": 64.0, "counts": [10_000] + [5] * 63}
+    with styled():
+        panels = [axes for axes in inside.activations(made(lines)).axes if axes.images]
+    shade = panels[2].images[0].get_array()[:, 0, :3].sum(-1)
+    assert np.ptp(shade[5:]) < 0.3 and shade[5:].max() < 1.5  # as dark as any
+
+
 def test_gradients_and_silent_units_by_layer_and_epoch(made):
     run = made([line(e) for e in range(4)])
     with styled():
