@@ -180,7 +180,9 @@ class Pictures:
         return told
 
     def _title(self) -> str:
-        return f"{self.folder.path.resolve().name}, epoch {self.epoch}"
+        data = self.folder.provenance().get("data", {}).get("name", self.recipe.data.source)
+        names = dict.fromkeys((label(self.folder.path.resolve().name), label(data, 40)))
+        return f"{', '.join(names)}, epoch {self.epoch}"
 
     def _class(self, number: int) -> str:
         return self.predictor.classes[number] if number >= 0 else ""
