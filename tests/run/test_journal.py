@@ -102,7 +102,7 @@ def test_a_missing_or_doubled_epoch_is_refused_and_nothing_is_dropped(tmp_path, 
 def test_drop_after_keeps_what_is_up_to_there_and_asks_for_no_more(tmp_path):
     record = Journal(tmp_path / "record.jsonl")
     for epoch in (0, 2, 3):
-        record.append(line(epoch))
+        record.append({"epoch": epoch})
     record.drop_after(2)
     assert [kept["epoch"] for kept in record.read()] == [0, 2]
 
