@@ -53,6 +53,9 @@ class Watch:
         self.losses.append((self._before[0] - loss) / (totals.seen - seen))
         self.images = max(self.images, images)
 
+    def validated(self, run: Any) -> None:
+        """Nothing."""
+
     def epoch_ended(self, run: Any, line: dict[str, Any]) -> None:
         """Sums begin anew."""
         self._before = (0.0, 0)

@@ -11,8 +11,9 @@ Where the public names are (nothing is imported here, so that the command line a
     cifarlab.data       open_dataset, training_subsets, test_subset, channel_statistics
     cifarlab.models     build_body, Classifier, parameter_count
     cifarlab.optim      build_optimizer, factor
-    cifarlab.train      train, extended, Hook
+    cifarlab.train      train, extended, Hook, Recorder
     cifarlab.evaluate   Predictor, predict, measure, evaluate_run, open_test_split
+    cifarlab.explain    explain_run, class_activation_maps, feature_maps, architecture, cascade
     cifarlab.study      Study, Row, Reported, find_study, run_study, compare_runs, compare
     cifarlab.run        RunFolder, Journal, Predictions, without_cost
     cifarlab.report     write_report

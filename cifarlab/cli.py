@@ -117,6 +117,24 @@ def recipes_lint(
     typer.echo(f"{recipe.name}: {count}")
 
 
+@recipes_app.command("draw")
+def recipes_draw(
+    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
+) -> None:
+    """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
+    from cifarlab.explain import draw_recipe
+    from cifarlab.recipe import overridden
+    from cifarlab.recipes import find
+    from cifarlab.terminal import console
+
+    drawn = draw_recipe(overridden(find(name), settings or []), out)
+    console.print(f"drawn: {drawn}", soft_wrap=True)
+
+
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a name or a YAML file")],
@@ -132,10 +150,14 @@ def train(
     schedule: Annotated[
         str | None, typer.Option(help="with --extend: the rate meanwhile: hold, restart, stretch")
     ] = None,
+    record: Annotated[
+        bool, typer.Option(help="keep histograms of weights and activations of each epoch")
+    ] = True,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
     from cifarlab.processes import joined
     from cifarlab.terminal import Display, console
+    from cifarlab.train import Recorder
     from cifarlab.train import train as run_training
     from cifarlab.train.launch import launch
 
@@ -152,11 +174,12 @@ def train(
             )
         )
         with Display() if processes.first else nullcontext() as display:
+            recorders = [Recorder()] if record and processes.first else []
             run_training(
                 job.recipe,
                 job.folder,
                 resume=job.resume,
-                hooks=[display] if display else [],
+                hooks=[display, *recorders] if display else [],
                 command=_command(),
                 progress=display.prepare if display else None,
                 processes=processes,
@@ -187,6 +210,49 @@ def evaluate(
         )
     console.print(score_line(split, measured, data))
     console.print(per_class_table(measured))
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE]...", help="image files; default: held-out images"),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="all, or names with commas; default: the last with a map")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="class that maps are for: predicted, true, or its name")
+    ] = "predicted",
+    fit: Annotated[
+        str | None, typer.Option(help="images of another size: crop, pad or stretch")
+    ] = None,
+    randomise: Annotated[
+        bool, typer.Option("--randomise", help="check that the maps depend on the weights")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="default: RUN/explained, for reports")] = None,
+) -> None:
+    """Show where a network looks, what its layers see, and what it is made of."""
+    from cifarlab.explain import explain_run
+    from cifarlab.run import RunFolder
+    from cifarlab.terminal import Display, console, print_table
+
+    with Display() as display:
+        explained = explain_run(
+            RunFolder(run),
+            images or [],
+            layers=layers,
+            target=target,
+            fit=fit,
+            randomise=randomise,
+            out=out,
+            progress=display.prepare,
+        )
+    print_table(("image", "true", "predicted", "probability", "map for"), explained.rows)
+    for note in explained.notes:
+        console.print(note)
+    console.print(f"figures: {explained.folder} ({', '.join(explained.slugs)})", soft_wrap=True)
 
 
 @app.command()

@@ -108,6 +108,9 @@ class Display:
             step = run.state.step
             self._bars.update(self._task, completed=step, description=epoch, speed=speed)
 
+    def validated(self, run: "Run") -> None:
+        """Nothing to say yet."""
+
     def epoch_ended(self, run: "Run", line: dict[str, Any]) -> None:
         """Print the epoch's line."""
         train, val = line["train"], line["val"]

@@ -13,7 +13,7 @@ from cifarlab.models.residual import ResidualNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.speed import SpeedNet
 from cifarlab.models.spread import spread, tell_places
-from cifarlab.models.stages import stages
+from cifarlab.models.stages import map_layers, stages
 from cifarlab.models.whitening import whitening_images
 from cifarlab.recipe.networks import Model
 
@@ -22,6 +22,7 @@ __all__ = [
     "Role",
     "adapt_to_passes",
     "build_body",
+    "map_layers",
     "parameter_count",
     "parameter_roles",
     "spread",

@@ -26,8 +26,8 @@ class ConvGroup(nn.Module):
         """``shape`` is the (H, W, C) of what comes in."""
         super().__init__()
         height, width, channels_in = shape
-        pooled = min(height, width) >= 2
-        size = (height // 2, width // 2) if pooled else (height, width)
+        self.pooled = min(height, width) >= 2
+        size = (height // 2, width // 2) if self.pooled else (height, width)
         self.shape = (*size, channels)
         widths = [channels_in] + [channels] * (depth - 1)
         bias = model.norm.kind == "none"

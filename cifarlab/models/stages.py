@@ -1,5 +1,7 @@
 """A network cut into stages, from the input on: what can be frozen or looked at together."""
 
+from itertools import takewhile
+
 from torch import nn
 
 from cifarlab.models.classifier import Classifier
@@ -29,3 +31,35 @@ def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
     found[0][:0] = [p for module in entrance for p in module.parameters()]
     found[-1] += tail
     return found
+
+
+def map_layers(classifier: Classifier) -> dict[str, nn.Module]:
+    """The layers that put out the network's feature maps (N, C, H, W), in the order of the data.
+
+    ``whitening`` where there is one; residual networks: ``stem``, ``stage1``, ...; the speed
+    network: ``group1``, ...; plain networks: ``block1``, ... A residual network's tail belongs to
+    its last stage. A block that ends with a pool is seen before it, where its map is finer.
+    """
+    body = classifier.body
+    found: dict[str, nn.Module] = {}
+    if isinstance(body, ConvNet):
+        return {name: _before_the_pool(block) for name, block in body.blocks.named_children()}
+    assert isinstance(body, ResidualNet | SpeedNet)
+    if not isinstance(body.whitening, nn.Identity):
+        found["whitening"] = body.whitening
+    if isinstance(body, SpeedNet):
+        return found | {f"group{n}": group for n, group in enumerate(body.groups, 1)}
+    found |= {"stem": body.stem, **dict(body.stages.named_children())}
+    if len(body.tail):
+        found[next(reversed(found))] = body.tail
+    return found
+
+
+def _before_the_pool(block: nn.Module) -> nn.Module:
+    """The last layer of a plain network's block but for dropout and a pool at its end."""
+    layers = list(block.children())
+    idle = list(takewhile(lambda layer: isinstance(layer, nn.Dropout), reversed(layers)))
+    last = len(layers) - 1 - len(idle)
+    if last > 0 and isinstance(layers[last], nn.MaxPool2d):
+        last -= 1
+    return layers[last]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe
+from cifarlab.report.explained import Explained, explained
 from cifarlab.report.words import number
 from cifarlab.run import Predictions, RunFolder
 
@@ -22,7 +23,8 @@ class Run:
     """One run as it lies on the disk; ``result`` is empty for an unfinished one.
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
-    split named by ``predicted``; where they can't be read, ``problem`` says why.
+    split named by ``predicted``; where they can't be read, ``problem`` says why. ``record`` has
+    the lines of train/record.py, ``explained`` the figures that ``cifarlab explain`` made.
     """
 
     path: Path
@@ -35,6 +37,8 @@ class Run:
     predicted: str | None = None
     predictions: Predictions | None = None
     problem: str | None = None
+    record: list[dict[str, Any]] = field(default_factory=list)
+    explained: list[Explained] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -132,6 +136,8 @@ def _read(path: Path, slug: str, wanted: bool) -> Run:
         predicted=predicted,
         predictions=predictions,
         problem=problem,
+        record=_record(folder) if wanted else [],
+        explained=explained(folder) if wanted else [],
     )
 
 
@@ -148,3 +154,11 @@ def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str
             except RunFolderError as error:
                 return split, None, f"{error.what.replace(str(file), file.name)}; {error.hint}"
     return None, None, None
+
+
+def _record(folder: RunFolder) -> list[dict[str, Any]]:
+    """The record's lines; a damaged one costs a page its pictures, not its existence."""
+    try:
+        return folder.record.read()
+    except RunFolderError:
+        return []

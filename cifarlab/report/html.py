@@ -14,7 +14,9 @@ from cifarlab.report.classes import per_class
 from cifarlab.report.confusion import MOST_NUMBERED, confusion
 from cifarlab.report.content import SPOKEN, Run
 from cifarlab.report.diagnosis import diagnosed
+from cifarlab.report.explained import Explained
 from cifarlab.report.figures import curves, overlay
+from cifarlab.report.inside import activations, signals, weights
 from cifarlab.report.mistakes import gallery, worst
 from cifarlab.report.style import Picture, render, styled
 
@@ -23,7 +25,11 @@ _FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
     ("confusion", confusion, "Confusion matrix"),
     ("classes", per_class, "Accuracy of each class with its interval"),
     ("mistakes", gallery, "The worst mistakes"),
+    ("weights", weights, "Distribution of each layer's weights by epoch"),
+    ("activations", activations, "Distribution of each layer's activations by epoch"),
+    ("signals", signals, "Gradient norms and silent units by layer and epoch"),
 )
+_INSIDE = ("weights", "activations", "signals")
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ def _section(section: Section) -> dict[str, Any]:
         "split": SPOKEN.get(run.split_name or "", ""),
         "predicted": SPOKEN.get(run.predicted or "", ""),
         "pictures": section.pictures,
+        "inside": [kind for kind in _INSIDE if kind in section.pictures],
+        "recorded": _recorded(run),
         "names": tables.class_names(run, len(counts)) if counts is not None else [],
         "counts": counts.tolist() if counts is not None and small else [],
         "confused": tables.confused(run),
@@ -111,6 +119,12 @@ def _notes(run: Run) -> list[str]:
     return [*notes, *([run.problem] if run.problem else [])]
 
 
+def _recorded(run: Run) -> int:
+    """Of how many images the recorded activations are."""
+    images = run.record[0].get("images") if run.record else None
+    return images if isinstance(images, int) else 0
+
+
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -123,6 +137,6 @@ def _environment() -> Environment:
     return made
 
 
-def _svg_uri(picture: Picture) -> str:
+def _svg_uri(picture: Picture | Explained) -> str:
     """Inside an <img>, an SVG's ids are its own and nothing in it can run."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")

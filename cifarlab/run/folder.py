@@ -7,6 +7,8 @@ runs/<name>/
   journal.jsonl       one line per epoch, flushed as it happens
   checkpoints/        last and best: weights as safetensors, the rest of the state beside them
   predictions/        logits and labels of each evaluated split, the worst mistakes as images
+  record.jsonl        weights, activations and gradients by epoch, where they were recorded
+  explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
 """
 
@@ -32,6 +34,8 @@ class RunFolder:
         self.provenance_file = self.path / "provenance.json"
         self.result_file = self.path / "result.json"
         self.journal = Journal(self.path / "journal.jsonl")
+        self.record = Journal(self.path / "record.jsonl")
+        self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
 

@@ -49,12 +49,17 @@ class Journal:
 
         Raises RunFolderError if an epoch up to there is missing, StorageError if it can't write.
         """
-        kept = [line for line in self.read() if line["epoch"] <= epoch]
-        if [line["epoch"] for line in kept] != list(range(1, epoch + 1)):
+        known = [line["epoch"] for line in self.read() if line["epoch"] <= epoch]
+        if known != list(range(1, epoch + 1)):
             raise RunFolderError(
                 f"{self.path} lacks epochs before the checkpoint's epoch {epoch}",
                 "restore the journal, or start the run anew in another folder",
             )
+        self.drop_after(epoch)
+
+    def drop_after(self, epoch: int) -> None:
+        """Keep the lines up to ``epoch`` and no other. Raises as ``read``, and StorageError."""
+        kept = [line for line in self.read() if line["epoch"] <= epoch]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def _parse(self, text: str, number: int) -> Line:

@@ -126,6 +126,9 @@ class Course:
     def stepped(self, run: Any, images: int) -> None:
         """Nothing: trials are compared between epochs."""
 
+    def validated(self, run: Any) -> None:
+        """Nothing: the epoch's line has it."""
+
     def epoch_ended(self, run: Any, line: dict[str, Any]) -> None:
         """Tell the epoch and wait for leave to go on."""
         if self._enough:

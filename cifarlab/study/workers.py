@@ -55,6 +55,9 @@ class _StopHook:
         if self._asked():
             signal.raise_signal(signal.SIGINT)
 
+    def validated(self, run: Any) -> None:
+        """Nothing."""
+
     def epoch_ended(self, run: Any, line: dict[str, Any]) -> None:
         """Nothing."""
 

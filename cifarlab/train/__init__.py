@@ -17,11 +17,12 @@ from cifarlab.train.extend import extended
 from cifarlab.train.finish import finish
 from cifarlab.train.hooks import Hook
 from cifarlab.train.loop import fit
+from cifarlab.train.record import Recorder
 from cifarlab.train.run import Run
 from cifarlab.train.setup import prepare
 from cifarlab.train.warmup import compile_ahead
 
-__all__ = ["Hook", "Run", "extended", "train"]
+__all__ = ["Hook", "Recorder", "Run", "extended", "train"]
 
 
 def train(

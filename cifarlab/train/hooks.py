@@ -14,6 +14,12 @@ class Hook(Protocol):
     def stepped(self, run: Run, images: int) -> None:
         """One optimizer step on ``images`` images is queued on the device."""
 
+    def validated(self, run: Run) -> None:
+        """An epoch is trained and validated; nothing of it is on the disk yet.
+
+        The gradients are those of its last step.
+        """
+
     def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
         """An epoch's journal line and checkpoint are on the disk."""
 

@@ -62,6 +62,8 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
             val = validate(run)
         require_finite_network(run, val)
         state.epoch += 1
+        for hook in hooks:
+            hook.validated(run)
 
         # write down: the journal first, since resume drops the lines ahead of its checkpoint
         line = epoch_line(run, val, {name: seconds[name] - before[name] for name in before}, drawn)

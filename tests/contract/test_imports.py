@@ -29,6 +29,9 @@ MAY_IMPORT = {
     | {"recipe", "recipes", "run", "randomness", "compute", "processes", "interrupt"}
     | {"data", "models", "optim", "evaluate"},
     "report": BASE | {"recipe", "run"},
+    "explain": BASE
+    | {"recipe", "recipes", "run", "randomness", "compute", "data", "models"}
+    | {"evaluate", "report"},
     "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
     "search": BASE
     | {"recipe", "recipes", "run", "randomness", "data", "train", "report", "study", "interrupt"},

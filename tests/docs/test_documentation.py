@@ -27,7 +27,7 @@ SHORT = "training.duration=4 steps"
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to work in, with the archive of class folders that the pages speak of."""
+    """A folder to work in, with the archive of class folders and the photo that the pages name."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     with zipfile.ZipFile("photos.zip", "w") as archive:
@@ -36,6 +36,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 file = BytesIO()
                 Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(file, "PNG")
                 archive.writestr(f"photos/{name}/{number}.png", file.getvalue())
+    Path("photo.png").write_bytes(file.getvalue())
     return tmp_path
 
 
@@ -90,7 +91,7 @@ def test_the_public_names_are_where_the_package_says() -> None:
     rows = re.findall(
         r"^    (cifarlab\.\w+) +(\w+(?:, \w+)*)$", cifarlab.__doc__ or "", re.MULTILINE
     )
-    assert len(rows) == 10
+    assert len(rows) == 11
     for module, names in rows:
         assert all(hasattr(importlib.import_module(module), name) for name in names.split(", "))
 

@@ -99,6 +99,14 @@ def test_a_missing_or_doubled_epoch_is_refused_and_nothing_is_dropped(tmp_path, 
     assert [kept["epoch"] for kept in journal.read()] == epochs
 
 
+def test_drop_after_keeps_what_is_up_to_there_and_asks_for_no_more(tmp_path):
+    record = Journal(tmp_path / "record.jsonl")
+    for epoch in (0, 2, 3):
+        record.append({"epoch": epoch})
+    record.drop_after(2)
+    assert [kept["epoch"] for kept in record.read()] == [0, 2]
+
+
 def test_a_folder_that_is_not_there_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match=r"can't write .*journal\.jsonl"):
         Journal(tmp_path / "missing" / "journal.jsonl").append(line(1))

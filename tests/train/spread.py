@@ -38,6 +38,8 @@ class Losses:
         self._before = (float(totals.loss), totals.seen)
         self.losses.append((self._before[0] - loss) / (totals.seen - seen))
 
+    def validated(self, run: Run) -> None: ...
+
     def epoch_ended(self, run: Run, line: Told) -> None:
         self._before = (0.0, 0)
 

@@ -47,6 +47,10 @@ class Recording:
     def stepped(self, run: Run, images: int) -> None:
         self.calls.append(("stepped", run.state.step, images))
 
+    def validated(self, run: Run) -> None:
+        assert len(run.folder.journal.read()) == run.state.epoch - 1
+        self.calls.append(("validated", run.state.epoch))
+
     def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
         assert run.folder.journal.read()[-1] == line
         assert WeightsFile.read(run.checkpoints.last)[0].step == run.state.step
@@ -67,7 +71,7 @@ def test_hooks_are_called_in_order_and_change_nothing(
     expected: list[tuple[Any, ...]] = [("started", 0)]
     for epoch in range(3):
         expected += [("stepped", 11 * epoch + i, n) for i, n in enumerate(sizes, 1)]
-        expected.append(("epoch_ended", epoch + 1))
+        expected += [("validated", epoch + 1), ("epoch_ended", epoch + 1)]
     assert one.calls == two.calls == [*expected, ("finished",)]
     assert end_of(folder) == end_of(finished)
 

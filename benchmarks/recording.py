@@ -1,0 +1,92 @@
+"""What the record of weights, activations and gradients costs: its seconds over training's.
+
+    python benchmarks/recording.py [RECIPE=DATA ...] [--epochs 2] [--share 1]
+
+Each recipe is trained once with the record, whose own time is taken apart: everything that the
+hook does, writing included. It is set beside the seconds of training in the run's result. The
+line before the first step is counted too, though a run has one only. A share of the training images
+makes a dearer record than all of them: weights are counted as often for shorter epochs. Bar: 0.01
+for data of CIFAR-10's size.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from _results import write_result
+
+from cifarlab.compute import choose
+from cifarlab.recipe import change
+from cifarlab.recipes import find
+from cifarlab.run import RunFolder
+from cifarlab.train import Recorder, Run, train
+
+USUAL, BAR = ("quickstart=digits", "speed/94=cifar10"), 0.01
+
+
+class Timed(Recorder):
+    """The recorder with a clock of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def started(self, run: Run) -> None:
+        """As the recorder, timed."""
+        self._timed(super().started, run)
+
+    def validated(self, run: Run) -> None:
+        """As the recorder, timed."""
+        self._timed(super().validated, run)
+
+    def _timed(self, work: Callable[[Run], None], run: Run) -> None:
+        run.compute.synchronise()
+        begun = time.perf_counter()
+        work(run)
+        run.compute.synchronise()
+        self.seconds.append(time.perf_counter() - begun)
+
+
+def measured(name: str, data: str, epochs: int, share: float) -> dict[str, Any]:
+    """Seconds and bytes of one short run's record."""
+    changes = {"data.source": data, "data.share": share, "evaluation.test": False}
+    recipe = change(find(name), {**changes, "training.duration": f"{epochs} epochs"})
+    with tempfile.TemporaryDirectory() as place:
+        folder, recorder = RunFolder(Path(place) / "run"), Timed()
+        result = train(recipe, folder, hooks=[recorder])
+        return {
+            "data": result["data"],
+            "epochs": epochs,
+            "share_of_data": share,
+            "images": folder.record.read()[0]["images"],
+            "record_seconds": recorder.seconds,
+            "train_seconds": result["cost"]["train_seconds"],
+            "share": sum(recorder.seconds) / result["cost"]["train_seconds"],
+            "bytes_per_epoch": folder.record.path.stat().st_size // (epochs + 1),
+        }
+
+
+def main() -> None:
+    """Measure, print, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", default=USUAL, help="RECIPE=DATA")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--share", type=float, default=1.0, help="of the training images")
+    asked = parser.parse_args()
+    found = {}
+    for words in asked.recipes:
+        name, _, data = words.partition("=")
+        found[words] = measured(name, data or "cifar10", asked.epochs, asked.share)
+        told = found[words]
+        print(
+            f"{words}: {100 * told['share']:.2f} % of {told['train_seconds']:.1f} s of training "
+            f"(bar {100 * BAR:g} %), {told['bytes_per_epoch']:,} bytes per epoch"
+        )
+    print(write_result("recording", choose().device.type, {"n": 1, "recipes": found}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""A layer in two short lines, for a drawing."""
+
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from cifarlab.models.builder import Subsample
+from cifarlab.models.normaliser_free import ScaledActivation, ScaledConv2d
+from cifarlab.models.whitening import Whitening
+
+Kind = Literal["conv", "norm", "act", "pool", "dense", "other", "add"]
+
+# how a drawing's letters read in full
+ABBREVIATIONS = {
+    "BN": "batch normalisation",
+    "LN": "layer normalisation",
+    "GN": "group normalisation, of so many groups",
+    "IN": "instance normalisation",
+    "÷ β": "divided by the deviation that is expected",
+    "× α g": "times the recipe's alpha and a trained gain",
+}
+_ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.ReLU: "ReLU",
+    nn.ReLU6: "ReLU6",
+    nn.LeakyReLU: "leaky",
+    nn.ELU: "ELU",
+    nn.SiLU: "SiLU",
+    nn.GELU: "GELU",
+}
+
+
+class Step(NamedTuple):
+    """One layer: what it is, its size, and what kind of layer it is."""
+
+    text: str
+    note: str
+    kind: Kind
+
+
+def add() -> Step:
+    """The addition of a shortcut."""
+    return Step("+", "", "add")
+
+
+def steps_of(module: nn.Module) -> tuple[Step, ...]:
+    """The layers inside a module that does nothing but run them in turn; none for an identity."""
+    if isinstance(module, nn.Sequential):
+        return tuple(step for child in module.children() for step in steps_of(child))
+    step = _step(module)
+    return (step,) if step else ()
+
+
+def _step(module: nn.Module) -> Step | None:
+    if isinstance(module, nn.Identity):
+        return None
+    if isinstance(module, nn.Conv2d):
+        scaled = "scaled " if isinstance(module, ScaledConv2d) else ""
+        side, stride = module.kernel_size[0], module.stride[0]
+        note = f"{module.out_channels}" + (f", /{stride}" if stride > 1 else "")
+        return Step(f"{scaled}{side}×{side}", note, "conv")
+    if isinstance(module, Whitening):
+        filters, _, side, _ = module.weight.shape
+        return Step(f"whitening {side}×{side}", f"{filters}", "conv")
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        return Step("BN", "", "norm")
+    if isinstance(module, nn.GroupNorm):
+        return _group_norm(module)
+    if isinstance(module, nn.Linear):
+        return Step("dense", f"{module.out_features}", "dense")
+    return _light(module)
+
+
+def _group_norm(module: nn.GroupNorm) -> Step:
+    if module.num_groups == 1:
+        return Step("LN", "", "norm")
+    if module.num_groups == module.num_channels:
+        return Step("IN", "", "norm")
+    return Step("GN", f"{module.num_groups}", "norm")
+
+
+def _light(module: nn.Module) -> Step:
+    """A layer without parameters."""
+    if isinstance(module, ScaledActivation):
+        return Step(_ACTIVATIONS[type(module.act)], f"× {module.gain:.3g}", "act")
+    if type(module) in _ACTIVATIONS:
+        return Step(_ACTIVATIONS[type(module)], "", "act")
+    if isinstance(module, nn.MaxPool2d):
+        return Step("pool", f"max {module.kernel_size}×{module.kernel_size}", "pool")
+    if isinstance(module, nn.Dropout):
+        return Step("dropout", f"{module.p:g}", "other")
+    if isinstance(module, Subsample):
+        return Step("sparse", f"/{module.stride}", "pool")
+    if isinstance(module, nn.Flatten):
+        return Step("flatten", "", "other")
+    return Step(type(module).__name__, "", "other")

@@ -1,0 +1,46 @@
+"""The figures that ``cifarlab explain`` left in a run folder."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cifarlab.run import RunFolder
+
+INDEX = "explained.json"
+# in the order of a page
+KINDS = ("maps", "mistakes", "features", "filters", "randomised", "architecture")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One figure; ``epoch`` is that of the weights that it shows."""
+
+    slug: str
+    caption: str
+    svg: bytes
+    wide: bool
+    epoch: int
+
+    @property
+    def alt(self) -> str:
+        """The figure in words, up to the first details."""
+        return self.caption.partition(":")[0]
+
+
+def explained(folder: RunFolder) -> list[Explained]:
+    """The figures that are there and whole; a foreign or damaged index counts as none."""
+    try:
+        index = json.loads((folder.explained / INDEX).read_text(encoding="utf-8"))
+        epoch, told = int(index["epoch"]), dict(index["figures"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    found = (_figure(folder, kind, told.get(kind), epoch) for kind in KINDS)
+    return [figure for figure in found if figure]
+
+
+def _figure(folder: RunFolder, kind: str, told: Any, epoch: int) -> Explained | None:
+    try:
+        svg = (folder.explained / f"{kind}.svg").read_bytes()
+        return Explained(kind, str(told["caption"]), svg, bool(told["wide"]), epoch)
+    except (OSError, KeyError, TypeError):
+        return None

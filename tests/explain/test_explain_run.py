@@ -1,0 +1,169 @@
+"""``explain_run`` and its command: files, index, warnings, refusals."""
+
+import json
+import shutil
+from html import unescape
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cifarlab.cli import app
+from cifarlab.data import open_dataset, training_subsets
+from cifarlab.errors import DataError, MissingExtraError, UserError
+from cifarlab.explain import explain_run, run
+from cifarlab.report import write_report
+from cifarlab.run import RunFolder
+
+ALWAYS = ["maps", "mistakes", "features", "filters", "architecture"]
+
+
+@pytest.fixture(scope="module")
+def explained(finished, tmp_path_factory):
+    """The tiny run, explained with all layers and the sanity check."""
+    path = tmp_path_factory.mktemp("explained") / "run"
+    shutil.copytree(finished.path, path)
+    folder = RunFolder(path)
+    return folder, explain_run(folder, layers="all", randomise=True)
+
+
+def test_every_figure_is_written_and_listed(explained):
+    folder, told = explained
+    assert told.folder == folder.explained
+    assert told.slugs == ["maps", "mistakes", "features", "randomised", "filters", "architecture"]
+    index = json.loads((folder.explained / "explained.json").read_text())
+    assert (index["epoch"], index["step"]) == (3, 33)
+    assert list(index["figures"]) == told.slugs
+    for slug in told.slugs:
+        pixels = np.array(Image.open(folder.explained / f"{slug}.png").convert("L"))
+        assert pixels.std() > 5
+        assert (folder.explained / f"{slug}.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_held_out_images_are_shown_one_of_each_class(explained, tiny):
+    _, told = explained
+    recipe = tiny()
+    _, held_out = training_subsets(open_dataset("digits"), recipe.data)
+    places = [int(name.removeprefix("validation image ")) for name, *_ in told.rows]
+    assert set(places) <= set(held_out.indices)
+    assert [true for _, true, *_ in told.rows] == [str(k) for k in range(10)]
+    labels = open_dataset("digits").read("train").labels
+    assert [str(labels[place]) for place in places] == [row[1] for row in told.rows]
+    assert all(row[4] == row[2] for row in told.rows)
+
+
+def test_the_test_split_stays_closed(explained, finished):
+    folder, _ = explained
+    assert folder.provenance()["test_openings"] == finished.provenance()["test_openings"]
+    assert folder.result() == finished.result()
+
+
+def test_coarse_maps_are_warned_about(explained):
+    _, told = explained
+    assert told.notes[:3] == [
+        "layer stem, map of 8 x 8",
+        "layer stage1, map of 8 x 8",
+        "layer stage2, map of 4 x 4",
+    ]
+    assert told.notes[3].startswith("warning: a map of 4 x 4 or less says little")
+    assert "stage2 has 4 x 4; for a finer map: --layers stage1" in told.notes[3]
+    assert told.notes[4].startswith("The maps ")
+
+
+def test_a_report_shows_what_is_there(explained, tmp_path):
+    folder, _ = explained
+    page = unescape(write_report([folder.path], tmp_path / "page.html").read_text("utf-8"))
+    for figure in json.loads((folder.explained / "explained.json").read_text())["figures"].values():
+        assert figure["caption"].partition("(")[0] in page
+    assert "What it looks at" in page
+
+
+def test_other_layers_replace_the_figure_and_leave_the_rest(copied):
+    explain_run(copied, randomise=True)
+    told = explain_run(copied, layers="stage1")
+    assert told.slugs == ALWAYS and told.notes == ["layer stage1, map of 8 x 8"]
+    index = json.loads((copied.explained / "explained.json").read_text())["figures"]
+    assert set(index) == {*ALWAYS, "randomised"}
+    assert "of stage1 after epoch 3" in index["maps"]["caption"]
+
+
+def test_figures_of_other_weights_are_forgotten(copied):
+    explain_run(copied, randomise=True)
+    file = copied.explained / "explained.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"step": 22}))
+    explain_run(copied)
+    assert "randomised" not in json.loads(file.read_text())["figures"]
+
+
+def test_a_foreign_index_is_replaced_and_no_report_minds_it(copied, tmp_path):
+    copied.explained.mkdir()
+    for content in ("[]", "{", '{"epoch": "x"}', '{"epoch": 3, "figures": {"maps": 7}}'):
+        (copied.explained / "explained.json").write_text(content)
+        page = write_report([copied.path], tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "What it looks at" not in page
+    explain_run(copied)
+    assert json.loads((copied.explained / "explained.json").read_text())["epoch"] == 3
+
+
+def test_image_files_are_explained_apart(copied, tmp_path):
+    photo = tmp_path / "photo.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(photo)
+    told = explain_run(copied, [photo], fit="crop", target="7", out=tmp_path / "out")
+    assert told.slugs == ["given-maps", "given-features"]
+    [row] = told.rows
+    assert row[0] == "photo.png" and row[1] == "" and row[4] == "7"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "given-features.png",
+        "given-features.svg",
+        "given-maps.png",
+        "given-maps.svg",
+    ]
+    assert not copied.explained.exists()
+
+
+def test_what_can_t_be_done_as_asked_is_refused(copied, tmp_path):
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (40, 30)).save(photo)
+    (tmp_path / "torn.png").write_bytes(photo.read_bytes()[:60])
+    for error, words, arguments in (
+        (DataError, "--fit crop", {"images": [photo]}),
+        (UserError, "take error, crop", {"images": [photo], "fit": "squeeze"}),
+        (DataError, "torn.png", {"images": [tmp_path / "torn.png"], "fit": "crop"}),
+        (DataError, "can't read", {"images": [tmp_path / "none.png"]}),
+        (UserError, "not known", {"images": [photo], "fit": "crop", "target": "true"}),
+        (UserError, "no class", {"target": "cat"}),
+        (UserError, "stem, stage1, stage2", {"layers": "stage9"}),
+    ):
+        with pytest.raises(error, match=words):
+            explain_run(copied, **arguments)
+    assert not copied.explained.exists()
+
+
+def test_a_missing_library_is_named_with_its_extra(copied, monkeypatch):
+    def missing(name, *_):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(run.importlib, "import_module", missing)
+    with pytest.raises(MissingExtraError, match="captum") as caught:
+        explain_run(copied)
+    assert "cifarlab[explain]" in caught.value.hint
+
+
+def test_nothing_held_out_shows_training_images(tiny, tmp_path):
+    from cifarlab.train import train
+
+    folder = RunFolder(tmp_path / "run")
+    train(tiny({"data.validation": 0, "training.duration": "2 steps"}), folder)
+    told = explain_run(folder)
+    assert all(name.startswith("training image ") for name, *_ in told.rows)
+
+
+def test_the_commands(copied, tmp_path):
+    outcome = CliRunner().invoke(app, ["explain", str(copied.path), "--layers", "stage1"])
+    assert outcome.exit_code == 0, outcome.output
+    drawn = ["recipes", "draw", "speed/94", "model.channels=[8, 16, 16]", "--out", str(tmp_path)]
+    outcome = CliRunner().invoke(app, drawn)
+    assert outcome.exit_code == 0, outcome.output
+    assert (tmp_path / "speed-94-architecture.svg").exists()

@@ -1,0 +1,243 @@
+"""Class-activation maps: the formula written out, every kind of network, nothing left behind."""
+
+import copy
+import gc
+
+import numpy as np
+import pytest
+import torch
+from made_networks import GREY, MODELS, hooks, images, predictor
+
+from cifarlab.errors import DataError, UserError
+from cifarlab.explain.maps import (
+    chosen_layer,
+    class_activation_maps,
+    evaluating,
+    feature_maps,
+    map_shapes,
+    upsampled,
+)
+
+each_kind = pytest.mark.parametrize("kind", MODELS)
+
+
+def by_the_formula(front, back, normalised, target):
+    """Equations 1 and 2 of Selvaraju et al. 2017 for one image, sums written out."""
+    a = front(normalised).detach().requires_grad_()
+    back(a)[0, target].backward()
+    _, channels, height, width = a.shape
+    out = np.zeros((height, width))
+    for k in range(channels):
+        alpha = sum(float(a.grad[0, k, i, j]) for i in range(height) for j in range(width)) / (
+            height * width
+        )
+        for i in range(height):
+            for j in range(width):
+                out[i, j] += alpha * float(a.detach()[0, k, i, j])
+    return np.maximum(out, 0)
+
+
+@pytest.mark.parametrize("target", [0, 2])
+def test_the_formula_written_out(target):
+    """The plain network cut behind the second block's last activation, before its pool."""
+    made, batch = predictor("cnn"), images(2)
+    body = copy.deepcopy(made.classifier.body).eval()
+    last = body.blocks.block2
+    pool = next(i for i, m in enumerate(last) if isinstance(m, torch.nn.MaxPool2d))
+    front = lambda x: last[:pool](body.blocks.block1(x))  # noqa: E731
+    back = lambda a: body.head(body.dense(last[pool:](a)))  # noqa: E731
+    told = class_activation_maps(made, batch, targets=np.full(2, target))
+    assert list(told) == ["block2"]
+    for n in range(2):
+        normalised = made.classifier._normalised(torch.from_numpy(batch[n : n + 1]))
+        wanted = by_the_formula(front, back, normalised, target)
+        assert wanted.max() > 0
+        np.testing.assert_allclose(told["block2"][n], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_before_a_mean_and_a_dense_layer_the_weights_are_the_dense_layer_s():
+    """Zhou et al. 2016: there Grad-CAM is CAM, up to the number of pixels (section 3.1)."""
+    made, batch = predictor("residual"), images(3)
+    weight = made.classifier.body.dense.weight.detach()
+    maps = torch.from_numpy(feature_maps(made, batch, ["stage2"])["stage2"])
+    targets = np.array([2, 0, 1])
+    wanted = (weight[targets][:, :, None, None] * maps).sum(1) / maps[0, 0].numel()
+    told = class_activation_maps(made, batch, ["stage2"], targets)["stage2"]
+    np.testing.assert_allclose(told, wanted.clamp(min=0).numpy(), rtol=1e-4, atol=1e-6)
+    signed = class_activation_maps(made, batch, ["stage2"], targets, signed=True)["stage2"]
+    np.testing.assert_allclose(signed, wanted.numpy(), rtol=1e-4, atol=1e-6)
+    assert signed.min() < 0
+
+
+@each_kind
+@pytest.mark.parametrize("shape", [(12, 11, 3), GREY], ids=["colour", "grey"])
+def test_activations_in_place_change_no_map(kind, shape):
+    made, batch = predictor(kind, shape), images(3, shape)
+    layers = list(map_shapes(made))
+    told = class_activation_maps(made, batch, layers, signed=True)
+    plain = copy.deepcopy(made)
+    switched = [m for m in plain.classifier.modules() if getattr(m, "inplace", False)]
+    for module in switched:
+        module.inplace = False
+    assert bool(switched) == (MODELS[kind].activation != "gelu")
+    wanted = class_activation_maps(plain, batch, layers, signed=True)
+    for name in layers:
+        # an ELU in place takes its gradient from its result: the last bits differ
+        np.testing.assert_allclose(told[name], wanted[name], rtol=1e-4, atol=1e-6)
+        assert told[name].shape == (3, *map_shapes(made)[name][1:])
+        assert np.isfinite(told[name]).all()
+        assert np.abs(told[name]).max() > 0
+    cut = class_activation_maps(made, batch, layers)
+    assert all(np.array_equal(cut[name], told[name].clip(min=0)) for name in layers)
+
+
+@each_kind
+def test_feature_maps_are_what_the_layers_put_out(kind):
+    made, batch = predictor(kind), images(2)
+    shapes = map_shapes(made)
+    told = feature_maps(made, batch, list(shapes))
+    for name, shape in shapes.items():
+        assert told[name].shape == (2, *shape)
+    body, last = made.classifier.body, list(shapes)[-1]
+    if kind == "speed":
+        expected = torch.from_numpy(told[last]).amax((2, 3))
+        logits = body.head(expected) * body.head_scale
+        torch.testing.assert_close(logits.detach(), made.logits(batch), rtol=1e-4, atol=1e-5)
+    if kind in ("residual", "pre-activation", "normaliser-free", "bottleneck", "whitened"):
+        logits = body.dense(torch.from_numpy(told[last]).mean((2, 3)))
+        torch.testing.assert_close(logits.detach(), made.logits(batch), rtol=1e-4, atol=1e-5)
+
+
+@each_kind
+def test_the_network_with_gradients_is_the_one_that_predicts(kind):
+    made, batch = predictor(kind), images(4)
+    made.classifier.train()
+    with evaluating(made) as network:
+        logits = network(torch.from_numpy(batch).float())
+        assert logits.requires_grad
+    assert made.classifier.training
+    torch.testing.assert_close(logits.detach(), made.logits(batch), rtol=1e-5, atol=1e-6)
+
+
+@each_kind
+def test_nothing_is_left_behind(kind):
+    made, batch = predictor(kind), images(3)
+    before = {name: t.clone() for name, t in made.classifier.state_dict().items()}
+    layers = list(map_shapes(made))
+    class_activation_maps(made, batch, layers)
+    feature_maps(made, batch, layers)
+    assert hooks(made.classifier) == 0
+    assert all(p.grad is None for p in made.classifier.parameters())
+    after = made.classifier.state_dict()
+    assert all(torch.equal(t, after[name]) for name, t in before.items())
+
+
+def test_no_hook_survives_an_error(monkeypatch):
+    made = predictor("residual")
+    with pytest.raises(DataError):
+        class_activation_maps(made, images(2)[:, :5])
+    real = made.classifier.body.dense.forward
+    calls = []
+
+    def failing(x):
+        calls.append(len(x))
+        if torch.is_grad_enabled():
+            raise RuntimeError("no memory left")
+        return real(x)
+
+    monkeypatch.setattr(made.classifier.body.dense, "forward", failing)
+    with pytest.raises(RuntimeError, match="no memory"):
+        class_activation_maps(made, images(2))
+    assert calls and hooks(made.classifier) == 0
+
+
+def live_tensors():
+    gc.collect()
+    return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+
+def test_no_tensor_stays_alive_over_a_thousand_images():
+    made, batch = predictor("residual"), images(1000)
+    class_activation_maps(made, batch[:5])
+    before = live_tensors()
+    told = class_activation_maps(made, batch)
+    assert told["stage2"].shape[0] == 1000
+    assert live_tensors() == before
+    assert hooks(made.classifier) == 0
+
+
+def test_an_image_s_map_does_not_depend_on_the_others():
+    made, batch = predictor("residual"), images(60)
+    together = class_activation_maps(made, batch)["stage2"]
+    for n in (0, 24, 25, 59):
+        alone = class_activation_maps(made, batch[n : n + 1])["stage2"]
+        np.testing.assert_allclose(together[n : n + 1], alone, rtol=1e-4, atol=1e-6)
+
+
+def test_bfloat16_sees_nearly_the_same():
+    batch = images(6)
+    exact, coarse = (
+        class_activation_maps(
+            predictor("residual", precision=p), batch, ["stage1"], np.zeros(6, int), signed=True
+        )["stage1"]
+        for p in ("float32", "bfloat16")
+    )
+    assert coarse.dtype == np.float32
+    assert not np.array_equal(exact, coarse)
+    assert np.corrcoef(exact.ravel(), coarse.ravel())[0, 1] > 0.99
+
+
+def test_the_predicted_class_is_the_usual_target():
+    made, batch = predictor("residual"), images(5)
+    predicted = made.logits(batch).argmax(1).numpy()
+    usual = class_activation_maps(made, batch)["stage2"]
+    named = class_activation_maps(made, batch, targets=predicted)["stage2"]
+    np.testing.assert_array_equal(usual, named)
+    other = class_activation_maps(made, batch, targets=(predicted + 1) % 3)["stage2"]
+    assert not np.array_equal(usual, other)
+
+
+def test_no_images_give_no_maps():
+    made = predictor("residual")
+    assert class_activation_maps(made, images(0))["stage2"].shape == (0, 6, 6)
+
+
+def test_the_last_layer_with_a_map_is_chosen():
+    assert chosen_layer({"a": (4, 8, 8), "b": (4, 2, 1), "c": (4, 1, 1)}) == "b"
+    assert chosen_layer({"a": (4, 1, 1), "b": (4, 1, 1)}) == "a"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("residual", ["stem", "stage1", "stage2"]),
+        ("whitened", ["whitening", "stem", "stage1", "stage2"]),
+        ("cnn", ["block1", "block2"]),
+        ("speed", ["whitening", "group1", "group2"]),
+    ],
+)
+def test_layers_are_named(kind, names):
+    assert list(map_shapes(predictor(kind))) == names
+
+
+def test_a_pool_at_a_block_s_end_is_left_out():
+    assert map_shapes(predictor("cnn"))["block1"] == (4, 12, 11)
+    assert map_shapes(predictor("pool-first"))["block1"] == (4, 6, 5)
+
+
+def test_an_unknown_layer_is_refused_with_those_there_are():
+    with pytest.raises(UserError, match="stem, stage1, stage2"):
+        class_activation_maps(predictor("residual"), images(1), ["stage9"])
+
+
+def test_upsampled_is_bilinear_with_a_peak_of_one():
+    small = np.array([[[0.0, 2.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32)
+    large = upsampled(small, (4, 6))
+    expected = np.zeros((4, 6))
+    for row in range(4):
+        for column in range(6):
+            y = np.clip((row + 0.5) * 2 / 4 - 0.5, 0, 1)
+            x = np.clip((column + 0.5) * 2 / 6 - 0.5, 0, 1)
+            expected[row, column] = (1 - y) * x * 2 + y * (1 - x) * 4
+    np.testing.assert_allclose(large[0], expected / expected.max(), rtol=1e-5, atol=1e-6)
+    assert large[0].max() == 1 and not large[1].any()
