@@ -27,6 +27,7 @@ MAY_IMPORT = {
     | {"recipe", "recipes", "run", "randomness", "compute", "data", "models", "optim", "evaluate"},
     "report": BASE | {"recipe", "run"},
     "study": BASE | {"recipe", "recipes", "run", "train", "report"},
+    "page": BASE | {"recipe", "run", "data", "evaluate", "report", "study"},
     "machine": {"compute", "data"},
     "terminal": {"train"},
 }
@@ -99,6 +100,7 @@ def test_the_rules_have_no_cycle() -> None:
         "cifarlab.data",
         "cifarlab.report",
         "cifarlab.study",
+        "cifarlab.page",
         "cifarlab.terminal",
     ],
 )
