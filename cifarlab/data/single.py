@@ -35,4 +35,4 @@ def as_input(
         raise DataError(f"{name} {error.what}", "choose another file, or mend this one") from error
     except RefusedError as error:
         raise DataError(f"{name} {error.what}", error.hint) from error
-    return np.frombuffer(pixels.data, np.uint8).reshape(image_shape)
+    return np.frombuffer(pixels.data, np.uint8).reshape(image_shape).copy()  # torch wants to write
