@@ -17,6 +17,7 @@ Where the public names are (nothing is imported here, so that the command line a
     cifarlab.study      Study, Row, Reported, find_study, run_study, compare_runs, compare
     cifarlab.run        RunFolder, Journal, Predictions, without_cost
     cifarlab.report     write_report
+    cifarlab.page       serve
     cifarlab.errors     every error that is raised on purpose
 """
 

@@ -12,7 +12,12 @@ from cifarlab.compute import choose, has_bfloat16, library_versions
 from cifarlab.data.cache import cache_root
 from cifarlab.data.sources import data_folder, offers
 
-_EXTRAS = {"report": ("matplotlib", "jinja2"), "search": ("ray", "optuna")}
+_EXTRAS = {
+    "report": ("matplotlib", "jinja2"),
+    "search": ("ray", "optuna"),
+    "explain": ("captum",),
+    "page": ("nicegui",),
+}
 
 
 def findings() -> list[tuple[str, str]]:

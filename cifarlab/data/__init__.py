@@ -1,11 +1,13 @@
 """Sources, splits and their statistics: from a name or path to uint8 images and labels.
 
-Read in this order: ``sources`` (what is asked for), ``archives`` and ``images`` (bytes to pixels),
+Read in this order: ``sources`` (what is asked for), ``archives`` and ``images`` (bytes to pixels;
+``single``: of one file for a network),
 ``layout`` (paths to classes), ``cache`` (decoded once), ``splits`` (who may see what).
 """
 
 from cifarlab.data.dataset import Dataset, Split, Subset
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.single import as_input
+from cifarlab.data.sources import cached_dataset, open_dataset
 from cifarlab.data.splits import (
     channel_statistics,
     stratified_cut,
@@ -17,6 +19,8 @@ __all__ = [
     "Dataset",
     "Split",
     "Subset",
+    "as_input",
+    "cached_dataset",
     "channel_statistics",
     "open_dataset",
     "stratified_cut",

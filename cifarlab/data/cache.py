@@ -40,8 +40,7 @@ def opened(source: str, stem: str, identity: object, decode: Callable[[Path], De
     writes the splits into the folder it gets. Raises what ``decode`` raises, and StorageError
     where the cache can't be written.
     """
-    key = hashlib.sha256(json.dumps([FORMAT, identity]).encode()).hexdigest()[:16]
-    entry = cache_root() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', stem)[:64]}-{key}"
+    entry = _entry(stem, identity)
     # Without the lock, so that a cache on a read-only disk serves too.
     if dataset := _load(entry, source):
         return dataset
@@ -62,6 +61,16 @@ def opened(source: str, stem: str, identity: object, decode: Callable[[Path], De
     if dataset is None:
         raise StorageError(f"what was just written to {entry} can't be read back", HINT)
     return dataset
+
+
+def cached(source: str, stem: str, identity: object) -> Dataset | None:
+    """What ``opened`` would give from the cache alone, None where the entry is not there."""
+    return _load(_entry(stem, identity), source)
+
+
+def _entry(stem: str, identity: object) -> Path:
+    key = hashlib.sha256(json.dumps([FORMAT, identity]).encode()).hexdigest()[:16]
+    return cache_root() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', stem)[:64]}-{key}"
 
 
 def _build(entry: Path, decode: Callable[[Path], Decoded]) -> None:

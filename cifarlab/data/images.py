@@ -51,14 +51,15 @@ class BrokenError(RefusedError):
     """The file can't be decoded: ``images.broken`` says whether that stops everything."""
 
 
-def decode(blob: bytes, policy: ImagePolicy) -> Pixels:
+def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
     """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
 
-    Raises BrokenError for what Pillow can't decode, RefusedError for a wrong size or a bomb.
+    Raises BrokenError for what Pillow can't decode, RefusedError for a wrong size or one that
+    declares more than ``most`` pixels: none of them is decoded.
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
-        _refuse_bomb(file.size)
+        _refuse_bomb(file.size, most)
         image = _fitted(_in_channels(_plain(_upright(file)), policy), policy)
         return Pixels(image.tobytes(), image.height, image.width, len(image.getbands()))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -93,10 +94,10 @@ def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     return np.stack(out) if n else images
 
 
-def _refuse_bomb(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
+def _refuse_bomb(size: tuple[int, int], most: int) -> None:
+    if size[0] * size[1] > most:
         raise RefusedError(
-            f"declares {size[0]}x{size[1]} pixels, more than {MAX_PIXELS:,}",
+            f"declares {size[0]}x{size[1]} pixels, more than {most:,}",
             "remove it or scale it down",
         )
 

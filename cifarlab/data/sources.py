@@ -4,11 +4,12 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from cifarlab.data.archives import members
-from cifarlab.data.cache import HINT, cache_root, opened
+from cifarlab.data.cache import HINT, cache_root, cached, opened
 from cifarlab.data.cifar import (
     KINDS,
     Kind,
@@ -54,15 +55,40 @@ def open_dataset(
     report = progress or _silent
     if source == "digits":
         refuse_labels(labels, source)
-        identity = ["digits", images.model_dump()]
-        return opened(source, "digits", identity, lambda build: decode_digits(images, build))
+        decode = partial(decode_digits, images)
+        return opened(source, *_identity(None, labels, images), decode)
     path = _named(KINDS[source], report) if source in KINDS else _found(source)
     return opened(
         source,
-        path.name or "root",
-        [str(path.resolve()), _stamps(path), labels, images.model_dump()],
+        *_identity(path, labels, images),
         lambda build: _decode_path(path, labels, images, build, report),
     )
+
+
+def cached_dataset(
+    source: str, *, labels: str = "fine", images: ImagePolicy = _DEFAULT_POLICY
+) -> Dataset | None:
+    """The same as ``open_dataset`` where that would only map the cache, else None.
+
+    Nothing is downloaded, decoded, written or locked. Raises DataError for an unknown source.
+    """
+    path = None
+    if source in KINDS:
+        kind = KINDS[source]
+        path = next((p for p in _own(kind) if p.exists()), None)
+        if path is None:
+            return None
+    elif source != "digits":
+        path = _found(source)
+    return cached(source, *_identity(path, labels, images))
+
+
+def _identity(path: Path | None, labels: str, images: ImagePolicy) -> tuple[str, list[object]]:
+    """A cache entry's stem, and what it depends on; the embedded digits have no path."""
+    if path is None:
+        return "digits", ["digits", images.model_dump()]
+    identity: list[object] = [str(path.resolve()), _stamps(path), labels, images.model_dump()]
+    return path.name or "root", identity
 
 
 def _silent(_what: str, _done: int, _total: int | None) -> None:
@@ -78,14 +104,24 @@ def data_folder() -> Path | None:
 
 def _named(kind: Kind, progress: Progress) -> Path:
     """Find an official archive: the user's own file or folder, else the downloaded one."""
-    if folder := data_folder():
-        for own in (folder / kind.archive, folder / kind.folder):
-            if own.exists():
-                return own
+    for own in _own(kind):
+        if own.exists():
+            return own
     try:
-        return fetch(kind, cache_root() / "downloads", progress)
+        return fetch(kind, _downloads(), progress)
     except StorageError as error:
         raise StorageError(error.what, HINT) from error
+
+
+def _own(kind: Kind) -> list[Path]:
+    """Where an official archive may lie already, best first."""
+    folder = data_folder()
+    mine = [folder / kind.archive, folder / kind.folder] if folder else []
+    return [*mine, _downloads() / kind.archive]
+
+
+def _downloads() -> Path:
+    return cache_root() / "downloads"
 
 
 def _found(source: str) -> Path:

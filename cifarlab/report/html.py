@@ -92,7 +92,7 @@ def _section(section: Section) -> dict[str, Any]:
         "state": compare.state(run),
         "accuracies": tables.accuracies(run),
         "facts": tables.facts(run),
-        "notes": _notes(run),
+        "notes": tables.notes(run),
         "findings": diagnosed(run),
         "split": SPOKEN.get(run.split_name or "", ""),
         "predicted": SPOKEN.get(run.predicted or "", ""),
@@ -107,16 +107,6 @@ def _section(section: Section) -> dict[str, Any]:
         "origin": provenance.origin(run),
         "logs": provenance.logs(run),
     }
-
-
-def _notes(run: Run) -> list[str]:
-    told = run.result.get("notes")
-    notes = [str(note) for note in told] if isinstance(told, list) else []
-    if run.finished and not run.split("test"):
-        notes.append("This run has no test result.")
-    if run.finished and not run.split("val"):
-        notes.append("This run held no validation images out.")
-    return [*notes, *([run.problem] if run.problem else [])]
 
 
 def _recorded(run: Run) -> int:

@@ -66,6 +66,17 @@ def facts(run: Run) -> list[Fact]:
     return [row for row in rows if row.value != NOTHING]
 
 
+def notes(run: Run) -> list[str]:
+    """What must be known beside the numbers: the run's own notes, and what it lacks."""
+    told = run.result.get("notes")
+    found = [str(note) for note in told] if isinstance(told, list) else []
+    if run.finished and not run.split("test"):
+        found.append("This run has no test result.")
+    if run.finished and not run.split("val"):
+        found.append("This run held no validation images out.")
+    return [*found, *([run.problem] if run.problem else [])]
+
+
 def _best(run: Run) -> str:
     if run.best is None:
         return NOTHING

@@ -42,7 +42,7 @@ class Journal:
         except (OSError, UnicodeDecodeError) as error:
             raise RunFolderError(f"can't read {self.path}: {error}", "restore it") from error
         whole = text.split("\n")[:-1]
-        return [self._parse(line, number) for number, line in enumerate(whole, 1)]
+        return [self.parse(line, f"line {number}") for number, line in enumerate(whole, 1)]
 
     def keep_until(self, epoch: int) -> None:
         """Drop what was written after ``epoch``: a resumed run will write it again.
@@ -62,14 +62,15 @@ class Journal:
         kept = [line for line in self.read() if line["epoch"] <= epoch]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
-    def _parse(self, text: str, number: int) -> Line:
+    def parse(self, text: str, place: str) -> Line:
+        """One line; ``place`` says which. Raises RunFolderError where it is no epoch's."""
         try:
             line = json.loads(text)
             if not isinstance(line, dict) or not isinstance(line["epoch"], int):
                 raise ValueError("it is no epoch's line")
         except (ValueError, KeyError) as error:
             raise RunFolderError(
-                f"{self.path}, line {number} is damaged: {text[:40]!r}",
+                f"{self.path}, {place} is damaged: {text[:40]!r}",
                 "remove that line to read the rest, or restore the file",
             ) from error
         return line

@@ -6,8 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from cifarlab.errors import RunFolderError
+from cifarlab.study.agreement import Agreement, Order
 from cifarlab.study.comparison import Comparison, Line
-from cifarlab.study.statistics import MOST_SEEDS, Interval
+from cifarlab.study.definition import Reported
+from cifarlab.study.statistics import MOST_SEEDS, Interval, Paired, Summary
 
 NOTHING = "-"
 HEADERS = (
@@ -168,6 +171,36 @@ def _raw(of: Comparison, line: Line) -> dict[str, Any]:
         "agreement": line.agreement.words,
         "accuracies": " ".join(f"{seed}:{value:.6f}" for seed, value in line.accuracies.items()),
     }
+
+
+def comparison_of(tree: Any) -> Comparison:
+    """The comparison that ``as_json`` made plain. Raises RunFolderError for anything else."""
+    try:
+        order = tree["order"] and Order(**tree["order"])
+        lines = tuple(_line(line) for line in tree["lines"])
+        rest = {"lines": lines, "order": order, "notes": tuple(tree["notes"])}
+        return Comparison(**{**tree, **rest})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RunFolderError(
+            f"the comparison is not one that this cifarlab writes: {error!r}",
+            "run the study again: finished runs are taken as they are",
+        ) from error
+
+
+def _line(tree: dict[str, Any]) -> Line:
+    pairs = tree["pairs"] and {**tree["pairs"], "difference": _summary(tree["pairs"]["difference"])}
+    parts = {
+        "accuracies": {int(seed): value for seed, value in tree["accuracies"].items()},
+        "accuracy": tree["accuracy"] and _summary(tree["accuracy"]),
+        "pairs": pairs and Paired(**pairs),
+        "reported": tree["reported"] and Reported.model_validate(tree["reported"]),
+        "agreement": Agreement(**tree["agreement"]),
+    }
+    return Line(**{**tree, **parts})
+
+
+def _summary(tree: dict[str, Any]) -> Summary:
+    return Summary(**{**tree, "interval": tree["interval"] and tuple(tree["interval"])})
 
 
 def as_json(value: Any) -> Any:

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
     "search": BASE
     | {"recipe", "recipes", "run", "randomness", "data", "train", "report", "study", "interrupt"},
+    "page": BASE | {"recipe", "run", "data", "evaluate", "report", "study", "explain", "search"},
     "machine": {"compute", "data"},
     "terminal": {"train"},
 }
@@ -108,6 +109,7 @@ def test_the_rules_have_no_cycle() -> None:
         "cifarlab.report",
         "cifarlab.search",
         "cifarlab.study",
+        "cifarlab.page",
         "cifarlab.terminal",
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from made_sources import as_folder, as_tar, class_folders, png
 
 from cifarlab.data import cache as cache_module
-from cifarlab.data import open_dataset, sources, training_subsets
+from cifarlab.data import cached_dataset, open_dataset, sources, training_subsets
 from cifarlab.data.cache import cache_root
 from cifarlab.errors import DataError, StorageError
 from cifarlab.recipe.images import Data, ImagePolicy
@@ -163,3 +163,35 @@ print(dataset.fingerprint, len(dataset.read("train")), dataset.folder)
         run.stdin.flush()
     said = {run.communicate(timeout=60)[0] for run in runs}
     assert len(said) == 1 and " 800 " in said.pop()
+
+
+def everything(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("source", ["archive", "digits"])
+def test_what_is_cached_is_given_without_opening_it(archive, cache, decodings, source):
+    name = str(archive) if source == "archive" else source
+    assert cached_dataset(name) is None and not everything(cache)
+    opened = open_dataset(name)
+    before, counted = everything(cache), len(decodings)
+    assert cached_dataset(name) == opened
+    assert cached_dataset(name, images=ImagePolicy(size=16, fit="crop")) is None
+    assert everything(cache) == before and len(decodings) == counted
+
+
+def test_an_archive_that_changed_is_not_cached(archive):
+    open_dataset(str(archive))
+    os.utime(archive, (1, 1))
+    assert cached_dataset(str(archive)) is None
+
+
+@pytest.mark.parametrize("source", ["cifar10", "cifar100"])
+def test_nothing_is_downloaded_to_look_into_the_cache(cache, monkeypatch, source):
+    monkeypatch.setattr(sources, "fetch", lambda *_: pytest.fail("it was downloaded"))
+    assert cached_dataset(source) is None and not everything(cache)
+
+
+def test_an_unknown_source_is_in_no_cache():
+    with pytest.raises(DataError, match="there is no data source"):
+        cached_dataset("cifra10")

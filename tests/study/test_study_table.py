@@ -7,9 +7,19 @@ import json
 import pytest
 from made_study import ACCURACIES, made
 
+from cifarlab.errors import RunFolderError
 from cifarlab.study.figure import draw, picture
 from cifarlab.study.folder import write_comparison
-from cifarlab.study.table import HEADERS, as_json, csv_text, footing, heading, markdown, rows
+from cifarlab.study.table import (
+    HEADERS,
+    as_json,
+    comparison_of,
+    csv_text,
+    footing,
+    heading,
+    markdown,
+    rows,
+)
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
 
@@ -136,3 +146,17 @@ def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch)
     problems = write_comparison(made(), tmp_path)
     assert problems[0].startswith("no figure: a report needs matplotlib")
     assert {f.name for f in tmp_path.iterdir()} == {"table.md", "table.csv"}
+
+
+@pytest.mark.parametrize("data", ["CIFAR-10", "CIFAR-10 (JPEG)"])
+@pytest.mark.parametrize("reported", [True, False])
+def test_what_was_written_as_json_is_the_comparison_again(data, reported):
+    of = made(data, reported=reported)
+    tree = json.loads(json.dumps(as_json(of)))
+    assert comparison_of(tree) == of
+
+
+@pytest.mark.parametrize("tree", [{}, [], "x", None, {"lines": [{}], "order": None, "notes": []}])
+def test_other_json_is_no_comparison(tree):
+    with pytest.raises(RunFolderError, match="not one that this cifarlab writes"):
+        comparison_of(tree)

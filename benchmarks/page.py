@@ -1,0 +1,147 @@
+"""How long a person waits for the list of 1,000 runs: from the click to the table.
+
+Run it from the repository root, with Chromium installed:
+
+    python benchmarks/page.py
+
+Bar: the table of 1,000 runs in under a second. Each repeat has a server and a browser context of
+its own; ``first`` is the first visit to that server, scripts included, ``again`` the next one.
+``index`` is the reading of all folders in this process, ``index again`` when nothing changed.
+"""
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from _results import write_result
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+
+from cifarlab.page.index import Index
+from cifarlab.recipe import Recipe, change, fingerprint
+from cifarlab.run import RunFolder
+
+RUNS, SEEDS, REPEATS, CLASSES, EPOCHS = 1000, 5, 5, 10, 30
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Measure all items, print their medians and write the result."""
+    program = shutil.which("chromium") or sys.exit("apt-get install chromium")
+    items: dict[str, list[float]] = {"index": [], "index again": [], "first": [], "again": []}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        runs = made_runs(Path(folder) / "runs")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for _ in range(REPEATS):
+            index = Index(runs)
+            items["index"].append(seconds(index.listing))
+            items["index again"].append(seconds(index.listing))
+            first, again = visits(browser, runs)
+            items["first"].append(first)
+            items["again"].append(again)
+        browser.close()
+    for item, values in items.items():
+        print(f"{item:12} median {statistics.median(values):6.3f} s of {len(values)}")
+    told = {item: summary(values) for item, values in items.items()}
+    path = write_result("page", "cpu", {"runs": RUNS, "seconds": told})
+    print(f"written to {path}")
+
+
+def made_runs(root: Path) -> Path:
+    """Finished runs of 200 recipes over 5 seeds, with the files that a training leaves."""
+    line = {"loss": 1.0, "accuracy": 0.5}
+    journal = "".join(
+        json.dumps({"epoch": n, "step": n, "rate": 0.1, "train": line, "val": line, "cost": {}})
+        + "\n"
+        for n in range(1, EPOCHS + 1)
+    )
+    for number in range(RUNS):
+        folder = RunFolder(root / f"run-{number:04d}")
+        rate = 0.001 * (1 + number // SEEDS)
+        recipe = change(
+            Recipe(name=f"made/{number // SEEDS}", seed=number % SEEDS), {"optimizer.rate": rate}
+        )
+        folder.write_recipe(recipe)
+        folder.write_provenance({"data": {"name": "CIFAR-10"}})
+        folder.journal.path.write_text(journal)
+        folder.write_result(result(recipe, 0.8 + 0.0001 * number))
+    return root
+
+
+def result(recipe: Recipe, accuracy: float) -> dict[str, object]:
+    """As large as that of a run on ten classes."""
+    per_class = [
+        {"class": str(k), "n": 1000, "correct": 800, "accuracy": 0.8, "interval": [0.7, 0.9]}
+        for k in range(CLASSES)
+    ]
+    split = {
+        "n": 10_000,
+        "accuracy": accuracy,
+        "interval": [accuracy - 0.01, accuracy + 0.01],
+        "per_class": per_class,
+        "confusion": [[100] * CLASSES] * CLASSES,
+    }
+    return {
+        "recipe": recipe.name,
+        "fingerprint": fingerprint(recipe),
+        "data": "CIFAR-10",
+        "parameters": 4_903_242,
+        "epochs": EPOCHS,
+        "test": split,
+        "val": split,
+        "cost": {"train_seconds": 412.0},
+    }
+
+
+def visits(browser: Browser, runs: Path) -> tuple[float, float]:
+    """Two visits to a fresh server, from the click until the table has its rows."""
+    words = [sys.executable, "-m", "cifarlab", "page", str(runs), "--no-open", "--port", "0"]
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    try:
+        assert server.stdout
+        told = re.search(r"http://\S+", server.stdout.readline())
+        assert told
+        return visit(context, told[0]), visit(context, told[0])
+    finally:
+        context.close()
+        server.terminate()
+        server.wait()
+
+
+def visit(context: BrowserContext, address: str) -> float:
+    """Seconds until the table shows rows and says how many there are."""
+    page = context.new_page()
+    start = time.perf_counter()
+    page.goto(address)
+    expect(page.locator(".list tbody a").nth(10)).to_be_visible()
+    expect(page.get_by_text(f"{RUNS:,} runs", exact=True)).to_be_visible()
+    spent = time.perf_counter() - start
+    page.close()
+    return spent
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """How long ``act`` takes."""
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def summary(values: list[float]) -> dict[str, object]:
+    """Give n, median and all values in seconds."""
+    return {
+        "n": len(values),
+        "median": round(statistics.median(values), 4),
+        "all": [round(value, 4) for value in values],
+    }
+
+
+if __name__ == "__main__":
+    main()

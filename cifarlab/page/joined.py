@@ -1,0 +1,42 @@
+"""What other parts of cifarlab add to a tried image: calibrated confidence, maps.
+
+A run without a fitted temperature shows its plain softmax.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cifarlab.evaluate import Predictor
+from cifarlab.report.content import Run, dig
+from cifarlab.report.words import number
+
+_COARSE = 4
+
+
+class ActivationMap(NamedTuple):
+    """One layer's map over the image, as a picture uint8 (h, w, 3), and what must be said of it."""
+
+    layer: str
+    picture: np.ndarray
+    warning: str
+
+
+def temperature(run: Run) -> float | None:
+    """The temperature fitted on validation that the run's result holds, if it is above 0."""
+    found = number(dig(run.result, "temperature", "value"))
+    return found if found and found > 0 else None
+
+
+def activation_maps(predictor: Predictor, image: np.ndarray) -> list[ActivationMap]:
+    """Class-activation maps of an image uint8 (H, W, C) for its likeliest class, layer by layer."""
+    from cifarlab.explain import figures, maps
+
+    found = []
+    layers = list(maps.map_shapes(predictor))
+    for layer, heat in maps.class_activation_maps(predictor, image[None], layers).items():
+        height, width = heat.shape[1:]
+        coarse = min(height, width) <= _COARSE
+        warning = f"{height} x {width} pixels: too coarse to say where" if coarse else ""
+        found.append(ActivationMap(layer, figures.heated(image, heat[0]), warning))
+    return found

@@ -1,0 +1,1 @@
+"""What each address shows; every module has one ``show``."""

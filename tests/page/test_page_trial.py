@@ -1,0 +1,166 @@
+"""An image on a run's network: the same numbers as by hand, and neighbours from the cache alone."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from broken_uploads import encoded
+from PIL import Image
+
+from cifarlab.data import open_dataset, training_subsets
+from cifarlab.errors import CheckpointError, DataError
+from cifarlab.evaluate import Predictor
+from cifarlab.page import trial
+from cifarlab.page.trial import Network, Networks
+from cifarlab.run import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("something was downloaded")
+
+    monkeypatch.setattr("cifarlab.data.sources.fetch", refuse)
+
+
+def picture(value: int = 128) -> bytes:
+    draw = np.random.default_rng(value).integers(0, 256, (8, 8), np.uint8)
+    return encoded(Image.fromarray(draw), "PNG")
+
+
+def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
+    tried = Network(finished.path).tried(picture())
+    predictor = Predictor.load(finished.weights("last"))
+    shares = predictor.logits(tried.image[None])[0].double().softmax(0)
+    assert [share for _, share in tried.likeliest] == sorted(shares.tolist(), reverse=True)[:5]
+    assert tried.likeliest[0][0] == predictor.classes[int(shares.argmax())]
+    assert tried.temperature is None
+
+
+def test_a_fitted_temperature_calibrates(copied):
+    plain = Network(copied.path).tried(picture())
+    result = copied.result()
+    copied.write_result({**result, "temperature": {"value": 2.5}})
+    warm = Network(copied.path).tried(picture())
+    logits = Predictor.load(copied.weights("last")).logits(warm.image[None])[0].double()
+    assert warm.temperature == 2.5
+    assert warm.likeliest[0][1] == pytest.approx(float((logits / 2.5).softmax(0).max()))
+    assert warm.likeliest[0][1] < plain.likeliest[0][1]
+
+
+@pytest.mark.parametrize("value", [0, -1, None, "hot", float("nan")])
+def test_a_temperature_that_is_none_is_not_used(copied, value):
+    text = json.dumps({**copied.result(), "temperature": {"value": value}})
+    copied.result_file.write_text(text)
+    assert Network(copied.path).tried(picture()).temperature is None
+
+
+def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
+    network = Network(finished.path)
+    tried = network.tried(picture())
+    recipe = finished.recipe()
+    train, _ = training_subsets(open_dataset("digits"), recipe.data)
+
+    def features(image: np.ndarray) -> np.ndarray:
+        body = network.predictor.classifier.body
+        given = []
+        handle = body.dense.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
+        with torch.no_grad():
+            network.predictor.logits(image[None])
+        handle.remove()
+        return given[0][0].numpy().astype(np.float64)
+
+    mine = features(tried.image)
+    distances = {}
+    for index in train.indices:
+        other = features(train.images[index])
+        norm = np.linalg.norm(mine) * np.linalg.norm(other)
+        distances[int(index)] = 1 - mine @ other / norm
+    nearest = sorted(distances, key=distances.__getitem__)[: len(tried.neighbours)]
+    assert [n.index for n in tried.neighbours] == nearest
+    assert [n.distance for n in tried.neighbours] == pytest.approx(
+        [distances[index] for index in nearest], abs=1e-5
+    )
+    first = tried.neighbours[0]
+    assert (first.image == train.images[first.index]).all()
+    assert first.label == str(train.labels[first.index])
+
+
+def test_a_training_image_is_its_own_nearest(finished):
+    train, _ = training_subsets(open_dataset("digits"), finished.recipe().data)
+    index = int(train.indices[5])
+    blob = encoded(Image.fromarray(train.images[index][..., 0]), "PNG")
+    tried = Network(finished.path).tried(blob)
+    assert tried.neighbours[0].index == index
+    assert tried.neighbours[0].distance == pytest.approx(0, abs=1e-5)
+
+
+def test_without_the_cache_it_says_so_and_fetches_nothing(copied, monkeypatch, tmp_path):
+    monkeypatch.setenv("CIFARLAB_CACHE", str(tmp_path / "none"))
+    for source in ("digits", "cifar10"):
+        text = copied.recipe_file.read_text().replace("source: digits", f"source: {source}")
+        copied.recipe_file.write_text(text)
+        tried = Network(copied.path).tried(picture())
+        assert tried.neighbours == [] and "not in this machine's cache" in tried.neighbours_note
+    assert not (tmp_path / "none").exists()
+
+
+def test_other_images_than_the_runs_are_no_neighbours(copied):
+    copied.write_provenance({**copied.provenance(), "data": {"fingerprint": "other"}})
+    tried = Network(copied.path).tried(picture())
+    assert tried.neighbours == [] and "not those" in tried.neighbours_note
+
+
+def test_many_training_images_are_thinned_evenly(finished, monkeypatch):
+    monkeypatch.setattr(trial, "_GALLERY", 100)
+    gallery = Network(finished.path).gallery()
+    assert len(gallery.subset) == len(gallery.features) == 100
+    assert "Among 100 of its 1,294 training images" in gallery.note
+
+
+def test_trying_changes_nothing_in_the_run(copied):
+    def state() -> dict[str, int]:
+        return {str(p): p.stat().st_mtime_ns for p in copied.path.rglob("*")}
+
+    with copied.in_use():  # as a run in training has it
+        before = state()
+        Network(copied.path).tried(picture())
+        assert state() == before
+
+
+def test_broken_uploads_and_runs_say_what_is_wrong(copied):
+    with pytest.raises(DataError, match=r"cat\.png"):
+        Network(copied.path).tried(b"no image", "cat.png")
+    copied.weights("last").write_bytes(b"torn")
+    with pytest.raises(CheckpointError):
+        Network(copied.path)
+
+
+def test_a_network_is_kept_until_its_run_changes(copied, monkeypatch):
+    loaded, real = [], trial.Network
+    monkeypatch.setattr(trial, "Network", lambda path: loaded.append(path) or real(path))
+    networks = Networks()
+    for _ in range(3):
+        networks.tried(copied.path, picture(), "a")
+    assert len(loaded) == 1
+    shutil.copystat(copied.recipe_file, copied.weights("last"))  # another time of change
+    networks.tried(copied.path, picture(), "a")
+    assert len(loaded) == 2
+
+
+def test_few_networks_are_kept(copied, finished, tmp_path):
+    networks = Networks()
+    folders = [copied.path, finished.path, tmp_path / "third"]
+    shutil.copytree(finished.path, folders[2])
+    for path in folders:
+        networks.tried(path, picture(), "a")
+    assert len(networks._kept) == trial._KEPT
+
+
+def test_features_leave_no_hook(finished):
+    network = Network(finished.path)
+    network.tried(picture())
+    assert not [m for m in network.predictor.classifier.modules() if m._forward_pre_hooks]
+    assert isinstance(network.folder, RunFolder)
