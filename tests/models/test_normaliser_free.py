@@ -58,9 +58,7 @@ def test_a_filter_without_variance_is_nothing_and_no_nan():
     assert conv.weight.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("name", "function"), [("relu", relu), ("silu", silu), ("gelu", gelu)], ids=str
-)
+@pytest.mark.parametrize(("name", "function"), [("relu", relu), ("silu", silu), ("gelu", gelu)])
 def test_gains_make_the_variance_of_an_activation_1(name, function):
     torch.manual_seed(0)
     y = function(torch.randn(10**6, dtype=torch.float64)) * activation_gain(name)
