@@ -8,6 +8,7 @@ from cifarlab.data.dataset import Dataset, Split, Subset
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import (
     channel_statistics,
+    fold_left_out,
     stratified_cut,
     test_subset,
     training_subsets,
@@ -18,6 +19,7 @@ __all__ = [
     "Split",
     "Subset",
     "channel_statistics",
+    "fold_left_out",
     "open_dataset",
     "stratified_cut",
     "test_subset",

@@ -24,7 +24,7 @@ def paired_gain(ours: np.ndarray, base: np.ndarray) -> dict[str, float | list[fl
     better, worse = int((ours & ~base).sum()), int((base & ~ours).sum())
     n, b, c = len(ours) + 2, better + 0.5, worse + 0.5
     centre = (b - c) / n
-    reach = float(norm.ppf(0.975)) * math.sqrt(((b + c) - (b - c) ** 2 / n)) / n
+    reach = float(norm.ppf(0.975)) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
     changed = better + worse
     return {
         "gain": (better - worse) / len(ours),

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe
 from cifarlab.report.words import number
-from cifarlab.run import Predictions, RunFolder
+from cifarlab.run import Audit, Predictions, RunFolder
 
 SPLITS = ("test", "val")
 SPOKEN = {"test": "test", "val": "validation"}
@@ -22,7 +22,9 @@ class Run:
     """One run as it lies on the disk; ``result`` is empty for an unfinished one.
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
-    split named by ``predicted``; where they can't be read, ``problem`` says why.
+    split named by ``predicted``; where they can't be read, ``problem`` says why. ``examined`` is
+    what ``evaluate --everything`` found, on test before validation; ``audit`` what
+    ``cifarlab audit`` found, with its ``audit_images``; all empty where they did not run.
     """
 
     path: Path
@@ -35,6 +37,9 @@ class Run:
     predicted: str | None = None
     predictions: Predictions | None = None
     problem: str | None = None
+    examined: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    audit_images: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -121,6 +126,7 @@ def _numbered(base: str, taken: int) -> list[str]:
 def _read(path: Path, slug: str, wanted: bool) -> Run:
     folder = RunFolder(path).require()
     predicted, predictions, problem = _predictions(folder) if wanted else (None, None, None)
+    audit = Audit(folder.audit)
     return Run(
         path=path,
         slug=slug,
@@ -132,6 +138,9 @@ def _read(path: Path, slug: str, wanted: bool) -> Run:
         predicted=predicted,
         predictions=predictions,
         problem=problem,
+        examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
+        audit=audit.findings() or {},
+        audit_images=audit.images() if wanted else {},
     )
 
 

@@ -1,4 +1,4 @@
-"""The worst mistakes: wrong predictions of the highest loss, as images."""
+"""The worst mistakes, of the highest loss, and the most confident ones, as images."""
 
 import base64
 import io
@@ -34,11 +34,24 @@ class Mistake:
 
 def worst(run: Run) -> list[Mistake]:
     """Up to ``MOST`` mistakes, highest loss first; none where there are no predictions."""
+    return _kept(run)[:MOST]
+
+
+def confident(run: Run) -> list[Mistake]:
+    """Up to ``MOST`` mistakes, those first that the network was surest of.
+
+    Empty where there are so few that ``worst`` shows all of them.
+    """
+    kept = _kept(run)
+    return sorted(kept, key=lambda one: -one.probability)[:MOST] if len(kept) > MOST else []
+
+
+def _kept(run: Run) -> list[Mistake]:
     told = run.predictions
     if told is None:
         return []
     found = []
-    for row, image in zip(told.mistakes[:MOST], told.mistake_images[:MOST], strict=False):
+    for row, image in zip(told.mistakes, told.mistake_images, strict=False):
         logits = told.logits[row].astype(np.float64)
         log_shares = logits - logits.max()
         log_shares -= np.log(np.exp(log_shares).sum())
@@ -65,8 +78,16 @@ def png(image: np.ndarray) -> bytes:
 
 
 def gallery(run: Run) -> Figure | None:
-    """The mistakes as one figure, five to a row; None where there are none to show."""
-    mistakes = worst(run)
+    """The worst mistakes as one figure, five to a row; None where there are none to show."""
+    return _gallery(run, worst(run))
+
+
+def confident_gallery(run: Run) -> Figure | None:
+    """The most confident mistakes, likewise."""
+    return _gallery(run, confident(run))
+
+
+def _gallery(run: Run, mistakes: list[Mistake]) -> Figure | None:
     if not mistakes:
         return None
     rows = (len(mistakes) + 4) // 5

@@ -22,11 +22,13 @@ MAY_IMPORT = {
     "data": BASE | {"recipe", "randomness"},
     "models": BASE | {"recipe"},
     "optim": BASE | {"recipe"},
-    "evaluate": BASE | {"recipe", "run", "compute", "data", "models"},
+    "evaluate": BASE | {"recipe", "run", "randomness", "compute", "data", "models"},
     "train": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "data", "models", "optim", "evaluate"},
     "report": BASE | {"recipe", "run"},
     "study": BASE | {"recipe", "recipes", "run", "train", "report"},
+    "audit": BASE | {"recipe", "recipes", "run", "compute", "data", "evaluate", "train"},
+    "ship": BASE | {"recipe", "run", "data", "evaluate"},
     "machine": {"compute", "data"},
     "terminal": {"train"},
 }
