@@ -27,8 +27,8 @@ def duplicate_findings(twins: Twins, parts: list[Part]) -> dict[str, Any]:
 
     Pairs count places in the concatenated parts. ``twins`` has for each two splits how many images
     of the first have a twin in the second; ``conflicts`` is how many groups bear several labels;
-    ``pairs`` are the first of all, those across splits before others: per row ``a`` and ``b`` (split,
-    index in its source split, class number) and ``similarity``.
+    ``pairs`` are the first of all, those across splits before others: per row ``a`` and ``b``
+    (split, index in its source split, class number) and ``similarity``.
     """
     names = np.repeat(np.arange(len(parts)), [len(part.indices) for part in parts])
     labels = np.concatenate([part.labels[part.indices] for part in parts])

@@ -16,7 +16,7 @@ class Table(NamedTuple):
     numbers: tuple[bool, ...]
 
 
-def _table(columns: str, rows: list[tuple[str, ...]]) -> Table | None:
+def table_of(columns: str, rows: list[tuple[str, ...]]) -> Table | None:
     """Columns by commas, those of numbers marked by a sharp; None without rows."""
     names = columns.split(", ")
     plain_names = tuple(name.removesuffix("#") for name in names)
@@ -43,7 +43,7 @@ def groups(run: Run) -> Table | None:
     same = dig(run.examined, "split") == run.split_name
     told = dig(run.examined, "measured", "groups") if same else None
     told = told or run.split(run.split_name).get("groups")
-    return _table(
+    return table_of(
         "group, classes, n#, accuracy#, 95 % interval#, taken for the group#",
         [
             (
@@ -54,7 +54,7 @@ def groups(run: Run) -> Table | None:
                 interval(row.get("interval")),
                 percent(row.get("inside")),
             )
-            for row in _rows(told)
+            for row in listed(told)
         ],
     )
 
@@ -64,7 +64,7 @@ def calibration(run: Run) -> Table | None:
     split = run.split(run.split_name)
     parts = (("as trained", "calibration"), ("calibrated", "calibrated"))
     told = [(name, split.get(key)) for name, key in parts if isinstance(split.get(key), dict)]
-    return _table(
+    return table_of(
         "probabilities, temperature#, log loss (nats)#, Brier score#, calibration error#",
         [
             (
@@ -81,8 +81,8 @@ def calibration(run: Run) -> Table | None:
 
 def views(run: Run) -> Table | None:
     """What each number of test-time views gains and costs."""
-    return _table(
-        "views, passes#, accuracy#, gain (points)#, 95 % interval of the gain#, p#, time#, images/s#",
+    return table_of(
+        "views, passes#, accuracy#, gain (points)#, its 95 % interval#, p#, time#, images/s#",
         [
             (
                 plain(row.get("name")),
@@ -94,7 +94,7 @@ def views(run: Run) -> Table | None:
                 seconds(dig(row, "cost", "seconds")),
                 count(dig(row, "cost", "images_per_second")),
             )
-            for row in _rows(dig(run.examined, "views"))
+            for row in listed(dig(run.examined, "views"))
         ],
     )
 
@@ -107,16 +107,16 @@ def families(run: Run) -> Table | None:
     shift = run.examined["shift"]
     rows = [("none", percent(shift.get("clean")))]
     rows += [(str(name), percent(value)) for name, value in told.items()]
-    return _table("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
+    return table_of("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
 
 
 def strangers(run: Run) -> Table | None:
     """How well scores of the network tell images of another source."""
-    return _table(
+    return table_of(
         "score, area under the curve#",
         [
             (plain(row.get("name")), _decimal(row.get("auroc"), 4))
-            for row in _rows(dig(run.examined, "outliers", "scores"))
+            for row in listed(dig(run.examined, "outliers", "scores"))
         ],
     )
 
@@ -127,7 +127,8 @@ def examined_on(run: Run) -> str:
     return f"{split} split of {plain(dig(run.examined, 'data'))}" if split else ""
 
 
-def _rows(told: Any) -> list[dict[str, Any]]:
+def listed(told: Any) -> list[dict[str, Any]]:
+    """The mappings in what should be a list of them."""
     return [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
 
 

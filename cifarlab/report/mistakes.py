@@ -29,7 +29,7 @@ class Mistake:
     @property
     def uri(self) -> str:
         """The image as a PNG inside a data address, at its own size: the page scales it."""
-        return "data:image/png;base64," + base64.b64encode(png(self.image)).decode("ascii")
+        return data_address(self.image)
 
 
 def worst(run: Run) -> list[Mistake]:
@@ -67,6 +67,11 @@ def _kept(run: Run) -> list[Mistake]:
             )
         )
     return found
+
+
+def data_address(image: np.ndarray) -> str:
+    """A uint8 image (H, W, C) as a PNG inside an address."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")
 
 
 def png(image: np.ndarray) -> bytes:

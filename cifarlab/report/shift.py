@@ -42,13 +42,17 @@ def heat_map(run: Run) -> Figure | None:
     bar = figure.colorbar(image, ax=axes, pad=0.12, shrink=0.7, aspect=26)
     bar.set_label("accuracy (%)")
     bar.outline.set_visible(False)
-    split = SPOKEN.get(str(dig(run.examined, "split")), "")
-    axes.set_title(
-        f"{label(run.data_name, 30)}, {split} split, n = {count(dig(run.examined, 'shift', 'n'))}\n"
-        f"clean {percent(clean)}, corrupted {percent(dig(run.examined, 'shift', 'mean'))} on average",
-        loc="left",
-    )
+    axes.set_title(_title(run, clean), loc="left")
     return figure
+
+
+def _title(run: Run, clean: float) -> str:
+    split = SPOKEN.get(str(dig(run.examined, "split")), "")
+    images, mean = (dig(run.examined, "shift", key) for key in ("n", "mean"))
+    return (
+        f"{label(run.data_name, 30)}, {split} split, n = {count(images)}\n"
+        f"clean {percent(clean)}, corrupted {percent(mean)} on average"
+    )
 
 
 def _cells(axes: Axes, values: np.ndarray, norm: Any) -> None:

@@ -4,6 +4,7 @@ import csv
 import difflib
 import io
 import json
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -40,11 +41,11 @@ def table(answers: Answers) -> str:
         likeliest = (f"{answers.classes[k]} {100 * shares[k]:.1f} %" for k in best)
         rows.append((name, *likeliest))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        + "\n"
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         for row in rows
     )
+    return "".join(line.rstrip() + "\n" for line in lines)
 
 
 def as_csv(answers: Answers) -> str:
@@ -109,17 +110,18 @@ def _plain(name: str) -> str:
 
 
 def _require_ids(ids: list[str], sample: Sample | None) -> None:
-    if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
+    twice, most = Counter(ids).most_common(1)[0]
+    if most > 1:
         raise DataError(f"two images have the id {twice}", "give each image an id of its own")
     if sample is None:
         return
-    if unknown := [one for one in ids if one not in set(sample.ids)]:
+    ours, theirs = set(ids), set(sample.ids)
+    if unknown := [one for one in ids if one not in theirs]:
         raise DataError(
             f"{len(unknown)} of {len(ids)} images are not in the sample, first {unknown[0]}",
             f"its ids are like {sample.ids[0]}",
         )
-    if missing := [one for one in sample.ids if one not in set(ids)]:
+    if missing := [one for one in sample.ids if one not in ours]:
         raise DataError(
             f"{len(missing)} of the sample's {len(sample.ids)} ids have no image, "
             f"first {missing[0]}",

@@ -33,21 +33,19 @@ class Inputs(NamedTuple):
     images: np.ndarray
 
 
-def read_inputs(
-    paths: Sequence[Path | str], policy: ImagePolicy, shape: tuple[int, int, int]
-) -> Inputs:
-    """All images of files, folders, archives and pickles, brought to ``shape`` (H, W, C).
+def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
+    """All images of files, folders, archives and pickles, brought to the policy's size.
 
-    ``policy`` has that size and these channels. An image's id is its path as given, or within its
+    The policy says grey or rgb, too. An image's id is its path as given, or within its
     folder; in a folder images stand in natural order (2 before 10) and other files are passed
     over. A pickle's ids are its own. Raises DataError.
     """
     ids: list[str] = []
     arrays: list[np.ndarray] = []
     for path in map(Path, paths):
-        found = _pickled(path, policy, shape) if path.suffix in _PICKLES else None
+        found = _pickled(path, policy) if path.suffix in _PICKLES else None
         if found is None:
-            named = _folder(path, policy, shape) if _holds_many(path) else [_file(path, policy)]
+            named = _folder(path, policy) if _holds_many(path) else [_file(path, policy)]
             found = Inputs([name for name, _ in named], np.stack([image for _, image in named]))
         ids += found.ids
         arrays.append(found.images)
@@ -92,9 +90,7 @@ def _too_large(where: str, size: int, most: int) -> DataError:
     return DataError(f"{where} has {size:,} bytes, more than {most:,}", "it is no small image")
 
 
-def _folder(
-    path: Path, policy: ImagePolicy, _shape: tuple[int, int, int]
-) -> list[tuple[str, np.ndarray]]:
+def _folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
     with damage(path):
         named = list(_images(path, policy))
     if not named:
@@ -123,7 +119,7 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
 
 
-def _pickled(path: Path, policy: ImagePolicy, shape: tuple[int, int, int]) -> Inputs:
+def _pickled(path: Path, policy: ImagePolicy) -> Inputs:
     """The competition's file: nyu2024's images without labels. Raises DataError."""
     told = load(_content(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
     data, ids = told.get("data"), told.get("ids")

@@ -50,7 +50,7 @@ class Oracle:
 
     def read(self, paths: Sequence[Path | str]) -> Inputs:
         """The images of these paths, as the network takes them. Raises DataError."""
-        return read_inputs(paths, self.policy, self.predictor.image_shape)
+        return read_inputs(paths, self.policy)
 
     def answers(self, inputs: Inputs) -> Answers:
         """Probabilities of each image."""
