@@ -1,8 +1,8 @@
 """Images that are there twice, or nearly so: equal, compressed anew, made brighter or darker.
 
-Two images are near-duplicates where their pixels, each image's mean taken away, point in almost
-the same direction: brightness and contrast change no direction, JPEG turns it a little. Pairs are
-looked for at 8 x 8 pixels, by the block on the device, and confirmed at full size. Shifted, cropped
+Two images are near-duplicates where their pixels, each channel's mean taken away, point in almost
+the same direction, at 8 x 8 pixels and at full size: brightness and contrast change no direction,
+JPEG turns it a little. Pairs are looked for at 8 x 8, by the block on the device. Shifted, cropped
 and mirrored copies are not looked for.
 """
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from cifarlab.data.transforms import shrunk
 
-SIMILAR = 0.97  # cosine at full size from which on two images are near-duplicates
-_CANDIDATE = 0.985  # at 8 x 8, where the codec's noise averages out
+# Least cosines, at full size and at 8 x 8, where the codec's noise averages out. On CIFAR-10 (JPEG)
+# pairs below them begin to be different pictures of one kind.
+SIMILAR, SIMILAR_SMALL = 0.95, 0.975
 _SMALL = 8
 _ROWS, _COLUMNS = 1024, 8192  # of a block of similarities: 32 MiB
 _CHECKED = 2048  # pairs confirmed at a time
@@ -68,8 +69,8 @@ def _directions(images: np.ndarray, device: torch.device, pixels: int | None = N
     parts = []
     for start in range(0, len(images), _CHECKED):
         batch = torch.from_numpy(images[start : start + _CHECKED]).to(device)
-        vectors = (shrunk(batch, pixels) if pixels else batch).to(torch.float32).flatten(1)
-        vectors = vectors - vectors.mean(1, keepdim=True)
+        values = (shrunk(batch, pixels) if pixels else batch).to(torch.float32)
+        vectors = (values - values.mean((1, 2), keepdim=True)).flatten(1)
         length = vectors.norm(dim=1, keepdim=True)
         contrast = length / vectors.shape[1] ** 0.5
         parts.append(torch.where(contrast >= _FLAT, vectors / length.clamp(min=1e-9), 0.0))
@@ -83,7 +84,7 @@ def _candidates(small: Tensor, report: Report) -> Iterator[np.ndarray]:
         report("looking for near-duplicates", top, count)
         rows = small[top : top + _ROWS]
         for left in range(top, count, _COLUMNS):
-            alike = rows @ small[left : left + _COLUMNS].T >= _CANDIDATE
+            alike = rows @ small[left : left + _COLUMNS].T >= SIMILAR_SMALL
             places = alike.nonzero() + torch.tensor([top, left], device=small.device)
             places = places[places[:, 0] < places[:, 1]]
             yield places.cpu().numpy()

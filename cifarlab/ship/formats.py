@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cifarlab.errors import DataError
+from cifarlab.ship.inputs import IMAGE
 from cifarlab.ship.predict import Answers
 
 FORMATS = ("table", "csv", "json", "kaggle")
@@ -105,8 +106,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def _plain(name: str) -> str:
-    path = PurePosixPath(name.replace("\\", "/"))
-    return path.stem if path.suffix else path.name
+    return PurePosixPath(name.replace("\\", "/")).stem if IMAGE.search(name) else name
 
 
 def _require_ids(ids: list[str], sample: Sample | None) -> None:
@@ -132,11 +132,15 @@ def _require_ids(ids: list[str], sample: Sample | None) -> None:
 def _label_names(classes: tuple[str, ...], sample: Sample | None) -> list[str]:
     """What stands for each class: its name where the sample has names, else its number."""
     numbers = [str(number) for number in range(len(classes))]
-    if sample is None or all(label in numbers for label in sample.labels):
+    if sample is None:
         return numbers
-    unknown = next((label for label in sample.labels if label not in classes), None)
+    numbered = all(label.isdecimal() for label in sample.labels)
+    known = list(classes)
+    if numbered and not set(sample.labels) <= set(classes):
+        known = numbers
+    unknown = next((label for label in sample.labels if label not in known), None)
     if unknown is None:
-        return list(classes)
+        return known
     near = difflib.get_close_matches(unknown, classes, n=1)
     raise DataError(
         f"the sample has the label {unknown!r}, which is no class of this run",

@@ -4,6 +4,7 @@ Everything is taken for hostile: bytes and pixels are bounded, pickles run nothi
 be read is a DataError that names it.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ from cifarlab.recipe.images import ImagePolicy
 
 MAX_IMAGE_BYTES = 2**26
 MAX_PICKLE_BYTES = 2**30
-_IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
+IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
 _PICKLES = (".pkl", ".pickle")
 _PICKLE_HINT = "a pickled dictionary with 'data', uint8 (N, 3072) or (N, H, W, C), and 'ids'"
 
@@ -78,12 +79,12 @@ def _file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
 def _content(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
-            blob = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size  # a device has none
+            if size > most:
+                raise _too_large(str(path), size, most)
+            return file.read(size)
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror}", "check its name") from error
-    if len(blob) > most:
-        raise _too_large(str(path), path.stat().st_size, most)
-    return blob
 
 
 def _too_large(where: str, size: int, most: int) -> DataError:
@@ -103,7 +104,7 @@ def _images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]
         hidden = any(
             part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
         )
-        if not member.is_folder and not hidden and _IMAGE.search(member.path):
+        if not member.is_folder and not hidden and IMAGE.search(member.path):
             yield member.path, decoded(_read(member, path), f"{path}: {member.path}", policy)
 
 

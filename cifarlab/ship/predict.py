@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cifarlab.errors import DataError
 from cifarlab.evaluate import Predictor
 from cifarlab.evaluate.calibration import probabilities
 from cifarlab.recipe.images import ImagePolicy
 from cifarlab.run import RunFolder
 from cifarlab.ship.inputs import Inputs, read_inputs
+
+FITS = ("crop", "pad", "stretch")
 
 
 class Answers(NamedTuple):
@@ -32,8 +35,10 @@ class Oracle:
     def __init__(self, folder: RunFolder, fit: str | None = None) -> None:
         """``fit`` (crop, pad, stretch) brings images to the run's size, by default as its recipe.
 
-        Raises RunFolderError, RecipeError or CheckpointError.
+        Raises RunFolderError, RecipeError or CheckpointError, DataError for another ``fit``.
         """
+        if fit not in (None, *FITS):
+            raise DataError(f"there is no fit {fit!r}", f"take one of {', '.join(FITS)}")
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
         self.predictor = Predictor.load(folder.weights(recipe.evaluation.checkpoint))

@@ -20,7 +20,7 @@ from cifarlab.run import Audit, RunFolder
 def recipe_file(tiny, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("recipe") / "noisy.yaml"
     changes = {
-        "training.duration": "2 epochs",
+        "training.duration": "6 epochs",
         "data.noise.kind": "symmetric",
         "data.noise.share": 0.1,
     }
@@ -78,7 +78,7 @@ def test_the_findings_of_known_noise(audited, recipe_file) -> None:
     starts = RunFolder(audited.path / "folds" / "0").provenance()["data"]["wrong_labels"]
     starts += RunFolder(audited.path / "folds" / "1").provenance()["data"]["wrong_labels"]
     assert noise["wrong"] == starts and noise["chance"] == noise["wrong"] / 1294
-    assert noise["precision"] > 2 * noise["chance"]  # after two epochs
+    assert noise["precision"] > 2 * noise["chance"]
     assert len(found["suspects"]) == 1000
     images = audited.images()["suspects"]
     pixels = open_dataset("digits").read("train").images

@@ -33,15 +33,16 @@ def test_the_quality_is_the_margin_of_the_given_class(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_estimate_is_near_confident_learning_written_out(seed: int) -> None:
-    given, shares, wrong = drawn(seed, n=2000)
+    given, shares, wrong = drawn(seed, n=2000, skill=5.0)
     thresholds = [shares[given == k, k].mean() for k in range(4)]
     off_diagonal = 0
     for row, label in zip(shares, given, strict=True):
         confident = [k for k in range(4) if row[k] >= thresholds[k]]
         if confident and max(confident, key=lambda k: row[k]) != label:
             off_diagonal += 1
-    assert off_diagonal == pytest.approx(wrong.sum(), rel=0.4)
-    assert ranked(given, shares).estimated == pytest.approx(off_diagonal, rel=0.35)
+    assert off_diagonal == pytest.approx(wrong.sum(), rel=0.25)
+    # cleanlab scales the joint to the classes' sizes, so the two differ a little
+    assert ranked(given, shares).estimated == pytest.approx(off_diagonal, rel=0.15)
 
 
 def test_a_good_network_finds_most_wrong_labels() -> None:
@@ -51,7 +52,7 @@ def test_a_good_network_finds_most_wrong_labels() -> None:
 
 
 def test_guessing_finds_as_many_as_chance() -> None:
-    given, shares, wrong = drawn(0, n=4000, skill=0.0)
+    wrong = drawn(0, n=4000, skill=0.0)[2]
     order = np.random.default_rng(1).permutation(4000)
     told = against_known(order, wrong)
     assert told["precision"] == pytest.approx(told["chance"], abs=0.05)
@@ -75,6 +76,7 @@ def test_without_known_errors_nothing_is_said() -> None:
     assert against_known(np.arange(3), np.zeros(3, dtype=bool)) is None
 
 
+@pytest.mark.filterwarnings("ignore:May not flag")
 def test_a_class_without_labels() -> None:
     given, shares, _ = drawn(0)
     kept = given != 2

@@ -115,7 +115,7 @@ def test_a_sample_decides_header_and_labels_and_the_order_stays(tmp_path: Path) 
         (["ID,Labels", "1,0", "2,0"], "1 of 3 images are not in the sample, first 10"),
         (["ID,Labels", "1,0", "2,0", "10,0", "11,0"], "1 of the sample's 4 ids have no image"),
         (["ID,Labels", "1,cat", "2,cat", "10,horse"], "label 'horse'"),
-        (["ID,Labels", "1,0", "2,0", "10,3"], "label '3'"),
+        (["ID,Labels", "1,0", "2,0", "10,3"], "its classes are cat, dog, frog"),
         (["ID,Labels", "1,0,5", "2,0", "10,0"], "no sample of two columns"),
         (["ID,Labels"], "no sample of two columns"),
         ([], "no sample of two columns"),
