@@ -218,11 +218,11 @@ def print_audit(found: dict[str, Any]) -> None:
             f"suspects: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
         )
     names = found["classes"]
-    rows = [
+    suspects = [
         (str(one["index"]), names[one["given"]], names[one["suggested"]], f"{one['quality']:.4f}")
         for one in labels["suspects"][:10]
     ]
-    print_table(("index", "given label", "suggested", "quality"), rows)
+    print_table(("index", "given label", "suggested", "quality"), suspects)
 
 
 def print_table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

@@ -100,10 +100,10 @@ def measured(
     On test images also at the temperature of the result, which holds for the recipe's views alone.
     """
     usual = run.recipe.evaluation.views
-    told = (folder.result() or {}).get("temperature")
-    fits = split == "test" and told and views in (None, usual)
+    told = (folder.result() or {}).get("temperature") or {}
+    fits = split == "test" and views in (None, usual)
     named = read_groups(groups, run.predictor.classes) if groups else None
     found = predict(
         run.predictor, run.subset, usual if views is None else views, run.recipe.evaluation.unsure
     )
-    return measure(found, told["value"] if fits else None, named)
+    return measure(found, told.get("value") if fits else None, named)

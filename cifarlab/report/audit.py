@@ -90,7 +90,7 @@ def twins(run: Run) -> Table | None:
 def suspects(run: Run) -> list[Shown]:
     """The most suspicious labels with their images."""
     rows = listed(dig(run.audit, "labels", "suspects"))
-    pictures = run.audit_images.get("suspects", [])
+    pictures = run.audit_images.get("suspects", np.empty(0))
     found = []
     for row, image in list(zip(rows, pictures, strict=False))[:MOST]:
         given, suggested = (_named(run, row.get(key)) for key in ("given", "suggested"))
@@ -104,11 +104,12 @@ def suspects(run: Run) -> list[Shown]:
 def pairs(run: Run) -> list[Shown]:
     """Near-duplicates side by side, those across splits first."""
     rows = listed(dig(run.audit, "duplicates", "pairs"))
-    pictures = run.audit_images.get("pairs", [])
+    pictures = run.audit_images.get("pairs", np.empty(0))
     found = []
     for row, both in list(zip(rows, pictures, strict=False))[:MOST]:
-        sides = [row.get(key) for key in ("a", "b")]
-        if not all(isinstance(side, list) and len(side) == 3 for side in sides):
+        ends = [row.get(key) for key in ("a", "b")]
+        sides = [end for end in ends if isinstance(end, list) and len(end) == 3]
+        if len(sides) < 2:
             continue
         names = [_named(run, side[2]) for side in sides]
         places = [f"{side[0]} {side[1]}" for side in sides]

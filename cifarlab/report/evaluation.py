@@ -63,7 +63,7 @@ def calibration(run: Run) -> Table | None:
     """Scores of the probabilities as trained, and at the temperature of the validation images."""
     split = run.split(run.split_name)
     parts = (("as trained", "calibration"), ("calibrated", "calibrated"))
-    told = [(name, split.get(key)) for name, key in parts if isinstance(split.get(key), dict)]
+    told = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
     return table_of(
         "probabilities, temperature#, log loss (nats)#, Brier score#, calibration error#",
         [

@@ -75,7 +75,9 @@ def _cells(axes: Axes, values: np.ndarray, norm: Any) -> None:
 
 def _names(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(rows)), [label(str(row.get("name")), 18) for row in rows])
-    axes.set_xticks(range(len(rows[0]["accuracy"])), range(1, len(rows[0]["accuracy"]) + 1))
+    axes.set_xticks(
+        range(len(rows[0]["accuracy"])), [str(n + 1) for n in range(len(rows[0]["accuracy"]))]
+    )
     axes.set_xlabel("severity")
     families = [row.get("family") for row in rows]
     for place in range(1, len(rows)):

@@ -32,7 +32,7 @@ def finish(run: Run) -> dict[str, Any]:
     predictor, epoch = _selected(run)
     evaluation, notes = run.recipe.evaluation, list(run.notes)
     splits: dict[str, Any] = {}
-    temperature = None
+    temperature: dict[str, Any] | None = None
     with run.clock.running("evaluate"):
         if run.validation:
             told = _predicted(run, predictor, "val", run.validation)
@@ -43,7 +43,7 @@ def finish(run: Run) -> dict[str, Any]:
                 opened = run.dataset, run.recipe.data, run.folder
                 test = open_test_split(*opened, by="train", command=run.command)
                 told = _predicted(run, predictor, "test", test)
-                splits["test"] = measure(told, temperature and temperature["value"])
+                splits["test"] = measure(told, temperature["value"] if temperature else None)
         except DataError as error:
             notes.append(f"no test result: {error.what}")
     best = run.state.best
