@@ -75,9 +75,8 @@ def _cells(axes: Axes, values: np.ndarray, norm: Any) -> None:
 
 def _names(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(rows)), [label(str(row.get("name")), 18) for row in rows])
-    axes.set_xticks(
-        range(len(rows[0]["accuracy"])), [str(n + 1) for n in range(len(rows[0]["accuracy"]))]
-    )
+    severities = range(len(rows[0]["accuracy"]))
+    axes.set_xticks(severities, [str(place + 1) for place in severities])
     axes.set_xlabel("severity")
     families = [row.get("family") for row in rows]
     for place in range(1, len(rows)):
