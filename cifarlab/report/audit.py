@@ -88,17 +88,19 @@ def twins(run: Run) -> Table | None:
 
 
 def suspects(run: Run) -> list[Shown]:
-    """The most suspicious labels with their images."""
+    """The most suspicious labels, of those that the network would change, with their images."""
     rows = listed(dig(run.audit, "labels", "suspects"))
     pictures = run.audit_images.get("suspects", np.empty(0))
     found = []
-    for row, image in list(zip(rows, pictures, strict=False))[:MOST]:
+    for row, image in zip(rows, pictures, strict=False):
+        if row.get("given") == row.get("suggested"):
+            continue
         given, suggested = (_named(run, row.get(key)) for key in ("given", "suggested"))
         details = [f"{percent(row.get('probability'), 1)} {suggested}", f"index {row.get('index')}"]
         if row.get("true") != row.get("given"):
             details.append(f"truly {_named(run, row.get('true'))}")
         found.append(Shown([image], f"{given} → {suggested}", details))
-    return found
+    return found[:MOST]
 
 
 def pairs(run: Run) -> list[Shown]:
@@ -151,7 +153,8 @@ def _place(axes: Axes, one: Shown, left: float, top: float) -> None:
         pixels = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
         start = left + number_
         axes.imshow(pixels, interpolation="none", extent=(start, start + 1, top + 1, top))
-    text = f"{label(one.title, 13 * len(one.images) + 8)}\n{label(one.details[0], 26)}"
+    detail = one.details[0].replace("\u00a0", " ")
+    text = f"{label(one.title, 13 * len(one.images) + 8)}\n{label(detail, 26)}"
     axes.text(left, top - 0.04, text, fontsize=5.5, va="bottom", linespacing=1.1)
 
 

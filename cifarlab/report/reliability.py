@@ -10,6 +10,8 @@ from cifarlab.report.content import SPOKEN, Run, dig
 from cifarlab.report.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy
 from cifarlab.report.words import number
 
+ENOUGH = 10  # images in a bin; the accuracy of fewer says little
+
 
 def reliability(run: Run) -> Figure | None:
     """Accuracy over confidence by bin, before and after the temperature, above the images' shares.
@@ -59,8 +61,15 @@ def filled(calibration: Any) -> list[dict[str, Any]]:
 
 
 def _line(axes: Axes, rows: list[dict[str, Any]], colour: str, marker: str, text: str) -> None:
-    places, values = (100 * np.array([row[k] for row in rows]) for k in ("confidence", "accuracy"))
-    axes.plot(places, values, color=colour, marker=marker, label=text)
+    """A line through the bins with enough images; the others are pale dots."""
+    sure = [row for row in rows if row["n"] >= ENOUGH]
+    axes.plot(*_points(sure), color=colour, marker=marker, label=text)
+    few = [row for row in rows if row["n"] < ENOUGH]
+    axes.scatter(*_points(few), s=9, color=colour, marker=marker, alpha=0.35, linewidths=0)
+
+
+def _points(rows: list[dict[str, Any]]) -> list[np.ndarray]:
+    return [100 * np.array([row[key] for row in rows]) for key in ("confidence", "accuracy")]
 
 
 def _error(split: dict[str, Any], part: str) -> str:

@@ -70,7 +70,7 @@ def _cells(axes: Axes, values: np.ndarray, norm: Any) -> None:
         )
     for row, mean in enumerate(values.mean(1)):
         axes.text(values.shape[1] - 0.4, row, f"{mean:.1f}", va="center", fontsize=6.5)
-    axes.text(values.shape[1] - 0.4, -0.75, "mean", va="center", fontsize=6.5)
+    axes.text(values.shape[1] - 0.4, len(values) - 0.2, "mean", va="center", fontsize=6.5)
 
 
 def _names(axes: Axes, rows: list[dict[str, Any]]) -> None:
