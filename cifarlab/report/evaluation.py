@@ -65,7 +65,7 @@ def calibration(run: Run) -> Table | None:
     parts = (("as trained", "calibration"), ("calibrated", "calibrated"))
     told = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
     return table_of(
-        "probabilities, temperature#, log loss (nats)#, Brier score#, calibration error#",
+        "probabilities, temperature#, log loss#, Brier score#, calibration error#",
         [
             (
                 name,
@@ -90,7 +90,7 @@ def views(run: Run) -> Table | None:
                 percent(row.get("accuracy")),
                 points(dig(row, "against_one", "gain")),
                 _between(dig(row, "against_one", "interval")),
-                _decimal(dig(row, "against_one", "p"), 3),
+                _chance(dig(row, "against_one", "p")),
                 seconds(dig(row, "cost", "seconds")),
                 count(dig(row, "cost", "images_per_second")),
             )
@@ -135,6 +135,11 @@ def listed(told: Any) -> list[dict[str, Any]]:
 def _decimal(value: Any, digits: int) -> str:
     told = number(value)
     return NOTHING if told is None else f"{told:.{digits}f}"
+
+
+def _chance(p: Any) -> str:
+    told = number(p)
+    return "< 0.001" if told is not None and told < 0.001 else _decimal(p, 3)
 
 
 def points(share: Any) -> str:

@@ -147,6 +147,7 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
     assert page.tables["groups"][1][:4] == ["animals", "bird, cat", "400", "80.00 %"]
     assert [row[0] for row in page.tables["calibration"][1:]] == ["as trained", "calibrated"]
     assert page.tables["views"][2][3] == "+1.25"
+    assert page.tables["views"][2][5] == "0.003"
     assert page.tables["views"][2][4] == "+0.40 to +2.10"
     assert page.tables["families"][-1] == ["all, mean", "61.30 %"]
     assert page.tables["strangers"][1] == ["energy", "0.9512"]

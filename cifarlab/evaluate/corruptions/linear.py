@@ -16,8 +16,11 @@ def both_axes(images: Tensor, rows: Tensor, columns: Tensor | None = None) -> Te
     One matrix alone serves both.
     """
     columns = rows if columns is None else columns
-    tall = torch.einsum("ih,nhwc->niwc", rows.to(images), images)
-    return torch.einsum("jw,niwc->nijc", columns.to(images), tall)
+    count, height, _, channels = images.shape
+    tall = torch.matmul(rows.to(images), images.reshape(count, height, -1))
+    # channels stay apart in one large product, which is faster than many small ones
+    apart = torch.kron(columns, torch.eye(channels)).to(images)
+    return (tall.flatten(0, 1) @ apart.T).view(count, len(rows), len(columns), channels)
 
 
 @lru_cache(maxsize=64)
