@@ -65,7 +65,8 @@ def _line(axes: Axes, rows: list[dict[str, Any]], colour: str, marker: str, text
     sure = [row for row in rows if row["n"] >= ENOUGH]
     axes.plot(*_points(sure), color=colour, marker=marker, label=text)
     few = [row for row in rows if row["n"] < ENOUGH]
-    axes.scatter(*_points(few), s=9, color=colour, marker=marker, alpha=0.35, linewidths=0)
+    places, values = _points(few)
+    axes.scatter(places, values, s=9, color=colour, marker=marker, alpha=0.35, linewidths=0)
 
 
 def _points(rows: list[dict[str, Any]]) -> list[np.ndarray]:
