@@ -16,6 +16,7 @@ _EXTRAS = {
     "report": ("matplotlib", "jinja2"),
     "search": ("ray", "optuna"),
     "explain": ("captum",),
+    "audit": ("cleanlab",),
     "page": ("nicegui",),
 }
 

@@ -159,6 +159,77 @@ def per_class_table(measured: dict[str, Any]) -> Table:
     return table
 
 
+def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
+    """A split's accuracy, by class and group, and how far its probabilities are to be believed."""
+    console.print(score_line(split, measured, data))
+    console.print(per_class_table(measured))
+    for row in measured["groups"] or []:
+        if row["n"]:
+            console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
+    top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(measured["top_k"], 1))
+    console.print(f"top {top}; deviation between classes {100 * measured['deviation']:.1f} points")
+    for name in ("calibration", "calibrated"):
+        if row := measured[name]:
+            console.print(
+                f"calibration error {percent(row['ece'])}, Brier score {row['brier']:.4f} "
+                f"at temperature {row['temperature']:.3f}"
+            )
+
+
+def print_examination(found: dict[str, Any]) -> None:
+    """What more was found out: views, corruptions, strangers."""
+    rows = []
+    for row in found["views"]:
+        against = row["against_one"]
+        low, high = against["interval"] if against else (0, 0)
+        gain = f"{100 * against['gain']:+.2f}" if against else ""
+        between = f"{100 * low:+.2f} to {100 * high:+.2f}" if against else ""
+        seconds = f"{row['cost']['seconds']:.1f} s"
+        rows.append((row["name"], percent(row["accuracy"]), gain, between, seconds))
+    print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
+    shift = found["shift"]
+    print_table(
+        ("corruption", *(f"severity {n}" for n in range(1, 6))),
+        [(row["name"], *map(percent, row["accuracy"])) for row in shift["corruptions"]],
+    )
+    console.print(
+        f"mean corruption accuracy {percent(shift['mean'])}, clean {percent(shift['clean'])}, "
+        f"n = {shift['n']:,}"
+    )
+    if outliers := found["outliers"]:
+        scores = ", ".join(f"{row['name']} {row['auroc']:.4f}" for row in outliers["scores"])
+        console.print(f"{found['data']} against {outliers['data']}, AUROC: {scores}")
+
+
+def print_audit(found: dict[str, Any]) -> None:
+    """Near-duplicates between splits, and the labels that are most suspicious."""
+    copies = found["duplicates"]
+    console.print(
+        f"{found['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
+        f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
+    )
+    rows = [(row["of"], row["in"], f"{row['images']:,}") for row in copies["twins"]]
+    print_table(("images of", "with a twin in", "images"), rows)
+    labels = found["labels"]
+    if not labels:
+        return
+    console.print(
+        f"{labels['n']:,} labels judged by {labels['folds']} folds: {percent(labels['agreement'])} "
+        f"agree, {labels['estimated']:,} estimated to be wrong"
+    )
+    if noise := labels["noise"]:
+        console.print(
+            f"of {noise['wrong']:,} labels known to be wrong, {noise['found']:,} are among as many "
+            f"suspects: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
+        )
+    names = found["classes"]
+    suspects = [
+        (str(one["index"]), names[one["given"]], names[one["suggested"]], f"{one['quality']:.4f}")
+        for one in labels["suspects"][:10]
+    ]
+    print_table(("index", "given label", "suggested", "quality"), suspects)
+
+
 def print_table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """A table without lines; text in brackets is not markup."""
     table = Table(*headers, box=None, pad_edge=False)

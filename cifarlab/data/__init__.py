@@ -10,6 +10,7 @@ from cifarlab.data.single import as_input
 from cifarlab.data.sources import cached_dataset, open_dataset
 from cifarlab.data.splits import (
     channel_statistics,
+    fold_left_out,
     stratified_cut,
     test_subset,
     training_subsets,
@@ -22,6 +23,7 @@ __all__ = [
     "as_input",
     "cached_dataset",
     "channel_statistics",
+    "fold_left_out",
     "open_dataset",
     "stratified_cut",
     "test_subset",

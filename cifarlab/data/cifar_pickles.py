@@ -1,4 +1,4 @@
-"""The pickles in the official archives, read without running anything that they ask for.
+"""The pickles in the official archives and of competitions, read without running what they ask for.
 
 The unpickler knows the four callables that such files hold, and no other.
 """
@@ -39,16 +39,15 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
-def load(blob: bytes, where: str) -> dict[str, Any]:
-    """Read one of the archive's dictionaries. Raises DataError naming ``where``."""
+def load(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
+    """Read a pickled dictionary. Raises DataError naming ``where``, with the hint."""
     try:
         loaded = _Unpickler(io.BytesIO(blob), encoding="bytes").load()
         return {text(key): value for key, value in loaded.items()}
     # A forged pickle can make any of the callables above fail in any way.
     except Exception as error:
-        raise DataError(
-            f"{where} is not what the official archive has there: {error}", REPACKED_HINT
-        ) from error
+        what = "the official archive has there" if hint == REPACKED_HINT else "is expected there"
+        raise DataError(f"{where} is not what {what}: {error}", hint) from error
 
 
 def text(value: bytes | str) -> str:

@@ -13,7 +13,7 @@ from cifarlab.data.noise import noisy_labels
 from cifarlab.errors import DataError
 from cifarlab.recipe.images import Data
 
-_TEST, _VALIDATION, _SHARE = 1, 2, 3  # each cut draws from a stream of its own
+_TEST, _VALIDATION, _SHARE, _FOLD = 1, 2, 3, 4  # each cut draws from a stream of its own
 _CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit
 
 
@@ -64,10 +64,41 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
 
     A source without a test split first loses ``data.test`` of its images, exactly those that
     ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
-    training, ``data.share`` is kept, with the labels that ``data.noise`` gives them. Never reads
-    a source's test split. Raises DataError as ``stratified_cut`` does, RecipeError as
-    ``noisy_labels`` does.
+    training, ``data.share`` is kept, with the labels that ``data.noise`` gives them, and
+    ``data.fold`` of that left out. Never reads a source's test split. Raises DataError as
+    ``stratified_cut`` does, RecipeError as ``noisy_labels`` does.
     """
+    training, validation = _training_part(dataset, data)
+    if data.fold is None:
+        return training, validation
+    kept = training.indices[_folds(training, data) != data.fold.number]
+    return Subset(training.images, training.labels, kept), validation
+
+
+def fold_left_out(dataset: Dataset, data: Data) -> Subset:
+    """The part of the training images that ``data.fold`` leaves out, with the labels it has there.
+
+    Raises DataError where ``data.fold`` leaves out none, else as ``training_subsets``.
+    """
+    if data.fold is None:
+        raise DataError("data.fold is null: nothing is left out", "set data.fold")
+    training, _ = _training_part(dataset, data)
+    left = training.indices[_folds(training, data) == data.fold.number]
+    return Subset(training.images, training.labels, left)
+
+
+def _folds(training: Subset, data: Data) -> np.ndarray:
+    """The fold of each training image (n,): each class is dealt out like cards, shuffled."""
+    assert data.fold is not None
+    labels = training.labels[training.indices]
+    keys = np.random.PCG64((data.split_seed, _FOLD)).random_raw(len(labels))
+    numbers = np.empty(len(labels), dtype=np.int64)
+    numbers[np.lexsort((keys, labels))] = np.arange(len(labels)) % data.fold.of
+    return numbers
+
+
+def _training_part(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
+    """``training_subsets`` before a fold is left out."""
     train = dataset.read("train")
     rest, _ = _test_cut(dataset, data, train)
     validation = None

@@ -1,40 +1,71 @@
 """Measure a run anew: the same weights, data, splits and preprocessing as when it was measured."""
 
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
-from cifarlab.data import open_dataset, training_subsets
+from cifarlab.data import Dataset, Subset, open_dataset, training_subsets
 from cifarlab.data.dataset import Progress
 from cifarlab.errors import DataError, RecipeError, RunFolderError
+from cifarlab.evaluate.groups import read_groups
 from cifarlab.evaluate.measure import measure, predict
 from cifarlab.evaluate.predictor import Predictor
 from cifarlab.evaluate.test_split import open_test_split
+from cifarlab.recipe import Recipe
 from cifarlab.recipe.schema import Evaluation
 from cifarlab.run import RunFolder
 
-_VIEWS = get_args(Evaluation.model_fields["views"].annotation)
+VIEWS = get_args(Evaluation.model_fields["views"].annotation)
+
+
+class Opened(NamedTuple):
+    """A run with its network and the images of one split."""
+
+    recipe: Recipe
+    predictor: Predictor
+    dataset: Dataset
+    subset: Subset
 
 
 def evaluate_run(
     folder: RunFolder,
     split: str = "val",
     views: int | None = None,
+    groups: Path | None = None,
     *,
     command: str = "cifarlab.evaluate.evaluate_run",
     progress: Progress | None = None,
 ) -> tuple[dict[str, Any], str]:
     """The measurement of one split (see ``measure``) and the data's name; changes no result.
 
-    ``views`` defaults to the recipe's; who gets them is always as in the recipe (``unsure``). The
-    test split is opened for finished runs only, and the opening is recorded. Raises RecipeError,
+    ``views`` defaults to the recipe's; who gets them is always as in the recipe (``unsure``).
+    ``groups`` is a YAML file (see ``read_groups``). The test split is opened for finished runs
+    only, and the opening is recorded. Raises RecipeError, RunFolderError, DataError or
+    CheckpointError.
+    """
+    require_views(folder, split, views)
+    run = open_split(folder, split, "evaluate", command, progress)
+    return measured(folder, run, split, views, groups), run.dataset.name
+
+
+def require_views(folder: RunFolder, split: str, views: int | None) -> None:
+    """Raise RecipeError for a split or a number of views that there is not."""
+    folder.require()
+    if split not in ("val", "test") or views not in (None, *VIEWS):
+        raise RecipeError(
+            f"can't evaluate split {split!r} with {views} views",
+            f"--split is val or test, --views one of {', '.join(map(str, VIEWS))}",
+        )
+
+
+def open_split(
+    folder: RunFolder, split: str, by: str, command: str, progress: Progress | None
+) -> Opened:
+    """The run's network and the images of ``val`` or ``test``, as training cut them.
+
+    The test split is opened for finished runs only, and the opening is recorded. Raises
     RunFolderError, DataError or CheckpointError.
     """
     recipe = folder.recipe()
-    views = recipe.evaluation.views if views is None else views
-    if split not in ("val", "test") or views not in _VIEWS:
-        raise RecipeError(
-            f"can't evaluate split {split!r} with {views} views",
-            f"--split is val or test, --views one of {', '.join(map(str, _VIEWS))}",
-        )
     if split == "test" and not folder.finished:
         raise RunFolderError(
             f"the run in {folder.path} has not finished; its test split stays closed until then",
@@ -50,13 +81,29 @@ def evaluate_run(
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
         with folder.in_use():  # two at once would lose one of the records
-            subset = open_test_split(dataset, recipe.data, folder, "evaluate", command)
-    else:
-        _, held_out = training_subsets(dataset, recipe.data)
-        if held_out is None:
-            raise DataError(
-                f"the run in {folder.path} held nothing out: data.validation is 0",
-                "evaluate --split test, or train with a validation share",
-            )
-        subset = held_out
-    return measure(predict(predictor, subset, views, recipe.evaluation.unsure)), dataset.name
+            subset = open_test_split(dataset, recipe.data, folder, by, command)
+        return Opened(recipe, predictor, dataset, subset)
+    _, held_out = training_subsets(dataset, recipe.data)
+    if held_out is None:
+        raise DataError(
+            f"the run in {folder.path} held nothing out: data.validation is 0",
+            "evaluate --split test, or train with a validation share",
+        )
+    return Opened(recipe, predictor, dataset, held_out)
+
+
+def measured(
+    folder: RunFolder, run: Opened, split: str, views: int | None, groups: Path | None
+) -> dict[str, Any]:
+    """What ``evaluate_run`` gives, of a run that is open. Raises RecipeError.
+
+    On test images also at the temperature of the result, which holds for the recipe's views alone.
+    """
+    usual = run.recipe.evaluation.views
+    told = (folder.result() or {}).get("temperature") or {}
+    fits = split == "test" and views in (None, usual)
+    named = read_groups(groups, run.predictor.classes) if groups else None
+    found = predict(
+        run.predictor, run.subset, usual if views is None else views, run.recipe.evaluation.unsure
+    )
+    return measure(found, told.get("value") if fits else None, named)

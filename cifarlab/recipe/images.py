@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cifarlab.recipe.base import Part, Share
 from cifarlab.recipe.noise import CleanLabels, LabelNoise
@@ -29,6 +29,21 @@ class ImagePolicy(Part):
     )
 
 
+class Fold(Part):
+    """One of several parts of the training images, of each class as much: it is not trained on."""
+
+    of: int = Field(ge=2, description="how many parts there are")
+    number: int = Field(ge=0, description="which one is left out, counted from 0")
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> "Fold":
+        if self.number >= self.of:
+            raise ValueError(
+                f"there is no fold {self.number} of {self.of}: they are counted from 0"
+            )
+        return self
+
+
 class Data(Part):
     """Which images, and how they are split and normalised."""
 
@@ -52,6 +67,11 @@ class Data(Part):
         1.0,
         description="share of the training images that is trained on, the same of each class; "
         "validation and test stay whole",
+    )
+    fold: Fold | None = Field(
+        None,
+        description="a part of the training images, labels as trained on, that is left out to be "
+        "judged by a network that never saw it ('cifarlab audit'); null: all are trained on",
     )
     split_seed: int = Field(0, ge=0, description="seed of all cuts, apart from the run's seed")
     noise: LabelNoise = CleanLabels()

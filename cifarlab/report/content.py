@@ -12,7 +12,7 @@ from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe
 from cifarlab.report.explained import Explained, explained
 from cifarlab.report.words import number
-from cifarlab.run import Predictions, RunFolder
+from cifarlab.run import Audit, Predictions, RunFolder
 
 SPLITS = ("test", "val")
 SPOKEN = {"test": "test", "val": "validation"}
@@ -24,7 +24,9 @@ class Run:
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
     split named by ``predicted``; where they can't be read, ``problem`` says why. ``record`` has
-    the lines of train/record.py, ``explained`` the figures that ``cifarlab explain`` made.
+    the lines of train/record.py, ``explained`` the figures that ``cifarlab explain`` made,
+    ``examined`` what ``evaluate --everything`` found, on test before validation, ``audit`` what
+    ``cifarlab audit`` found, with its ``audit_images``; all empty where they did not run.
     """
 
     path: Path
@@ -39,6 +41,9 @@ class Run:
     problem: str | None = None
     record: list[dict[str, Any]] = field(default_factory=list)
     explained: list[Explained] = field(default_factory=list)
+    examined: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    audit_images: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -125,6 +130,7 @@ def _numbered(base: str, taken: int) -> list[str]:
 def _read(path: Path, slug: str, wanted: bool) -> Run:
     folder = RunFolder(path).require()
     predicted, predictions, problem = _predictions(folder) if wanted else (None, None, None)
+    audit = Audit(folder.audit)
     return Run(
         path=path,
         slug=slug,
@@ -138,6 +144,9 @@ def _read(path: Path, slug: str, wanted: bool) -> Run:
         problem=problem,
         record=_record(folder) if wanted else [],
         explained=explained(folder) if wanted else [],
+        examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
+        audit=audit.findings() or {},
+        audit_images=audit.images() if wanted else {},
     )
 
 

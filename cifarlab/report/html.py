@@ -9,15 +9,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from cifarlab.report import compare, provenance, settings, tables
+from cifarlab.report import audit, compare, evaluation, provenance, settings, tables
 from cifarlab.report.classes import per_class
 from cifarlab.report.confusion import MOST_NUMBERED, confusion
-from cifarlab.report.content import SPOKEN, Run
+from cifarlab.report.content import SPOKEN, Run, dig
 from cifarlab.report.diagnosis import diagnosed
 from cifarlab.report.explained import Explained
 from cifarlab.report.figures import curves, overlay
 from cifarlab.report.inside import activations, signals, weights
-from cifarlab.report.mistakes import gallery, worst
+from cifarlab.report.mistakes import confident, confident_gallery, gallery, worst
+from cifarlab.report.reliability import reliability
+from cifarlab.report.shift import heat_map
 from cifarlab.report.style import Picture, render, styled
 
 _FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
@@ -25,9 +27,14 @@ _FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
     ("confusion", confusion, "Confusion matrix"),
     ("classes", per_class, "Accuracy of each class with its interval"),
     ("mistakes", gallery, "The worst mistakes"),
+    ("confident", confident_gallery, "The most confident mistakes"),
+    ("reliability", reliability, "Reliability diagram"),
+    ("shift", heat_map, "Accuracy under corruptions"),
     ("weights", weights, "Distribution of each layer's weights by epoch"),
     ("activations", activations, "Distribution of each layer's activations by epoch"),
     ("signals", signals, "Gradient norms and silent units by layer and epoch"),
+    ("suspects", audit.suspects_figure, "Labels that are probably wrong"),
+    ("duplicates", audit.pairs_figure, "Near-duplicates"),
 )
 _INSIDE = ("weights", "activations", "signals")
 
@@ -103,6 +110,9 @@ def _section(section: Section) -> dict[str, Any]:
         "counts": counts.tolist() if counts is not None and small else [],
         "confused": tables.confused(run),
         "mistakes": worst(run),
+        "confident": confident(run),
+        "evaluation": _evaluation(run),
+        "audit": _audit(run),
         "settings": settings.settings(run.recipe),
         "origin": provenance.origin(run),
         "logs": provenance.logs(run),
@@ -113,6 +123,31 @@ def _recorded(run: Run) -> int:
     """Of how many images the recorded activations are."""
     images = run.record[0].get("images") if run.record else None
     return images if isinstance(images, int) else 0
+
+
+def _evaluation(run: Run) -> dict[str, Any]:
+    return {
+        "on": evaluation.examined_on(run),
+        "spread": evaluation.spread(run),
+        "groups": evaluation.groups(run),
+        "calibration": evaluation.calibration(run),
+        "views": evaluation.views(run),
+        "families": evaluation.families(run),
+        "strangers": evaluation.strangers(run),
+        "strange": dig(run.examined, "outliers", "data"),
+    }
+
+
+def _audit(run: Run) -> dict[str, Any]:
+    return {
+        "folds": dig(run.audit, "labels", "folds"),
+        "labels": audit.label_facts(run),
+        "depths": audit.depths(run),
+        "suspects": audit.suspects(run),
+        "copies": audit.twin_facts(run),
+        "twins": audit.twins(run),
+        "pairs": audit.pairs(run),
+    }
 
 
 def _environment() -> Environment:

@@ -1,4 +1,4 @@
-"""The worst mistakes: wrong predictions of the highest loss, as images."""
+"""The worst mistakes, of the highest loss, and the most confident ones, as images."""
 
 import base64
 import io
@@ -29,16 +29,29 @@ class Mistake:
     @property
     def uri(self) -> str:
         """The image as a PNG inside a data address, at its own size: the page scales it."""
-        return "data:image/png;base64," + base64.b64encode(png(self.image)).decode("ascii")
+        return data_address(self.image)
 
 
 def worst(run: Run) -> list[Mistake]:
     """Up to ``MOST`` mistakes, highest loss first; none where there are no predictions."""
+    return _kept(run)[:MOST]
+
+
+def confident(run: Run) -> list[Mistake]:
+    """Up to ``MOST`` mistakes, those first that the network was surest of.
+
+    Empty where there are so few that ``worst`` shows all of them.
+    """
+    kept = _kept(run)
+    return sorted(kept, key=lambda one: -one.probability)[:MOST] if len(kept) > MOST else []
+
+
+def _kept(run: Run) -> list[Mistake]:
     told = run.predictions
     if told is None:
         return []
     found = []
-    for row, image in zip(told.mistakes[:MOST], told.mistake_images[:MOST], strict=False):
+    for row, image in zip(told.mistakes, told.mistake_images, strict=False):
         logits = told.logits[row].astype(np.float64)
         log_shares = logits - logits.max()
         log_shares -= np.log(np.exp(log_shares).sum())
@@ -56,6 +69,11 @@ def worst(run: Run) -> list[Mistake]:
     return found
 
 
+def data_address(image: np.ndarray) -> str:
+    """A uint8 image (H, W, C) as a PNG inside an address."""
+    return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")
+
+
 def png(image: np.ndarray) -> bytes:
     """A uint8 image (H, W, C), C 1 or 3, as PNG."""
     pixels = image[..., 0] if image.shape[-1] == 1 else image
@@ -65,8 +83,16 @@ def png(image: np.ndarray) -> bytes:
 
 
 def gallery(run: Run) -> Figure | None:
-    """The mistakes as one figure, five to a row; None where there are none to show."""
-    mistakes = worst(run)
+    """The worst mistakes as one figure, five to a row; None where there are none to show."""
+    return _gallery(run, worst(run))
+
+
+def confident_gallery(run: Run) -> Figure | None:
+    """The most confident mistakes, likewise."""
+    return _gallery(run, confident(run))
+
+
+def _gallery(run: Run, mistakes: list[Mistake]) -> Figure | None:
     if not mistakes:
         return None
     rows = (len(mistakes) + 4) // 5

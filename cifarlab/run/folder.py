@@ -10,6 +10,8 @@ runs/<name>/
   record.jsonl        weights, activations and gradients by epoch, where they were recorded
   explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
+  evaluation/         what 'cifarlab evaluate --everything' found out of a split, as JSON
+  audit/              what 'cifarlab audit' found in the data
 """
 
 import json
@@ -38,6 +40,7 @@ class RunFolder:
         self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
+        self.audit = self.path / "audit"
 
     @property
     def exists(self) -> bool:
@@ -107,6 +110,17 @@ class RunFolder:
     def write_result(self, result: dict[str, Any]) -> None:
         """Finish the run. Raises StorageError."""
         write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+
+    def evaluation(self, split: str) -> dict[str, Any] | None:
+        """What ``evaluate --everything`` found out of that split, None where it did not run."""
+        return self._read(self._evaluation_file(split))
+
+    def write_evaluation(self, split: str, found: dict[str, Any]) -> None:
+        """Replace what was found out of that split, whole. Raises StorageError."""
+        write_text(self._evaluation_file(split), json.dumps(found, indent=2) + "\n")
+
+    def _evaluation_file(self, split: str) -> Path:
+        return self.path / "evaluation" / f"{split}.json"
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

@@ -11,12 +11,14 @@ from cifarlab.errors import CheckpointError, DataError
 from cifarlab.evaluate import (
     Predictor,
     WeightsFile,
+    fit_temperature,
     measure,
     open_test_split,
     predict,
     silent_units,
 )
 from cifarlab.recipe import fingerprint
+from cifarlab.run import Predictions
 from cifarlab.train.ending import ending
 from cifarlab.train.run import Run
 
@@ -29,16 +31,19 @@ def finish(run: Run) -> dict[str, Any]:
     """
     predictor, epoch = _selected(run)
     evaluation, notes = run.recipe.evaluation, list(run.notes)
-    splits = {}
+    splits: dict[str, Any] = {}
+    temperature: dict[str, Any] | None = None
     with run.clock.running("evaluate"):
         if run.validation:
-            splits["val"] = _evaluated(run, predictor, "val", run.validation)
+            told = _predicted(run, predictor, "val", run.validation)
+            temperature, splits["val"] = fit_temperature(told), measure(told)
         silent = silent_units(predictor, *_seen(run))
         try:
             if evaluation.test:
                 opened = run.dataset, run.recipe.data, run.folder
                 test = open_test_split(*opened, by="train", command=run.command)
-                splits["test"] = _evaluated(run, predictor, "test", test)
+                told = _predicted(run, predictor, "test", test)
+                splits["test"] = measure(told, temperature["value"] if temperature else None)
         except DataError as error:
             notes.append(f"no test result: {error.what}")
     best = run.state.best
@@ -60,6 +65,7 @@ def finish(run: Run) -> dict[str, Any]:
         },
         "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
         **splits,
+        "temperature": temperature,
         "silent_units": silent,
         "notes": notes,
         "cost": _cost(run),
@@ -90,11 +96,11 @@ def _seen(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return run.dataset.read("train").images, run.loader.indices.numpy()
 
 
-def _evaluated(run: Run, predictor: Predictor, split: str, subset: Subset) -> dict[str, Any]:
+def _predicted(run: Run, predictor: Predictor, split: str, subset: Subset) -> Predictions:
     evaluation = run.recipe.evaluation
     predictions = predict(predictor, subset, evaluation.views, evaluation.unsure)
     predictions.write(run.folder.predictions / f"{split}.safetensors")
-    return measure(predictions)
+    return predictions
 
 
 def _cost(run: Run) -> dict[str, float | None]:

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "data": BASE | {"recipe", "randomness"},
     "models": BASE | {"recipe", "processes"},
     "optim": BASE | {"recipe"},
-    "evaluate": BASE | {"recipe", "run", "compute", "data", "models"},
+    "evaluate": BASE | {"recipe", "run", "randomness", "compute", "data", "models"},
     "train": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "processes", "interrupt"}
     | {"data", "models", "optim", "evaluate"},
@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "explain": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "data", "models"}
     | {"evaluate", "report"},
+    "audit": BASE | {"recipe", "recipes", "run", "compute", "data", "evaluate", "train"},
+    "ship": BASE | {"recipe", "run", "data", "evaluate"},
     "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
     "search": BASE
     | {"recipe", "recipes", "run", "randomness", "data", "train", "report", "study", "interrupt"},

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cifarlab
@@ -119,7 +120,14 @@ def test_the_kept_predictions_are_those_that_were_measured(finished: RunFolder, 
     result = finished.result()[split]
     assert len(kept.labels) == result["n"]
     assert (kept.logits.argmax(1) == kept.labels).mean() == pytest.approx(result["accuracy"])
-    assert len(kept.mistakes) == min(100, result["n"] - round(result["accuracy"] * result["n"]))
+    wrong = np.flatnonzero(kept.logits.argmax(1) != kept.labels)
+    shares = np.exp(kept.logits.astype(float))
+    shares /= shares.sum(1, keepdims=True)
+    loss = -np.log(shares[np.arange(len(kept.labels)), kept.labels])
+    worst = wrong[np.argsort(-loss[wrong])]
+    surest = wrong[np.argsort(-shares[wrong].max(1))]
+    assert set(kept.mistakes) == {*worst[:100], *surest[:50]}
+    assert (np.diff(loss[kept.mistakes]) <= 1e-6).all()
 
 
 def calls_of(pattern: str) -> set[str]:

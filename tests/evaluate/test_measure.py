@@ -1,6 +1,7 @@
 """What is measured of a split, against scikit-learn, closed formulas and plain loops."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from cifarlab.evaluate import measure, score
-from cifarlab.evaluate.measure import wilson
+from cifarlab.evaluate.shares import wilson
 from cifarlab.run import Predictions
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -89,3 +90,35 @@ def test_score_is_computed_in_double_precision() -> None:
     one = math.log(sum(math.exp(x) for x in logits[0].tolist())) - logits[0, 0].item()
     loss = score(logits, torch.zeros(100_000, dtype=torch.int64)).loss
     assert loss == pytest.approx(one, rel=1e-12)
+
+
+def test_deviation_is_that_of_the_classes_with_images() -> None:
+    logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 2]]
+    measured = measure(predictions(logits, np.array([0, 1, 1, 2, 2, 0])))
+    assert measured["deviation"] == pytest.approx(np.std([0.5, 0.5, 1.0]))
+
+
+def test_asha2021s_deviation_is_that_of_its_table() -> None:
+    accuracies = [52.4, 65.2, 41.5, 62.4, 60.2, 80.1, 63.8, 77.0, 72.0, 69.2]
+    assert np.std(accuracies) == pytest.approx(10.8, abs=0.05)  # of the population, as measured
+
+
+def test_groups_are_known_by_the_classes() -> None:
+    names = ("airplane", "automobile", "bird", "cat", "deer")
+    more = ("dog", "frog", "horse", "ship", "truck")
+    made = drawn(0, classes=10)
+    told = replace(made, classes=(*names, *more))
+    groups = measure(told)["groups"]
+    assert [row["group"] for row in groups] == ["animals", "vehicles"]
+    animals = np.isin(made.labels, [2, 3, 4, 5, 6, 7])
+    right = made.logits.argmax(1) == made.labels
+    assert groups[0]["accuracy"] == right[animals].mean()
+    assert groups[0]["n"] + groups[1]["n"] == 200
+
+
+def test_a_temperature_is_measured_beside() -> None:
+    made = drawn(0)
+    assert measure(made)["calibrated"] is None
+    told = measure(made, 2.0)
+    assert told["calibrated"]["temperature"] == 2.0
+    assert told["calibrated"]["nll"] != told["calibration"]["nll"] == pytest.approx(told["loss"])

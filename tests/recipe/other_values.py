@@ -19,6 +19,7 @@ OTHER = {
     "data.validation": 0.2,
     "data.test": 0.3,
     "data.share": 0.5,
+    "data.fold": {"of": 3, "number": 1},
     "data.split_seed": 1,
     "data.noise.kind": "pair",
     "data.noise.seed": 1,

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from cifarlab.recipe import Duration, Recipe
 from cifarlab.recipe.duration import WallTime
+from cifarlab.recipe.images import Fold
 from cifarlab.recipe.networks import CNN, Residual, Speed
 from cifarlab.recipe.noise import Transition
 from cifarlab.recipe.optimizers import SGD, Muon, Others
@@ -168,7 +169,12 @@ def _rows_are_distributions(tree: dict[str, Any]) -> dict[str, Any]:
     return tree | {"rows": [[0.5, 0.5], [0.25, 0.75]]}
 
 
+def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
+    return {**tree, "number": tree["number"] % tree["of"]}
+
+
 _AGREE = {
+    Fold: _fold_is_one_of_them,
     Transition: _rows_are_distributions,
     Residual: _stages_agree,
     CNN: _orders_fit,

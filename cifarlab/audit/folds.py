@@ -1,0 +1,75 @@
+"""Probabilities of each training image by a network that was trained without it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cifarlab.data import Dataset, fold_left_out
+from cifarlab.data.dataset import Progress
+from cifarlab.errors import Interrupted, RunFolderError
+from cifarlab.evaluate import Predictor
+from cifarlab.recipe import Recipe, change, fingerprint
+from cifarlab.run import RunFolder
+from cifarlab.train import Hook, train
+
+
+def fold_recipe(recipe: Recipe, folds: int, number: int) -> Recipe:
+    """The recipe of one fold's run: it leaves that fold out, and the test split closed."""
+    fold = {"of": folds, "number": number}
+    return change(recipe, {"data.fold": fold, "evaluation.test": False})
+
+
+def out_of_fold(
+    recipe: Recipe,
+    dataset: Dataset,
+    folds: int,
+    path: Path,
+    *,
+    hooks: Sequence[Hook],
+    command: str,
+    progress: Progress | None,
+) -> np.ndarray:
+    """Logits float32 (N, K) of the source's training split, NaN where the recipe trains on none.
+
+    One run per fold, in ``path``/0, 1, ...; runs that ended are taken as they are, others go on.
+    Raises what ``train`` raises.
+    """
+    count = len(dataset.read("train"))
+    logits = np.full((count, len(dataset.classes)), np.nan, dtype=np.float32)
+    for number in range(folds):
+        mine = fold_recipe(recipe, folds, number)
+        folder = _trained(mine, RunFolder(path / str(number)), hooks, command, progress)
+        left = fold_left_out(dataset, mine.data)
+        evaluation = mine.evaluation
+        predictor = Predictor.load(folder.weights(evaluation.checkpoint))
+        told = predictor.logits(left.images, evaluation.views, left.indices, evaluation.unsure)
+        logits[left.indices] = told.numpy()
+    return logits
+
+
+def _trained(
+    recipe: Recipe,
+    folder: RunFolder,
+    hooks: Sequence[Hook],
+    command: str,
+    progress: Progress | None,
+) -> RunFolder:
+    if folder.exists and fingerprint(folder.recipe()) != fingerprint(recipe):
+        raise RunFolderError(
+            f"{folder.path} is of an audit with other settings",
+            f"delete {folder.path.parent}, or give another folder with --out",
+        )
+    if not folder.finished:
+        try:
+            train(
+                recipe,
+                folder,
+                resume=folder.exists,
+                hooks=hooks,
+                command=command,
+                progress=progress,
+            )
+        except Interrupted as error:
+            raise Interrupted(error.what, f"go on with: {command}", error.signum) from error
+    return folder

@@ -1,0 +1,76 @@
+"""Labels that are probably wrong, by what networks say that never saw them.
+
+Confident learning (Northcutt, Jiang & Chuang 2021, arXiv:1911.00068), as cleanlab computes it.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cifarlab.errors import MissingExtraError
+
+METHOD = "normalized_margin"
+
+
+class Ranking(NamedTuple):
+    """``order`` int64 (N,), most suspicious first; ``quality`` (N,), 0..1, low where suspicious.
+
+    ``estimated`` is how many labels are wrong by confident learning.
+    """
+
+    order: np.ndarray
+    quality: np.ndarray
+    estimated: int
+
+
+def require_cleanlab() -> None:
+    """Raise MissingExtraError where cleanlab is not installed."""
+    try:
+        import cleanlab  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "an audit of labels needs cleanlab, which is not installed",
+            "pip install 'cifarlab[audit]'",
+        ) from error
+
+
+def ranked(labels: np.ndarray, shares: np.ndarray) -> Ranking:
+    """Rank labels (N,) by out-of-fold probabilities (N, K). Raises MissingExtraError.
+
+    The quality is the margin of the given class over the likeliest other one.
+    """
+    require_cleanlab()
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    quality = get_label_quality_scores(labels, shares, method=METHOD)
+    issues = find_label_issues(labels, shares, filter_by="prune_by_noise_rate", n_jobs=1)
+    return Ranking(np.argsort(quality, kind="stable"), quality, int(issues.sum()))
+
+
+def against_known(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | None:
+    """How well a ranking finds labels that are known to be wrong, bool (N,); None without any.
+
+    ``wrong`` (their number), at that many suspects ``found`` and ``precision`` (which is the recall
+    then too), ``chance`` (the precision of any order), and by the ranking's depth ``curve``: at
+    1/4, 1/2, 1, 2 and 4 times that number ``suspects``, ``precision``, ``recall``.
+    """
+    known = int(wrong.sum())
+    if not known:
+        return None
+    hits = np.cumsum(wrong[order])
+    depths = [min(len(order), max(1, round(known * share))) for share in (0.25, 0.5, 1, 2, 4)]
+    curve = [
+        {"suspects": depth, "precision": float(hits[depth - 1] / depth),
+         "recall": float(hits[depth - 1] / known)}
+        for depth in depths
+    ]  # fmt: skip
+    found = int(hits[known - 1])
+    return {
+        "wrong": known,
+        "found": found,
+        "precision": found / known,
+        "recall": found / known,
+        "chance": known / len(order),
+        "curve": curve,
+    }

@@ -1,0 +1,33 @@
+"""Intervals of shares: of one, and of the difference between two on the same images."""
+
+import math
+
+import numpy as np
+
+
+def wilson(correct: int, n: int) -> list[float]:
+    """95 % Wilson score interval of a share, [low, high] (Wilson 1927)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def paired_gain(ours: np.ndarray, base: np.ndarray) -> dict[str, float | list[float]]:
+    """``gain`` in accuracy of ours over base, its 95 % ``interval``, and ``p`` of McNemar's test.
+
+    Both are bool (N,): which of the same images are right. The interval is that of Agresti & Min
+    2005: half an image is added to each cell of the 2 x 2 table. The test is exact.
+    """
+    from scipy.stats import binomtest, norm
+
+    better, worse = int((ours & ~base).sum()), int((base & ~ours).sum())
+    n, b, c = len(ours) + 2, better + 0.5, worse + 0.5
+    centre = (b - c) / n
+    reach = float(norm.ppf(0.975)) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
+    changed = better + worse
+    return {
+        "gain": (better - worse) / len(ours),
+        "interval": [centre - reach, centre + reach],
+        "p": float(binomtest(better, changed).pvalue) if changed else 1.0,
+    }

@@ -1,0 +1,164 @@
+"""What an audit found in a run's data: label suspects and near-duplicates, as tables and images."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cifarlab.report.content import Run, dig
+from cifarlab.report.evaluation import Table, listed, table_of
+from cifarlab.report.mistakes import data_address
+from cifarlab.report.style import NARROW, label, sheet
+from cifarlab.report.tables import Fact
+from cifarlab.report.words import count, number, percent, plain
+
+MOST = 20
+
+
+class Shown(NamedTuple):
+    """One or two images with words; ``images`` uint8 (H, W, C) each."""
+
+    images: list[np.ndarray]
+    title: str
+    details: list[str]
+
+    @property
+    def uris(self) -> list[str]:
+        """The images as data addresses."""
+        return [data_address(image) for image in self.images]
+
+
+def label_facts(run: Run) -> list[Fact]:
+    """How many labels are suspected, and how good the ranking is where the truth is known."""
+    told = dig(run.audit, "labels")
+    if not isinstance(told, dict):
+        return []
+    facts = [
+        Fact("Labels judged", count(told.get("n"))),
+        Fact("Agree with a network that never saw them", percent(told.get("agreement"))),
+        Fact("Estimated to be wrong", count(told.get("estimated"))),
+    ]
+    noise = told.get("noise")
+    if isinstance(noise, dict):
+        facts += [
+            Fact("Known to be wrong", count(noise.get("wrong"))),
+            Fact("Precision at that number", percent(noise.get("precision"))),
+            Fact("Chance", percent(noise.get("chance"))),
+        ]
+    return facts
+
+
+def depths(run: Run) -> Table | None:
+    """Precision and recall by the number of suspects looked at, where the truth is known."""
+    return table_of(
+        "suspects#, precision#, recall#",
+        [
+            (count(row.get("suspects")), percent(row.get("precision")), percent(row.get("recall")))
+            for row in listed(dig(run.audit, "labels", "noise", "curve"))
+        ],
+    )
+
+
+def twin_facts(run: Run) -> list[Fact]:
+    """How many images are there twice."""
+    told = dig(run.audit, "duplicates")
+    if not isinstance(told, dict):
+        return []
+    images = told.get("images")
+    searched = sum(int(number(n) or 0) for n in images.values()) if isinstance(images, dict) else 0
+    return [
+        Fact("Images searched", count(searched)),
+        Fact("Groups of equal or near-equal images", count(told.get("groups"))),
+        Fact("Equal pairs", count(told.get("equal"))),
+        Fact("Near-equal pairs", count(told.get("near"))),
+        Fact("Groups with several labels", count(told.get("conflicts"))),
+    ]
+
+
+def twins(run: Run) -> Table | None:
+    """How many images of each split have a twin in each."""
+    return table_of(
+        "images of, with a twin in, images#",
+        [
+            (plain(row.get("of")), plain(row.get("in")), count(row.get("images")))
+            for row in listed(dig(run.audit, "duplicates", "twins"))
+        ],
+    )
+
+
+def suspects(run: Run) -> list[Shown]:
+    """The most suspicious labels, of those that the network would change, with their images."""
+    rows = listed(dig(run.audit, "labels", "suspects"))
+    pictures = run.audit_images.get("suspects", np.empty(0))
+    found = []
+    for row, image in zip(rows, pictures, strict=False):
+        if row.get("given") == row.get("suggested"):
+            continue
+        given, suggested = (_named(run, row.get(key)) for key in ("given", "suggested"))
+        details = [f"{percent(row.get('probability'), 1)} {suggested}", f"index {row.get('index')}"]
+        if row.get("true") != row.get("given"):
+            details.append(f"truly {_named(run, row.get('true'))}")
+        found.append(Shown([image], f"{given} → {suggested}", details))
+    return found[:MOST]
+
+
+def pairs(run: Run) -> list[Shown]:
+    """Near-duplicates side by side, those across splits first."""
+    rows = listed(dig(run.audit, "duplicates", "pairs"))
+    pictures = run.audit_images.get("pairs", np.empty(0))
+    found = []
+    for row, both in list(zip(rows, pictures, strict=False))[:MOST]:
+        ends = [row.get(key) for key in ("a", "b")]
+        sides = [end for end in ends if isinstance(end, list) and len(end) == 3]
+        if len(sides) < 2:
+            continue
+        names = [_named(run, side[2]) for side in sides]
+        places = [f"{side[0]} {side[1]}" for side in sides]
+        similar = number(row.get("similarity")) or 0.0
+        word = "equal" if similar == 1 else f"similarity {similar:.4f}"
+        title = names[0] if names[0] == names[1] else " / ".join(names)
+        found.append(Shown(list(both), title, [" and ".join(places), word]))
+    return found
+
+
+def suspects_figure(run: Run) -> Figure | None:
+    """The label suspects as one figure; None without any."""
+    return _sheet(suspects(run), 5, "given label → suggested one")
+
+
+def pairs_figure(run: Run) -> Figure | None:
+    """The near-duplicates as one figure; None without any."""
+    return _sheet(pairs(run), 4, "near-duplicates")
+
+
+def _sheet(shown: list[Shown], columns: int, title: str) -> Figure | None:
+    if not shown:
+        return None
+    wide = len(shown[0].images)
+    rows = -(-len(shown) // columns)
+    step = wide + 0.25
+    figure = sheet(NARROW, 0.3 + NARROW / (columns * step) * 1.5 * rows)
+    axes = figure.subplots()
+    axes.axis("off")
+    for place, one in enumerate(shown):
+        _place(axes, one, step * (place % columns), 1.5 * (place // columns))
+    axes.set(xlim=(0, step * columns), ylim=(1.5 * rows - 0.4, -0.5), aspect="equal")
+    axes.set_title(title, loc="left", pad=2)
+    return figure
+
+
+def _place(axes: Axes, one: Shown, left: float, top: float) -> None:
+    for number_, image in enumerate(one.images):
+        pixels = np.repeat(image, 3, -1) if image.shape[-1] == 1 else image
+        start = left + number_
+        axes.imshow(pixels, interpolation="none", extent=(start, start + 1, top + 1, top))
+    detail = one.details[0].replace("\u00a0", " ")
+    text = f"{label(one.title, 13 * len(one.images) + 8)}\n{label(detail, 26)}"
+    axes.text(left, top - 0.04, text, fontsize=5.5, va="bottom", linespacing=1.1)
+
+
+def _named(run: Run, place: Any) -> str:
+    names = dig(run.audit, "classes")
+    sound = isinstance(names, list) and isinstance(place, int) and 0 <= place < len(names)
+    return str(names[place]) if sound else plain(place)

@@ -1,0 +1,153 @@
+"""What was measured beyond accuracy, as rows of text: groups, calibration, views, strangers."""
+
+from typing import Any, NamedTuple
+
+from cifarlab.report.content import SPOKEN, Run, dig
+from cifarlab.report.shift import corruption_rows
+from cifarlab.report.tables import Fact
+from cifarlab.report.words import NOTHING, count, interval, number, pair, percent, plain, seconds
+
+
+class Table(NamedTuple):
+    """Columns, and rows of one text per column; ``numbers`` says which columns are numbers."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    numbers: tuple[bool, ...]
+
+
+def table_of(columns: str, rows: list[tuple[str, ...]]) -> Table | None:
+    """Columns by commas, those of numbers marked by a sharp; None without rows."""
+    names = columns.split(", ")
+    plain_names = tuple(name.removesuffix("#") for name in names)
+    return Table(plain_names, rows, tuple(name.endswith("#") for name in names)) if rows else None
+
+
+def spread(run: Run) -> list[Fact]:
+    """Top-k accuracies and the deviation between classes."""
+    split = run.split(run.split_name)
+    top = split.get("top_k")
+    facts = [
+        Fact(f"Top {k}", percent(value))
+        for k, value in enumerate(top if isinstance(top, list) else [], 1)
+        if k in (2, 3, 5)
+    ]
+    deviation = number(split.get("deviation"))
+    if deviation is not None:
+        facts.append(Fact("Deviation between classes", f"{100 * deviation:.1f} points"))
+    return facts
+
+
+def groups(run: Run) -> Table | None:
+    """Accuracy of groups of classes: of the examination, where it was given some, else usual."""
+    same = dig(run.examined, "split") == run.split_name
+    told = dig(run.examined, "measured", "groups") if same else None
+    told = told or run.split(run.split_name).get("groups")
+    return table_of(
+        "group, classes, n#, accuracy#, 95 % interval#, taken for the group#",
+        [
+            (
+                plain(row.get("group")),
+                plain(row.get("classes")),
+                count(row.get("n")),
+                percent(row.get("accuracy")),
+                interval(row.get("interval")),
+                percent(row.get("inside")),
+            )
+            for row in listed(told)
+        ],
+    )
+
+
+def calibration(run: Run) -> Table | None:
+    """Scores of the probabilities as trained, and at the temperature of the validation images."""
+    split = run.split(run.split_name)
+    parts = (("as trained", "calibration"), ("calibrated", "calibrated"))
+    told = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
+    return table_of(
+        "probabilities, temperature#, log loss#, Brier score#, calibration error#",
+        [
+            (
+                name,
+                _decimal(row.get("temperature"), 3),
+                _decimal(row.get("nll"), 4),
+                _decimal(row.get("brier"), 4),
+                percent(row.get("ece")),
+            )
+            for name, row in told
+        ],
+    )
+
+
+def views(run: Run) -> Table | None:
+    """What each number of test-time views gains and costs."""
+    return table_of(
+        "views, passes#, accuracy#, gain (points)#, its 95 % interval#, p#, time#, images/s#",
+        [
+            (
+                plain(row.get("name")),
+                count(row.get("views")),
+                percent(row.get("accuracy")),
+                points(dig(row, "against_one", "gain")),
+                _between(dig(row, "against_one", "interval")),
+                _chance(dig(row, "against_one", "p")),
+                seconds(dig(row, "cost", "seconds")),
+                count(dig(row, "cost", "images_per_second")),
+            )
+            for row in listed(dig(run.examined, "views"))
+        ],
+    )
+
+
+def families(run: Run) -> Table | None:
+    """Mean accuracy by family of corruptions, and over all."""
+    told = dig(run.examined, "shift", "families")
+    if not isinstance(told, dict) or not corruption_rows(run):
+        return None
+    shift = run.examined["shift"]
+    rows = [("none", percent(shift.get("clean")))]
+    rows += [(str(name), percent(value)) for name, value in told.items()]
+    return table_of("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
+
+
+def strangers(run: Run) -> Table | None:
+    """How well scores of the network tell images of another source."""
+    return table_of(
+        "score, area under the curve#",
+        [
+            (plain(row.get("name")), _decimal(row.get("auroc"), 4))
+            for row in listed(dig(run.examined, "outliers", "scores"))
+        ],
+    )
+
+
+def examined_on(run: Run) -> str:
+    """Which images the examination took, in words; empty where there was none."""
+    split = SPOKEN.get(str(dig(run.examined, "split")))
+    return f"{split} split of {plain(dig(run.examined, 'data'))}" if split else ""
+
+
+def listed(told: Any) -> list[dict[str, Any]]:
+    """The mappings in what should be a list of them."""
+    return [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+
+
+def _decimal(value: Any, digits: int) -> str:
+    told = number(value)
+    return NOTHING if told is None else f"{told:.{digits}f}"
+
+
+def _chance(p: Any) -> str:
+    told = number(p)
+    return "< 0.001" if told is not None and told < 0.001 else _decimal(p, 3)
+
+
+def points(share: Any) -> str:
+    """A difference of shares in points, with its sign."""
+    told = number(share)
+    return NOTHING if told is None else f"{100 * told:+.2f}"
+
+
+def _between(bounds: Any) -> str:
+    low, high = pair(bounds)
+    return NOTHING if low is None or high is None else f"{points(low)} to {points(high)}"

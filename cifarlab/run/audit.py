@@ -1,0 +1,62 @@
+"""What an audit found in the data: ``audit/findings.json``, and the images that it speaks of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarlab.errors import RunFolderError
+from cifarlab.storage import write_bytes, write_text
+
+IMAGES = ("suspects", "pairs")
+
+
+class Audit:
+    """A folder with an audit's findings; reads nothing until asked.
+
+    ``suspects`` are uint8 (M, H, W, C), images of the first label suspects; ``pairs`` uint8
+    (P, 2, H, W, C), of the first pairs of near-duplicates.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.findings_file = path / "findings.json"
+        self.images_file = path / "images.safetensors"
+
+    def write(self, findings: dict[str, Any], images: dict[str, np.ndarray]) -> None:
+        """Replace both files, the images first. Raises StorageError."""
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(images[name]) for name in IMAGES}
+        write_bytes(self.images_file, save(arrays))
+        write_text(self.findings_file, json.dumps(findings, indent=2) + "\n")
+
+    def findings(self) -> dict[str, Any] | None:
+        """What was found, None where no audit ended. Raises RunFolderError."""
+        try:
+            content = json.loads(self.findings_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise self._damaged(self.findings_file, error) from error
+        if not isinstance(content, dict):
+            raise self._damaged(self.findings_file, "it holds no JSON object")
+        return content
+
+    def images(self) -> dict[str, np.ndarray]:
+        """The images by kind, none where no audit ended. Raises RunFolderError."""
+        from safetensors import SafetensorError, safe_open
+
+        if not self.images_file.exists():
+            return {}
+        try:
+            with safe_open(self.images_file, "numpy") as file:
+                return {name: file.get_tensor(name) for name in IMAGES}
+        except (OSError, SafetensorError) as error:
+            raise self._damaged(self.images_file, error) from error
+
+    def _damaged(self, file: Path, why: object) -> RunFolderError:
+        return RunFolderError(
+            f"can't read {file}: {why}", f"delete the folder {self.path} and audit again"
+        )

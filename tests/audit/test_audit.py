@@ -1,0 +1,166 @@
+"""The audit of a run and of a recipe: folds that never saw what they judge, findings, refusals."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cifarlab.audit import audit
+from cifarlab.audit.duplicates import Twins
+from cifarlab.audit.findings import Part, duplicate_findings, shown_pairs
+from cifarlab.audit.folds import fold_recipe
+from cifarlab.data import fold_left_out, open_dataset, training_subsets
+from cifarlab.errors import DataError, RunFolderError
+from cifarlab.evaluate import Predictor
+from cifarlab.recipe import to_yaml
+from cifarlab.run import Audit, RunFolder
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tiny, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("recipe") / "noisy.yaml"
+    changes = {
+        "training.duration": "6 epochs",
+        "data.noise.kind": "symmetric",
+        "data.noise.share": 0.1,
+    }
+    file.write_text(to_yaml(tiny(changes)))
+    return file
+
+
+@pytest.fixture(scope="module")
+def audited(recipe_file, tmp_path_factory) -> Audit:
+    return audit(str(recipe_file), folds=2, out=tmp_path_factory.mktemp("audit"))
+
+
+def test_every_image_is_judged_by_the_network_that_never_saw_it(tiny, audited, recipe_file) -> None:
+    from cifarlab.recipe import from_yaml
+
+    recipe = from_yaml(recipe_file)
+    dataset = open_dataset("digits")
+    whole, _ = training_subsets(dataset, recipe.data)
+    seen = []
+    for number in (0, 1):
+        folder = RunFolder(audited.path / "folds" / str(number))
+        mine = folder.recipe()
+        assert mine == fold_recipe(recipe, 2, number)
+        assert "test" not in folder.result() and folder.provenance()["test_openings"] == []
+        trained, _ = training_subsets(dataset, mine.data)
+        left = fold_left_out(dataset, mine.data)
+        assert not set(trained.indices) & set(left.indices)
+        assert sorted([*trained.indices, *left.indices]) == whole.indices.tolist()
+        seen += left.indices.tolist()
+    assert sorted(seen) == whole.indices.tolist()
+
+
+def test_a_suspect_is_what_its_fold_says(audited, recipe_file) -> None:
+    found = audited.findings()
+    suspect = found["labels"]["suspects"][0]
+    dataset = open_dataset("digits")
+    for number in (0, 1):
+        folder = RunFolder(audited.path / "folds" / str(number))
+        left = fold_left_out(dataset, folder.recipe().data)
+        if suspect["index"] not in left.indices:
+            continue
+        predictor = Predictor.load(folder.weights("last"))
+        logits = predictor.logits(left.images, 1, left.indices).double()
+        row = logits.softmax(1)[list(left.indices).index(suspect["index"])]
+        assert int(row.argmax()) == suspect["suggested"]
+        assert float(row.max()) == pytest.approx(suspect["probability"])
+        assert left.labels[suspect["index"]] == suspect["given"]
+        assert dataset.read("train").labels[suspect["index"]] == suspect["true"]
+
+
+def test_the_findings_of_known_noise(audited, recipe_file) -> None:
+    found = audited.findings()["labels"]
+    assert (found["n"], found["folds"]) == (1294, 2)
+    noise = found["noise"]
+    starts = RunFolder(audited.path / "folds" / "0").provenance()["data"]["wrong_labels"]
+    starts += RunFolder(audited.path / "folds" / "1").provenance()["data"]["wrong_labels"]
+    assert noise["wrong"] == starts and noise["chance"] == noise["wrong"] / 1294
+    assert noise["precision"] > 2 * noise["chance"]
+    assert len(found["suspects"]) == 1000
+    images = audited.images()["suspects"]
+    pixels = open_dataset("digits").read("train").images
+    assert np.array_equal(images, pixels[[s["index"] for s in found["suspects"][:25]]])
+
+
+def test_the_same_command_again_trains_nothing(audited, recipe_file, monkeypatch) -> None:
+    before = audited.findings()
+    monkeypatch.setattr("cifarlab.audit.folds.train", None)
+    again = audit(str(recipe_file), folds=2, out=audited.path).findings()
+    assert {**again, "time": ""} == {**before, "time": ""}
+
+
+def test_other_settings_in_the_same_folder_are_refused(audited, recipe_file) -> None:
+    with pytest.raises(RunFolderError, match="other settings"):
+        audit(str(recipe_file), ["seed=5"], folds=2, out=audited.path)
+
+
+def test_a_finished_run_is_searched_with_its_test_split(copied: RunFolder) -> None:
+    place = audit(str(copied.path), folds=0, test=True, command="me")
+    assert place.path == copied.audit
+    found = place.findings()
+    assert found["labels"] is None
+    assert found["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
+    opening = copied.provenance()["test_openings"][-1]
+    assert (opening["by"], opening["command"]) == ("audit", "me")
+    assert len(found["duplicates"]["twins"]) == 9
+
+
+def test_without_test_nothing_is_opened(copied: RunFolder) -> None:
+    before = copied.provenance()
+    found = audit(str(copied.path), folds=0).findings()
+    assert list(found["duplicates"]["images"]) == ["train", "val"]
+    assert copied.provenance() == before
+
+
+@pytest.mark.parametrize("folds", [1, -2])
+def test_one_fold_is_none(finished: RunFolder, folds: int) -> None:
+    with pytest.raises(DataError, match="folds"):
+        audit(str(finished.path), folds=folds)
+
+
+def test_the_test_split_of_a_recipe_stays_closed(recipe_file) -> None:
+    with pytest.raises(RunFolderError, match="stays closed"):
+        audit(str(recipe_file), folds=0, test=True)
+
+
+def test_a_runs_recipe_stays_as_it_is(finished: RunFolder) -> None:
+    with pytest.raises(RunFolderError, match="can't be changed"):
+        audit(str(finished.path), ["seed=1"], folds=0)
+
+
+def test_twins_between_splits_are_counted_by_images() -> None:
+    blank = np.zeros((9, 8, 8, 1), np.uint8)
+    labels = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0])
+    parts = [
+        Part("train", blank, labels, np.array([0, 2, 4, 6])),
+        Part("test", blank, labels, np.array([1, 3])),
+    ]
+    # in the concatenation: train 0 2 4 6 are places 0..3, test 1 3 are places 4, 5
+    twins = Twins(np.array([[0, 1], [1, 4], [2, 5]]), np.array([1.0, 0.99, 0.98]))
+    found = duplicate_findings(twins, parts)
+    counts = {(row["of"], row["in"]): row["images"] for row in found["twins"]}
+    assert counts == {
+        ("train", "train"): 2,
+        ("train", "test"): 3,
+        ("test", "train"): 2,
+        ("test", "test"): 0,
+    }
+    assert (found["groups"], found["equal"], found["near"]) == (2, 1, 2)
+    assert found["conflicts"] == 1  # image 2 bears class 1
+    # across splits first
+    assert found["pairs"][0]["a"] == ["train", 2, 1] and found["pairs"][0]["b"] == ["test", 1, 0]
+    assert found["pairs"][2]["a"] == ["train", 0, 0]
+    assert shown_pairs(found, parts).tolist() == [[1, 4], [2, 5], [0, 1]]
+
+
+def test_a_damaged_audit_is_named(tmp_path: Path) -> None:
+    place = Audit(tmp_path)
+    assert place.findings() is None and place.images() == {}
+    place.findings_file.write_text("{")
+    place.images_file.write_bytes(b"no")
+    for read in (place.findings, place.images):
+        with pytest.raises(RunFolderError, match="can't read"):
+            read()

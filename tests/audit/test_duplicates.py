@@ -1,0 +1,131 @@
+"""Near-duplicates: copies must be found, strangers must not; and against all pairs by loop."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from cifarlab.audit import duplicates
+from cifarlab.audit.duplicates import SIMILAR, SIMILAR_SMALL, groups, near_duplicates
+from cifarlab.data.transforms import shrunk
+
+CPU = torch.device("cpu")
+
+
+def silent(_what: str, _done: int, _total: int | None) -> None: ...
+
+
+def scenes(n: int, side: int = 32, channels: int = 3, seed: int = 0) -> np.ndarray:
+    """Smooth random images with colourless detail, as in photographs; none like another."""
+    draws = np.random.default_rng(seed)
+    coarse = gaussian_filter(draws.normal(size=(n, side, side, channels)), (0, 2.5, 2.5, 0))
+    fine = gaussian_filter(draws.normal(size=(n, side, side, 1)), (0, 0.9, 0.9, 0))
+    return (127 + 30 * coarse / coarse.std() + 20 * fine / fine.std()).clip(0, 255).astype(np.uint8)
+
+
+def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def brighter(image: np.ndarray, by: int) -> np.ndarray:
+    return (image.astype(int) + by).clip(0, 255).astype(np.uint8)
+
+
+def pairs_of(images: np.ndarray) -> dict[tuple[int, int], float]:
+    twins = near_duplicates(images, CPU, silent)
+    return {(int(a), int(b)): float(v) for (a, b), v in zip(*twins, strict=True)}
+
+
+def test_strangers_are_no_twins() -> None:
+    assert pairs_of(scenes(300)) == {}
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda image: image.copy(),
+        lambda image: through_jpeg(image, 75),
+        lambda image: through_jpeg(image, 60),
+        lambda image: brighter(image, 25),
+        lambda image: brighter(image, -20),
+        lambda image: (0.7 * image + 30).astype(np.uint8),
+        lambda image: brighter(through_jpeg(image, 75), 15),
+    ],
+    ids=["equal", "jpeg 75", "jpeg 60", "brighter", "darker", "less contrast", "jpeg and brighter"],
+)
+def test_copies_are_found_and_nothing_else(copy) -> None:
+    images = scenes(120)
+    both = np.concatenate([images, np.stack([copy(image) for image in images[:40]])])
+    assert set(pairs_of(both)) == {(n, 120 + n) for n in range(40)}
+
+
+def test_equal_images_have_similarity_one_and_others_less() -> None:
+    images = scenes(3)
+    made = np.concatenate([images, images[:1], brighter(images[1:2], 7)])
+    found = pairs_of(made)
+    assert found[0, 3] == 1.0
+    assert 0.999 < found[1, 4] < 1.0
+
+
+def direction(image: np.ndarray) -> np.ndarray:
+    """One image's pixels, each channel's mean taken away, as a vector of length 1."""
+    channels = [image[..., c] - image[..., c].mean() for c in range(image.shape[2])]
+    vector = np.stack(channels).ravel().astype(float)
+    return vector / np.linalg.norm(vector)
+
+
+def test_all_pairs_by_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_ROWS", 16)
+    monkeypatch.setattr(duplicates, "_COLUMNS", 32)
+    monkeypatch.setattr(duplicates, "_CHECKED", 8)
+    images = scenes(60, side=16)
+    mixed = [(s * a + (1 - s) * b) for s in (0.99, 0.9, 0.8, 0.7) for a, b in
+             zip(images[:10].astype(float), images[10:20].astype(float), strict=True)]  # fmt: skip
+    images = np.concatenate([images, np.stack(mixed).round().astype(np.uint8)])
+    full = [direction(image) for image in images]
+    small = [direction(shrunk(torch.from_numpy(image[None]), 8)[0].numpy()) for image in images]
+    slow = {
+        (a, b): float(full[a] @ full[b])
+        for a in range(len(images))
+        for b in range(a + 1, len(images))
+        if full[a] @ full[b] >= SIMILAR and small[a] @ small[b] >= SIMILAR_SMALL
+    }
+    found = pairs_of(images)
+    assert len(slow) > 30
+    assert set(found) == set(slow)
+    assert all(found[pair] == pytest.approx(value, abs=1e-5) for pair, value in slow.items())
+
+
+def test_flat_images_are_twins_only_where_equal() -> None:
+    flat = np.stack([np.full((16, 16, 3), level, np.uint8) for level in (0, 9, 9, 200, 9)])
+    assert pairs_of(flat) == {(1, 2): 1.0, (1, 4): 1.0}
+
+
+def test_grey_and_small_images() -> None:
+    images = scenes(50, side=8, channels=1)
+    both = np.concatenate([images, brighter(images[:5], 10)])
+    assert set(pairs_of(both)) == {(n, 50 + n) for n in range(5)}
+
+
+def test_the_most_similar_come_first() -> None:
+    images = scenes(20)
+    copies = np.stack([through_jpeg(image, 60) for image in images])
+    twins = near_duplicates(np.concatenate([images, copies]), CPU, silent)
+    assert (np.diff(twins.similarity) <= 0).all() and len(twins.pairs) == 20
+
+
+def test_chains_of_pairs_are_groups() -> None:
+    group = groups(np.array([[0, 3], [3, 4], [1, 2]]), 6)
+    assert group[0] == group[3] == group[4]
+    assert group[1] == group[2]
+    assert len({int(group[n]) for n in (0, 1, 5)}) == 3
+
+
+def test_no_images_and_no_pairs() -> None:
+    assert len(near_duplicates(scenes(1), CPU, silent).pairs) == 0
+    assert groups(np.empty((0, 2), np.int64), 2).tolist() == [0, 1]

@@ -1,0 +1,253 @@
+"""What evaluate --everything and audit leave behind, as the report shows it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_run import CIFAR10, Plan, _image, digits, make
+from reading import read
+
+from cifarlab.report import audit, evaluation, mistakes, reliability, shift, write_report
+from cifarlab.report.content import Run, read_runs
+from cifarlab.report.style import styled
+from cifarlab.run import Audit, Predictions, RunFolder
+
+KINDS = ("gaussian noise", "zoom blur", "frost", "jpeg")
+FAMILIES = ("noise", "blur", "weather", "digital")
+
+
+def bins(shift_by: float) -> list[dict]:
+    rows = []
+    for n in range(15):
+        count = 0 if n == 3 else 10 * (n + 1)
+        middle = (n + 0.5) / 15
+        right = max(0.0, middle - shift_by)
+        told = {"confidence": middle, "accuracy": right} if count else {}
+        rows.append(
+            {"low": n / 15, "high": (n + 1) / 15, "n": count, "confidence": None, "accuracy": None}
+            | told
+        )
+    return rows
+
+
+def calibration(temperature: float) -> dict:
+    gap = 0.08 / temperature
+    return {
+        "temperature": temperature,
+        "nll": 0.5 / temperature,
+        "brier": 0.21,
+        "ece": gap,
+        "bins": bins(gap),
+    }
+
+
+def examined(split: str = "test") -> dict:
+    against = {"gain": 0.0125, "interval": [0.004, 0.021], "p": 0.0031}
+    cost = {"seconds": 12.5, "images_per_second": 800.0}
+    return {
+        "data": "CIFAR-10 (JPEG)",
+        "split": split,
+        "measured": {"groups": None},
+        "views": [
+            {"views": 1, "name": "none", "accuracy": 0.86, "against_one": None, "cost": cost},
+            {"views": 2, "name": "flip", "accuracy": 0.8725, "against_one": against, "cost": cost},
+        ],
+        "shift": {
+            "n": 2000,
+            "clean": 0.86,
+            "mean": 0.613,
+            "families": {family: 0.6 + 0.01 * n for n, family in enumerate(FAMILIES)},
+            "corruptions": [
+                {"name": kind, "family": family, "accuracy": [0.85 - 0.07 * s - 0.02 * n
+                                                              for s in range(5)]}
+                for n, (kind, family) in enumerate(zip(KINDS, FAMILIES, strict=True))
+            ],
+        },
+        "outliers": {"data": "digits", "scores": [{"name": "energy", "auroc": 0.9512}]},
+    }  # fmt: skip
+
+
+def findings() -> dict:
+    suspect = {"index": 5, "given": 3, "suggested": 5, "true": 5, "quality": 0.01}
+    pair = {"a": ["train", 3, 1], "b": ["test", 9, 2], "similarity": 0.9912}
+    curve = [{"suspects": 10, "precision": 0.8, "recall": 0.4}]
+    return {
+        "classes": list(CIFAR10),
+        "duplicates": {
+            "images": {"train": 100, "test": 50},
+            "groups": 7,
+            "equal": 2,
+            "near": 5,
+            "twins": [{"of": "train", "in": "test", "images": 3}],
+            "conflicts": 1,
+            "pairs": [pair, {**pair, "similarity": 1.0, "b": ["train", 11, 1]}],
+        },
+        "labels": {
+            "n": 10_000,
+            "folds": 3,
+            "agreement": 0.81,
+            "estimated": 512,
+            "noise": {"wrong": 500, "precision": 0.7321, "chance": 0.05, "curve": curve},
+            "suspects": [{**suspect, "probability": 0.987}] * 7,
+        },
+    }
+
+
+def more_mistakes(folder: RunFolder) -> None:
+    """Keep forty mistakes, so that the most confident are not just the worst in another order."""
+    file = folder.predictions / "test.safetensors"
+    told = Predictions.read(file)
+    wrong = np.flatnonzero(told.logits.argmax(1) != told.labels)[:40]
+    images = np.resize(told.mistake_images, (len(wrong), *told.mistake_images.shape[1:]))
+    replace(told, mistakes=wrong, mistake_images=images).write(file)
+
+
+def whole(path: Path, plan: Plan | None = None, split: str = "test") -> Path:
+    """A made run with everything that can be found out of it."""
+    folder = RunFolder(make(path, plan))
+    more_mistakes(folder)
+    result = folder.result()
+    result["test"] |= {
+        "top_k": [0.86, 0.95, 0.97, 0.98, 0.99],
+        "deviation": 0.06,
+        "groups": [
+            {
+                "group": "animals",
+                "classes": ["bird", "cat"],
+                "n": 400,
+                "accuracy": 0.8,
+                "interval": [0.75, 0.84],
+                "inside": 0.97,
+            }
+        ],
+        "calibration": calibration(1.0),
+        "calibrated": calibration(1.6),
+    }
+    folder.write_result(result)
+    folder.write_evaluation(split, examined(split))
+    draws = np.random.default_rng(0)
+    shape = (plan or Plan()).shape
+    images = np.stack([_image(shape, draws) for _ in range(7)])
+    Audit(folder.audit).write(
+        findings(), {"suspects": images, "pairs": images[:4].reshape(2, 2, *shape)}
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Run:
+    return read_runs([whole(tmp_path_factory.mktemp("runs") / "whole", Plan(skill=2.0))])[0]
+
+
+def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
+    page = read(write_report([run.path], tmp_path / "page.html"))
+    assert not page.unclosed
+    assert page.tables["groups"][1][:4] == ["animals", "bird, cat", "400", "80.00 %"]
+    assert [row[0] for row in page.tables["calibration"][1:]] == ["as trained", "calibrated"]
+    assert page.tables["views"][2][3] == "+1.25"
+    assert page.tables["views"][2][5] == "0.003"
+    assert page.tables["views"][2][4] == "+0.40 to +2.10"
+    assert page.tables["families"][-1] == ["all, mean", "61.30 %"]
+    assert page.tables["strangers"][1] == ["energy", "0.9512"]
+    assert page.tables["depths"][1] == ["10", "80.00 %", "40.00 %"]
+    assert page.tables["twins"][1] == ["train", "test", "3"]
+    for text in (
+        "most confident mistakes",
+        "Top 5 99.00 %",
+        "Deviation between classes 6.0 points",
+        "Precision at that number 73.21 %",
+        "cat → dog",
+        "98.7 % dog index 5 truly dog",
+        "train 3 and test 9 similarity 0.9912",
+        "train 3 and train 11 equal",
+        "test split of CIFAR-10 (JPEG) against digits",
+    ):
+        assert text in page.text, text
+    made = {path.name for path in (tmp_path / "figures").iterdir()}
+    for kind in ("confident", "reliability", "shift", "suspects", "duplicates"):
+        assert {f"whole-{kind}.svg", f"whole-{kind}.png"} <= made
+
+
+def test_confident_mistakes_are_the_surest(run: Run) -> None:
+    shown = [one.probability for one in mistakes.confident(run)]
+    told = run.predictions
+    powers = np.exp(told.logits[told.mistakes].astype(float))
+    sure = (powers / powers.sum(1, keepdims=True)).max(1)
+    assert np.allclose(shown, np.sort(sure)[::-1][:25])
+
+
+def test_a_run_without_any_of_it_says_nothing_of_it(tmp_path: Path) -> None:
+    page = read(write_report([make(tmp_path / "plain")], tmp_path / "page.html"))
+    for text in ("Under shift", "believed", "there twice", "probably wrong", "Classes and groups"):
+        assert text not in page.text
+    assert not list((tmp_path / "figures").glob("*shift*"))
+
+
+def test_grey_images_and_validation(tmp_path: Path) -> None:
+    path = whole(tmp_path / "grey", digits(), split="val")
+    page = read(write_report([path], tmp_path / "page.html"))
+    assert "validation split of CIFAR-10 (JPEG), one view" in page.text
+
+
+def test_test_is_shown_before_validation(tmp_path: Path) -> None:
+    folder = RunFolder(make(tmp_path / "run"))
+    folder.write_evaluation("val", examined("val"))
+    assert read_runs([folder.path])[0].examined["split"] == "val"
+    folder.write_evaluation("test", examined("test"))
+    assert read_runs([folder.path])[0].examined["split"] == "test"
+
+
+def test_the_reliability_diagram_shows_the_filled_bins(run: Run) -> None:
+    with styled():
+        above, below = reliability.reliability(run).axes
+    _, before, after = above.lines
+    rows = [row for row in bins(0.08) if row["n"]]
+    assert np.allclose(before.get_xdata(), [100 * row["confidence"] for row in rows])
+    assert np.allclose(before.get_ydata(), [100 * row["accuracy"] for row in rows])
+    assert np.allclose(after.get_ydata(), [100 * r["accuracy"] for r in bins(0.05) if r["n"]])
+    heights = [bar.get_height() for bar in below.patches]
+    assert sum(heights) == pytest.approx(100) and len(heights) == 14
+
+
+def test_the_heat_map_is_true_to_the_numbers(run: Run) -> None:
+    with styled():
+        axes = shift.heat_map(run).axes[0]
+    values = np.array([row["accuracy"] for row in examined()["shift"]["corruptions"]])
+    assert np.allclose(axes.images[0].get_array(), 100 * values)
+    assert axes.texts[0].get_text() == f"{100 * values[0, 0]:.1f}"
+    assert [text.get_text() for text in axes.get_yticklabels()] == list(KINDS)
+    assert "clean 86.00\u00a0%, corrupted 61.30\u00a0%" in axes.get_title(loc="left")
+
+
+def test_groups_of_a_mapping_come_before_the_usual(run: Run) -> None:
+    given = [{"group": "mine", "classes": ["cat"], "n": 3}]
+    own = {**run.examined, "measured": {"groups": given}}
+    assert evaluation.groups(replace(run, examined=own)).rows[0][0] == "mine"
+    other = {**own, "split": "val"}
+    assert evaluation.groups(replace(run, examined=other)).rows[0][0] == "animals"
+
+
+ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=json.dumps)
+def test_odd_values_cost_nothing(run: Run, odd: object) -> None:
+    keys = ("views", "shift", "outliers", "measured", "data", "split")
+    for key in keys:
+        strange = replace(run, examined={**run.examined, key: odd})
+        for show in (evaluation.groups, evaluation.views, evaluation.families):
+            show(strange)
+        for show in (evaluation.strangers, evaluation.examined_on, shift.corruption_rows):
+            show(strange)
+    for key in ("labels", "duplicates", "classes"):
+        strange = replace(run, audit={**run.audit, key: odd})
+        for show in (audit.label_facts, audit.depths, audit.twin_facts):
+            show(strange)
+        for show in (audit.twins, audit.suspects, audit.pairs):
+            show(strange)
+    split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
+    strange = replace(run, result={**run.result, "test": split}, examined={})
+    evaluation.spread(strange), evaluation.groups(strange), evaluation.calibration(strange)
+    assert reliability.filled(odd) == []
