@@ -1,0 +1,10 @@
+"""The command line: parse, call, print. Everything slow is imported where it is used."""
+
+from cifarlab.cli.app import app, main
+
+# Each registers its commands, in the order in which the help lists them.
+# isort: off
+from cifarlab.cli import runs, evaluation, studies, searches, place, recipes  # noqa: F401
+# isort: on
+
+__all__ = ["app", "main"]

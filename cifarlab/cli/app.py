@@ -1,0 +1,58 @@
+"""The application, what its commands share, and how errors leave it."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarlab.errors import (
+    CifarlabError,
+    Interrupted,
+    OutOfMemoryError,
+    ProcessLostError,
+    UserError,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
+
+
+@app.callback()
+def one_process(context: typer.Context) -> None:
+    """Which recipe is better, by how much, and is that real?"""
+    if context.invoked_subcommand != "train" and _rank() is not None:
+        raise UserError(
+            f"torchrun started 'cifarlab {context.invoked_subcommand}' several times at once",
+            "under torchrun goes 'train' alone: start this without it",
+        )
+
+
+def command_line() -> str:
+    """The command as it was typed, for provenance and for what goes on."""
+    return shlex.join(["cifarlab", *sys.argv[1:]])
+
+
+def _rank() -> int | None:
+    """This process's number among those that torchrun started, counted from 0; None without it."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+def main() -> None:
+    """Run the command line; an error of ours is two lines on standard error and an exit code."""
+    try:
+        app()
+    except CifarlabError as error:
+        # of several processes the first speaks; the others of what it may not live to know
+        if _rank() and not isinstance(error, OutOfMemoryError | ProcessLostError):
+            sys.exit(error.exit_code)
+        kinds = {UserError: "error", Interrupted: "stopped"}
+        kind = next((word for type_, word in kinds.items() if isinstance(error, type_)), "failed")
+        typer.echo(f"{kind}: {error.what}\n  {error.hint}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,170 @@
+"""Commands that look at a run: evaluate, audit, predict, explain."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarlab.cli.app import RunArgument, app, command_line
+from cifarlab.errors import UserError
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[str, typer.Option(help="val or test")] = "val",
+    views: Annotated[int | None, typer.Option(help="1, 2, 6 or 10 averaged views")] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="YAML of groups of classes: 'group: [class, class]'")
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--everything", help="also views, corruptions, strangers; kept in the folder"),
+    ] = False,
+    outliers: Annotated[
+        str | None, typer.Option(help="with --everything: a source with other classes")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="with --everything: how many images to corrupt")
+    ] = None,
+) -> None:
+    """Measure a run's network anew; opening the test split is recorded in its provenance."""
+    from cifarlab.evaluate import evaluate_run, examine
+    from cifarlab.run import RunFolder
+    from cifarlab.terminal import Display, print_examination, print_measured
+
+    _require_everything(everything, views, outliers, images)
+    folder, told = RunFolder(run), {"command": command_line()}
+    with Display() as display:
+        if everything:
+            found = examine(
+                folder, split, groups, outliers, images, progress=display.prepare, **told
+            )
+        else:
+            measured, data = evaluate_run(
+                folder, split, views, groups, progress=display.prepare, **told
+            )
+            found = {"measured": measured, "data": data}
+    print_measured(split, found["measured"], found["data"])
+    if everything:
+        print_examination(found)
+
+
+def _require_everything(
+    everything: bool, views: int | None, outliers: str | None, images: int | None
+) -> None:
+    if everything and views is not None:
+        raise UserError("--everything compares all views", "leave out --views")
+    if not everything and (outliers is not None or images is not None):
+        raise UserError("--outliers and --images belong to --everything", "add it")
+
+
+@app.command()
+def audit(
+    name: Annotated[
+        str, typer.Argument(metavar="RUN_OR_RECIPE", help="a run folder, a recipe's name or file")
+    ],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="a recipe's changes")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=0, help="networks that judge the labels; 0: near-duplicates alone")
+    ] = 3,
+    test: Annotated[
+        bool, typer.Option("--test", help="look at a finished run's test split, too; recorded")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="a folder; default: the run's, or under audits/")
+    ] = None,
+) -> None:
+    """Look for images that are there twice and labels that are wrong in the training data."""
+    from cifarlab.audit import audit as run_audit
+    from cifarlab.terminal import Display, console, print_audit
+
+    with Display() as display:
+        place = run_audit(
+            name,
+            settings or [],
+            folds=folds,
+            test=test,
+            out=out,
+            hooks=[display],
+            command=command_line(),
+            progress=display.prepare,
+        )
+    print_audit(place.findings() or {})
+    console.print(f"audit: {place.path}", soft_wrap=True)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="images, folders, archives, a competition's pickle"),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", help="table, csv, json or kaggle (ID,Labels)")
+    ] = "table",
+    sample: Annotated[
+        Path | None,
+        typer.Option(help="a sample whose ids and labels must fit"),
+    ] = None,
+    fit: Annotated[
+        str | None, typer.Option(help="images of another size: crop, pad or stretch")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
+) -> None:
+    """Predict images, resized and normalised as in training, with calibrated confidence."""
+    from cifarlab.run import RunFolder
+    from cifarlab.ship import predict_paths, written
+    from cifarlab.storage import write_text
+
+    text = written(predict_paths(RunFolder(run), paths, fit), form, sample)
+    if out:
+        write_text(out, text)
+    else:
+        typer.echo(text, nl=False)
+
+
+@app.command()
+def explain(
+    run: RunArgument,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE]...", help="image files; default: held-out images"),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="all, or names with commas; default: the last with a map")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="class that maps are for: predicted, true, or its name")
+    ] = "predicted",
+    fit: Annotated[
+        str | None, typer.Option(help="images of another size: crop, pad or stretch")
+    ] = None,
+    randomise: Annotated[
+        bool, typer.Option("--randomise", help="check that the maps depend on the weights")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="default: RUN/explained, for reports")] = None,
+) -> None:
+    """Show where a network looks, what its layers see, and what it is made of."""
+    from cifarlab.explain import explain_run
+    from cifarlab.run import RunFolder
+    from cifarlab.terminal import Display, console, print_table
+
+    with Display() as display:
+        explained = explain_run(
+            RunFolder(run),
+            images or [],
+            layers=layers,
+            target=target,
+            fit=fit,
+            randomise=randomise,
+            out=out,
+            progress=display.prepare,
+        )
+    print_table(("image", "true", "predicted", "probability", "map for"), explained.rows)
+    for note in explained.notes:
+        console.print(note)
+    console.print(f"figures: {explained.folder} ({', '.join(explained.slugs)})", soft_wrap=True)

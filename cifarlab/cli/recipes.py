@@ -1,0 +1,102 @@
+"""Commands about recipes: list, show, keys, lint, draw."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarlab.cli.app import app
+
+recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
+app.add_typer(recipes_app, name="recipes")
+
+
+@recipes_app.callback(invoke_without_command=True)
+def recipes(context: typer.Context) -> None:
+    """What can be trained, and every setting of it (alone: the list)."""
+    if context.invoked_subcommand is None:
+        recipes_list()
+
+
+@recipes_app.command("list")
+def recipes_list() -> None:
+    """All shipped recipes."""
+    from cifarlab.recipes import shipped
+    from cifarlab.terminal import print_table
+
+    rows = [(name, (make.__doc__ or "").partition("\n")[0]) for name, make in shipped().items()]
+    print_table(("recipe", "what it is"), rows)
+
+
+@recipes_app.command("show")
+def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file")]) -> None:
+    """A recipe's source, its parameter count and its complete YAML."""
+    from cifarlab.models import parameter_count
+    from cifarlab.recipe import to_yaml
+    from cifarlab.recipes import described, find, usual_shape
+
+    recipe = find(name)
+    (height, width, channels), classes = usual_shape(recipe)
+    count = parameter_count(recipe.model, (height, width, channels), classes)
+    typer.echo(described(name), nl=False)
+    typer.echo(
+        f"# {count:,} parameters at {height} x {width} pixels, {channels} channels, "
+        f"{classes} classes"
+    )
+    typer.echo(to_yaml(recipe), nl=False)
+
+
+@recipes_app.command("keys")
+def recipes_keys() -> None:
+    """Every setting with its meaning, default and allowed values."""
+    from cifarlab.recipe import keys
+    from cifarlab.terminal import print_table
+
+    rows = [
+        (
+            f"{key.path} ({key.kind})" if key.kind else key.path,
+            key.default,
+            key.allowed,
+            key.meaning,
+        )
+        for key in keys()
+    ]
+    print_table(("key", "default", "allowed", "meaning"), rows)
+
+
+@recipes_app.command("lint")
+def recipes_lint(
+    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
+    ] = None,
+) -> None:
+    """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
+    from cifarlab.recipe import overridden
+    from cifarlab.recipe.lint import lint
+    from cifarlab.recipes import find, usual_images
+
+    recipe = overridden(find(name), settings or [])
+    findings = lint(recipe, usual_images(recipe))
+    for finding in findings:
+        typer.echo(f"{finding.what}\n  why: {finding.why}\n  do: {finding.do}")
+    count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}"
+    typer.echo(f"{recipe.name}: {count}")
+
+
+@recipes_app.command("draw")
+def recipes_draw(
+    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
+) -> None:
+    """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
+    from cifarlab.explain import draw_recipe
+    from cifarlab.recipe import overridden
+    from cifarlab.recipes import find
+    from cifarlab.terminal import console
+
+    drawn = draw_recipe(overridden(find(name), settings or []), out)
+    console.print(f"drawn: {drawn}", soft_wrap=True)

@@ -1,0 +1,91 @@
+"""Commands that compare: studies, study, compare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cifarlab.cli.app import app, command_line
+
+if TYPE_CHECKING:
+    from cifarlab.study import Comparison
+
+
+@app.command()
+def studies() -> None:
+    """All shipped studies: what they ask, and how many runs that takes."""
+    from cifarlab.study import STUDIES
+    from cifarlab.terminal import print_table
+
+    rows = [(s.name, f"{len(s.rows)} x {s.seeds}", s.about) for s in STUDIES.values()]
+    print_table(("study", "rows x seeds", "what it asks"), rows)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a shipped study or a YAML file")],
+    seeds: Annotated[int | None, typer.Option(min=1, help="runs per row")] = None,
+    scale: Annotated[
+        float, typer.Option(help="share of the training images and of the epochs, for a trial")
+    ] = 1.0,
+    only: Annotated[
+        str | None, typer.Option(help="train rows that match, and the baseline: '*dropout*'")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="runs at a time on this machine")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with unfinished runs")] = False,
+    data: Annotated[str | None, typer.Option(help="data.source of all rows")] = None,
+) -> None:
+    """Train recipes over seeds and say which is better, by how much, and whether that is real."""
+    from cifarlab.study import find_study, run_study
+    from cifarlab.terminal import console
+
+    studied = run_study(
+        find_study(name),
+        seeds=seeds,
+        scale=scale,
+        only=only,
+        jobs=jobs,
+        resume=resume,
+        data=data,
+        command=command_line(),
+        tell=console.print,
+    )
+    print_comparison(studied.comparison)
+    for problem in studied.problems:
+        console.print(problem)
+    console.print(f"study: {studied.folder.path}")
+
+
+@app.command()
+def compare(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN_OR_RECIPE...",
+            help="run folders, folders of them, or recipes whose finished runs are under runs/",
+        ),
+    ],
+    against: Annotated[str | None, typer.Option(help="the baseline; default: the first")] = None,
+    out: Annotated[Path | None, typer.Option(help="a folder for table and figure")] = None,
+) -> None:
+    """Compare finished runs, grouped by recipe and paired by seed."""
+    from cifarlab.study import compare_runs
+    from cifarlab.study.folder import write_comparison
+    from cifarlab.terminal import console
+
+    comparison = compare_runs(names, against)
+    print_comparison(comparison)
+    if out:
+        for problem in write_comparison(comparison, out):
+            console.print(problem)
+        console.print(f"comparison: {out}")
+
+
+def print_comparison(comparison: "Comparison") -> None:
+    """The table, with what stands over and under it."""
+    from cifarlab.study.table import footing, heading, rows
+    from cifarlab.terminal import console, print_table
+
+    console.print("\n".join(heading(comparison)))
+    print_table(*rows(comparison))
+    console.print("\n".join(footing(comparison)))
