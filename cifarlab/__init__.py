@@ -14,6 +14,10 @@ Where the public names are (nothing is imported here, so that the command line a
     cifarlab.train      train, extended, Hook, Recorder
     cifarlab.evaluate   Predictor, predict, measure, evaluate_run, open_test_split
     cifarlab.explain    explain_run, class_activation_maps, feature_maps, architecture, cascade
+    cifarlab.audit      audit, Audit
+    cifarlab.ship       predict_paths, Oracle, read_inputs
+    cifarlab.processes  joined, Processes
+    cifarlab.search     Search, find_search, run_search
     cifarlab.study      Study, Row, Reported, find_study, run_study, compare_runs, compare
     cifarlab.run        RunFolder, Journal, Predictions, without_cost
     cifarlab.report     write_report

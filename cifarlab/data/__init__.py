@@ -6,7 +6,6 @@ Read in this order: ``sources`` (what is asked for), ``archives`` and ``images``
 """
 
 from cifarlab.data.dataset import Dataset, Split, Subset
-from cifarlab.data.single import as_input
 from cifarlab.data.sources import cached_dataset, open_dataset
 from cifarlab.data.splits import (
     channel_statistics,
@@ -20,7 +19,6 @@ __all__ = [
     "Dataset",
     "Split",
     "Subset",
-    "as_input",
     "cached_dataset",
     "channel_statistics",
     "fold_left_out",

@@ -3,22 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
 
 import numpy as np
 
 from cifarlab.data import open_dataset, training_subsets
 from cifarlab.data.dataset import Progress
-from cifarlab.data.images import RefusedError, decode
-from cifarlab.errors import DataError, UserError
-from cifarlab.evaluate import Predictor
 from cifarlab.recipe import Recipe
 from cifarlab.recipe.images import ImagePolicy
 from cifarlab.run import Predictions, RunFolder
+from cifarlab.ship import read_inputs
 
 _CLASSES, _MISTAKES = 10, 9
-_LARGEST_FILE = 2**26  # bytes
-_FITS = get_args(ImagePolicy.model_fields["fit"].annotation)
 
 
 @dataclass(frozen=True)
@@ -71,34 +66,9 @@ def mistakes(folder: RunFolder) -> tuple[Shown, np.ndarray] | None:
     return None
 
 
-def files(
-    paths: Sequence[Path], predictor: Predictor, policy: ImagePolicy, fit: str | None = None
-) -> Shown:
-    """Image files, brought to the network's size by ``fit``; None: as the recipe says.
-
-    Raises DataError that names the file, UserError for another ``fit``.
-    """
-    height, _, channels = predictor.image_shape
-    change: dict[str, Any] = {"size": height, "channels": "grey" if channels == 1 else "rgb"}
-    if fit is not None:
-        if fit not in _FITS:
-            raise UserError(f"--fit can't be {fit!r}", f"take {', '.join(_FITS)}")
-        change["fit"] = fit
-    policy = ImagePolicy.model_validate(policy.model_dump() | change)
-    images = [_read(path, policy) for path in paths]
-    stacked = np.stack(images).reshape(-1, *predictor.image_shape)
-    return Shown(stacked, tuple(path.name for path in paths), np.full(len(paths), -1))
-
-
-def _read(path: Path, policy: ImagePolicy) -> np.ndarray:
-    try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise DataError(f"{path} is larger than 64 MiB", "give an image, not an archive")
-        pixels = decode(path.read_bytes(), policy)
-    except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}", "check its name") from error
-    except RefusedError as error:
-        wrong_size = "is " in error.what and policy.fit == "error"
-        hint = "say how to bring it to that size: --fit crop, pad or stretch"
-        raise DataError(f"{path} {error.what}", hint if wrong_size else error.hint) from error
-    return np.frombuffer(pixels.data, np.uint8)
+def given(paths: Sequence[Path], policy: ImagePolicy) -> Shown:
+    """The images of files, folders and archives. Raises DataError that names the file."""
+    inputs = read_inputs(paths, policy)
+    return Shown(
+        inputs.images, tuple(Path(name).name for name in inputs.ids), np.full(len(inputs.ids), -1)
+    )

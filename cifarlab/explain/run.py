@@ -12,13 +12,14 @@ import numpy as np
 from cifarlab.data.dataset import Progress
 from cifarlab.errors import MissingExtraError, UserError
 from cifarlab.evaluate import Predictor, WeightsFile
-from cifarlab.explain.chosen import Shown, files, held_out
+from cifarlab.explain.chosen import Shown, given, held_out
 from cifarlab.explain.maps import chosen_layer, map_shapes
 from cifarlab.explain.sanity import cascade
 from cifarlab.explain.structure import architecture
 from cifarlab.recipe import Recipe
 from cifarlab.report.explained import INDEX
 from cifarlab.run import RunFolder
+from cifarlab.ship import input_policy
 from cifarlab.storage import write_text
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def explain_run(
     predictor = Predictor.load(weights)
     wanted = _layers(layers, map_shapes(predictor))
     if images:
-        shown = files(images, predictor, recipe.data.images, fit)
+        shown = given(images, input_policy(recipe.data.images, predictor.image_shape, fit))
     else:
         shown = held_out(folder, recipe, progress)
     seen = seen_by(predictor, shown)

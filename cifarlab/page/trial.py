@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.data import Subset, as_input, cached_dataset, training_subsets
+from cifarlab.data import Subset, cached_dataset, training_subsets
 from cifarlab.errors import CifarlabError
 from cifarlab.evaluate import Predictor, features, nearest
 from cifarlab.page.index import stamps
-from cifarlab.page.joined import ActivationMap, activation_maps, temperature
+from cifarlab.page.maps import ActivationMap, activation_maps
 from cifarlab.recipe import Recipe
 from cifarlab.report.content import read_runs
 from cifarlab.run import RunFolder
+from cifarlab.ship import Inputs, Oracle, decoded
 
 UPLOAD_PIXELS = 2**24  # more than a phone's photo has; some 300 MB while it is decoded
 LIKELIEST, NEIGHBOURS = 5, 8
@@ -67,26 +68,24 @@ class Network:
         self.run = read_runs([path], predictions=False)[0]
         self.recipe: Recipe = self.run.recipe
         self.folder = RunFolder(path)
-        weights = self.folder.weights(self.recipe.evaluation.checkpoint)
-        self.predictor = Predictor.load(weights)
+        fits = self.recipe.data.images.fit != "error"
+        self.oracle = Oracle(self.folder, None if fits else "crop")
+        self.predictor = self.oracle.predictor
         self._gallery: Gallery | None = None
 
     def tried(self, blob: bytes, name: str = "the image") -> Tried:
         """Predict one file's image. Raises DataError for one that can't be decoded."""
-        predictor, views = self.predictor, self.recipe.evaluation.views
-        shape = predictor.image_shape
-        image = as_input(blob, self.recipe.data.images, shape, name=name, most=UPLOAD_PIXELS)
-        warmth = temperature(self.run)
-        logits = predictor.logits(image[None], views).double() / (warmth or 1.0)
-        shares = logits.softmax(1)[0].numpy()
+        oracle, classes = self.oracle, self.predictor.classes
+        image = decoded(blob, name, oracle.policy, UPLOAD_PIXELS)
+        shares = oracle.answers(Inputs([name], image[None])).shares[0]
         order = np.argsort(-shares, kind="stable")[:LIKELIEST]
         gallery = self.gallery()
         return Tried(
             image=image,
-            likeliest=[(predictor.classes[place], float(shares[place])) for place in order],
-            temperature=warmth,
-            views=views,
-            maps=activation_maps(predictor, image),
+            likeliest=[(classes[place], float(shares[place])) for place in order],
+            temperature=oracle.temperature,
+            views=oracle.evaluation.views,
+            maps=activation_maps(self.predictor, image),
             neighbours=self._neighbours(image, gallery),
             neighbours_note=gallery.note,
         )

@@ -1,7 +1,17 @@
 """A trained network at work: images in, classes with calibrated confidence out."""
 
 from cifarlab.ship.formats import FORMATS, written
-from cifarlab.ship.inputs import Inputs, read_inputs
+from cifarlab.ship.inputs import Inputs, decoded, input_policy, read_inputs
 from cifarlab.ship.predict import Answers, Oracle, predict_paths
 
-__all__ = ["FORMATS", "Answers", "Inputs", "Oracle", "predict_paths", "read_inputs", "written"]
+__all__ = [
+    "FORMATS",
+    "Answers",
+    "Inputs",
+    "Oracle",
+    "decoded",
+    "input_policy",
+    "predict_paths",
+    "read_inputs",
+    "written",
+]

@@ -14,12 +14,13 @@ import numpy as np
 
 from cifarlab.data.archives import members
 from cifarlab.data.cifar_pickles import load
-from cifarlab.data.images import RefusedError, conform, decode
+from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
 from cifarlab.data.members import Member, damage
 from cifarlab.data.sources import ARCHIVE_SUFFIXES
-from cifarlab.errors import DataError
+from cifarlab.errors import DataError, UserError
 from cifarlab.recipe.images import ImagePolicy
 
+FITS = ("crop", "pad", "stretch")
 MAX_IMAGE_BYTES = 2**26
 MAX_PICKLE_BYTES = 2**30
 IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
@@ -55,17 +56,42 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
     return Inputs(ids, np.concatenate(arrays))
 
 
-def decoded(blob: bytes, where: str, policy: ImagePolicy) -> np.ndarray:
-    """One image file as uint8 (H, W, C). Raises DataError that names ``where``."""
+def input_policy(
+    images: ImagePolicy, image_shape: tuple[int, int, int], fit: str | None = None
+) -> ImagePolicy:
+    """What makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
+
+    ``fit`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises UserError.
+    """
+    if fit not in (None, *FITS):
+        raise UserError(f"there is no fit {fit!r}", f"take one of {', '.join(FITS)}")
+    side, _, channels = image_shape
+    change = {
+        "size": side,
+        "fit": fit or images.fit,
+        "channels": "grey" if channels == 1 else "rgb",
+    }
+    return ImagePolicy.model_validate(images.model_dump() | change)
+
+
+def decoded(blob: bytes, where: str, policy: ImagePolicy, most: int = MAX_PIXELS) -> np.ndarray:
+    """One image file as uint8 (H, W, C): upright, its first frame, transparency over white.
+
+    Raises DataError that names ``where``, also for one that declares more than ``most`` pixels.
+    """
+    if not blob:
+        raise DataError(f"{where} is empty", "choose a file with an image in it")
     if len(blob) > MAX_IMAGE_BYTES:
         raise _too_large(where, len(blob), MAX_IMAGE_BYTES)
     try:
-        pixels = decode(blob, policy)
+        pixels = decode(blob, policy, most)
+    except BrokenError as broken:
+        raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
         hint = refused.hint.replace("data.images.fit", "--fit")
         raise DataError(f"{where} {refused.what}", hint) from refused
     shape = (pixels.height, pixels.width, pixels.channels)
-    return np.frombuffer(pixels.data, np.uint8).reshape(shape)
+    return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
 
 
 def _holds_many(path: Path) -> bool:

@@ -1,19 +1,16 @@
 """Predict images as a run was measured: its checkpoint, its preprocessing, its views."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.errors import DataError
 from cifarlab.evaluate import Predictor
 from cifarlab.evaluate.calibration import probabilities
-from cifarlab.recipe.images import ImagePolicy
 from cifarlab.run import RunFolder
-from cifarlab.ship.inputs import Inputs, read_inputs
-
-FITS = ("crop", "pad", "stretch")
+from cifarlab.ship.inputs import Inputs, input_policy, read_inputs
 
 
 class Answers(NamedTuple):
@@ -35,23 +32,13 @@ class Oracle:
     def __init__(self, folder: RunFolder, fit: str | None = None) -> None:
         """``fit`` (crop, pad, stretch) brings images to the run's size, by default as its recipe.
 
-        Raises RunFolderError, RecipeError or CheckpointError, DataError for another ``fit``.
+        Raises RunFolderError, RecipeError or CheckpointError, UserError for another ``fit``.
         """
-        if fit not in (None, *FITS):
-            raise DataError(f"there is no fit {fit!r}", f"take one of {', '.join(FITS)}")
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
         self.predictor = Predictor.load(folder.weights(recipe.evaluation.checkpoint))
-        height, _, channels = self.predictor.image_shape
-        self.policy = ImagePolicy.model_validate(
-            {
-                "size": height,
-                "fit": fit or recipe.data.images.fit,
-                "channels": "grey" if channels == 1 else "rgb",
-            }
-        )
-        told = (folder.result() or {}).get("temperature")
-        self.temperature: float | None = told["value"] if told else None
+        self.policy = input_policy(recipe.data.images, self.predictor.image_shape, fit)
+        self.temperature = _temperature(folder.result())
 
     def read(self, paths: Sequence[Path | str]) -> Inputs:
         """The images of these paths, as the network takes them. Raises DataError."""
@@ -74,3 +61,12 @@ def predict_paths(
     """
     oracle = Oracle(folder, fit)
     return oracle.answers(oracle.read(paths))
+
+
+def _temperature(result: dict[str, Any] | None) -> float | None:
+    """The temperature fitted on validation, above 0; None where a result holds none."""
+    told = (result or {}).get("temperature")
+    value = told.get("value") if isinstance(told, dict) else None
+    if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+        return float(value)
+    return None

@@ -31,13 +31,14 @@ MAY_IMPORT = {
     "report": BASE | {"recipe", "run"},
     "explain": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "data", "models"}
-    | {"evaluate", "report"},
+    | {"evaluate", "report", "ship"},
     "audit": BASE | {"recipe", "recipes", "run", "compute", "data", "evaluate", "train"},
     "ship": BASE | {"recipe", "run", "data", "evaluate"},
     "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
     "search": BASE
     | {"recipe", "recipes", "run", "randomness", "data", "train", "report", "study", "interrupt"},
-    "page": BASE | {"recipe", "run", "data", "evaluate", "report", "study", "explain", "search"},
+    "page": BASE
+    | {"recipe", "run", "data", "evaluate", "report", "study", "explain", "search", "ship"},
     "machine": {"compute", "data"},
     "terminal": {"train"},
 }

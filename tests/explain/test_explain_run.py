@@ -129,7 +129,7 @@ def test_what_can_t_be_done_as_asked_is_refused(copied, tmp_path):
     (tmp_path / "torn.png").write_bytes(photo.read_bytes()[:60])
     for error, words, arguments in (
         (DataError, "--fit crop", {"images": [photo]}),
-        (UserError, "take error, crop", {"images": [photo], "fit": "squeeze"}),
+        (UserError, "take one of crop", {"images": [photo], "fit": "squeeze"}),
         (DataError, "torn.png", {"images": [tmp_path / "torn.png"], "fit": "crop"}),
         (DataError, "can't read", {"images": [tmp_path / "none.png"]}),
         (UserError, "not known", {"images": [photo], "fit": "crop", "target": "true"}),

@@ -9,21 +9,21 @@ import pytest
 from broken_uploads import broken, encoded, frames, noise
 from PIL import Image
 
-from cifarlab.data import as_input
 from cifarlab.errors import DataError
 from cifarlab.page.guard import UPLOAD_BYTES
 from cifarlab.page.trial import UPLOAD_PIXELS
 from cifarlab.recipe.images import ImagePolicy
+from cifarlab.ship import decoded, input_policy
 
-POLICY = ImagePolicy()
 BROKEN = broken()
 PEAK = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
 from broken_uploads import broken
-from cifarlab.data import as_input
 from cifarlab.errors import DataError
 from cifarlab.recipe.images import ImagePolicy
+from cifarlab.ship import decoded
+policy = ImagePolicy(size=32, fit="crop", channels="rgb")
 most, what = int(sys.argv[2]), sys.argv[3]
 blobs = list(broken().values()) if what == "broken" else [open(what, "rb").read()]
 open("/proc/self/clear_refs", "w").write("5")  # forget what making them took
@@ -32,15 +32,16 @@ def peak():
 before = peak()
 for blob in blobs:
     try:
-        as_input(blob, ImagePolicy(), (32, 32, 3), most=most)
+        decoded(blob, "it", policy, most)
     except DataError:
         pass
 print(peak() - before)
 """
 
 
-def seen(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), **policy) -> np.ndarray:
-    return as_input(blob, ImagePolicy(**policy), shape, name="cat.png", most=UPLOAD_PIXELS)
+def seen(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), fit: str = "crop") -> np.ndarray:
+    policy = input_policy(ImagePolicy(), shape, fit)
+    return decoded(blob, "cat.png", policy, UPLOAD_PIXELS)
 
 
 def test_there_are_fifty():
@@ -122,7 +123,7 @@ def test_the_short_side_is_scaled_and_the_centre_cropped():
 
 def test_the_recipes_own_way_to_fit_is_followed():
     wide = Image.new("RGB", (64, 32), "white")
-    image = seen(encoded(wide, "PNG"), fit="pad", size=48)
+    image = seen(encoded(wide, "PNG"), fit="pad")
     assert (image[:8] == 0).all() and (image[8:24] == 255).all()
 
 

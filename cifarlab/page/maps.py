@@ -1,15 +1,10 @@
-"""What other parts of cifarlab add to a tried image: calibrated confidence, maps.
-
-A run without a fitted temperature shows its plain softmax.
-"""
+"""Class-activation maps of a tried image, as pictures."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from cifarlab.evaluate import Predictor
-from cifarlab.report.content import Run, dig
-from cifarlab.report.words import number
 
 _COARSE = 4
 
@@ -20,12 +15,6 @@ class ActivationMap(NamedTuple):
     layer: str
     picture: np.ndarray
     warning: str
-
-
-def temperature(run: Run) -> float | None:
-    """The temperature fitted on validation that the run's result holds, if it is above 0."""
-    found = number(dig(run.result, "temperature", "value"))
-    return found if found and found > 0 else None
 
 
 def activation_maps(predictor: Predictor, image: np.ndarray) -> list[ActivationMap]:
