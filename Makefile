@@ -8,7 +8,7 @@ run: .venv/installed
 	$(BIN)/cifarlab train quickstart
 
 test: .venv/installed lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

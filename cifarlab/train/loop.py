@@ -22,10 +22,8 @@ from cifarlab.train.step import step
 def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
     """Train from the run's state to its end: journal and checkpoints on the way.
 
-    A budget may end an epoch early; it is the last one then.
-
-    Raises DivergenceError (the last good checkpoint stays), Interrupted (after a checkpoint),
-    StorageError.
+    A budget may end an epoch early; it is the last one then. Raises DivergenceError (the last good
+    checkpoint stays), Interrupted (after a checkpoint), StorageError.
     """
     state, seconds = run.state, run.clock.seconds
     for epoch in run.plan.epochs[state.epoch :]:

@@ -10,7 +10,7 @@ from made_predictor import CLASSES, MODEL, SHAPE, images, made, slow_views
 from cifarlab.data import Subset
 from cifarlab.errors import DataError
 from cifarlab.evaluate import Predictor, WeightsFile, predict
-from cifarlab.evaluate.measure import MISTAKES
+from cifarlab.evaluate.measure import CONFIDENT_MISTAKES, MISTAKES
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -119,7 +119,7 @@ def test_no_images_give_no_logits() -> None:
     assert made().logits(images(0)).shape == (0, 3)
 
 
-def test_predict_keeps_the_worst_mistakes_in_order() -> None:
+def test_predict_keeps_the_worst_and_the_most_confident_mistakes_in_order() -> None:
     predictor, batch = made(), images(400)
     labels = np.random.default_rng(1).integers(0, 3, 400)
     subset = Subset(batch, labels, np.arange(100, 400))
@@ -127,8 +127,11 @@ def test_predict_keeps_the_worst_mistakes_in_order() -> None:
     losses = -torch.from_numpy(found.logits).double().log_softmax(1).numpy()
     loss = [losses[row, label] for row, label in enumerate(found.labels)]
     wrong = [row for row in range(300) if found.logits[row].argmax() != found.labels[row]]
-    assert len(wrong) > MISTAKES == len(found.mistakes)
-    assert found.mistakes.tolist() == sorted(wrong, key=lambda row: -loss[row])[:MISTAKES]
+    by_loss = sorted(wrong, key=lambda row: -loss[row])
+    sure = sorted(by_loss, key=lambda row: losses[row].min())[:CONFIDENT_MISTAKES]
+    kept = {*by_loss[:MISTAKES], *sure}
+    assert len(wrong) > len(kept) > MISTAKES
+    assert found.mistakes.tolist() == [row for row in by_loss if row in kept]
     assert np.array_equal(found.labels, labels[100:])
     assert np.array_equal(found.indices, np.arange(100, 400))
     assert np.array_equal(found.mistake_images, batch[100:][found.mistakes])

@@ -33,15 +33,19 @@ def picture(value: int = 128) -> bytes:
 def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
     tried = Network(finished.path).tried(picture())
     predictor = Predictor.load(finished.weights("last"))
-    shares = predictor.logits(tried.image[None])[0].double().softmax(0)
-    assert [share for _, share in tried.likeliest] == sorted(shares.tolist(), reverse=True)[:5]
+    warmth = finished.result()["temperature"]["value"]
+    shares = (predictor.logits(tried.image[None])[0].double() / warmth).softmax(0)
+    told = [share for _, share in tried.likeliest]
+    assert told == pytest.approx(sorted(shares.tolist(), reverse=True)[:5], rel=1e-12)
     assert tried.likeliest[0][0] == predictor.classes[int(shares.argmax())]
-    assert tried.temperature is None
+    assert tried.temperature == warmth
 
 
 def test_a_fitted_temperature_calibrates(copied):
-    plain = Network(copied.path).tried(picture())
     result = copied.result()
+    copied.write_result({**result, "temperature": None})
+    plain = Network(copied.path).tried(picture())
+    assert plain.temperature is None
     copied.write_result({**result, "temperature": {"value": 2.5}})
     warm = Network(copied.path).tried(picture())
     logits = Predictor.load(copied.weights("last")).logits(warm.image[None])[0].double()

@@ -142,7 +142,8 @@ def test_holm_keeps_the_false_alarms_of_a_whole_table_at_5_percent():
     alarms, bare, studies, rows, n = 0, 0, 500, 6, 4
     for _ in range(studies):
         ps = [paired(draw.normal(size=n), draw.normal(size=n)).p for _ in range(rows)]
-        alarms += min(holm(ps)) < 0.05
-        bare += min(ps) < 0.05
+        if min(ps) < 0.05:  # a corrected p is never below its own, and statsmodels takes its time
+            bare += 1
+            alarms += min(holm(ps)) < 0.05
     assert alarms / studies <= 0.075
     assert bare / studies > 0.15  # without, every fifth table would tell of a difference
