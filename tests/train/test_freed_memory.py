@@ -10,7 +10,7 @@ import pytest
 
 from cifarlab.compute import keep_freed_memory
 
-PAGES = 20 * 4000  # of twenty tensors of 16 MB each, in pages of 4 kB
+ROUND = 56_000_000 // 4096  # pages of a round's two tensors
 PROGRAM = """
 import resource, sys, torch
 from cifarlab.compute import keep_freed_memory
@@ -37,8 +37,9 @@ def faults(way: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_no_fresh_pages_after_the_first_rounds() -> None:
-    assert faults("kept") < PAGES / 100
-    assert faults("usual") > PAGES / 10  # or the numbers above say nothing
+    # in twenty rounds; a stray small allocation may make the heap grow once more
+    assert faults("kept") < ROUND
+    assert faults("usual") > 5 * ROUND  # or the number above says nothing
 
 
 class Library:
