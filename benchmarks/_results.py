@@ -8,7 +8,7 @@ import platform
 import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,26 @@ def write_result(what: str, device: str, payload: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def summary(values: Sequence[float]) -> dict[str, object]:
+    """n, median and all values, in seconds."""
+    return {
+        "n": len(values),
+        "median": round(statistics.median(values), 4),
+        "all": [round(value, 4) for value in values],
+    }
+
+
+def in_turns(ways: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """Speeds of each way, which take turns; one more round, before, warms up."""
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(repeats + 1):
+        for name, way in ways.items():
+            speed = way()
+            if repeat:
+                speeds[name].append(speed)
+    return speeds
 
 
 def paired_ratio(over: Sequence[float], under: Sequence[float]) -> float:

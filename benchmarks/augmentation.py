@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _results import paired_ratio, write_result
+from _results import in_turns, paired_ratio, write_result
 from PIL import Image, ImageEnhance, ImageOps
 
 from cifarlab.compute import choose
@@ -148,12 +148,7 @@ def main() -> None:
     results = {}
     for part in PARTS:
         ways = sides(part, given.batch)
-        speeds: dict[str, list[float]] = {name: [] for name in ways}
-        for repeat in range(REPEATS + 1):
-            for name, way in ways.items():
-                speed = way()
-                if repeat:  # the first warms up
-                    speeds[name].append(speed)
+        speeds = in_turns(ways, REPEATS)
         medians = {name: statistics.median(values) for name, values in speeds.items()}
         ratio = paired_ratio(speeds["cifarlab"], speeds["usual"])
         results[part] = {"images_per_second": speeds, "median": medians, "ratio": ratio}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from _corruptions_by_image import corrupted as corrupted_alone
-from _results import paired_ratio, write_result
+from _results import in_turns, paired_ratio, write_result
 from PIL import Image
 
 from cifarlab.compute import choose
@@ -107,12 +107,7 @@ def corrupting(name: str) -> Ways:
 
 def measured(ways: Ways) -> dict[str, Any]:
     """All speeds of each way, and their medians."""
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(REPEATS + 1):
-        for name, way in ways.items():
-            speed = way()
-            if repeat:  # the first warms up
-                speeds[name].append(speed)
+    speeds = in_turns(ways, REPEATS)
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = {name: paired_ratio(speeds["cifarlab"], theirs) for name, theirs in speeds.items()}
     return {"images_per_second": speeds, "median": medians, "ratio": ratios}

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from _results import write_result
+from _results import summary, write_result
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from cifarlab.page.index import Index
@@ -132,15 +132,6 @@ def seconds(act: Callable[[], object]) -> float:
     start = time.perf_counter()
     act()
     return time.perf_counter() - start
-
-
-def summary(values: list[float]) -> dict[str, object]:
-    """Give n, median and all values in seconds."""
-    return {
-        "n": len(values),
-        "median": round(statistics.median(values), 4),
-        "all": [round(value, 4) for value in values],
-    }
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _results import write_result
+from _results import summary, write_result
 
 REPEATS = 5
 ARCHIVE = "cifar10-jpeg.tar.xz"
@@ -65,15 +65,6 @@ def seconds(arguments: list[str], **environment: str) -> float:
         env={**os.environ, **environment},
     )
     return float(run.stdout)
-
-
-def summary(values: list[float]) -> dict[str, object]:
-    """Give n, median and all values in seconds."""
-    return {
-        "n": len(values),
-        "median": round(statistics.median(values), 4),
-        "all": [round(value, 4) for value in values],
-    }
 
 
 if __name__ == "__main__":

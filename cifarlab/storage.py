@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cifarlab.errors import StorageError
+from cifarlab.errors import CifarlabError, StorageError
 
 _HINTS = {
     errno.ENOSPC: "free some space, then go on (a run: with --resume); what was complete is kept",
@@ -29,6 +29,27 @@ def disk_errors(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         hint = _HINTS.get(error.errno or 0, "check the disk and its permissions")
         raise StorageError(f"can't write {path}: {reason}", hint) from error
+
+
+@contextmanager
+def held(folder: Path, busy: CifarlabError) -> Iterator[None]:
+    """Hold a folder, made where it is missing, for one process; the lock dies with it.
+
+    Raises ``busy`` where another process holds it, StorageError where it can't be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=0)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise busy from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ into one RecipeError with the path to the setting, the allowed values and the ne
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,12 +15,13 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cifarlab.errors import RecipeError
+from cifarlab.errors import RecipeError, UserError
 from cifarlab.recipe.base import Part
 from cifarlab.recipe.keys import parts_of
 from cifarlab.recipe.schema import Recipe
 
 Schema = TypeVar("Schema", bound=Part)
+Shipped = TypeVar("Shipped")
 LIST_KEYS = "'cifarlab recipes keys' lists every setting"
 
 
@@ -246,3 +247,27 @@ def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
             _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
         )
     ]
+
+
+def named_or_file(
+    what: str,
+    command: str,
+    name: str,
+    known: Mapping[str, Shipped],
+    read: Callable[[Path], Shipped],
+) -> Shipped:
+    """What is ``known`` by that name, or ``read`` from the YAML file of that path.
+
+    Raises UserError, with the nearest name and the ``command`` that lists all.
+    """
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return read(path)
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    start = f"did you mean {match[0]!r}? " if match else ""
+    raise UserError(
+        f"no {what} is called {name!r}",
+        f"{start}'cifarlab {command}' lists all; a file's name ends in .yaml",
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import disk_errors, write_text
+from cifarlab.storage import held, write_text
 
 
 class Collection:
@@ -39,19 +39,8 @@ class Collection:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Hold the folder for one process. Raises RunFolderError where another has it."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path / ".lock", timeout=0)
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except Timeout as error:
-                raise RunFolderError(
-                    f"the {self.what} in {self.path} is in use by another process",
-                    "wait for it or end it",
-                ) from error
-        try:
+        busy = RunFolderError(
+            f"the {self.what} in {self.path} is in use by another process", "wait for it or end it"
+        )
+        with held(self.path, busy):
             yield
-        finally:
-            lock.release()

@@ -24,7 +24,7 @@ from typing import Any
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe, from_yaml, to_yaml
 from cifarlab.run.journal import Journal
-from cifarlab.storage import disk_errors, write_text
+from cifarlab.storage import disk_errors, held, write_text
 
 
 class RunFolder:
@@ -128,28 +128,21 @@ class RunFolder:
 
         Raises RunFolderError where another process holds it, StorageError where it can't be made.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.path / ".lock", timeout=0)
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        busy = RunFolderError(
+            f"{self.path} is in use by another process",
+            "wait for it or end it, or give another folder with --run",
+        )
+        with held(self.path, busy):
+            with disk_errors(self.path):
+                for file in self.path.rglob(".*.part"):  # of writers that were killed
+                    file.unlink()
             try:
-                lock.acquire()
-            except Timeout as error:
-                raise RunFolderError(
-                    f"{self.path} is in use by another process",
-                    "wait for it or end it, or give another folder with --run",
-                ) from error
-            for file in self.path.rglob(".*.part"):  # of writers that were killed
-                file.unlink()
-        try:
-            yield
-        finally:
-            if self.vacant:  # it failed before it began: leave no empty folder behind
-                with suppress(OSError):
-                    (self.path / ".lock").unlink()
-                    self.path.rmdir()
-            lock.release()
+                yield
+            finally:
+                if self.vacant:  # it failed before it began: leave no empty folder behind
+                    with suppress(OSError):
+                        (self.path / ".lock").unlink()
+                        self.path.rmdir()
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         try:

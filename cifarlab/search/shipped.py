@@ -5,11 +5,9 @@ uniformly. It gives no settings of ASHA: those of Ray's tutorial are taken, a fi
 epoch and halving.
 """
 
-import difflib
-from pathlib import Path
 from typing import Any
 
-from cifarlab.errors import UserError
+from cifarlab.recipe.text import named_or_file
 from cifarlab.search.definition import Search, from_file
 
 _AUGMENT = {"crop": {"padding": 4}, "flip": "random", "rotation": 15}
@@ -91,14 +89,4 @@ SEARCHES = {search.name: search for search in map(Search.model_validate, _SEARCH
 
 def find_search(name: str) -> Search:
     """The shipped search of that name, or the one in the YAML file. Raises UserError."""
-    if name in SEARCHES:
-        return SEARCHES[name]
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return from_file(path)
-    match = difflib.get_close_matches(name, SEARCHES, n=1, cutoff=0.4)
-    start = f"did you mean {match[0]!r}? " if match else ""
-    raise UserError(
-        f"no search is called {name!r}",
-        f"{start}'cifarlab searches' shows all; a file's name ends in .yaml",
-    )
+    return named_or_file("search", "searches", name, SEARCHES, from_file)

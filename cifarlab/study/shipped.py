@@ -1,11 +1,9 @@
 """The studies that come with cifarlab: of each report, of questions across them, of speed/94."""
 
-import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from cifarlab.errors import UserError
+from cifarlab.recipe.text import named_or_file
 from cifarlab.recipes import reported, shipped
 from cifarlab.study.definition import Reported, Row, Study, from_file
 from cifarlab.study.speed import SPEED94
@@ -249,14 +247,4 @@ def find_study(name: str) -> Study:
 
     Raises UserError, with the nearest shipped name, and RecipeError for a bad file.
     """
-    if name in STUDIES:
-        return STUDIES[name]
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return from_file(path)
-    match = difflib.get_close_matches(name, STUDIES, n=1, cutoff=0.4)
-    start = f"did you mean {match[0]!r}? " if match else ""
-    raise UserError(
-        f"no study is called {name!r}",
-        f"{start}'cifarlab studies' lists all; a file's name ends in .yaml",
-    )
+    return named_or_file("study", "studies", name, STUDIES, from_file)

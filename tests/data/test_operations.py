@@ -182,4 +182,6 @@ def test_the_caller_s_images_stay_as_they_are(name):
 @pytest.mark.parametrize("shape", [(12, 4, 1, 1), (12, 1, 2, 3), (12, 2, 3, 1)])
 def test_tiny_images_get_through(name, shape):
     images = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    applied(name, images, FACTORS, "reflect")
+    changed = applied(name, images, FACTORS, "reflect")
+    assert changed.shape == images.shape and np.isfinite(changed).all()
+    assert changed.min() >= 0 and changed.max() <= 255
