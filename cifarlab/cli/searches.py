@@ -67,7 +67,7 @@ def _print_search(searched: "Searched") -> None:
 
     of = searched.explained
     console.print("\n".join(heading(of)))
-    for headers, cells in (rows(of), rung_rows(of), importance_rows(of)):
+    for headers, cells in (rows(of), rung_rows(of.rungs), importance_rows(of.importance)):
         if cells:
             print_table(headers, cells)
     if searched.finals:

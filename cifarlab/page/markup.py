@@ -5,7 +5,7 @@ One piece is one element of the page, however many cells it has.
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,6 +41,31 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: boo
     )
     top = f"<thead>{head}</thead>" if any(headers) else ""
     return f'<div class="scroll"><table>{top}<tbody>{body}</tbody></table></div>'
+
+
+def shaded(
+    headers: Sequence[str],
+    names: Sequence[str],
+    values: Sequence[Sequence[float]],
+    words: Callable[[float], str],
+) -> str:
+    """A table of numbers, each on a shade: the greater, the stronger."""
+    every = [value for row in values for value in row]
+    low, span = min(every), (max(every) - min(every)) or 1.0
+    head = _line(
+        "th", ((text(word), "number" if place else "") for place, word in enumerate(headers))
+    )
+    body = "".join(
+        f"<tr><td>{text(name)}</td>"
+        + "".join(
+            f'<td class="number shade" style="--shade:{(value - low) / span:.2f}">'
+            f"{text(words(value))}</td>"
+            for value in row
+        )
+        + "</tr>"
+        for name, row in zip(names, values, strict=True)
+    )
+    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _line(tag: str, cells: Iterable[tuple[str, str]]) -> str:
@@ -148,23 +173,26 @@ def mistakes(found: Sequence[Mistake]) -> str:
     """The worst mistakes as a gallery."""
     return gallery(
         (
-            mistake.image,
+            [mistake.image],
             f"{mistake.true} → {mistake.predicted}",
-            f"{100 * mistake.probability:.1f}\u00a0%, loss\u00a0{mistake.loss:.2f}",
-            f"index\u00a0{mistake.index}",
+            [
+                f"{100 * mistake.probability:.1f}\u00a0%, loss\u00a0{mistake.loss:.2f}",
+                f"index\u00a0{mistake.index}",
+            ],
         )
         for mistake in found
     )
 
 
-def gallery(pictures: Iterable[tuple[np.ndarray, str, str, str]]) -> str:
-    """Images with a title and two soft lines each."""
+def gallery(pictures: Iterable[tuple[Sequence[np.ndarray], str, Sequence[str]]]) -> str:
+    """Places with one image or two side by side, a title and soft lines each."""
     return (
         "<ul class='gallery'>"
         + "".join(
-            f"<li>{picture(image, title)}<div class='title'>{text(title)}</div>"
-            f"<div class='soft'>{text(first)}<br>{text(second)}</div></li>"
-            for image, title, first, second in pictures
+            f"<li><div class='side'>{''.join(picture(image, title) for image in images)}</div>"
+            f"<div class='title'>{text(title)}</div>"
+            f"<div class='soft'>{'<br>'.join(map(text, lines))}</div></li>"
+            for images, title, lines in pictures
         )
         + "</ul>"
     )

@@ -18,8 +18,8 @@ def write_report(runs: Sequence[Path | str], out: Path | None = None) -> Path:
 
     ``out`` is the page, or a folder for it; by default RUN/report/report.html for one run and
     ./report/report.html for several. Every figure also goes to ``figures/`` beside the page, as
-    PNG (200 dpi) and SVG. The same runs give the same bytes. Raises RunFolderError for a folder
-    that is no run or is damaged, RecipeError, MissingExtraError and StorageError.
+    SVG, PNG (200 dpi) and PDF. The same runs give the same bytes. Raises RunFolderError for a
+    folder that is no run or is damaged, RecipeError, MissingExtraError and StorageError.
     """
     require_extra()
     from cifarlab.report.content import read_runs

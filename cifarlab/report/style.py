@@ -53,11 +53,13 @@ _RC = {
     "savefig.facecolor": "white",
     "text.parse_math": False,  # a class called "$" is no formula
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # journals refuse type 3
     "svg.hashsalt": "cifarlab",  # the same figure has the same ids
 }
 # DejaVu comes with Matplotlib; the others only help where a class name needs their script.
 _FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Devanagari")
 _NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+_NO_PDF_METADATA = {"Creator": None, "Producer": None, "CreationDate": None}
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Picture:
     alt: str
     svg: bytes
     png: bytes
+    pdf: bytes
     wide: bool
 
 
@@ -102,17 +105,20 @@ def label(text: str, longest: int = 28) -> str:
 
 
 def render(figure: Figure, slug: str, alt: str) -> Picture:
-    """Both files of a figure as bytes, the same for the same figure. Call inside ``styled``."""
-    vector, pixels = io.BytesIO(), io.BytesIO()
+    """All files of a figure as bytes, the same for the same figure. Call inside ``styled``."""
+    vector, pixels, printed = io.BytesIO(), io.BytesIO(), io.BytesIO()
     figure.savefig(vector, format="svg", metadata=_NO_METADATA)
-    figure.set_layout_engine("none")  # both files keep the one layout, which is slow to find
+    figure.set_layout_engine("none")  # all files keep the one layout, which is slow to find
     figure.savefig(pixels, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    figure.savefig(printed, format="pdf", metadata=_NO_PDF_METADATA)
     wide = figure.get_size_inches()[0] > (NARROW + WIDE) / 2
-    return Picture(slug, alt, vector.getvalue(), pixels.getvalue(), bool(wide))
+    svg, png, pdf = (file.getvalue() for file in (vector, pixels, printed))
+    return Picture(slug, alt, svg, png, pdf, bool(wide))
 
 
 def save(picture: Picture, folder: Path) -> None:
-    """Write ``<slug>.svg`` and ``<slug>.png``. Raises StorageError."""
-    for suffix, content in ((".svg", picture.svg), (".png", picture.png)):
+    """Write ``<slug>.svg``, ``<slug>.png`` and ``<slug>.pdf``. Raises StorageError."""
+    contents = {".svg": picture.svg, ".png": picture.png, ".pdf": picture.pdf}
+    for suffix, content in contents.items():
         with written_whole(folder / (picture.slug + suffix)) as temporary:
             temporary.write_bytes(content)

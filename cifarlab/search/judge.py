@@ -28,6 +28,7 @@ class Judge(FIFOScheduler):
         self._rungs = search.rungs(scale)
         self._arrived: dict[int, dict[int, float]] = {rung: {} for rung in self._rungs}
         self._asha: Any = self._make(search, scale)
+        self._ended: list[Any] = []
         self._share = 1 - 1 / getattr(search.scheduler, "reduction", 2)
         self._replay(notes.ledger)
 
@@ -53,7 +54,15 @@ class Judge(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial begins or goes on."""
+        self._forget()
         self._add(trial.config[TRIAL])
+
+    def _forget(self) -> None:
+        """Drop Tune's statistics of trials that have ended: three quarters of what it keeps."""
+        for trial in self._ended:
+            trial.metric_analysis.clear()
+            trial.metric_n_steps.clear()
+        self._ended.clear()
 
     def _add(self, number: int) -> None:
         if self._asha:
@@ -69,6 +78,8 @@ class Judge(FIFOScheduler):
         rung = self._due(number, epoch)
         before = [] if rung is None else list(self._arrived[rung].values())
         decision = self._ask(number, epoch, score)
+        if decision == TrialScheduler.STOP:
+            self._ended.append(trial)
         if rung is not None:
             self._arrived[rung][number] = score
             verdict = Verdict(
@@ -91,6 +102,7 @@ class Judge(FIFOScheduler):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Forget a trial that has ended, but not its scores."""
+        self._ended.append(trial)
         if self._asha:
             self._asha.on_trial_remove(None, SimpleNamespace(trial_id=trial.config[TRIAL]))
 

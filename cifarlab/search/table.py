@@ -3,14 +3,18 @@
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from cifarlab.search.explain import Explained, Row
+from cifarlab.errors import RunFolderError
+from cifarlab.search.explain import Explained, Row, Rung
 from cifarlab.search.finalists import Finals, Flattery
 from cifarlab.search.folder import trial_name
+from cifarlab.search.importance import Importance
+from cifarlab.search.ledger import Trial
 from cifarlab.search.notes import stopped_words
 from cifarlab.search.space import label
-from cifarlab.study.table import as_json, markdown, scale_words
+from cifarlab.study.comparison import Comparison
+from cifarlab.study.table import as_json, comparison_of, markdown, scale_words
 
 NOTHING = "-"
 _ENDS = {
@@ -48,14 +52,13 @@ def _cells(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
         percent(row.train),
         NOTHING if row.best is None else str(row.best),
         str(row.epochs),
-        ending(row),
+        ending(row.trial),
         *(label(values[key]) if key in values else NOTHING for key in keys),
     )
 
 
-def ending(row: Row) -> str:
+def ending(trial: Trial) -> str:
     """How a trial ended, in words."""
-    trial = row.trial
     if trial.failure:
         return f"failed: {trial.failure['what']}"
     if stop := next((v for v in trial.verdicts if v.stopped), None):
@@ -68,17 +71,18 @@ def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{100 * share:.2f}"
 
 
-def rung_rows(of: Explained) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def rung_rows(rungs: Sequence[Rung]) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the rungs."""
-    cells = [(str(r.rung), str(r.came), str(r.stopped), percent(r.cutoff)) for r in of.rungs]
+    cells = [(str(r.rung), str(r.came), str(r.stopped), percent(r.cutoff)) for r in rungs]
     return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
-def importance_rows(of: Explained) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def importance_rows(
+    found: Sequence[Importance],
+) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the keys' importance."""
     return ("key", "importance", "95 % interval", "by chance up to"), [
-        (i.key, f"{i.share:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}")
-        for i in of.importance
+        (i.key, f"{i.share:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}") for i in found
     ]
 
 
@@ -107,14 +111,14 @@ def page(of: Explained, finals: Finals | None, figures: Sequence[tuple[str, str]
         parts += ["## Finalists over other seeds", words, comparison.strip()]
     parts += ["## Trials", _table(*rows(of))]
     if of.rungs:
-        parts += ["## Rungs", _table(*rung_rows(of))]
+        parts += ["## Rungs", _table(*rung_rows(of.rungs))]
     if of.importance:
-        parts += ["## What decides", _table(*importance_rows(of)), _IMPORTANCE]
+        parts += ["## What decides", _table(*importance_rows(of.importance)), IMPORTANCE]
     parts += [f"![{words}]({file})" for file, words in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_IMPORTANCE = (
+IMPORTANCE = (
     "Importance: each key's share in what tells the better trials from the rest (PED-ANOVA); its "
     "interval by bootstrap over trials. A key that decides nothing exceeds the last column in "
     "5 % of the cases. Trials that were stopped count with the score that they had then; of more "
@@ -148,9 +152,35 @@ def _raw(row: Row, keys: Sequence[str]) -> dict[str, Any]:
         "epoch": row.best,
         "epochs": row.epochs,
         "why": row.trial.why,
-        "ended": ending(row),
+        "ended": ending(row.trial),
         **{key: row.trial.values.get(key) for key in keys},
     }
+
+
+class Found(NamedTuple):
+    """What search.json keeps of an ended search, beside its trials."""
+
+    rungs: tuple[Rung, ...]
+    importance: tuple[Importance, ...]
+    flattery: tuple[Flattery, ...]
+    comparison: Comparison | None
+
+
+def found_of(tree: Any) -> Found:
+    """What ``as_tree`` made plain. Raises RunFolderError for anything else."""
+    try:
+        finals = tree["finals"] or {"flattery": [], "comparison": None}
+        return Found(
+            tuple(Rung(**rung) for rung in tree["rungs"]),
+            tuple(Importance(**one) for one in tree["importance"]),
+            tuple(Flattery(**one) for one in finals["flattery"]),
+            finals["comparison"] and comparison_of(finals["comparison"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"what was found is not as this cifarlab writes it: {error!r}",
+            "run the search again with --resume: finished trials are taken as they are",
+        ) from error
 
 
 def as_tree(of: Explained, finals: Finals | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 runs/studies/<name>/
   study.json            the study, its runs with their states, and the comparison with all numbers
   table.md, table.csv   the comparison for people and for programs
-  figure.svg, figure.png
+  figure.svg, figure.png, figure.pdf
   <row>-s<seed>-<fingerprint>/   ordinary run folders
 """
 

@@ -215,6 +215,27 @@ _DROPOUT_ORDER = Study(
         ),
     ),
 )
+_LATE = ["0.5 of the run", "0.75 of the run", "0.9 of the run"]
+_FAILURES = Study(
+    name="kth2024-failures",
+    about="kth2024's three failures (AdamW 41.3 %, step decay 64.42 %, exchanged order 59.49 %), "
+    "8 epochs each, and each with one suspect cause changed.",
+    changes={"training.duration": "8 epochs"},
+    rows=tuple(
+        Row(name=name, recipe=f"kth2024/{recipe}", changes=changes)
+        for name, recipe, changes in (
+            ("combined", "combined", {}),
+            ("adamw", "adamw", {}),
+            # 0.004 of the weights at each step, as where decay is not multiplied by the rate
+            ("adamw-undivided", "adamw", {"optimizer.weight_decay": 4.0}),
+            ("step-decay", "step-decay", {}),
+            ("step-decay-late", "step-decay", {"schedule.milestones": _LATE}),
+            ("exchanged", "exchanged", {}),
+            ("exchanged-norm-alone", "exchanged", {"model.dropout": 0.0}),
+            ("exchanged-dropout-alone", "exchanged", {"model.norm.kind": "none"}),
+        )
+    ),
+)
 _QUICKSTART = _of_changes(
     "quickstart",
     "Do augmentation and the optimizer matter on the embedded digits? Runs in a minute.",
@@ -236,6 +257,7 @@ STUDIES = {
         _REGULARISATION,
         _LABEL_NOISE,
         _DROPOUT_ORDER,
+        _FAILURES,
         SPEED94,
         _QUICKSTART,
     )

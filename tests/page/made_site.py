@@ -11,8 +11,10 @@ from pathlib import Path
 
 from made_run import Plan, digits, hundred, make
 from made_study import made
+from made_whole import whole
 
 from cifarlab.run import RunFolder
+from cifarlab.search.folder import SearchFolder
 from cifarlab.study.folder import StudyFolder, write_comparison
 from cifarlab.study.table import as_json
 
@@ -23,7 +25,8 @@ def make_site(root: Path) -> Path:
     """Runs finished, live, torn; a study; a search; a folder from elsewhere."""
     for seed in range(3):
         make(root / f"cifar-s{seed}", Plan(seed=seed, skill=3.7 + 0.1 * seed))
-        make(root / f"slow-s{seed}", Plan(seed=seed, skill=3.2, changes=SLOWER))
+        kind = whole if seed == 1 else make
+        kind(root / f"slow-s{seed}", Plan(seed=seed, skill=3.2, changes=SLOWER))
     make(root / "digits", digits())
     make(root / "hundred", hundred())
     make(root / "live", Plan(finished=False, epochs=20))
@@ -53,7 +56,13 @@ def make_search(path: Path) -> None:
     make(path / "trial-000", digits())
     (path / "figures").mkdir()
     shutil.copy(path.parents[1] / "studies" / "made" / "figure.svg", path / "figures" / "a-b.svg")
-    (path / "search.json").write_text("{}")
+    rungs = [{"rung": 4, "came": 5, "stopped": 3, "cutoff": 0.45}]
+    share = {"key": "optimizer.rate", "share": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
+    flattery = {"trial": 0, "score": 0.97, "n": 1, "mean": 0.96, "excess": 0.01, "interval": None}
+    finals = {"comparison": as_json(made()), "flattery": [flattery]}
+    found = {"rungs": rungs, "importance": [share], "finals": finals}
+    about = {"name": "made/rates", "about": "Which rate?"}
+    SearchFolder(path).write({"search": about, "found": found})
     (path / "search.jsonl").write_text(
         '{"event": "drawn", "trial": 0, "values": {"optimizer.rate": 0.05}}\n'
         '{"event": "drawn", "trial": 1, "values": {"optimizer.rate": 0.9}}\n'

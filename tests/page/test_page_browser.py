@@ -24,6 +24,7 @@ VIEWS = (
     "/",
     "/?by=recipe",
     "/run/cifar-s0",
+    "/run/slow-s1",
     "/run/hundred",
     "/run/live",
     "/run/torn",
@@ -182,6 +183,25 @@ def test_a_run_is_shown_in_full(visit: Visit, root: Path) -> None:
     expect(page.locator(".origin")).to_contain_text("AMD EPYC")
 
 
+def test_what_was_measured_beside_accuracy_and_found_in_the_data_is_shown(visit: Visit) -> None:
+    page = visit.go("/run/slow-s1")
+    for words in (
+        "animals",
+        "calibrated",
+        "+0.40 to +2.10",
+        "Told from images of digits",
+        "73.21\u00a0%",
+        "cat → dog",
+        "similarity 0.9912",
+    ):
+        expect(page.locator(".page")).to_contain_text(words)
+    shades = page.locator("td.shade")
+    expect(shades).to_have_count(4 * 6)
+    expect(shades.first).to_have_text("85.0\u00a0%")
+    assert shades.first.get_attribute("style") == "--shade:1.00"
+    expect(page.locator(".side").filter(has=page.locator("img + img"))).to_have_count(2)
+
+
 def test_a_study_shows_its_verdicts_and_a_search_why_it_stopped(visit: Visit) -> None:
     page = visit.go("/study/studies/made")
     table = page.locator("table").first
@@ -194,9 +214,11 @@ def test_a_study_shows_its_verdicts_and_a_search_why_it_stopped(visit: Visit) ->
     page = visit.go("/search/searches/rates")
     expect(page.get_by_role("img", name="a b")).to_be_visible()
     expect(page.locator(".page")).to_contain_text(
-        "stopped at rung 4: 45.00\u00a0% needed, rank 3 of 5"
+        "stopped at rung 4: 43.10 %, 45.00 % needed, rank 3 of 5"
     )
     expect(page.get_by_role("link", name="trial-000")).to_be_visible()
+    for words in ("the search's number was +1.00 points off", "0.70 to 1.00", "last cut-off"):
+        expect(page.locator(".page")).to_contain_text(words)
 
 
 def test_a_run_in_training_is_watched(visit: Visit, root: Path) -> None:

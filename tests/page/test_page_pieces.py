@@ -71,7 +71,7 @@ def test_no_class_name_becomes_markup(tmp_path):
         markup.class_bars(class_rows(run)),
         markup.table((HOSTILE,), [(HOSTILE,)]),
         markup.share_bars([(HOSTILE, 0.5)]),
-        markup.gallery([(np.zeros((8, 8, 1), np.uint8), HOSTILE, HOSTILE, HOSTILE)]),
+        markup.gallery([([np.zeros((8, 8, 1), np.uint8)], HOSTILE, [HOSTILE])]),
         markup.warned([HOSTILE]),
         markup.notes([HOSTILE]),
         markup.differences([(HOSTILE, [HOSTILE])], [markup.run_link(HOSTILE, HOSTILE)]),

@@ -6,134 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_run import CIFAR10, Plan, _image, digits, make
+from made_run import Plan, digits, make
+from made_whole import KINDS, bins, examined, whole
 from reading import read
 
 from cifarlab.report import audit, evaluation, mistakes, reliability, shift, write_report
 from cifarlab.report.content import Run, read_runs
 from cifarlab.report.style import styled
-from cifarlab.run import Audit, Predictions, RunFolder
-
-KINDS = ("gaussian noise", "zoom blur", "frost", "jpeg")
-FAMILIES = ("noise", "blur", "weather", "digital")
-
-
-def bins(shift_by: float) -> list[dict]:
-    rows = []
-    for n in range(15):
-        count = 0 if n == 3 else 10 * (n + 1)
-        middle = (n + 0.5) / 15
-        right = max(0.0, middle - shift_by)
-        told = {"confidence": middle, "accuracy": right} if count else {}
-        rows.append(
-            {"low": n / 15, "high": (n + 1) / 15, "n": count, "confidence": None, "accuracy": None}
-            | told
-        )
-    return rows
-
-
-def calibration(temperature: float) -> dict:
-    gap = 0.08 / temperature
-    return {
-        "temperature": temperature,
-        "nll": 0.5 / temperature,
-        "brier": 0.21,
-        "ece": gap,
-        "bins": bins(gap),
-    }
-
-
-def examined(split: str = "test") -> dict:
-    against = {"gain": 0.0125, "interval": [0.004, 0.021], "p": 0.0031}
-    cost = {"seconds": 12.5, "images_per_second": 800.0}
-    return {
-        "data": "CIFAR-10 (JPEG)",
-        "split": split,
-        "measured": {"groups": None},
-        "views": [
-            {"views": 1, "name": "none", "accuracy": 0.86, "against_one": None, "cost": cost},
-            {"views": 2, "name": "flip", "accuracy": 0.8725, "against_one": against, "cost": cost},
-        ],
-        "shift": {
-            "n": 2000,
-            "clean": 0.86,
-            "mean": 0.613,
-            "families": {family: 0.6 + 0.01 * n for n, family in enumerate(FAMILIES)},
-            "corruptions": [
-                {"name": kind, "family": family, "accuracy": [0.85 - 0.07 * s - 0.02 * n
-                                                              for s in range(5)]}
-                for n, (kind, family) in enumerate(zip(KINDS, FAMILIES, strict=True))
-            ],
-        },
-        "outliers": {"data": "digits", "scores": [{"name": "energy", "auroc": 0.9512}]},
-    }  # fmt: skip
-
-
-def findings() -> dict:
-    suspect = {"index": 5, "given": 3, "suggested": 5, "true": 5, "quality": 0.01}
-    pair = {"a": ["train", 3, 1], "b": ["test", 9, 2], "similarity": 0.9912}
-    curve = [{"suspects": 10, "precision": 0.8, "recall": 0.4}]
-    return {
-        "classes": list(CIFAR10),
-        "duplicates": {
-            "images": {"train": 100, "test": 50},
-            "groups": 7,
-            "equal": 2,
-            "near": 5,
-            "twins": [{"of": "train", "in": "test", "images": 3}],
-            "conflicts": 1,
-            "pairs": [pair, {**pair, "similarity": 1.0, "b": ["train", 11, 1]}],
-        },
-        "labels": {
-            "n": 10_000,
-            "folds": 3,
-            "agreement": 0.81,
-            "estimated": 512,
-            "noise": {"wrong": 500, "precision": 0.7321, "chance": 0.05, "curve": curve},
-            "suspects": [{**suspect, "probability": 0.987}] * 7,
-        },
-    }
-
-
-def more_mistakes(folder: RunFolder) -> None:
-    """Keep forty mistakes, so that the most confident are not just the worst in another order."""
-    file = folder.predictions / "test.safetensors"
-    told = Predictions.read(file)
-    wrong = np.flatnonzero(told.logits.argmax(1) != told.labels)[:40]
-    images = np.resize(told.mistake_images, (len(wrong), *told.mistake_images.shape[1:]))
-    replace(told, mistakes=wrong, mistake_images=images).write(file)
-
-
-def whole(path: Path, plan: Plan | None = None, split: str = "test") -> Path:
-    """A made run with everything that can be found out of it."""
-    folder = RunFolder(make(path, plan))
-    more_mistakes(folder)
-    result = folder.result()
-    result["test"] |= {
-        "top_k": [0.86, 0.95, 0.97, 0.98, 0.99],
-        "deviation": 0.06,
-        "groups": [
-            {
-                "group": "animals",
-                "classes": ["bird", "cat"],
-                "n": 400,
-                "accuracy": 0.8,
-                "interval": [0.75, 0.84],
-                "inside": 0.97,
-            }
-        ],
-        "calibration": calibration(1.0),
-        "calibrated": calibration(1.6),
-    }
-    folder.write_result(result)
-    folder.write_evaluation(split, examined(split))
-    draws = np.random.default_rng(0)
-    shape = (plan or Plan()).shape
-    images = np.stack([_image(shape, draws) for _ in range(7)])
-    Audit(folder.audit).write(
-        findings(), {"suspects": images, "pairs": images[:4].reshape(2, 2, *shape)}
-    )
-    return path
+from cifarlab.run import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +47,7 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
         assert text in page.text, text
     made = {path.name for path in (tmp_path / "figures").iterdir()}
     for kind in ("confident", "reliability", "shift", "suspects", "duplicates"):
-        assert {f"whole-{kind}.svg", f"whole-{kind}.png"} <= made
+        assert {f"whole-{kind}.{suffix}" for suffix in ("svg", "png", "pdf")} <= made
 
 
 def test_confident_mistakes_are_the_surest(run: Run) -> None:

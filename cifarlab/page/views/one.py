@@ -10,6 +10,7 @@ from cifarlab.page import beside, charts, markup
 from cifarlab.page.frame import PACE, Site, chart, framed, put, said, section
 from cifarlab.page.index import stamps
 from cifarlab.page.places import list_address, try_address
+from cifarlab.page.views.measured import audited, examination
 from cifarlab.report import provenance, settings, tables
 from cifarlab.report.compare import state
 from cifarlab.report.content import SPOKEN, Run, read_runs
@@ -79,6 +80,8 @@ class _Shown:
             )
         self._grow()
         _failures(run)
+        examination(run)
+        audited(run)
         if files := beside.figures(self.path):
             with section("Figures of the report and of 'cifarlab explain'"):
                 put(beside.sheets(self.site.index, files))

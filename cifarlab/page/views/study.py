@@ -7,6 +7,7 @@ from cifarlab.page import beside, markup
 from cifarlab.page.frame import Site, file_stamp, framed, put, said, section, watched
 from cifarlab.page.places import run_address
 from cifarlab.report.content import dig
+from cifarlab.study.comparison import Comparison
 from cifarlab.study.folder import StudyFolder
 from cifarlab.study.table import comparison_of, footing, heading, rows
 
@@ -31,7 +32,7 @@ def _study(site: Site, folder: StudyFolder) -> None:
         put(markup.notes(["It has not come to its end: there is no comparison yet."]))
     else:
         with section("Which is better, and is that real?"):
-            _comparison(content["comparison"])
+            comparison(comparison_of(content["comparison"]))
         with section("The figure"):
             figure = folder.path / "figure.svg"
             put(beside.sheets(site.index, [figure]) if figure.exists() else "No figure was drawn.")
@@ -39,13 +40,13 @@ def _study(site: Site, folder: StudyFolder) -> None:
         put(markup.table(("row", "seed", "state", "run"), [_run(site, folder, r) for r in runs]))
 
 
-def _comparison(tree: Any) -> None:
-    comparison = comparison_of(tree)
-    for line in heading(comparison):
+def comparison(of: Comparison) -> None:
+    """A comparison as a table, under what all its numbers share."""
+    for line in heading(of):
         put(f'<p class="soft">{markup.text(line)}</p>')
-    headers, cells = rows(comparison)
+    headers, cells = rows(of)
     put(markup.table(headers, cells))
-    put(markup.notes(footing(comparison)))
+    put(markup.notes(footing(of)))
 
 
 def _run(site: Site, folder: StudyFolder, run: dict[str, Any]) -> tuple[Any, ...]:

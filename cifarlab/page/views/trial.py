@@ -134,13 +134,13 @@ def _answered(tried: "Tried", name: str, place: str, seconds: float) -> None:
     if tried.maps:
         with section("Where it looked"):
             put('<p class="soft">Class-activation maps (Grad-CAM) for the likeliest class.</p>')
-            rows = [(m.picture, m.layer, m.warning, "") for m in tried.maps]
+            rows = [([m.picture], m.layer, [m.warning]) for m in tried.maps]
             put(f'<div class="large">{markup.gallery(rows)}</div>')
     with section("The nearest training images"):
         put(f'<p class="soft">{markup.text(tried.neighbours_note)}</p>')
         if tried.neighbours:
             rows = [
-                (n.image, n.label, f"distance\u00a0{n.distance:.3f}", f"index\u00a0{n.index}")
+                ([n.image], n.label, [f"distance\u00a0{n.distance:.3f}", f"index\u00a0{n.index}"])
                 for n in tried.neighbours
             ]
             put(markup.gallery(rows))

@@ -1,0 +1,71 @@
+"""The files that start a cluster: Ray's schema, and what Slurm's scripts ask for."""
+
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+PLACE = Path(__file__).parents[2] / "docs" / "cluster"
+MADE_UP = {
+    "scontrol": "printf 'one\\ntwo\\n'",
+    "ray": 'if [ "$1" = status ]; then printf " 1 node_a\\n 1 node_b\\n"; fi',
+    "srun": 'while [[ "$1" == --* ]]; do shift; done; "$@"',
+    "cifarlab": ":",
+    "torchrun": ":",
+}
+
+
+@pytest.fixture
+def job(tmp_path: Path):
+    """Run a script of ours in a job of two machines; every command that it gave, in words."""
+    tools, log = tmp_path / "bin", tmp_path / "log"
+    tools.mkdir()
+    for name, does in MADE_UP.items():
+        file = tools / name
+        file.write_text(f'#!/bin/bash\necho "{name} $*" >> {log}\n{does}\n')
+        file.chmod(file.stat().st_mode | stat.S_IXUSR)
+
+    def run(script: str, *words: str) -> list[str]:
+        log.unlink(missing_ok=True)
+        settings = {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "SLURM_JOB_ID": "123456",
+            "SLURM_JOB_NODELIST": "one,two",
+            "SLURM_JOB_NUM_NODES": "2",
+        }
+        command = ["bash", str(PLACE / script), *words]
+        subprocess.run(command, env=settings, cwd=tmp_path, check=True, timeout=60)
+        return log.read_text().splitlines()
+
+    return run
+
+
+def test_the_ray_cluster_is_one_by_ray_s_schema() -> None:
+    schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
+    told = yaml.safe_load((PLACE / "ray.yaml").read_text())
+    jsonschema.validate(told, json.loads(schema.read_text()))
+    assert told["provider"]["type"] == "local"
+
+
+def test_a_slurm_job_searches_on_all_its_machines(job) -> None:
+    said = job("search.slurm", "quickstart", "--trials", "4")
+    assert said[-1] == "cifarlab search quickstart --trials 4 --cluster one:23456 --resume"
+    started = [line for line in said if line.startswith("ray start")]
+    assert len(started) == 2
+    assert "--head --node-ip-address=one --port=23456" in "".join(started)
+    assert "ray start --address one:23456 --block" in started
+
+
+def test_a_slurm_job_trains_on_all_its_machines_and_goes_on(job, tmp_path: Path) -> None:
+    begun = job("train.slurm", "runs/a", "quickstart", "seed=3")
+    assert begun[-1].endswith("-m -- cifarlab train quickstart seed=3 --run runs/a")
+    assert "--nnodes 2" in begun[-1] and "--rdzv-endpoint one:23456" in begun[-1]
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / "recipe.yaml").touch()
+    assert job("train.slurm", "runs/a", "quickstart")[-1].endswith("--run runs/a --resume")
