@@ -28,8 +28,8 @@ def examination(run: Run) -> None:
         with section(f"Examined: {evaluation.examined_on(run)}"):
             _table("What more views of an image bring", views)
             if rows:
-                _table("Under fifteen common corruptions", evaluation.families(run))
-                put(_heat(rows))
+                put(f"<h3>Under fifteen common corruptions</h3>{_heat(rows)}")
+                _table("The same by family", evaluation.families(run))
             strange = dig(run.examined, "outliers", "data")
             _table(f"Told from images of {strange}", strangers)
 
