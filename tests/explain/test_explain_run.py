@@ -115,8 +115,10 @@ def test_image_files_are_explained_apart(copied, tmp_path):
     [row] = told.rows
     assert row[0] == "photo.png" and row[1] == "" and row[4] == "7"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "given-features.pdf",
         "given-features.png",
         "given-features.svg",
+        "given-maps.pdf",
         "given-maps.png",
         "given-maps.svg",
     ]

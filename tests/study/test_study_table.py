@@ -136,6 +136,7 @@ def test_files(tmp_path):
         "table.csv",
         "figure.svg",
         "figure.png",
+        "figure.pdf",
     }
 
 
