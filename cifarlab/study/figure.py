@@ -1,5 +1,9 @@
-"""A comparison as a figure: every run a point, means with their intervals, the report's numbers."""
+"""A comparison as a figure: every run a point, means with their intervals, the report's numbers.
 
+A row far from all others would press them together: its panel ends before it, and an arrow gives its mean.
+"""
+
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +25,8 @@ from cifarlab.report.style import (
 from cifarlab.study.comparison import Comparison, Line
 from cifarlab.study.statistics import Summary
 from cifarlab.study.table import scale_words
+
+FAR = 4.0  # times the middle half of the rows' means, beyond its ends
 
 
 def picture(of: Comparison, slug: str = "figure") -> Picture:
@@ -48,6 +54,9 @@ def draw(of: Comparison) -> Figure:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         tidy(axes, "x")
+    _cut(panels[0], [line.accuracy for line in of.lines])
+    if compared:
+        _cut(panels[1], [line.pairs and line.pairs.difference for line in of.lines])
     title = f"{label(of.title, 60)}, {label(of.data, 40)}"
     figure.suptitle(
         title if of.scale == 1 else f"{title}\n{scale_words(of.scale)}",
@@ -99,6 +108,39 @@ def _mean(axes: Axes, place: int, of: Summary | None) -> None:
 
 def _mark(axes: Axes, place: int, value: float) -> None:
     axes.plot([value], [place], "D", color=VERMILION, markersize=4.5, zorder=4, label="reported")
+
+
+def _cut(axes: Axes, rows: list[Summary | None]) -> None:
+    """End the panel before rows that lie far from the others, and say where those are."""
+    means = {place: 100 * row.mean for place, row in enumerate(rows) if row}
+    if not means:
+        return
+    low, high = np.quantile(list(means.values()), (0.25, 0.75))
+    reach = FAR * max(high - low, 0.5)
+    near = {place for place, mean in means.items() if low - reach <= mean <= high + reach}
+    if len(near) == len(means):
+        return
+    shown = [
+        value
+        for line in axes.get_lines()
+        for value, place in zip(line.get_xdata(), line.get_ydata(), strict=True)
+        if place in near
+    ]
+    margin = 0.12 * (max(shown) - min(shown))
+    axes.set_xlim(min(shown) - margin, max(shown) + margin)
+    for place in means.keys() - near:
+        below = means[place] < low
+        words = f"\u25c2 {means[place]:.1f}" if below else f"{means[place]:.1f} \u25b8"
+        axes.annotate(
+            words,
+            (0 if below else 1, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            ha="left" if below else "right",
+            color=BLUE,
+            fontsize=7,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )
 
 
 def _legend(figure: Figure, panels: list[Axes]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from made_study import ACCURACIES, made
 
 from cifarlab.errors import RunFolderError
+from cifarlab.study import Outcome, compare
 from cifarlab.study.figure import draw, picture
 from cifarlab.study.folder import write_comparison
 from cifarlab.study.table import (
@@ -123,6 +124,25 @@ def test_the_figure_names_data_and_scale():
     assert "CIFAR-10 (JPEG)" in draw(made("CIFAR-10 (JPEG)")).get_suptitle()
     assert SCALED in draw(made(scale=0.1)).get_suptitle()
     assert SCALED not in draw(made()).get_suptitle()
+
+
+def test_a_row_far_from_all_others_does_not_press_them_together():
+    near = {f"r{k}": (0.90 + k / 1000, 0.902 + k / 1000) for k in range(6)}
+    outcomes = [
+        Outcome(row, seed, f"{row}{seed}", "CIFAR-10", test=value)
+        for row, values in {**near, "diverged": (0.10, 0.10)}.items()
+        for seed, value in enumerate(values)
+    ]
+    for panel, said in zip(
+        draw(compare("far", [*near, "diverged"], "r0", outcomes)).axes,
+        ("\u25c2 10.0", "\u25c2 -80.1"),
+        strict=True,
+    ):
+        left, right = panel.get_xlim()
+        assert right - left < 30
+        assert [(text.get_text(), text.xy[1]) for text in panel.texts] == [(said, 6)]
+    for panel in draw(compare("near", [*near], "r0", outcomes[:-2])).axes:
+        assert not panel.texts
 
 
 def test_the_same_comparison_gives_the_same_bytes():
