@@ -1,6 +1,7 @@
 """A comparison as a figure: every run a point, means with their intervals, the report's numbers.
 
-A row far from all others would press them together: its panel ends before it, and an arrow gives its mean.
+A row far from all others would press them together: the panel ends before it, and an arrow gives
+its mean.
 """
 
 import numpy as np
@@ -120,14 +121,10 @@ def _cut(axes: Axes, rows: list[Summary | None]) -> None:
     near = {place for place, mean in means.items() if low - reach <= mean <= high + reach}
     if len(near) == len(means):
         return
-    shown = [
-        value
-        for line in axes.get_lines()
-        for value, place in zip(line.get_xdata(), line.get_ydata(), strict=True)
-        if place in near
-    ]
-    margin = 0.12 * (max(shown) - min(shown))
-    axes.set_xlim(min(shown) - margin, max(shown) + margin)
+    points = np.concatenate([np.asarray(line.get_xydata()) for line in axes.get_lines()])
+    shown = points[np.isin(points[:, 1], list(near)), 0]
+    margin = 0.12 * np.ptp(shown)
+    axes.set_xlim(shown.min() - margin, shown.max() + margin)
     for place in means.keys() - near:
         below = means[place] < low
         words = f"\u25c2 {means[place]:.1f}" if below else f"{means[place]:.1f} \u25b8"

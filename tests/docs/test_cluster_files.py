@@ -13,7 +13,8 @@ import yaml
 
 PLACE = Path(__file__).parents[2] / "docs" / "cluster"
 MADE_UP = {
-    "scontrol": "echo one; sleep 0.2; echo two",  # slow: whoever stops reading after one line would fail it
+    # Slow, so that a script that stops reading after one line always fails.
+    "scontrol": "echo one; sleep 0.2; echo two",
     "ray": 'if [ "$1" = status ]; then printf " 1 node_a\\n 1 node_b\\n"; fi',
     "srun": 'while [[ "$1" == --* ]]; do shift; done; "$@"',
     "cifarlab": ":",
