@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cifarlab.errors import RecipeError
 from cifarlab.recipe.norms import BatchNorm, GroupNorm, InstanceNorm, NoNorm, Norm
@@ -32,14 +33,18 @@ class Head(nn.Linear):
 
 
 class GroupedNorm(nn.GroupNorm):
-    """Group normalisation that may read what needs no gradient, as an image or a frozen stage.
+    """Group normalisation where torch's own (2.13, CPU, channels_last) crashes or is slow.
 
-    There torch's backward pass in channels_last crashes (2.13, CPU), so that a gradient is asked
-    for that nobody uses.
+    Its backward pass crashes where the input needs no gradient, as an image or a frozen stage, so
+    that a gradient is asked for that nobody uses. Slow is as many groups as channels; instance
+    normalisation is the same.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, ...), and the same out."""
+        if x.ndim == 4 and self.num_groups == self.num_channels:
+            each = functional.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+            return each.contiguous(memory_format=torch.channels_last)
         if torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()
         return super().forward(x)

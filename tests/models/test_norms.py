@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from cifarlab.errors import RecipeError
 from cifarlab.models import Classifier, adapt_to_passes, build_body
@@ -52,6 +53,25 @@ def test_each_kind_is_its_formula(name, scale):
     if name == "batch":
         expected = expected.reshape(6, 3, 4, 5).transpose(0, 1)
     torch.testing.assert_close(layer(x), expected.reshape(x.shape) * weight + bias)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_gradients_and_layout_are_those_of_torch_s_own(name):
+    part, _ = SETS[name]
+    layer = norm_layer(part, 6, (4, 5)).double()
+    torch.manual_seed(0)
+    x = torch.randn(3, 6, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    back = torch.randn_like(x)
+    ours, theirs = x.clone().requires_grad_(), x.contiguous().requires_grad_()
+    out = layer(ours)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    grads = torch.autograd.grad(out, [ours, layer.weight, layer.bias], back)
+    if name == "batch":
+        plain = functional.batch_norm(theirs, None, None, layer.weight, layer.bias, True, 0, 0.1)
+    else:
+        plain = functional.group_norm(theirs, layer.num_groups, layer.weight, layer.bias, 0.1)
+    expected = torch.autograd.grad(plain, [theirs, layer.weight, layer.bias], back)
+    torch.testing.assert_close(grads, expected)
 
 
 def test_none_is_nothing():
