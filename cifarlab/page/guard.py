@@ -80,13 +80,15 @@ class Guard:
     def _foreign(self, headers: dict[str, bytes]) -> str:
         """Why a request is not from a page of ours, empty where it may be."""
         host = headers.get("host", b"").decode("latin-1")
-        name = urlsplit(f"//{host}").hostname or ""
+        origin = headers.get("origin")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            asked_by = host if origin is None else urlsplit(origin.decode("latin-1")).netloc
+        except ValueError:  # a bracket without its other half
+            return "that is no name of a machine"
         if not (self._anywhere or is_loopback(name)):
             return f"this page is not served under the name {name!r}"
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin.decode("latin-1")).netloc != host:
-            return "another site's page may not ask this one"
-        return ""
+        return "" if asked_by == host else "another site's page may not ask this one"
 
     def _admitted(self, headers: dict[str, bytes]) -> bool:
         for crumb in headers.get("cookie", b"").decode("latin-1").split(";"):
@@ -131,13 +133,13 @@ class Guard:
     async def _door(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask for the password; with it, hand out the session and go where the visitor wanted."""
         if scope["path"] != DOOR:
-            wanted = scope["path"] + (f"?{q}" if (q := scope["query_string"].decode()) else "")
+            wanted = scope["path"] + (f"?{q}" if (q := _query(scope)) else "")
             if scope["method"] != "GET" or scope["path"].startswith("/_nicegui"):
                 await _refuse(scope, send, 401, "give the password first")
                 return
             await _answer(send, 303, b"", (b"location", f"{DOOR}?to={quote(wanted)}".encode()))
             return
-        to = parse_qs(scope["query_string"].decode()).get("to", ["/"])[0]
+        to = parse_qs(_query(scope)).get("to", ["/"])[0]
         if scope["method"] != "POST":
             await _answer(send, 200, _form(to))
             return
@@ -166,6 +168,11 @@ def _declared(scope: Scope) -> int:
     """How many bytes a request says its body has."""
     told = dict(scope["headers"]).get(b"content-length", b"0")
     return int(told) if told.isdigit() else 0
+
+
+def _query(scope: Scope) -> str:
+    query: bytes = scope["query_string"]
+    return query.decode("utf-8", "replace")
 
 
 async def _body(receive: Receive) -> bytes | None:

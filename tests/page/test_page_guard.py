@@ -40,7 +40,7 @@ def ask(guard, path="/", method="GET", kind="http", chunks=(b"",), query="", **h
         "type": kind,
         "path": path,
         "method": method,
-        "query_string": query.encode(),
+        "query_string": query if isinstance(query, bytes) else query.encode(),
         "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in given.items()],
     }
     sent, left = [], list(chunks)
@@ -120,6 +120,20 @@ def test_another_sites_page_is_refused(kind, origin):
     guard, behind = local()
     told, *_ = ask(guard, kind=kind, method="POST", origin=origin)
     assert told in (403, "websocket.close") and not behind.seen
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("spoiled", [{"host": "[::1"}, {"origin": "http://[::1"}])
+def test_a_name_that_is_none_is_refused(kind, spoiled):
+    guard, behind = local()
+    told, *_ = ask(guard, kind=kind, **spoiled)
+    assert told in (403, "websocket.close") and not behind.seen
+
+
+@pytest.mark.parametrize("path", ["/", "/login"])
+def test_a_question_that_is_no_text_gets_to_the_door(monkeypatch, path):
+    guard, behind = locked(monkeypatch)
+    assert ask(guard, path, query=b"to=\xff")[0] in (200, 303) and not behind.seen
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
