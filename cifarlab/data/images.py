@@ -15,7 +15,7 @@ from PIL import (
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     WebPImagePlugin,  # noqa: F401
 )
 
@@ -55,11 +55,12 @@ def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
     """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
 
     Raises BrokenError for what Pillow can't decode, RefusedError for a wrong size or one that
-    declares more than ``most`` pixels: none of them is decoded.
+    declares more than ``most`` pixels, of itself or of a tile: none of them is decoded.
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
         _refuse_bomb(file.size, most)
+        _refuse_bomb(_tile(file), most)
         image = _fitted(_in_channels(_plain(_upright(file)), policy), policy)
         return Pixels(image.tobytes(), image.height, image.width, len(image.getbands()))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -100,6 +101,14 @@ def _refuse_bomb(size: tuple[int, int], most: int) -> None:
             f"declares {size[0]}x{size[1]} pixels, more than {most:,}",
             "remove it or scale it down",
         )
+
+
+def _tile(image: Image.Image) -> tuple[int, int]:
+    """Width and height of a TIFF's tiles, which may be far larger than the image; else 0, 0."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0, 0
+    tags = image.tag_v2
+    return tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -1,6 +1,8 @@
 """Every kind of image file, and what the policy makes of it."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -145,6 +147,21 @@ def test_a_decompression_bomb_is_refused_by_what_it_declares():
     assert not isinstance(refused.value, BrokenError), "skipping must not hide an attack"
     with pytest.raises(RefusedError, match="9000x9000 pixels"):
         decode(bomb(9_000), AS_IS)
+
+
+def tiled(width: int, height: int) -> bytes:
+    """A grey TIFF of 8 x 8 pixels out of one deflated tile of that size, which holds 16 x 16."""
+    content = zlib.compress(bytes([77]) * 256)
+    tags = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (277, 1), (322, width), (323, height)]
+    tags += [(324, 14 + 12 * 10), (325, len(content))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + content
+
+
+def test_a_tile_far_larger_than_its_image_is_refused_too():
+    assert (pixels(tiled(16, 16)) == 77).all()
+    with pytest.raises(RefusedError, match="16384x16384 pixels"):
+        decode(tiled(2**14, 2**14), AS_IS)
 
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8))
