@@ -6,8 +6,6 @@ import numpy as np
 
 from cifarlab.evaluate import Predictor
 
-_COARSE = 4
-
 
 class ActivationMap(NamedTuple):
     """One layer's map over the image, as a picture uint8 (h, w, 3), and what must be said of it."""
@@ -17,15 +15,16 @@ class ActivationMap(NamedTuple):
     warning: str
 
 
-def activation_maps(predictor: Predictor, image: np.ndarray) -> list[ActivationMap]:
-    """Class-activation maps of an image uint8 (H, W, C) for its likeliest class, layer by layer."""
+def activation_maps(predictor: Predictor, image: np.ndarray, target: int) -> list[ActivationMap]:
+    """Class-activation maps of an image uint8 (H, W, C) for class ``target``, layer by layer."""
     from cifarlab.explain import figures, maps
 
     found = []
     layers = list(maps.map_shapes(predictor))
-    for layer, heat in maps.class_activation_maps(predictor, image[None], layers).items():
+    targets = np.array([target])
+    for layer, heat in maps.class_activation_maps(predictor, image[None], layers, targets).items():
         height, width = heat.shape[1:]
-        coarse = min(height, width) <= _COARSE
+        coarse = min(height, width) <= maps.COARSE
         warning = f"{height} x {width} pixels: too coarse to say where" if coarse else ""
         found.append(ActivationMap(layer, figures.heated(image, heat[0]), warning))
     return found

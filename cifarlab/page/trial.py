@@ -85,7 +85,7 @@ class Network:
             likeliest=[(classes[place], float(shares[place])) for place in order],
             temperature=oracle.temperature,
             views=oracle.evaluation.views,
-            maps=activation_maps(self.predictor, image),
+            maps=activation_maps(self.predictor, image, int(order[0])),
             neighbours=self._neighbours(image, gallery),
             neighbours_note=gallery.note,
         )

@@ -12,9 +12,12 @@ from PIL import Image
 from cifarlab.data import open_dataset, training_subsets
 from cifarlab.errors import CheckpointError, DataError
 from cifarlab.evaluate import Predictor
+from cifarlab.explain import class_activation_maps
+from cifarlab.explain.figures import heated
 from cifarlab.page import trial
 from cifarlab.page.trial import Network, Networks
 from cifarlab.run import RunFolder
+from cifarlab.ship import Answers
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +55,18 @@ def test_a_fitted_temperature_calibrates(copied):
     assert warm.temperature == 2.5
     assert warm.likeliest[0][1] == pytest.approx(float((logits / 2.5).softmax(0).max()))
     assert warm.likeliest[0][1] < plain.likeliest[0][1]
+
+
+def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(finished):
+    network = Network(finished.path)
+    image = network.tried(picture()).image
+    for target in (3, 7):
+        shares = np.eye(10)[[target]]
+        network.oracle.answers = lambda inputs, shares=shares: Answers(inputs.ids, (), shares, None)
+        told = {one.layer: one.picture for one in network.tried(picture()).maps}
+        maps = class_activation_maps(network.predictor, image[None], list(told), np.array([target]))
+        for layer, heat in maps.items():
+            assert (told[layer] == heated(image, heat[0])).all()
 
 
 @pytest.mark.parametrize("value", [0, -1, None, "hot", float("nan")])
