@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, get_args
 from cifarlab.data import Dataset, Subset, open_dataset, training_subsets
 from cifarlab.data.dataset import Progress
 from cifarlab.errors import DataError, RecipeError, RunFolderError
-from cifarlab.evaluate.groups import read_groups
+from cifarlab.evaluate.groups import Groups, read_groups
 from cifarlab.evaluate.measure import measure, predict
 from cifarlab.evaluate.predictor import Predictor
 from cifarlab.evaluate.test_split import open_test_split
@@ -18,12 +18,13 @@ VIEWS = get_args(Evaluation.model_fields["views"].annotation)
 
 
 class Opened(NamedTuple):
-    """A run with its network and the images of one split."""
+    """A run with its network, the images of one split, and groups of its classes if given."""
 
     recipe: Recipe
     predictor: Predictor
     dataset: Dataset
     subset: Subset
+    groups: Groups | None
 
 
 def evaluate_run(
@@ -43,8 +44,8 @@ def evaluate_run(
     CheckpointError.
     """
     require_views(folder, split, views)
-    run = open_split(folder, split, "evaluate", command, progress)
-    return measured(folder, run, split, views, groups), run.dataset.name
+    run = open_split(folder, split, "evaluate", command, progress, groups)
+    return measured(folder, run, split, views), run.dataset.name
 
 
 def require_views(folder: RunFolder, split: str, views: int | None) -> None:
@@ -58,12 +59,17 @@ def require_views(folder: RunFolder, split: str, views: int | None) -> None:
 
 
 def open_split(
-    folder: RunFolder, split: str, by: str, command: str, progress: Progress | None
+    folder: RunFolder,
+    split: str,
+    by: str,
+    command: str,
+    progress: Progress | None,
+    groups: Path | None = None,
 ) -> Opened:
     """The run's network and the images of ``val`` or ``test``, as training cut them.
 
-    The test split is opened for finished runs only, and the opening is recorded. Raises
-    RunFolderError, DataError or CheckpointError.
+    The test split is opened for finished runs only, after ``groups`` was read, and the opening is
+    recorded. Raises RunFolderError, DataError, CheckpointError or RecipeError.
     """
     recipe = folder.recipe()
     if split == "test" and not folder.finished:
@@ -72,6 +78,7 @@ def open_split(
             "finish it with 'cifarlab train ... --resume', or evaluate --split val",
         )
     predictor = Predictor.load(folder.weights(recipe.evaluation.checkpoint))
+    named = read_groups(groups, predictor.classes) if groups else None
     dataset = open_dataset(
         recipe.data.source,
         labels=recipe.data.labels,
@@ -82,28 +89,25 @@ def open_split(
     if split == "test":
         with folder.in_use():  # two at once would lose one of the records
             subset = open_test_split(dataset, recipe.data, folder, by, command)
-        return Opened(recipe, predictor, dataset, subset)
+        return Opened(recipe, predictor, dataset, subset, named)
     _, held_out = training_subsets(dataset, recipe.data)
     if held_out is None:
         raise DataError(
             f"the run in {folder.path} held nothing out: data.validation is 0",
             "evaluate --split test, or train with a validation share",
         )
-    return Opened(recipe, predictor, dataset, held_out)
+    return Opened(recipe, predictor, dataset, held_out, named)
 
 
-def measured(
-    folder: RunFolder, run: Opened, split: str, views: int | None, groups: Path | None
-) -> dict[str, Any]:
-    """What ``evaluate_run`` gives, of a run that is open. Raises RecipeError.
+def measured(folder: RunFolder, run: Opened, split: str, views: int | None) -> dict[str, Any]:
+    """What ``evaluate_run`` gives, of a run that is open.
 
     On test images also at the temperature of the result, which holds for the recipe's views alone.
     """
     usual = run.recipe.evaluation.views
     told = (folder.result() or {}).get("temperature") or {}
     fits = split == "test" and views in (None, usual)
-    named = read_groups(groups, run.predictor.classes) if groups else None
     found = predict(
         run.predictor, run.subset, usual if views is None else views, run.recipe.evaluation.unsure
     )
-    return measure(found, told.get("value") if fits else None, named)
+    return measure(found, told.get("value") if fits else None, run.groups)

@@ -35,21 +35,21 @@ def examine(
     """
     require_views(folder, split, None)
     begun = time.perf_counter()
-    run = open_split(folder, split, "evaluate", command, progress)
+    run = open_split(folder, split, "evaluate", command, progress, groups)
     if outliers is None and run.recipe.data.source != STRANGERS:
         outliers = STRANGERS
     report = progress or _silent
+    # first, since a source may not be there
+    told = against_outliers(run.predictor, run.subset, outliers, progress) if outliers else None
     found = {
         "data": run.dataset.name,
         "split": split,
         "command": command,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "measured": measured(folder, run, split, None, groups),
+        "measured": measured(folder, run, split, None),
         "views": views_compared(run.predictor, run.subset),
         "shift": under_shift(run.predictor, run.subset, images, report),
-        "outliers": against_outliers(run.predictor, run.subset, outliers, progress)
-        if outliers
-        else None,
+        "outliers": told,
         "cost": {"seconds": time.perf_counter() - begun},
     }
     folder.write_evaluation(split, found)

@@ -7,7 +7,6 @@ import numpy as np
 
 from cifarlab.data import Subset, open_dataset
 from cifarlab.data.dataset import Progress
-from cifarlab.errors import RecipeError
 from cifarlab.evaluate.calibration import probabilities
 from cifarlab.evaluate.predictor import Predictor
 from cifarlab.evaluate.shift import spread
@@ -50,13 +49,8 @@ def against_outliers(
     """
     from sklearn.metrics import roc_auc_score
 
-    height, width, channels = predictor.image_shape
-    if height != width:
-        raise RecipeError(
-            f"this run sees images of {height} x {width}; another source is brought to squares",
-            "leave out --outliers",
-        )
-    policy = ImagePolicy(size=height, fit="stretch", channels="grey" if channels == 1 else "rgb")
+    side, _, channels = predictor.image_shape
+    policy = ImagePolicy(size=side, fit="stretch", channels="grey" if channels == 1 else "rgb")
     other = open_dataset(source, images=policy, progress=progress)
     strangers = other.read("train")
     places = spread(np.arange(len(strangers)), len(subset))

@@ -10,7 +10,7 @@ import pytest
 
 import cifarlab
 from cifarlab.errors import CheckpointError, DataError, RecipeError, RunFolderError
-from cifarlab.evaluate import evaluate_run
+from cifarlab.evaluate import evaluate_run, examine
 from cifarlab.recipe import Recipe
 from cifarlab.run import Predictions, RunFolder
 from cifarlab.train import train
@@ -83,6 +83,16 @@ def test_changed_data_is_refused_before_the_test_split_is_opened(copied: RunFold
     for split in ("val", "test"):
         with pytest.raises(RunFolderError, match="images are not those"):
             evaluate_run(copied, split)
+    assert len(copied.provenance()["test_openings"]) == 1
+
+
+def test_wrong_groups_are_refused_before_the_test_split_is_opened(
+    copied: RunFolder, tmp_path: Path
+) -> None:
+    (tmp_path / "groups.yaml").write_text("pets: [cat]\n")
+    for look in (evaluate_run, examine):
+        with pytest.raises(RecipeError, match="'cat', which is no class"):
+            look(copied, "test", groups=tmp_path / "groups.yaml")
     assert len(copied.provenance()["test_openings"]) == 1
 
 

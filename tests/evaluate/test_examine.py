@@ -1,6 +1,7 @@
 """The examination of a run: what is kept, that it is measured on the split asked for, and once."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from made_predictor import images, made
 from sklearn.metrics import roc_auc_score
 
 from cifarlab.data import Subset
-from cifarlab.errors import RecipeError, RunFolderError
+from cifarlab.errors import RecipeError, RunFolderError, UserError
 from cifarlab.evaluate import evaluate_run, examine
 from cifarlab.evaluate.corruptions import CORRUPTIONS, corrupted
 from cifarlab.evaluate.gains import views_compared
@@ -123,6 +124,18 @@ def test_strangers_from_a_named_source(copied: RunFolder) -> None:
     assert (found["source"], found["known"], found["unknown"]) == ("digits", 144, 144)
     for row in found["scores"]:
         assert 0.3 < row["auroc"] < 0.7  # the same kind of images: nothing to tell apart
+
+
+def test_a_source_that_is_not_there_costs_no_measurement(
+    copied: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_args: object) -> None:
+        raise AssertionError("work that is thrown away")
+
+    for work in ("measured", "views_compared", "under_shift"):
+        monkeypatch.setattr(sys.modules[examine.__module__], work, measure)
+    with pytest.raises(UserError, match="nowhere"):
+        examine(copied, "val", outliers="nowhere.zip")
 
 
 def test_the_area_is_that_of_known_above_unknown(copied: RunFolder) -> None:
