@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from cifarlab.recipe.lint import Finding
 from cifarlab.report.content import Run, dig
-from cifarlab.report.words import percent
+from cifarlab.report.words import number, percent
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
@@ -112,12 +113,11 @@ def _still_learning(run: Run) -> Iterator[Finding]:
 
 def _silent_units(run: Run) -> Iterator[Finding]:
     layers = dig(run.result, "silent_units", "layers")
-    if not isinstance(layers, dict) or not layers:
-        return
-    shares = {name: silent / units for name, (silent, units) in layers.items()}
-    worst = max(shares, key=lambda name: shares[name])
-    if shares[worst] >= SILENT:
-        silent, units = layers[worst]
+    told = layers if isinstance(layers, dict) else {}
+    shares = {name: pair[0] / pair[1] for name, pair in told.items() if _counted(pair)}
+    worst = max(shares, key=lambda name: shares[name], default=None)
+    if worst is not None and shares[worst] >= SILENT:
+        silent, units = told[worst]
         yield Finding(
             f"dead activations: {silent} of {units} units of {worst} never exceed 0 on "
             f"{dig(run.result, 'silent_units', 'images')} images",
@@ -125,6 +125,14 @@ def _silent_units(run: Run) -> Iterator[Finding]:
             "lower optimizer.rate or its warm-up's slope, add normalisation before the "
             "activation, or take leaky_relu or silu",
         )
+
+
+def _counted(pair: Any) -> bool:
+    """Whether it says how many units are silent, of how many."""
+    if not isinstance(pair, list) or len(pair) != 2:
+        return False
+    silent, units = map(number, pair)
+    return silent is not None and bool(units)
 
 
 _CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (

@@ -112,6 +112,13 @@ def test_dead_activations(silent, found):
     assert words(run(layers={"a": [0, 10], "stage1.act": [silent, 64]})) == found
 
 
+@pytest.mark.parametrize("odd", [None, 3, "x", [], [1, 0], ["a", 2], [1, 2, 3], {"a": 1}])
+def test_odd_counts_of_silent_units_cost_nothing(odd):
+    assert words(run(layers={"a": odd})) == []
+    assert words(run(layers={"a": odd, "b": [9, 10]})) == ["dead activations"]
+    assert words(run(layers=odd)) == []
+
+
 def test_odd_values_cost_nothing():
     made = run()
     for line in made.lines[3:5]:
