@@ -117,9 +117,10 @@ def predict(
 ) -> None:
     """Predict images, resized and normalised as in training, with calibrated confidence."""
     from cifarlab.run import RunFolder
-    from cifarlab.ship import predict_paths, written
+    from cifarlab.ship import predict_paths, require_form, written
     from cifarlab.storage import write_text
 
+    require_form(form, sample)
     text = written(predict_paths(RunFolder(run), paths, fit), form, sample)
     if out:
         write_text(out, text)

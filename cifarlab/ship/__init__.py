@@ -1,6 +1,6 @@
 """A trained network at work: images in, classes with calibrated confidence out."""
 
-from cifarlab.ship.formats import FORMATS, written
+from cifarlab.ship.formats import FORMATS, require_form, written
 from cifarlab.ship.inputs import Inputs, decoded, input_policy, read_inputs
 from cifarlab.ship.predict import Answers, Oracle, predict_paths
 
@@ -13,5 +13,6 @@ __all__ = [
     "input_policy",
     "predict_paths",
     "read_inputs",
+    "require_form",
     "written",
 ]

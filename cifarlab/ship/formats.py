@@ -23,14 +23,20 @@ class Sample(NamedTuple):
     labels: list[str]
 
 
-def written(answers: Answers, form: str, sample: Path | None = None) -> str:
-    """The answers in one of ``FORMATS``; ``sample`` belongs to kaggle. Raises DataError."""
+def require_form(form: str, sample: Path | None = None) -> Sample | None:
+    """The sample, read, where there is one; to be asked before images are. Raises DataError."""
     if form not in FORMATS:
         raise DataError(f"there is no format {form!r}", f"take one of {', '.join(FORMATS)}")
     if sample and form != "kaggle":
         raise DataError("--sample is a competition's: it needs --format kaggle", "add that")
+    return read_sample(sample) if sample else None
+
+
+def written(answers: Answers, form: str, sample: Path | None = None) -> str:
+    """The answers in one of ``FORMATS``; ``sample`` belongs to kaggle. Raises DataError."""
+    told = require_form(form, sample)
     if form == "kaggle":
-        return kaggle(answers, read_sample(sample) if sample else None)
+        return kaggle(answers, told)
     return {"table": table, "csv": as_csv, "json": as_json}[form](answers)
 
 

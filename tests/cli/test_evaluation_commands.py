@@ -87,3 +87,20 @@ def test_predictions_that_are_refused(
     ):
         output = cifarlab("predict", finished.path, picture, *words)
         assert output.code == 2 and output.out == "" and output.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--format", "xml"], ["--sample", "s.csv"], ["--format", "kaggle", "--sample", "none.csv"]],
+)
+def test_a_wrong_format_is_refused_before_anything_is_predicted(
+    cifarlab: Command,
+    finished: RunFolder,
+    picture: Path,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predicted: list[object] = []
+    monkeypatch.setattr("cifarlab.ship.predict_paths", lambda *given: predicted.append(given))
+    assert cifarlab("predict", finished.path, picture, *words).code == 2
+    assert not predicted
