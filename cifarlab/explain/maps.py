@@ -96,9 +96,14 @@ def map_shapes(predictor: Predictor) -> dict[str, Shape]:
     return {name: shapes[name] for name in named}
 
 
+def spatial_layers(shapes: dict[str, Shape]) -> list[str]:
+    """The layers whose map has more than one pixel, so that it says where."""
+    return [name for name, (_, height, width) in shapes.items() if height * width > 1]
+
+
 def chosen_layer(shapes: dict[str, Shape]) -> str:
     """The last layer whose map has more than one pixel; the first where none has."""
-    spatial = [name for name, (_, height, width) in shapes.items() if height * width > 1]
+    spatial = spatial_layers(shapes)
     return spatial[-1] if spatial else next(iter(shapes))
 
 

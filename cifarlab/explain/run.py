@@ -13,11 +13,11 @@ from cifarlab.data.dataset import Progress
 from cifarlab.errors import MissingExtraError, UserError
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.explain.chosen import Shown, given, held_out
-from cifarlab.explain.maps import chosen_layer, map_shapes
+from cifarlab.explain.maps import chosen_layer, map_shapes, spatial_layers
 from cifarlab.explain.sanity import cascade
 from cifarlab.explain.structure import architecture
 from cifarlab.recipe import Recipe
-from cifarlab.report.explained import INDEX
+from cifarlab.report.explained import INDEX, KINDS
 from cifarlab.run import RunFolder
 from cifarlab.ship import input_policy
 from cifarlab.storage import write_text
@@ -122,7 +122,7 @@ def _layers(asked: str | None, shapes: dict[str, tuple[int, int, int]]) -> list[
     if asked is None:
         return [chosen_layer(shapes)]
     if asked == "all":
-        return [name for name, (_, height, width) in shapes.items() if height * width > 1]
+        return spatial_layers(shapes)
     return [name.strip() for name in asked.split(",")]
 
 
@@ -156,7 +156,7 @@ def _saved(told: "Told", place: Path) -> tuple[str, dict[str, Any]]:
 def _write_index(
     place: Path, about: WeightsFile, drawn: Sequence[tuple[str, dict[str, Any]]]
 ) -> None:
-    """What the folder holds, for reports; figures of the same weights that were there stay."""
+    """What the folder holds, for reports; figures of other weights that were there go."""
     file = place / INDEX
     made: dict[str, Any] = {"epoch": about.epoch, "step": about.step, "figures": {}}
     try:
@@ -166,4 +166,8 @@ def _write_index(
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or none of ours: it is replaced
     made["figures"] |= dict(drawn)
+    for kind in KINDS:
+        if kind not in made["figures"]:
+            for old in place.glob(f"{kind}.*"):
+                old.unlink(missing_ok=True)
     write_text(file, json.dumps(made, indent=2) + "\n")

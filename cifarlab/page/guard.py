@@ -61,6 +61,7 @@ class Guard:
         self._anywhere = anywhere
         self._session = secrets.token_urlsafe(32)
         self._cookie = f"cifarlab_{secrets.token_hex(4)}"  # cookies do not know ports
+        self._guess = asyncio.Lock()  # one at a time, so that many at once are no faster
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, refuse or hand on."""
@@ -148,8 +149,11 @@ class Guard:
             await _refuse(scope, send, 413, f"more than {_DOOR_BYTES} bytes")
             return
         given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
-        if not _same(given, self._password or ""):
-            await asyncio.sleep(_WRONG_COSTS)
+        async with self._guess:
+            wrong = not _same(given, self._password or "")
+            if wrong:
+                await asyncio.sleep(_WRONG_COSTS)
+        if wrong:
             await _answer(send, 401, _form(to, "That is not the password."))
             return
         # a path of ours: "//elsewhere" and "https:..." would lead away

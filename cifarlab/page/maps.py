@@ -20,7 +20,7 @@ def activation_maps(predictor: Predictor, image: np.ndarray, target: int) -> lis
     from cifarlab.explain import figures, maps
 
     found = []
-    layers = list(maps.map_shapes(predictor))
+    layers = maps.spatial_layers(maps.map_shapes(predictor))
     targets = np.array([target])
     for layer, heat in maps.class_activation_maps(predictor, image[None], layers, targets).items():
         height, width = heat.shape[1:]

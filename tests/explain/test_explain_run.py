@@ -94,6 +94,8 @@ def test_figures_of_other_weights_are_forgotten(copied):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"step": 22}))
     explain_run(copied)
     assert "randomised" not in json.loads(file.read_text())["figures"]
+    assert not list(copied.explained.glob("randomised.*"))
+    assert (copied.explained / "maps.svg").exists()
 
 
 def test_a_foreign_index_is_replaced_and_no_report_minds_it(copied, tmp_path):

@@ -33,7 +33,12 @@ class Behind:
         await send({"type": "http.response.body", "body": b"inside"})
 
 
-def ask(guard, path="/", method="GET", kind="http", chunks=(b"",), query="", **headers):
+def ask(guard, *given, **more):
+    """One request, as ``asked``."""
+    return asyncio.run(asked(guard, *given, **more))
+
+
+async def asked(guard, path="/", method="GET", kind="http", chunks=(b"",), query="", **headers):
     """One request; (status or message type, headers, body). Underscores are dashes."""
     given = {"host": "127.0.0.1:8642", **headers}
     scope = {
@@ -53,7 +58,7 @@ def ask(guard, path="/", method="GET", kind="http", chunks=(b"",), query="", **h
     async def send(message):
         sent.append(message)
 
-    asyncio.run(guard(scope, receive, send))
+    await guard(scope, receive, send)
     if kind == "websocket":
         return sent[0]["type"], {}, b""
     (start,) = [m for m in sent if m["type"] == "http.response.start"]
@@ -248,3 +253,26 @@ def test_a_wrong_password_costs_a_second(monkeypatch):
     monkeypatch.setattr("asyncio.sleep", sleep)
     ask(guard, "/login", "POST", chunks=[b"password=x"])
     assert slept == [1.0]
+
+
+def test_many_wrong_passwords_at_once_wait_for_each_other(monkeypatch):
+    guard, _ = locked(monkeypatch)
+    waiting, most, slept = 0, 0, asyncio.sleep
+
+    async def sleep(_seconds):
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await slept(0)
+        waiting -= 1
+
+    async def guess():
+        form = [b"password=x"]
+        return await asyncio.gather(
+            *(asked(guard, "/login", "POST", chunks=form) for _ in range(5))
+        )
+
+    monkeypatch.setattr("asyncio.sleep", sleep)
+    assert [status for status, _, _ in asyncio.run(guess())] == [401] * 5
+    assert most == 1
+    assert admitted(guard)

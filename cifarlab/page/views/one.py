@@ -15,7 +15,7 @@ from cifarlab.report import provenance, settings, tables
 from cifarlab.report.compare import state
 from cifarlab.report.content import SPOKEN, Run, read_runs
 from cifarlab.report.diagnosis import diagnosed
-from cifarlab.report.mistakes import worst
+from cifarlab.report.mistakes import confident, worst
 from cifarlab.run import RunFolder
 
 _RECIPE, _RESULT, _JOURNAL, _PROVENANCE = range(4)  # places in ``stamps``
@@ -118,6 +118,9 @@ def _failures(run: Run) -> None:
         with section(f"The {len(found)} worst mistakes, {SPOKEN.get(run.predicted or '', '')}"):
             put('<p class="soft">True class → predicted class, the probability it was given.</p>')
             put(markup.mistakes(found))
+    if sure := confident(run):
+        with section(f"The {len(sure)} most confident mistakes"):
+            put(markup.mistakes(sure))
 
 
 def _confusion(run: Run) -> None:
