@@ -28,6 +28,7 @@ from cifarlab.study.statistics import Summary
 from cifarlab.study.table import scale_words
 
 FAR = 4.0  # times the middle half of the rows' means, beyond its ends
+PRESSED = 2.5  # a panel may be so many times as wide as its near rows need
 
 
 def picture(of: Comparison, slug: str = "figure") -> Picture:
@@ -119,10 +120,10 @@ def _cut(axes: Axes, rows: list[Summary | None]) -> None:
     low, high = np.quantile(list(means.values()), (0.25, 0.75))
     reach = FAR * max(high - low, 0.5)
     near = {place for place, mean in means.items() if low - reach <= mean <= high + reach}
-    if len(near) == len(means):
-        return
     points = np.concatenate([np.asarray(line.get_xydata()) for line in axes.get_lines()])
     shown = points[np.isin(points[:, 1], list(near)), 0]
+    if np.ptp(points[:, 0]) < PRESSED * np.ptp(shown):
+        return
     margin = 0.12 * np.ptp(shown)
     axes.set_xlim(shown.min() - margin, shown.max() + margin)
     for place in means.keys() - near:
