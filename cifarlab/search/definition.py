@@ -23,7 +23,7 @@ from cifarlab.study.scale import scaled
 
 _NAME = r"^[\w.+-]+(/[\w.+-]+)*$"
 # what trials are compared on, and what the search itself decides
-_OUTSIDE = ("name", "data.", "evaluation.")
+_OUTSIDE = ("name.", "data.", "evaluation.")
 _OURS = ("training.duration", "training.extensions", "training.budget")
 _STILL_OPEN = ("data.normalisation", "data.noise", "data.share")
 
@@ -92,8 +92,9 @@ class Search(Part):
     @model_validator(mode="after")
     def _searches_what_may_vary(self) -> "Search":
         for key in self.space:
-            outside = key.startswith(_OUTSIDE) and not key.startswith(_STILL_OPEN)
-            if outside or key in _OURS:
+            # a whole part is searched by its own name, and holds what is below it
+            outside = f"{key}.".startswith(_OUTSIDE) and not key.startswith(_STILL_OPEN)
+            if outside or any(ours == key or ours.startswith(f"{key}.") for ours in _OURS):
                 raise ValueError(
                     f"space: {key} can't be searched: "
                     + ("trials would not be comparable" if outside else "the search decides it")

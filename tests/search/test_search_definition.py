@@ -90,7 +90,17 @@ def test_a_condition_that_means_nothing_is_refused(when: dict[str, Any], words: 
 
 
 @pytest.mark.parametrize(
-    "key", ["data.validation", "evaluation.test", "training.duration", "data.split_seed", "name"]
+    "key",
+    [
+        "data.validation",
+        "evaluation.test",
+        "training.duration",
+        "data.split_seed",
+        "name",
+        "data",
+        "evaluation",
+        "training",
+    ],
 )
 def test_what_trials_are_compared_by_is_not_searched(key: str) -> None:
     tree = {
