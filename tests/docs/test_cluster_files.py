@@ -16,7 +16,7 @@ MADE_UP = {
     # Slow, so that a script that stops reading after one line always fails.
     "scontrol": "echo one; sleep 0.2; echo two",
     "ray": 'if [ "$1" = status ]; then printf " 1 node_a\\n 1 node_b\\n"; fi',
-    "srun": 'while [[ "$1" == --* ]]; do shift; done; "$@"',
+    "srun": 'while [[ "$1" == --* ]]; do shift; done; [ "$SRUN_CPUS_PER_TASK" = 16 ] && "$@"',
     "cifarlab": ":",
     "torchrun": ":",
 }
@@ -39,6 +39,7 @@ def job(tmp_path: Path):
             "SLURM_JOB_ID": "123456",
             "SLURM_JOB_NODELIST": "one,two",
             "SLURM_JOB_NUM_NODES": "2",
+            "SLURM_CPUS_PER_TASK": "16",
         }
         command = ["bash", str(PLACE / script), *words]
         subprocess.run(command, env=settings, cwd=tmp_path, check=True, timeout=60)
@@ -60,7 +61,8 @@ def test_a_slurm_job_searches_on_all_its_machines(job) -> None:
     started = [line for line in said if line.startswith("ray start")]
     assert len(started) == 2
     assert "--head --node-ip-address=one --port=23456" in "".join(started)
-    assert "ray start --address one:23456 --block" in started
+    assert "ray start --address one:23456 --num-cpus 16 --block" in started
+    assert all("--num-cpus 16" in line for line in started)
 
 
 def test_a_slurm_job_trains_on_all_its_machines_and_goes_on(job, tmp_path: Path) -> None:
