@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.errors import MissingExtraError, UserError
+from cifarlab.errors import CifarlabError, MissingExtraError, UserError
 
 # the paths of its sockets may not be long, so not under a long $TMPDIR
 _ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
@@ -96,20 +96,33 @@ def _started(jobs: int) -> Iterator[Share]:
     _sweep()
     place = tempfile.mkdtemp(prefix=f"{_PLACE}{os.getpid()}-", dir=_ROOT)
     try:
+        _start(jobs * threads, place)
+        gpus = float(ray.cluster_resources().get("GPU", 0))
+        yield Share(jobs, threads, _gpu_share(gpus, jobs))
+    finally:
+        ray.shutdown()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _start(processors: int, place: str) -> None:
+    import ray
+
+    try:
         ray.init(
             address="local",
-            num_cpus=jobs * threads,
+            num_cpus=processors,
             _temp_dir=place,
             object_store_memory=_OBJECTS,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )
-        gpus = float(ray.cluster_resources().get("GPU", 0))
-        yield Share(jobs, threads, _gpu_share(gpus, jobs))
-    finally:
-        ray.shutdown()
-        shutil.rmtree(place, ignore_errors=True)
+    except Exception as error:  # it raises a plain one where its processes are too slow
+        raise CifarlabError(
+            f"Ray did not start on this machine: {str(error)[:120]}",
+            "free some memory, disk or processors (Ray gives up where others keep them all busy), "
+            "then go on with --resume",
+        ) from error
 
 
 def _join(address: str) -> None:
@@ -123,9 +136,10 @@ def _join(address: str) -> None:
             logging_level=logging.CRITICAL,
             runtime_env={"env_vars": passed},
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (Exception, SystemExit) as error:  # Ray ends the process where nothing listens
+        why = "nothing listens" if isinstance(error, SystemExit) else str(error)[:120]
         raise UserError(
-            f"--cluster {address}: no Ray cluster answers there: {str(error)[:120]}",
+            f"--cluster {address}: no Ray cluster answers there: {why}",
             "give the address that 'ray start --head' printed, or auto on its machines",
         ) from error
 
@@ -135,12 +149,19 @@ def _shared(jobs: int | None) -> Share:
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    jobs = jobs or len(nodes)
-    total = sum(node.get("CPU", 0) for node in nodes)
-    largest = max(node.get("CPU", 0) for node in nodes)
-    threads = max(1, min(int(total // jobs), int(largest)))
+    processors = [int(node["CPU"]) for node in nodes if node.get("CPU")]
+    jobs = jobs or max(1, len(processors))
+    threads = _threads(processors, jobs)
     threads = min(threads, _told_threads() or threads)
     return Share(jobs, threads, _gpu_share(sum(node.get("GPU", 0) for node in nodes), jobs))
+
+
+def _threads(processors: list[int], jobs: int) -> int:
+    """The most that each of ``jobs`` trials can have at once; none spreads over two machines."""
+    for threads in range(max(processors, default=1), 1, -1):
+        if sum(there // threads for there in processors) >= jobs:
+            return threads
+    return 1
 
 
 def _gpu_share(gpus: float, jobs: int) -> float:
