@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifarlab.errors import CifarlabError, StorageError
+from cifarlab.errors import CifarlabError, RunFolderError, StorageError
 from cifarlab.search.folder import SearchFolder
 from cifarlab.search.ledger import Ledger
 from cifarlab.search.messages import EPOCH, FAILURE, FATAL, SCORE, WHY
@@ -109,11 +109,18 @@ class Course:
 
     def _await_folder(self) -> None:
         """Wait until the worker that had the run before, and was killed, has let go of it."""
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
-        if self._folder.path.is_dir():
+        if not self._folder.path.is_dir():
+            return
+        try:
             with FileLock(self._folder.path / ".lock", timeout=_HANDOVER):
                 pass
+        except Timeout as error:
+            raise RunFolderError(
+                f"{self._folder.path} was held by another process for {_HANDOVER:g} seconds",
+                "end that process: it goes on with a trial that was taken from it",
+            ) from error
 
     def _tell_again(self) -> None:
         for line in self._folder.journal.read():

@@ -158,3 +158,13 @@ def test_a_full_disk_is_no_failure_of_the_trial(
     monkeypatch.setattr("os.fsync", full)
     told = course(folder).next()
     assert WHY not in told and "No space left" in told[FATAL]
+
+
+def test_a_run_that_another_process_does_not_let_go_of_fails_in_words(
+    folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifarlab.search.course._HANDOVER", 0.1)
+    with folder.trial(0).in_use():
+        told = course(folder).next()
+    failure = json.loads(told[FAILURE])
+    assert failure["kind"] == "RunFolderError" and "held by another" in failure["what"]
