@@ -90,7 +90,7 @@ def run_search(
         if seeds is not None:
             finals = rerun(search, explained, folder, seeds, jobs or 1, command, tell)
         problems = [*_left(asked, notes), *write_explained(explained, finals, folder)]
-        _write_best(asked, notes)
+        _write_best(asked, explained)
     return Searched(folder, explained, finals, problems)
 
 
@@ -194,7 +194,7 @@ def _tune(asked: _Asked, notes: Notes, share: Share, stop: Stop) -> bool:
     from cifarlab.search.worker import Worker
 
     begun = _unfinished(asked, notes)
-    fresh = asked.search.trials - len(notes.ledger.trials)
+    fresh = max(0, asked.search.trials - len(notes.ledger.trials))
     draws = Draws(asked.search, asked.base, asked.scale, notes, begun, share.threads)
     stopper = Stopper(asked.budget, lambda: bool(stop.signum or draws.fatal))
     place = asked.folder.path.resolve() / ".tune"
@@ -228,9 +228,9 @@ def _short(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _write_best(asked: _Asked, notes: Notes) -> None:
+def _write_best(asked: _Asked, explained: Explained) -> None:
     """The best trial's recipe: as it was trained, but for the test split, which it may open."""
-    if best := notes.ledger.best():
-        recipe = asked.search.drawn(best.values, asked.base, asked.scale)
-        name = f"{asked.search.name}/{trial_name(best.number)}"
+    if best := explained.best:
+        recipe = asked.search.drawn(best.trial.values, asked.base, asked.scale)
+        name = f"{asked.search.name}/{trial_name(best.trial.number)}"
         write_text(asked.folder.best, to_yaml(recipe.model_copy(update={"name": name})))

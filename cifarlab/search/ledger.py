@@ -79,11 +79,6 @@ class Ledger:
 
         return sorted(self.trials.values(), key=place)
 
-    def best(self) -> Trial | None:
-        """The trial with the highest score; None before there is one."""
-        first = next(iter(self.ranked()), None)
-        return first if first and first.score is not None and not first.failure else None
-
 
 def drawn(number: int, values: Values) -> Event:
     """The event of a new trial."""

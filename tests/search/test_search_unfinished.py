@@ -1,0 +1,68 @@
+"""A search that ended before its trials did: what is said of them, and who goes on. Without Ray."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_search import SPACE, small
+
+from cifarlab.recipes import find
+from cifarlab.search import Search, run_search
+from cifarlab.search.cluster import Share
+from cifarlab.search.folder import SearchFolder
+from cifarlab.search.ledger import drawn, ended
+
+SCORES = [0.5, 0.6, 0.4]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What Tune was asked for, each time; it trains nothing."""
+    calls: list[dict[str, Any]] = []
+
+    @contextmanager
+    def nowhere(*_: Any) -> Iterator[Share]:
+        yield Share(1, 1, 0.0)
+
+    monkeypatch.setattr("cifarlab.search.engine.connected", nowhere)
+    monkeypatch.setattr("ray.tune.run", lambda _worker, **words: calls.append(words))
+    return calls
+
+
+def begun(search: Search, runs: Path) -> SearchFolder:
+    """Three trials with an epoch each, of which the first has ended."""
+    folder = SearchFolder(runs / "searches" / search.name)
+    folder.path.mkdir(parents=True)
+    for number, score in enumerate(SCORES):
+        values = {"optimizer.kind": "adam", "optimizer.rate": 0.01 * (1 + number)}
+        folder.note(drawn(number, values))
+        run = folder.trial(number)
+        run.write_recipe(search.drawn(values, search.base()))
+        run.write_provenance({"data": {"name": "digits"}})
+        train = {"accuracy": score}
+        run.journal.append({"epoch": 1, "train": train, "val": {"accuracy": score}})
+    folder.note(ended(0, "planned", 1, SCORES[0]))
+    return folder
+
+
+def test_the_page_and_best_yaml_name_the_same_trial(
+    asked: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = begun(small(trials=3), tmp_path)
+    found = run_search(small(trials=3), runs=tmp_path, resume=True)
+    assert found.explained.best and found.explained.best.trial.number == 1
+    assert "Best: trial-001, 60.00 %, in best.yaml" in (folder.path / "page.md").read_text()
+    assert find(str(folder.best)).optimizer.rate == 0.02
+    assert any("2 trials are not finished" in problem for problem in found.problems)
+
+
+@pytest.mark.parametrize(("trials", "expected"), [(1, 2), (3, 2), (5, 4)])
+def test_all_that_was_begun_goes_on_however_few_trials_are_asked_for(
+    asked: list[dict[str, Any]], tmp_path: Path, trials: int, expected: int
+) -> None:
+    search = small(trials=trials, space=SPACE)
+    begun(search, tmp_path)
+    run_search(search, runs=tmp_path, resume=True)
+    assert asked[0]["num_samples"] == expected
