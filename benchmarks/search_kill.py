@@ -65,6 +65,7 @@ def driver_killed(place: Path, kills: int, total: int) -> tuple[Path, list[int]]
     done: list[int] = []
     for moment in moments(kills, total, 0):
         process = start(file, *(["--resume"] if done else []))
+        moment = max(moment, epochs(file) + 1)  # or it would be killed before it does anything
         wait_for(lambda moment=moment: epochs(file) >= moment, process)
         time.sleep(random.Random(moment).uniform(0, 0.3))
         process.kill()

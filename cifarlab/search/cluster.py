@@ -20,6 +20,7 @@ _ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
 _PLACE = "cifarlab-ray-"
 _OBJECTS = 80 * 2**20  # bytes; trials read their images from the cache, not from Ray
 _PASSED_ON = ("CIFARLAB_DATA", "CIFARLAB_CACHE", "CIFARLAB_DEVICE", "CIFARLAB_COMPILE")
+_PATHS = {"CIFARLAB_DATA", "CIFARLAB_CACHE"}
 _REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # whether other machines may reach Ray's ports
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -129,6 +130,8 @@ def _join(address: str) -> None:
     import ray
 
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    for name in _PATHS & passed.keys():
+        passed[name] = str(Path(passed[name]).absolute())  # workers begin in another folder
     try:
         ray.init(
             address=address,

@@ -16,7 +16,7 @@ from cifarlab.search.ledger import Ledger
 from cifarlab.search.messages import EPOCH, FAILURE, FATAL, SCORE, WHY
 from cifarlab.search.space import Values
 
-_HANDOVER = 60.0  # seconds that a killed worker may take to let go of its run folder
+_HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
 
 Message = dict[str, Any]
 

@@ -12,7 +12,7 @@ from cifarlab.run.naming import RUNS
 from cifarlab.search.cluster import Share, connected, require_extra
 from cifarlab.search.definition import Search, validate
 from cifarlab.search.explain import Explained, explain, write_explained
-from cifarlab.search.finalists import Finals, rerun
+from cifarlab.search.finalists import Finals, earlier, rerun
 from cifarlab.search.folder import SearchFolder, search_folder, trial_name
 from cifarlab.search.ledger import Trial
 from cifarlab.search.notes import Notes, Tell
@@ -64,9 +64,9 @@ def run_search(
 
     ``jobs`` trials at a time, on this machine or on the Ray cluster at the address ``cluster``,
     until ``budget`` is used up. Trials that a stopped or killed search left unfinished need
-    ``resume``. With ``seeds``, the finalists are trained anew with so many other seeds. ``worker``
-    takes the place of the one that trains. Raises RecipeError, UserError, MissingExtraError,
-    RunFolderError, StorageError, Interrupted.
+    ``resume``. With ``seeds``, the finalists are trained anew on this machine with so many other
+    seeds, once no trial is left to train. ``worker`` takes the place of the one that trains.
+    Raises RecipeError, UserError, MissingExtraError, RunFolderError, StorageError, Interrupted.
     """
     for option, number in (("--jobs", jobs), ("--seeds", seeds)):
         if number is not None and number < 1:
@@ -86,10 +86,16 @@ def run_search(
             tell(f"{search.name}: {todo} trials to train; {folder.path}")
             _train(asked, notes, jobs, cluster)
         explained = explain(search, scale, folder)
-        finals = None
-        if seeds is not None:
-            finals = rerun(search, explained, folder, seeds, jobs or 1, command, tell)
-        problems = [*_left(asked, notes), *write_explained(explained, finals, folder)]
+        problems = _left(asked, notes)
+        if seeds is None:
+            finals = earlier(explained, folder)
+        elif problems:  # out of budget: the best are not known yet
+            finals = None
+        else:
+            finals = rerun(
+                search, explained, folder, seeds, 1 if cluster else jobs or 1, command, tell
+            )
+        problems += write_explained(explained, finals, folder)
         _write_best(asked, explained)
     return Searched(folder, explained, finals, problems)
 

@@ -4,7 +4,7 @@ The best of N trials is best partly by luck: its score is the highest of N noisy
 with seeds that the search never saw, the same recipe shows what it is worth.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cifarlab.errors import UserError
 from cifarlab.search.definition import Search
@@ -12,6 +12,7 @@ from cifarlab.search.folder import SearchFolder, trial_name
 from cifarlab.search.notes import Tell
 from cifarlab.study import Comparison, Row, Study, run_study
 from cifarlab.study.statistics import Interval, summary
+from cifarlab.study.table import comparison_of
 
 if TYPE_CHECKING:
     from cifarlab.search.explain import Explained
@@ -75,6 +76,24 @@ def rerun(
         if line.accuracies:
             flattery.append(flattered(number, score, list(line.accuracies.values())))
     return Finals(studied.comparison, tuple(flattery), str(studied.folder.path))
+
+
+def earlier(explained: "Explained", folder: SearchFolder) -> Finals | None:
+    """What an earlier call of ``rerun`` found, where the finalists are still the same."""
+    told = folder.content().get("found", {}).get("finals")
+    if not told or not explained.rows:
+        return None
+    flattery = flattery_of(told["flattery"])
+    if {one.trial: one.score for one in flattery} != finalists(explained):
+        return None
+    return Finals(comparison_of(told["comparison"]), flattery, told["path"])
+
+
+def flattery_of(told: list[dict[str, Any]]) -> tuple[Flattery, ...]:
+    """What search.json tells of finalists."""
+    return tuple(
+        Flattery(**{**one, "interval": one["interval"] and tuple(one["interval"])}) for one in told
+    )
 
 
 def finalists(explained: "Explained") -> dict[int, float]:

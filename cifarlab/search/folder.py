@@ -22,6 +22,8 @@ had come so far by then, this one included.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,22 +78,28 @@ class SearchFolder(Collection):
 
         A last line without its end is being written, or was when the driver was killed.
         """
-        try:
-            lines = self.record.read_text(encoding="utf-8").split("\n")[:-1]
+        with self._readable():
+            lines = self._text().split("\n")[:-1]
             return [json.loads(line) for line in lines]
-        except FileNotFoundError:
-            return []
+
+    def repair(self) -> None:
+        """Drop a last line that was cut off by a kill. Raises RunFolderError, StorageError."""
+        with self._readable():
+            whole, end, cut = self._text().rpartition("\n")
+        if cut:
+            write_text(self.record, whole + end)
+
+    def _text(self) -> str:
+        return self.record.read_text(encoding="utf-8") if self.record.exists() else ""
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, ValueError) as error:
             raise RunFolderError(
                 f"{self.record} is damaged: {error}", "restore it, or search anew elsewhere"
             ) from error
-
-    def repair(self) -> None:
-        """Drop a last line that was cut off by a kill. Raises StorageError."""
-        if self.record.exists():
-            text = self.record.read_text(encoding="utf-8")
-            if not text.endswith("\n"):
-                write_text(self.record, "".join(f"{line}\n" for line in text.split("\n")[:-1]))
 
 
 def trial_name(number: int) -> str:

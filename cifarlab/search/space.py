@@ -69,7 +69,12 @@ class Choice(Dimension):
         """The values by the label under which they are drawn and shown."""
         if isinstance(self.values, dict):
             return self.values
-        return {label(value): value for value in self.values}
+        labels = [label(value) for value in self.values]
+        # numbers that agree in their first digits are told apart by all of them
+        return {
+            repr(value) if labels.count(short) > 1 else short: value
+            for short, value in zip(labels, self.values, strict=True)
+        }
 
     @model_validator(mode="after")
     def _differ(self) -> "Choice":

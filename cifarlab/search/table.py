@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cifarlab.errors import RunFolderError
 from cifarlab.search.explain import Explained, Row, Rung
-from cifarlab.search.finalists import Finals, Flattery
+from cifarlab.search.finalists import Finals, Flattery, flattery_of
 from cifarlab.search.folder import trial_name
 from cifarlab.search.importance import Importance
 from cifarlab.search.ledger import Trial
@@ -173,7 +173,7 @@ def found_of(tree: Any) -> Found:
         return Found(
             tuple(Rung(**rung) for rung in tree["rungs"]),
             tuple(Importance(**one) for one in tree["importance"]),
-            tuple(Flattery(**one) for one in finals["flattery"]),
+            flattery_of(finals["flattery"]),
             finals["comparison"] and comparison_of(finals["comparison"]),
         )
     except (KeyError, TypeError) as error:
@@ -194,5 +194,9 @@ def as_tree(of: Explained, finals: Finals | None) -> dict[str, Any]:
         "rungs": as_json(of.rungs),
         "importance": as_json(of.importance),
         "finals": finals
-        and {"comparison": as_json(finals.comparison), "flattery": as_json(finals.flattery)},
+        and {
+            "comparison": as_json(finals.comparison),
+            "flattery": as_json(finals.flattery),
+            "path": finals.path,
+        },
     }

@@ -15,7 +15,9 @@ PLACE = Path(__file__).parents[2] / "docs" / "cluster"
 MADE_UP = {
     # Slow, so that a script that stops reading after one line always fails.
     "scontrol": "echo one; sleep 0.2; echo two",
-    "ray": 'if [ "$1" = status ]; then printf " 1 node_a\\n 1 node_b\\n"; fi',
+    "hostname": "echo 10.0.0.1 fe80::1",
+    # a machine is there once its start was heard of
+    "ray": 'if [ "$1" = status ]; then grep "^ray start" LOG | sed "s/.*/ 1 node_a/"; fi',
     "srun": 'while [[ "$1" == --* ]]; do shift; done; [ "$SRUN_CPUS_PER_TASK" = 16 ] && "$@"',
     "cifarlab": ":",
     "torchrun": ":",
@@ -29,7 +31,9 @@ def job(tmp_path: Path):
     tools.mkdir()
     for name, does in MADE_UP.items():
         file = tools / name
-        file.write_text(f'#!/bin/bash\necho "{name} $*" >> {log}\n{does}\n')
+        file.write_text(
+            f'#!/bin/bash\necho "{name} $*" >> {log}\n{does.replace("LOG", str(log))}\n'
+        )
         file.chmod(file.stat().st_mode | stat.S_IXUSR)
 
     def run(script: str, *words: str) -> list[str]:
@@ -57,11 +61,11 @@ def test_the_ray_cluster_is_one_by_ray_s_schema() -> None:
 
 def test_a_slurm_job_searches_on_all_its_machines(job) -> None:
     said = job("search.slurm", "quickstart", "--trials", "4")
-    assert said[-1] == "cifarlab search quickstart --trials 4 --cluster one:23456 --resume"
+    assert said[-1] == "cifarlab search quickstart --trials 4 --cluster 10.0.0.1:23456 --resume"
     started = [line for line in said if line.startswith("ray start")]
     assert len(started) == 2
-    assert "--head --node-ip-address=one --port=23456" in "".join(started)
-    assert "ray start --address one:23456 --num-cpus 16 --block" in started
+    assert "--head --node-ip-address=10.0.0.1 --port=23456" in "".join(started)
+    assert "ray start --address 10.0.0.1:23456 --num-cpus 16 --block" in started
     assert all("--num-cpus 16" in line for line in started)
 
 

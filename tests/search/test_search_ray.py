@@ -206,6 +206,9 @@ def test_finalists_are_trained_with_seeds_that_no_trial_had(
     assert "## Finalists" in (searched.folder.path / "page.md").read_text()
     runs = [RunFolder(p.parent) for p in (searched.folder.path / "studies").rglob("result.json")]
     assert runs and all(run.provenance()["test_openings"] == [] for run in runs)
+    later = run_search(tiny(), runs=searched.folder.path.parents[1])
+    assert later.finals == again.finals  # still told where nobody asks for them
+    assert "## Finalists" in (searched.folder.path / "page.md").read_text()
 
 
 @pytest.mark.parametrize("package", ["ray", "optuna"])

@@ -111,6 +111,15 @@ def test_named_values_stand_for_whole_parts() -> None:
     assert meant(search.space, {"augment": "off"}) == {"augment": {}}
 
 
+def test_numbers_alike_in_their_first_digits_are_different_choices() -> None:
+    rates = [0.01, 0.012341, 0.012342]
+    search = small(space={"optimizer.rate": {"kind": "choice", "values": rates}})
+    names = list(search.space["optimizer.rate"].named)
+    assert names == ["0.01", "0.012341", "0.012342"]
+    drawn = [search.drawn({"optimizer.rate": name}, search.base()) for name in names]
+    assert [recipe.optimizer.rate for recipe in drawn] == rates
+
+
 def test_labels_are_what_a_table_can_hold() -> None:
     assert [label(x) for x in (True, 0.1, 0.0038999, 3, "sgd", [1, 2])] == [
         "true",

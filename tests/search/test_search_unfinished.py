@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from made_search import SPACE, small
 
+from cifarlab.errors import RunFolderError
 from cifarlab.recipes import find
 from cifarlab.search import Search, run_search
 from cifarlab.search.cluster import Share
@@ -56,6 +57,21 @@ def test_the_page_and_best_yaml_name_the_same_trial(
     assert "Best: trial-001, 60.00 %, in best.yaml" in (folder.path / "page.md").read_text()
     assert find(str(folder.best)).optimizer.rate == 0.02
     assert any("2 trials are not finished" in problem for problem in found.problems)
+
+
+def test_finalists_wait_for_the_last_trial(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    folder = begun(small(trials=3), tmp_path)
+    found = run_search(small(trials=3), runs=tmp_path, resume=True, seeds=2)
+    assert found.finals is None and not (folder.path / "studies").exists()
+
+
+def test_a_record_that_cant_be_read_is_named(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    folder = begun(small(trials=3), tmp_path)
+    folder.record.write_bytes(b"\xff" + folder.record.read_bytes())
+    with pytest.raises(RunFolderError, match=r"search\.jsonl is damaged"):
+        run_search(small(trials=3), runs=tmp_path, resume=True)
+    with pytest.raises(RunFolderError, match=r"search\.jsonl is damaged"):
+        folder.repair()
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(1, 2), (3, 2), (5, 4)])
