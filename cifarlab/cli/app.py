@@ -27,7 +27,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")
 @app.callback()
 def one_process(context: typer.Context) -> None:
     """Which recipe is better, by how much, and is that real?"""
-    if context.invoked_subcommand != "train" and _rank() is not None:
+    if context.invoked_subcommand != "train" and _process() is not None:
         raise UserError(
             f"torchrun started 'cifarlab {context.invoked_subcommand}' several times at once",
             "under torchrun goes 'train' alone: start this without it",
@@ -39,9 +39,12 @@ def command_line() -> str:
     return shlex.join(["cifarlab", *sys.argv[1:]])
 
 
-def _rank() -> int | None:
-    """This process's number among those that torchrun started, counted from 0; None without it."""
-    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+def _process() -> int | None:
+    """This process's number among those that torchrun started on this machine, counted from 0.
+
+    None without torchrun.
+    """
+    return int(os.environ["LOCAL_RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
 
 
 def main() -> None:
@@ -49,8 +52,8 @@ def main() -> None:
     try:
         app()
     except CifarlabError as error:
-        # of several processes the first speaks; the others of what it may not live to know
-        if _rank() and not isinstance(error, OutOfMemoryError | ProcessLostError):
+        # on each machine the first process speaks; others of what it may not live to know
+        if _process() and not isinstance(error, OutOfMemoryError | ProcessLostError):
             sys.exit(error.exit_code)
         kinds = {UserError: "error", Interrupted: "stopped"}
         kind = next((word for type_, word in kinds.items() if isinstance(error, type_)), "failed")

@@ -63,9 +63,9 @@ def test_a_mistake_is_two_lines(cifarlab: Command, words: list[str], told: list[
 
 def test_torchrun_is_for_training_alone(cifarlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
-    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("LOCAL_RANK", "0")
     require_two_lines(cifarlab("study", "quickstart"), 2, "several times at once")
-    monkeypatch.setenv("RANK", "1")  # the first has said it
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the first has said it
     output = cifarlab("study", "quickstart")
     assert (output.code, output.out, output.err) == (2, "", "")
 
