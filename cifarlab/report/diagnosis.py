@@ -47,7 +47,8 @@ def _never_left_the_plateau(run: Run) -> Iterator[Finding]:
     loss, guessing = run.curve("train", "loss"), _guessing(run)
     if guessing is None or np.isnan(loss).all():
         return
-    if (1 - FLAT) * guessing < np.nanmin(loss) and loss[-1] <= 1.5 * guessing:
+    flat = (1 - FLAT) * guessing < np.nanmin(loss) and loss[-1] <= 1.5 * guessing
+    if flat and not _learned(run):
         yield Finding(
             f"it never left the plateau: training loss {loss[-1]:.2f}, guessing has {guessing:.2f}",
             "the rate is too small to move the weights, or so large that nothing settles; or "
@@ -56,14 +57,23 @@ def _never_left_the_plateau(run: Run) -> Iterator[Finding]:
         )
 
 
+def _learned(run: Run) -> bool:
+    """Whether validation, without dropout and augmentation, is well above guessing."""
+    classes, accuracy = dig(run.provenance, "data", "classes"), run.curve("val", "accuracy")
+    return not np.isnan(accuracy).all() and np.nanmax(accuracy) > 2 / len(classes)
+
+
 def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
     rate, accuracy = run.curve("rate"), run.curve("train", "accuracy")
     known = ~np.isnan(rate) & ~np.isnan(accuracy)
     if known.sum() < 4 or not known.all():
         return
-    peak = int(rate.argmax())
-    low = np.flatnonzero(rate[peak:] <= LOW * LOW * rate[peak])
-    if not len(low) or run.recipe.schedule.kind in ("constant", "plateau"):
+    schedule, peak = run.recipe.schedule, int(rate.argmax())
+    highest = rate[peak]
+    if not schedule.warmup.value and schedule.kind != "onecycle":
+        highest = max(highest, run.recipe.optimizer.rate)  # it may fall within the first epoch
+    low = np.flatnonzero(rate[peak:] <= LOW * LOW * highest)
+    if not len(low) or schedule.kind in ("constant", "plateau"):
         return
     first = peak + int(low[0])
     share = (first + 1) / len(rate)
@@ -81,7 +91,7 @@ def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
 
 def _overfit(run: Run) -> Iterator[Finding]:
     val, train = run.curve("val", "loss"), run.curve("train", "loss")
-    if len(val) < 3 or np.isnan(val).any():
+    if len(val) < 3 or np.isnan(val).any() or any(_never_left_the_plateau(run)):
         return
     best = int(val.argmin())
     if val[-1] > WORSE * val[best] and train[-1] < train[best]:

@@ -69,6 +69,23 @@ def test_never_left_the_plateau():
     assert words(made) == ["it never left the plateau"]
 
 
+def test_a_plateau_is_no_overfit():
+    flat, worse = [GUESSING - 0.001 * n for n in range(EPOCHS)], [2.5] * 10 + [3.0] * 10
+    tenth = [0.1] * EPOCHS
+    made = run(loss=flat, val_loss=worse, accuracy=tenth, val_accuracy=tenth)
+    assert words(made) == ["it never left the plateau"]
+
+
+def test_a_high_training_loss_under_dropout_is_no_plateau():
+    assert words(run(loss=[GUESSING] * EPOCHS, accuracy=[0.2] * EPOCHS)) == []
+
+
+def test_the_rate_fell_within_the_first_epoch():
+    accuracy = [0.19, 0.2, *[0.25] * 18]
+    [finding] = diagnosed(run(rate=[1e-4] * EPOCHS, accuracy=accuracy, schedule="multistep"))
+    assert finding.what.startswith("the rate fell before it had learned: from epoch 1 of 20")
+
+
 def test_the_rate_fell_before_it_learned():
     rate = [0.1, 0.001, 0.001] + [1e-4] * 17
     accuracy = [0.3, 0.5, 0.55] + [0.6] * 17
