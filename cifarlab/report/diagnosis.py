@@ -89,9 +89,28 @@ def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
         )
 
 
+def _validates_at_guessing(run: Run) -> Iterator[Finding]:
+    train, val = run.curve("train", "accuracy"), run.curve("val", "accuracy")
+    loss, guessing = run.curve("val", "loss"), _guessing(run)
+    if guessing is None or np.isnan([train[-1], val[-1], loss[-1]]).any():
+        return
+    chance = math.exp(-guessing)
+    if train[-1] >= 2.5 * chance and val[-1] <= 1.5 * chance and loss[-1] > guessing:
+        yield Finding(
+            f"validation is at guessing, {percent(val[-1])}, while training reached "
+            f"{percent(train[-1])}",
+            "at test time a normalisation meets other statistics than those that it kept: dropout "
+            "before it, as in kth2024's exchanged order, or weights that change faster than they "
+            "are kept",
+            "move dropout behind the last normalisation, take norm.kind=group, or lower "
+            "optimizer.rate and weight decay",
+        )
+
+
 def _overfit(run: Run) -> Iterator[Finding]:
     val, train = run.curve("val", "loss"), run.curve("train", "loss")
-    if len(val) < 3 or np.isnan(val).any() or any(_never_left_the_plateau(run)):
+    others = (_never_left_the_plateau, _validates_at_guessing)
+    if len(val) < 3 or np.isnan(val).any() or any(any(check(run)) for check in others):
         return
     best = int(val.argmin())
     if val[-1] > WORSE * val[best] and train[-1] < train[best]:
@@ -149,6 +168,7 @@ _CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     _diverged,
     _never_left_the_plateau,
     _rate_fell_before_it_learned,
+    _validates_at_guessing,
     _overfit,
     _still_learning,
     _silent_units,

@@ -106,6 +106,19 @@ def test_a_low_rate_alone_is_no_finding(rate, accuracy):
     assert words(run(rate=rate, accuracy=accuracy, schedule="multistep")) == []
 
 
+@pytest.mark.parametrize(
+    ("last", "found"),
+    [(0.12, ["validation is at guessing, 12.00\xa0%, while"]), (0.3, ["it overf"])],
+)
+def test_validation_at_guessing_while_training_learned(last, found):
+    val_loss = [*falling(2.0, 1.7, 15), *[2.95] * 5]
+    val = [*falling(0.2, 0.4, 15), *[last] * 5]
+    made = run(val_loss=val_loss, val_accuracy=val, accuracy=falling(0.2, 0.52))
+    assert [
+        finding[: len(start)] for finding, start in zip(words(made), found, strict=True)
+    ] == found
+
+
 def test_overfit_names_the_best_epoch():
     val_loss = [*falling(2.0, 0.6, 8), *[0.7 + 0.05 * n for n in range(12)]]
     [finding] = diagnosed(run(val_loss=val_loss))
