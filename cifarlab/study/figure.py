@@ -122,9 +122,9 @@ def _cut(axes: Axes, rows: list[Summary | None]) -> None:
     near = {place for place, mean in means.items() if low - reach <= mean <= high + reach}
     points = np.concatenate([np.asarray(line.get_xydata()) for line in axes.get_lines()])
     shown = points[np.isin(points[:, 1], list(near)), 0]
-    if np.ptp(points[:, 0]) < PRESSED * np.ptp(shown):
+    if np.ptp(points[:, 0]) <= PRESSED * np.ptp(shown):
         return
-    margin = 0.12 * np.ptp(shown)
+    margin = 0.12 * np.ptp(shown) or 1.0  # points, where all near rows are one
     axes.set_xlim(shown.min() - margin, shown.max() + margin)
     for place in means.keys() - near:
         below = means[place] < low
