@@ -159,15 +159,16 @@ def _write_index(
     """What the folder holds, for reports; figures of other weights that were there go."""
     file = place / INDEX
     made: dict[str, Any] = {"epoch": about.epoch, "step": about.step, "figures": {}}
+    stale: set[str] = set()  # only what an index of ours names: the folder may be anybody's
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
+        stale = set(before["figures"])
         if (before["epoch"], before["step"]) == (about.epoch, about.step):
             made["figures"] = dict(before["figures"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or none of ours: it is replaced
     made["figures"] |= dict(drawn)
-    for kind in KINDS:
-        if kind not in made["figures"]:
-            for old in place.glob(f"{kind}.*"):
-                old.unlink(missing_ok=True)
+    for kind in stale.intersection(KINDS) - made["figures"].keys():
+        for suffix in (".svg", ".png", ".pdf"):
+            (place / f"{kind}{suffix}").unlink(missing_ok=True)
     write_text(file, json.dumps(made, indent=2) + "\n")

@@ -90,11 +90,13 @@ def test_other_layers_replace_the_figure_and_leave_the_rest(copied):
 
 def test_figures_of_other_weights_are_forgotten(copied):
     explain_run(copied, randomise=True)
+    (copied.explained / "randomised.md").write_text("somebody's notes")
     file = copied.explained / "explained.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"step": 22}))
     explain_run(copied)
     assert "randomised" not in json.loads(file.read_text())["figures"]
-    assert not list(copied.explained.glob("randomised.*"))
+    left = [one.name for one in copied.explained.glob("randomised.*")]
+    assert left == ["randomised.md"]
     assert (copied.explained / "maps.svg").exists()
 
 
