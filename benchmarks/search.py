@@ -3,10 +3,11 @@
     python benchmarks/search.py [--repeats 5] [--trials 27] [--seconds 30]
 
 On the embedded digits. Each repeat searches once with ASHA and once plainly at random, each with
-another seed, the latter with as many whole trials as the same number of epochs pays for. Then a
-search whose trials take 30 s each, two at a time: which part of the command's time was not spent
-in training, and after how many seconds the first trial trained. Bars: overhead under 10 %, first
-trial within 12 s.
+another seed, the latter with as many whole trials as the same number of epochs pays for. Then
+searches whose trials take 30 s each, two at a time: which part of the command's time was not spent
+in training, and after how many seconds the first trial trained. Once the 30 s are many epochs of
+a tenth of a second, each with its checkpoint and its way through Ray, once the epochs of a network
+four times as wide. Bars: overhead under 10 %, first trial within 12 s.
 """
 
 import argparse
@@ -16,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from _results import write_result
-from _searching import folder, run, start, table, training_seconds, wait_for, write_search
+from _searching import SMALL, folder, run, start, table, training_seconds, wait_for, write_search
 
 from cifarlab.study.statistics import paired, summary
 from cifarlab.study.table import as_json
 
 LONGEST = 27
 JOBS = 2
-WHOLE = 8  # trials of the search whose overhead is measured
+WHOLE = 8  # trials of the searches whose overhead is measured
+NETWORKS = {"narrow": {}, "wide": {"model.stem": 64, "model.channels": [64, 128, 256]}}
+
+
+RATES = {"optimizer.rate": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}}  # all as long
 
 
 def main() -> None:
@@ -36,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         repeats = [compared(place, seed, asked.trials) for seed in range(asked.repeats)]
-        cost = overhead(place, asked.seconds)
+        cost = {name: overhead(place, name, asked.seconds) for name in NETWORKS}
     ratios = [one["asha"]["best"] / one["random"]["best"] for one in repeats]
     bests = {kind: [one[kind]["best"] for one in repeats] for kind in ("asha", "random")}
     payload = {
@@ -52,7 +57,7 @@ def main() -> None:
 
 
 def compared(place: Path, seed: int, trials: int) -> dict[str, Any]:
-    """ASHA, then plain random search for as many epochs, with the same seed of draws."""
+    """ASHA, then plain random search for as many epochs, with another seed."""
     length = f"{LONGEST} epochs"
     asha = write_search(place, f"asha-{seed}", seed=seed, trials=trials, max=length)
     found = {"seed": seed, "asha": outcome(asha)}
@@ -77,13 +82,14 @@ def outcome(file: Path) -> dict[str, Any]:
     }
 
 
-def overhead(place: Path, seconds: float) -> dict[str, Any]:
+def overhead(place: Path, network: str, seconds: float) -> dict[str, Any]:
     """What whole trials of about so many seconds cost beside their training."""
-    plain = {"scheduler": {"kind": "none"}}
-    probe = write_search(place, "probe", trials=JOBS, max="5 epochs", **plain)
+    changes = {**SMALL["changes"], **NETWORKS[network]}
+    plain = {"scheduler": {"kind": "none"}, "changes": changes, "space": RATES}
+    probe = write_search(place, f"probe-{network}", trials=JOBS, max="5 epochs", **plain)
     run(probe, "--jobs", str(JOBS))
     length = max(1, round(seconds / (training_seconds(probe) / (5 * JOBS))))
-    file = write_search(place, "whole", trials=WHOLE, max=f"{length} epochs", **plain)
+    file = write_search(place, network, trials=WHOLE, max=f"{length} epochs", **plain)
     begun = time.perf_counter()
     process = start(file, "--jobs", str(JOBS))
     first = wait_for(lambda: any(folder(file).path.glob("trial-*/provenance.json")), process)

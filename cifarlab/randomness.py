@@ -22,3 +22,17 @@ def generator(seed: int, purpose: str, *counters: int) -> "torch.Generator":
     import torch
 
     return torch.Generator().manual_seed(derived_seed(seed, purpose, *counters))
+
+
+def seed_global(device: "torch.device", seed: int, purpose: str, *counters: int) -> None:
+    """Seed what initialisation and dropout draw from: the CPU's generator, and the device's.
+
+    ``torch.manual_seed`` gives the same draws, but takes 0.4 ms where CUDA is not in use: it
+    keeps the caller's stack for later.
+    """
+    import torch
+
+    value = derived_seed(seed, purpose, *counters)
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(value)

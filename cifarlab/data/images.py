@@ -23,6 +23,7 @@ from cifarlab.recipe.images import ImagePolicy
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 2**26
+MAX_SCANS = 64  # of the largest image; a progressive photo has about ten
 SMALLEST, LARGEST = 8, 96  # the sides that ImagePolicy.size allows
 _MAY_TURN = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _GREY_MODES = {"1", "L", "LA", "La"}
@@ -54,13 +55,15 @@ class BrokenError(RefusedError):
 def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
     """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
 
-    Raises BrokenError for what Pillow can't decode, RefusedError for a wrong size or one that
-    declares more than ``most`` pixels, of itself or of a tile: none of them is decoded.
+    Raises BrokenError for what Pillow can't decode, RefusedError for a wrong size, for one that
+    declares more than ``most`` pixels, of itself or of a tile, and for a JPEG that draws more than
+    ``MAX_SCANS`` times as many, again and again: none of them is decoded.
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
         _refuse_bomb(file.size, most)
         _refuse_bomb(_tile(file), most)
+        _refuse_scans(file, blob, most)
         image = _fitted(_in_channels(_plain(_upright(file)), policy), policy)
         return Pixels(image.tobytes(), image.height, image.width, len(image.getbands()))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -100,6 +103,18 @@ def _refuse_bomb(size: tuple[int, int], most: int) -> None:
         raise RefusedError(
             f"declares {size[0]}x{size[1]} pixels, more than {most:,}",
             "remove it or scale it down",
+        )
+
+
+def _refuse_scans(image: Image.Image, blob: bytes, most: int) -> None:
+    """A scan of nothing takes 30 bytes, and a pass over all pixels: hours in a few MiB."""
+    if image.format not in ("JPEG", "MPO"):
+        return
+    scans = blob.count(b"\xff\xda")  # within a scan a byte 255 is followed by a zero
+    if scans * image.width * image.height > MAX_SCANS * most:
+        raise RefusedError(
+            f"draws {image.width}x{image.height} pixels {scans:,} times over",
+            "remove it or save it anew",
         )
 
 

@@ -24,13 +24,15 @@ Message = dict[str, Any]
 class Job(NamedTuple):
     """What a worker is told of a trial; plain values, to be sent as JSON.
 
-    ``search`` is the search's folder, absolute, whose search.json says the rest.
+    ``search`` is the search's folder, absolute, whose search.json says the rest; ``place`` the
+    folder in which the command was given: relative paths of data begin there.
     """
 
     number: int
     values: Values
     search: str
     threads: int
+    place: str
 
 
 class _Left(BaseException):

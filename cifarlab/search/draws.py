@@ -7,6 +7,7 @@ again, tells their ends in the recorded order, and goes on from there.
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -131,8 +132,8 @@ class Draws(Searcher):
                 return str(Searcher.FINISHED)
             trial = self._new(number)
         self._numbers[trial_id] = trial.number
-        place = str(self._notes.folder.path.resolve())
-        job = Job(trial.number, trial.values, place, self._threads)
+        search = str(self._notes.folder.path.resolve())
+        job = Job(trial.number, trial.values, search, self._threads, str(Path.cwd()))
         return {TRIAL: trial.number, JOB: json.dumps(job)}
 
     def _new(self, number: int) -> Trial | None:

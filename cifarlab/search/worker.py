@@ -1,5 +1,7 @@
 """The worker: Ray Tune's actor, which trains one trial after another and imports torch once."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Trainable
@@ -15,6 +17,8 @@ class Worker(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Take a first trial."""
         job = as_job(config[JOB])
+        if Path(job.place).is_dir():  # a machine of a cluster may have no such folder
+            os.chdir(job.place)
         import torch
 
         torch.set_num_threads(job.threads)

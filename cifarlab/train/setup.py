@@ -29,7 +29,7 @@ from cifarlab.models import (
 )
 from cifarlab.optim import build_averaging, build_optimizer
 from cifarlab.processes import ALONE, Processes
-from cifarlab.randomness import derived_seed, generator
+from cifarlab.randomness import generator, seed_global
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
 from cifarlab.train.checkpoint import Checkpoints
@@ -115,7 +115,7 @@ def initial_state(
     processes: Processes = ALONE,
 ) -> State:
     """Freshly initialised weights, the same on every device and in every process."""
-    torch.manual_seed(derived_seed(recipe.seed, "initialisation"))
+    seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
     if count := whitening_images(recipe.model):

@@ -12,7 +12,7 @@ from cifarlab.data.augment import pixels_at, shrunk
 from cifarlab.data.loader import Batch
 from cifarlab.models import tell_places
 from cifarlab.optim import clip_units, penalise, set_rates, set_trained
-from cifarlab.randomness import derived_seed
+from cifarlab.randomness import seed_global
 from cifarlab.train.run import Run
 
 
@@ -24,7 +24,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     """
     training, state = run.recipe.training, run.state
     # dropout draws from the global generator: named like every other draw
-    torch.manual_seed(derived_seed(run.recipe.seed, "network", state.step))
+    seed_global(state.device, run.recipe.seed, "network", state.step)
     set_step(run, state.step)
     batch = worth_a_backward_pass(run, sized(run, batch, state.step))
     state.optimizer.zero_grad(set_to_none=True)

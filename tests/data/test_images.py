@@ -9,7 +9,7 @@ import pytest
 from made_sources import bomb, encoded, png
 from PIL import Image
 
-from cifarlab.data.images import BrokenError, RefusedError, conform, decode
+from cifarlab.data.images import MAX_SCANS, BrokenError, RefusedError, conform, decode
 from cifarlab.recipe.images import ImagePolicy
 
 AS_IS = ImagePolicy()
@@ -147,6 +147,20 @@ def test_a_decompression_bomb_is_refused_by_what_it_declares():
     assert not isinstance(refused.value, BrokenError), "skipping must not hide an attack"
     with pytest.raises(RefusedError, match="9000x9000 pixels"):
         decode(bomb(9_000), AS_IS)
+
+
+def test_a_jpeg_of_endless_scans_is_refused():
+    blob = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    head, scan, end = (
+        blob[: blob.rindex(b"\xff\xda")],
+        blob[blob.rindex(b"\xff\xda") : -2],
+        blob[-2:],
+    )
+    endless = head + scan * MAX_SCANS + end  # each of 4,096 pixels
+    assert pixels(endless).shape == (64, 64, 1)
+    with pytest.raises(RefusedError, match="draws 64x64 pixels 69 times over") as refused:
+        decode(endless, AS_IS, 64 * 64)
+    assert not isinstance(refused.value, BrokenError)
 
 
 def tiled(width: int, height: int) -> bytes:

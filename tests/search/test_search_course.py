@@ -40,7 +40,7 @@ def begun(path: Path, search: Search) -> SearchFolder:
 
 
 def course(folder: SearchFolder, values: dict[str, Any] | None = None) -> Course:
-    return Course(as_job(json.dumps(Job(0, values or VALUES, str(folder.path), 1))))
+    return Course(as_job(json.dumps(Job(0, values or VALUES, str(folder.path), 1, "."))))
 
 
 def stop(folder: SearchFolder, epoch: int) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import ray
 from made_search import SPACE, TINY, small
+from PIL import Image
 from ray.tune import Trainable
 from ray.tune.result import DONE
 
@@ -131,6 +132,19 @@ def test_a_killed_driver_loses_nothing(searched: Searched, tmp_path: Path, event
     again = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
     assert table(again) == table(searched)
     assert again.folder.record.read_text() == searched.folder.record.read_text()
+
+
+def test_data_lie_where_the_command_is_given_not_where_ray_began(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, grey in {"dark": 0, "light": 255}.items():
+        (tmp_path / "shades" / name).mkdir(parents=True)
+        for number in range(10):
+            image = Image.new("L", (8, 8), abs(grey - number))
+            image.save(tmp_path / "shades" / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    found = run_search(tiny(trials=1, max="1 epoch"), data="shades", runs=Path("runs"))
+    assert [row["why"] for row in table(found)] == ["planned"]
 
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_path: Path) -> None:
