@@ -1,5 +1,6 @@
 """A search in four pictures: all learning curves, the rungs, parallel coordinates, importance."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ from cifarlab.report.style import (
     styled,
     tidy,
 )
-from cifarlab.search.explain import Explained
+from cifarlab.search.explain import Explained, Row
 from cifarlab.search.folder import trial_name
 from cifarlab.search.space import AnyDimension, Choice, LogUniform, Values
 from cifarlab.study.table import scale_words
@@ -31,6 +32,7 @@ from cifarlab.study.table import scale_words
 _NAMED = 5  # trials that a legend names
 _MAP = colormaps["viridis"]
 _UNSET = -0.16  # where a line passes a key that its trial does not have
+_SPREAD = 0.06  # how far, up and down, lines through one choice are spread
 
 
 def pictures(of: Explained) -> list[Picture]:
@@ -123,8 +125,9 @@ def coordinates(of: Explained) -> Figure | None:
     scores = [row.score or 0.0 for row in shown]
     low, high = min(scores), max(scores)
     colour = _colours(scores)
-    for place, (row, score) in reversed(list(enumerate(zip(shown, scores, strict=True)))):
-        heights = [_height(of.search.space[key], key, row.trial.values) for key in keys]
+    columns = [_heights(of.search.space[key], key, shown) for key in keys]
+    for place, score in reversed(list(enumerate(scores))):
+        heights = [column[place] for column in columns]
         last = (score - low) / (high - low) if high > low else 0.5
         axes.plot(
             range(len(keys) + 1),
@@ -144,6 +147,21 @@ def coordinates(of: Explained) -> Figure | None:
         axes.spines[side].set_visible(False)
     axes.set_title(_title(of), loc="left")
     return figure
+
+
+def _heights(dimension: AnyDimension, key: str, shown: Sequence[Row]) -> list[float]:
+    """Where each trial's line crosses the key's axis, 0..1; ``shown`` is sorted, the best first.
+
+    Lines through one choice are spread around it, the better the higher, or they would hide
+    each other.
+    """
+    heights = [_height(dimension, key, row.trial.values) for row in shown]
+    if isinstance(dimension, Choice):
+        reach = min(_SPREAD, 0.3 / max(1, len(dimension.named) - 1))
+        for height, count in Counter(heights).items():
+            spread = iter(np.linspace(reach, -reach, count) if count > 1 else [0.0])
+            heights = [height + float(next(spread)) if h == height else h for h in heights]
+    return heights
 
 
 def _height(dimension: AnyDimension, key: str, values: Values) -> float:

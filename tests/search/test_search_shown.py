@@ -9,7 +9,7 @@ import pytest
 from made_search import made, small
 
 from cifarlab.search.explain import Explained, explain, write_explained
-from cifarlab.search.figures import pictures
+from cifarlab.search.figures import coordinates, pictures
 from cifarlab.search.finalists import finalists, flattered
 from cifarlab.search.table import csv_text, flattery_words, page, rows
 
@@ -75,6 +75,19 @@ def test_figures_are_four_and_the_same_each_time(explained: Explained) -> None:
     assert [one.slug for one in made_of] == ["curves", "rungs", "coordinates", "importance"]
     assert all(one.svg.startswith(b"<?xml") and one.png[1:4] == b"PNG" for one in made_of)
     assert [one.svg for one in pictures(explained)] == [one.svg for one in made_of]
+
+
+def test_no_line_hides_another_where_trials_made_the_same_choice(explained: Explained) -> None:
+    figure = coordinates(explained)
+    assert figure
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 4]
+    best_last = [row for row in explained.rows if row.score is not None][::-1]
+    at = {"sgd": [], "adam": []}
+    for line, row in zip(lines, best_last, strict=True):
+        at[row.trial.values["optimizer.kind"]].append(line.get_ydata()[0])
+    for middle, heights in zip((0, 1), at.values(), strict=True):
+        assert heights == sorted(set(heights)) and len(heights) > 3
+        assert max(abs(height - middle) for height in heights) < 0.1
 
 
 def test_a_search_without_rungs_or_scores_still_has_a_page(tmp_path: Path) -> None:
