@@ -125,6 +125,11 @@ def test_overfit_names_the_best_epoch():
     assert finding.what.startswith("it overfits from epoch 9 on")
 
 
+def test_one_lucky_epoch_is_no_overfit():
+    val_loss = [*falling(2.0, 0.15, 16), 0.09, 0.107, 0.094, 0.1]  # seen on 144 digits
+    assert diagnosed(run(val_loss=val_loss)) == []
+
+
 def test_validation_loss_that_rises_with_training_loss_is_no_overfit():
     curve = [*falling(2.0, 0.6, 8), *[0.7 + 0.05 * n for n in range(12)]]
     assert words(run(val_loss=curve, loss=curve)) == []
