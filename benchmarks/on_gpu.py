@@ -40,7 +40,7 @@ def commands(peers: list[str], seeds: int) -> list[tuple[dict[str, str], list[st
         ({}, [*throughput, "--batch", "128"]),
         (compiled, [*throughput, "--batch", "512"]),
         ({}, [*throughput, "--recipe", "speed/94"]),
-        ({}, [*python, str(HERE / "evaluation.py"), "--device", "cuda"]),
+        ({}, [*python, str(HERE / "evaluate.py"), "--device", "cuda"]),
         (compiled, [*speedrun96, "--seeds", "5", WHOLE]),
     ]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from nicegui import ui
@@ -91,6 +92,10 @@ async def show(site: Site, by: str, group: str, find: str) -> None:
         _strange(listing)
 
 
+def _counted(rows: Sequence[Any]) -> str:
+    return f"{len(rows):,} run" if len(rows) == 1 else f"{len(rows):,} runs"
+
+
 def _titled(title: str, by: str) -> None:
     """The title, and the way to the other list."""
     put(
@@ -137,7 +142,7 @@ def _runs(site: Site, listing: Listing, group: str, find: str) -> None:
 
     rows = rows_of(listing)
     name = rows[0]["recipe"] if group and rows else ""
-    _titled(f"{name}: {len(rows)} runs" if group else "Runs", "")
+    _titled(f"{name}: {_counted(rows)}" if group else "Runs", "")
     if not group:
         _collections(listing)
     with ui.element("div").classes("tools"):
@@ -160,7 +165,7 @@ def _runs(site: Site, listing: Listing, group: str, find: str) -> None:
         new = rows_of(found)
         if new != table.rows:
             table.rows = new
-        counted.content = f"{len(new):,} runs"
+        counted.content = _counted(new)
 
     def choose(key: str, value: str | None) -> None:
         chosen[key] = value

@@ -1,6 +1,6 @@
 """Evaluation speed: ``Predictor.logits`` and the corruptions, by the batch and image by image.
 
-    python benchmarks/evaluation.py [--device cpu]
+    python benchmarks/evaluate.py [--device cpu]
 
 ResNet-18 and the speed network on generated images, one view, three ways: through cifarlab; the
 bare forward pass of one fixed batch of the same size in the same arithmetic, as often as needed for
@@ -148,7 +148,7 @@ def main() -> None:
         "corruptions": corruptions,
         "all_corruptions": together,
     }
-    print(write_result("evaluation", device, payload))
+    print(write_result("evaluate", device, payload))
 
 
 if __name__ == "__main__":
