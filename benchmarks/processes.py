@@ -1,7 +1,7 @@
 """One process against two: the same losses, and how fast.
 
     CIFARLAB_DATA=../shared/data python benchmarks/processes.py [--recipe resnet18]
-        [--data cifar10-jpeg.tar.xz] [--steps 50] [--repeats 3] [KEY=VALUE ...]
+        [--data cifar10-jpeg.tar.xz] [--steps 50] [--repeats 5] [KEY=VALUE ...]
 
 Trains the recipe in float32 for some steps, nothing held out, in one process with all cores, in two
 with half of them each (gloo, under torchrun), and in one with half of the cores, which shows what
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="resnet18")
     parser.add_argument("--data")
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", help="what is written by one of the processes")
     arguments = parser.parse_args()
     if arguments.out:

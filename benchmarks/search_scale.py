@@ -5,10 +5,11 @@
 Trials are simulated: a worker answers at once with the next point of a made learning curve, which
 it writes into a run folder. All else is the search as it is: Optuna draws, Ray Tune and ASHA
 decide, every event is written down. Prints and writes, for each 500 trials, the driver's memory and
-the time per decision; and at the end what its table, page and figures took.
+the time per epoch told, per decision and per trial; and at the end what its table, page and figures took.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -78,12 +79,15 @@ class Watch:
             file.seek(self.read)
             new = file.read()
         self.read += len(new)
-        decisions = new.count(b'"event": "rung"')
+        events = [json.loads(line) for line in new.splitlines()]
+        decisions = sum(event["event"] == "rung" for event in events)
+        reports = sum(event["epochs"] for event in events if event["event"] == "ended")
         now = time.perf_counter()
         memory = psutil.Process().memory_full_info().uss / 2**20
         row = {
             "trials": self.trials,
             "driver_mib": memory,
+            "ms_per_epoch": 1000 * (now - self.since) / max(1, reports),
             "ms_per_decision": 1000 * (now - self.since) / max(1, decisions),
             "ms_per_trial": 1000 * (now - self.since) / EVERY,
         }
