@@ -5,7 +5,8 @@
 Trials are simulated: a worker answers at once with the next point of a made learning curve, which
 it writes into a run folder. All else is the search as it is: Optuna draws, Ray Tune and ASHA
 decide, every event is written down. Prints and writes, for each 500 trials, the driver's memory and
-the time per epoch told, per decision and per trial; and at the end what its table, page and figures took.
+the time per epoch told, per decision and per trial; and at the end what its table, page and
+figures took.
 """
 
 import argparse
