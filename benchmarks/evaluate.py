@@ -32,7 +32,7 @@ from cifarlab.evaluate.shift import all_corrupted
 from cifarlab.models import Classifier, build_body
 from cifarlab.recipes import find
 
-IMAGES, REPEATS, BAR = 10_000, 5, 0.95
+IMAGES, REPEATS, BAR = 5_000, 5, 0.95
 FEW = 100  # images corrupted one at a time
 SHAPE, CLASSES = (32, 32, 3), tuple("0123456789")
 Ways = dict[str, Callable[[], float]]
