@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib import colormaps
@@ -26,10 +27,13 @@ from cifarlab.report.style import (
 )
 from cifarlab.search.explain import Explained, Row
 from cifarlab.search.folder import trial_name
+from cifarlab.search.ledger import Verdict
 from cifarlab.search.space import AnyDimension, Choice, LogUniform, Values
 from cifarlab.study.table import scale_words
 
+One = TypeVar("One")
 _NAMED = 5  # trials that a legend names
+_DRAWN = 300  # trials of a picture, and decisions at a rung: of more nobody sees anything
 _MAP = colormaps["viridis"]
 _UNSET = -0.16  # where a line passes a key that its trial does not have
 _SPREAD = 0.06  # how far, up and down, lines through one choice are spread
@@ -53,9 +57,10 @@ def pictures(of: Explained) -> list[Picture]:
 
 def curves(of: Explained) -> Figure | None:
     """Training beside validation accuracy of every trial, coloured by score."""
-    shown = [row for row in of.rows if row.score is not None and row.trial.number in of.runs]
-    if not shown:
+    there = [row for row in of.rows if row.score is not None and row.trial.number in of.runs]
+    if not there:
         return None
+    shown = _drawn(there)
     figure = sheet(WIDE, 3.9)
     axes = figure.subplots()
     colour = _colours([row.score or 0.0 for row in shown])
@@ -74,7 +79,7 @@ def curves(of: Explained) -> Figure | None:
         )
     axes.set(xlabel="epoch", ylabel="accuracy (%): validation bold, training faint")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(_title(of), loc="left")
+    axes.set_title(_title(of, len(shown), len(there)), loc="left")
     handles, names = axes.get_legend_handles_labels()
     heading = "highest validation,\ntraining (%)"
     figure.legend(handles[::-1], names[::-1], title=heading, loc="outside right upper")
@@ -86,6 +91,8 @@ def rungs(of: Explained) -> Figure | None:
     """Every decision: the score, and the cut-off that it met."""
     if not of.verdicts:
         return None
+    most = max(verdict.of for _, verdict in of.verdicts)
+    met = [v for rung in of.rungs for v in _spread(_at(of, rung.rung), _DRAWN)]
     figure = sheet(NARROW, 3.4)
     axes = figure.subplots()
     places = {rung.rung: place for place, rung in enumerate(of.rungs)}
@@ -93,32 +100,33 @@ def rungs(of: Explained) -> Figure | None:
         (False, BLUE, "o", "went on"),
         (True, VERMILION, "x", "stopped"),
     ):
-        group = [verdict for _, verdict in of.verdicts if verdict.stopped == stopped]
-        x = [places[v.rung] - 0.18 + 0.36 * v.of / (1 + _most(of)) for v in group]
+        group = [verdict for verdict in met if verdict.stopped == stopped]
+        x = [places[v.rung] - 0.18 + 0.36 * v.of / (1 + most) for v in group]
         axes.plot(x, [100 * v.score for v in group], marker, color=colour, label=words)
-    needed = [v for _, v in of.verdicts if v.cutoff is not None]
-    x = [places[v.rung] - 0.18 + 0.36 * v.of / (1 + _most(of)) for v in needed]
+    needed = [v for v in met if v.cutoff is not None]
+    x = [places[v.rung] - 0.18 + 0.36 * v.of / (1 + most) for v in needed]
     axes.plot(
         x, [100 * (v.cutoff or 0) for v in needed], "_", color=INK, markersize=7, label="needed"
     )
     axes.set_xlim(-0.5, len(of.rungs) - 0.5)
     axes.set_xticks(range(len(of.rungs)), [f"{r.rung}\n{r.stopped} of {r.came}" for r in of.rungs])
     axes.set(xlabel="rung (epoch), trials stopped there", ylabel="best validation so far (%)")
-    axes.set_title(_title(of), loc="left")
+    axes.set_title(_title(of, len(met), len(of.verdicts), "decisions"), loc="left")
     figure.legend(loc="outside lower center", ncols=3)
     tidy(axes)
     return figure
 
 
-def _most(of: Explained) -> int:
-    return max(verdict.of for _, verdict in of.verdicts)
+def _at(of: Explained, rung: int) -> list[Verdict]:
+    return [verdict for _, verdict in of.verdicts if verdict.rung == rung]
 
 
 def coordinates(of: Explained) -> Figure | None:
     """One axis per key and one for the score; a line per trial, the best drawn last."""
-    shown = [row for row in of.rows if row.score is not None and not row.trial.failure]
-    if len(shown) < 2:
+    there = [row for row in of.rows if row.score is not None and not row.trial.failure]
+    if len(there) < 2:
         return None
+    shown = _drawn(there)
     keys = list(of.search.space)
     figure = sheet(WIDE, 3.6)
     axes = figure.subplots()
@@ -145,7 +153,7 @@ def coordinates(of: Explained) -> Figure | None:
     axes.set_yticks([])
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    axes.set_title(_title(of), loc="left")
+    axes.set_title(_title(of, len(shown), len(there)), loc="left")
     return figure
 
 
@@ -220,6 +228,22 @@ def _colours(scores: Sequence[float]) -> Callable[[float], tuple[float, ...]]:
     return lambda score: _MAP(0.92 * float(scale(score)))
 
 
-def _title(of: Explained) -> str:
+def _drawn(rows: Sequence[Row]) -> list[Row]:
+    """The rows, the best first, that a picture shows: of too many the best and some of the rest."""
+    if len(rows) <= _DRAWN:
+        return list(rows)
+    best = _DRAWN // 3
+    return [*rows[:best], *_spread(rows[best:], _DRAWN - best)]
+
+
+def _spread(many: Sequence[One], most: int) -> list[One]:
+    """So many of them at most, evenly spread, the first and the last among them."""
+    places = np.linspace(0, len(many) - 1, min(most, len(many)))
+    return [many[place] for place in places.round().astype(int)]
+
+
+def _title(of: Explained, shown: int, there: int, what: str = "trials, best and others") -> str:
     title = f"{label(of.search.name, 40)}, {label(of.data, 40)}"
+    if shown < there:
+        title += f"; {shown:,} of {there:,} {what}"
     return title if of.scale == 1 else f"{title}\n{scale_words(of.scale)}"

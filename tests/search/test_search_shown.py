@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from made_search import made, small
 
+from cifarlab.search import figures
 from cifarlab.search.explain import Explained, explain, write_explained
-from cifarlab.search.figures import coordinates, pictures
+from cifarlab.search.figures import coordinates, curves, pictures, rungs
 from cifarlab.search.finalists import finalists, flattered
 from cifarlab.search.table import csv_text, flattery_words, page, rows
 
@@ -75,6 +76,22 @@ def test_figures_are_four_and_the_same_each_time(explained: Explained) -> None:
     assert [one.slug for one in made_of] == ["curves", "rungs", "coordinates", "importance"]
     assert all(one.svg.startswith(b"<?xml") and one.png[1:4] == b"PNG" for one in made_of)
     assert [one.svg for one in pictures(explained)] == [one.svg for one in made_of]
+
+
+def test_of_very_many_trials_the_best_and_some_of_the_others_are_drawn(
+    explained: Explained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = rungs(explained)
+    monkeypatch.setattr(figures, "_DRAWN", 6)
+    for draw in (curves, coordinates):
+        figure = draw(explained)
+        assert figure and "6 of 11 trials, best and others" in figure.axes[0].get_title("left")
+    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 4]
+    assert len(lines) == 6 and max(line.get_linewidth() for line in lines) > 2  # the best is there
+    few = rungs(explained)
+    assert whole and few and "6 of 11 decisions" in few.axes[0].get_title("left")
+    marks = [sum(len(line.get_xdata()) for line in f.axes[0].lines[:2]) for f in (whole, few)]
+    assert marks == [11, 6] and "of" not in whole.axes[0].get_title("left")
 
 
 def test_no_line_hides_another_where_trials_made_the_same_choice(explained: Explained) -> None:
