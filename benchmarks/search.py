@@ -1,13 +1,15 @@
 """Is ASHA worth its name, and what does the framework cost?
 
-    python benchmarks/search.py [--repeats 5] [--trials 27] [--seconds 30]
+    python benchmarks/search.py [--repeats 5] [--trials 27] [--seconds 30] [--whole 8]
+        [--networks narrow wide]
 
 On the embedded digits. Each repeat searches once with ASHA and once plainly at random, each with
 another seed, the latter with as many whole trials as the same number of epochs pays for. Then
 searches whose trials take 30 s each, two at a time: which part of the command's time was not spent
 in training, and after how many seconds the first trial trained. Once the 30 s are many epochs of
 a tenth of a second, each with its checkpoint and its way through Ray, once the epochs of a network
-four times as wide. Bars: overhead under 10 %, first trial within 12 s.
+four times as wide. Bars: overhead under 10 %, first trial within 12 s. With ``--repeats 0`` only
+the latter, with ``--whole`` trials each.
 """
 
 import argparse
@@ -24,7 +26,6 @@ from cifarlab.study.table import as_json
 
 LONGEST = 27
 JOBS = 2
-WHOLE = 8  # trials of the searches whose overhead is measured
 NETWORKS = {"narrow": {}, "wide": {"model.stem": 64, "model.channels": [64, 128, 256]}}
 
 
@@ -37,23 +38,27 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, default=27)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--whole", type=int, default=8)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         repeats = [compared(place, seed, asked.trials) for seed in range(asked.repeats)]
-        cost = {name: overhead(place, name, asked.seconds) for name in NETWORKS}
-    ratios = [one["asha"]["best"] / one["random"]["best"] for one in repeats]
-    bests = {kind: [one[kind]["best"] for one in repeats] for kind in ("asha", "random")}
-    payload = {
-        "trials": asked.trials,
-        "repeats": repeats,
-        "ratio_of_best": as_json(summary(ratios)),
-        "difference_of_best": as_json(paired(bests["asha"], bests["random"])),
-        "overhead": cost,
-    }
-    print(f"best of ASHA over best of random, equal epochs: {payload['ratio_of_best']}")
+        cost = {name: overhead(place, name, asked.seconds, asked.whole) for name in asked.networks}
+    payload: dict[str, Any] = {"overhead": cost}
+    if repeats:
+        ratios = [one["asha"]["best"] / one["random"]["best"] for one in repeats]
+        bests = {kind: [one[kind]["best"] for one in repeats] for kind in ("asha", "random")}
+        payload |= {
+            "trials": asked.trials,
+            "repeats": repeats,
+            "ratio_of_best": as_json(summary(ratios)),
+            "difference_of_best": as_json(paired(bests["asha"], bests["random"])),
+        }
+        print(f"best of ASHA over best of random, equal epochs: {payload['ratio_of_best']}")
     print(f"overhead: {cost}")
-    print(f"written to {write_result('search', 'cpu', payload)}")
+    what = "search" if repeats else f"search-overhead-{asked.whole}"
+    print(f"written to {write_result(what, 'cpu', payload)}")
 
 
 def compared(place: Path, seed: int, trials: int) -> dict[str, Any]:
@@ -82,14 +87,14 @@ def outcome(file: Path) -> dict[str, Any]:
     }
 
 
-def overhead(place: Path, network: str, seconds: float) -> dict[str, Any]:
+def overhead(place: Path, network: str, seconds: float, whole: int) -> dict[str, Any]:
     """What whole trials of about so many seconds cost beside their training."""
     changes = {**SMALL["changes"], **NETWORKS[network]}
     plain = {"scheduler": {"kind": "none"}, "changes": changes, "space": RATES}
     probe = write_search(place, f"probe-{network}", trials=JOBS, max="5 epochs", **plain)
     run(probe, "--jobs", str(JOBS))
     length = max(1, round(seconds / (training_seconds(probe) / (5 * JOBS))))
-    file = write_search(place, network, trials=WHOLE, max=f"{length} epochs", **plain)
+    file = write_search(place, network, trials=whole, max=f"{length} epochs", **plain)
     begun = time.perf_counter()
     process = start(file, "--jobs", str(JOBS))
     first = wait_for(lambda: any(folder(file).path.glob("trial-*/provenance.json")), process)
@@ -97,11 +102,11 @@ def overhead(place: Path, network: str, seconds: float) -> dict[str, Any]:
     wall = time.perf_counter() - begun
     trained = training_seconds(file)
     return {
-        "trials": WHOLE,
+        "trials": whole,
         "jobs": JOBS,
         "epochs_per_trial": length,
         "seconds": wall,
-        "seconds_per_trial": trained / WHOLE,
+        "seconds_per_trial": trained / whole,
         "first_trial_after_seconds": first,
         "share_not_in_training": 1 - trained / (JOBS * wall),
     }
