@@ -139,7 +139,9 @@ def save_seconds(run: Run) -> list[float]:
     return seconds
 
 
-def bare_step(recipe: Recipe, steps: int, compute: Compute) -> Callable[[], float]:
+def bare_step(
+    recipe: Recipe, steps: int, compute: Compute, pixels: int = SHAPE[0]
+) -> Callable[[], float]:
     """Images/s of forward, backward and update on one fixed batch, in the recipe's pieces."""
     body = build_body(recipe.model, SHAPE, CLASSES)
     classifier = Classifier(body, MEAN, STD).to(compute.device)
@@ -149,7 +151,7 @@ def bare_step(recipe: Recipe, steps: int, compute: Compute) -> Callable[[], floa
         bias.requires_grad_(False)
     network = compute.compiled(classifier.body)
     batch = recipe.training.batch_size
-    images = torch.randn(batch, 3, 32, 32, device=compute.device)
+    images = torch.randn(batch, 3, pixels, pixels, device=compute.device)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, CLASSES, (batch,), device=compute.device)
     count = passes(batch, recipe.training.micro_batch)

@@ -5,6 +5,7 @@ import ctypes
 import os
 import platform
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -58,7 +59,12 @@ class Compute:
             "type": self.device.type,
             "threads": torch.get_num_threads(),
             "compiled": self.compile_mode,
+            "packed_convolutions": self._packs_convolutions(),
         }
+
+    def _packs_convolutions(self) -> bool:
+        on_cpu = self.device.type == "cpu" and self.compile_mode is None
+        return on_cpu and self.precision == "bfloat16" and packs_convolutions()
 
 
 def choose(precision: str = "auto") -> Compute:
@@ -115,6 +121,26 @@ def has_bfloat16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     features = torch.cpu.get_capabilities()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
+
+
+def packs_convolutions() -> bool:
+    """Whether convolutions of small maps take several images in a row (models/packed_conv.py).
+
+    They do where bfloat16 is computed in AMX tiles; $CIFARLAB_PACK overrides, as 1 or 0. Raises
+    UserError for another value.
+    """
+    asked = os.environ.get("CIFARLAB_PACK", "")
+    if asked not in ("", "0", "1"):
+        raise UserError(f"CIFARLAB_PACK={asked}: that is neither 0 nor 1", "leave it out")
+    return asked == "1" or (not asked and has_amx())
+
+
+@cache
+def has_amx() -> bool:
+    """Whether oneDNN computes bfloat16 in AMX tiles here; $ONEDNN_MAX_CPU_ISA may rule it out."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
+    allowed = limit.upper() in ("ALL", "DEFAULT") or "AMX" in limit.upper()
+    return allowed and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def library_versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from cifarlab.errors import RecipeError
 from cifarlab.models.layers import activation, norm_layer
 from cifarlab.models.normaliser_free import ScaledActivation, ScaledConv2d, activation_gain
+from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.recipe.networks import CNN, Residual
 
 
@@ -49,7 +50,7 @@ class Builder:
         """
         bias = bias or self._model.norm.kind == "none"
         standardised = isinstance(self._model, Residual) and self._model.weight_standardisation
-        kind = ScaledConv2d if standardised else nn.Conv2d
+        kind = ScaledConv2d if standardised else PackedConv2d
         self.size = self._divided(stride)
         if kernel == 1 and stride > 1 and self.channels < 16:
             self._add("subsample", Subsample(stride))

@@ -7,14 +7,14 @@ their gain. How blocks are scaled stands in models/residual.py.
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cifarlab.models.layers import activation
+from cifarlab.models.packed_conv import PackedConv2d
 
 _LEAST_POWER = 1e-4  # of a filter before it is scaled, as in the authors' code
 
 
-class ScaledConv2d(nn.Conv2d):
+class ScaledConv2d(PackedConv2d):
     """A convolution whose filters have mean 0 and unit power, times a trained gain per filter.
 
     (w - mean) / sqrt(fan-in * variance), section 4.3 there; the gain starts at 1. What an
@@ -29,8 +29,7 @@ class ScaledConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H', W')."""
-        weight = self.standardised()
-        return functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+        return self._conv_forward(x, self.standardised(), self.bias)
 
     def standardised(self) -> Tensor:
         """The filters as they are used, (C, C_in, k, k)."""

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from cifarlab.models.initialisation import initialise_
 from cifarlab.models.layers import Head, activation, norm_layer
+from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.models.whitening import whitening_layers
 from cifarlab.recipe.networks import Speed
 
@@ -32,7 +33,7 @@ class ConvGroup(nn.Module):
         widths = [channels_in] + [channels] * (depth - 1)
         bias = model.norm.kind == "none"
         self.convs = nn.ModuleList(
-            nn.Conv2d(width, channels, 3, padding=1, bias=bias) for width in widths
+            PackedConv2d(width, channels, 3, padding=1, bias=bias) for width in widths
         )
         self.norms = nn.ModuleList(norm_layer(model.norm, channels, size) for _ in widths)
         self.acts = nn.ModuleList(activation(model.activation) for _ in widths)

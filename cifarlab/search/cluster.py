@@ -19,7 +19,10 @@ from cifarlab.errors import CifarlabError, MissingExtraError, UserError
 _ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
 _PLACE = "cifarlab-ray-"
 _OBJECTS = 80 * 2**20  # bytes; trials read their images from the cache, not from Ray
-_PASSED_ON = ("CIFARLAB_DATA", "CIFARLAB_CACHE", "CIFARLAB_DEVICE", "CIFARLAB_COMPILE")
+_PASSED_ON = (
+    *("CIFARLAB_DATA", "CIFARLAB_CACHE"),
+    *("CIFARLAB_DEVICE", "CIFARLAB_COMPILE", "CIFARLAB_PACK"),
+)
 _PATHS = {"CIFARLAB_DATA", "CIFARLAB_CACHE"}
 _REACHABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # whether other machines may reach Ray's ports
 _SETTINGS = {

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "recipes": BASE | {"recipe"},
     "run": BASE | {"recipe"},
     "data": BASE | {"recipe", "randomness"},
-    "models": BASE | {"recipe", "processes"},
+    "models": BASE | {"recipe", "compute", "processes"},
     "optim": BASE | {"recipe"},
     "evaluate": BASE | {"recipe", "run", "randomness", "compute", "data", "models"},
     "train": BASE

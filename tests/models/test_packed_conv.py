@@ -1,0 +1,181 @@
+"""Convolutions with several images in a row: the plain convolution, in another order of sums."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cifarlab import compute
+from cifarlab.errors import UserError
+from cifarlab.models import build_body
+from cifarlab.models.packed_conv import PackedConv2d, pack, packed_conv2d, packs, unpack
+from cifarlab.recipe import build, change
+from cifarlab.recipes import find
+
+SIZES = [(8, 8), (7, 7), (5, 3), (4, 4), (3, 4), (1, 1)]
+LAYER = torch.zeros(64, 64, 3, 3)
+
+
+@pytest.fixture
+def packing(monkeypatch):
+    monkeypatch.setenv("CIFARLAB_PACK", "1")
+
+
+def with_gradients(convolve, x, weight, bias, of_out):
+    leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
+    out = convolve(*leaves)
+    return [out.detach(), *torch.autograd.grad(out, leaves, of_out)]
+
+
+def plain(x, weight, bias):
+    return functional.conv2d(x, weight, bias, padding=1)
+
+
+@pytest.mark.parametrize("in_a_row", [1, 4, 8])
+@pytest.mark.parametrize("n", [1, 3, 4, 13])
+def test_rows_hold_the_images_and_a_zero_column_after_each(n, in_a_row):
+    images = torch.randn(n, 2, 3, 5)
+    rows = pack(images, in_a_row)
+    assert rows.shape == (-(-n // in_a_row), 2, 3, in_a_row * 6)
+    for i in range(n):
+        row, first = rows[i // in_a_row], i % in_a_row * 6
+        assert torch.equal(row[:, :, first : first + 5], images[i])
+        assert (row[:, :, first + 5] == 0).all()
+    assert rows.abs().sum().isclose(images.abs().sum())
+    assert torch.equal(unpack(rows, images.shape, in_a_row), images)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("n", [1, 11, 16])
+def test_output_and_gradients_are_the_plain_ones_in_float64(n, size):
+    torch.manual_seed(0)
+    x, of_out = torch.randn(n, 5, *size).double(), torch.randn(n, 7, *size).double()
+    weight, bias = torch.randn(7, 5, 3, 3).double(), torch.randn(7).double()
+    ours = with_gradients(packed_conv2d, x, weight, bias, of_out)
+    for one, other in zip(ours, with_gradients(plain, x, weight, bias, of_out), strict=True):
+        assert one.shape == other.shape
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_output_and_gradients_are_the_plain_ones_within_rounding_in_bfloat16(size):
+    torch.manual_seed(0)
+    x, of_out = torch.randn(11, 64, *size), torch.randn(11, 64, *size)
+    weight, bias = torch.randn(64, 64, 3, 3), torch.randn(64)
+    exact = with_gradients(plain, *(t.bfloat16().double() for t in (x, weight, bias, of_out)))
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = with_gradients(packed_conv2d, x, weight, bias, of_out.bfloat16())
+        usual = with_gradients(plain, x, weight, bias, of_out.bfloat16())
+    for one, other, true in zip(ours, usual, exact, strict=True):
+        error = (one.double() - true).norm() / true.norm()
+        assert error <= 2 * (other.double() - true).norm() / true.norm() + 2**-9
+
+
+@pytest.mark.parametrize("wanted", [(True, False), (False, True)])
+@pytest.mark.parametrize("size", [(8, 8), (4, 4)])
+def test_a_gradient_that_nobody_needs_is_left_out(size, wanted):
+    leaves = [torch.randn(3, 2, *size), torch.randn(2, 2, 3, 3)]
+    for leaf, needed in zip(leaves, wanted, strict=True):
+        leaf.requires_grad_(needed)
+    packed_conv2d(*leaves, None).sum().backward()
+    assert tuple(leaf.grad is not None for leaf in leaves) == wanted
+
+
+def test_the_rule_asks_for_bfloat16_small_maps_and_many_channels(packing):
+    x = torch.zeros(4, 64, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert packs(x, LAYER, (1, 1), (1, 1))
+        assert not packs(torch.zeros(4, 64, 8, 9), LAYER, (1, 1), (1, 1))
+        assert not packs(x, LAYER, (2, 2), (1, 1))
+        assert not packs(x, LAYER, (1, 1), (0, 0))
+        assert not packs(x, torch.zeros(64, 64, 1, 1), (1, 1), (1, 1))
+        assert not packs(x, torch.zeros(63, 64, 3, 3), (1, 1), (1, 1))
+        assert not packs(x, torch.zeros(64, 63, 3, 3), (1, 1), (1, 1))
+        assert not packs(x.to("meta"), LAYER, (1, 1), (1, 1))
+    assert not packs(x, LAYER, (1, 1), (1, 1))
+    assert packs(x.bfloat16(), LAYER, (1, 1), (1, 1))
+
+
+def test_the_processor_decides_and_the_environment_overrides(monkeypatch):
+    def decided(amx, **environment):
+        for name in ("CIFARLAB_PACK", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+        compute.has_amx.cache_clear()
+        return compute.packs_convolutions()
+
+    assert decided(True)
+    assert not decided(False)
+    assert not decided(True, ONEDNN_MAX_CPU_ISA="AVX512_CORE_BF16")
+    assert not decided(True, DNNL_MAX_CPU_ISA="avx2")
+    assert decided(True, ONEDNN_MAX_CPU_ISA="AVX512_CORE_AMX")
+    assert decided(False, CIFARLAB_PACK="1")
+    assert not decided(True, CIFARLAB_PACK="0")
+    with pytest.raises(UserError, match="CIFARLAB_PACK=yes"):
+        decided(True, CIFARLAB_PACK="yes")
+    monkeypatch.undo()
+    compute.has_amx.cache_clear()
+
+
+def test_what_was_chosen_is_described(monkeypatch):
+    cpu = torch.device("cpu")
+    for value in "01":
+        monkeypatch.setenv("CIFARLAB_PACK", value)
+        described = compute.Compute(cpu, "bfloat16").describe()
+        assert described["packed_convolutions"] is (value == "1")
+    assert not compute.Compute(cpu, "float32").describe()["packed_convolutions"]
+    assert not compute.Compute(cpu, "bfloat16", "default").describe()["packed_convolutions"]
+
+
+NETWORKS = {
+    "speed": find("speed/94").model,
+    "resnet": change(find("resnet18"), {"model.blocks": [1, 1, 1, 1]}).model,
+    "cnn": build({"model": {"kind": "cnn", "channels": [64, 64, 64, 64], "kernel": 3}}).model,
+    "normaliser-free": build(
+        {
+            "model": {
+                "norm": {"kind": "none"},
+                "weight_standardisation": True,
+                "order": ["act", "conv", "act", "conv", "add"],
+                "blocks": [1, 1],
+                "channels": [64, 64],
+                "strides": [2, 2],
+            }
+        }
+    ).model,
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_networks_pack_and_keep_their_outputs_and_gradients(name, monkeypatch):
+    torch.manual_seed(0)
+    body = build_body(NETWORKS[name], (32, 32, 3), 10).double().eval()
+    body.get_submodule("dense" if hasattr(body, "dense") and name != "cnn" else "head").float()
+    x = torch.randn(3, 3, 32, 32).double().to(memory_format=torch.channels_last)
+    asked = []
+
+    def steps(pack_all):
+        def rule(x, weight, stride, padding):
+            packed = pack_all and weight.shape[2:] == (3, 3) and stride == (1, 1)
+            asked.append(packed and max(x.shape[2:]) <= 8)
+            return asked[-1]
+
+        monkeypatch.setattr("cifarlab.models.packed_conv.packs", rule)
+        body.zero_grad()
+        body(x)[:, 0].sum().backward()
+        return [p.grad.clone() for p in body.parameters() if p.grad is not None]
+
+    before, after = steps(False), steps(True)
+    assert any(asked)
+    for one, other in zip(before, after, strict=True):
+        assert (one - other).norm() <= 1e-5 * one.norm() + 1e-9
+
+
+def test_without_autocast_a_layer_is_the_plain_one_bit_for_bit(packing):
+    torch.manual_seed(0)
+    layer = PackedConv2d(64, 64, 3, padding=1)
+    x = torch.randn(5, 64, 8, 8)
+    assert torch.equal(layer(x), nn.Conv2d.forward(layer, x))
+    assert torch.equal(layer(x), functional.conv2d(x, layer.weight, layer.bias, padding=1))
