@@ -85,6 +85,8 @@ class Display:
             f"{run.recipe.name} on {data.name}: {len(run.loader.indices):,} images{held_out}"
             f"{skipped}; {device}, {run.compute.precision}; {run.folder.path}"
         )
+        if run.threads.note:
+            console.print(run.threads.note)
         if state.step:
             console.print(f"going on after step {state.step} of {run.plan.steps}")
         for note in run.notes:

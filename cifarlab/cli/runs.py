@@ -25,6 +25,10 @@ def train(
     schedule: Annotated[
         str | None, typer.Option(help="with --extend: the rate meanwhile: hold, restart, stretch")
     ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="of the processor; default: as many as cores are free"),
+    ] = None,
     record: Annotated[
         bool, typer.Option(help="keep histograms of weights and activations of each epoch")
     ] = True,
@@ -58,6 +62,7 @@ def train(
                 command=command_line(),
                 progress=display.prepare if display else None,
                 processes=processes,
+                threads=threads,
             )
     if not processes.first:
         return

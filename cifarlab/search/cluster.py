@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.errors import CifarlabError, MissingExtraError, UserError
+from cifarlab.threads import available_threads, told_threads
 
 # the paths of its sockets may not be long, so not under a long $TMPDIR
 _ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
@@ -96,7 +97,7 @@ def connected(jobs: int | None, address: str | None) -> Iterator[Share]:
 def _started(jobs: int) -> Iterator[Share]:
     import ray
 
-    threads = max(1, (_told_threads() or _processors()) // jobs)
+    threads = max(1, available_threads().number // jobs)
     _sweep()
     place = tempfile.mkdtemp(prefix=f"{_PLACE}{os.getpid()}-", dir=_ROOT)
     try:
@@ -158,7 +159,7 @@ def _shared(jobs: int | None) -> Share:
     processors = [int(node["CPU"]) for node in nodes if node.get("CPU")]
     jobs = jobs or max(1, len(processors))
     threads = _threads(processors, jobs)
-    threads = min(threads, _told_threads() or threads)
+    threads = min(threads, told_threads() or threads)
     return Share(jobs, threads, _gpu_share(sum(node.get("GPU", 0) for node in nodes), jobs))
 
 
@@ -176,18 +177,6 @@ def _gpu_share(gpus: float, jobs: int) -> float:
         return 0.0
     per_gpu = -(-jobs // int(gpus))
     return 1.0 / per_gpu
-
-
-def _told_threads() -> int | None:
-    """How many threads the user wants all in all; None: as many as there are processors."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) or None if told.isdigit() else None
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _sweep() -> None:

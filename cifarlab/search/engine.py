@@ -17,6 +17,7 @@ from cifarlab.search.folder import SearchFolder, search_folder, trial_name
 from cifarlab.search.ledger import Trial
 from cifarlab.search.notes import Notes, Tell
 from cifarlab.storage import write_text
+from cifarlab.threads import available_threads
 
 if TYPE_CHECKING:
     from ray.tune import Trainable
@@ -84,6 +85,8 @@ def run_search(
             if worker is None:
                 _require_data(base)
             tell(f"{search.name}: {todo} trials to train; {folder.path}")
+            if cluster is None and (note := available_threads().note):
+                tell(note)
             _train(asked, notes, jobs, cluster)
         explained = explain(search, scale, folder)
         problems = _left(asked, notes)

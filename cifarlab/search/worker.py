@@ -19,9 +19,9 @@ class Worker(Trainable):
         job = as_job(config[JOB])
         if Path(job.place).is_dir():  # a machine of a cluster may have no such folder
             os.chdir(job.place)
-        import torch
+        from cifarlab.threads import share_threads
 
-        torch.set_num_threads(job.threads)
+        share_threads(job.threads)
         self._course = Course(job)
 
     def step(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cifarlab.study.folder import StudyFolder, study_folder, write_comparison
 from cifarlab.study.record import Planned, Record
 from cifarlab.study.scale import scaled
 from cifarlab.study.workers import Failure, Job, train_all
+from cifarlab.threads import available_threads
 
 Tell = Callable[[str], None]
 
@@ -101,6 +102,8 @@ def _train(jobs: Sequence[Job], workers: int, record: Record, command: str, tell
     if not jobs:
         return
     record.write()
+    if note := available_threads().note:
+        tell(note)
     try:
         train_all(jobs, workers, done, begin)
     except Interrupted as error:

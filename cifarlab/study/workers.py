@@ -114,14 +114,14 @@ def interrupted(signum: int) -> Interrupted:
 _stopping: Event | None = None  # a worker's: set by the parent
 
 
-def _start_worker(workers: int, stopping: Event) -> None:
+def _start_worker(threads: int, stopping: Event) -> None:
     """Share the processor out, and leave Ctrl-C, which the terminal sends to all, to the parent."""
     global _stopping
     _stopping = stopping
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    import torch
+    from cifarlab.threads import share_threads
 
-    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    share_threads(threads)
 
 
 def _work(job: Job) -> Failure | None:
@@ -154,13 +154,16 @@ def _in_a_pool(
     jobs: Sequence[Job], workers: int, asked: Callable[[], int], done: Done, work: Work
 ) -> tuple[list[Job], bool]:
     """The jobs that are left, in order, and whether the pool broke. Raises as ``train_all``."""
+    from cifarlab.threads import available_threads
+
+    threads = max(1, available_threads().number // workers)
     context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
     stopping = context.Event()
     left = list(jobs)
     broke = False
     error: BaseException | None = None
     with ProcessPoolExecutor(
-        min(workers, len(jobs)), context, initializer=_start_worker, initargs=(workers, stopping)
+        min(workers, len(jobs)), context, initializer=_start_worker, initargs=(threads, stopping)
     ) as pool:
         futures = {pool.submit(work, job): job for job in jobs}
         for future in _ended(futures, asked, stopping):

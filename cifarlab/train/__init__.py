@@ -35,13 +35,15 @@ def train(
     progress: Progress | None = None,
     enough: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
 
     With ``resume``, a run that was begun there goes on from its last checkpoint; without, the
     folder must hold none. Between two epochs the run ends, as one that was ``stopped``, once
     ``enough`` is true. With several ``processes`` (see ``cifarlab.processes.joined``) each is to
-    call this. Raises every error of cifarlab.errors.
+    call this. ``threads`` is how many a CPU computes with (default: cifarlab.threads). Raises
+    every error of cifarlab.errors.
     """
     with ExitStack() as held, _failures_in_words(recipe, folder):
         processes.by_first(lambda: held.enter_context(folder.in_use()))
@@ -53,6 +55,7 @@ def train(
             command=command,
             progress=progress,
             processes=processes,
+            threads=threads,
         )
         run.enough = enough
         for hook in hooks:

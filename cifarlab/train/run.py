@@ -15,6 +15,7 @@ from cifarlab.optim import factor
 from cifarlab.processes import Processes
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
+from cifarlab.threads import Threads
 from cifarlab.train.checkpoint import Checkpoints
 from cifarlab.train.clock import Clock
 from cifarlab.train.plan import Plan
@@ -36,6 +37,7 @@ class Run:
     command: str
     processes: Processes
     compute: Compute
+    threads: Threads
     dataset: Dataset
     loader: Loader
     validation: Subset | None

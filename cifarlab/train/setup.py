@@ -32,6 +32,7 @@ from cifarlab.processes import ALONE, Processes
 from cifarlab.randomness import generator, seed_global
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
+from cifarlab.threads import Threads, use_threads
 from cifarlab.train.checkpoint import Checkpoints
 from cifarlab.train.clock import Clock
 from cifarlab.train.plan import plan
@@ -50,6 +51,7 @@ def prepare(
     command: str,
     progress: Progress | None,
     processes: Processes = ALONE,
+    threads: int | None = None,
 ) -> Run:
     """Build a run in its folder, or load the one that is there; in each of its processes.
 
@@ -57,6 +59,7 @@ def prepare(
     """
     compute = choose(processes.by_first(lambda: _precision(recipe, folder)))
     forget_peak_memory(compute.device)
+    chosen = _use_threads(compute, folder, processes, threads)
     dataset = processes.in_turn(lambda: _opened(recipe, progress))
     training, validation = training_subsets(dataset, recipe.data)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
@@ -80,6 +83,7 @@ def prepare(
         command=command,
         processes=processes,
         compute=compute,
+        threads=chosen,
         dataset=dataset,
         loader=loader,
         validation=validation,
@@ -176,6 +180,16 @@ def _precision(recipe: Recipe, folder: RunFolder) -> str:
     if recipe.training.precision != "auto":
         return recipe.training.precision
     return str(folder.provenance().get("precision", "auto"))
+
+
+def _use_threads(
+    compute: Compute, folder: RunFolder, processes: Processes, requested: int | None
+) -> Threads:
+    """Set the threads of this process; a started run keeps its own, on which its bits depend."""
+    if compute.device.type != "cpu" or processes.count > 1:  # torchrun shares the cores out
+        return Threads(torch.get_num_threads())
+    earlier = folder.provenance().get("device", {})
+    return use_threads(requested, earlier.get("threads") if earlier.get("type") == "cpu" else None)
 
 
 def _load(run: Run) -> None:

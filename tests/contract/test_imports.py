@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "randomness": set(),
     "compute": {"errors"},
     "processes": {"errors", "compute"},
+    "threads": {"errors"},
     "recipe": BASE,
     "recipes": BASE | {"recipe"},
     "run": BASE | {"recipe"},
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "optim": BASE | {"recipe"},
     "evaluate": BASE | {"recipe", "run", "randomness", "compute", "data", "models"},
     "train": BASE
-    | {"recipe", "recipes", "run", "randomness", "compute", "processes", "interrupt"}
+    | {"recipe", "recipes", "run", "randomness", "compute", "processes", "threads", "interrupt"}
     | {"data", "models", "optim", "evaluate"},
     "report": BASE | {"recipe", "run"},
     "explain": BASE
@@ -34,9 +35,10 @@ MAY_IMPORT = {
     | {"evaluate", "report", "ship"},
     "audit": BASE | {"recipe", "recipes", "run", "compute", "data", "evaluate", "train"},
     "ship": BASE | {"recipe", "run", "data", "evaluate"},
-    "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
+    "study": BASE | {"recipe", "recipes", "run", "threads", "train", "report", "interrupt"},
     "search": BASE
-    | {"recipe", "recipes", "run", "randomness", "data", "train", "report", "study", "interrupt"},
+    | {"recipe", "recipes", "run", "randomness", "threads", "data", "train", "report", "study"}
+    | {"interrupt"},
     "page": BASE
     | {"recipe", "run", "data", "evaluate", "report", "study", "explain", "search", "ship"},
     "machine": {"compute", "data"},

@@ -1,0 +1,78 @@
+"""Training steps beside other processes: with a thread for every core, and for every free core.
+
+    python benchmarks/busy_machine.py [--recipe speed/94] [--pixels 24] [--busy 1]
+
+Bare steps (throughput.py's) on a CPU take turns: with all cores' threads, and with as many as
+``cifarlab.threads`` finds free; first alone, then beside ``--busy`` processes that compute without
+a pause. The ratio is free to all images/s, the median of the ratios repeat by repeat.
+"""
+
+import argparse
+import multiprocessing
+import os
+from collections.abc import Callable
+
+import torch
+from _results import in_turns, paired_ratio, summary, write_result
+from throughput import bare_step
+
+from cifarlab.compute import choose
+from cifarlab.recipes import find
+from cifarlab.threads import busy_cores, cores, free_cores
+
+IMAGES, REPEATS = 1024, 5
+
+
+def spin() -> None:
+    """Compute without a pause."""
+    while True:
+        pass
+
+
+def with_threads(count: int, measure: Callable[[], float]) -> Callable[[], float]:
+    """``measure`` with so many threads."""
+
+    def measured() -> float:
+        torch.set_num_threads(count)
+        return measure()
+
+    return measured
+
+
+def measure_beside(busy: int, measure: Callable[[], float]) -> dict[str, object]:
+    """Images/s with all threads and with the free cores' while ``busy`` processes compute."""
+    others = [multiprocessing.Process(target=spin, daemon=True) for _ in range(busy)]
+    for other in others:
+        other.start()
+    try:
+        seen = busy_cores()
+        counts = {"all": cores(), "free": free_cores(seen)}
+        ways = {name: with_threads(count, measure) for name, count in counts.items()}
+        speeds = in_turns(ways, REPEATS)
+    finally:
+        for other in others:
+            other.kill()
+    ratio = paired_ratio(speeds["free"], speeds["all"])
+    print(f"beside {busy} ({seen:.2f} cores busy), threads {counts}: {ratio:.2f}", flush=True)
+    images_per_second = {name: summary(values) for name, values in speeds.items()}
+    return {"busy": busy, "seen": seen, "threads": counts, "ratio": ratio, **images_per_second}
+
+
+def main() -> None:
+    """Measure, print, write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", default="speed/94")
+    parser.add_argument("--pixels", type=int, default=24)
+    parser.add_argument("--busy", type=int, default=1)
+    options = parser.parse_args()
+    os.environ["CIFARLAB_DEVICE"] = "cpu"
+    compute, recipe = choose(), find(options.recipe)
+    steps = max(1, IMAGES // recipe.training.batch_size)
+    measure = bare_step(recipe, steps, compute, options.pixels)
+    rows = [measure_beside(busy, measure) for busy in (0, options.busy)]
+    payload = {"recipe": recipe.name, "pixels": options.pixels, "precision": compute.precision}
+    print(write_result("busy-machine", "cpu", {**payload, "images_per_second": rows}))
+
+
+if __name__ == "__main__":
+    main()
