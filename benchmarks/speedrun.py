@@ -7,7 +7,8 @@ Each run trains on all training images and opens the test split once, at its end
 seconds are training (loader, augmentation, journal) and the evaluation of the test images with
 the recipe's views, not the start of the process, the opening of the data or the checkpoints;
 ``wall`` counts these too. FLOP are of one forward and backward pass per image at each image size,
-as torch counts them (a multiply-add is 2), and of the evaluation.
+as torch counts them (a multiply-add is 2), and of the evaluation, with further views for the share
+of the images that the recipe names (``evaluation.unsure``).
 
 ``--peer`` is a name and a command that trains and evaluates once and prints, as its last line, JSON
 with ``accuracy`` (0..1) and ``seconds``; it takes its turn in the middle of our runs. ``--jobs``

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and disks that refuse, in words."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -92,6 +93,12 @@ def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` (UTF-8), whole or not at all. Raises StorageError."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a file's content. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def append_line(path: Path, line: str) -> None:

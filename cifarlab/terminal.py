@@ -172,9 +172,10 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
     console.print(f"top {top}; deviation between classes {100 * measured['deviation']:.1f} points")
     for name in ("calibration", "calibrated"):
         if row := measured[name]:
+            fitted = ", fitted on these images" if (split, name) == ("val", "calibrated") else ""
             console.print(
                 f"calibration error {percent(row['ece'])}, Brier score {row['brier']:.4f} "
-                f"at temperature {row['temperature']:.3f}"
+                f"at temperature {row['temperature']:.3f}{fitted}"
             )
 
 

@@ -41,9 +41,8 @@ def out_of_fold(
         mine = fold_recipe(recipe, folds, number)
         folder = _trained(mine, RunFolder(path / str(number)), hooks, command, progress)
         left = fold_left_out(dataset, mine.data)
-        evaluation = mine.evaluation
-        predictor = Predictor.load(folder.weights(evaluation.checkpoint))
-        told = predictor.logits(left.images, evaluation.views, left.indices, evaluation.unsure)
+        predictor = Predictor.load(folder.measured_weights())
+        told = predictor.logits(left.images, mine.evaluation.views, left.indices)
         logits[left.indices] = told.numpy()
     return logits
 

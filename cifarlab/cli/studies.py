@@ -65,7 +65,9 @@ def compare(
             help="run folders, folders of them, or recipes whose finished runs are under runs/",
         ),
     ],
-    against: Annotated[str | None, typer.Option(help="the baseline; default: the first")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="the baseline: a row, run or recipe; default: the first")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="a folder for table and figure")] = None,
 ) -> None:
     """Compare finished runs, grouped by recipe and paired by seed."""

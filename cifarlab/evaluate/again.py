@@ -38,14 +38,14 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], str]:
     """The measurement of one split (see ``measure``) and the data's name; changes no result.
 
-    ``views`` defaults to the recipe's; who gets them is always as in the recipe (``unsure``).
+    ``views`` defaults to the recipe's; which images get them is always as the run has it.
     ``groups`` is a YAML file (see ``read_groups``). The test split is opened for finished runs
     only, and the opening is recorded. Raises RecipeError, RunFolderError, DataError or
     CheckpointError.
     """
     require_views(folder, split, views)
     run = open_split(folder, split, "evaluate", command, progress, groups)
-    return measured(folder, run, split, views), run.dataset.name
+    return measured(folder, run, views), run.dataset.name
 
 
 def require_views(folder: RunFolder, split: str, views: int | None) -> None:
@@ -77,7 +77,7 @@ def open_split(
             f"the run in {folder.path} has not finished; its test split stays closed until then",
             "finish it with 'cifarlab train ... --resume', or evaluate --split val",
         )
-    predictor = Predictor.load(folder.weights(recipe.evaluation.checkpoint))
+    predictor = Predictor.load(folder.measured_weights())
     named = read_groups(groups, predictor.classes) if groups else None
     dataset = open_dataset(
         recipe.data.source,
@@ -99,15 +99,13 @@ def open_split(
     return Opened(recipe, predictor, dataset, held_out, named)
 
 
-def measured(folder: RunFolder, run: Opened, split: str, views: int | None) -> dict[str, Any]:
+def measured(folder: RunFolder, run: Opened, views: int | None) -> dict[str, Any]:
     """What ``evaluate_run`` gives, of a run that is open.
 
-    On test images also at the temperature of the result, which holds for the recipe's views alone.
+    Also at the temperature of the result, which holds for the recipe's views alone.
     """
     usual = run.recipe.evaluation.views
     told = (folder.result() or {}).get("temperature") or {}
-    fits = split == "test" and views in (None, usual)
-    found = predict(
-        run.predictor, run.subset, usual if views is None else views, run.recipe.evaluation.unsure
-    )
+    fits = views in (None, usual)
+    found = predict(run.predictor, run.subset, usual if views is None else views)
     return measure(found, told.get("value") if fits else None, run.groups)

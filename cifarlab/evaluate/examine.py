@@ -46,7 +46,7 @@ def examine(
         "split": split,
         "command": command,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "measured": measured(folder, run, split, None),
+        "measured": measured(folder, run, None),
         "views": views_compared(run.predictor, run.subset),
         "shift": under_shift(run.predictor, run.subset, images, report),
         "outliers": told,

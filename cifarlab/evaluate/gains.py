@@ -1,6 +1,7 @@
 """What test-time views gain, and what they cost (kth2022's further work)."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ def views_compared(predictor: Predictor, subset: Subset) -> list[dict[str, Any]]
     ``paired_gain``; null for the first) and, under ``cost``, ``seconds`` and ``images_per_second``.
     """
     labels = subset.labels[subset.indices]
+    predictor = replace(predictor, tta_threshold=None)
     predictor.logits(subset.images, 1, subset.indices[:256])  # warms up
     first = np.empty(0, dtype=bool)
     rows = []

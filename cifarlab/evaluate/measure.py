@@ -32,14 +32,12 @@ def score(logits: Tensor, labels: Tensor) -> Score:
     return Score(correct / len(labels), float(cross_entropy(logits.double(), labels)))
 
 
-def predict(
-    predictor: Predictor, subset: Subset, views: int = 1, unsure: float = 1.0
-) -> Predictions:
+def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions:
     """Logits of a whole subset, and its worst and most confident mistakes as images.
 
-    ``views`` and ``unsure`` as in ``Predictor.logits``.
+    ``views`` as in ``Predictor.logits``.
     """
-    logits = predictor.logits(subset.images, views, subset.indices, unsure)
+    logits = predictor.logits(subset.images, views, subset.indices)
     labels = subset.labels[subset.indices]
     losses = cross_entropy(logits.double(), torch.from_numpy(labels), reduction="none").numpy()
     wrong = np.flatnonzero(logits.argmax(1).numpy() != labels)

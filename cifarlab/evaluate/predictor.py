@@ -1,6 +1,6 @@
 """The one way from raw uint8 images to logits."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cifarlab.compute import Compute, choose
 from cifarlab.errors import DataError
-from cifarlab.evaluate.views import averaged, least_sure
+from cifarlab.evaluate.views import averaged, confidence
 from cifarlab.evaluate.weights import WeightsFile, load_weights
 from cifarlab.models import Classifier, build_body
 
@@ -18,23 +18,19 @@ from cifarlab.models import Classifier, build_body
 BATCH = {"cpu": 125, "cuda": 2000}
 
 
+@dataclass(frozen=True, eq=False)
 class Predictor:
-    """A trained classifier that predicts exactly as it was measured.
+    """A trained classifier that predicts exactly as it was measured, each image by itself.
 
-    ``classes`` are the K class names, ``image_shape`` is (H, W, C).
+    ``classes`` are the K class names, ``image_shape`` is (H, W, C). Views beyond the first are for
+    images whose confidence in the first is below ``tta_threshold``; None: for all.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        classes: Sequence[str],
-        image_shape: tuple[int, int, int],
-        compute: Compute,
-    ) -> None:
-        self.classifier = classifier
-        self.classes = tuple(classes)
-        self.image_shape = image_shape
-        self.compute = compute
+    classifier: Classifier
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    compute: Compute
+    tta_threshold: float | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Predictor":
@@ -48,20 +44,17 @@ class Predictor:
         body = body.to_empty(device="cpu")
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
-        return cls(classifier.to(compute.device), about.classes, about.image_shape, compute)
+        classifier = classifier.to(compute.device)
+        return cls(classifier, about.classes, about.image_shape, compute, about.tta_threshold)
 
     def logits(
-        self,
-        images: np.ndarray | Tensor,
-        views: int = 1,
-        indices: np.ndarray | None = None,
-        unsure: float = 1.0,
+        self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None
     ) -> Tensor:
-        """Logits float32 (N, K), on the CPU, of uint8 images (N, H, W, C).
+        """Return the logits float32 (N, K), on the CPU, of uint8 images (N, H, W, C).
 
         ``indices`` picks images without copying the rest. ``views`` averages over 1, 2, 6 or 10
-        views (evaluate/views.py), for all images or, below 1, for the share ``unsure`` of these N
-        that the first view leaves least sure. Raises DataError for images of another kind.
+        views (evaluate/views.py) of the images that are to have them (see ``tta_threshold``).
+        Raises DataError for images of another kind.
         """
         if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
             shape = ", ".join(map(str, self.image_shape))
@@ -73,11 +66,11 @@ class Predictor:
         training = self.classifier.training
         self.classifier.eval()
         with torch.inference_mode(), self.compute.autocast():
-            if unsure >= 1:
+            if views == 1 or self.tta_threshold is None:
                 logits = self._passes(images, places, views)
             else:
                 logits = self._passes(images, places, 1)
-                rest = least_sure(logits, unsure)
+                rest = (confidence(logits) < self.tta_threshold).nonzero().flatten()
                 first = logits[rest]
                 logits[rest] = self._passes(images, places[rest.cpu().numpy()], views, first)
         self.classifier.train(training)

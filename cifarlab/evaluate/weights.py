@@ -2,9 +2,10 @@
 
 It (safetensors) holds the classifier with its normalisation and, in its metadata, all that is
 needed to predict as it was measured: the model part of the recipe, the kind of normalisation, class
-names, image shape and the arithmetic.
+names, image shape, the arithmetic, and below which confidence an image gets further views.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,15 @@ from cifarlab.storage import write_bytes
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 _NORMALISATION: TypeAdapter[Normalisation] = TypeAdapter(Normalisation)
+_THRESHOLD: TypeAdapter[float | None] = TypeAdapter(float | None)
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """What a weights file says beside its tensors; ``image_shape`` is (H, W, C)."""
+    """What a weights file says beside its tensors; ``image_shape`` is (H, W, C).
+
+    ``tta_threshold`` as in ``Predictor``; it is known from the run's end on.
+    """
 
     model: Model
     classes: tuple[str, ...]
@@ -35,9 +40,10 @@ class WeightsFile:
     normalisation: Normalisation
     epoch: int
     step: int
+    tta_threshold: float | None = None
 
-    def write(self, path: Path, classifier: Classifier) -> None:
-        """Write weights and metadata to one file, whole. Raises StorageError."""
+    def write(self, path: Path, classifier: Classifier) -> str:
+        """Write weights and metadata to one file, whole; its sha256 (hex). Raises StorageError."""
         about = {
             "model": self.model.model_dump(mode="json"),
             "classes": self.classes,
@@ -46,10 +52,13 @@ class WeightsFile:
             "normalisation": self.normalisation,
             "epoch": self.epoch,
             "step": self.step,
+            "tta_threshold": self.tta_threshold,
         }
         # contiguous: safetensors stores plain memory, not channels_last strides
         tensors = {name: t.contiguous() for name, t in classifier.state_dict().items()}
-        write_bytes(path, save(tensors, {"cifarlab": json.dumps(about)}))
+        content = save(tensors, {"cifarlab": json.dumps(about)})
+        write_bytes(path, content)
+        return hashlib.sha256(content).hexdigest()
 
     @classmethod
     def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:
@@ -60,6 +69,7 @@ class WeightsFile:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about["model"] = _MODEL.validate_python(about["model"])
             about["normalisation"] = _NORMALISATION.validate_python(about["normalisation"])
+            about["tta_threshold"] = _THRESHOLD.validate_python(about["tta_threshold"])
             about["classes"] = tuple(about["classes"])
             about["image_shape"] = tuple(about["image_shape"])
             return cls(**about), tensors

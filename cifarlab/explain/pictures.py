@@ -21,6 +21,7 @@ from cifarlab.explain.structure import architecture
 from cifarlab.recipe import Recipe
 from cifarlab.report.style import label
 from cifarlab.run import RunFolder
+from cifarlab.ship import Inputs, Oracle
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ class Pictures:
             yield f"{label(self._class(wanted), 16)}: {share}\n{label(under, 24)}"
 
 
-def seen_by(predictor: Predictor, shown: Shown) -> Seen:
+def seen_by(oracle: Oracle, shown: Shown) -> Seen:
     """What the network says of images. Raises DataError for images of another kind."""
-    logits = predictor.logits(shown.images).double()
-    return Seen(shown, logits.argmax(1).numpy(), logits.softmax(1).numpy())
+    shares = oracle.answers(Inputs(list(shown.names), shown.images)).shares
+    return Seen(shown, shares.argmax(1), shares)

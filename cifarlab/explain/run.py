@@ -19,7 +19,7 @@ from cifarlab.explain.structure import architecture
 from cifarlab.recipe import Recipe
 from cifarlab.report.explained import INDEX, KINDS
 from cifarlab.run import RunFolder
-from cifarlab.ship import input_policy
+from cifarlab.ship import Oracle
 from cifarlab.storage import write_text
 
 if TYPE_CHECKING:
@@ -66,15 +66,12 @@ def explain_run(
     from cifarlab.report.style import styled
 
     recipe = folder.recipe()
-    weights = folder.weights(recipe.evaluation.checkpoint)
-    about, _ = WeightsFile.read(weights)
-    predictor = Predictor.load(weights)
+    oracle = Oracle(folder, fit)
+    predictor = oracle.predictor
+    about, _ = WeightsFile.read(folder.weights(recipe.evaluation.checkpoint))
     wanted = _layers(layers, map_shapes(predictor))
-    if images:
-        shown = given(images, input_policy(recipe.data.images, predictor.image_shape, fit))
-    else:
-        shown = held_out(folder, recipe, progress)
-    seen = seen_by(predictor, shown)
+    shown = given(images, oracle.policy) if images else held_out(folder, recipe, progress)
+    seen = seen_by(oracle, shown)
     targets = _targets(predictor, shown, seen.predicted, target)
     pictures = Pictures(folder, recipe, predictor, about.epoch, wanted, seen, targets)
     checked = cascade(predictor, shown.images) if randomise else None

@@ -8,7 +8,7 @@ what speaks against the class, since a map of zeros has no ranks.
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,12 +55,7 @@ def cascade(predictor: Predictor, images: np.ndarray, seed: int = 0) -> Cascade:
     The class is the one that the trained network predicts. Looked at is the last layer whose map
     is larger than 4 x 4, where there is one.
     """
-    copied = Predictor(
-        copy.deepcopy(predictor.classifier),
-        predictor.classes,
-        predictor.image_shape,
-        predictor.compute,
-    )
+    copied = replace(predictor, classifier=copy.deepcopy(predictor.classifier))
     layer = fine_layer(map_shapes(predictor))
     targets = predictor.logits(images).argmax(1).numpy()
 

@@ -110,7 +110,13 @@ class Evaluation(Part):
     )
     unsure: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="share of the images, the least certain in the first view, that get the others",
+        description="share of the validation images, the least certain in the first view, that get "
+        "the others; so does any other image that is as uncertain",
+    )
+    tta_threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None,
+        description="confidence in the first view below which an image gets the others, for a run "
+        "that holds nothing out to find it on; needed there if unsure is below 1",
     )
 
     @model_validator(mode="after")
@@ -119,6 +125,11 @@ class Evaluation(Part):
             raise ValueError(
                 f"unsure={self.unsure:g} gives some images further views, but views is 1: "
                 "take views=2, 6 or 10, or unsure=1"
+            )
+        if self.tta_threshold is not None and self.unsure == 1:
+            raise ValueError(
+                f"tta_threshold={self.tta_threshold:g} says which images are unsure, but unsure=1 "
+                "gives all of them all views: take unsure below 1, or tta_threshold=null"
             )
         return self
 
@@ -165,6 +176,17 @@ class Recipe(Part):
             raise ValueError(
                 "training.patience watches the validation accuracy, but data.validation is 0: "
                 "hold some out, or leave training.patience out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _unsure_needs_a_threshold(self) -> "Recipe":
+        evaluation = self.evaluation
+        if evaluation.unsure < 1 and not self.data.validation and evaluation.tta_threshold is None:
+            raise ValueError(
+                f"evaluation.unsure={evaluation.unsure:g} is found on validation images, but "
+                "data.validation is 0: set evaluation.tta_threshold, take evaluation.unsure=1, or "
+                "hold some out"
             )
         return self
 

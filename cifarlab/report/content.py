@@ -1,5 +1,6 @@
 """What a report knows of a run: everything is read here, and nothing is asked of the disk later."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.errors import RunFolderError
+from cifarlab.errors import CheckpointError, RunFolderError
 from cifarlab.recipe import Recipe
 from cifarlab.report.explained import Explained, explained
 from cifarlab.report.words import number
@@ -23,10 +24,11 @@ class Run:
     """One run as it lies on the disk; ``result`` is empty for an unfinished one.
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
-    split named by ``predicted``; where they can't be read, ``problem`` says why. ``record`` has
-    the lines of train/record.py, ``explained`` the figures that ``cifarlab explain`` made,
-    ``examined`` what ``evaluate --everything`` found, on test before validation, ``audit`` what
-    ``cifarlab audit`` found, with its ``audit_images``; all empty where they did not run.
+    split named by ``predicted``; where they can't be read, or the weights are not the result's,
+    ``problem`` says so. ``record`` has the lines of train/record.py, ``explained`` the figures
+    that ``cifarlab explain`` made, ``examined`` what ``evaluate --everything`` found, on test
+    before validation, ``audit`` what ``cifarlab audit`` found, with its ``audit_images``; all
+    empty where they did not run.
     """
 
     path: Path
@@ -130,6 +132,7 @@ def _numbered(base: str, taken: int) -> list[str]:
 def _read(path: Path, slug: str, wanted: bool) -> Run:
     folder = RunFolder(path).require()
     predicted, predictions, problem = _predictions(folder) if wanted else (None, None, None)
+    problem = problem or (_changed_weights(folder) if wanted else None)
     audit = Audit(folder.audit)
     return Run(
         path=path,
@@ -163,6 +166,15 @@ def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str
             except RunFolderError as error:
                 return split, None, f"{error.what.replace(str(file), file.name)}; {error.hint}"
     return None, None, None
+
+
+def _changed_weights(folder: RunFolder) -> str | None:
+    """That the weights are no longer those that the result was measured on, in words."""
+    try:
+        folder.measured_weights()
+    except CheckpointError as error:
+        return f"{error.what.replace(f'{folder.path}{os.sep}', '')}; {error.hint}"
+    return None
 
 
 def _record(folder: RunFolder) -> list[dict[str, Any]]:

@@ -62,7 +62,8 @@ def groups(run: Run) -> Table | None:
 def calibration(run: Run) -> Table | None:
     """Scores of the probabilities as trained, and at the temperature of the validation images."""
     split = run.split(run.split_name)
-    parts = (("as trained", "calibration"), ("calibrated", "calibrated"))
+    calibrated = "calibrated" + (" (on these images)" if run.split_name == "val" else "")
+    parts = (("as trained", "calibration"), (calibrated, "calibrated"))
     told = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
     return table_of(
         "probabilities, temperature#, log loss#, Brier score#, calibration error#",

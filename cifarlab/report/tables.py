@@ -88,12 +88,11 @@ def _evaluated(run: Run) -> str:
     told = run.result.get("evaluated")
     if not isinstance(told, dict):
         return NOTHING
-    views, unsure = told.get("views", 1), told.get("unsure", 1.0)
-    some = unsure != 1 and views != 1
+    views, threshold = told.get("views", 1), number(told.get("tta_threshold"))
     return (
         f"{plain(told.get('checkpoint'))} checkpoint, epoch {plain(told.get('epoch'))}, "
         f"{plain(views)} view{'' if views == 1 else 's'}"
-        + (f" of the {plain(unsure)} of the images least sure in the first" if some else "")
+        + (f" of images below a confidence of {threshold:.3f}" if threshold else "")
     )
 
 

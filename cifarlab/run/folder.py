@@ -21,10 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cifarlab.errors import RunFolderError
+from cifarlab.errors import CheckpointError, RunFolderError
 from cifarlab.recipe import Recipe, from_yaml, to_yaml
 from cifarlab.run.journal import Journal
-from cifarlab.storage import disk_errors, held, write_text
+from cifarlab.storage import disk_errors, held, sha256, write_text
 
 
 class RunFolder:
@@ -76,6 +76,22 @@ class RunFolder:
     def weights(self, checkpoint: str) -> Path:
         """Where the weights of the ``last`` or the ``best`` checkpoint lie."""
         return self.checkpoints / f"{checkpoint}.safetensors"
+
+    def measured_weights(self, checkpoint: str | None = None) -> Path:
+        """Return where the recipe's checkpoint lies, or another one, by its name.
+
+        Raises CheckpointError where a finished run's is not the file that its result knows.
+        """
+        name = checkpoint or self.recipe().evaluation.checkpoint
+        path, known = self.weights(name), (self.result() or {}).get("weights_sha256")
+        wanted = known.get(name) if isinstance(known, dict) else None
+        if wanted and path.is_file() and sha256(path) != wanted:
+            again = shlex.quote(str(self.recipe_file))
+            raise CheckpointError(
+                f"{path} is not the file that the run's result was measured on: it was changed",
+                f"restore it, or make it anew: cifarlab train {again} --run ANOTHER_FOLDER",
+            )
+        return path
 
     def require_same_data(self, fingerprint: str) -> None:
         """A RunFolderError where the run was trained on images of another fingerprint."""

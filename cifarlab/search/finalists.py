@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from cifarlab.search.explain import Explained
 
 MOST = 3  # trials that are trained anew
+# a score is the best epoch's validation accuracy in one view, so the finalists have the same
+_MEASURE = {
+    "evaluation.test": False,
+    "evaluation.checkpoint": "best",
+    "evaluation.views": 1,
+    "evaluation.unsure": 1.0,
+    "evaluation.tta_threshold": None,
+}
 
 
 class Flattery(NamedTuple):
@@ -53,8 +61,8 @@ def rerun(
 ) -> Finals:
     """Train the best trials anew with ``seeds`` seeds that no trial had, and compare them.
 
-    By the same measure as in the search: the best epoch's validation accuracy; the test split
-    stays closed. Raises UserError where no trial has a score, and as run_study does.
+    By the same measure as in the search: the best epoch's validation accuracy, in one view; the
+    test split stays closed. Raises UserError where no trial has a score, and as run_study does.
     """
     chosen = finalists(explained)
     scores = {trial_name(number): score for number, score in chosen.items()}
@@ -62,7 +70,7 @@ def rerun(
         name="finalists",
         about=f"The best trials of {search.name} over seeds that the search did not see.",
         first_seed=1 + max(run.recipe.seed for run in explained.runs.values()),
-        changes={"evaluation.test": False, "evaluation.checkpoint": "best"},
+        changes=_MEASURE,
         rows=tuple(
             Row(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),

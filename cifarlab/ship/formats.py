@@ -5,6 +5,7 @@ import difflib
 import io
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -84,11 +85,11 @@ def as_json(answers: Answers) -> str:
 def kaggle(answers: Answers, sample: Sample | None) -> str:
     """``ID,Labels`` in the order of the images; the labels are class numbers or names.
 
-    A sample decides the header and which of the two. Without one, class numbers. An image file's
-    id is its name without folder and suffix. Raises DataError where ids or labels are not the
-    sample's.
+    A sample decides the header, which of the two, and whether an image file's id keeps its folder
+    and suffix. Without one: class numbers, and bare names. Raises DataError where ids or labels
+    are not the sample's.
     """
-    ids = [_plain(name) for name in answers.ids]
+    ids = _ids(answers.ids, sample)
     _require_ids(ids, sample)
     names = _label_names(answers.classes, sample)
     best = answers.shares.argmax(1)
@@ -111,8 +112,15 @@ def read_sample(path: Path) -> Sample:
     return Sample((rows[0][0], rows[0][1]), ids, labels)
 
 
-def _plain(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).stem if IMAGE.search(name) else name
+def _ids(names: list[str], sample: Sample | None) -> list[str]:
+    """Image files by bare name, name or path: the first form of which most are in the sample."""
+
+    def written_as(form: Callable[[PurePosixPath], str]) -> list[str]:
+        return [form(PurePosixPath(n.replace("\\", "/"))) if IMAGE.search(n) else n for n in names]
+
+    known = set(sample.ids) if sample else set()
+    forms = [written_as(lambda path: path.stem), written_as(lambda path: path.name)]
+    return max(*forms, written_as(str), key=lambda ids: len(known.intersection(ids)))
 
 
 def _require_ids(ids: list[str], sample: Sample | None) -> None:

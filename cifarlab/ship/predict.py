@@ -36,7 +36,7 @@ class Oracle:
         """
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
-        self.predictor = Predictor.load(folder.weights(recipe.evaluation.checkpoint))
+        self.predictor = Predictor.load(folder.measured_weights())
         self.policy = input_policy(recipe.data.images, self.predictor.image_shape, fit)
         self.temperature = _temperature(folder.result())
 
@@ -46,8 +46,7 @@ class Oracle:
 
     def answers(self, inputs: Inputs) -> Answers:
         """Probabilities of each image."""
-        evaluation = self.evaluation
-        logits = self.predictor.logits(inputs.images, evaluation.views, None, evaluation.unsure)
+        logits = self.predictor.logits(inputs.images, self.evaluation.views)
         shares = probabilities(logits.numpy(), self.temperature or 1.0)
         return Answers(inputs.ids, self.predictor.classes, shares, self.temperature)
 

@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.errors import RunFolderError
+from cifarlab.errors import RecipeError, RunFolderError
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.recipe.text import validated
 from cifarlab.recipes import find
 from cifarlab.report.compare import warnings
 from cifarlab.report.content import Run, dig, read_runs
+from cifarlab.report.settings import differences
 from cifarlab.report.words import number
 from cifarlab.run import RunFolder
 from cifarlab.run.naming import RUNS, finished_runs
 from cifarlab.study.comparison import Comparison, Outcome, compare
 from cifarlab.study.definition import Study
 from cifarlab.study.folder import StudyFolder
+
+_LONGEST = 60  # letters of a row's name that lists settings
 
 
 class Found(NamedTuple):
@@ -66,8 +69,9 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
         groups.setdefault(without_seed(run.recipe), []).append(run)
     rows: list[str] = []
     outcomes: list[Outcome] = []
-    for mine in groups.values():
-        row = _free_name(mine[0].recipe_name, rows)
+    names_of = _row_names([mine[0] for mine in groups.values()])
+    for mine, name in zip(groups.values(), names_of, strict=True):
+        row = _free_name(name, rows)
         rows.append(row)
         if (share := mine[0].recipe.data.share) < 1:
             notes.append(f"{row}: trained on {share:g} of the training images (data.share).")
@@ -84,11 +88,22 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
 def compare_runs(names: Sequence[str], against: str | None = None, runs: Path = RUNS) -> Comparison:
     """Compare the runs that ``names`` mean; the baseline is ``against``, else the first.
 
-    Raises as ``gather`` and ``compare`` do.
+    ``against`` is one of their rows, or a name as in ``names``. Raises as ``gather`` and
+    ``compare`` do.
     """
-    found = gather([*([] if against is None else [against]), *names], runs)
-    title = "Comparison"
-    return compare(title, found.rows, found.rows[0], found.outcomes).with_notes(found.notes)
+    found = gather(names, runs)
+    if len(found.rows) > 1 and against in found.rows:
+        baseline = against
+    elif against is None:
+        baseline = found.rows[0]
+    else:
+        try:
+            found = gather([against, *names], runs)
+        except RecipeError as error:
+            hint = f"{error.hint}; the rows here are {', '.join(found.rows)}"
+            raise RecipeError(error.what, hint) from error
+        baseline = found.rows[0]
+    return compare("Comparison", found.rows, baseline, found.outcomes).with_notes(found.notes)
 
 
 def _folders(path: Path) -> list[Path]:
@@ -119,6 +134,22 @@ def _of_recipe(name: str, runs: Path) -> list[Path]:
             f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
         )
     return found
+
+
+def _row_names(runs: Sequence[Run]) -> list[str]:
+    """What to call the recipes of these runs: recipes of one name also by what differs."""
+    names = [run.recipe_name for run in runs]
+    for name in {name for name in names if names.count(name) > 1}:
+        places = [place for place, run in enumerate(runs) if run.recipe_name == name]
+        settings = differences([runs[place] for place in places])
+        kinds = tuple(path.removesuffix("kind") for path, _ in settings if path.endswith(".kind"))
+        # another kind has other keys: it is named alone
+        shown = [s for s in settings if s[0].endswith(".kind") or not s[0].startswith(kinds)]
+        for column, place in enumerate(places):
+            told = [f"{path}={values[column]}" for path, values in shown if path != "seed"]
+            label = " ".join([name, *told])
+            names[place] = label if len(label) <= _LONGEST else f"{name} {runs[place].name}"
+    return names
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:

@@ -26,10 +26,11 @@ from cifarlab.evaluate import WeightsFile, load_weights
 from cifarlab.optim import Watch
 from cifarlab.processes import ALONE, Processes
 from cifarlab.run import RunFolder
-from cifarlab.storage import disk_errors, rename, write_bytes
+from cifarlab.storage import disk_errors, rename, sha256, write_bytes
 from cifarlab.train.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
+_COUNTERS = ("step", "epoch", "seen", "best", "watch", "seconds", "weights_sha256")
 
 
 class Checkpoints:
@@ -45,14 +46,15 @@ class Checkpoints:
 
     def save_last(self, state: State, about: WeightsFile) -> None:
         """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
-        self._processes.by_first(lambda: self._write_last(state, about))
+        self._processes.by_first(lambda: self.write_last(state, about))
 
     def save_best(self, state: State, about: WeightsFile) -> None:
         """Replace ``best``. Raises StorageError."""
         self._processes.by_first(lambda: about.write(self.best, state.evaluated))
 
-    def _write_last(self, state: State, about: WeightsFile) -> None:
-        about.write(self._next, state.evaluated)
+    def write_last(self, state: State, about: WeightsFile) -> None:
+        """``save_last`` for the first process alone. Raises StorageError."""
+        digest = about.write(self._next, state.evaluated)
         tensors = {f"optimizer.{name}": t for name, t in _flat(state.optimizer).items()}
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
         if state.averager:
@@ -65,6 +67,7 @@ class Checkpoints:
             "best": asdict(state.best) if state.best else None,
             "watch": state.watch,
             "seconds": state.seconds,
+            "weights_sha256": digest,
         }
         write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(counters)}))
         with disk_errors(self.last):
@@ -96,21 +99,18 @@ class Checkpoints:
     def _read_last(self) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]:
         """The state's tensors and counters, and the weights that belong to them."""
         tensors, counters = self._read_state()
-        about, weights = WeightsFile.read(self._matching_weights(counters["step"]))
-        if about.step != counters["step"]:
+        wanted = counters["weights_sha256"]
+        if self._next.is_file() and sha256(self._next) == wanted:
+            with disk_errors(self.last):
+                rename(self._next, self.last)
+        about, weights = WeightsFile.read(self.last)
+        if sha256(self.last) != wanted:
             raise CheckpointError(
-                f"{self.last} is of step {about.step}, its state of step {counters['step']}",
+                f"{self.last}, of step {about.step}, was not saved with its state, "
+                f"of step {counters['step']}",
                 "restore the files that were saved together, or train again",
             )
         return tensors, counters, weights
-
-    def _matching_weights(self, step: int) -> Path:
-        if self._next.exists():
-            about, _ = WeightsFile.read(self._next)
-            if about.step == step:
-                with disk_errors(self.last):
-                    rename(self._next, self.last)
-        return self.last
 
     def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         try:
@@ -118,7 +118,7 @@ class Checkpoints:
                 counters = json.loads(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             missing = {f"totals.{name}" for name in _TOTALS} - tensors.keys()
-            missing |= {"step", "epoch", "seen", "best", "watch", "seconds"} - counters.keys()
+            missing |= set(_COUNTERS) - counters.keys()
             if missing:
                 raise ValueError(f"it lacks {', '.join(sorted(missing))}")
             return tensors, counters

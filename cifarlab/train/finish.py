@@ -1,6 +1,7 @@
 """The end of a run: the result, on validation and, once, on the test split."""
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from cifarlab.evaluate import (
     predict,
     silent_units,
 )
+from cifarlab.evaluate.views import confidence_threshold
 from cifarlab.recipe import fingerprint
 from cifarlab.run import Predictions
+from cifarlab.storage import sha256
 from cifarlab.train.ending import ending
 from cifarlab.train.run import Run
 
@@ -29,14 +32,16 @@ def finish(run: Run) -> dict[str, Any]:
     A test split that can't be opened costs the run nothing else: the result says so in a note.
     Raises StorageError.
     """
-    predictor, epoch = _selected(run)
+    predictor, about = _selected(run)
     evaluation, notes = run.recipe.evaluation, list(run.notes)
     splits: dict[str, Any] = {}
     temperature: dict[str, Any] | None = None
     with run.clock.running("evaluate"):
+        predictor = _with_threshold(run, predictor, about)
         if run.validation:
             told = _predicted(run, predictor, "val", run.validation)
-            temperature, splits["val"] = fit_temperature(told), measure(told)
+            temperature = fit_temperature(told)
+            splits["val"] = measure(told, temperature["value"])
         silent = silent_units(predictor, *_seen(run))
         try:
             if evaluation.test:
@@ -59,9 +64,15 @@ def finish(run: Run) -> dict[str, Any]:
         "ended": ending(run),
         "evaluated": {
             "checkpoint": evaluation.checkpoint,
-            "epoch": epoch,
+            "epoch": about.epoch,
             "views": evaluation.views,
             "unsure": evaluation.unsure,
+            "tta_threshold": predictor.tta_threshold,
+        },
+        "weights_sha256": {
+            file.stem: sha256(file)
+            for file in (run.checkpoints.last, run.checkpoints.best)
+            if file.exists()
         },
         "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
         **splits,
@@ -74,8 +85,8 @@ def finish(run: Run) -> dict[str, Any]:
     return result
 
 
-def _selected(run: Run) -> tuple[Predictor, int]:
-    """The predictor that the recipe wants measured, and its epoch."""
+def _selected(run: Run) -> tuple[Predictor, WeightsFile]:
+    """The predictor that the recipe wants measured, and what its weights file says."""
     if run.recipe.evaluation.checkpoint == "best" and run.state.best:
         about, _ = WeightsFile.read(run.checkpoints.best)
         if about.epoch != run.state.best.epoch:
@@ -85,8 +96,29 @@ def _selected(run: Run) -> tuple[Predictor, int]:
                 f"the best was epoch {run.state.best.epoch}",
                 "train again, or measure the last epoch: evaluation.checkpoint=last",
             )
-        return Predictor.load(run.checkpoints.best), run.state.best.epoch
-    return run.predictor, run.state.epoch
+        return Predictor.load(run.checkpoints.best), about
+    return run.predictor, run.about
+
+
+def _with_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predictor:
+    """The predictor with the confidence below which images get further views, kept on the disk.
+
+    Below it lies the recipe's share of the validation images; where none are held out, the recipe
+    says it.
+    """
+    evaluation, held_out = run.recipe.evaluation, run.validation
+    if evaluation.unsure == 1:
+        return predictor
+    threshold = evaluation.tta_threshold
+    if held_out:
+        first = predictor.logits(held_out.images, 1, held_out.indices)
+        threshold = confidence_threshold(first, evaluation.unsure)
+    about = replace(about, tta_threshold=threshold)
+    if evaluation.checkpoint == "best":
+        about.write(run.checkpoints.best, predictor.classifier)
+    else:
+        run.checkpoints.write_last(run.state, about)
+    return replace(predictor, tta_threshold=threshold)
 
 
 def _seen(run: Run) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +129,7 @@ def _seen(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _predicted(run: Run, predictor: Predictor, split: str, subset: Subset) -> Predictions:
-    evaluation = run.recipe.evaluation
-    predictions = predict(predictor, subset, evaluation.views, evaluation.unsure)
+    predictions = predict(predictor, subset, run.recipe.evaluation.views)
     predictions.write(run.folder.predictions / f"{split}.safetensors")
     return predictions
 

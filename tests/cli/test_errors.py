@@ -100,6 +100,9 @@ def test_a_folder_in_use(cifarlab: Command, copied: RunFolder) -> None:
 
 def test_a_damaged_checkpoint(cifarlab: Command, copied: RunFolder) -> None:
     copied.weights("last").write_bytes(b"no weights")
+    told = "is not the file that the run's result was measured on", "cifarlab train"
+    require_two_lines(cifarlab("evaluate", copied.path), 2, *told)
+    copied.result_file.unlink()
     require_two_lines(cifarlab("evaluate", copied.path), 2, "damaged or no checkpoint")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,15 @@ import pytest
 import cifarlab
 from cifarlab.errors import CheckpointError, DataError, RecipeError, RunFolderError
 from cifarlab.evaluate import evaluate_run, examine
+from cifarlab.explain import explain_run
+from cifarlab.page.trial import Network
 from cifarlab.recipe import Recipe
+from cifarlab.recipes import find
+from cifarlab.report import write_report
 from cifarlab.run import Predictions, RunFolder
+from cifarlab.ship import Oracle
 from cifarlab.train import train
+from cifarlab.train.launch import launch
 
 SOURCE = Path(cifarlab.__file__).parent
 
@@ -113,6 +120,58 @@ def test_a_missing_checkpoint(copied: RunFolder) -> None:
     copied.weights("last").unlink()
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         evaluate_run(copied)
+
+
+def another_seed(folder: RunFolder, other: RunFolder) -> None:
+    shutil.copyfile(other.weights("last"), folder.weights("last"))
+
+
+def a_flipped_bit(folder: RunFolder, _: RunFolder) -> None:
+    content = bytearray(folder.weights("last").read_bytes())
+    content[-5] ^= 1  # of a mantissa
+    folder.weights("last").write_bytes(content)
+
+
+USES: dict[str, Callable[[RunFolder], object]] = {
+    "evaluate": evaluate_run,
+    "everything": examine,
+    "predict": Oracle,
+    "explain": explain_run,
+    "the page": lambda folder: Network(folder.path),
+    "extend": lambda folder: launch("tiny", run=folder.path, extend="1 epoch", schedule="hold"),
+}
+
+
+@pytest.fixture(scope="module")
+def other_seed(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = RunFolder(tmp_path_factory.mktemp("other") / "run")
+    train(tiny({"seed": 1}), folder)
+    return folder
+
+
+@pytest.mark.parametrize("change", [another_seed, a_flipped_bit])
+@pytest.mark.parametrize("use", USES)
+def test_weights_that_the_result_does_not_know_are_refused(
+    copied: RunFolder, other_seed: RunFolder, change: Callable[..., None], use: str
+) -> None:
+    change(copied, other_seed)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors is not the file") as caught:
+        USES[use](copied)
+    command = re.search(r"cifarlab train (\S+) --run", caught.value.hint)
+    assert command and find(command[1]) == copied.recipe()
+
+
+def test_a_report_of_them_says_so(copied: RunFolder, other_seed: RunFolder) -> None:
+    words = "checkpoints/last.safetensors is not the file that the run"
+    assert words not in write_report([copied.path]).read_text()
+    another_seed(copied, other_seed)
+    assert words in write_report([copied.path]).read_text()
+
+
+def test_weights_of_an_unfinished_run_are_taken_as_they_are(copied: RunFolder) -> None:
+    copied.result_file.unlink()
+    a_flipped_bit(copied, copied)
+    assert evaluate_run(copied, "val")[0]["n"]
 
 
 def test_nothing_held_out(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:

@@ -172,8 +172,10 @@ def test_the_temperature_is_of_validation_and_serves_test(copied: RunFolder) -> 
     told = result["temperature"]
     assert told["n"] == result["val"]["n"] and told["nll"] <= told["before"]
     assert told["before"] == pytest.approx(result["val"]["loss"])
-    assert result["val"]["calibrated"] is None
-    assert result["test"]["calibrated"]["temperature"] == told["value"]
+    for split in ("val", "test"):  # and measured anew, so that 'evaluate' shows it
+        assert result[split]["calibrated"]["temperature"] == told["value"]
+        assert evaluate_run(copied, split)[0]["calibrated"] == result[split]["calibrated"]
+    assert result["val"]["calibrated"]["nll"] == pytest.approx(told["nll"])
 
 
 def test_other_views_have_no_temperature(copied: RunFolder) -> None:

@@ -2,32 +2,41 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
-from fractions import Fraction
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
-from hypothesis import strategies as st
 from made_predictor import images, made, slow_views
 from torch import Tensor
 
-from cifarlab.evaluate import Predictor, evaluate_run
-from cifarlab.evaluate.views import averaged, least_sure, seen_as
+from cifarlab.data import open_dataset, training_subsets
+from cifarlab.evaluate import Predictor, WeightsFile, evaluate_run
+from cifarlab.evaluate.views import averaged, confidence, confidence_threshold, seen_as
 from cifarlab.recipe import Recipe
-from cifarlab.run import RunFolder
+from cifarlab.run import Predictions, RunFolder
+from cifarlab.ship import Inputs, Oracle
 from cifarlab.train import train
+from cifarlab.train.launch import launch
 
 
-def slow_least_sure(logits: np.ndarray, count: int) -> list[int]:
-    """The places of the ``count`` lowest largest probabilities, one image after another."""
+def slow_confidence(logits: np.ndarray) -> list[float]:
+    """The largest probability of each row, one after another."""
     sure = []
-    for place, row in enumerate(logits.astype(np.float64)):
+    for row in logits.astype(np.float64):
         shares = [math.exp(x - max(row)) for x in row]
-        sure.append((max(shares) / sum(shares), place))
-    return sorted(place for _, place in sorted(sure)[:count])
+        sure.append(max(shares) / sum(shares))
+    return sure
+
+
+def unsure(share: float, batch: np.ndarray) -> Predictor:
+    """A predictor whose threshold has that share of the batch below it."""
+    predictor = made()
+    threshold = confidence_threshold(predictor.logits(batch), share)
+    return replace(predictor, tta_threshold=threshold)
 
 
 def counting(predictor: Predictor) -> list[int]:
@@ -39,64 +48,65 @@ def counting(predictor: Predictor) -> list[int]:
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.25, 0.5, 0.999])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_least_sure_are_those_with_the_lowest_largest_probability(
-    share: float, seed: int
-) -> None:
+def test_the_threshold_has_the_share_of_the_images_below_it(share: float, seed: int) -> None:
     logits = np.random.default_rng(seed).normal(0, 2, (137, 5)).astype(np.float32)
-    places = least_sure(torch.from_numpy(logits), share)
-    assert places.tolist() == slow_least_sure(logits, math.ceil(share * 137))
-
-
-@given(percent=st.integers(1, 100), n=st.integers(0, 500))
-@example(percent=7, n=100)
-def test_the_count_is_rounded_up_from_what_was_written(percent: int, n: int) -> None:
-    # 0.07 * 100 is 7.000000000000001 in floating point
-    count = len(least_sure(torch.zeros(n, 2), percent / 100))
-    assert count == math.ceil(Fraction(percent, 100) * n)
-
-
-def test_of_equally_sure_images_the_earlier_are_taken() -> None:
-    logits = torch.zeros(1000, 3)
-    logits[::3, 1] = 4.0
-    unsure = [place for place in range(1000) if place % 3]
-    assert least_sure(logits, 0.4).tolist() == unsure[:400]
-    assert least_sure(torch.zeros(1000, 3), 0.4).tolist() == list(range(400))
+    threshold = confidence_threshold(torch.from_numpy(logits), share)
+    below = sum(sure < threshold for sure in slow_confidence(logits))
+    assert below == round(share * 137)
+    assert min(abs(sure - threshold) for sure in slow_confidence(logits)) > 1e-6  # between two
 
 
 def test_probability_decides_not_the_logit() -> None:
-    logits = torch.tensor([[9.0, 8.9], [1.0, -1.0], [-5.0, 5.0]])
-    assert least_sure(logits, 0.3).tolist() == [0]
+    sure = confidence(torch.tensor([[9.0, 8.9], [1.0, -1.0], [-5.0, 5.0]]))
+    assert sure.argmin() == 0
+    np.testing.assert_allclose(sure, slow_confidence(np.array([[9, 8.9], [1, -1], [-5, 5]])), 1e-6)
 
 
 def test_nearly_certain_images_are_still_told_apart() -> None:
-    """In float32 both probabilities would be 1, and the first image would be taken."""
-    assert least_sure(torch.tensor([[30.0, 0.0], [20.0, 0.0]]), 0.5).tolist() == [1]
+    """In float32 both probabilities would be 1."""
+    first, second = confidence(torch.tensor([[30.0, 0.0], [20.0, 0.0]])).tolist()
+    assert second < first
 
 
 @pytest.mark.parametrize("views", [2, 6, 10])
-@pytest.mark.parametrize("unsure", [0.01, 0.3, 0.9])
-def test_only_the_unsure_get_all_views_one_image_at_a_time(views: int, unsure: float) -> None:
-    predictor, batch = made(), images(41)
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_only_the_unsure_get_all_views_one_image_at_a_time(views: int, share: float) -> None:
+    batch = images(41)
+    predictor = unsure(share, batch)
     single = torch.stack([predictor.logits(image[None])[0] for image in batch])
-    chosen = slow_least_sure(single.numpy(), math.ceil(unsure * 41))
+    sure = slow_confidence(single.numpy())
+    chosen = [place for place in range(41) if sure[place] < (predictor.tta_threshold or 0)]
     slow = single.clone()
     for place in chosen:
         seen = slow_views(batch[place], views)
         slow[place] = torch.stack([predictor.logits(view[None])[0] for view in seen]).mean(0)
-    found = predictor.logits(batch, views, unsure=unsure)
+    found = predictor.logits(batch, views)
     torch.testing.assert_close(found, slow)
     changed = (found != predictor.logits(batch)).any(1).nonzero().flatten().tolist()
-    assert changed == chosen
+    assert changed == chosen and len(chosen) == round(share * 41)
 
 
-def test_the_share_is_of_all_images_not_of_each_batch() -> None:
-    """Sure and unsure images in batches of their own: the share falls on one side alone."""
+@pytest.mark.parametrize("views", [2, 6, 10])
+def test_a_prediction_does_not_depend_on_the_other_images(views: int) -> None:
+    batch = images(150)
+    predictor = unsure(0.3, batch)
+    together = predictor.logits(batch, views)
+    alone = torch.cat([predictor.logits(image[None], views) for image in batch])
+    torch.testing.assert_close(alone, together)
+    sure = confidence(predictor.logits(batch)).argsort()
+    for some in (sure[:20], sure[-20:]):  # nothing but unsure ones, nothing but sure ones
+        torch.testing.assert_close(predictor.logits(batch, views, some.numpy()), together[some])
+
+
+def test_far_more_images_than_a_batch() -> None:
+    """Sure and unsure images in batches of their own."""
     predictor = made()
     pool = images(600)
     order = predictor.logits(pool).softmax(1).amax(1).argsort().numpy()
     batch = pool[order]  # the unsure ones first, far more than a batch
+    predictor = unsure(0.5, batch)
     counts = counting(predictor)
-    found = predictor.logits(batch, 2, unsure=0.5)
+    found = predictor.logits(batch, 2)
     assert counts == [125, 125, 125, 125, 100, 125, 125, 50]
     single = predictor.logits(batch)
     assert torch.equal(found[300:], single[300:])
@@ -107,33 +117,25 @@ def test_the_share_is_of_all_images_not_of_each_batch() -> None:
     ("views", "passes"), [(2, 100 + 25), (6, 100 + 5 * 25), (10, 100 + 9 * 25)]
 )
 def test_the_first_view_is_not_computed_again(views: int, passes: int) -> None:
-    predictor = made()
+    predictor = unsure(0.25, images(100))
     counts = counting(predictor)
-    predictor.logits(images(100), views, unsure=0.25)
+    predictor.logits(images(100), views)
     assert sum(counts) == passes
 
 
 @pytest.mark.parametrize("views", [2, 6])
 def test_all_images_unsure_is_the_same_as_no_choice(views: int) -> None:
     predictor, batch = made(), images(90)
-    assert torch.equal(predictor.logits(batch, views, unsure=1.0), predictor.logits(batch, views))
-    # 0.999 of 90 is 89.91, rounded up to all: the other way through the same arithmetic
-    assert torch.equal(predictor.logits(batch, views, unsure=0.999), predictor.logits(batch, views))
+    every = replace(predictor, tta_threshold=1.0)
+    assert torch.equal(every.logits(batch, views), predictor.logits(batch, views))
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_few_images(n: int) -> None:
     predictor = made()
-    found = predictor.logits(images(n), 6, unsure=0.5)
+    found = replace(predictor, tta_threshold=1.0).logits(images(n), 6)
     assert found.shape == (n, 3)
     torch.testing.assert_close(found, predictor.logits(images(n), 6))
-
-
-def test_indices_are_the_set_that_the_share_is_of() -> None:
-    predictor, batch = made(), images(60)
-    places = np.array([50, 3, 7, 20, 21, 33, 58, 0])
-    found = predictor.logits(batch, 6, places, 0.25)
-    torch.testing.assert_close(found, predictor.logits(batch[places], 6, unsure=0.25))
 
 
 def test_six_views_are_distinct_and_the_image_comes_first() -> None:
@@ -156,26 +158,92 @@ def test_known_logits_of_the_first_view_are_taken_as_they_are() -> None:
     assert torch.equal(first, torch.full((3, 3), 1000.0))
 
 
-def test_the_recipe_s_share_reaches_the_result_and_the_second_measurement(
-    tmp_path: Path, tiny: Callable[..., Recipe]
-) -> None:
-    def trained(name: str, **evaluation: object) -> tuple[RunFolder, dict[str, object]]:
-        changes = {f"evaluation.{key}": value for key, value in evaluation.items()}
-        folder = RunFolder(tmp_path / name)
-        return folder, train(tiny({"training.duration": "1 epoch", **changes}), folder)
+@pytest.fixture(scope="module")
+def some(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of one epoch, with six views for the least sure fifth of its validation images."""
+    folder = RunFolder(tmp_path_factory.mktemp("unsure") / "some")
+    train(tiny(EPOCH | {"evaluation.views": 6, "evaluation.unsure": 0.2}), folder)
+    return folder
 
-    folder, some = trained("some", views=6, unsure=0.2)
-    _, every = trained("every", views=6)
-    _, none = trained("none", views=1)
-    assert some["evaluated"] == {"checkpoint": "last", "epoch": 1, "views": 6, "unsure": 0.2}
-    assert every["evaluated"] == {"checkpoint": "last", "epoch": 1, "views": 6, "unsure": 1.0}
-    losses = {json.dumps(result["val"]["loss"]) for result in (some, every, none)}  # type: ignore[index]
+
+EPOCH = {"training.duration": "1 epoch"}
+
+
+def held_out(folder: RunFolder) -> np.ndarray:
+    _, subset = training_subsets(open_dataset("digits"), folder.recipe().data)
+    assert subset
+    return np.array(subset.images[subset.indices])
+
+
+def test_the_threshold_is_found_on_validation_and_kept_with_the_weights(some: RunFolder) -> None:
+    told = (some.result() or {})["evaluated"]
+    predictor = Predictor.load(some.weights("last"))
+    sure = confidence(predictor.logits(held_out(some)))
+    assert predictor.tta_threshold == told.pop("tta_threshold")
+    assert told == {"checkpoint": "last", "epoch": 1, "views": 6, "unsure": 0.2}
+    assert float((sure < predictor.tta_threshold).double().mean()) == pytest.approx(0.2, abs=0.01)
+
+
+def test_it_reaches_result_evaluation_and_prediction(
+    some: RunFolder, tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    told = some.result() or {}
+    every = train(tiny(EPOCH | {"evaluation.views": 6}), RunFolder(tmp_path / "every"))
+    none = train(tiny(EPOCH), RunFolder(tmp_path / "none"))
+    losses = {json.dumps(result["val"]["loss"]) for result in (told, every, none)}
     assert len(losses) == 3
     for split in ("val", "test"):
-        assert evaluate_run(folder, split)[0] == some[split]
-    # one view for all: the recipe's share of them changes nothing
-    assert evaluate_run(folder, "val", 1)[0] == none["val"]
-    assert evaluate_run(folder, "val", 2)[0]["loss"] not in {
-        some["val"]["loss"],
+        assert evaluate_run(some, split)[0] == told[split]
+    # one view for all: there are no further ones
+    assert evaluate_run(some, "val", 1)[0]["loss"] == none["val"]["loss"]
+    assert evaluate_run(some, "val", 2)[0]["loss"] not in {
+        told["val"]["loss"],
         none["val"]["loss"],
-    }  # type: ignore[index]
+    }
+
+
+def test_a_run_predicts_each_image_alone_as_it_was_measured(some: RunFolder) -> None:
+    oracle, batch = Oracle(some), held_out(some)
+    kept = Predictions.read(some.predictions / "val.safetensors").logits / (oracle.temperature or 1)
+    expected = torch.from_numpy(kept).double().softmax(1).numpy()
+    together = oracle.answers(Inputs([str(n) for n in range(len(batch))], batch)).shares
+    alone = [oracle.answers(Inputs(["one"], image[None])).shares[0] for image in batch]
+    np.testing.assert_allclose(together, expected, atol=1e-6)
+    np.testing.assert_allclose(alone, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_a_run_that_holds_nothing_out_takes_the_recipe_s_threshold(
+    tmp_path: Path, tiny: Callable[..., Recipe], checkpoint: str
+) -> None:
+    changes = {"evaluation.views": 2, "evaluation.unsure": 0.2, "evaluation.tta_threshold": 0.4}
+    changes |= {"data.validation": 0 if checkpoint == "last" else 0.1}
+    folder = RunFolder(tmp_path / "run")
+    result = train(tiny(EPOCH | changes | {"evaluation.checkpoint": checkpoint}), folder)
+    found = result["evaluated"]["tta_threshold"]
+    assert (found == 0.4) == (checkpoint == "last")
+    assert WeightsFile.read(folder.weights(checkpoint))[0].tta_threshold == found
+    if checkpoint == "best":  # that one was measured, the other was not
+        assert WeightsFile.read(folder.weights("last"))[0].tta_threshold is None
+    assert evaluate_run(folder, "test")[0] == result["test"]
+
+
+def test_killed_before_the_result_it_ends_the_same(
+    some: RunFolder, tmp_path: Path, end_of: Callable, tiny: Callable[..., Recipe]
+) -> None:
+    folder = RunFolder(tmp_path / "killed")
+    shutil.copytree(some.path, folder.path)
+    folder.result_file.unlink()
+    train(some.recipe(), folder, resume=True)
+    assert end_of(folder) == end_of(some)
+
+
+def test_a_longer_run_finds_its_own(some: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(some.path, folder.path)
+    longer = launch("tiny", run=folder.path, extend="2 epochs", schedule="hold")
+    result = train(longer.recipe, longer.folder, resume=True)
+    before = (some.result() or {})["evaluated"]["tta_threshold"]
+    found = result["evaluated"]["tta_threshold"]
+    assert found != before
+    assert Predictor.load(longer.folder.weights("last")).tta_threshold == found

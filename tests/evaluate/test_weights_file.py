@@ -69,6 +69,11 @@ def unknown_normalisation(path: Path) -> None:
     assert tensors.keys() == classifier(about.model).state_dict().keys()  # all else is right
 
 
+def no_number_as_threshold(path: Path) -> None:
+    about, _ = WeightsFile.read(path)
+    WeightsFile(**{**vars(about), "tta_threshold": "low"}).write(path, classifier(about.model))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -82,6 +87,7 @@ def unknown_normalisation(path: Path) -> None:
         a_list,
         unknown_model,
         unknown_normalisation,
+        no_number_as_threshold,
     ],
 )
 def test_damaged_or_foreign_files_are_refused(
@@ -119,6 +125,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, other: Model) -> N
         "normalisation": "half",
         "epoch": 1,
         "step": 5,
+        "tta_threshold": None,
     }
     save_file(tensors, tmp_path / "w.safetensors", {"cifarlab": json.dumps(about)})
     with pytest.raises(CheckpointError, match="another model"):

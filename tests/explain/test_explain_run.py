@@ -15,6 +15,8 @@ from cifarlab.errors import DataError, MissingExtraError, UserError
 from cifarlab.explain import explain_run, run
 from cifarlab.report import write_report
 from cifarlab.run import RunFolder
+from cifarlab.ship import predict_paths
+from cifarlab.train import train
 
 ALWAYS = ["maps", "mistakes", "features", "filters", "architecture"]
 
@@ -51,6 +53,20 @@ def test_held_out_images_are_shown_one_of_each_class(explained, tiny):
     labels = open_dataset("digits").read("train").labels
     assert [str(labels[place]) for place in places] == [row[1] for row in told.rows]
     assert all(row[4] == row[2] for row in told.rows)
+
+
+def test_probabilities_are_those_of_a_prediction(tmp_path, tiny):
+    """Of all views, at the temperature, as 'cifarlab predict' has them."""
+    views = {"evaluation.views": 6, "evaluation.unsure": 0.5, "training.duration": "1 epoch"}
+    folder = RunFolder(tmp_path / "run")
+    train(tiny(views), folder)
+    rng = np.random.default_rng(0)
+    files = [tmp_path / f"{number}.png" for number in range(8)]
+    for file in files:
+        Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file)
+    shares = predict_paths(folder, files).shares.max(1)
+    rows = explain_run(folder, files, out=tmp_path / "out").rows
+    assert [row[3] for row in rows] == [f"{100 * share:.1f} %" for share in shares]
 
 
 def test_the_test_split_stays_closed(explained, finished):

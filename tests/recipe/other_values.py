@@ -151,10 +151,12 @@ OTHER = {
     "evaluation.test": False,
     "evaluation.views": 2,
     "evaluation.unsure": 0.5,
+    "evaluation.tta_threshold": 0.6,
 }
 # What a setting can't be changed without.
 NEEDS = {
     "evaluation.unsure": {"evaluation": {"views": 2}},
+    "evaluation.tta_threshold": {"evaluation": {"views": 2, "unsure": 0.5}},
     "model.alpha": {
         "model": {
             "norm": {"kind": "none"},

@@ -136,6 +136,7 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("training.selection.share=0", "training.selection.share can't be 0: input should be gre"),
         ("training.micro_batch=1", "training.micro_batch can't be 1: input should be greater th"),
         ("evaluation.unsure=0", "evaluation.unsure can't be 0: input should be greater than 0"),
+        ("evaluation.tta_threshold=1", "evaluation.tta_threshold can't be 1: input should be less"),
         ("augment.sizes=[{start: 3, pixels: 8}]", "augment.sizes.0.start: 3 has no unit: write"),
         (
             "augment.sizes=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
@@ -247,6 +248,15 @@ def test_true_is_no_number(assignment):
             ["evaluation.unsure=0.25"],
             "evaluation: unsure=0.25 gives some images further views, but views is 1: "
             "take views=2, 6 or 10, or unsure=1",
+        ),
+        (
+            ["evaluation.tta_threshold=0.5"],
+            "evaluation: tta_threshold=0.5 says which images are unsure, but unsure=1 gives all",
+        ),
+        (
+            ["evaluation.views=6", "evaluation.unsure=0.25", "data.validation=0"],
+            "evaluation.unsure=0.25 is found on validation images, but data.validation is 0: set "
+            "evaluation.tta_threshold, take evaluation.unsure=1, or hold some out",
         ),
     ],
 )

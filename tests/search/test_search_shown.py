@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from made_search import made, small
 
+from cifarlab.evaluate import evaluate_run
+from cifarlab.recipe import Recipe
+from cifarlab.run import RunFolder
 from cifarlab.search import figures
 from cifarlab.search.explain import Explained, explain, write_explained
 from cifarlab.search.figures import coordinates, curves, pictures, rungs
-from cifarlab.search.finalists import finalists, flattered
+from cifarlab.search.finalists import finalists, flattered, rerun
 from cifarlab.search.table import csv_text, flattery_words, page, rows
 
 
@@ -139,6 +143,22 @@ def test_finalists_are_the_best_that_ran_to_their_end(explained: Explained) -> N
     assert len(chosen) == 3 and list(chosen) == [r.trial.number for r in explained.rows[:3]]
     stopped = {r.trial.number for r in explained.rows if r.trial.why == "stopped"}
     assert stopped and not stopped & set(chosen)
+
+
+def test_finalists_are_measured_as_the_score_was(
+    tmp_path: Path, tiny: Callable[..., Recipe]
+) -> None:
+    """Whatever the recipe says: the best epoch's validation accuracy, in one view."""
+    search, folder = made(tmp_path, 1)
+    views = {"evaluation.views": 6, "evaluation.unsure": 0.5}
+    folder.trial(0).write_recipe(tiny({"training.duration": "2 epochs", "seed": 4, **views}))
+    of = explain(search, 1.0, folder)
+    finals = rerun(search, of, folder, 1, 1, "cifarlab search made", lambda _: None)
+    (run,) = (RunFolder(p.parent) for p in (folder.path / "studies").rglob("result.json"))
+    curve = [line["val"]["accuracy"] for line in run.journal.read()]
+    assert finals.flattery[0].mean == max(curve) and run.recipe().seed == 5
+    result = run.result() or {}
+    assert result["val"]["loss"] != evaluate_run(run, "val", 6)[0]["loss"]  # views would show
 
 
 def test_how_far_the_best_was_flattered() -> None:

@@ -109,6 +109,15 @@ def test_a_sample_decides_header_and_labels_and_the_order_stays(tmp_path: Path) 
     assert written(answers(), "kaggle", names) == "id,label\n1,cat\n2,frog\n10,dog\n"
 
 
+@pytest.mark.parametrize("form", ["{}", "{}.png", "test/{}.png"])
+def test_a_sample_s_ids_say_what_is_kept_of_a_file_s_name(tmp_path: Path, form: str) -> None:
+    ids = [form.format(number) for number in (10, 2, 1)]
+    told = answers(["test/1.png", "test/2.png", "test/10.png"])
+    known = sample(tmp_path / "s.csv", "ID,Labels", *(f"{one},0" for one in ids))
+    first, second, third = (form.format(number) for number in (1, 2, 10))
+    assert written(told, "kaggle", known) == f"ID,Labels\n{first},0\n{second},2\n{third},1\n"
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

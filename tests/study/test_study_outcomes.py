@@ -70,10 +70,39 @@ def test_a_second_run_of_a_seed_is_left_out_and_said(runs):
     assert "quickstart, seed 0: again is another run; left out." in found.notes
 
 
-def test_two_recipes_of_one_name_are_two_rows(runs):
-    other = make_run(runs / "other", 0.8, changes={"optimizer.rate": 0.3})
-    found = compare_runs([str(runs / "plain-0"), str(other)], runs=runs)
-    assert list(told(found)) == ["quickstart", "quickstart-2"]
+def varied(runs, name, **changes):
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    return str(make_run(runs / name, 0.8, changes=changes))
+
+
+def test_recipes_of_one_name_are_named_by_what_differs(runs):
+    other = varied(runs, "other", optimizer__rate=0.3)
+    found = compare_runs([str(runs / "plain-0"), other, str(runs / "studies/s")], runs=runs)
+    first, second = "quickstart optimizer.rate=0.1", "quickstart optimizer.rate=0.3"
+    assert list(told(found)) == [first, second, "mine/adam"]
+
+
+def test_another_kind_is_named_without_its_keys(runs):
+    other = varied(runs, "other", optimizer__kind="adam")
+    found = compare_runs([str(runs / "plain-0"), other], runs=runs)
+    assert list(told(found)) == ["quickstart optimizer.kind=sgd", "quickstart optimizer.kind=adam"]
+
+
+def test_where_much_differs_the_run_is_named(runs):
+    much = {"augment__rotation": 5, "augment__shift": 0.1, "augment__zoom": 0.1}
+    other = varied(runs, "other", training__batch_size=64, **much)
+    found = compare_runs([str(runs / "plain-0"), other], runs=runs)
+    assert list(told(found)) == ["quickstart plain-0", "quickstart other"]
+
+
+def test_against_takes_a_printed_row(runs):
+    names = [str(runs / "plain-0"), varied(runs, "other", optimizer__rate=0.3)]
+    row = list(told(compare_runs(names, runs=runs)))[1]
+    found = compare_runs(names, against=row, runs=runs)
+    assert found.baseline == row and list(told(found))[1] == row
+    assert found.lines[1].verdict == "the baseline"
+    with pytest.raises(RecipeError, match=f"the rows here are .*{row}"):
+        compare_runs(names, against="quickstart optimizer.rate=0.4", runs=runs)
 
 
 def test_other_images_are_warned_about(runs):

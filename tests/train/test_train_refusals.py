@@ -108,8 +108,21 @@ def test_weights_and_state_of_different_steps(
     other = RunFolder(tmp_path / "other")
     train(tiny({"training.duration": "2 epochs"}), other)
     shutil.copyfile(other.weights("last"), unfinished(copied).weights("last"))
-    with pytest.raises(CheckpointError, match="of step 22, its state of step 33"):
+    with pytest.raises(CheckpointError, match="step 22, was not saved with its state, of step 33"):
         train(tiny(), copied, resume=True)
+
+
+def test_another_seed_s_weights_beside_a_state(
+    copied: RunFolder, tiny: Callable, tmp_path: Path
+) -> None:
+    """Of the same step: nothing but their content tells them apart."""
+    other = RunFolder(tmp_path / "other")
+    train(tiny({"seed": 1}), other)
+    shutil.copyfile(other.weights("last"), unfinished(copied).weights("last"))
+    before = content(copied)
+    with pytest.raises(CheckpointError, match="was not saved with its state"):
+        train(tiny(), copied, resume=True)
+    assert content(copied) == before
 
 
 @pytest.mark.parametrize("name", ["last", "last.state"])

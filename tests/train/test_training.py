@@ -1,6 +1,7 @@
 """What a whole run does and leaves: seeds, hooks, precision, selection, the test split."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def test_result_and_journal_say_what_happened(finished: RunFolder, tiny: Callabl
     result, journal = finished.result(), finished.journal.read()
     assert result["fingerprint"] == fingerprint(tiny())
     assert (result["epochs"], result["steps"], result["data"]) == (3, 33, "digits")
-    assert result["evaluated"] == {"checkpoint": "last", "epoch": 3, "views": 1, "unsure": 1}
+    judged = {"checkpoint": "last", "epoch": 3, "views": 1, "unsure": 1, "tta_threshold": None}
+    assert result["evaluated"] == judged
+    files = {name: sha256(finished.weights(name).read_bytes()) for name in ("last", "best")}
+    assert result["weights_sha256"] == {name: of.hexdigest() for name, of in files.items()}
     assert [(line["epoch"], line["step"]) for line in journal] == [(1, 11), (2, 22), (3, 33)]
     # validation during training and the measurement at the end are the same measurement
     assert journal[-1]["val"]["accuracy"] == result["val"]["accuracy"]
@@ -118,7 +122,8 @@ def test_best_is_measured_where_the_recipe_wants_it(
     scores = [line["val"]["accuracy"] for line in folder.journal.read()]
     epoch = scores.index(max(scores)) + 1
     assert epoch < 3
-    assert result["evaluated"] == {"checkpoint": "best", "epoch": epoch, "views": 2, "unsure": 1}
+    judged = {"checkpoint": "best", "epoch": epoch, "views": 2, "unsure": 1, "tta_threshold": None}
+    assert result["evaluated"] == judged
     assert result["best"] == {"epoch": epoch, "val_accuracy": max(scores)}
     assert WeightsFile.read(folder.weights("best"))[0].epoch == epoch
     assert evaluate_run(folder, "val", 1)[0]["accuracy"] == max(scores)
@@ -209,4 +214,5 @@ def test_the_loaded_predictor_measures_what_the_result_says(
     _, held_out = training_subsets(open_dataset("digits"), tiny().data)
     assert held_out is not None
     predictor = Predictor.load(finished.weights("last"))
-    assert measure(predict(predictor, held_out)) == finished.result()["val"]
+    result = finished.result()
+    assert measure(predict(predictor, held_out), result["temperature"]["value"]) == result["val"]
