@@ -9,6 +9,7 @@ import pytest
 from made_run import Plan, digits, hundred, make
 from PIL import Image
 
+from cifarlab.errors import UserError
 from cifarlab.report import classes, confusion, figures, mistakes, write_report
 from cifarlab.report.content import read_runs
 from cifarlab.report.html import page
@@ -26,15 +27,39 @@ def read(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["grey", "hundred"])
-def test_every_figure_is_drawn_in_both_formats(read, name, tmp_path):
-    out = write_report([read[name].path], tmp_path / "page.html")
+def test_every_figure_is_drawn_in_every_format_that_is_named(read, name, tmp_path):
+    out = write_report([read[name].path], tmp_path / "page.html", ["png", "pdf"])
     for kind in KINDS:
         stem = tmp_path / "figures" / f"{name}-{kind}"
+        assert stem.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         pixels = np.array(Image.open(stem.with_suffix(".png")).convert("L"))
         assert pixels.std() > 5 and pixels.shape[1] >= 200 * 4
         assert ET.fromstring(stem.with_suffix(".svg").read_bytes()).tag.endswith("svg")
     assert out == tmp_path / "page.html"
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_figures_are_svg_where_nothing_else_is_named(read, tmp_path):
+    write_report([read["grey"].path], tmp_path / "page.html")
+    assert {file.suffix for file in (tmp_path / "figures").iterdir()} == {".svg"}
+
+
+def test_other_formats_stay_as_long_as_they_show_the_same(tmp_path):
+    run = make(tmp_path / "run", digits(finished=False, epochs=4))
+    curves = run / "report" / "figures" / "run-curves.pdf"
+    write_report([run], formats=["pdf"])
+    write_report([run])
+    assert curves.exists()
+    with (run / "journal.jsonl").open("a") as journal:
+        journal.write((run / "journal.jsonl").read_text().splitlines()[-1] + "\n")
+    write_report([run])
+    assert not curves.exists() and curves.with_suffix(".svg").exists()
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(read, tmp_path):
+    with pytest.raises(UserError, match="'jpg'") as caught:
+        write_report([read["grey"].path], tmp_path / "page.html", ["svg", "jpg"])
+    assert "svg, png, pdf" in caught.value.hint and not list(tmp_path.iterdir())
 
 
 def test_same_run_same_bytes(read):
