@@ -109,6 +109,7 @@ def _section(section: Section) -> dict[str, Any]:
         "recorded": _recorded(run),
         "names": tables.class_names(run, len(counts)) if counts is not None else [],
         "counts": counts.tolist() if counts is not None and small else [],
+        "drawn": tables.drawn_note(counts) if counts is not None else "",
         "confused": tables.confused(run),
         "mistakes": worst(run),
         "confident": confident(run),

@@ -110,6 +110,12 @@ def tidy(axes: Axes, grid: str = "y") -> None:
     axes.grid(True, axis=grid)  # type: ignore[arg-type]
 
 
+def with_margin(low: float, high: float, share: float = 0.025) -> tuple[float, float]:
+    """Return limits a little beyond ``low`` and ``high``: a mark at the very end is drawn whole."""
+    margin = share * (high - low)
+    return low - margin, high + margin
+
+
 def label(text: str, longest: int = 28) -> str:
     """``text`` fit for a figure: printable, one line, cut where it would push the axes away."""
     clean = "".join(c if c.isprintable() else "?" for c in text)

@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+import tracemalloc
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_run import Plan, digits, hundred, make
+from matplotlib.collections import PathCollection
 from PIL import Image
 
 from cifarlab.errors import UserError
-from cifarlab.report import classes, confusion, figures, mistakes, write_report
+from cifarlab.report import classes, confusion, figures, mistakes, reliability, write_report
 from cifarlab.report.content import read_runs
 from cifarlab.report.html import page
 from cifarlab.report.style import render, styled
@@ -117,8 +120,8 @@ def test_off_diagonal_colours_depend_on_the_errors_alone(read):
     with styled():
         image = confusion.confusion(read["plain"]).axes[0].images[0].get_array()
     counts = np.array(read["plain"].result["test"]["confusion"])
-    cells = image[6::12, 6::12, :3]
-    assert np.all(cells[counts == 0] == 1.0)
+    cells = image[6::12, 6::12, :3].astype(int)
+    assert np.all(cells[counts == 0] == 255)
     errors = counts / counts.sum(1, keepdims=True) * (1 - np.eye(10))
     darkest = np.unravel_index(cells.sum(-1).argmin(), errors.shape)
     assert errors[darkest] == errors.max()
@@ -144,6 +147,67 @@ def test_class_chart_is_sorted_with_intervals(read):
             for n in names
         ],
     )
+
+
+def cut_marks(figure):
+    """Markers of lines and scatters that the edge of their axes cuts, as (x, y)."""
+    figure.canvas.draw()
+    found = []
+    for axes in figure.axes:
+        box, scale = axes.get_window_extent(), figure.dpi / 72 / 2
+        marked = [
+            (line.get_xydata(), line.get_markersize())
+            for line in axes.lines
+            if line.get_marker() in ("o", "s", "D")
+        ]
+        marked += [(dots.get_offsets(), 3) for dots in axes.findobj(PathCollection)]
+        for points, size in marked:
+            at, reach = axes.transData.transform(points), size * scale
+            outside = (at < box.min + reach) | (at > box.max - reach)
+            found += points[outside.any(1)].tolist()
+    return found
+
+
+def test_no_mark_is_cut_at_0_or_100_per_cent(read):
+    plain = read["plain"]
+    rows = plain.result["test"]["per_class"]
+    ends = [{**row, "accuracy": float(n % 2), "interval": None} for n, row in enumerate(rows)]
+    at_ends = [
+        {"low": low, "high": low + 0.1, "n": n, "confidence": value, "accuracy": value}
+        for low, value in ((0.0, 0.0), (0.9, 1.0))
+        for n in (5, 50)
+    ]
+    scored = {"bins": at_ends, "ece": 0.1, "temperature": 1.2}
+    split = {"per_class": ends, "calibration": scored, "calibrated": scored}
+    result = {**plain.result, "test": {**plain.result["test"], **split}}
+    lines = [{**line, "rate": 0.0 if place else 0.1} for place, line in enumerate(plain.lines)]
+    run = replace(plain, result=result, lines=lines)
+    with styled():
+        for draw in (classes.per_class, reliability.reliability, figures.curves):
+            assert cut_marks(draw(run)) == [], draw.__name__
+
+
+def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(read):
+    draws = np.random.default_rng(0)
+    counts = np.diag(draws.integers(5, 10, 1000)) + (draws.random((1000, 1000)) < 0.002)
+    counts[700, 3], counts[41, 999] = 40, 30
+    rows = [{"class": f"c{n}", "accuracy": n / 1000, "interval": None} for n in range(1000)]
+    split = {"confusion": counts.tolist(), "per_class": rows, "accuracy": 0.5}
+    run = replace(read["plain"], result={**read["plain"].result, "test": split})
+    tracemalloc.start()
+    with styled():
+        matrix, bars = confusion.confusion(run), classes.per_class(run)
+        render(matrix, "x", "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 2**20
+    axes = matrix.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert len(names) == 30 and {"c700", "c3", "c41", "c999"} <= set(names)
+    assert "30 of 1,000 classes" in axes.get_title(loc="left")
+    assert "30 of the most frequent confusions" in page([run])[0]
+    low = [text.get_text() for axes in bars.axes for text in axes.get_yticklabels()]
+    assert low == [f"c{n}" for n in reversed(range(120))]
 
 
 def test_hundred_classes_are_all_named_in_columns(read):
