@@ -77,9 +77,14 @@ def train(
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders")],
     out: Annotated[Path | None, typer.Option(help="the page; figures go beside it")] = None,
+    figures: Annotated[
+        str, typer.Option(help="how figures are drawn, with commas: svg, png, pdf")
+    ] = "svg",
 ) -> None:
     """One HTML file with everything about one or several runs."""
     from cifarlab.report import write_report
     from cifarlab.terminal import console
 
-    console.print(f"report: {write_report(runs, out)}", soft_wrap=True)
+    console.print("drawing the report ...")
+    formats = [name.strip() for name in figures.split(",")]
+    console.print(f"report: {write_report(runs, out, formats)}", soft_wrap=True)

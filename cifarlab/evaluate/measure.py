@@ -68,11 +68,9 @@ def measure(
     are neither given nor known by the classes), ``confusion`` (rows true, columns predicted),
     ``calibration`` and, at the ``temperature`` of the validation images, ``calibrated``.
     """
-    from sklearn.metrics import confusion_matrix
-
     logits, labels = torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels)
     total, classes = score(logits, labels), predictions.classes
-    confusion = confusion_matrix(labels, logits.argmax(1), labels=list(range(len(classes))))
+    confusion = _confusion_matrix(labels, logits.argmax(1), len(classes))
     per_class = _per_class(confusion, classes)
     accuracies = [row["accuracy"] for row in per_class if row["n"]]
     groups = groups or usual_groups(classes)
@@ -91,6 +89,11 @@ def measure(
         "calibration": calibration(*pair),
         "calibrated": None if temperature is None else calibration(*pair, temperature),
     }
+
+
+def _confusion_matrix(labels: Tensor, predicted: Tensor, k: int) -> np.ndarray:
+    """Counts int64 (K, K), rows true; as scikit-learn's, which takes a third of a second to import."""
+    return torch.bincount(labels * k + predicted, minlength=k * k).reshape(k, k).numpy()
 
 
 def _per_class(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -8,10 +8,19 @@ from torch import nn
 def initialise_(network: nn.Module, name: str) -> None:
     """Start all convolutions and dense layers inside as the recipe's ``initialisation`` says.
 
-    ``usual`` leaves them as they are. A whitening layer is neither.
+    ``usual`` leaves them as they are; ``fan_out`` is what residual networks begin with. A whitening
+    layer is neither.
     """
-    if name != "usual":
+    if name != "usual" and has_values(network):
         network.apply(_INITIALISATIONS[name])
+
+
+def has_values(network: nn.Module) -> bool:
+    """Whether there is anything to initialise: on the meta device there are shapes alone.
+
+    Drawing normal numbers there would import torch's compiler, which takes over a second.
+    """
+    return not any(parameter.is_meta for parameter in network.parameters())
 
 
 def dirac_(module: nn.Module) -> None:
@@ -68,6 +77,7 @@ def _no_bias(module: nn.Conv2d | nn.Linear) -> None:
 
 
 _INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {
+    "fan_out": fan_out_,
     "dirac": dirac_,
     "he": he_,
     "he_uniform": he_uniform_,

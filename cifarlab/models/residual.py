@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarlab.models.builder import Builder
-from cifarlab.models.initialisation import fan_out_, initialise_
+from cifarlab.models.initialisation import initialise_
 from cifarlab.models.layers import Head, norm_layer
 from cifarlab.models.whitening import whitening_layers
 from cifarlab.recipe.networks import BOTTLENECK, Residual
@@ -132,7 +132,7 @@ class ResidualNet(nn.Module):
         self.tail = tail.taken()
         self.dropout = nn.Dropout(model.head_dropout) if model.head_dropout else nn.Identity()
         self.dense = Head(shape[2], classes)
-        self.apply(fan_out_)
+        initialise_(self, "fan_out")
         initialise_(self, model.initialisation)
 
     def forward(self, x: Tensor) -> Tensor:

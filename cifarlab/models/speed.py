@@ -8,7 +8,7 @@ left out where the map has a single row or column.
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models.initialisation import initialise_
+from cifarlab.models.initialisation import has_values, initialise_
 from cifarlab.models.layers import Head, activation, norm_layer
 from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.models.whitening import whitening_layers
@@ -74,7 +74,8 @@ class SpeedNet(nn.Module):
         self.groups = nn.Sequential(*groups)
         initialise_(self.groups, model.initialisation)
         self.head = Head(channels, classes, bias=False)
-        self.head.weight.data /= self.head.weight.data.std()
+        if has_values(self.head):
+            self.head.weight.data /= self.head.weight.data.std()
         self.head_scale = 1 / channels if model.head_scale is None else model.head_scale
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cifarlab.report.content import Run, dig
 from cifarlab.report.style import BLUE, CYCLE, GREY, VERMILION, label
-from cifarlab.report.tables import class_names, confusion_of
+from cifarlab.report.tables import class_names, confusion_of, drawn_classes
 from cifarlab.report.words import number, percent
 
 Options = dict[str, Any]
@@ -202,15 +202,17 @@ def confusion(run: Run) -> Options | None:
     counts = confusion_of(run)
     if counts is None:
         return None
-    k = len(counts)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = class_names(run, k)
+    shown, totals = drawn_classes(counts), counts.sum(axis=1)
+    k, every = len(shown), class_names(run, len(counts))
+    names, totals = [every[number] for number in shown], totals[shown]
+    counts = counts[np.ix_(shown, shown)]
+    share = counts / np.maximum(totals[:, None], 1)
     cells: dict[bool, list[Options]] = {False: [], True: []}
     for row, column in zip(*np.nonzero(counts), strict=True):
         true, guess = names[row], names[column]
         value = float(share[row, column])
         said = f"{true}: right" if row == column else f"{true} taken for {guess}"
-        told = f"{counts[row, column]} of {counts[row].sum()}, {percent(value, 1)}"
+        told = f"{counts[row, column]} of {totals[row]}, {percent(value, 1)}"
         shade = value if row == column else math.sqrt(value)
         at = [int(column), int(row), round(shade, 4), round(100 * value, 1)]
         cells[bool(row == column)].append({"value": at, "name": f"{html.escape(said)}<br>{told}"})

@@ -8,29 +8,37 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from cifarlab.errors import MissingExtraError, RunFolderError
+from cifarlab.errors import MissingExtraError, RunFolderError, UserError
 
 __all__ = ["require_extra", "write_report"]
 
 
-def write_report(runs: Sequence[Path | str], out: Path | None = None) -> Path:
+def write_report(
+    runs: Sequence[Path | str], out: Path | None = None, formats: Sequence[str] = ("svg",)
+) -> Path:
     """Write one self-contained HTML page about ``runs``; return its path.
 
     ``out`` is the page, or a folder for it; by default RUN/report/report.html for one run and
-    ./report/report.html for several. Every figure also goes to ``figures/`` beside the page, as
-    SVG, PNG (200 dpi) and PDF. The same runs give the same bytes. Raises RunFolderError for a
-    folder that is no run or is damaged, RecipeError, MissingExtraError and StorageError.
+    ./report/report.html for several. Every figure also goes to ``figures/`` beside the page: as
+    SVG, and in the other ``formats``, of png (200 dpi) and pdf. The same runs give the same bytes.
+    Raises RunFolderError for a folder that is no run or is damaged, UserError for an unknown
+    format, RecipeError, MissingExtraError and StorageError.
     """
     require_extra()
     from cifarlab.report.content import read_runs
     from cifarlab.report.html import page
-    from cifarlab.report.style import save
+    from cifarlab.report.style import FORMATS, save
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")
+    if unknown := set(formats).difference(FORMATS):
+        raise UserError(
+            f"figures can't be drawn as {', '.join(sorted(map(repr, unknown)))}",
+            f"the formats are {', '.join(FORMATS)}; several with commas between",
+        )
     read = read_runs([Path(run) for run in runs])
     target = _target(read[0].path, len(read), out)
-    text, figures = page(read)
+    text, figures = page(read, formats)
     for figure in figures:
         save(figure, target.parent / "figures")
     _write(target, text)

@@ -9,22 +9,28 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cifarlab.report.content import SPOKEN, Run
-from cifarlab.report.style import BLUE, NARROW, VERMILION, WIDE, label, sheet, tidy
+from cifarlab.report.style import BLUE, NARROW, VERMILION, WIDE, label, sheet, tidy, with_margin
 from cifarlab.report.tables import class_rows
 from cifarlab.report.words import number, pair, percent
 
 _ONE_COLUMN = 30  # classes; with more, a single column would be taller than a page
+_MOST = 120  # classes; of more, those of the least accuracy are drawn
 
 
 def per_class(run: Run) -> Figure | None:
-    """Accuracy of each class with its interval, best first; None where it was not measured."""
+    """Accuracy of each class with its interval, best first; None where it was not measured.
+
+    Of very many classes, the least accurate ones.
+    """
     rows = sorted(
         (row for row in class_rows(run) if number(row.get("accuracy")) is not None),
         key=lambda row: (-float(row["accuracy"]), str(row.get("class"))),
     )
     if not rows:
         return None
-    columns = 1 if len(rows) <= _ONE_COLUMN else 3 if len(rows) <= 120 else 4
+    some = f", {_MOST} least accurate classes of {len(rows):,}" if len(rows) > _MOST else ""
+    rows = rows[-_MOST:]
+    columns = 1 if len(rows) <= _ONE_COLUMN else 3
     depth = math.ceil(len(rows) / columns)
     row_height = 0.24 if columns == 1 else 0.145
     figure = sheet(NARROW if columns == 1 else WIDE, 0.95 + row_height * depth)
@@ -40,11 +46,10 @@ def per_class(run: Run) -> Figure | None:
         )
     split = SPOKEN[run.split_name or "test"]
     figure.supxlabel(
-        f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval", fontsize=8
+        f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval{some}", fontsize=8
     )
     panels[0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], integer=True))
-    floor = _floor(rows)
-    panels[0].set_xlim(floor, 100 + 0.025 * (100 - floor))
+    panels[0].set_xlim(with_margin(_floor(rows), 100))
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cifarlab.report.content import SPOKEN, Run
 from cifarlab.report.style import INK, NARROW, label, sheet
-from cifarlab.report.tables import class_names, confusion_of
+from cifarlab.report.tables import class_names, confusion_of, drawn_classes
 
 MOST_NUMBERED = 12  # classes; with more, a number no longer fits its cell
 MOST_NAMED = 30  # classes; with more, names would touch
@@ -20,16 +20,17 @@ _TINT = {False: 0.22, True: 0.45}  # of the diagonal: pale, but small cells need
 
 
 def confusion(run: Run) -> Figure | None:
-    """Row-normalised confusion matrix (K, K) of the shown split; None where there is none.
+    """Row-normalised confusion matrix of the shown split; None where there is none.
 
-    Errors have their own colour scale, by the square root up to the largest error: beside a
+    It has (K, K) cells, or those of ``drawn_classes`` where K is large. Errors have their own colour scale, by the square root up to the largest error: beside a
     diagonal near 100 % they would all look white. The diagonal is tinted by its own, pale scale.
     """
     counts = confusion_of(run)
     if counts is None:
         return None
-    k = len(counts)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shown = drawn_classes(counts)
+    k = len(shown)
+    share = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))[np.ix_(shown, shown)]
     wide = k > MOST_NUMBERED
     figure = sheet(6.6 if wide else NARROW, 5.7 if wide else 4.1)
     axes = figure.subplots()
@@ -37,20 +38,21 @@ def confusion(run: Run) -> Figure | None:
     scale = ScalarMappable(PowerNorm(0.5, 0, 100 * max(errors.max(), 0.01)), colormaps["Oranges"])
     pixels = np.where(errors[..., None] > 0, scale.to_rgba(100 * errors), 1.0)
     pixels[np.arange(k), np.arange(k)] = colormaps["Blues"](0.08 + _TINT[wide] * np.diag(share))
-    big = pixels.repeat(_CELL_PIXELS, 0).repeat(_CELL_PIXELS, 1)
+    # sharp in every viewer, since those that enlarge an image may smooth it
+    cells = np.round(255 * pixels).astype(np.uint8)
+    big = cells.repeat(_CELL_PIXELS, 0).repeat(_CELL_PIXELS, 1)
     axes.imshow(big, extent=(0, k, k, 0), interpolation="none", aspect="equal")
-    _name_classes(axes, class_names(run, k))
+    names = class_names(run, len(counts))
+    _name_classes(axes, [names[number] for number in shown])
     if k <= MOST_NUMBERED:
         _number_cells(axes, share, pixels)
     bar = figure.colorbar(scale, cax=axes.inset_axes((1.03, 0, 0.035, 1)))
     bar.set_label("errors, share of the true class (%)")
     bar.outline.set_visible(False)
-    axes.set_title(_title(run), loc="left")
+    some = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
+    split = SPOKEN[run.split_name or "test"]
+    axes.set_title(f"{label(run.data_name, 40)}, {split} split{some}", loc="left")
     return figure
-
-
-def _title(run: Run) -> str:
-    return f"{label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split"
 
 
 def _name_classes(axes: Axes, names: list[str]) -> None:

@@ -9,7 +9,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cifarlab.recipe import Recipe
 from cifarlab.report.content import Run, dig
-from cifarlab.report.style import BLUE, CYCLE, GREY, INK, NARROW, VERMILION, label, sheet, tidy
+from cifarlab.report.style import (
+    BLUE,
+    CYCLE,
+    GREY,
+    INK,
+    NARROW,
+    VERMILION,
+    label,
+    sheet,
+    tidy,
+    with_margin,
+)
 from cifarlab.report.words import number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")
@@ -49,7 +60,7 @@ def _lines(axes: Axes, run: Run, what: str, scale: float) -> None:
 def _rate(axes: Axes, run: Run) -> None:
     rates = run.curve("rate")
     axes.plot(run.epochs, rates, color=INK, marker=_marker(run), linewidth=1.2)
-    axes.set_ylim(0, 1.15 * max(np.nanmax(rates, initial=0), 1e-9))
+    axes.set_ylim(with_margin(0, 1.1 * max(np.nanmax(rates, initial=0), 1e-9), 0.07))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -48,15 +48,16 @@ class Section:
     pictures: dict[str, Picture]
 
 
-def page(runs: Sequence[Run]) -> tuple[str, list[Picture]]:
-    """The HTML of a report on one or more runs, and all its figures."""
+def page(runs: Sequence[Run], formats: Sequence[str] = ("svg",)) -> tuple[str, list[Picture]]:
+    """The HTML of a report on one or more runs, and all its figures in these formats."""
     with styled():
         sections = [
-            Section(run, f"run-{place}", _pictures(run)) for place, run in enumerate(runs, 1)
+            Section(run, f"run-{place}", _pictures(run, formats))
+            for place, run in enumerate(runs, 1)
         ]
         shared = overlay(runs) if len(runs) > 1 else None
         alt = "Validation accuracy by epoch, all runs"
-        overlaid = render(shared, "comparison-curves", alt) if shared else None
+        overlaid = render(shared, "comparison-curves", alt, formats) if shared else None
     text = (
         _environment()
         .get_template("page.html")
@@ -70,12 +71,12 @@ def page(runs: Sequence[Run]) -> tuple[str, list[Picture]]:
     return text, [*pictures, *([overlaid] if overlaid else [])]
 
 
-def _pictures(run: Run) -> dict[str, Picture]:
+def _pictures(run: Run, formats: Sequence[str]) -> dict[str, Picture]:
     drawn = {}
     for kind, draw, alt in _FIGURES:
         figure = draw(run)
         if figure is not None:
-            drawn[kind] = render(figure, f"{run.slug}-{kind}", f"{alt}: {run.name}")
+            drawn[kind] = render(figure, f"{run.slug}-{kind}", f"{alt}: {run.name}", formats)
     return drawn
 
 
@@ -108,6 +109,7 @@ def _section(section: Section) -> dict[str, Any]:
         "recorded": _recorded(run),
         "names": tables.class_names(run, len(counts)) if counts is not None else [],
         "counts": counts.tolist() if counts is not None and small else [],
+        "drawn": tables.drawn_note(counts) if counts is not None else "",
         "confused": tables.confused(run),
         "mistakes": worst(run),
         "confident": confident(run),

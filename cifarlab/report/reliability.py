@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifarlab.report.content import SPOKEN, Run, dig
-from cifarlab.report.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy
+from cifarlab.report.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy, with_margin
 from cifarlab.report.words import number
 
 ENOUGH = 10  # images in a bin; the accuracy of fewer says little
@@ -30,7 +30,7 @@ def reliability(run: Run) -> Figure | None:
         temperature = number(dig(split, "calibrated", "temperature")) or 1.0
         text = f"temperature {temperature:.2f}, {_error(split, 'calibrated')}"
         _line(axes, after, BLUE, "s", text)
-    axes.set(ylabel="accuracy (%)", xlim=(0, 100), ylim=(0, 100))
+    axes.set(ylabel="accuracy (%)", xlim=with_margin(0, 100), ylim=with_margin(0, 100))
     axes.legend(loc="upper left")
     axes.set_title(
         f"{label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split", loc="left"

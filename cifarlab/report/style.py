@@ -6,17 +6,18 @@ drawn as paths, so that a figure looks the same on every machine.
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib import font_manager
 from matplotlib import style as matplotlib_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.storage import written_whole
+from cifarlab.storage import disk_errors, write_bytes
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, INK, GREY = "#e69f00", "#56b4e9", "#222222", "#7a7a7a"
@@ -58,20 +59,31 @@ _RC = {
 }
 # DejaVu comes with Matplotlib; the others only help where a class name needs their script.
 _FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Devanagari")
-_NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
-_NO_PDF_METADATA = {"Creator": None, "Producer": None, "CreationDate": None}
+# By format, how a file is saved so that the same figure gives the same bytes.
+_SAVED: dict[str, dict[str, Any]] = {
+    "svg": {"metadata": {"Creator": None, "Date": None, "Format": None, "Type": None}},
+    "png": {"metadata": {"Software": None}, "dpi": PNG_DPI},
+    "pdf": {"metadata": {"Creator": None, "Producer": None, "CreationDate": None}},
+}
+FORMATS = tuple(_SAVED)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A rendered figure: ``slug`` is its file name, ``alt`` says it in words."""
+    """A rendered figure: ``slug`` is its file name, ``alt`` says it in words.
+
+    ``files`` are its bytes by format; ``svg`` is always there.
+    """
 
     slug: str
     alt: str
-    svg: bytes
-    png: bytes
-    pdf: bytes
+    files: dict[str, bytes]
     wide: bool
+
+    @property
+    def svg(self) -> bytes:
+        """The bytes of the SVG."""
+        return self.files["svg"]
 
 
 @contextmanager
@@ -98,27 +110,44 @@ def tidy(axes: Axes, grid: str = "y") -> None:
     axes.grid(True, axis=grid)  # type: ignore[arg-type]
 
 
+def with_margin(low: float, high: float, share: float = 0.025) -> tuple[float, float]:
+    """Return limits a little beyond ``low`` and ``high``: a mark at the very end is drawn whole."""
+    margin = share * (high - low)
+    return low - margin, high + margin
+
+
 def label(text: str, longest: int = 28) -> str:
     """``text`` fit for a figure: printable, one line, cut where it would push the axes away."""
     clean = "".join(c if c.isprintable() else "?" for c in text)
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
 
 
-def render(figure: Figure, slug: str, alt: str) -> Picture:
-    """All files of a figure as bytes, the same for the same figure. Call inside ``styled``."""
-    vector, pixels, printed = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    figure.savefig(vector, format="svg", metadata=_NO_METADATA)
-    figure.set_layout_engine("none")  # all files keep the one layout, which is slow to find
-    figure.savefig(pixels, format="png", dpi=PNG_DPI, metadata={"Software": None})
-    figure.savefig(printed, format="pdf", metadata=_NO_PDF_METADATA)
+def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = FORMATS) -> Picture:
+    """Return a figure's files as bytes, the same for the same figure. Call inside ``styled``.
+
+    An SVG is always among them. Each other format takes about as long again.
+    """
+    files = {}
+    for name in dict.fromkeys(("svg", *formats)):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=name, **_SAVED[name])
+        files[name] = buffer.getvalue()
+        figure.set_layout_engine("none")  # all files keep the one layout, which is slow to find
     wide = figure.get_size_inches()[0] > (NARROW + WIDE) / 2
-    svg, png, pdf = (file.getvalue() for file in (vector, pixels, printed))
-    return Picture(slug, alt, svg, png, pdf, bool(wide))
+    return Picture(slug, alt, files, bool(wide))
 
 
 def save(picture: Picture, folder: Path) -> None:
-    """Write ``<slug>.svg``, ``<slug>.png`` and ``<slug>.pdf``. Raises StorageError."""
-    contents = {".svg": picture.svg, ".png": picture.png, ".pdf": picture.pdf}
-    for suffix, content in contents.items():
-        with written_whole(folder / (picture.slug + suffix)) as temporary:
-            temporary.write_bytes(content)
+    """Write ``<slug>.svg`` and the picture's other formats. Raises StorageError.
+
+    Where the SVG changes, files of a format that was not drawn now are removed: they are of an
+    earlier state of what is shown.
+    """
+    paths = {name: folder / f"{picture.slug}.{name}" for name in FORMATS}
+    with disk_errors(folder):
+        known = paths["svg"].read_bytes() if paths["svg"].is_file() else None
+        for name, path in paths.items():
+            if name in picture.files:
+                write_bytes(path, picture.files[name])
+            elif known != picture.svg:
+                path.unlink(missing_ok=True)

@@ -122,6 +122,37 @@ def class_names(run: Run, k: int) -> list[str]:
     return [str(number) for number in range(k)]
 
 
+MOST_DRAWN = 200  # classes; of more, a matrix shows those that are confused most often
+_CONFUSED = 30  # of them: so many have room for their names
+
+
+def drawn_classes(counts: np.ndarray) -> np.ndarray:
+    """Return the numbers of the classes that a drawn matrix shows of counts (K, K), rising.
+
+    All where they are few enough, else those of the most frequent confusions: a matrix of 1,000
+    classes shows nothing and takes gigabytes.
+    """
+    k = len(counts)
+    if k <= MOST_DRAWN:
+        return np.arange(k)
+    errors = counts - np.diag(np.diag(counts))
+    # so many pairs hold at least as many classes as are wanted
+    order = np.argsort(-errors, axis=None, kind="stable")[: _CONFUSED**2]
+    ends = np.stack(np.divmod(order, k), 1).ravel().tolist()
+    return np.sort(list(dict.fromkeys(ends))[:_CONFUSED])
+
+
+def drawn_note(counts: np.ndarray) -> str:
+    """Return a sentence on the classes that a drawn matrix leaves out; empty where it has all."""
+    drawn, k = len(drawn_classes(counts)), len(counts)
+    if drawn == k:
+        return ""
+    return (
+        f"Of {k:,} classes, the {drawn} of the most frequent confusions are shown; the rest of a row "
+        "went to the others."
+    )
+
+
 def confused(run: Run, most: int = 10) -> list[Pair]:
     """The most frequent confusions of the shown split, most frequent first."""
     counts = confusion_of(run)

@@ -83,7 +83,7 @@ def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:
     assert (output.code, output.err) == (0, "")
     assert not CONTROL.search(output.out)
     run = Path(re.search(r"^run: (.+)$", output.out, re.M)[1])
-    page = Path(re.search(r"^report: (.+)$", output.out, re.M)[1])
+    page = Path(re.search(r"^drawing the report ...\nreport: (.+)$", output.out, re.M)[1])
     assert page.read_text(encoding="utf-8").lower().startswith("<!doctype html>")
     result = RunFolder(run).result()
     for split in ("val", "test"):

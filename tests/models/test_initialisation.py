@@ -1,13 +1,16 @@
 """How convolutions and dense layers start: by variances, orthogonality or as identities."""
 
+import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
 from torch import nn
 
 from cifarlab.models import _KINDS, build_body
-from cifarlab.models.initialisation import dirac_
+from cifarlab.models.initialisation import _INITIALISATIONS, dirac_
 from cifarlab.recipe import build
 
 
@@ -134,3 +137,21 @@ def test_the_speed_network_s_head_keeps_its_own():
         assert net.head.weight.std().item() == pytest.approx(1, abs=1e-6)
         conv = net.groups[0].convs[1].weight
         assert (abs(conv.flatten(1).norm(dim=1) - 1).max() < 1e-5) == (name == "orthogonal")
+
+
+WITHOUT_VALUES = """
+import json, sys
+from cifarlab.models import parameter_count
+from cifarlab.recipe import build
+for tree in json.loads(sys.argv[1]):
+    assert parameter_count(build({"model": tree}).model, (8, 8, 3), 10) > 1000
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_counting_parameters_imports_no_compiler():
+    names = [name for name in _INITIALISATIONS if name != "fan_out"]
+    trees = [{"kind": kind, "initialisation": name} for kind in _KINDS for name in names]
+    command = [sys.executable, "-c", WITHOUT_VALUES, json.dumps(trees)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -64,6 +64,18 @@ def test_the_confusion_chart_holds_every_count(tmp_path, plan):
     assert np.abs(drawn - 100 * share).max() <= 0.05 + 1e-9
 
 
+def test_the_confusion_chart_of_a_thousand_classes_stays_small(tmp_path):
+    names = tuple(f"class {n}" for n in range(1000))
+    (run,) = read(tmp_path, Plan(classes=names, n=5000, skill=2.0))
+    options = charts.confusion(run)
+    assert len(json.dumps(options)) < 300_000 and len(options["yAxis"]["data"]) == 30
+    counts = confusion_of(run)
+    row, column = np.unravel_index((counts - np.diag(np.diag(counts))).argmax(), counts.shape)
+    told = [cell["name"] for cell in options["series"][0]["data"]]
+    words = f"{names[row]} taken for {names[column]}<br>{counts[row, column]} of 5"
+    assert any(name.startswith(words) for name in told)
+
+
 def test_no_class_name_becomes_markup(tmp_path):
     (run,) = read(tmp_path, Plan(classes=(HOSTILE, "b"), n=60, skill=0.5))
     told = [c["name"] for one in charts.confusion(run)["series"] for c in one["data"]]

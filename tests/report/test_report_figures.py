@@ -2,14 +2,18 @@
 
 import subprocess
 import sys
+import tracemalloc
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_run import Plan, digits, hundred, make
+from matplotlib.collections import PathCollection
 from PIL import Image
 
-from cifarlab.report import classes, confusion, figures, mistakes, write_report
+from cifarlab.errors import UserError
+from cifarlab.report import classes, confusion, figures, mistakes, reliability, write_report
 from cifarlab.report.content import read_runs
 from cifarlab.report.html import page
 from cifarlab.report.style import render, styled
@@ -26,15 +30,39 @@ def read(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["grey", "hundred"])
-def test_every_figure_is_drawn_in_both_formats(read, name, tmp_path):
-    out = write_report([read[name].path], tmp_path / "page.html")
+def test_every_figure_is_drawn_in_every_format_that_is_named(read, name, tmp_path):
+    out = write_report([read[name].path], tmp_path / "page.html", ["png", "pdf"])
     for kind in KINDS:
         stem = tmp_path / "figures" / f"{name}-{kind}"
+        assert stem.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         pixels = np.array(Image.open(stem.with_suffix(".png")).convert("L"))
         assert pixels.std() > 5 and pixels.shape[1] >= 200 * 4
         assert ET.fromstring(stem.with_suffix(".svg").read_bytes()).tag.endswith("svg")
     assert out == tmp_path / "page.html"
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_figures_are_svg_where_nothing_else_is_named(read, tmp_path):
+    write_report([read["grey"].path], tmp_path / "page.html")
+    assert {file.suffix for file in (tmp_path / "figures").iterdir()} == {".svg"}
+
+
+def test_other_formats_stay_as_long_as_they_show_the_same(tmp_path):
+    run = make(tmp_path / "run", digits(finished=False, epochs=4))
+    curves = run / "report" / "figures" / "run-curves.pdf"
+    write_report([run], formats=["pdf"])
+    write_report([run])
+    assert curves.exists()
+    with (run / "journal.jsonl").open("a") as journal:
+        journal.write((run / "journal.jsonl").read_text().splitlines()[-1] + "\n")
+    write_report([run])
+    assert not curves.exists() and curves.with_suffix(".svg").exists()
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(read, tmp_path):
+    with pytest.raises(UserError, match="'jpg'") as caught:
+        write_report([read["grey"].path], tmp_path / "page.html", ["svg", "jpg"])
+    assert "svg, png, pdf" in caught.value.hint and not list(tmp_path.iterdir())
 
 
 def test_same_run_same_bytes(read):
@@ -92,8 +120,8 @@ def test_off_diagonal_colours_depend_on_the_errors_alone(read):
     with styled():
         image = confusion.confusion(read["plain"]).axes[0].images[0].get_array()
     counts = np.array(read["plain"].result["test"]["confusion"])
-    cells = image[6::12, 6::12, :3]
-    assert np.all(cells[counts == 0] == 1.0)
+    cells = image[6::12, 6::12, :3].astype(int)
+    assert np.all(cells[counts == 0] == 255)
     errors = counts / counts.sum(1, keepdims=True) * (1 - np.eye(10))
     darkest = np.unravel_index(cells.sum(-1).argmin(), errors.shape)
     assert errors[darkest] == errors.max()
@@ -119,6 +147,67 @@ def test_class_chart_is_sorted_with_intervals(read):
             for n in names
         ],
     )
+
+
+def cut_marks(figure):
+    """Markers of lines and scatters that the edge of their axes cuts, as (x, y)."""
+    figure.canvas.draw()
+    found = []
+    for axes in figure.axes:
+        box, scale = axes.get_window_extent(), figure.dpi / 72 / 2
+        marked = [
+            (line.get_xydata(), line.get_markersize())
+            for line in axes.lines
+            if line.get_marker() in ("o", "s", "D")
+        ]
+        marked += [(dots.get_offsets(), 3) for dots in axes.findobj(PathCollection)]
+        for points, size in marked:
+            at, reach = axes.transData.transform(points), size * scale
+            outside = (at < box.min + reach) | (at > box.max - reach)
+            found += points[outside.any(1)].tolist()
+    return found
+
+
+def test_no_mark_is_cut_at_0_or_100_per_cent(read):
+    plain = read["plain"]
+    rows = plain.result["test"]["per_class"]
+    ends = [{**row, "accuracy": float(n % 2), "interval": None} for n, row in enumerate(rows)]
+    at_ends = [
+        {"low": low, "high": low + 0.1, "n": n, "confidence": value, "accuracy": value}
+        for low, value in ((0.0, 0.0), (0.9, 1.0))
+        for n in (5, 50)
+    ]
+    scored = {"bins": at_ends, "ece": 0.1, "temperature": 1.2}
+    split = {"per_class": ends, "calibration": scored, "calibrated": scored}
+    result = {**plain.result, "test": {**plain.result["test"], **split}}
+    lines = [{**line, "rate": 0.0 if place else 0.1} for place, line in enumerate(plain.lines)]
+    run = replace(plain, result=result, lines=lines)
+    with styled():
+        for draw in (classes.per_class, reliability.reliability, figures.curves):
+            assert cut_marks(draw(run)) == [], draw.__name__
+
+
+def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(read):
+    draws = np.random.default_rng(0)
+    counts = np.diag(draws.integers(5, 10, 1000)) + (draws.random((1000, 1000)) < 0.002)
+    counts[700, 3], counts[41, 999] = 40, 30
+    rows = [{"class": f"c{n}", "accuracy": n / 1000, "interval": None} for n in range(1000)]
+    split = {"confusion": counts.tolist(), "per_class": rows, "accuracy": 0.5}
+    run = replace(read["plain"], result={**read["plain"].result, "test": split})
+    tracemalloc.start()
+    with styled():
+        matrix, bars = confusion.confusion(run), classes.per_class(run)
+        render(matrix, "x", "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 2**20
+    axes = matrix.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert len(names) == 30 and {"c700", "c3", "c41", "c999"} <= set(names)
+    assert "30 of 1,000 classes" in axes.get_title(loc="left")
+    assert "30 of the most frequent confusions" in page([run])[0]
+    low = [text.get_text() for axes in bars.axes for text in axes.get_yticklabels()]
+    assert low == [f"c{n}" for n in reversed(range(120))]
 
 
 def test_hundred_classes_are_all_named_in_columns(read):

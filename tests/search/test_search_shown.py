@@ -78,7 +78,7 @@ def test_the_csv_has_every_number(explained: Explained) -> None:
 def test_figures_are_four_and_the_same_each_time(explained: Explained) -> None:
     made_of = pictures(explained)
     assert [one.slug for one in made_of] == ["curves", "rungs", "coordinates", "importance"]
-    assert all(one.svg.startswith(b"<?xml") and one.png[1:4] == b"PNG" for one in made_of)
+    assert all(one.svg.startswith(b"<?xml") and one.files["png"][1:4] == b"PNG" for one in made_of)
     assert [one.svg for one in pictures(explained)] == [one.svg for one in made_of]
 
 

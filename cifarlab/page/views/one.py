@@ -124,17 +124,17 @@ def _failures(run: Run) -> None:
 
 
 def _confusion(run: Run) -> None:
-    options = charts.confusion(run)
-    if options is None:
+    options, counts = charts.confusion(run), tables.confusion_of(run)
+    if options is None or counts is None:
         return
-    k = len(tables.class_rows(run))
     with ui.element("div").classes("halves"):
         with ui.element("div"):
             put("<h3>Confusion matrix</h3>")
-            chart(options, 440 if k <= charts.FEW else 600, "confusion matrix")
+            chart(options, 440 if len(counts) <= charts.FEW else 600, "confusion matrix")
             put(
                 '<p class="soft">Rows are true classes, columns predictions; per cent of the true '
-                "class. Orange: errors, on a square-root scale; blue: right.</p>"
+                "class. Orange: errors, on a square-root scale; blue: right. "
+                f"{tables.drawn_note(counts)}</p>"
             )
         with ui.element("div"):
             put("<h3>Most confused pairs</h3>")
