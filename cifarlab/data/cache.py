@@ -20,7 +20,7 @@ from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file
 from cifarlab.errors import CifarlabError, StorageError
 from cifarlab.storage import write_text
 
-FORMAT = 1  # raise it when the same source would be decoded to something else
+FORMAT = 2  # raise it when the same source would be decoded to something else
 _CHUNK = 4096
 HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write to"
 

@@ -158,6 +158,13 @@ def test_grey_only_if_all_are_grey(tmp_path):
     np.testing.assert_array_equal(images, wanted)
 
 
+@pytest.mark.parametrize("name", ["CIFAR-10", "cifar10-small", "CIFAR-100 (fine)", "Digits"])
+@pytest.mark.parametrize("how", [as_folder, as_tar])
+def test_no_folder_or_archive_passes_for_a_known_data_set(tmp_path, name, how):
+    path = how(tmp_path / (name + (".tar" if how is as_tar else "")), class_folders({"": 2}))
+    assert open_dataset(str(path)).name == str(path)
+
+
 def test_progress_is_told(tmp_path):
     calls = []
     open_dataset(
