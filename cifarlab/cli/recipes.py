@@ -79,7 +79,7 @@ def recipes_lint(
     recipe = overridden(find(name), settings or [])
     findings = lint(recipe, usual_images(recipe))
     for finding in findings:
-        typer.echo(f"{finding.what}\n  why: {finding.why}\n  do: {finding.do}")
+        typer.echo(str(finding))
     count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}"
     typer.echo(f"{recipe.name}: {count}")
 
