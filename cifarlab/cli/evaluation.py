@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cifarlab.cli.app import RunArgument, app, command_line
+from cifarlab.cli.app import RunArgument, SettingsCommand, app, command_line
 from cifarlab.errors import UserError
 
 
@@ -60,7 +60,7 @@ def _require_everything(
         raise UserError("--outliers and --images belong to --everything", "add it")
 
 
-@app.command()
+@app.command(cls=SettingsCommand)
 def audit(
     name: Annotated[
         str, typer.Argument(metavar="RUN_OR_RECIPE", help="a run folder, a recipe's name or file")
