@@ -50,7 +50,7 @@ def generate(folder: Path, count: int) -> None:
 def measure(folder: Path) -> dict[str, Any]:
     """Images/s of each repeat, seconds until the first step, and memory. In a fresh process."""
     import cifarlab.train.setup as setup
-    from cifarlab.data.dataset import Dataset
+    from cifarlab.data.dataset import Dataset, labels_file
     from cifarlab.interrupt import Stop
     from cifarlab.optim import Segment
     from cifarlab.recipe import change
@@ -60,8 +60,10 @@ def measure(folder: Path) -> dict[str, Any]:
     from cifarlab.train.plan import Epoch, Plan
 
     classes = tuple(map(str, range(CLASSES)))
-    dataset = Dataset("made", "made", classes, (32, 32, 3), "0", (), ("train",), folder)
-    setup.open_dataset = lambda *_, **__: dataset  # type: ignore[assignment]
+    sizes = {"train": len(np.load(labels_file(folder, "train")))}
+    shape = (32, 32, 3)
+    dataset = Dataset("made", "made", classes, shape, "0", (), ("train",), sizes, False, folder)
+    setup.open_data = lambda *_, **__: dataset  # type: ignore[assignment]
     settings = {"data.validation": 0.0, "augment.sizes": [{"start": "0 epochs", "pixels": 20}]}
     # a made source has no test split: nearly nothing is cut off for it
     recipe = change(find("speed/94"), settings | {"data.test": 1e-3})

@@ -44,7 +44,7 @@ def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dic
     recipe = overridden(change(find(recipe_name), settings), changes)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        result = train(recipe, RunFolder(Path(folder) / "run"), command="benchmark")
+        result = train(recipe, RunFolder(Path(folder) / "run"), hooks=(), command="benchmark")
         wall = time.perf_counter() - begun
     cost = result["cost"]
     return {

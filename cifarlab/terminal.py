@@ -1,9 +1,10 @@
 """What a person sees while cifarlab works: bars on a terminal, plain lines elsewhere."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import (
@@ -17,8 +18,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:  # importing it takes seconds
-    from cifarlab.train import Run
+Run: TypeAlias = Any  # cifarlab.train.Run, which shows itself by what stands here
 
 # a pipe or a file has no width to wrap at
 console = Console(
@@ -26,6 +26,8 @@ console = Console(
 )
 _REFRESH = 0.1  # seconds between two moves of a bar
 _SILENCE = 30.0  # seconds after which a plain log says that a long epoch still goes on
+_LOOK = 3.0  # seconds of training after which its length is estimated
+_SHORT = 10.0  # seconds: what is left of a run is said where it is longer
 
 
 def percent(share: float) -> str:
@@ -53,6 +55,8 @@ class Display:
         self._shown = ""
         self._images = 0
         self._since = self._spoke = 0.0
+        self._first: tuple[float, int] | None = None  # when the first step ended, and its number
+        self._said: set[str] = set()
 
     def __enter__(self) -> "Display":
         if console.is_terminal:
@@ -74,31 +78,42 @@ class Display:
             self._bars.update(self._task, completed=done, total=total)
         self._shown = what
 
-    def started(self, run: "Run") -> None:
-        """Say what is about to be trained."""
+    def started(self, run: Run) -> None:
+        """Say what the data are, what is about to be trained, and what in it is seldom meant."""
+        from cifarlab.data import summary
+        from cifarlab.recipe.lint import lint
+
         data, state = run.dataset, run.state
-        held_out = f", {len(run.validation):,} held out" if run.validation else ""
-        skipped = f", {len(data.skipped):,} broken left out" if data.skipped else ""
+        for line in summary(data, run.recipe.data):
+            self._say_once(line)
         count = run.processes.count
         device = f"{count} x {run.compute.device.type}" if count > 1 else run.compute.device.type
         console.print(
-            f"{run.recipe.name} on {data.name}: {len(run.loader.indices):,} images{held_out}"
-            f"{skipped}; {device}, {run.compute.precision}; {run.folder.path}"
+            f"{run.recipe.name} on {data.name}; {device}, {run.compute.precision}; "
+            f"{run.folder.path}"
         )
         if run.threads.note:
             console.print(run.threads.note)
         if state.step:
             console.print(f"going on after step {state.step} of {run.plan.steps}")
+        else:
+            for finding in lint(run.recipe, len(run.loader.indices)):
+                self._say_once(f"lint: {finding}")
         for note in run.notes:
             console.print(f"note: {note}")
         if console.is_terminal:
             self._begin("training", run.plan.steps)
         self._since = self._spoke = time.monotonic()
+        self._first = None
 
-    def stepped(self, run: "Run", images: int) -> None:
-        """Move the bar, at most ten times a second."""
+    def stepped(self, run: Run, images: int) -> None:
+        """Move the bar, at most ten times a second; say once how long it takes."""
         self._images += images
         now = time.monotonic()
+        if self._first is None:  # the first step also sets things up
+            self._first = now, run.state.step
+        elif now - self._first[0] >= _LOOK:
+            self._estimate(run, now)
         if now - self._spoke <= (_REFRESH if console.is_terminal else _SILENCE):
             return
         self._spoke = now
@@ -110,10 +125,10 @@ class Display:
             step = run.state.step
             self._bars.update(self._task, completed=step, description=epoch, speed=speed)
 
-    def validated(self, run: "Run") -> None:
+    def validated(self, run: Run) -> None:
         """Nothing to say yet."""
 
-    def epoch_ended(self, run: "Run", line: dict[str, Any]) -> None:
+    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
         """Print the epoch's line."""
         train, val = line["train"], line["val"]
         held_out = f"  val loss {val['loss']:.4f} acc {percent(val['accuracy'])}" if val else ""
@@ -125,7 +140,7 @@ class Display:
         self._images = 0
         self._since = self._spoke = time.monotonic()
 
-    def finished(self, run: "Run", result: dict[str, Any]) -> None:
+    def finished(self, run: Run, result: dict[str, Any]) -> None:
         """Print the result."""
         for split in ("val", "test"):
             if split in result:
@@ -133,11 +148,45 @@ class Display:
         for note in result["notes"]:
             console.print(f"note: {note}")
 
+    def _estimate(self, run: Run, now: float) -> None:
+        """Say how long the rest of the training takes at the speed up to now."""
+        assert self._first is not None
+        since, first = self._first
+        self._first = math.inf, 0  # once for a run
+        left = (now - since) / (run.state.step - first) * _steps_left(run)
+        if left >= _SHORT:
+            console.print(f"about {spoken(left)} of training to go")
+
+    def _say_once(self, line: str) -> None:
+        """Print a line that several runs of one command may share."""
+        if line not in self._said:
+            console.print(line)
+        self._said.add(line)
+
     def _begin(self, what: str, total: int | None) -> None:
         """Put a bar for the next thing in the place of the last one's."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(what, total=total, speed="")
+
+
+def _steps_left(run: Run) -> float:
+    """Steps to the planned end, those on larger or smaller images by their pixels."""
+    from cifarlab.data.augment import pixels_at
+
+    step, steps, usual = run.state.step, run.plan.steps, run.dataset.image_shape[0]
+    if not run.sizes:
+        return float(steps - step)
+    pixels = [(pixels_at(run.sizes, at) or usual) ** 2 for at in range(step - 1, steps)]
+    return sum(pixels[1:]) / pixels[0]
+
+
+def spoken(seconds: float) -> str:
+    """A length of time as people say it, two digits at most."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{float(f'{seconds / length:.2g}'):g} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def score_line(split: str, measured: dict[str, Any], data: str) -> str:

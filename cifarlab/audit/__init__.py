@@ -18,8 +18,8 @@ from cifarlab.audit.findings import (
 from cifarlab.audit.folds import out_of_fold
 from cifarlab.audit.labels import require_cleanlab
 from cifarlab.compute import choose
-from cifarlab.data import Dataset, open_dataset, training_subsets
-from cifarlab.data.dataset import Progress
+from cifarlab.data import Dataset, open_data, training_subsets
+from cifarlab.data.dataset import Progress, Tell
 from cifarlab.errors import DataError, RunFolderError
 from cifarlab.evaluate import open_split
 from cifarlab.recipe import Recipe, fingerprint, overridden
@@ -42,6 +42,7 @@ def audit(
     hooks: Sequence[Hook] = (),
     command: str = "cifarlab.audit.audit",
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Audit:
     """Audit the training data of a run's folder or of a recipe; give where the findings lie.
 
@@ -55,12 +56,7 @@ def audit(
     recipe = _recipe(name, run, settings)
     _require_sound(name, run, folds, test)
     place = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
-    dataset = open_dataset(
-        recipe.data.source,
-        labels=recipe.data.labels,
-        images=recipe.data.images,
-        progress=progress,
-    )
+    dataset = open_data(recipe.data, progress, tell)
     if run:
         run.require_same_data(dataset.fingerprint)
     parts = _parts(dataset, recipe)

@@ -1,12 +1,14 @@
 """The application, what its commands share, and how errors leave it."""
 
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from cifarlab.errors import (
     CifarlabError,
@@ -22,6 +24,31 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
+
+
+class SettingsCommand(TyperCommand):
+    """A command with key=value arguments, which tells what an option of other tools is called."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Raise UserError for an option that is none here, but a setting."""
+        known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        for place, arg in enumerate(args):
+            option, equals, value = arg.partition("=")
+            if not option.startswith("-") or option in known:
+                continue
+            following = args[place + 1] if place + 1 < len(args) else "-"
+            given = value if equals else None if re.match(r"-|.*=", following) else following
+            if hint := option_hint(option, given):
+                raise UserError(f"no such option: {option}", hint)
+        return super().parse_args(ctx, args)
+
+
+def option_hint(option: str, value: str | None) -> str | None:
+    """What to write in the place of an option; None where it is like no setting."""
+    from cifarlab.recipe import keys
+    from cifarlab.recipe.hints import advice
+
+    return advice(option.lstrip("-"), value, [key.path for key in keys()])
 
 
 @app.callback()

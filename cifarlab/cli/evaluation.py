@@ -1,11 +1,11 @@
 """Commands that look at a run: evaluate, audit, predict, explain."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cifarlab.cli.app import RunArgument, app, command_line
+from cifarlab.cli.app import RunArgument, SettingsCommand, app, command_line
 from cifarlab.errors import UserError
 
 
@@ -31,19 +31,20 @@ def evaluate(
     """Measure a run's network anew; opening the test split is recorded in its provenance."""
     from cifarlab.evaluate import evaluate_run, examine
     from cifarlab.run import RunFolder
-    from cifarlab.terminal import Display, print_examination, print_measured
+    from cifarlab.terminal import Display, console, print_examination, print_measured
 
     _require_everything(everything, views, outliers, images)
-    folder, told = RunFolder(run), {"command": command_line()}
+    folder = RunFolder(run)
     with Display() as display:
+        told: dict[str, Any] = {
+            "command": command_line(),
+            "progress": display.prepare,
+            "tell": console.print,
+        }
         if everything:
-            found = examine(
-                folder, split, groups, outliers, images, progress=display.prepare, **told
-            )
+            found = examine(folder, split, groups, outliers, images, **told)
         else:
-            measured, data = evaluate_run(
-                folder, split, views, groups, progress=display.prepare, **told
-            )
+            measured, data = evaluate_run(folder, split, views, groups, **told)
             found = {"measured": measured, "data": data}
     print_measured(split, found["measured"], found["data"])
     if everything:
@@ -59,7 +60,7 @@ def _require_everything(
         raise UserError("--outliers and --images belong to --everything", "add it")
 
 
-@app.command()
+@app.command(cls=SettingsCommand)
 def audit(
     name: Annotated[
         str, typer.Argument(metavar="RUN_OR_RECIPE", help="a run folder, a recipe's name or file")
@@ -91,6 +92,7 @@ def audit(
             hooks=[display],
             command=command_line(),
             progress=display.prepare,
+            tell=console.print,
         )
     print_audit(place.findings() or {})
     console.print(f"audit: {place.path}", soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import app
+from cifarlab.cli.app import SettingsCommand, app
 
 recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
 app.add_typer(recipes_app, name="recipes")
@@ -64,7 +64,7 @@ def recipes_keys() -> None:
     print_table(("key", "default", "allowed", "meaning"), rows)
 
 
-@recipes_app.command("lint")
+@recipes_app.command("lint", cls=SettingsCommand)
 def recipes_lint(
     name: Annotated[str, typer.Argument(help="a name or a YAML file")],
     settings: Annotated[
@@ -79,12 +79,12 @@ def recipes_lint(
     recipe = overridden(find(name), settings or [])
     findings = lint(recipe, usual_images(recipe))
     for finding in findings:
-        typer.echo(f"{finding.what}\n  why: {finding.why}\n  do: {finding.do}")
+        typer.echo(str(finding))
     count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}"
     typer.echo(f"{recipe.name}: {count}")
 
 
-@recipes_app.command("draw")
+@recipes_app.command("draw", cls=SettingsCommand)
 def recipes_draw(
     name: Annotated[str, typer.Argument(help="a name or a YAML file")],
     settings: Annotated[

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import app, command_line
+from cifarlab.cli.app import SettingsCommand, app, command_line
 from cifarlab.errors import MissingExtraError
 
 
-@app.command()
+@app.command(cls=SettingsCommand)
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a name or a YAML file")],
     settings: Annotated[

@@ -6,6 +6,7 @@ Read in this order: ``sources`` (what is asked for), ``archives`` and ``images``
 """
 
 from cifarlab.data.dataset import Dataset, Split, Subset
+from cifarlab.data.opening import open_data, summary
 from cifarlab.data.sources import cached_dataset, open_dataset
 from cifarlab.data.splits import (
     channel_statistics,
@@ -22,8 +23,10 @@ __all__ = [
     "cached_dataset",
     "channel_statistics",
     "fold_left_out",
+    "open_data",
     "open_dataset",
     "stratified_cut",
+    "summary",
     "test_subset",
     "training_subsets",
 ]

@@ -20,7 +20,7 @@ from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file
 from cifarlab.errors import CifarlabError, StorageError
 from cifarlab.storage import write_text
 
-FORMAT = 1  # raise it when the same source would be decoded to something else
+FORMAT = 2  # raise it when the same source would be decoded to something else
 _CHUNK = 4096
 HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write to"
 
@@ -90,7 +90,7 @@ def _build(entry: Path, decode: Callable[[Path], Decoded]) -> None:
 
 
 def _meta(folder: Path, decoded: Decoded) -> dict[str, Any]:
-    shape = np.load(images_file(folder, "train"), mmap_mode="r").shape[1:]
+    shape = _mapped(folder, "train").shape[1:]
     return {
         "name": decoded.name,
         "classes": decoded.classes,
@@ -98,6 +98,8 @@ def _meta(folder: Path, decoded: Decoded) -> dict[str, Any]:
         "fingerprint": _fingerprint(folder, decoded),
         "skipped": decoded.skipped,
         "split_names": decoded.split_names,
+        "split_sizes": {s: len(_mapped(folder, s)) for s in decoded.split_names},
+        "channels_equal": _channels_equal(folder, decoded),
         "bytes": {file.name: _flushed_size(file) for file in sorted(folder.glob("*.npy"))},
     }
 
@@ -115,13 +117,24 @@ def _fingerprint(folder: Path, decoded: Decoded) -> str:
     for split in ("train", "val"):
         if split not in decoded.split_names:
             continue
-        images = np.load(images_file(folder, split), mmap_mode="r")
+        images = _mapped(folder, split)
         labels = np.load(labels_file(folder, split))
         digest.update(json.dumps([split, images.shape]).encode())
         digest.update(labels.astype("<i8").tobytes())
         for start in range(0, len(images), _CHUNK):
             digest.update(images[start : start + _CHUNK])
     return digest.hexdigest()
+
+
+def _channels_equal(folder: Path, decoded: Decoded) -> bool:
+    """Whether images with three channels are all grey; ends at the first part that is not."""
+    parts = [_mapped(folder, split) for split in ("train", "val") if split in decoded.split_names]
+    chunks = (part[at : at + _CHUNK] for part in parts for at in range(0, len(part), _CHUNK))
+    return parts[0].shape[3] == 3 and all((c == c[..., :1]).all() for c in chunks)
+
+
+def _mapped(folder: Path, split: str) -> Any:
+    return np.load(images_file(folder, split), mmap_mode="r")
 
 
 def _load(entry: Path, source: str) -> Dataset | None:
@@ -138,6 +151,8 @@ def _load(entry: Path, source: str) -> Dataset | None:
             fingerprint=meta["fingerprint"],
             skipped=tuple(meta["skipped"]),
             split_names=tuple(meta["split_names"]),
+            split_sizes=dict(meta["split_sizes"]),
+            channels_equal=meta["channels_equal"],
             folder=entry,
         )
         files = [f for s in dataset.split_names for f in _files(entry, s) if _expected(f, s)]

@@ -1,8 +1,12 @@
 """The official CIFAR-10 and CIFAR-100 archives (Krizhevsky 2009), "python version".
 
-Images are checked and turned from vectors, channel by channel, into (N, 32, 32, 3).
+Images are checked and turned from vectors, channel by channel, into (N, 32, 32, 3). Files in that
+layout whose images, labels or class names are not the published ones are read too, but do not carry
+the published name.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,6 +37,7 @@ class Kind:
     label_keys: dict[str, str]  # fine/coarse -> key in a batch
     class_keys: dict[str, str]  # fine/coarse -> key in the meta file
     class_counts: dict[str, int]
+    published: dict[tuple[str, str], str]  # (fine/coarse, split) -> content_hash
 
 
 CIFAR10 = Kind(
@@ -46,6 +51,10 @@ CIFAR10 = Kind(
     label_keys={"fine": "labels"},
     class_keys={"fine": "label_names"},
     class_counts={"fine": 10},
+    published={
+        ("fine", "train"): "c04942ffa63b673eca88323ba803748f5e2a75f2b2ecef9a0051424bc1ec6a0e",
+        ("fine", "test"): "8fbc99a4f8812a2472502bee25cd27eab7a55ee61f0b11e68da4aba946d0d993",
+    },
 )
 CIFAR100 = Kind(
     name="CIFAR-100",
@@ -58,6 +67,12 @@ CIFAR100 = Kind(
     label_keys={"fine": "fine_labels", "coarse": "coarse_labels"},
     class_keys={"fine": "fine_label_names", "coarse": "coarse_label_names"},
     class_counts={"fine": 100, "coarse": 20},
+    published={
+        ("fine", "train"): "59742ac3d37646171a1f37cbf02db33dd5da9e736b59061df51d8a9103e417ab",
+        ("fine", "test"): "f636ff72fb45c7706a46b66766ae753940a58b0980e16b29b46d609ccfd72fb2",
+        ("coarse", "train"): "a38644f16aa8c69fea93b25ac82be8b2a7f870e7852df772eb70de359b5f7905",
+        ("coarse", "test"): "94ab592cace54a4b7df41b889164b3a753ef2a1efeaf0523acc86196ee252dfc",
+    },
 )
 KINDS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
@@ -95,6 +110,7 @@ def decode_cifar(
 ) -> Decoded:
     """Write the splits of an official archive or its extracted folder into ``build``.
 
+    It is called CIFAR-10 or CIFAR-100 where all that is there was published so, else by its path.
     A missing test file is no fault. Raises DataError for anything else that is missing or not as
     published, OSError if ``build`` can't be written.
     """
@@ -112,9 +128,14 @@ def decode_cifar(
         elif name in kind.files:
             batches[name] = _batch(load(member.read(), where), kind, labels, where)
     _refuse_missing(kind, source, {*batches, *([kind.meta] if classes else [])})
-    splits = _write_splits(kind, source, batches, policy, build)
+    splits = _joined(kind, batches)
+    published = all(
+        content_hash(*splits[split], classes) == kind.published[labels, split] for split in splits
+    )
+    _write_splits(source, splits, policy, build)
+    name = kind.name if published else str(source.resolve())
     suffix = f" ({labels})" if len(kind.label_keys) > 1 else ""
-    return Decoded(kind.name + suffix, classes, splits)
+    return Decoded(name + suffix, classes, tuple(splits))
 
 
 def _refuse_missing(kind: Kind, source: Path, present: set[str]) -> None:
@@ -123,25 +144,39 @@ def _refuse_missing(kind: Kind, source: Path, present: set[str]) -> None:
         raise DataError(f"{source} lacks {', '.join(missing)}", REPACKED_HINT)
 
 
+def _joined(
+    kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Images and labels of each split that has any, in the order of the kind's files."""
+    found = {}
+    for split in SPLITS:
+        if mine := [batches[n] for n, of in kind.files.items() if of == split and n in batches]:
+            images, labels = zip(*mine, strict=True)
+            found[split] = np.concatenate(images), np.concatenate(labels)
+    return found
+
+
+def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
+    """Return a sha256 (hex) over images uint8 (N, H, W, C), labels (N,) and class names.
+
+    The images' order does not matter: copies of CIFAR-100 sorted by class are in use.
+    """
+    rows = zip(images, labels, strict=True)
+    each = sorted(hashlib.sha256(i.tobytes() + bytes([label])).digest() for i, label in rows)
+    return hashlib.sha256(json.dumps(classes).encode() + b"".join(each)).hexdigest()
+
+
 def _write_splits(
-    kind: Kind,
     source: Path,
-    batches: dict[str, tuple[np.ndarray, np.ndarray]],
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
     policy: ImagePolicy,
     build: Path,
-) -> tuple[str, ...]:
-    written = []
-    for split in SPLITS:
-        names = [name for name, of in kind.files.items() if of == split and name in batches]
-        if not names:
-            continue
-        try:
-            images = np.concatenate([conform(batches[name][0], policy) for name in names])
-        except RefusedError as refused:
-            raise DataError(f"{source}: each image {refused.what}", refused.hint) from refused
-        write_split(build, split, images, np.concatenate([batches[name][1] for name in names]))
-        written.append(split)
-    return tuple(written)
+) -> None:
+    try:
+        for split, (images, labels) in splits.items():
+            write_split(build, split, conform(images, policy), labels)
+    except RefusedError as refused:
+        raise DataError(f"{source}: each image {refused.what}", refused.hint) from refused
 
 
 def _batch(

@@ -16,6 +16,8 @@ _CHUNK = 4096
 SPLITS = ("train", "val", "test")
 # Called with what is being done, how much of it is done, and how much there is if known.
 Progress = Callable[[str, int, int | None], None]
+# Called with a line for people.
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Dataset:
     names, ``image_shape`` (H, W, C). ``fingerprint`` is a sha256 over the images, labels and
     classes of training and validation, not of a test split that the source brings. ``skipped``
     names the broken files that ``images.broken: skip`` left out. ``split_names`` says which splits
-    the source brings.
+    the source brings, ``split_sizes`` how many images each has; ``channels_equal`` whether its
+    images are grey, stored in colour (looked for in training and validation).
     """
 
     name: str
@@ -73,6 +76,8 @@ class Dataset:
     fingerprint: str
     skipped: tuple[str, ...]
     split_names: tuple[str, ...]
+    split_sizes: dict[str, int]
+    channels_equal: bool
     folder: Path = field(compare=False)
 
     def read(self, split: str) -> Split:

@@ -11,9 +11,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file
-from cifarlab.data.images import BrokenError, Pixels, RefusedError, decode
+from cifarlab.data.images import BrokenError, Pixels, RefusedError, SizeError, decode
 from cifarlab.data.layout import arrange
 from cifarlab.data.members import Member
+from cifarlab.data.problems import Problems
 from cifarlab.data.spool import Spool
 from cifarlab.errors import DataError
 from cifarlab.recipe.images import ImagePolicy
@@ -94,19 +95,26 @@ def _fill(
     progress: Progress,
 ) -> list[str]:
     """Decode all into the spool and give the broken files' paths. Raises DataError."""
-    skipped = []
-    for name, result in _decoded(files, policy):
-        try:
-            if isinstance(result, RefusedError):
-                raise result
-            spool.add(name, result)
-        except RefusedError as refused:
-            if not (isinstance(refused, BrokenError) and policy.broken == "skip"):
-                raise DataError(f"{source}: {name} {refused.what}", refused.hint) from refused
+    skipped: list[str] = []
+    problems = Problems(policy)
+    for done, (name, result) in enumerate(_decoded(files, policy), 1):
+        if isinstance(result, Pixels):
+            problems.decoded(name, result)
+            if not problems.found:
+                spool.add(name, result)
+        elif isinstance(result, SizeError):
+            problems.sized(name, result.size, wrong=True)
+        elif not isinstance(result, BrokenError):
+            raise DataError(f"{source}: {name} {result.what}", result.hint) from result
+        elif policy.broken == "skip":
             skipped.append(name)
-        done = len(spool.names) + len(skipped)
+        else:
+            problems.broken(name, result)
+        if problems.enough:
+            break
         if done % _BATCH_IMAGES == 0:
             progress("decoding images", done, None)
+    problems.refuse(source)
     progress("decoding images", len(spool.names), len(spool.names))
     return skipped
 

@@ -48,6 +48,14 @@ class RefusedError(Exception):
         self.hint = hint
 
 
+class SizeError(RefusedError):
+    """The image has a width and height, ``size``, that the policy does not take."""
+
+    def __init__(self, what: str, hint: str, size: tuple[int, int]) -> None:
+        super().__init__(what, hint)
+        self.size = size
+
+
 class BrokenError(RefusedError):
     """The file can't be decoded: ``images.broken`` says whether that stops everything."""
 
@@ -55,9 +63,9 @@ class BrokenError(RefusedError):
 def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
     """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
 
-    Raises BrokenError for what Pillow can't decode, RefusedError for a wrong size, for one that
-    declares more than ``most`` pixels, of itself or of a tile, and for a JPEG that draws more than
-    ``MAX_SCANS`` times as many, again and again: none of them is decoded.
+    Raises BrokenError for what Pillow can't decode, SizeError for a wrong size, RefusedError for
+    one that declares more than ``most`` pixels, of itself or of a tile, and for a JPEG that draws
+    more than ``MAX_SCANS`` times as many, again and again: none of them is decoded.
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
@@ -172,9 +180,10 @@ def _fitted(image: Image.Image, policy: ImagePolicy) -> Image.Image:
     if image.size == (side, side):
         return image
     if policy.fit == "error":
-        raise RefusedError(
+        raise SizeError(
             f"is {image.width}x{image.height}, not {side}x{side}",
-            "set data.images.fit to crop, pad or stretch, or scale the images yourself",
+            "set data.images.fit=crop (or pad, stretch), or scale the images yourself",
+            image.size,
         )
     return _FITS[policy.fit](image, side)
 
@@ -182,10 +191,10 @@ def _fitted(image: Image.Image, policy: ImagePolicy) -> Image.Image:
 def _refuse_shape(size: tuple[int, int]) -> None:
     width, height = size
     if width != height:
-        raise RefusedError(f"is {width}x{height}, which is not square", _SET_SIZE)
+        raise SizeError(f"is {width}x{height}, which is not square", _SET_SIZE, size)
     if not SMALLEST <= width <= LARGEST:
-        raise RefusedError(
-            f"is {width}x{height}; sides from {SMALLEST} to {LARGEST} can be used", _SET_SIZE
+        raise SizeError(
+            f"is {width}x{height}; sides from {SMALLEST} to {LARGEST} can be used", _SET_SIZE, size
         )
 
 

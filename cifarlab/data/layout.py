@@ -1,5 +1,6 @@
 """From paths to splits, classes and labels: a pure function, the same for any order of paths."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,13 @@ import numpy as np
 from cifarlab.errors import DataError
 
 _SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+# Words in other spellings of them, such as Train_png, testing or seg_test.
+_WORDS = {
+    **_SPLITS,
+    **dict.fromkeys(("training", "trainset"), "train"),
+    **dict.fromkeys(("testing", "testset", "eval", "evaluation"), "test"),
+    "dev": "val",
+}
 _LAYOUTS = "lay the images out as train/<class>/ and test/<class>/, or just as <class>/"
 
 
@@ -34,6 +42,8 @@ def arrange(files: Sequence[str], folders: Iterable[str]) -> Layout:
         raise DataError("there is no image in it", _LAYOUTS)
     wrapping = _wrapping(files)
     with_splits = _has_splits(files, len(wrapping))
+    if not with_splits:
+        _refuse_splits_within_classes(files, len(wrapping))
     places = [_place(path, len(wrapping), with_splits) for path in files]
     bare = {
         place
@@ -58,18 +68,46 @@ def _wrapping(files: Sequence[str]) -> list[str]:
     return shared
 
 
+def _split(folder: str) -> str | None:
+    """Return the split that a folder's name speaks of, None for none or several."""
+    words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", folder))
+    spoken = {_WORDS[word] for word in words if word in _WORDS}
+    return spoken.pop() if len(spoken) == 1 else None
+
+
+def _all_are_splits(names: set[str]) -> bool:
+    """Return whether all these folders of one level are splits, several of them."""
+    splits = {_split(name) for name in names}
+    return None not in splits and len(splits) > 1
+
+
 def _has_splits(files: Sequence[str], depth: int) -> bool:
-    spellings = {path.split("/")[depth] for path in files}
+    names = {path.split("/")[depth] for path in files}
+    plain = {name for name in names if name.lower() in _SPLITS}
+    if not plain and not _all_are_splits(names):
+        return False
+    # a class may be called train, but then its images lie in it, not in folders below
+    inside = [path.count("/") == depth + 1 for path in files if path.split("/")[depth] in plain]
+    if len(plain) == 1 < len(names) and all(inside) and not _all_are_splits(names):
+        return False
     found: dict[str, str] = {}
-    for name in sorted(spellings):
-        split = _SPLITS.get(name.lower())
-        if split in found:
+    for name in sorted(names):
+        if (split := _split(name)) in found:
             raise DataError(f"both {found[split]}/ and {name}/ hold a {split} split", "keep one")
         if split:
             found[split] = name
-    if found and "train" not in found:
+    if "train" not in found:
         raise DataError(f"there is {min(found.values())}/ but no train/ with images", _LAYOUTS)
-    return bool(found)
+    return True
+
+
+def _refuse_splits_within_classes(files: Sequence[str], depth: int) -> None:
+    """Raise DataError for <class>/train/ and <class>/test/: all would be trained on."""
+    below = [path.split("/")[depth:-1] for path in files]
+    inner = {parts[1] for parts in below if len(parts) > 1}
+    if inner and all(len(parts) > 1 for parts in below) and _all_are_splits(inner):
+        named = ", ".join(f"{name}/" for name in sorted(inner))
+        raise DataError(f"the splits {named} lie within the class folders", _LAYOUTS)
 
 
 def _place(path: str, depth: int, with_splits: bool) -> tuple[str, str]:
@@ -77,7 +115,7 @@ def _place(path: str, depth: int, with_splits: bool) -> tuple[str, str]:
     parts = path.split("/")[depth:]
     split: str | None = "train"
     if with_splits:
-        split = _SPLITS.get(parts.pop(0).lower())
+        split = _split(parts.pop(0))
     if split is None:
         raise DataError(f"{path} lies beside the train folder, in none of the splits", _LAYOUTS)
     if len(parts) < 2:
@@ -91,7 +129,7 @@ def _folder_place(folder: str, wrapping: list[str], with_splits: bool) -> tuple[
     if parts[: len(wrapping)] != wrapping:
         return None
     parts = parts[len(wrapping) :]
-    split = _SPLITS.get(parts.pop(0).lower()) if with_splits and parts else "train"
+    split = _split(parts.pop(0)) if with_splits and parts else "train"
     return (split, parts[0]) if split and parts else None
 
 

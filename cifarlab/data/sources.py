@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
@@ -35,6 +36,8 @@ _KNOWN = {
         "5a5a73846cf9e82ea12dee7f05c7eb6da31d381054d4870a91a23801bc0e1ad1",
     ): "CIFAR-10 (JPEG)",
 }
+# Names of known data sets: a folder or archive of such a name goes by its path instead.
+_TAKEN = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
 _DEFAULT_POLICY = ImagePolicy()
 
 
@@ -204,9 +207,12 @@ def _recognised(path: Path) -> tuple[Kind | None, Iterable[Member]]:
 
 
 def _display_name(path: Path) -> str:
-    """Give the known name of a known archive, else the file's or folder's own."""
+    """Give the known name of a known archive, else the file's or folder's own.
+
+    The whole path where its own is that of a known data set.
+    """
     if path.is_dir():
-        return path.resolve().name or "root"
+        return _own_name(path, path.resolve().name)
     size = path.stat().st_size
     if any(size == known for known, _ in _KNOWN):
         with path.open("rb") as file:
@@ -214,4 +220,8 @@ def _display_name(path: Path) -> str:
         if (size, digest) in _KNOWN:
             return _KNOWN[size, digest]
     suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
-    return path.name.removesuffix(suffix) or path.name
+    return _own_name(path, path.name.removesuffix(suffix) or path.name)
+
+
+def _own_name(path: Path, name: str) -> str:
+    return str(path.resolve()) if not name or _TAKEN.match(name) else name

@@ -131,6 +131,13 @@ def test_subset(dataset: Dataset, data: Data) -> Subset:
 test_subset.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
 
 
+def size_of_test(dataset: Dataset, data: Data) -> int:
+    """How many images ``test_subset`` gives, without opening a test split."""
+    if "test" in dataset.split_names:
+        return dataset.split_sizes["test"]
+    return len(_test_cut(dataset, data, dataset.read("train"))[1])
+
+
 def _whole(split: Split) -> Subset:
     return Subset(split.images, split.labels, np.arange(len(split), dtype=np.int64))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarlab.data.images import Pixels, RefusedError
+from cifarlab.data.images import Pixels
 
 _CHUNK = 4096
 
@@ -26,16 +26,8 @@ class Spool:
         self._file = path.open("wb", buffering=2**20)
 
     def add(self, name: str, pixels: Pixels) -> None:
-        """Append one image. Raises RefusedError if its size is not the first one's."""
-        size = (pixels.height, pixels.width)
-        if self.size is None:
-            self.size = size
-        if size != self.size:
-            raise RefusedError(
-                f"is {pixels.width}x{pixels.height}, but {self.names[0]} is "
-                f"{self.size[1]}x{self.size[0]}",
-                "set data.images.size and data.images.fit to have all brought to one size",
-            )
+        """Append one image, of the same size as all others."""
+        self.size = (pixels.height, pixels.width)
         self._file.write(pixels.data)
         self._channels.append(pixels.channels)
         self._most_channels = max(self._most_channels, pixels.channels)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from cifarlab.data import Dataset, Subset, open_dataset, training_subsets
-from cifarlab.data.dataset import Progress
+from cifarlab.data import Dataset, Subset, open_data, training_subsets
+from cifarlab.data.dataset import Progress, Tell
 from cifarlab.errors import DataError, RecipeError, RunFolderError
 from cifarlab.evaluate.groups import Groups, read_groups
 from cifarlab.evaluate.measure import measure, predict
@@ -35,16 +35,17 @@ def evaluate_run(
     *,
     command: str = "cifarlab.evaluate.evaluate_run",
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> tuple[dict[str, Any], str]:
     """The measurement of one split (see ``measure``) and the data's name; changes no result.
 
     ``views`` defaults to the recipe's; which images get them is always as the run has it.
-    ``groups`` is a YAML file (see ``read_groups``). The test split is opened for finished runs
-    only, and the opening is recorded. Raises RecipeError, RunFolderError, DataError or
-    CheckpointError.
+    ``groups`` is a YAML file (see ``read_groups``); ``tell`` gets what the data are. The test
+    split is opened for finished runs only, and the opening is recorded. Raises RecipeError,
+    RunFolderError, DataError or CheckpointError.
     """
     require_views(folder, split, views)
-    run = open_split(folder, split, "evaluate", command, progress, groups)
+    run = open_split(folder, split, "evaluate", command, progress, groups, tell)
     return measured(folder, run, views), run.dataset.name
 
 
@@ -65,6 +66,7 @@ def open_split(
     command: str,
     progress: Progress | None,
     groups: Path | None = None,
+    tell: Tell | None = None,
 ) -> Opened:
     """The run's network and the images of ``val`` or ``test``, as training cut them.
 
@@ -79,12 +81,7 @@ def open_split(
         )
     predictor = Predictor.load(folder.measured_weights())
     named = read_groups(groups, predictor.classes) if groups else None
-    dataset = open_dataset(
-        recipe.data.source,
-        labels=recipe.data.labels,
-        images=recipe.data.images,
-        progress=progress,
-    )
+    dataset = open_data(recipe.data, progress, tell)
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
         with folder.in_use():  # two at once would lose one of the records

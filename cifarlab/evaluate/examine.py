@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cifarlab.data.dataset import Progress
+from cifarlab.data.dataset import Progress, Tell
 from cifarlab.evaluate.again import measured, open_split, require_views
 from cifarlab.evaluate.gains import views_compared
 from cifarlab.evaluate.outliers import against_outliers
@@ -24,6 +24,7 @@ def examine(
     *,
     command: str = "cifarlab.evaluate.examine",
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
     """Measure, compare views, corrupt, show strangers; keep it in ``evaluation/<split>.json``.
 
@@ -35,7 +36,7 @@ def examine(
     """
     require_views(folder, split, None)
     begun = time.perf_counter()
-    run = open_split(folder, split, "evaluate", command, progress, groups)
+    run = open_split(folder, split, "evaluate", command, progress, groups, tell)
     if outliers is None and run.recipe.data.source != STRANGERS:
         outliers = STRANGERS
     report = progress or _silent

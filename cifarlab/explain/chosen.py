@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarlab.data import open_dataset, training_subsets
+from cifarlab.data import open_data, training_subsets
 from cifarlab.data.dataset import Progress
 from cifarlab.recipe import Recipe
 from cifarlab.recipe.images import ImagePolicy
@@ -34,7 +34,7 @@ def held_out(folder: RunFolder, recipe: Recipe, progress: Progress | None = None
     Raises DataError or RunFolderError where the images are not those of the run.
     """
     data = recipe.data
-    dataset = open_dataset(data.source, labels=data.labels, images=data.images, progress=progress)
+    dataset = open_data(data, progress)
     folder.require_same_data(dataset.fingerprint)
     training, validation = training_subsets(dataset, data)
     subset, split = (training, "training") if validation is None else (validation, "validation")

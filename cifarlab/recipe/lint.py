@@ -35,6 +35,9 @@ class Finding(NamedTuple):
     why: str
     do: str
 
+    def __str__(self) -> str:
+        return f"{self.what}\n  why: {self.why}\n  do: {self.do}"
+
 
 class _Length(NamedTuple):
     """Optimizer steps of an epoch and of the planned run."""

@@ -17,12 +17,12 @@ from pydantic_core import ErrorDetails
 
 from cifarlab.errors import RecipeError, UserError
 from cifarlab.recipe.base import Part
+from cifarlab.recipe.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
 from cifarlab.recipe.keys import parts_of
 from cifarlab.recipe.schema import Recipe
 
 Schema = TypeVar("Schema", bound=Part)
 Shipped = TypeVar("Shipped")
-LIST_KEYS = "'cifarlab recipes keys' lists every setting"
 
 
 def build(tree: Any, where: str = "recipe") -> Recipe:
@@ -86,7 +86,8 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
             part = part.get(parent) if isinstance(part, dict) else None
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
-            raise RecipeError(f"{where}: unknown key {path!r}", _nearest(path, _paths(tree)))
+            hint = key_hint(path, changes[path], _paths(tree))
+            raise RecipeError(f"{where}: unknown key {path!r}", hint)
         if last == "kind" and part["kind"] != changes[path]:
             part.clear()
         part[last] = changes[path]
@@ -186,7 +187,9 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         known = list(part.model_fields) if part else []
-        return f"unknown key {dotted!r}", _nearest(path[-1], known)
+        mine = schema is Recipe and not kinds_with(dotted)
+        meant = advice(dotted, error["input"]) if mine else None
+        return f"unknown key {dotted!r}", meant or nearest(path[-1], known)
     if error["type"] in ("literal_error", "union_tag_invalid"):
         choices = [
             text.strip("' ")
@@ -196,9 +199,16 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
         ]
         tagged = error["type"] == "union_tag_invalid"
         value = context["tag"] if tagged else error["input"]
-        return f"{dotted}{'.kind' if tagged else ''} can't be {value!r}", _nearest(value, choices)
+        return f"{dotted}{'.kind' if tagged else ''} can't be {value!r}", nearest(value, choices)
     if error["type"] == "missing":
         return f"{dotted} is missing", list_keys
+    if error["type"] in ("model_type", "model_attributes_type") and part:
+        names, value = list(part.model_fields), error["input"]
+        usual = f"write {dotted}.kind={value}" if "kind" in names else None
+        return (
+            f"{dotted} has keys of its own, so it can't be {value!r:.60}",
+            advice(dotted, value) or usual or f"its keys: {', '.join(names)}",
+        )
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{dotted}: {message}" if path else message, list_keys
@@ -229,14 +239,6 @@ def _follow(loc: tuple[int | str, ...], schema: type[Part]) -> tuple[type[Part] 
         elif not (isinstance(step, int) and part):
             choices = choices if field is None else []
     return part, path
-
-
-def _nearest(word: Any, known: list[str]) -> str:
-    match = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
-    start = f"did you mean {match[0]!r}? " if match else ""
-    if len(known) <= 12:
-        return f"{start}Allowed: {', '.join(known)}"
-    return f"{start}{LIST_KEYS}"
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -139,7 +139,7 @@ derived(
 
     Source: kth2022, section 5.2.3: only the output layer is changed.""",
     71.39,
-    on="CIFAR-100",
+    on="CIFAR-100 (fine)",
 )
 derived(
     "kth2022/noisy-labels",

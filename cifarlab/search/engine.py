@@ -83,7 +83,7 @@ def run_search(
         notes = Notes(folder, tell)
         if todo := _todo(asked, notes, resume):
             if worker is None:
-                _require_data(base)
+                _require_data(base, tell)
             tell(f"{search.name}: {todo} trials to train; {folder.path}")
             if cluster is None and (note := available_threads().note):
                 tell(note)
@@ -128,12 +128,11 @@ def _require_same(asked: _Asked) -> None:
     asked.folder.write({**content, **described})
 
 
-def _require_data(base: Recipe) -> None:
+def _require_data(base: Recipe, tell: Tell) -> None:
     """Decode the images once, before many workers wait for one of them. Raises DataError."""
-    from cifarlab.data import open_dataset
+    from cifarlab.data import open_data
 
-    data = base.data
-    open_dataset(data.source, labels=data.labels, images=data.images)
+    open_data(base.data, tell=tell)
 
 
 def _unfinished(asked: _Asked, notes: Notes) -> list[Trial]:

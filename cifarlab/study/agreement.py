@@ -16,8 +16,8 @@ from cifarlab.study.statistics import Paired, Summary, prediction_interval
 class Agreement(NamedTuple):
     """``agrees`` is None where nothing can be said; ``words`` say what, or why nothing can.
 
-    ``by`` is what of the report's number is comparable here: its level, only its difference from
-    the baseline's (``expected``, 0..1), or, empty, nothing.
+    ``by`` is what of the report's number is comparable here: its level, or only its difference from
+    the baseline's (``expected``, 0..1); empty where there is no number.
     """
 
     agrees: bool | None = None
@@ -43,7 +43,7 @@ def agreement(
     split: str,
     scale: float,
 ) -> Mapping[str, Agreement]:
-    """The agreement of each row that has runs and a report's number.
+    """The agreement of each row that has runs and a report's number that is ``comparable``.
 
     ``summaries`` are of accuracies and ``pairs`` of differences from ``baseline``, both 0..1;
     ``data``, ``split`` and ``scale`` are ours.
@@ -52,11 +52,7 @@ def agreement(
     for row, theirs in reported.items():
         if row not in summaries:
             continue
-        by = _comparable(theirs, data, scale)
-        if not by:
-            words = f"theirs is on {theirs.data}, ours on {data}: not comparable"
-            found[row] = Agreement(words=words)
-            continue
+        by = comparable(theirs, data, scale)
         aside = "" if theirs.split == split else f" (theirs: {theirs.split}, ours: {split})"
         if by == "level":
             judged = _judged(theirs.accuracy / 100, summaries[row], "{:.2f}")
@@ -69,7 +65,7 @@ def agreement(
     return found
 
 
-def _comparable(theirs: Reported, data: str, scale: float) -> Literal["", "level", "difference"]:
+def comparable(theirs: Reported, data: str, scale: float) -> Literal["", "level", "difference"]:
     """What of a report's number can be held against ours: its level, its difference, nothing."""
     if theirs.data == data:
         return "level" if scale == 1 else "difference"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cifarlab.errors import UserError
-from cifarlab.study.agreement import Agreement, Order, agreement, order
+from cifarlab.study.agreement import Agreement, Order, agreement, comparable, order
 from cifarlab.study.definition import Reported
 from cifarlab.study.statistics import (
     ALPHA,
@@ -92,7 +92,8 @@ def compare(
 ) -> Comparison:
     """Compare ``rows`` with the row ``baseline``, paired by seed.
 
-    By test accuracy where every run opened its test split, else by validation accuracy. Raises
+    By test accuracy where every run opened its test split, else by validation accuracy. Numbers
+    ``reported`` on other data than the runs' are left out. Raises
     UserError where no run finished, or where neither accuracy is there for all runs.
     """
     finished = [outcome for outcome in outcomes if not outcome.failure]
@@ -112,7 +113,11 @@ def compare(
     tested = {row: p for row, of in pairs.items() if of and (p := of.p) is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     summaries = {row: summary(list(of.values())) for row, of in accuracies.items() if of}
-    told = {row: number for row, number in (reported or {}).items() if row in rows}
+    told = {
+        row: number
+        for row, number in (reported or {}).items()
+        if row in rows and comparable(number, data, scale)
+    }
     agreements = agreement(baseline, summaries, pairs, told, data, split, scale)
     alpha = ALPHA / max(1, len(tested))
     lines = tuple(
@@ -130,7 +135,11 @@ def compare(
     )
     ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
     places = order(ranked, {row: told[row].accuracy for row in ranked})
-    notes = _notes(outcomes, accuracies, split, len(tested))
+    others = dict.fromkeys(n.data for row, n in (reported or {}).items() if row not in told)
+    notes = (
+        *_notes(outcomes, accuracies, split, len(tested)),
+        *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
+    )
     return Comparison(title, baseline, data, split, scale, lines, places, notes)
 
 

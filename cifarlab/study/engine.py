@@ -4,10 +4,11 @@ Seeds are the outer loop, so that a study that was stopped has whole pairs to co
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.errors import Interrupted, UserError
+from cifarlab.errors import CifarlabError, Interrupted, UserError
 from cifarlab.recipe import change, fingerprint
 from cifarlab.run import RunFolder
 from cifarlab.run.naming import RUNS
@@ -16,7 +17,7 @@ from cifarlab.study.definition import Study
 from cifarlab.study.folder import StudyFolder, study_folder, write_comparison
 from cifarlab.study.record import Planned, Record
 from cifarlab.study.scale import scaled
-from cifarlab.study.workers import Failure, Job, train_all
+from cifarlab.study.workers import Failure, Job, interrupted, train_all
 from cifarlab.threads import available_threads
 
 Tell = Callable[[str], None]
@@ -105,6 +106,7 @@ def _train(jobs: Sequence[Job], workers: int, record: Record, command: str, tell
     if note := available_threads().note:
         tell(note)
     try:
+        _tell_of_data(jobs[0], tell)
         train_all(jobs, workers, done, begin)
     except Interrupted as error:
         raise Interrupted(
@@ -112,6 +114,21 @@ def _train(jobs: Sequence[Job], workers: int, record: Record, command: str, tell
             f"go on with: {command}" + ("" if "--resume" in command.split() else " --resume"),
             error.signum,
         ) from error
+
+
+def _tell_of_data(job: Job, tell: Tell) -> None:
+    """Decode what the run sees before several wait for it, and tell what it is.
+
+    Raises Interrupted.
+    """
+    from cifarlab.data import open_data
+    from cifarlab.interrupt import stop_on_signal
+
+    # each run says itself what is wrong with its data, and that does not end the study
+    with stop_on_signal() as stop, suppress(CifarlabError):
+        open_data(job.recipe.data, tell=tell)
+    if stop.signum:
+        raise interrupted(stop.signum)
 
 
 def _accuracy(path: str) -> str:

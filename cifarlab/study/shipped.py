@@ -218,7 +218,7 @@ _DROPOUT_ORDER = Study(
 _LATE = ["0.5 of the run", "0.75 of the run", "0.9 of the run"]
 _FAILURES = Study(
     name="kth2024-failures",
-    about="kth2024's three failures (AdamW 41.3 %, step decay 64.42 %, exchanged order 59.49 %), "
+    about="kth2024's three failures (AdamW, step decay, exchanged order), "
     "8 epochs each, and each with one suspect cause changed.",
     changes={"training.duration": "8 epochs"},
     rows=tuple(

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from cifarlab.interrupt import stop_on_signal
 from cifarlab.processes import ALONE, Processes
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.run import RunFolder
+from cifarlab.run.naming import new_folder
+from cifarlab.terminal import Display
 from cifarlab.train.extend import extended
 from cifarlab.train.finish import finish
 from cifarlab.train.hooks import Hook
@@ -27,10 +30,10 @@ __all__ = ["Hook", "Recorder", "Run", "extended", "train"]
 
 def train(
     recipe: Recipe,
-    folder: RunFolder,
+    folder: RunFolder | Path | str | None = None,
     *,
     resume: bool = False,
-    hooks: Sequence[Hook] = (),
+    hooks: Sequence[Hook] | None = None,
     command: str = "cifarlab.train.train",
     progress: Progress | None = None,
     enough: Callable[[], bool] = lambda: False,
@@ -39,13 +42,19 @@ def train(
 ) -> dict[str, Any]:
     """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
 
-    With ``resume``, a run that was begun there goes on from its last checkpoint; without, the
-    folder must hold none. Between two epochs the run ends, as one that was ``stopped``, once
-    ``enough`` is true. With several ``processes`` (see ``cifarlab.processes.joined``) each is to
-    call this. ``threads`` is how many a CPU computes with (default: cifarlab.threads). Raises
-    every error of cifarlab.errors.
+    Without a folder it is a new one under ``runs/``. Without ``hooks``, what goes on is printed as
+    the command line does; ``hooks=()`` is silent. With ``resume``, a run that was begun there goes
+    on from its last checkpoint; without, the folder must hold none. Between two epochs the run
+    ends, as one that was ``stopped``, once ``enough`` is true. With several ``processes`` (see
+    ``cifarlab.processes.joined``) each is to call this. ``threads`` is how many a CPU computes with
+    (default: cifarlab.threads). Raises every error of cifarlab.errors.
     """
+    folder = _run_folder(recipe, folder, processes)
     with ExitStack() as held, _failures_in_words(recipe, folder):
+        if hooks is None and processes.first:
+            display = held.enter_context(Display())
+            hooks, progress = [display], progress or display.prepare
+        hooks = hooks or ()
         processes.by_first(lambda: held.enter_context(folder.in_use()))
         processes.by_first(lambda: _require_fitting(recipe, folder, resume))
         run = prepare(
@@ -67,6 +76,14 @@ def train(
         for hook in hooks:
             hook.finished(run, result)
     return result
+
+
+def _run_folder(
+    recipe: Recipe, folder: RunFolder | Path | str | None, processes: Processes
+) -> RunFolder:
+    if folder is None:
+        return processes.by_first(lambda: new_folder(recipe))
+    return folder if isinstance(folder, RunFolder) else RunFolder(folder)
 
 
 def _require_fitting(recipe: Recipe, folder: RunFolder, resume: bool) -> None:

@@ -11,7 +11,7 @@ from cifarlab.data import (
     Dataset,
     Subset,
     channel_statistics,
-    open_dataset,
+    open_data,
     training_subsets,
 )
 from cifarlab.data.augment import Augmentation, sizes_by_step
@@ -60,7 +60,7 @@ def prepare(
     compute = choose(processes.by_first(lambda: _precision(recipe, folder)))
     forget_peak_memory(compute.device)
     chosen = _use_threads(compute, folder, processes, threads)
-    dataset = processes.in_turn(lambda: _opened(recipe, progress))
+    dataset = processes.in_turn(lambda: open_data(recipe.data, progress))
     training, validation = training_subsets(dataset, recipe.data)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(
@@ -102,11 +102,6 @@ def prepare(
         processes.by_first(lambda: folder.write_recipe(recipe))
     processes.by_first(lambda: record_start(run, mean, std))
     return run
-
-
-def _opened(recipe: Recipe, progress: Progress | None) -> Dataset:
-    data = recipe.data
-    return open_dataset(data.source, labels=data.labels, images=data.images, progress=progress)
 
 
 def initial_state(

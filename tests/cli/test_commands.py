@@ -33,6 +33,10 @@ COMMANDS = (
     ("recipes", "lint"),
 )
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+DIGITS = (
+    "10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; 1,294 train + 144 val + 359 test images of 8 x 8, "
+    "grey"
+)
 SHORT = ("training.duration=2 epochs", "training.precision=float32")
 
 
@@ -82,6 +86,7 @@ def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:
     output = cifarlab("train", "quickstart", *SHORT)
     assert (output.code, output.err) == (0, "")
     assert not CONTROL.search(output.out)
+    assert output.out.startswith(f"{DIGITS}\nquickstart on digits; cpu, float32; runs/")
     run = Path(re.search(r"^run: (.+)$", output.out, re.M)[1])
     page = Path(re.search(r"^drawing the report ...\nreport: (.+)$", output.out, re.M)[1])
     assert page.read_text(encoding="utf-8").lower().startswith("<!doctype html>")
@@ -92,11 +97,20 @@ def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:
     assert RunFolder(run).provenance()["starts"][0]["command"].startswith("cifarlab train")
 
     again = cifarlab("evaluate", run)
-    assert again.code == 0
+    assert again.code == 0 and again.out.startswith(f"{DIGITS}\n")
     assert f"val accuracy {100 * result['val']['accuracy']:.2f} %" in again.out
     assert not CONTROL.search(again.out)
-    rows = [line.split() for line in again.out.splitlines()[2:12]]
+    rows = [line.split() for line in again.out.splitlines()[3:13]]
     assert [row[0] for row in rows] == [str(digit) for digit in range(10)]
+
+
+def test_lint_speaks_before_training_and_once(cifarlab: Command) -> None:
+    words = ("train", "quickstart", *SHORT, "optimizer.rate=1e-6", "--run", "run")
+    first = cifarlab(*words).out.splitlines()
+    place = next(k for k, line in enumerate(first) if line.startswith("lint: optimizer.rate=1e-06"))
+    assert [line.split()[0] for line in first[place + 1 : place + 4]] == ["why:", "do:", "epoch"]
+    RunFolder("run").result_file.unlink()
+    assert "lint: " not in cifarlab(*words, "--resume").out
 
 
 def test_evaluate_test_with_views_is_recorded(cifarlab: Command, copied: RunFolder) -> None:
@@ -157,6 +171,7 @@ def test_a_study_and_its_comparison(cifarlab: Command) -> None:
     assert (output.code, output.err) == (0, "")
     assert not CONTROL.search(output.out)
     assert "quickstart: 4 runs to train, 0 are there" in output.out
+    assert DIGITS.replace("1,294", "259") == output.out.splitlines()[1]
     assert "Test accuracy in per cent on digits." in output.out
     assert "At scale 0.2: 0.2 of the training images and 0.2 of the epochs." in output.out
     folder = Path(re.search(r"^study: (.+)$", output.out, re.M)[1])

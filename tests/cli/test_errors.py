@@ -22,6 +22,9 @@ def require_two_lines(output: Output, code: int, *told: str) -> None:
         assert text in output.err
 
 
+DURATION = "write training.duration='3 epochs'"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -41,6 +44,21 @@ def require_two_lines(output: Output, code: int, *told: str) -> None:
         (["train", "quickstart", "--resume"], ["no unfinished run"]),
         (["train", "quickstart", "--extend", "1 epoch", "--schedule", "hold"], ["no finished run"]),
         (["train", "quickstart", "--run", "nowhere", "--resume"], ["no run folder"]),
+        (["train", "quickstart", "training.epochs=3"], ["write training.duration='3 epochs'"]),
+        (["train", "quickstart", "--epochs", "3"], ["no such option: --epochs", DURATION]),
+        (["train", "quickstart", "--epochs=3", "--resume"], [DURATION]),
+        (["train", "--max-epochs", "3", "quickstart"], [DURATION]),
+        (["train", "quickstart", "--lr", "0.1", "seed=1"], ["write optimizer.rate=0.1"]),
+        (["train", "quickstart", "--batch-size", "64"], ["write training.batch_size=64"]),
+        (["train", "quickstart", "-bs", "64"], ["write training.batch_size=64"]),
+        (["train", "quickstart", "--seed", "3"], ["write seed=3"]),
+        (["train", "quickstart", "--optimizer.rate", "3"], ["write optimizer.rate=3"]),
+        (["train", "quickstart", "--amp", "seed=1"], ["write training.precision=bfloat16"]),
+        (["train", "quickstart", "--dropout"], ["write model.dropout=..."]),
+        (["train", "quickstart", "--workers", "4"], ["no loader workers"]),
+        (["audit", "quickstart", "--lr", "0.1"], ["write optimizer.rate=0.1"]),
+        (["recipes", "lint", "quickstart", "--lr", "0.1"], ["write optimizer.rate=0.1"]),
+        (["recipes", "draw", "quickstart", "--width", "8"], ["write model.channels=8"]),
         (["evaluate", "nowhere"], ["no run folder"]),
         (["report", "nowhere"], ["nowhere"]),
         (["study", "quickstat"], ["'quickstat'", "did you mean 'quickstart'?"]),

@@ -23,6 +23,7 @@ def test_everything_is_printed_kept_and_in_the_report(
 ) -> None:
     output = cifarlab("evaluate", copied.path, "--everything", "--images", 6)
     assert (output.code, output.err) == (0, "")
+    assert output.out.startswith("10 classes: 0, 1, ")
     for text in ("val accuracy", "ten-crop", "glass blur", "mean corruption accuracy", "n = 6"):
         assert text in output.out
     assert copied.evaluation("val")["command"].endswith("--everything --images 6")
@@ -48,6 +49,7 @@ def test_options_that_do_not_fit(cifarlab: Command, copied: RunFolder, words: li
 def test_an_audit_is_printed_and_kept(cifarlab: Command, copied: RunFolder) -> None:
     output = cifarlab("audit", copied.path, "--folds", 2)
     assert (output.code, output.err) == (0, "")
+    assert output.out.startswith("10 classes: 0, 1, ")
     for text in ("near-equal pairs", "labels judged by 2 folds", "given label", "audit: "):
         assert text in output.out
     assert copied.provenance()["test_openings"][-1]["by"] == "train"  # as before

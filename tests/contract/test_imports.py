@@ -28,21 +28,21 @@ MAY_IMPORT = {
     "evaluate": BASE | {"recipe", "run", "randomness", "compute", "data", "models"},
     "train": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "processes", "threads", "interrupt"}
-    | {"data", "models", "optim", "evaluate"},
+    | {"data", "models", "optim", "evaluate", "terminal"},
     "report": BASE | {"recipe", "run"},
     "explain": BASE
     | {"recipe", "recipes", "run", "randomness", "compute", "data", "models"}
     | {"evaluate", "report", "ship"},
     "audit": BASE | {"recipe", "recipes", "run", "compute", "data", "evaluate", "train"},
     "ship": BASE | {"recipe", "run", "data", "evaluate"},
-    "study": BASE | {"recipe", "recipes", "run", "threads", "train", "report", "interrupt"},
+    "study": BASE | {"recipe", "recipes", "run", "threads", "data", "train", "report", "interrupt"},
     "search": BASE
     | {"recipe", "recipes", "run", "randomness", "threads", "data", "train", "report", "study"}
     | {"interrupt"},
     "page": BASE
     | {"recipe", "run", "data", "evaluate", "report", "study", "explain", "search", "ship"},
     "machine": {"compute", "data"},
-    "terminal": {"train"},
+    "terminal": {"recipe", "data"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__main__"] = {"cli"}

@@ -1,9 +1,12 @@
 """The official archives, made small: the same structure, written as Python 2 wrote it."""
 
 import pickle
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import REAL_DATA
 from made_sources import (
     as_folder,
     as_tar,
@@ -13,11 +16,14 @@ from made_sources import (
     python2_pickle,
 )
 
-from cifarlab.data import open_dataset
+from cifarlab.data import open_dataset, sources
+from cifarlab.data.cifar import CIFAR10, KINDS, content_hash
 from cifarlab.errors import DataError
 from cifarlab.recipe.images import ImagePolicy
 
 TRAIN_1 = "cifar-10-batches-py/data_batch_1"
+TEST = "cifar-10-batches-py/test_batch"
+META = "cifar-10-batches-py/batches.meta"
 
 
 def python3_pickle(content):
@@ -33,7 +39,7 @@ def refusal(tmp_path, files, **options) -> str:
 @pytest.mark.parametrize("dump", [python2_pickle, python3_pickle, pickle.dumps])
 def test_cifar10_images_labels_and_classes(tmp_path, dump):
     dataset = open_dataset(str(as_tar(tmp_path / "any-name.tar.gz", cifar10_files(dump))))
-    assert dataset.name == "CIFAR-10"
+    assert dataset.name == str(tmp_path / "any-name.tar.gz")
     assert dataset.classes == tuple(f"class{i}" for i in range(10))
     assert dataset.split_names == ("train", "test") and dataset.image_shape == (32, 32, 3)
     batches = [batch(20, i, labels=10) for i in range(5)]
@@ -58,9 +64,81 @@ def test_the_order_of_members_changes_nothing(tmp_path):
 def test_cifar100_has_two_kinds_of_labels(tmp_path, labels, count):
     path = as_tar(tmp_path / "c.tar.gz", cifar100_files())
     dataset = open_dataset(str(path), labels=labels)
-    assert dataset.name == f"CIFAR-100 ({labels})"
+    assert dataset.name == f"{path} ({labels})"
     assert dataset.classes == tuple(f"{labels}{i}" for i in range(count))
     assert dataset.read("train").labels.tolist() == [i % count for i in range(300)]
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch) -> None:
+    """Takes the made images, labels and class names for those that were published."""
+    dataset = open_dataset(str(as_tar(tmp_path / "published.tar", cifar10_files())))
+    hashes = {
+        ("fine", name): content_hash(split.images, split.labels, dataset.classes)
+        for name, split in ((name, dataset.read(name)) for name in dataset.split_names)
+    }
+    monkeypatch.setattr(sources, "KINDS", {"cifar10": replace(CIFAR10, published=hashes)})
+    monkeypatch.setattr(sources, "recognise", lambda _path: sources.KINDS["cifar10"])
+
+
+def swapped(content: dict) -> dict:
+    """Two images with their labels in each other's place."""
+    data, labels = content["data"].copy(), list(content["labels"])
+    data[[0, 1]], labels[:2] = data[[1, 0]], labels[1::-1]
+    return content | {"data": data, "labels": labels}
+
+
+def named(tmp_path, **changed) -> str:
+    """What the made files are called with some of them changed; None: left out."""
+    files = {"first": TRAIN_1, "test": TEST, "meta": META}
+    new = {files[name]: content for name, content in changed.items()}
+    kept = {name: c for name, c in (cifar10_files() | new).items() if c is not None}
+    return open_dataset(str(as_tar(tmp_path / "mine.tar", kept))).name
+
+
+def test_what_was_published_carries_its_name_in_any_order(tmp_path, published):
+    assert named(tmp_path) == "CIFAR-10"
+    again = python2_pickle(swapped(batch(20, 0, labels=10)))
+    assert named(tmp_path, first=again) == "CIFAR-10"
+    assert named(tmp_path, test=None) == "CIFAR-10"
+
+
+def other_labels(seed: int) -> bytes:
+    content = batch(20, seed, labels=10)
+    content["labels"][3] = 4
+    return python2_pickle(content)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"first": other_labels(0)},
+        {"test": other_labels(5)},
+        {"first": python2_pickle(batch(20, 77, labels=10))},
+        {"first": python2_pickle(batch(21, 0, labels=10))},
+        {"meta": python2_pickle({"label_names": [f"other{i}" for i in range(10)]})},
+    ],
+)
+def test_anything_else_in_that_layout_is_called_by_its_path(tmp_path, published, changed):
+    assert named(tmp_path, **changed) == str(tmp_path / "mine.tar")
+
+
+def test_the_real_ones_are_known(monkeypatch):
+    """Where CIFARLAB_DATA has them; the hashes are of the data, so no made ones can show it."""
+    monkeypatch.setenv("CIFARLAB_DATA", REAL_DATA)
+    for source, labels, name in (
+        ("cifar10", "fine", "CIFAR-10"),
+        ("cifar100", "fine", "CIFAR-100 (fine)"),
+        ("cifar100", "coarse", "CIFAR-100 (coarse)"),
+    ):
+        if REAL_DATA and (Path(REAL_DATA) / KINDS[source].folder).is_dir():
+            assert open_dataset(source, labels=labels).name == name
+    assert all(
+        len(hashed) == 64
+        for kind in KINDS.values()
+        for labels in kind.label_keys
+        for hashed in (kind.published[labels, "train"], kind.published[labels, "test"])
+    )
 
 
 @pytest.mark.parametrize("files", [cifar10_files(), cifar100_files()])
@@ -73,7 +151,8 @@ def test_extracted_folders_whatever_their_name(tmp_path, files, below):
     if below:
         (tmp_path / "c.tar.gz").unlink()
     dataset = open_dataset(str(tmp_path if below else folder))
-    assert dataset.fingerprint == archive.fingerprint and dataset.name == archive.name
+    assert dataset.fingerprint == archive.fingerprint
+    assert dataset.name.startswith(str(tmp_path if below else folder))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Class folders, as folders and as archives of every kind: layouts and policies."""
 
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from cifarlab.data import open_dataset
 from cifarlab.errors import DataError
+from cifarlab.recipe import Recipe, overridden
 from cifarlab.recipe.images import ImagePolicy
 
 SOURCES = ["folder", "a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.tar.bz2", "a.zip"]
@@ -77,6 +79,55 @@ def test_names_of_the_validation_folder(tmp_path, alias):
     assert dataset.split_names == ("train", "val")
 
 
+@pytest.mark.parametrize(
+    ("train", "others"),
+    [
+        ("Train_png", {"Test_png": "test"}),
+        ("Training", {"Testing": "test"}),
+        ("training", {"validation": "val", "evaluation": "test"}),
+        ("seg_train", {"seg_test": "test"}),
+        ("TrainImages", {"ValImages": "val", "TestImages": "test"}),
+        ("train", {"test2017": "test", "dev": "val"}),
+    ],
+)
+def test_other_spellings_of_the_splits(tmp_path, train, others):
+    """Each level of which all folders speak of splits is one of splits, not of classes."""
+    files = class_folders({train: 2, **dict.fromkeys(others, 1)})
+    dataset = open_dataset(made(tmp_path, files))
+    assert dataset.classes == ("cat", "dog")
+    assert set(dataset.split_names) == {"train", *others.values()}
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        (("Train_a", "Train_b", "Test"), "both Train_a/ and Train_b/ hold a train split"),
+        (("Testing", "Validation"), "there is Testing/ but no train/"),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), "splits test/, train/ lie within"),
+    ],
+)
+def test_splits_that_can_not_be_told_apart_are_refused(tmp_path, splits, said):
+    assert said in refusal(tmp_path, class_folders(dict.fromkeys(splits, 1)))
+
+
+@pytest.mark.parametrize("splits", [("Training", "Testing"), ("train", "test")])
+def test_splits_without_class_folders_are_refused(tmp_path, splits):
+    files = {f"{split}/{k}.png": png(k) for split in splits for k in range(2)}
+    assert "lies in no class folder" in refusal(tmp_path, files)
+
+
+@pytest.mark.parametrize("name", ["train", "test", "test_tube", "Training shoe"])
+def test_a_class_among_others_may_be_called_like_a_split(tmp_path, name):
+    dataset = open_dataset(made(tmp_path, class_folders({"": 2}, ("bus", "car", name))))
+    assert set(dataset.classes) == {"bus", "car", name}
+    assert dataset.split_names == ("train",)
+
+
+def test_kinds_of_trains_are_classes(tmp_path):
+    dataset = open_dataset(made(tmp_path, class_folders({"": 2}, ("train_fast", "train_slow"))))
+    assert dataset.classes == ("train_fast", "train_slow")
+
+
 def test_clutter_and_metadata_are_passed_over(tmp_path):
     files = class_folders({"train": 2})
     clutter = ["__MACOSX/x.png", ".DS_Store", "train/cat/Thumbs.db", "desktop.ini", ".git/x"]
@@ -133,11 +184,57 @@ def test_a_broken_file_is_named_or_skipped(tmp_path):
 
 def test_a_size_that_differs_is_refused_by_name(tmp_path):
     files = class_folders({"train": 2}) | {"train/dog/9.png": png(size=(9, 9))}
-    message = refusal(tmp_path, files)
-    assert "train/dog/9.png is 9x9" in message and "data.images.size" in message
-    assert "train/dog/9.png is 9x9, not 8x8" in refusal(tmp_path, files, images=ImagePolicy(size=8))
+    assert "train/dog/9.png is 9x9" in refusal(tmp_path, files)
+    message = refusal(tmp_path, files, images=ImagePolicy(size=8))
+    assert "must have 8x8, but train/dog/9.png is 9x9" in message and "0.png" not in message
     dataset = open_dataset(str(tmp_path / "pets"), images=ImagePolicy(size=8, fit="stretch"))
     assert dataset.image_shape == (8, 8, 3)
+
+
+def pasted(message: str) -> ImagePolicy:
+    """The policy that a message proposes, as if its settings were typed."""
+    settings = re.findall(r"data\.images\.\S+", message.splitlines()[1])
+    return overridden(Recipe(), settings).data.images
+
+
+BROKEN = {"train/dog/8.png": png()[:40]}
+
+
+@pytest.mark.parametrize(
+    ("extra", "policy"),
+    [
+        ({"train/dog/9.png": png(size=(9, 9))}, {"size": 8, "fit": "crop"}),
+        ({f"train/dog/{k}.png": png(k, (10, 12)) for k in range(9)}, {"size": 10, "fit": "crop"}),
+        ({f"train/dog/{k}.png": png(k, (99, 98)) for k in range(9)}, {"size": 64, "fit": "crop"}),
+        ({f"train/dog/{k}.png": png(k, (4, 4)) for k in range(9)}, {"size": 8, "fit": "crop"}),
+        (BROKEN, {"broken": "skip"}),
+        (
+            BROKEN | {f"train/dog/{k}.png": png(k, (9, 8)) for k in (5, 6)},
+            {"size": 8, "fit": "crop", "broken": "skip"},
+        ),
+    ],
+)
+def test_all_that_is_wrong_is_told_at_once_with_what_to_set(tmp_path, extra, policy):
+    message = refusal(tmp_path, class_folders({"train": 2}) | extra)
+    assert len(message.splitlines()) == 2
+    assert next(iter(extra)) in message
+    assert pasted(message) == ImagePolicy(**policy)
+    open_dataset(str(tmp_path / "pets"), images=pasted(message))
+
+
+def test_how_many_are_alike_is_said(tmp_path):
+    files = {f"{name}/{k}.png": png(k, (8, 8 + k % 5)) for name in "ab" for k in range(20)}
+    broken = {f"a/x{k}.png": b"" for k in range(3)}
+    message = refusal(tmp_path, files | broken)
+    assert "a/0.png is 8x8 (and 7 like it), " in message and ", 2 more sizes; " in message
+    assert "a/x0.png can't be decoded: it is no image" in message and "(and 2 like it)" in message
+
+
+def test_what_is_wrong_is_told_before_a_large_source_is_at_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("cifarlab.data.problems._MORE", 3)
+    files = {f"a/{k}.png": png(k, (8, 8 if k < 4 else 9)) for k in range(9)}
+    message = refusal(tmp_path, files | {f"b/{k}.png": b"" for k in range(9)})
+    assert "a/4.png is 8x9 (and 3 like it)" in message and "decoded" not in message
 
 
 def test_a_bomb_is_never_skipped(tmp_path):
@@ -156,6 +253,13 @@ def test_grey_only_if_all_are_grey(tmp_path):
         np.array(Image.open(tmp_path / "mixed/pets" / n).convert("RGB")) for n in sorted(mixed)
     ]
     np.testing.assert_array_equal(images, wanted)
+
+
+@pytest.mark.parametrize("name", ["CIFAR-10", "cifar10-small", "CIFAR-100 (fine)", "Digits"])
+@pytest.mark.parametrize("how", [as_folder, as_tar])
+def test_no_folder_or_archive_passes_for_a_known_data_set(tmp_path, name, how):
+    path = how(tmp_path / (name + (".tar" if how is as_tar else "")), class_folders({"": 2}))
+    assert open_dataset(str(path)).name == str(path)
 
 
 def test_progress_is_told(tmp_path):

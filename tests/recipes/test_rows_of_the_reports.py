@@ -6,6 +6,7 @@ import pytest
 
 from cifarlab.recipe import fingerprint
 from cifarlab.recipes import reported, shipped
+from cifarlab.search import SEARCHES
 from cifarlab.study import STUDIES
 
 ALL = shipped()
@@ -113,7 +114,9 @@ def test_every_number_belongs_to_a_row():
 
 @pytest.mark.parametrize("name", [name for name in ALL if reported(name)])
 def test_the_docstring_says_the_number(name):
-    found = re.search(r"Reported: ([\d.]+) % (?:validation )?on (CIFAR-\d+)", ALL[name].__doc__)
+    found = re.search(
+        r"Reported: ([\d.]+) % (?:validation )?on (CIFAR-\d+(?: \(fine\))?)", ALL[name].__doc__
+    )
     assert (float(found[1]), found[2]) == reported(name)[:2]
 
 
@@ -148,3 +151,9 @@ def test_the_questions_across_reports_are_studies():
 def test_the_rows_of_a_study_are_recipes_that_differ(name):
     recipes = STUDIES[name].recipes()
     assert len({fingerprint(recipe) for recipe in recipes.values()}) == len(recipes)
+
+
+@pytest.mark.parametrize("one", [*STUDIES.values(), *SEARCHES.values()], ids=lambda one: one.name)
+def test_no_number_stands_where_other_data_may_be_looked_at(one):
+    """What it asks stands over its table, whatever its --data."""
+    assert "%" not in one.about

@@ -1,9 +1,14 @@
 """A report's number against our runs: levels on the same data, differences elsewhere."""
 
+import json
+
 import pytest
+from matplotlib.text import Text
 
 from cifarlab.study import Outcome, Reported, compare
-from cifarlab.study.agreement import order
+from cifarlab.study.agreement import Agreement, order
+from cifarlab.study.figure import draw
+from cifarlab.study.table import as_json, csv_text, markdown
 
 ROWS = {"a": [0.80, 0.81, 0.79], "b": [0.84, 0.86, 0.85], "c": [0.70, 0.71, 0.72]}
 
@@ -51,11 +56,16 @@ def test_a_difference_needs_the_baseline_s_number():
     assert found["b"].agrees is None and found["b"].words == "no baseline number"
 
 
-def test_unrelated_data_say_nothing():
-    found, agreements = compared({"a": 93, "b": 98}, "digits")
-    assert agreements["b"].agrees is None and agreements["b"].by == ""
-    assert agreements["b"].words == "theirs is on CIFAR-10, ours on digits: not comparable"
-    assert found.order is None
+@pytest.mark.parametrize("data", ["digits", "/home/me/cifar-10-batches-py", "CIFAR-100 (fine)"])
+def test_no_number_stands_beside_other_data(data):
+    found, agreements = compared({"a": 93.21, "b": 98.76}, data)
+    assert set(agreements.values()) == {Agreement()} and found.order is None
+    assert found.notes[-1] == f"The reported numbers are on CIFAR-10, not on {data}: left out."
+    shown = [markdown(found), csv_text(found), json.dumps(as_json(found))]
+    shown += [text.get_text() for text in draw(found).findobj(Text)]
+    assert not any(number in text for text in shown for number in ("93.21", "98.76", "0.932"))
+    beside = markdown(compared({"a": 93.21}, "CIFAR-10")[0])
+    assert "93.21" in beside
 
 
 def test_another_split_is_said():

@@ -1,0 +1,54 @@
+"""Open the images that a recipe names, and say in a line what was found."""
+
+from itertools import accumulate
+
+from cifarlab.data.dataset import Dataset, Progress, Tell
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import size_of_test, training_subsets
+from cifarlab.recipe.images import Data
+
+_NAMES = 60  # letters of class names that a line shows
+
+
+def open_data(data: Data, progress: Progress | None = None, tell: Tell | None = None) -> Dataset:
+    """Open the source of a recipe and ``tell`` what it holds. Raises as ``open_dataset``."""
+    dataset = open_dataset(data.source, labels=data.labels, images=data.images, progress=progress)
+    if tell:
+        for line in summary(dataset, data):
+            tell(line)
+    return dataset
+
+
+def summary(dataset: Dataset, data: Data) -> list[str]:
+    """Return classes, images by part, their size and what was skipped, in a line; then notes.
+
+    The test split is not opened. Raises DataError as ``training_subsets`` does.
+    """
+    training, validation = training_subsets(dataset, data)
+    sizes = {
+        "train": len(training),
+        "val": len(validation or ()),
+        "test": size_of_test(dataset, data),
+    }
+    parts = " + ".join(f"{size:,} {part}" for part, size in sizes.items() if size)
+    height, width, channels = dataset.image_shape
+    colour = "grey" if channels == 1 else "colour"
+    skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
+    line = (
+        f"{len(dataset.classes)} classes: {_shortened(dataset.classes)}; {parts} images of "
+        f"{height} x {width}, {colour}{skipped}"
+    )
+    if not dataset.channels_equal or data.images.channels == "rgb":
+        return [line]
+    return [
+        line,
+        "note: all images are grey, stored in colour: data.images.channels=grey makes them a third "
+        "as large",
+    ]
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    """The first names, one at least, as many as a line has room for."""
+    lengths = list(accumulate(len(name) + 2 for name in names))
+    shown = names[: max(1, sum(length <= _NAMES for length in lengths))]
+    return ", ".join(name[:_NAMES] for name in shown) + (", ..." if len(shown) < len(names) else "")
