@@ -26,6 +26,8 @@ from cifarlab.recipe import Recipe, from_yaml, to_yaml
 from cifarlab.run.journal import Journal
 from cifarlab.storage import disk_errors, held, write_text
 
+_EARLY_ENDS = {"budget": "ended by its budget", "stopped": "stopped by a search"}
+
 
 class RunFolder:
     """Paths and small files of one run; cheap to make, reads nothing until asked."""
@@ -77,10 +79,14 @@ class RunFolder:
         """Where the weights of the ``last`` or the ``best`` checkpoint lie."""
         return self.checkpoints / f"{checkpoint}.safetensors"
 
+    def has_same_data(self, fingerprint: str) -> bool:
+        """Whether the run was trained on images of this fingerprint, as far as it says."""
+        known = self.provenance().get("data", {}).get("fingerprint")
+        return known in (None, fingerprint)
+
     def require_same_data(self, fingerprint: str) -> None:
         """A RunFolderError where the run was trained on images of another fingerprint."""
-        known = self.provenance().get("data", {}).get("fingerprint")
-        if known not in (None, fingerprint):
+        if not self.has_same_data(fingerprint):
             raise RunFolderError(
                 f"the images are not those that {self.path} was trained on",
                 "restore them, or start a new run",
@@ -156,3 +162,13 @@ class RunFolder:
         if not isinstance(content, dict):
             raise RunFolderError(f"{path} holds no JSON object", "it is not cifarlab's: remove it")
         return content
+
+
+def describe_early_end(result: dict[str, Any]) -> str:
+    """Say why a finished run is not what its recipe gives; empty for one that is.
+
+    A recipe gives a run of its planned length, or one that its patience ended. Where a budget ends
+    it, the machine's speed decides; a search ends it because other runs were better.
+    """
+    how, epochs = _EARLY_ENDS.get(str(result.get("ended"))), result.get("epochs")
+    return f"{how} after {epochs} epoch{'' if epochs == 1 else 's'}" if how else ""

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cifarlab.errors import Interrupted, RunFolderError, StorageError, UserError
+from cifarlab.errors import CifarlabError, Interrupted, RunFolderError, StorageError, UserError
 from cifarlab.interrupt import Stop, stop_on_signal
 from cifarlab.recipe import Recipe, to_yaml
 from cifarlab.recipe.duration import WallTime
@@ -80,9 +80,10 @@ def run_search(
     with folder.in_use():
         _require_same(asked)
         notes = Notes(folder, tell)
-        if todo := _todo(asked, notes, resume):
-            if worker is None:
-                _require_data(base)
+        todo = _todo(asked, notes, resume)
+        if worker is None:
+            _require_same_images(asked, notes, todo)
+        if todo:
             tell(f"{search.name}: {todo} trials to train; {folder.path}")
             _train(asked, notes, jobs, cluster)
         explained = explain(search, scale, folder)
@@ -125,12 +126,27 @@ def _require_same(asked: _Asked) -> None:
     asked.folder.write({**content, **described})
 
 
-def _require_data(base: Recipe) -> None:
-    """Decode the images once, before many workers wait for one of them. Raises DataError."""
+def _require_same_images(asked: _Asked, notes: Notes, todo: int) -> None:
+    """Decode the images once, before many workers wait for one of them.
+
+    Raises DataError, and RunFolderError where earlier trials were trained on others. Where no trial
+    is left to train, images that can't be opened any more are not missed.
+    """
     from cifarlab.data import open_dataset
 
-    data = base.data
-    open_dataset(data.source, labels=data.labels, images=data.images)
+    data = asked.base.data
+    try:
+        dataset = open_dataset(data.source, labels=data.labels, images=data.images)
+    except CifarlabError:
+        if todo:
+            raise
+        return
+    for number in notes.ledger.trials:
+        if not asked.folder.trial(number).has_same_data(dataset.fingerprint):
+            raise RunFolderError(
+                f"the images are not those that {asked.folder.path} was begun with",
+                "restore them, or give the search another name to begin anew",
+            )
 
 
 def _unfinished(asked: _Asked, notes: Notes) -> list[Trial]:

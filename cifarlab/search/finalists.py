@@ -99,10 +99,10 @@ def flattery_of(told: list[dict[str, Any]]) -> tuple[Flattery, ...]:
 def finalists(explained: "Explained") -> dict[int, float]:
     """The scores of the best trials that ran to their end; of all, if none did. Raises UserError.
 
-    A trial that a rung stopped would be compared with longer runs of its recipe.
+    A trial that a rung or a budget ended would be compared with longer runs of its recipe.
     """
     scored = [r for r in explained.rows if r.score is not None and not r.trial.failure]
-    whole = [row for row in scored if row.trial.why not in (None, "stopped")]
+    whole = [row for row in scored if row.trial.why in ("planned", "patience")]
     chosen = (whole or scored)[:MOST]
     if not chosen:
         raise UserError("there are no finalists: no trial has a score", "search first")

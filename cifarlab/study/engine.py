@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cifarlab.errors import Interrupted, UserError
 from cifarlab.recipe import change, fingerprint
-from cifarlab.run import RunFolder
+from cifarlab.run import RunFolder, describe_early_end
 from cifarlab.run.naming import RUNS
 from cifarlab.study.comparison import Comparison
 from cifarlab.study.definition import Study
@@ -59,6 +59,8 @@ def run_study(
     with folder.in_use():
         record = Record(study, scale, planned, folder, runs)
         todo = record.to_train(command, resume)
+        for note in record.notes:
+            tell(note)
         there = len(record.finished)
         tell(f"{study.name}: {len(todo)} runs to train, {there} are there; {folder.path}")
         _train(todo, jobs, record, command, tell)
@@ -115,4 +117,6 @@ def _accuracy(path: str) -> str:
     result = RunFolder(path).result() or {}
     told = {"test": "test", "val": "validation"}
     shown = [f"{told[s]} {100 * result[s]['accuracy']:.2f} %" for s in told if s in result]
-    return f"{', '.join(shown)} on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
+    early = [describe_early_end(result)] if describe_early_end(result) else []
+    where = f"on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
+    return ", ".join([f"{', '.join(shown)} {where}", *early])

@@ -34,7 +34,7 @@ MAY_IMPORT = {
     | {"evaluate", "report", "ship"},
     "audit": BASE | {"recipe", "recipes", "run", "compute", "data", "evaluate", "train"},
     "ship": BASE | {"recipe", "run", "data", "evaluate"},
-    "study": BASE | {"recipe", "recipes", "run", "train", "report", "interrupt"},
+    "study": BASE | {"recipe", "recipes", "run", "data", "train", "report", "interrupt"},
     "search": BASE
     | {"recipe", "recipes", "run", "randomness", "data", "train", "report", "study", "interrupt"},
     "page": BASE

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,15 @@ def test_finalists_are_the_best_that_ran_to_their_end(explained: Explained) -> N
     assert len(chosen) == 3 and list(chosen) == [r.trial.number for r in explained.rows[:3]]
     stopped = {r.trial.number for r in explained.rows if r.trial.why == "stopped"}
     assert stopped and not stopped & set(chosen)
+
+
+def test_a_trial_that_its_budget_ended_is_no_finalist(explained: Explained) -> None:
+    best = explained.rows[0]
+    early = best._replace(trial=replace(best.trial, why="budget"))
+    patient = explained.rows[1]._replace(trial=replace(explained.rows[1].trial, why="patience"))
+    rows = (early, patient, *explained.rows[2:])
+    chosen = finalists(explained._replace(rows=rows))
+    assert early.trial.number not in chosen and patient.trial.number in chosen
 
 
 def test_how_far_the_best_was_flattered() -> None:
