@@ -139,7 +139,10 @@ def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_pa
     again, told = study(tmp_path, both)  # it would end so again
     assert "0 runs to train" in told and again.comparison == studied.comparison
     entries = json.loads(studied.folder.file.read_text())["runs"]
-    assert [(e["row"], e["state"]) for e in entries] == [("plain", "finished"), ("hasty", "finished")]
+    assert [(e["row"], e["state"]) for e in entries] == [
+        ("plain", "finished"),
+        ("hasty", "finished"),
+    ]
 
     with pytest.raises(UserError, match="nothing to compare") as caught:
         study(tmp_path, DIGITS.model_copy(update={"name": "hasty", "rows": (hasty,)}))
