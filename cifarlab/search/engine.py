@@ -32,6 +32,12 @@ class Searched(NamedTuple):
     finals: Finals | None
     problems: list[str]
 
+    @property
+    def failed(self) -> int:
+        """How many trials failed, and runs of finalists."""
+        trials = sum(row.trial.failure is not None for row in self.explained.rows)
+        return trials + (self.finals.failed if self.finals else 0)
+
 
 class _Asked(NamedTuple):
     """How a search is run: what is the same for all its trials."""
@@ -90,7 +96,7 @@ def run_search(
         problems = _left(asked, notes)
         if seeds is None:
             finals = earlier(explained, folder)
-        elif problems:  # out of budget: the best are not known yet
+        elif problems or not explained.best:  # out of budget, or all failed: there are no best
             finals = None
         else:
             finals = rerun(

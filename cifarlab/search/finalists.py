@@ -35,11 +35,12 @@ class Flattery(NamedTuple):
 
 
 class Finals(NamedTuple):
-    """The finalists' comparison, and how each did beside its score."""
+    """The finalists' comparison, how each did beside its score, and how many runs failed."""
 
     comparison: Comparison
     flattery: tuple[Flattery, ...]
     path: str
+    failed: int = 0
 
 
 def rerun(
@@ -75,7 +76,7 @@ def rerun(
         line = next(x for x in studied.comparison.lines if x.row == trial_name(number))
         if line.accuracies:
             flattery.append(flattered(number, score, list(line.accuracies.values())))
-    return Finals(studied.comparison, tuple(flattery), str(studied.folder.path))
+    return Finals(studied.comparison, tuple(flattery), str(studied.folder.path), studied.failed)
 
 
 def earlier(explained: "Explained", folder: SearchFolder) -> Finals | None:
@@ -86,7 +87,7 @@ def earlier(explained: "Explained", folder: SearchFolder) -> Finals | None:
     flattery = flattery_of(told["flattery"])
     if {one.trial: one.score for one in flattery} != finalists(explained):
         return None
-    return Finals(comparison_of(told["comparison"]), flattery, told["path"])
+    return Finals(comparison_of(told["comparison"]), flattery, told["path"], told["failed"])
 
 
 def flattery_of(told: list[dict[str, Any]]) -> tuple[Flattery, ...]:

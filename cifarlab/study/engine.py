@@ -22,11 +22,12 @@ Tell = Callable[[str], None]
 
 
 class Studied(NamedTuple):
-    """A study's end: its folder, the comparison, and what could not be made."""
+    """A study's end: its folder, the comparison, what could not be made, how many runs failed."""
 
     folder: StudyFolder
     comparison: Comparison
     problems: list[str]
+    failed: int
 
 
 def run_study(
@@ -47,7 +48,8 @@ def run_study(
     ``seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
     that pattern are trained; ``jobs`` runs at a time. Runs that a killed study left unfinished
     need ``resume``. Each failed run is recorded with its reason and does not end the study.
-    Raises RecipeError, UserError, RunFolderError, StorageError, Interrupted.
+    Raises RecipeError, UserError, RunFolderError, StorageError, Interrupted, and FailedRunsError
+    where no run is left to compare.
     """
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: that is no number of processes", "take 1 or more")
@@ -67,7 +69,7 @@ def run_study(
         comparison = record.compared()
         record.write(comparison)
         problems = write_comparison(comparison, folder.path)
-    return Studied(folder, comparison, problems)
+    return Studied(folder, comparison, problems, record.failed)
 
 
 def _plan(

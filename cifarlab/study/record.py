@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.data import open_dataset
-from cifarlab.errors import CifarlabError, RunFolderError
+from cifarlab.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 from cifarlab.recipe import Recipe, fingerprint
 from cifarlab.recipe.images import Data
 from cifarlab.run import RunFolder
@@ -112,16 +112,31 @@ class Record:
             self.finished[key] = RunFolder(job.path)
         self.write()
 
+    @property
+    def failed(self) -> int:
+        """How many of the planned runs have failed."""
+        return sum(self._state(one) == "failed" for one in self.planned)
+
     def compared(self) -> Comparison:
-        """Compare all runs that are there. Raises UserError for none."""
+        """Compare all runs that are there. Raises UserError for none, FailedRunsError if all failed."""
         folders = [folder.path for folder in self.finished.values()]
         runs, warnings = read_finished(folders)
         read = dict(zip(self.finished, runs, strict=True))
         outcomes = [self._outcome(one, read) for one in self.planned]
         rows = [row.name for row in self.study.rows]
-        found = compare(
-            self.study.name, rows, self.study.reference, outcomes, self.study.reported, self.scale
-        )
+        try:
+            found = compare(
+                self.study.name,
+                rows,
+                self.study.reference,
+                outcomes,
+                self.study.reported,
+                self.scale,
+            )
+        except UserError as error:
+            if self.failed:
+                raise FailedRunsError(error.what, error.hint) from error
+            raise
         return found.with_notes(warnings)
 
     def _outcome(self, one: Planned, read: dict[str, Any]) -> Outcome:
@@ -142,13 +157,18 @@ class Record:
             }
         )
 
+    def _state(self, one: Planned) -> str:
+        if one.fingerprint in self.finished:
+            return "finished"
+        return "failed" if one.fingerprint in self.failures else "open"
+
     def _entry(self, one: Planned) -> dict[str, Any]:
         finished, failure = self.finished.get(one.fingerprint), self.failures.get(one.fingerprint)
         return {
             "row": one.row,
             "seed": one.recipe.seed,
             "fingerprint": one.fingerprint,
-            "state": "finished" if finished else "failed" if failure else "open",
+            "state": self._state(one),
             "run": self.folder.relative(finished.path) if finished else None,
             "failure": failure and failure._asdict(),
         }

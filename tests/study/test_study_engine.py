@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cifarlab.errors import Interrupted, RunFolderError, UserError
+from cifarlab.errors import FailedRunsError, Interrupted, RunFolderError, UserError
 from cifarlab.run import RunFolder, without_cost
 from cifarlab.study import Row, Studied, Study, run_study
 from cifarlab.study.table import as_json
@@ -208,7 +208,7 @@ def test_a_run_that_diverges_is_recorded_and_the_study_goes_on(tmp_path: Path) -
 
 def test_nothing_finished_says_why(tmp_path: Path) -> None:
     rows = (Row(name="gone", recipe="quickstart", changes={"data.source": "no/where"}),)
-    with pytest.raises(UserError, match="no run finished") as caught:
+    with pytest.raises(FailedRunsError, match="no run finished") as caught:
         run_study(STUDY.model_copy(update={"rows": rows}), runs=tmp_path)
     assert "DataError" in caught.value.hint and "no/where" in caught.value.hint
 
