@@ -74,7 +74,7 @@ class FailedRunsError(CifarlabError):
 
 
 class Interrupted(CifarlabError):  # noqa: N818  (it is no error of anybody's)
-    """SIGINT or SIGTERM ended the run after a whole step; a checkpoint was written."""
+    """SIGINT, SIGTERM or SIGHUP ended the run after a whole step; a checkpoint was written."""
 
     def __init__(self, what: str, hint: str, signum: int) -> None:
         super().__init__(what, hint)

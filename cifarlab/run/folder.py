@@ -11,6 +11,7 @@ runs/<name>/
   explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
   evaluation/         what 'cifarlab evaluate --everything' found out of a split, as JSON
+  report/             the report, written after its figures
   audit/              what 'cifarlab audit' found in the data
 """
 
@@ -43,6 +44,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
         self.audit = self.path / "audit"
+        self.report = self.path / "report" / "report.html"
 
     @property
     def exists(self) -> bool:
@@ -61,6 +63,14 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run reached its end."""
         return self.result_file.exists()
+
+    @property
+    def reported(self) -> bool:
+        """Whether a report was written since the run reached its end."""
+        try:
+            return self.report.stat().st_mtime_ns >= self.result_file.stat().st_mtime_ns
+        except OSError:
+            return False
 
     def resume_command(self, recipe: str) -> str:
         """What to type to go on with an unfinished run of the recipe of that name."""
