@@ -69,6 +69,8 @@ def train(
 
 def _report_trained(run: Path) -> None:
     """Write the report of a run that has just been trained; whatever comes, the run is complete."""
+    from cifarlab.terminal import console
+
     again = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
     try:
         report([run])

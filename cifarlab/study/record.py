@@ -118,7 +118,10 @@ class Record:
         return sum(self._state(one) == "failed" for one in self.planned)
 
     def compared(self) -> Comparison:
-        """Compare all runs that are there. Raises UserError for none, FailedRunsError if all failed."""
+        """Compare all runs that are there.
+
+        Raises UserError where there is none, FailedRunsError where that is because runs failed.
+        """
         folders = [folder.path for folder in self.finished.values()]
         runs, warnings = read_finished(folders)
         read = dict(zip(self.finished, runs, strict=True))

@@ -8,7 +8,7 @@
 The two files of ``last`` belong together but can't be replaced in one motion. So both are
 written whole under the name ``next`` first and then renamed, the state before the weights; who
 finds the state ahead of the weights (the writer was killed in between) finishes the renaming.
-``best`` is written after them: an epoch that was the best so far is in ``last``, whose state says so.
+``best`` is written after them: until then the best epoch is in ``last``, whose state says so.
 """
 
 import json

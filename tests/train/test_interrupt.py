@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: a checkpoint after the step at hand; the resumed run's end is the same."""
+"""SIGINT, SIGTERM, SIGHUP: a checkpoint after the step at hand; resumed, the end is the same."""
 
 import os
 import pty

@@ -127,9 +127,9 @@ def _recipes(listing: Listing, find: str) -> None:
     table.add_slot("body-cell-recipe", _RECIPE_CELL)
     table.bind_filter_from(box, "value", lambda value: value or "")
     put(
-        '<p class="soft">Mean and sample deviation over the seeds of finished runs; unfinished ones, '
-        "and those that a budget or a search ended early, are left out; a recipe on other data is "
-        "another row. Choose a recipe to see its runs.</p>"
+        '<p class="soft">Mean and sample deviation over the seeds of finished runs; those that are '
+        "unfinished, or that a budget or a search ended early, are left out. A recipe on other data "
+        "is another row. Choose a recipe to see its runs.</p>"
     )
 
 
