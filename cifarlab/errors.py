@@ -2,7 +2,8 @@
 
 Each says in its first line what was wrong and where, and in its second what to do about it. The
 command line prints just those two lines. ``exit_code`` is 2 where the user can mend it (a wrong
-key, a missing file) and 1 where the machine or the run failed (a full disk, a diverged loss).
+key, a missing file), 1 where the machine or the run failed (a full disk, a diverged loss), 5 where
+a study or a search ended but runs of it failed, and 128 plus its number where a signal ended it.
 """
 
 
@@ -66,8 +67,14 @@ class ProcessLostError(CifarlabError):
     """One of several processes that train together ended or fell silent."""
 
 
+class FailedRunsError(CifarlabError):
+    """A study or a search came to its end, but some of its runs failed."""
+
+    exit_code = 5
+
+
 class Interrupted(CifarlabError):  # noqa: N818  (it is no error of anybody's)
-    """SIGINT or SIGTERM ended the run after a whole step; a checkpoint was written."""
+    """SIGINT, SIGTERM or SIGHUP ended the run after a whole step; a checkpoint was written."""
 
     def __init__(self, what: str, hint: str, signum: int) -> None:
         super().__init__(what, hint)

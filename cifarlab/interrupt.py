@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end the step at hand instead of the process."""
+"""SIGINT, SIGTERM and SIGHUP end the step at hand instead of the process."""
 
 import signal
 import threading
@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -24,16 +22,23 @@ def stop_on_signal() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
-    before = {int(signum): signal.getsignal(signum) for signum in _SIGNALS}
+    before = {int(signum): signal.getsignal(signum) for signum in _caught()}
 
     def remember(signum: int, _frame: FrameType | None) -> None:
         stop.signum = signum
         signal.signal(signum, before[signum])
 
-    for caught in _SIGNALS:
+    for caught in before:
         signal.signal(caught, remember)
     try:
         yield stop
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def _caught() -> list[signal.Signals]:
+    """The signals that ask to stop: a closed terminal's only where it is not ignored (nohup)."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    heeded = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([hangup] if heeded else [])]

@@ -38,8 +38,13 @@ def out_of_fold(
     count = len(dataset.read("train"))
     logits = np.full((count, len(dataset.classes)), np.nan, dtype=np.float32)
     for number in range(folds):
-        mine = fold_recipe(recipe, folds, number)
-        folder = _trained(mine, RunFolder(path / str(number)), hooks, command, progress)
+        mine, folder = fold_recipe(recipe, folds, number), RunFolder(path / str(number))
+        if not folder.has_same_data(dataset.fingerprint):
+            raise RunFolderError(
+                f"the images are not those that {folder.path} was trained on",
+                f"restore them, delete {path}, or give another folder with --out",
+            )
+        _train(mine, folder, hooks, command, progress)
         left = fold_left_out(dataset, mine.data)
         predictor = Predictor.load(folder.measured_weights())
         told = predictor.logits(left.images, mine.evaluation.views, left.indices)
@@ -47,13 +52,13 @@ def out_of_fold(
     return logits
 
 
-def _trained(
+def _train(
     recipe: Recipe,
     folder: RunFolder,
     hooks: Sequence[Hook],
     command: str,
     progress: Progress | None,
-) -> RunFolder:
+) -> None:
     if folder.exists and fingerprint(folder.recipe()) != fingerprint(recipe):
         raise RunFolderError(
             f"{folder.path} is of an audit with other settings",
@@ -71,4 +76,3 @@ def _trained(
             )
         except Interrupted as error:
             raise Interrupted(error.what, f"go on with: {command}", error.signum) from error
-    return folder

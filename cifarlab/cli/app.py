@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -84,5 +85,6 @@ def main() -> None:
             sys.exit(error.exit_code)
         kinds = {UserError: "error", Interrupted: "stopped"}
         kind = next((word for type_, word in kinds.items() if isinstance(error, type_)), "failed")
-        typer.echo(f"{kind}: {error.what}\n  {error.hint}", err=True)
+        with suppress(OSError):  # a terminal that was closed takes no message, but there is a code
+            typer.echo(f"{kind}: {error.what}\n  {error.hint}", err=True)
         sys.exit(error.exit_code)

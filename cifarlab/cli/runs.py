@@ -1,5 +1,7 @@
 """Commands that make and show runs: train, report."""
 
+import shlex
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cifarlab.cli.app import SettingsCommand, app, command_line
-from cifarlab.errors import MissingExtraError
+from cifarlab.errors import Interrupted, MissingExtraError, StorageError
 
 
 @app.command(cls=SettingsCommand)
@@ -52,25 +54,37 @@ def train(
                 schedule=schedule,
             )
         )
-        with Display() if processes.first else nullcontext() as display:
-            recorders = [Recorder()] if record and processes.first else []
-            run_training(
-                job.recipe,
-                job.folder,
-                resume=job.resume,
-                hooks=[display, *recorders] if display else [],
-                command=command_line(),
-                progress=display.prepare if display else None,
-                processes=processes,
-                threads=threads,
-            )
-    if not processes.first:
-        return
-    console.print(f"run: {job.folder.path}")
+        if not job.trained:
+            with Display() if processes.first else nullcontext() as display:
+                recorders = [Recorder()] if record and processes.first else []
+                run_training(
+                    job.recipe,
+                    job.folder,
+                    resume=job.resume,
+                    hooks=[display, *recorders] if display else [],
+                    command=command_line(),
+                    progress=display.prepare if display else None,
+                    processes=processes,
+                    threads=threads,
+                )
+    if processes.first:
+        console.print(f"run: {job.folder.path}")
+        _report_trained(job.folder.path)
+
+
+def _report_trained(run: Path) -> None:
+    """Write the report of a run that has just been trained; whatever comes, the run is complete."""
+    from cifarlab.terminal import console
+
+    again = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
     try:
-        report([job.folder.path])
-    except MissingExtraError as error:  # the run is complete without its report
+        report([run])
+    except MissingExtraError as error:
         console.print(f"no report: {error.hint}")
+    except StorageError as error:
+        raise StorageError(error.what, again) from error
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted while the report was drawn", again, signal.SIGINT) from error
 
 
 @app.command()

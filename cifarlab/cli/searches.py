@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarlab.cli.app import app, command_line
-from cifarlab.cli.studies import print_comparison
+from cifarlab.cli.studies import print_comparison, require_no_failed
 
 if TYPE_CHECKING:
     from cifarlab.search import Searched
@@ -42,7 +42,10 @@ def search(
     sampler: Annotated[str | None, typer.Option(help="random or tpe")] = None,
     scheduler: Annotated[str | None, typer.Option(help="asha or none")] = None,
 ) -> None:
-    """Search a recipe's settings, stop hopeless trials early, and explain what was found."""
+    """Search a recipe's settings, stop hopeless trials early, and explain what was found.
+
+    Exits with 5 where it came to its end but trials failed.
+    """
     from cifarlab.search import asked_for, find_search, run_search, wall_time
     from cifarlab.terminal import console
 
@@ -59,6 +62,7 @@ def search(
         tell=console.print,
     )
     _print_search(searched)
+    require_no_failed(searched.failed, "its line of the table")
 
 
 def _print_search(searched: "Searched") -> None:

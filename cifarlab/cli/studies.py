@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarlab.cli.app import app, command_line
+from cifarlab.errors import FailedRunsError
 
 if TYPE_CHECKING:
     from cifarlab.study import Comparison
@@ -35,7 +36,10 @@ def study(
     resume: Annotated[bool, typer.Option("--resume", help="go on with unfinished runs")] = False,
     data: Annotated[str | None, typer.Option(help="data.source of all rows")] = None,
 ) -> None:
-    """Train recipes over seeds and say which is better, by how much, and whether that is real."""
+    """Train recipes over seeds and say which is better, by how much, and whether that is real.
+
+    Exits with 5 where it came to its end but runs failed.
+    """
     from cifarlab.study import find_study, run_study
     from cifarlab.terminal import console
 
@@ -54,6 +58,7 @@ def study(
     for problem in studied.problems:
         console.print(problem)
     console.print(f"study: {studied.folder.path}")
+    require_no_failed(studied.failed, "its note under the table")
 
 
 @app.command()
@@ -81,6 +86,15 @@ def compare(
         for problem in write_comparison(comparison, out):
             console.print(problem)
         console.print(f"comparison: {out}")
+
+
+def require_no_failed(count: int, place: str) -> None:
+    """Raise FailedRunsError where runs failed; ``place`` says where each is told."""
+    if count:
+        raise FailedRunsError(
+            f"{count} run{' has' if count == 1 else 's have'} failed; the others are compared",
+            f"{place} says why",
+        )
 
 
 def print_comparison(comparison: "Comparison") -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from cifarlab.errors import RunFolderError
 from cifarlab.report.content import dig
 from cifarlab.report.words import number, pair
-from cifarlab.run import RunFolder
+from cifarlab.run import RunFolder, describe_early_end
 from cifarlab.run.journal import Journal
 
 OF_A_RUN = ("recipe.yaml", "result.json", "journal.jsonl", "provenance.json", "checkpoints")
@@ -33,7 +33,8 @@ _TAIL = 4096  # bytes; a journal line has some 400
 class Entry:
     """One run in the list. ``place`` is its path under the root, by slashes; its address.
 
-    ``recipe`` is its name, ``group`` the same for all seeds of one recipe on the same data.
+    ``recipe`` is its name, ``group`` the same for all seeds of one recipe on the same images.
+    ``early`` says of a finished run what ended it before its recipe would have.
     Accuracies and intervals are shares; ``heard`` is when it last wrote (seconds since 1970),
     ``pace`` seconds per epoch. ``problem`` is why it can't be read, empty for a whole run.
     """
@@ -45,6 +46,7 @@ class Entry:
     seed: int | None = None
     data: str = ""
     finished: bool = False
+    early: str = ""
     epochs: int | None = None
     test: float | None = None
     interval: tuple[float | None, float | None] = (None, None)
@@ -56,9 +58,14 @@ class Entry:
     problem: str = ""
 
     def state(self, now: float) -> str:
-        """``finished``, ``training``, ``stopped`` or ``damaged``, as far as files can tell."""
+        """How it stands, as far as files can tell.
+
+        ``finished``, ``ended early``, ``training``, ``stopped`` or ``damaged``.
+        """
         if self.problem:
             return "damaged"
+        if self.early:
+            return "ended early"
         if self.finished:
             return "finished"
         patience = max(SILENCE, 3 * (self.pace or 0))
@@ -197,7 +204,8 @@ def read_entry(path: Path, place: str) -> Entry:
     facts["data"] = data = str(facts["data"] or "")
     told = str(dig(result, "recipe") or recipe)
     heard = _heard(folder)
-    digest = hashlib.sha256(f"{group}\n{data}".encode()).hexdigest()[:12]
+    images = dig(folder.provenance(), "data", "fingerprint")  # the same path may hold others now
+    digest = hashlib.sha256(f"{group}\n{data}\n{images}".encode()).hexdigest()[:12]
     return Entry(place, name, told, digest, seed, finished=result is not None, heard=heard, **facts)
 
 
@@ -222,6 +230,7 @@ def _finished(result: dict[str, Any]) -> dict[str, Any]:
         "test": number(dig(result, "test", "accuracy")),
         "interval": pair(dig(result, "test", "interval")),
         "val": number(dig(result, "val", "accuracy")),
+        "early": describe_early_end(result),
         "epochs": None if epochs is None else int(epochs),
         "seconds": number(dig(result, "cost", "train_seconds")),
         "parameters": None if parameters is None else int(parameters),

@@ -33,17 +33,17 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[Row]:
                 "seconds": entry.seconds,
                 "parameters": entry.parameters,
                 "heard": entry.heard,
-                "problem": entry.problem,
+                "problem": entry.problem or entry.early,
             }
         )
     return sorted(rows, key=lambda row: -row["heard"])
 
 
 def recipe_rows(entries: Iterable[Entry]) -> list[Row]:
-    """One row per recipe and data: its finished runs' mean, sample deviation and range.
+    """One row per recipe and images: its finished runs' mean, sample deviation and range.
 
     ``n`` counts seeds: of several finished runs with one seed, which are repeats of the same
-    draws, the first counts. Runs that are not finished are counted apart.
+    draws, the first counts. Runs that did not come to their recipe's end are counted apart.
     """
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -56,7 +56,7 @@ def recipe_rows(entries: Iterable[Entry]) -> list[Row]:
 def _recipe_row(key: str, members: Sequence[Entry]) -> Row:
     by_seed: dict[int | None, Entry] = {}
     for entry in members:
-        if entry.finished:
+        if entry.finished and not entry.early:
             by_seed.setdefault(entry.seed, entry)
     tests = [entry.test for entry in by_seed.values() if entry.test is not None]
     vals = [entry.val for entry in by_seed.values() if entry.val is not None]
@@ -66,7 +66,7 @@ def _recipe_row(key: str, members: Sequence[Entry]) -> Row:
         "recipe": ", ".join(dict.fromkeys(entry.recipe for entry in members)),
         "data": first.data,
         "n": len(by_seed),
-        "open": sum(not entry.finished for entry in members),
+        "open": sum(not entry.finished or bool(entry.early) for entry in members),
         "test": _mean(tests),
         "spread": _spread(tests),
         "least": _percent(min(tests, default=None)),

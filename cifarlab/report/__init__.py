@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cifarlab.errors import MissingExtraError, RunFolderError, UserError
+from cifarlab.run import RunFolder
 
 __all__ = ["require_extra", "write_report"]
 
@@ -59,7 +60,7 @@ def require_extra() -> None:
 
 def _target(first: Path, count: int, out: Path | None) -> Path:
     if out is None:
-        return (first / "report" if count == 1 else Path("report")) / "report.html"
+        return RunFolder(first).report if count == 1 else Path("report") / "report.html"
     return Path(out) / "report.html" if Path(out).is_dir() else Path(out)
 
 

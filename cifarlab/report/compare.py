@@ -46,9 +46,9 @@ def row(run: Run, anchor: str) -> Row:
 
 
 def state(run: Run) -> str:
-    """``finished``, or how far an unfinished run has come."""
+    """``finished``, what ended it early, or how far an unfinished run has come."""
     if run.finished:
-        return "finished"
+        return run.early_end or "finished"
     epochs = run.last_epoch
     return f"unfinished: {epochs} epoch{'' if epochs == 1 else 's'} so far"
 
@@ -76,6 +76,10 @@ def warnings(runs: Sequence[Run]) -> list[str]:
         found.append("The runs were tested on different images: see data.split_seed and data.test.")
     if not all(run.finished for run in runs):
         found.append("Unfinished runs are shown as far as they have come.")
+    if early := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
+        found.append(
+            f"Not what their recipes give, since they were ended before: {'; '.join(early)}."
+        )
     return found
 
 

@@ -13,7 +13,7 @@ from cifarlab.errors import CheckpointError, RunFolderError
 from cifarlab.recipe import Recipe
 from cifarlab.report.explained import Explained, explained
 from cifarlab.report.words import number
-from cifarlab.run import Audit, Predictions, RunFolder
+from cifarlab.run import Audit, Predictions, RunFolder, describe_early_end
 
 SPLITS = ("test", "val")
 SPOKEN = {"test": "test", "val": "validation"}
@@ -62,6 +62,11 @@ class Run:
         """The data as they call themselves: it stands beside every accuracy."""
         named = self.result.get("data") or dig(self.provenance, "data", "name")
         return str(named or self.recipe.data.source)
+
+    @property
+    def early_end(self) -> str:
+        """Why this finished run is not what its recipe gives; empty for any other run."""
+        return describe_early_end(self.result) if self.finished else ""
 
     @property
     def split_name(self) -> str | None:

@@ -70,6 +70,8 @@ def notes(run: Run) -> list[str]:
     """What must be known beside the numbers: the run's own notes, and what it lacks."""
     told = run.result.get("notes")
     found = [str(note) for note in told] if isinstance(told, list) else []
+    if run.early_end:
+        found.append(f"This run was {run.early_end}: its recipe alone gives another result.")
     if run.finished and not run.split("test"):
         found.append("This run has no test result.")
     if run.finished and not run.split("val"):

@@ -11,6 +11,7 @@ runs/<name>/
   explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
   evaluation/         what 'cifarlab evaluate --everything' found out of a split, as JSON
+  report/             the report, written after its figures
   audit/              what 'cifarlab audit' found in the data
 """
 
@@ -25,6 +26,8 @@ from cifarlab.errors import CheckpointError, RunFolderError
 from cifarlab.recipe import Recipe, from_yaml, to_yaml
 from cifarlab.run.journal import Journal
 from cifarlab.storage import disk_errors, held, sha256, write_text
+
+_EARLY_ENDS = {"budget": "ended by its budget", "stopped": "stopped by a search"}
 
 
 class RunFolder:
@@ -41,6 +44,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
         self.audit = self.path / "audit"
+        self.report = self.path / "report" / "report.html"
 
     @property
     def exists(self) -> bool:
@@ -59,6 +63,14 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run reached its end."""
         return self.result_file.exists()
+
+    @property
+    def reported(self) -> bool:
+        """Whether a report was written since the run reached its end."""
+        try:
+            return self.report.stat().st_mtime_ns >= self.result_file.stat().st_mtime_ns
+        except OSError:
+            return False
 
     def resume_command(self, recipe: str) -> str:
         """What to type to go on with an unfinished run of the recipe of that name."""
@@ -93,10 +105,14 @@ class RunFolder:
             )
         return path
 
+    def has_same_data(self, fingerprint: str) -> bool:
+        """Whether the run was trained on images of this fingerprint, as far as it says."""
+        known = self.provenance().get("data", {}).get("fingerprint")
+        return known in (None, fingerprint)
+
     def require_same_data(self, fingerprint: str) -> None:
         """A RunFolderError where the run was trained on images of another fingerprint."""
-        known = self.provenance().get("data", {}).get("fingerprint")
-        if known not in (None, fingerprint):
+        if not self.has_same_data(fingerprint):
             raise RunFolderError(
                 f"the images are not those that {self.path} was trained on",
                 "restore them, or start a new run",
@@ -172,3 +188,13 @@ class RunFolder:
         if not isinstance(content, dict):
             raise RunFolderError(f"{path} holds no JSON object", "it is not cifarlab's: remove it")
         return content
+
+
+def describe_early_end(result: dict[str, Any]) -> str:
+    """Say why a finished run is not what its recipe gives; empty for one that is.
+
+    A recipe gives a run of its planned length, or one that its patience ended. Where a budget ends
+    it, the machine's speed decides; a search ends it because other runs were better.
+    """
+    how, epochs = _EARLY_ENDS.get(str(result.get("ended"))), result.get("epochs")
+    return f"{how} after {epochs} epoch{'' if epochs == 1 else 's'}" if how else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe, fingerprint
-from cifarlab.run.folder import RunFolder
+from cifarlab.run.folder import RunFolder, describe_early_end
 
 RUNS = Path("runs")
 
@@ -39,17 +39,19 @@ def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFo
     )
 
 
-def finished_runs(runs: Path = RUNS) -> dict[str, RunFolder]:
-    """All finished runs at any depth under ``runs``, by their recipe's fingerprint.
+def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[RunFolder]]:
+    """All runs at any depth under ``runs`` that came to their end, by their recipe's fingerprint.
 
-    Of several with one fingerprint, the first by path. A run whose result can't be read is none.
+    Those of one fingerprint in the order of their paths. With ``early`` those instead that a budget
+    or a search ended. A run whose result can't be read is none.
     """
-    found: dict[str, RunFolder] = {}
+    found: dict[str, list[RunFolder]] = {}
     for file in sorted(runs.rglob("result.json")):
         folder = RunFolder(file.parent)
         with suppress(RunFolderError):
             result = folder.result() if folder.exists else None
-            found.setdefault(str((result or {}).get("fingerprint")), folder)
+            if result and bool(describe_early_end(result)) == early:
+                found.setdefault(str(result.get("fingerprint")), []).append(folder)
     found.pop("None", None)
     return found
 

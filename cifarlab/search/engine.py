@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cifarlab.errors import Interrupted, RunFolderError, StorageError, UserError
+from cifarlab.errors import CifarlabError, Interrupted, RunFolderError, StorageError, UserError
 from cifarlab.interrupt import Stop, stop_on_signal
 from cifarlab.recipe import Recipe, to_yaml
 from cifarlab.recipe.duration import WallTime
@@ -32,6 +32,12 @@ class Searched(NamedTuple):
     explained: Explained
     finals: Finals | None
     problems: list[str]
+
+    @property
+    def failed(self) -> int:
+        """How many trials failed, and runs of finalists."""
+        trials = sum(row.trial.failure is not None for row in self.explained.rows)
+        return trials + (self.finals.failed if self.finals else 0)
 
 
 class _Asked(NamedTuple):
@@ -81,9 +87,10 @@ def run_search(
     with folder.in_use():
         _require_same(asked)
         notes = Notes(folder, tell)
-        if todo := _todo(asked, notes, resume):
-            if worker is None:
-                _require_data(base, tell)
+        todo = _todo(asked, notes, resume)
+        if worker is None:
+            _require_same_images(asked, notes, todo, tell)
+        if todo:
             tell(f"{search.name}: {todo} trials to train; {folder.path}")
             if cluster is None and (note := available_threads().note):
                 tell(note)
@@ -92,7 +99,7 @@ def run_search(
         problems = _left(asked, notes)
         if seeds is None:
             finals = earlier(explained, folder)
-        elif problems:  # out of budget: the best are not known yet
+        elif problems or not explained.best:  # out of budget, or all failed: there are no best
             finals = None
         else:
             finals = rerun(
@@ -128,11 +135,26 @@ def _require_same(asked: _Asked) -> None:
     asked.folder.write({**content, **described})
 
 
-def _require_data(base: Recipe, tell: Tell) -> None:
-    """Decode the images once, before many workers wait for one of them. Raises DataError."""
+def _require_same_images(asked: _Asked, notes: Notes, todo: int, tell: Tell) -> None:
+    """Decode the images once, before many workers wait for one of them.
+
+    Raises DataError, and RunFolderError where earlier trials were trained on others. Where no trial
+    is left to train, images that can't be opened any more are not missed.
+    """
     from cifarlab.data import open_data
 
-    open_data(base.data, tell=tell)
+    try:
+        dataset = open_data(asked.base.data, tell=tell if todo else None)
+    except CifarlabError:
+        if todo:
+            raise
+        return
+    for number in notes.ledger.trials:
+        if not asked.folder.trial(number).has_same_data(dataset.fingerprint):
+            raise RunFolderError(
+                f"the images are not those that {asked.folder.path} was begun with",
+                "restore them, or give the search another name to begin anew",
+            )
 
 
 def _unfinished(asked: _Asked, notes: Notes) -> list[Trial]:

@@ -43,11 +43,12 @@ class Flattery(NamedTuple):
 
 
 class Finals(NamedTuple):
-    """The finalists' comparison, and how each did beside its score."""
+    """The finalists' comparison, how each did beside its score, and how many runs failed."""
 
     comparison: Comparison
     flattery: tuple[Flattery, ...]
     path: str
+    failed: int = 0
 
 
 def rerun(
@@ -83,7 +84,7 @@ def rerun(
         line = next(x for x in studied.comparison.lines if x.row == trial_name(number))
         if line.accuracies:
             flattery.append(flattered(number, score, list(line.accuracies.values())))
-    return Finals(studied.comparison, tuple(flattery), str(studied.folder.path))
+    return Finals(studied.comparison, tuple(flattery), str(studied.folder.path), studied.failed)
 
 
 def earlier(explained: "Explained", folder: SearchFolder) -> Finals | None:
@@ -94,7 +95,7 @@ def earlier(explained: "Explained", folder: SearchFolder) -> Finals | None:
     flattery = flattery_of(told["flattery"])
     if {one.trial: one.score for one in flattery} != finalists(explained):
         return None
-    return Finals(comparison_of(told["comparison"]), flattery, told["path"])
+    return Finals(comparison_of(told["comparison"]), flattery, told["path"], told["failed"])
 
 
 def flattery_of(told: list[dict[str, Any]]) -> tuple[Flattery, ...]:
@@ -107,10 +108,10 @@ def flattery_of(told: list[dict[str, Any]]) -> tuple[Flattery, ...]:
 def finalists(explained: "Explained") -> dict[int, float]:
     """The scores of the best trials that ran to their end; of all, if none did. Raises UserError.
 
-    A trial that a rung stopped would be compared with longer runs of its recipe.
+    A trial that a rung or a budget ended would be compared with longer runs of its recipe.
     """
     scored = [r for r in explained.rows if r.score is not None and not r.trial.failure]
-    whole = [row for row in scored if row.trial.why not in (None, "stopped")]
+    whole = [row for row in scored if row.trial.why in ("planned", "patience")]
     chosen = (whole or scored)[:MOST]
     if not chosen:
         raise UserError("there are no finalists: no trial has a score", "search first")

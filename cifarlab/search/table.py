@@ -198,5 +198,6 @@ def as_tree(of: Explained, finals: Finals | None) -> dict[str, Any]:
             "comparison": as_json(finals.comparison),
             "flattery": as_json(finals.flattery),
             "path": finals.path,
+            "failed": finals.failed,
         },
     }

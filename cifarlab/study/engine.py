@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cifarlab.errors import CifarlabError, Interrupted, UserError
 from cifarlab.recipe import change, fingerprint
-from cifarlab.run import RunFolder
+from cifarlab.run import RunFolder, describe_early_end
 from cifarlab.run.naming import RUNS
 from cifarlab.study.comparison import Comparison
 from cifarlab.study.definition import Study
@@ -24,11 +24,12 @@ Tell = Callable[[str], None]
 
 
 class Studied(NamedTuple):
-    """A study's end: its folder, the comparison, and what could not be made."""
+    """A study's end: its folder, the comparison, what could not be made, how many runs failed."""
 
     folder: StudyFolder
     comparison: Comparison
     problems: list[str]
+    failed: int
 
 
 def run_study(
@@ -49,7 +50,8 @@ def run_study(
     ``seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
     that pattern are trained; ``jobs`` runs at a time. Runs that a killed study left unfinished
     need ``resume``. Each failed run is recorded with its reason and does not end the study.
-    Raises RecipeError, UserError, RunFolderError, StorageError, Interrupted.
+    Raises RecipeError, UserError, RunFolderError, StorageError, Interrupted, and FailedRunsError
+    where no run is left to compare.
     """
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: that is no number of processes", "take 1 or more")
@@ -61,13 +63,15 @@ def run_study(
     with folder.in_use():
         record = Record(study, scale, planned, folder, runs)
         todo = record.to_train(command, resume)
+        for note in record.notes:
+            tell(note)
         there = len(record.finished)
         tell(f"{study.name}: {len(todo)} runs to train, {there} are there; {folder.path}")
         _train(todo, jobs, record, command, tell)
         comparison = record.compared()
         record.write(comparison)
         problems = write_comparison(comparison, folder.path)
-    return Studied(folder, comparison, problems)
+    return Studied(folder, comparison, problems, record.failed)
 
 
 def _plan(
@@ -135,4 +139,6 @@ def _accuracy(path: str) -> str:
     result = RunFolder(path).result() or {}
     told = {"test": "test", "val": "validation"}
     shown = [f"{told[s]} {100 * result[s]['accuracy']:.2f} %" for s in told if s in result]
-    return f"{', '.join(shown)} on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
+    early = [describe_early_end(result)] if describe_early_end(result) else []
+    where = f"on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
+    return ", ".join([f"{', '.join(shown)} {where}", *early])

@@ -35,17 +35,17 @@ def outcome(row: str, run: Run) -> Outcome:
         name: number(dig(run.split(split), "accuracy"))
         for name, split in (("test", "test"), ("validation", "val"))
     }
-    failure = "" if run.finished else "not finished"
-    if run.finished and all(value is None for value in accuracies.values()):
+    failure = run.early_end if run.finished else "not finished"
+    if not failure and all(value is None for value in accuracies.values()):
         failure = "it has neither a test nor a validation accuracy"
     mine = fingerprint(run.recipe)
     return Outcome(row, run.recipe.seed, mine, run.data_name, **accuracies, failure=failure)
 
 
 def read_finished(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Runs without their predictions, and what forbids comparing those that finished."""
+    """Runs without their predictions, and what forbids comparing those that came to their end."""
     runs = read_runs(paths, predictions=False)
-    return runs, warnings([run for run in runs if run.finished])
+    return runs, warnings([run for run in runs if run.finished and not run.early_end])
 
 
 def without_seed(recipe: Recipe) -> str:
@@ -54,7 +54,7 @@ def without_seed(recipe: Recipe) -> str:
 
 
 def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
-    """The runs that ``names`` mean, grouped by their recipes without the seed.
+    """The runs that ``names`` mean, grouped by their recipes without the seed, and their images.
 
     A name is a run folder, a study's folder or another one with run folders in it, or a recipe,
     which means its finished runs under ``runs``. Raises RecipeError for a name that is none of
@@ -64,25 +64,45 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
     for name in names:
         paths += _folders(Path(name)) or _of_recipe(name, runs)
     read, notes = read_finished(paths)
-    groups: dict[str, list[Run]] = {}
+    groups: dict[tuple[str, str], list[Run]] = {}
+    names = _data_names(read)
     for run in read:
-        groups.setdefault(without_seed(run.recipe), []).append(run)
+        groups.setdefault((without_seed(run.recipe), names[run.path]), []).append(run)
     rows: list[str] = []
     outcomes: list[Outcome] = []
-    names_of = _row_names([mine[0] for mine in groups.values()])
-    for mine, name in zip(groups.values(), names_of, strict=True):
+    rows_named = _row_names([mine[0] for mine in groups.values()])
+    for ((_, data), mine), name in zip(groups.items(), rows_named, strict=True):
         row = _free_name(name, rows)
         rows.append(row)
         if (share := mine[0].recipe.data.share) < 1:
             notes.append(f"{row}: trained on {share:g} of the training images (data.share).")
         seeds: set[int] = set()
-        for run in sorted(mine, key=lambda run: not run.finished):
-            if run.recipe.seed in seeds:
-                notes.append(f"{row}, seed {run.recipe.seed}: {run.name} is another run; left out.")
+        for one, run in sorted(
+            ((outcome(row, run), run) for run in mine), key=lambda pair: bool(pair[0].failure)
+        ):
+            if one.seed in seeds:
+                notes.append(f"{row}, seed {one.seed}: {run.name} is another run; left out.")
                 continue
-            seeds.add(run.recipe.seed)
-            outcomes.append(outcome(row, run))
+            seeds.add(one.seed)
+            outcomes.append(one._replace(data=data))
     return Found(tuple(rows), tuple(outcomes), tuple(notes))
+
+
+def _data_names(runs: Sequence[Run]) -> dict[Path, str]:
+    """What each run's data are called: by name, with a fingerprint where one name has several.
+
+    The images of a folder change while its path, which the recipe has, does not.
+    """
+    prints: dict[str, set[str]] = {}
+    told = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
+    for run in runs:
+        prints.setdefault(run.data_name, set()).add(told[run.path])
+    return {
+        run.path: run.data_name
+        if len(prints[run.data_name]) == 1
+        else f"{run.data_name} ({told[run.path][:8]})"
+        for run in runs
+    }
 
 
 def compare_runs(names: Sequence[str], against: str | None = None, runs: Path = RUNS) -> Comparison:
@@ -126,8 +146,10 @@ def _of_recipe(name: str, runs: Path) -> list[Path]:
     wanted = without_seed(recipe)
     found = [
         folder.path
-        for folder in finished_runs(runs).values()
-        if without_seed(folder.recipe()) == wanted
+        for early in (False, True)  # those that something ended early are named, not compared
+        for folders in finished_runs(runs, early=early).values()
+        if without_seed(folders[0].recipe()) == wanted
+        for folder in folders
     ]
     if not found:
         raise RunFolderError(

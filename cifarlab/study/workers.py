@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
 
@@ -115,10 +115,12 @@ _stopping: Event | None = None  # a worker's: set by the parent
 
 
 def _start_worker(threads: int, stopping: Event) -> None:
-    """Share the processor out, and leave Ctrl-C, which the terminal sends to all, to the parent."""
+    """Share the cores out, and leave what a terminal sends to all (Ctrl-C) to the parent."""
     global _stopping
     _stopping = stopping
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     from cifarlab.threads import share_threads
 
     share_threads(threads)
@@ -150,6 +152,17 @@ def in_processes(
         workers = 1 if broke else workers
 
 
+def _start_resource_tracker() -> None:
+    """Start multiprocessing's own helper so that a closed terminal does not end it.
+
+    It ignores Ctrl-C and SIGTERM by itself; a child inherits which signals are blocked.
+    """
+    if hasattr(signal, "SIGHUP"):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _in_a_pool(
     jobs: Sequence[Job], workers: int, asked: Callable[[], int], done: Done, work: Work
 ) -> tuple[list[Job], bool]:
@@ -158,6 +171,7 @@ def _in_a_pool(
 
     threads = max(1, available_threads().number // workers)
     context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
+    _start_resource_tracker()
     stopping = context.Event()
     left = list(jobs)
     broke = False

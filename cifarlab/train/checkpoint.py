@@ -8,6 +8,7 @@
 The two files of ``last`` belong together but can't be replaced in one motion. So both are
 written whole under the name ``next`` first and then renamed, the state before the weights; who
 finds the state ahead of the weights (the writer was killed in between) finishes the renaming.
+``best`` is written after them: until then the best epoch is in ``last``, whose state says so.
 """
 
 import json
@@ -49,7 +50,7 @@ class Checkpoints:
         self._processes.by_first(lambda: self.write_last(state, about))
 
     def save_best(self, state: State, about: WeightsFile) -> None:
-        """Replace ``best``. Raises StorageError."""
+        """Replace ``best``, once ``last`` says that it is. Raises StorageError."""
         self._processes.by_first(lambda: about.write(self.best, state.evaluated))
 
     def write_last(self, state: State, about: WeightsFile) -> None:
@@ -110,6 +111,12 @@ class Checkpoints:
                 f"of step {counters['step']}",
                 "restore the files that were saved together, or train again",
             )
+        if (
+            counters["best"]
+            and counters["best"]["epoch"] == counters["epoch"]
+            and not counters["seen"]
+        ):
+            write_bytes(self.best, self.last.read_bytes())  # where a kill came before it
         return tensors, counters, weights
 
     def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -90,11 +90,10 @@ def _selected(run: Run) -> tuple[Predictor, WeightsFile]:
     if run.recipe.evaluation.checkpoint == "best" and run.state.best:
         about, _ = WeightsFile.read(run.checkpoints.best)
         if about.epoch != run.state.best.epoch:
-            # a kill between the two writes, then another outcome of the same epoch on a GPU
             raise CheckpointError(
                 f"{run.checkpoints.best} is of epoch {about.epoch}, "
                 f"the best was epoch {run.state.best.epoch}",
-                "train again, or measure the last epoch: evaluation.checkpoint=last",
+                "restore the file that was saved with this run, or train anew in another folder",
             )
         return Predictor.load(run.checkpoints.best), about
     return run.predictor, run.about

@@ -1,6 +1,7 @@
 """What the words of ``cifarlab train`` ask for: which recipe, in which folder, new or going on."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -16,11 +17,12 @@ CONTINUATIONS = get_args(Extension.model_fields["schedule"].annotation)
 
 
 class Launch(NamedTuple):
-    """What ``train`` takes."""
+    """What ``train`` takes; a run that is ``trained`` lacks nothing but its report."""
 
     recipe: Recipe
     folder: RunFolder
     resume: bool
+    trained: bool = False
 
 
 class Asked(NamedTuple):
@@ -66,11 +68,28 @@ def launch(
     if extend is None and not resume:
         recipe = asked.recipe()
         return Launch(recipe, RunFolder(run) if run else new_folder(recipe), False)
-    begun = RunFolder(run) if run else latest_folder(asked.recipe(), finished=extend is not None)
+    begun = RunFolder(run) if run else _latest(asked.recipe(), resume)
     _require_same(asked, begun)
     if extend is None:
-        return Launch(begun.recipe(), begun, True)
+        return Launch(begun.recipe(), begun, True, begun.finished and not begun.reported)
     return Launch(*extended(begun, _extension(extend, schedule)), True)
+
+
+def _latest(recipe: Recipe, resume: bool) -> RunFolder:
+    """The newest finished run; to ``resume``, the newest unfinished one.
+
+    Where there is none, the newest that was ended while its report was drawn. RunFolderError.
+    """
+    if not resume:
+        return latest_folder(recipe, finished=True)
+    try:
+        return latest_folder(recipe, finished=False)
+    except RunFolderError:
+        with suppress(RunFolderError):
+            trained = latest_folder(recipe, finished=True)
+            if not trained.reported:
+                return trained
+        raise
 
 
 def _require_no_contradiction(resume: bool, extend: str | None, schedule: str | None) -> None:

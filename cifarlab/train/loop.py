@@ -69,10 +69,12 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
         state.totals = Totals.zero(state.device)
         if val and isinstance(run.recipe.schedule, Plateau) and segment.how != "hold":
             state.watch = watched(run.recipe.schedule, state.watch, val.loss)
-        if val and (state.best is None or val.accuracy > state.best.val_accuracy):
+        better = val and (state.best is None or val.accuracy > state.best.val_accuracy)
+        if val and better:
             state.best = Best(state.epoch, val.accuracy)
-            run.checkpoints.save_best(state, run.about)
         run.checkpoints.save_last(state, run.about)
+        if better:  # in this order: after a kill in between, resume makes best of last
+            run.checkpoints.save_best(state, run.about)
         for hook in hooks:
             hook.epoch_ended(run, line)
         (asked,) = run.processes.largest(stop.signum)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cifarlab.audit import audit
 from cifarlab.audit.duplicates import Twins
@@ -95,6 +96,28 @@ def test_the_same_command_again_trains_nothing(audited, recipe_file, monkeypatch
 def test_other_settings_in_the_same_folder_are_refused(audited, recipe_file) -> None:
     with pytest.raises(RunFolderError, match="other settings"):
         audit(str(recipe_file), ["seed=5"], folds=2, out=audited.path)
+
+
+@pytest.mark.parametrize("spoil", ["images", "names"])
+def test_folds_of_other_images_are_refused(tiny, tmp_path, spoil) -> None:
+    """Networks of other images once judged the labels: 85 % of them were then called wrong."""
+    for name, low in {"dark": 0, "light": 100}.items():
+        (tmp_path / "shades" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = np.full((8, 8), low + number, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "shades" / name / f"{number:02d}.png")
+    file = tmp_path / "shades.yaml"
+    changes = {"data.source": str(tmp_path / "shades"), "training.duration": "1 epoch"}
+    file.write_text(to_yaml(tiny(changes)))
+    first = audit(str(file), folds=2, out=tmp_path / "out").findings()
+    if spoil == "images":
+        (tmp_path / "shades" / "dark" / "07.png").unlink()
+    else:
+        (tmp_path / "shades" / "dark").rename(tmp_path / "shades" / "shadow")
+    with pytest.raises(RunFolderError, match="the images are not those") as caught:
+        audit(str(file), folds=2, out=tmp_path / "out")
+    assert f"delete {tmp_path / 'out' / 'folds'}" in caught.value.hint
+    assert Audit(tmp_path / "out").findings() == first
 
 
 def test_a_finished_run_is_searched_with_its_test_split(copied: RunFolder) -> None:

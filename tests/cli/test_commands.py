@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import Command
+from made_search import made
 
 from cifarlab.recipe import build, keys
 from cifarlab.recipes import find, shipped
 from cifarlab.run import RunFolder
 from cifarlab.search import SEARCHES
+from cifarlab.search.engine import Searched
+from cifarlab.search.explain import explain
 from cifarlab.study import STUDIES
 
 COMMANDS = (
@@ -262,3 +265,41 @@ def test_plain_output_of_the_tables(cifarlab: Command, finished: RunFolder) -> N
         lambda: cifarlab("evaluate", finished.path).out,
     ]
     assert not any(CONTROL.search(text()) for text in printed)
+
+
+def test_a_study_with_a_failed_run_exits_with_5(cifarlab: Command) -> None:
+    """A script could not tell it from one whose runs all ended well."""
+    wild = {"optimizer.rate": 1e30, "schedule.warmup": "0 epochs"}
+    rows = [
+        {"name": "plain", "recipe": "quickstart"},
+        {"name": "wild", "recipe": "quickstart", "changes": wild},
+    ]
+    tree = {"seeds": 1, "changes": {"training.duration": "1 epoch"}, "rows": rows}
+    Path("mine.yaml").write_text(yaml.safe_dump(tree))
+    for _ in range(2):  # what failed before has not mended itself
+        output = cifarlab("study", "mine.yaml")
+        assert output.code == 5
+        assert output.err.startswith("failed: 1 run has failed") and output.err.count("\n") == 2
+        assert "wild, seed 0: DivergenceError" in output.out and "study: runs" in output.out
+    Path("mine.yaml").write_text(yaml.safe_dump({**tree, "rows": rows[1:]}))
+    alone = cifarlab("study", "mine.yaml")
+    assert alone.code == 5 and alone.err.startswith("failed: there is nothing to compare")
+    Path("mine.yaml").write_text(yaml.safe_dump({**tree, "rows": rows[:1]}))
+    assert cifarlab("study", "mine.yaml").code == 0
+
+
+@pytest.mark.parametrize(("trials", "code"), [(1, 0), (3, 5)])
+def test_a_search_with_a_failed_trial_exits_with_5(
+    cifarlab: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trials: int, code: int
+) -> None:
+    search, folder = made(tmp_path, trials)  # its trial 1 failed
+    searched = Searched(folder, explain(search, 1.0, folder), None, [])
+    monkeypatch.setattr("cifarlab.search.run_search", lambda *_, **__: searched)
+    output = cifarlab("search", "quickstart")
+    assert output.code == code and "search: " in output.out
+    assert output.err.startswith("failed: 1 run has failed") == (code == 5)
+
+
+@pytest.mark.parametrize("words", ["study", "search"])
+def test_the_help_names_the_exit_code(cifarlab: Command, words: str) -> None:
+    assert "Exits with 5" in cifarlab(words, "--help").out

@@ -1,5 +1,6 @@
 """What goes wrong is told in two lines on standard error; exit 2 for a user's mistake, 1 else."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import Command, Output
 
-from cifarlab.run import RunFolder
+from cifarlab.errors import StorageError
+from cifarlab.run import RunFolder, without_cost
 
 
 def require_two_lines(output: Output, code: int, *told: str) -> None:
@@ -174,3 +176,68 @@ def test_the_exit_code_of_the_process(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     require_two_lines(Output(process.returncode, process.stdout, process.stderr), 2, "quickstart")
+
+
+def full_disk(*_: object) -> None:
+    raise StorageError("can't write figures: No space left on device", "free some space")
+
+
+def ctrl_c(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("end", "code"), [(full_disk, 1), (ctrl_c, 130)])
+def test_ended_while_the_report_is_drawn(
+    cifarlab: Command,
+    copied: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    end: Callable[..., None],
+    code: int,
+) -> None:
+    """The advice was --resume, which was refused: the run has finished."""
+    result = copied.result()
+    copied.result_file.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("cifarlab.report.style.save", end)
+        output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
+    assert output.code == code and output.err.count("\n") == 2
+    assert f"the run is complete; its report: cifarlab report {copied.path}" in output.err
+    assert copied.result()["test"] == result["test"] and not copied.reported
+    changed = copied.weights("last").stat().st_mtime_ns
+    again = cifarlab("train", "tiny", "--run", copied.path, "--resume")
+    assert again.code == 0, again.err
+    assert f"report: {copied.report}" in again.out and copied.reported
+    assert copied.weights("last").stat().st_mtime_ns == changed
+    require_two_lines(cifarlab("train", "tiny", "--run", copied.path, "--resume"), 2, "finished")
+
+
+def test_without_the_extra_a_run_is_complete_and_says_what_it_lacks(
+    cifarlab: Command, copied: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied.result_file.unlink()
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
+    assert (output.code, output.err) == (0, "") and copied.finished
+    assert "no report: pip install 'cifarlab[report]'" in output.out
+
+
+@pytest.mark.parametrize("file", ["val.safetensors", "test.safetensors", "result.json"])
+def test_a_full_disk_between_the_last_checkpoint_and_the_result(
+    cifarlab: Command, copied: RunFolder, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    result = copied.result()
+    copied.result_file.unlink()
+    with monkeypatch.context() as patch:
+        real = Path.replace
+
+        def replace(self: Path, target: Path) -> Path:
+            if Path(target).name == file:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(self, target)
+
+        patch.setattr(Path, "replace", replace)
+        output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
+    require_two_lines(output, 1, f"{file}: No space left", "--resume")
+    assert not copied.finished
+    assert cifarlab("train", "tiny", "--run", copied.path, "--resume").code == 0
+    assert without_cost(copied.result()) == without_cost(result) and copied.reported

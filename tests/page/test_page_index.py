@@ -49,6 +49,19 @@ def test_seeds_of_one_recipe_are_one_group_and_other_recipes_others(root):
     assert len(groups) == 4
 
 
+def test_the_same_recipe_on_images_that_changed_is_another_group(root):
+    make(root / "changed", Plan(n=200, images="a third less"))
+    found = entries(root)
+    assert found["changed"].group != found["a-s0"].group
+
+
+@pytest.mark.parametrize("ended", ["budget", "stopped"])
+def test_a_run_that_something_ended_early_says_so(root, ended):
+    make(root / "early", Plan(n=200, ended=ended))
+    entry = entries(root)["early"]
+    assert entry.state(time.time()) == "ended early" and "after 8 epochs" in entry.early
+
+
 def test_an_unfinished_run_shows_its_last_epoch(root):
     entry, lines = entries(root)["young"], RunFolder(root / "young").journal.read()
     assert entry.epochs == lines[-1]["epoch"] == 6

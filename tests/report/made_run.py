@@ -28,6 +28,8 @@ class Plan:
     finished: bool = True
     val: bool = True
     test: bool = True
+    ended: str = "planned"
+    images: str = "4f5e"
 
 
 def digits(**other: Any) -> Plan:
@@ -141,6 +143,7 @@ def _result(
         "parameters": 4903242,
         "epochs": plan.epochs,
         "steps": 352 * plan.epochs,
+        "ended": plan.ended,
         "evaluated": {"checkpoint": "last", "epoch": plan.epochs, "views": 1},
         "best": best and {"epoch": best["epoch"], "val_accuracy": best["val"]["accuracy"]},
         **{split: _split(plan, predictions) for split, predictions in told.items()},
@@ -198,7 +201,7 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "data": {
             "name": plan.data,
             "source": "/data/images",
-            "fingerprint": f"{plan.data}-4f5e",
+            "fingerprint": f"{plan.data}-{plan.images}",
             "classes": list(plan.classes),
             "image_shape": list(plan.shape),
             "train": 45000,

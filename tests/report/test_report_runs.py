@@ -168,6 +168,17 @@ def test_runs_tested_on_different_images_are_warned_about(tmp_path):
     assert "tested on different images" in read(write_report(runs, tmp_path / "x.html")).text
 
 
+@pytest.mark.parametrize(
+    ("ended", "words"), [("budget", "ended by its budget"), ("stopped", "stopped by a search")]
+)
+def test_a_run_that_something_ended_early_says_so_alone_and_beside_others(tmp_path, ended, words):
+    early, whole = make(tmp_path / "e", Plan(ended=ended)), make(tmp_path / "w", Plan(seed=1))
+    assert f"This run was {words} after 8 epochs" in read(write_report([early])).text
+    text = read(write_report([early, whole], tmp_path / "x.html")).text
+    assert f"Not what their recipes give, since they were ended before: e {words}" in text
+    assert words not in read(write_report([whole])).text
+
+
 def test_runs_of_one_name_keep_their_figures_apart(tmp_path):
     paths = [make(tmp_path / side / "run", Plan(finished=False, val=False)) for side in "ab"]
     page = read(write_report(paths, tmp_path))

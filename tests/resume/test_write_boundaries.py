@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from cifarlab.evaluate import Predictor
+from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
-from cifarlab.train import train
+from cifarlab.train import loop, train
 
 REAL = Path.replace
 SHORT = {"training.duration": "2 epochs", "evaluation.checkpoint": "best"}
@@ -61,6 +61,19 @@ def test_resumed_after_a_kill_there(
     assert not folder.finished
     train(tiny(SHORT), folder, resume=folder.exists)
     assert end_of(folder) == end_of(whole)
+
+
+@pytest.mark.parametrize("rename", range(RENAMES))
+def test_an_epoch_that_ends_otherwise_when_it_is_trained_again_can_be_finished(
+    tmp_path: Path, tiny: Callable, monkeypatch: pytest.MonkeyPatch, rename: int
+) -> None:
+    """As on a GPU: ``best`` must not be of an epoch that the resumed run finds worse."""
+    folder, real = RunFolder(tmp_path / "run"), loop.validate
+    killed_at(rename, tiny(SHORT), folder)
+    monkeypatch.setattr(loop, "validate", lambda run: real(run)._replace(accuracy=0.01))
+    result = train(tiny(SHORT), folder, resume=folder.exists)
+    about, _ = WeightsFile.read(folder.weights("best"))
+    assert about.epoch == result["best"]["epoch"] == result["evaluated"]["epoch"]
 
 
 @pytest.mark.parametrize("rename", range(RENAMES))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,15 @@ def test_finalists_are_measured_as_the_score_was(
     assert finals.flattery[0].mean == max(curve) and run.recipe().seed == 5
     result = run.result() or {}
     assert result["val"]["loss"] != evaluate_run(run, "val", 6)[0]["loss"]  # views would show
+
+
+def test_a_trial_that_its_budget_ended_is_no_finalist(explained: Explained) -> None:
+    best = explained.rows[0]
+    early = best._replace(trial=replace(best.trial, why="budget"))
+    patient = explained.rows[1]._replace(trial=replace(explained.rows[1].trial, why="patience"))
+    rows = (early, patient, *explained.rows[2:])
+    chosen = finalists(explained._replace(rows=rows))
+    assert early.trial.number not in chosen and patient.trial.number in chosen
 
 
 def test_how_far_the_best_was_flattered() -> None:

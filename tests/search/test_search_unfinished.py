@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from made_search import SPACE, small
 
-from cifarlab.errors import RunFolderError
+from cifarlab.errors import DataError, RunFolderError
 from cifarlab.recipes import find
 from cifarlab.search import Search, run_search
 from cifarlab.search.cluster import Share
@@ -72,6 +72,30 @@ def test_a_record_that_cant_be_read_is_named(asked: list[dict[str, Any]], tmp_pa
         run_search(small(trials=3), runs=tmp_path, resume=True)
     with pytest.raises(RunFolderError, match=r"search\.jsonl is damaged"):
         folder.repair()
+
+
+def test_trials_of_other_images_do_not_go_on(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Each would fail for that reason, and stand in the record as failed."""
+    folder = begun(small(trials=3), tmp_path)
+    folder.trial(1).write_provenance({"data": {"name": "digits", "fingerprint": "others"}})
+    record = folder.record.read_bytes()
+    for trials in (3, 5):
+        with pytest.raises(RunFolderError, match="the images are not those") as caught:
+            run_search(small(trials=trials), runs=tmp_path, resume=True)
+        assert "another name" in caught.value.hint
+    assert asked == [] and folder.record.read_bytes() == record
+
+
+def test_images_that_are_gone_are_not_missed_where_all_trials_have_ended(
+    asked: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    search = small(trials=3, changes={"data.source": "no/where"})
+    folder = begun(search, tmp_path)
+    with pytest.raises(DataError, match="no/where"):
+        run_search(search, runs=tmp_path, resume=True)
+    for number in (1, 2):
+        folder.note(ended(number, "planned", 1, SCORES[number]))
+    assert run_search(search, runs=tmp_path).explained.best and asked == []
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(1, 2), (3, 2), (5, 4)])

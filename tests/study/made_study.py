@@ -34,12 +34,17 @@ def make_run(
     seed: int = 0,
     changes: dict[str, object] | None = None,
     data: str = "digits",
+    images: str = "images",
+    ended: str = "planned",
 ) -> Path:
-    """A run folder with just what a comparison reads; unfinished without an accuracy."""
+    """A run folder with just what a comparison reads; unfinished without an accuracy.
+
+    ``images`` are those that lay in ``data`` then.
+    """
     folder = RunFolder(path)
     made = change(find(recipe), {"seed": seed, **(changes or {})})
     folder.write_recipe(made)
-    folder.write_provenance({"data": {"name": data, "fingerprint": data}})
+    folder.write_provenance({"data": {"name": data, "fingerprint": f"{images} of {data}"}})
     if accuracy is not None:
         split = {"n": 100, "accuracy": accuracy, "fingerprint": "images"}
         folder.write_result(
@@ -47,6 +52,8 @@ def make_run(
                 "recipe": made.name,
                 "fingerprint": fingerprint(made),
                 "data": data,
+                "epochs": 20,
+                "ended": ended,
                 "test": split,
                 "val": split | {"accuracy": accuracy - 0.01},
                 "notes": [],

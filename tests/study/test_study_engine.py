@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cifarlab.errors import Interrupted, RunFolderError, UserError
+from cifarlab.errors import FailedRunsError, Interrupted, RunFolderError, UserError
 from cifarlab.run import RunFolder, without_cost
 from cifarlab.study import Row, Studied, Study, run_study
 from cifarlab.study.table import as_json
@@ -113,7 +113,7 @@ class Signal:
 
 
 @pytest.mark.parametrize("when", ["1/4 plain, seed 0 ...", "2/4 slow, seed 0 ...", "3/4 plain"])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_and_resumed_is_the_same(
     whole: Studied, tmp_path: Path, when: str, signum: int
 ) -> None:
@@ -137,14 +137,17 @@ def started(path: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=path, text=True, start_new_session=True, **pipes)
 
 
-def test_ctrl_c_stops_several_at_a_time(whole: Studied, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_a_terminal_s_signal_stops_several_at_a_time(
+    whole: Studied, tmp_path: Path, signum: int
+) -> None:
     process = started(tmp_path, "--jobs", "2")
     folder = tmp_path / "runs/studies/tests-small"
     while process.poll() is None and not list(folder.glob("*-s0-*/recipe.yaml")):
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
+    os.killpg(process.pid, signum)  # a terminal sends it to the workers too
     out, err = process.communicate()
-    assert process.returncode == 130, out + err
+    assert process.returncode == 128 + signum, out + err
     assert len(err.splitlines()) == 2 and "--resume" in err and "Traceback" not in err
     assert not (folder / "table.md").exists()
     resumed = run_study(STUDY, runs=tmp_path / "runs", resume=True)
@@ -208,7 +211,7 @@ def test_a_run_that_diverges_is_recorded_and_the_study_goes_on(tmp_path: Path) -
 
 def test_nothing_finished_says_why(tmp_path: Path) -> None:
     rows = (Row(name="gone", recipe="quickstart", changes={"data.source": "no/where"}),)
-    with pytest.raises(UserError, match="no run finished") as caught:
+    with pytest.raises(FailedRunsError, match="no run finished") as caught:
         run_study(STUDY.model_copy(update={"rows": rows}), runs=tmp_path)
     assert "DataError" in caught.value.hint and "no/where" in caught.value.hint
 

@@ -28,7 +28,7 @@ def told(comparison):
 
 
 def test_finished_runs_are_found_at_any_depth(runs):
-    names = {folder.path.name for folder in finished_runs(runs).values()}
+    names = {folder.path.name for found in finished_runs(runs).values() for folder in found}
     assert names == {f"{row}-{seed}" for row in ("plain", "adam") for seed in range(3)}
     assert finished_runs(runs / "nowhere") == {}
 
@@ -110,6 +110,39 @@ def test_other_images_are_warned_about(runs):
     found = compare_runs([str(runs / "plain-0"), str(other)], runs=runs)
     assert found.notes[0].startswith("These runs were measured on different data (digits, photos)")
     assert found.lines[1].verdict == "measured on other data than digits: not compared"
+
+
+@pytest.mark.parametrize(
+    ("ended", "why"),
+    [
+        ("budget", "ended by its budget after 20 epochs"),
+        ("stopped", "stopped by a search after 20 epochs"),
+    ],
+)
+def test_a_run_that_something_ended_early_is_named_and_in_no_mean(runs, ended, why):
+    """A trial after 1 of 4 epochs once stood beside its recipe's whole runs."""
+    make_run(runs / "early-5", 0.37, seed=5, ended=ended)
+    make_run(runs / "a-early-0", 0.37, ended=ended)  # its seed has a whole run, too
+    make_run(runs / "patient-6", 0.93, seed=6, ended="patience")
+    for names in (["quickstart"], [str(path) for path in sorted(runs.glob("*-*"))]):
+        found = compare_runs([n for n in names if not n.endswith("plain-4")], runs=runs)
+        assert told(found)["quickstart"] == {0: 0.90, 1: 0.91, 2: 0.92, 6: 0.93}
+        assert f"quickstart, seed 5: {why}." in found.notes
+        assert "quickstart, seed 0: a-early-0 is another run; left out." in found.notes
+
+
+def test_one_recipe_on_images_that_changed_is_two_rows_and_no_pair(runs):
+    """The source's path is in the recipe, what lay there is not."""
+    for seed in range(3):
+        make_run(runs / f"zz-after-{seed}", 0.5, seed=seed, images="a third less")
+    found = compare_runs(["quickstart"], runs=runs)
+    assert told(found) == {
+        "quickstart": {0: 0.90, 1: 0.91, 2: 0.92},
+        "quickstart-2": {0: 0.5, 1: 0.5, 2: 0.5},
+    }
+    assert found.lines[1].pairs is None
+    assert "measured on other data than digits (" in found.lines[1].verdict
+    assert any("did not see the same images" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(

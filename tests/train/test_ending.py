@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+from typing import get_args
 
 import pytest
 from prepared import Watching
@@ -10,8 +11,9 @@ from prepared import Watching
 from cifarlab.errors import Interrupted, RunFolderError
 from cifarlab.recipe import Duration
 from cifarlab.recipe.schema import Extension
-from cifarlab.run import RunFolder, without_cost
+from cifarlab.run import RunFolder, describe_early_end, without_cost
 from cifarlab.train import clock, extended, loop, train
+from cifarlab.train.ending import Ending
 
 LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
 
@@ -105,6 +107,11 @@ def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
     (folder.path / "result.json").unlink()
     again = train(recipe, folder, resume=True)
     assert (again["steps"], again["ended"]) == (result["steps"], "budget")
+
+
+def test_every_ending_but_the_recipes_own_is_early():
+    early = {ended for ended in get_args(Ending) if describe_early_end({"ended": ended})}
+    assert early == {"budget", "stopped"}
 
 
 class Enough(Watching):

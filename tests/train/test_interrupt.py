@@ -1,5 +1,7 @@
-"""SIGINT and SIGTERM: a checkpoint after the step at hand; the resumed run's end is the same."""
+"""SIGINT, SIGTERM, SIGHUP: a checkpoint after the step at hand; resumed, the end is the same."""
 
+import os
+import pty
 import shlex
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from cifarlab.run import RunFolder
 from cifarlab.train import train
 from cifarlab.train.launch import launch
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 # the first step, mid-epoch, an epoch's last step, the first of the next, the run's last two
@@ -126,3 +128,32 @@ def test_from_the_command_line(
     assert launched(resume_command(errors))[0] == recipe
     train(recipe, folder, resume=True)
     assert end_of(folder) == end_of(whole)
+
+
+def test_who_ignores_a_closed_terminal_trains_on(
+    tmp_path: Path, tiny: Callable[..., Recipe], signal_after: Callable
+) -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        train(tiny(), RunFolder(tmp_path / "run"), hooks=[signal_after(5, signal.SIGHUP)])
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert RunFolder(tmp_path / "run").finished
+
+
+def test_a_closed_terminal_leaves_a_checkpoint(tmp_path: Path, whole: RunFolder) -> None:
+    """Nothing can be printed there any more; the exit code still says what it was."""
+    (tmp_path / "own.yaml").write_text(to_yaml(whole.recipe()))
+    folder = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-m", "cifarlab", "train", str(tmp_path / "own.yaml")]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [*command, "--run", str(folder.path)])
+    while not folder.journal.path.exists():
+        os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
+    about, _ = WeightsFile.read(folder.weights("last"))
+    assert about.step > 0 and not folder.finished

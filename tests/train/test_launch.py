@@ -1,5 +1,6 @@
 """What the words of ``cifarlab train`` ask for: recipe, folder, new or going on."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,23 @@ def test_resume_finds_the_newest_unfinished_run() -> None:
     begun(done=True)
     job = launch("quickstart", resume=True)
     assert (job.folder.path, job.resume) == (second.path, True)
+
+
+def test_resume_without_an_unfinished_run_takes_one_without_its_report() -> None:
+    """Killed, or out of disk, while the report was drawn: who types the same words again is met."""
+    folder = begun(done=True)
+    job = launch("quickstart", resume=True)
+    assert (job.folder.path, job.resume, job.trained) == (folder.path, True, True)
+    folder.report.parent.mkdir()
+    folder.report.touch()
+    with pytest.raises(RunFolderError, match="no unfinished run of quickstart"):
+        launch("quickstart", resume=True)
+    assert not launch("quickstart", run=folder.path, resume=True).trained
+    os.utime(folder.report, ns=(0, 0))  # drawn before the run ended
+    assert launch("quickstart", run=folder.path, resume=True).trained
+    unfinished = begun()
+    job = launch("quickstart", resume=True)
+    assert (job.folder.path, job.trained) == (unfinished.path, False)
 
 
 def test_resume_passes_over_a_folder_that_holds_something_else() -> None:

@@ -59,7 +59,7 @@ _OF_RECIPES = [
     _column("val", "mean validation %", _POINTS),
     _column("val_spread", "deviation", _POINTS, wide=True),
     _column("data", "data"),
-    _column("open", "unfinished", _COUNT),
+    _column("open", "left out", _COUNT),
     _column("seconds", "training", _TIME, wide=True),
 ]
 # Vue escapes what stands between double braces and in bound attributes.
@@ -127,8 +127,9 @@ def _recipes(listing: Listing, find: str) -> None:
     table.add_slot("body-cell-recipe", _RECIPE_CELL)
     table.bind_filter_from(box, "value", lambda value: value or "")
     put(
-        '<p class="soft">Mean and sample deviation over the seeds of finished runs; a recipe on '
-        "other data is another row. Choose a recipe to see its runs.</p>"
+        '<p class="soft">Mean and sample deviation over the seeds of finished runs; those that are '
+        "unfinished, or that a budget or a search ended early, are left out. A recipe on other data "
+        "is another row. Choose a recipe to see its runs.</p>"
     )
 
 
