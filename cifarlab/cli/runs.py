@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cifarlab.cli.app import SettingsCommand, app, command_line
+from cifarlab.cli.following import after_report, say_next
 from cifarlab.errors import MissingExtraError
 
 
@@ -50,7 +51,7 @@ def train(
         )
         with Display() if processes.first else nullcontext() as display:
             recorders = [Recorder()] if record and processes.first else []
-            run_training(
+            result = run_training(
                 job.recipe,
                 job.folder,
                 resume=job.resume,
@@ -63,9 +64,10 @@ def train(
         return
     console.print(f"run: {job.folder.path}")
     try:
-        report([job.folder.path])
+        _report([job.folder.path])
     except MissingExtraError as error:  # the run is complete without its report
         console.print(f"no report: {error.hint}")
+    say_next("evaluate" if "val" in result else "explain", job.folder.path)
 
 
 @app.command()
@@ -74,6 +76,11 @@ def report(
     out: Annotated[Path | None, typer.Option(help="the page; figures go beside it")] = None,
 ) -> None:
     """One HTML file with everything about one or several runs."""
+    _report(runs, out)
+    say_next(*after_report(runs))
+
+
+def _report(runs: list[Path], out: Path | None = None) -> None:
     from cifarlab.report import write_report
     from cifarlab.terminal import console
 

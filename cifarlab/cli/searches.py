@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarlab.cli.app import app, command_line
+from cifarlab.cli.following import say_next
 from cifarlab.cli.studies import print_comparison
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def search(
         tell=console.print,
     )
     _print_search(searched)
+    best = searched.folder.best
+    say_next(*(("train", best) if best.exists() else ("page",)))
 
 
 def _print_search(searched: "Searched") -> None:

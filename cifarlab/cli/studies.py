@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarlab.cli.app import app, command_line
+from cifarlab.cli.following import after_compare, after_study, say_next
 
 if TYPE_CHECKING:
     from cifarlab.study import Comparison
@@ -54,6 +55,7 @@ def study(
     for problem in studied.problems:
         console.print(problem)
     console.print(f"study: {studied.folder.path}")
+    say_next(*after_study(name, seeds, scale, data))
 
 
 @app.command()
@@ -79,6 +81,7 @@ def compare(
         for problem in write_comparison(comparison, out):
             console.print(problem)
         console.print(f"comparison: {out}")
+    say_next(*after_compare(names, against, out))
 
 
 def print_comparison(comparison: "Comparison") -> None:
