@@ -6,7 +6,7 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -30,7 +30,7 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")
 class SettingsCommand(TyperCommand):
     """A command with key=value arguments, which tells what an option of other tools is called."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise UserError for an option that is none here, but a setting."""
         known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
         for place, arg in enumerate(args):

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from cifarlab.cli.app import RunArgument, SettingsCommand, app, command_line
+from cifarlab.cli.following import after_audit, after_predict, say_next
 from cifarlab.errors import UserError
 
 
@@ -49,6 +50,7 @@ def evaluate(
     print_measured(split, found["measured"], found["data"])
     if everything:
         print_examination(found)
+    say_next("report" if everything else "explain", run)
 
 
 def _require_everything(
@@ -80,6 +82,7 @@ def audit(
 ) -> None:
     """Look for images that are there twice and labels that are wrong in the training data."""
     from cifarlab.audit import audit as run_audit
+    from cifarlab.run import RunFolder
     from cifarlab.terminal import Display, console, print_audit
 
     with Display() as display:
@@ -96,6 +99,7 @@ def audit(
         )
     print_audit(place.findings() or {})
     console.print(f"audit: {place.path}", soft_wrap=True)
+    say_next(*after_audit(name, settings or [], RunFolder(name).exists, out))
 
 
 @app.command()
@@ -128,6 +132,7 @@ def predict(
         write_text(out, text)
     else:
         typer.echo(text, nl=False)
+    say_next(*after_predict(run, paths, fit), err=True)
 
 
 @app.command()
@@ -171,3 +176,4 @@ def explain(
     for note in explained.notes:
         console.print(note)
     console.print(f"figures: {explained.folder} ({', '.join(explained.slugs)})", soft_wrap=True)
+    say_next(*(("page", run.parent) if images or out else ("report", run)))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cifarlab.cli.app import SettingsCommand, app, command_line
+from cifarlab.cli.following import after_report, say_next
 from cifarlab.errors import Interrupted, MissingExtraError, StorageError
 
 
@@ -70,6 +71,8 @@ def train(
     if processes.first:
         console.print(f"run: {job.folder.path}")
         _report_trained(job.folder.path)
+        held_out = "val" in (job.folder.result() or {})
+        say_next("evaluate" if held_out else "explain", job.folder.path)
 
 
 def _report_trained(run: Path) -> None:
@@ -78,7 +81,7 @@ def _report_trained(run: Path) -> None:
 
     again = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
     try:
-        report([run])
+        _report([run])
     except MissingExtraError as error:
         console.print(f"no report: {error.hint}")
     except StorageError as error:
@@ -96,6 +99,11 @@ def report(
     ] = "svg",
 ) -> None:
     """One HTML file with everything about one or several runs."""
+    _report(runs, out, figures)
+    say_next(*after_report(runs))
+
+
+def _report(runs: list[Path], out: Path | None = None, figures: str = "svg") -> None:
     from cifarlab.report import write_report
     from cifarlab.terminal import console
 

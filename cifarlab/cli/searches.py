@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarlab.cli.app import app, command_line
+from cifarlab.cli.following import say_next
 from cifarlab.cli.studies import print_comparison, require_no_failed
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def search(
     )
     _print_search(searched)
     require_no_failed(searched.failed, "its line of the table")
+    best = searched.folder.best
+    say_next(*(("train", best) if best.exists() else ("page",)))
 
 
 def _print_search(searched: "Searched") -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cifarlab.cli.app import app, command_line
+from cifarlab.cli.following import after_compare, after_study, say_next
 from cifarlab.errors import FailedRunsError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def study(
         console.print(problem)
     console.print(f"study: {studied.folder.path}")
     require_no_failed(studied.failed, "its note under the table")
+    say_next(*after_study(name, seeds, scale, data))
 
 
 @app.command()
@@ -86,6 +88,7 @@ def compare(
         for problem in write_comparison(comparison, out):
             console.print(problem)
         console.print(f"comparison: {out}")
+    say_next(*after_compare(names, against, out))
 
 
 def require_no_failed(count: int, place: str) -> None:

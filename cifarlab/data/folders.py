@@ -19,7 +19,7 @@ from cifarlab.data.spool import Spool
 from cifarlab.errors import DataError
 from cifarlab.recipe.images import ImagePolicy
 
-_IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
+IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
 _METADATA = re.compile(
     r"\.(txt|csv|tsv|jsonl?|md|rst|ya?ml|toml|xml|html?|pdf)$"
     r"|^(readme|licen[sc]e|notice|citation)$",
@@ -73,7 +73,7 @@ def _image_files(
             continue
         if member.is_folder:
             folders.add(member.path)
-        elif _IMAGE.search(path.name):
+        elif IMAGE.search(path.name):
             if member.size > _MAX_IMAGE_BYTES:
                 raise DataError(
                     f"{source}: {path} has {member.size:,} bytes, more than {_MAX_IMAGE_BYTES:,}",

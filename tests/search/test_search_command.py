@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from cifarlab.recipes import find
+
 
 def listening(pid: int) -> set[str]:
     """Addresses on which a process and its children wait for connections."""
@@ -40,9 +42,13 @@ def test_it_tells_its_own_story_and_listens_on_the_loopback_address_alone(tmp_pa
         errors = process.stderr.read()
     assert process.returncode == 0, errors
     assert errors == ""
-    assert lines[0].startswith("quickstart: 3 trials to train; runs/searches/quickstart")
-    assert lines[-1] == "search: runs/searches/quickstart"
+    assert lines[0].startswith("10 classes: 0, 1, ") and "; 1,294 train + " in lines[0]
+    assert lines[1].startswith("quickstart: 3 trials to train; runs/searches/quickstart")
+    folder = "runs/searches/quickstart"
+    assert lines[-2:] == [f"search: {folder}", f"next: cifarlab train {folder}/best.yaml"]
+    assert find(str(tmp_path / folder / "best.yaml")).name.startswith("quickstart/trial-")
     ours = ("trial-", "quickstart", "3 trials of up to", "Score:", "rank", "rung", "key", "search:")
+    ours += ("next: ",)
     assert all(line.strip()[:1].isdigit() or line.startswith(ours) for line in lines), lines
     plain = {ip.removeprefix("::ffff:") for ip in addresses}
     assert plain and all(ip.startswith("127.") or ip == "::1" for ip in plain), addresses
