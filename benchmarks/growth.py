@@ -88,7 +88,7 @@ def measure(folder: Path) -> dict[str, Any]:
             # an epoch's order is drawn once for all of its images
             share = STEPS / per_epoch
             seconds -= ordering[-1] * max(0.0, 1 - share)
-            speeds.append(STEPS * run.loader.batch_size / seconds)
+            speeds.append(sum(run.loader.batch_sizes[:STEPS]) / seconds)
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     memory = {
         line.split(":")[0]: int(line.split()[1]) * 1024

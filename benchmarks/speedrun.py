@@ -97,7 +97,8 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
             known[pixels] = counted(pixels, True), counted(pixels, False)
         passes, forward = known[pixels]
         chosen = share < 1 and step >= run.select_from
-        total += run.loader.batch_size * (share * passes + forward if chosen else passes)
+        images = run.loader.batch_sizes[step % run.loader.steps_per_epoch]
+        total += images * (share * passes + forward if chosen else passes)
     evaluation = recipe.evaluation
     views = 1 + (evaluation.views - 1) * evaluation.unsure
     return total + 10_000 * views * counted(height, False)

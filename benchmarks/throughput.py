@@ -39,13 +39,13 @@ from cifarlab.interrupt import Stop
 from cifarlab.models import Classifier, build_body, parameter_roles
 from cifarlab.optim import Segment, build_optimizer
 from cifarlab.recipe import Recipe, change
+from cifarlab.recipe.batches import batch_sizes
 from cifarlab.recipes import find
 from cifarlab.run import RunFolder
 from cifarlab.train.loop import fit
 from cifarlab.train.plan import Epoch, Plan
 from cifarlab.train.run import Run
 from cifarlab.train.setup import prepare
-from cifarlab.train.step import passes
 
 IMAGES, REPEATS = 2048, 7  # images of a repeat, rounded up to whole batches
 SHAPE, CLASSES = (32, 32, 3), 10
@@ -119,7 +119,7 @@ def cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[], flo
         fit(run, [], Stop())
         run.compute.synchronise()
         seconds = time.perf_counter() - start - saving[-1]
-        return steps * run.loader.batch_size / seconds
+        return sum(run.loader.batch_sizes[:steps]) / seconds
 
     return measure
 
@@ -154,8 +154,8 @@ def bare_step(
     images = torch.randn(batch, 3, pixels, pixels, device=compute.device)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, CLASSES, (batch,), device=compute.device)
-    count = passes(batch, recipe.training.micro_batch)
-    pieces = list(zip(images.tensor_split(count), labels.tensor_split(count), strict=True))
+    sizes = batch_sizes(batch, recipe.training.micro_batch)
+    pieces = list(zip(images.split(sizes), labels.split(sizes), strict=True))
 
     def measure() -> float:
         compute.synchronise()

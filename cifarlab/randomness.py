@@ -1,7 +1,8 @@
 """Every random draw comes from a generator named by (seed, purpose, counters).
 
 So a draw depends on nothing that happened before it: not on the device, the number of threads,
-what else was drawn, or where a run was interrupted.
+what else was drawn, or where a run was interrupted. Of a seed, torch's CPU generator keeps the
+lower 32 bits, so that any two names give the same draws with a chance of one in 2**32.
 """
 
 import hashlib
@@ -12,7 +13,10 @@ if TYPE_CHECKING:  # importing it takes seconds, and a seed needs none of it
 
 
 def derived_seed(seed: int, purpose: str, *counters: int) -> int:
-    """A 63-bit seed from the run's seed, a purpose such as ``"crop"``, and e.g. (epoch, step)."""
+    """Return a seed from the run's, a purpose such as ``"crop"``, and e.g. (epoch, step).
+
+    It has 63 bits, of which 32 count (see above).
+    """
     text = "/".join(map(str, (seed, purpose, *counters)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from cifarlab.data.part import Part
 from cifarlab.data.splits import Subset
 from cifarlab.errors import DataError
 from cifarlab.randomness import generator
+from cifarlab.recipe.batches import batch_sizes
 
 
 class Batch(NamedTuple):
@@ -45,8 +47,8 @@ class Loader:
     """Training batches: each epoch shows every image once, in an order of its own.
 
     The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
-    decides them. The rest of the images make a smaller last batch, unless it is a single one,
-    which batch normalisation can't use; which image is left out changes from epoch to epoch.
+    decides them. Batches are as equal as can be (recipe.batches), so that no step is made of what
+    a division leaves over.
 
     ``reads`` gives the places that are read of a batch of so many images, ascending; None: all.
     """
@@ -62,7 +64,6 @@ class Loader:
     ) -> None:
         if len(subset) < 2:
             raise DataError(f"{len(subset)} training images are too few", "give at least two")
-        self.batch_size = min(batch_size, len(subset))
         self.seed = seed
         self.augmentation = augmentation
         self.device = device
@@ -70,8 +71,12 @@ class Loader:
         self.images = resident(as_tensor(subset.images), device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
-        whole, rest = divmod(len(subset), self.batch_size)
-        self.steps_per_epoch = whole + (rest > 1)
+        self.batch_sizes = batch_sizes(len(subset), batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return len(self.batch_sizes)
 
     def order(self, epoch: int) -> Tensor:
         """Places in the split, int64 (n,), in the order in which ``epoch`` shows them."""
@@ -84,9 +89,10 @@ class Loader:
         # a whole epoch at once, so that no step waits for a copy
         places = order.to(self.images.device)
         labels = self.labels[order].to(self.device)
+        bounds = list(pairwise(accumulate(self.batch_sizes, initial=0)))
         for step in range(start, self.steps_per_epoch if stop is None else stop):
-            batch = slice(step * self.batch_size, (step + 1) * self.batch_size)
-            part = Part(len(order[batch]), self.reads(len(order[batch])))
+            batch = slice(*bounds[step])
+            part = Part(self.batch_sizes[step], self.reads(self.batch_sizes[step]))
             images = self.images[part.of(places[batch])]
             if images.device != self.device:
                 images = sent(images, self.device)

@@ -8,7 +8,7 @@ from torch import nn
 from cifarlab.errors import RecipeError
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.convnet import ConvNet
-from cifarlab.models.layers import adapt_to_passes
+from cifarlab.models.layers import BatchNorms, batch_norms, set_passes
 from cifarlab.models.residual import ResidualNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.speed import SpeedNet
@@ -18,13 +18,15 @@ from cifarlab.models.whitening import whitening_images
 from cifarlab.recipe.networks import Model
 
 __all__ = [
+    "BatchNorms",
     "Classifier",
     "Role",
-    "adapt_to_passes",
+    "batch_norms",
     "build_body",
     "map_layers",
     "parameter_count",
     "parameter_roles",
+    "set_passes",
     "spread",
     "stages",
     "tell_places",

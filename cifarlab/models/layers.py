@@ -10,6 +10,7 @@ from cifarlab.errors import RecipeError
 from cifarlab.recipe.norms import BatchNorm, GroupNorm, InstanceNorm, NoNorm, Norm
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)  # what norm_layer makes
+BatchNorms = list[tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]]  # with the momentum of one pass
 _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -98,16 +99,19 @@ def _groups(norm: Norm, channels: int, size: tuple[int, int]) -> int:
     return groups
 
 
-def adapt_to_passes(classifier: nn.Module, passes: int) -> None:
-    """Keep the recipe's ``norm.momentum`` per optimizer step, of ``passes`` forward passes each.
+def batch_norms(network: nn.Module) -> BatchNorms:
+    """Return its batch normalisations, each with the share of the statistics that it replaces."""
+    return [
+        (module, module.momentum)
+        for module in network.modules()
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.momentum is not None
+    ]
 
-    A pass keeps the share (share per step) ** (1 / passes) of the running statistics. To be
-    called once per network.
+
+def set_passes(norms: BatchNorms, passes: int) -> None:
+    """Make all ``passes`` of the coming step together replace what one pass would replace.
+
+    Each keeps the share (share kept per step) ** (1 / passes) of the running statistics.
     """
-    if passes == 1:
-        return
-    for module in classifier.modules():
-        if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            continue
-        if module.momentum is not None:
-            module.momentum = 1 - (1 - module.momentum) ** (1 / passes)
+    for layer, replaced in norms:
+        layer.momentum = replaced if passes == 1 else 1 - (1 - replaced) ** (1 / passes)

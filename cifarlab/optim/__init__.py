@@ -4,7 +4,7 @@ from cifarlab.optim.averaging import Averager, build_averaging
 from cifarlab.optim.clipping import clip_units
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.optim.penalties import penalise
-from cifarlab.optim.plateau import Watch, watched
+from cifarlab.optim.plateau import Watch, start_segment, watched
 from cifarlab.optim.rates import set_rates, set_trained
 from cifarlab.optim.schedules import Segment, factor
 
@@ -19,5 +19,6 @@ __all__ = [
     "penalise",
     "set_rates",
     "set_trained",
+    "start_segment",
     "watched",
 ]

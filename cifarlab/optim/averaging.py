@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cifarlab.recipe.averaging import EMA, SWA, Averaging, Lookahead
+from cifarlab.errors import RecipeError
+from cifarlab.recipe.averaging import EMA, SWA, Averaging, Lookahead, NoAveraging
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -39,17 +40,29 @@ def build_averaging(
 ) -> Averager[Network] | None:
     """The recipe's averaging, of ``network`` as it is before its first step; None for none.
 
-    ``planned`` is the run's planned length in steps, which shares of the run are of.
+    ``planned`` is the run's planned length in steps, which shares of the run are of. Raises
+    RecipeError where no two weights would be averaged in it.
     """
+    averager: Averager[Network]
     match config:
+        case NoAveraging():
+            return None
         case EMA():
-            return _MovingAverage(config, network)
+            averager, first = _MovingAverage(config, network), 2 * config.every
         case Lookahead():
-            return _Lookahead(config, network)
+            averager, first = _Lookahead(config, network), config.every
         case SWA():
             start = config.start.in_steps(steps_per_epoch, planned)
-            return _Mean(network, start, max(1, config.every.in_steps(steps_per_epoch)))
-    return None
+            every = max(1, config.every.in_steps(steps_per_epoch))
+            averager, first = _Mean(network, start, every), start + 2 * every
+    if planned < first:
+        raise RecipeError(
+            f"averaging.kind={config.kind} would average nothing: it first does after {first:,} "
+            f"steps, and training has {planned:,}",
+            f"lower averaging.every{' or averaging.start' if isinstance(config, SWA) else ''}, "
+            "lengthen training.duration, or leave averaging out",
+        )
+    return averager
 
 
 class _MovingAverage(Averager[Network]):

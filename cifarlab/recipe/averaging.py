@@ -1,4 +1,7 @@
-"""The recipe's averaging of weights: one class for each kind."""
+"""The recipe's averaging of weights: one class for each kind.
+
+A run too short for an average of two weights is refused when it starts.
+"""
 
 from typing import Annotated, Literal
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from cifarlab.recipe.batches import batch_sizes
 from cifarlab.recipe.networks import CNN, Speed
 from cifarlab.recipe.optimizers import SGD, Adam, DecayPart, OptimizerPart
 from cifarlab.recipe.schedules import Exponential, MultiStep, Step
@@ -48,7 +49,7 @@ class _Length(NamedTuple):
 
 def lint(recipe: Recipe, images: int) -> list[Finding]:
     """Findings about ``recipe`` where it trains on that many images; none where all is usual."""
-    per_epoch = max(1, math.ceil(images / recipe.training.batch_size))
+    per_epoch = len(batch_sizes(images, recipe.training.batch_size))
     length = _Length(per_epoch, max(1, recipe.training.duration.in_steps(per_epoch)))
     return [finding for check in _CHECKS for finding in check(recipe, length)]
 

@@ -56,12 +56,18 @@ class Training(Part):
 
     duration: Length = Field(Duration.parse("30 epochs"), description="length in epochs or steps")
     extensions: tuple[Extension, ...] = Field((), description="continuations after that length")
-    batch_size: int = Field(128, ge=1, description="images per optimizer step")
+    batch_size: int = Field(
+        128,
+        ge=1,
+        description="most images per optimizer step: an epoch of n images has ceil(n / this) "
+        "batches, as equal as can be",
+    )
     micro_batch: int | None = Field(
         None,
         ge=2,
-        description="images per forward and backward pass, whose gradients are added up; batch "
-        "normalisation sees these alone; null: the whole batch",
+        description="most images per forward and backward pass, whose gradients are added up; a "
+        "batch's passes are as equal as can be; batch normalisation sees one alone; null: the "
+        "whole batch",
     )
     selection: Selection = Selection()
     freeze: tuple[Freeze, ...] = Field(

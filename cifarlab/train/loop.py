@@ -10,7 +10,7 @@ import torch
 from cifarlab.errors import DivergenceError, Interrupted
 from cifarlab.evaluate import Score, score
 from cifarlab.interrupt import Stop
-from cifarlab.optim import Watch, watched
+from cifarlab.optim import start_segment, watched
 from cifarlab.recipe.schedules import Plateau
 from cifarlab.train.ending import ending, out_of_time
 from cifarlab.train.hooks import Hook
@@ -30,8 +30,8 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
         if run.processes.by_first(lambda: ending(run)) != "planned":
             break
         first, segment = run.plan.segment(epoch.first)
-        if state.step == first and segment.how == "restart":
-            state.watch = Watch()
+        if state.step == first:
+            state.watch = start_segment(state.watch, segment.how)
 
         # train
         state.classifier.train()

@@ -10,7 +10,7 @@ from cifarlab.data import Dataset, Subset
 from cifarlab.data.augment import Sizes
 from cifarlab.data.loader import Loader
 from cifarlab.evaluate import Predictor, WeightsFile
-from cifarlab.models import Classifier, parameter_roles
+from cifarlab.models import BatchNorms, Classifier, parameter_roles
 from cifarlab.optim import factor
 from cifarlab.processes import Processes
 from cifarlab.recipe import Recipe
@@ -28,8 +28,8 @@ class Run:
 
     ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
     recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
-    has what is no longer trained from which step on; ``enough`` is asked between epochs whether
-    to end here.
+    has what is no longer trained from which step on; ``batch_norms`` have the momentum of a step
+    of one pass; ``enough`` is asked between epochs whether to end here.
     """
 
     recipe: Recipe
@@ -45,6 +45,7 @@ class Run:
     sizes: Sizes
     select_from: int
     frozen: list[tuple[int, list[nn.Parameter]]]
+    batch_norms: BatchNorms
     state: State
     network: Classifier
     checkpoints: Checkpoints

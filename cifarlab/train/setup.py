@@ -20,7 +20,7 @@ from cifarlab.data.loader import Loader
 from cifarlab.errors import CheckpointError, RecipeError
 from cifarlab.models import (
     Classifier,
-    adapt_to_passes,
+    batch_norms,
     build_body,
     parameter_roles,
     spread,
@@ -40,7 +40,6 @@ from cifarlab.train.provenance import record_start
 from cifarlab.train.run import Run
 from cifarlab.train.sharing import places_read, require_enough_images
 from cifarlab.train.state import State, Totals
-from cifarlab.train.step import passes, selected
 
 
 def prepare(
@@ -91,6 +90,7 @@ def prepare(
         sizes=sizes_by_step(recipe.augment.sizes, per_epoch, planned),
         select_from=recipe.training.selection.start.in_steps(per_epoch, planned),
         frozen=frozen(recipe, state.classifier, per_epoch, planned),
+        batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
         checkpoints=Checkpoints(folder, processes),
@@ -119,9 +119,6 @@ def initial_state(
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
     if count := whitening_images(recipe.model):
         classifier.fit_whitening(_sample(training, count, recipe.seed))
-    batch = min(recipe.training.batch_size, len(training))
-    trained = selected(batch, recipe.training.selection.share)
-    adapt_to_passes(classifier, passes(trained, recipe.training.micro_batch))
     spread(classifier, processes)
     classifier = classifier.to(compute.device)
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)

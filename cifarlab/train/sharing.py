@@ -8,8 +8,9 @@ from cifarlab.errors import RecipeError
 from cifarlab.processes import Processes
 from cifarlab.recipe import Recipe
 from cifarlab.recipe.augment import NoMix
+from cifarlab.recipe.batches import batch_sizes
 from cifarlab.recipe.schema import Training
-from cifarlab.train.step import piece_sizes, selected
+from cifarlab.train.step import selected
 
 
 def places_read(recipe: Recipe, processes: Processes, images: int) -> Tensor | None:
@@ -21,18 +22,15 @@ def places_read(recipe: Recipe, processes: Processes, images: int) -> Tensor | N
     mixes = not isinstance(recipe.augment.mix, NoMix)
     if processes.count == 1 or mixes or training.selection.share < 1:
         return None
-    pieces = torch.arange(images).split(piece_sizes(images, training.micro_batch))
+    pieces = torch.arange(images).split(batch_sizes(images, training.micro_batch))
     return torch.cat([piece[processes.part(len(piece))] for piece in pieces])
 
 
 def require_enough_images(training: Training, loader: Loader, processes: Processes) -> None:
     """Raise RecipeError where a process would be left without an image of some pass."""
-    drawn = {loader.batch_size}
-    if loader.steps_per_epoch * loader.batch_size > len(loader.indices):
-        drawn.add(len(loader.indices) % loader.batch_size)
-    for batch in sorted(drawn):
-        trained = min(batch, selected(batch, training.selection.share))
-        least = min(piece_sizes(trained, training.micro_batch))
+    for batch in sorted(set(loader.batch_sizes)):
+        trained = selected(batch, training.selection.share)
+        least = min(batch_sizes(trained, training.micro_batch))
         if least < processes.count:
             raise RecipeError(
                 f"a pass over {least} of the {batch} images of a batch is too little for "

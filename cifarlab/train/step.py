@@ -1,6 +1,6 @@
 """One optimizer step: what is trained on, in which pieces, and the update."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +10,10 @@ from torch.nn.utils import clip_grad_norm_
 
 from cifarlab.data.augment import pixels_at, shrunk
 from cifarlab.data.loader import Batch
-from cifarlab.models import tell_places
+from cifarlab.models import set_passes, tell_places
 from cifarlab.optim import clip_units, penalise, set_rates, set_trained
 from cifarlab.randomness import seed_global
+from cifarlab.recipe.batches import batch_sizes
 from cifarlab.train.run import Run
 
 
@@ -55,11 +56,13 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
 
     Of this process's images alone: over all processes they add up. The pieces' gradients add up to
     the whole batch's, but for batch normalisation, which takes its statistics from a piece (Hoffer
-    et al. 2017, section 4). A mixed image is a hit where the label with the larger share is
-    predicted.
+    et al. 2017, section 4); a step keeps the recipe's share of the running ones, however many
+    pieces it has. A mixed image is a hit where the label with the larger share is predicted.
     """
     losses, hits = [], []
-    for piece in pieces(run, batch):
+    sizes = batch_sizes(batch.whole, run.recipe.training.micro_batch)
+    set_passes(run.batch_norms, len(sizes))
+    for piece in pieces(run, batch, sizes):
         with run.compute.autocast():
             logits = run.network(piece.images)
         loss = mixed_loss(logits, piece, run.recipe.training.label_smoothing)
@@ -72,10 +75,10 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.stack(losses).sum(), torch.stack(hits).sum()
 
 
-def pieces(run: Run, batch: Batch) -> Iterator[Batch]:
-    """What this process has of each piece of the batch; the network is told where that lies."""
+def pieces(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
+    """What this process has of each piece, of these sizes; the network is told where that lies."""
     first = read = 0
-    for size in piece_sizes(batch.whole, run.recipe.training.micro_batch):
+    for size in sizes:
         own = run.processes.part(size)
         count = own.stop - own.start
         start = first + own.start if batch.total is None else read
@@ -152,19 +155,6 @@ def trained_images(run: Run, step: int, drawn: int) -> int:
     if step < run.select_from:
         return drawn
     return selected(drawn, run.recipe.training.selection.share)
-
-
-def piece_sizes(images: int, micro_batch: int | None) -> list[int]:
-    """Sizes of the pieces of a batch, as equal as can be, the larger ones first."""
-    count = passes(images, micro_batch)
-    return [images // count + (place < images % count) for place in range(count)]
-
-
-def passes(images: int, micro_batch: int | None) -> int:
-    """Forward and backward passes for a batch; none has fewer than two images."""
-    if micro_batch is None:
-        return 1
-    return max(1, min(-(-images // micro_batch), images // 2))
 
 
 def selected(images: int, share: float) -> int:

@@ -10,7 +10,7 @@ from cifarlab.train.step import backward, set_step, sized, trained_images
 def compile_ahead(run: Run) -> None:
     """Compile the network for every kind of step that the run will make; changes no state.
 
-    Steps differ in image size, in the number of images (an epoch's last batch) and in which
+    Steps differ in image size, in the number of images (by one within an epoch) and in which
     parameters are trained. Does nothing unless the run is compiled (compute.Compute).
     """
     if run.compute.compile_mode is None:
@@ -46,6 +46,4 @@ def _first_of_each_kind(run: Run) -> list[int]:
 def _images(run: Run, step: int) -> int:
     """How many images that step trains on."""
     epoch = next(e for e in run.plan.epochs if step < e.first + e.steps)
-    first = (step - epoch.first) * run.loader.batch_size
-    drawn = min(run.loader.batch_size, len(run.loader.indices) - first)
-    return trained_images(run, step, drawn)
+    return trained_images(run, step, run.loader.batch_sizes[step - epoch.first])

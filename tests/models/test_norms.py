@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from cifarlab.errors import RecipeError
-from cifarlab.models import Classifier, adapt_to_passes, build_body
+from cifarlab.models import Classifier, batch_norms, build_body, set_passes
 from cifarlab.models.layers import norm_layer
 from cifarlab.recipe import build
 from cifarlab.recipe.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NoNorm
@@ -164,8 +164,10 @@ def test_every_norm_of_a_network_is_the_recipe_s(tree):
 def test_one_pass_per_step_changes_nothing(tree):
     body, found = norms(tree)
     before = [norm.momentum for norm in found]
-    adapt_to_passes(body, 1)
-    assert [norm.momentum for norm in found] == before
+    told = batch_norms(body)
+    for passes in (3, 1):
+        set_passes(told, passes)
+        assert ([norm.momentum for norm in found] == before) == (passes == 1)
 
 
 @pytest.mark.parametrize("passes", [2, 3, 8])
@@ -173,7 +175,7 @@ def test_one_pass_per_step_changes_nothing(tree):
 def test_several_passes_keep_the_share_of_one_step(passes, share):
     body, found = norms({**CNN, "norm": {"momentum": share}})
     classifier = Classifier(body, [0.5] * 3, [0.2] * 3)
-    adapt_to_passes(classifier, passes)
+    set_passes(batch_norms(classifier), passes)
     assert {norm.momentum for norm in found} == {found[0].momentum}
     assert {type(norm) for norm in found} == {nn.BatchNorm1d, nn.BatchNorm2d}
     layer = found[0]

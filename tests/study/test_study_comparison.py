@@ -76,6 +76,14 @@ def test_two_equal_recipes_are_no_difference():
     assert twin.verdict == "no difference: equal in every pair" and twin.p is None
 
 
+def test_too_few_seeds_are_not_said_to_detect_more_than_accuracies_can_differ_by():
+    few = table(runs("base", [0.94, 0.93]), runs("ours", [0.5, 0.9]))
+    ours = line(few, "ours")
+    assert (
+        ours.detectable > 1 and ours.verdict == "no difference seen: n = 2 is too few to show any"
+    )
+
+
 def test_a_difference_without_spread_is_told_and_not_tested():
     found = line(table(runs("base", BASE), runs("up", [a + 0.0030 for a in BASE])), "up")
     assert found.verdict == "+0.30 points in every pair: without spread, no test"

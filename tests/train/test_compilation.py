@@ -19,7 +19,7 @@ from cifarlab.train.setup import prepare
 from cifarlab.train.step import step
 from cifarlab.train.warmup import compile_ahead
 
-# three sizes, an epoch's last batch, selection, frozen whitening: 8 kinds of step, 12 of pieces
+# three sizes, batches of two sizes, selection, frozen whitening: pieces of 10 kinds
 CHANGES: dict[str, Any] = {
     "augment.sizes": [
         {"start": "0 of the run", "pixels": 6},
@@ -32,9 +32,9 @@ CHANGES: dict[str, Any] = {
     "model.whitening.images": 50,
     "optimizer.whitening.until": "9 steps",
     "averaging.kind": "ema",
-    "training.batch_size": 256,
+    "training.batch_size": 200,
     "training.duration": "2 epochs",
-    "training.micro_batch": 100,
+    "training.micro_batch": 50,
     "training.selection": {"share": 0.7, "start": "5 steps", "pixels": 5},
 }
 JITTER = {"augment.jitter.contrast": 0.2}  # float32 images where others are uint8
@@ -140,7 +140,7 @@ def test_the_state_of_a_run_that_goes_on_is_untouched(
     first = len(compilations)
     run = prepare(recipe, folder, resume=True, command="test", progress=None)
     run.state.classifier.train()
-    step(run, next(run.loader.epoch(1, 4)))  # so that all flags are those of step 10
+    step(run, next(run.loader.epoch(1, 3)))  # so that all flags are those of step 10
     run.state.optimizer.zero_grad(set_to_none=True)
     before = snapshot(run)
     assert before["trained"].count(False) > 1 and before["optimizer"]

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prepared import Watching
 
 from cifarlab.errors import Interrupted, RecipeError, RunFolderError
 from cifarlab.recipe import Duration, fingerprint
+from cifarlab.recipe.keys import parts_of
+from cifarlab.recipe.schedules import Schedule
 from cifarlab.recipe.schema import Extension
 from cifarlab.run import RunFolder
-from cifarlab.train import extended, train
+from cifarlab.train import Run, extended, train
 from cifarlab.train.launch import launch
 
 HOW = ("hold", "restart", "stretch")
@@ -85,6 +88,33 @@ def test_the_three_ways_differ(copied: RunFolder) -> None:
     assert rates[1][3] == 0.1  # restart: a warm-up's end again
     assert rates[2][2] == rates[0][2]  # the past is not rewritten
     assert rates[2][3] > rates[2][4]  # stretch: further down a longer cosine
+
+
+class Rates(Watching):
+    """The rate of each step, as the optimizer has it."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def stepped(self, run: Run, images: int) -> None:
+        self.rates.append(run.state.optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("kind", [part.model_fields["kind"].default for part in parts_of(Schedule)])
+def test_hold_keeps_the_last_rate_under_every_schedule(
+    tmp_path: Path, tiny: Callable, end_of: Callable, kind: str
+) -> None:
+    """Under plateau the last epoch's loss lowers the rate, and no epoch follows to have it."""
+    falling = {"patience": 0, "threshold": 0.99} if kind == "plateau" else {}
+    changes = {"schedule": {"kind": kind, **falling}, "training.duration": "2 epochs"}
+    folder, planned, held = RunFolder(tmp_path / "run"), Rates(), Rates()
+    train(tiny(changes), folder, hooks=[planned])
+    for duration in ("1 epoch", "13 steps"):
+        recipe, folder = extended(folder, more(duration, "hold"))
+        train(recipe, folder, resume=True, hooks=[held])
+    assert held.rates == planned.rates[-1:] * (11 + 13)
+    both = more("1 epoch", "hold"), more("13 steps", "hold")
+    assert end_of(folder) == end_of(from_scratch(tiny, tmp_path / "scratch", *both, **changes))
 
 
 def test_an_unfinished_run_is_not_extended(copied: RunFolder) -> None:

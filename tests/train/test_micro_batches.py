@@ -11,10 +11,12 @@ from prepared import PLAIN, first_batch, gradients, prepared
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from cifarlab.models import batch_norms, set_passes
 from cifarlab.run import RunFolder
 from cifarlab.train import Run, train
-from cifarlab.train.step import backward, passes, step
+from cifarlab.train.step import backward, step
 
+LATER = {"share": 0.5, "start": "1 steps"}
 NORMED = {"model.dropout": 0.0}  # tiny's residual network otherwise
 
 
@@ -54,15 +56,6 @@ def test_the_gradient_is_the_whole_batch_s(
     torch.testing.assert_close(gradients(cut), gradients(whole), rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("micro_batch", range(2, 12))
-def test_no_piece_has_a_single_image(micro_batch: int) -> None:
-    for images in range(2, 60):
-        count = passes(images, micro_batch)
-        pieces = [len(piece) for piece in torch.arange(images).tensor_split(count)]
-        assert min(pieces) >= 2
-        assert max(pieces) <= max(micro_batch, 3)  # three images for micro_batch=2 are one piece
-
-
 def test_the_update_is_the_whole_batch_s(tmp_path: Path, tiny: Callable) -> None:
     runs = []
     for name, micro_batch in (("a", 24), ("b", None)):
@@ -80,6 +73,7 @@ def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Cal
     batch = first_batch(run, 13)
     images, labels, *_ = batch
     slow = copy.deepcopy(run.state.classifier)
+    set_passes(batch_norms(slow), 3)
     total, hits = 0.0, 0
     for first, last in ((0, 5), (5, 9), (9, 13)):
         logits = slow(images[first:last])
@@ -105,16 +99,18 @@ def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Cal
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("images", "changes"),
     [
-        {},
-        {"training.micro_batch": 32},
-        {"training.micro_batch": 32, "training.selection.share": 0.5},
+        (118, {}),
+        (118, {"training.micro_batch": 32}),
+        (20, {"training.micro_batch": 32}),
+        (118, {"training.micro_batch": 32, "training.selection.share": 0.5}),
+        (118, {"training.micro_batch": 32, "training.selection": LATER}),
     ],
-    ids=["whole", "four pieces", "two pieces of what is selected"],
+    ids=["whole", "pieces", "a smaller batch", "pieces of what is selected", "selected later"],
 )
 def test_a_step_keeps_the_recipe_s_share_of_the_running_statistics(
-    tmp_path: Path, tiny: Callable, changes: dict[str, Any]
+    tmp_path: Path, tiny: Callable, images: int, changes: dict[str, Any]
 ) -> None:
     """What a step adds does not depend on what was there: 0 or 1, all that stays is the share."""
     after = []
@@ -123,12 +119,8 @@ def test_a_step_keeps_the_recipe_s_share_of_the_running_statistics(
             tiny({**NORMED, "model.norm.momentum": 0.7, **changes}), tmp_path / str(start)
         )
         norms = [m for m in run.state.classifier.modules() if isinstance(m, nn.BatchNorm2d)]
-        batch = first_batch(run)
-        if "training.selection.share" in changes:
-            # the same images, whatever the statistics say
-            batch = type(batch)(
-                batch.images[:1].expand(128, -1, -1, -1), batch.labels[:1].expand(128)
-            )
+        # the same images, whatever the statistics say of which are selected
+        batch = first_batch(run).at(torch.zeros(images, dtype=torch.int64))
         for norm in norms:
             norm.running_mean.fill_(start)
         step(run, batch)
@@ -137,7 +129,7 @@ def test_a_step_keeps_the_recipe_s_share_of_the_running_statistics(
 
 
 def test_the_journal_has_means_over_all_images(tmp_path: Path, tiny: Callable) -> None:
-    """Of pieces and batches of different sizes: 128 images, and 14 in the last."""
+    """Of pieces and batches of different sizes: 118 and 117 images."""
     lines = []
     for name, micro_batch in (("a", 24), ("b", None)):
         changes = {"training.micro_batch": micro_batch, "training.duration": "1 epoch"}

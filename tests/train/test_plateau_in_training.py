@@ -73,7 +73,7 @@ def test_extended_it_holds_starts_anew_or_goes_on(tmp_path, tiny, how):
     rates, losses = told(longer)
     before = rates_by_hand(losses[:8], 0.1)
     after = {
-        "hold": rates_by_hand(losses[:9], 0.1)[-1:] * 4,
+        "hold": before[-1:] * 4,
         "restart": rates_by_hand(losses[8:], 0.1),
         "stretch": rates_by_hand(losses, 0.1)[8:],
     }[how]

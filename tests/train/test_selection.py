@@ -40,7 +40,7 @@ def moved(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "images"), [(0.25, 128), (0.5, 27), (0.33, 40), (0.1, 5), (0.7, 3)]
+    ("share", "images"), [(0.25, 118), (0.5, 27), (0.33, 40), (0.1, 5), (0.7, 3)]
 )
 @pytest.mark.parametrize("more", [{}, {"training.micro_batch": 7}], ids=["whole", "in pieces"])
 def test_exactly_the_hardest(
@@ -78,7 +78,7 @@ def test_before_its_start_all_is_trained_on(
     batch, counts = first_batch(run), []
     for run.state.step in range(first + 2):
         counts.append(len(worth_a_backward_pass(run, batch).labels))
-    assert counts == [128] * first + [64, 64]
+    assert counts == [118] * first + [59, 59]
 
 
 def test_judging_leaves_no_trace(tmp_path: Path, tiny: Callable) -> None:
@@ -122,8 +122,8 @@ def test_sums_count_what_is_trained_and_the_speed_what_is_drawn(
     folder, drawn = RunFolder(tmp_path / "run"), Drawn()
     changes = {"training.selection.share": 0.3, "training.duration": "1 epoch"}
     train(tiny(changes), folder, hooks=[drawn])
-    assert drawn.images == [128] * 10 + [14]
-    assert trained == [38] * 10 + [4]
+    assert drawn.images == [118] * 7 + [117] * 4
+    assert trained == [35] * 11
     (line,) = folder.journal.read()
     hits = line["train"]["accuracy"] * sum(trained)
     assert hits == pytest.approx(round(hits), abs=1e-6)

@@ -1,0 +1,14 @@
+"""How images are cut into batches, and a batch into the pieces of its passes: the one place."""
+
+
+def batch_sizes(images: int, batch_size: int | None) -> list[int]:
+    """Sizes of ceil(images / batch_size) batches, as equal as can be, the larger ones first.
+
+    So no batch is small: 1,294 images at 128 make seven batches of 118 and four of 117. None has
+    a single image, which batch normalisation can't use, unless ``batch_size`` is 1: where an odd
+    number is cut in twos, the first has three. None for ``batch_size``: all in one.
+    """
+    batch_size = batch_size or max(1, images)
+    count = max(1, min(-(-images // batch_size), images // min(2, batch_size)))
+    whole, larger = divmod(images, count)
+    return [whole + (place < larger) for place in range(count)]
