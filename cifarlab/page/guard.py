@@ -106,11 +106,13 @@ class Guard:
         if _declared(scope) > _BODY_BYTES:
             await _refuse(scope, send, 413, too_large)
             return
-        left, began = _BODY_BYTES, False
+        left, began, whole, gone = _BODY_BYTES, False, False, False
 
         async def receiving() -> Message:
-            nonlocal left
+            nonlocal left, whole, gone
             message = await receive()
+            gone = message["type"] == "http.disconnect" and not whole
+            whole = whole or not message.get("more_body", False)
             left -= len(message.get("body", b""))
             return message if left >= 0 else {"type": "http.disconnect"}
 
@@ -126,7 +128,7 @@ class Guard:
         try:
             await self.app(scope, receiving, sending)
         except Exception:
-            if left >= 0:
+            if left >= 0 and not gone:  # a visitor who leaves while sending is no fault
                 raise
         if left < 0 and not began:
             await _refuse(scope, send, 413, too_large)

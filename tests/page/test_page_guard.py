@@ -162,6 +162,46 @@ def test_a_body_that_turns_out_too_large_is_cut_off():
     assert behind.read <= UPLOAD_BYTES + 2**17
 
 
+class Receives:
+    """What a client sends: messages one after the other, then that it went away."""
+
+    def __init__(self, *messages) -> None:
+        self._messages = [*messages, {"type": "http.disconnect"}]
+
+    async def __call__(self):
+        return self._messages.pop(0)
+
+
+def posted(guard, *messages) -> list:
+    """What is sent to a client that posts these messages and leaves."""
+    sent = []
+    headers = [(b"host", b"127.0.0.1:8642")]
+    scope = {"type": "http", "path": "/", "method": "POST", "query_string": b"", "headers": headers}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(guard(scope, Receives(*messages), send))
+    return sent
+
+
+def test_who_leaves_while_sending_raises_nothing():
+    guard, behind = local()
+    part = {"type": "http.request", "body": b"x" * 100, "more_body": True}
+    assert posted(guard, part) == [] and behind.read == 100
+
+
+def test_a_fault_behind_a_whole_body_is_raised():
+    async def failing(scope, receive, send):
+        await receive()
+        await receive()
+        raise RuntimeError("a fault of ours")
+
+    guard = Guard(failing, password=None, anywhere=False)
+    with pytest.raises(RuntimeError, match="of ours"):
+        posted(guard, {"type": "http.request", "body": b"x", "more_body": False})
+
+
 def test_a_body_of_the_allowed_size_passes():
     guard, behind = local()
     assert ask(guard, method="POST", chunks=[b"x" * UPLOAD_BYTES])[0] == 200
