@@ -139,9 +139,15 @@ def _write_splits(
             images = np.concatenate([conform(batches[name][0], policy) for name in names])
         except RefusedError as refused:
             raise DataError(f"{source}: each image {refused.what}", refused.hint) from refused
-        write_split(build, split, images, np.concatenate([batches[name][1] for name in names]))
+        labels = np.concatenate([batches[name][1] for name in names])
+        write_split(build, split, images, labels, _image_names(batches, names))
         written.append(split)
     return tuple(written)
+
+
+def _image_names(batches: dict[str, tuple[np.ndarray, np.ndarray]], files: list[str]) -> list[str]:
+    """What the images of these files are called together: ``data_batch_1[0]`` and so on."""
+    return [f"{file}[{index}]" for file in files for index in range(len(batches[file][1]))]
 
 
 def _batch(
