@@ -6,6 +6,8 @@ JPEG turns it a little. Pairs are looked for at 8 x 8, by the block on the devic
 and mirrored copies are not looked for.
 """
 
+import hashlib
+from array import array
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -19,90 +21,116 @@ from cifarlab.data.transforms import shrunk
 # pairs below them begin to be different pictures of one kind.
 SIMILAR, SIMILAR_SMALL = 0.95, 0.975
 _SMALL = 8
-_ROWS, _COLUMNS = 1024, 8192  # of a block of similarities: 32 MiB
-_CHECKED = 2048  # pairs confirmed at a time
+MOST_PAIRS = 100_000  # of a film's n frames n^2 / 2 are alike: beyond, only pairs that join groups
+_ROWS, _COLUMNS = 1024, 1024  # of a block of similarities
+_CHECKED = 2048  # pairs confirmed at a time: 25 MiB at 32 x 32 pixels
 _FLAT = 2.0  # grey levels; images of less deviation have no direction, only equal ones are found
 Report = Callable[[str, int, int | None], None]
 
 
 class Twins(NamedTuple):
-    """``pairs`` int64 (P, 2), the smaller place first; ``similarity`` float64 (P,), 1 where equal.
+    """``pairs`` int64 (P, 2), the smaller index first; ``similarity`` float64 (P,), 1 where equal.
 
     Of several equal images each is paired with the first of them, and that one alone with others.
+    ``cut``: there were more than MOST_PAIRS; from then on no pair was taken whose images were in
+    one group already. So groups are whole, and their number is exact.
     """
 
     pairs: np.ndarray
     similarity: np.ndarray
+    cut: bool = False
 
 
 def near_duplicates(images: np.ndarray, device: torch.device, report: Report) -> Twins:
-    """All pairs of near-duplicates among uint8 images (N, H, W, C), most similar first."""
+    """Find the pairs of near-duplicates among uint8 images (N, H, W, C), most similar first.
+
+    Memory is bounded by N and MOST_PAIRS, however many images are alike.
+    """
     firsts, equal = _equal(images)
-    different = images[firsts]
-    small = _directions(different, device, _SMALL)
-    found = []
-    for candidates in _candidates(small, report):
-        similarity = _confirmed(different, candidates, device)
-        near = similarity >= SIMILAR
-        found.append((firsts[candidates[near]], similarity[near]))
-    pairs = np.concatenate([equal, *(pairs for pairs, _ in found)])
-    similarity = np.concatenate([np.ones(len(equal)), *(values for _, values in found)])
-    order = np.lexsort((pairs[:, 1], pairs[:, 0], -similarity))
-    return Twins(pairs[order], similarity[order])
+    # They grow in place: small arrays kept between the large temporary ones of the steps would keep
+    # the memory of those from being used again.
+    found, similarity = array("q", equal.tobytes()), array("d", [1.0] * len(equal))
+    most, cut, group = len(equal) + MOST_PAIRS, False, np.arange(0)
+    for candidates in _candidates(_small_directions(images, firsts, device), report):
+        pairs, full = firsts[candidates], len(similarity) >= most
+        if full:
+            if not len(group):
+                group = groups(_as_pairs(found), len(images))
+            apart = group[pairs[:, 0]] != group[pairs[:, 1]]
+            cut, pairs = cut or not apart.all(), pairs[apart]
+        if not len(pairs):
+            continue
+        values = _confirmed(images, pairs, device)
+        near = np.flatnonzero(values >= SIMILAR)
+        if full:  # one pair for each two groups
+            near = near[np.unique(np.sort(group[pairs[near]]), axis=0, return_index=True)[1]]
+            group = np.arange(0) if len(near) else group
+        found.frombytes(pairs[near].tobytes())
+        similarity.frombytes(values[near].tobytes())
+    pairs, values = _as_pairs(found), np.array(similarity)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -values))
+    return Twins(pairs[order], values[order], cut)
+
+
+def _as_pairs(numbers: "array[int]") -> np.ndarray:
+    return np.array(numbers, dtype=np.int64).reshape(-1, 2)
 
 
 def _equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the first of each kind of equal images, and the pairs of it with the others."""
+    """Return the index of the first of each kind of equal images, and its pairs with the others."""
     seen: dict[bytes, int] = {}
     firsts, pairs = [], []
-    for place, image in enumerate(images):
-        first = seen.setdefault(image.tobytes(), place)
-        if first == place:
-            firsts.append(place)
+    for index, image in enumerate(images):
+        first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), index)
+        if first == index:
+            firsts.append(index)
         else:
-            pairs.append((first, place))
+            pairs.append((first, index))
     return np.array(firsts, dtype=np.int64), np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
 def _directions(images: np.ndarray, device: torch.device, pixels: int | None = None) -> Tensor:
     """Vectors float32 (N, D) of length 1, of the images at that size; of flat images, zeros."""
-    parts = []
-    for start in range(0, len(images), _CHECKED):
-        batch = torch.from_numpy(images[start : start + _CHECKED]).to(device)
-        values = (shrunk(batch, pixels) if pixels else batch).to(torch.float32)
-        vectors = (values - values.mean((1, 2), keepdim=True)).flatten(1)
-        length = vectors.norm(dim=1, keepdim=True)
-        contrast = length / vectors.shape[1] ** 0.5
-        parts.append(torch.where(contrast >= _FLAT, vectors / length.clamp(min=1e-9), 0.0))
-    return torch.cat(parts)
+    batch = torch.from_numpy(images).to(device)
+    values = (shrunk(batch, pixels) if pixels else batch).to(torch.float32)
+    vectors = (values - values.mean((1, 2), keepdim=True)).flatten(1)
+    length = vectors.norm(dim=1, keepdim=True)
+    contrast = length / vectors.shape[1] ** 0.5
+    return torch.where(contrast >= _FLAT, vectors / length.clamp(min=1e-9), 0.0)
+
+
+def _small_directions(images: np.ndarray, indices: np.ndarray, device: torch.device) -> Tensor:
+    """Return ``_directions`` at small size of the images at ``indices`` (n,)."""
+    width = _directions(images[indices[:1]], device, _SMALL).shape[1]
+    found = torch.empty(len(indices), width, device=device)
+    for start in range(0, len(indices), _CHECKED):
+        batch = images[indices[start : start + _CHECKED]]
+        found[start : start + len(batch)] = _directions(batch, device, _SMALL)
+    return found
 
 
 def _candidates(small: Tensor, report: Report) -> Iterator[np.ndarray]:
-    """Pairs of places int64 (P, 2) that are alike at small size, block by block."""
+    """Pairs of indices int64 (P, 2) that are alike at small size, up to ``_CHECKED`` at a time."""
     count = len(small)
     for top in range(0, count, _ROWS):
         report("looking for near-duplicates", top, count)
         rows = small[top : top + _ROWS]
         for left in range(top, count, _COLUMNS):
             alike = rows @ small[left : left + _COLUMNS].T >= SIMILAR_SMALL
-            places = alike.nonzero() + torch.tensor([top, left], device=small.device)
-            places = places[places[:, 0] < places[:, 1]]
-            yield places.cpu().numpy()
+            indices = alike.nonzero() + torch.tensor([top, left], device=small.device)
+            for part in indices[indices[:, 0] < indices[:, 1]].cpu().split(_CHECKED):
+                yield part.numpy()
     report("looking for near-duplicates", count, count)
 
 
 def _confirmed(images: np.ndarray, pairs: np.ndarray, device: torch.device) -> np.ndarray:
     """The cosine at full size (P,), float64, below 1: these images are not equal."""
-    values = [np.empty(0)]
-    for start in range(0, len(pairs), _CHECKED):
-        part = pairs[start : start + _CHECKED]
-        ours, theirs = (_directions(images[part[:, side]], device) for side in (0, 1))
-        values.append((ours * theirs).sum(1).double().cpu().numpy())
-    return np.minimum(np.concatenate(values), 1 - 1e-9)
+    ours, theirs = (_directions(images[pairs[:, side]], device) for side in (0, 1))
+    return (ours * theirs).sum(1).double().clamp(max=1 - 1e-9).cpu().numpy()
 
 
 def groups(pairs: np.ndarray, count: int) -> np.ndarray:
-    """The group of each of ``count`` images (N,): those that a chain of pairs links share one."""
+    """Return the group of each of ``count`` images (N,): a chain of pairs links those of one."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 

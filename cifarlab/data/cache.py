@@ -1,7 +1,7 @@
 """Decoded once, mapped ever after: one folder per source, labels and image policy.
 
-An entry holds ``<split>.images.npy``, ``<split>.labels.npy`` and, written last, ``meta.json``. It
-is built beside its place and renamed, so it is there whole or not at all.
+An entry holds ``<split>.images.npy``, ``<split>.labels.npy``, ``<split>.names.json`` and, written
+last, ``meta.json``. It is built beside its place and renamed, so it is there whole or not at all.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file
+from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file, names_file
 from cifarlab.errors import CifarlabError, StorageError
 from cifarlab.storage import write_text
 
@@ -100,7 +100,11 @@ def _meta(folder: Path, decoded: Decoded) -> dict[str, Any]:
         "split_names": decoded.split_names,
         "split_sizes": {s: len(_mapped(folder, s)) for s in decoded.split_names},
         "channels_equal": _channels_equal(folder, decoded),
-        "bytes": {file.name: _flushed_size(file) for file in sorted(folder.glob("*.npy"))},
+        "bytes": {
+            file.name: _flushed_size(file)
+            for split in decoded.split_names
+            for file in _files(folder, split)
+        },
     }
 
 
@@ -162,8 +166,8 @@ def _load(entry: Path, source: str) -> Dataset | None:
     return dataset if whole else None
 
 
-def _files(entry: Path, split: str) -> tuple[Path, Path]:
-    return images_file(entry, split), labels_file(entry, split)
+def _files(entry: Path, split: str) -> tuple[Path, ...]:
+    return images_file(entry, split), labels_file(entry, split), names_file(entry, split)
 
 
 def _expected(file: Path, split: str) -> bool:

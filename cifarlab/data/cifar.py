@@ -130,7 +130,9 @@ def decode_cifar(
     _refuse_missing(kind, source, {*batches, *([kind.meta] if classes else [])})
     splits = _joined(kind, batches)
     published = all(
-        content_hash(*splits[split], classes) == kind.published[labels, split] for split in splits
+        content_hash(splits[split].images, splits[split].labels, classes)
+        == kind.published[labels, split]
+        for split in splits
     )
     _write_splits(source, splits, policy, build)
     name = kind.name if published else str(source.resolve())
@@ -144,15 +146,22 @@ def _refuse_missing(kind: Kind, source: Path, present: set[str]) -> None:
         raise DataError(f"{source} lacks {', '.join(missing)}", REPACKED_HINT)
 
 
-def _joined(
-    kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Images and labels of each split that has any, in the order of the kind's files."""
+class _Joined(NamedTuple):
+    """Images uint8 (N, 32, 32, 3), labels int64 (N,), and names as ``data_batch_1[0]``."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+
+
+def _joined(kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, _Joined]:
+    """Return each split that has any images, in the order of the kind's files."""
     found = {}
     for split in SPLITS:
-        if mine := [batches[n] for n, of in kind.files.items() if of == split and n in batches]:
-            images, labels = zip(*mine, strict=True)
-            found[split] = np.concatenate(images), np.concatenate(labels)
+        if mine := [n for n, of in kind.files.items() if of == split and n in batches]:
+            images, labels = zip(*(batches[name] for name in mine), strict=True)
+            names = [f"{name}[{index}]" for name in mine for index in range(len(batches[name][1]))]
+            found[split] = _Joined(np.concatenate(images), np.concatenate(labels), names)
     return found
 
 
@@ -171,10 +180,13 @@ def _write_splits(
     splits: dict[str, tuple[np.ndarray, np.ndarray]],
     policy: ImagePolicy,
     build: Path,
+    splits: dict[str, _Joined],
+    policy: ImagePolicy,
+    build: Path,
 ) -> None:
     try:
-        for split, (images, labels) in splits.items():
-            write_split(build, split, conform(images, policy), labels)
+        for split, (images, labels, names) in splits.items():
+            write_split(build, split, conform(images, policy), labels, names)
     except RefusedError as refused:
         raise DataError(f"{source}: each image {refused.what}", refused.hint) from refused
 

@@ -4,7 +4,8 @@ One legend: N images, H height, W width, C channels, K classes. Nothing here imp
 """
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,32 @@ Progress = Callable[[str, int, int | None], None]
 Tell = Callable[[str], None]
 
 
+class ImageNames:
+    """What the images of one split are called, by index; read when the first is asked for.
+
+    Their paths inside the folder or archive, of CIFAR the published file and the index in it. An
+    image of no known name is called by its index in the split.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._names: list[str] | None = None
+
+    def __getitem__(self, index: int) -> str:
+        if self._names is None:
+            self._names = self._read()
+        return self._names[index] if index < len(self._names) else f"index {index}"
+
+    def _read(self) -> list[str]:
+        try:
+            return json.loads(self._file.read_text(encoding="utf-8")) if self._file else []
+        except (OSError, ValueError):
+            return []
+
+
+_NAMELESS = ImageNames()
+
+
 @dataclass(frozen=True)
 class Split:
     """All images of one split.
@@ -29,6 +56,7 @@ class Split:
 
     images: np.ndarray
     labels: np.ndarray
+    names: ImageNames = _NAMELESS
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -38,13 +66,15 @@ class Split:
 class Subset:
     """A part of a split that copies no image.
 
-    ``images`` (N, H, W, C) and ``labels`` (N,) are the whole split's, shared; ``indices`` is int64
-    (n,), ascending, and says which of the N belong to the part. The length is n.
+    ``images`` (N, H, W, C), ``labels`` (N,) and ``names`` are the whole split's, shared;
+    ``indices`` is int64 (n,), ascending, and says which of the N belong to the part. The length
+    is n.
     """
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
+    names: ImageNames = _NAMELESS
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -95,7 +125,7 @@ class Dataset:
                 f"the decoded {split} split of {self.name} is missing or damaged: {error}",
                 f"delete the folder {self.folder} to have the source decoded again",
             ) from error
-        return Split(images, labels)
+        return Split(images, labels, ImageNames(names_file(self.folder, split)))
 
 
 @dataclass(frozen=True)
@@ -118,7 +148,34 @@ def labels_file(folder: Path, split: str) -> Path:
     return folder / f"{split}.labels.npy"
 
 
-def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write uint8 images (N, H, W, C) and int64 labels (N,). Raises OSError."""
+def names_file(folder: Path, split: str) -> Path:
+    """Where the names of a split's images lie in a cache folder."""
+    return folder / f"{split}.names.json"
+
+
+def write_split(
+    folder: Path, split: str, images: np.ndarray, labels: np.ndarray, names: Sequence[str] = ()
+) -> None:
+    """Write uint8 images (N, H, W, C), int64 labels (N,) and names as ``write_names``.
+
+    Raises OSError.
+    """
     np.save(images_file(folder, split), np.ascontiguousarray(images, dtype=np.uint8))
     np.save(labels_file(folder, split), labels.astype(np.int64))
+    write_names(folder, split, names)
+
+
+def write_names(folder: Path, split: str, names: Sequence[str]) -> None:
+    """Write the names of a split's images, none where they have only an index. Raises OSError.
+
+    They come from strangers and go to terminals, pages and files: what can't be printed in them (a
+    control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
+    """
+    printable = [
+        name
+        if name.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+        for name in names
+    ]
+    text = json.dumps(printable, ensure_ascii=False)
+    names_file(folder, split).write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file
+from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file, write_names
 from cifarlab.data.images import BrokenError, Pixels, RefusedError, SizeError, decode
 from cifarlab.data.layout import arrange
 from cifarlab.data.members import Member
@@ -59,6 +59,7 @@ def decode_folder(
         for split, order in layout.order.items():
             spool.write(order, images_file(build, split))
             np.save(labels_file(build, split), layout.labels[split])
+            write_names(build, split, [spool.names[place] for place in order])
     splits = tuple(split for split in SPLITS if split in layout.order)
     return Decoded(name, layout.classes, splits, tuple(sorted(skipped)))
 

@@ -5,6 +5,7 @@ source's test split.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
     if data.fold is None:
         return training, validation
     kept = training.indices[_folds(training, data) != data.fold.number]
-    return Subset(training.images, training.labels, kept), validation
+    return replace(training, indices=kept), validation
 
 
 def fold_left_out(dataset: Dataset, data: Data) -> Subset:
@@ -84,16 +85,34 @@ def fold_left_out(dataset: Dataset, data: Data) -> Subset:
         raise DataError("data.fold is null: nothing is left out", "set data.fold")
     training, _ = _training_part(dataset, data)
     left = training.indices[_folds(training, data) == data.fold.number]
-    return Subset(training.images, training.labels, left)
+    return replace(training, indices=left)
 
 
 def _folds(training: Subset, data: Data) -> np.ndarray:
-    """The fold of each training image (n,): each class is dealt out like cards, shuffled."""
+    """Deal the training images (n,) out to folds, shuffled: groups whole, and classes evenly.
+
+    The groups first, the largest first, then the other images class by class. Each goes to the
+    fold that has fewest images of its classes, of several such folds to that with fewest in all.
+    """
     assert data.fold is not None
-    labels = training.labels[training.indices]
+    indices, labels = training.indices.tolist(), training.labels[training.indices]
     keys = np.random.PCG64((data.split_seed, _FOLD)).random_raw(len(labels))
-    numbers = np.empty(len(labels), dtype=np.int64)
-    numbers[np.lexsort((keys, labels))] = np.arange(len(labels)) % data.fold.of
+    rows = {index: row for row, index in enumerate(indices)}
+    groups = [[rows[index] for index in group if index in rows] for group in data.fold.groups]
+    groups = sorted(filter(None, groups), key=lambda group: (-len(group), keys[group[0]]))
+    grouped = {row for group in groups for row in group}
+    alone = [[row] for row in np.lexsort((keys, labels)).tolist() if row not in grouped]
+    numbers, classes = np.empty(len(labels), dtype=np.int64), labels.tolist()
+    # for each fold the number of its images by class, and in all
+    dealt = [([0] * (max(classes, default=0) + 1), [0]) for _ in range(data.fold.of)]
+    for group in groups + alone:
+        mine = [classes[row] for row in group]
+        sizes = [(sum(by_class[k] for k in mine), total[0]) for by_class, total in dealt]
+        number = sizes.index(min(sizes))
+        for k in mine:
+            dealt[number][0][k] += 1
+        dealt[number][1][0] += len(group)
+        numbers[group] = number
     return numbers
 
 
@@ -103,13 +122,14 @@ def _training_part(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]
     rest, _ = _test_cut(dataset, data, train)
     validation = None
     if data.validation and "val" in dataset.split_names:
-        validation = _whole(dataset.read("val"))
+        validation = _part(dataset.read("val"))
     elif data.validation:
         seed = (data.split_seed, _VALIDATION)
         kept, cut = stratified_cut(train.labels[rest], data.validation, seed)
-        validation, rest = Subset(train.images, train.labels, rest[cut]), rest[kept]
+        validation, rest = _part(train, rest[cut]), rest[kept]
     labels = noisy_labels(train.labels, data.noise, len(dataset.classes))
-    return Subset(train.images, labels, _shared(train, rest, data)), validation
+    training = _part(train, _shared(train, rest, data))
+    return replace(training, labels=labels), validation
 
 
 def _shared(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:
@@ -123,9 +143,9 @@ def _shared(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:
 def test_subset(dataset: Dataset, data: Data) -> Subset:
     """Give the source's test split, or the part cut off where it has none. Raises DataError."""
     if "test" in dataset.split_names:
-        return _whole(dataset.read("test"))
+        return _part(dataset.read("test"))
     train = dataset.read("train")
-    return Subset(train.images, train.labels, _test_cut(dataset, data, train)[1])
+    return _part(train, _test_cut(dataset, data, train)[1])
 
 
 test_subset.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
@@ -138,8 +158,10 @@ def size_of_test(dataset: Dataset, data: Data) -> int:
     return len(_test_cut(dataset, data, dataset.read("train"))[1])
 
 
-def _whole(split: Split) -> Subset:
-    return Subset(split.images, split.labels, np.arange(len(split), dtype=np.int64))
+def _part(split: Split, indices: np.ndarray | None = None) -> Subset:
+    """The images at ``indices`` (n,) of a split, by default all."""
+    chosen = np.arange(len(split), dtype=np.int64) if indices is None else indices
+    return Subset(split.images, split.labels, chosen, split.names)
 
 
 def _test_cut(dataset: Dataset, data: Data, train: Split) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,11 @@ class Fold(Part):
 
     of: int = Field(ge=2, description="how many parts there are")
     number: int = Field(ge=0, description="which one is left out, counted from 0")
+    groups: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] = Field(
+        (),
+        description="training images, by index in the source, that stay in one part: near-"
+        "duplicates, of which one would vouch for the other",
+    )
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> "Fold":
@@ -41,6 +46,9 @@ class Fold(Part):
             raise ValueError(
                 f"there is no fold {self.number} of {self.of}: they are counted from 0"
             )
+        grouped = [index for group in self.groups for index in group]
+        if len(set(grouped)) < len(grouped):
+            raise ValueError("an image is in two groups: join them")
         return self
 
 

@@ -1,6 +1,9 @@
 """Near-duplicates: copies must be found, strangers must not; and against all pairs by loop."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from cifarlab.audit import duplicates
 from cifarlab.audit.duplicates import SIMILAR, SIMILAR_SMALL, groups, near_duplicates
 from cifarlab.data.transforms import shrunk
 
-CPU = torch.device("cpu")
+CPU, HERE = torch.device("cpu"), Path(__file__).parent
 
 
 def silent(_what: str, _done: int, _total: int | None) -> None: ...
@@ -38,7 +41,8 @@ def brighter(image: np.ndarray, by: int) -> np.ndarray:
 
 def pairs_of(images: np.ndarray) -> dict[tuple[int, int], float]:
     twins = near_duplicates(images, CPU, silent)
-    return {(int(a), int(b)): float(v) for (a, b), v in zip(*twins, strict=True)}
+    pairs = zip(twins.pairs.tolist(), twins.similarity.tolist(), strict=True)
+    return {(a, b): value for (a, b), value in pairs}
 
 
 def test_strangers_are_no_twins() -> None:
@@ -129,3 +133,48 @@ def test_chains_of_pairs_are_groups() -> None:
 def test_no_images_and_no_pairs() -> None:
     assert len(near_duplicates(scenes(1), CPU, silent).pairs) == 0
     assert groups(np.empty((0, 2), np.int64), 2).tolist() == [0, 1]
+
+
+def frames(scene: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
+    """A film (n, H, W, C) in which nothing moves: all of its frames are near-equal."""
+    noise = np.random.default_rng(seed).normal(0, 2, (n, *scene.shape))
+    return (scene + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("most", [0, 30, 400])
+def test_beyond_the_most_pairs_groups_stay_whole(monkeypatch, most: int) -> None:
+    films = np.concatenate([frames(scene, 30, n) for n, scene in enumerate(scenes(5))])
+    images = np.concatenate([films, scenes(40, seed=9), films[:7]])
+    images = images[np.random.default_rng(1).permutation(len(images))]
+    whole = near_duplicates(images, CPU, silent)
+    assert not whole.cut and len(whole.pairs) == 7 + 5 * 30 * 29 // 2
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", most)
+    monkeypatch.setattr(duplicates, "_CHECKED", 16)
+    monkeypatch.setattr(duplicates, "_ROWS", 64)
+    found = near_duplicates(images, CPU, silent)
+    assert found.cut
+    assert np.array_equal(groups(found.pairs, len(images)), groups(whole.pairs, len(images)))
+    assert set(map(tuple, found.pairs)) <= set(map(tuple, whole.pairs))
+    assert 145 <= len(found.pairs) < most + 16 + 7 + len(images)
+    assert len(set(map(tuple, found.pairs))) == len(found.pairs)
+
+
+def test_memory_is_bounded_however_many_images_are_alike() -> None:
+    """700 near-equal frames are 244,650 pairs, which took 1.5 GiB; the setting is that of runs."""
+    code = """
+import resource, sys
+import numpy as np
+from cifarlab.audit.duplicates import near_duplicates
+from cifarlab.compute import choose
+from test_duplicates import frames, scenes, silent
+device, images = choose().device, frames(scenes(1)[0], 700)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+near_duplicates(images[:20], device, silent)
+before = peak()
+near_duplicates(images, device, silent)
+print(peak() - before)
+"""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n{code}"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert int(told.stdout) < 500  # MiB

@@ -45,7 +45,9 @@ def test_the_entry_holds_what_is_promised(archive, cache):
     folder = open_dataset(str(archive)).folder
     assert folder.parent == cache and folder.name.startswith("pets.tar.gz-")
     assert {f.name for f in folder.iterdir()} == {"meta.json"} | {
-        f"{split}.{part}.npy" for split in ("train", "val", "test") for part in ("images", "labels")
+        f"{split}.{part}"
+        for split in ("train", "val", "test")
+        for part in ("images.npy", "labels.npy", "names.json")
     }
     assert [f for f in cache.iterdir() if not f.name.endswith(".lock")] == [folder]
 

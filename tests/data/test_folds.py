@@ -9,8 +9,8 @@ from cifarlab.errors import DataError
 from cifarlab.recipe.images import Data, Fold
 
 
-def data(number: int | None, of: int = 3, **other) -> Data:
-    fold = None if number is None else {"of": of, "number": number}
+def data(number: int | None, of: int = 3, groups=(), **other) -> Data:
+    fold = None if number is None else {"of": of, "number": number, "groups": groups}
     return Data(source="digits", fold=fold, **other)
 
 
@@ -48,7 +48,57 @@ def test_without_a_fold_nothing_is_left_out() -> None:
         fold_left_out(open_dataset("digits"), data(None))
 
 
-@pytest.mark.parametrize("fold", [{"of": 1, "number": 0}, {"of": 3, "number": 3}, {"of": 3}])
+def left_out(of: int, groups=(), **other) -> list[np.ndarray]:
+    dataset = open_dataset("digits")
+    return [
+        fold_left_out(dataset, data(number, of, groups, **other)).indices for number in range(of)
+    ]
+
+
+def test_without_groups_each_class_is_dealt_like_cards() -> None:
+    whole, _ = training_subsets(open_dataset("digits"), data(None))
+    labels = whole.labels[whole.indices]
+    keys = np.random.PCG64((0, 4)).random_raw(len(labels))
+    order = np.lexsort((keys, labels))
+    for number, indices in enumerate(left_out(3)):
+        assert np.array_equal(indices, np.sort(whole.indices[order[number::3]]))
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+@pytest.mark.parametrize("other", [{}, {"noise": {"kind": "symmetric", "share": 0.3}}])
+def test_groups_stay_whole_and_classes_even(of: int, other) -> None:
+    whole, _ = training_subsets(open_dataset("digits"), data(None, **other))
+    draws = np.random.default_rng(of)
+    sizes = draws.choice([2, 2, 2, 3, 5, 12], 80)
+    mixed = np.split(draws.permutation(whole.indices)[: sizes.sum()], np.cumsum(sizes)[:-1])
+    groups = [group.tolist() for group in mixed]
+    folds = left_out(of, groups, **other)
+    assert sorted(np.concatenate(folds)) == whole.indices.tolist()
+    for group in groups:
+        assert sum(not set(group).isdisjoint(fold.tolist()) for fold in folds) == 1
+    counts = np.stack([np.bincount(whole.labels[fold], minlength=10) for fold in folds])
+    assert (counts.max(0) - counts.min(0) <= 1).all()
+    again = left_out(of, groups, **other)
+    assert all(np.array_equal(a, b) for a, b in zip(folds, again, strict=True))
+
+
+def test_images_of_a_group_that_are_not_trained_on_are_passed_over() -> None:
+    whole, validation = training_subsets(open_dataset("digits"), data(None))
+    foreign = [int(validation.indices[0]), 10**6]
+    plain, odd = left_out(3), left_out(3, [foreign, [int(whole.indices[5]), 10**7]])
+    assert all(np.array_equal(np.sort(np.concatenate(f)), whole.indices) for f in (plain, odd))
+
+
+@pytest.mark.parametrize(
+    "fold",
+    [
+        {"of": 1, "number": 0},
+        {"of": 3, "number": 3},
+        {"of": 3},
+        {"of": 3, "number": 0, "groups": [[1, -2]]},
+        {"of": 3, "number": 0, "groups": [[1, 2], [2, 3]]},
+    ],
+)
 def test_no_such_fold(fold) -> None:
     with pytest.raises(ValidationError):
         Fold.model_validate(fold)

@@ -173,7 +173,8 @@ def _rows_are_distributions(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
-    return {**tree, "number": tree["number"] % tree["of"]}
+    once = dict.fromkeys(index % 10**7 for group in tree["groups"] for index in group)
+    return {**tree, "number": tree["number"] % tree["of"], "groups": [[index] for index in once]}
 
 
 _AGREE = {
