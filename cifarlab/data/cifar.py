@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -177,9 +177,6 @@ def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...
 
 def _write_splits(
     source: Path,
-    splits: dict[str, tuple[np.ndarray, np.ndarray]],
-    policy: ImagePolicy,
-    build: Path,
     splits: dict[str, _Joined],
     policy: ImagePolicy,
     build: Path,
