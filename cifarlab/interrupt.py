@@ -37,8 +37,9 @@ def stop_on_signal() -> Iterator[Stop]:
             signal.signal(signum, handler)
 
 
-def _caught() -> list[signal.Signals]:
+def _caught() -> list[int]:
     """The signals that ask to stop: a closed terminal's only where it is not ignored (nohup)."""
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    heeded = hangup is not None and signal.getsignal(hangup) != signal.SIG_IGN
-    return [signal.SIGINT, signal.SIGTERM, *([hangup] if heeded else [])]
+    caught: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    return caught

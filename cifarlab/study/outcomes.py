@@ -65,9 +65,9 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
         paths += _folders(Path(name)) or _of_recipe(name, runs)
     read, notes = read_finished(paths)
     groups: dict[tuple[str, str], list[Run]] = {}
-    names = _data_names(read)
+    data_names = _data_names(read)
     for run in read:
-        groups.setdefault((without_seed(run.recipe), names[run.path]), []).append(run)
+        groups.setdefault((without_seed(run.recipe), data_names[run.path]), []).append(run)
     rows: list[str] = []
     outcomes: list[Outcome] = []
     rows_named = _row_names([mine[0] for mine in groups.values()])

@@ -15,7 +15,7 @@ from cifarlab.recipe.schedules import Plateau
 from cifarlab.train.ending import ending, out_of_time
 from cifarlab.train.hooks import Hook
 from cifarlab.train.run import Run
-from cifarlab.train.state import NEVER, Best, Totals
+from cifarlab.train.state import NEVER, Best, State, Totals
 from cifarlab.train.step import step
 
 
@@ -69,9 +69,7 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
         state.totals = Totals.zero(state.device)
         if val and isinstance(run.recipe.schedule, Plateau) and segment.how != "hold":
             state.watch = watched(run.recipe.schedule, state.watch, val.loss)
-        better = val and (state.best is None or val.accuracy > state.best.val_accuracy)
-        if val and better:
-            state.best = Best(state.epoch, val.accuracy)
+        better = note_best(state, val)
         run.checkpoints.save_last(state, run.about)
         if better:  # in this order: after a kill in between, resume makes best of last
             run.checkpoints.save_best(state, run.about)
@@ -95,6 +93,14 @@ def validate(run: Run) -> Score | None:
     own = run.predictor.logits(run.validation.images, 1, places[processes.part(len(places))])
     labels = run.validation.labels[places]
     return score(processes.gathered(own, len(places)), torch.from_numpy(labels))
+
+
+def note_best(state: State, val: Score | None) -> bool:
+    """Note the epoch that just ended as the best so far, where it is, and say whether it is."""
+    if val is None or (state.best and val.accuracy <= state.best.val_accuracy):
+        return False
+    state.best = Best(state.epoch, val.accuracy)
+    return True
 
 
 def epoch_line(

@@ -128,8 +128,8 @@ def _recipes(listing: Listing, find: str) -> None:
     table.bind_filter_from(box, "value", lambda value: value or "")
     put(
         '<p class="soft">Mean and sample deviation over the seeds of finished runs; those that are '
-        "unfinished, or that a budget or a search ended early, are left out. A recipe on other data "
-        "is another row. Choose a recipe to see its runs.</p>"
+        "unfinished, or that a budget or a search ended early, are left out. A recipe on other "
+        "data is another row. Choose a recipe to see its runs.</p>"
     )
 
 
