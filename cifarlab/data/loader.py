@@ -82,14 +82,12 @@ class Loader:
         """Batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""
         order = self.order(epoch)
         # a whole epoch at once, so that no step waits for a copy
-        places = order.to(self.images.device)
-        labels = self.labels[order].to(self.device)
+        places = sent(order, self.images.device)
+        labels = sent(self.labels[order], self.device)
         for step in range(start, self.steps_per_epoch if stop is None else stop):
             batch = slice(step * self.batch_size, (step + 1) * self.batch_size)
             part = Part(len(order[batch]), self.reads(len(order[batch])))
-            images = self.images[part.of(places[batch])]
-            if images.device != self.device:
-                images = sent(images, self.device)
+            images = sent(self.images[part.of(places[batch])], self.device)
             yield self.augmented(images, part.of(labels[batch]), order[batch], epoch, step)
 
     def augmented(
