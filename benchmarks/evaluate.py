@@ -26,7 +26,7 @@ from PIL import Image
 from cifarlab.compute import choose
 from cifarlab.evaluate import Predictor
 from cifarlab.evaluate.corruptions import CORRUPTIONS
-from cifarlab.evaluate.predictor import BATCH
+from cifarlab.evaluate.predictor import batch_size
 from cifarlab.evaluate.shift import BATCH as CORRUPTED_AT_A_TIME
 from cifarlab.evaluate.shift import all_corrupted
 from cifarlab.models import Classifier, build_body
@@ -57,7 +57,7 @@ def evaluating(recipe: str) -> Ways:
     body = build_body(find(recipe).model, SHAPE, len(CLASSES))
     classifier = Classifier(body, [0.5] * 3, [0.25] * 3).to(compute.device).eval()
     predictor = Predictor(classifier, CLASSES, SHAPE, compute)
-    images, size = drawn(IMAGES), BATCH[compute.device.type]
+    images, size = drawn(IMAGES), batch_size(compute.device)
     fixed = torch.rand(size, 3, 32, 32, device=compute.device)
     fixed = fixed.to(memory_format=torch.channels_last)
 

@@ -49,8 +49,8 @@ class Compute:
 
     def synchronise(self) -> None:
         """Wait for the device: before a clock is read, never inside a step."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).synchronize(self.device)
 
     def describe(self) -> dict[str, Any]:
         """For provenance: the device's name, and what else decides speed and last bits."""
@@ -74,13 +74,7 @@ def choose(precision: str = "auto") -> Compute:
     is a mode of torch.compile (default, max-autotune, ...; empty: none): worth its half minute of
     compilation only for long runs on a GPU. Raises UserError for what is not there.
     """
-    wanted = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
-        raise UserError(
-            f"CIFARLAB_DEVICE={wanted}: there is no such device here",
-            "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' tells)",
-        )
-    device = torch.device(wanted)
+    device = fastest_device()
     if device.type == "cpu":
         keep_freed_memory()
     else:
@@ -91,6 +85,20 @@ def choose(precision: str = "auto") -> Compute:
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     arithmetic: Precision = "bfloat16" if precision == "bfloat16" else "float32"
     return Compute(device, arithmetic, _compile_mode())
+
+
+def fastest_device() -> torch.device:
+    """The device that ``choose`` takes; a GPU with its index. Raises UserError."""
+    wanted = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
+        raise UserError(
+            f"CIFARLAB_DEVICE={wanted}: there is no such device here",
+            "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' tells)",
+        )
+    if wanted == "cpu":
+        return torch.device(wanted)
+    # "cuda" alone is not equal to the "cuda:0" that its tensors say they are on
+    return torch.device(wanted, torch.cuda.current_device())
 
 
 def _compile_mode() -> str | None:
@@ -117,8 +125,9 @@ def keep_freed_memory() -> None:
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware: emulated, it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        return bool(module.is_bf16_supported(including_emulation=False))
     features = torch.cpu.get_capabilities()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
 
@@ -150,8 +159,8 @@ def library_versions() -> dict[str, str]:
 
 def device_name(device: torch.device) -> str:
     """The product name of the GPU or the processor."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        return str(torch.get_device_module(device).get_device_name(device))
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
@@ -161,14 +170,14 @@ def device_name(device: torch.device) -> str:
 
 def forget_peak_memory(device: torch.device) -> None:
     """Start counting a GPU's peak anew; a process's own can't be forgotten."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    if device.type != "cpu":
+        torch.get_device_module(device).reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int:
     """Largest memory in bytes: of the GPU's allocator, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    if device.type != "cpu":
+        return int(torch.get_device_module(device).max_memory_allocated(device))
     import resource
 
     unit = 1 if platform.system() == "Darwin" else 1024

@@ -40,8 +40,8 @@ def findings() -> list[tuple[str, str]]:
 
 
 def _memory(device: torch.device) -> str:
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
+    if device.type != "cpu":
+        free, total = torch.get_device_module(device).mem_get_info(device)
         return f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB on the GPU"
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return f"{total / 2**30:.1f} GiB"

@@ -38,5 +38,5 @@ def seed_global(device: "torch.device", seed: int, purpose: str, *counters: int)
 
     value = derived_seed(seed, purpose, *counters)
     torch.default_generator.manual_seed(value)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(value)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(value)

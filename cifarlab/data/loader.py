@@ -87,15 +87,13 @@ class Loader:
         """Batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""
         order = self.order(epoch)
         # a whole epoch at once, so that no step waits for a copy
-        places = order.to(self.images.device)
-        labels = self.labels[order].to(self.device)
+        places = sent(order, self.images.device)
+        labels = sent(self.labels[order], self.device)
         bounds = list(pairwise(accumulate(self.batch_sizes, initial=0)))
         for step in range(start, self.steps_per_epoch if stop is None else stop):
             batch = slice(*bounds[step])
             part = Part(self.batch_sizes[step], self.reads(self.batch_sizes[step]))
-            images = self.images[part.of(places[batch])]
-            if images.device != self.device:
-                images = sent(images, self.device)
+            images = sent(self.images[part.of(places[batch])], self.device)
             yield self.augmented(images, part.of(labels[batch]), order[batch], epoch, step)
 
     def augmented(

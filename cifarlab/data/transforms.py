@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from cifarlab.data.device import sent
+
 GREY = 127
 _PIECE = 250  # images shrunk at a time: their float32 copy stays in a processor's cache
 
@@ -135,7 +137,7 @@ def _scaling(size: int, wanted: int, channels: int, device: torch.device) -> Ten
     distances = (torch.arange(size, dtype=torch.float64) + 0.5) - centres[:, None]
     weights = (1 - distances.abs() / scale).clamp(min=0)
     weights = (weights / weights.sum(1, keepdim=True)).to(torch.float32)
-    return torch.kron(weights, torch.eye(channels)).to(device)
+    return sent(torch.kron(weights, torch.eye(channels)), device)
 
 
 def _scaled(side: int, short: int, pixels: int) -> int:

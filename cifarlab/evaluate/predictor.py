@@ -13,9 +13,14 @@ from cifarlab.evaluate.views import averaged, confidence
 from cifarlab.evaluate.weights import WeightsFile, load_weights
 from cifarlab.models import Classifier, build_body
 
-# Images at a time, by device: what stays in a processor's cache, what fills a GPU. Fixed, so that
-# the same images in the same order give the same bits.
-BATCH = {"cpu": 125, "cuda": 2000}
+# Images at a time: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
+# images in the same order give the same bits.
+CPU_BATCH, GPU_BATCH = 125, 2000
+
+
+def batch_size(device: torch.device) -> int:
+    """Return how many images are predicted at a time on that device."""
+    return CPU_BATCH if device.type == "cpu" else GPU_BATCH
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +90,7 @@ class Predictor:
     ) -> Tensor:
         """Mean logits (n, K), on the device, of the images at ``places`` (n,), by the batch."""
         device = self.compute.device
-        size = BATCH[device.type]
+        size = batch_size(device)
         outputs = [torch.empty(0, len(self.classes), device=device)]
         for start in range(0, len(places), size):
             part = slice(start, start + size)

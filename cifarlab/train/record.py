@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from cifarlab.evaluate.activity import evenly, histogram, peaks_of, watch_activations
-from cifarlab.evaluate.predictor import BATCH
+from cifarlab.evaluate.predictor import CPU_BATCH
 from cifarlab.storage import write_text
 from cifarlab.train.run import Run
 
-LEAST, MOST = 25, BATCH["cpu"]  # images per epoch; never more than one batch
+LEAST, MOST = 25, CPU_BATCH  # images per epoch; never more than one batch
 SHARE = 100  # one image for so many that are trained on, which keeps the cost below 1 %
 
 

@@ -1,0 +1,88 @@
+"""Short runs on the pretended device, and what is compared of them with the processor's."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from pretended_device import Device
+
+from cifarlab.errors import Interrupted
+from cifarlab.evaluate import Predictor
+from cifarlab.explain.maps import class_activation_maps
+from cifarlab.recipe import Recipe
+from cifarlab.run import RunFolder, without_cost
+from cifarlab.train import Run, train
+
+MADE = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
+
+
+class WaitRecorder:
+    """A hook that keeps what the host waited for between the first batch and the last step."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.count = 0
+        self.waits: list[str] = []
+
+    def started(self, run: Run) -> None:
+        self.device.take_waits()
+
+    def stepped(self, run: Run, images: int) -> None:
+        self.count += 1
+        # the clock waits before it starts, as it should
+        self.waits += [wait for wait in self.device.take_waits() if "train/clock.py" not in wait]
+
+    def validated(self, run: Run) -> None:
+        self.device.take_waits()
+
+    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
+        self.device.take_waits()
+
+    def finished(self, run: Run, result: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """What a run came to: losses and measurements, and of made images logits and maps."""
+
+    journal: list[dict[str, Any]]
+    result: dict[str, Any]
+    logits: np.ndarray
+    maps: dict[str, np.ndarray]
+
+
+def train_in_two(recipe: Recipe, folder: RunFolder, hook: Any, interrupt: Any) -> None:
+    """Train, interrupted by ``interrupt`` and resumed from the checkpoint."""
+    with pytest.raises(Interrupted):
+        train(recipe, folder, hooks=[hook, interrupt])
+    train(recipe, folder, resume=True, hooks=[hook])
+
+
+def outcome(folder: RunFolder) -> Outcome:
+    """Of a finished run, by the device that is chosen now."""
+    predictor = Predictor.load(folder.weights("last"))
+    images = np.repeat(MADE, predictor.image_shape[2], 3)
+    return Outcome(
+        journal=without_cost(folder.journal.read()),
+        result=without_cost(folder.result()),
+        logits=predictor.logits(images, 6, None, 0.3).numpy(),
+        maps=class_activation_maps(predictor, images),
+    )
+
+
+def require_alike(found: Any, wanted: Any, where: str = "") -> None:
+    """Equal trees of values but for the last digits of numbers."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for key in wanted:
+            require_alike(found[key], wanted[key], f"{where}.{key}")
+    elif isinstance(wanted, list | tuple):
+        assert len(found) == len(wanted), where
+        for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            require_alike(one, other, f"{where}.{place}")
+    elif isinstance(wanted, float | np.ndarray):
+        largest = float(np.max(np.abs(wanted), initial=1))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * largest, err_msg=where)
+    else:
+        assert found == wanted, where

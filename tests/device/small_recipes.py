@@ -1,0 +1,75 @@
+"""Few shipped recipes, made small, that have every setting of all shipped recipes among them."""
+
+import re
+from typing import Any
+
+from shortened import shortened
+
+from cifarlab.recipe import Recipe, change
+from cifarlab.recipes import shipped
+
+RECIPES = {name: make() for name, make in shipped().items()}
+DURATION = re.compile(r"[\d.]+ (epochs?|steps?|of the run)$")
+# what the runs here have of their own
+CUT = (
+    "name",
+    "data.source",
+    "data.share",
+    "data.labels",
+    "training.batch_size",
+    "training.micro_batch",
+    "training.precision",
+    "model.channels",
+    "model.max_parameters",
+)
+
+
+def shrink(recipe: Recipe) -> Recipe:
+    """The recipe with two steps on digits of 8 pixels, in few channels and blocks."""
+    changes = shortened(recipe) | {
+        "data.share": 0.03,  # 39 images
+        "training.batch_size": 18,
+        "training.duration": "2 steps",
+    }
+    if recipe.augment.sizes:
+        sizes = [{"start": "0 steps", "pixels": 6}, {"start": "1 step", "pixels": 7}]
+        changes["augment.sizes"] = sizes
+    if recipe.training.micro_batch:
+        changes["training.micro_batch"] = 9
+    if recipe.model.kind == "residual":
+        changes["model.blocks"] = [1] * len(recipe.model.blocks)
+    return change(recipe, changes)
+
+
+def settings(tree: Any, path: str = "") -> set[tuple[str, Any]]:
+    """What the recipe does, by path: kinds, names and switches as they are, of numbers the sign."""
+    if path in CUT:
+        return set()
+    if isinstance(tree, dict):
+        below = (settings(value, f"{path}.{key}".lstrip(".")) for key, value in tree.items())
+        return set().union(*below)
+    if isinstance(tree, list) and tree and not all(isinstance(value, str) for value in tree):
+        return set().union(*(settings(value, path) for value in tree))
+    if isinstance(tree, list):
+        return {(path, tuple(tree))}  # the order of layers
+    if isinstance(tree, str) and DURATION.match(tree):
+        return {(path, "a duration")}
+    number = isinstance(tree, int | float) and not isinstance(tree, bool)
+    if number and path != "evaluation.views":
+        return {(path, "a number" if tree else 0)}
+    return {(path, tree)}
+
+
+SETTINGS = {name: settings(recipe.model_dump(mode="json")) for name, recipe in RECIPES.items()}
+
+
+def cover_settings() -> list[str]:
+    """Few recipes that have all settings of all recipes among them."""
+    left, names = set().union(*SETTINGS.values()), []
+    while left:
+        names.append(max(SETTINGS, key=lambda name: len(SETTINGS[name] & left)))
+        left -= SETTINGS[names[-1]]
+    return names
+
+
+RUN = {name: shrink(RECIPES[name]) for name in cover_settings()}

@@ -1,0 +1,125 @@
+"""Every kind of part of a recipe on a device like a GPU, also those that no shipped recipe has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from everything import EVERYTHING, WAYS
+from on_a_device import WaitRecorder, outcome, require_alike
+from pretended_device import pretended
+from small_recipes import RUN, SETTINGS, settings
+from torch import Tensor
+
+from cifarlab.processes import Processes
+from cifarlab.recipe import Recipe, change, keys
+from cifarlab.run import RunFolder
+from cifarlab.train import train
+
+SHORT = {"data.share": 0.1, "training.batch_size": 34, "training.duration": "2 epochs"}  # 8 steps
+COLOUR = {"data.images.channels": "rgb"}
+MORE: dict[str, dict[str, Any]] = {
+    **WAYS,
+    "everything in colour": EVERYTHING | COLOUR,
+    "others": COLOUR
+    | {
+        "augment.policy.kind": "trivialaugment",
+        "augment.fill": "zero",
+        "averaging.kind": "swa",
+        "averaging.every": "1 step",
+        "optimizer.kind": "rmsprop",
+        "optimizer.rate": 0.001,
+        "optimizer.decoupled": True,
+        "schedule.kind": "onecycle",
+    },
+}
+
+
+def short(tiny: Callable, way: str) -> Recipe:
+    recipe: Recipe = tiny(MORE[way] | SHORT)
+    return recipe
+
+
+def test_every_kind_is_run(tiny: Callable) -> None:
+    run = set().union(*SETTINGS.values())
+    for way in MORE:
+        run |= settings(short(tiny, way).model_dump(mode="json"))
+    kinds = {
+        (key.path, kind)
+        for key in keys()
+        if key.path.endswith(".kind") and key.path != "data.noise.kind"  # is over before training
+        for kind in key.allowed.split(" | ")
+    }
+    assert len(kinds) > 30
+    assert kinds - run == set()
+
+
+@pytest.mark.parametrize("way", MORE)
+def test_a_way_to_train_tells_the_same(way: str, tiny: Callable, tmp_path: Path) -> None:
+    recipe, plain, folder = short(tiny, way), RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
+    train(recipe, plain)
+    wanted = outcome(plain)
+    with pretended() as device:
+        recorder = WaitRecorder(device)
+        train(recipe, folder, hooks=[recorder])
+        require_alike(vars(outcome(folder)), vars(wanted))
+    assert recorder.count == 8
+    assert recorder.waits == []
+
+
+def test_images_that_stay_in_the_host_s_memory(tiny: Callable, tmp_path: Path) -> None:
+    recipe = short(tiny, "everything")
+    with pretended() as resident:
+        there = WaitRecorder(resident)
+        train(recipe, RunFolder(tmp_path / "a"), hooks=[there])
+    with pretended(free=0) as device:
+        recorder = WaitRecorder(device)
+        train(recipe, RunFolder(tmp_path / "b"), hooks=[recorder])
+    assert recorder.waits == []
+    require_alike(
+        RunFolder(tmp_path / "b").journal.read()[-1]["train"],
+        RunFolder(tmp_path / "a").journal.read()[-1]["train"],
+    )
+
+
+@pytest.mark.parametrize("name", ["speed/94", "asha2021/normaliser-free", "kth2024/exchanged"])
+def test_in_bfloat16(name: str, tmp_path: Path) -> None:
+    """The device's autocast is not the processor's: alike, not equal."""
+    recipe = change(RUN[name], {"training.precision": "bfloat16"})
+    train(recipe, RunFolder(tmp_path / "a"))
+    with pretended() as device:
+        recorder = WaitRecorder(device)
+        train(recipe, RunFolder(tmp_path / "b"), hooks=[recorder])
+        outcome(RunFolder(tmp_path / "b"))
+    assert recorder.waits == []
+    ours, theirs = (
+        RunFolder(tmp_path / run).journal.read()[-1]["train"]["loss"] for run in ("b", "a")
+    )
+    assert ours == pytest.approx(theirs, rel=0.05)
+
+
+@dataclass(frozen=True)
+class OneOfTwo(Processes):
+    """One of two processes; of the other it takes for granted that it came to the same."""
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        return tensor.mul_(2)
+
+    def largest(self, *numbers: int) -> list[int]:
+        return list(numbers)
+
+    def by_first(self, work: Callable[[], Any], *, patient: bool = False) -> Any:
+        return work()
+
+    in_turn = by_first
+
+
+@pytest.mark.parametrize("way", ["ema", "everything"])
+def test_one_of_two_processes(way: str, tiny: Callable, tmp_path: Path) -> None:
+    recipe = short(tiny, way)
+    with pretended() as device:
+        recorder = WaitRecorder(device)
+        train(recipe, RunFolder(tmp_path), hooks=[recorder], processes=OneOfTwo(0, 2))
+    assert recorder.count == 8
+    assert recorder.waits == []

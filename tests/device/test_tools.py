@@ -1,0 +1,80 @@
+"""What is done with a trained network, on a device like a GPU: as on the processor."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from on_a_device import MADE, require_alike
+from pretended_device import pretended
+
+from cifarlab.audit.duplicates import near_duplicates
+from cifarlab.compute import choose
+from cifarlab.evaluate import Predictor, evaluate_run
+from cifarlab.evaluate.examine import examine
+from cifarlab.evaluate.features import features
+from cifarlab.explain.maps import class_activation_maps, feature_maps, map_shapes
+from cifarlab.explain.sanity import cascade
+from cifarlab.run import RunFolder
+from cifarlab.ship import Inputs, Oracle
+from cifarlab.train import Recorder, train
+
+
+def silent(_what: str, _done: int, _total: int | None) -> None: ...
+
+
+def without_seconds(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {k: without_seconds(v) for k, v in tree.items() if k not in ("cost", "time")}
+    return [without_seconds(one) for one in tree] if isinstance(tree, list) else tree
+
+
+def evaluated(folder: RunFolder) -> Any:
+    return [evaluate_run(folder, "val", views) for views in (1, 10)]
+
+
+def examined(folder: RunFolder) -> Any:
+    return without_seconds(examine(folder, images=20))
+
+
+def explained(folder: RunFolder) -> Any:
+    predictor = Predictor.load(folder.weights("last"))
+    shapes = map_shapes(predictor)
+    checked = cascade(predictor, MADE[:3])
+    return {
+        "shapes": {name: list(shape) for name, shape in shapes.items()},
+        "maps": class_activation_maps(predictor, MADE, list(shapes)),
+        "features": feature_maps(predictor, MADE, list(shapes)),
+        "cascade": checked.maps,
+        "before the last layer": features(predictor, MADE),
+    }
+
+
+def predicted(folder: RunFolder) -> Any:
+    return Oracle(folder).answers(Inputs(list("abcdefg"), MADE)).shares
+
+
+def duplicates(_folder: RunFolder) -> Any:
+    images = np.concatenate([MADE, MADE ^ 1, MADE[:2]])
+    twins = near_duplicates(images, choose().device, silent)
+    assert len(twins.pairs) == 9
+    return {"pairs": twins.pairs.tolist(), "similarity": twins.similarity}
+
+
+@pytest.mark.parametrize("tool", [evaluated, examined, explained, predicted, duplicates])
+def test_a_tool_tells_the_same(tool: Callable, copied: RunFolder) -> None:
+    wanted = tool(copied)
+    for index in (True, False):
+        with pretended(index=index):
+            require_alike(tool(copied), wanted)
+
+
+def test_the_record_is_the_same(tiny: Callable, tmp_path: Path) -> None:
+    recipe = tiny({"data.share": 0.1, "training.duration": "1 epoch"})
+    plain, folder = RunFolder(tmp_path / "processor"), RunFolder(tmp_path / "device")
+    train(recipe, plain, hooks=[Recorder()])
+    with pretended():
+        train(recipe, folder, hooks=[Recorder()])
+    assert len(plain.record.read()) == 2
+    require_alike(folder.record.read(), plain.record.read())
