@@ -21,7 +21,9 @@ print("torch" in sys.modules, "torch._dynamo" in sys.modules, file=sys.stderr)
 
 
 @pytest.mark.parametrize("words", [["predict", "RUN", "IMAGE"], ["evaluate", "RUN"]], ids=str)
-def test_the_compiler_is_not_imported(finished: RunFolder, tmp_path: Path, words: list[str]) -> None:
+def test_the_compiler_is_not_imported(
+    finished: RunFolder, tmp_path: Path, words: list[str]
+) -> None:
     image = tmp_path / "7.png"
     Image.fromarray(np.eye(8, dtype=np.uint8) * 200).save(image)
     known = {"RUN": finished.path, "IMAGE": image}
