@@ -12,7 +12,7 @@ from nicegui import ui
 
 from cifarlab.errors import CifarlabError
 from cifarlab.page import markup
-from cifarlab.page.index import Index
+from cifarlab.page.index import Index, NotFoundError
 from cifarlab.page.places import list_address, try_address
 from cifarlab.report.style import BLUE
 
@@ -77,6 +77,8 @@ def said() -> Iterator[None]:
     try:
         yield
     except CifarlabError as error:
+        if isinstance(error, NotFoundError):
+            ui.context.client.status_code = 404
         put(markup.warned([f"{error.what}. {error.hint.capitalize()}."]))
     except Exception as error:
         traceback.print_exc()

@@ -8,21 +8,27 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cifarlab.errors import RunFolderError
+from cifarlab.errors import RecipeError, RunFolderError
+from cifarlab.recipe import Recipe
 from cifarlab.report.content import dig
+from cifarlab.report.settings import distinct_names
 from cifarlab.report.words import number, pair
 from cifarlab.run import RunFolder, describe_early_end
 from cifarlab.run.journal import Journal
 
 OF_A_RUN = ("recipe.yaml", "result.json", "journal.jsonl", "provenance.json", "checkpoints")
 MARKS = {"study.json": "study", "search.json": "search"}
+_FILES = {"run": OF_A_RUN, "study": ("study.json",), "search": ("search.json", "search.jsonl")}
 MOST_FOLDERS = 20_000  # somebody may name the root of a disk
 DEPTH = 6
+_MOST_READ = 50  # recipes of one name, as of a search's trials: reading one takes 18 ms
 SILENCE = 120.0  # seconds without a new line, at least, after which no training is assumed
 _NAME = re.compile(r"^name: *(\S.*?) *$", re.MULTILINE)
 _SEED = re.compile(r"^seed: *(\d+) *$", re.MULTILINE)
@@ -91,12 +97,17 @@ class Found:
     reason: str = ""
 
 
+class NotFoundError(RunFolderError):
+    """An address leads to no folder, or to one that is not what it should be."""
+
+
 class Index:
     """The list of runs under ``root``; a run is read again only when one of its files changed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._known: dict[Path, tuple[Any, Entry]] = {}
+        self._recipes: dict[str, Recipe] = {}
         self._reading = threading.Lock()
 
     def listing(self) -> Listing:
@@ -113,21 +124,54 @@ class Index:
         strange += [(run.place, run.problem) for run in runs if run.problem]
         return Listing(tuple(runs), places["study"], places["search"], tuple(strange))
 
+    def group_names(self, runs: Iterable[Entry]) -> dict[str, str]:
+        """Return each group's name: its recipe's, with what differs from others of that name."""
+        firsts: dict[str, Entry] = {}
+        for run in runs:
+            if not run.problem:
+                firsts.setdefault(run.group, run)
+        counts = Counter(run.recipe for run in firsts.values())
+        names, read = {}, []
+        for group, run in firsts.items():
+            alike = counts[run.recipe]
+            names[group] = run.recipe if alike == 1 else f"{run.recipe} {run.name}"
+            if 1 < alike <= _MOST_READ:
+                with suppress(RunFolderError, RecipeError):  # being deleted, or no recipe of ours
+                    read.append((run, self._recipe(run)))
+        distinct = distinct_names(
+            [run.recipe for run, _ in read],
+            [recipe for _, recipe in read],
+            [run.name for run, _ in read],
+        )
+        return names | dict(zip((run.group for run, _ in read), distinct, strict=True))
+
+    def _recipe(self, run: Entry) -> Recipe:
+        if run.group not in self._recipes:
+            self._recipes[run.group] = RunFolder(self.path(run.place)).recipe()
+        return self._recipes[run.group]
+
     def place(self, path: Path) -> str:
         """The address of a folder under the root; the root's own is empty."""
         return "" if path == self.root else path.relative_to(self.root).as_posix()
 
-    def path(self, place: str) -> Path:
-        """The folder of an address. Raises RunFolderError for one that is not under the root."""
+    def path(self, place: str, kind: str = "") -> Path:
+        """The folder of an address: any, or that of a ``kind`` (run, study, search).
+
+        Raises NotFoundError for one that is not under the root or not of that kind.
+        """
         try:
             path = (self.root / place).resolve()
             inside = path.is_relative_to(self.root) and path.is_dir()
         except (OSError, ValueError):  # too long, a NUL
             inside = False
         if not inside:
-            raise RunFolderError(
+            raise NotFoundError(
                 f"there is no folder {place!r} under {self.root}",
                 "it was moved or deleted, or the address is wrong: go back to the list",
+            )
+        if kind and not any((path / name).exists() for name in _FILES[kind]):
+            raise NotFoundError(
+                f"{place!r} is no {kind}: it has no {_FILES[kind][0]}", "go back to the list"
             )
         return path
 

@@ -1,7 +1,7 @@
 """The list of runs as rows of a table: each run, or each recipe with its mean over seeds."""
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cifarlab.page.index import Entry
@@ -39,8 +39,10 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[Row]:
     return sorted(rows, key=lambda row: -row["heard"])
 
 
-def recipe_rows(entries: Iterable[Entry]) -> list[Row]:
+def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[Row]:
     """One row per recipe and images: its finished runs' mean, sample deviation and range.
+
+    ``names`` are the groups'.
 
     ``n`` counts seeds: of several finished runs with one seed, which are repeats of the same
     draws, the first counts. Runs that did not come to their recipe's end are counted apart.
@@ -49,11 +51,11 @@ def recipe_rows(entries: Iterable[Entry]) -> list[Row]:
     for entry in entries:
         if not entry.problem:
             groups.setdefault(entry.group, []).append(entry)
-    rows = [_recipe_row(key, members) for key, members in groups.items()]
+    rows = [_recipe_row(key, names[key], members) for key, members in groups.items()]
     return sorted(rows, key=lambda row: (-(row["test"] or row["val"] or 0), row["recipe"]))
 
 
-def _recipe_row(key: str, members: Sequence[Entry]) -> Row:
+def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> Row:
     by_seed: dict[int | None, Entry] = {}
     for entry in members:
         if entry.finished and not entry.early:
@@ -63,7 +65,7 @@ def _recipe_row(key: str, members: Sequence[Entry]) -> Row:
     first = members[0]
     return {
         "group": key,
-        "recipe": ", ".join(dict.fromkeys(entry.recipe for entry in members)),
+        "recipe": name,
         "data": first.data,
         "n": len(by_seed),
         "open": sum(not entry.finished or bool(entry.early) for entry in members),

@@ -22,7 +22,7 @@ from cifarlab.report.reliability import reliability
 from cifarlab.report.shift import heat_map
 from cifarlab.report.style import Picture, render, styled
 
-_FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
+FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
     ("curves", curves, "Accuracy, loss and learning rate by epoch"),
     ("confusion", confusion, "Confusion matrix"),
     ("classes", per_class, "Accuracy of each class with its interval"),
@@ -73,7 +73,7 @@ def page(runs: Sequence[Run], formats: Sequence[str] = ("svg",)) -> tuple[str, l
 
 def _pictures(run: Run, formats: Sequence[str]) -> dict[str, Picture]:
     drawn = {}
-    for kind, draw, alt in _FIGURES:
+    for kind, draw, alt in FIGURES:
         figure = draw(run)
         if figure is not None:
             drawn[kind] = render(figure, f"{run.slug}-{kind}", f"{alt}: {run.name}", formats)
@@ -85,7 +85,7 @@ def _comparison(sections: Sequence[Section], overlaid: Picture | None) -> dict[s
     return {
         "rows": [compare.row(section.run, section.anchor) for section in sections],
         "warnings": compare.warnings(runs),
-        "differences": settings.differences(runs),
+        "differences": settings.differences([run.recipe for run in runs]),
         "picture": overlaid,
     }
 

@@ -32,14 +32,23 @@ def origin(run: Run) -> list[tuple[str, str]]:
 
 
 def logs(run: Run) -> list[Log]:
-    """Starts, openings of the test split, and any other list of records."""
+    """Starts, openings of the test split, and any other list of records.
+
+    What all records share with the provenance itself, as a start its versions, is left out.
+    """
     found = {key: value for key, value in run.provenance.items() if _is_log(value)}
     keys = list(dict.fromkeys([*_TITLES, *found]))
     return [_log(run, key, found.get(key, [])) for key in keys]
 
 
 def _log(run: Run, key: str, records: list[dict[str, Any]]) -> Log:
-    columns = list(dict.fromkeys(name for record in records for name in record))
+    every = dict.fromkeys(name for record in records for name in record)
+    own = run.provenance
+    columns = [
+        name
+        for name in every
+        if name not in own or any(record.get(name) != own[name] for record in records)
+    ]
     rows = [[plain(record.get(name)) for name in columns] for record in records]
     recorded = key in run.provenance
     empty = "none: the test split was not opened" if key == "test_openings" else "none"

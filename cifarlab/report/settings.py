@@ -1,13 +1,15 @@
 """Recipes as text: what departs from the defaults, and what differs between runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import mode
 from typing import Any, NamedTuple
 
 import yaml
 
 from cifarlab.recipe import Recipe, build
-from cifarlab.report.content import Run
 from cifarlab.report.words import NOTHING
+
+_LONGEST = 60  # letters of a name that lists settings
 
 
 class Setting(NamedTuple):
@@ -62,9 +64,9 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Settings that are not the same in all runs: path and each run's value (dash: no such key)."""
-    leaves = [flat(run.recipe.model_dump(mode="json", exclude={"name"})) for run in runs]
+def differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[str]]]:
+    """Settings that are not the same in all: path and each recipe's value (dash: no such key)."""
+    leaves = [flat(recipe.model_dump(mode="json", exclude={"name"})) for recipe in recipes]
     parts = list(Recipe.model_fields)
     paths = dict.fromkeys(path for one in leaves for path in one)
     ordered = sorted(paths, key=lambda path: parts.index(path.split(".")[0]))
@@ -73,3 +75,41 @@ def differences(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         for path in ordered
     ]
     return [(path, values) for path, values in rows if len(set(values)) > 1]
+
+
+def distinct_names(
+    names: Sequence[str], recipes: Sequence[Recipe], folders: Sequence[str]
+) -> list[str]:
+    """Return the recipes' names; equal ones with the settings in which their recipes differ.
+
+    Where that is too long to be read: with those that most others do not have, or else with the
+    name of a run's folder.
+    """
+    distinct = list(names)
+    for name in {name for name in names if names.count(name) > 1}:
+        places = [place for place, other in enumerate(names) if other == name]
+        changed = differences([recipes[place] for place in places])
+        kinds = tuple(path.removesuffix("kind") for path, _ in changed if path.endswith(".kind"))
+        # another kind has other keys: it is named alone
+        shown = [c for c in changed if c[0].endswith(".kind") or not c[0].startswith(kinds)]
+        shown = [(path, cells) for path, cells in shown if path != "seed"]
+        most = {path: mode(cells) for path, cells in shown if _majority(cells)}
+        for usual in ({}, most):
+            labels = [_with_settings(name, shown, usual, column) for column in range(len(places))]
+            if max(map(len, labels)) <= _LONGEST:
+                break
+        for place, label in zip(places, labels, strict=True):
+            distinct[place] = label if len(label) <= _LONGEST else f"{name} {folders[place]}"
+    return distinct
+
+
+def _majority(cells: list[str]) -> bool:
+    return cells.count(mode(cells)) > len(cells) / 2
+
+
+def _with_settings(
+    name: str, changed: Sequence[tuple[str, list[str]]], usual: Mapping[str, str], column: int
+) -> str:
+    """A name and a recipe's settings, without those that are as ``usual``."""
+    words = [f"{path}={c[column]}" for path, c in changed if c[column] != usual.get(path)]
+    return " ".join([name, *words])

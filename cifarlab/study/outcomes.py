@@ -10,15 +10,13 @@ from cifarlab.recipe.text import validated
 from cifarlab.recipes import find
 from cifarlab.report.compare import warnings
 from cifarlab.report.content import Run, dig, read_runs
-from cifarlab.report.settings import differences
+from cifarlab.report.settings import distinct_names
 from cifarlab.report.words import number
 from cifarlab.run import RunFolder
 from cifarlab.run.naming import RUNS, finished_runs
 from cifarlab.study.comparison import Comparison, Outcome, compare
 from cifarlab.study.definition import Study
 from cifarlab.study.folder import StudyFolder
-
-_LONGEST = 60  # letters of a row's name that lists settings
 
 
 class Found(NamedTuple):
@@ -70,7 +68,12 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
         groups.setdefault((without_seed(run.recipe), data_names[run.path]), []).append(run)
     rows: list[str] = []
     outcomes: list[Outcome] = []
-    rows_named = _row_names([mine[0] for mine in groups.values()])
+    firsts = [mine[0] for mine in groups.values()]
+    rows_named = distinct_names(
+        [run.recipe_name for run in firsts],
+        [run.recipe for run in firsts],
+        [run.name for run in firsts],
+    )
     for ((_, data), mine), name in zip(groups.items(), rows_named, strict=True):
         row = _free_name(name, rows)
         rows.append(row)
@@ -156,22 +159,6 @@ def _of_recipe(name: str, runs: Path) -> list[Path]:
             f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
         )
     return found
-
-
-def _row_names(runs: Sequence[Run]) -> list[str]:
-    """What to call the recipes of these runs: recipes of one name also by what differs."""
-    names = [run.recipe_name for run in runs]
-    for name in {name for name in names if names.count(name) > 1}:
-        places = [place for place, run in enumerate(runs) if run.recipe_name == name]
-        settings = differences([runs[place] for place in places])
-        kinds = tuple(path.removesuffix("kind") for path, _ in settings if path.endswith(".kind"))
-        # another kind has other keys: it is named alone
-        shown = [s for s in settings if s[0].endswith(".kind") or not s[0].startswith(kinds)]
-        for column, place in enumerate(places):
-            told = [f"{path}={values[column]}" for path, values in shown if path != "seed"]
-            label = " ".join([name, *told])
-            names[place] = label if len(label) <= _LONGEST else f"{name} {runs[place].name}"
-    return names
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:

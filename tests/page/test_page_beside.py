@@ -1,5 +1,6 @@
 """Figures that other commands drew: which are shown, and what else is never served."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from made_run import digits, make
 
 from cifarlab.page import beside
 from cifarlab.page.index import Index
+from cifarlab.report.explained import KINDS
+from cifarlab.report.html import FIGURES
 
 SVG = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 
@@ -31,6 +34,35 @@ def test_drawn_figures_are_found_but_those_that_the_page_draws(run):
         "first-layer.svg",
         "a-b-reliability.svg",
     ]
+
+
+def test_of_a_renamed_folder_the_newest_figures_are_shown(run):
+    old = run / "report" / "figures" / "z-reliability.svg"
+    old.write_text(SVG)
+    os.utime(old, (1, 1))
+    assert old not in beside.figures(run)
+    os.utime(old)
+    os.utime(old.with_name("a-b-reliability.svg"), (1, 1))
+    assert old in beside.figures(run) and len(beside.figures(run)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("a-b-reliability.svg", "Reliability diagram"),
+        ("maps.svg", "Where it looks"),
+        ("given-maps.svg", "Where it looks, of the images given"),
+        ("first-layer.svg", "First layer"),
+    ],
+)
+def test_a_figure_is_headed_by_words(name, title):
+    assert beside.title(Path(name)) == title
+
+
+def test_every_figure_that_is_drawn_has_a_title():
+    slugs = [*KINDS, *(kind for kind, *_ in FIGURES), "rungs", "coordinates", "figure"]
+    untitled = [slug for slug in slugs if slug not in beside._TITLES]
+    assert untitled == []
 
 
 def test_a_figure_is_an_image_at_its_own_address(run):

@@ -4,7 +4,9 @@ One server and one Chromium for all. No Chromium is a failure, not a skip: ``.ci
 """
 
 import base64
+import re
 import shutil
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -139,8 +141,31 @@ def test_recipes_show_mean_and_spread_and_lead_to_their_runs(visit: Visit) -> No
     three = rows.filter(has=page.get_by_role("cell", name="3", exact=True))
     expect(three).to_have_count(2)
     three.last.get_by_role("link").click()
-    expect(page.locator("h1")).to_have_text("made/up: 3 runs")
+    expect(page.locator("h1")).to_have_text(re.compile("^made/up.*: 3 runs$"))
     assert "group=" in page.url
+
+
+def test_recipes_of_one_name_and_data_are_rows_of_different_names(visit: Visit) -> None:
+    page = visit.go("/?by=recipe")
+    expect(page.locator(".list tbody a").first).to_be_visible()
+    rows = page.locator(".list tbody tr").all()
+    named = [(r.locator("a").inner_text(), r.locator("td").nth(8).inner_text()) for r in rows]
+    assert len(named) == 6 and len(set(named)) == 6
+
+
+def test_every_column_fits_a_screen_of_1280_and_others_show_that_there_is_more(
+    visit: Visit,
+) -> None:
+    page = visit.go("/")
+    expect(page.locator(".list tbody a")).to_have_count(13)
+    page.evaluate("""for (const [what, words] of [
+        ["td.name a", "asha2021-classic-s0-bccd0e3c-12"], ["td.wide span", "/home/me/letters-2026"],
+      ]) document.querySelectorAll(".list " + what).forEach(one => one.textContent = words)""")
+    table = page.locator(".list .q-table__middle")
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
+    for kind in (".list .q-table__middle", ".scroll"):
+        drawn = page.locator(kind).first.evaluate("one => getComputedStyle(one).backgroundImage")
+        assert drawn.count("gradient") == 4
 
 
 def test_chosen_runs_are_compared_recipes_first(visit: Visit) -> None:
@@ -164,9 +189,36 @@ def test_a_torn_and_a_foreign_folder_are_said_with_their_reason(visit: Visit) ->
     expect(strange).to_contain_text("it has no recipe.yaml")
     expect(strange).to_contain_text("can't read result.json")
     expect(visit.go("/run/torn").locator(".warning")).to_contain_text("result.json")
-    expect(visit.go("/run/photos").locator(".warning")).to_contain_text("no recipe.yaml")
-    for outside in ("/run/none", "/run/..%2f..%2fetc", "/run//etc", "/study/cifar-s0"):
+
+
+def test_what_is_not_there_answers_404_with_its_reason(visit: Visit) -> None:
+    answered: dict[str, int] = {}
+    visit.page.on("response", lambda told: answered.setdefault(told.request.url, told.status))
+    missing = ("/run/none", "/run/photos", "/run/..%2f..%2fetc", "/run//etc", "/study/cifar-s0")
+    missing += ("/search/cifar-s0", "/try?run=none")
+    for outside in missing:
         expect(visit.go(outside).locator(".warning").first).to_be_visible()
+        assert answered[visit.address + outside] == 404
+    expect(visit.go("/run/photos").locator(".warning")).to_contain_text("no recipe.yaml")
+    for there in ("/run/torn", "/run/live", "/study/studies/made", "/search/searches/rates"):
+        visit.go(there)
+        assert answered[visit.address + there] == 200
+    visit.complaints.clear()  # the browser's word for each 404
+
+
+def test_who_leaves_during_an_upload_is_not_complained_about(visit: Visit) -> None:
+    page, asked = visit.go("/try?run=trained"), visit.asked
+    expect(page.locator(".zone[data-ready]")).to_be_visible()
+    drop(page, encoded(noise(), "PNG"), "a.png")
+    expect(page.get_by_test_id("answer").locator("img").first).to_be_visible(timeout=30_000)
+    place = urlsplit(next(url for url in asked if "/upload/" in url)).path
+    port = urlsplit(visit.address).port
+    with socket.create_connection(("127.0.0.1", port)) as left:
+        left.sendall(
+            f"POST {place} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 5000000\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
+        )
+    visit.go("/")  # the server goes on; that it printed nothing is seen at its end
 
 
 def test_a_run_is_shown_in_full(visit: Visit, root: Path) -> None:

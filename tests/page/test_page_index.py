@@ -2,16 +2,17 @@
 
 import json
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_run import Plan, digits, make
+from made_run import RECIPE, Plan, digits, make
 
 from cifarlab.errors import RunFolderError
 from cifarlab.page import index as index_module
-from cifarlab.page.index import Entry, Index, last_line
+from cifarlab.page.index import Entry, Index, NotFoundError, last_line
 from cifarlab.run import RunFolder
 
 
@@ -60,6 +61,30 @@ def test_a_run_that_something_ended_early_says_so(root, ended):
     make(root / "early", Plan(n=200, ended=ended))
     entry = entries(root)["early"]
     assert entry.state(time.time()) == "ended early" and "after 8 epochs" in entry.early
+
+
+def test_groups_of_one_name_are_told_apart_by_what_differs(root):
+    for rate, seed in ((0.1, 0), (0.2, 0), (0.2, 1)):
+        changes = tuple((RECIPE | {"optimizer.rate": rate}).items())
+        make(root / f"rate-{rate}-s{seed}", Plan(n=200, seed=seed, changes=changes))
+    shutil.rmtree(root / "young"), shutil.rmtree(root / "studies")
+    index = Index(root)
+    runs = index.listing().runs
+    names = index.group_names(runs)
+    by_place = {run.place: names[run.group] for run in runs}
+    assert by_place["rate-0.1-s0"] == "made/up optimizer.rate=0.1"
+    assert by_place["rate-0.2-s0"] == by_place["rate-0.2-s1"] == "made/up optimizer.rate=0.2"
+    assert by_place["a-s0"] == by_place["a-s1"] == "made/up optimizer.rate=0.05"
+    one = [run for run in runs if run.place == "rate-0.1-s0"]
+    assert list(index.group_names(one).values()) == ["made/up"]
+
+
+def test_a_recipe_that_can_not_be_read_is_named_by_its_folder(root):
+    make(root / "other", Plan(n=200, changes=(("optimizer.rate", 0.01),)))
+    file = root / "other" / "recipe.yaml"
+    file.write_text(file.read_text().replace("rate: 0.01", "pace: 0.01"))
+    index = Index(root)
+    assert "made/up other" in index.group_names(index.listing().runs).values()
 
 
 def test_an_unfinished_run_shows_its_last_epoch(root):
@@ -194,6 +219,15 @@ def test_reading_changes_nothing_and_needs_no_lock(root):
 def test_addresses_lead_nowhere_but_under_the_root(root, place):
     with pytest.raises(RunFolderError, match="there is no folder"):
         Index(root).path(place)
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"), [("studies/s", "run"), ("a-s0", "study"), ("studies/s", "search")]
+)
+def test_a_folder_of_another_kind_is_not_found(root, place, kind):
+    with pytest.raises(NotFoundError, match=f"is no {kind}"):
+        Index(root).path(place, kind)
+    assert Index(root).path(place).is_dir()
 
 
 def test_an_address_is_the_way_back_to_its_folder(root):

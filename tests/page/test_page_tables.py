@@ -6,6 +6,8 @@ import pytest
 from cifarlab.page.index import Entry
 from cifarlab.page.tables import recipe_rows, run_rows
 
+NAMES = {"g": "r", "h": "best"}
+
 
 def entry(place: str, seed: int = 0, test: float | None = None, **other) -> Entry:
     usual = {"recipe": "r", "group": "g", "data": "digits", "finished": test is not None}
@@ -14,7 +16,7 @@ def entry(place: str, seed: int = 0, test: float | None = None, **other) -> Entr
 
 def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
     shares = [0.9, 0.92, 0.97]
-    rows = recipe_rows(entry(str(seed), seed, share) for seed, share in enumerate(shares))
+    rows = recipe_rows([entry(str(seed), seed, share) for seed, share in enumerate(shares)], NAMES)
     assert len(rows) == 1
     row, values = rows[0], 100 * np.array(shares)
     assert row["n"] == 3
@@ -24,18 +26,18 @@ def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
 
 
 def test_a_single_seed_has_no_spread():
-    (row,) = recipe_rows([entry("a", 0, 0.9)])
+    (row,) = recipe_rows([entry("a", 0, 0.9)], NAMES)
     assert (row["n"], row["test"], row["spread"]) == (1, pytest.approx(90), None)
 
 
 def test_a_repeated_seed_counts_once():
-    (row,) = recipe_rows([entry("a", 0, 0.9), entry("b", 0, 0.8), entry("c", 1, 0.7)])
+    (row,) = recipe_rows([entry("a", 0, 0.9), entry("b", 0, 0.8), entry("c", 1, 0.7)], NAMES)
     assert (row["n"], row["runs"], row["test"]) == (2, 3, pytest.approx(80))
 
 
 def test_unfinished_and_damaged_runs_are_in_no_mean():
     runs = [entry("a", 0, 0.9), entry("b", 1, val=0.5), entry("c", 2, 0.1, problem="torn")]
-    (row,) = recipe_rows(runs)
+    (row,) = recipe_rows(runs, NAMES)
     assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
 
 
@@ -50,8 +52,8 @@ def test_what_ended_early_is_in_no_mean_and_says_why():
 
 
 def test_recipes_come_best_first():
-    runs = [entry("a", 0, 0.5), entry("b", 0, 0.9, group="h", recipe="best")]
-    assert [row["recipe"] for row in recipe_rows(runs)] == ["best", "r"]
+    runs = [entry("a", 0, 0.5), entry("b", 0, 0.9, group="h")]
+    assert [row["recipe"] for row in recipe_rows(runs, NAMES)] == ["best", "r"]
 
 
 def test_runs_come_newest_first_with_percentages_and_addresses():

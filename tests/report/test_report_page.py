@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -111,6 +112,21 @@ def test_provenance_is_whole_and_lists_each_opening(page):
     assert rows["data: mean"] == "0.4914, 0.4822, 0.4465"
     assert "Openings of the test split" in page.text
     assert ["2026-01-05T10:08:11Z", "train", "cifarlab train made/up"] in page.tables["log"]
+
+
+def test_a_start_shows_what_is_not_said_already(run, tmp_path):
+    path = shutil.copytree(run, tmp_path / "run")
+    file = path / "provenance.json"
+    told = json.loads(file.read_text())
+    versions = {key: told[key] for key in ("cifarlab", "python", "libraries", "device")}
+    told["starts"] = [{**told["starts"][0], **versions}]
+    file.write_text(json.dumps(told))
+    assert read(write_report([path])).tables["log"][0] == ["time", "command", "step"]
+    told["starts"].append({**told["starts"][0], "python": "3.12.1"})
+    file.write_text(json.dumps(told))
+    log = read(write_report([path])).tables["log"]
+    assert log[0] == ["time", "command", "step", "python"]
+    assert [row[3] for row in log[1:3]] == ["3.11.7", "3.12.1"]
 
 
 def test_page_is_well_formed_and_loads_nothing(run, page):

@@ -37,7 +37,7 @@ async def show(site: Site, places: Sequence[str]) -> None:
 def _compared(read: Sequence[tuple[str, Run]], runs: Sequence[Run]) -> None:
     links = [markup.run_link(place, run.name) for place, run in read]
     with section("What differs between the recipes"):
-        put(markup.differences(settings.differences(runs), links))
+        put(markup.differences(settings.differences([run.recipe for run in runs]), links))
     with section("What came of it"):
         rows = [
             (link, row.recipe, row.seed, row.data, row.val, row.test, row.interval, row.n, row.time,

@@ -17,7 +17,12 @@ _PACE = 5.0  # seconds between two looks at all folders
 _MOST_COMPARED = 24
 _POINTS = "v => v == null ? '—' : v.toFixed(2)"
 _COUNT = "v => v == null ? '—' : v.toLocaleString('en')"
-_WHEN = "v => v ? new Date(1000 * v).toLocaleString('sv').slice(0, 16) : '—'"
+# the time of today's, the date of others: so that all columns fit
+_WHEN = (
+    "v => { if (!v) return '—'; const [day, time] = new Date(1000 * v).toLocaleString('sv')"
+    ".split(' '); return day === new Date().toLocaleString('sv').slice(0, 10) ? time.slice(0, 5)"
+    " : day }"
+)
 _TIME = (
     "v => v == null ? '—' : v < 60 ? v.toFixed(1) + ' s' : v < 3600 ? (v / 60).toFixed(1) + ' min'"
     " : (v / 3600).toFixed(1) + ' h'"
@@ -52,11 +57,11 @@ _OF_RUNS = [
 _OF_RECIPES = [
     _column("recipe", "recipe"),
     _column("n", "seeds", _COUNT),
-    _column("test", "mean test %", _POINTS),
+    _column("test", "test %", _POINTS),
     _column("spread", "deviation", _POINTS),
     _column("least", "least", _POINTS),
     _column("most", "most", _POINTS),
-    _column("val", "mean validation %", _POINTS),
+    _column("val", "validation %", _POINTS),
     _column("val_spread", "deviation", _POINTS, wide=True),
     _column("data", "data"),
     _column("open", "left out", _COUNT),
@@ -64,31 +69,38 @@ _OF_RECIPES = [
 ]
 # Vue escapes what stands between double braces and in bound attributes.
 _RUN_CELL = (
-    '<q-td :props="props"><a :href="props.row.address" :title="props.row.place">'
+    '<q-td :props="props" class="name"><a :href="props.row.address" :title="props.row.place">'
     "{{ props.value }}</a></q-td>"
 )
 _STATE_CELL = (
     '<q-td :props="props"><span class="state" :class="props.value" :title="props.row.problem">'
     "{{ props.value }}</span></q-td>"
 )
+_WHEN_CELL = (
+    '<q-td :props="props"><span :title="props.row.heard ? new Date(1000 * props.row.heard)'
+    ".toLocaleString('sv') : ''\">{{ props.value }}</span></q-td>"
+)
+_TITLED_CELL = '<q-td :props="props"><span :title="props.value">{{ props.value }}</span></q-td>'
 _TEST_CELL = (
     "<q-td :props=\"props\"><span :title=\"props.row.low == null ? '' : '95 % interval ' + "
     "props.row.low.toFixed(2) + ' to ' + props.row.high.toFixed(2)\">{{ props.value }}</span>"
     "</q-td>"
 )
 _RECIPE_CELL = (
-    '<q-td :props="props"><a :href="\'/?group=\' + props.row.group">{{ props.value }}</a></q-td>'
+    '<q-td :props="props" class="name"><a :href="\'/?group=\' + props.row.group">'
+    "{{ props.value }}</a></q-td>"
 )
 
 
 async def show(site: Site, by: str, group: str, find: str) -> None:
     """The list ``by`` "recipe" or by run; of one ``group`` of seeds, or all; with a search word."""
     listing = await asyncio.to_thread(site.index.listing)
+    names = await asyncio.to_thread(site.index.group_names, listing.runs) if by or group else {}
     with framed(site, "", "Runs"):
         if by == "recipe":
-            _recipes(listing, find)
+            _recipes(listing, names, find)
         else:
-            _runs(site, listing, group, find)
+            _runs(site, listing, (group, names.get(group, "")), find)
         _strange(listing)
 
 
@@ -117,8 +129,8 @@ def _table(columns: list[dict[str, Any]], rows: list[Row], key: str, **more: Any
     return table
 
 
-def _recipes(listing: Listing, find: str) -> None:
-    rows = recipe_rows(listing.runs)
+def _recipes(listing: Listing, names: dict[str, str], find: str) -> None:
+    rows = recipe_rows(listing.runs, names)
     _titled("Recipes", "recipe")
     _collections(listing)
     with ui.element("div").classes("tools"):
@@ -133,7 +145,8 @@ def _recipes(listing: Listing, find: str) -> None:
     )
 
 
-def _runs(site: Site, listing: Listing, group: str, find: str) -> None:
+def _runs(site: Site, listing: Listing, of: tuple[str, str], find: str) -> None:
+    group, name = of
     chosen: dict[str, str | None] = {"state": None, "data": None}
 
     def rows_of(found: Listing) -> list[Row]:
@@ -142,7 +155,6 @@ def _runs(site: Site, listing: Listing, group: str, find: str) -> None:
         return [row for row in rows if all(row[k] == v for k, v in chosen.items() if v)]
 
     rows = rows_of(listing)
-    name = rows[0]["recipe"] if group and rows else ""
     _titled(f"{name}: {_counted(rows)}" if group else "Runs", "")
     if not group:
         _collections(listing)
@@ -159,6 +171,9 @@ def _runs(site: Site, listing: Listing, group: str, find: str) -> None:
     table.add_slot("body-cell-run", _RUN_CELL)
     table.add_slot("body-cell-state", _STATE_CELL)
     table.add_slot("body-cell-test", _TEST_CELL)
+    table.add_slot("body-cell-heard", _WHEN_CELL)
+    for name in ("recipe", "data"):  # cut where they are long
+        table.add_slot(f"body-cell-{name}", _TITLED_CELL)
     table.bind_filter_from(box, "value", lambda value: value or "")
     counted = put("", "soft")
 

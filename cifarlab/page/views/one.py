@@ -24,7 +24,7 @@ _RECIPE, _RESULT, _JOURNAL, _PROVENANCE = range(4)  # places in ``stamps``
 async def show(site: Site, place: str) -> None:
     """The run at ``place``, or why it can't be shown."""
     with framed(site, place or site.index.root.name), said():
-        await _Shown(site, place, site.index.path(place)).begin()
+        await _Shown(site, place, site.index.path(place, "run")).begin()
 
 
 class _Shown:

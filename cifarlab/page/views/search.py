@@ -26,7 +26,7 @@ from cifarlab.search.table import (
 async def show(site: Site, place: str) -> None:
     """The search at ``place``; it is read anew when its record grows."""
     with framed(site, place or site.index.root.name), said():
-        folder = SearchFolder(site.index.path(place))
+        folder = SearchFolder(site.index.path(place, "search"))
         watched(
             lambda: (file_stamp(folder.record), file_stamp(folder.file)),
             lambda: _search(site, folder),

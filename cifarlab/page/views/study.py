@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from cifarlab.errors import RunFolderError
 from cifarlab.page import beside, markup
 from cifarlab.page.frame import Site, file_stamp, framed, put, said, section, watched
 from cifarlab.page.places import run_address
@@ -15,14 +14,12 @@ from cifarlab.study.table import comparison_of, footing, heading, rows
 async def show(site: Site, place: str) -> None:
     """The study at ``place``; it is read anew when its file changes."""
     with framed(site, place or site.index.root.name), said():
-        folder = StudyFolder(site.index.path(place))
+        folder = StudyFolder(site.index.path(place, "study"))
         watched(lambda: file_stamp(folder.file), lambda: _study(site, folder))
 
 
 def _study(site: Site, folder: StudyFolder) -> None:
     content = folder.content()
-    if not content:
-        raise RunFolderError(f"{folder.path} holds no study.json", "go back to the list")
     put(f"<h1>{markup.text(dig(content, 'study', 'name') or folder.path.name)}</h1>")
     put(f"<p>{markup.text(dig(content, 'study', 'about') or '')}</p>")
     runs = [run for run in content.get("runs", []) if isinstance(run, dict)]

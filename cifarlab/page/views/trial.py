@@ -54,7 +54,7 @@ async def show(site: Site, place: str | None) -> None:
             place = next(iter(able), None)
         if place is None:
             raise RunFolderError("no run here has a checkpoint to predict with", "train one first")
-        path = site.index.path(place)
+        path = site.index.path(place, "run")
         _chooser(able, place)
         _form(site, place, path)
 

@@ -1,0 +1,43 @@
+"""How recipes of one name are told apart."""
+
+import pytest
+
+from cifarlab.recipe import Recipe, change
+from cifarlab.report.settings import distinct_names
+
+PLAIN = Recipe(name="plain")
+RATE, DECAY = {"optimizer.rate": 0.5}, {"optimizer.weight_decay": 0.001}
+CLIP = {"training.clip_norm": 1.0, "data.share": 0.5, "augment.rotation": 3.0}
+
+
+def names(*changes: dict) -> list[str]:
+    recipes = [change(PLAIN, one) for one in changes]
+    folders = [f"run-{place}" for place in range(len(changes))]
+    return distinct_names(["plain"] * len(changes), recipes, folders)
+
+
+def test_a_name_of_its_own_stays():
+    recipes = [PLAIN, change(PLAIN, RATE)]
+    assert distinct_names(["a", "b"], recipes, ["x", "y"]) == ["a", "b"]
+
+
+def test_equal_names_get_the_settings_that_differ():
+    assert names({}, RATE) == ["plain optimizer.rate=0.1", "plain optimizer.rate=0.5"]
+    assert names({}, {"seed": 3}) == ["plain", "plain"]
+
+
+def test_of_many_settings_those_that_most_others_have_are_left_out():
+    assert names({}, RATE, DECAY, {"data.share": 0.5}, {"training.clip_norm": 1.0}) == [
+        "plain",
+        "plain optimizer.rate=0.5",
+        "plain optimizer.weight_decay=0.001",
+        "plain data.share=0.5",
+        "plain training.clip_norm=1.0",
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_would_be_too_long_is_named_by_its_folder(place):
+    changes = [{}, RATE, {}]
+    changes[place] = {**CLIP, **DECAY, "augment.shift": 0.1}
+    assert names(*changes)[place] == f"plain run-{place}"
