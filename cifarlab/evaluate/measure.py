@@ -55,6 +55,7 @@ def predict(
         indices=subset.indices,
         mistakes=worst,
         mistake_images=np.array(subset.images[subset.indices[worst]]),
+        mistake_names=tuple(subset.names[index] for index in subset.indices[worst]),
     )
 
 
