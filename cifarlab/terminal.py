@@ -262,7 +262,11 @@ def print_audit(found: dict[str, Any]) -> None:
     )
     rows = [(row["of"], row["in"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
+    pairs = [(_image(pair["a"]), _image(pair["b"])) for pair in copies["pairs"][:10]]
+    print_table(("pair", ""), pairs)
     labels = found["labels"]
+    for note in [*copies["notes"], *(labels["notes"] if labels else [])]:
+        console.print(f"warning: {note}")
     if not labels:
         return
     console.print(
@@ -276,10 +280,14 @@ def print_audit(found: dict[str, Any]) -> None:
         )
     names = found["classes"]
     suspects = [
-        (str(one["index"]), names[one["given"]], names[one["suggested"]], f"{one['quality']:.4f}")
+        (one["name"], names[one["given"]], names[one["suggested"]], f"{one['quality']:.4f}")
         for one in labels["suspects"][:10]
     ]
-    print_table(("index", "given label", "suggested", "quality"), suspects)
+    print_table(("image", "given label", "suggested", "quality"), suspects)
+
+
+def _image(found: dict[str, Any]) -> str:
+    return f"{found['split']}: {found['name']}"
 
 
 def print_table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

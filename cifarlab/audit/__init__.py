@@ -7,24 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.audit.duplicates import near_duplicates
+from cifarlab.audit.duplicates import Twins, near_duplicates
 from cifarlab.audit.findings import (
     SHOWN,
     Part,
     duplicate_findings,
     label_findings,
+    shortened,
     shown_pairs,
 )
-from cifarlab.audit.folds import out_of_fold
+from cifarlab.audit.folds import out_of_fold, whole_groups
 from cifarlab.audit.labels import require_cleanlab
+from cifarlab.audit.tables import write_tables
 from cifarlab.compute import choose
-from cifarlab.data import Dataset, open_data, training_subsets
+from cifarlab.data import Dataset, Subset, open_data, training_subsets
 from cifarlab.data.dataset import Progress, Tell
 from cifarlab.errors import DataError, RunFolderError
-from cifarlab.evaluate import open_split
+from cifarlab.evaluate import open_split, open_test_split
 from cifarlab.recipe import Recipe, fingerprint, overridden
 from cifarlab.recipes import find
 from cifarlab.run import Audit, RunFolder
+from cifarlab.storage import held
 from cifarlab.train import Hook
 
 AUDITS = Path("audits")
@@ -38,6 +41,7 @@ def audit(
     *,
     folds: int = 3,
     test: bool = False,
+    csv: bool = False,
     out: Path | None = None,
     hooks: Sequence[Hook] = (),
     command: str = "cifarlab.audit.audit",
@@ -48,59 +52,77 @@ def audit(
 
     Of a run in its ``audit`` folder, of a recipe in ``audits/<name>-<fingerprint>``, else in
     ``out``. Near-duplicates are looked for within and across training, validation and, with
-    ``test``, the test split of a finished run, whose opening is recorded. Labels are judged by
-    ``folds`` networks, each trained on the other folds; 0: not at all. Raises every error of
+    ``test``, the test split of a finished run or of the recipe's data; the opening is recorded in
+    the run, else in the audit. Labels are judged by ``folds`` networks, each trained on the other
+    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``. Raises every error of
     cifarlab.errors.
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings)
-    _require_sound(name, run, folds, test)
+    _require_sound(folds)
     place = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
     dataset = open_data(recipe.data, progress, tell)
     if run:
         run.require_same_data(dataset.fingerprint)
     parts = _parts(dataset, recipe)
-    if test and run:
-        subset = open_split(run, "test", "audit", command, progress).subset
-        parts.append(Part("test", subset.images, subset.labels, subset.indices))
-    found, images = _duplicates(parts, progress or _silent)
+    if test:
+        parts.append(_part("test", _opened_test(dataset, recipe, run or place, command)))
+    twins, found, images = _duplicates(parts, progress or _silent)
     if folds:
+        inside = twins.pairs[(twins.pairs < len(parts[0].indices)).all(1)]
+        together, parted = whole_groups(inside, parts[0], folds)
         logits = out_of_fold(
             recipe,
             dataset,
             folds,
+            together,
             place.path / "folds",
             hooks=hooks,
             command=command,
             progress=progress,
         )
-        found["labels"] = label_findings(logits, parts[0], dataset, folds)
-        shown = [one["index"] for one in found["labels"]["suspects"][:SHOWN]]
-        images["suspects"] = np.array(parts[0].images[shown])
-    place.write({**_about(dataset, recipe, command), **found}, images)
+        found["labels"] = label_findings(logits, parts[0], dataset, folds, parted)
+        suspects = [one["index"] for one in found["labels"]["suspects"][:SHOWN]]
+        images["suspects"] = np.array(parts[0].images[suspects])
+    if csv:
+        write_tables(place.path, found, dataset.classes)
+    place.write({**_about(dataset, recipe, command), **shortened(found)}, images)
     return place
 
 
-def _require_sound(name: str, run: RunFolder | None, folds: int, test: bool) -> None:
+def _require_sound(folds: int) -> None:
     if folds == 1 or folds < 0:
         raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
-    if test and run is None:
-        raise RunFolderError(
-            f"{name} is no run: its test split stays closed", "audit a finished run, or drop --test"
-        )
     if folds:
         require_cleanlab()
 
 
+def _opened_test(
+    dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, command: str
+) -> Subset:
+    """The test images; the opening is recorded in the folder of the run or of the audit.
+
+    Raises RunFolderError for a run that has not finished.
+    """
+    if isinstance(folder, RunFolder):
+        return open_split(folder, "test", "audit", command, None).subset
+    busy = RunFolderError(
+        f"{folder.path} is in use by another process",
+        "wait for it or end it, or give another folder with --out",
+    )
+    with held(folder.path, busy):  # two at once would lose one of the records
+        return open_test_split(dataset, recipe.data, folder, "audit", command)
+
+
 def _duplicates(
     parts: list[Part], progress: Progress
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The findings so far, and the images by kind, of suspects none."""
+) -> tuple[Twins, dict[str, Any], dict[str, np.ndarray]]:
+    """Twins, the findings so far, and the images by kind, of suspects none."""
     pixels = np.concatenate([part.images[part.indices] for part in parts])
     twins = near_duplicates(pixels, choose().device, progress)
     found = duplicate_findings(twins, parts)
     images = {"pairs": pixels[shown_pairs(found, parts)], "suspects": pixels[:0]}
-    return {"duplicates": found, "labels": None}, images
+    return twins, {"duplicates": found, "labels": None}, images
 
 
 def _about(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:
@@ -128,11 +150,12 @@ def _recipe(name: str, run: RunFolder | None, settings: Sequence[str]) -> Recipe
 
 
 def _parts(dataset: Dataset, recipe: Recipe) -> list[Part]:
-    training, validation = training_subsets(dataset, recipe.data)
-    parts = [Part("train", training.images, training.labels, training.indices)]
-    if validation:
-        parts.append(Part("val", validation.images, validation.labels, validation.indices))
-    return parts
+    subsets = zip(("train", "val"), training_subsets(dataset, recipe.data), strict=True)
+    return [_part(name, subset) for name, subset in subsets if subset is not None]
+
+
+def _part(name: str, subset: Subset) -> Part:
+    return Part(name, subset.images, subset.labels, subset.indices, subset.names)
 
 
 def _folder_name(recipe: Recipe) -> str:

@@ -74,7 +74,10 @@ def audit(
         int, typer.Option(min=0, help="networks that judge the labels; 0: near-duplicates alone")
     ] = 3,
     test: Annotated[
-        bool, typer.Option("--test", help="look at a finished run's test split, too; recorded")
+        bool, typer.Option("--test", help="look at the test split, too; of a run once it finished")
+    ] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="also tables: all judged labels, all pairs, with paths")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="a folder; default: the run's, or under audits/")
@@ -91,6 +94,7 @@ def audit(
             settings or [],
             folds=folds,
             test=test,
+            csv=csv,
             out=out,
             hooks=[display],
             command=command_line(),

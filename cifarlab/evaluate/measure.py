@@ -53,6 +53,7 @@ def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions
         indices=subset.indices,
         mistakes=worst,
         mistake_images=np.array(subset.images[subset.indices[worst]]),
+        mistake_names=tuple(subset.names[index] for index in subset.indices[worst]),
     )
 
 

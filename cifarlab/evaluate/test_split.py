@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 from cifarlab.data import Dataset, Subset, test_subset
 from cifarlab.recipe.images import Data
-from cifarlab.run import RunFolder
+from cifarlab.run import Audit, RunFolder
 
 
 def open_test_split(
-    dataset: Dataset, data: Data, folder: RunFolder, by: str, command: str
+    dataset: Dataset, data: Data, folder: RunFolder | Audit, by: str, command: str
 ) -> Subset:
-    """The test images of a run, after its training; each opening is recorded in its provenance.
+    """The test images, of a run after its training; each opening is recorded in the provenance.
 
     The record is written first: an opening that fails or is killed still counts. Raises DataError
     where the split is not there.

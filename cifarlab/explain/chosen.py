@@ -42,7 +42,7 @@ def held_out(folder: RunFolder, recipe: Recipe, progress: Progress | None = None
     classes = np.unique(labels)
     wanted = classes[np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)]
     places = subset.indices[[int(np.argmax(labels == k)) for k in wanted]]
-    names = tuple(f"{split} image {place}" for place in places)
+    names = tuple(f"{split} {subset.names[index]}" for index in places)
     return Shown(np.array(subset.images[places]), names, wanted.astype(np.int64))
 
 
@@ -60,7 +60,7 @@ def mistakes(folder: RunFolder) -> tuple[Shown, np.ndarray] | None:
         rows = kept.mistakes[:_MISTAKES]
         if not len(rows):
             return None
-        names = tuple(f"{spoken} image {place}" for place in kept.indices[rows])
+        names = tuple(f"{spoken} {kept.mistake_name(number)}" for number in range(len(rows)))
         shown = Shown(kept.mistake_images[: len(rows)], names, kept.labels[rows])
         return shown, kept.logits[rows].argmax(1)
     return None

@@ -100,7 +100,7 @@ class Pictures:
         first = {layer: channels[0] for layer, channels in maps.items()}
         return Told(
             slug,
-            figures.features(image, first, f"{self._title()}: {label(name, 40)}"),
+            figures.features(image, first, f"{self._title()}: {label(name, 40, end=True)}"),
             f"The way of {name} through the network: of each layer the channels with the largest "
             "mean, their numbers over them; each has a grey scale of its own.",
         )
@@ -133,7 +133,9 @@ class Pictures:
             heats = [figures.heated(image, side[n]) for side in sides]
             said, true = (label(self._class(k[n]), 14) for k in (predicted, wrong.labels))
             pixels = figures.beside(figures.tile(image), *heats)
-            cells.append(figures.Cell(pixels, f"{said}, not {true}\n{wrong.names[n]}"))
+            cells.append(
+                figures.Cell(pixels, f"{said}, not {true}\n{label(wrong.names[n], 34, end=True)}")
+            )
         return Told(
             "mistakes",
             figures.board(figures.in_rows(cells, 3), f"{self._title()}, layer {name}"),
@@ -195,7 +197,7 @@ class Pictures:
             true = seen.shown.labels[n]
             under = f"true: {label(self._class(true), 16)}" if true >= 0 else seen.shown.names[n]
             share = f"{100 * seen.shares[n, wanted]:.1f} %"
-            yield f"{label(self._class(wanted), 16)}: {share}\n{label(under, 24)}"
+            yield f"{label(self._class(wanted), 16)}: {share}\n{label(under, 24, end=True)}"
 
 
 def seen_by(oracle: Oracle, shown: Shown) -> Seen:

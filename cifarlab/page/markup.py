@@ -177,7 +177,7 @@ def mistakes(found: Sequence[Mistake]) -> str:
             f"{mistake.true} → {mistake.predicted}",
             [
                 f"{100 * mistake.probability:.1f}\u00a0%, loss\u00a0{mistake.loss:.2f}",
-                f"index\u00a0{mistake.index}",
+                mistake.name,
             ],
         )
         for mistake in found

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +26,12 @@ _KEPT = 2  # networks
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training image uint8 (H, W, C), its class, its index in the split, its cosine distance."""
+    """A training image uint8 (H, W, C), its class, index in the split, name, cosine distance."""
 
     image: np.ndarray
     label: str
     index: int
+    name: str
     distance: float
 
 
@@ -107,6 +108,7 @@ class Network:
                 np.array(subset.images[index]),
                 self.predictor.classes[subset.labels[index]],
                 int(index),
+                subset.names[index],
                 float(distance),
             )
             for index, distance in zip(subset.indices[places], distances, strict=True)
@@ -126,7 +128,7 @@ def _gallery(folder: RunFolder, recipe: Recipe, predictor: Predictor) -> Gallery
     except CifarlabError as error:
         return Gallery(None, nothing, f"No neighbours: {error.what}.")
     step = -(-len(train) // _GALLERY)
-    chosen = Subset(train.images, train.labels, train.indices[::step])
+    chosen = replace(train, indices=train.indices[::step])
     note = f"Among {len(chosen):,} of its {len(train):,} training images, from the data's cache."
     return Gallery(chosen, features(predictor, chosen.images, chosen.indices), note)
 

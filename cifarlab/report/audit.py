@@ -96,7 +96,7 @@ def suspects(run: Run) -> list[Shown]:
         if row.get("given") == row.get("suggested"):
             continue
         given, suggested = (_named(run, row.get(key)) for key in ("given", "suggested"))
-        details = [f"{percent(row.get('probability'), 1)} {suggested}", f"index {row.get('index')}"]
+        details = [f"{percent(row.get('probability'), 1)} {suggested}", image_name(row)]
         if row.get("true") != row.get("given"):
             details.append(f"truly {_named(run, row.get('true'))}")
         found.append(Shown([image], f"{given} → {suggested}", details))
@@ -110,16 +110,27 @@ def pairs(run: Run) -> list[Shown]:
     found = []
     for row, both in list(zip(rows, pictures, strict=False))[:MOST]:
         ends = [row.get(key) for key in ("a", "b")]
-        sides = [end for end in ends if isinstance(end, list) and len(end) == 3]
+        sides = [end for end in ends if isinstance(end, dict)]
         if len(sides) < 2:
             continue
-        names = [_named(run, side[2]) for side in sides]
-        places = [f"{side[0]} {side[1]}" for side in sides]
+        names = [_named(run, side.get("given")) for side in sides]
+        places = [f"{plain(side.get('split'))}: {image_name(side)}" for side in sides]
         similar = number(row.get("similarity")) or 0.0
         word = "equal" if similar == 1 else f"similarity {similar:.4f}"
         title = names[0] if names[0] == names[1] else " / ".join(names)
-        found.append(Shown(list(both), title, [" and ".join(places), word]))
+        found.append(Shown(list(both), title, [word, *places]))
     return found
+
+
+def image_name(image: dict[str, Any]) -> str:
+    """What the data call an image of the findings, or else its index."""
+    return str(image.get("name") or f"index {image.get('index')}")
+
+
+def notes(run: Run, part: str) -> list[str]:
+    """What must be read beside the findings in ``labels`` or ``duplicates``."""
+    found = dig(run.audit, part, "notes")
+    return [str(note) for note in found] if isinstance(found, list) else []
 
 
 def suspects_figure(run: Run) -> Figure | None:

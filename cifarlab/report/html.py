@@ -144,9 +144,11 @@ def _audit(run: Run) -> dict[str, Any]:
     return {
         "folds": dig(run.audit, "labels", "folds"),
         "labels": audit.label_facts(run),
+        "label_notes": audit.notes(run, "labels"),
         "depths": audit.depths(run),
         "suspects": audit.suspects(run),
         "copies": audit.twin_facts(run),
+        "copy_notes": audit.notes(run, "duplicates"),
         "twins": audit.twins(run),
         "pairs": audit.pairs(run),
     }

@@ -17,13 +17,16 @@ MOST = 25
 
 @dataclass(frozen=True)
 class Mistake:
-    """One wrong prediction: ``probability`` is that of the predicted class, ``loss`` in nats."""
+    """One wrong prediction: ``probability`` is that of the predicted class, ``loss`` in nats.
+
+    ``name`` is the image's path in the data, or its index.
+    """
 
     true: str
     predicted: str
     probability: float
     loss: float
-    index: int
+    name: str
     image: np.ndarray
 
     @property
@@ -51,7 +54,8 @@ def _kept(run: Run) -> list[Mistake]:
     if told is None:
         return []
     found = []
-    for row, image in zip(told.mistakes, told.mistake_images, strict=False):
+    pairs = zip(told.mistakes, told.mistake_images, strict=False)
+    for number, (row, image) in enumerate(pairs):
         logits = told.logits[row].astype(np.float64)
         log_shares = logits - logits.max()
         log_shares -= np.log(np.exp(log_shares).sum())
@@ -62,7 +66,7 @@ def _kept(run: Run) -> list[Mistake]:
                 predicted=told.classes[guess],
                 probability=float(np.exp(log_shares[guess])),
                 loss=float(-log_shares[label_]),
-                index=int(told.indices[row]),
+                name=told.mistake_name(number),
                 image=image,
             )
         )

@@ -116,10 +116,15 @@ def with_margin(low: float, high: float, share: float = 0.025) -> tuple[float, f
     return low - margin, high + margin
 
 
-def label(text: str, longest: int = 28) -> str:
-    """``text`` fit for a figure: printable, one line, cut where it would push the axes away."""
+def label(text: str, longest: int = 28, end: bool = False) -> str:
+    """``text`` fit for a figure: printable, one line, cut where it would push the axes away.
+
+    With ``end`` its end is kept, which tells paths apart.
+    """
     clean = "".join(c if c.isprintable() else "?" for c in text)
-    return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+    if len(clean) <= longest:
+        return clean
+    return "…" + clean[1 - longest :] if end else clean[: longest - 1] + "…"
 
 
 def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = FORMATS) -> Picture:

@@ -1,4 +1,4 @@
-"""What an audit found in the data: ``audit/findings.json``, and the images that it speaks of."""
+"""What an audit found in the data: ``findings.json``, and the images that it speaks of."""
 
 import json
 from pathlib import Path
@@ -23,6 +23,7 @@ class Audit:
         self.path = path
         self.findings_file = path / "findings.json"
         self.images_file = path / "images.safetensors"
+        self.provenance_file = path / "test_openings.json"
 
     def write(self, findings: dict[str, Any], images: dict[str, np.ndarray]) -> None:
         """Replace both files, the images first. Raises StorageError."""
@@ -34,14 +35,28 @@ class Audit:
 
     def findings(self) -> dict[str, Any] | None:
         """What was found, None where no audit ended. Raises RunFolderError."""
+        return self._read(self.findings_file)
+
+    def provenance(self) -> dict[str, Any]:
+        """``test_openings`` as a run has them, where the audit opened a test split without a run.
+
+        Raises RunFolderError.
+        """
+        return self._read(self.provenance_file) or {}
+
+    def write_provenance(self, provenance: dict[str, Any]) -> None:
+        """Replace the file of the openings, whole. Raises StorageError."""
+        write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
+
+    def _read(self, file: Path) -> dict[str, Any] | None:
         try:
-            content = json.loads(self.findings_file.read_text(encoding="utf-8"))
+            content = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise self._damaged(self.findings_file, error) from error
+            raise self._damaged(file, error) from error
         if not isinstance(content, dict):
-            raise self._damaged(self.findings_file, "it holds no JSON object")
+            raise self._damaged(file, "it holds no JSON object")
         return content
 
     def images(self) -> dict[str, np.ndarray]:

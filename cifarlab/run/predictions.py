@@ -18,8 +18,9 @@ class Predictions:
 
     ``logits`` float32 (N, K); ``labels`` int64 (N,); ``indices`` int64 (N,): each image's place
     in its source split. ``mistakes`` int64 (M,): rows of ``logits`` whose prediction is wrong,
-    highest loss first; ``mistake_images`` uint8 (M, H, W, C). ``fingerprint`` is a sha256 over
-    the images and labels: results with equal ones were measured on the same images.
+    highest loss first; ``mistake_images`` uint8 (M, H, W, C), ``mistake_names`` what the data
+    call them. ``fingerprint`` is a sha256 over the images and labels: results with equal ones were
+    measured on the same images.
     """
 
     classes: tuple[str, ...]
@@ -29,13 +30,24 @@ class Predictions:
     mistakes: np.ndarray
     mistake_images: np.ndarray
     fingerprint: str = ""
+    mistake_names: tuple[str, ...] = ()
+
+    def mistake_name(self, number: int) -> str:
+        """Return the name of one of the mistakes; where none was kept, its index in the split."""
+        if number < len(self.mistake_names):
+            return self.mistake_names[number]
+        return f"index {self.indices[self.mistakes[number]]}"
 
     def write(self, path: Path) -> None:
         """Write all arrays to one file, whole. Raises StorageError."""
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        about = {"classes": self.classes, "fingerprint": self.fingerprint}
+        about = {
+            "classes": self.classes,
+            "fingerprint": self.fingerprint,
+            "mistake_names": self.mistake_names,
+        }
         # one entry: safetensors writes several in no fixed order
         write_bytes(path, save(arrays, {"cifarlab": json.dumps(about)}))
 
@@ -48,7 +60,13 @@ class Predictions:
             with safe_open(path, "numpy") as file:
                 about = json.loads(file.metadata()["cifarlab"])
                 arrays = {name: file.get_tensor(name) for name in _TENSORS}
-            return cls(tuple(about["classes"]), **arrays, fingerprint=about["fingerprint"])
+            names = tuple(map(str, about.get("mistake_names", ())))
+            return cls(
+                tuple(about["classes"]),
+                **arrays,
+                fingerprint=about["fingerprint"],
+                mistake_names=names,
+            )
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
                 f"can't read predictions {path}: {error}",

@@ -44,7 +44,7 @@ def test_every_image_is_judged_by_the_network_that_never_saw_it(tiny, audited, r
     for number in (0, 1):
         folder = RunFolder(audited.path / "folds" / str(number))
         mine = folder.recipe()
-        assert mine == fold_recipe(recipe, 2, number)
+        assert mine == fold_recipe(recipe, 2, number, mine.data.fold.groups)
         assert "test" not in folder.result() and folder.provenance()["test_openings"] == []
         trained, _ = training_subsets(dataset, mine.data)
         left = fold_left_out(dataset, mine.data)
@@ -144,9 +144,20 @@ def test_one_fold_is_none(finished: RunFolder, folds: int) -> None:
         audit(str(finished.path), folds=folds)
 
 
-def test_the_test_split_of_a_recipe_stays_closed(recipe_file) -> None:
-    with pytest.raises(RunFolderError, match="stays closed"):
-        audit(str(recipe_file), folds=0, test=True)
+def test_the_test_split_of_a_recipe_is_opened_and_the_opening_kept(recipe_file, tmp_path) -> None:
+    assert audit(str(recipe_file), folds=0, out=tmp_path).provenance() == {}
+    for count in (1, 2):
+        place = audit(str(recipe_file), folds=0, test=True, out=tmp_path, command="me")
+        openings = place.provenance()["test_openings"]
+        assert len(openings) == count
+        assert (openings[-1]["by"], openings[-1]["command"]) == ("audit", "me")
+    assert place.findings()["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
+
+
+def test_an_unfinished_run_keeps_its_test_split_closed(copied: RunFolder) -> None:
+    copied.result_file.unlink()
+    with pytest.raises(RunFolderError, match="has not finished"):
+        audit(str(copied.path), folds=0, test=True)
 
 
 def test_a_runs_recipe_stays_as_it_is(finished: RunFolder) -> None:
@@ -174,8 +185,10 @@ def test_twins_between_splits_are_counted_by_images() -> None:
     assert (found["groups"], found["equal"], found["near"]) == (2, 1, 2)
     assert found["conflicts"] == 1  # image 2 bears class 1
     # across splits first
-    assert found["pairs"][0]["a"] == ["train", 2, 1] and found["pairs"][0]["b"] == ["test", 1, 0]
-    assert found["pairs"][2]["a"] == ["train", 0, 0]
+    first = found["pairs"][0]
+    assert first["a"] == {"split": "train", "index": 2, "name": "index 2", "given": 1}
+    assert first["b"] == {"split": "test", "index": 1, "name": "index 1", "given": 0}
+    assert found["pairs"][2]["a"]["index"] == 0 and found["notes"] == []
     assert shown_pairs(found, parts).tolist() == [[1, 4], [2, 5], [0, 1]]
 
 

@@ -64,6 +64,31 @@ def test_an_audit_of_a_recipe_has_a_folder_of_its_own(cifarlab: Command) -> None
     assert folder.name.startswith("quickstart-") and (folder / "findings.json").exists()
 
 
+def test_an_audit_of_files_names_them_in_the_terminal_and_in_tables(
+    cifarlab: Command, tmp_path: Path
+) -> None:
+    draws = np.random.default_rng(0)
+    for split, label in [(s, k) for s in ("train", "test") for k in "ab"]:
+        (tmp_path / "files" / split / label).mkdir(parents=True)
+        for n in range(12):
+            pixels = draws.integers(0, 200, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "files" / split / label / f"[b]{n}.png")
+    image = Image.open(tmp_path / "files/train/a/[b]3.png")
+    image.save(tmp_path / "files/test/b/twin.png")
+    words = [f"data.source={tmp_path / 'files'}", "training.duration=2 steps", "--folds", 2]
+    words += ["schedule.kind=constant", "--test", "--csv", "--out", tmp_path / "audit"]
+    output = cifarlab("audit", "quickstart", *words)
+    assert (output.code, output.err) == (0, "")
+    told = " ".join(output.out.split())
+    assert "train: train/a/[b]3.png test: test/b/twin.png" in told
+    assert "too weak to judge" in told
+    labels, pairs = ((tmp_path / "audit" / f"{n}.csv").read_text() for n in ("labels", "pairs"))
+    [row] = csv.DictReader(io.StringIO(pairs))
+    assert (row["image_a"], row["image_b"]) == ("train/a/[b]3.png", "test/b/twin.png")
+    assert len(list(csv.DictReader(io.StringIO(labels)))) == 22
+    assert "test_openings" in (tmp_path / "audit" / "test_openings.json").read_text()
+
+
 def test_a_prediction_in_each_format(cifarlab: Command, finished: RunFolder, picture: Path) -> None:
     assert str(picture) in cifarlab("predict", finished.path, picture).out
     told = cifarlab("predict", finished.path, picture, "--format", "csv").out

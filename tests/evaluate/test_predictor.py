@@ -1,5 +1,6 @@
 """The one way to predict: the same after saving and loading, views, indices, refusals."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from made_predictor import CLASSES, MODEL, SHAPE, images, made, slow_views
 
 from cifarlab.data import Subset
+from cifarlab.data.dataset import ImageNames
 from cifarlab.errors import DataError
 from cifarlab.evaluate import Predictor, WeightsFile, predict
 from cifarlab.evaluate.measure import CONFIDENT_MISTAKES, MISTAKES
@@ -119,10 +121,11 @@ def test_no_images_give_no_logits() -> None:
     assert made().logits(images(0)).shape == (0, 3)
 
 
-def test_predict_keeps_the_worst_and_the_most_confident_mistakes_in_order() -> None:
+def test_predict_keeps_the_worst_and_the_most_confident_mistakes_in_order(tmp_path: Path) -> None:
     predictor, batch = made(), images(400)
     labels = np.random.default_rng(1).integers(0, 3, 400)
-    subset = Subset(batch, labels, np.arange(100, 400))
+    (tmp_path / "names").write_text(json.dumps([f"{n}.png" for n in range(400)]))
+    subset = Subset(batch, labels, np.arange(100, 400), ImageNames(tmp_path / "names"))
     found = predict(predictor, subset)
     losses = -torch.from_numpy(found.logits).double().log_softmax(1).numpy()
     loss = [losses[row, label] for row, label in enumerate(found.labels)]
@@ -135,6 +138,7 @@ def test_predict_keeps_the_worst_and_the_most_confident_mistakes_in_order() -> N
     assert np.array_equal(found.labels, labels[100:])
     assert np.array_equal(found.indices, np.arange(100, 400))
     assert np.array_equal(found.mistake_images, batch[100:][found.mistakes])
+    assert found.mistake_names == tuple(f"{100 + row}.png" for row in found.mistakes)
     assert found.classes == CLASSES
 
 
@@ -142,5 +146,6 @@ def test_predict_without_a_mistake() -> None:
     predictor, batch = made(), images(30)
     labels = predictor.logits(batch).argmax(1).numpy()
     found = predict(predictor, Subset(batch, labels, np.arange(30)))
+    assert found.mistake_names == ()
     assert found.mistakes.shape == (0,)
     assert found.mistake_images.shape == (0, *SHAPE)

@@ -47,7 +47,7 @@ def test_held_out_images_are_shown_one_of_each_class(explained, tiny):
     _, told = explained
     recipe = tiny()
     _, held_out = training_subsets(open_dataset("digits"), recipe.data)
-    places = [int(name.removeprefix("validation image ")) for name, *_ in told.rows]
+    places = [int(name.removeprefix("validation index ")) for name, *_ in told.rows]
     assert set(places) <= set(held_out.indices)
     assert [true for _, true, *_ in told.rows] == [str(k) for k in range(10)]
     labels = open_dataset("digits").read("train").labels
@@ -179,7 +179,7 @@ def test_nothing_held_out_shows_training_images(tiny, tmp_path):
     folder = RunFolder(tmp_path / "run")
     train(tiny({"data.validation": 0, "training.duration": "2 steps"}), folder)
     told = explain_run(folder)
-    assert all(name.startswith("training image ") for name, *_ in told.rows)
+    assert all(name.startswith("training index ") for name, *_ in told.rows)
 
 
 def test_the_commands(copied, tmp_path):

@@ -10,6 +10,8 @@ from made_run import Plan, digits, hundred, make
 from cifarlab.page import charts, markup
 from cifarlab.page.places import compare_address, list_address, run_address, try_address
 from cifarlab.report.content import Run, read_runs
+from cifarlab.report.mistakes import Mistake
+from cifarlab.report.style import label
 from cifarlab.report.tables import class_rows, confusion_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -116,3 +118,15 @@ def test_addresses_survive_any_name():
     assert compare_address(["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
     assert try_address("a b") == "/try?run=a+b" and try_address() == "/try"
     assert list_address(by="") == "/" and list_address(find="x y") == "/?find=x+y"
+
+
+def test_an_image_is_called_by_its_path_and_the_path_stays_text():
+    image = np.zeros((8, 8, 1), np.uint8)
+    told = markup.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
+    assert "cat/&lt;img src=x onerror=alert(1)&gt;.png" in told and HOSTILE not in told
+
+
+def test_in_a_figure_the_end_of_a_path_is_kept():
+    assert label("train/cat/0001.png", 12, end=True) == "…at/0001.png"
+    assert label("train/cat/0001.png", 12) == "train/cat/0…"
+    assert label("cat/1.png", 12, end=True) == "cat/1.png"

@@ -105,6 +105,7 @@ def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
     first = tried.neighbours[0]
     assert (first.image == train.images[first.index]).all()
     assert first.label == str(train.labels[first.index])
+    assert first.name == train.names[first.index] == f"index {first.index}"
 
 
 def test_a_training_image_is_its_own_nearest(finished):

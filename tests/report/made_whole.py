@@ -63,9 +63,16 @@ def examined(split: str = "test") -> dict:
     }  # fmt: skip
 
 
+NAME = "cat/<b>5</b>.png"
+
+
+def _end(split: str, index: int, given: int) -> dict:
+    return {"split": split, "index": index, "name": f"{split}/{index}.png", "given": given}
+
+
 def findings() -> dict:
-    suspect = {"index": 5, "given": 3, "suggested": 5, "true": 5, "quality": 0.01}
-    pair = {"a": ["train", 3, 1], "b": ["test", 9, 2], "similarity": 0.9912}
+    suspect = {"index": 5, "name": NAME, "given": 3, "suggested": 5, "true": 5, "quality": 0.01}
+    pair = {"a": _end("train", 3, 1), "b": _end("test", 9, 2), "similarity": 0.9912}
     curve = [{"suspects": 10, "precision": 0.8, "recall": 0.4}]
     return {
         "classes": list(CIFAR10),
@@ -76,7 +83,8 @@ def findings() -> dict:
             "near": 5,
             "twins": [{"of": "train", "in": "test", "images": 3}],
             "conflicts": 1,
-            "pairs": [pair, {**pair, "similarity": 1.0, "b": ["train", 11, 1]}],
+            "pairs": [pair, {**pair, "similarity": 1.0, "b": _end("train", 11, 1)}],
+            "notes": ["Pairs were <cut>."],
         },
         "labels": {
             "n": 10_000,
@@ -85,6 +93,7 @@ def findings() -> dict:
             "estimated": 512,
             "noise": {"wrong": 500, "precision": 0.7321, "chance": 0.05, "curve": curve},
             "suspects": [{**suspect, "probability": 0.987}] * 7,
+            "notes": ["The networks are <weak>."],
         },
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_run import Plan, digits, make
-from made_whole import KINDS, bins, examined, whole
+from made_whole import KINDS, NAME, bins, examined, whole
 from reading import read
 
 from cifarlab.report import audit, evaluation, mistakes, reliability, shift, write_report
@@ -39,9 +39,11 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
         "Deviation between classes 6.0 points",
         "Precision at that number 73.21 %",
         "cat → dog",
-        "98.7 % dog index 5 truly dog",
-        "train 3 and test 9 similarity 0.9912",
-        "train 3 and train 11 equal",
+        f"98.7 % dog {NAME} truly dog",
+        "similarity 0.9912 train: train/3.png test: test/9.png",
+        "equal train: train/3.png train: train/11.png",
+        "The networks are <weak>.",
+        "Pairs were <cut>.",
         "test split of CIFAR-10 (JPEG) against digits",
     ):
         assert text in page.text, text
@@ -127,6 +129,7 @@ def test_odd_values_cost_nothing(run: Run, odd: object) -> None:
             show(strange)
         for show in (audit.twins, audit.suspects, audit.pairs):
             show(strange)
+        assert isinstance(audit.notes(strange, key), list)
     split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
     strange = replace(run, result={**run.result, "test": split}, examined={})
     evaluation.spread(strange), evaluation.groups(strange), evaluation.calibration(strange)

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,8 +153,12 @@ def test_hostile_names_stay_text(tmp_path):
     result = json.loads((path / "result.json").read_text())
     result |= {"recipe": evil, "notes": [f"</style>{evil}"]}
     (path / "result.json").write_text(json.dumps(result))
+    file = path / "predictions" / "test.safetensors"
+    told = Predictions.read(file)
+    replace(told, mistake_names=(f"a/{evil}.png",) * len(told.mistakes)).write(file)
     written = write_report([path])
     page = read(written)
+    assert page.text.count(f"a/{evil}.png") >= 25
     assert "script" not in page.tags and "onload" not in page.attributes
     assert f"recipe {evil} · data {evil}" in page.text and "{{ 7*7 }}" in page.text
     assert sorted(file.name for file in (path / "report" / "figures").glob("*.svg")) == [

@@ -1,5 +1,7 @@
 """Predictions survive their file; a damaged one is named, never half read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -32,6 +34,17 @@ def test_all_of_it_is_read_again(tmp_path, mistakes):
         one, other = getattr(made(mistakes), name), getattr(again, name)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
+
+
+def test_mistakes_have_names_or_else_their_index(tmp_path):
+    path = tmp_path / "test.safetensors"
+    named = replace(made(), mistake_names=("a/1.png", "b/<i>.png", "c/\udcff.png"))
+    named.write(path)
+    again = Predictions.read(path)
+    assert [again.mistake_name(k) for k in range(3)] == list(named.mistake_names)
+    arrays = {name: np.ascontiguousarray(getattr(made(), name)) for name in ARRAYS}
+    save_file(arrays, path, {"cifarlab": '{"classes": ["a"], "fingerprint": ""}'})  # an old one
+    assert [Predictions.read(path).mistake_name(k) for k in range(2)] == ["index 6", "index 5"]
 
 
 def test_the_same_predictions_are_the_same_bytes(tmp_path):

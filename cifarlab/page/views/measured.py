@@ -40,11 +40,13 @@ def audited(run: Run) -> None:
         with section("Labels that are probably wrong"):
             folds = dig(run.audit, "labels", "folds")
             put(f'<p class="soft">{_AUDIT} ({markup.text(folds)} folds). Given → suggested.</p>')
+            put(markup.warned(audit.notes(run, "labels")))
             put(markup.facts(facts))
             _table("By the number of suspects looked at", audit.depths(run))
             _album(audit.suspects(run))
     if facts := audit.twin_facts(run):
         with section("Images that are there twice"):
+            put(markup.warned(audit.notes(run, "duplicates")))
             put(markup.facts(facts))
             _table("Between the splits", audit.twins(run))
             _album(audit.pairs(run))

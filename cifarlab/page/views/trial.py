@@ -140,7 +140,7 @@ def _answered(tried: "Tried", name: str, place: str, seconds: float) -> None:
         put(f'<p class="soft">{markup.text(tried.neighbours_note)}</p>')
         if tried.neighbours:
             rows = [
-                ([n.image], n.label, [f"distance\u00a0{n.distance:.3f}", f"index\u00a0{n.index}"])
+                ([n.image], n.label, [f"distance\u00a0{n.distance:.3f}", n.name])
                 for n in tried.neighbours
             ]
             put(markup.gallery(rows))
