@@ -101,8 +101,15 @@ def prepare(
 
 
 def _opened(recipe: Recipe, progress: Progress | None) -> Dataset:
-    data = recipe.data
-    return open_dataset(data.source, labels=data.labels, images=data.images, progress=progress)
+    data, pixels = recipe.data, recipe.training.selection.pixels
+    dataset = open_dataset(data.source, labels=data.labels, images=data.images, progress=progress)
+    smallest = min(dataset.image_shape[:2])
+    if pixels is not None and pixels >= smallest:
+        raise RecipeError(
+            f"training.selection.pixels={pixels} makes no image of {smallest} pixels smaller",
+            f"take less than {smallest}, or leave it out",
+        )
+    return dataset
 
 
 def initial_state(
@@ -131,18 +138,26 @@ def frozen(
 ) -> list[tuple[int, list[nn.Parameter]]]:
     """The recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
 
-    Raises RecipeError for more stages than the network has.
+    Raises RecipeError for more stages than the network has, and for a list out of order.
     """
-    parts = stages(classifier)
-    for place, freeze in enumerate(recipe.training.freeze):
+    parts, freezes = stages(classifier), recipe.training.freeze
+    starts = [freeze.start.in_steps(per_epoch, planned) for freeze in freezes]
+    for place, freeze in enumerate(freezes):
         if freeze.stages > len(parts):
             raise RecipeError(
                 f"training.freeze.{place}.stages={freeze.stages}: this network has {len(parts)}",
                 f"take at most {len(parts)}",
             )
+        before = zip(starts[:place], freezes, strict=False)
+        if any(start >= starts[place] or f.stages >= freeze.stages for start, f in before):
+            raise RecipeError(
+                f"training.freeze.{place}: {freeze.stages} stages from '{freeze.start}' on are not "
+                "both later and more than what stands before",
+                "list them by their start, each with more stages than the one before",
+            )
     return [
-        (freeze.start.in_steps(per_epoch, planned), list(chain(*parts[: freeze.stages])))
-        for freeze in recipe.training.freeze
+        (start, list(chain(*parts[: freeze.stages])))
+        for start, freeze in zip(starts, freezes, strict=True)
     ]
 
 
