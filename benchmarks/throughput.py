@@ -36,7 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from cifarlab.compute import Compute, choose
 from cifarlab.data import open_dataset, training_subsets
 from cifarlab.interrupt import Stop
-from cifarlab.models import Classifier, build_body, parameter_roles
+from cifarlab.models import Classifier, build_body, parameter_roles, whitening_images
 from cifarlab.optim import Segment, build_optimizer
 from cifarlab.recipe import Recipe, change
 from cifarlab.recipe.batches import batch_sizes
@@ -186,9 +186,10 @@ def main() -> None:
         "data.source": "cifar10-jpeg.tar.xz",
         "data.validation": 0.0,
         "augment.sizes": [],
-        "optimizer.whitening.until": "1 steps",
         "training.batch_size": given.batch or named.training.batch_size,
     }
+    if whitening_images(named.model):
+        settings["optimizer.whitening.until"] = "1 steps"
     recipe = change(named, settings)
     steps = max(4, -(-IMAGES // recipe.training.batch_size))
     with tempfile.TemporaryDirectory() as folder:

@@ -53,7 +53,8 @@ class Augmentation:
     """The recipe's ``augment`` part, ready to be applied to any batch of any epoch.
 
     ``image_shape`` is (H, W, C). Raises RecipeError for what such images are too small for: a
-    reflection, a cutout, or one of ``augment.sizes`` (which are applied elsewhere, by step).
+    reflection, a cutout, or one of ``augment.sizes`` (which are applied elsewhere, by step); and for
+    colours to change in grey images.
     """
 
     def __init__(self, config: Augment, image_shape: tuple[int, int, int], seed: int) -> None:
@@ -70,6 +71,11 @@ class Augmentation:
             raise RecipeError(
                 f"augment.cutout={config.cutout} leaves nothing of images of {smallest} pixels",
                 f"take at most {smallest - 1}",
+            )
+        if image_shape[2] == 1 and (config.jitter.saturation or config.jitter.hue):
+            raise RecipeError(
+                "augment.jitter.saturation and hue change nothing in grey images",
+                "leave them at 0",
             )
         for place, size in enumerate(config.sizes):
             if size.pixels > smallest:

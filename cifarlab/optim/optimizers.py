@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn, optim
 
+from cifarlab.errors import RecipeError
 from cifarlab.optim.muon import Muon
 from cifarlab.recipe import optimizers as kinds
 from cifarlab.recipe.optimizers import Group, Optimizer
@@ -31,6 +32,7 @@ def build_optimizer(
 
     ``roles`` has the parameters of each of ``ROLES``; ``precision`` is the arithmetic of Muon's
     iteration. ``defaults["lr"]`` is the recipe's peak rate. Parameters are numbered role by role.
+    Raises RecipeError for the rate, end or penalty of a role that has no parameters.
     """
     if isinstance(config, kinds.Muon):
         return _muon(config, roles, precision)
@@ -94,6 +96,15 @@ def _groups(
     """Parameter groups of the named roles: one for each if any has its own settings, else one."""
     own = {name: getattr(config, name, Group()) for name in names}
     trainable = {name: [p for p in roles[name] if p.requires_grad] for name in names}
+    for name in names:
+        group = own[name]
+        # without penalties is how groups are left alone, whether a network has them or not
+        set_apart = group.rate or group.until or group.weight_decay or group.l1
+        if set_apart and not trainable[name]:
+            raise RecipeError(
+                f"optimizer.{name} is set, but this network trains no such parameters",
+                f"leave optimizer.{name} out, or take a network that has them",
+            )
     parts = [(own[name], trainable[name]) for name in names]
     if all(group == Group() for group in own.values()):
         parts = [(Group(), list(chain(*trainable.values())))]

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from cifarlab.recipe.base import Part, Share
+from cifarlab.recipe.base import Part, Share, refuse_idle
 from cifarlab.recipe.duration import Duration
 
 LEVELS = 30  # magnitudes of the policies go from 0 to this
@@ -15,6 +15,12 @@ class Crop(Part):
 
     padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
     mode: Literal["zero", "reflect"] = Field("zero", description="what the padding holds")
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "Crop":
+        if not self.padding:
+            refuse_idle(self, ("mode",), "padding")
+        return self
 
 
 class Jitter(Part):
@@ -148,3 +154,12 @@ class Augment(Part):
         description="progressive image size: images are shrunk to these sizes, each from its start "
         "on; before the first, and empty: as they are",
     )
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "Augment":
+        if not self.cutout:
+            refuse_idle(self, ("cutout_inside",), "cutout")
+        moved = self.rotation or self.zoom or self.shift or self.policy.kind != "none"
+        if not moved:
+            refuse_idle(self, ("fill",), "rotation, zoom, shift or policy")
+        return self

@@ -1,6 +1,6 @@
 """What all parts of a recipe share."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,6 +29,20 @@ class Part(BaseModel):
         fields = cls.model_fields
         defaults = {name: fields[name].default for name in tree if name in fields}
         return {name: completed(value, defaults.get(name)) for name, value in tree.items()}
+
+
+def refuse_idle(part: Part, names: Iterable[str], without: str) -> None:
+    """Refuse settings other than the default that do nothing ``without`` something else.
+
+    Raises ValueError.
+    """
+    fields = type(part).model_fields
+    idle = [name for name in names if getattr(part, name) != fields[name].default]
+    if idle:
+        raise ValueError(
+            f"{' and '.join(idle)} would do nothing without {without}: set that too, or leave "
+            f"{' and '.join(idle)} out"
+        )
 
 
 def completed(given: Any, default: Any) -> Any:

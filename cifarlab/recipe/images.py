@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.recipe.base import Part, Share
+from cifarlab.recipe.base import Part, Share, refuse_idle
 from cifarlab.recipe.noise import CleanLabels, LabelNoise
 
 Normalisation = Literal["dataset", "image", "half", "unit"]
@@ -27,6 +27,12 @@ class ImagePolicy(Part):
     broken: Literal["error", "skip"] = Field(
         "error", description="a file that can't be decoded: stop and name it, or skip and count"
     )
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "ImagePolicy":
+        if self.size is None:
+            refuse_idle(self, ("fit",), "a size")
+        return self
 
 
 class Fold(Part):

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from cifarlab.recipe.batches import batch_sizes
+from cifarlab.recipe.duration import Duration
 from cifarlab.recipe.networks import CNN, Speed
 from cifarlab.recipe.optimizers import SGD, Adam, DecayPart, OptimizerPart
-from cifarlab.recipe.schedules import Exponential, MultiStep, Step
+from cifarlab.recipe.schedules import Exponential, MultiStep, Plateau, Restarts, Step
 from cifarlab.recipe.schema import Recipe
 
 EARLY = 0.1  # share of the run in which no schedule should be through
@@ -41,16 +42,21 @@ class Finding(NamedTuple):
 
 
 class _Length(NamedTuple):
-    """Optimizer steps of an epoch and of the planned run."""
+    """Optimizer steps of an epoch, of the planned run, and of it with its extensions."""
 
     per_epoch: int
     total: int
+    end: int
 
 
 def lint(recipe: Recipe, images: int) -> list[Finding]:
     """Findings about ``recipe`` where it trains on that many images; none where all is usual."""
     per_epoch = len(batch_sizes(images, recipe.training.batch_size))
-    length = _Length(per_epoch, max(1, recipe.training.duration.in_steps(per_epoch)))
+    training = recipe.training
+    total, *more = (
+        max(1, part.duration.in_steps(per_epoch)) for part in (training, *training.extensions)
+    )
+    length = _Length(per_epoch, total, total + sum(more))
     return [finding for check in _CHECKS for finding in check(recipe, length)]
 
 
@@ -132,6 +138,45 @@ def _warmup_longer_than_the_run(recipe: Recipe, length: _Length) -> Iterator[Fin
         )
 
 
+def _acts_after_the_end(recipe: Recipe, length: _Length) -> Iterator[Finding]:
+    for key, step in _first_acts(recipe, length).items():
+        if step >= length.end:
+            yield Finding(
+                f"{key} first acts at step {step:,}, counted from 0; the run has {length.end:,}",
+                "it changes nothing: the run is the same without it",
+                f"let it act sooner, lengthen training.duration, or leave {key} out",
+            )
+
+
+def _first_acts(recipe: Recipe, length: _Length) -> dict[str, int]:
+    """The first step, counted from 0, that each setting can change which waits for its time."""
+    schedule, training, per_epoch = recipe.schedule, recipe.training, length.per_epoch
+
+    def at(duration: Duration) -> int:
+        return duration.in_steps(per_epoch, length.total)
+
+    first = {f"augment.sizes.{i}": at(size.start) for i, size in enumerate(recipe.augment.sizes)}
+    first |= {f"training.freeze.{i}": at(part.start) for i, part in enumerate(training.freeze)}
+    if training.selection.share < 1:
+        first["training.selection"] = at(training.selection.start)
+    if training.patience is not None:
+        first["training.patience"] = (training.patience + 1) * per_epoch
+    match schedule:
+        case MultiStep():
+            first |= {f"schedule.milestones.{i}": at(m) for i, m in enumerate(schedule.milestones)}
+        case Step():
+            first["schedule.every"] = at(schedule.every)
+        case Exponential():
+            first["schedule.factor"] = per_epoch
+        case Plateau():  # the first epoch sets the least loss, then patience, and one that lowers
+            first["schedule.patience"] = (schedule.patience + 2) * per_epoch
+        case Restarts():
+            second = at(schedule.warmup) + at(schedule.period)
+            keys = ("growth", "peak")
+            first |= {f"schedule.{key}": second for key in keys if getattr(schedule, key) != 1}
+    return first
+
+
 def _dropout_before_normalisation(recipe: Recipe, _: _Length) -> Iterator[Finding]:
     model = recipe.model
     if isinstance(model, Speed) or model.norm.kind != "batch":
@@ -165,5 +210,6 @@ _CHECKS: tuple[Callable[[Recipe, _Length], Iterator[Finding]], ...] = (
     _weight_decay_under_adaptive_steps,
     _rate_far_from_usual,
     _warmup_longer_than_the_run,
+    _acts_after_the_end,
     _dropout_before_normalisation,
 )

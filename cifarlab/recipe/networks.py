@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cifarlab.recipe.base import Part, Rate, Share, Width
+from cifarlab.recipe.base import Part, Rate, Share, Width, refuse_idle
 from cifarlab.recipe.norms import BatchNorm, Norm
 from cifarlab.recipe.orders import BlockStep, DenseStep, Parts, ResidualStep, in_parts
 
@@ -36,6 +36,12 @@ class Whitening(Part):
         description="at most so many principal directions of the patches, the strongest, each with "
         "its negative; null: all",
     )
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "Whitening":
+        if not self.kernel:
+            refuse_idle(self, ("eps", "images", "directions"), "a kernel above 0")
+        return self
 
 
 class ModelPart(Part):
@@ -219,6 +225,8 @@ class CNN(ModelPart):
             raise ValueError("block needs a conv")
         if self.dense_order.count("dense") != 1:
             raise ValueError("dense_order needs 'dense' once")
+        if not self.dense:
+            refuse_idle(self, ("dense_order",), "dense")
         dense_order = self.dense_order if self.dense else ()
         self._needs_place_for_norm((*self.block, *dense_order), "block or dense_order")
         if self.norm.kind == "instance" and "norm" in dense_order:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from cifarlab.recipe.augment import Augment
 from cifarlab.recipe.averaging import Averaging, NoAveraging
-from cifarlab.recipe.base import Part, Rate, Share
+from cifarlab.recipe.base import Part, Rate, Share, refuse_idle
 from cifarlab.recipe.duration import Duration, Length, WallTime
 from cifarlab.recipe.images import Data
 from cifarlab.recipe.networks import CNN, Model, Residual
@@ -42,6 +42,12 @@ class Selection(Part):
     pixels: int | None = Field(
         None, ge=4, le=96, description="size at which losses are estimated; null: as trained"
     )
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "Selection":
+        if self.share == 1:
+            refuse_idle(self, ("start", "pixels"), "a share below 1")
+        return self
 
 
 class Freeze(Part):

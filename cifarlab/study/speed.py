@@ -11,7 +11,7 @@ _DECAY = 0.0153 / 11.5
 _FAST = {"rate": 64 * _RATE, "weight_decay": _DECAY / 64}
 
 _CHANGES: dict[str, dict[str, Any]] = {
-    "no-whitening": {"model.whitening.kernel": 0},
+    "no-whitening": {"model.whitening": {"kernel": 0}, "optimizer.whitening": {}},
     "all-whitening-directions": {"model.whitening.directions": None},
     "whitening-bias-throughout": {"optimizer.whitening": {}},
     "no-shortcuts": {"model.shortcut": False},
@@ -40,7 +40,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "falling-momentum": {"schedule.final_momentum": 0.3},
     "random-flip": {"augment.flip": "random"},
     "no-flip": {"augment.flip": "none"},
-    "no-translation": {"augment.crop.padding": 0},
+    "no-translation": {"augment.crop": {}},
     "full-size-throughout": {"augment.sizes": []},
     "no-label-smoothing": {"training.label_smoothing": 0.0},
     "one-view": {"evaluation": {"views": 1}},

@@ -59,7 +59,7 @@ def prepare(
     compute = choose(processes.by_first(lambda: _precision(recipe, folder)))
     forget_peak_memory(compute.device)
     chosen = _use_threads(compute, folder, processes, threads)
-    dataset = processes.in_turn(lambda: open_data(recipe.data, progress))
+    dataset = processes.in_turn(lambda: _opened(recipe, progress))
     training, validation = training_subsets(dataset, recipe.data)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(
@@ -104,6 +104,18 @@ def prepare(
     return run
 
 
+def _opened(recipe: Recipe, progress: Progress | None) -> Dataset:
+    pixels = recipe.training.selection.pixels
+    dataset = open_data(recipe.data, progress)
+    smallest = min(dataset.image_shape[:2])
+    if pixels is not None and pixels >= smallest:
+        raise RecipeError(
+            f"training.selection.pixels={pixels} makes no image of {smallest} pixels smaller",
+            f"take less than {smallest}, or leave it out",
+        )
+    return dataset
+
+
 def initial_state(
     recipe: Recipe,
     dataset: Dataset,
@@ -130,18 +142,26 @@ def frozen(
 ) -> list[tuple[int, list[nn.Parameter]]]:
     """The recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
 
-    Raises RecipeError for more stages than the network has.
+    Raises RecipeError for more stages than the network has, and for a list out of order.
     """
-    parts = stages(classifier)
-    for place, freeze in enumerate(recipe.training.freeze):
+    parts, freezes = stages(classifier), recipe.training.freeze
+    starts = [freeze.start.in_steps(per_epoch, planned) for freeze in freezes]
+    for place, freeze in enumerate(freezes):
         if freeze.stages > len(parts):
             raise RecipeError(
                 f"training.freeze.{place}.stages={freeze.stages}: this network has {len(parts)}",
                 f"take at most {len(parts)}",
             )
+        before = zip(starts[:place], freezes, strict=False)
+        if any(start >= starts[place] or f.stages >= freeze.stages for start, f in before):
+            raise RecipeError(
+                f"training.freeze.{place}: {freeze.stages} stages from '{freeze.start}' on are not "
+                "both later and more than what stands before",
+                "list them by their start, each with more stages than the one before",
+            )
     return [
-        (freeze.start.in_steps(per_epoch, planned), list(chain(*parts[: freeze.stages])))
-        for freeze in recipe.training.freeze
+        (start, list(chain(*parts[: freeze.stages])))
+        for start, freeze in zip(starts, freezes, strict=True)
     ]
 
 

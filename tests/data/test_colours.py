@@ -10,6 +10,7 @@ from PIL import Image, ImageEnhance
 
 from cifarlab.data.augment import Augmentation
 from cifarlab.data.colours import jitter, saturated, turned_hue
+from cifarlab.errors import RecipeError
 from cifarlab.recipe import build
 
 SHAPE = (6, 5, 3)
@@ -156,3 +157,10 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     for first, second in combinations(made, 2):
         assert (first != second).flatten(1).any(1).all()
     assert torch.equal(made[0], applied(augmentation(0, **part), images))
+
+
+@pytest.mark.parametrize("what", ["saturation", "hue"])
+def test_colours_of_grey_images_are_refused(what):
+    with pytest.raises(RecipeError, match="change nothing in grey images"):
+        augmentation(shape=(6, 5, 1), jitter={what: 0.1})
+    augmentation(shape=(6, 5, 1), jitter={"contrast": 0.1, "brightness": 0.1})

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from cifarlab.errors import RecipeError
 from cifarlab.optim import build_optimizer
 from cifarlab.optim.optimizers import ROLES
 from cifarlab.recipe import build
@@ -118,6 +119,19 @@ def test_a_group_s_setting_changes_that_group_and_no_other(kind, own, setting):
     before = train(built(roles, kind=kind), roles)
     after = train(built(changed, kind=kind, **{own: {setting: 0.37}}), changed)
     assert [role for role in ROLES if not same(before[role], after[role])] == [own]
+
+
+@every_kind
+@pytest.mark.parametrize("own", ["norms", "biases", "whitening"])
+@pytest.mark.parametrize(
+    "settings", [{"rate": 0.5}, {"weight_decay": 0.1}, {"l1": 0.1}, {"until": "0 epochs"}], ids=str
+)
+def test_settings_of_a_role_without_parameters_are_refused(kind, own, settings):
+    roles = by_role() | {own: []}
+    with pytest.raises(RecipeError, match=f"optimizer.{own} is set, but this network trains no"):
+        built(roles, kind=kind, **{own: settings})
+    # no penalty on biases is a rule for any network
+    built(roles, kind=kind, weight_decay=0.1, **{own: {"weight_decay": 0, "l1": 0}})
 
 
 @every_kind

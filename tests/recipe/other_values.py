@@ -157,6 +157,18 @@ OTHER = {
 NEEDS = {
     "evaluation.unsure": {"evaluation": {"views": 2}},
     "evaluation.tta_threshold": {"evaluation": {"views": 2, "unsure": 0.5}},
+    "data.images.fit": {"data": {"images": {"size": 16}}},
+    "augment.crop.mode": {"augment": {"crop": {"padding": 1}}},
+    "augment.fill": {"augment": {"shift": 0.1}},
+    "augment.cutout_inside": {"augment": {"cutout": 4}},
+    **{
+        f"model.whitening.{name}": {"model": {"whitening": {"kernel": 2}}}
+        for name in ("eps", "images", "directions")
+    },
+    **{
+        f"training.selection.{name}": {"training": {"selection": {"share": 0.5}}}
+        for name in ("start", "pixels")
+    },
     "model.alpha": {
         "model": {
             "norm": {"kind": "none"},
@@ -181,9 +193,9 @@ def tree_at(path, value):
     return value
 
 
-def base_tree(key):
+def base_tree(key, needs=NEEDS):
     """The least tree of the kind that has this key, and what it needs."""
-    tree = NEEDS.get(key.path, {})
+    tree = needs.get(key.path, {})
     if key.path.startswith("model.norm.") and key.kind.startswith("cnn"):
         tree = NORM_IN_CNN
     if not key.kind:

@@ -1,6 +1,7 @@
 """Arbitrary valid recipes, read off the schema: a new key takes part without a change here."""
 
 import re
+from collections.abc import Callable
 from itertools import cycle, islice
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -10,12 +11,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cifarlab.recipe import Duration, Recipe
+from cifarlab.recipe.augment import Augment, Crop
 from cifarlab.recipe.duration import WallTime
-from cifarlab.recipe.images import Fold
-from cifarlab.recipe.networks import CNN, Residual, Speed
+from cifarlab.recipe.images import Fold, ImagePolicy
+from cifarlab.recipe.networks import CNN, Residual, Speed, Whitening
 from cifarlab.recipe.noise import Transition
 from cifarlab.recipe.optimizers import SGD, Muon, Others
-from cifarlab.recipe.schema import Evaluation
+from cifarlab.recipe.schema import Evaluation, Selection
+
+Agree = Callable[[dict[str, Any]], dict[str, Any]]
 
 lengths = st.one_of(
     st.integers(1, 10**6).map("{} steps".format),
@@ -119,6 +123,8 @@ def _orders_fit(tree: dict[str, Any]) -> dict[str, Any]:
     if tree["norm"]["kind"] == "instance" and "norm" in tree["dense_order"]:
         tree["norm"] = {"kind": "batch"}
     blocks, hidden = len(tree["channels"]), len(tree["dense"])
+    if not hidden:
+        tree["dense_order"] = ["dense", "act", "dropout"]
     if len(tree["dropout"]) > 1:
         wanted = blocks + (hidden if len(tree["dropout"]) > 2 else min(hidden, 1))
         tree["dropout"] = list(islice(cycle(tree["dropout"]), wanted))
@@ -147,6 +153,22 @@ def _depths_fit(tree: dict[str, Any]) -> dict[str, Any]:
     return tree | {"shortcut": tree["shortcut"] and min(tree["depth"]) > 1}
 
 
+def _nothing_idle(idle: Callable[[dict[str, Any]], bool], *names: str) -> Agree:
+    """Leave ``names`` out of trees where they would do nothing."""
+
+    def agree(tree: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in tree.items() if not (idle(tree) and k in names)}
+
+    return agree
+
+
+def _augment_agrees(tree: dict[str, Any]) -> dict[str, Any]:
+    moved = any(tree[name] for name in ("rotation", "zoom", "shift"))
+    if not moved and tree["policy"]["kind"] == "none":
+        del tree["fill"]
+    return _nothing_idle(lambda t: not t["cutout"], "cutout_inside")(tree)
+
+
 def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
     tree |= {"unsure": tree["unsure"] if tree["views"] > 1 else 1.0}
     return tree | {"tta_threshold": tree["tta_threshold"] if tree["unsure"] < 1 else None}
@@ -162,7 +184,7 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
             tree["schedule"] = {"kind": "constant"}
     if tree["model"]["kind"] == "cnn":
         tree["augment"]["sizes"] = []
-        tree["training"]["selection"]["pixels"] = None
+        tree["training"]["selection"].pop("pixels", None)
     if not tree["optimizer"].get("momentum"):
         tree["schedule"]["final_momentum"] = None
     return tree
@@ -183,6 +205,11 @@ _AGREE = {
     Residual: _stages_agree,
     CNN: _orders_fit,
     Speed: _depths_fit,
+    Crop: _nothing_idle(lambda tree: not tree["padding"], "mode"),
+    Augment: _augment_agrees,
+    ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "fit"),
+    Whitening: _nothing_idle(lambda tree: not tree["kernel"], "eps", "images", "directions"),
+    Selection: _nothing_idle(lambda tree: tree["share"] == 1, "start", "pixels"),
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,
     Others: _nesterov_needs_momentum,

@@ -100,6 +100,61 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
     assert all("never reaches its peak" in finding.why for finding in findings)
 
 
+@pytest.mark.parametrize(
+    ("key", "assignments", "acts", "late"),
+    [
+        ("augment.sizes.0", ["augment.sizes=[{start: {}, pixels: 16}]"], "3519 steps", "10 epochs"),
+        (
+            "training.freeze.0",
+            ["training.freeze=[{start: {}, stages: 1}]"],
+            "9 epochs",
+            "1 of the run",
+        ),
+        (
+            "training.selection",
+            ["training.selection={share: 0.5, start: {}}"],
+            "0.9 of the run",
+            "3520 steps",
+        ),
+        (
+            "schedule.milestones.1",
+            ["schedule.kind=multistep", "schedule.milestones=[5 epochs, {}]"],
+            "9 epochs",
+            "3600 steps",
+        ),
+        ("schedule.every", ["schedule.kind=step", "schedule.every={}"], "9 epochs", "10 epochs"),
+        (
+            "schedule.growth",
+            ["schedule.kind=restarts", "schedule.growth=2", "schedule.period={}"],
+            "9 epochs",
+            "10 epochs",
+        ),
+        (
+            "schedule.peak",
+            ["schedule={kind: restarts, peak: 0.5, period: 5 epochs, warmup: {}}"],
+            "4 epochs",
+            "5 epochs",
+        ),
+        ("schedule.patience", ["schedule.kind=plateau", "schedule.patience={}"], "7", "8"),
+        ("training.patience", ["training.patience={}"], "8", "9"),
+    ],
+)
+def test_what_first_acts_after_the_end(key, assignments, acts, late):
+    """10 epochs of 352 steps."""
+    for value, count in ((acts, 0), (late, 1)):
+        filled = [a.replace("{}", value) for a in assignments]
+        findings = found("training.duration=10 epochs", *filled)
+        assert [f.what.split(" ")[0] for f in findings] == [key] * count
+    longer = "training.extensions=[{duration: 5 epochs, schedule: stretch}]"
+    assert not found("training.duration=10 epochs", longer, *filled)
+
+
+def test_an_exponential_of_a_single_epoch_never_falls():
+    (finding,) = found("training.duration=1 epoch", "schedule.kind=exponential")
+    assert finding.what.startswith("schedule.factor first acts at step 352")
+    assert not found("training.duration=353 steps", "schedule.kind=exponential")
+
+
 def test_several_findings_and_none():
     assert lint(Recipe(), IMAGES) == []
     many = found("optimizer.kind=adam", "optimizer.weight_decay=0.1", "optimizer.rate=1")

@@ -1,9 +1,10 @@
 """Each refusal: the path and what was wrong in one line, what is allowed or nearest in the next."""
 
 import pytest
+from other_values import KEYS, NEEDS, base_tree, other
 
 from cifarlab.errors import RecipeError
-from cifarlab.recipe import Recipe, build, overridden
+from cifarlab.recipe import Recipe, build, change, overridden
 
 LIST = "'cifarlab recipes keys' lists every setting"
 MODELS = "Allowed: residual, cnn, speed"
@@ -224,6 +225,10 @@ def test_true_is_no_number(assignment):
             ["model={kind: cnn, block: [conv], dense_order: [dense], dropout: 0.1}"],
             "model: dropout is 0.1, but no place has it",
         ),
+        (
+            ["model={kind: cnn, dense: [], dense_order: [dense, norm]}"],
+            "model: dense_order would do nothing without dense",
+        ),
         (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer: nesterov needs mom"),
         (["optimizer.kind=muon", "optimizer.momentum=0"], "optimizer: nesterov needs momentum"),
         (["optimizer.kind=muon", "optimizer.others.momentum=0"], "optimizer.others: nesterov nee"),
@@ -236,7 +241,7 @@ def test_true_is_no_number(assignment):
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
         (
-            ["model.kind=cnn", "training.selection.pixels=16"],
+            ["model.kind=cnn", "training.selection={share: 0.5, pixels: 16}"],
             "augment.sizes and training.selection.pixels need",
         ),
         (["training.patience=2", "data.validation=0"], "training.patience watches the validation"),
@@ -262,6 +267,19 @@ def test_settings_that_contradict_each_other(assignments, what):
     first, second = refusal(*assignments).split("\n")
     assert first.startswith(f"command line: {what}")
     assert second == LIST
+
+
+@pytest.mark.parametrize(
+    "key",
+    [k for k in KEYS if k.path in NEEDS and k.kind != "speed"],  # whose whitening has a kernel
+    ids=lambda k: f"{k.kind} {k.path}",
+)
+def test_a_setting_that_would_do_nothing_is_refused(key):
+    """Each that needs another one, alone."""
+    alone = build(base_tree(key, needs={}))
+    with pytest.raises(RecipeError) as caught:
+        change(alone, {key.path: other(key)})
+    assert any(name in caught.value.what for name in key.path.split(".")[1:])
 
 
 @pytest.mark.parametrize("length", ["0 epochs", "0 steps", "0.5 of the run"])

@@ -74,3 +74,17 @@ def test_more_stages_than_there_are_is_refused(tmp_path: Path, tiny: Callable) -
     recipe = change(tiny(PLAIN), {"training.freeze": [{"start": "1 epoch", "stages": 3}]})
     with pytest.raises(RecipeError, match=r"freeze\.0\.stages=3: this network has 2"):
         prepared(recipe, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("start", "stages"), [("6 steps", 1), ("6 steps", 2), ("5 steps", 2), ("3 steps", 1)]
+)
+def test_what_is_frozen_already_is_refused(
+    tmp_path: Path, tiny: Callable, start: str, stages: int
+) -> None:
+    first = {"start": "5 steps", "stages": 1 if start == "5 steps" else 2}
+    freeze = [first, {"start": start, "stages": stages}]
+    with pytest.raises(
+        RecipeError, match=r"training\.freeze\.1: . stages from '. steps' on are not"
+    ):
+        prepared(tiny({**PLAIN, "training.freeze": freeze}), tmp_path / "run")

@@ -12,6 +12,7 @@ from prepared import Watching, first_batch, prepared
 from torch import Tensor
 
 from cifarlab.data.transforms import shrunk
+from cifarlab.errors import RecipeError
 from cifarlab.run import RunFolder
 from cifarlab.train import Run, train
 from cifarlab.train.state import Totals
@@ -79,6 +80,15 @@ def test_before_its_start_all_is_trained_on(
     for run.state.step in range(first + 2):
         counts.append(len(worth_a_backward_pass(run, batch).labels))
     assert counts == [118] * first + [59, 59]
+
+
+@pytest.mark.parametrize("pixels", [8, 9])
+def test_a_size_that_makes_nothing_smaller_is_refused(
+    tmp_path: Path, tiny: Callable, pixels: int
+) -> None:
+    part = {"share": 0.25, "pixels": pixels}
+    with pytest.raises(RecipeError, match=f"pixels={pixels} makes no image of 8 pixels smaller"):
+        prepared(tiny({"training.selection": part}), tmp_path / "run")
 
 
 def test_judging_leaves_no_trace(tmp_path: Path, tiny: Callable) -> None:
