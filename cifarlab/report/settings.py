@@ -9,7 +9,6 @@ import yaml
 from cifarlab.recipe import Recipe, build
 from cifarlab.report.words import NOTHING
 
-
 _LONGEST = 60  # letters of a name that lists settings
 
 
