@@ -93,7 +93,10 @@ def measure(
 
 
 def _confusion_matrix(labels: Tensor, predicted: Tensor, k: int) -> np.ndarray:
-    """Counts int64 (K, K), rows true; as scikit-learn's, which takes a third of a second to import."""
+    """Return counts int64 (K, K), rows true.
+
+    As scikit-learn's, which takes a third of a second to import.
+    """
     return torch.bincount(labels * k + predicted, minlength=k * k).reshape(k, k).numpy()
 
 

@@ -22,8 +22,9 @@ _TINT = {False: 0.22, True: 0.45}  # of the diagonal: pale, but small cells need
 def confusion(run: Run) -> Figure | None:
     """Row-normalised confusion matrix of the shown split; None where there is none.
 
-    It has (K, K) cells, or those of ``drawn_classes`` where K is large. Errors have their own colour scale, by the square root up to the largest error: beside a
-    diagonal near 100 % they would all look white. The diagonal is tinted by its own, pale scale.
+    It has (K, K) cells, or those of ``drawn_classes`` where K is large. Errors have their own
+    colour scale, by the square root up to the largest error: beside a diagonal near 100 % they
+    would all look white. The diagonal is tinted by its own, pale scale.
     """
     counts = confusion_of(run)
     if counts is None:

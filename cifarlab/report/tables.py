@@ -150,8 +150,8 @@ def drawn_note(counts: np.ndarray) -> str:
     if drawn == k:
         return ""
     return (
-        f"Of {k:,} classes, the {drawn} of the most frequent confusions are shown; the rest of a row "
-        "went to the others."
+        f"Of {k:,} classes, the {drawn} of the most frequent confusions are shown; the rest of "
+        "a row went to the others."
     )
 
 
