@@ -150,7 +150,7 @@ def test_what_can_t_be_done_as_asked_is_refused(copied, tmp_path):
     Image.new("RGB", (40, 30)).save(photo)
     (tmp_path / "torn.png").write_bytes(photo.read_bytes()[:60])
     for error, words, arguments in (
-        (DataError, "--fit to crop", {"images": [photo]}),
+        (DataError, "--fit=crop", {"images": [photo]}),
         (UserError, "take one of crop", {"images": [photo], "fit": "squeeze"}),
         (DataError, "torn.png", {"images": [tmp_path / "torn.png"], "fit": "crop"}),
         (DataError, "can't read", {"images": [tmp_path / "none.png"]}),
