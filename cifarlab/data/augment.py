@@ -54,7 +54,7 @@ class Augmentation:
 
     ``image_shape`` is (H, W, C). Raises RecipeError for what such images are too small for: a
     reflection, a cutout, or one of ``augment.sizes`` (which are applied elsewhere, by step); and
-    for colours to change in grey images.
+    for changed colours where they are grey.
     """
 
     def __init__(self, config: Augment, image_shape: tuple[int, int, int], seed: int) -> None:
