@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from typing import Any, TypeAlias
 
 from rich.console import Console
@@ -20,8 +21,23 @@ from rich.text import Text
 
 Run: TypeAlias = Any  # cifarlab.train.Run, which shows itself by what stands here
 
+
+class _Console(Console):
+    """While a Display shows work, the work goes on where nobody can read of it any more.
+
+    Its terminal was closed, or the disk of its log is full: that must not end a training.
+    """
+
+    patient = False
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; while ``patient``, as far as that is possible. Raises OSError else."""
+        with suppress(OSError) if self.patient else nullcontext():
+            super().print(*objects, **options)
+
+
 # a pipe or a file has no width to wrap at
-console = Console(
+console = _Console(
     highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
 )
 _REFRESH = 0.1  # seconds between two moves of a bar
@@ -59,13 +75,16 @@ class Display:
         self._said: set[str] = set()
 
     def __enter__(self) -> "Display":
+        console.patient = True
         if console.is_terminal:
             self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        console.patient = False
         if console.is_terminal:
-            self._bars.stop()
+            with suppress(OSError):
+                self._bars.stop()
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
         """Show how far a download or a decoding is: ``done`` of ``total``, if that is known."""

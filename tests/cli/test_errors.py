@@ -211,16 +211,6 @@ def test_ended_while_the_report_is_drawn(
     require_two_lines(cifarlab("train", "tiny", "--run", copied.path, "--resume"), 2, "finished")
 
 
-def test_without_the_extra_a_run_is_complete_and_says_what_it_lacks(
-    cifarlab: Command, copied: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copied.result_file.unlink()
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
-    assert (output.code, output.err) == (0, "") and copied.finished
-    assert "no report: pip install 'cifarlab[report]'" in output.out
-
-
 @pytest.mark.parametrize("file", ["val.safetensors", "test.safetensors", "result.json"])
 def test_a_full_disk_between_the_last_checkpoint_and_the_result(
     cifarlab: Command, copied: RunFolder, monkeypatch: pytest.MonkeyPatch, file: str

@@ -143,7 +143,10 @@ def test_who_ignores_a_closed_terminal_trains_on(
     assert RunFolder(tmp_path / "run").finished
 
 
-def test_a_closed_terminal_leaves_a_checkpoint(tmp_path: Path, whole: RunFolder) -> None:
+@pytest.mark.parametrize("delay", [0, 0.02, 0.05])  # an epoch ends, and is printed, or a step
+def test_a_closed_terminal_leaves_a_checkpoint(
+    tmp_path: Path, whole: RunFolder, delay: float
+) -> None:
     """Nothing can be printed there any more; the exit code still says what it was."""
     (tmp_path / "own.yaml").write_text(to_yaml(whole.recipe()))
     folder = RunFolder(tmp_path / "run")
@@ -153,6 +156,7 @@ def test_a_closed_terminal_leaves_a_checkpoint(tmp_path: Path, whole: RunFolder)
         os.execv(sys.executable, [*command, "--run", str(folder.path)])
     while not folder.journal.path.exists():
         os.read(terminal, 4096)
+    time.sleep(delay)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGHUP
     about, _ = WeightsFile.read(folder.weights("last"))
