@@ -68,12 +68,9 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             f"All runs call their data {names[0]}, but the data's fingerprints differ: they did "
             "not see the same images, so their accuracies can't be compared."
         )
-    sizes = _distinct(run.split("test").get("n") for run in runs)
-    tests = _distinct(run.split("test").get("fingerprint") for run in runs)
-    if len(sizes) > 1 and len(names) == 1:
-        found.append(f"The test splits differ in size ({', '.join(map(count, sizes))} images).")
-    elif len(tests) > 1 and len(names) == len(prints) == 1:
-        found.append("The runs were tested on different images: see data.split_seed and data.test.")
+    if len(names) == 1:
+        found += _different_images(runs, "test", "test", same_data=len(prints) == 1)
+        found += _different_images(runs, "val", "validation", same_data=len(prints) == 1)
     if not all(run.finished for run in runs):
         found.append("Unfinished runs are shown as far as they have come.")
     if early := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
@@ -81,6 +78,19 @@ def warnings(runs: Sequence[Run]) -> list[str]:
             f"Not what their recipes give, since they were ended before: {'; '.join(early)}."
         )
     return found
+
+
+def _different_images(runs: Sequence[Run], split: str, word: str, same_data: bool) -> list[str]:
+    """A warning where a split of the same data is not the same images in all runs that have it."""
+    sizes = _distinct(run.split(split).get("n") for run in runs)
+    if len(sizes) > 1:
+        return [f"The {word} splits differ in size ({', '.join(map(count, sizes))} images)."]
+    if same_data and len(_distinct(run.split(split).get("fingerprint") for run in runs)) > 1:
+        return [
+            f"The {word} images differ between runs: see data.split_seed and data.{word}. "
+            f"Differences of {word} accuracy are differences of images, too."
+        ]
+    return []
 
 
 def _distinct(values: Any) -> list[Any]:

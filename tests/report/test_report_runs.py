@@ -160,12 +160,18 @@ def test_different_data_are_warned_about(tmp_path):
     assert "the data's fingerprints differ" in text and "different data" not in text
 
 
-def test_runs_tested_on_different_images_are_warned_about(tmp_path):
+@pytest.mark.parametrize(("split", "word"), [("test", "test"), ("val", "validation")])
+def test_runs_measured_on_different_images_are_warned_about(tmp_path, split, word):
     runs = [make(tmp_path / name, Plan()) for name in "ab"]
+    assert "images differ" not in read(write_report(runs, tmp_path / "x.html")).text
     for run in runs:
         told = json.loads((run / "result.json").read_text())
-        edit(run / "result.json", test=told["test"] | {"fingerprint": run.name})
-    assert "tested on different images" in read(write_report(runs, tmp_path / "x.html")).text
+        edit(run / "result.json", **{split: told[split] | {"fingerprint": run.name}})
+    text = read(write_report(runs, tmp_path / "y.html")).text
+    assert f"The {word} images differ between runs: see data.split_seed and data.{word}." in text
+    edit(runs[0] / "result.json", **{split: told[split] | {"n": 7}})
+    text = read(write_report(runs, tmp_path / "z.html")).text
+    assert f"The {word} splits differ in size" in text
 
 
 @pytest.mark.parametrize(
