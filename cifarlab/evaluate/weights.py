@@ -8,6 +8,7 @@ names, image shape and the arithmetic.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -16,12 +17,10 @@ from torch import Tensor
 
 from cifarlab.errors import CheckpointError
 from cifarlab.models import Classifier
+from cifarlab.recipe.base import Width
 from cifarlab.recipe.images import Normalisation
 from cifarlab.recipe.networks import Model
-from cifarlab.storage import write_bytes
-
-_MODEL: TypeAdapter[Model] = TypeAdapter(Model)
-_NORMALISATION: TypeAdapter[Normalisation] = TypeAdapter(Normalisation)
+from cifarlab.storage import parse_json, reason, require_plain, write_bytes
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class WeightsFile:
 
     model: Model
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    precision: str
+    image_shape: tuple[Width, Width, Width]
+    precision: Literal["float32", "bfloat16"]
     normalisation: Normalisation
     epoch: int
     step: int
@@ -55,14 +54,10 @@ class WeightsFile:
     def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:
         """Metadata and tensors. Raises CheckpointError."""
         try:
-            with safe_open(path, "pt") as file:
-                about = json.loads(file.metadata()["cifarlab"])
+            with safe_open(require_plain(path), "pt") as file:
+                about = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about["model"] = _MODEL.validate_python(about["model"])
-            about["normalisation"] = _NORMALISATION.validate_python(about["normalisation"])
-            about["classes"] = tuple(about["classes"])
-            about["image_shape"] = tuple(about["image_shape"])
-            return cls(**about), tensors
+            return TypeAdapter(cls).validate_python(about), tensors
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"there is no checkpoint {path}", "the run has not finished its first epoch"
@@ -76,7 +71,7 @@ class WeightsFile:
             ValueError,
         ) as error:
             raise CheckpointError(
-                f"{path} is damaged or no checkpoint of cifarlab: {error!s:.120}",
+                f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}",
                 "restore the file, or train again",
             ) from error
 

@@ -80,4 +80,4 @@ def warnings(runs: Sequence[Run]) -> list[str]:
 
 
 def _distinct(values: Any) -> list[Any]:
-    return list(dict.fromkeys(value for value in values if value is not None))
+    return list(dict.fromkeys(v for v in values if isinstance(v, str | int | float)))

@@ -37,7 +37,9 @@ class Record:
         }
         told = folder.content().get("runs", [])
         self.failures = {
-            run["fingerprint"]: Failure(**run["failure"]) for run in told if run["failure"]
+            run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
+            for run in told
+            if (f := run.get("failure"))
         }
 
     def to_train(self, command: str, resume: bool) -> list[Job]:
