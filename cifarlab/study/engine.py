@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cifarlab.errors import Interrupted, UserError
 from cifarlab.recipe import change, fingerprint
+from cifarlab.recipe.text import validated
 from cifarlab.run import RunFolder
 from cifarlab.run.naming import RUNS
 from cifarlab.study.comparison import Comparison
@@ -72,6 +73,7 @@ def _plan(
     study: Study, seeds: int, scale: float, wanted: Sequence[str], data: str | None
 ) -> list[Planned]:
     """All runs of the study, row by row within each seed. Raises RecipeError and UserError."""
+    validated(Study, study.model_dump() | {"seeds": seeds}, f"study {study.name}")
     recipes = study.recipes()
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
