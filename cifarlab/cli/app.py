@@ -1,16 +1,18 @@
 """The application, what its commands share, and how errors leave it."""
 
+import errno
 import os
 import re
 import shlex
 import sys
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from typer.core import TyperCommand
 
+from cifarlab.cli.output import Output
 from cifarlab.errors import (
     CifarlabError,
     Interrupted,
@@ -18,12 +20,14 @@ from cifarlab.errors import (
     ProcessLostError,
     UserError,
 )
+from cifarlab.storage import reason, storable
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_WRITTEN = "what the command makes is there: only its words are lost"
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 
 
@@ -64,7 +68,7 @@ def one_process(context: typer.Context) -> None:
 
 def command_line() -> str:
     """The command as it was typed, for provenance and for what goes on."""
-    return shlex.join(["cifarlab", *sys.argv[1:]])
+    return storable(shlex.join(["cifarlab", *sys.argv[1:]]))
 
 
 def _process() -> int | None:
@@ -77,14 +81,38 @@ def _process() -> int | None:
 
 def main() -> None:
     """Run the command line; an error of ours is two lines on standard error and an exit code."""
+    output, errors = Output(sys.stdout), Output(sys.stderr)
+    with redirect_stdout(cast(TextIO, output)), redirect_stderr(cast(TextIO, errors)):
+        code = _run()
+        output.flush()
+        if output.failure and not code:
+            code = 1
+            if output.failure.errno != errno.EPIPE:  # whoever reads a pipe may leave
+                _say("failed", f"can't write the output: {output.failure.strerror}", _WRITTEN)
+        errors.flush()
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line; its exit code."""
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else bool(ended.code)
     except CifarlabError as error:
         # on each machine the first process speaks; others of what it may not live to know
-        if _process() and not isinstance(error, OutOfMemoryError | ProcessLostError):
-            sys.exit(error.exit_code)
-        kinds = {UserError: "error", Interrupted: "stopped"}
-        kind = next((word for type_, word in kinds.items() if isinstance(error, type_)), "failed")
-        with suppress(OSError):  # a terminal that was closed takes no message, but there is a code
-            typer.echo(f"{kind}: {error.what}\n  {error.hint}", err=True)
-        sys.exit(error.exit_code)
+        if not _process() or isinstance(error, OutOfMemoryError | ProcessLostError):
+            kinds = {UserError: "error", Interrupted: "stopped"}
+            fitting = (word for type_, word in kinds.items() if isinstance(error, type_))
+            _say(next(fitting, "failed"), error.what, error.hint)
+        return error.exit_code
+    except OSError as error:  # of a path that nobody foresaw
+        _say("failed", reason(error), "check that path, the disk and its permissions")
+        return 1
+    return 0
+
+
+def _say(kind: str, what: str, hint: str) -> None:
+    """Two lines on standard error, whatever a file has written into them."""
+    what, hint = (" ".join(text.splitlines()) for text in (what, hint))
+    typer.echo(f"{kind}: {what}\n  {hint}", err=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from cifarlab.data.members import UNSAFE_HINT, Member, damage, guarded, safe_path, starts_with
 from cifarlab.data.tars import tar_members
 from cifarlab.errors import DataError
+from cifarlab.storage import require_plain, storable
 
 MAX_MEMBER_BYTES = 2**28  # CIFAR-100's training pickle, the largest honest one, has 155 MB
 MAX_MEMBERS = 10_000_000
@@ -23,6 +24,8 @@ def members(source: Path) -> Iterator[Member]:
 
     Raises DataError for what is damaged, unsafe or no archive, naming the member.
     """
+    with damage(source):
+        require_plain(source)
     if source.is_dir():
         found = _folder_members(source)
     elif starts_with(source, b"PK"):
@@ -30,6 +33,9 @@ def members(source: Path) -> Iterator[Member]:
     else:
         found = tar_members(source)
     for count, member in enumerate(found):
+        if storable(member.path) != member.path:
+            what = f"{source}: the name {storable(member.path)!r} is not UTF-8"
+            raise DataError(what, "rename that file or folder")
         if count >= MAX_MEMBERS:
             raise DataError(f"{source} has more than {MAX_MEMBERS:,} members", UNSAFE_HINT)
         if member.size > MAX_MEMBER_BYTES or member.size < 0:

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file, names_file
 from cifarlab.errors import CifarlabError, StorageError
-from cifarlab.storage import write_text
+from cifarlab.storage import read_json, write_text
 
 FORMAT = 2  # raise it when the same source would be decoded to something else
 _CHUNK = 4096
@@ -80,7 +80,7 @@ def _build(entry: Path, decode: Callable[[Path], Decoded]) -> None:
     building.mkdir()
     try:
         decoded = decode(building)
-        meta = json.dumps(_meta(building, decoded), indent=1, ensure_ascii=False)
+        meta = json.dumps(_meta(building, decoded), indent=1)
         write_text(building / "meta.json", meta)
         if entry.exists():  # damaged; whoever has it mapped keeps what is mapped
             shutil.rmtree(entry)
@@ -144,7 +144,7 @@ def _mapped(folder: Path, split: str) -> Any:
 def _load(entry: Path, source: str) -> Dataset | None:
     """Give the entry, or None where it is missing or damaged."""
     try:
-        meta = json.loads((entry / "meta.json").read_text(encoding="utf-8"))
+        meta = read_json(entry / "meta.json", "") or {}
         sizes = meta["bytes"]
         height, width, channels = meta["image_shape"]
         dataset = Dataset(
@@ -161,7 +161,7 @@ def _load(entry: Path, source: str) -> Dataset | None:
         )
         files = [f for s in dataset.split_names for f in _files(entry, s) if _expected(f, s)]
         whole = all(file.stat().st_size == sizes[file.name] for file in files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (CifarlabError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return dataset if whole else None
 

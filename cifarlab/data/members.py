@@ -2,6 +2,7 @@
 
 import lzma
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -11,8 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarlab.errors import DataError
+from cifarlab.storage import reason
 
 _DAMAGE = (
+    ValueError,  # what zipfile and tarfile let through: text that is not UTF-8, a bad number
+    OverflowError,
+    struct.error,
     tarfile.TarError,
     zipfile.BadZipFile,
     lzma.LZMAError,
@@ -38,9 +43,9 @@ class Member:
     read: Callable[[], bytes]
 
 
-def _damaged(source: Path, error: BaseException) -> DataError:
+def _damaged(source: Path, error: Exception) -> DataError:
     return DataError(
-        f"{source} can't be read: {error or type(error).__name__}",
+        f"{source} can't be read: {reason(error)}",
         "it may be cut short or damaged: get it again and compare its checksum",
     )
 

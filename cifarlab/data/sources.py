@@ -26,6 +26,7 @@ from cifarlab.data.folders import decode_folder
 from cifarlab.data.members import Member
 from cifarlab.errors import DataError, StorageError
 from cifarlab.recipe.images import ImagePolicy
+from cifarlab.storage import exists, is_folder, storable
 
 NAMES = (*KINDS, "digits")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
@@ -102,7 +103,7 @@ def data_folder() -> Path | None:
     """Give the folder that $CIFARLAB_DATA names, if it is set and there."""
     named = os.environ.get("CIFARLAB_DATA")
     folder = Path(named).expanduser() if named else None
-    return folder if folder and folder.is_dir() else None
+    return folder if folder and is_folder(folder) else None
 
 
 def _named(kind: Kind, progress: Progress) -> Path:
@@ -132,7 +133,7 @@ def _found(source: str) -> Path:
     path = Path(source).expanduser()
     folder = data_folder()
     for candidate in (path, folder / path if folder else path):
-        if _exists(candidate):
+        if exists(candidate):
             return candidate
     beside = path.parent if path.parent != Path() else None
     candidates = {*NAMES, *offers(folder), *offers(beside, str(path.parent))}
@@ -145,16 +146,9 @@ def _found(source: str) -> Path:
     )
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long, a folder that may not be looked into
-        return False
-
-
 def offers(folder: Path | None, prefix: str = "") -> Iterator[str]:
     """What a folder offers as sources: its archives and folders, by name after ``prefix``."""
-    if folder and folder.is_dir():
+    if folder and is_folder(folder):
         for entry in folder.iterdir():
             if entry.is_dir() or entry.name.endswith(ARCHIVE_SUFFIXES):
                 yield os.path.join(prefix, entry.name)  # noqa: PTH118  ("" must stay "")
@@ -212,7 +206,7 @@ def _display_name(path: Path) -> str:
     The whole path where its own is that of a known data set.
     """
     if path.is_dir():
-        return _own_name(path, path.resolve().name)
+        return _own_name(path, storable(path.resolve().name))
     size = path.stat().st_size
     if any(size == known for known, _ in _KNOWN):
         with path.open("rb") as file:
@@ -220,8 +214,8 @@ def _display_name(path: Path) -> str:
         if (size, digest) in _KNOWN:
             return _KNOWN[size, digest]
     suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
-    return _own_name(path, path.name.removesuffix(suffix) or path.name)
+    return _own_name(path, storable(path.name.removesuffix(suffix) or path.name))
 
 
 def _own_name(path: Path, name: str) -> str:
-    return str(path.resolve()) if not name or _TAKEN.match(name) else name
+    return storable(str(path.resolve())) if not name or _TAKEN.match(name) else name

@@ -8,6 +8,7 @@ import numpy as np
 
 from cifarlab.errors import RecipeError
 from cifarlab.evaluate.shares import wilson
+from cifarlab.recipe.text import tree_of
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -56,12 +57,7 @@ def read_groups(path: Path, classes: Sequence[str]) -> Groups:
 
     Raises RecipeError for a file that is not so, an unknown class or one in two groups.
     """
-    import yaml
-
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"can't read {path}: {error!s:.120}", "give a YAML file") from error
+    told = tree_of(path, "groups")
     if not (
         isinstance(told, dict)
         and told

@@ -19,7 +19,7 @@ from cifarlab.errors import CheckpointError
 from cifarlab.models import Classifier
 from cifarlab.recipe.images import Normalisation
 from cifarlab.recipe.networks import Model
-from cifarlab.storage import write_bytes
+from cifarlab.storage import parse_json, require_plain, write_bytes
 
 _MODEL: TypeAdapter[Model] = TypeAdapter(Model)
 _NORMALISATION: TypeAdapter[Normalisation] = TypeAdapter(Normalisation)
@@ -64,8 +64,8 @@ class WeightsFile:
     def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:
         """Metadata and tensors. Raises CheckpointError."""
         try:
-            with safe_open(path, "pt") as file:
-                about = json.loads(file.metadata()["cifarlab"])
+            with safe_open(require_plain(path), "pt") as file:
+                about = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about["model"] = _MODEL.validate_python(about["model"])
             about["normalisation"] = _NORMALISATION.validate_python(about["normalisation"])

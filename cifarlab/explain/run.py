@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarlab.data.dataset import Progress
-from cifarlab.errors import MissingExtraError, UserError
+from cifarlab.errors import MissingExtraError, RunFolderError, UserError
 from cifarlab.evaluate import Predictor, WeightsFile
 from cifarlab.explain.chosen import Shown, given, held_out
 from cifarlab.explain.maps import chosen_layer, map_shapes, spatial_layers
@@ -20,7 +20,7 @@ from cifarlab.recipe import Recipe
 from cifarlab.report.explained import INDEX, KINDS
 from cifarlab.run import RunFolder
 from cifarlab.ship import Oracle
-from cifarlab.storage import write_text
+from cifarlab.storage import read_json, write_text
 
 if TYPE_CHECKING:
     from cifarlab.explain.pictures import Told
@@ -158,11 +158,11 @@ def _write_index(
     made: dict[str, Any] = {"epoch": about.epoch, "step": about.step, "figures": {}}
     stale: set[str] = set()  # only what an index of ours names: the folder may be anybody's
     try:
-        before = json.loads(file.read_text(encoding="utf-8"))
+        before = read_json(file, "explain again") or {}
         stale = set(before["figures"])
         if (before["epoch"], before["step"]) == (about.epoch, about.step):
             made["figures"] = dict(before["figures"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RunFolderError, KeyError, TypeError):
         pass  # there is none, or none of ours: it is replaced
     made["figures"] |= dict(drawn)
     for kind in stale.intersection(KINDS) - made["figures"].keys():

@@ -22,6 +22,7 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.report.words import number, pair
 from cifarlab.run import RunFolder, describe_early_end
 from cifarlab.run.journal import Journal
+from cifarlab.storage import MOST_YAML_BYTES, read_text, require_plain, storable
 
 OF_A_RUN = ("recipe.yaml", "result.json", "journal.jsonl", "provenance.json", "checkpoints")
 MARKS = {"study.json": "study", "search.json": "search"}
@@ -30,8 +31,8 @@ MOST_FOLDERS = 20_000  # somebody may name the root of a disk
 DEPTH = 6
 _MOST_READ = 50  # recipes of one name, as of a search's trials: reading one takes 18 ms
 SILENCE = 120.0  # seconds without a new line, at least, after which no training is assumed
-_NAME = re.compile(r"^name: *(\S.*?) *$", re.MULTILINE)
-_SEED = re.compile(r"^seed: *(\d+) *$", re.MULTILINE)
+_NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
+_SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
 _TAIL = 4096  # bytes; a journal line has some 400
 
 
@@ -152,7 +153,7 @@ class Index:
 
     def place(self, path: Path) -> str:
         """The address of a folder under the root; the root's own is empty."""
-        return "" if path == self.root else path.relative_to(self.root).as_posix()
+        return "" if path == self.root else storable(path.relative_to(self.root).as_posix())
 
     def path(self, place: str, kind: str = "") -> Path:
         """The folder of an address: any, or that of a ``kind`` (run, study, search).
@@ -216,11 +217,15 @@ def walk(root: Path) -> Iterator[Found]:
             for entry in inside
             if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
         ]
+        odd = [path for path in below if storable(path.name) != path.name]
+        yield from (Found("strange", path, "its name is not UTF-8: rename it") for path in odd)
         visible = any(not name.startswith(".") for name in names)
         if kind is None and visible and not (below or owned) and depth:
             yield Found("strange", folder, "it is no run of cifarlab: it has no recipe.yaml")
         if depth < DEPTH:
-            pending += [(path, depth + 1, owned or kind is not None) for path in below]
+            pending += [
+                (path, depth + 1, owned or kind is not None) for path in below if path not in odd
+            ]
 
 
 def stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
@@ -237,7 +242,7 @@ def stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
 
 def read_entry(path: Path, place: str) -> Entry:
     """One run's entry; whatever is wrong with the folder becomes its ``problem``."""
-    name = path.name
+    name = storable(path.name)
     try:
         folder = RunFolder(path)
         recipe, seed, group = _recipe(folder)
@@ -256,7 +261,7 @@ def read_entry(path: Path, place: str) -> Entry:
 def _recipe(folder: RunFolder) -> tuple[str, int, str]:
     """A recipe's name, its seed, and its text without both. Raises RunFolderError."""
     try:
-        text = folder.recipe_file.read_text(encoding="utf-8")
+        text = read_text(folder.recipe_file, MOST_YAML_BYTES)
     except FileNotFoundError as error:
         raise RunFolderError("it has no recipe.yaml", "restore it") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -264,7 +269,7 @@ def _recipe(folder: RunFolder) -> tuple[str, int, str]:
     name, seed = _NAME.search(text), _SEED.search(text)
     if name is None or seed is None or not re.search(r"^evaluation:", text, re.MULTILINE):
         raise RunFolderError("recipe.yaml is torn: name, seed or its end is missing", "restore it")
-    return name[1].strip("'\""), int(seed[1]), _SEED.sub("", _NAME.sub("", text, count=1), count=1)
+    return name[1].strip(" '\""), int(seed[1]), _SEED.sub("", _NAME.sub("", text, count=1), count=1)
 
 
 def _finished(result: dict[str, Any]) -> dict[str, Any]:
@@ -294,7 +299,7 @@ def _unfinished(folder: RunFolder) -> dict[str, Any]:
 def last_line(journal: Journal) -> dict[str, Any] | None:
     """The newest whole line, without reading the others. Raises RunFolderError."""
     try:
-        with journal.path.open("rb") as file:
+        with require_plain(journal.path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             tail = file.read()

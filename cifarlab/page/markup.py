@@ -17,6 +17,7 @@ from cifarlab.report.provenance import Log
 from cifarlab.report.settings import Setting
 from cifarlab.report.tables import Fact
 from cifarlab.report.words import NOTHING, interval, number, pair, percent
+from cifarlab.storage import storable
 
 _NUMERIC = set("0123456789.,+-–—% <>")
 _PROSE = 24  # letters; a longer cell keeps some width on a narrow screen
@@ -24,7 +25,7 @@ _PROSE = 24  # letters; a longer cell keeps some width on a narrow screen
 
 def text(value: Any) -> str:
     """Anything as text of a page."""
-    return html.escape(str(value))
+    return html.escape(storable(str(value)))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: bool = True) -> str:

@@ -13,6 +13,7 @@ import uvicorn
 
 from cifarlab.errors import RunFolderError, UserError
 from cifarlab.page.guard import is_loopback
+from cifarlab.storage import is_folder
 
 PASSWORD = "CIFARLAB_PAGE_PASSWORD"
 _PATIENCE = 2  # seconds for open requests at the end
@@ -22,7 +23,7 @@ def run_server(
     runs: Path, host: str, port: int, password: str | None, show: bool, tell: Callable[[str], None]
 ) -> None:
     """Serve until SIGINT or SIGTERM; see ``cifarlab.page.serve``."""
-    if not runs.is_dir():
+    if not is_folder(runs):
         raise RunFolderError(f"there is no folder {runs}", "train something, or name another one")
     anywhere = not is_loopback(host)
     if anywhere and not password:

@@ -3,11 +3,27 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1)]
+
+_MOST_NAME = 120  # bytes; a folder's name, which holds it and more, has 255
+
+
+def _fits_a_folder(name: str) -> str:
+    if len(name.encode()) > _MOST_NAME:
+        raise ValueError(f"a name has at most {_MOST_NAME} bytes: a folder is called after it")
+    return name
+
+
+# no part begins with a dot: it would lead out of its folder, or be hidden
+Name = Annotated[
+    str,
+    Field(min_length=1, pattern=r"^[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*$"),
+    AfterValidator(_fits_a_folder),
+]
 
 
 class Part(BaseModel):

@@ -118,7 +118,8 @@ def kinds_with(path: str) -> list[str]:
 
 def nearest(word: Any, known: list[str]) -> str:
     """Return the nearest of the ``known`` words, and all of them where they are few."""
-    match = difflib.get_close_matches(str(word), known, n=1, cutoff=0.5)
+    text = word if isinstance(word, str) and len(word) < 200 else ""
+    match = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
     start = f"did you mean {match[0]!r}? " if match else ""
     if len(known) <= 12:
         return f"{start}Allowed: {', '.join(known)}"

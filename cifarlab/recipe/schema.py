@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from cifarlab.recipe.augment import Augment
 from cifarlab.recipe.averaging import Averaging, NoAveraging
-from cifarlab.recipe.base import Part, Rate, Share, refuse_idle
+from cifarlab.recipe.base import Name, Part, Rate, Share, refuse_idle
 from cifarlab.recipe.duration import Duration, Length, WallTime
 from cifarlab.recipe.images import Data
 from cifarlab.recipe.networks import CNN, Model, Residual
@@ -158,16 +158,16 @@ TAGGED = (
 )
 
 
+MOST_SEED = 2**32 - 1
+
+
 class Recipe(Part):
     """Everything that decides the outcome of a run."""
 
-    name: str = Field(
-        "unnamed",
-        min_length=1,
-        pattern=r"^[\w.+-]+(/[\w.+-]+)*$",
-        description="a label; the only key that is not in the fingerprint",
+    name: Name = Field(
+        "unnamed", description="a label; the only key that is not in the fingerprint"
     )
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="decides every random draw of the run")
+    seed: int = Field(0, ge=0, le=MOST_SEED, description="decides every random draw of the run")
     data: Data = Data()
     augment: Augment = Augment()
     model: Model = Residual()

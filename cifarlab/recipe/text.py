@@ -7,6 +7,7 @@ into one RecipeError with the path to the setting, the allowed values and the ne
 import difflib
 import hashlib
 import json
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,9 +21,12 @@ from cifarlab.recipe.base import Part
 from cifarlab.recipe.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
 from cifarlab.recipe.keys import parts_of
 from cifarlab.recipe.schema import Recipe
+from cifarlab.storage import MOST_YAML_BYTES, is_file, read_text
 
 Schema = TypeVar("Schema", bound=Part)
 Shipped = TypeVar("Shipped")
+_MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
+_MOST_BITS = 63  # of a whole number
 
 
 def build(tree: Any, where: str = "recipe") -> Recipe:
@@ -33,15 +37,15 @@ def build(tree: Any, where: str = "recipe") -> Recipe:
 def validated(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
     """``build`` for any schema; ``hint`` says where its keys are explained."""
     if not isinstance(tree, Mapping):
-        what = f"{where}: a {schema.__name__.lower()} is a mapping of keys, not {tree!r:.40}"
+        what = f"{where}: a {schema.__name__.lower()} is a mapping of keys, not {shown(tree)}"
         raise RecipeError(what, hint)
     try:
         made = schema.model_validate(tree)
     except ValidationError as error:
         what, hint = _explain(error.errors()[0], schema, hint)
         raise RecipeError(f"{where}: {what}", hint) from error
-    for path in _truths_as_numbers(tree, made.model_dump()):
-        raise RecipeError(f"{where}: {path} can't be true or false", hint)
+    for path, what in _odd_numbers(tree, made.model_dump()):
+        raise RecipeError(f"{where}: {path} can't be {what}", hint)
     return made
 
 
@@ -60,9 +64,10 @@ def from_yaml(path: Path) -> Recipe:
 def tree_of(path: Path, what: str) -> Any:
     """The plain values of a YAML file that holds ``what``. Raises RecipeError."""
     try:
-        tree = _parsed(path.read_text(encoding="utf-8"))
+        tree = _parsed(read_text(path, MOST_YAML_BYTES))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"can't read the {what} {path}: {error}", "check its name") from error
+        why = getattr(error, "strerror", None) or error
+        raise RecipeError(f"can't read the {what} {path}: {why}", "check its name") from error
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())
         raise RecipeError(f"{path} is no valid YAML: {text}", "mend that line") from error
@@ -87,7 +92,7 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
             hint = key_hint(path, changes[path], _paths(tree))
-            raise RecipeError(f"{where}: unknown key {path!r}", hint)
+            raise RecipeError(f"{where}: unknown key {shown(path)}", hint)
         if last == "kind" and part["kind"] != changes[path]:
             part.clear()
         part[last] = changes[path]
@@ -131,13 +136,17 @@ def overridden(
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise RecipeError(f"{assignment!r} is no key=value", "write e.g. optimizer.rate=0.05")
+            raise RecipeError(
+                f"{shown(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
+            )
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
         try:
             changes[key] = _parsed(value)
         except yaml.YAMLError as error:
-            raise RecipeError(f"can't read {assignment!r} as YAML", "quote the value") from error
+            raise RecipeError(
+                f"can't read {shown(assignment)} as YAML", "quote the value"
+            ) from error
     return change(recipe, changes, "command line")
 
 
@@ -151,33 +160,86 @@ def _parsed(text: str) -> Any:
     """YAML as plain values. Raises yaml.YAMLError, and nothing else, for what is none."""
     try:
         return yaml.load(text, _StrictLoader)
-    except (ValueError, KeyError, RecursionError) as error:  # PyYAML lets its constructors' through
-        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # PyYAML's constructors raise whatever they stumble over
+        raise yaml.YAMLError(f"{type(error).__name__}: {error!s:.80}") from error
 
 
-def _truths_as_numbers(given: Any, made: Any, path: str = "") -> Iterator[str]:
-    """Where Python took true for 1: whoever wrote it meant something else."""
+def _odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Where Python took true for 1, and numbers that no file of ours may hold."""
     if isinstance(given, bool) and not isinstance(made, bool):
-        yield path
+        yield path, "true or false"
+    elif isinstance(given, int) and given.bit_length() > _MOST_BITS:
+        yield path, f"a number of more than {_MOST_BITS} bits"
     elif isinstance(given, Mapping):
         for name, value in given.items():
-            yield from _truths_as_numbers(value, made[name], f"{path}.{name}".lstrip("."))
+            yield from _odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
     elif isinstance(given, list | tuple):
         for place, pair in enumerate(zip(given, made, strict=True)):
-            yield from _truths_as_numbers(*pair, f"{path}.{place}")
+            yield from _odd_numbers(*pair, f"{path}.{place}")
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader that refuses a key given twice instead of taking the last."""
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML's safe loader that refuses what a person never means, and what takes for ever.
+
+    A key given twice, instead of taking the last; an alias, which a few lines can make as large as
+    they like; what is nested too deep; a number of more bits than any setting has.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        root: yaml.Node | None = super().get_single_node()
+        left, seen = [(root, 0)] if root else [], set()
+        while left:
+            node, level = left.pop()
+            if id(node) in seen:
+                raise _refused("an alias (*name) can't stand here: write it out", node)
+            if level > _MOST_LEVELS:
+                raise _refused("it is nested too deep", node)
+            seen.add(id(node))
+            if isinstance(node, yaml.MappingNode):
+                left += [(one, level + 1) for pair in node.value for one in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                left += [(one, level + 1) for one in node.value]
+        return root
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        made: dict[Any, Any] = super().construct_mapping(node, deep)  # refuses a list as a key
+        seen: set[Any] = set()
         for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {name!r} is given twice", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
+            if name in seen:
+                raise _refused(f"key {shown(name)} is given twice", node)
+            seen.add(name)
+        return made
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        number: int = super().construct_yaml_int(node)
+        if number.bit_length() > _MOST_BITS:
+            raise _refused(f"a number of more than {_MOST_BITS} bits", node)
+        return number
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+
+
+def _refused(what: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+
+
+class _Short(reprlib.Repr):
+    """The start of a value's repr, at a cost that does not grow with the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        many = x.bit_length() > 2 * _MOST_BITS  # Python refuses to write very long ones
+        return f"a number of {x.bit_length()} bits" if many else repr(x)
+
+
+shown = _Short().repr
 
 
 def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[str, str]:
@@ -189,7 +251,7 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
         known = list(part.model_fields) if part else []
         mine = schema is Recipe and not kinds_with(dotted)
         meant = advice(dotted, error["input"]) if mine else None
-        return f"unknown key {dotted!r}", meant or nearest(path[-1], known)
+        return f"unknown key {shown(dotted)}", meant or nearest(path[-1], known)
     if error["type"] in ("literal_error", "union_tag_invalid"):
         choices = [
             text.strip("' ")
@@ -199,21 +261,23 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
         ]
         tagged = error["type"] == "union_tag_invalid"
         value = context["tag"] if tagged else error["input"]
-        return f"{dotted}{'.kind' if tagged else ''} can't be {value!r}", nearest(value, choices)
+        return f"{dotted}{'.kind' if tagged else ''} can't be {shown(value)}", nearest(
+            value, choices
+        )
     if error["type"] == "missing":
         return f"{dotted} is missing", list_keys
     if error["type"] in ("model_type", "model_attributes_type") and part:
         names, value = list(part.model_fields), error["input"]
-        usual = f"write {dotted}.kind={value}" if "kind" in names else None
+        usual = f"write {dotted}.kind={shown(value)}" if "kind" in names else None
         return (
-            f"{dotted} has keys of its own, so it can't be {value!r:.60}",
+            f"{dotted} has keys of its own, so it can't be {shown(value)}",
             advice(dotted, value) or usual or f"its keys: {', '.join(names)}",
         )
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ")[:400]
     if error["type"] == "value_error":
         return f"{dotted}: {message}" if path else message, list_keys
     return (
-        f"{dotted} can't be {error['input']!r:.60}: {message[0].lower()}{message[1:]}",
+        f"{dotted} can't be {shown(error['input'])}: {message[0].lower()}{message[1:]}",
         list_keys,
     )
 
@@ -265,11 +329,11 @@ def named_or_file(
     if name in known:
         return known[name]
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or is_file(path):
         return read(path)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
     raise UserError(
-        f"no {what} is called {name!r}",
+        f"no {what} is called {shown(name)}",
         f"{start}'cifarlab {command}' lists all; a file's name ends in .yaml",
     )

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from cifarlab.errors import RecipeError
 from cifarlab.recipe import Recipe, change, from_yaml
 from cifarlab.recipe.text import build
+from cifarlab.storage import is_file
 
 _REGISTRY: dict[str, Callable[[], Recipe]] = {}
 _REPORTED: dict[str, "Number"] = {}
@@ -117,7 +118,7 @@ def usual_images(recipe: Recipe) -> int:
 
 def _label(path: Path) -> str:
     """A file's name as a recipe's name, which may hold no spaces and the like."""
-    return re.sub(r"[^\w.+-]+", "-", path.stem).strip("-") or "unnamed"
+    return re.sub(r"[^\w.+-]+", "-", path.stem)[:30].strip("-.") or "unnamed"
 
 
 def described(name: str) -> str:
@@ -136,7 +137,7 @@ def find(name: str) -> Recipe:
     if name in recipes:
         return recipes[name]()
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or is_file(path):
         recipe = from_yaml(path)
         unnamed = recipe.name == Recipe.model_fields["name"].default
         return build(recipe.model_dump() | {"name": _label(path)}, name) if unnamed else recipe

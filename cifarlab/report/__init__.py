@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cifarlab.errors import MissingExtraError, RunFolderError, UserError
 from cifarlab.run import RunFolder
+from cifarlab.storage import is_folder, write_text
 
 __all__ = ["require_extra", "write_report"]
 
@@ -42,7 +43,7 @@ def write_report(
     text, figures = page(read, formats)
     for figure in figures:
         save(figure, target.parent / "figures")
-    _write(target, text)
+    write_text(target, text)
     return target
 
 
@@ -61,11 +62,4 @@ def require_extra() -> None:
 def _target(first: Path, count: int, out: Path | None) -> Path:
     if out is None:
         return RunFolder(first).report if count == 1 else Path("report") / "report.html"
-    return Path(out) / "report.html" if Path(out).is_dir() else Path(out)
-
-
-def _write(path: Path, text: str) -> None:
-    from cifarlab.storage import write_text
-
-    # A file name that was not UTF-8 arrives as lone surrogates, which no file can hold.
-    write_text(path, text.encode("utf-8", "replace").decode("utf-8"))
+    return Path(out) / "report.html" if is_folder(Path(out)) else Path(out)

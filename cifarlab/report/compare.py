@@ -94,4 +94,4 @@ def _different_images(runs: Sequence[Run], split: str, word: str, same_data: boo
 
 
 def _distinct(values: Any) -> list[Any]:
-    return list(dict.fromkeys(value for value in values if value is not None))
+    return list(dict.fromkeys(v for v in values if isinstance(v, str | int | float)))

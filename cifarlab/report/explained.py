@@ -1,10 +1,11 @@
 """The figures that ``cifarlab explain`` left in a run folder."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
+from cifarlab.errors import RunFolderError
 from cifarlab.run import RunFolder
+from cifarlab.storage import read_bytes, read_json
 
 INDEX = "explained.json"
 # in the order of a page
@@ -30,9 +31,9 @@ class Explained:
 def explained(folder: RunFolder) -> list[Explained]:
     """The figures that are there and whole; a foreign or damaged index counts as none."""
     try:
-        index = json.loads((folder.explained / INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder.explained / INDEX, "explain the run again") or {}
         epoch, told = int(index["epoch"]), dict(index["figures"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RunFolderError, ValueError, KeyError, TypeError):
         return []
     found = (_figure(folder, kind, told.get(kind), epoch) for kind in KINDS)
     return [figure for figure in found if figure]
@@ -40,7 +41,7 @@ def explained(folder: RunFolder) -> list[Explained]:
 
 def _figure(folder: RunFolder, kind: str, told: Any, epoch: int) -> Explained | None:
     try:
-        svg = (folder.explained / f"{kind}.svg").read_bytes()
+        svg = read_bytes(folder.explained / f"{kind}.svg")
         return Explained(kind, str(told["caption"]), svg, bool(told["wide"]), epoch)
     except (OSError, KeyError, TypeError):
         return None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import write_bytes, write_text
+from cifarlab.storage import read_json, require_plain, write_bytes, write_text
 
 IMAGES = ("suspects", "pairs")
 
@@ -24,6 +24,7 @@ class Audit:
         self.findings_file = path / "findings.json"
         self.images_file = path / "images.safetensors"
         self.provenance_file = path / "test_openings.json"
+        self._mend = f"delete the folder {path} and audit again"
 
     def write(self, findings: dict[str, Any], images: dict[str, np.ndarray]) -> None:
         """Replace both files, the images first. Raises StorageError."""
@@ -35,29 +36,18 @@ class Audit:
 
     def findings(self) -> dict[str, Any] | None:
         """What was found, None where no audit ended. Raises RunFolderError."""
-        return self._read(self.findings_file)
+        return read_json(self.findings_file, self._mend)
 
     def provenance(self) -> dict[str, Any]:
         """``test_openings`` as a run has them, where the audit opened a test split without a run.
 
         Raises RunFolderError.
         """
-        return self._read(self.provenance_file) or {}
+        return read_json(self.provenance_file, self._mend) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace the file of the openings, whole. Raises StorageError."""
         write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
-
-    def _read(self, file: Path) -> dict[str, Any] | None:
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise self._damaged(file, error) from error
-        if not isinstance(content, dict):
-            raise self._damaged(file, "it holds no JSON object")
-        return content
 
     def images(self) -> dict[str, np.ndarray]:
         """The images by kind, none where no audit ended. Raises RunFolderError."""
@@ -66,12 +56,11 @@ class Audit:
         if not self.images_file.exists():
             return {}
         try:
-            with safe_open(self.images_file, "numpy") as file:
-                return {name: file.get_tensor(name) for name in IMAGES}
-        except (OSError, SafetensorError) as error:
-            raise self._damaged(self.images_file, error) from error
-
-    def _damaged(self, file: Path, why: object) -> RunFolderError:
-        return RunFolderError(
-            f"can't read {file}: {why}", f"delete the folder {self.path} and audit again"
-        )
+            with safe_open(require_plain(self.images_file), "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in IMAGES}
+            for name, ndim in zip(IMAGES, (4, 5), strict=True):
+                if arrays[name].dtype != np.uint8 or arrays[name].ndim != ndim:
+                    raise ValueError(f"{name} are no images")
+            return arrays
+        except (OSError, SafetensorError, ValueError, TypeError) as error:
+            raise RunFolderError(f"can't read {self.images_file}: {error}", self._mend) from error

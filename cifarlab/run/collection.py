@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import held, write_text
+from cifarlab.run.schemas import Stored, checked
+from cifarlab.storage import held, read_json, write_text
 
 
 class Collection:
@@ -15,6 +16,7 @@ class Collection:
 
     what = "collection"  # the word for it; its file is <what>.json
     mend = "restore it"  # what to do where that file is damaged
+    schema = Stored  # what that file holds
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
@@ -22,15 +24,7 @@ class Collection:
 
     def content(self) -> dict[str, Any]:
         """What the file says; empty before the first run. Raises RunFolderError."""
-        try:
-            content = json.loads(self.file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise RunFolderError(f"can't read {self.file}: {error}", self.mend) from error
-        if not isinstance(content, dict):
-            raise RunFolderError(f"{self.file} holds no JSON object", self.mend)
-        return content
+        return read_json(self.file, self.mend, checked(self.schema)) or {}
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace the file, whole. Raises StorageError."""

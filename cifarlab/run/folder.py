@@ -25,9 +25,19 @@ from typing import Any
 from cifarlab.errors import CheckpointError, RunFolderError
 from cifarlab.recipe import Recipe, from_yaml, to_yaml
 from cifarlab.run.journal import Journal
-from cifarlab.storage import disk_errors, held, sha256, write_text
+from cifarlab.run.schemas import Provenance, RecordLine, Result, checked
+from cifarlab.storage import (
+    exists,
+    held,
+    is_folder,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_text,
+)
 
 _EARLY_ENDS = {"budget": "ended by its budget", "stopped": "stopped by a search"}
+_RESTORE = "it was written whole once: restore it"
 
 
 class RunFolder:
@@ -39,7 +49,7 @@ class RunFolder:
         self.provenance_file = self.path / "provenance.json"
         self.result_file = self.path / "result.json"
         self.journal = Journal(self.path / "journal.jsonl")
-        self.record = Journal(self.path / "record.jsonl")
+        self.record = Journal(self.path / "record.jsonl", RecordLine)
         self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
@@ -49,20 +59,20 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """Whether a run was started here."""
-        return self.recipe_file.exists()
+        return exists(self.recipe_file)
 
     @property
     def vacant(self) -> bool:
         """Whether a new run may be started here: nothing is there, or what a killed start left."""
         left = ("*.part", ".lock")
-        return not self.path.is_dir() or all(
+        return not is_folder(self.path) or all(
             any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
         )
 
     @property
     def finished(self) -> bool:
         """Whether the run reached its end."""
-        return self.result_file.exists()
+        return exists(self.result_file)
 
     @property
     def reported(self) -> bool:
@@ -129,7 +139,7 @@ class RunFolder:
 
     def provenance(self) -> dict[str, Any]:
         """What is known of how the run was made; empty before it starts."""
-        return self._read(self.provenance_file) or {}
+        return read_json(self.provenance_file, _RESTORE, checked(Provenance)) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace provenance.json, whole. Raises StorageError."""
@@ -137,7 +147,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, None of an unfinished one."""
-        return self._read(self.result_file)
+        return read_json(self.result_file, _RESTORE, checked(Result))
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Finish the run. Raises StorageError."""
@@ -145,7 +155,7 @@ class RunFolder:
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
         """What ``evaluate --everything`` found out of that split, None where it did not run."""
-        return self._read(self._evaluation_file(split))
+        return read_json(self._evaluation_file(split), _RESTORE)
 
     def write_evaluation(self, split: str, found: dict[str, Any]) -> None:
         """Replace what was found out of that split, whole. Raises StorageError."""
@@ -165,9 +175,7 @@ class RunFolder:
             "wait for it or end it, or give another folder with --run",
         )
         with held(self.path, busy):
-            with disk_errors(self.path):
-                for file in self.path.rglob(".*.part"):  # of writers that were killed
-                    file.unlink()
+            remove_leftovers(self.path)
             try:
                 yield
             finally:
@@ -175,19 +183,6 @@ class RunFolder:
                     with suppress(OSError):
                         (self.path / ".lock").unlink()
                         self.path.rmdir()
-
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise RunFolderError(
-                f"can't read {path}: {error}", "it was written whole once: restore it"
-            ) from error
-        if not isinstance(content, dict):
-            raise RunFolderError(f"{path} holds no JSON object", "it is not cifarlab's: remove it")
-        return content
 
 
 def describe_early_end(result: dict[str, Any]) -> str:

@@ -13,17 +13,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import append_line, write_text
+from cifarlab.run.schemas import JournalLine, checked
+from cifarlab.storage import append_line, parse_line, read_json_lines, write_text
+
+_HINT = "remove that line to read the rest, or restore the file"
 
 Line = dict[str, Any]
 
 
 class Journal:
-    """Appends to and reads ``journal.jsonl``."""
+    """Appends to and reads ``journal.jsonl``, or another file of one ``schema`` per epoch."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: type[BaseModel] = JournalLine) -> None:
         self.path = path
+        self._check = checked(schema)
 
     def append(self, line: Line) -> None:
         """Add one line and flush it to the disk. Raises StorageError."""
@@ -33,16 +39,9 @@ class Journal:
         """All whole lines, oldest first; none before the first epoch ends.
 
         A last line without its end is being written, or was when its writer was killed: it is
-        left out. Raises RunFolderError for any other line that is no JSON object.
+        left out. Raises RunFolderError for any other line that is no epoch's.
         """
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return []
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunFolderError(f"can't read {self.path}: {error}", "restore it") from error
-        whole = text.split("\n")[:-1]
-        return [self.parse(line, f"line {number}") for number, line in enumerate(whole, 1)]
+        return read_json_lines(self.path, _HINT, self._check)
 
     def keep_until(self, epoch: int) -> None:
         """Drop what was written after ``epoch``: a resumed run will write it again.
@@ -64,16 +63,7 @@ class Journal:
 
     def parse(self, text: str, place: str) -> Line:
         """One line; ``place`` says which. Raises RunFolderError where it is no epoch's."""
-        try:
-            line = json.loads(text)
-            if not isinstance(line, dict) or not isinstance(line["epoch"], int):
-                raise ValueError("it is no epoch's line")
-        except (ValueError, KeyError) as error:
-            raise RunFolderError(
-                f"{self.path}, {place} is damaged: {text[:40]!r}",
-                "remove that line to read the rest, or restore the file",
-            ) from error
-        return line
+        return parse_line(text, f"{self.path}, {place}", _HINT, self._check)
 
 
 def without_cost(tree: Any) -> Any:

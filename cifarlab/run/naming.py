@@ -60,7 +60,7 @@ def folder_name(name: str, scale: float, data: str | None) -> str:
     """How the folder of a study or search is called, at a scale, on other data than its own."""
     name = name.replace("/", "-")
     if data is not None:
-        name += "-on-" + (re.sub(r"[^\w.+-]+", "-", Path(data).name).strip("-") or "data")
+        name += "-on-" + (re.sub(r"[^\w.+-]+", "-", Path(data).name)[:60].strip("-") or "data")
     return name if scale == 1 else f"{name}-scale-{scale:g}"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import write_bytes
+from cifarlab.storage import parse_json, require_plain, write_bytes
 
 _TENSORS = ("logits", "labels", "indices", "mistakes", "mistake_images")
 
@@ -57,18 +57,33 @@ class Predictions:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(path, "numpy") as file:
-                about = json.loads(file.metadata()["cifarlab"])
+            with safe_open(require_plain(path), "numpy") as file:
+                about = parse_json(file.metadata()["cifarlab"])
                 arrays = {name: file.get_tensor(name) for name in _TENSORS}
+            classes, fingerprint = tuple(map(str, about["classes"])), str(about["fingerprint"])
             names = tuple(map(str, about.get("mistake_names", ())))
-            return cls(
-                tuple(about["classes"]),
-                **arrays,
-                fingerprint=about["fingerprint"],
-                mistake_names=names,
-            )
+            read = cls(classes, **arrays, fingerprint=fingerprint, mistake_names=names)
+            read._require_sound()
+            return read
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
                 f"can't read predictions {path}: {error}",
                 "restore the file, or train again",
             ) from error
+
+    def _require_sound(self) -> None:
+        """Raise ValueError where the arrays do not belong together."""
+        n, k = len(self.labels), len(self.classes)
+        numbers = (self.labels, k), (self.indices, 2**62), (self.mistakes, n)
+        sound = (
+            self.logits.shape == (n, k)
+            and self.logits.dtype == np.float32
+            and all(a.ndim == 1 and a.dtype == np.int64 for a, _ in numbers)
+            and all(((a >= 0) & (a < most)).all() for a, most in numbers)
+            and len(self.indices) == n
+            and self.mistake_images.dtype == np.uint8
+            and self.mistake_images.ndim == 4
+            and self.mistake_images.shape[3] in (1, 3)
+        )
+        if not sound:
+            raise ValueError("its arrays do not belong together")

@@ -14,14 +14,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from cifarlab.errors import RecipeError, UserError
 from cifarlab.recipe import Duration, Recipe, change
-from cifarlab.recipe.base import Part
+from cifarlab.recipe.base import Name, Part
 from cifarlab.recipe.duration import Length, WallTime
 from cifarlab.recipe.text import tree_of, validated
 from cifarlab.recipes import find
 from cifarlab.search.space import Choice, Space, Values, active, meant, ordered
 from cifarlab.study.scale import scaled
 
-_NAME = r"^[\w.+-]+(/[\w.+-]+)*$"
+_MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # what trials are compared on, and what the search itself decides
 _OUTSIDE = ("name.", "data.", "evaluation.")
 _OURS = ("training.duration", "training.extensions", "training.budget")
@@ -73,7 +73,7 @@ class TPESampler(Part):
 class Search(Part):
     """A search; a trial is the recipe with ``changes``, then with what was drawn of the space."""
 
-    name: str = Field(pattern=_NAME, description="names the search's folder")
+    name: Name = Field(description="names the search's folder")
     about: str = Field("", description="the question, in a sentence")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
     changes: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
@@ -117,7 +117,12 @@ class Search(Part):
     def drawn(self, drawn: Values, base: Recipe, scale: float = 1.0) -> Recipe:
         """The recipe of one point, at a scale (see study.scale). Raises RecipeError."""
         where = f"search {self.name}"
-        return scaled(change(base, meant(self.space, drawn), where), scale)
+        try:
+            changes = meant(self.space, drawn)
+        except (KeyError, TypeError) as error:  # a record of another search, or a damaged one
+            what = f"{where}: its space has no {error}, which its record has drawn"
+            raise RecipeError(what, "restore search.jsonl, or search anew elsewhere") from error
+        return scaled(change(base, changes, where), scale)
 
     def rungs(self, scale: float = 1.0) -> list[int]:
         """The epochs at which trials may be stopped, ascending; none without a scheduler."""
@@ -174,8 +179,25 @@ def _contexts(search: Search, key: str) -> Iterator[Values]:
             needed.append(other)
             wanted += [k for k in search.space[other].when if k in search.space]
     before = [k for k in ordered(search.space) if k in needed]
-    for values in itertools.product(*(search.space[k].probes() for k in before)):
+    probes = [_allowed(search, key, k) for k in before]
+    if (count := math.prod(map(len, probes))) > _MOST_CONTEXTS:
+        raise RecipeError(
+            f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
+            "name fewer values in its condition",
+        )
+    for values in itertools.product(*probes):
         yield dict(zip(before, values, strict=True))
+
+
+def _allowed(search: Search, key: str, other: str) -> list[Any]:
+    """What of ``other`` is tried beside ``key``: where it is a condition, what meets that."""
+    dimension = search.space[other]
+    wanted = search.space[key].conditions.get(other)
+    return [
+        value
+        for value in dimension.probes()
+        if wanted is None or value in wanted or dimension.meant(value) in wanted
+    ]
 
 
 def _try(search: Search, base: Recipe, key: str, point: Values) -> None:

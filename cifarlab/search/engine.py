@@ -115,13 +115,13 @@ def _require_same(asked: _Asked) -> None:
     now = {**asked.search.model_dump(mode="json"), "trials": None, "about": None}
     content = asked.folder.content()
     if content:
-        begun = {**content["search"], "trials": None, "about": None}
+        begun = {**content.get("search", {}), "trials": None, "about": None}
         if changed := [key for key in now if now[key] != begun.get(key)]:
             raise RunFolderError(
                 f"{asked.folder.path} was begun with another {', '.join(changed)}",
                 "leave that as it was, or give the search another name to begin anew",
             )
-        if content["base"] != asked.base.model_dump(mode="json"):
+        if content.get("base") != asked.base.model_dump(mode="json"):
             raise RunFolderError(
                 f"{asked.folder.path} was begun with other settings of {asked.search.recipe}",
                 "restore them, or give the search another name to begin anew",

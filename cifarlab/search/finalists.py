@@ -7,6 +7,7 @@ with seeds that the search never saw, the same recipe shows what it is worth.
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cifarlab.errors import UserError
+from cifarlab.run.schemas import restored
 from cifarlab.search.definition import Search
 from cifarlab.search.folder import SearchFolder, trial_name
 from cifarlab.search.notes import Tell
@@ -89,20 +90,30 @@ def rerun(
 
 def earlier(explained: "Explained", folder: SearchFolder) -> Finals | None:
     """What an earlier call of ``rerun`` found, where the finalists are still the same."""
-    told = folder.content().get("found", {}).get("finals")
+    told = (folder.content().get("found") or {}).get("finals")
     if not told or not explained.rows:
         return None
-    flattery = flattery_of(told["flattery"])
+    flattery = flattery_of(told.get("flattery"))
     if {one.trial: one.score for one in flattery} != finalists(explained):
         return None
-    return Finals(comparison_of(told["comparison"]), flattery, told["path"], told["failed"])
-
-
-def flattery_of(told: list[dict[str, Any]]) -> tuple[Flattery, ...]:
-    """What search.json tells of finalists."""
-    return tuple(
-        Flattery(**{**one, "interval": one["interval"] and tuple(one["interval"])}) for one in told
+    failed = told.get("failed")
+    return Finals(
+        comparison_of(told.get("comparison")),
+        flattery,
+        str(told.get("path")),
+        failed if isinstance(failed, int) else 0,
     )
+
+
+def flattery_of(told: Any) -> tuple[Flattery, ...]:
+    """What search.json tells of finalists."""
+    flattery: tuple[Flattery, ...] = restored(
+        tuple[Flattery, ...],
+        told,
+        "the finalists are not as this cifarlab writes them",
+        "use --seeds",
+    )
+    return flattery
 
 
 def finalists(explained: "Explained") -> dict[int, float]:

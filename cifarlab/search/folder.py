@@ -22,10 +22,10 @@ had come so far by then, this one included.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe, build
@@ -33,17 +33,71 @@ from cifarlab.recipe.text import validated
 from cifarlab.run import RunFolder
 from cifarlab.run.collection import Collection
 from cifarlab.run.naming import RUNS, folder_name
+from cifarlab.run.schemas import Count, Stored, checked
 from cifarlab.search.definition import Search
 from cifarlab.search.space import Values
-from cifarlab.storage import append_line, write_text
+from cifarlab.storage import append_line, read_json_lines, write_text
 
 Event = dict[str, Any]
+
+
+class Found(Stored):
+    """What an ended search found, as far as it is read here."""
+
+    finals: dict[str, Any] | None = None
+
+
+class SearchFile(Stored):
+    """What search.json holds."""
+
+    search: dict[str, Any] = Field({})
+    base: dict[str, Any] = Field({})
+    scale: float = 1.0
+    command: str = ""
+    found: Found | None = None
+
+
+class DrawnEvent(Stored):
+    """A new trial."""
+
+    event: Literal["drawn"]
+    trial: Count
+    values: dict[str, Any]
+
+
+class RungEvent(Stored):
+    """A trial at a rung."""
+
+    event: Literal["rung"]
+    trial: Count
+    rung: Count
+    epoch: Count
+    score: float
+    cutoff: float | None
+    rank: Count
+    of: Count
+    stopped: bool
+
+
+class EndedEvent(Stored):
+    """A trial's end."""
+
+    event: Literal["ended"]
+    trial: Count
+    why: Literal["planned", "stopped", "patience", "budget", "failed"]
+    epochs: Count
+    score: float | None
+    failure: dict[str, str] | None
+
+
+_EVENT = Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]
 
 
 class SearchFolder(Collection):
     """Paths and files of one search."""
 
     what = "search"
+    schema = SearchFile
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
@@ -60,8 +114,8 @@ class SearchFolder(Collection):
         Raises RunFolderError where search.json is not there, RecipeError.
         """
         content = self.content()
-        if not content:
-            raise RunFolderError(f"{self.file} is missing", "restore it")
+        if missing := {"search", "base", "scale", "command"} - content.keys():
+            raise RunFolderError(f"{self.file} lacks {', '.join(sorted(missing))}", "restore it")
         search = validated(Search, content["search"], str(self.file))
         base = build(content["base"], str(self.file))
         tree = search.drawn(values, base, content["scale"]).model_dump(mode="json")
@@ -78,28 +132,22 @@ class SearchFolder(Collection):
 
         A last line without its end is being written, or was when the driver was killed.
         """
-        with self._readable():
-            lines = self._text().split("\n")[:-1]
-            return [json.loads(line) for line in lines]
+        hint = "restore it, or search anew elsewhere"
+        events = read_json_lines(self.record, hint, checked(_EVENT))
+        known: set[int] = set()
+        for event in events:
+            if event["event"] == "drawn":
+                known.add(event["trial"])
+            elif event["trial"] not in known:
+                name = trial_name(event["trial"])
+                raise RunFolderError(f"{self.record} is damaged: {name} was never drawn", hint)
+        return events
 
     def repair(self) -> None:
         """Drop a last line that was cut off by a kill. Raises RunFolderError, StorageError."""
-        with self._readable():
-            whole, end, cut = self._text().rpartition("\n")
-        if cut:
-            write_text(self.record, whole + end)
-
-    def _text(self) -> str:
-        return self.record.read_text(encoding="utf-8") if self.record.exists() else ""
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError) as error:
-            raise RunFolderError(
-                f"{self.record} is damaged: {error}", "restore it, or search anew elsewhere"
-            ) from error
+        whole = "".join(json.dumps(event) + "\n" for event in self.events())
+        if self.record.exists() and self.record.stat().st_size != len(whole):
+            write_text(self.record, whole)
 
 
 def trial_name(number: int) -> str:

@@ -9,7 +9,9 @@ A key with ``when`` is drawn only where the named keys have the named values; el
 the recipe's.
 """
 
+from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
 
 import yaml
@@ -19,6 +21,7 @@ from cifarlab.recipe import Recipe
 from cifarlab.recipe.base import Part, Rate
 
 Values = dict[str, Any]  # what was drawn, by key, as the table writes it
+MOST_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
 _GOLDEN = 0.618  # a place inside of a range that no whole number of steps reaches
 
 
@@ -61,18 +64,19 @@ class Choice(Dimension):
 
     kind: Literal["choice"] = "choice"
     values: dict[str, Any] | tuple[Any, ...] = Field(
-        min_length=1, description="the values, or the values by name"
+        min_length=1, max_length=MOST_VALUES, description="the values, or the values by name"
     )
 
-    @property
+    @cached_property
     def named(self) -> dict[str, Any]:
         """The values by the label under which they are drawn and shown."""
         if isinstance(self.values, dict):
             return self.values
         labels = [label(value) for value in self.values]
+        often = Counter(labels)
         # numbers that agree in their first digits are told apart by all of them
         return {
-            repr(value) if labels.count(short) > 1 else short: value
+            repr(value) if often[short] > 1 else short: value
             for short, value in zip(labels, self.values, strict=True)
         }
 

@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.errors import RunFolderError
+from cifarlab.run.schemas import restored
 from cifarlab.search.explain import Explained, Row, Rung
 from cifarlab.search.finalists import Finals, Flattery, flattery_of
 from cifarlab.search.folder import trial_name
@@ -166,21 +166,18 @@ class Found(NamedTuple):
     comparison: Comparison | None
 
 
-def found_of(tree: Any) -> Found:
+def found_of(tree: dict[str, Any]) -> Found:
     """What ``as_tree`` made plain. Raises RunFolderError for anything else."""
-    try:
-        finals = tree["finals"] or {"flattery": [], "comparison": None}
-        return Found(
-            tuple(Rung(**rung) for rung in tree["rungs"]),
-            tuple(Importance(**one) for one in tree["importance"]),
-            flattery_of(finals["flattery"]),
-            finals["comparison"] and comparison_of(finals["comparison"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise RunFolderError(
-            f"what was found is not as this cifarlab writes it: {error!r}",
-            "run the search again with --resume: finished trials are taken as they are",
-        ) from error
+    what = "what was found is not as this cifarlab writes it"
+    hint = "run the search again with --resume: finished trials are taken as they are"
+    finals = tree.get("finals") or {"flattery": [], "comparison": None}
+    comparison = finals.get("comparison")
+    return Found(
+        restored(tuple[Rung, ...], tree.get("rungs"), what, hint),
+        restored(tuple[Importance, ...], tree.get("importance"), what, hint),
+        flattery_of(finals.get("flattery")),
+        comparison and comparison_of(comparison),
+    )
 
 
 def as_tree(of: Explained, finals: Finals | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cifarlab.errors import DataError
 from cifarlab.ship.inputs import IMAGE
 from cifarlab.ship.predict import Answers
+from cifarlab.storage import read_text
 
 FORMATS = ("table", "csv", "json", "kaggle")
 
@@ -100,7 +101,7 @@ def kaggle(answers: Answers, sample: Sample | None) -> str:
 def read_sample(path: Path) -> Sample:
     """A CSV file of two columns with a header. Raises DataError."""
     try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+        rows = list(csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"can't read {path}: {error!s:.120}", "give the sample's file") from error
     rows = [row for row in rows if row]

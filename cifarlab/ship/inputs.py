@@ -19,11 +19,13 @@ from cifarlab.data.members import Member, damage
 from cifarlab.data.sources import ARCHIVE_SUFFIXES
 from cifarlab.errors import DataError, UserError
 from cifarlab.recipe.images import ImagePolicy
+from cifarlab.storage import is_folder, require_plain
 
 FITS = ("crop", "pad", "stretch")
 MAX_IMAGE_BYTES = 2**26
 MAX_PICKLE_BYTES = 2**30
 IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
+_MOST_ID = 1000
 _PICKLES = (".pkl", ".pickle")
 _PICKLE_HINT = "a pickled dictionary with 'data', uint8 (N, 3072) or (N, H, W, C), and 'ids'"
 
@@ -95,7 +97,7 @@ def decoded(blob: bytes, where: str, policy: ImagePolicy, most: int = MAX_PIXELS
 
 
 def _holds_many(path: Path) -> bool:
-    return path.is_dir() or path.name.endswith(ARCHIVE_SUFFIXES)
+    return is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)
 
 
 def _file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
@@ -104,8 +106,8 @@ def _file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
 
 def _content(path: Path, most: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size  # a device has none
+        with require_plain(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
             if size > most:
                 raise _too_large(str(path), size, most)
             return file.read(size)
@@ -140,10 +142,14 @@ def _read(member: Member, source: Path) -> bytes:
     return member.read()
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    """A key by which 2 comes before 10."""
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """A key by which 2 comes before 10, however many digits there are."""
     parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+    digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
+    return [
+        (1, 0, part) if number is None else (0, len(number), number)
+        for part, number in zip(parts, digits, strict=True)
+    ]
 
 
 def _pickled(path: Path, policy: ImagePolicy) -> Inputs:
@@ -171,4 +177,6 @@ def _ids(ids: object, count: int, path: Path) -> list[str]:
         raise DataError(f"{path} holds no list of ids under 'ids'", _PICKLE_HINT)
     if len(ids) != count:
         raise DataError(f"{path} holds {len(ids)} ids for {count} images", _PICKLE_HINT)
+    if any(len(one) > _MOST_ID for one in ids if not isinstance(one, int)):
+        raise DataError(f"{path} holds an id of more than {_MOST_ID} letters", _PICKLE_HINT)
     return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in ids]

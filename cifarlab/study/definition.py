@@ -3,6 +3,7 @@
 A row is a recipe's name and what is changed of it, so that a study says just what it compares.
 """
 
+from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +12,10 @@ from pydantic import Field, model_validator
 
 from cifarlab.errors import UserError
 from cifarlab.recipe import Recipe, change
-from cifarlab.recipe.base import Part
+from cifarlab.recipe.base import Name, Part
+from cifarlab.recipe.schema import MOST_SEED
 from cifarlab.recipe.text import tree_of, validated
 from cifarlab.recipes import find
-
-_NAME = r"^[\w.+-]+(/[\w.+-]+)*$"
 
 
 class Reported(Part):
@@ -30,7 +30,7 @@ class Reported(Part):
 class Row(Part):
     """One line of the table: a recipe with changes."""
 
-    name: str = Field(pattern=_NAME, description="as the table and the run folders call it")
+    name: Name = Field(description="as the table and the run folders call it")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
     changes: dict[str, Any] = Field({}, description="settings by dotted path")
     reported: Reported | None = Field(None, description="a report's number for it")
@@ -39,23 +39,29 @@ class Row(Part):
 class Study(Part):
     """Rows and seeds; ``changes`` are made to every row, after its own."""
 
-    name: str = Field(pattern=_NAME, description="names the study's folder")
+    name: Name = Field(description="names the study's folder")
     about: str = Field("", description="the question, in a sentence")
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
     seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
-    first_seed: int = Field(0, ge=0, description="the first of its seeds")
+    first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
     changes: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[Row, ...] = Field(min_length=1, description="what is compared")
 
     @model_validator(mode="after")
     def _rows_have_names_of_their_own(self) -> "Study":
         names = [row.name for row in self.rows]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two rows are called {twice}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"two rows are called {Counter(names).most_common(1)[0][0]}")
         if self.baseline not in (None, *names):
             raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_so_many_seeds(self) -> "Study":
+        if self.first_seed + self.seeds - 1 > MOST_SEED:
+            raise ValueError(f"{self.seeds} seeds from first_seed on go beyond {MOST_SEED}")
         return self
 
     @property

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from cifarlab.errors import CifarlabError, Interrupted, UserError
 from cifarlab.recipe import change, fingerprint
+from cifarlab.recipe.text import validated
 from cifarlab.run import RunFolder, describe_early_end
 from cifarlab.run.naming import RUNS
 from cifarlab.study.comparison import Comparison
@@ -78,6 +79,7 @@ def _plan(
     study: Study, seeds: int, scale: float, wanted: Sequence[str], data: str | None
 ) -> list[Planned]:
     """All runs of the study, row by row within each seed. Raises RecipeError and UserError."""
+    validated(Study, study.model_dump() | {"seeds": seeds}, f"study {study.name}")
     recipes = study.recipes()
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}

@@ -9,20 +9,52 @@ runs/studies/<name>/
 
 import os
 from pathlib import Path
+from typing import Any
+
+from pydantic import Field
 
 from cifarlab.errors import MissingExtraError
 from cifarlab.run.collection import Collection
 from cifarlab.run.naming import RUNS, folder_name
+from cifarlab.run.schemas import Stored
 from cifarlab.storage import write_text
 from cifarlab.study.comparison import Comparison
 from cifarlab.study.definition import Study
 from cifarlab.study.table import csv_text, markdown
 
 
+class StoredFailure(Stored):
+    """Why a run has no result; see study/workers.py."""
+
+    kind: str
+    what: str
+    hint: str = ""
+
+
+class StoredRun(Stored):
+    """What is known of one run of a study."""
+
+    row: str
+    seed: int
+    fingerprint: str = ""
+    run: str | None = None
+    failure: StoredFailure | None = None
+
+
+class StudyFile(Stored):
+    """What study.json holds."""
+
+    study: dict[str, Any] = Field({})
+    scale: float = 1.0
+    runs: list[StoredRun] = Field([])
+    comparison: dict[str, Any] | None = None
+
+
 class StudyFolder(Collection):
     """Paths and files of one study."""
 
     what = "study"
+    schema = StudyFile
     mend = "remove it: the runs beside it are whole, and are taken up again"
 
     def relative(self, path: Path) -> str:

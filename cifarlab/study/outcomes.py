@@ -14,6 +14,7 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.report.words import number
 from cifarlab.run import RunFolder
 from cifarlab.run.naming import RUNS, finished_runs
+from cifarlab.storage import is_folder
 from cifarlab.study.comparison import Comparison, Outcome, compare
 from cifarlab.study.definition import Study
 from cifarlab.study.folder import StudyFolder
@@ -138,10 +139,10 @@ def _folders(path: Path) -> list[Path]:
         return [path]
     if told := StudyFolder(path).content():
         study = validated(Study, told.get("study"), str(path / "study.json"))
-        runs = [run for run in told.get("runs", []) if run["run"]]
+        runs = [run for run in told.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.reference)
         return [path / run["run"] for run in runs]
-    return sorted(file.parent for file in path.glob("*/recipe.yaml")) if path.is_dir() else []
+    return sorted(file.parent for file in path.glob("*/recipe.yaml")) if is_folder(path) else []
 
 
 def _of_recipe(name: str, runs: Path) -> list[Path]:

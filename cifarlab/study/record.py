@@ -38,7 +38,9 @@ class Record:
         self.finished = self._reusable(runs)
         told = folder.content().get("runs", [])
         self.failures = {
-            run["fingerprint"]: Failure(**run["failure"]) for run in told if run["failure"]
+            run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
+            for run in told
+            if (f := run.get("failure"))
         }
 
     def _reusable(self, runs: Path) -> dict[str, RunFolder]:

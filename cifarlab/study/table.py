@@ -7,10 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from cifarlab.errors import RunFolderError
-from cifarlab.study.agreement import Agreement, Order
+from cifarlab.run.schemas import restored
 from cifarlab.study.comparison import Comparison, Line
-from cifarlab.study.definition import Reported
-from cifarlab.study.statistics import MOST_SEEDS, Interval, Paired, Summary
+from cifarlab.study.statistics import MOST_SEEDS, Interval
 
 NOTHING = "-"
 HEADERS = (
@@ -175,32 +174,12 @@ def _raw(of: Comparison, line: Line) -> dict[str, Any]:
 
 def comparison_of(tree: Any) -> Comparison:
     """The comparison that ``as_json`` made plain. Raises RunFolderError for anything else."""
-    try:
-        order = tree["order"] and Order(**tree["order"])
-        lines = tuple(_line(line) for line in tree["lines"])
-        rest = {"lines": lines, "order": order, "notes": tuple(tree["notes"])}
-        return Comparison(**{**tree, **rest})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise RunFolderError(
-            f"the comparison is not one that this cifarlab writes: {error!r}",
-            "run the study again: finished runs are taken as they are",
-        ) from error
-
-
-def _line(tree: dict[str, Any]) -> Line:
-    pairs = tree["pairs"] and {**tree["pairs"], "difference": _summary(tree["pairs"]["difference"])}
-    parts = {
-        "accuracies": {int(seed): value for seed, value in tree["accuracies"].items()},
-        "accuracy": tree["accuracy"] and _summary(tree["accuracy"]),
-        "pairs": pairs and Paired(**pairs),
-        "reported": tree["reported"] and Reported.model_validate(tree["reported"]),
-        "agreement": Agreement(**tree["agreement"]),
-    }
-    return Line(**{**tree, **parts})
-
-
-def _summary(tree: dict[str, Any]) -> Summary:
-    return Summary(**{**tree, "interval": tree["interval"] and tuple(tree["interval"])})
+    what = "the comparison is not one that this cifarlab writes"
+    hint = "run the study again: finished runs are taken as they are"
+    comparison: Comparison = restored(Comparison, tree, what, hint)
+    if comparison.baseline not in [line.row for line in comparison.lines]:
+        raise RunFolderError(f"{what}: its baseline is no row", hint)
+    return comparison
 
 
 def as_json(value: Any) -> Any:

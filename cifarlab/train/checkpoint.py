@@ -27,7 +27,7 @@ from cifarlab.evaluate import WeightsFile, load_weights
 from cifarlab.optim import Watch
 from cifarlab.processes import ALONE, Processes
 from cifarlab.run import RunFolder
-from cifarlab.storage import disk_errors, rename, sha256, write_bytes
+from cifarlab.storage import disk_errors, parse_json, rename, require_plain, sha256, write_bytes
 from cifarlab.train.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
@@ -121,8 +121,8 @@ class Checkpoints:
 
     def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         try:
-            with safe_open(self._state, "pt") as file:
-                counters = json.loads(file.metadata()["cifarlab"])
+            with safe_open(require_plain(self._state), "pt") as file:
+                counters = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             missing = {f"totals.{name}" for name in _TOTALS} - tensors.keys()
             missing |= set(_COUNTERS) - counters.keys()

@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import struct
 import tarfile
 import zipfile
@@ -185,3 +186,32 @@ def test_reading_takes_one_pass(tmp_path, monkeypatch):
     monkeypatch.setitem(tars._PACKED, b"\xfd7zXZ\0", lambda path: Counting(real(path)))
     open_dataset(str(archive))
     assert not seeks
+
+
+def test_what_may_never_end_is_no_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "socket.tar"))
+    for source in (tmp_path / "pipe.zip", tmp_path / "socket.tar", "/dev/zero"):
+        assert "no plain file" in refusal(source)
+    assert "no data source" in refusal("x" * 300) and "no data source" in refusal("x/" * 3000)
+
+
+@pytest.mark.parametrize("name", ["train/cat/\udcff.png", "train/\udcff/0.png"])
+def test_names_that_are_not_utf_8_are_refused(tmp_path, name):
+    files = FILES | {name: png()}
+    for source in (as_tar(tmp_path / "a.tar", files), as_folder(tmp_path / "pets", files)):
+        message = refusal(source)
+        assert "udcff" in message and "is not UTF-8" in message
+        message.encode()  # it can be printed
+
+
+def test_a_source_whose_own_name_is_not_utf_8_is_read(tmp_path):
+    dataset = open_dataset(str(as_folder(tmp_path / "pets\udcff", FILES)))
+    assert dataset.name == "pets\\udcff" and len(dataset.read("train")) == 4
+
+
+def test_a_zip_that_lies_about_its_names_is_damaged(tmp_path):
+    archive = as_zip(tmp_path / "a.zip", FILES | {"train/cat/\u00e4.png": png()})
+    archive.write_bytes(archive.read_bytes().replace("\u00e4.png".encode(), b"\xff\xff.png"))
+    assert "can't be read" in refusal(archive)

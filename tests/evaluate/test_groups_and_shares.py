@@ -54,8 +54,8 @@ def test_a_mapping_is_read(tmp_path: Path) -> None:
         ("a: ant", "holds no groups"),
         ("a: []", "holds no groups"),
         ("- ant", "holds no groups"),
-        ("", "holds no groups"),
-        ("a: [", "can't read"),
+        ("", "is empty"),
+        ("a: [", "no valid YAML"),
     ],
 )
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str) -> None:

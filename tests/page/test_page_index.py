@@ -123,6 +123,9 @@ def test_the_folder_may_be_a_run_itself(root):
         (lambda run: (run / "recipe.yaml").write_bytes(b"\xff\xfe\x00"), "can't be read"),
         (lambda run: (run / "result.json").write_text('{"recipe": "x", "te'), "can't read"),
         (lambda run: (run / "result.json").write_text("[]"), "no JSON object"),
+        (lambda run: (run / "result.json").write_text("[" * 100_000), "nested too deep"),
+        (lambda run: (run / "result.json").write_text('{"ended": 3}'), "ended: input should be"),
+        (lambda run: (run / "result.json").unlink() or (run / "result.json").mkdir(), "can't read"),
     ],
 )
 def test_a_torn_folder_is_listed_with_its_reason(root, spoil, reason):
@@ -155,6 +158,22 @@ def test_foreign_folders_are_told_and_empty_or_hidden_ones_are_not(root):
     (root / ".hidden").mkdir()
     (root / ".hidden" / "x").write_text("")
     assert [place for place, _ in Index(root).listing().strange] == ["photos"]
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_told_and_can_be_shown(root):
+    make(root / "odd\udcff", Plan(n=100))
+    listing = Index(root).listing()
+    assert listing.strange == (("odd\\udcff", "its name is not UTF-8: rename it"),)
+    assert len(listing.runs) == 4
+    json.dumps(listing.strange, ensure_ascii=False).encode()
+
+
+def test_a_recipe_of_very_many_spaces_or_digits_takes_no_time(root):
+    for text in ("name: a" + " " * 500_000 + "b\n", f"name: a\nseed: {'9' * 5000}\n"):
+        (root / "a-s0" / "recipe.yaml").write_text(text)
+        began = time.monotonic()
+        assert "torn" in entries(root)["a-s0"].problem
+        assert time.monotonic() - began < 5
 
 
 def test_a_run_that_begins_is_nothing_strange(root):

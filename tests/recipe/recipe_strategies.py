@@ -75,12 +75,13 @@ def _plain(annotation: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
     if annotation is str:
         pattern = _bound(metadata, "pattern", None)
         if pattern:
-            return st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
+            names = st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
+            return names.filter(lambda name: len(name) <= 120)
         return st.text(min_size=1, max_size=12)
     low, above = _bound(metadata, "ge", None), _bound(metadata, "gt", None)
     high, below = _bound(metadata, "le", None), _bound(metadata, "lt", None)
     if annotation is int:
-        return st.integers(low, high)
+        return st.integers(low, 2**63 - 1 if high is None else high)
     if annotation is float:
         return st.floats(
             low if above is None else above,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -101,9 +102,9 @@ def test_what_is_no_run_folder(tmp_path, foreign):
 
 def test_provenance_and_result(folder):
     assert (folder.provenance(), folder.result()) == ({}, None)
-    folder.write_provenance({"device": "cpu", "starts": [1]})
+    folder.write_provenance({"device": "cpu", "starts": [{"step": 0}]})
     folder.write_result({"test": {"accuracy": 0.5}})
-    assert folder.provenance() == {"device": "cpu", "starts": [1]}
+    assert folder.provenance() == {"device": "cpu", "starts": [{"step": 0}]}
     assert folder.result() == {"test": {"accuracy": 0.5}}
     assert folder.finished
 
@@ -150,3 +151,30 @@ def test_other_images_are_refused(folder):
 
 def test_the_recipe_file_is_the_whole_recipe(folder):
     assert folder.recipe_file.read_text() == to_yaml(build({"seed": 3}))
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from cifarlab.storage import written_whole
+with written_whole(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    sys.stdin.readline()
+    temporary.write_text("whole")
+"""
+
+
+def test_only_what_killed_writers_left_is_removed(folder):
+    target = folder.path / "audit" / "findings.json"
+    command = [sys.executable, "-c", WRITE, str(target)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as living:
+        left, used = (Path(one.stdout.readline().strip()) for one in (killed, living))
+        killed.kill()
+        killed.wait()
+        assert left.exists() and used.exists()
+        assert take(folder)
+        assert not left.exists() and used.read_text() == "half"
+        living.communicate("\n")
+    assert target.read_text() == "whole"

@@ -113,7 +113,7 @@ def test_the_words_for_each_refusal(tmp_path, name, hint):
 
 def test_a_read_only_disk_refuses_to_remove_what_is_not_there_too(tmp_path, monkeypatch):
     # Linux answers unlink with EROFS before it looks whether the file exists
-    monkeypatch.setattr(Path, "write_text", failing("EROFS"))
+    monkeypatch.setattr(Path, "open", failing("EROFS"))
     monkeypatch.setattr(Path, "unlink", failing("EROFS"))
     with refused(tmp_path / "file.txt", "the disk is read-only"):
         write_text(tmp_path / "file.txt", "new")

@@ -1,5 +1,6 @@
 """Nothing starts before every key and every value was tried on the recipe's schema."""
 
+import time
 from typing import Any
 
 import pytest
@@ -157,3 +158,27 @@ def test_an_unknown_search_is_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match="asha2021/clasic") as caught:
         find_search("asha2021/clasic")
     assert "asha2021/classic" in caught.value.hint
+
+
+def values(low: float, count: int) -> dict[str, Any]:
+    return {"kind": "choice", "values": [low + n / 10_000 for n in range(count)]}
+
+
+def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
+    condition = {"optimizer.rate": [0.1, 0.1001], "optimizer.momentum": 0.1}
+    third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
+    space = {"optimizer.rate": values(0.1, 500), "optimizer.momentum": values(0.1, 500)}
+    began = time.monotonic()
+    checked({**space, "optimizer.weight_decay": third})
+    assert time.monotonic() - began < 20  # one, on an idle machine
+    tree = small().model_dump() | {"space": {"optimizer.rate": values(0.1, 3000)}}
+    with pytest.raises(RecipeError, match="at most 1000 items"):
+        validated(Search, tree, "search")
+
+
+def test_a_condition_on_very_many_combinations_is_refused() -> None:
+    space = {"optimizer.rate": values(0.1, 200), "optimizer.momentum": values(0.1, 200)}
+    condition = {key: of["values"] for key, of in space.items()}
+    third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
+    with pytest.raises(RecipeError, match="depends on 40,000 combinations"):
+        checked({**space, "optimizer.weight_decay": third})

@@ -68,9 +68,9 @@ def test_finalists_wait_for_the_last_trial(asked: list[dict[str, Any]], tmp_path
 def test_a_record_that_cant_be_read_is_named(asked: list[dict[str, Any]], tmp_path: Path) -> None:
     folder = begun(small(trials=3), tmp_path)
     folder.record.write_bytes(b"\xff" + folder.record.read_bytes())
-    with pytest.raises(RunFolderError, match=r"search\.jsonl is damaged"):
+    with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
         run_search(small(trials=3), runs=tmp_path, resume=True)
-    with pytest.raises(RunFolderError, match=r"search\.jsonl is damaged"):
+    with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
         folder.repair()
 
 

@@ -2,6 +2,7 @@
 
 import builtins
 import io
+import os
 import pickle
 import struct
 import tarfile
@@ -239,3 +240,40 @@ def test_a_folder_with_a_broken_image_names_it(tmp_path: Path) -> None:
     written(tmp_path / "2.png", b"no")
     with pytest.raises(DataError, match=r"2\.png can't be decoded"):
         read_inputs([tmp_path], RGB)
+
+
+def test_what_may_never_end_is_no_input(tmp_path: Path) -> None:
+    for name in ("pipe.png", "pipe.zip", "pipe.pkl"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match="no plain file"):
+            read_inputs([tmp_path / name], EXACT)
+    for path in ("/dev/zero", "x" * 300):
+        with pytest.raises(DataError, match="can't read"):
+            read_inputs([path], EXACT)
+
+
+def test_names_of_very_many_digits_have_an_order(tmp_path: Path) -> None:
+    names = ["2.png", "010.png", f"{'9' * 5000}.png", f"1{'0' * 5000}.png"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for name in reversed(names):
+            file.writestr(name, encoded(picture()))
+    assert read_inputs([tmp_path / "a.zip"], EXACT).ids == names
+
+
+@pytest.mark.parametrize("order", "<>=")
+def test_a_pickle_whose_bytes_have_an_order(tmp_path: Path, order: str) -> None:
+    content = pickle.dumps({"data": pixels(), "ids": [1, 2, 3, 4]}, 4)
+    changed = content.replace(b"\x8c\x01|", b"\x8c\x01" + order.encode())
+    assert changed != content
+    both = [
+        read_inputs([written(tmp_path / name, blob)], GREY).images
+        for name, blob in (("a.pkl", content), ("b.pkl", changed))
+    ]
+    assert np.array_equal(*both)
+
+
+@pytest.mark.parametrize("ids", [["x" * 2000], [b"x" * 2000], [2**70]])
+def test_ids_that_nobody_writes(tmp_path: Path, ids: list) -> None:
+    path = written(tmp_path / "a.pkl", pickle.dumps({"data": pixels(1), "ids": ids}))
+    with pytest.raises(DataError, match=r"a\.pkl"):
+        read_inputs([path], EXACT)

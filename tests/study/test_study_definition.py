@@ -1,5 +1,6 @@
 """Studies as values and as files: what they resolve to, and what is refused."""
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -9,8 +10,9 @@ import yaml
 
 from cifarlab.errors import RecipeError, UserError
 from cifarlab.recipe import change
+from cifarlab.recipe.text import validated
 from cifarlab.recipes import find
-from cifarlab.study import STUDIES, Row, Study, find_study
+from cifarlab.study import STUDIES, Row, Study, find_study, run_study
 
 ROWS = [
     {"name": "plain", "recipe": "quickstart"},
@@ -21,7 +23,7 @@ ROWS = [
 
 def written(path, **tree):
     file = path / "mine.yaml"
-    file.write_text(yaml.safe_dump(tree))
+    file.write_text(yaml.safe_dump(json.loads(json.dumps(tree))))  # without aliases
     return str(file)
 
 
@@ -130,3 +132,26 @@ def test_an_unknown_study_names_the_nearest():
     with pytest.raises(UserError, match="no study is called 'quickstat'") as caught:
         find_study("quickstat")
     assert "did you mean 'quickstart'?" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({"first_seed": 10**20}, "can't be"),
+        ({"first_seed": 2**32}, "first_seed can't be 4294967296"),
+        ({"first_seed": 2**32 - 2, "seeds": 3}, "3 seeds from first_seed on go beyond 4294967295"),
+    ],
+)
+def test_seeds_that_no_run_can_have_are_refused_before_anything_is_written(tree, told):
+    rows = [{"name": "r", "recipe": "quickstart"}]
+    with pytest.raises(RecipeError, match=told):
+        validated(Study, {"name": "s", "rows": rows, **tree}, "study")
+
+
+@pytest.mark.parametrize(("first", "seeds"), [(0, 1001), (2**32 - 2, 3)])
+def test_more_seeds_than_there_are_on_the_command_line(tmp_path, first, seeds):
+    rows = (Row(name="r", recipe="quickstart"),)
+    study = Study(name="s", rows=rows, seeds=1, first_seed=first)
+    with pytest.raises(RecipeError, match="seeds"):
+        run_study(study, seeds=seeds, runs=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,8 @@ from cifarlab.page import beside, markup
 from cifarlab.page.frame import Site, file_stamp, framed, put, said, section, watched
 from cifarlab.page.places import run_address
 from cifarlab.page.views.study import comparison
+from cifarlab.recipe import from_yaml
+from cifarlab.report import settings
 from cifarlab.report.content import dig
 from cifarlab.search.folder import SearchFolder, trial_name
 from cifarlab.search.ledger import Ledger, Trial
@@ -49,8 +51,7 @@ def _search(site: Site, folder: SearchFolder) -> None:
             put(beside.sheets(site.index, files))
     if folder.best.exists():
         with section("The best trial's recipe"):
-            text = folder.best.read_text(encoding="utf-8")
-            put(f"<pre class='recipe' tabindex='0'>{markup.text(text)}</pre>")
+            put(markup.recipe(settings.settings(from_yaml(folder.best))))
 
 
 def _trials(site: Site, folder: SearchFolder, ranked: list[Trial]) -> None:

@@ -1,0 +1,101 @@
+"""Whatever lies in the folder of a run: two lines that name it, never a traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Command
+from damage import DAMAGE, damaged, spoilt
+from made_whole import whole
+
+from cifarlab.page.index import Index
+from cifarlab.run import RunFolder
+
+ALWAYS = ("report", "compare")
+READERS = {  # which other commands read a file
+    "recipe.yaml": ("evaluate", "predict", "explain", "audit", "resume", "extend"),
+    "provenance.json": ("evaluate", "extend"),
+    "journal.jsonl": (),
+    "record.jsonl": (),
+    "result.json": ("predict", "extend"),
+    "evaluation/val.json": (),
+    "audit/findings.json": (),
+    "audit/images.safetensors": (),
+    "predictions/val.safetensors": (),
+    "checkpoints/last.safetensors": ("predict", "resume"),
+    "checkpoints/last.state.safetensors": ("resume",),
+    "explained/explained.json": (),
+}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports without figures."""
+    monkeypatch.setattr("cifarlab.report.html._FIGURES", ())
+
+
+@pytest.fixture
+def told(cifarlab: Command, quick: None) -> Callable[[str, Path], None]:
+    """A function: a command that reads the run in a folder ends well, or in two lines."""
+
+    def run(command: str, path: Path) -> None:
+        words: list[Any] = [command, path]
+        if command in ("predict", "explain"):
+            words.append(path / "none.png")
+        elif command == "audit":
+            words += ["--folds", "0"]
+        elif command in ("resume", "extend"):
+            words = ["train", path / "recipe.yaml", "--run", path, "--resume"]
+            if command == "extend":
+                words[-1:] = ["--extend", "1 epoch", "--schedule", "none"]
+        output = cifarlab(*words)
+        assert output.code == 0 or len(output.err.splitlines()) == 2, (words, output)
+
+    return run
+
+
+@pytest.mark.parametrize("file", READERS)
+def test_a_damaged_file_of_a_run(
+    copied: RunFolder, told: Callable[[str, Path], None], file: str
+) -> None:
+    if "resume" in READERS[file]:
+        copied.result_file.unlink()
+    path = copied.path / file
+    path.parent.mkdir(exist_ok=True)
+    for _ in damaged(path, DAMAGE.values()):
+        for command in (*ALWAYS, *READERS[file]):
+            told(command, copied.path)
+        Index(copied.path.parent).listing()
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A run with everything that a report shows."""
+    path = whole(tmp_path / "runs" / "made")
+    layer = {"low": -0.3, "high": 0.4, "counts": [1, 5, 2], "gradient": 0.1}
+    active = {"low": 0, "high": 2.5, "counts": [9, 0, 1], "silent": [3, 64]}
+    for epoch in range(3):
+        line = {"epoch": epoch, "images": 25, "gradient": 0.8}
+        layers = {"weights": {"stem": layer}, "activations": {"act": active}}
+        RunFolder(path).record.append(line | layers)
+    return path
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "provenance.json",
+        "result.json",
+        "journal.jsonl",
+        "record.jsonl",
+        "evaluation/test.json",
+        "audit/findings.json",
+    ],
+)
+def test_values_of_other_types(made: Path, told: Callable[[str, Path], None], file: str) -> None:
+    path = made / file
+    for _ in damaged(path, spoilt(path)):
+        for command in ALWAYS:
+            told(command, made)
+        Index(made.parent).listing()
