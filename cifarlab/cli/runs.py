@@ -107,6 +107,6 @@ def _report(runs: list[Path], out: Path | None = None, figures: str = "svg") -> 
     from cifarlab.report import write_report
     from cifarlab.terminal import console
 
-    console.print("drawing the report ...")
     formats = [name.strip() for name in figures.split(",")]
-    console.print(f"report: {write_report(runs, out, formats)}", soft_wrap=True)
+    path = write_report(runs, out, formats, lambda: console.print("drawing the report ..."))
+    console.print(f"report: {path}", soft_wrap=True)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from cifarlab.compute import Compute, choose
-from cifarlab.errors import DataError
+from cifarlab.errors import CheckpointError, DataError, RecipeError
 from cifarlab.evaluate.views import averaged, confidence
 from cifarlab.evaluate.weights import WeightsFile, load_weights
 from cifarlab.models import Classifier, build_body
+from cifarlab.storage import reason
 
 # Images at a time: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
 # images in the same order give the same bits.
@@ -42,8 +43,12 @@ class Predictor:
         """From a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
         about, tensors = WeightsFile.read(path)
         compute = choose(about.precision)
-        with torch.device("meta"):
-            body = build_body(about.model, about.image_shape, len(about.classes))
+        try:
+            with torch.device("meta"):
+                body = build_body(about.model, about.image_shape, len(about.classes))
+        except (RecipeError, RuntimeError, ValueError, TypeError) as error:
+            what = f"{path} tells of a network that can't be built: {reason(error)}"
+            raise CheckpointError(what, "restore the file, or train again") from error
         channels = about.image_shape[2]
         by_image = about.normalisation == "image"
         body = body.to_empty(device="cpu")

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -17,13 +18,10 @@ from torch import Tensor
 
 from cifarlab.errors import CheckpointError
 from cifarlab.models import Classifier
+from cifarlab.recipe.base import Width
 from cifarlab.recipe.images import Normalisation
 from cifarlab.recipe.networks import Model
-from cifarlab.storage import parse_json, require_plain, write_bytes
-
-_MODEL: TypeAdapter[Model] = TypeAdapter(Model)
-_NORMALISATION: TypeAdapter[Normalisation] = TypeAdapter(Normalisation)
-_THRESHOLD: TypeAdapter[float | None] = TypeAdapter(float | None)
+from cifarlab.storage import parse_json, reason, require_plain, write_bytes
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class WeightsFile:
 
     model: Model
     classes: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    precision: str
+    image_shape: tuple[Width, Width, Width]
+    precision: Literal["float32", "bfloat16"]
     normalisation: Normalisation
     epoch: int
     step: int
@@ -67,12 +65,7 @@ class WeightsFile:
             with safe_open(require_plain(path), "pt") as file:
                 about = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about["model"] = _MODEL.validate_python(about["model"])
-            about["normalisation"] = _NORMALISATION.validate_python(about["normalisation"])
-            about["tta_threshold"] = _THRESHOLD.validate_python(about["tta_threshold"])
-            about["classes"] = tuple(about["classes"])
-            about["image_shape"] = tuple(about["image_shape"])
-            return cls(**about), tensors
+            return TypeAdapter(cls).validate_python(about), tensors
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"there is no checkpoint {path}", "the run has not finished its first epoch"
@@ -86,7 +79,7 @@ class WeightsFile:
             ValueError,
         ) as error:
             raise CheckpointError(
-                f"{path} is damaged or no checkpoint of cifarlab: {error!s:.120}",
+                f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}",
                 "restore the file, or train again",
             ) from error
 

@@ -53,9 +53,8 @@ def lint(recipe: Recipe, images: int) -> list[Finding]:
     """Findings about ``recipe`` where it trains on that many images; none where all is usual."""
     per_epoch = len(batch_sizes(images, recipe.training.batch_size))
     training = recipe.training
-    total, *more = (
-        max(1, part.duration.in_steps(per_epoch)) for part in (training, *training.extensions)
-    )
+    durations = (training.duration, *(part.duration for part in training.extensions))
+    total, *more = (max(1, duration.in_steps(per_epoch)) for duration in durations)
     length = _Length(per_epoch, total, total + sum(more))
     return [finding for check in _CHECKS for finding in check(recipe, length)]
 

@@ -10,6 +10,7 @@ from cifarlab.recipe.norms import BatchNorm, Norm
 from cifarlab.recipe.orders import BlockStep, DenseStep, Parts, ResidualStep, in_parts
 
 Depth = Annotated[int, Field(ge=1, le=4)]
+Blocks = Annotated[int, Field(ge=1, le=1000)]
 Activation = Literal["relu", "relu6", "leaky_relu", "elu", "silu", "gelu"]
 Initialisation = Literal["usual", "dirac", "he", "he_uniform", "xavier", "orthogonal"]
 BOTTLENECK = 4  # a bottleneck puts out that many times the channels of its 3x3 convolution
@@ -93,7 +94,7 @@ class Residual(ModelPart):
         description="a block's layers and the addition of its shortcut; where it has two "
         "convolutions, a bottleneck goes twice from behind the first to the second",
     )
-    blocks: tuple[Width, ...] = Field((2, 2, 2, 2), min_length=1, description="blocks per stage")
+    blocks: tuple[Blocks, ...] = Field((2, 2, 2, 2), min_length=1, description="blocks per stage")
     channels: tuple[Width, ...] = Field(
         (64, 128, 256, 512), description="channels of each stage's 3x3 convolutions"
     )

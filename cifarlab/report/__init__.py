@@ -5,7 +5,7 @@ runs alike. Matplotlib and Jinja are imported only when a report is made.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cifarlab.errors import MissingExtraError, RunFolderError, UserError
@@ -16,15 +16,19 @@ __all__ = ["require_extra", "write_report"]
 
 
 def write_report(
-    runs: Sequence[Path | str], out: Path | None = None, formats: Sequence[str] = ("svg",)
+    runs: Sequence[Path | str],
+    out: Path | None = None,
+    formats: Sequence[str] = ("svg",),
+    started: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write one self-contained HTML page about ``runs``; return its path.
 
     ``out`` is the page, or a folder for it; by default RUN/report/report.html for one run and
     ./report/report.html for several. Every figure also goes to ``figures/`` beside the page: as
     SVG, and in the other ``formats``, of png (200 dpi) and pdf. The same runs give the same bytes.
-    Raises RunFolderError for a folder that is no run or is damaged, UserError for an unknown
-    format, RecipeError, MissingExtraError and StorageError.
+    ``started`` is called once they are read, since drawing takes seconds. Raises RunFolderError
+    for a folder that is no run or is damaged, UserError for an unknown format, RecipeError,
+    MissingExtraError and StorageError.
     """
     require_extra()
     from cifarlab.report.content import read_runs
@@ -39,6 +43,7 @@ def write_report(
             f"the formats are {', '.join(FORMATS)}; several with commas between",
         )
     read = read_runs([Path(run) for run in runs])
+    started()
     target = _target(read[0].path, len(read), out)
     text, figures = page(read, formats)
     for figure in figures:

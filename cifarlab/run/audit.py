@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import read_json, require_plain, write_bytes, write_text
+from cifarlab.storage import read_json, reason, require_plain, write_bytes, write_text
 
 IMAGES = ("suspects", "pairs")
 
@@ -63,4 +63,6 @@ class Audit:
                     raise ValueError(f"{name} are no images")
             return arrays
         except (OSError, SafetensorError, ValueError, TypeError) as error:
-            raise RunFolderError(f"can't read {self.images_file}: {error}", self._mend) from error
+            raise RunFolderError(
+                f"can't read {self.images_file}: {reason(error)}", self._mend
+            ) from error

@@ -29,7 +29,7 @@ class Journal:
 
     def __init__(self, path: Path, schema: type[BaseModel] = JournalLine) -> None:
         self.path = path
-        self._check = checked(schema)
+        self._schema = schema
 
     def append(self, line: Line) -> None:
         """Add one line and flush it to the disk. Raises StorageError."""
@@ -41,7 +41,7 @@ class Journal:
         A last line without its end is being written, or was when its writer was killed: it is
         left out. Raises RunFolderError for any other line that is no epoch's.
         """
-        return read_json_lines(self.path, _HINT, self._check)
+        return read_json_lines(self.path, _HINT, checked(self._schema))
 
     def keep_until(self, epoch: int) -> None:
         """Drop what was written after ``epoch``: a resumed run will write it again.
@@ -63,7 +63,7 @@ class Journal:
 
     def parse(self, text: str, place: str) -> Line:
         """One line; ``place`` says which. Raises RunFolderError where it is no epoch's."""
-        return parse_line(text, f"{self.path}, {place}", _HINT, self._check)
+        return parse_line(text, f"{self.path}, {place}", _HINT, checked(self._schema))
 
 
 def without_cost(tree: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarlab.errors import RunFolderError
-from cifarlab.storage import parse_json, require_plain, write_bytes
+from cifarlab.storage import parse_json, reason, require_plain, write_bytes
 
 _TENSORS = ("logits", "labels", "indices", "mistakes", "mistake_images")
 
@@ -67,7 +67,7 @@ class Predictions:
             return read
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
-                f"can't read predictions {path}: {error}",
+                f"can't read predictions {path}: {reason(error)}",
                 "restore the file, or train again",
             ) from error
 

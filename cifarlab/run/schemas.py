@@ -1,5 +1,6 @@
 """What the JSON files of a run hold, as far as anything depends on it; more may stand there."""
 
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -91,13 +92,13 @@ class Result(Stored):
     temperature: Temperature | None = None
 
 
-def checked(schema: Any) -> Check:
+@cache
+def checked(schema: type[BaseModel]) -> Check:
     """Return a function that gives plain values back, and raises ValueError for odd ones."""
-    adapter = TypeAdapter(schema)
 
     def check(tree: Any) -> Any:
         try:
-            adapter.validate_python(tree)
+            schema.model_validate(tree)
         except ValidationError as error:
             raise ValueError(_first(error)) from error
         return tree
@@ -120,4 +121,5 @@ def _first(error: ValidationError) -> str:
     """The first finding in a line."""
     first = error.errors(include_input=False, include_url=False)[0]
     path = ".".join(map(str, first["loc"]))
-    return f"{path}: {first['msg'].lower()}".lstrip(": ")
+    what = "it is no object" if first["type"] == "model_type" else first["msg"].lower()
+    return f"{path}: {what}".lstrip(": ")

@@ -25,7 +25,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from cifarlab.errors import RunFolderError
 from cifarlab.recipe import Recipe, build
@@ -90,7 +90,10 @@ class EndedEvent(Stored):
     failure: dict[str, str] | None
 
 
-_EVENT = Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]
+class AnyEvent(
+    RootModel[Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]]
+):
+    """A line of the record."""
 
 
 class SearchFolder(Collection):
@@ -133,7 +136,7 @@ class SearchFolder(Collection):
         A last line without its end is being written, or was when the driver was killed.
         """
         hint = "restore it, or search anew elsewhere"
-        events = read_json_lines(self.record, hint, checked(_EVENT))
+        events = read_json_lines(self.record, hint, checked(AnyEvent))
         known: set[int] = set()
         for event in events:
             if event["event"] == "drawn":

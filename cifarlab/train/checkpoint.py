@@ -12,11 +12,13 @@ finds the state ahead of the weights (the writer was killed in between) finishes
 """
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -27,11 +29,31 @@ from cifarlab.evaluate import WeightsFile, load_weights
 from cifarlab.optim import Watch
 from cifarlab.processes import ALONE, Processes
 from cifarlab.run import RunFolder
-from cifarlab.storage import disk_errors, parse_json, rename, require_plain, sha256, write_bytes
+from cifarlab.run.schemas import Count
+from cifarlab.storage import (
+    disk_errors,
+    parse_json,
+    reason,
+    rename,
+    require_plain,
+    sha256,
+    write_bytes,
+)
 from cifarlab.train.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
-_COUNTERS = ("step", "epoch", "seen", "best", "watch", "seconds", "weights_sha256")
+
+
+class Counters(NamedTuple):
+    """What the state says beside its tensors."""
+
+    step: Count
+    epoch: Count
+    seen: Count
+    best: Best | None
+    watch: Watch
+    seconds: dict[str, float]
+    weights_sha256: str
 
 
 class Checkpoints:
@@ -81,13 +103,17 @@ class Checkpoints:
         load_weights(state.evaluated, weights, self.last)
         if state.averager:
             load_weights(state.classifier, _under("trained.", tensors), self._state)
-        _restore(state.optimizer, tensors)
-        sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
-        state.totals = Totals(**sums, seen=counters["seen"])
-        state.step, state.epoch = counters["step"], counters["epoch"]
-        state.best = Best(**counters["best"]) if counters["best"] else None
-        state.watch = Watch(*counters["watch"])
-        state.seconds.update(counters["seconds"])
+        try:
+            _restore(state.optimizer, tensors)
+            sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
+            if any(total.shape != () for total in sums.values()):
+                raise ValueError("a sum is no number")
+        except (LookupError, ValueError, TypeError, RuntimeError) as error:
+            raise self._damaged(error) from error
+        state.totals = Totals(**sums, seen=counters.seen)
+        state.step, state.epoch = counters.step, counters.epoch
+        state.best, state.watch = counters.best, counters.watch
+        state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
         """Whether there is something to resume from."""
@@ -97,10 +123,10 @@ class Checkpoints:
         """What a continuation of the run needs; without validation there is no ``best``."""
         return self._state, self.last, self.best
 
-    def _read_last(self) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]:
+    def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
         """The state's tensors and counters, and the weights that belong to them."""
         tensors, counters = self._read_state()
-        wanted = counters["weights_sha256"]
+        wanted = counters.weights_sha256
         if self._next.is_file() and sha256(self._next) == wanted:
             with disk_errors(self.last):
                 rename(self._next, self.last)
@@ -108,31 +134,31 @@ class Checkpoints:
         if sha256(self.last) != wanted:
             raise CheckpointError(
                 f"{self.last}, of step {about.step}, was not saved with its state, "
-                f"of step {counters['step']}",
+                f"of step {counters.step}",
                 "restore the files that were saved together, or train again",
             )
-        if (
-            counters["best"]
-            and counters["best"]["epoch"] == counters["epoch"]
-            and not counters["seen"]
-        ):
+        best = counters.best and counters.best.epoch
+        if best == counters.epoch and not counters.seen and not self._has_best(best):
             write_bytes(self.best, self.last.read_bytes())  # where a kill came before it
         return tensors, counters, weights
 
-    def _read_state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def _has_best(self, epoch: int) -> bool:
+        with suppress(CheckpointError):
+            return WeightsFile.read(self.best)[0].epoch == epoch
+        return False
+
+    def _read_state(self) -> tuple[dict[str, Tensor], Counters]:
         try:
             with safe_open(require_plain(self._state), "pt") as file:
-                counters = parse_json(file.metadata()["cifarlab"])
+                about = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            missing = {f"totals.{name}" for name in _TOTALS} - tensors.keys()
-            missing |= set(_COUNTERS) - counters.keys()
-            if missing:
-                raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-            return tensors, counters
+            return tensors, TypeAdapter(Counters).validate_python(about)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{self._state} can't be read: {error!s:.120}", "restore it, or train again"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> CheckpointError:
+        what = f"{self._state} can't be read: {reason(error)}"
+        return CheckpointError(what, "restore it, or train again")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

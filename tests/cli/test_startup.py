@@ -29,4 +29,4 @@ def test_the_compiler_is_not_imported(
     known = {"RUN": finished.path, "IMAGE": image}
     command = [sys.executable, "-c", WATCHED, *(str(known.get(word, word)) for word in words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout and done.stderr.split() == ["True", "False"]
+    assert done.stdout and done.stderr.split()[-2:] == ["True", "False"]

@@ -1,6 +1,6 @@
 """Short runs on the pretended device, and what is compared of them with the processor's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from pretended_device import Device
 
 from cifarlab.errors import Interrupted
 from cifarlab.evaluate import Predictor
+from cifarlab.evaluate.views import confidence_threshold
 from cifarlab.explain.maps import class_activation_maps
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder, without_cost
@@ -63,10 +64,11 @@ def outcome(folder: RunFolder) -> Outcome:
     """Of a finished run, by the device that is chosen now."""
     predictor = Predictor.load(folder.weights("last"))
     images = np.repeat(MADE, predictor.image_shape[2], 3)
+    threshold = confidence_threshold(predictor.logits(images), 0.3)
     return Outcome(
         journal=without_cost(folder.journal.read()),
         result=without_cost(folder.result()),
-        logits=predictor.logits(images, 6, None, 0.3).numpy(),
+        logits=replace(predictor, tta_threshold=threshold).logits(images, 6).numpy(),
         maps=class_activation_maps(predictor, images),
     )
 

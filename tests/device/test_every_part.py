@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from everything import EVERYTHING, WAYS
+from everything import WAYS
 from on_a_device import WaitRecorder, outcome, require_alike
 from pretended_device import pretended
 from small_recipes import RUN, SETTINGS, settings
@@ -21,7 +21,6 @@ SHORT = {"data.share": 0.1, "training.batch_size": 34, "training.duration": "2 e
 COLOUR = {"data.images.channels": "rgb"}
 MORE: dict[str, dict[str, Any]] = {
     **WAYS,
-    "everything in colour": EVERYTHING | COLOUR,
     "others": COLOUR
     | {
         "augment.policy.kind": "trivialaugment",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cifarlab.data.device import sent
 from cifarlab.evaluate.measure import score
-from cifarlab.evaluate.views import least_sure
+from cifarlab.evaluate.views import confidence
 from cifarlab.train.state import Totals
 
 THERE = torch.device(NAME, 0)
@@ -112,7 +112,7 @@ def test_the_host_waits(device: Device, waiting: Callable, why: str) -> None:
         lambda x: torch.where(x > 1, x, 0.0),
         lambda x: x.new_full((2,), 3).to(torch.int64),
         lambda x: torch.zeros(2, device=THERE).copy_(x),
-        lambda x: least_sure(torch.stack([x, x]), 0.5),
+        lambda x: confidence(torch.stack([x, x])),
         lambda x: nn.functional.dropout(x),
     ],
 )

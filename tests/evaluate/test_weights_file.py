@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save, save_file
 
 from cifarlab.errors import CheckpointError, StorageError
 from cifarlab.evaluate import Predictor, WeightsFile
@@ -136,3 +137,27 @@ def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="can't write"):
         write(tmp_path / "file" / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image_shape", [8, 8]),
+        ("image_shape", ["8", 8, 1.5]),
+        ("image_shape", [2**62, 8, 1]),
+        ("image_shape", 8),
+        ("classes", [1, 2]),
+        ("classes", "ab"),
+        ("model", {"kind": "residual", "blocks": [2**62, 1]}),
+        ("model", {"kind": "residual", "stem": 7, "norm": {"kind": "group", "groups": 3}}),
+        ("precision", []),
+    ],
+)
+def test_a_network_that_can_not_be_is_refused(copied, key, value):
+    path = copied.weights("last")
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["cifarlab"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    path.write_bytes(save(tensors, {"cifarlab": json.dumps(about | {key: value})}))
+    with pytest.raises(CheckpointError, match=r"last\.safetensors"):
+        Predictor.load(path)

@@ -72,7 +72,7 @@ def test_no_dropout_unless_asked_for(kind):
 
 def test_residual_dropout_after_each_block_s_first_activation():
     net = body({"dropout": 0.3, "blocks": [2, 2, 1, 1]})
-    assert around(executed(net), "Dropout") == [("ReLU", "Conv2d")] * 6
+    assert around(executed(net), "Dropout") == [("ReLU", "PackedConv2d")] * 6
 
 
 def test_residual_dropout_of_each_stage():
@@ -89,14 +89,14 @@ def test_residual_dropout_before_the_dense_layer():
 def test_cnn_dropout_after_each_pool_and_the_hidden_dense_layer():
     rates = [0.1, 0.2, 0.3, 0.4]
     net = body({"kind": "cnn", "dropout": rates})
-    pooled = [("MaxPool2d", "Conv2d")] * 2 + [("MaxPool2d", "Flatten")]
+    pooled = [("MaxPool2d", "PackedConv2d")] * 2 + [("MaxPool2d", "Flatten")]
     assert around(executed(net), "Dropout") == [*pooled, ("ReLU", "Head")]
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == rates
 
 
 def test_cnn_dropout_only_where_its_rate_is_above_0():
     net = body({"kind": "cnn", "dropout": [0, 0.2, 0, 0]})
-    assert around(executed(net), "Dropout") == [("MaxPool2d", "Conv2d")]
+    assert around(executed(net), "Dropout") == [("MaxPool2d", "PackedConv2d")]
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_dropout_acts_in_training_only(tree):
 
 
 def test_the_layers_of_the_tutorial_cnn():
-    block = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
+    block = ["PackedConv2d", "ReLU", "PackedConv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Head"]
     assert executed(body(CNN)) == block * 3 + head
 
 
 def test_the_layers_of_the_classic_cnn():
     tree = {"channels": [6, 16], "kernel": 5, "block": ["conv", "act", "pool"], "dense": [9, 8]}
-    block = ["Conv2d", "ReLU", "MaxPool2d"]
+    block = ["PackedConv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Head"]
     net = body({**CNN, **tree})
     assert executed(net) == block * 2 + head
@@ -141,7 +141,7 @@ COMBINED = ["conv", "act", "norm", "conv", "act", "norm", "pool", "dropout"]
 
 @pytest.mark.parametrize("exchanged", [False, True])
 def test_kth2024_s_combined_network_and_the_same_with_norm_and_dropout_exchanged(exchanged):
-    names = {"conv": "Conv2d", "act": "ReLU", "pool": "MaxPool2d", "dense": "Linear"}
+    names = {"conv": "PackedConv2d", "act": "ReLU", "pool": "MaxPool2d", "dense": "Linear"}
     names |= {"norm": "BatchNorm2d", "dropout": "Dropout"}
     swapped = {"norm": "dropout", "dropout": "norm"} if exchanged else {}
     block = [swapped.get(step, step) for step in COMBINED]
@@ -166,7 +166,7 @@ def test_a_pool_that_would_leave_nothing_is_refused(blocks):
 
 def test_without_pools_any_depth_passes():
     net = body({**CNN, "channels": [2] * 12, "block": ["conv", "act"]})
-    assert executed(net).count("Conv2d") == 12
+    assert executed(net).count("PackedConv2d") == 12
 
 
 @pytest.mark.parametrize("tree", [{}, CNN, {"kind": "speed"}], ids=str)

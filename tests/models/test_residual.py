@@ -127,11 +127,11 @@ def names(layers):
 @pytest.mark.parametrize(
     ("order", "stem", "tail"),
     [
-        (USUAL, ["Conv2d", "BatchNorm2d", "ReLU"], []),
-        (KTH2022, ["Conv2d", "ReLU", "BatchNorm2d"], []),
-        (PRE, ["Conv2d"], ["BatchNorm2d", "ReLU"]),
-        (["dropout", *PRE], ["Conv2d"], ["BatchNorm2d", "ReLU"]),
-        (["conv", "act", "conv", "add"], ["Conv2d", "ReLU"], []),
+        (USUAL, ["PackedConv2d", "BatchNorm2d", "ReLU"], []),
+        (KTH2022, ["PackedConv2d", "ReLU", "BatchNorm2d"], []),
+        (PRE, ["PackedConv2d"], ["BatchNorm2d", "ReLU"]),
+        (["dropout", *PRE], ["PackedConv2d"], ["BatchNorm2d", "ReLU"]),
+        (["conv", "act", "conv", "add"], ["PackedConv2d", "ReLU"], []),
     ],
     ids=lambda v: " ".join(v),
 )

@@ -212,7 +212,9 @@ def test_a_network_without_the_layer_is_left_as_it_is():
 def test_how_many_images_a_recipe_needs():
     assert whitening_images(config("speed", images=77)) == 77
     assert whitening_images(config("residual", images=5)) == 5
-    assert whitening_images(config("speed", kernel=0, images=77)) == 0
+    assert (
+        whitening_images(build({"model": {"kind": "speed", "whitening": {"kernel": 0}}}).model) == 0
+    )
     assert whitening_images(build({}).model) == 0
     assert whitening_images(build({"model": {"kind": "cnn"}}).model) == 0
 

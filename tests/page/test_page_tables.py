@@ -44,7 +44,7 @@ def test_unfinished_and_damaged_runs_are_in_no_mean():
 def test_what_ended_early_is_in_no_mean_and_says_why():
     """A trial that ASHA stopped once counted as a seed of its recipe."""
     runs = [entry("a", 0, 0.9), entry("b", 1, 0.4, early="stopped by a search after 1 epoch")]
-    (row,) = recipe_rows(runs)
+    (row,) = recipe_rows(runs, NAMES)
     assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
     early = next(row for row in run_rows(runs, now=1e6) if row["place"] == "b")
     assert early["state"] == "ended early"

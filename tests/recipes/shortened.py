@@ -22,6 +22,11 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
         changes["model.channels"] = [max(8, width // NARROWER) for width in model.channels]
     if recipe.augment.cutout:  # the digits have 8 x 8 pixels
         changes["augment.cutout"] = 3
+    if recipe.training.selection.pixels:
+        changes["training.selection.pixels"] = 5
+    for name in ("saturation", "hue"):  # and are grey
+        if getattr(recipe.augment.jitter, name):
+            changes[f"augment.jitter.{name}"] = 0
     if recipe.augment.sizes:
         changes["augment.sizes"] = [{"start": "0 epochs", "pixels": 6}]
     return changes

@@ -76,9 +76,9 @@ def test_whatever_is_missing_is_left_out(tmp_path):
     edit(
         path / "provenance.json",
         device="a box",
-        data=[],
+        data={},
         libraries=None,
-        test_openings=None,
+        test_openings=[],
         more={"a": [1, {"b": None}]},
     )
     page = read(write_report([path]))

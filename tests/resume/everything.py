@@ -8,6 +8,7 @@ STEPS_PER_EPOCH = 6
 
 EVERYTHING: dict[str, Any] = {
     "data.normalisation": "image",
+    "data.images.channels": "rgb",  # for colours to change
     "augment.rotation": 10,
     "augment.zoom": 0.1,
     "augment.shift": 0.1,

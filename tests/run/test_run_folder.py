@@ -1,5 +1,6 @@
 """The run folder: one writer at a time, and clear words for what is missing, damaged or foreign."""
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,9 @@ def test_only_what_killed_writers_left_is_removed(folder):
         assert not left.exists() and used.read_text() == "half"
         living.communicate("\n")
     assert target.read_text() == "whole"
+
+
+def test_a_folder_can_be_told_to_another_process(folder):
+    folder.journal.append({"epoch": 1})
+    told = pickle.loads(pickle.dumps(folder))
+    assert told.path == folder.path and told.journal.read() == [{"epoch": 1}]

@@ -30,7 +30,7 @@ EVERYWHERE = {
     "training": {
         "duration": "100 epochs",
         "batch_size": BATCH,
-        "selection": {"start": "30 epochs"},
+        "selection": {"share": 0.5, "start": "30 epochs"},
         "freeze": [{"start": "50000 steps", "stages": 1}],
         "extensions": [{"duration": "10 epochs", "schedule": "hold"}],
     },

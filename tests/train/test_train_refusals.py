@@ -1,5 +1,6 @@
 """Folders and checkpoints that don't fit are refused, and what lies there stays as it was."""
 
+import json
 import multiprocessing
 import shutil
 from collections.abc import Callable
@@ -7,7 +8,9 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save, save_file
 
 from cifarlab.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.recipe import Recipe
@@ -191,3 +194,47 @@ def test_a_failed_start_leaves_no_folder(tmp_path: Path, tiny: Callable) -> None
     with pytest.raises(CifarlabError):
         train(tiny({"data.source": "no-such-folder"}), RunFolder(tmp_path / "run"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": -1},
+        {"epoch": None},
+        {"best": [1]},
+        {"best": {"epoch": 1}},
+        {"watch": 3},
+        {"watch": [None, "x", 1.0]},
+        {"seconds": [1.0]},
+    ],
+    ids=str,
+)
+def test_a_state_whose_counters_are_others_is_refused(copied, tiny, change):
+    copied.result_file.unlink()
+    spoil(copied.weights("last.state"), change, lambda tensors: tensors)
+    with pytest.raises(CheckpointError, match=r"last\.state\.safetensors can't be read"):
+        train(tiny(), copied, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: tensors | {"totals.loss": torch.zeros(3)},
+        lambda tensors: {k: v for k, v in tensors.items() if k != "totals.correct"},
+        lambda tensors: tensors | {"optimizer.999.momentum_buffer": torch.zeros(1)},
+        lambda tensors: tensors | {"optimizer.x": torch.zeros(1)},
+    ],
+)
+def test_a_state_whose_tensors_are_others_is_refused(copied, tiny, change):
+    copied.result_file.unlink()
+    spoil(copied.weights("last.state"), {}, change)
+    with pytest.raises(CheckpointError, match=r"last\.state\.safetensors can't be read"):
+        train(tiny(), copied, resume=True)
+
+
+def spoil(path, counters, change):
+    """Write a state file anew, with other counters and what ``change`` makes of its tensors."""
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["cifarlab"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    path.write_bytes(save(change(tensors), {"cifarlab": json.dumps(about | counters)}))
