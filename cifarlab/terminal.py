@@ -4,8 +4,8 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
-from typing import Any, TypeAlias
+from contextlib import ExitStack, redirect_stdout
+from typing import Any, TextIO, TypeAlias, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -19,25 +19,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from cifarlab.output import Output
+
 Run: TypeAlias = Any  # cifarlab.train.Run, which shows itself by what stands here
 
 
-class _Console(Console):
-    """While a Display shows work, the work goes on where nobody can read of it any more.
-
-    Its terminal was closed, or the disk of its log is full: that must not end a training.
-    """
-
-    patient = False
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        """Print; while ``patient``, as far as that is possible. Raises OSError else."""
-        with suppress(OSError) if self.patient else nullcontext():
-            super().print(*objects, **options)
-
-
 # a pipe or a file has no width to wrap at
-console = _Console(
+console = Console(
     highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
 )
 _REFRESH = 0.1  # seconds between two moves of a bar
@@ -67,6 +55,7 @@ class Display:
             console=console,
             transient=True,
         )
+        self._output = ExitStack()
         self._task: TaskID | None = None
         self._shown = ""
         self._images = 0
@@ -75,16 +64,16 @@ class Display:
         self._said: set[str] = set()
 
     def __enter__(self) -> "Display":
-        console.patient = True
+        if not isinstance(sys.stdout, Output):  # from Python: a log that fails ends no training
+            self._output.enter_context(redirect_stdout(cast(TextIO, Output(sys.stdout))))
         if console.is_terminal:
             self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        console.patient = False
         if console.is_terminal:
-            with suppress(OSError):
-                self._bars.stop()
+            self._bars.stop()
+        self._output.close()
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
         """Show how far a download or a decoding is: ``done`` of ``total``, if that is known."""

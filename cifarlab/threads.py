@@ -31,7 +31,8 @@ def use_threads(requested: int | None, kept: int | None = None) -> Threads:
     """Set the threads that this process computes with from now on, and return them.
 
     ``requested`` wins, then $OMP_NUM_THREADS, then ``kept``, those of the run that goes on, whose
-    bits depend on them, then the free cores. Raises UserError for less than one.
+    bits depend on them, then the free cores. Raises UserError for less than one, or more than
+    there are processors.
     """
     import torch
 
@@ -42,8 +43,9 @@ def use_threads(requested: int | None, kept: int | None = None) -> Threads:
 
 def _choose(requested: int | None, kept: int | None) -> Threads:
     if requested is not None:
-        if requested < 1:
-            raise UserError(f"{requested} threads: nothing computes with less than one", "take 1")
+        most = psutil.cpu_count() or 1
+        if not 1 <= requested <= most:
+            raise UserError(f"{requested} threads: this machine has {most} processors", "take 1 or more")
         return Threads(requested)
     # on a machine with fewer cores its bits would hold no longer, and it would be slow
     if kept is not None and kept > cores():
@@ -71,7 +73,7 @@ def available_threads() -> Threads:
     if count == cores():
         return Threads(count)
     others = f"other processes use {_last_look[1]:.1f} of these {cores()} cores"
-    return Threads(count, f"{others}: {_threads(count)} (--threads or OMP_NUM_THREADS change it)")
+    return Threads(count, f"{others}: {_threads(count)} (OMP_NUM_THREADS=N for another number)")
 
 
 def share_threads(count: int) -> None:

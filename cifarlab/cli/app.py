@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 from typer.core import TyperCommand
 
-from cifarlab.cli.output import Output
+from cifarlab.output import Output
 from cifarlab.errors import (
     CifarlabError,
     Interrupted,
@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_WRITTEN = "what the command makes is there: only its words are lost"
+_WRITTEN = "what it printed is lost; files that it writes are there"
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
 
 

@@ -63,9 +63,9 @@ def search(
         tell=console.print,
     )
     _print_search(searched)
-    require_no_failed(searched.failed, "its line of the table")
     best = searched.folder.best
     say_next(*(("train", best) if best.exists() else ("page",)))
+    require_no_failed(searched.failed, "its line of the table")
 
 
 def _print_search(searched: "Searched") -> None:

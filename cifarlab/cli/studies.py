@@ -59,8 +59,8 @@ def study(
     for problem in studied.problems:
         console.print(problem)
     console.print(f"study: {studied.folder.path}")
-    require_no_failed(studied.failed, "its note under the table")
     say_next(*after_study(name, seeds, scale, data))
+    require_no_failed(studied.failed, "its note under the table")
 
 
 @app.command()

@@ -9,8 +9,9 @@ import math
 import pickletools
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from cifarlab.errors import DataError
 REPACKED_HINT = "get the official archive again; it is no longer as it was published"
 _MOST_STEPS = 5_000_000  # CIFAR-100's training pickle has 500,000
 _MOST_NUMBER = 2**63
+_MOST_IN_TUPLE = 32  # values of a tuple: NumPy's states have 8, its shapes at most 64 sizes
 _DTYPE = re.compile(r"[<>=|]?(?:b1|[iuf][1248]|[SU]\d{1,5})")
 
 
@@ -46,8 +48,9 @@ _NAMES = {
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
-class _Type(NamedTuple):
-    """A dtype of numbers or texts, never of objects."""
+@dataclass(eq=False)
+class _Type:
+    """A dtype of numbers or texts, never of objects; its byte order may come after it."""
 
     name: str
 
@@ -143,6 +146,8 @@ class _Machine:
 
     def tuple_of(self, values: list[Any]) -> None:
         """Arguments: plain values, what is known, and flat tuples such as a shape."""
+        if len(values) > _MOST_IN_TUPLE:
+            raise ValueError(f"a tuple has more than {_MOST_IN_TUPLE} values")
         for value in values:
             flat = isinstance(value, tuple) and all(isinstance(one, _PLAIN) for one in value)
             if not (flat or isinstance(value, (*_PLAIN, _Known, _Type))):
@@ -212,19 +217,12 @@ class _Machine:
         state, made = self.stack.pop(), self.stack[-1]
         match made, state:
             case _Type(), (_, "<" | ">" | "|" | "=" | b"<" | b">" | b"|" | b"=" as order, *_):
-                self.stack[-1] = _Type(text(order) + made.name.lstrip("<>|="))
-                self._replace(made, self.stack[-1])
+                made.name = text(order) + made.name.lstrip("<>|=")
             case _Array(), (_, tuple(shape), _Type() as kind, order, bytes(raw)):
                 self.copied(raw)
                 made.content = kind.array(raw, shape, "F" if order else "C")
             case _:
                 raise ValueError("it fills something that is no array of numbers or texts")
-
-    def _replace(self, before: Any, now: Any) -> None:
-        """Let the memo have what an instruction changed."""
-        for place, value in self.memo.items():
-            if value is before:
-                self.memo[place] = now
 
 
 _Act = Callable[[_Machine, Any], None]

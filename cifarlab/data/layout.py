@@ -85,6 +85,7 @@ def _has_splits(files: Sequence[str], depth: int) -> bool:
     names = {path.split("/")[depth] for path in files}
     plain = {name for name in names if name.lower() in _SPLITS}
     if not plain and not _all_are_splits(names):
+        _refuse_stray_folders(files, depth, names)
         return False
     # a class may be called train, but then its images lie in it, not in folders below
     inside = [path.count("/") == depth + 1 for path in files if path.split("/")[depth] in plain]
@@ -99,6 +100,14 @@ def _has_splits(files: Sequence[str], depth: int) -> bool:
     if "train" not in found:
         raise DataError(f"there is {min(found.values())}/ but no train/ with images", _LAYOUTS)
     return True
+
+
+def _refuse_stray_folders(files: Sequence[str], depth: int, names: set[str]) -> None:
+    """Raise DataError for Train_png/A/, testpng/A/ and extra/: test images would be trained on."""
+    starts = {name: re.match("train|test|val", name.lower()) for name in sorted(names)}
+    splits = {name: _split(name) or start[0] for name, start in starts.items() if start}
+    if len(set(splits.values())) > 1 and all(path.count("/") > depth + 1 for path in files):
+        raise DataError(f"{', '.join(splits)} look like splits, but are not named so", _LAYOUTS)
 
 
 def _refuse_splits_within_classes(files: Sequence[str], depth: int) -> None:

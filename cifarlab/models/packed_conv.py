@@ -26,7 +26,8 @@ class PackedConv2d(nn.Conv2d):
     """nn.Conv2d that packs several images into a row where that is faster (``packs``)."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if packs(x, weight, self.stride, self.padding):
+        usual = self.dilation == (1, 1) and self.groups == 1 and self.padding_mode == "zeros"
+        if usual and packs(x, weight, self.stride, self.padding):
             return packed_conv2d(x, weight, bias)
         return super()._conv_forward(x, weight, bias)
 

@@ -22,7 +22,10 @@ class Averager(ABC, Generic[Network]):
     """``slow`` is a copy of the network that holds the average and asks for no gradients.
 
     Beside the tensors in ``slow`` there is no state: what an update does depends on its step.
+    ``first_step``: so many steps are complete before ``slow`` says more than the network itself.
     """
+
+    first_step = 0
 
     def __init__(self, network: Network) -> None:
         self.slow: Network = copy.deepcopy(network).requires_grad_(False)
@@ -85,6 +88,7 @@ class _Lookahead(Averager[Network]):
     def __init__(self, config: Lookahead, network: Network) -> None:
         super().__init__(network)
         self._decay, self._every = config.decay**config.every, config.every
+        self.first_step = config.every  # before it, slow holds the initial weights
 
     def update(self, network: Network, step: int, total: int) -> None:
         done = step + 1

@@ -248,12 +248,12 @@ def read_entry(path: Path, place: str) -> Entry:
         recipe, seed, group = _recipe(folder)
         result = folder.result()
         facts = _finished(result) if result is not None else _unfinished(folder)
+        images = dig(folder.provenance(), "data", "fingerprint")  # the path may hold others now
     except RunFolderError as error:
         return Entry(place, name, problem=error.what.replace(f"{path}{os.sep}", ""))
     facts["data"] = data = str(facts["data"] or "")
     told = str(dig(result, "recipe") or recipe)
     heard = _heard(folder)
-    images = dig(folder.provenance(), "data", "fingerprint")  # the same path may hold others now
     digest = hashlib.sha256(f"{group}\n{data}\n{images}".encode()).hexdigest()[:12]
     return Entry(place, name, told, digest, seed, finished=result is not None, heard=heard, **facts)
 

@@ -224,7 +224,7 @@ def _verdict(pairs: Paired | None, p: float | None, least: float | None) -> str:
         return f"{100 * difference.mean:+.2f} points in every pair: without spread, no test"
     if p < ALPHA:
         return "better" if difference.mean > 0 else "worse"
-    if least >= 1:  # more than accuracies can differ by
+    if least >= 0.5:  # no two recipes that anybody would compare differ by so much
         return f"no difference seen: n = {difference.n} is too few to show any"
     return f"no difference seen: n = {difference.n} can detect {points(least)} points"
 

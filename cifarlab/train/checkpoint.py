@@ -100,6 +100,7 @@ class Checkpoints:
     def load_last(self, state: State) -> None:
         """Put ``last`` into ``state``, in place. Raises CheckpointError."""
         tensors, counters, weights = self._processes.by_first(self._read_last)
+        state.step = counters.step  # which weights are evaluated depends on it
         load_weights(state.evaluated, weights, self.last)
         if state.averager:
             load_weights(state.classifier, _under("trained.", tensors), self._state)
@@ -111,7 +112,7 @@ class Checkpoints:
         except (LookupError, ValueError, TypeError, RuntimeError) as error:
             raise self._damaged(error) from error
         state.totals = Totals(**sums, seen=counters.seen)
-        state.step, state.epoch = counters.step, counters.epoch
+        state.epoch = counters.epoch
         state.best, state.watch = counters.best, counters.watch
         state.seconds.update(counters.seconds)
 

@@ -17,7 +17,7 @@ from cifarlab.data import (
 from cifarlab.data.augment import Augmentation, sizes_by_step
 from cifarlab.data.dataset import Progress
 from cifarlab.data.loader import Loader
-from cifarlab.errors import CheckpointError, RecipeError
+from cifarlab.errors import CheckpointError, RecipeError, UserError
 from cifarlab.models import (
     Classifier,
     batch_norms,
@@ -198,8 +198,12 @@ def _use_threads(
     compute: Compute, folder: RunFolder, processes: Processes, requested: int | None
 ) -> Threads:
     """Set the threads of this process; a started run keeps its own, on which its bits depend."""
-    if compute.device.type != "cpu" or processes.count > 1:  # torchrun shares the cores out
+    if requested is not None and compute.device.type != "cpu":
+        raise UserError("--threads is of the processor, and this run is on a GPU", "leave it out")
+    if compute.device.type != "cpu":
         return Threads(torch.get_num_threads())
+    if processes.count > 1:  # torchrun shares the cores out
+        return use_threads(requested) if requested else Threads(torch.get_num_threads())
     earlier = folder.provenance().get("device", {})
     return use_threads(requested, earlier.get("threads") if earlier.get("type") == "cpu" else None)
 

@@ -67,8 +67,10 @@ class State:
 
     @property
     def evaluated(self) -> Classifier:
-        """The weights that are judged and kept: the averaged ones where the recipe averages."""
-        return self.averager.slow if self.averager else self.classifier
+        """The weights that are judged and kept: the averaged ones once there are any."""
+        if self.averager and self.step >= self.averager.first_step:
+            return self.averager.slow
+        return self.classifier
 
     @property
     def device(self) -> torch.device:

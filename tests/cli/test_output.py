@@ -3,6 +3,7 @@
 import errno
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from command_line import Command
 from PIL import Image
 
-from cifarlab.cli.output import Output
+from cifarlab.output import Output
+from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
+from cifarlab.train import train
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def require_told(output: Any) -> None:
     told = [line for line in output.err.splitlines() if not line.startswith("next: ")]
     assert told == [
         "failed: can't write the output: No space left on device",
-        "  what the command makes is there: only its words are lost",
+        "  what it printed is lost; files that it writes are there",
     ]
 
 
@@ -70,6 +73,16 @@ def test_a_training_is_not_lost(
     folder = RunFolder(tmp_path / "mine")
     assert folder.finished and len(folder.journal.read()) == 2
     assert (folder.path / "report" / "report.html").exists()
+
+
+def test_a_training_from_python_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Recipe]
+) -> None:
+    folder = RunFolder(tmp_path / "mine")
+    with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        train(tiny({"training.duration": "2 epochs"}), folder)
+    assert folder.finished and len(folder.journal.read()) == 2
 
 
 def test_an_error_is_told_though_the_output_fails(full: Command) -> None:

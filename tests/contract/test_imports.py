@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "errors": set(),
     "interrupt": set(),
     "storage": {"errors"},
+    "output": set(),
     "randomness": set(),
     "compute": {"errors"},
     "processes": {"errors", "compute"},
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     "page": BASE
     | {"recipe", "run", "data", "evaluate", "report", "study", "explain", "search", "ship"},
     "machine": {"compute", "data"},
-    "terminal": {"recipe", "data"},
+    "terminal": {"recipe", "data", "output"},
 }
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_IMPORT["__main__"] = {"cli"}

@@ -63,8 +63,9 @@ def test_what_is_asked_for_wins_then_the_environment_then_the_run_then_the_cores
     monkeypatch.setenv("OMP_NUM_THREADS", "4,1")
     assert threads.use_threads(None, kept=2) == Threads(4)
     assert threads.use_threads(1, kept=2) == Threads(1)
-    with pytest.raises(UserError, match="0 threads"):
-        threads.use_threads(0)
+    for wrong in (0, 5, 100_000):
+        with pytest.raises(UserError, match=f"{wrong} threads: this machine has 4 processors"):
+            threads.use_threads(wrong)
 
 
 def test_a_run_from_a_larger_machine_takes_what_there_is():
@@ -109,7 +110,9 @@ def test_others_count_but_this_process_and_those_that_give_way_do_not(monkeypatc
 
 def test_this_machine_can_be_looked_at(monkeypatch):
     monkeypatch.undo()
+    before = threads._busy_seconds()
     assert 0.0 <= threads.busy_cores() <= (os.cpu_count() or 1)
+    assert threads._busy_seconds() > before > 0
     assert 1 <= threads.cores() <= (os.cpu_count() or 1)
 
 
