@@ -105,9 +105,8 @@ def measured(folder: RunFolder, run: Opened, split: str, views: int | None) -> d
     On test images also at the temperature of the result, which holds for the recipe's views alone.
     """
     usual = run.recipe.evaluation.views
-    told = (folder.result() or {}).get("temperature") or {}
     fits = split == "test" and views in (None, usual)
     found = predict(
         run.predictor, run.subset, usual if views is None else views, run.recipe.evaluation.unsure
     )
-    return measure(found, told.get("value") if fits else None, run.groups)
+    return measure(found, folder.temperature() if fits else None, run.groups)
