@@ -62,7 +62,8 @@ def _zip_member(source: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
         raise DataError(
             f"{source}: {info.filename!r} is encrypted", "unpack it and give the folder instead"
         )
-    return Member(path, info.is_dir(), info.file_size, guarded(source, lambda: archive.read(info)))
+    folder = info.filename.endswith("/")  # ZipFile's own test fails for an empty name
+    return Member(path, folder, info.file_size, guarded(source, lambda: archive.read(info)))
 
 
 def _folder_members(source: Path) -> Iterator[Member]:

@@ -16,6 +16,7 @@ from cifarlab.storage import reason
 
 _DAMAGE = (
     ValueError,  # what zipfile and tarfile let through: text that is not UTF-8, a bad number
+    LookupError,
     OverflowError,
     struct.error,
     tarfile.TarError,

@@ -102,7 +102,6 @@ def measured(folder: RunFolder, run: Opened, views: int | None) -> dict[str, Any
     Also at the temperature of the result, which holds for the recipe's views alone.
     """
     usual = run.recipe.evaluation.views
-    told = (folder.result() or {}).get("temperature") or {}
     fits = views in (None, usual)
     found = predict(run.predictor, run.subset, usual if views is None else views)
-    return measure(found, told.get("value") if fits else None, run.groups)
+    return measure(found, folder.temperature() if fits else None, run.groups)

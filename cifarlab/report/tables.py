@@ -109,7 +109,7 @@ def confusion_of(run: Run) -> np.ndarray | None:
     table = run.split(run.split_name).get("confusion")
     try:
         counts = np.array(table, dtype=np.int64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] and counts.size
     return counts if square else None

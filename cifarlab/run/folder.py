@@ -16,6 +16,7 @@ runs/<name>/
 """
 
 import json
+import math
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -148,6 +149,13 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, None of an unfinished one."""
         return read_json(self.result_file, _RESTORE, checked(Result))
+
+    def temperature(self) -> float | None:
+        """The temperature fitted on validation, above 0; None where a result holds none."""
+        value = ((self.result() or {}).get("temperature") or {}).get("value")
+        if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+            return float(value)
+        return None
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Finish the run. Raises StorageError."""

@@ -78,18 +78,12 @@ class Provenance(Stored):
     test_openings: list[dict[str, Any]] = Field([])
 
 
-class Temperature(Stored):
-    """The temperature that was fitted on validation."""
-
-    value: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-
-
 class Result(Stored):
     """The end of a run; see train/finish.py. Reports show a dash for other values of odd types."""
 
     fingerprint: str | None = None
     ended: str | None = None
-    temperature: Temperature | None = None
+    temperature: dict[str, Any] | None = None
 
 
 @cache

@@ -1,9 +1,8 @@
 """Predict images as a run was measured: its checkpoint, its preprocessing, its views."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +37,7 @@ class Oracle:
         self.evaluation = recipe.evaluation
         self.predictor = Predictor.load(folder.measured_weights())
         self.policy = input_policy(recipe.data.images, self.predictor.image_shape, fit)
-        self.temperature = _temperature(folder.result())
+        self.temperature = folder.temperature()
 
     def read(self, paths: Sequence[Path | str]) -> Inputs:
         """The images of these paths, as the network takes them. Raises DataError."""
@@ -60,12 +59,3 @@ def predict_paths(
     """
     oracle = Oracle(folder, fit)
     return oracle.answers(oracle.read(paths))
-
-
-def _temperature(result: dict[str, Any] | None) -> float | None:
-    """The temperature fitted on validation, above 0; None where a result holds none."""
-    told = (result or {}).get("temperature")
-    value = told.get("value") if isinstance(told, dict) else None
-    if isinstance(value, int | float) and math.isfinite(value) and value > 0:
-        return float(value)
-    return None

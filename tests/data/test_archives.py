@@ -215,3 +215,10 @@ def test_a_zip_that_lies_about_its_names_is_damaged(tmp_path):
     archive = as_zip(tmp_path / "a.zip", FILES | {"train/cat/\u00e4.png": png()})
     archive.write_bytes(archive.read_bytes().replace("\u00e4.png".encode(), b"\xff\xff.png"))
     assert "can't be read" in refusal(archive)
+
+
+def test_a_member_without_a_name_is_no_image(tmp_path):
+    archive = as_zip(tmp_path / "a.zip", FILES)
+    with zipfile.ZipFile(archive, "a") as file:
+        file.writestr(zipfile.ZipInfo(""), b"")
+    assert "neither an image" in refusal(archive)

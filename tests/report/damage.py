@@ -23,7 +23,7 @@ DAMAGE: dict[str, Damage] = {
     "a folder": lambda file: file.mkdir(),
     "a pipe": lambda file: os.mkfifo(file),
 }
-ODD: tuple[Any, ...] = ("x", [1], {"a": 1}, None, True, -1, 2**62)
+ODD: tuple[Any, ...] = ("x", [1], {"a": 1}, None, True, -1, 2**62, 1e308)
 
 
 def damaged(path: Path, damages: Iterable[Damage]) -> Iterator[None]:
