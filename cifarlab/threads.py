@@ -45,7 +45,8 @@ def _choose(requested: int | None, kept: int | None) -> Threads:
     if requested is not None:
         most = psutil.cpu_count() or 1
         if not 1 <= requested <= most:
-            raise UserError(f"{requested} threads: this machine has {most} processors", "take 1 or more")
+            what = f"{requested} threads: this machine has {most} processors"
+            raise UserError(what, f"take 1 to {most}, or leave it out")
         return Threads(requested)
     # on a machine with fewer cores its bits would hold no longer, and it would be slow
     if kept is not None and kept > cores():

@@ -12,7 +12,6 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 from typer.core import TyperCommand
 
-from cifarlab.output import Output
 from cifarlab.errors import (
     CifarlabError,
     Interrupted,
@@ -20,6 +19,7 @@ from cifarlab.errors import (
     ProcessLostError,
     UserError,
 )
+from cifarlab.output import Output
 from cifarlab.storage import reason, storable
 
 app = typer.Typer(

@@ -64,8 +64,10 @@ HOSTILE = {
     "a command": pickle.dumps({"data": os.system}),
     "a key of shared tuples": shared_tuples(60),
     "a key of nested tuples": b"\x80\x02}K\x01" + b"\x85" * 200_000 + b"K\x01s.",
-    "a long tuple in many others": b"\x80\x02(" + b"K\x01" * 20_000 + b"tq\x00" + b"h\x00\x85" * 20_000 + b".",
-    "a shape without end": b"\x80\x02(" + b"\x8a\x08" * 1 + b"\xff" * 7 + b"\x7f" + b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f" * 50_000 + b"t.",
+    "a long tuple in many others": b"\x80\x02("
+    + (b"K\x01" * 20_000 + b"tq\x00" + b"h\x00\x85" * 20_000 + b"."),
+    "a shape without end": b"\x80\x02("
+    + (b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f" * 50_000 + b"t."),
     "nested lists": b"]" * 200_000 + b"a" * 199_999 + b".",
     "nested dictionaries": b"}" * 3 + b"U\x01aU\x01bss.",
     "a list in itself": b"]q\x00h\x00a.",

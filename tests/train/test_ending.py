@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+from functools import partial
 from typing import get_args
 
 import pytest
@@ -152,3 +153,21 @@ def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):
     with pytest.raises(RunFolderError, match=r"ended before its planned length.*patience"):
         extended(folder, more)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_look_ahead_that_never_came_to_its_first_update_is_the_network_itself(tiny, tmp_path):
+    """Its slow weights are the initial ones until then: what ended before had learned nothing."""
+    losses = []
+    averaged = {"averaging.kind": "lookahead", "averaging.every": 60}  # 11 steps an epoch
+    for name, changes in (("averaged", LONG | averaged), ("plain", LONG)):
+        folder = RunFolder(tmp_path / name)
+        ended = partial(has_epochs, folder, 3)
+        result = train(tiny(changes), folder, hooks=(), enough=ended)
+        losses.append([line["val"]["loss"] for line in folder.journal.read()])
+        losses[-1].append(result["test"]["loss"])
+        assert result["ended"] == "stopped"
+    assert losses[0] == losses[1] and len(set(losses[0])) == 4
+
+
+def has_epochs(folder: RunFolder, epochs: int) -> bool:
+    return len(folder.journal.read()) >= epochs

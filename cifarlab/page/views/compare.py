@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from cifarlab.errors import CifarlabError, RunFolderError
 from cifarlab.page import charts, markup
 from cifarlab.page.frame import Site, chart, framed, put, said, section
+from cifarlab.page.index import NotFoundError
 from cifarlab.report import compare, settings
 from cifarlab.report.content import Run, read_runs
 
@@ -25,13 +26,14 @@ async def show(site: Site, places: Sequence[str]) -> None:
                 "there is nothing to compare", "choose two runs or more in the list of runs"
             )
         read, problems = await asyncio.to_thread(_read, site, wanted[:_MOST])
+        if not read:
+            raise NotFoundError(" ".join(problems).rstrip("."), "choose runs in the list of runs")
         put(f"<h1>{len(read)} runs compared</h1>")
         if len(wanted) > _MOST:
             problems.append(f"Only the first {_MOST} of {len(wanted)} runs are shown.")
         runs = [run for _, run in read]
         put(markup.warned([*problems, *compare.warnings(runs)]))
-        if read:
-            _compared(read, runs)
+        _compared(read, runs)
 
 
 def _compared(read: Sequence[tuple[str, Run]], runs: Sequence[Run]) -> None:
