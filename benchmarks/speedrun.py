@@ -7,8 +7,8 @@ Each run trains on all training images and opens the test split once, at its end
 seconds are training (loader, augmentation, journal) and the evaluation of the test images with
 the recipe's views, not the start of the process, the opening of the data or the checkpoints;
 ``wall`` counts these too. FLOP are of one forward and backward pass per image at each image size,
-as torch counts them (a multiply-add is 2), and of the evaluation, with further views for the share
-of the images that the recipe names (``evaluation.unsure``).
+as torch counts them (a multiply-add is 2), and of the evaluation with all views for all images: at
+most what it takes where a confidence threshold decides.
 
 ``--peer`` is a name and a command that trains and evaluates once and prints, as its last line, JSON
 with ``accuracy`` (0..1) and ``seconds``; it takes its turn in the middle of our runs. ``--jobs``
@@ -99,9 +99,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
         chosen = share < 1 and step >= run.select_from
         images = run.loader.batch_sizes[step % run.loader.steps_per_epoch]
         total += images * (share * passes + forward if chosen else passes)
-    evaluation = recipe.evaluation
-    views = 1 + (evaluation.views - 1) * evaluation.unsure
-    return total + 10_000 * views * counted(height, False)
+    return total + 10_000 * recipe.evaluation.views * counted(height, False)
 
 
 def peers_run(command: str) -> dict[str, Any]:

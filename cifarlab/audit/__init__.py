@@ -105,7 +105,7 @@ def _opened_test(
     Raises RunFolderError for a run that has not finished.
     """
     if isinstance(folder, RunFolder):
-        return open_split(folder, "test", "audit", command, None).subset
+        return open_split(folder, "test", "audit", command, None, views=1).subset
     busy = RunFolderError(
         f"{folder.path} is in use by another process",
         "wait for it or end it, or give another folder with --out",

@@ -10,7 +10,7 @@ from cifarlab.audit.findings import Part
 from cifarlab.data import Dataset, fold_left_out
 from cifarlab.data.dataset import Progress
 from cifarlab.errors import Interrupted, RunFolderError
-from cifarlab.evaluate import Predictor
+from cifarlab.evaluate import measured_predictor
 from cifarlab.recipe import Recipe, change, fingerprint
 from cifarlab.run import RunFolder
 from cifarlab.train import Hook, train
@@ -75,7 +75,7 @@ def out_of_fold(
             )
         _train(mine, folder, hooks, command, progress)
         left = fold_left_out(dataset, mine.data)
-        predictor = Predictor.load(folder.measured_weights())
+        predictor = measured_predictor(folder)
         told = predictor.logits(left.images, mine.evaluation.views, left.indices)
         logits[left.indices] = told.numpy()
     return logits

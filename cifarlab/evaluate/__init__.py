@@ -1,7 +1,7 @@
 """The one way to predict, and what is measured of it."""
 
 from cifarlab.evaluate.activity import silent_units
-from cifarlab.evaluate.again import Opened, evaluate_run, open_split
+from cifarlab.evaluate.again import Opened, evaluate_run, measured_predictor, open_split
 from cifarlab.evaluate.examine import examine
 from cifarlab.evaluate.features import features, nearest
 from cifarlab.evaluate.measure import Score, fit_temperature, measure, predict, score
@@ -20,6 +20,7 @@ __all__ = [
     "fit_temperature",
     "load_weights",
     "measure",
+    "measured_predictor",
     "nearest",
     "open_split",
     "open_test_split",

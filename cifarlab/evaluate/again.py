@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, get_args
 
 from cifarlab.data import Dataset, Subset, open_data, training_subsets
 from cifarlab.data.dataset import Progress, Tell
-from cifarlab.errors import DataError, RecipeError, RunFolderError
+from cifarlab.errors import CheckpointError, DataError, RecipeError, RunFolderError
 from cifarlab.evaluate.groups import Groups, read_groups
 from cifarlab.evaluate.measure import measure, predict
 from cifarlab.evaluate.predictor import Predictor
@@ -45,7 +45,7 @@ def evaluate_run(
     RunFolderError, DataError or CheckpointError.
     """
     require_views(folder, split, views)
-    run = open_split(folder, split, "evaluate", command, progress, groups, tell)
+    run = open_split(folder, split, "evaluate", command, progress, groups, tell, views)
     return measured(folder, run, views), run.dataset.name
 
 
@@ -59,6 +59,24 @@ def require_views(folder: RunFolder, split: str, views: int | None) -> None:
         )
 
 
+def measured_predictor(folder: RunFolder, views: int | None = None) -> Predictor:
+    """Load the predictor that a run is measured with, for that many views or the recipe's.
+
+    Raises RunFolderError, RecipeError, and CheckpointError where the weights were changed or don't
+    say yet which images get further views.
+    """
+    evaluation = folder.recipe().evaluation
+    predictor = Predictor.load(folder.measured_weights())
+    further = (evaluation.views if views is None else views) > 1
+    if further and evaluation.unsure < 1 and predictor.tta_threshold is None:
+        raise CheckpointError(
+            f"the run in {folder.path} has no confidence threshold yet, which says what images "
+            "get further views",
+            "finish it with --resume, or evaluate with --views 1",
+        )
+    return predictor
+
+
 def open_split(
     folder: RunFolder,
     split: str,
@@ -67,8 +85,11 @@ def open_split(
     progress: Progress | None,
     groups: Path | None = None,
     tell: Tell | None = None,
+    views: int | None = None,
 ) -> Opened:
     """The run's network and the images of ``val`` or ``test``, as training cut them.
+
+    ``views`` as in ``measured_predictor``.
 
     The test split is opened for finished runs only, after ``groups`` was read, and the opening is
     recorded. Raises RunFolderError, DataError, CheckpointError or RecipeError.
@@ -79,7 +100,7 @@ def open_split(
             f"the run in {folder.path} has not finished; its test split stays closed until then",
             "finish it with 'cifarlab train ... --resume', or evaluate --split val",
         )
-    predictor = Predictor.load(folder.measured_weights())
+    predictor = measured_predictor(folder, views)
     named = read_groups(groups, predictor.classes) if groups else None
     dataset = open_data(recipe.data, progress, tell)
     folder.require_same_data(dataset.fingerprint)

@@ -28,7 +28,8 @@ from cifarlab.storage import parse_json, reason, require_plain, write_bytes
 class WeightsFile:
     """What a weights file says beside its tensors; ``image_shape`` is (H, W, C).
 
-    ``tta_threshold`` as in ``Predictor``; it is known from the run's end on.
+    ``tta_threshold`` as in ``Predictor``; where the recipe says a share instead, it is found at the
+    run's end.
     """
 
     model: Model
@@ -42,6 +43,12 @@ class WeightsFile:
 
     def write(self, path: Path, classifier: Classifier) -> str:
         """Write weights and metadata to one file, whole; its sha256 (hex). Raises StorageError."""
+        content = self.content(classifier.state_dict())
+        write_bytes(path, content)
+        return hashlib.sha256(content).hexdigest()
+
+    def content(self, tensors: dict[str, Tensor]) -> bytes:
+        """Return the file of these tensors."""
         about = {
             "model": self.model.model_dump(mode="json"),
             "classes": self.classes,
@@ -53,10 +60,8 @@ class WeightsFile:
             "tta_threshold": self.tta_threshold,
         }
         # contiguous: safetensors stores plain memory, not channels_last strides
-        tensors = {name: t.contiguous() for name, t in classifier.state_dict().items()}
-        content = save(tensors, {"cifarlab": json.dumps(about)})
-        write_bytes(path, content)
-        return hashlib.sha256(content).hexdigest()
+        plain = {name: t.contiguous() for name, t in tensors.items()}
+        return save(plain, {"cifarlab": json.dumps(about)})
 
     @classmethod
     def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:

@@ -123,12 +123,13 @@ class Evaluation(Part):
     unsure: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
         description="share of the validation images, the least certain in the first view, that get "
-        "the others; so does any other image that is as uncertain",
+        "the others; so does any other image that is as uncertain; below 1 it needs validation "
+        "images and no tta_threshold",
     )
     tta_threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
-        description="confidence in the first view below which an image gets the others, for a run "
-        "that holds nothing out to find it on; needed there if unsure is below 1",
+        description="confidence in the first view below which an image gets the others; null: "
+        "the run finds it if unsure is below 1, and all images get them if unsure is 1",
     )
 
     @model_validator(mode="after")
@@ -138,10 +139,15 @@ class Evaluation(Part):
                 f"unsure={self.unsure:g} gives some images further views, but views is 1: "
                 "take views=2, 6 or 10, or unsure=1"
             )
-        if self.tta_threshold is not None and self.unsure == 1:
+        if self.tta_threshold is not None and self.views == 1:
             raise ValueError(
-                f"tta_threshold={self.tta_threshold:g} says which images are unsure, but unsure=1 "
-                "gives all of them all views: take unsure below 1, or tta_threshold=null"
+                f"tta_threshold={self.tta_threshold:g} gives some images further views, but views "
+                "is 1: take views=2, 6 or 10, or tta_threshold=null"
+            )
+        if self.tta_threshold is not None and self.unsure < 1:
+            raise ValueError(
+                f"tta_threshold={self.tta_threshold:g} says which images are unsure, and so does "
+                f"unsure={self.unsure:g}: take unsure=1, or tta_threshold=null"
             )
         return self
 
@@ -192,13 +198,13 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
-    def _unsure_needs_a_threshold(self) -> "Recipe":
-        evaluation = self.evaluation
-        if evaluation.unsure < 1 and not self.data.validation and evaluation.tta_threshold is None:
+    def _unsure_needs_validation(self) -> "Recipe":
+        unsure = self.evaluation.unsure
+        if unsure < 1 and self.data.validation == 0:
             raise ValueError(
-                f"evaluation.unsure={evaluation.unsure:g} is found on validation images, but "
-                "data.validation is 0: set evaluation.tta_threshold, take evaluation.unsure=1, or "
-                "hold some out"
+                f"evaluation.unsure={unsure:g} is found on validation images, but data.validation "
+                "is 0: take evaluation.unsure=1, with evaluation.tta_threshold where only some "
+                "images are to get further views, or hold some out"
             )
         return self
 

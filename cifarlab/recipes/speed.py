@@ -63,7 +63,7 @@ def speed94() -> Recipe:
                 "micro_batch": 250,
                 "label_smoothing": 0.2,
             },
-            "evaluation": {"views": 6, "unsure": 0.3, "tta_threshold": 0.7},
+            "evaluation": {"views": 6, "tta_threshold": 0.7},
         }
     )
 
@@ -89,7 +89,6 @@ def speed96() -> Recipe:
             "training.duration": "30 epochs",
             "augment.sizes": [],
             "model.whitening.directions": None,
-            "evaluation.unsure": 1.0,
             "evaluation.tta_threshold": None,
         },
     )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.evaluate import Predictor
+from cifarlab.evaluate import measured_predictor
 from cifarlab.evaluate.calibration import probabilities
 from cifarlab.run import RunFolder
 from cifarlab.ship.inputs import Inputs, input_policy, read_inputs
@@ -35,7 +35,7 @@ class Oracle:
         """
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
-        self.predictor = Predictor.load(folder.measured_weights())
+        self.predictor = measured_predictor(folder)
         self.policy = input_policy(recipe.data.images, self.predictor.image_shape, fit)
         self.temperature = folder.temperature()
 

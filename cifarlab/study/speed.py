@@ -43,7 +43,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "no-translation": {"augment.crop": {}},
     "full-size-throughout": {"augment.sizes": []},
     "no-label-smoothing": {"training.label_smoothing": 0.0},
-    "one-view": {"evaluation": {"views": 1}},
+    "one-view": {"evaluation.views": 1, "evaluation.tta_threshold": None},
     "ten-views": {"evaluation.views": 10},
     "with-selection": {
         "training.selection.share": 0.5,

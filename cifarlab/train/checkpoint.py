@@ -11,9 +11,9 @@ finds the state ahead of the weights (the writer was killed in between) finishes
 ``best`` is written after them: until then the best epoch is in ``last``, whose state says so.
 """
 
+import hashlib
 import json
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +78,8 @@ class Checkpoints:
     def write_last(self, state: State, about: WeightsFile) -> None:
         """``save_last`` for the first process alone. Raises StorageError."""
         digest = about.write(self._next, state.evaluated)
+        if state.best and not state.best.weights_sha256:
+            state.best = replace(state.best, weights_sha256=digest)
         tensors = {f"optimizer.{name}": t for name, t in _flat(state.optimizer).items()}
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
         if state.averager:
@@ -138,21 +140,40 @@ class Checkpoints:
                 f"of step {counters.step}",
                 "restore the files that were saved together, or train again",
             )
-        best = counters.best and counters.best.epoch
-        if best == counters.epoch and not counters.seen and not self._has_best(best):
-            write_bytes(self.best, self.last.read_bytes())  # where a kill came before it
+        best = counters.best
+        if best and best.epoch == counters.epoch and not counters.seen:
+            try:
+                self.read_best(best)
+            except CheckpointError:  # a kill came before it
+                write_bytes(self.best, self.last.read_bytes())
         return tensors, counters, weights
 
-    def _has_best(self, epoch: int) -> bool:
-        with suppress(CheckpointError):
-            return WeightsFile.read(self.best)[0].epoch == epoch
-        return False
+    def read_best(self, best: Best) -> WeightsFile:
+        """What ``best`` says. Raises CheckpointError where it is not what that epoch saved.
+
+        A run's end may have added a confidence threshold to it.
+        """
+        about, tensors = WeightsFile.read(self.best)
+        saved = replace(about, tta_threshold=None).content(tensors)
+        if best.weights_sha256 not in (sha256(self.best), hashlib.sha256(saved).hexdigest()):
+            raise CheckpointError(
+                f"{self.best}, of epoch {about.epoch}, is not what the best epoch, {best.epoch}, "
+                "saved",
+                "restore the file that was saved with this run, or train anew in another folder",
+            )
+        return about
 
     def _read_state(self) -> tuple[dict[str, Tensor], Counters]:
         try:
             with safe_open(require_plain(self._state), "pt") as file:
                 about = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if isinstance(about, dict) and "weights_sha256" not in about:
+                raise CheckpointError(
+                    f"the run of {self._state} was begun by an earlier cifarlab, "
+                    "whose batches were cut otherwise",
+                    "train anew in another folder",
+                )
             return tensors, TypeAdapter(Counters).validate_python(about)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise self._damaged(error) from error

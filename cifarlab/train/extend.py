@@ -15,8 +15,8 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
 
     The recipe says both lengths, so that run from scratch it gives the same. The folder is named
     after the finished one, e.g. ``runs/a+10-epochs-hold``. Raises RunFolderError where the run is
-    not finished or the continuation exists, CheckpointError where its last weights are not those
-    that it ended with, StorageError.
+    not finished or the continuation exists, CheckpointError where its weights are not those that
+    it ended with, StorageError.
     """
     recipe = folder.recipe()
     result = folder.result()
@@ -41,7 +41,8 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
             f"{target.path} holds that continuation already",
             f"if it is unfinished, go on with: {target.resume_command(recipe.name)}",
         )
-    folder.measured_weights("last")
+    for checkpoint in ("last", "best"):
+        folder.measured_weights(checkpoint)
     _copy(folder, target)
     recipe = recipe.model_copy(update={"training": longer})
     # all of it, openings of the test split included: whoever extends has seen a test result

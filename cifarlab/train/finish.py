@@ -8,7 +8,7 @@ import numpy as np
 
 from cifarlab.compute import peak_memory
 from cifarlab.data import Subset
-from cifarlab.errors import CheckpointError, DataError
+from cifarlab.errors import DataError
 from cifarlab.evaluate import (
     Predictor,
     WeightsFile,
@@ -88,13 +88,7 @@ def finish(run: Run) -> dict[str, Any]:
 def _selected(run: Run) -> tuple[Predictor, WeightsFile]:
     """The predictor that the recipe wants measured, and what its weights file says."""
     if run.recipe.evaluation.checkpoint == "best" and run.state.best:
-        about, _ = WeightsFile.read(run.checkpoints.best)
-        if about.epoch != run.state.best.epoch:
-            raise CheckpointError(
-                f"{run.checkpoints.best} is of epoch {about.epoch}, "
-                f"the best was epoch {run.state.best.epoch}",
-                "restore the file that was saved with this run, or train anew in another folder",
-            )
+        about = run.checkpoints.read_best(run.state.best)
         return Predictor.load(run.checkpoints.best), about
     return run.predictor, run.about
 
@@ -102,16 +96,14 @@ def _selected(run: Run) -> tuple[Predictor, WeightsFile]:
 def _with_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predictor:
     """The predictor with the confidence below which images get further views, kept on the disk.
 
-    Below it lies the recipe's share of the validation images; where none are held out, the recipe
-    says it.
+    It has the recipe's already, where that says one; else the recipe's share of the validation
+    images lies below it.
     """
     evaluation, held_out = run.recipe.evaluation, run.validation
-    if evaluation.unsure == 1:
+    if evaluation.unsure == 1 or held_out is None:
         return predictor
-    threshold = evaluation.tta_threshold
-    if held_out:
-        first = predictor.logits(held_out.images, 1, held_out.indices)
-        threshold = confidence_threshold(first, evaluation.unsure)
+    first = predictor.logits(held_out.images, 1, held_out.indices)
+    threshold = confidence_threshold(first, evaluation.unsure)
     about = replace(about, tta_threshold=threshold)
     if evaluation.checkpoint == "best":
         about.write(run.checkpoints.best, predictor.classifier)

@@ -99,7 +99,7 @@ def note_best(state: State, val: Score | None) -> bool:
     """Note the epoch that just ended as the best so far, where it is, and say whether it is."""
     if val is None or (state.best and val.accuracy <= state.best.val_accuracy):
         return False
-    state.best = Best(state.epoch, val.accuracy)
+    state.best = Best(state.epoch, val.accuracy, "")
     return True
 
 

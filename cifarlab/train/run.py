@@ -57,7 +57,13 @@ class Run:
     def predictor(self) -> Predictor:
         """The classifier in its present state."""
         dataset = self.dataset
-        return Predictor(self.state.evaluated, dataset.classes, dataset.image_shape, self.compute)
+        return Predictor(
+            self.state.evaluated,
+            dataset.classes,
+            dataset.image_shape,
+            self.compute,
+            self.recipe.evaluation.tta_threshold,
+        )
 
     @property
     def body_parameters(self) -> list[nn.Parameter]:
@@ -76,6 +82,7 @@ class Run:
             self.recipe.data.normalisation,
             self.state.epoch,
             self.state.step,
+            self.recipe.evaluation.tta_threshold,
         )
 
     def share(self, step: int) -> float:

@@ -12,10 +12,14 @@ from cifarlab.optim import Averager, Watch
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch, counted from 1, with the highest validation accuracy so far; ties: the first."""
+    """The epoch, counted from 1, with the highest validation accuracy so far; ties: the first.
+
+    ``weights_sha256`` is of the weights file as that epoch saved it, empty until then.
+    """
 
     epoch: int
     val_accuracy: float
+    weights_sha256: str
 
 
 ACTIVITIES = ("compile", "train", "evaluate")  # what a run's clock tells apart

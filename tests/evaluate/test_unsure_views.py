@@ -14,6 +14,7 @@ from made_predictor import images, made, slow_views
 from torch import Tensor
 
 from cifarlab.data import open_dataset, training_subsets
+from cifarlab.errors import CheckpointError, Interrupted
 from cifarlab.evaluate import Predictor, WeightsFile, evaluate_run
 from cifarlab.evaluate.views import averaged, confidence, confidence_threshold, seen_as
 from cifarlab.recipe import Recipe
@@ -212,20 +213,55 @@ def test_a_run_predicts_each_image_alone_as_it_was_measured(some: RunFolder) -> 
     np.testing.assert_allclose(alone, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("checkpoint", ["last", "best"])
-def test_a_run_that_holds_nothing_out_takes_the_recipe_s_threshold(
-    tmp_path: Path, tiny: Callable[..., Recipe], checkpoint: str
+@pytest.mark.parametrize(("checkpoint", "validation"), [("last", 0), ("last", 0.1), ("best", 0.1)])
+def test_a_recipe_s_threshold_is_taken_and_none_is_looked_for(
+    tmp_path: Path, tiny: Callable[..., Recipe], checkpoint: str, validation: float
 ) -> None:
-    changes = {"evaluation.views": 2, "evaluation.unsure": 0.2, "evaluation.tta_threshold": 0.4}
-    changes |= {"data.validation": 0 if checkpoint == "last" else 0.1}
+    changes = {"evaluation.views": 2, "evaluation.tta_threshold": 0.4}
+    changes |= {"data.validation": validation, "evaluation.checkpoint": checkpoint}
     folder = RunFolder(tmp_path / "run")
-    result = train(tiny(EPOCH | changes | {"evaluation.checkpoint": checkpoint}), folder)
-    found = result["evaluated"]["tta_threshold"]
-    assert (found == 0.4) == (checkpoint == "last")
-    assert WeightsFile.read(folder.weights(checkpoint))[0].tta_threshold == found
-    if checkpoint == "best":  # that one was measured, the other was not
-        assert WeightsFile.read(folder.weights("last"))[0].tta_threshold is None
+    result = train(tiny(EPOCH | changes), folder)
+    assert result["evaluated"]["tta_threshold"] == 0.4
+    for file in folder.checkpoints.glob("????.safetensors"):
+        assert WeightsFile.read(file)[0].tta_threshold == 0.4
     assert evaluate_run(folder, "test")[0] == result["test"]
+    folder.result_file.unlink()
+    if validation:  # an unfinished run knows it, too
+        measured = evaluate_run(folder, "val")[0]
+        assert measured["loss"] == result["val"]["loss"]
+
+
+@pytest.mark.parametrize("views", [None, 1, 2])
+def test_an_unfinished_run_without_a_threshold_is_measured_in_one_view_alone(
+    tmp_path: Path, tiny: Callable[..., Recipe], signal_after: Callable, views: int | None
+) -> None:
+    folder = RunFolder(tmp_path / "run")
+    changes = {"evaluation.views": 6, "evaluation.unsure": 0.2}
+    with pytest.raises(Interrupted):
+        train(tiny(changes), folder, hooks=[signal_after(15)])
+    if views == 1:
+        assert evaluate_run(folder, "val", views)[0]["n"]
+        return
+    with pytest.raises(CheckpointError, match="has no confidence threshold yet") as raised:
+        evaluate_run(folder, "val", views)
+    assert raised.value.hint == "finish it with --resume, or evaluate with --views 1"
+    with pytest.raises(CheckpointError, match="has no confidence threshold yet"):
+        Oracle(folder)
+
+
+def test_killed_after_best_got_its_threshold_it_ends_the_same(
+    tmp_path: Path, end_of: Callable, tiny: Callable[..., Recipe]
+) -> None:
+    """The state knows the sha256 that best had before."""
+    whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
+    changes = {"evaluation.views": 2, "evaluation.unsure": 0.2, "evaluation.checkpoint": "best"}
+    train(tiny(EPOCH | changes), whole)
+    assert WeightsFile.read(whole.weights("best"))[0].tta_threshold
+    shutil.copytree(whole.path, killed.path)
+    killed.result_file.unlink()
+    train(whole.recipe(), killed, resume=True)
+    assert end_of(killed) == end_of(whole)
+    assert killed.weights("best").read_bytes() == whole.weights("best").read_bytes()
 
 
 def test_killed_before_the_result_it_ends_the_same(

@@ -156,7 +156,7 @@ OTHER = {
 # What a setting can't be changed without.
 NEEDS = {
     "evaluation.unsure": {"evaluation": {"views": 2}},
-    "evaluation.tta_threshold": {"evaluation": {"views": 2, "unsure": 0.5}},
+    "evaluation.tta_threshold": {"evaluation": {"views": 2}},
     "data.images.fit": {"data": {"images": {"size": 16}}},
     "augment.crop.mode": {"augment": {"crop": {"padding": 1}}},
     "augment.fill": {"augment": {"shift": 0.1}},

@@ -171,15 +171,15 @@ def _augment_agrees(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
-    tree |= {"unsure": tree["unsure"] if tree["views"] > 1 else 1.0}
-    return tree | {"tta_threshold": tree["tta_threshold"] if tree["unsure"] < 1 else None}
+    tree |= {"tta_threshold": tree["tta_threshold"] if tree["views"] > 1 else None}
+    found = tree["views"] > 1 and tree["tta_threshold"] is None
+    return tree | {"unsure": tree["unsure"] if found else 1.0}
 
 
 def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
     if tree["data"]["validation"] == 0:
         tree["evaluation"]["checkpoint"] = "last"
-        if tree["evaluation"]["tta_threshold"] is None:
-            tree["evaluation"]["unsure"] = 1.0
+        tree["evaluation"]["unsure"] = 1.0
         tree["training"]["patience"] = None
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}

@@ -254,12 +254,18 @@ def test_true_is_no_number(assignment):
         ),
         (
             ["evaluation.tta_threshold=0.5"],
-            "evaluation: tta_threshold=0.5 says which images are unsure, but unsure=1 gives all",
+            "evaluation: tta_threshold=0.5 gives some images further views, but views is 1: "
+            "take views=2, 6 or 10, or tta_threshold=null",
+        ),
+        (
+            ["evaluation.views=6", "evaluation.unsure=0.25", "evaluation.tta_threshold=0.5"],
+            "evaluation: tta_threshold=0.5 says which images are unsure, and so does unsure=0.25: "
+            "take unsure=1, or tta_threshold=null",
         ),
         (
             ["evaluation.views=6", "evaluation.unsure=0.25", "data.validation=0"],
-            "evaluation.unsure=0.25 is found on validation images, but data.validation is 0: set "
-            "evaluation.tta_threshold, take evaluation.unsure=1, or hold some out",
+            "evaluation.unsure=0.25 is found on validation images, but data.validation is 0: take "
+            "evaluation.unsure=1, with evaluation.tta_threshold where only some",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """Longer training: bit-identical to a run planned with its extensions; the finished run stays."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from prepared import Watching
 
-from cifarlab.errors import Interrupted, RecipeError, RunFolderError
+from cifarlab.errors import CheckpointError, Interrupted, RecipeError, RunFolderError
 from cifarlab.recipe import Duration, fingerprint
 from cifarlab.recipe.keys import parts_of
 from cifarlab.recipe.schedules import Schedule
@@ -121,6 +122,18 @@ def test_an_unfinished_run_is_not_extended(copied: RunFolder) -> None:
     copied.result_file.unlink()
     with pytest.raises(RunFolderError, match="has not finished"):
         extended(copied, more("1 epoch", "hold"))
+
+
+@pytest.mark.parametrize("checkpoint", ["last", "best"])
+def test_a_run_whose_weights_were_changed_is_not_extended(
+    copied: RunFolder, tmp_path: Path, tiny: Callable, checkpoint: str
+) -> None:
+    other = RunFolder(tmp_path / "other")
+    train(tiny({"seed": 1}), other)
+    shutil.copyfile(other.weights(checkpoint), copied.weights(checkpoint))
+    with pytest.raises(CheckpointError, match="it was changed"):
+        extended(copied, more("1 epoch", "hold"))
+    assert sorted(p.name for p in copied.path.parent.iterdir()) == ["copied", "other"]
 
 
 def test_a_continuation_is_not_begun_twice(copied: RunFolder) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save, save_file
 from cifarlab.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.recipe import Recipe
 from cifarlab.run import RunFolder
-from cifarlab.train import train
+from cifarlab.train import loop, train
 
 
 def content(folder: RunFolder) -> dict[Path, bytes]:
@@ -125,6 +125,34 @@ def test_another_seed_s_weights_beside_a_state(
     before = content(copied)
     with pytest.raises(CheckpointError, match="was not saved with its state"):
         train(tiny(), copied, resume=True)
+    assert content(copied) == before
+
+
+def test_another_seed_s_best_of_the_same_epoch(
+    tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be measured and have its sha256 written into the result."""
+    changes, real = {"evaluation.checkpoint": "best"}, loop.validate
+    monkeypatch.setattr(loop, "validate", lambda run: real(run)._replace(accuracy=0.5))
+    folder, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "other")
+    for run, seed in ((folder, 0), (other, 1)):  # no epoch is better than the first
+        assert train(tiny(changes | {"seed": seed}), run)["best"]["epoch"] == 1
+    shutil.copyfile(other.weights("best"), unfinished(folder).weights("best"))
+    with pytest.raises(CheckpointError, match="is not what the best epoch, "):
+        train(folder.recipe(), folder, resume=True)
+    assert not folder.finished
+
+
+def test_a_state_of_an_earlier_cifarlab(copied: RunFolder, tiny: Callable) -> None:
+    path = unfinished(copied).weights("last.state")
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["cifarlab"])
+    del about["weights_sha256"]
+    save_file(load_file(path), path, {"cifarlab": json.dumps(about)})
+    before = content(copied)
+    with pytest.raises(CheckpointError, match="begun by an earlier cifarlab") as raised:
+        train(tiny(), copied, resume=True)
+    assert raised.value.hint == "train anew in another folder"
     assert content(copied) == before
 
 
