@@ -104,6 +104,8 @@ def test_other_spellings_of_the_splits(tmp_path, train, others):
         (("Train_a", "Train_b", "Test"), "both Train_a/ and Train_b/ hold a train split"),
         (("Testing", "Validation"), "there is Testing/ but no train/"),
         (("cat/train", "cat/test", "dog/train", "dog/test"), "splits test/, train/ lie within"),
+        (("Train_png", "Test_png", "extra"), "Test_png, Train_png look like splits"),
+        (("trainpng", "testpng"), "testpng, trainpng look like splits"),
     ],
 )
 def test_splits_that_can_not_be_told_apart_are_refused(tmp_path, splits, said):
