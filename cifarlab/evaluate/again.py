@@ -72,7 +72,7 @@ def measured_predictor(folder: RunFolder, views: int | None = None) -> Predictor
         raise CheckpointError(
             f"the run in {folder.path} has no confidence threshold yet, which says what images "
             "get further views",
-            "finish it with --resume, or evaluate with --views 1",
+            "finish it with --resume; evaluate --views 1 works without",
         )
     return predictor
 

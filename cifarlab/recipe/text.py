@@ -268,7 +268,8 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
         return f"{dotted} is missing", list_keys
     if error["type"] in ("model_type", "model_attributes_type") and part:
         names, value = list(part.model_fields), error["input"]
-        usual = f"write {dotted}.kind={shown(value)}" if "kind" in names else None
+        named = "kind" in names and isinstance(value, str)
+        usual = f"write {dotted}.kind={value:.60}" if named else None
         return (
             f"{dotted} has keys of its own, so it can't be {shown(value)}",
             advice(dotted, value) or usual or f"its keys: {', '.join(names)}",

@@ -244,7 +244,7 @@ def test_an_unfinished_run_without_a_threshold_is_measured_in_one_view_alone(
         return
     with pytest.raises(CheckpointError, match="has no confidence threshold yet") as raised:
         evaluate_run(folder, "val", views)
-    assert raised.value.hint == "finish it with --resume, or evaluate with --views 1"
+    assert raised.value.hint == "finish it with --resume; evaluate --views 1 works without"
     with pytest.raises(CheckpointError, match="has no confidence threshold yet"):
         Oracle(folder)
 
