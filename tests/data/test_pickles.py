@@ -101,10 +101,10 @@ HOSTILE = {
 def test_a_hostile_one_is_refused_fast_and_in_little_memory(name: str) -> None:
     blob = HOSTILE[name]
     tracemalloc.start()
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DataError, match="file is not what"):
         load(blob, "file")
-    seconds, (_, peak) = time.monotonic() - began, tracemalloc.get_traced_memory()
+    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 10 and peak < 2**20 + 100 * len(blob)
 

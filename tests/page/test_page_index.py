@@ -171,9 +171,9 @@ def test_a_folder_whose_name_is_not_utf_8_is_told_and_can_be_shown(root):
 def test_a_recipe_of_very_many_spaces_or_digits_takes_no_time(root):
     for text in ("name: a" + " " * 500_000 + "b\n", f"name: a\nseed: {'9' * 5000}\n"):
         (root / "a-s0" / "recipe.yaml").write_text(text)
-        began = time.monotonic()
+        began = time.process_time()
         assert "torn" in entries(root)["a-s0"].problem
-        assert time.monotonic() - began < 5
+        assert time.process_time() - began < 5
 
 
 def test_a_run_that_begins_is_nothing_strange(root):

@@ -46,10 +46,10 @@ HOSTILE = {
 
 def refused(read: object, path: Path) -> None:
     """Reading must fail in two short lines, at once."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(CifarlabError) as caught:
         read(path)
-    assert time.monotonic() - began < 20  # 60,000 keys take one on an idle machine
+    assert time.process_time() - began < 20  # 60,000 keys take one on an idle machine
     assert len(str(caught.value)) < 1000 and len(str(caught.value).splitlines()) == 2
 
 

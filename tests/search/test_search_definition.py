@@ -168,9 +168,9 @@ def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
     condition = {"optimizer.rate": [0.1, 0.1001], "optimizer.momentum": 0.1}
     third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
     space = {"optimizer.rate": values(0.1, 500), "optimizer.momentum": values(0.1, 500)}
-    began = time.monotonic()
+    began = time.process_time()
     checked({**space, "optimizer.weight_decay": third})
-    assert time.monotonic() - began < 20  # one, on an idle machine
+    assert time.process_time() - began < 20  # one, on an idle machine
     tree = small().model_dump() | {"space": {"optimizer.rate": values(0.1, 3000)}}
     with pytest.raises(RecipeError, match="at most 1000 items"):
         validated(Search, tree, "search")
