@@ -45,6 +45,8 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.setenv("CIFARLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("CIFARLAB_DEVICE", "cpu")
         patch.delenv("FORCE_COLOR", raising=False)
+        if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, by cifarlab too
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         yield
 
 

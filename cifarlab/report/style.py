@@ -127,7 +127,7 @@ def label(text: str, longest: int = 28, end: bool = False) -> str:
     return "…" + clean[1 - longest :] if end else clean[: longest - 1] + "…"
 
 
-def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = ("svg",)) -> Picture:
+def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = FORMATS) -> Picture:
     """Return a figure's files as bytes, the same for the same figure. Call inside ``styled``.
 
     An SVG is always among them. Each other format takes about as long again.

@@ -67,7 +67,7 @@ def outcome(folder: RunFolder) -> Outcome:
     threshold = confidence_threshold(predictor.logits(images), 0.3)
     return Outcome(
         journal=without_cost(folder.journal.read()),
-        result=without_cost(folder.result()),
+        result={k: v for k, v in without_cost(folder.result()).items() if k != "weights_sha256"},
         logits=replace(predictor, tta_threshold=threshold).logits(images, 6).numpy(),
         maps=class_activation_maps(predictor, images),
     )

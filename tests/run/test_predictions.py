@@ -41,7 +41,10 @@ def test_mistakes_have_names_or_else_their_index(tmp_path):
     named = replace(made(), mistake_names=("a/1.png", "b/<i>.png", "c/\udcff.png"))
     named.write(path)
     again = Predictions.read(path)
-    assert [again.mistake_name(k) for k in range(3)] == list(named.mistake_names)
+    assert [again.mistake_name(k) for k in range(3)] == [
+        *named.mistake_names[:2],
+        "c/\\udcff.png",  # what no file can hold is an escape
+    ]
     arrays = {name: np.ascontiguousarray(getattr(made(), name)) for name in ARRAYS}
     save_file(arrays, path, {"cifarlab": '{"classes": ["a"], "fingerprint": ""}'})  # an old one
     assert [Predictions.read(path).mistake_name(k) for k in range(2)] == ["index 6", "index 5"]
