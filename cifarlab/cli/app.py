@@ -115,4 +115,4 @@ def _run() -> int:
 def _say(kind: str, what: str, hint: str) -> None:
     """Two lines on standard error, whatever a file has written into them."""
     what, hint = (" ".join(text.splitlines()) for text in (what, hint))
-    typer.echo(f"{kind}: {what}\n  {hint}", err=True)
+    sys.stderr.write(f"{kind}: {what}\n  {hint}\n")  # typer.echo would go past Output

@@ -1,15 +1,15 @@
 """The command that a person may want next: one line at the end of each."""
 
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import typer
 
 
 def say_next(*words: object, err: bool = False) -> None:
     """Print a command to go on with; ``err``: where standard output holds what was asked for."""
-    typer.echo(f"next: {shlex.join(['cifarlab', *map(str, words)])}", err=err)
+    stream = sys.stderr if err else sys.stdout
+    stream.write(f"next: {shlex.join(['cifarlab', *map(str, words)])}\n")
 
 
 def after_report(runs: Sequence[Path]) -> tuple[object, ...]:

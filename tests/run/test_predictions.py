@@ -1,5 +1,6 @@
 """Predictions survive their file; a damaged one is named, never half read."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -46,7 +47,8 @@ def test_mistakes_have_names_or_else_their_index(tmp_path):
         "c/\\udcff.png",  # what no file can hold is an escape
     ]
     arrays = {name: np.ascontiguousarray(getattr(made(), name)) for name in ARRAYS}
-    save_file(arrays, path, {"cifarlab": '{"classes": ["a"], "fingerprint": ""}'})  # an old one
+    about = {"classes": made().classes, "fingerprint": ""}  # an old one
+    save_file(arrays, path, {"cifarlab": json.dumps(about)})
     assert [Predictions.read(path).mistake_name(k) for k in range(2)] == ["index 6", "index 5"]
 
 
