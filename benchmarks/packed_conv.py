@@ -5,7 +5,7 @@
 Bare steps (throughput.py's) of each recipe at each image size, in the arithmetic that ``cifarlab
 check`` chooses: packed and plain take turns in one process. The ratio is packed to plain images/s,
 the median of the ratios repeat by repeat. Packing is meant for processors with AMX; elsewhere it
-is off by default, and this shows why.
+is off by default.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 oneDNN's bfloat16 kernels work along the rows of a map. Rows of 3 to 8 pixels leave most of an AMX
 tile empty: on an Intel processor of model 167 (two cores, oneDNN 3.12), where a matrix product
 gives 2,200 GFLOP/s, weight gradients of 8x8 and smaller maps ran at 219 to 850. With 4 or 8 images
-in one row, a zero column between them, they ran at 767 to 1,465, the copies included. Without AMX
-it is no faster, mostly slower.
+in one row, a zero column between them, they ran at 767 to 1,465, the copies included. Kept from
+its AMX, that processor was no faster with them, mostly slower.
 """
 
 from typing import Any
