@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cifarlab.search.folder import SearchFolder
+from cifarlab.experiments.search.folder import SearchFolder
 
 SMALL = {
     "recipe": "quickstart",

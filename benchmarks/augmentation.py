@@ -20,10 +20,10 @@ import torch
 from _results import in_turns, paired_ratio, write_result
 from PIL import Image, ImageEnhance, ImageOps
 
-from cifarlab.compute import choose
-from cifarlab.data.augment import Augmentation
-from cifarlab.data.mixing import mixed
-from cifarlab.recipe import build
+from cifarlab.augment.mixing import mixed
+from cifarlab.augment.pipeline import Augmentation
+from cifarlab.recipes.text import build
+from cifarlab.system.device import choose
 
 REPEATS, BATCHES, SHAPE = 7, 4, (32, 32, 3)
 BILINEAR = Image.Resampling.BILINEAR

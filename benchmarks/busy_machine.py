@@ -3,8 +3,8 @@
     python benchmarks/busy_machine.py [--recipe speed/94] [--pixels 24] [--busy 1]
 
 Bare steps (throughput.py's) on a CPU take turns: with all cores' threads, and with as many as
-``cifarlab.threads`` finds free; first alone, then beside ``--busy`` processes that compute without
-a pause. The ratio is free to all images/s, the median of the ratios repeat by repeat.
+``cifarlab.system.threads`` finds free; first alone, then beside ``--busy`` processes that compute
+without a pause. The ratio is free to all images/s, the median of the ratios repeat by repeat.
 """
 
 import argparse
@@ -16,9 +16,9 @@ import torch
 from _results import in_turns, paired_ratio, summary, write_result
 from throughput import bare_step
 
-from cifarlab.compute import choose
-from cifarlab.recipes import find
-from cifarlab.threads import busy_cores, cores, free_cores
+from cifarlab.recipes.catalog import find
+from cifarlab.system.device import choose
+from cifarlab.system.threads import busy_cores, cores, free_cores
 
 IMAGES, REPEATS = 1024, 5
 

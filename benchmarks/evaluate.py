@@ -23,14 +23,14 @@ from _corruptions_by_image import corrupted as corrupted_alone
 from _results import in_turns, paired_ratio, write_result
 from PIL import Image
 
-from cifarlab.compute import choose
-from cifarlab.evaluate import Predictor
-from cifarlab.evaluate.corruptions import CORRUPTIONS
-from cifarlab.evaluate.predictor import batch_size
-from cifarlab.evaluate.shift import BATCH as CORRUPTED_AT_A_TIME
-from cifarlab.evaluate.shift import all_corrupted
-from cifarlab.models import Classifier, build_body
-from cifarlab.recipes import find
+from cifarlab.evaluation.corruptions.suite import CORRUPTIONS
+from cifarlab.evaluation.shift import BATCH as CORRUPTED_AT_A_TIME
+from cifarlab.evaluation.shift import all_corrupted
+from cifarlab.inference.predictor import Predictor, batch_size
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.recipes.catalog import find
+from cifarlab.system.device import choose
 
 IMAGES, REPEATS, BAR = 5_000, 5, 0.95
 FEW = 100  # images corrupted one at a time

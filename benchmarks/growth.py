@@ -49,15 +49,15 @@ def generate(folder: Path, count: int) -> None:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Images/s of each repeat, seconds until the first step, and memory. In a fresh process."""
-    import cifarlab.train.setup as setup
+    import cifarlab.training.setup as setup
     from cifarlab.data.dataset import Dataset, labels_file
-    from cifarlab.interrupt import Stop
-    from cifarlab.optim import Segment
-    from cifarlab.recipe import change
-    from cifarlab.recipes import find
-    from cifarlab.run import RunFolder
-    from cifarlab.train.loop import fit
-    from cifarlab.train.plan import Epoch, Plan
+    from cifarlab.optim.lr_factors import Segment
+    from cifarlab.recipes.catalog import find
+    from cifarlab.recipes.text import change
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.system.signals import Stop
+    from cifarlab.training.loop import fit
+    from cifarlab.training.plan import Epoch, Plan
 
     classes = tuple(map(str, range(CLASSES)))
     sizes = {"train": len(np.load(labels_file(folder, "train")))}

@@ -16,8 +16,8 @@ import torch
 from _results import in_turns, paired_ratio, summary, write_result
 from throughput import bare_step
 
-from cifarlab.compute import choose, has_amx
-from cifarlab.recipes import find
+from cifarlab.recipes.catalog import find
+from cifarlab.system.device import choose, has_amx
 
 IMAGES, REPEATS = 1024, 5
 

@@ -23,9 +23,10 @@ from pathlib import Path
 from _results import summary, write_result
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
-from cifarlab.page.index import Index
-from cifarlab.recipe import Recipe, change, fingerprint
-from cifarlab.run import RunFolder
+from cifarlab.dashboard.index import Index
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change, fingerprint
+from cifarlab.runs.folder import RunFolder
 
 RUNS, SEEDS, REPEATS, CLASSES, EPOCHS = 1000, 5, 5, 10, 30
 ROOT = Path(__file__).resolve().parent.parent

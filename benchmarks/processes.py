@@ -66,11 +66,11 @@ class Watch:
 
 def work(arguments: argparse.Namespace) -> None:
     """Train in this process, one of several or alone; the first writes what it saw."""
-    from cifarlab.processes import joined
-    from cifarlab.recipe import overridden
-    from cifarlab.recipes import find
-    from cifarlab.run import RunFolder
-    from cifarlab.train import train
+    from cifarlab.recipes.catalog import find
+    from cifarlab.recipes.text import overridden
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.system.processes import joined
+    from cifarlab.training.train import train
 
     short = [f"training.duration={arguments.steps} steps", "training.precision=float32"]
     closed = ["data.validation=0", "evaluation.checkpoint=last", "evaluation.test=false"]

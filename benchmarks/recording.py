@@ -18,11 +18,13 @@ from typing import Any
 
 from _results import write_result
 
-from cifarlab.compute import choose
-from cifarlab.recipe import change
-from cifarlab.recipes import find
-from cifarlab.run import RunFolder
-from cifarlab.train import Recorder, Run, train
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import change
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.device import choose
+from cifarlab.training.run import Run
+from cifarlab.training.tensor_stats import Recorder
+from cifarlab.training.train import train
 
 USUAL, BAR = ("quickstart=digits", "speed/94=cifar10"), 0.01
 

@@ -21,8 +21,8 @@ from typing import Any
 from _results import write_result
 from _searching import SMALL, folder, run, start, table, training_seconds, wait_for, write_search
 
-from cifarlab.study.statistics import paired, summary
-from cifarlab.study.table import as_json
+from cifarlab.experiments.study.table import as_json
+from cifarlab.stats.paired import paired, summary
 
 LONGEST = 27
 JOBS = 2

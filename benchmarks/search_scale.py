@@ -22,10 +22,11 @@ from _searching import SMALL
 from ray.tune import Trainable
 from ray.tune.result import DONE
 
-from cifarlab.search import Search, run_search
-from cifarlab.search.course import as_job
-from cifarlab.search.folder import SearchFolder
-from cifarlab.search.messages import EPOCH, JOB, SCORE, WHY
+from cifarlab.experiments.search.definition import Search
+from cifarlab.experiments.search.engine import run_search
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, WHY
+from cifarlab.experiments.search.trial_session import as_job
 
 EVERY = 500
 LONGEST = 27

@@ -35,10 +35,10 @@ from _results import write_result
 
 def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dict[str, Any]:
     """Train once in a temporary folder; what its result says."""
-    from cifarlab.recipe import change, overridden
-    from cifarlab.recipes import find
-    from cifarlab.run import RunFolder
-    from cifarlab.train import train
+    from cifarlab.recipes.catalog import find
+    from cifarlab.recipes.text import change, overridden
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.training.train import train
 
     settings = {"data.source": source, "data.validation": 0.0, "seed": seed}
     recipe = overridden(change(find(recipe_name), settings), changes)
@@ -67,11 +67,11 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from cifarlab.data.augment import pixels_at
-    from cifarlab.recipe import change, overridden
-    from cifarlab.recipes import find
-    from cifarlab.run import RunFolder
-    from cifarlab.train.setup import prepare
+    from cifarlab.augment.pipeline import pixels_at
+    from cifarlab.recipes.catalog import find
+    from cifarlab.recipes.text import change, overridden
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.training.setup import prepare
 
     recipe = overridden(
         change(find(recipe_name), {"data.source": source, "data.validation": 0.0}), changes

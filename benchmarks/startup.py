@@ -25,7 +25,7 @@ OPENING = """
 import time
 start = time.perf_counter()
 from cifarlab.data import open_dataset, training_subsets
-from cifarlab.recipe.images import Data
+from cifarlab.data.config import Data
 training_subsets(open_dataset("cifar10-jpeg.tar.xz"), Data())
 print(time.perf_counter() - start)
 """

@@ -33,19 +33,25 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
-from cifarlab.compute import Compute, choose
-from cifarlab.data import open_dataset, training_subsets
-from cifarlab.interrupt import Stop
-from cifarlab.models import Classifier, build_body, parameter_roles, whitening_images
-from cifarlab.optim import Segment, build_optimizer
-from cifarlab.recipe import Recipe, change
-from cifarlab.recipe.batches import batch_sizes
-from cifarlab.recipes import find
-from cifarlab.run import RunFolder
-from cifarlab.train.loop import fit
-from cifarlab.train.plan import Epoch, Plan
-from cifarlab.train.run import Run
-from cifarlab.train.setup import prepare
+from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import training_subsets
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.roles import parameter_roles
+from cifarlab.models.whitening import whitening_images
+from cifarlab.optim.lr_factors import Segment
+from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.device import Compute, choose
+from cifarlab.system.signals import Stop
+from cifarlab.training.loop import fit
+from cifarlab.training.plan import Epoch, Plan
+from cifarlab.training.run import Run
+from cifarlab.training.setup import prepare
 
 IMAGES, REPEATS = 2048, 7  # images of a repeat, rounded up to whole batches
 SHAPE, CLASSES = (32, 32, 3), 10

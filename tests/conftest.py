@@ -16,8 +16,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save
 
-from cifarlab.recipe import Recipe, build, change
-from cifarlab.run import RunFolder, without_cost
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.metrics_log import without_cost
 
 # Every kind of draw takes part: order, crop, flip, dropout; so do momentum and running statistics.
 TINY = {
@@ -63,7 +65,7 @@ def tiny() -> Callable[..., Recipe]:
 @pytest.fixture(scope="session")
 def finished(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """The tiny recipe, trained once without interruption. Read it, never write to it."""
-    from cifarlab.train import train
+    from cifarlab.training.train import train
 
     folder = RunFolder(tmp_path_factory.mktemp("finished") / "run")
     train(tiny(), folder)

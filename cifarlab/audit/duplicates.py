@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.data.transforms import shrunk
+from cifarlab.augment.transforms import shrunk
 
 # Least cosines, at full size and at 8 x 8, where the codec's noise averages out. On CIFAR-10 (JPEG)
 # pairs below them begin to be different pictures of one kind.

@@ -6,9 +6,8 @@ import numpy as np
 
 from cifarlab.audit.duplicates import MOST_PAIRS, Twins, groups
 from cifarlab.audit.labels import against_known, ranked
-from cifarlab.data import Dataset
-from cifarlab.data.dataset import ImageNames
-from cifarlab.evaluate.calibration import probabilities
+from cifarlab.data.dataset import Dataset, ImageNames
+from cifarlab.inference.predictor import probabilities
 
 KEPT = 1000  # pairs and suspects that findings.json has; all are in the tables of --csv
 SHOWN = 25  # of each, kept as images

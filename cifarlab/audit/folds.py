@@ -7,13 +7,15 @@ import numpy as np
 
 from cifarlab.audit.duplicates import groups
 from cifarlab.audit.findings import Part
-from cifarlab.data import Dataset, fold_left_out
-from cifarlab.data.dataset import Progress
-from cifarlab.errors import Interrupted, RunFolderError
-from cifarlab.evaluate import measured_predictor
-from cifarlab.recipe import Recipe, change, fingerprint
-from cifarlab.run import RunFolder
-from cifarlab.train import Hook, train
+from cifarlab.data.dataset import Dataset, Progress
+from cifarlab.data.splits import fold_left_out
+from cifarlab.inference.run_predictor import measured_predictor
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change, fingerprint
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import Interrupted, RunFolderError
+from cifarlab.training.callbacks import Hook
+from cifarlab.training.train import train
 
 
 def whole_groups(pairs: np.ndarray, training: Part, folds: int) -> tuple[list[list[int]], int]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.errors import MissingExtraError
+from cifarlab.system.errors import MissingExtraError
 
 METHOD = "normalized_margin"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cifarlab.storage import write_text
+from cifarlab.system.files import write_text
 
 
 def write_tables(folder: Path, found: dict[str, Any], classes: Sequence[str]) -> None:

@@ -12,15 +12,15 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 from typer.core import TyperCommand
 
-from cifarlab.errors import (
+from cifarlab.system.errors import (
     CifarlabError,
     Interrupted,
     OutOfMemoryError,
     ProcessLostError,
     UserError,
 )
-from cifarlab.output import Output
-from cifarlab.storage import reason, storable
+from cifarlab.system.files import reason, storable
+from cifarlab.system.output import Output
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,8 +50,8 @@ class SettingsCommand(TyperCommand):
 
 def option_hint(option: str, value: str | None) -> str | None:
     """What to write in the place of an option; None where it is like no setting."""
-    from cifarlab.recipe import keys
-    from cifarlab.recipe.hints import advice
+    from cifarlab.recipes.hints import advice
+    from cifarlab.recipes.keys import keys
 
     return advice(option.lstrip("-"), value, [key.path for key in keys()])
 

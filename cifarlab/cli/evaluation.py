@@ -7,7 +7,7 @@ import typer
 
 from cifarlab.cli.app import RunArgument, SettingsCommand, app, command_line
 from cifarlab.cli.following import after_audit, after_predict, say_next
-from cifarlab.errors import UserError
+from cifarlab.system.errors import UserError
 
 
 @app.command()
@@ -30,9 +30,12 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a run's network anew; opening the test split is recorded in its provenance."""
-    from cifarlab.evaluate import evaluate_run, examine
-    from cifarlab.run import RunFolder
-    from cifarlab.terminal import Display, console, print_examination, print_measured
+    from cifarlab.cli.printing import print_examination, print_measured
+    from cifarlab.evaluation.full_evaluation import examine
+    from cifarlab.evaluation.run_evaluation import evaluate_run
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.system.terminal import console
+    from cifarlab.training.display import Display
 
     _require_everything(everything, views, outliers, images)
     folder = RunFolder(run)
@@ -84,9 +87,11 @@ def audit(
     ] = None,
 ) -> None:
     """Look for images that are there twice and labels that are wrong in the training data."""
-    from cifarlab.audit import audit as run_audit
-    from cifarlab.run import RunFolder
-    from cifarlab.terminal import Display, console, print_audit
+    from cifarlab.audit.run_audit import audit as run_audit
+    from cifarlab.cli.printing import print_audit
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.system.terminal import console
+    from cifarlab.training.display import Display
 
     with Display() as display:
         place = run_audit(
@@ -126,9 +131,10 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
 ) -> None:
     """Predict images, resized and normalised as in training, with calibrated confidence."""
-    from cifarlab.run import RunFolder
-    from cifarlab.ship import predict_paths, require_form, written
-    from cifarlab.storage import write_text
+    from cifarlab.inference.formats import require_form, written
+    from cifarlab.inference.run_predictor import predict_paths
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.system.files import write_text
 
     require_form(form, sample)
     text = written(predict_paths(RunFolder(run), paths, fit), form, sample)
@@ -161,9 +167,10 @@ def explain(
     out: Annotated[Path | None, typer.Option(help="default: RUN/explained, for reports")] = None,
 ) -> None:
     """Show where a network looks, what its layers see, and what it is made of."""
-    from cifarlab.explain import explain_run
-    from cifarlab.run import RunFolder
-    from cifarlab.terminal import Display, console, print_table
+    from cifarlab.explain.explain_run import explain_run
+    from cifarlab.runs.folder import RunFolder
+    from cifarlab.system.terminal import console, print_table
+    from cifarlab.training.display import Display
 
     with Display() as display:
         explained = explain_run(

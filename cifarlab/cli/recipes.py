@@ -21,8 +21,8 @@ def recipes(context: typer.Context) -> None:
 @recipes_app.command("list")
 def recipes_list() -> None:
     """All shipped recipes."""
-    from cifarlab.recipes import shipped
-    from cifarlab.terminal import print_table
+    from cifarlab.recipes.catalog import shipped
+    from cifarlab.system.terminal import print_table
 
     rows = [(name, (make.__doc__ or "").partition("\n")[0]) for name, make in shipped().items()]
     print_table(("recipe", "what it is"), rows)
@@ -31,9 +31,9 @@ def recipes_list() -> None:
 @recipes_app.command("show")
 def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file")]) -> None:
     """A recipe's source, its parameter count and its complete YAML."""
-    from cifarlab.models import parameter_count
-    from cifarlab.recipe import to_yaml
-    from cifarlab.recipes import described, find, usual_shape
+    from cifarlab.models.build import parameter_count
+    from cifarlab.recipes.catalog import described, find, usual_shape
+    from cifarlab.recipes.text import to_yaml
 
     recipe = find(name)
     (height, width, channels), classes = usual_shape(recipe)
@@ -49,8 +49,8 @@ def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file
 @recipes_app.command("keys")
 def recipes_keys() -> None:
     """Every setting with its meaning, default and allowed values."""
-    from cifarlab.recipe import keys
-    from cifarlab.terminal import print_table
+    from cifarlab.recipes.keys import keys
+    from cifarlab.system.terminal import print_table
 
     rows = [
         (
@@ -72,9 +72,9 @@ def recipes_lint(
     ] = None,
 ) -> None:
     """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
-    from cifarlab.recipe import overridden
-    from cifarlab.recipe.lint import lint
-    from cifarlab.recipes import find, usual_images
+    from cifarlab.recipes.catalog import find, usual_images
+    from cifarlab.recipes.lint import lint
+    from cifarlab.recipes.text import overridden
 
     recipe = overridden(find(name), settings or [])
     findings = lint(recipe, usual_images(recipe))
@@ -93,10 +93,10 @@ def recipes_draw(
     out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
 ) -> None:
     """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
-    from cifarlab.explain import draw_recipe
-    from cifarlab.recipe import overridden
-    from cifarlab.recipes import find
-    from cifarlab.terminal import console
+    from cifarlab.explain.explain_run import draw_recipe
+    from cifarlab.recipes.catalog import find
+    from cifarlab.recipes.text import overridden
+    from cifarlab.system.terminal import console
 
     drawn = draw_recipe(overridden(find(name), settings or []), out)
     console.print(f"drawn: {drawn}", soft_wrap=True)

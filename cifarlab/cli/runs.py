@@ -10,7 +10,7 @@ import typer
 
 from cifarlab.cli.app import SettingsCommand, app, command_line
 from cifarlab.cli.following import after_report, say_next
-from cifarlab.errors import Interrupted, MissingExtraError, StorageError
+from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 
 
 @app.command(cls=SettingsCommand)
@@ -37,11 +37,12 @@ def train(
     ] = True,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
-    from cifarlab.processes import joined
-    from cifarlab.terminal import Display, console
-    from cifarlab.train import Recorder
-    from cifarlab.train import train as run_training
-    from cifarlab.train.launch import launch
+    from cifarlab.system.processes import joined
+    from cifarlab.system.terminal import console
+    from cifarlab.training.display import Display
+    from cifarlab.training.launch import launch
+    from cifarlab.training.tensor_stats import Recorder
+    from cifarlab.training.train import train as run_training
 
     with joined() as processes:
         job = processes.by_first(
@@ -77,7 +78,7 @@ def train(
 
 def _report_trained(run: Path) -> None:
     """Write the report of a run that has just been trained; whatever comes, the run is complete."""
-    from cifarlab.terminal import console
+    from cifarlab.system.terminal import console
 
     again = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
     try:
@@ -104,8 +105,8 @@ def report(
 
 
 def _report(runs: list[Path], out: Path | None = None, figures: str = "svg") -> None:
-    from cifarlab.report import write_report
-    from cifarlab.terminal import console
+    from cifarlab.report.write import write_report
+    from cifarlab.system.terminal import console
 
     formats = [name.strip() for name in figures.split(",")]
     path = write_report(runs, out, formats, lambda: console.print("drawing the report ..."))

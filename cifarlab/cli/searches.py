@@ -9,14 +9,14 @@ from cifarlab.cli.following import say_next
 from cifarlab.cli.studies import print_comparison, require_no_failed
 
 if TYPE_CHECKING:
-    from cifarlab.search import Searched
+    from cifarlab.experiments.search.engine import Searched
 
 
 @app.command()
 def searches() -> None:
     """All shipped searches: what they look for, and how many trials that takes."""
-    from cifarlab.search import SEARCHES
-    from cifarlab.terminal import print_table
+    from cifarlab.experiments.search.shipped import SEARCHES
+    from cifarlab.system.terminal import print_table
 
     rows = [(s.name, str(s.trials), str(s.max), s.about) for s in SEARCHES.values()]
     print_table(("search", "trials", "up to", "what it looks for"), rows)
@@ -47,8 +47,10 @@ def search(
 
     Exits with 5 where it came to its end but trials failed.
     """
-    from cifarlab.search import asked_for, find_search, run_search, wall_time
-    from cifarlab.terminal import console
+    from cifarlab.experiments.search.definition import asked_for, wall_time
+    from cifarlab.experiments.search.engine import run_search
+    from cifarlab.experiments.search.shipped import find_search
+    from cifarlab.system.terminal import console
 
     searched = run_search(
         asked_for(find_search(name), trials, longest, sampler, scheduler),
@@ -69,8 +71,14 @@ def search(
 
 
 def _print_search(searched: "Searched") -> None:
-    from cifarlab.search.table import flattery_words, heading, importance_rows, rows, rung_rows
-    from cifarlab.terminal import console, print_table
+    from cifarlab.experiments.search.table import (
+        flattery_words,
+        heading,
+        importance_rows,
+        rows,
+        rung_rows,
+    )
+    from cifarlab.system.terminal import console, print_table
 
     of = searched.explained
     console.print("\n".join(heading(of)))

@@ -7,17 +7,17 @@ import typer
 
 from cifarlab.cli.app import app, command_line
 from cifarlab.cli.following import after_compare, after_study, say_next
-from cifarlab.errors import FailedRunsError
+from cifarlab.system.errors import FailedRunsError
 
 if TYPE_CHECKING:
-    from cifarlab.study import Comparison
+    from cifarlab.experiments.study.comparison import Comparison
 
 
 @app.command()
 def studies() -> None:
     """All shipped studies: what they ask, and how many runs that takes."""
-    from cifarlab.study import STUDIES
-    from cifarlab.terminal import print_table
+    from cifarlab.experiments.study.shipped import STUDIES
+    from cifarlab.system.terminal import print_table
 
     rows = [(s.name, f"{len(s.rows)} x {s.seeds}", s.about) for s in STUDIES.values()]
     print_table(("study", "rows x seeds", "what it asks"), rows)
@@ -41,8 +41,9 @@ def study(
 
     Exits with 5 where it came to its end but runs failed.
     """
-    from cifarlab.study import find_study, run_study
-    from cifarlab.terminal import console
+    from cifarlab.experiments.study.engine import run_study
+    from cifarlab.experiments.study.shipped import find_study
+    from cifarlab.system.terminal import console
 
     studied = run_study(
         find_study(name),
@@ -78,9 +79,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="a folder for table and figure")] = None,
 ) -> None:
     """Compare finished runs, grouped by recipe and paired by seed."""
-    from cifarlab.study import compare_runs
-    from cifarlab.study.folder import write_comparison
-    from cifarlab.terminal import console
+    from cifarlab.experiments.study.folder import write_comparison
+    from cifarlab.experiments.study.outcomes import compare_runs
+    from cifarlab.system.terminal import console
 
     comparison = compare_runs(names, against)
     print_comparison(comparison)
@@ -102,8 +103,8 @@ def require_no_failed(count: int, place: str) -> None:
 
 def print_comparison(comparison: "Comparison") -> None:
     """The table, with what stands over and under it."""
-    from cifarlab.study.table import footing, heading, rows
-    from cifarlab.terminal import console, print_table
+    from cifarlab.experiments.study.table import footing, heading, rows
+    from cifarlab.system.terminal import console, print_table
 
     console.print("\n".join(heading(comparison)))
     print_table(*rows(comparison))

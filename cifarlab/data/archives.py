@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cifarlab.data.members import UNSAFE_HINT, Member, damage, guarded, safe_path, starts_with
 from cifarlab.data.tars import tar_members
-from cifarlab.errors import DataError
-from cifarlab.storage import require_plain, storable
+from cifarlab.system.errors import DataError
+from cifarlab.system.files import require_plain, storable
 
 MAX_MEMBER_BYTES = 2**28  # CIFAR-100's training pickle, the largest honest one, has 155 MB
 MAX_MEMBERS = 10_000_000

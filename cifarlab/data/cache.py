@@ -17,8 +17,8 @@ import numpy as np
 from filelock import FileLock
 
 from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file, names_file
-from cifarlab.errors import CifarlabError, StorageError
-from cifarlab.storage import read_json, write_text
+from cifarlab.system.errors import CifarlabError, StorageError
+from cifarlab.system.files import read_json, write_text
 
 FORMAT = 2  # raise it when the same source would be decoded to something else
 _CHUNK = 4096

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.errors import DataError
+from cifarlab.system.errors import DataError
 
 REPACKED_HINT = "get the official archive again; it is no longer as it was published"
 _MOST_STEPS = 5_000_000  # CIFAR-100's training pickle has 500,000

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarlab.errors import DataError
+from cifarlab.system.errors import DataError
 
 _CHUNK = 4096
 SPLITS = ("train", "val", "test")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import Decoded, write_split
 from cifarlab.data.images import RefusedError, conform
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import ImagePolicy
+from cifarlab.system.errors import DataError
 
 
 def decode_digits(policy: ImagePolicy, build: Path) -> Decoded:

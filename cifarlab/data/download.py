@@ -13,8 +13,8 @@ from filelock import FileLock
 from cifarlab import __version__
 from cifarlab.data.cifar import Kind
 from cifarlab.data.dataset import Progress
-from cifarlab.errors import DownloadError
-from cifarlab.storage import disk_errors
+from cifarlab.system.errors import DownloadError
+from cifarlab.system.files import disk_errors
 
 OFFICIAL = "https://www.cs.toronto.edu/~kriz/"
 # The official server is last because it has been serving 50 kB/s since June 2026

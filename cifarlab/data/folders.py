@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file, write_names
 from cifarlab.data.images import BrokenError, Pixels, RefusedError, SizeError, decode
 from cifarlab.data.layout import arrange
 from cifarlab.data.members import Member
 from cifarlab.data.problems import Problems
 from cifarlab.data.spool import Spool
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import ImagePolicy
+from cifarlab.system.errors import DataError
 
 IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
 _METADATA = re.compile(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cifarlab.errors import DataError
+from cifarlab.system.errors import DataError
 
 _SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 # Words in other spellings of them, such as Train_png, testing or seg_test.

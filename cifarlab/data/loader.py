@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.data.augment import Augmentation
-from cifarlab.data.device import resident, sent
-from cifarlab.data.mixing import mixed
-from cifarlab.data.part import Part
+from cifarlab.augment.batch_shard import Part
+from cifarlab.augment.mixing import mixed
+from cifarlab.augment.pipeline import Augmentation
+from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.splits import Subset
-from cifarlab.errors import DataError
-from cifarlab.randomness import generator
-from cifarlab.recipe.batches import batch_sizes
+from cifarlab.system.errors import DataError
+from cifarlab.system.randomness import generator
+from cifarlab.system.transfer import resident, sent
 
 
 class Batch(NamedTuple):

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cifarlab.errors import DataError
-from cifarlab.storage import reason
+from cifarlab.system.errors import DataError
+from cifarlab.system.files import reason
 
 _DAMAGE = (
     ValueError,  # what zipfile and tarfile let through: text that is not UTF-8, a bad number

@@ -2,10 +2,10 @@
 
 from itertools import accumulate
 
+from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Progress, Tell
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import size_of_test, training_subsets
-from cifarlab.recipe.images import Data
 
 _NAMES = 60  # letters of class names that a line shows
 

@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+from cifarlab.data.config import ImagePolicy
 from cifarlab.data.images import LARGEST, SMALLEST, BrokenError, Pixels
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import ImagePolicy
+from cifarlab.system.errors import DataError
 
 _MORE = 5000  # images looked at after the first problem, so that it is told soon
 _SIZES = 3  # sizes that a message lists

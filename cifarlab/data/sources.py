@@ -19,14 +19,14 @@ from cifarlab.data.cifar import (
     recognise_folder,
     refuse_labels,
 )
+from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import Dataset, Decoded, Progress
 from cifarlab.data.digits import decode_digits
 from cifarlab.data.download import fetch
 from cifarlab.data.folders import decode_folder
 from cifarlab.data.members import Member
-from cifarlab.errors import DataError, StorageError
-from cifarlab.recipe.images import ImagePolicy
-from cifarlab.storage import exists, is_folder, storable
+from cifarlab.system.errors import DataError, StorageError
+from cifarlab.system.files import exists, is_folder, storable
 
 NAMES = (*KINDS, "digits")
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")

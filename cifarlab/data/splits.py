@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Split, Subset
-from cifarlab.data.noise import noisy_labels
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import Data
+from cifarlab.data.noisy_labels import noisy_labels
+from cifarlab.system.errors import DataError
 
 _TEST, _VALIDATION, _SHARE, _FOLD = 1, 2, 3, 4  # each cut draws from a stream of its own
 _CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit

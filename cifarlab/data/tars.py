@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.data.members import UNSAFE_HINT, Member, damage, guarded, safe_path, starts_with
-from cifarlab.errors import DataError
+from cifarlab.system.errors import DataError
 
 MAX_HEADER_BYTES = 2**20  # tarfile reads a long-name or pax header into memory whole
 _BUFFER = 2**20  # few hand-overs between decompressing here and decoding in threads

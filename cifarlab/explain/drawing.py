@@ -9,7 +9,7 @@ from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
 
 from cifarlab.explain.steps import ABBREVIATIONS, Kind, Step
 from cifarlab.explain.structure import Architecture, Block, Stage
-from cifarlab.report.style import GREY, INK, label, sheet
+from cifarlab.plots.style import GREY, INK, label, sheet
 
 _FILL: dict[Kind, str] = {
     "conv": "#cfe3f1",

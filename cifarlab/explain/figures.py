@@ -13,9 +13,9 @@ from torch import nn
 
 from cifarlab.explain.maps import upsampled
 from cifarlab.explain.sanity import Cascade
-from cifarlab.models.normaliser_free import ScaledConv2d
+from cifarlab.models.normalizer_free import ScaledConv2d
 from cifarlab.models.whitening import Whitening
-from cifarlab.report.style import BLUE, GREY, INK, NARROW, WIDE, label, sheet, tidy
+from cifarlab.plots.style import BLUE, GREY, INK, NARROW, WIDE, label, sheet, tidy
 
 _SIDE = 128  # pixels of a tile in a figure, about
 _GAP = 0.09  # inches between cells

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cifarlab.errors import UserError
-from cifarlab.evaluate import Predictor
-from cifarlab.models import map_layers
+from cifarlab.inference.predictor import Predictor
+from cifarlab.models.stages import map_layers
+from cifarlab.system.errors import UserError
 
 COARSE = 4  # a map of so many rows or columns, or fewer, says little of where
 _BATCH = 25  # images at a time: gradients need every activation of a pass

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from cifarlab.evaluate import Predictor
 from cifarlab.explain import drawing, figures
-from cifarlab.explain.chosen import Shown, mistakes
+from cifarlab.explain.image_selection import Shown, mistakes
 from cifarlab.explain.maps import (
     COARSE,
     class_activation_maps,
@@ -18,10 +17,12 @@ from cifarlab.explain.maps import (
 )
 from cifarlab.explain.sanity import Cascade
 from cifarlab.explain.structure import architecture
-from cifarlab.recipe import Recipe
-from cifarlab.report.style import label
-from cifarlab.run import RunFolder
-from cifarlab.ship import Inputs, Oracle
+from cifarlab.inference.inputs import Inputs
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.run_predictor import Oracle
+from cifarlab.plots.style import label
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)

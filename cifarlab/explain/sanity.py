@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cifarlab.evaluate import Predictor
 from cifarlab.explain.maps import class_activation_maps, fine_layer, map_shapes
-from cifarlab.randomness import generator
+from cifarlab.inference.predictor import Predictor
+from cifarlab.system.randomness import generator
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 from torch import nn
 
 from cifarlab.models.builder import Subsample
-from cifarlab.models.normaliser_free import ScaledActivation, ScaledConv2d
+from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d
 from cifarlab.models.whitening import Whitening
 
 Kind = Literal["conv", "norm", "act", "pool", "dense", "other", "add"]

@@ -15,12 +15,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifarlab.explain.steps import Step, add, steps_of
-from cifarlab.models import build_body
-from cifarlab.models.convnet import ConvNet
-from cifarlab.models.residual import Block as ResidualBlock
-from cifarlab.models.residual import NormaliserFreeBlock, ResidualNet
-from cifarlab.models.speed import ConvGroup, SpeedNet
-from cifarlab.recipe.networks import Model
+from cifarlab.models.airbench_modules import ConvGroup, SpeedNet
+from cifarlab.models.build import build_body
+from cifarlab.models.cnn_modules import ConvNet
+from cifarlab.models.configs import Model
+from cifarlab.models.resnet_modules import Block as ResidualBlock
+from cifarlab.models.resnet_modules import NormaliserFreeBlock, ResidualNet
 
 
 class Shortcut(NamedTuple):
@@ -166,7 +166,7 @@ def _speed(body: SpeedNet, costs: _Costs) -> list[Stage]:
 
 
 def _group(group: ConvGroup, costs: _Costs) -> Block:
-    """A group's forward pass, step by step: see models/speed.py."""
+    """A group's forward pass, step by step: see models/airbench_modules.py."""
     whole = costs.block([group], ())
     steps: list[Step] = []
     shortcut, first, last = None, 0, len(group.convs) - 1

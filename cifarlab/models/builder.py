@@ -4,11 +4,11 @@ from collections import Counter, OrderedDict
 
 from torch import Tensor, nn
 
-from cifarlab.errors import RecipeError
+from cifarlab.models.configs import CNN, Residual
 from cifarlab.models.layers import activation, norm_layer
-from cifarlab.models.normaliser_free import ScaledActivation, ScaledConv2d, activation_gain
+from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d, activation_gain
 from cifarlab.models.packed_conv import PackedConv2d
-from cifarlab.recipe.networks import CNN, Residual
+from cifarlab.system.errors import RecipeError
 
 
 class Subsample(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.errors import RecipeError
-from cifarlab.recipe.norms import BatchNorm, GroupNorm, InstanceNorm, NoNorm, Norm
+from cifarlab.models.norm_configs import BatchNorm, GroupNorm, InstanceNorm, NoNorm, Norm
+from cifarlab.system.errors import RecipeError
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)  # what norm_layer makes
 BatchNorms = list[tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]]  # with the momentum of one pass

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from cifarlab.compute import packs_convolutions
+from cifarlab.system.device import packs_convolutions
 
 _LARGEST_MAP = 8  # pixels a side; rows of larger maps fill the tiles well enough
 _LARGEST_MAP_FORWARD = 4  # the forward pass gains on the smallest maps alone

@@ -4,10 +4,10 @@ from itertools import takewhile
 
 from torch import nn
 
+from cifarlab.models.airbench_modules import SpeedNet
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.convnet import ConvNet
-from cifarlab.models.residual import ResidualNet
-from cifarlab.models.speed import SpeedNet
+from cifarlab.models.cnn_modules import ConvNet
+from cifarlab.models.resnet_modules import ResidualNet
 
 
 def stages(classifier: Classifier) -> list[list[nn.Parameter]]:

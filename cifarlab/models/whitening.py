@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cifarlab.models import configs as networks
 from cifarlab.models.layers import activation
-from cifarlab.recipe import networks
 
 
 class Whitening(nn.Module):

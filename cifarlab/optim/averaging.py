@@ -1,132 +1,64 @@
-"""Averages of the weights over training: moving averages, means and look-ahead.
+"""The recipe's averaging of weights: one class for each kind.
 
-What is averaged: all floating-point parameters and buffers, so the running statistics of batch
-normalisation too. Integer buffers are copied.
+A run too short for an average of two weights is refused when it starts.
 """
 
-import copy
-from abc import ABC, abstractmethod
-from itertools import chain
-from typing import Generic, TypeVar
+from typing import Annotated, Literal
 
-import torch
-from torch import Tensor, nn
+from pydantic import Field
 
-from cifarlab.errors import RecipeError
-from cifarlab.recipe.averaging import EMA, SWA, Averaging, Lookahead, NoAveraging
-
-Network = TypeVar("Network", bound=nn.Module)
+from cifarlab.config.base import Part, Share
+from cifarlab.config.duration import Duration, Length
 
 
-class Averager(ABC, Generic[Network]):
-    """``slow`` is a copy of the network that holds the average and asks for no gradients.
+class NoAveraging(Part):
+    """The weights as the optimizer leaves them."""
 
-    Beside the tensors in ``slow`` there is no state: what an update does depends on its step.
-    ``first_step``: so many steps are complete before ``slow`` says more than the network itself.
+    kind: Literal["none"] = "none"
+
+
+class EMA(Part):
+    """Evaluated is an exponential moving average of the weights; training does not see it.
+
+    Every ``every`` steps slow = decay * slow + (1 - decay) * fast. Up to the first of these updates
+    slow is a copy of the weights, so that the random initial ones are no part of the average.
+    Running statistics of batch normalisation are averaged like weights.
     """
 
-    first_step = 0
-
-    def __init__(self, network: Network) -> None:
-        self.slow: Network = copy.deepcopy(network).requires_grad_(False)
-
-    @abstractmethod
-    def update(self, network: Network, step: int, total: int) -> None:
-        """To be called after the optimizer's update number ``step``, counted from 0.
-
-        ``total`` is where the run's present segment ends: the number of all steps up to there.
-        """
+    kind: Literal["ema"] = "ema"
+    decay: Share = Field(0.99, description="share of the average that is kept at each update")
+    every: int = Field(1, ge=1, description="steps from one update to the next")
 
 
-def build_averaging(
-    config: Averaging, network: Network, steps_per_epoch: int, planned: int
-) -> Averager[Network] | None:
-    """The recipe's averaging, of ``network`` as it is before its first step; None for none.
+class Lookahead(Part):
+    """Slow weights that the fast ones are set back to (Zhang et al. 2019; airbench, section 3.4).
 
-    ``planned`` is the run's planned length in steps, which shares of the run are of. Raises
-    RecipeError where no two weights would be averaged in it.
+    Every ``every`` steps slow = d * slow + (1 - d) * fast and fast = slow, with
+    d = decay**every * progress**3, progress being the share of the run that is done; slow starts
+    as the initial weights. At the run's end fast = slow: the slow weights are the result, and
+    steps after the last update count for nothing. An extension is a run's end once more, with
+    progress counted from the run's start. Running statistics of batch normalisation are averaged
+    like weights.
     """
-    averager: Averager[Network]
-    match config:
-        case NoAveraging():
-            return None
-        case EMA():
-            averager, first = _MovingAverage(config, network), 2 * config.every
-        case Lookahead():
-            averager, first = _Lookahead(config, network), config.every
-        case SWA():
-            start = config.start.in_steps(steps_per_epoch, planned)
-            every = max(1, config.every.in_steps(steps_per_epoch))
-            averager, first = _Mean(network, start, every), start + 2 * every
-    if planned < first:
-        raise RecipeError(
-            f"averaging.kind={config.kind} would average nothing: it first does after {first:,} "
-            f"steps, and training has {planned:,}",
-            f"lower averaging.every{' or averaging.start' if isinstance(config, SWA) else ''}, "
-            "lengthen training.duration, or leave averaging out",
-        )
-    return averager
+
+    kind: Literal["lookahead"] = "lookahead"
+    decay: Share = Field(0.95, description="share of the slow weights kept per step at the end")
+    every: int = Field(5, ge=1, description="steps from one update to the next")
 
 
-class _MovingAverage(Averager[Network]):
-    """As recipe.averaging.EMA says."""
+class SWA(Part):
+    """Evaluated is the plain mean of the weights at equal distances (Izmailov et al. 2018).
 
-    def __init__(self, config: EMA, network: Network) -> None:
-        super().__init__(network)
-        self._decay, self._every = config.decay, config.every
+    The first to count are those ``every`` after ``start``; up to there the network itself is
+    evaluated. Running statistics of batch normalisation are averaged like weights, where the paper
+    computes them anew in a pass over the training images.
+    """
 
-    def update(self, network: Network, step: int, total: int) -> None:
-        if step < self._every:
-            _blend(self.slow, network, 0.0)
-        elif (step + 1) % self._every == 0:
-            _blend(self.slow, network, self._decay)
-
-
-class _Lookahead(Averager[Network]):
-    """As recipe.averaging.Lookahead says."""
-
-    def __init__(self, config: Lookahead, network: Network) -> None:
-        super().__init__(network)
-        self._decay, self._every = config.decay**config.every, config.every
-        self.first_step = config.every  # before it, slow holds the initial weights
-
-    def update(self, network: Network, step: int, total: int) -> None:
-        done = step + 1
-        due = done % self._every == 0
-        if due:
-            _blend(self.slow, network, self._decay * (done / total) ** 3)
-        if due or done == total:
-            torch._foreach_copy_(_tensors(network)[0], _tensors(self.slow)[0])
-
-
-class _Mean(Averager[Network]):
-    """As recipe.averaging.SWA says."""
-
-    def __init__(self, network: Network, start: int, every: int) -> None:
-        super().__init__(network)
-        self._start, self._every = start, every
-
-    def update(self, network: Network, step: int, total: int) -> None:
-        done = step + 1 - self._start
-        if done < self._every:
-            _blend(self.slow, network, 0.0)
-        elif done % self._every == 0:
-            count = done // self._every
-            _blend(self.slow, network, (count - 1) / count)
-
-
-def _blend(slow: nn.Module, fast: nn.Module, kept: float) -> None:
-    """slow = kept * slow + (1 - kept) * fast, in place."""
-    (slow_floats, slow_integers), (floats, integers) = _tensors(slow), _tensors(fast)
-    torch._foreach_lerp_(slow_floats, floats, 1 - kept)
-    if integers:
-        torch._foreach_copy_(slow_integers, integers)
-
-
-def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """All parameters and buffers, not tracked by autograd: the floating-point ones, the others."""
-    tensors = [t.detach() for t in chain(network.parameters(), network.buffers())]
-    return (
-        [t for t in tensors if t.is_floating_point()],
-        [t for t in tensors if not t.is_floating_point()],
+    kind: Literal["swa"] = "swa"
+    start: Duration = Field(
+        Duration.parse("0.75 of the run"), description="when, counted from the run's start"
     )
+    every: Length = Field(Duration.parse("1 epoch"), description="distance of what is averaged")
+
+
+Averaging = Annotated[NoAveraging | EMA | Lookahead | SWA, Field(discriminator="kind")]

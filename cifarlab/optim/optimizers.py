@@ -1,128 +1,153 @@
-"""The recipe's optimizer: PyTorch's own, fused where it has that form, or Muon.
+"""The recipe's optimizer: one class for each kind."""
 
-Parameters come by role; each role may have a rate, a weight decay and an end of its own. What
-``rates.set_rates`` needs of a parameter group stands in it beside PyTorch's keys: ``peak`` (the
-peak rate), ``until`` (a Duration, or None) and ``peak_momentum`` (None where there is none); and
-what ``penalties.penalise`` needs: ``l1`` and ``decay`` (decoupled).
-"""
+from typing import Annotated, Literal, TypeVar
 
-from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import Any, Literal, get_args
+from pydantic import Field, model_validator
 
-import torch
-from torch import nn, optim
-
-from cifarlab.errors import RecipeError
-from cifarlab.optim.muon import Muon
-from cifarlab.recipe import optimizers as kinds
-from cifarlab.recipe.optimizers import Group, Optimizer
-
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
-Roles = Mapping[Role, Sequence[nn.Parameter]]
-
-ROLES: tuple[Role, ...] = get_args(Role)
-_OTHERS = ROLES[1:]  # what Muon does not take; these may have settings of their own
+from cifarlab.config.base import Part, Rate, Share
+from cifarlab.config.duration import Duration
 
 
-def build_optimizer(
-    config: Optimizer, roles: Roles, precision: str = "float32"
-) -> torch.optim.Optimizer:
-    """An optimizer over all trainable parameters; ``set_rates`` sets its rates before each step.
+class Group(Part):
+    """What one group of parameters has of its own."""
 
-    ``roles`` has the parameters of each of ``ROLES``; ``precision`` is the arithmetic of Muon's
-    iteration. ``defaults["lr"]`` is the recipe's peak rate. Parameters are numbered role by role.
-    Raises RecipeError for the rate, end or penalty of a role that has no parameters.
-    """
-    if isinstance(config, kinds.Muon):
-        return _muon(config, roles, precision)
-    momentum = getattr(config, "momentum", None)
-    groups = _groups(config, roles, ROLES, config.rate, config.weight_decay, momentum)
-    match config:
-        case kinds.SGD():
-            nesterov = config.nesterov
-            return optim.SGD(
-                groups, config.rate, momentum=config.momentum, nesterov=nesterov, fused=True
-            )
-        case kinds.Adam():
-            return optim.Adam(groups, config.rate, config.betas, config.eps, fused=True)
-        case kinds.AdamW():
-            return optim.AdamW(groups, config.rate, config.betas, config.eps, fused=True)
-        case kinds.Adagrad():
-            start = config.start
-            return optim.Adagrad(
-                groups, config.rate, initial_accumulator_value=start, eps=config.eps, fused=True
-            )
-        case kinds.Adadelta():
-            return optim.Adadelta(groups, config.rate, config.rho, config.eps, foreach=True)
-        case kinds.RMSprop():
-            smoothing, momentum = config.smoothing, config.momentum
-            return optim.RMSprop(
-                groups, config.rate, smoothing, config.eps, momentum=momentum, foreach=True
-            )
-
-
-def _muon(config: kinds.Muon, roles: Roles, precision: str) -> Muon:
-    others = config.others
-    groups = [
-        *_groups(config, roles, ("matrices",), config.rate, config.weight_decay, config.momentum),
-        *(
-            {**group, "matrices": False, "momentum": others.momentum, "nesterov": others.nesterov}
-            for group in _groups(
-                config, roles, _OTHERS, others.rate, others.weight_decay, others.momentum
-            )
-        ),
-    ]
-    return Muon(
-        groups,
-        lr=config.rate,
-        momentum=config.momentum,
-        nesterov=config.nesterov,
-        weight_decay=config.weight_decay,
-        iterations=config.iterations,
-        normalise=config.normalise,
-        dtype=torch.bfloat16 if precision == "bfloat16" else None,
+    rate: Rate | None = Field(None, description="peak learning rate; null: as the rest")
+    weight_decay: float | None = Field(None, ge=0, description="null: as the rest")
+    l1: float | None = Field(None, ge=0, description="null: as the rest")
+    until: Duration | None = Field(
+        None,
+        description="trained until then, at a rate that falls linearly to 0 whatever the schedule "
+        "says; null: throughout, by the schedule",
     )
 
 
-def _groups(
-    config: Optimizer,
-    roles: Roles,
-    names: Sequence[Role],
-    rate: float,
-    weight_decay: float,
-    momentum: float | None,
-) -> list[dict[str, Any]]:
-    """Parameter groups of the named roles: one for each if any has its own settings, else one."""
-    own = {name: getattr(config, name, Group()) for name in names}
-    trainable = {name: [p for p in roles[name] if p.requires_grad] for name in names}
-    for name in names:
-        group = own[name]
-        # without penalties is how groups are left alone, whether a network has them or not
-        set_apart = group.rate or group.until or group.weight_decay or group.l1
-        if set_apart and not trainable[name]:
-            raise RecipeError(
-                f"optimizer.{name} is set, but this network trains no such parameters",
-                f"leave optimizer.{name} out, or take a network that has them",
-            )
-    parts = [(own[name], trainable[name]) for name in names]
-    if all(group == Group() for group in own.values()):
-        parts = [(Group(), list(chain(*trainable.values())))]
-    decoupled = getattr(config, "decoupled", False)
-    groups = []
-    for group, parameters in parts:
-        peak = rate if group.rate is None else group.rate
-        decay = weight_decay if group.weight_decay is None else group.weight_decay
-        groups.append(
-            {
-                "params": parameters,
-                "lr": peak,
-                "peak": peak,
-                "weight_decay": 0.0 if decoupled else decay,
-                "decay": decay if decoupled else 0.0,
-                "l1": config.l1 if group.l1 is None else group.l1,
-                "until": group.until,
-                "peak_momentum": momentum,
-            }
-        )
-    return [group for group in groups if group["params"]]
+class OptimizerPart(Part):
+    """What all optimizers share: a penalty, and groups of parameters with settings of their own.
+
+    Which parameters a penalty touches is said by the groups: ``norms: {weight_decay: 0}``.
+    """
+
+    kind: str
+    l1: float = Field(0.0, ge=0, description="L1: this times the weights' signs, in the gradient")
+    norms: Group = Group()
+    biases: Group = Group()
+    head: Group = Group()
+    whitening: Group = Group()
+
+
+class DecayPart(OptimizerPart):
+    """What the optimizers share whose weight decay is L2 unless it is decoupled."""
+
+    weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
+    decoupled: bool = Field(
+        False,
+        description="whether weights shrink by rate * weight_decay instead, beside the gradient "
+        "(Loshchilov & Hutter 2019)",
+    )
+
+
+Heavy = TypeVar("Heavy", "SGD", "Others", "Muon")
+
+
+def nesterov_needs_momentum(part: Heavy) -> Heavy:
+    """Refuse a look-ahead along no momentum. Raises ValueError."""
+    if part.nesterov and not part.momentum:
+        raise ValueError("nesterov needs momentum above 0")
+    return part
+
+
+class SGD(DecayPart):
+    """Stochastic gradient descent with momentum."""
+
+    kind: Literal["sgd"] = "sgd"
+    rate: Rate = Field(0.1, description="peak learning rate")
+    momentum: Share = Field(0.9, description="momentum")
+    nesterov: bool = Field(False, description="Nesterov's look-ahead")
+
+    _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
+
+
+class Adam(OptimizerPart):
+    """Adam (Kingma & Ba 2015); weight decay as L2, which the denominator distorts."""
+
+    kind: Literal["adam"] = "adam"
+    rate: Rate = Field(1e-3, description="peak learning rate")
+    betas: tuple[Share, Share] = Field((0.9, 0.999), description="decays of the two moments")
+    eps: Rate = Field(1e-8, description="added to the denominator")
+    weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
+
+
+class AdamW(OptimizerPart):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    kind: Literal["adamw"] = "adamw"
+    rate: Rate = Field(1e-3, description="peak learning rate")
+    betas: tuple[Share, Share] = Field((0.9, 0.999), description="decays of the two moments")
+    eps: Rate = Field(1e-8, description="added to the denominator")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
+
+
+class Adagrad(DecayPart):
+    """Adagrad (Duchi et al. 2011): the gradient over the root of all squares so far."""
+
+    kind: Literal["adagrad"] = "adagrad"
+    rate: Rate = Field(0.01, description="peak learning rate")
+    start: float = Field(0.0, ge=0, description="what the sums of squares start from")
+    eps: Rate = Field(1e-10, description="added to the denominator")
+
+
+class Adadelta(DecayPart):
+    """Adadelta (Zeiler 2012): steps as large as recent ones, so that a rate of 1 is usual."""
+
+    kind: Literal["adadelta"] = "adadelta"
+    rate: Rate = Field(1.0, description="peak learning rate")
+    rho: Share = Field(0.9, description="decay of the two averages of squares")
+    eps: Rate = Field(1e-6, description="added to both averages")
+
+
+class RMSprop(DecayPart):
+    """The gradient over the root of its recent squares (Tieleman & Hinton 2012, lecture 6.5)."""
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    rate: Rate = Field(1e-3, description="peak learning rate")
+    smoothing: Share = Field(0.99, description="decay of the average of squares")
+    momentum: Share = Field(0.0, description="momentum of the scaled gradient")
+    eps: Rate = Field(1e-8, description="added to the denominator")
+
+
+class Others(Part):
+    """SGD for what Muon does not take: biases, normalisation, whitening and head."""
+
+    rate: Rate = Field(0.1, description="peak learning rate")
+    momentum: Share = Field(0.9, description="momentum")
+    nesterov: bool = Field(True, description="Nesterov's look-ahead")
+    weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
+
+    _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
+
+
+class Muon(OptimizerPart):
+    """Momentum whose update is orthogonalised, for convolutions and hidden dense layers.
+
+    Jordan et al. 2024, as in airbench94_muon: a filter tensor counts as a matrix with a row for
+    each filter. All other parameters are trained by SGD (``others``, and their own groups).
+    """
+
+    kind: Literal["muon"] = "muon"
+    rate: Rate = Field(0.24, description="peak learning rate of the matrices")
+    momentum: Share = Field(0.6, description="momentum of the matrices")
+    nesterov: bool = Field(True, description="Nesterov's look-ahead, for the matrices")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of the matrices")
+    iterations: int = Field(3, ge=1, le=12, description="Newton-Schulz iterations")
+    normalise: bool = Field(
+        True,
+        description="whether each matrix is scaled to norm sqrt(rows) before it is updated",
+    )
+    others: Others = Others()
+
+    _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
+
+
+Optimizer = Annotated[
+    SGD | Adam | AdamW | Adagrad | Adadelta | RMSprop | Muon, Field(discriminator="kind")
+]

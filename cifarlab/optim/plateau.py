@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from cifarlab.recipe.schedules import Plateau
+from cifarlab.optim.schedules import Plateau
 
 
 class Watch(NamedTuple):

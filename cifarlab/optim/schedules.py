@@ -1,91 +1,121 @@
-"""Learning-rate schedules: pure functions of the step, as a factor on the peak rate.
+"""The recipe's schedule of the learning rate: one class for each kind."""
 
-A step counts from 0; its factor holds for the update that it makes. A run is one planned segment
-and whatever ``--extend`` added to it. What a plateau takes off the rate is no function of the
-step: see ``optim/plateau.py``.
-"""
+from typing import Annotated, Literal
 
-import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from pydantic import Field
 
-from cifarlab.recipe.schedules import (
-    Constant,
-    Cosine,
-    Exponential,
-    Linear,
-    MultiStep,
-    OneCycle,
-    Plateau,
-    Restarts,
-    Schedule,
-    Step,
-)
+from cifarlab.config.base import Part, Share
+from cifarlab.config.duration import Duration, Length
+
+Floor = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Segment(NamedTuple):
-    """``steps`` of training; ``how`` the rate goes meanwhile (see recipe.schema.Extension)."""
+class SchedulePart(Part):
+    """What all schedules share."""
 
-    steps: int
-    how: Literal["planned", "hold", "restart", "stretch"]
-
-
-def factor(
-    schedule: Schedule, step: int, segments: Sequence[Segment], steps_per_epoch: int
-) -> float:
-    """The factor at ``step`` of a run of these segments; the first is the planned one."""
-    start = 0
-    for segment in segments:
-        end = start + segment.steps
-        if step < end:
-            if segment.how == "hold":
-                return factor(schedule, start - 1, segments, steps_per_epoch)
-            if segment.how == "restart":
-                return _planned(schedule, step - start, segment.steps, steps_per_epoch)
-            return _planned(schedule, step, end, steps_per_epoch)
-        start = end
-    raise ValueError(f"step {step} lies behind the run's {start} steps")
+    kind: str
+    warmup: Duration = Field(
+        Duration.parse("0 epochs"), description="linear rise from 0 to the peak before the rest"
+    )
+    final_momentum: Share | None = Field(
+        None,
+        description="momentum moves linearly from the optimizer's to this one over the run; "
+        "null: it stays",
+    )
 
 
-def _planned(schedule: Schedule, step: int, total: int, steps_per_epoch: int) -> float:
-    """The factor at ``step`` of a run planned to take ``total`` steps."""
-    warmup = schedule.warmup.in_steps(steps_per_epoch, total)
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, total - warmup)
-    match schedule:
-        case Constant() | Plateau():
-            return 1.0
-        case Step():
-            return schedule.factor ** (step // max(1, schedule.every.in_steps(steps_per_epoch)))
-        case MultiStep():
-            milestones = (m.in_steps(steps_per_epoch, total) for m in schedule.milestones)
-            return schedule.factor ** sum(step >= milestone for milestone in milestones)
-        case Exponential():
-            return schedule.factor ** (step // steps_per_epoch)
-        case Linear():
-            return 1 - (1 - schedule.final) * done
-        case Cosine():
-            return _cosine(1, schedule.final, done)
-        case Restarts():
-            period = max(1, schedule.period.in_steps(steps_per_epoch))
-            return _restarts(schedule, step - warmup, period)
-        case OneCycle():
-            if done < schedule.rise:
-                return _cosine(schedule.start, 1, done / schedule.rise)
-            return _cosine(1, schedule.final, (done - schedule.rise) / (1 - schedule.rise))
+class Constant(SchedulePart):
+    """The peak rate throughout."""
+
+    kind: Literal["constant"] = "constant"
 
 
-def _cosine(start: float, end: float, done: float) -> float:
-    """Half a cosine from ``start`` at 0 to ``end`` at 1."""
-    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+class MultiStep(SchedulePart):
+    """The rate is multiplied by ``factor`` at each milestone, counted from the run's start."""
+
+    kind: Literal["multistep"] = "multistep"
+    milestones: tuple[Duration, ...] = Field(
+        (Duration.parse("0.5 of the run"), Duration.parse("0.75 of the run")),
+        min_length=1,
+        description="when, counted from the run's start",
+    )
+    factor: Factor = Field(0.1, description="what it is multiplied by")
 
 
-def _restarts(schedule: Restarts, step: int, period: int) -> float:
-    """The factor ``step`` steps after the first cosine's start, which takes ``period`` steps."""
-    number, length = 0, period
-    while step >= length:
-        step -= length
-        number += 1
-        length = round(period * schedule.growth**number)
-    return schedule.peak**number * _cosine(1, schedule.final, step / length)
+class Exponential(SchedulePart):
+    """The rate is multiplied by ``factor`` after each epoch (fudan, section 2.1)."""
+
+    kind: Literal["exponential"] = "exponential"
+    factor: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="factor per epoch")
+
+
+class Cosine(SchedulePart):
+    """Half a cosine from the peak to ``final`` (Loshchilov & Hutter 2017, without restarts)."""
+
+    kind: Literal["cosine"] = "cosine"
+    final: Floor = Field(0.0, description="rate at the end as a share of the peak")
+
+
+class Linear(SchedulePart):
+    """A straight line from the peak to ``final``."""
+
+    kind: Literal["linear"] = "linear"
+    final: Floor = Field(0.0, description="rate at the end as a share of the peak")
+
+
+class Step(SchedulePart):
+    """The rate is multiplied by ``factor`` every so often, counted from the run's start."""
+
+    kind: Literal["step"] = "step"
+    every: Length = Field(Duration.parse("20 epochs"), description="how often")
+    factor: Factor = Field(0.1, description="what it is multiplied by")
+
+
+class Restarts(SchedulePart):
+    """Cosines from the peak to ``final``, one after another (SGDR: Loshchilov & Hutter 2017)."""
+
+    kind: Literal["restarts"] = "restarts"
+    period: Length = Field(Duration.parse("10 epochs"), description="length of the first cosine")
+    growth: Annotated[float, Field(ge=1)] = Field(
+        1.0, description="each is that much longer than the one before"
+    )
+    peak: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="each starts at that share of the start of the one before"
+    )
+    final: Floor = Field(0.0, description="rate at the end of the first as a share of the peak")
+
+
+class OneCycle(SchedulePart):
+    """Up from ``start`` to the peak and down to ``final``, both as half a cosine (Smith 2018)."""
+
+    kind: Literal["onecycle"] = "onecycle"
+    rise: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.3, description="share of the time after the warm-up at which the peak is reached"
+    )
+    start: Floor = Field(0.04, description="rate at the start as a share of the peak")
+    final: Floor = Field(4e-6, description="rate at the end as a share of the peak")
+
+
+class Plateau(SchedulePart):
+    """The rate is multiplied by ``factor`` when the validation loss has stopped falling.
+
+    After ``patience`` epochs in a row without a loss below (1 - ``threshold``) times the least one
+    so far, the next epoch has the lower rate. What it has seen is in the checkpoint.
+    """
+
+    kind: Literal["plateau"] = "plateau"
+    factor: Factor = Field(0.1, description="what the rate is multiplied by")
+    patience: int = Field(
+        10, ge=0, description="epochs without improvement that are borne; the next one lowers"
+    )
+    threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
+        1e-4, description="share by which the loss must fall to count as improved"
+    )
+    least: Floor = Field(0.0, description="the rate never falls below this share of the peak")
+
+
+Schedule = Annotated[
+    Constant | Step | MultiStep | Exponential | Linear | Cosine | Restarts | OneCycle | Plateau,
+    Field(discriminator="kind"),
+]

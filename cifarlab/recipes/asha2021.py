@@ -4,8 +4,9 @@ The searches themselves are named searches, not recipes. Where it augments, it c
 rotates at random; neither padding nor angle is given: 4 pixels and 15 degrees are taken.
 """
 
-from cifarlab.recipe import Recipe, build, change
-from cifarlab.recipes import derived, named
+from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change
 
 _AUGMENT = {"crop": {"padding": 4}, "flip": "random", "rotation": 15}
 

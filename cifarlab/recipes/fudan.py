@@ -10,8 +10,9 @@ ResNet24, and gives numbers for the last two recipes only.
 
 from typing import Any
 
-from cifarlab.recipe import Recipe, build, change
-from cifarlab.recipes import derived, named
+from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change
 
 
 @named("fudan/resnet24", reported=93.71)

@@ -1,7 +1,9 @@
 """kth2022: the tutorial CNN with more and more help, and residual networks."""
 
-from cifarlab.recipe import Recipe, build, change
-from cifarlab.recipes import derived, kth2024, named
+from cifarlab.recipes import kth2024
+from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change
 
 
 @named("kth2022/baseline", reported=68)

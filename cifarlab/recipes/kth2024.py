@@ -4,8 +4,9 @@ Keras' L2 adds l2 * |w|^2 to the loss, whose gradient is 2 * l2 * w: a weight de
 report's number, on the kernels of convolutions and hidden dense layers alone.
 """
 
-from cifarlab.recipe import Recipe, build, change
-from cifarlab.recipes import derived, named
+from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change
 
 
 @named("kth2024/baseline", reported=73.81)

@@ -1,7 +1,8 @@
 """nyu2024: a residual network under five million parameters with dropout 0.6 in its blocks."""
 
-from cifarlab.recipe import Recipe, build
-from cifarlab.recipes import derived, named
+from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build
 
 
 @named("nyu2024/resnet", reported=92, split="validation")

@@ -1,7 +1,8 @@
 """The first run: small enough for any machine, without a network."""
 
-from cifarlab.recipe import Recipe, build
-from cifarlab.recipes import named
+from cifarlab.recipes.catalog import named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build
 
 
 @named("quickstart")

@@ -3,8 +3,9 @@
 ResNet-18 is the yardstick of the benchmarks. Accuracies of the others are not measured here.
 """
 
-from cifarlab.recipe import Recipe, build
-from cifarlab.recipes import derived, named
+from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build
 
 
 @named("resnet18")

@@ -5,8 +5,9 @@ hiverge/cifar10-speedrun. Those add up losses over a batch; here the loss is the
 rate of what SGD trains is worth as much as theirs times the batch size.
 """
 
-from cifarlab.recipe import Recipe, build, change
-from cifarlab.recipes import named
+from cifarlab.recipes.catalog import named
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change
 
 
 @named("speed/94")

@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.report.content import Run, dig
+from cifarlab.plots.style import NARROW, label, sheet
 from cifarlab.report.evaluation import Table, listed, table_of
+from cifarlab.report.formatting import count, number, percent, plain
 from cifarlab.report.mistakes import data_address
-from cifarlab.report.style import NARROW, label, sheet
+from cifarlab.report.run_data import Run, dig
 from cifarlab.report.tables import Fact
-from cifarlab.report.words import count, number, percent, plain
 
 MOST = 20
 

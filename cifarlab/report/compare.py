@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.report.content import Run, dig
-from cifarlab.report.words import count, interval, percent, seconds
+from cifarlab.report.formatting import count, interval, percent, seconds
+from cifarlab.report.run_data import Run, dig
 
 
 class Row(NamedTuple):

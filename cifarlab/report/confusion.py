@@ -9,8 +9,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from cifarlab.report.content import SPOKEN, Run
-from cifarlab.report.style import INK, NARROW, label, sheet
+from cifarlab.plots.style import INK, NARROW, label, sheet
+from cifarlab.report.run_data import SPOKEN, Run
 from cifarlab.report.tables import class_names, confusion_of, drawn_classes
 
 MOST_NUMBERED = 12  # classes; with more, a number no longer fits its cell

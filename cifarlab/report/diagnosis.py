@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.recipe.lint import Finding
-from cifarlab.report.content import Run, dig
-from cifarlab.report.words import number, percent
+from cifarlab.recipes.lint import Finding
+from cifarlab.report.formatting import number, percent
+from cifarlab.report.run_data import Run, dig
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit

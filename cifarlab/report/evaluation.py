@@ -2,10 +2,19 @@
 
 from typing import Any, NamedTuple
 
-from cifarlab.report.content import SPOKEN, Run, dig
+from cifarlab.report.formatting import (
+    NOTHING,
+    count,
+    interval,
+    number,
+    pair,
+    percent,
+    plain,
+    seconds,
+)
+from cifarlab.report.run_data import SPOKEN, Run, dig
 from cifarlab.report.shift import corruption_rows
 from cifarlab.report.tables import Fact
-from cifarlab.report.words import NOTHING, count, interval, number, pair, percent, plain, seconds
 
 
 class Table(NamedTuple):

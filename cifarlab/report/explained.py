@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cifarlab.errors import RunFolderError
-from cifarlab.run import RunFolder
-from cifarlab.storage import read_bytes, read_json
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import read_bytes, read_json
 
 INDEX = "explained.json"
 # in the order of a page

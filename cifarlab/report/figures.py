@@ -7,9 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from cifarlab.recipe import Recipe
-from cifarlab.report.content import Run, dig
-from cifarlab.report.style import (
+from cifarlab.plots.style import (
     BLUE,
     CYCLE,
     GREY,
@@ -21,7 +19,9 @@ from cifarlab.report.style import (
     tidy,
     with_margin,
 )
-from cifarlab.report.words import number, pair, percent
+from cifarlab.recipes.schema import Recipe
+from cifarlab.report.formatting import number, pair, percent
+from cifarlab.report.run_data import Run, dig
 
 _DASHES = ("-", "--", ":", "-.")
 

@@ -9,18 +9,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from cifarlab.plots.style import Picture, render, styled
 from cifarlab.report import audit, compare, evaluation, provenance, settings, tables
 from cifarlab.report.classes import per_class
 from cifarlab.report.confusion import MOST_NUMBERED, confusion
-from cifarlab.report.content import SPOKEN, Run, dig
 from cifarlab.report.diagnosis import diagnosed
 from cifarlab.report.explained import Explained
 from cifarlab.report.figures import curves, overlay
-from cifarlab.report.inside import activations, signals, weights
 from cifarlab.report.mistakes import confident, confident_gallery, gallery, worst
 from cifarlab.report.reliability import reliability
+from cifarlab.report.run_data import SPOKEN, Run, dig
 from cifarlab.report.shift import heat_map
-from cifarlab.report.style import Picture, render, styled
+from cifarlab.report.tensor_stats import activations, signals, weights
 
 FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
     ("curves", curves, "Accuracy, loss and learning rate by epoch"),

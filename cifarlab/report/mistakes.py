@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cifarlab.report.content import SPOKEN, Run
-from cifarlab.report.style import NARROW, label, sheet
+from cifarlab.plots.style import NARROW, label, sheet
+from cifarlab.report.run_data import SPOKEN, Run
 
 MOST = 25
 

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from cifarlab.report.content import Run
-from cifarlab.report.words import plain
+from cifarlab.report.formatting import plain
+from cifarlab.report.run_data import Run
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 

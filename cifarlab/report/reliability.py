@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.report.content import SPOKEN, Run, dig
-from cifarlab.report.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy, with_margin
-from cifarlab.report.words import number
+from cifarlab.plots.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy, with_margin
+from cifarlab.report.formatting import number
+from cifarlab.report.run_data import SPOKEN, Run, dig
 
 ENOUGH = 10  # images in a bin; the accuracy of fewer says little
 

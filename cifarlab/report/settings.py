@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from cifarlab.recipe import Recipe, build
-from cifarlab.report.words import NOTHING
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build
+from cifarlab.report.formatting import NOTHING
 
 _LONGEST = 60  # letters of a name that lists settings
 

@@ -7,9 +7,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.report.content import SPOKEN, Run, dig
-from cifarlab.report.style import INK, NARROW, label, sheet
-from cifarlab.report.words import count, number, percent
+from cifarlab.plots.style import INK, NARROW, label, sheet
+from cifarlab.report.formatting import count, number, percent
+from cifarlab.report.run_data import SPOKEN, Run, dig
 
 
 def corruption_rows(run: Run) -> list[dict[str, Any]]:

@@ -4,8 +4,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.report.content import SPOKEN, Run, dig
-from cifarlab.report.words import NOTHING, count, interval, memory, number, percent, plain, seconds
+from cifarlab.report.formatting import (
+    NOTHING,
+    count,
+    interval,
+    memory,
+    number,
+    percent,
+    plain,
+    seconds,
+)
+from cifarlab.report.run_data import SPOKEN, Run, dig
 
 
 class Fact(NamedTuple):

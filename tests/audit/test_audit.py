@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.audit import audit
 from cifarlab.audit.duplicates import Twins
 from cifarlab.audit.findings import Part, duplicate_findings, shown_pairs
 from cifarlab.audit.folds import fold_recipe
-from cifarlab.data import fold_left_out, open_dataset, training_subsets
-from cifarlab.errors import DataError, RunFolderError
-from cifarlab.evaluate import Predictor
-from cifarlab.recipe import to_yaml
-from cifarlab.run import Audit, RunFolder
+from cifarlab.audit.run_audit import audit
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import fold_left_out, training_subsets
+from cifarlab.inference.predictor import Predictor
+from cifarlab.recipes.text import to_yaml
+from cifarlab.runs.audit_findings import Audit
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import DataError, RunFolderError
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def audited(recipe_file, tmp_path_factory) -> Audit:
 
 
 def test_every_image_is_judged_by_the_network_that_never_saw_it(tiny, audited, recipe_file) -> None:
-    from cifarlab.recipe import from_yaml
+    from cifarlab.recipes.text import from_yaml
 
     recipe = from_yaml(recipe_file)
     dataset = open_dataset("digits")
@@ -88,7 +90,7 @@ def test_the_findings_of_known_noise(audited, recipe_file) -> None:
 
 def test_the_same_command_again_trains_nothing(audited, recipe_file, monkeypatch) -> None:
     before = audited.findings()
-    monkeypatch.setattr("cifarlab.audit.folds.train", None)
+    monkeypatch.setattr("cifarlab.audit.run_audit.folds.train", None)
     again = audit(str(recipe_file), folds=2, out=audited.path).findings()
     assert {**again, "time": ""} == {**before, "time": ""}
 

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from cifarlab.audit import duplicates
 from cifarlab.audit.duplicates import SIMILAR, SIMILAR_SMALL, groups, near_duplicates
-from cifarlab.data.transforms import shrunk
+from cifarlab.augment.transforms import shrunk
 
 CPU, HERE = torch.device("cpu"), Path(__file__).parent
 
@@ -165,7 +165,7 @@ def test_memory_is_bounded_however_many_images_are_alike() -> None:
 import resource, sys
 import numpy as np
 from cifarlab.audit.duplicates import near_duplicates
-from cifarlab.compute import choose
+from cifarlab.system.device import choose
 from test_duplicates import frames, scenes, silent
 device, images = choose().device, frames(scenes(1)[0], 700)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cifarlab.audit.labels import against_known, ranked
-from cifarlab.errors import MissingExtraError
+from cifarlab.system.errors import MissingExtraError
 
 
 def drawn(seed: int, n: int = 400, classes: int = 4, wrong: float = 0.1, skill: float = 3.0):

@@ -8,11 +8,14 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cifarlab.audit import audit, findings
+from cifarlab.audit import findings
 from cifarlab.audit.findings import Part, label_findings
 from cifarlab.audit.folds import whole_groups
-from cifarlab.data import fold_left_out, open_dataset
-from cifarlab.run import Audit, RunFolder
+from cifarlab.audit.run_audit import audit
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import fold_left_out
+from cifarlab.runs.audit_findings import Audit
+from cifarlab.runs.folder import RunFolder
 
 PAIRS, SHORT = 45, 50
 # few images, no augmentation, many steps: networks that know by heart what they were trained on

@@ -11,13 +11,14 @@ import yaml
 from command_line import Command
 from made_search import made
 
-from cifarlab.recipe import build, keys
-from cifarlab.recipes import find, shipped
-from cifarlab.run import RunFolder
-from cifarlab.search import SEARCHES
-from cifarlab.search.engine import Searched
-from cifarlab.search.explain import explain
-from cifarlab.study import STUDIES
+from cifarlab.experiments.search.engine import Searched
+from cifarlab.experiments.search.results import explain
+from cifarlab.experiments.search.shipped import SEARCHES
+from cifarlab.experiments.study.shipped import STUDIES
+from cifarlab.recipes.catalog import find, shipped
+from cifarlab.recipes.keys import keys
+from cifarlab.recipes.text import build
+from cifarlab.runs.folder import RunFolder
 
 COMMANDS = (
     ("train",),
@@ -160,7 +161,7 @@ def test_a_folders_name_is_printed_as_it_is(
 def test_class_names_are_printed_as_they_are(finished: RunFolder) -> None:
     from rich.console import Console
 
-    from cifarlab.terminal import per_class_table
+    from cifarlab.cli.printing import per_class_table
 
     row = {"class": "[red]fox[/]", "n": 1, "correct": 1, "accuracy": 1.0, "interval": [0.2, 1.0]}
     console = Console(width=100)
@@ -294,7 +295,7 @@ def test_a_search_with_a_failed_trial_exits_with_5(
 ) -> None:
     search, folder = made(tmp_path, trials)  # its trial 1 failed
     searched = Searched(folder, explain(search, 1.0, folder), None, [])
-    monkeypatch.setattr("cifarlab.search.run_search", lambda *_, **__: searched)
+    monkeypatch.setattr("cifarlab.experiments.search.engine.run_search", lambda *_, **__: searched)
     output = cifarlab("search", "quickstart")
     assert output.code == code and "search: " in output.out
     assert output.err.startswith("failed: 1 run has failed") == (code == 5)

@@ -9,8 +9,8 @@ from command_line import Command
 from damage import DAMAGE, damaged, spoilt
 from made_whole import whole
 
-from cifarlab.page.index import Index
-from cifarlab.run import RunFolder
+from cifarlab.dashboard.index import Index
+from cifarlab.runs.folder import RunFolder
 
 ALWAYS = ("report", "compare")
 READERS = {  # which other commands read a file
@@ -32,7 +32,7 @@ READERS = {  # which other commands read a file
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures."""
-    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.write.html.FIGURES", ())
 
 
 @pytest.fixture

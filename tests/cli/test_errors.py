@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from command_line import Command, Output
 
-from cifarlab.errors import StorageError
-from cifarlab.run import RunFolder, without_cost
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.metrics_log import without_cost
+from cifarlab.system.errors import StorageError
 
 
 def require_two_lines(output: Output, code: int, *told: str) -> None:
@@ -198,7 +199,7 @@ def test_ended_while_the_report_is_drawn(
     result = copied.result()
     copied.result_file.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr("cifarlab.report.style.save", end)
+        patch.setattr("cifarlab.report.write.style.save", end)
         output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
     assert output.code == code and output.err.count("\n") == 2
     assert f"the run is complete; its report: cifarlab report {copied.path}" in output.err

@@ -9,7 +9,7 @@ import pytest
 from command_line import Command
 from PIL import Image
 
-from cifarlab.run import RunFolder
+from cifarlab.runs.folder import RunFolder
 
 
 @pytest.fixture
@@ -128,6 +128,8 @@ def test_a_wrong_format_is_refused_before_anything_is_predicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     predicted: list[object] = []
-    monkeypatch.setattr("cifarlab.ship.predict_paths", lambda *given: predicted.append(given))
+    monkeypatch.setattr(
+        "cifarlab.inference.run_predictor.predict_paths", lambda *given: predicted.append(given)
+    )
     assert cifarlab("predict", finished.path, picture, *words).code == 2
     assert not predicted

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from cifarlab.cli import app
 from cifarlab.cli.following import after_audit, after_compare, after_predict, after_study
-from cifarlab.run import RunFolder
+from cifarlab.runs.folder import RunFolder
 
 SHORT = ("training.duration=4 steps", "--no-record")
 
@@ -111,7 +111,7 @@ def test_a_comparison_of_recipes_that_was_kept() -> None:
 
 
 def test_every_command_that_does_something_says_what_is_next() -> None:
-    """A search is tried in tests/search; the others above."""
+    """A search is tried in tests/experiments/search; the others above."""
     root = Path(__file__).parents[2] / "cifarlab" / "cli"
     code = "\n".join(file.read_text() for file in root.glob("*.py"))
     commands = dict(

@@ -11,10 +11,10 @@ import pytest
 from command_line import Command
 from PIL import Image
 
-from cifarlab.output import Output
-from cifarlab.recipe import Recipe
-from cifarlab.run import RunFolder
-from cifarlab.train import train
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.output import Output
+from cifarlab.training.train import train
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_commands_that_look_at_a_run(full: Command, copied: RunFolder) -> None:
 def test_a_training_is_not_lost(
     full: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.write.html.FIGURES", ())
     short = ("training.duration=2 epochs", "model.blocks=[1]", "model.channels=[4]")
     require_told(full("train", "quickstart", *short, "model.strides=[1]", "--run", "mine"))
     folder = RunFolder(tmp_path / "mine")
@@ -124,7 +124,7 @@ def test_an_os_error_that_nobody_foresaw_is_two_lines(
     def broken() -> None:
         raise OSError(errno.EIO, "Input/output error", "somewhere")
 
-    monkeypatch.setattr("cifarlab.machine.findings", broken)
+    monkeypatch.setattr("cifarlab.cli.machine.findings", broken)
     output = cifarlab("check")
     assert output.code == 1 and len(output.err.splitlines()) == 2
     assert output.err.startswith("failed: [Errno 5] Input/output error: 'somewhere'")

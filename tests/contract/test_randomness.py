@@ -2,7 +2,7 @@
 
 import torch
 
-from cifarlab.randomness import derived_seed, generator
+from cifarlab.system.randomness import derived_seed, generator
 
 
 def draws(given: torch.Generator) -> list[float]:

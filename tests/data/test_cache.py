@@ -11,10 +11,12 @@ import pytest
 from made_sources import as_folder, as_tar, class_folders, png
 
 from cifarlab.data import cache as cache_module
-from cifarlab.data import cached_dataset, open_dataset, sources, training_subsets
+from cifarlab.data import sources
 from cifarlab.data.cache import cache_root
-from cifarlab.errors import DataError, StorageError
-from cifarlab.recipe.images import Data, ImagePolicy
+from cifarlab.data.config import Data, ImagePolicy
+from cifarlab.data.sources import cached_dataset, open_dataset
+from cifarlab.data.splits import training_subsets
+from cifarlab.system.errors import DataError, StorageError
 
 FILES = class_folders({"train": 4, "val": 2, "test": 2})
 

@@ -16,10 +16,11 @@ from made_sources import (
     python2_pickle,
 )
 
-from cifarlab.data import open_dataset, sources
+from cifarlab.data import sources
 from cifarlab.data.cifar import CIFAR10, KINDS, content_hash
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import ImagePolicy
+from cifarlab.data.config import ImagePolicy
+from cifarlab.data.sources import open_dataset
+from cifarlab.system.errors import DataError
 
 TRAIN_1 = "cifar-10-batches-py/data_batch_1"
 TEST = "cifar-10-batches-py/test_batch"

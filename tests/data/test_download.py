@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from made_sources import as_tar, cifar10_files, md5
 
-from cifarlab.data import cifar, download, open_dataset, sources
-from cifarlab.errors import DownloadError, StorageError
+from cifarlab.data import cifar, download, sources
+from cifarlab.data.sources import open_dataset
+from cifarlab.system.errors import DownloadError, StorageError
 
 CONTENT = bytes(range(256)) * 40
 KIND = replace(cifar.CIFAR10, archive="made.bin", md5=md5(CONTENT), size=len(CONTENT))

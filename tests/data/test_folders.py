@@ -9,10 +9,11 @@ import pytest
 from made_sources import Files, as_folder, as_tar, as_zip, bomb, class_folders, encoded, png
 from PIL import Image
 
-from cifarlab.data import open_dataset
-from cifarlab.errors import DataError
-from cifarlab.recipe import Recipe, overridden
-from cifarlab.recipe.images import ImagePolicy
+from cifarlab.data.config import ImagePolicy
+from cifarlab.data.sources import open_dataset
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import overridden
+from cifarlab.system.errors import DataError
 
 SOURCES = ["folder", "a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.tar.bz2", "a.zip"]
 

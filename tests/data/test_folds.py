@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cifarlab.data import fold_left_out, open_dataset, training_subsets
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import Data, Fold
+from cifarlab.data.config import Data, Fold
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import fold_left_out, training_subsets
+from cifarlab.system.errors import DataError
 
 
 def data(number: int | None, of: int = 3, groups=(), **other) -> Data:

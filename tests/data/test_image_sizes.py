@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifarlab.data.augment import Augmentation, pixels_at, sizes_by_step
-from cifarlab.errors import RecipeError
-from cifarlab.recipe import build
+from cifarlab.augment.pipeline import Augmentation, pixels_at, sizes_by_step
+from cifarlab.recipes.text import build
+from cifarlab.system.errors import RecipeError
 
 
 def sizes_of(*pairs):

@@ -9,8 +9,8 @@ import pytest
 from made_sources import bomb, encoded, png
 from PIL import Image
 
+from cifarlab.data.config import ImagePolicy
 from cifarlab.data.images import MAX_SCANS, BrokenError, RefusedError, conform, decode
-from cifarlab.recipe.images import ImagePolicy
 
 AS_IS = ImagePolicy()
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4

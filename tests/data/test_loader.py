@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from cifarlab.data.augment import Augmentation
+from cifarlab.augment.pipeline import Augmentation
+from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
-from cifarlab.errors import DataError
-from cifarlab.recipe import build
-from cifarlab.recipe.batches import batch_sizes
+from cifarlab.recipes.text import build
+from cifarlab.system.errors import DataError
 
 PLAIN = {}
 ALL = {"crop": {"padding": 2, "mode": "reflect"}, "flip": "random"}

@@ -13,8 +13,10 @@ from made_sources import (
     png,
 )
 
-from cifarlab.data import cached_dataset, open_dataset, sources, test_subset, training_subsets
-from cifarlab.recipe.images import Data, Fold
+from cifarlab.data import sources
+from cifarlab.data.config import Data, Fold
+from cifarlab.data.sources import cached_dataset, open_dataset
+from cifarlab.data.splits import test_subset, training_subsets
 
 FILES = class_folders({"train": 4, "val": 2, "test": 2})
 

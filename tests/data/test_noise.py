@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare
 
-from cifarlab.data import open_dataset, test_subset, training_subsets
-from cifarlab.data.noise import noisy_labels, transition_matrix
-from cifarlab.errors import RecipeError
-from cifarlab.recipe import build
-from cifarlab.run import RunFolder
-from cifarlab.train import train
+from cifarlab.data.noisy_labels import noisy_labels, transition_matrix
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import test_subset, training_subsets
+from cifarlab.recipes.text import build
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import RecipeError
+from cifarlab.training.train import train
 
 N, K = 60_000, 10
 LABELS = np.random.default_rng(0).integers(0, K, N)

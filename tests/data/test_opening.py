@@ -7,8 +7,10 @@ import pytest
 from made_sources import as_folder, as_tar, batch, cifar10_files, class_folders, encoded, png
 from PIL import Image
 
-from cifarlab.data import open_data, open_dataset, summary, test_subset, training_subsets
-from cifarlab.recipe.images import Data
+from cifarlab.data.config import Data
+from cifarlab.data.opening import open_data, summary
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import test_subset, training_subsets
 
 
 def told(path, **settings) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from made_sources import python2_pickle
 
 from cifarlab.data.cifar_pickles import load
-from cifarlab.errors import DataError
+from cifarlab.system.errors import DataError
 
 ARRAYS = {
     "data": np.arange(6, dtype=np.uint8).reshape(2, 3),

@@ -8,9 +8,9 @@ import pytest
 from made_sources import as_folder, as_tar, class_folders
 from sklearn.datasets import load_digits
 
-from cifarlab.data import open_dataset
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import ImagePolicy
+from cifarlab.data.config import ImagePolicy
+from cifarlab.data.sources import open_dataset
+from cifarlab.system.errors import DataError
 
 
 def test_digits_are_exact():

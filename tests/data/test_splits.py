@@ -8,17 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_sources import as_tar, class_folders
 
-from cifarlab.data import (
-    Dataset,
-    Subset,
-    channel_statistics,
-    open_dataset,
-    stratified_cut,
-    test_subset,
-    training_subsets,
-)
-from cifarlab.errors import DataError
-from cifarlab.recipe.images import Data
+from cifarlab.data.config import Data
+from cifarlab.data.dataset import Dataset, Subset
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import channel_statistics, stratified_cut, test_subset, training_subsets
+from cifarlab.system.errors import DataError
 
 
 def opened(path: Path, **splits: int) -> Dataset:

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from pretended_device import Device
 
-from cifarlab.errors import Interrupted
-from cifarlab.evaluate import Predictor
-from cifarlab.evaluate.views import confidence_threshold
 from cifarlab.explain.maps import class_activation_maps
-from cifarlab.recipe import Recipe
-from cifarlab.run import RunFolder, without_cost
-from cifarlab.train import Run, train
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.tta import confidence_threshold
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.metrics_log import without_cost
+from cifarlab.system.errors import Interrupted
+from cifarlab.training.run import Run
+from cifarlab.training.train import train
 
 MADE = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
 
@@ -32,7 +34,7 @@ class WaitRecorder:
     def stepped(self, run: Run, images: int) -> None:
         self.count += 1
         # the clock waits before it starts, as it should
-        self.waits += [wait for wait in self.device.take_waits() if "train/clock.py" not in wait]
+        self.waits += [wait for wait in self.device.take_waits() if "training/clock.py" not in wait]
 
     def validated(self, run: Run) -> None:
         self.device.take_waits()

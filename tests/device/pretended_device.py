@@ -33,8 +33,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 import cifarlab
-from cifarlab import compute
-from cifarlab.data import transforms
+from cifarlab.augment import transforms
+from cifarlab.system import device as compute
 
 PACKAGE = f"{Path(cifarlab.__file__).parent}/"
 GIBIBYTE = 2**30

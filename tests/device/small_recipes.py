@@ -5,8 +5,9 @@ from typing import Any
 
 from shortened import shortened
 
-from cifarlab.recipe import Recipe, change
-from cifarlab.recipes import shipped
+from cifarlab.recipes.catalog import shipped
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
 
 RECIPES = {name: make() for name, make in shipped().items()}
 DURATION = re.compile(r"[\d.]+ (epochs?|steps?|of the run)$")

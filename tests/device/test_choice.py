@@ -4,7 +4,8 @@ import pytest
 import torch
 from pretended_device import GIBIBYTE, NAME, pretended
 
-from cifarlab.compute import (
+from cifarlab.cli.machine import findings
+from cifarlab.system.device import (
     Compute,
     choose,
     device_name,
@@ -13,9 +14,8 @@ from cifarlab.compute import (
     has_bfloat16,
     peak_memory,
 )
-from cifarlab.data.device import resident, sent
-from cifarlab.machine import findings
-from cifarlab.randomness import seed_global
+from cifarlab.system.randomness import seed_global
+from cifarlab.system.transfer import resident, sent
 
 
 def test_a_gpu_is_chosen_with_its_index(monkeypatch: pytest.MonkeyPatch) -> None:

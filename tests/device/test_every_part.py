@@ -12,10 +12,12 @@ from pretended_device import pretended
 from small_recipes import RUN, SETTINGS, settings
 from torch import Tensor
 
-from cifarlab.processes import Processes
-from cifarlab.recipe import Recipe, change, keys
-from cifarlab.run import RunFolder
-from cifarlab.train import train
+from cifarlab.recipes.keys import keys
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.processes import Processes
+from cifarlab.training.train import train
 
 SHORT = {"data.share": 0.1, "training.batch_size": 34, "training.duration": "2 epochs"}  # 8 steps
 COLOUR = {"data.images.channels": "rgb"}

@@ -9,8 +9,8 @@ from on_a_device import WaitRecorder, outcome, require_alike, train_in_two
 from pretended_device import pretended
 from small_recipes import RECIPES, RUN, SETTINGS, settings
 
-from cifarlab.run import RunFolder
-from cifarlab.train import train
+from cifarlab.runs.folder import RunFolder
+from cifarlab.training.train import train
 
 
 def test_no_recipe_has_a_setting_that_is_not_run_here() -> None:

@@ -9,10 +9,10 @@ import torch
 from pretended_device import NAME, Device, OnDevice, pretended
 from torch import Tensor, nn
 
-from cifarlab.data.device import sent
-from cifarlab.evaluate.measure import score
-from cifarlab.evaluate.views import confidence
-from cifarlab.train.state import Totals
+from cifarlab.evaluation.measure import score
+from cifarlab.inference.tta import confidence
+from cifarlab.system.transfer import sent
+from cifarlab.training.state import Totals
 
 THERE = torch.device(NAME, 0)
 

@@ -10,15 +10,18 @@ from on_a_device import MADE, require_alike
 from pretended_device import pretended
 
 from cifarlab.audit.duplicates import near_duplicates
-from cifarlab.compute import choose
-from cifarlab.evaluate import Predictor, evaluate_run
-from cifarlab.evaluate.examine import examine
-from cifarlab.evaluate.features import features
+from cifarlab.evaluation.features import features
+from cifarlab.evaluation.full_evaluation import examine
+from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.explain.maps import class_activation_maps, feature_maps, map_shapes
 from cifarlab.explain.sanity import cascade
-from cifarlab.run import RunFolder
-from cifarlab.ship import Inputs, Oracle
-from cifarlab.train import Recorder, train
+from cifarlab.inference.inputs import Inputs
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.run_predictor import Oracle
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.device import choose
+from cifarlab.training.tensor_stats import Recorder
+from cifarlab.training.train import train
 
 
 def silent(_what: str, _done: int, _total: int | None) -> None: ...

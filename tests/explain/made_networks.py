@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
-from cifarlab.compute import choose
-from cifarlab.evaluate import Predictor
-from cifarlab.models import Classifier, build_body
-from cifarlab.recipe.networks import CNN, Residual, Speed
+from cifarlab.inference.predictor import Predictor
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import CNN, Residual, Speed
+from cifarlab.system.device import choose
 
 SMALL = {"stem": 4, "blocks": (1, 2), "channels": (4, 6), "strides": (1, 2)}
 MODELS = {

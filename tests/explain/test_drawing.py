@@ -5,8 +5,8 @@ from made_networks import COLOUR, MODELS
 
 from cifarlab.explain.drawing import _width, draw, short
 from cifarlab.explain.structure import architecture
-from cifarlab.recipes import find, usual_shape
-from cifarlab.report.style import render, styled
+from cifarlab.plots.style import render, styled
+from cifarlab.recipes.catalog import find, usual_shape
 
 SHIPPED = (
     "fudan/resnet10",

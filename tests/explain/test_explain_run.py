@@ -10,13 +10,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cifarlab.cli import app
-from cifarlab.data import open_dataset, training_subsets
-from cifarlab.errors import DataError, MissingExtraError, UserError
-from cifarlab.explain import explain_run, run
-from cifarlab.report import write_report
-from cifarlab.run import RunFolder
-from cifarlab.ship import predict_paths
-from cifarlab.train import train
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import training_subsets
+from cifarlab.explain import explain_run as run
+from cifarlab.explain.explain_run import explain_run
+from cifarlab.inference.run_predictor import predict_paths
+from cifarlab.report.write import write_report
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import DataError, MissingExtraError, UserError
+from cifarlab.training.train import train
 
 ALWAYS = ["maps", "mistakes", "features", "filters", "architecture"]
 
@@ -174,7 +176,7 @@ def test_a_missing_library_is_named_with_its_extra(copied, monkeypatch):
 
 
 def test_nothing_held_out_shows_training_images(tiny, tmp_path):
-    from cifarlab.train import train
+    from cifarlab.training.train import train
 
     folder = RunFolder(tmp_path / "run")
     train(tiny({"data.validation": 0, "training.duration": "2 steps"}), folder)

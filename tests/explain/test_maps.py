@@ -8,7 +8,6 @@ import pytest
 import torch
 from made_networks import GREY, MODELS, hooks, images, predictor
 
-from cifarlab.errors import DataError, UserError
 from cifarlab.explain.maps import (
     chosen_layer,
     class_activation_maps,
@@ -17,6 +16,7 @@ from cifarlab.explain.maps import (
     map_shapes,
     upsampled,
 )
+from cifarlab.system.errors import DataError, UserError
 
 each_kind = pytest.mark.parametrize("kind", MODELS)
 

@@ -7,9 +7,9 @@ from made_networks import COLOUR, GREY, MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifarlab.explain.structure import architecture
-from cifarlab.models import build_body, parameter_count
+from cifarlab.models.build import build_body, parameter_count
 from cifarlab.models.whitening import Whitening
-from cifarlab.recipes import find, usual_shape
+from cifarlab.recipes.catalog import find, usual_shape
 
 SHIPPED = (
     "fudan/resnet10",

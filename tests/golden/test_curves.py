@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.recipe import Recipe, change
-from cifarlab.recipes import find
-from cifarlab.run import RunFolder, without_cost
-from cifarlab.train import train
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.metrics_log import without_cost
+from cifarlab.training.train import train
 
 HERE = Path(__file__).parent
 MADE = "made images"  # a source that ``curve`` makes: 32 x 32, RGB, 8 classes

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models import _KINDS, Classifier, build_body
-from cifarlab.recipe import build
+from cifarlab.models.build import _KINDS, build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.recipes.text import build
 
 MEANS = {1: [0.31], 3: [0.4914, 0.4822, 0.4465]}
 STDS = {1: [0.19], 3: [0.2470, 0.2435, 0.2616]}

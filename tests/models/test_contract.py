@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from cifarlab.models import _KINDS, Classifier, build_body, parameter_count
-from cifarlab.models.residual import NormaliserFreeBlock
-from cifarlab.recipe import build
+from cifarlab.models.build import _KINDS, build_body, parameter_count
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.resnet_modules import NormaliserFreeBlock
+from cifarlab.recipes.text import build
 
 PRE = ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"]
 RESIDUAL = {"stem": 16, "blocks": [1, 2], "channels": [16, 20], "strides": [1, 2]}

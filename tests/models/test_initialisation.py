@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models import _KINDS, build_body
-from cifarlab.models.initialisation import _INITIALISATIONS, dirac_
-from cifarlab.recipe import build
+from cifarlab.models.build import _KINDS, build_body
+from cifarlab.models.initialization import _INITIALISATIONS, dirac_
+from cifarlab.recipes.text import build
 
 
 def bodies(**settings):
@@ -142,7 +142,7 @@ def test_the_speed_network_s_head_keeps_its_own():
 WITHOUT_VALUES = """
 import json, sys
 from cifarlab.models import parameter_count
-from cifarlab.recipe import build
+from cifarlab.recipes.text import build
 for tree in json.loads(sys.argv[1]):
     assert parameter_count(build({"model": tree}).model, (8, 8, 3), 10) > 1000
 print("torch._dynamo" in sys.modules)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.errors import RecipeError
-from cifarlab.models import _KINDS, build_body, parameter_count
+from cifarlab.models.build import _KINDS, build_body, parameter_count
+from cifarlab.models.configs import Activation
 from cifarlab.models.layers import activation
-from cifarlab.recipe import build
-from cifarlab.recipe.networks import Activation
+from cifarlab.recipes.text import build
+from cifarlab.system.errors import RecipeError
 
 FORMULAS = {
     "relu": lambda x: max(x, 0.0),

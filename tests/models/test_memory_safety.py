@@ -17,7 +17,7 @@ import pytest
 TRAIN = """
 import json, sys, torch
 from cifarlab.models import Classifier, build_body, stages
-from cifarlab.recipe import build
+from cifarlab.recipes.text import build
 tree, frozen = json.loads(sys.argv[1]), int(sys.argv[2])
 net = Classifier(build_body(build({"model": tree}).model, (96, 96, 1), 2), [0.5], [0.5])
 for stage in stages(net)[:frozen]:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, gelu, relu, silu
 
-from cifarlab.models import build_body
-from cifarlab.models.normaliser_free import ScaledConv2d, activation_gain
-from cifarlab.models.residual import NormaliserFreeBlock
-from cifarlab.recipe import build
+from cifarlab.models.build import build_body
+from cifarlab.models.normalizer_free import ScaledConv2d, activation_gain
+from cifarlab.models.resnet_modules import NormaliserFreeBlock
+from cifarlab.recipes.text import build
 
 FREE = {
     "norm": {"kind": "none"},

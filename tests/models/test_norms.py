@@ -5,11 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cifarlab.errors import RecipeError
-from cifarlab.models import Classifier, batch_norms, build_body, set_passes
-from cifarlab.models.layers import norm_layer
-from cifarlab.recipe import build
-from cifarlab.recipe.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NoNorm
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.layers import batch_norms, norm_layer, set_passes
+from cifarlab.models.norm_configs import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, NoNorm
+from cifarlab.recipes.text import build
+from cifarlab.system.errors import RecipeError
 
 STAGES = {"blocks": [1, 1], "channels": [4, 6], "strides": [1, 2], "stem": 4}
 TREES = [{**STAGES}, {"kind": "speed", "channels": [4, 6], "depth": 3}]

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cifarlab import compute
-from cifarlab.errors import UserError
-from cifarlab.models import build_body
+from cifarlab.models.build import build_body
 from cifarlab.models.packed_conv import PackedConv2d, pack, packed_conv2d, packs, unpack
-from cifarlab.recipe import build, change
-from cifarlab.recipes import find
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import build, change
+from cifarlab.system import device as compute
+from cifarlab.system.errors import UserError
 
 SIZES = [(8, 8), (7, 7), (5, 3), (4, 4), (3, 4), (1, 1)]
 LAYER = torch.zeros(64, 64, 3, 3)

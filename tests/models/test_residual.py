@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from cifarlab.models import build_body, parameter_count
-from cifarlab.models.residual import Block
-from cifarlab.recipe import build
+from cifarlab.models.build import build_body, parameter_count
+from cifarlab.models.resnet_modules import Block
+from cifarlab.recipes.text import build
 
 
 def config(**settings):

@@ -4,8 +4,10 @@ from typing import get_args
 
 import pytest
 
-from cifarlab.models import _KINDS, Classifier, Role, build_body, parameter_roles
-from cifarlab.recipe import build
+from cifarlab.models.build import _KINDS, build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.roles import Role, parameter_roles
+from cifarlab.recipes.text import build
 
 SMALL_STAGES = {"blocks": [1, 1], "channels": [4, 6], "strides": [1, 2], "stem": 4}
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from cifarlab.models import build_body, parameter_count
-from cifarlab.models.speed import ConvGroup
-from cifarlab.recipe import build
+from cifarlab.models.airbench_modules import ConvGroup
+from cifarlab.models.build import build_body, parameter_count
+from cifarlab.recipes.text import build
 
 
 def config(**settings):

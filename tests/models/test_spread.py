@@ -9,10 +9,11 @@ from threads import in_threads
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models import build_body, parameter_roles, spread, tell_places
-from cifarlab.models.spread import SpreadBatchNorm, SpreadDropout
-from cifarlab.processes import ALONE, Processes
-from cifarlab.recipes import find, shipped
+from cifarlab.models.build import build_body
+from cifarlab.models.distributed_layers import SpreadBatchNorm, SpreadDropout, spread, tell_places
+from cifarlab.models.roles import parameter_roles
+from cifarlab.recipes.catalog import find, shipped
+from cifarlab.system.processes import ALONE, Processes
 
 SHAPES = [(7, 4, 3, 2), (6, 4, 1, 1), (5, 4)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)

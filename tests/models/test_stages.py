@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from cifarlab.models import Classifier, build_body, stages
-from cifarlab.recipe import build
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.stages import stages
+from cifarlab.recipes.text import build
 
 RESIDUAL = {
     "stem": 16,

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models import Classifier, build_body, whitening_images
-from cifarlab.models.whitening import Whitening, patch_moment, with_fixed_signs
-from cifarlab.recipe import build
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.whitening import Whitening, patch_moment, whitening_images, with_fixed_signs
+from cifarlab.recipes.text import build
 
 NARROW = {
     "speed": {"channels": [4]},

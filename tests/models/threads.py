@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifarlab.processes import Processes
+from cifarlab.system.processes import Processes
 
 
 @dataclass

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.errors import RecipeError
-from cifarlab.optim import build_averaging
-from cifarlab.recipe import build
+from cifarlab.optim.averagers import build_averaging
+from cifarlab.recipes.text import build
+from cifarlab.system.errors import RecipeError
 
 STEPS = 23
 

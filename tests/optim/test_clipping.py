@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim import clip_units
+from cifarlab.optim.clipping import clip_units
 
 SHAPES = [(7,), (5, 4), (6, 3, 2, 2)]
 

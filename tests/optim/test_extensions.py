@@ -2,8 +2,8 @@
 
 import pytest
 
-from cifarlab.optim import Segment, factor
-from cifarlab.recipe import build
+from cifarlab.optim.lr_factors import Segment, factor
+from cifarlab.recipes.text import build
 
 PER_EPOCH = 4
 CONFIGS = {

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models import Classifier, build_body
-from cifarlab.optim import build_optimizer, penalise
-from cifarlab.optim.optimizers import ROLES
-from cifarlab.recipe import build
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.optim.penalties import penalise
+from cifarlab.recipes.text import build
 
 RATES = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step
 SHAPE = (4, 3, 3, 2)

@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.errors import RecipeError
-from cifarlab.optim import build_optimizer
-from cifarlab.optim.optimizers import ROLES
-from cifarlab.recipe import build
+from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.recipes.text import build
+from cifarlab.system.errors import RecipeError
 
 KINDS = ("sgd", "adamw", "muon")
 every_kind = pytest.mark.parametrize("kind", KINDS)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim import build_optimizer, penalise
-from cifarlab.optim.optimizers import ROLES
-from cifarlab.recipe import build
+from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.optim.penalties import penalise
+from cifarlab.recipes.text import build
 
 RATE = 0.25
 START = torch.tensor([[-2.0, -0.5, 0.0, 0.5, 2.0]], dtype=torch.float64)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cifarlab.optim import Watch, watched
-from cifarlab.recipe import build
+from cifarlab.optim.plateau import Watch, watched
+from cifarlab.recipes.text import build
 
 losses = st.lists(st.integers(1, 400).map(lambda n: n / 100), min_size=1, max_size=40)
 

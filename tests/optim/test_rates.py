@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim import Segment, build_optimizer, factor, set_rates
-from cifarlab.optim.optimizers import ROLES
-from cifarlab.optim.rates import countdown, momentum_at
-from cifarlab.recipe import build
+from cifarlab.optim.group_settings import countdown, momentum_at, set_rates
+from cifarlab.optim.lr_factors import Segment, factor
+from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.recipes.text import build
 
 PER_EPOCH = 4
 KINDS = ["sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop", "muon"]

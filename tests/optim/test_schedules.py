@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, OneCycleLR
 
-from cifarlab.optim import Segment, factor
-from cifarlab.recipe import build
+from cifarlab.optim.lr_factors import Segment, factor
+from cifarlab.recipes.text import build
 
 PER_EPOCH = 4
 

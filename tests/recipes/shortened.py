@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from cifarlab.recipe import Recipe
-from cifarlab.recipe.networks import CNN
+from cifarlab.models.configs import CNN
+from cifarlab.recipes.schema import Recipe
 
 NARROWER = 8
 

@@ -3,11 +3,12 @@
 import pytest
 from shortened import shortened
 
-from cifarlab.recipe import change
-from cifarlab.recipes import shipped
-from cifarlab.run import RunFolder
-from cifarlab.study import STUDIES, run_study
-from cifarlab.train import train
+from cifarlab.experiments.study.engine import run_study
+from cifarlab.experiments.study.shipped import STUDIES
+from cifarlab.recipes.catalog import shipped
+from cifarlab.recipes.text import change
+from cifarlab.runs.folder import RunFolder
+from cifarlab.training.train import train
 
 ALL = shipped()
 OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.changes}

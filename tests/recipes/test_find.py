@@ -2,9 +2,10 @@
 
 import pytest
 
-from cifarlab.errors import RecipeError
-from cifarlab.recipe import Recipe, change, fingerprint, to_yaml
-from cifarlab.recipes import find, named, shipped
+from cifarlab.recipes.catalog import find, named, shipped
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change, fingerprint, to_yaml
+from cifarlab.system.errors import RecipeError
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from cifarlab.recipe import fingerprint
-from cifarlab.recipes import reported, shipped
-from cifarlab.search import SEARCHES
-from cifarlab.study import STUDIES
+from cifarlab.experiments.search.shipped import SEARCHES
+from cifarlab.experiments.study.shipped import STUDIES
+from cifarlab.recipes.catalog import reported, shipped
+from cifarlab.recipes.text import fingerprint
 
 ALL = shipped()
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from cifarlab.models import parameter_count
-from cifarlab.recipe import from_yaml, to_yaml
-from cifarlab.recipes import described, shipped
+from cifarlab.models.build import parameter_count
+from cifarlab.recipes.catalog import described, shipped
+from cifarlab.recipes.text import from_yaml, to_yaml
 
 ALL = shipped()
 every = pytest.mark.parametrize("name", ALL)

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.recipe import Recipe, change, fingerprint
-from cifarlab.run import Predictions, RunFolder
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change, fingerprint
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.predictions import Predictions
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 RECIPE = {"training.duration": "8 epochs", "optimizer.rate": 0.05, "optimizer.nesterov": True}

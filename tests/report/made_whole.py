@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from made_run import CIFAR10, Plan, _image, make
 
-from cifarlab.run import Audit, Predictions, RunFolder
+from cifarlab.runs.audit_findings import Audit
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.predictions import Predictions
 
 KINDS = ("gaussian noise", "zoom blur", "frost", "jpeg")
 FAMILIES = ("noise", "blur", "weather", "digital")

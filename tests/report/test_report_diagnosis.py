@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cifarlab.recipe import build
-from cifarlab.report.content import Run
+from cifarlab.recipes.text import build
 from cifarlab.report.diagnosis import diagnosed
+from cifarlab.report.run_data import Run
 
 CLASSES = [str(k) for k in range(10)]
 EPOCHS = 20

@@ -10,10 +10,11 @@ from made_run import Plan, digits, make
 from made_whole import KINDS, NAME, bins, examined, whole
 from reading import read
 
-from cifarlab.report import audit, evaluation, mistakes, reliability, shift, write_report
-from cifarlab.report.content import Run, read_runs
-from cifarlab.report.style import styled
-from cifarlab.run import RunFolder
+from cifarlab.plots.style import styled
+from cifarlab.report import audit, evaluation, mistakes, reliability, shift
+from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.write import write_report
+from cifarlab.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

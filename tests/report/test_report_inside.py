@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from made_run import digits, make
 
-from cifarlab.report import inside, write_report
-from cifarlab.report.content import read_runs
-from cifarlab.report.style import styled
-from cifarlab.run import RunFolder
+from cifarlab.plots.style import styled
+from cifarlab.report import tensor_stats as inside
+from cifarlab.report.run_data import read_runs
+from cifarlab.report.write import write_report
+from cifarlab.runs.folder import RunFolder
 
 LAYERS = ("stem.conv1", "stages.stage1.0.branch.conv1", "dense")
 

@@ -14,9 +14,10 @@ from made_run import Plan, make
 from PIL import Image
 from reading import read
 
-from cifarlab.recipe import Recipe
-from cifarlab.report import write_report
-from cifarlab.run import Predictions, RunFolder
+from cifarlab.recipes.schema import Recipe
+from cifarlab.report.write import write_report
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.predictions import Predictions
 
 
 @pytest.fixture(scope="module")

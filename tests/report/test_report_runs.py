@@ -7,9 +7,9 @@ import pytest
 from made_run import Plan, digits, make
 from reading import read
 
-from cifarlab.errors import MissingExtraError, RunFolderError, StorageError
-from cifarlab.report import write_report
-from cifarlab.run import RunFolder
+from cifarlab.report.write import write_report
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import MissingExtraError, RunFolderError, StorageError
 
 
 def edit(path, **changes):

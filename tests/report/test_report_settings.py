@@ -2,7 +2,8 @@
 
 import pytest
 
-from cifarlab.recipe import Recipe, change
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change
 from cifarlab.report.settings import distinct_names
 
 PLAIN = Recipe(name="plain")

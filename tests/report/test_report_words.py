@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cifarlab.report import words
+from cifarlab.report import formatting as words
 
 
 @pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, [], {}])

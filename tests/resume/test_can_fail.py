@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from cifarlab.data.loader import Loader
-from cifarlab.errors import Interrupted
-from cifarlab.evaluate import WeightsFile
-from cifarlab.run import RunFolder
-from cifarlab.train import checkpoint, setup, step, train
-from cifarlab.train.state import Totals
+from cifarlab.inference.weights import WeightsFile
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import Interrupted
+from cifarlab.training import checkpoint, setup, step
+from cifarlab.training.state import Totals
+from cifarlab.training.train import train
 
 REAL_ORDER, REAL_LOAD = Loader.order, checkpoint.Checkpoints.load_last
 REAL_SET = step.set_step

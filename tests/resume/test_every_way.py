@@ -11,12 +11,15 @@ from everything import EVERYTHING, SHORT, STEPS_PER_EPOCH, WAYS
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cifarlab.errors import CheckpointError, Interrupted
-from cifarlab.evaluate import WeightsFile, evaluate_run
-from cifarlab.recipe import Duration
-from cifarlab.recipe.schema import Extension
-from cifarlab.run import RunFolder
-from cifarlab.train import Run, extended, train
+from cifarlab.config.duration import Duration
+from cifarlab.evaluation.run_evaluation import evaluate_run
+from cifarlab.inference.weights import WeightsFile
+from cifarlab.recipes.schema import Extension
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import CheckpointError, Interrupted
+from cifarlab.training.extend import extended
+from cifarlab.training.run import Run
+from cifarlab.training.train import train
 
 AVERAGED = [name for name in WAYS if "averaging.kind" in WAYS[name]]
 

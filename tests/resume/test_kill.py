@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from everything import EVERYTHING
 
-from cifarlab.recipe import Recipe
-from cifarlab.run import RunFolder
-from cifarlab.train import train
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.training.train import train
 
 KILLS = 6
 LENGTH = {"training.duration": "8 epochs", "training.batch_size": 32}
@@ -39,7 +39,7 @@ def go_on(recipe: Recipe, path: Path) -> None:
 def start(recipe: Recipe, path: Path) -> multiprocessing.process.BaseProcess:
     """A process that trains; it is forked from a clean server that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cifarlab.train", "torch._dynamo", "sklearn.metrics"])
+    context.set_forkserver_preload(["cifarlab.training.train", "torch._dynamo", "sklearn.metrics"])
     process = context.Process(target=go_on, args=(recipe, path))
     before = starts(path)
     process.start()

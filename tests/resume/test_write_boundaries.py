@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from cifarlab.evaluate import Predictor, WeightsFile
-from cifarlab.recipe import Recipe
-from cifarlab.run import RunFolder
-from cifarlab.train import loop, train
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.weights import WeightsFile
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.training import loop
+from cifarlab.training.train import train
 
 REAL = Path.replace
 SHORT = {"training.duration": "2 epochs", "evaluation.checkpoint": "best"}

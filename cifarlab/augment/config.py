@@ -1,0 +1,165 @@
+"""The recipe's augmentation: what happens to training images before they are trained on."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cifarlab.config.base import Part, Share, refuse_idle
+from cifarlab.config.duration import Duration
+
+LEVELS = 30  # magnitudes of the policies go from 0 to this
+
+
+class Crop(Part):
+    """Random crop at the original size after padding."""
+
+    padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
+    mode: Literal["zero", "reflect"] = Field("zero", description="what the padding holds")
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "Crop":
+        if not self.padding:
+            refuse_idle(self, ("mode",), "padding")
+        return self
+
+
+class Jitter(Part):
+    """Random brightness, contrast (hiverge/cifar10-speedrun), saturation and hue per image."""
+
+    brightness: float = Field(
+        0.0, ge=0, le=1, description="largest shift of all pixels, as a share of 255"
+    )
+    contrast: Share = Field(
+        0.0, description="largest relative change of the distances from the image's own mean"
+    )
+    saturation: Share = Field(
+        0.0, description="largest relative change of the distances from each pixel's own grey"
+    )
+    hue: float = Field(
+        0.0, ge=0, le=0.5, description="largest turn of the hue, as a share of the colour circle"
+    )
+
+
+class NoPolicy(Part):
+    """No operations of a policy."""
+
+    kind: Literal["none"] = "none"
+
+
+class RandAugment(Part):
+    """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
+
+    kind: Literal["randaugment"] = "randaugment"
+    operations: int = Field(2, ge=1, le=14, description="operations per image, one after another")
+    magnitude: int = Field(9, ge=0, le=LEVELS, description=f"strength, of {LEVELS} levels")
+
+
+class TrivialAugment(Part):
+    """One operation per image, of a random strength in a wide range (Müller & Hutter 2021)."""
+
+    kind: Literal["trivialaugment"] = "trivialaugment"
+
+
+Policy = Annotated[NoPolicy | RandAugment | TrivialAugment, Field(discriminator="kind")]
+
+
+class MixPart(Part):
+    """What the ways to mix images have in common."""
+
+    kind: str
+    alpha: float = Field(
+        1.0, gt=0, le=100, description="the share of a batch's own images is Beta(alpha, alpha)"
+    )
+    probability: float = Field(1.0, ge=0, le=1, description="of a batch to be mixed at all")
+
+
+class NoMix(Part):
+    """Each image for itself."""
+
+    kind: Literal["none"] = "none"
+
+
+class Mixup(MixPart):
+    """Sums of two images and of their losses (Zhang et al. 2018)."""
+
+    kind: Literal["mixup"] = "mixup"
+
+
+class CutMix(MixPart):
+    """A box of one image in another, losses by area (Yun et al. 2019)."""
+
+    kind: Literal["cutmix"] = "cutmix"
+
+
+Mix = Annotated[NoMix | Mixup | CutMix, Field(discriminator="kind")]
+
+
+class Size(Part):
+    """A training size that holds from ``start`` until the next one starts."""
+
+    start: Duration = Field(description="when, counted from the run's start")
+    pixels: int = Field(ge=4, le=96, description="side of the training images")
+
+
+class Augment(Part):
+    """What happens to training images, by the batch, on the device.
+
+    In this order, whatever the order of the keys: crop; rotation, zoom and shift, in one
+    resampling; flips; policy; jitter (brightness and contrast, then saturation, then hue); noise;
+    cutout; mix; sizes.
+    """
+
+    crop: Crop = Crop()
+    rotation: float = Field(
+        0.0, ge=0, le=180, description="largest turn about the centre to either side, in degrees"
+    )
+    zoom: float = Field(
+        0.0, ge=0, le=0.9, description="largest relative change of size, smaller or larger"
+    )
+    shift: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="largest shift down or up, right or left, as a share of the side; rounded to "
+        "whole pixels",
+    )
+    fill: Literal["nearest", "zero", "reflect"] = Field(
+        "nearest",
+        description="what is moved in from outside of an image by rotation, zoom, shift and policy",
+    )
+    flip: Literal["none", "random", "alternating"] = Field(
+        "none",
+        description="mirror left-right: each image with probability 1/2, or by turns so that "
+        "two epochs show both sides (airbench, section 3.6)",
+    )
+    flip_vertical: bool = Field(
+        False, description="mirror top-bottom: each image with probability 1/2"
+    )
+    policy: Policy = NoPolicy()
+    jitter: Jitter = Jitter()
+    noise: float = Field(
+        0.0, ge=0, le=1, description="deviation of Gaussian noise per value, as a share of 255"
+    )
+    cutout: int = Field(
+        0, ge=0, le=96, description="side of a square at a random place that is greyed; 0: none"
+    )
+    cutout_inside: bool = Field(
+        True,
+        description="whether that square lies wholly inside; false: its centre does, and the "
+        "border may cut it (DeVries & Taylor 2017)",
+    )
+    mix: Mix = NoMix()
+    sizes: tuple[Size, ...] = Field(
+        (),
+        description="progressive image size: images are shrunk to these sizes, each from its start "
+        "on; before the first, and empty: as they are",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "Augment":
+        if not self.cutout:
+            refuse_idle(self, ("cutout_inside",), "cutout")
+        moved = self.rotation or self.zoom or self.shift or self.policy.kind != "none"
+        if not moved:
+            refuse_idle(self, ("fill",), "rotation, zoom, shift or policy")
+        return self

@@ -1,0 +1,39 @@
+"""Commands about this machine: page, check."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cifarlab.cli.app import app
+
+
+@app.command()
+def page(
+    runs: Annotated[
+        Path, typer.Argument(metavar="[RUNS_DIR]", help="a folder of runs, studies, searches")
+    ] = Path("runs"),
+    host: Annotated[
+        str, typer.Option(help="the address to listen on; beyond this machine: with a password")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: a free one")] = 8642,
+    password: Annotated[
+        str | None,
+        typer.Option(envvar="CIFARLAB_PAGE_PASSWORD", help="what a visitor must give"),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="open a browser")] = True,
+) -> None:
+    """Show runs, studies and searches in a browser, and try images; Ctrl-C ends it."""
+    from cifarlab.dashboard.serve import serve
+    from cifarlab.system.terminal import console
+
+    serve(runs, host=host, port=port, password=password, show=show, tell=console.print)
+
+
+@app.command()
+def check() -> None:
+    """Machine, precision, libraries, data: what will be used."""
+    from cifarlab.cli.machine import findings
+    from cifarlab.system.terminal import print_table
+
+    print_table(("what", "found"), findings())

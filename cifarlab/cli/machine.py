@@ -1,0 +1,70 @@
+"""What ``cifarlab check`` finds: the machine, the arithmetic, the libraries, the data."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+from platform import platform, python_version
+
+import torch
+
+from cifarlab.data.cache import cache_root
+from cifarlab.data.sources import data_folder, offers
+from cifarlab.system.device import choose, has_bfloat16, library_versions
+
+_EXTRAS = {
+    "report": ("matplotlib", "jinja2"),
+    "search": ("ray", "optuna"),
+    "explain": ("captum",),
+    "audit": ("cleanlab",),
+    "page": ("nicegui",),
+}
+
+
+def findings() -> list[tuple[str, str]]:
+    """Rows of (what, found), in the order in which a user asks."""
+    compute = choose()
+    described = compute.describe()
+    native = "native" if has_bfloat16(compute.device) else "not native"
+    return [
+        ("system", f"{platform()}, Python {python_version()}"),
+        ("device", f"{described['type']}: {described['name']}, {described['threads']} threads"),
+        ("precision", f"{compute.precision} (bfloat16 is {native} here); training.precision=..."),
+        ("memory", _memory(compute.device)),
+        *library_versions().items(),
+        *((f"extra {name}", _extra(name, needs)) for name, needs in _EXTRAS.items()),
+        ("CIFARLAB_DATA", _offered()),
+        ("cache", _space(cache_root())),
+        ("runs", _space(Path("runs").resolve())),
+    ]
+
+
+def _memory(device: torch.device) -> str:
+    if device.type != "cpu":
+        free, total = torch.get_device_module(device).mem_get_info(device)
+        return f"{free / 2**30:.1f} GiB free of {total / 2**30:.1f} GiB on the GPU"
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{total / 2**30:.1f} GiB"
+
+
+def _extra(name: str, needs: tuple[str, ...]) -> str:
+    if all(importlib.util.find_spec(module) for module in needs):
+        return "installed"
+    return f"missing: pip install 'cifarlab[{name}]'"
+
+
+def _offered() -> str:
+    named = os.environ.get("CIFARLAB_DATA")
+    if not named:
+        return "not set: archives are looked up where you say, then downloaded"
+    folder = data_folder()
+    if folder is None:
+        return f"{named} is no folder"
+    return f"{folder}: {', '.join(sorted(offers(folder))) or 'nothing to train on'}"
+
+
+def _space(folder: Path) -> str:
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(existing).free / 2**30
+    writable = "" if os.access(existing, os.W_OK) else ", not writable"
+    return f"{folder} ({free:.0f} GiB free{writable})"

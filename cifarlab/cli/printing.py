@@ -1,0 +1,100 @@
+"""What was measured, examined or audited, printed."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from cifarlab.system.terminal import console, percent, print_table
+from cifarlab.training.display import score_line
+
+
+def per_class_table(measured: dict[str, Any]) -> Table:
+    """Accuracy of each class with its interval."""
+    table = Table("class", "n", "accuracy", "95 % interval", box=None)
+    for row in measured["per_class"]:
+        if row["n"]:
+            low, high = row["interval"]
+            interval = f"{100 * low:.1f} to {100 * high:.1f}"
+            table.add_row(Text(row["class"]), str(row["n"]), percent(row["accuracy"]), interval)
+    return table
+
+
+def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
+    """A split's accuracy, by class and group, and how far its probabilities are to be believed."""
+    console.print(score_line(split, measured, data))
+    console.print(per_class_table(measured))
+    for row in measured["groups"] or []:
+        if row["n"]:
+            console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
+    top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(measured["top_k"], 1))
+    console.print(f"top {top}; deviation between classes {100 * measured['deviation']:.1f} points")
+    for name in ("calibration", "calibrated"):
+        if row := measured[name]:
+            fitted = ", fitted on these images" if (split, name) == ("val", "calibrated") else ""
+            console.print(
+                f"calibration error {percent(row['ece'])}, Brier score {row['brier']:.4f} "
+                f"at temperature {row['temperature']:.3f}{fitted}"
+            )
+
+
+def print_examination(found: dict[str, Any]) -> None:
+    """What more was found out: views, corruptions, strangers."""
+    rows = []
+    for row in found["views"]:
+        against = row["against_one"]
+        low, high = against["interval"] if against else (0, 0)
+        gain = f"{100 * against['gain']:+.2f}" if against else ""
+        between = f"{100 * low:+.2f} to {100 * high:+.2f}" if against else ""
+        seconds = f"{row['cost']['seconds']:.1f} s"
+        rows.append((row["name"], percent(row["accuracy"]), gain, between, seconds))
+    print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
+    shift = found["shift"]
+    print_table(
+        ("corruption", *(f"severity {n}" for n in range(1, 6))),
+        [(row["name"], *map(percent, row["accuracy"])) for row in shift["corruptions"]],
+    )
+    console.print(
+        f"mean corruption accuracy {percent(shift['mean'])}, clean {percent(shift['clean'])}, "
+        f"n = {shift['n']:,}"
+    )
+    if outliers := found["outliers"]:
+        scores = ", ".join(f"{row['name']} {row['auroc']:.4f}" for row in outliers["scores"])
+        console.print(f"{found['data']} against {outliers['data']}, AUROC: {scores}")
+
+
+def print_audit(found: dict[str, Any]) -> None:
+    """Near-duplicates between splits, and the labels that are most suspicious."""
+    copies = found["duplicates"]
+    console.print(
+        f"{found['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
+        f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
+    )
+    rows = [(row["of"], row["in"], f"{row['images']:,}") for row in copies["twins"]]
+    print_table(("images of", "with a twin in", "images"), rows)
+    pairs = [(_image(pair["a"]), _image(pair["b"])) for pair in copies["pairs"][:10]]
+    print_table(("pair", ""), pairs)
+    labels = found["labels"]
+    for note in [*copies["notes"], *(labels["notes"] if labels else [])]:
+        console.print(f"warning: {note}")
+    if not labels:
+        return
+    console.print(
+        f"{labels['n']:,} labels judged by {labels['folds']} folds: {percent(labels['agreement'])} "
+        f"agree, {labels['estimated']:,} estimated to be wrong"
+    )
+    if noise := labels["noise"]:
+        console.print(
+            f"of {noise['wrong']:,} labels known to be wrong, {noise['found']:,} are among as many "
+            f"suspects: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
+        )
+    names = found["classes"]
+    suspects = [
+        (one["name"], names[one["given"]], names[one["suggested"]], f"{one['quality']:.4f}")
+        for one in labels["suspects"][:10]
+    ]
+    print_table(("image", "given label", "suggested", "quality"), suspects)
+
+
+def _image(found: dict[str, Any]) -> str:
+    return f"{found['split']}: {found['name']}"

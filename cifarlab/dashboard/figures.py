@@ -1,0 +1,82 @@
+"""Figures that other commands drew beside a run, a study or a search, shown as they are."""
+
+from pathlib import Path
+
+from starlette.responses import FileResponse, Response
+
+from cifarlab.dashboard import html as markup
+from cifarlab.dashboard.index import Index
+from cifarlab.dashboard.urls import figure_address
+from cifarlab.report.html import FIGURES
+from cifarlab.system.errors import RunFolderError
+
+_KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+_PLACES = ("explained", "figures", "report/figures")
+_SHOWN = ("-curves", "-confusion", "-classes", "-mistakes")  # the page draws these itself
+# by the last word of a file's name; those of a report have theirs there
+_TITLES = {kind: title for kind, _, title in FIGURES} | {
+    "maps": "Where it looks",
+    "mistakes": "Where it looked when it was wrong",
+    "features": "The way of an image through the network",
+    "filters": "The first layer's filters",
+    "randomised": "What remains of the maps when layers lose their weights",
+    "architecture": "The network",
+    "curves": "Accuracy of all trials by epoch",
+    "rungs": "Which trials went on at each rung",
+    "coordinates": "Values and score of every trial",
+    "importance": "Importance of each key",
+    "figure": "Accuracy by row",
+}
+_MOST_BYTES = 2**25
+# Opened by itself, a figure from elsewhere may neither run nor load anything.
+_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def figures(folder: Path) -> list[Path]:
+    """The drawn figures of a folder, those left out that the page draws itself.
+
+    A report names its figures after the folder: of a kind, as of a folder that was renamed, the
+    newest is shown.
+    """
+    files = [file for place in _PLACES for file in sorted((folder / place).glob("*.svg"))]
+    newest = {
+        (file.parent, _kind(file)): file for file in sorted(files, key=lambda f: f.stat().st_mtime)
+    }
+    return [f for f in files if f in newest.values() and not f.stem.endswith(_SHOWN)]
+
+
+def title(file: Path) -> str:
+    """What a figure shows, in words."""
+    words = file.stem.replace("-", " ").replace("_", " ").capitalize()
+    given = ", of the images given" if file.stem.startswith("given-") else ""
+    return _TITLES[_kind(file)] + given if _kind(file) in _TITLES else words
+
+
+def _kind(file: Path) -> str:
+    return file.stem.rpartition("-")[2]
+
+
+def sheets(index: Index, files: list[Path]) -> str:
+    """Figures on white, each under its title; inside of an <img> nothing in them runs."""
+    parts = []
+    for file in files:
+        words = markup.text(title(file))
+        address = figure_address(index.place(file.resolve()))
+        parts.append(
+            f"<h3>{words}</h3><div class='sheet'>"
+            f"<img loading='lazy' src='{markup.text(address)}' alt='{words}'></div>"
+        )
+    return "".join(parts)
+
+
+def answer(index: Index, place: str) -> Response:
+    """One figure under the root, or 404 for anything else."""
+    try:
+        file = index.path(Path(place).parent.as_posix()) / Path(place).name
+        whole = file.suffix in _KINDS and file.is_file() and not file.is_symlink()
+        if not whole or file.stat().st_size > _MOST_BYTES:
+            return Response(status_code=404)
+    except (RunFolderError, OSError, ValueError):
+        return Response(status_code=404)
+    headers = {"content-security-policy": _POLICY, "cache-control": "no-cache"}
+    return FileResponse(file, media_type=_KINDS[file.suffix], headers=headers)

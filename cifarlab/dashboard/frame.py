@@ -1,0 +1,121 @@
+"""What all views share: the frame around them, sections that fail alone, and watching files."""
+
+import asyncio
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nicegui import ui
+
+from cifarlab.dashboard import html as markup
+from cifarlab.dashboard.index import Index, NotFoundError
+from cifarlab.dashboard.urls import list_address, try_address
+from cifarlab.plots.style import BLUE
+from cifarlab.system.errors import CifarlabError
+
+if TYPE_CHECKING:  # it imports torch
+    from cifarlab.dashboard.trial import Networks
+
+HERE = Path(__file__).parent
+PACE = 2.0  # seconds between two looks at the files behind what is shown
+
+
+class Site:
+    """What the views read: the list of runs, and the networks that were tried last."""
+
+    def __init__(self, root: Path) -> None:
+        self.index = Index(root)
+
+    @cached_property
+    def networks(self) -> "Networks":
+        """Made when the first image is tried: torch takes seconds."""
+        from cifarlab.dashboard.trial import Networks
+
+        return Networks()
+
+
+def put(content: str, kind: str = "") -> ui.html:
+    """HTML that ``markup`` made, which escapes what comes from files."""
+    return ui.html(content, sanitize=False).classes(kind)
+
+
+@contextmanager
+def framed(site: Site, title: str, here: str = "") -> Iterator[None]:
+    """The top of the page, and the main part to be filled; ``here`` is the part's word."""
+    ui.page_title(f"{title} - cifarlab" if title else "cifarlab")
+    ui.colors(primary=BLUE)
+    links = [("Runs", list_address()), ("Try an image", try_address())]
+    told = "".join(
+        f'<a href="{markup.text(address)}"{" aria-current=page" if word == here else ""}>{word}</a>'
+        for word, address in links
+    )
+    where = markup.text(site.index.root)
+    put(
+        f'<header class="top"><nav><a class="home" href="/">cifarlab</a>{told}'
+        f'<span class="where" title="{where}"><bdi>{where}</bdi></span></nav></header>'
+    )
+    with ui.element("div").classes("page"):
+        yield
+
+
+@contextmanager
+def section(title: str = "") -> Iterator[None]:
+    """A part of a view; whatever is wrong with its data is said in its place."""
+    with ui.element("section"):
+        if title:
+            put(f"<h2>{markup.text(title)}</h2>")
+        with said():
+            yield
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Say an error where it happens; a folder from elsewhere may hold anything."""
+    try:
+        yield
+    except CifarlabError as error:
+        if isinstance(error, NotFoundError):
+            ui.context.client.status_code = 404
+        put(markup.warned([f"{error.what}. {error.hint.capitalize()}."]))
+    except Exception as error:
+        traceback.print_exc()
+        put(markup.warned([f"This can't be shown: {type(error).__name__}: {error}."]))
+
+
+def watched(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
+    """Build now, and anew whenever ``stamp``, looked at in a thread, gives another value."""
+    container = ui.element("div")
+    known = stamp()
+
+    def fill() -> None:
+        container.clear()
+        with container, said():
+            build()
+
+    async def look() -> None:
+        nonlocal known
+        now = await asyncio.to_thread(stamp)
+        if now != known:
+            known = now
+            fill()
+
+    fill()
+    ui.timer(PACE, look)
+
+
+def chart(options: dict[str, Any], height: int, alt: str) -> ui.echart:
+    """A chart as wide as its place."""
+    made = ui.echart(options).classes("chart").style(f"height: {height}px")
+    return made.props(f'role=img aria-label="{markup.text(alt)}"')
+
+
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Time of change and size of a file, None where it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

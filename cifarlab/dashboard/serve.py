@@ -1,0 +1,49 @@
+"""The local page: runs, studies and searches in a browser, and images tried on a network.
+
+It reads run folders and writes nothing, so it can neither lock nor crash a run; it loads nothing
+from elsewhere. Read in this order: ``index`` (what is there), ``tables``, ``charts`` and
+``markup`` (pure functions from what is there to what is shown), ``views`` (what each address
+shows), ``beside`` (figures that others drew), ``trial`` (an image on a network), ``guard`` (who
+may ask), ``server`` (how it is served).
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from cifarlab.system.errors import MissingExtraError
+
+__all__ = ["require_extra", "serve"]
+
+
+def require_extra() -> None:
+    """Raise MissingExtraError where a library that the page needs is not installed."""
+    for package in ("nicegui", "matplotlib"):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"the page needs {package}, which is not installed",
+                "pip install 'cifarlab[page]'",
+            ) from error
+
+
+def serve(
+    runs: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8642,
+    password: str | None = None,
+    show: bool = True,
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Serve the folder ``runs`` until Ctrl-C; ``show`` opens a browser where there is a screen.
+
+    ``tell`` gets the address. Port 0 takes a free one. Raises UserError for a folder that is not
+    there, a port that is taken, and a ``host`` beyond this machine without a password, and
+    MissingExtraError.
+    """
+    require_extra()
+    from cifarlab.dashboard.server import run_server
+
+    run_server(runs, host, port, password, show, tell)

@@ -1,0 +1,160 @@
+"""Trying an image on a run's network: pure but for reading the run and the data's cache."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from cifarlab.dashboard.index import stamps
+from cifarlab.dashboard.maps import ActivationMap, activation_maps
+from cifarlab.data.dataset import Subset
+from cifarlab.data.sources import cached_dataset
+from cifarlab.data.splits import training_subsets
+from cifarlab.evaluation.features import features, nearest
+from cifarlab.inference.inputs import Inputs, decoded
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.run_predictor import Oracle
+from cifarlab.recipes.schema import Recipe
+from cifarlab.report.run_data import read_runs
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import CifarlabError
+
+UPLOAD_PIXELS = 2**24  # more than a phone's photo has; some 300 MB while it is decoded
+LIKELIEST, NEIGHBOURS = 5, 8
+_GALLERY = 2000  # training images, evenly spread, whose features are compared
+_KEPT = 2  # networks
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training image uint8 (H, W, C), its class, index in the split, name, cosine distance."""
+
+    image: np.ndarray
+    label: str
+    index: int
+    name: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a network says of an image.
+
+    ``image`` is what it saw, uint8 (H, W, C); ``likeliest`` are classes with probabilities, the
+    likeliest first, at ``temperature`` where one was fitted; ``neighbours_note`` says which
+    training images were looked at, or why none.
+    """
+
+    image: np.ndarray
+    likeliest: list[tuple[str, float]]
+    temperature: float | None
+    views: int
+    maps: list[ActivationMap]
+    neighbours: list[Neighbour]
+    neighbours_note: str
+
+
+class Gallery(NamedTuple):
+    """Training images of a run and their features float32 (n, F); ``note`` on what they are."""
+
+    subset: Subset | None
+    features: np.ndarray
+    note: str
+
+
+class Network:
+    """A run's measured network, ready to predict; its gallery is computed when first needed."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises RunFolderError, RecipeError and CheckpointError."""
+        self.run = read_runs([path], predictions=False)[0]
+        self.recipe: Recipe = self.run.recipe
+        self.folder = RunFolder(path)
+        fits = self.recipe.data.images.fit != "error"
+        self.oracle = Oracle(self.folder, None if fits else "crop")
+        self.predictor = self.oracle.predictor
+        self._gallery: Gallery | None = None
+
+    def tried(self, blob: bytes, name: str = "the image") -> Tried:
+        """Predict one file's image. Raises DataError for one that can't be decoded."""
+        oracle, classes = self.oracle, self.predictor.classes
+        image = decoded(blob, name, oracle.policy, UPLOAD_PIXELS)
+        shares = oracle.answers(Inputs([name], image[None])).shares[0]
+        order = np.argsort(-shares, kind="stable")[:LIKELIEST]
+        gallery = self.gallery()
+        return Tried(
+            image=image,
+            likeliest=[(classes[place], float(shares[place])) for place in order],
+            temperature=oracle.temperature,
+            views=oracle.evaluation.views,
+            maps=activation_maps(self.predictor, image, int(order[0])),
+            neighbours=self._neighbours(image, gallery),
+            neighbours_note=gallery.note,
+        )
+
+    def gallery(self) -> Gallery:
+        """The training images that a tried one is compared with, from the data's cache alone."""
+        if self._gallery is None:
+            self._gallery = _gallery(self.folder, self.recipe, self.predictor)
+        return self._gallery
+
+    def _neighbours(self, image: np.ndarray, gallery: Gallery) -> list[Neighbour]:
+        subset = gallery.subset
+        if subset is None:
+            return []
+        mine = features(self.predictor, image[None])[0]
+        places, distances = nearest(mine, gallery.features, NEIGHBOURS)
+        return [
+            Neighbour(
+                np.array(subset.images[index]),
+                self.predictor.classes[subset.labels[index]],
+                int(index),
+                subset.names[index],
+                float(distance),
+            )
+            for index, distance in zip(subset.indices[places], distances, strict=True)
+        ]
+
+
+def _gallery(folder: RunFolder, recipe: Recipe, predictor: Predictor) -> Gallery:
+    nothing = np.zeros((0, 0), np.float32)
+    data = recipe.data
+    try:
+        dataset = cached_dataset(data.source, labels=data.labels, images=data.images)
+        if dataset is None:
+            why = f"the training images of {data.source} are not in this machine's cache"
+            return Gallery(None, nothing, f"No neighbours: {why}.")
+        folder.require_same_data(dataset.fingerprint)
+        train, _ = training_subsets(dataset, data)
+    except CifarlabError as error:
+        return Gallery(None, nothing, f"No neighbours: {error.what}.")
+    step = -(-len(train) // _GALLERY)
+    chosen = replace(train, indices=train.indices[::step])
+    note = f"Among {len(chosen):,} of its {len(train):,} training images, from the data's cache."
+    return Gallery(chosen, features(predictor, chosen.images, chosen.indices), note)
+
+
+class Networks:
+    """The networks tried last; one thread at a time, so that memory stays bounded."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], Network] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def tried(self, path: Path, blob: bytes, name: str) -> Tried:
+        """What the run at ``path`` says of a file. Raises as ``Network`` and its ``tried``."""
+        with self._turn:
+            key = (path, *stamps(path), _changed(path))
+            network = self._kept.pop(key, None) or Network(path)
+            self._kept[key] = network
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return network.tried(blob, name)
+
+
+def _changed(path: Path) -> tuple[int, ...]:
+    files = sorted((path / "checkpoints").glob("*.safetensors"))
+    return tuple(file.stat().st_mtime_ns for file in files)

@@ -1,0 +1,92 @@
+"""A search: its trials with what was drawn for them, what became of them and why."""
+
+from typing import Any
+
+from cifarlab.dashboard import figures as beside
+from cifarlab.dashboard import html as markup
+from cifarlab.dashboard.frame import Site, file_stamp, framed, put, said, section, watched
+from cifarlab.dashboard.urls import run_address
+from cifarlab.dashboard.views.study import comparison
+from cifarlab.experiments.search.folder import SearchFolder, trial_name
+from cifarlab.experiments.search.space import label
+from cifarlab.experiments.search.table import (
+    IMPORTANCE,
+    NOTHING,
+    Found,
+    ending,
+    flattery_words,
+    found_of,
+    importance_rows,
+    percent,
+    rung_rows,
+)
+from cifarlab.experiments.search.trial_history import Ledger, Trial
+from cifarlab.recipes.text import from_yaml
+from cifarlab.report import settings
+from cifarlab.report.run_data import dig
+
+
+async def show(site: Site, place: str) -> None:
+    """The search at ``place``; it is read anew when its record grows."""
+    with framed(site, place or site.index.root.name), said():
+        folder = SearchFolder(site.index.path(place, "search"))
+        watched(
+            lambda: (file_stamp(folder.record), file_stamp(folder.file)),
+            lambda: _search(site, folder),
+        )
+
+
+def _search(site: Site, folder: SearchFolder) -> None:
+    content = folder.content()
+    put(f"<h1>{markup.text(dig(content, 'search', 'name') or folder.path.name)}</h1>")
+    put(f"<p>{markup.text(dig(content, 'search', 'about') or '')}</p>")
+    with section("Its trials"):
+        ranked = Ledger(folder.events()).ranked()
+        put(f'<p class="soft">{len(ranked)} trials, best first, by validation accuracy.</p>')
+        _trials(site, folder, ranked)
+    if found := content.get("found"):
+        with section("What it found"):
+            _found(found_of(found))
+    if files := beside.figures(folder.path):
+        with section("Its figures"):
+            put(beside.sheets(site.index, files))
+    if folder.best.exists():
+        with section("The best trial's recipe"):
+            put(markup.recipe(settings.settings(from_yaml(folder.best))))
+
+
+def _trials(site: Site, folder: SearchFolder, ranked: list[Trial]) -> None:
+    keys = list(dict.fromkeys(key for trial in ranked for key in trial.values))
+    columns = ("trial", "validation (%)", "epochs", "how it ended", *keys)
+    put(markup.table(columns, [_row(site, folder, trial, keys) for trial in ranked]))
+
+
+def _row(site: Site, folder: SearchFolder, trial: Trial, keys: list[str]) -> tuple[Any, ...]:
+    named: Any = trial_name(trial.number)
+    run = folder.trial(trial.number)
+    if run.exists:
+        named = markup.link(run_address(site.index.place(run.path)), named)
+    score, epochs = trial.score, trial.epochs
+    if trial.why is None and trial.verdicts:  # on its way: as at its last rung
+        score, epochs = trial.verdicts[-1].score, trial.verdicts[-1].epoch
+    return (
+        named,
+        percent(score),
+        epochs,
+        ending(trial),
+        *(label(trial.values[key]) if key in trial.values else NOTHING for key in keys),
+    )
+
+
+def _found(found: Found) -> None:
+    if found.comparison:
+        put("<h3>Finalists over other seeds</h3>")
+        put(markup.notes(flattery_words(one) for one in found.flattery))
+        comparison(found.comparison)
+    if found.rungs:
+        put("<h3>Rungs</h3>")
+        put(markup.table(*rung_rows(found.rungs)))
+    if found.importance:
+        put("<h3>What decides</h3>")
+        put(markup.table(*importance_rows(found.importance)))
+        put(f'<p class="soft">{markup.text(IMPORTANCE)}</p>')

@@ -1,0 +1,90 @@
+"""What a network's units do on some images: which are silent, how their outputs are spread."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cifarlab.inference.predictor import Predictor
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU)
+BINS = 8, 64  # of a histogram, at least and at most
+_IMAGES = 250
+_VALUES = 2**20  # of a tensor that are counted, evenly spread: float32 counts up to 2**24
+
+
+def silent_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
+    """Units whose activation is never above 0, on at most 250 of the images at ``indices``.
+
+    A unit is a channel or an entry of a dense layer. Images are uint8 (N, H, W, C), evenly spread
+    over ``indices``. Returns ``images`` and, by ``layers``, ``[silent, units]``.
+    """
+    chosen = evenly(indices, _IMAGES)
+    peaks: dict[str, Tensor] = {}
+
+    def note(name: str, out: Tensor) -> None:
+        peak = peaks_of(out)
+        peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
+
+    watch_activations(predictor, images, chosen, note)
+    counts = {name: [int((peak <= 0).sum()), len(peak)] for name, peak in peaks.items()}
+    return {"images": len(chosen), "layers": counts}
+
+
+def watch_activations(
+    predictor: Predictor,
+    images: np.ndarray,
+    indices: np.ndarray,
+    see: Callable[[str, Tensor], None],
+) -> None:
+    """Predict the images at ``indices``; ``see`` gets each activation layer's name and output.
+
+    Once per batch, in the order of the data; an output is (n, units) or (n, units, H, W).
+    """
+
+    def watch(name: str) -> Any:
+        return lambda _module, _given, out: see(name, out.detach())
+
+    handles = [
+        module.register_forward_hook(watch(name))
+        for name, module in predictor.classifier.body.named_modules()
+        if isinstance(module, ACTIVATIONS)
+    ]
+    try:
+        predictor.logits(images, 1, indices)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def evenly(indices: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of ``indices`` (n,), evenly spread, the first among them."""
+    return indices[:: -(-len(indices) // most)]
+
+
+def peaks_of(out: Tensor) -> Tensor:
+    """The largest value of each unit, (units,), of an output (n, units, ...)."""
+    return out.float().transpose(0, 1).flatten(1).amax(1)
+
+
+def histogram(values: Tensor) -> dict[str, Any]:
+    """``low`` and ``high``, between which lie ``counts`` of equal width, of a tensor's values.
+
+    As many as twice the third root of the number of values (Rice's rule), 8 to 64. Of more than
+    2**20 values evenly spread ones are counted. Bounds and counts are None where a value is not
+    finite.
+    """
+    flat = values.detach().float().flatten()
+    # an odd stride meets every row and column of a map whose sides are even
+    flat = flat[:: -(-len(flat) // _VALUES) | 1]
+    low, high = torch.stack(flat.aminmax()).tolist()
+    if not np.isfinite(high - low):
+        return {"low": None, "high": None, "counts": None}
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    bins = min(max(math.ceil(2 * len(flat) ** (1 / 3)), BINS[0]), BINS[1])
+    counts = torch.histc(flat, bins, low, high).long().tolist()
+    return {"low": low, "high": high, "counts": counts}

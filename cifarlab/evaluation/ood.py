@@ -1,0 +1,70 @@
+"""Whether a network notices images that are of none of its classes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cifarlab.data.config import ImagePolicy
+from cifarlab.data.dataset import Progress, Subset
+from cifarlab.data.sources import open_dataset
+from cifarlab.evaluation.shift import spread
+from cifarlab.inference.predictor import Predictor, probabilities
+
+
+def largest_probability(logits: np.ndarray) -> np.ndarray:
+    """Hendrycks & Gimpel 2017: (N,) of logits (N, K), as all scores; high: a known class."""
+    return probabilities(logits).max(1)
+
+
+def largest_logit(logits: np.ndarray) -> np.ndarray:
+    """Hendrycks et al. 2022 (arXiv:1911.11132)."""
+    return logits.max(1)
+
+
+def negative_energy(logits: np.ndarray) -> np.ndarray:
+    """Liu et al. 2020 (arXiv:2010.03759), temperature 1: the logarithm of the sum of exp."""
+    from scipy.special import logsumexp
+
+    return logsumexp(logits.astype(np.float64), axis=1)
+
+
+SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "largest probability": largest_probability,
+    "largest logit": largest_logit,
+    "energy": negative_energy,
+}
+
+
+def against_outliers(
+    predictor: Predictor, subset: Subset, source: str, progress: Progress | None
+) -> dict[str, Any]:
+    """Known images against as many of another source, brought to their size and channels; 1 view.
+
+    ``source``, ``data`` (its name), ``known``, ``unknown`` (their numbers), and ``scores``: per
+    row ``name`` and ``auroc``, the chance that a known image scores above an unknown one. Takes
+    the source's training images; that it shares no class with the run is the caller's to know.
+    Raises DataError.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    side, _, channels = predictor.image_shape
+    policy = ImagePolicy(size=side, fit="stretch", channels="grey" if channels == 1 else "rgb")
+    other = open_dataset(source, images=policy, progress=progress)
+    strangers = other.read("train")
+    places = spread(np.arange(len(strangers)), len(subset))
+    known = predictor.logits(subset.images, 1, subset.indices).numpy()
+    unknown = predictor.logits(strangers.images, 1, places).numpy()
+    truth = np.repeat([1, 0], [len(known), len(unknown)])
+    both = np.concatenate([known, unknown])
+    rows = [
+        {"name": name, "auroc": float(roc_auc_score(truth, score(both)))}
+        for name, score in SCORES.items()
+    ]
+    return {
+        "source": source,
+        "data": other.name,
+        "known": len(known),
+        "unknown": len(unknown),
+        "scores": rows,
+    }

@@ -1,0 +1,1 @@
+"""Searches: a space over a recipe, stopped early by ASHA, and explained."""

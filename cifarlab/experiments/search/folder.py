@@ -1,0 +1,165 @@
+"""Where a search lies, and its record.
+
+runs/searches/<name>/
+  search.json           what is searched, and at the end the table with all that explains it
+  search.jsonl          what happened, a line per event, flushed before it has consequences
+  trial-000/, ...       ordinary run folders
+  best.yaml             the best trial's recipe; it opens the test split as the searched one does
+  page.md, table.csv, figures/
+  studies/              the finalists over seeds, as a study
+
+The record holds three kinds of events. With them alone a killed search is taken up again:
+
+    {"event": "drawn", "trial": 7, "values": {"optimizer.rate": 0.0039, ...}}
+    {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
+     "rank": 3, "of": 5, "stopped": true}
+    {"event": "ended", "trial": 7, "why": "stopped", "epochs": 4, "score": 0.431,
+     "failure": null}
+
+``score`` is the highest validation accuracy (0..1) so far; ``cutoff`` the score that was needed to
+go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``of`` trials that
+had come so far by then, this one included.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, RootModel
+
+from cifarlab.experiments.search.definition import Search
+from cifarlab.experiments.search.space import Values
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, validated
+from cifarlab.runs.collection import Collection
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.naming import RUNS, folder_name
+from cifarlab.runs.schemas import Count, Stored, checked
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import append_line, read_json_lines, write_text
+
+Event = dict[str, Any]
+
+
+class Found(Stored):
+    """What an ended search found, as far as it is read here."""
+
+    finals: dict[str, Any] | None = None
+
+
+class SearchFile(Stored):
+    """What search.json holds."""
+
+    search: dict[str, Any] = Field({})
+    base: dict[str, Any] = Field({})
+    scale: float = 1.0
+    command: str = ""
+    found: Found | None = None
+
+
+class DrawnEvent(Stored):
+    """A new trial."""
+
+    event: Literal["drawn"]
+    trial: Count
+    values: dict[str, Any]
+
+
+class RungEvent(Stored):
+    """A trial at a rung."""
+
+    event: Literal["rung"]
+    trial: Count
+    rung: Count
+    epoch: Count
+    score: float
+    cutoff: float | None
+    rank: Count
+    of: Count
+    stopped: bool
+
+
+class EndedEvent(Stored):
+    """A trial's end."""
+
+    event: Literal["ended"]
+    trial: Count
+    why: Literal["planned", "stopped", "patience", "budget", "failed"]
+    epochs: Count
+    score: float | None
+    failure: dict[str, str] | None
+
+
+class AnyEvent(
+    RootModel[Annotated[DrawnEvent | RungEvent | EndedEvent, Field(discriminator="event")]]
+):
+    """A line of the record."""
+
+
+class SearchFolder(Collection):
+    """Paths and files of one search."""
+
+    what = "search"
+    schema = SearchFile
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path)
+        self.record = self.path / "search.jsonl"
+        self.best = self.path / "best.yaml"
+
+    def trial(self, number: int) -> RunFolder:
+        """The run folder of a trial, counted from 0."""
+        return RunFolder(self.path / trial_name(number))
+
+    def planned(self, number: int, values: Values) -> tuple[Recipe, str]:
+        """A trial's recipe, the test split closed, and the command that began the search.
+
+        Raises RunFolderError where search.json is not there, RecipeError.
+        """
+        content = self.content()
+        if missing := {"search", "base", "scale", "command"} - content.keys():
+            raise RunFolderError(f"{self.file} lacks {', '.join(sorted(missing))}", "restore it")
+        search = validated(Search, content["search"], str(self.file))
+        base = build(content["base"], str(self.file))
+        tree = search.drawn(values, base, content["scale"]).model_dump(mode="json")
+        tree["evaluation"]["test"] = False
+        tree["name"] = f"{search.name}/{trial_name(number)}"
+        return build(tree, tree["name"]), str(content["command"])
+
+    def note(self, event: Event) -> None:
+        """Add an event to the record and flush it to the disk. Raises StorageError."""
+        append_line(self.record, json.dumps(event))
+
+    def events(self) -> list[Event]:
+        """All whole lines of the record, oldest first. Raises RunFolderError for a damaged one.
+
+        A last line without its end is being written, or was when the driver was killed.
+        """
+        hint = "restore it, or search anew elsewhere"
+        events = read_json_lines(self.record, hint, checked(AnyEvent))
+        known: set[int] = set()
+        for event in events:
+            if event["event"] == "drawn":
+                known.add(event["trial"])
+            elif event["trial"] not in known:
+                name = trial_name(event["trial"])
+                raise RunFolderError(f"{self.record} is damaged: {name} was never drawn", hint)
+        return events
+
+    def repair(self) -> None:
+        """Drop a last line that was cut off by a kill. Raises RunFolderError, StorageError."""
+        whole = "".join(json.dumps(event) + "\n" for event in self.events())
+        if self.record.exists() and self.record.stat().st_size != len(whole):
+            write_text(self.record, whole)
+
+
+def trial_name(number: int) -> str:
+    """How the table, the page and the run folders call a trial."""
+    return f"trial-{number:03d}"
+
+
+def search_folder(
+    search: Search, scale: float, data: str | None, runs: Path = RUNS
+) -> SearchFolder:
+    """Where this search goes; another scale or other data than its own make another folder."""
+    return SearchFolder(runs / "searches" / folder_name(search.name, scale, data))

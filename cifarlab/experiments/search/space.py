@@ -1,0 +1,220 @@
+"""A space over a recipe's own keys: what each key may be, and under which condition it is searched.
+
+    optimizer.kind: {kind: choice, values: [sgd, adam]}
+    optimizer.rate: {kind: log-uniform, low: 1e-4, high: 1e-2}
+    optimizer.momentum: {kind: uniform, low: 0.8, high: 0.99, when: {optimizer.kind: sgd}}
+    augment: {kind: choice, values: {off: {}, on: {flip: random}}}
+
+A key with ``when`` is drawn only where the named keys have the named values; elsewhere it keeps
+the recipe's.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Protocol
+
+import yaml
+from pydantic import Field, model_validator
+
+from cifarlab.config.base import Part, Rate
+from cifarlab.recipes.schema import Recipe
+
+Values = dict[str, Any]  # what was drawn, by key, as the table writes it
+MOST_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
+_GOLDEN = 0.618  # a place inside of a range that no whole number of steps reaches
+
+
+class Draw(Protocol):
+    """What draws one number or label; an Optuna trial does."""
+
+    def suggest_categorical(self, name: str, choices: list[str]) -> Any:
+        """One of these labels."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A number between the two."""
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        """An integer between the two, both included."""
+
+
+class Dimension(Part):
+    """What all kinds share."""
+
+    kind: str
+    when: dict[str, Any] = Field(
+        {}, description="drawn only where these keys have these values (one, or a list of several)"
+    )
+
+    @property
+    def conditions(self) -> dict[str, tuple[Any, ...]]:
+        """The allowed values by key."""
+        return {
+            key: tuple(value) if isinstance(value, list | tuple) else (value,)
+            for key, value in self.when.items()
+        }
+
+    def meant(self, drawn: Any) -> Any:
+        """The recipe's value of what was drawn."""
+        return drawn
+
+
+class Choice(Dimension):
+    """One of several values; a mapping gives them names, under which they are shown."""
+
+    kind: Literal["choice"] = "choice"
+    values: dict[str, Any] | tuple[Any, ...] = Field(
+        min_length=1, max_length=MOST_VALUES, description="the values, or the values by name"
+    )
+
+    @cached_property
+    def named(self) -> dict[str, Any]:
+        """The values by the label under which they are drawn and shown."""
+        if isinstance(self.values, dict):
+            return self.values
+        labels = [label(value) for value in self.values]
+        often = Counter(labels)
+        # numbers that agree in their first digits are told apart by all of them
+        return {
+            repr(value) if often[short] > 1 else short: value
+            for short, value in zip(labels, self.values, strict=True)
+        }
+
+    @model_validator(mode="after")
+    def _differ(self) -> "Choice":
+        if len(self.named) < len(self.values):
+            raise ValueError("a value is given twice: keep one of them")
+        return self
+
+    def meant(self, drawn: Any) -> Any:
+        """The value behind a label."""
+        return self.named[drawn]
+
+    def draw(self, key: str, by: Draw) -> str:
+        """One label, all as likely."""
+        return str(by.suggest_categorical(key, list(self.named)))
+
+    def probes(self) -> list[str]:
+        """Every label."""
+        return list(self.named)
+
+
+class _Range(Dimension):
+    """What ranges of numbers share."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> "_Range":
+        low, high = getattr(self, "low"), getattr(self, "high")  # noqa: B009
+        if not low < high:
+            raise ValueError(f"low is {low:g} and high {high:g}: low must be below high")
+        return self
+
+
+class Uniform(_Range):
+    """A number, each as likely."""
+
+    kind: Literal["uniform"] = "uniform"
+    low: float = Field(description="smallest value")
+    high: float = Field(description="largest value")
+
+    def draw(self, key: str, by: Draw) -> float:
+        """A number of the range."""
+        return by.suggest_float(key, self.low, self.high)
+
+    def probes(self) -> list[float]:
+        """Both ends, and a number between that is hardly a whole one."""
+        return [self.low, self.high, self.low + _GOLDEN * (self.high - self.low)]
+
+
+class LogUniform(_Range):
+    """A number above 0, each order of magnitude as likely."""
+
+    kind: Literal["log-uniform"] = "log-uniform"
+    low: Rate = Field(description="smallest value, above 0")
+    high: Rate = Field(description="largest value")
+
+    def draw(self, key: str, by: Draw) -> float:
+        """A number of the range."""
+        return by.suggest_float(key, self.low, self.high, log=True)
+
+    def probes(self) -> list[float]:
+        """Both ends, and a number between that is hardly a whole one."""
+        return [self.low, self.high, self.low + _GOLDEN * (self.high - self.low)]
+
+
+class Integer(_Range):
+    """A whole number, each as likely."""
+
+    kind: Literal["integer"] = "integer"
+    low: int = Field(description="smallest value")
+    high: int = Field(description="largest value, included")
+
+    def draw(self, key: str, by: Draw) -> int:
+        """A whole number of the range."""
+        return by.suggest_int(key, self.low, self.high)
+
+    def probes(self) -> list[int]:
+        """Both ends."""
+        return [self.low, self.high]
+
+
+AnyDimension = Annotated[Choice | Uniform | LogUniform | Integer, Field(discriminator="kind")]
+Space = dict[str, AnyDimension]
+
+
+def label(value: Any) -> str:
+    """A value as a table and a figure write it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return yaml.safe_dump(value, default_flow_style=True, width=1000).partition("\n...")[0].strip()
+
+
+def ordered(space: Mapping[str, AnyDimension]) -> list[str]:
+    """The keys, each behind those that its condition names. Raises ValueError for a circle."""
+    done: list[str] = []
+    left = list(space)
+    while left:
+        ready = [k for k in left if all(c in done or c not in space for c in space[k].when)]
+        if not ready:
+            raise ValueError(f"the conditions of {', '.join(left)} go in a circle")
+        done += ready
+        left = [key for key in left if key not in ready]
+    return done
+
+
+def active(space: Mapping[str, AnyDimension], key: str, drawn: Values, base: Recipe) -> bool:
+    """Whether ``key`` is drawn after ``drawn``; what is not searched is as in ``base``."""
+    for other, allowed in space[key].conditions.items():
+        if other in space:
+            if other not in drawn:
+                return False
+            value = space[other].meant(drawn[other])
+            if value not in allowed and drawn[other] not in allowed:
+                return False
+        elif at(base, other) not in allowed:
+            return False
+    return True
+
+
+def draw(space: Mapping[str, AnyDimension], by: Draw, base: Recipe) -> Values:
+    """One point of the space."""
+    drawn: Values = {}
+    for key in ordered(space):
+        if active(space, key, drawn, base):
+            drawn[key] = space[key].draw(key, by)
+    return drawn
+
+
+def meant(space: Mapping[str, AnyDimension], drawn: Values) -> dict[str, Any]:
+    """The changes of the recipe that a point stands for."""
+    return {key: space[key].meant(value) for key, value in drawn.items()}
+
+
+def at(recipe: Recipe, path: str) -> Any:
+    """The plain value at a dotted path of a recipe; None where there is none."""
+    value: Any = recipe.model_dump(mode="json")
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

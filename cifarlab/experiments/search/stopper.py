@@ -1,0 +1,29 @@
+"""When a search ends before its last trial: its budget, a signal, a disk that is full."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Stopper as TuneStopper
+
+from cifarlab.config.duration import WallTime
+
+
+class Stopper(TuneStopper):
+    """Ends all trials at once; they stay at their last checkpoints."""
+
+    def __init__(self, budget: WallTime | None, asked: Callable[[], bool]) -> None:
+        self._end = time.monotonic() + budget.seconds if budget else None
+        self._asked = asked
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never a trial alone: that is the scheduler's."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to end now."""
+        return self._asked() or (self._end is not None and time.monotonic() >= self._end)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing of it outlives the process."""
+        return {}

@@ -1,0 +1,1 @@
+"""Studies: recipes x seeds, compared with a baseline."""

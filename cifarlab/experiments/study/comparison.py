@@ -1,0 +1,274 @@
+"""From the runs of several rows to who is better, by how much, and whether that is real.
+
+Everything here is a pure function of accuracies (0..1); ``table`` and ``figure`` show it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from cifarlab.experiments.study.agreement import Agreement, Order, agreement, comparable, order
+from cifarlab.experiments.study.definition import Reported
+from cifarlab.stats.paired import (
+    ALPHA,
+    Paired,
+    Summary,
+    detectable,
+    holm,
+    paired,
+    seeds_needed,
+    summary,
+)
+from cifarlab.system.errors import UserError
+
+SMALL = 0.003  # the difference whose price in seeds every table names: 0.3 points
+
+
+class Outcome(NamedTuple):
+    """One run of a row: its accuracies, or, in words, why it has none.
+
+    ``fingerprint`` is the recipe's, seed included; ``data`` is what it was measured on.
+    """
+
+    row: str
+    seed: int
+    fingerprint: str = ""
+    data: str = ""
+    test: float | None = None
+    validation: float | None = None
+    failure: str = ""
+
+
+class Line(NamedTuple):
+    """What is known of one row.
+
+    ``accuracies`` are by seed. ``pairs`` compares the seeds that it shares with the baseline;
+    ``p`` is corrected for all rows; ``detectable`` is the least true difference that so many
+    pairs find with 80 %, and ``seeds_needed`` how many find one of SMALL.
+    """
+
+    row: str
+    accuracies: dict[int, float]
+    accuracy: Summary | None
+    pairs: Paired | None
+    p: float | None
+    detectable: float | None
+    seeds_needed: int | None
+    reported: Reported | None
+    agreement: Agreement
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A whole table; ``split`` is ``test`` or ``validation``, ``scale`` the study's."""
+
+    title: str
+    baseline: str
+    data: str
+    split: str
+    scale: float
+    lines: tuple[Line, ...]
+    order: Order | None
+    notes: tuple[str, ...]
+
+    @property
+    def reference(self) -> Line:
+        """The baseline's line."""
+        return next(line for line in self.lines if line.row == self.baseline)
+
+    def with_notes(self, notes: Sequence[str]) -> "Comparison":
+        """A copy that begins its notes with these."""
+        return replace(self, notes=(*notes, *self.notes))
+
+
+def compare(
+    title: str,
+    rows: Sequence[str],
+    baseline: str,
+    outcomes: Sequence[Outcome],
+    reported: Mapping[str, Reported] | None = None,
+    scale: float = 1.0,
+) -> Comparison:
+    """Compare ``rows`` with the row ``baseline``, paired by seed.
+
+    By test accuracy where every run opened its test split, else by validation accuracy. Numbers
+    ``reported`` on other data than the runs' are left out. Raises
+    UserError where no run finished, or where neither accuracy is there for all runs.
+    """
+    finished = [outcome for outcome in outcomes if not outcome.failure]
+    split = _split(finished, outcomes)
+    by_row = {
+        row: sorted((o for o in finished if o.row == row), key=lambda o: o.seed) for row in rows
+    }
+    data = (by_row[baseline] or finished)[0].data
+    accuracies = {
+        row: {o.seed: float(getattr(o, split)) for o in mine} for row, mine in by_row.items()
+    }
+    hindrances = {row: _hindrance(row, baseline, by_row, data) for row in rows}
+    pairs = {
+        row: None if hindrances[row] else _pairs(accuracies[row], accuracies[baseline])
+        for row in rows
+    }
+    tested = {row: p for row, of in pairs.items() if of and (p := of.p) is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    summaries = {row: summary(list(of.values())) for row, of in accuracies.items() if of}
+    told = {
+        row: number
+        for row, number in (reported or {}).items()
+        if row in rows and comparable(number, data, scale)
+    }
+    agreements = agreement(baseline, summaries, pairs, told, data, split, scale)
+    alpha = ALPHA / max(1, len(tested))
+    lines = tuple(
+        _line(
+            row,
+            accuracies[row],
+            pairs[row],
+            corrected.get(row),
+            alpha,
+            told.get(row),
+            agreements.get(row, Agreement()),
+            hindrances[row],
+        )
+        for row in rows
+    )
+    ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
+    places = order(ranked, {row: told[row].accuracy for row in ranked})
+    others = dict.fromkeys(n.data for row, n in (reported or {}).items() if row not in told)
+    notes = (
+        *_notes(outcomes, accuracies, split, len(tested)),
+        *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
+    )
+    return Comparison(title, baseline, data, split, scale, lines, places, notes)
+
+
+def _line(
+    row: str,
+    accuracies: dict[int, float],
+    pairs: Paired | None,
+    p: float | None,
+    alpha: float,
+    reported: Reported | None,
+    agreed: Agreement,
+    hindrance: str,
+) -> Line:
+    """A row's line, from what is known of it; ``alpha`` is the strictest level that p meets."""
+    spread = pairs.difference.deviation if pairs else None
+    least = detectable(spread, pairs.difference.n, alpha) if pairs and spread else None
+    return Line(
+        row,
+        accuracies,
+        summary(list(accuracies.values())) if accuracies else None,
+        pairs,
+        p,
+        least,
+        seeds_needed(spread, SMALL, alpha) if spread else None,
+        reported,
+        agreed,
+        hindrance or _verdict(pairs, p, least),
+    )
+
+
+def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
+    """Which accuracy all finished runs have."""
+    if not finished:
+        reasons = dict.fromkeys(f"{o.row}, seed {o.seed}: {o.failure}" for o in outcomes)
+        raise UserError(
+            "there is nothing to compare: no run finished",
+            next(iter(reasons), "train some runs first"),
+        )
+    for split in ("test", "validation"):
+        if all(getattr(o, split) is not None for o in finished):
+            return split
+    without = next(o for o in finished if o.validation is None)
+    raise UserError(
+        "the runs have no accuracy in common: some did not open their test split, and "
+        f"{without.row} holds no validation images out",
+        "open the test split with 'cifarlab evaluate RUN --split test', or train with "
+        "data.validation above 0",
+    )
+
+
+def _pairs(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Paired:
+    common = [seed for seed in ours if seed in baseline]
+    return paired([ours[seed] for seed in common], [baseline[seed] for seed in common])
+
+
+def _hindrance(row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str) -> str:
+    """Why a row is not compared with the baseline, in words; empty where it is."""
+    if not by_row[row]:
+        return "no run finished"
+    if row == baseline:
+        return "the baseline"
+    if any(o.data != data for o in by_row[row]):
+        return f"measured on other data than {data}: not compared"
+    recipes = {o.seed: o.fingerprint for o in by_row[baseline]}
+    common = [o for o in by_row[row] if o.seed in recipes]
+    if not common:
+        return "no seed in common with the baseline: not compared"
+    if all(o.fingerprint and o.fingerprint == recipes[o.seed] for o in common):
+        return "no difference: the same recipe as the baseline"
+    return ""
+
+
+def _verdict(pairs: Paired | None, p: float | None, least: float | None) -> str:
+    """What may be said of a row beside the baseline."""
+    assert pairs is not None
+    difference = pairs.difference
+    if difference.deviation is None:
+        return "one pair of runs: no test is possible"
+    if p is None or least is None:  # the differences do not vary
+        if abs(difference.mean) < 1e-9:
+            return "no difference: equal in every pair"
+        return f"{100 * difference.mean:+.2f} points in every pair: without spread, no test"
+    if p < ALPHA:
+        return "better" if difference.mean > 0 else "worse"
+    if least >= 0.5:  # no two recipes that anybody would compare differ by so much
+        return f"no difference seen: n = {difference.n} is too few to show any"
+    return f"no difference seen: n = {difference.n} can detect {points(least)} points"
+
+
+def points(share: float) -> str:
+    """0.0123 as ``1.2``, in points of a per cent; small ones with their digits."""
+    value = 100 * share
+    return f"{value:.1f}" if abs(value) >= 0.95 else f"{value:.2f}"
+
+
+def _notes(
+    outcomes: Sequence[Outcome],
+    accuracies: Mapping[str, Mapping[int, float]],
+    split: str,
+    tests: int,
+) -> tuple[str, ...]:
+    """What a reader must know beside the numbers."""
+    notes = []
+    closed = [o for o in outcomes if not o.failure and o.test is None]
+    if split == "validation":
+        notes.append(
+            f"Validation accuracy, since {_runs(len(closed))} did not open the test split."
+        )
+    counts = {row: len(of) for row, of in accuracies.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{row} {n}" for row, n in counts.items())
+        notes.append(f"Not all rows have the same number of runs: {told}. Pairs are common seeds.")
+    if max(counts.values()) == 1:
+        notes.append("One seed per row: no interval, no test; take two seeds at least.")
+    for row, of in accuracies.items():
+        if len(of) > 1 and summary(list(of.values())).deviation == 0:
+            notes.append(f"{row}: all {len(of)} seeds have the same accuracy.")
+    if tests > 1:
+        notes.append(
+            f"p is corrected for {tests} comparisons (Holm); what n can detect, and the seeds "
+            f"needed, are for a test at 0.05 / {tests}."
+        )
+    missing: dict[tuple[str, str], list[str]] = {}
+    for o in outcomes:
+        if o.failure:
+            missing.setdefault((o.row, o.failure), []).append(str(o.seed))
+    notes += [f"{row}, seed {', '.join(of)}: {why}." for (row, why), of in missing.items()]
+    return tuple(notes)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

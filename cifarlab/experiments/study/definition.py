@@ -1,0 +1,101 @@
+"""What a study is: recipes beside each other, one of them the baseline, each over several seeds.
+
+A row is a recipe's name and what is changed of it, so that a study says just what it compares.
+"""
+
+from collections import Counter
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from cifarlab.config.base import Name, Part
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.schema import MOST_SEED, Recipe
+from cifarlab.recipes.text import change, tree_of, validated
+from cifarlab.system.errors import UserError
+
+
+class Reported(Part):
+    """A report's number for a row, taken for a single run."""
+
+    accuracy: float = Field(ge=0, le=100, description="in per cent")
+    data: str = Field("CIFAR-10", min_length=1, description="what it was measured on")
+    split: Literal["test", "validation"] = Field("test", description="on which part of that")
+    source: str = Field("", description="the report, and where in it")
+
+
+class Row(Part):
+    """One line of the table: a recipe with changes."""
+
+    name: Name = Field(description="as the table and the run folders call it")
+    recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
+    changes: dict[str, Any] = Field({}, description="settings by dotted path")
+    reported: Reported | None = Field(None, description="a report's number for it")
+
+
+class Study(Part):
+    """Rows and seeds; ``changes`` are made to every row, after its own."""
+
+    name: Name = Field(description="names the study's folder")
+    about: str = Field("", description="the question, in a sentence")
+    baseline: str | None = Field(
+        None, description="the row that the others are compared with; null: the first"
+    )
+    seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
+    first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
+    changes: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
+    rows: tuple[Row, ...] = Field(min_length=1, description="what is compared")
+
+    @model_validator(mode="after")
+    def _rows_have_names_of_their_own(self) -> "Study":
+        names = [row.name for row in self.rows]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two rows are called {Counter(names).most_common(1)[0][0]}")
+        if self.baseline not in (None, *names):
+            raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _has_so_many_seeds(self) -> "Study":
+        if self.first_seed + self.seeds - 1 > MOST_SEED:
+            raise ValueError(f"{self.seeds} seeds from first_seed on go beyond {MOST_SEED}")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """The baseline row's name."""
+        return self.baseline or self.rows[0].name
+
+    @property
+    def reported(self) -> dict[str, Reported]:
+        """The reports' numbers by row."""
+        return {row.name: row.reported for row in self.rows if row.reported}
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Each row's recipe by the row's name, which it carries. Raises RecipeError."""
+        found = {}
+        for row in self.rows:
+            where = f"study {self.name}, row {row.name}"
+            changed = change(find(row.recipe), {**row.changes, "name": row.name}, where)
+            found[row.name] = change(changed, self.changes, where)
+        return found
+
+    def chosen(self, pattern: str | None) -> list[str]:
+        """Rows whose names match a shell pattern, and the baseline. Raises UserError for none."""
+        names = [row.name for row in self.rows]
+        chosen = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
+        if not chosen:
+            raise UserError(
+                f"no row of {self.name} matches {pattern!r}", f"its rows: {', '.join(names)}"
+            )
+        return [name for name in names if name in (self.reference, *chosen)]
+
+
+def from_file(path: Path) -> Study:
+    """Read a study's YAML file, which names it where it does not itself. Raises RecipeError."""
+    tree = tree_of(path, "study")
+    if isinstance(tree, dict):
+        tree = {"name": path.stem, **tree}
+    return validated(Study, tree, str(path), "see docs/studies.md for what a study holds")

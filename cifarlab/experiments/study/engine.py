@@ -1,0 +1,145 @@
+"""Runs a study: what is finished is taken as it is, the rest is trained, then all is compared.
+
+Seeds are the outer loop, so that a study that was stopped has whole pairs to compare.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
+from cifarlab.experiments.study.record import Planned, Record
+from cifarlab.experiments.study.scale import scaled
+from cifarlab.experiments.study.workers import Failure, Job, interrupted, train_all
+from cifarlab.recipes.text import change, fingerprint, validated
+from cifarlab.runs.folder import RunFolder, describe_early_end
+from cifarlab.runs.naming import RUNS
+from cifarlab.system.errors import CifarlabError, Interrupted, UserError
+from cifarlab.system.threads import available_threads
+
+Tell = Callable[[str], None]
+
+
+class Studied(NamedTuple):
+    """A study's end: its folder, the comparison, what could not be made, how many runs failed."""
+
+    folder: StudyFolder
+    comparison: Comparison
+    problems: list[str]
+    failed: int
+
+
+def run_study(
+    study: Study,
+    *,
+    seeds: int | None = None,
+    scale: float = 1.0,
+    only: str | None = None,
+    jobs: int = 1,
+    resume: bool = False,
+    data: str | None = None,
+    runs: Path = RUNS,
+    command: str = "cifarlab.experiments.study.engine.run_study",
+    tell: Tell = lambda _line: None,
+) -> Studied:
+    """Train what is missing of ``study`` and compare all that is there.
+
+    ``seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
+    that pattern are trained; ``jobs`` runs at a time. Runs that a killed study left unfinished
+    need ``resume``. Each failed run is recorded with its reason and does not end the study.
+    Raises RecipeError, UserError, RunFolderError, StorageError, Interrupted, and FailedRunsError
+    where no run is left to compare.
+    """
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs}: that is no number of processes", "take 1 or more")
+    count = study.seeds if seeds is None else seeds
+    if count < 1:
+        raise UserError(f"--seeds {count}: that is no number of runs", "take 1 or more")
+    planned = _plan(study, count, scale, study.chosen(only), data)
+    folder = study_folder(study, scale, data, runs)
+    with folder.in_use():
+        record = Record(study, scale, planned, folder, runs)
+        todo = record.to_train(command, resume)
+        for note in record.notes:
+            tell(note)
+        there = len(record.finished)
+        tell(f"{study.name}: {len(todo)} runs to train, {there} are there; {folder.path}")
+        _train(todo, jobs, record, command, tell)
+        comparison = record.compared()
+        record.write(comparison)
+        problems = write_comparison(comparison, folder.path)
+    return Studied(folder, comparison, problems, record.failed)
+
+
+def _plan(
+    study: Study, seeds: int, scale: float, wanted: Sequence[str], data: str | None
+) -> list[Planned]:
+    """All runs of the study, row by row within each seed. Raises RecipeError and UserError."""
+    validated(Study, study.model_dump() | {"seeds": seeds}, f"study {study.name}")
+    recipes = study.recipes()
+    if data is not None:
+        recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
+    recipes = {row: scaled(recipe, scale) for row, recipe in recipes.items()}
+    planned = []
+    for seed in range(study.first_seed, study.first_seed + seeds):
+        for row, recipe in recipes.items():
+            one = recipe.model_copy(update={"seed": seed})
+            planned.append(Planned(row, one, fingerprint(one), row in wanted))
+    return planned
+
+
+def _train(jobs: Sequence[Job], workers: int, record: Record, command: str, tell: Tell) -> None:
+    """Train the jobs, telling of each. Raises Interrupted with the command that goes on."""
+    ended = 0
+
+    def begin(job: Job) -> None:
+        tell(f"{ended + 1}/{len(jobs)} {job.row}, seed {job.recipe.seed} ...")
+
+    def done(job: Job, failure: Failure | None) -> None:
+        nonlocal ended
+        ended += 1
+        record.ended(job, failure)
+        how = f"failed: {failure.what}" if failure else _accuracy(job.path)
+        tell(f"{ended}/{len(jobs)} {job.row}, seed {job.recipe.seed}: {how}")
+
+    if not jobs:
+        return
+    record.write()
+    if note := available_threads().note:
+        tell(note)
+    try:
+        _tell_of_data(jobs[0], tell)
+        train_all(jobs, workers, done, begin)
+    except Interrupted as error:
+        raise Interrupted(
+            f"interrupted after {ended} of {len(jobs)} runs; the checkpoints are written",
+            f"go on with: {command}" + ("" if "--resume" in command.split() else " --resume"),
+            error.signum,
+        ) from error
+
+
+def _tell_of_data(job: Job, tell: Tell) -> None:
+    """Decode what the run sees before several wait for it, and tell what it is.
+
+    Raises Interrupted.
+    """
+    from cifarlab.data.opening import open_data
+    from cifarlab.system.signals import stop_on_signal
+
+    # each run says itself what is wrong with its data, and that does not end the study
+    with stop_on_signal() as stop, suppress(CifarlabError):
+        open_data(job.recipe.data, tell=tell)
+    if stop.signum:
+        raise interrupted(stop.signum)
+
+
+def _accuracy(path: str) -> str:
+    result = RunFolder(path).result() or {}
+    told = {"test": "test", "val": "validation"}
+    shown = [f"{told[s]} {100 * result[s]['accuracy']:.2f} %" for s in told if s in result]
+    early = [describe_early_end(result)] if describe_early_end(result) else []
+    where = f"on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
+    return ", ".join([f"{', '.join(shown)} {where}", *early])

@@ -1,0 +1,84 @@
+"""Where a study lies, and the files that it writes.
+
+runs/studies/<name>/
+  study.json            the study, its runs with their states, and the comparison with all numbers
+  table.md, table.csv   the comparison for people and for programs
+  figure.svg, figure.png, figure.pdf
+  <row>-s<seed>-<fingerprint>/   ordinary run folders
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.table import csv_text, markdown
+from cifarlab.runs.collection import Collection
+from cifarlab.runs.naming import RUNS, folder_name
+from cifarlab.runs.schemas import Stored
+from cifarlab.system.errors import MissingExtraError
+from cifarlab.system.files import write_text
+
+
+class StoredFailure(Stored):
+    """Why a run has no result; see experiments/study/workers.py."""
+
+    kind: str
+    what: str
+    hint: str = ""
+
+
+class StoredRun(Stored):
+    """What is known of one run of a study."""
+
+    row: str
+    seed: int
+    fingerprint: str = ""
+    run: str | None = None
+    failure: StoredFailure | None = None
+
+
+class StudyFile(Stored):
+    """What study.json holds."""
+
+    study: dict[str, Any] = Field({})
+    scale: float = 1.0
+    runs: list[StoredRun] = Field([])
+    comparison: dict[str, Any] | None = None
+
+
+class StudyFolder(Collection):
+    """Paths and files of one study."""
+
+    what = "study"
+    schema = StudyFile
+    mend = "remove it: the runs beside it are whole, and are taken up again"
+
+    def relative(self, path: Path) -> str:
+        """A run's path as study.json names it, so that all can be moved together."""
+        return Path(os.path.relpath(path, self.path)).as_posix()
+
+
+def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS) -> StudyFolder:
+    """Where this study goes; another scale or other data than its own make another folder."""
+    return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
+
+
+def write_comparison(of: Comparison, folder: Path) -> list[str]:
+    """Write table and figure; what could not be made, in words. Raises StorageError."""
+    write_text(folder / "table.md", markdown(of))
+    write_text(folder / "table.csv", csv_text(of))
+    try:
+        from cifarlab.report.write import require_extra
+
+        require_extra()
+    except MissingExtraError as error:
+        return [f"no figure: {error.what}; {error.hint}"]
+    from cifarlab.experiments.study.figure import picture
+    from cifarlab.plots.style import save
+
+    save(picture(of), folder)
+    return []

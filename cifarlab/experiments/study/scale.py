@@ -1,0 +1,67 @@
+"""A recipe made shorter for a small machine: fewer images and fewer epochs, all else in proportion.
+
+At a scale of f, training has f of the images and f of the epochs, so f**2 of the steps. What is
+said in epochs, in steps, or per step and per epoch keeps its place as a share of the run; shares
+of the run stay as they are, and so do validation, test and the batch size.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+from cifarlab.config.base import Part
+from cifarlab.config.duration import Duration
+from cifarlab.optim.averaging import EMA, Lookahead
+from cifarlab.optim.schedules import Exponential, Plateau
+from cifarlab.recipes.schema import Recipe, Training
+from cifarlab.recipes.text import build
+from cifarlab.system.errors import UserError
+
+
+def scaled(recipe: Recipe, scale: float) -> Recipe:
+    """``recipe`` at 0 < ``scale`` <= 1; at 1 it is the same recipe. Raises UserError."""
+    if not 0 < scale <= 1:
+        raise UserError(f"a scale of {scale:g} is no part of the study", "take 0 < scale <= 1")
+    if scale == 1:
+        return recipe
+    tree = _scaled(recipe, scale)
+    tree["data"]["share"] = recipe.data.share * scale
+    return build(tree, f"{recipe.name} at scale {scale:g}")
+
+
+def _scaled(value: Any, scale: float) -> Any:
+    """Plain values of any part of a recipe, its durations scaled."""
+    if isinstance(value, Duration):
+        return _shorter(value, scale)
+    if isinstance(value, tuple):
+        return [_scaled(item, scale) for item in value]
+    if not isinstance(value, Part):
+        return value
+    tree = {name: _scaled(getattr(value, name), scale) for name in type(value).model_fields}
+    return tree | _without_durations(value, scale)
+
+
+def _shorter(duration: Duration, scale: float) -> str:
+    factor = Decimal(str(scale))
+    if duration.unit == "epochs":
+        return str(Duration(duration.value * factor, "epochs"))
+    if duration.unit == "steps":
+        steps = (duration.value * factor * factor).to_integral_value()
+        return str(Duration(max(steps, min(duration.value, Decimal(1))), "steps"))
+    return str(duration)
+
+
+def _without_durations(part: Part, scale: float) -> dict[str, Any]:
+    """Settings that count epochs or steps without being durations."""
+    steps = scale**2
+    if isinstance(part, Exponential):
+        return {"factor": part.factor ** (1 / scale)}
+    if isinstance(part, Training) and part.patience:
+        return {"patience": max(1, round(part.patience * scale))}
+    if isinstance(part, Plateau):
+        return {"patience": round(part.patience * scale)}
+    if isinstance(part, EMA):  # decay is per update, of which there is one every so many steps
+        every = max(1, round(part.every * steps))
+        return {"every": every, "decay": part.decay ** (every / (part.every * steps))}
+    if isinstance(part, Lookahead):  # decay is per step
+        return {"every": max(1, round(part.every * steps)), "decay": part.decay ** (1 / steps)}
+    return {}

@@ -1,0 +1,70 @@
+"""What each part of speed/94 brings: one out, or one in, at a time."""
+
+from typing import Any
+
+from cifarlab.experiments.study.definition import Row, Study
+
+# airbench94's rates before Muon: 11.5 per 1,024 images whose losses are added up, norms 64 times
+_BATCH = 500
+_RATE = 11.5 * _BATCH / (1024 * (1 + 1 / (1 - 0.85)))
+_DECAY = 0.0153 / 11.5
+_FAST = {"rate": 64 * _RATE, "weight_decay": _DECAY / 64}
+
+_CHANGES: dict[str, dict[str, Any]] = {
+    "no-whitening": {"model.whitening": {"kernel": 0}, "optimizer.whitening": {}},
+    "all-whitening-directions": {"model.whitening.directions": None},
+    "whitening-bias-throughout": {"optimizer.whitening": {}},
+    "no-shortcuts": {"model.shortcut": False},
+    "two-convolutions-per-group": {"model.depth": 2},
+    "usual-initialisation": {"model.initialisation": "usual"},
+    "norms-with-scale": {"model.norm.scale": True},
+    "statistics-kept-0.9": {"model.norm.momentum": 0.9},
+    "head-not-scaled": {"model.head_scale": 1.0},
+    "relu": {"model.activation": "relu"},
+    "muon-without-scaling": {"optimizer.normalise": False},
+    "sgd": {
+        "optimizer": {
+            "kind": "sgd",
+            "rate": _RATE,
+            "momentum": 0.85,
+            "nesterov": True,
+            "weight_decay": _DECAY,
+            "norms": _FAST,
+            "whitening": {**_FAST, "until": "0.05 of the run"},
+        }
+    },
+    "one-rate-for-head-and-norms": {"optimizer.head": {}},
+    "batches-of-1000": {"training.batch_size": 1000, "optimizer.rate": 0.15},
+    "whole-batches": {"training.micro_batch": None},
+    "constant-rate": {"schedule.kind": "constant"},
+    "falling-momentum": {"schedule.final_momentum": 0.3},
+    "random-flip": {"augment.flip": "random"},
+    "no-flip": {"augment.flip": "none"},
+    "no-translation": {"augment.crop": {}},
+    "full-size-throughout": {"augment.sizes": []},
+    "no-label-smoothing": {"training.label_smoothing": 0.0},
+    "one-view": {"evaluation.views": 1, "evaluation.tta_threshold": None},
+    "ten-views": {"evaluation.views": 10},
+    "with-selection": {
+        "training.selection.share": 0.5,
+        "training.selection.start": "0.5 of the run",
+        "training.selection.pixels": 16,
+    },
+    "with-freezing": {"training.freeze": [{"start": "0.5 of the run", "stages": 1}]},
+    "with-lookahead": {"averaging.kind": "lookahead"},
+    "with-averaged-weights": {"averaging.kind": "ema", "averaging.decay": 0.9},
+    "with-jitter": {"augment.jitter": {"brightness": 0.035, "contrast": 0.13}},
+    "with-cutout": {"augment.cutout": 8},
+    "with-mixup": {"augment.mix.kind": "mixup"},
+}
+
+SPEED94 = Study(
+    name="speed-94",
+    about="What does each part of speed/94 bring, taken out or put in alone?",
+    # settings are still being chosen by such tables: the test split stays closed
+    changes={"evaluation.test": False},
+    rows=(
+        Row(name="as-it-is", recipe="speed/94"),
+        *(Row(name=name, recipe="speed/94", changes=of) for name, of in _CHANGES.items()),
+    ),
+)

@@ -1,0 +1,76 @@
+"""Which images are explained: held-out ones, the worst mistakes, or files. Never the test split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarlab.data.config import ImagePolicy
+from cifarlab.data.dataset import Progress
+from cifarlab.data.opening import open_data
+from cifarlab.data.splits import training_subsets
+from cifarlab.inference.inputs import read_inputs
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.predictions import Predictions
+
+_CLASSES, _MISTAKES = 10, 9
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Images uint8 (N, H, W, C), what each is called, and its class number; -1: not known."""
+
+    images: np.ndarray
+    names: tuple[str, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def held_out(folder: RunFolder, recipe: Recipe, progress: Progress | None = None) -> Shown:
+    """The first held-out image of each of ten classes, evenly spread; else training images.
+
+    Raises DataError or RunFolderError where the images are not those of the run.
+    """
+    data = recipe.data
+    dataset = open_data(data, progress)
+    folder.require_same_data(dataset.fingerprint)
+    training, validation = training_subsets(dataset, data)
+    subset, split = (training, "training") if validation is None else (validation, "validation")
+    labels = subset.labels[subset.indices]
+    classes = np.unique(labels)
+    wanted = classes[np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)]
+    places = subset.indices[[int(np.argmax(labels == k)) for k in wanted]]
+    names = tuple(f"{split} {subset.names[index]}" for index in places)
+    return Shown(np.array(subset.images[places]), names, wanted.astype(np.int64))
+
+
+def mistakes(folder: RunFolder) -> tuple[Shown, np.ndarray] | None:
+    """The worst mistakes that the run kept, of its test split or else of validation.
+
+    With the class that was predicted for each, (N,). None before the run's end, and where it made
+    none. Raises RunFolderError.
+    """
+    for split, spoken in (("test", "test"), ("val", "validation")):
+        file = folder.predictions / f"{split}.safetensors"
+        if not file.exists():
+            continue
+        kept = Predictions.read(file)
+        rows = kept.mistakes[:_MISTAKES]
+        if not len(rows):
+            return None
+        names = tuple(f"{spoken} {kept.mistake_name(number)}" for number in range(len(rows)))
+        shown = Shown(kept.mistake_images[: len(rows)], names, kept.labels[rows])
+        return shown, kept.logits[rows].argmax(1)
+    return None
+
+
+def given(paths: Sequence[Path], policy: ImagePolicy) -> Shown:
+    """The images of files, folders and archives. Raises DataError that names the file."""
+    inputs = read_inputs(paths, policy)
+    return Shown(
+        inputs.images, tuple(Path(name).name for name in inputs.ids), np.full(len(inputs.ids), -1)
+    )

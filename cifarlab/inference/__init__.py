@@ -1,0 +1,1 @@
+"""From raw images to logits, never a label: predictor, weights file, inputs, formats."""

@@ -1,0 +1,182 @@
+"""From files, folders, archives and a competition's pickle to images of one size, with their ids.
+
+Everything is taken for hostile: bytes and pixels are bounded, pickles run nothing, and what can't
+be read is a DataError that names it.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from cifarlab.data.archives import members
+from cifarlab.data.cifar_pickles import load
+from cifarlab.data.config import ImagePolicy
+from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
+from cifarlab.data.members import Member, damage
+from cifarlab.data.sources import ARCHIVE_SUFFIXES
+from cifarlab.system.errors import DataError, UserError
+from cifarlab.system.files import is_folder, require_plain
+
+FITS = ("crop", "pad", "stretch")
+MAX_IMAGE_BYTES = 2**26
+MAX_PICKLE_BYTES = 2**30
+IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
+_MOST_ID = 1000
+_PICKLES = (".pkl", ".pickle")
+_PICKLE_HINT = "a pickled dictionary with 'data', uint8 (N, 3072) or (N, H, W, C), and 'ids'"
+
+
+class Inputs(NamedTuple):
+    """Images uint8 (N, H, W, C) in the order in which they were named, and their ids."""
+
+    ids: list[str]
+    images: np.ndarray
+
+
+def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
+    """All images of files, folders, archives and pickles, brought to the policy's size.
+
+    The policy says grey or rgb, too. An image's id is its path as given, or within its
+    folder; in a folder images stand in natural order (2 before 10) and other files are passed
+    over. A pickle's ids are its own. Raises DataError.
+    """
+    ids: list[str] = []
+    arrays: list[np.ndarray] = []
+    for path in map(Path, paths):
+        found = _pickled(path, policy) if path.suffix in _PICKLES else None
+        if found is None:
+            named = _folder(path, policy) if _holds_many(path) else [_file(path, policy)]
+            found = Inputs([name for name, _ in named], np.stack([image for _, image in named]))
+        ids += found.ids
+        arrays.append(found.images)
+    if not arrays:
+        raise DataError("there is no image to predict", "name a file, a folder or a pickle")
+    return Inputs(ids, np.concatenate(arrays))
+
+
+def input_policy(
+    images: ImagePolicy, image_shape: tuple[int, int, int], fit: str | None = None
+) -> ImagePolicy:
+    """What makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
+
+    ``fit`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises UserError.
+    """
+    if fit not in (None, *FITS):
+        raise UserError(f"there is no fit {fit!r}", f"take one of {', '.join(FITS)}")
+    side, _, channels = image_shape
+    change = {
+        "size": side,
+        "fit": fit or images.fit,
+        "channels": "grey" if channels == 1 else "rgb",
+    }
+    return ImagePolicy.model_validate(images.model_dump() | change)
+
+
+def decoded(blob: bytes, where: str, policy: ImagePolicy, most: int = MAX_PIXELS) -> np.ndarray:
+    """One image file as uint8 (H, W, C): upright, its first frame, transparency over white.
+
+    Raises DataError that names ``where``, also for one that declares more than ``most`` pixels.
+    """
+    if not blob:
+        raise DataError(f"{where} is empty", "choose a file with an image in it")
+    if len(blob) > MAX_IMAGE_BYTES:
+        raise _too_large(where, len(blob), MAX_IMAGE_BYTES)
+    try:
+        pixels = decode(blob, policy, most)
+    except BrokenError as broken:
+        raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
+    except RefusedError as refused:
+        hint = refused.hint.replace("data.images.fit", "--fit")
+        raise DataError(f"{where} {refused.what}", hint) from refused
+    shape = (pixels.height, pixels.width, pixels.channels)
+    return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
+
+
+def _holds_many(path: Path) -> bool:
+    return is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)
+
+
+def _file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
+    return str(path), decoded(_content(path, MAX_IMAGE_BYTES), str(path), policy)
+
+
+def _content(path: Path, most: int) -> bytes:
+    try:
+        with require_plain(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise _too_large(str(path), size, most)
+            return file.read(size)
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}", "check its name") from error
+
+
+def _too_large(where: str, size: int, most: int) -> DataError:
+    return DataError(f"{where} has {size:,} bytes, more than {most:,}", "it is no small image")
+
+
+def _folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
+    with damage(path):
+        named = list(_images(path, policy))
+    if not named:
+        raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
+    return sorted(named, key=lambda one: _natural(one[0]))
+
+
+def _images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]:
+    for member in members(path):
+        hidden = any(
+            part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
+        )
+        if not member.is_folder and not hidden and IMAGE.search(member.path):
+            yield member.path, decoded(_read(member, path), f"{path}: {member.path}", policy)
+
+
+def _read(member: Member, source: Path) -> bytes:
+    if member.size > MAX_IMAGE_BYTES:
+        raise _too_large(f"{source}: {member.path}", member.size, MAX_IMAGE_BYTES)
+    return member.read()
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """A key by which 2 comes before 10, however many digits there are."""
+    parts = re.split(r"(\d+)", name)
+    digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
+    return [
+        (1, 0, part) if number is None else (0, len(number), number)
+        for part, number in zip(parts, digits, strict=True)
+    ]
+
+
+def _pickled(path: Path, policy: ImagePolicy) -> Inputs:
+    """The competition's file: nyu2024's images without labels. Raises DataError."""
+    told = load(_content(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
+    data, ids = told.get("data"), told.get("ids")
+    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and len(data)):
+        raise DataError(f"{path} holds no uint8 images under 'data'", _PICKLE_HINT)
+    if data.ndim == 2 and data.shape[1] == 3 * 32 * 32:
+        data = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    if data.ndim != 4 or data.shape[3] not in (1, 3) or min(data.shape) < 1:
+        raise DataError(f"{path} holds data of shape {data.shape}", _PICKLE_HINT)
+    try:
+        images = conform(np.ascontiguousarray(data), policy)
+    except RefusedError as refused:
+        hint = refused.hint.replace("data.images.fit", "--fit")
+        raise DataError(f"{path}: each image {refused.what}", hint) from refused
+    return Inputs(_ids(ids, len(images), path), images)
+
+
+def _ids(ids: object, count: int, path: Path) -> list[str]:
+    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iuSU":
+        ids = ids.tolist()
+    if not (isinstance(ids, list) and all(isinstance(one, int | str | bytes) for one in ids)):
+        raise DataError(f"{path} holds no list of ids under 'ids'", _PICKLE_HINT)
+    if len(ids) != count:
+        raise DataError(f"{path} holds {len(ids)} ids for {count} images", _PICKLE_HINT)
+    if any(len(one) > _MOST_ID for one in ids if not isinstance(one, int)):
+        raise DataError(f"{path} holds an id of more than {_MOST_ID} letters", _PICKLE_HINT)
+    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in ids]

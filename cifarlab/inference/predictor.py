@@ -1,0 +1,113 @@
+"""The one way from raw uint8 images to logits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cifarlab.inference.tta import averaged, confidence
+from cifarlab.inference.weights import WeightsFile, load_weights
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.system.device import Compute, choose
+from cifarlab.system.errors import CheckpointError, DataError, RecipeError
+from cifarlab.system.files import reason
+
+# Images at a time: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
+# images in the same order give the same bits.
+CPU_BATCH, GPU_BATCH = 125, 2000
+
+
+def batch_size(device: torch.device) -> int:
+    """Return how many images are predicted at a time on that device."""
+    return CPU_BATCH if device.type == "cpu" else GPU_BATCH
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A trained classifier that predicts exactly as it was measured, each image by itself.
+
+    ``classes`` are the K class names, ``image_shape`` is (H, W, C). Views beyond the first are for
+    images whose confidence in the first is below ``tta_threshold``; None: for all.
+    """
+
+    classifier: Classifier
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    compute: Compute
+    tta_threshold: float | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictor":
+        """From a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
+        about, tensors = WeightsFile.read(path)
+        compute = choose(about.precision)
+        try:
+            with torch.device("meta"):
+                body = build_body(about.model, about.image_shape, len(about.classes))
+        except (RecipeError, RuntimeError, ValueError, TypeError) as error:
+            what = f"{path} tells of a network that can't be built: {reason(error)}"
+            raise CheckpointError(what, "restore the file, or train again") from error
+        channels = about.image_shape[2]
+        by_image = about.normalisation == "image"
+        body = body.to_empty(device="cpu")
+        classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
+        load_weights(classifier, tensors, path)
+        classifier = classifier.to(compute.device)
+        return cls(classifier, about.classes, about.image_shape, compute, about.tta_threshold)
+
+    def logits(
+        self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None
+    ) -> Tensor:
+        """Return the logits float32 (N, K), on the CPU, of uint8 images (N, H, W, C).
+
+        ``indices`` picks images without copying the rest. ``views`` averages over 1, 2, 6 or 10
+        views (inference/tta.py) of the images that are to have them (see ``tta_threshold``).
+        Raises DataError for images of another kind.
+        """
+        if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
+            shape = ", ".join(map(str, self.image_shape))
+            raise DataError(
+                f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read",
+                f"this network takes uint8 images of shape (N, {shape})",
+            )
+        places = np.arange(len(images)) if indices is None else indices
+        training = self.classifier.training
+        self.classifier.eval()
+        with torch.inference_mode(), self.compute.autocast():
+            if views == 1 or self.tta_threshold is None:
+                logits = self._passes(images, places, views)
+            else:
+                logits = self._passes(images, places, 1)
+                rest = (confidence(logits) < self.tta_threshold).nonzero().flatten()
+                first = logits[rest]
+                logits[rest] = self._passes(images, places[rest.cpu().numpy()], views, first)
+        self.classifier.train(training)
+        return logits.cpu()
+
+    def _passes(
+        self,
+        images: np.ndarray | Tensor,
+        places: np.ndarray,
+        views: int,
+        first: Tensor | None = None,
+    ) -> Tensor:
+        """Mean logits (n, K), on the device, of the images at ``places`` (n,), by the batch."""
+        device = self.compute.device
+        size = batch_size(device)
+        outputs = [torch.empty(0, len(self.classes), device=device)]
+        for start in range(0, len(places), size):
+            part = slice(start, start + size)
+            batch = torch.as_tensor(images[places[part]]).to(device)
+            known = None if first is None else first[part]
+            outputs.append(averaged(self.classifier, batch, views, known))
+        return torch.cat(outputs)
+
+
+def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """The softmax of the logits over the temperature: float64 (N, K)."""
+    from scipy.special import softmax
+
+    return softmax(logits.astype(np.float64) / temperature, axis=1)

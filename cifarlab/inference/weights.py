@@ -1,0 +1,101 @@
+"""The weights file that carries a network to whoever predicts with it.
+
+It (safetensors) holds the classifier with its normalisation and, in its metadata, all that is
+needed to predict as it was measured: the model part of the recipe, the kind of normalisation, class
+names, image shape, the arithmetic, and below which confidence an image gets further views.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cifarlab.config.base import Width
+from cifarlab.data.config import Normalisation
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import Model
+from cifarlab.system.errors import CheckpointError
+from cifarlab.system.files import parse_json, reason, require_plain, write_bytes
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a weights file says beside its tensors; ``image_shape`` is (H, W, C).
+
+    ``tta_threshold`` as in ``Predictor``; where the recipe says a share instead, it is found at the
+    run's end.
+    """
+
+    model: Model
+    classes: tuple[str, ...]
+    image_shape: tuple[Width, Width, Width]
+    precision: Literal["float32", "bfloat16"]
+    normalisation: Normalisation
+    epoch: int
+    step: int
+    tta_threshold: float | None = None
+
+    def write(self, path: Path, classifier: Classifier) -> str:
+        """Write weights and metadata to one file, whole; its sha256 (hex). Raises StorageError."""
+        content = self.content(classifier.state_dict())
+        write_bytes(path, content)
+        return hashlib.sha256(content).hexdigest()
+
+    def content(self, tensors: dict[str, Tensor]) -> bytes:
+        """Return the file of these tensors."""
+        about = {
+            "model": self.model.model_dump(mode="json"),
+            "classes": self.classes,
+            "image_shape": self.image_shape,
+            "precision": self.precision,
+            "normalisation": self.normalisation,
+            "epoch": self.epoch,
+            "step": self.step,
+            "tta_threshold": self.tta_threshold,
+        }
+        # contiguous: safetensors stores plain memory, not channels_last strides
+        plain = {name: t.contiguous() for name, t in tensors.items()}
+        return save(plain, {"cifarlab": json.dumps(about)})
+
+    @classmethod
+    def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:
+        """Metadata and tensors. Raises CheckpointError."""
+        try:
+            with safe_open(require_plain(path), "pt") as file:
+                about = parse_json(file.metadata()["cifarlab"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return TypeAdapter(cls).validate_python(about), tensors
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"there is no checkpoint {path}", "the run has not finished its first epoch"
+            ) from error
+        except (
+            OSError,
+            SafetensorError,
+            ValidationError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise CheckpointError(
+                f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}",
+                "restore the file, or train again",
+            ) from error
+
+
+def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path) -> None:
+    """Put tensors into a classifier. Raises CheckpointError where names or shapes differ."""
+    try:
+        classifier.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise CheckpointError(
+            f"{path} is a checkpoint of another model: {first}",
+            "use it with the recipe that made it",
+        ) from error

@@ -1,0 +1,84 @@
+"""The speed-run network of KellerJordan/cifar10-airbench (Jordan 2024, arXiv:2404.00498).
+
+Section 3 there; the shortcut is airbench96's. Departures, so that images of any size pass: the
+last pool is the maximum over the whole map, which at 32 pixels it is there too, and a pool is
+left out where the map has a single row or column.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cifarlab.models.configs import Speed
+from cifarlab.models.initialization import has_values, initialise_
+from cifarlab.models.layers import Head, activation, norm_layer
+from cifarlab.models.packed_conv import PackedConv2d
+from cifarlab.models.whitening import whitening_layers
+
+
+class ConvGroup(nn.Module):
+    """conv, max-pool 2, BN, act, then ``depth`` - 1 times (conv, BN, act).
+
+    With a shortcut the first activation's output is added before the last activation.
+    """
+
+    def __init__(
+        self, model: Speed, shape: tuple[int, int, int], channels: int, depth: int
+    ) -> None:
+        """``shape`` is the (H, W, C) of what comes in."""
+        super().__init__()
+        height, width, channels_in = shape
+        self.pooled = min(height, width) >= 2
+        size = (height // 2, width // 2) if self.pooled else (height, width)
+        self.shape = (*size, channels)
+        widths = [channels_in] + [channels] * (depth - 1)
+        bias = model.norm.kind == "none"
+        self.convs = nn.ModuleList(
+            PackedConv2d(width, channels, 3, padding=1, bias=bias) for width in widths
+        )
+        self.norms = nn.ModuleList(norm_layer(model.norm, channels, size) for _ in widths)
+        self.acts = nn.ModuleList(activation(model.activation) for _ in widths)
+        self.shortcut = model.shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C, H // 2, W // 2), or (N, C, H, W) where a side is 1."""
+        y = self.convs[0](x)
+        if min(y.shape[2:]) >= 2:
+            y = functional.max_pool2d(y, 2)
+        y = first = self.acts[0](self.norms[0](y))
+        last = len(self.convs) - 1
+        for place in range(1, len(self.convs)):
+            y = self.norms[place](self.convs[place](y))
+            if self.shortcut and place == last:
+                y = y + first
+            y = self.acts[place](y)
+        return y
+
+
+class SpeedNet(nn.Module):
+    """(Whitening, act), groups, maximum over the map, dense without bias, factor.
+
+    PyTorch's initialisation, but the head's weights are scaled to unit standard deviation.
+    1,971,352 trainable parameters by default at (32, 32, 3) and K = 10.
+    """
+
+    def __init__(self, model: Speed, image_shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        height, width, channels = image_shape
+        self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
+        lost = max(model.whitening.kernel - 1, 0)
+        shape = (height - lost, width - lost, channels)
+        groups = []
+        for channels, depth in zip(model.channels, model.depths, strict=True):
+            groups.append(ConvGroup(model, shape, channels, depth))
+            shape = groups[-1].shape
+        self.groups = nn.Sequential(*groups)
+        initialise_(self.groups, model.initialisation)
+        self.head = Head(channels, classes, bias=False)
+        if has_values(self.head):
+            self.head.weight.data /= self.head.weight.data.std()
+        self.head_scale = 1 / channels if model.head_scale is None else model.head_scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, K)."""
+        features = self.groups(self.whitening(x)).amax((2, 3))
+        return self.head(features) * self.head_scale

@@ -1,0 +1,64 @@
+"""What a residual network without normalisation needs to keep its signal's variance.
+
+Brock et al. 2021 (Characterizing signal propagation to close the performance gap in unnormalized
+ResNets, arXiv:2101.08692): convolutions with scaled weight standardisation, activations times
+their gain. How blocks are scaled stands in models/resnet_modules.py.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from cifarlab.models.layers import activation
+from cifarlab.models.packed_conv import PackedConv2d
+
+_LEAST_POWER = 1e-4  # of a filter before it is scaled, as in the authors' code
+
+
+class ScaledConv2d(PackedConv2d):
+    """A convolution whose filters have mean 0 and unit power, times a trained gain per filter.
+
+    (w - mean) / sqrt(fan-in * variance), section 4.3 there; the gain starts at 1. What an
+    initialisation says of the weights' size is undone; their directions stay.
+    """
+
+    def __init__(
+        self, channels_in: int, channels: int, kernel: int, stride: int, padding: int, bias: bool
+    ) -> None:
+        super().__init__(channels_in, channels, kernel, stride, padding, bias=bias)
+        self.gain = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C, H', W')."""
+        return self._conv_forward(x, self.standardised(), self.bias)
+
+    def standardised(self) -> Tensor:
+        """The filters as they are used, (C, C_in, k, k)."""
+        variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
+        power = (variance * self.weight[0].numel()).clamp(min=_LEAST_POWER)
+        return (self.weight - mean) * (power.rsqrt() * self.gain[:, None, None, None])
+
+
+class ScaledActivation(nn.Module):
+    """An activation times its gain, so that a standard normal input leaves with variance 1."""
+
+    def __init__(self, act: nn.Module, gain: float) -> None:
+        super().__init__()
+        self.act, self.gain = act, gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape, and the same out."""
+        out: Tensor = self.act(x) * self.gain
+        return out
+
+
+def activation_gain(name: str) -> float:
+    """1 / the deviation of an activation of a standard normal variable (section 4.3 there).
+
+    For ReLU sqrt(2 / (1 - 1 / pi)). By the trapezoidal rule, whose error is below 1e-6.
+    """
+    z = torch.linspace(-10, 10, 20_001, dtype=torch.float64, device="cpu")
+    density = (-z.square() / 2).exp()
+    density /= density.sum()
+    y = activation(name, inplace=False)(z)
+    mean = (density * y).sum()
+    return float((density * (y - mean).square()).sum().rsqrt())

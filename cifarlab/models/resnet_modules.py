@@ -1,0 +1,169 @@
+"""Residual networks for small images (He et al. 2016a, arXiv:1512.03385; 2016b, arXiv:1603.05027).
+
+Departures from the ImageNet networks: the stem is a 3x3 convolution of stride 1 without pooling,
+since 32 pixels leave nothing to throw away; every shortcut whose shape changes is a convolution; a
+normalisation of the image and a whitening layer may come first. Wide residual networks (Zagoruyko &
+Komodakis 2016, arXiv:1605.07146) and normaliser-free ones (Brock et al. 2021, arXiv:2101.08692)
+are settings of the same class.
+"""
+
+import math
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from cifarlab.models.builder import Builder
+from cifarlab.models.configs import BOTTLENECK, Residual
+from cifarlab.models.initialization import initialise_
+from cifarlab.models.layers import Head, norm_layer
+from cifarlab.models.whitening import whitening_layers
+
+
+class Block(nn.Module):
+    """x + f(x), where f's layers and what follows the addition are in the recipe's order.
+
+    ``shape`` is the (H, W, C) of what comes in; ``width`` the channels of the 3x3 convolutions.
+    Where the shape changes, x goes through a convolution, with a normalisation if the branch's
+    last convolution has one before the addition. What the order has before its first convolution
+    is then shared by both: x may be a sum that was never normalised.
+    """
+
+    def __init__(
+        self,
+        model: Residual,
+        shape: tuple[int, int, int],
+        width: int,
+        stride: int,
+        rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        parts = model.parts
+        layers = Builder(model, shape)
+        for step in parts.before:
+            layers.step(step, rate)
+        self.before = layers.taken()
+        convolutions = [(width, 3, stride), (width, 3, 1)]
+        if model.block == "bottleneck":
+            convolutions = [(width, 1, 1), (width, 3, stride), (width * BOTTLENECK, 1, 1)]
+        remaining = iter(convolutions)
+        for step in parts.branch:
+            if step == "conv":
+                layers.conv(*next(remaining))
+            else:
+                layers.step(step, rate)
+        self.branch = layers.taken()
+        self.projects = stride != 1 or shape[2] != layers.channels
+        self.shortcut: nn.Module = nn.Identity()
+        if self.projects:
+            shortcut = Builder(model, shape)
+            shortcut.conv(layers.channels, model.shortcut_kernel, stride)
+            if "norm" in _behind_last_convolution(parts.branch):
+                shortcut.norm()
+            self.shortcut = shortcut.taken()
+        layers.fresh = True  # the sum
+        for step in parts.after:
+            layers.step(step, rate)
+        self.after = layers.taken()
+        self.shape = layers.shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
+        start = self.before(x)
+        y = self.branch(start) + self.shortcut(start if self.projects else x)
+        out: Tensor = self.after(y)
+        return out
+
+
+class NormaliserFreeBlock(Block):
+    """x + alpha * gain * f(x / beta), beta the deviation of x at the start (Brock et al. 2021).
+
+    Section 3 there. Where the shape changes, the shortcut reads x / beta too, so that what leaves
+    has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is trained and starts at 0
+    (SkipInit: De & Smith 2020, arXiv:2002.10444), as in the authors' code: at first only
+    shortcuts pass. These variances are of gain 1.
+    """
+
+    def __init__(
+        self,
+        model: Residual,
+        shape: tuple[int, int, int],
+        width: int,
+        stride: int,
+        rate: float,
+        variance: float,
+    ) -> None:
+        super().__init__(model, shape, width, stride, rate)
+        self.alpha, self.beta = model.alpha, math.sqrt(variance)
+        self.gain = nn.Parameter(torch.zeros(()))
+        self.variance = (1.0 if self.projects else variance) + self.alpha**2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
+        start = self.before(x / self.beta)
+        shortcut = self.shortcut(start) if self.projects else x
+        out: Tensor = shortcut + self.alpha * self.gain * self.branch(start)
+        return out
+
+
+class ResidualNet(nn.Module):
+    """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), dense."""
+
+    def __init__(self, model: Residual, image_shape: tuple[int, int, int], classes: int) -> None:
+        """Raises RecipeError where a normalisation does not fit a number of channels."""
+        super().__init__()
+        height, width, channels = image_shape
+        self.input_norm: nn.Module = nn.Identity()
+        if model.input_norm:
+            self.input_norm = norm_layer(model.norm, channels, (height, width))
+        self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
+        lost = max(model.whitening.kernel - 1, 0)
+        stem = Builder(model, (height - lost, width - lost, channels))
+        stem.conv(model.stem, 3)
+        if not model.parts.before:
+            for step in dict.fromkeys(model.parts.branch + model.parts.after):
+                if step in ("norm", "act"):
+                    stem.step(step)
+        self.stem = stem.taken()
+        self.stages, shape = _stages(model, stem.shape)
+        tail = Builder(model, shape)
+        for step in model.parts.before:
+            tail.step(step)
+        self.tail = tail.taken()
+        self.dropout = nn.Dropout(model.head_dropout) if model.head_dropout else nn.Identity()
+        self.dense = Head(shape[2], classes)
+        initialise_(self, "fan_out")
+        initialise_(self, model.initialisation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, K)."""
+        x = self.stem(self.whitening(self.input_norm(x)))
+        features = self.tail(self.stages(x)).mean((2, 3))
+        logits: Tensor = self.dense(self.dropout(features))
+        return logits
+
+
+def _stages(
+    model: Residual, shape: tuple[int, int, int]
+) -> tuple[nn.Sequential, tuple[int, int, int]]:
+    """The stages, and the (H, W, C) of what leaves them."""
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
+    settings = zip(model.blocks, model.channels, model.strides, model.dropouts, strict=True)
+    variance = 1.0
+    for number, (blocks, channels, stride, rate) in enumerate(settings, 1):
+        stage: list[Block] = []
+        for place in range(blocks):
+            at = (model, shape, channels, 1 if place else stride, rate)
+            if model.normaliser_free:
+                stage.append(free := NormaliserFreeBlock(*at, variance))
+                variance = free.variance
+            else:
+                stage.append(Block(*at))
+            shape = stage[-1].shape
+        stages[f"stage{number}"] = nn.Sequential(*stage)
+    return nn.Sequential(stages), shape
+
+
+def _behind_last_convolution(branch: tuple[str, ...]) -> tuple[str, ...]:
+    last = max(place for place, step in enumerate(branch) if step == "conv")
+    return branch[last:]

@@ -1,0 +1,158 @@
+"""How every figure looks, and how it becomes bytes: one place for fonts, colours and files.
+
+Colours are Okabe and Ito's, which stay apart for colour-blind readers and in grey print. Text is
+drawn as paths, so that a figure looks the same on every machine.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import font_manager
+from matplotlib import style as matplotlib_style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cifarlab.system.files import disk_errors, write_bytes
+
+BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+ORANGE, SKY, INK, GREY = "#e69f00", "#56b4e9", "#222222", "#7a7a7a"
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
+NARROW, WIDE = 4.3, 7.4  # inches: one column of a paper's page, and the page
+PNG_DPI = 200
+
+_RC = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 3.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.parse_math": False,  # a class called "$" is no formula
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,  # journals refuse type 3
+    "svg.hashsalt": "cifarlab",  # the same figure has the same ids
+}
+# DejaVu comes with Matplotlib; the others only help where a class name needs their script.
+_FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Devanagari")
+# By format, how a file is saved so that the same figure gives the same bytes.
+_SAVED: dict[str, dict[str, Any]] = {
+    "svg": {"metadata": {"Creator": None, "Date": None, "Format": None, "Type": None}},
+    "png": {"metadata": {"Software": None}, "dpi": PNG_DPI},
+    "pdf": {"metadata": {"Creator": None, "Producer": None, "CreationDate": None}},
+}
+FORMATS = tuple(_SAVED)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A rendered figure: ``slug`` is its file name, ``alt`` says it in words.
+
+    ``files`` are its bytes by format; ``svg`` is always there.
+    """
+
+    slug: str
+    alt: str
+    files: dict[str, bytes]
+    wide: bool
+
+    @property
+    def svg(self) -> bytes:
+        """The bytes of the SVG."""
+        return self.files["svg"]
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Everything drawn or rendered inside follows this module, not the user's matplotlibrc."""
+    installed = set(font_manager.get_font_names())
+    families = ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
+    with (
+        warnings.catch_warnings(),
+        matplotlib_style.context(["default", {**_RC, "font.family": families}]),
+    ):
+        # A glyph that no font has is drawn as a box; the page's text still shows it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def sheet(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches; its parts find their places by themselves."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def tidy(axes: Axes, grid: str = "y") -> None:
+    """A light grid along one direction, or ``both``."""
+    axes.grid(True, axis=grid)  # type: ignore[arg-type]
+
+
+def with_margin(low: float, high: float, share: float = 0.025) -> tuple[float, float]:
+    """Return limits a little beyond ``low`` and ``high``: a mark at the very end is drawn whole."""
+    margin = share * (high - low)
+    return low - margin, high + margin
+
+
+def label(text: str, longest: int = 28, end: bool = False) -> str:
+    """``text`` fit for a figure: printable, one line, cut where it would push the axes away.
+
+    With ``end`` its end is kept, which tells paths apart.
+    """
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    if len(clean) <= longest:
+        return clean
+    return "…" + clean[1 - longest :] if end else clean[: longest - 1] + "…"
+
+
+def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = FORMATS) -> Picture:
+    """Return a figure's files as bytes, the same for the same figure. Call inside ``styled``.
+
+    An SVG is always among them. Each other format takes about as long again.
+    """
+    files = {}
+    for name in dict.fromkeys(("svg", *formats)):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=name, **_SAVED[name])
+        files[name] = buffer.getvalue()
+        figure.set_layout_engine("none")  # all files keep the one layout, which is slow to find
+    wide = figure.get_size_inches()[0] > (NARROW + WIDE) / 2
+    return Picture(slug, alt, files, bool(wide))
+
+
+def save(picture: Picture, folder: Path) -> None:
+    """Write ``<slug>.svg`` and the picture's other formats. Raises StorageError.
+
+    Where the SVG changes, files of a format that was not drawn now are removed: they are of an
+    earlier state of what is shown.
+    """
+    paths = {name: folder / f"{picture.slug}.{name}" for name in FORMATS}
+    with disk_errors(folder):
+        known = paths["svg"].read_bytes() if paths["svg"].is_file() else None
+        for name, path in paths.items():
+            if name in picture.files:
+                write_bytes(path, picture.files[name])
+            elif known != picture.svg:
+                path.unlink(missing_ok=True)

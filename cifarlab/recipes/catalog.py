@@ -1,0 +1,150 @@
+"""Named recipes, one module per report, each derived from another by copy-and-change.
+
+A named recipe is a function without arguments whose docstring carries its source, what the
+source leaves open and what was chosen, and what to expect, as measured.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import cifarlab.recipes
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change, from_yaml
+from cifarlab.system.errors import RecipeError
+from cifarlab.system.files import is_file
+
+_REGISTRY: dict[str, Callable[[], Recipe]] = {}
+_REPORTED: dict[str, "Number"] = {}
+
+
+class Number(NamedTuple):
+    """A source's accuracy in per cent, and what it was measured on."""
+
+    accuracy: float
+    data: str
+    split: Literal["test", "validation"]
+
+
+def named(
+    name: str,
+    reported: float | None = None,
+    on: str = "CIFAR-10",
+    split: Literal["test", "validation"] = "test",
+) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
+    """Register a recipe function; the recipe it returns carries ``name``.
+
+    ``reported`` is the accuracy in per cent that its source gives, ``on`` the ``split`` of some
+    images.
+    """
+
+    def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+        if name in _REGISTRY:
+            raise ValueError(f"two recipes are called {name}")
+
+        def carrying_its_name() -> Recipe:
+            return make().model_copy(update={"name": name})
+
+        carrying_its_name.__doc__ = make.__doc__
+        _REGISTRY[name] = carrying_its_name
+        if reported is not None:
+            _REPORTED[name] = Number(reported, on, split)
+        return carrying_its_name
+
+    return register
+
+
+def shipped() -> dict[str, Callable[[], Recipe]]:
+    """All named recipes by name."""
+    for module in pkgutil.iter_modules(cifarlab.recipes.__path__):
+        importlib.import_module(f"cifarlab.recipes.{module.name}")
+    return dict(sorted(_REGISTRY.items()))
+
+
+def derived(
+    name: str,
+    base: Callable[[], Recipe],
+    changes: Mapping[str, Any],
+    text: str,
+    reported: float | None = None,
+    on: str = "CIFAR-10",
+) -> Callable[[], Recipe]:
+    """Register a recipe that is another one with settings changed, and return its function.
+
+    ``text`` is its docstring but for the source's number, in per cent ``on`` some images, and the
+    command.
+    """
+
+    def make() -> Recipe:
+        return change(base(), changes)
+
+    number = "" if reported is None else f"Reported: {reported:g} % on {on} (one run). "
+    make.__doc__ = f"{text}\n{number}Command: cifarlab train {name}\n"
+    return named(name, reported, on)(make)
+
+
+def reported(name: str) -> Number | None:
+    """The accuracy that the source of that shipped recipe gives; None where it gives none."""
+    shipped()
+    return _REPORTED.get(name)
+
+
+def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
+    """Image shape (H, W, C) and classes K of the recipe's data, as far as its name tells.
+
+    A folder or archive is taken for one like CIFAR-10: (32, 32, 3) and 10.
+    """
+    data = recipe.data
+    side, channels = (8, 1) if data.source == "digits" else (32, 3)
+    side = data.images.size or side
+    channels = {"auto": channels, "grey": 1, "rgb": 3}[data.images.channels]
+    cifar100 = {"fine": 100, "coarse": 20}[data.labels]
+    return (side, side, channels), cifar100 if data.source == "cifar100" else 10
+
+
+def usual_images(recipe: Recipe) -> int:
+    """How many images the recipe trains on, as far as its data's name tells.
+
+    A folder or archive is taken for one like CIFAR-10: 50,000 with those for validation.
+    """
+    data = recipe.data
+    all_of_them = 1797 * (1 - data.test) if data.source == "digits" else 50_000
+    return round(all_of_them * (1 - data.validation) * data.share)
+
+
+def _label(path: Path) -> str:
+    """A file's name as a recipe's name, which may hold no spaces and the like."""
+    return re.sub(r"[^\w.+-]+", "-", path.stem)[:30].strip("-.") or "unnamed"
+
+
+def described(name: str) -> str:
+    """A shipped recipe's docstring as YAML comments; empty for a file."""
+    make = shipped().get(name)
+    text = inspect.cleandoc(make.__doc__ or "") if make else ""
+    return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
+
+
+def find(name: str) -> Recipe:
+    """The shipped recipe called ``name``, or the one in the YAML file of that path.
+
+    Raises RecipeError, with the nearest shipped name.
+    """
+    recipes = shipped()
+    if name in recipes:
+        return recipes[name]()
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or is_file(path):
+        recipe = from_yaml(path)
+        unnamed = recipe.name == Recipe.model_fields["name"].default
+        return build(recipe.model_dump() | {"name": _label(path)}, name) if unnamed else recipe
+    match = difflib.get_close_matches(name, recipes, n=1, cutoff=0.4)
+    start = f"did you mean {match[0]!r}? " if match else ""
+    raise RecipeError(
+        f"no recipe is called {name!r}",
+        f"{start}'cifarlab recipes list' shows all; a file's name ends in .yaml",
+    )

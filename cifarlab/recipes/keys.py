@@ -1,0 +1,107 @@
+"""Every setting of a recipe with its meaning, default and allowed values, read off the schema."""
+
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from cifarlab.config.base import Part
+from cifarlab.config.duration import Duration, WallTime
+from cifarlab.recipes.schema import Recipe
+
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+class Key(NamedTuple):
+    """One setting; ``kind`` names the kind of part that has it, empty where all do.
+
+    For a part inside a part it names both: "residual, group".
+    """
+
+    path: str
+    kind: str
+    meaning: str
+    default: str
+    allowed: str
+
+
+def parts_of(annotation: Any) -> list[type[Part]]:
+    """The schema classes that a field may hold: none for a value, several for a tagged part."""
+    candidates = (annotation, *get_args(annotation))
+    classes = [c for c in candidates if isinstance(c, type) and issubclass(c, Part)]
+    nested = [c for a in get_args(annotation) if get_origin(a) for c in parts_of(a)]
+    return classes + nested
+
+
+def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
+    """Walk the schema in its own order; ``default`` is the part to list, else a whole recipe."""
+    default = default or Recipe()
+    for name, field in type(default).model_fields.items():
+        path, value = f"{prefix}{name}", getattr(default, name)
+        if name == "kind":
+            continue
+        if not isinstance(value, Part):
+            yield Key(path, kind, field.description or "", _written(value), allowed(field))
+            continue
+        choices = parts_of(field.annotation)
+        if len(choices) == 1:
+            yield from keys(value, f"{path}.", kind)
+            continue
+        kinds = [c.model_fields["kind"].default for c in choices]
+        usual = type(value).model_fields["kind"].default
+        yield Key(f"{path}.kind", kind, _kind_meaning(name), usual, " | ".join(kinds))
+        for choice, tag in zip(choices, kinds, strict=True):
+            inner = f"{kind}, {tag}" if kind else tag
+            yield from keys(value if tag == usual else choice(), f"{path}.", inner)
+
+
+def allowed(field: FieldInfo) -> str:
+    """The values that a field takes, in words."""
+    text = _type(field.annotation)
+    bounds = [
+        f"{sign} {value}"
+        for item in field.metadata
+        for name, sign in _BOUNDS.items()
+        if isinstance(value := getattr(item, name, None), int | float)
+    ]
+    value, null, _ = text.partition(" | null")
+    return " ".join([value, *bounds]) + null
+
+
+def _type(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(str(a) for a in args)
+    if origin in (Union, UnionType):
+        return " | ".join(_type(a) for a in args)
+    if origin is tuple:
+        inner = _type(args[0])
+        return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
+    if parts := parts_of(annotation):
+        settings = (f"{n}: {allowed(f)}" for n, f in parts[0].model_fields.items())
+        return f"{{{', '.join(settings)}}}"
+    if args:  # Annotated[T, Field(...)] inside a tuple or a union
+        return allowed(FieldInfo.from_annotation(annotation))
+    names = {
+        str: "text",
+        int: "integer",
+        float: "number",
+        bool: "true | false",
+        NoneType: "null",
+        Duration: "duration",
+        WallTime: "time",
+    }
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _kind_meaning(name: str) -> str:
+    return f"which {name}; changing it starts that part from the new kind's defaults"

@@ -1,0 +1,192 @@
+"""What a report knows of a run: everything is read here, and nothing is asked of the disk later."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarlab.recipes.schema import Recipe
+from cifarlab.report.explained import Explained, explained
+from cifarlab.report.formatting import number
+from cifarlab.runs.audit_findings import Audit
+from cifarlab.runs.folder import RunFolder, describe_early_end
+from cifarlab.runs.predictions import Predictions
+from cifarlab.system.errors import CheckpointError, RunFolderError
+
+SPLITS = ("test", "val")
+SPOKEN = {"test": "test", "val": "validation"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as it lies on the disk; ``result`` is empty for an unfinished one.
+
+    ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
+    split named by ``predicted``; where they can't be read, or the weights are not the result's,
+    ``problem`` says so. ``record`` has the lines of training/tensor_stats.py, ``explained`` the
+    figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --everything`` found, on
+    test before validation, ``audit`` what ``cifarlab audit`` found, with its ``audit_images``; all
+    empty where they did not run.
+    """
+
+    path: Path
+    slug: str
+    recipe: Recipe
+    provenance: dict[str, Any]
+    result: dict[str, Any]
+    finished: bool
+    lines: list[dict[str, Any]]
+    predicted: str | None = None
+    predictions: Predictions | None = None
+    problem: str | None = None
+    record: list[dict[str, Any]] = field(default_factory=list)
+    explained: list[Explained] = field(default_factory=list)
+    examined: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    audit_images: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is how people speak of a run."""
+        return self.path.resolve().name
+
+    @property
+    def recipe_name(self) -> str:
+        """The recipe's label."""
+        return str(self.result.get("recipe") or self.recipe.name)
+
+    @property
+    def data_name(self) -> str:
+        """The data as they call themselves: it stands beside every accuracy."""
+        named = self.result.get("data") or dig(self.provenance, "data", "name")
+        return str(named or self.recipe.data.source)
+
+    @property
+    def early_end(self) -> str:
+        """Why this finished run is not what its recipe gives; empty for any other run."""
+        return describe_early_end(self.result) if self.finished else ""
+
+    @property
+    def split_name(self) -> str | None:
+        """The split whose figures are shown: test, else val, else none."""
+        return next((name for name in SPLITS if self.split(name)), None)
+
+    def split(self, name: str | None) -> dict[str, Any]:
+        """The result on one split, empty if it was not measured."""
+        told = dig(self.result, name) if name in SPLITS else None
+        return told if isinstance(told, dict) else {}
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """Epoch and validation accuracy of the best epoch (so far, for an unfinished run)."""
+        epoch = dig(self.result, "best", "epoch")
+        accuracy = number(dig(self.result, "best", "val_accuracy"))
+        if isinstance(epoch, int) and accuracy is not None:
+            return epoch, accuracy
+        curve = self.curve("val", "accuracy")
+        if np.isnan(curve).all():
+            return None
+        place = int(np.nanargmax(curve))
+        return self.lines[place]["epoch"], float(curve[place])
+
+    @property
+    def last_epoch(self) -> int:
+        """The newest epoch in the journal, 0 before the first ends."""
+        return int(self.lines[-1]["epoch"]) if self.lines else 0
+
+    def curve(self, *keys: str) -> np.ndarray:
+        """One journal value by epoch, float64 (E,); NaN where it is absent."""
+        values = [number(dig(line, *keys)) for line in self.lines]
+        return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+    @property
+    def epochs(self) -> np.ndarray:
+        """The journal's epochs, int64 (E,)."""
+        return np.array([line["epoch"] for line in self.lines], dtype=np.int64)
+
+
+def dig(tree: Any, *keys: Any) -> Any:
+    """The value at a path of keys, None where the path ends early."""
+    for key in keys:
+        if not isinstance(tree, dict):
+            return None
+        tree = tree.get(key)
+    return tree
+
+
+def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[Run]:
+    """Read each folder once, in the order given. Raises RunFolderError and RecipeError.
+
+    Without ``predictions`` none are read: who looks at accuracies alone needs none.
+    """
+    runs: list[Run] = []
+    for path in dict.fromkeys(Path(p).resolve() for p in paths):
+        base = re.sub(r"[^\w.+-]+", "-", path.name, flags=re.ASCII).strip("-.") or "run"
+        taken = {run.slug for run in runs}
+        slug = next(s for s in _numbered(base, len(taken)) if s not in taken)
+        runs.append(_read(path, slug, predictions))
+    return runs
+
+
+def _numbered(base: str, taken: int) -> list[str]:
+    return [base, *(f"{base}-{number}" for number in range(2, taken + 3))]
+
+
+def _read(path: Path, slug: str, wanted: bool) -> Run:
+    folder = RunFolder(path).require()
+    predicted, predictions, problem = _predictions(folder) if wanted else (None, None, None)
+    problem = problem or (_changed_weights(folder) if wanted else None)
+    audit = Audit(folder.audit)
+    return Run(
+        path=path,
+        slug=slug,
+        recipe=folder.recipe(),
+        provenance=folder.provenance(),
+        result=folder.result() or {},
+        finished=folder.finished,
+        lines=folder.journal.read(),
+        predicted=predicted,
+        predictions=predictions,
+        problem=problem,
+        record=_record(folder) if wanted else [],
+        explained=explained(folder) if wanted else [],
+        examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
+        audit=audit.findings() or {},
+        audit_images=audit.images() if wanted else {},
+    )
+
+
+def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str | None]:
+    """The test split's predictions, else the validation split's.
+
+    A damaged file costs the page its pictures, not its existence: the page then says why.
+    """
+    for split in SPLITS:
+        file = folder.predictions / f"{split}.safetensors"
+        if file.exists():
+            try:
+                return split, Predictions.read(file), None
+            except RunFolderError as error:
+                return split, None, f"{error.what.replace(str(file), file.name)}; {error.hint}"
+    return None, None, None
+
+
+def _changed_weights(folder: RunFolder) -> str | None:
+    """That the weights are no longer those that the result was measured on, in words."""
+    try:
+        folder.measured_weights()
+    except CheckpointError as error:
+        return f"{error.what.replace(f'{folder.path}{os.sep}', '')}; {error.hint}"
+    return None
+
+
+def _record(folder: RunFolder) -> list[dict[str, Any]]:
+    """The record's lines; a damaged one costs a page its pictures, not its existence."""
+    try:
+        return folder.record.read()
+    except RunFolderError:
+        return []

@@ -1,0 +1,70 @@
+"""Reports: run folders in, one HTML page and its figures out.
+
+Reads what a run left behind (``cifarlab.runs``) and nothing else; works on finished and unfinished
+runs alike. Matplotlib and Jinja are imported only when a report is made.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
+from cifarlab.system.files import is_folder, write_text
+
+__all__ = ["require_extra", "write_report"]
+
+
+def write_report(
+    runs: Sequence[Path | str],
+    out: Path | None = None,
+    formats: Sequence[str] = ("svg",),
+    started: Callable[[], None] = lambda: None,
+) -> Path:
+    """Write one self-contained HTML page about ``runs``; return its path.
+
+    ``out`` is the page, or a folder for it; by default RUN/report/report.html for one run and
+    ./report/report.html for several. Every figure also goes to ``figures/`` beside the page: as
+    SVG, and in the other ``formats``, of png (200 dpi) and pdf. The same runs give the same bytes.
+    ``started`` is called once they are read, since drawing takes seconds. Raises RunFolderError
+    for a folder that is no run or is damaged, UserError for an unknown format, RecipeError,
+    MissingExtraError and StorageError.
+    """
+    require_extra()
+    from cifarlab.plots.style import FORMATS, save
+    from cifarlab.report.html import page
+    from cifarlab.report.run_data import read_runs
+
+    if not runs:
+        raise RunFolderError("there is no run to report on", "name at least one run folder")
+    if unknown := set(formats).difference(FORMATS):
+        raise UserError(
+            f"figures can't be drawn as {', '.join(sorted(map(repr, unknown)))}",
+            f"the formats are {', '.join(FORMATS)}; several with commas between",
+        )
+    read = read_runs([Path(run) for run in runs])
+    started()
+    target = _target(read[0].path, len(read), out)
+    text, figures = page(read, formats)
+    for figure in figures:
+        save(figure, target.parent / "figures")
+    write_text(target, text)
+    return target
+
+
+def require_extra() -> None:
+    """Raise MissingExtraError where the libraries that draw and lay out are not installed."""
+    for package in ("matplotlib", "jinja2"):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"a report needs {package}, which is not installed",
+                "pip install 'cifarlab[report]'",
+            ) from error
+
+
+def _target(first: Path, count: int, out: Path | None) -> Path:
+    if out is None:
+        return RunFolder(first).report if count == 1 else Path("report") / "report.html"
+    return Path(out) / "report.html" if is_folder(Path(out)) else Path(out)

@@ -1,0 +1,68 @@
+"""What an audit found in the data: ``findings.json``, and the images that it speaks of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import read_json, reason, require_plain, write_bytes, write_text
+
+IMAGES = ("suspects", "pairs")
+
+
+class Audit:
+    """A folder with an audit's findings; reads nothing until asked.
+
+    ``suspects`` are uint8 (M, H, W, C), images of the first label suspects; ``pairs`` uint8
+    (P, 2, H, W, C), of the first pairs of near-duplicates.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.findings_file = path / "findings.json"
+        self.images_file = path / "images.safetensors"
+        self.provenance_file = path / "test_openings.json"
+        self._mend = f"delete the folder {path} and audit again"
+
+    def write(self, findings: dict[str, Any], images: dict[str, np.ndarray]) -> None:
+        """Replace both files, the images first. Raises StorageError."""
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(images[name]) for name in IMAGES}
+        write_bytes(self.images_file, save(arrays))
+        write_text(self.findings_file, json.dumps(findings, indent=2) + "\n")
+
+    def findings(self) -> dict[str, Any] | None:
+        """What was found, None where no audit ended. Raises RunFolderError."""
+        return read_json(self.findings_file, self._mend)
+
+    def provenance(self) -> dict[str, Any]:
+        """``test_openings`` as a run has them, where the audit opened a test split without a run.
+
+        Raises RunFolderError.
+        """
+        return read_json(self.provenance_file, self._mend) or {}
+
+    def write_provenance(self, provenance: dict[str, Any]) -> None:
+        """Replace the file of the openings, whole. Raises StorageError."""
+        write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
+
+    def images(self) -> dict[str, np.ndarray]:
+        """The images by kind, none where no audit ended. Raises RunFolderError."""
+        from safetensors import SafetensorError, safe_open
+
+        if not self.images_file.exists():
+            return {}
+        try:
+            with safe_open(require_plain(self.images_file), "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in IMAGES}
+            for name, ndim in zip(IMAGES, (4, 5), strict=True):
+                if arrays[name].dtype != np.uint8 or arrays[name].ndim != ndim:
+                    raise ValueError(f"{name} are no images")
+            return arrays
+        except (OSError, SafetensorError, ValueError, TypeError) as error:
+            raise RunFolderError(
+                f"can't read {self.images_file}: {reason(error)}", self._mend
+            ) from error

@@ -1,0 +1,40 @@
+"""A folder of runs with one JSON file about them all: a study's, a search's."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cifarlab.runs.schemas import Stored, checked
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import held, read_json, write_text
+
+
+class Collection:
+    """Paths and files of one collection; cheap to make, reads nothing until asked."""
+
+    what = "collection"  # the word for it; its file is <what>.json
+    mend = "restore it"  # what to do where that file is damaged
+    schema = Stored  # what that file holds
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.file = self.path / f"{self.what}.json"
+
+    def content(self) -> dict[str, Any]:
+        """What the file says; empty before the first run. Raises RunFolderError."""
+        return read_json(self.file, self.mend, checked(self.schema)) or {}
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Replace the file, whole. Raises StorageError."""
+        write_text(self.file, json.dumps(content, indent=2) + "\n")
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the folder for one process. Raises RunFolderError where another has it."""
+        busy = RunFolderError(
+            f"the {self.what} in {self.path} is in use by another process", "wait for it or end it"
+        )
+        with held(self.path, busy):
+            yield

@@ -1,0 +1,204 @@
+"""Where everything of a run lies, and the small files in it.
+
+runs/<name>/
+  recipe.yaml         the recipe, complete
+  provenance.json     code and library versions, device, threads, data fingerprint, each start
+                      (time, command, step) and each opening of the test split
+  journal.jsonl       one line per epoch, flushed as it happens
+  checkpoints/        last and best: weights as safetensors, the rest of the state beside them
+  predictions/        logits and labels of each evaluated split, the worst mistakes as images
+  record.jsonl        weights, activations and gradients by epoch, where they were recorded
+  explained/          figures of 'cifarlab explain', and what they show
+  result.json         written last, whole; a run without it is unfinished
+  evaluation/         what 'cifarlab evaluate --everything' found out of a split, as JSON
+  report/             the report, written after its figures
+  audit/              what 'cifarlab audit' found in the data
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import from_yaml, to_yaml
+from cifarlab.runs.metrics_log import Journal
+from cifarlab.runs.schemas import Provenance, RecordLine, Result, checked
+from cifarlab.system.errors import CheckpointError, RunFolderError
+from cifarlab.system.files import (
+    exists,
+    held,
+    is_folder,
+    read_json,
+    remove_leftovers,
+    sha256,
+    write_text,
+)
+
+_EARLY_ENDS = {"budget": "ended by its budget", "stopped": "stopped by a search"}
+_RESTORE = "it was written whole once: restore it"
+
+
+class RunFolder:
+    """Paths and small files of one run; cheap to make, reads nothing until asked."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.recipe_file = self.path / "recipe.yaml"
+        self.provenance_file = self.path / "provenance.json"
+        self.result_file = self.path / "result.json"
+        self.journal = Journal(self.path / "journal.jsonl")
+        self.record = Journal(self.path / "record.jsonl", RecordLine)
+        self.explained = self.path / "explained"
+        self.checkpoints = self.path / "checkpoints"
+        self.predictions = self.path / "predictions"
+        self.audit = self.path / "audit"
+        self.report = self.path / "report" / "report.html"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return exists(self.recipe_file)
+
+    @property
+    def vacant(self) -> bool:
+        """Whether a new run may be started here: nothing is there, or what a killed start left."""
+        left = ("*.part", ".lock")
+        return not is_folder(self.path) or all(
+            any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reached its end."""
+        return exists(self.result_file)
+
+    @property
+    def reported(self) -> bool:
+        """Whether a report was written since the run reached its end."""
+        try:
+            return self.report.stat().st_mtime_ns >= self.result_file.stat().st_mtime_ns
+        except OSError:
+            return False
+
+    def resume_command(self, recipe: str) -> str:
+        """What to type to go on with an unfinished run of the recipe of that name."""
+        return shlex.join(["cifarlab", "train", recipe, "--run", str(self.path), "--resume"])
+
+    def require(self) -> "RunFolder":
+        """Itself, or a RunFolderError where no run was started."""
+        if not self.exists:
+            raise RunFolderError(
+                f"{self.path} is no run folder: it has no recipe.yaml",
+                "name a folder that 'cifarlab train' made",
+            )
+        return self
+
+    def weights(self, checkpoint: str) -> Path:
+        """Where the weights of the ``last`` or the ``best`` checkpoint lie."""
+        return self.checkpoints / f"{checkpoint}.safetensors"
+
+    def measured_weights(self, checkpoint: str | None = None) -> Path:
+        """Return where the recipe's checkpoint lies, or another one, by its name.
+
+        Raises CheckpointError where a finished run's is not the file that its result knows.
+        """
+        name = checkpoint or self.recipe().evaluation.checkpoint
+        path, known = self.weights(name), (self.result() or {}).get("weights_sha256")
+        wanted = known.get(name) if isinstance(known, dict) else None
+        if wanted and path.is_file() and sha256(path) != wanted:
+            again = shlex.quote(str(self.recipe_file))
+            raise CheckpointError(
+                f"{path} is not the file that the run's result was measured on: it was changed",
+                f"restore it, or make it anew: cifarlab train {again} --run ANOTHER_FOLDER",
+            )
+        return path
+
+    def has_same_data(self, fingerprint: str) -> bool:
+        """Whether the run was trained on images of this fingerprint, as far as it says."""
+        known = self.provenance().get("data", {}).get("fingerprint")
+        return known in (None, fingerprint)
+
+    def require_same_data(self, fingerprint: str) -> None:
+        """A RunFolderError where the run was trained on images of another fingerprint."""
+        if not self.has_same_data(fingerprint):
+            raise RunFolderError(
+                f"the images are not those that {self.path} was trained on",
+                "restore them, or start a new run",
+            )
+
+    def recipe(self) -> Recipe:
+        """The run's recipe. Raises RunFolderError or RecipeError."""
+        self.require()
+        return from_yaml(self.recipe_file)
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Start the folder. Raises StorageError."""
+        write_text(self.recipe_file, to_yaml(recipe))
+
+    def provenance(self) -> dict[str, Any]:
+        """What is known of how the run was made; empty before it starts."""
+        return read_json(self.provenance_file, _RESTORE, checked(Provenance)) or {}
+
+    def write_provenance(self, provenance: dict[str, Any]) -> None:
+        """Replace provenance.json, whole. Raises StorageError."""
+        write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished run, None of an unfinished one."""
+        return read_json(self.result_file, _RESTORE, checked(Result))
+
+    def temperature(self) -> float | None:
+        """The temperature fitted on validation, above 0; None where a result holds none."""
+        value = ((self.result() or {}).get("temperature") or {}).get("value")
+        if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+            return float(value)
+        return None
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Finish the run. Raises StorageError."""
+        write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+
+    def evaluation(self, split: str) -> dict[str, Any] | None:
+        """What ``evaluate --everything`` found out of that split, None where it did not run."""
+        return read_json(self._evaluation_file(split), _RESTORE)
+
+    def write_evaluation(self, split: str, found: dict[str, Any]) -> None:
+        """Replace what was found out of that split, whole. Raises StorageError."""
+        write_text(self._evaluation_file(split), json.dumps(found, indent=2) + "\n")
+
+    def _evaluation_file(self, split: str) -> Path:
+        return self.path / "evaluation" / f"{split}.json"
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Hold the folder for one writer; the lock dies with its process.
+
+        Raises RunFolderError where another process holds it, StorageError where it can't be made.
+        """
+        busy = RunFolderError(
+            f"{self.path} is in use by another process",
+            "wait for it or end it, or give another folder with --run",
+        )
+        with held(self.path, busy):
+            remove_leftovers(self.path)
+            try:
+                yield
+            finally:
+                if self.vacant:  # it failed before it began: leave no empty folder behind
+                    with suppress(OSError):
+                        (self.path / ".lock").unlink()
+                        self.path.rmdir()
+
+
+def describe_early_end(result: dict[str, Any]) -> str:
+    """Say why a finished run is not what its recipe gives; empty for one that is.
+
+    A recipe gives a run of its planned length, or one that its patience ended. Where a budget ends
+    it, the machine's speed decides; a search ends it because other runs were better.
+    """
+    how, epochs = _EARLY_ENDS.get(str(result.get("ended"))), result.get("epochs")
+    return f"{how} after {epochs} epoch{'' if epochs == 1 else 's'}" if how else ""

@@ -1,0 +1,73 @@
+"""Where a run goes when nobody says where, and how it is found again."""
+
+import glob
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import fingerprint
+from cifarlab.runs.folder import RunFolder, describe_early_end
+from cifarlab.system.errors import RunFolderError
+
+RUNS = Path("runs")
+
+
+def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
+    """The first free folder for this recipe, e.g. ``runs/fudan-resnet10-s0-bccd0e3c-2``."""
+    name, number = _name(recipe), 1
+    while not (folder := RunFolder(runs / _numbered(name, number))).vacant:
+        number += 1
+    return folder
+
+
+def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFolder:
+    """The newest finished or unfinished run of this recipe. Raises RunFolderError."""
+    name = _name(recipe)
+    numbers = {
+        int(match[1] or 1)
+        for path in runs.glob(f"{glob.escape(name)}*")
+        if (match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", path.name))
+    }
+    for number in sorted(numbers, reverse=True):
+        folder = RunFolder(runs / _numbered(name, number))
+        if folder.exists and folder.finished == finished:
+            return folder
+    state = "finished" if finished else "unfinished"
+    raise RunFolderError(
+        f"there is no {state} run of {recipe.name} with these settings under {runs}",
+        "name its folder with --run",
+    )
+
+
+def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[RunFolder]]:
+    """All runs at any depth under ``runs`` that came to their end, by their recipe's fingerprint.
+
+    Those of one fingerprint in the order of their paths. With ``early`` those instead that a budget
+    or a search ended. A run whose result can't be read is none.
+    """
+    found: dict[str, list[RunFolder]] = {}
+    for file in sorted(runs.rglob("result.json")):
+        folder = RunFolder(file.parent)
+        with suppress(RunFolderError):
+            result = folder.result() if folder.exists else None
+            if result and bool(describe_early_end(result)) == early:
+                found.setdefault(str(result.get("fingerprint")), []).append(folder)
+    found.pop("None", None)
+    return found
+
+
+def folder_name(name: str, scale: float, data: str | None) -> str:
+    """How the folder of a study or search is called, at a scale, on other data than its own."""
+    name = name.replace("/", "-")
+    if data is not None:
+        name += "-on-" + (re.sub(r"[^\w.+-]+", "-", Path(data).name)[:60].strip("-") or "data")
+    return name if scale == 1 else f"{name}-scale-{scale:g}"
+
+
+def _name(recipe: Recipe) -> str:
+    return f"{recipe.name.replace('/', '-')}-s{recipe.seed}-{fingerprint(recipe)[:8]}"
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"

@@ -1,0 +1,89 @@
+"""What the network said of each image of a split: ``predictions/<split>.safetensors``."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import parse_json, reason, require_plain, write_bytes
+
+_TENSORS = ("logits", "labels", "indices", "mistakes", "mistake_images")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of one split, and its worst mistakes as images.
+
+    ``logits`` float32 (N, K); ``labels`` int64 (N,); ``indices`` int64 (N,): each image's place
+    in its source split. ``mistakes`` int64 (M,): rows of ``logits`` whose prediction is wrong,
+    highest loss first; ``mistake_images`` uint8 (M, H, W, C), ``mistake_names`` what the data
+    call them. ``fingerprint`` is a sha256 over the images and labels: results with equal ones were
+    measured on the same images.
+    """
+
+    classes: tuple[str, ...]
+    logits: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    mistakes: np.ndarray
+    mistake_images: np.ndarray
+    fingerprint: str = ""
+    mistake_names: tuple[str, ...] = ()
+
+    def mistake_name(self, number: int) -> str:
+        """Return the name of one of the mistakes; where none was kept, its index in the split."""
+        if number < len(self.mistake_names):
+            return self.mistake_names[number]
+        return f"index {self.indices[self.mistakes[number]]}"
+
+    def write(self, path: Path) -> None:
+        """Write all arrays to one file, whole. Raises StorageError."""
+        from safetensors.numpy import save
+
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
+        about = {
+            "classes": self.classes,
+            "fingerprint": self.fingerprint,
+            "mistake_names": self.mistake_names,
+        }
+        # one entry: safetensors writes several in no fixed order
+        write_bytes(path, save(arrays, {"cifarlab": json.dumps(about)}))
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        """Read what ``write`` wrote. Raises RunFolderError."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(require_plain(path), "numpy") as file:
+                about = parse_json(file.metadata()["cifarlab"])
+                arrays = {name: file.get_tensor(name) for name in _TENSORS}
+            classes, fingerprint = tuple(map(str, about["classes"])), str(about["fingerprint"])
+            names = tuple(map(str, about.get("mistake_names", ())))
+            read = cls(classes, **arrays, fingerprint=fingerprint, mistake_names=names)
+            read._require_sound()
+            return read
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"can't read predictions {path}: {reason(error)}",
+                "restore the file, or train again",
+            ) from error
+
+    def _require_sound(self) -> None:
+        """Raise ValueError where the arrays do not belong together."""
+        n, k = len(self.labels), len(self.classes)
+        numbers = (self.labels, k), (self.indices, 2**62), (self.mistakes, n)
+        sound = (
+            self.logits.shape == (n, k)
+            and self.logits.dtype == np.float32
+            and all(a.ndim == 1 and a.dtype == np.int64 for a, _ in numbers)
+            and all(((a >= 0) & (a < most)).all() for a, most in numbers)
+            and len(self.indices) == n
+            and self.mistake_images.dtype == np.uint8
+            and self.mistake_images.ndim == 4
+            and self.mistake_images.shape[3] in (1, 3)
+        )
+        if not sound:
+            raise ValueError("its arrays do not belong together")

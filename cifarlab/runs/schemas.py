@@ -1,0 +1,119 @@
+"""What the JSON files of a run hold, as far as anything depends on it; more may stand there."""
+
+from functools import cache
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import Check
+
+Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
+class Stored(BaseModel):
+    """Base of all; what a file leaves out takes the default, and a text is no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Scores(Stored):
+    """Means over an epoch."""
+
+    loss: float | None = None
+    accuracy: float | None = None
+
+
+class Cost(Stored):
+    """What a clock measured of an epoch."""
+
+    train_seconds: float | None = None
+    evaluate_seconds: float | None = None
+    images_per_second: float | None = None
+
+
+class JournalLine(Stored):
+    """One epoch; see runs/metrics_log.py."""
+
+    epoch: Count
+    step: Count | None = None
+    rate: float | None = None
+    train: Scores | None = None
+    val: Scores | None = None
+    cost: Cost | None = None
+
+
+class Histogram(Stored):
+    """A layer's values in one epoch; with ``counts`` it has finite ends."""
+
+    low: float | None = None
+    high: float | None = None
+    counts: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
+    gradient: float | None = None
+    silent: tuple[Count, Count] | None = Field(None, strict=False)
+
+
+class RecordLine(Stored):
+    """One epoch of the record; see training/tensor_stats.py."""
+
+    epoch: Count
+    images: Count | None = None
+    gradient: float | None = None
+    weights: dict[str, Histogram | None] = Field({})
+    activations: dict[str, Histogram | None] = Field({})
+
+
+class DataFacts(Stored):
+    """What data a run was trained on."""
+
+    name: str | None = None
+    fingerprint: str | None = None
+
+
+class Provenance(Stored):
+    """How a run was made; see training/provenance.py."""
+
+    data: DataFacts = DataFacts()
+    starts: list[dict[str, Any]] = Field([])
+    test_openings: list[dict[str, Any]] = Field([])
+
+
+class Result(Stored):
+    """The end of a run; see training/finish.py. Reports show a dash for values of odd types."""
+
+    fingerprint: str | None = None
+    ended: str | None = None
+    temperature: dict[str, Any] | None = None
+
+
+@cache
+def checked(schema: type[BaseModel]) -> Check:
+    """Return a function that gives plain values back, and raises ValueError for odd ones."""
+
+    def check(tree: Any) -> Any:
+        try:
+            schema.model_validate(tree)
+        except ValidationError as error:
+            raise ValueError(_first(error)) from error
+        return tree
+
+    return check
+
+
+def restored(kind: Any, tree: Any, what: str, hint: str) -> Any:
+    """Return the value of type ``kind`` whose plain values are ``tree``.
+
+    Raises RunFolderError, which begins with ``what`` and has ``hint``, where they are another's.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(tree)
+    except ValidationError as error:
+        raise RunFolderError(f"{what}: {_first(error)}", hint) from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first finding in a line."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    path = ".".join(map(str, first["loc"]))
+    what = "it is no object" if first["type"] == "model_type" else first["msg"].lower()
+    return f"{path}: {what}".lstrip(": ")

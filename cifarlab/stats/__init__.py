@@ -1,0 +1,1 @@
+"""Intervals, tests and power; nothing here knows of runs."""

@@ -1,0 +1,1 @@
+"""The machine: device, processes, threads, randomness, files, signals, errors, what is printed."""

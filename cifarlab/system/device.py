@@ -1,0 +1,184 @@
+"""Which device and which arithmetic: chosen in one place, recorded with each run."""
+
+import contextlib
+import ctypes
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import torch
+
+from cifarlab.system.errors import UserError
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's mallopt, as malloc.h numbers them
+_VARIANTS = 64  # compiled forms of one network: sizes, numbers of images, trained parameters
+_LIBRARIES = ("torch", "numpy", "pydantic", "safetensors", "pillow", "scikit-learn", "scipy")
+Precision = Literal["float32", "bfloat16"]
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in which arithmetic a network runs. Weights are float32 either way.
+
+    ``compile_mode`` is the mode of torch.compile in which training runs; None: as it is written.
+    """
+
+    device: torch.device
+    precision: Precision
+    compile_mode: str | None = None
+
+    def compiled(self, network: Network) -> Network:
+        """The network as training calls it; it shares all weights with the one given."""
+        if self.compile_mode is None:
+            return network
+        # at torch's limit of 8, further forms would run as they are written, in silence
+        limit = torch._dynamo.config.recompile_limit
+        torch._dynamo.config.recompile_limit = max(limit, _VARIANTS)
+        return cast(Network, torch.compile(network, mode=self.compile_mode, dynamic=False))
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The arithmetic of convolutions and matrix products inside the block."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def synchronise(self) -> None:
+        """Wait for the device: before a clock is read, never inside a step."""
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).synchronize(self.device)
+
+    def describe(self) -> dict[str, Any]:
+        """For provenance: the device's name, and what else decides speed and last bits."""
+        return {
+            "name": device_name(self.device),
+            "type": self.device.type,
+            "threads": torch.get_num_threads(),
+            "compiled": self.compile_mode,
+            "packed_convolutions": self._packs_convolutions(),
+        }
+
+    def _packs_convolutions(self) -> bool:
+        on_cpu = self.device.type == "cpu" and self.compile_mode is None
+        return on_cpu and self.precision == "bfloat16" and packs_convolutions()
+
+
+def choose(precision: str = "auto") -> Compute:
+    """The fastest device here ($CIFARLAB_DEVICE overrides) and ``precision`` on it.
+
+    ``auto`` is bfloat16 where the device computes in it natively, else float32. $CIFARLAB_COMPILE
+    is a mode of torch.compile (default, max-autotune, ...; empty: none): worth its half minute of
+    compilation only for long runs on a GPU. Raises UserError for what is not there.
+    """
+    device = fastest_device()
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
+        # PyTorch would run float32 convolutions in TF32 and choose their kernels unmeasured
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+    if precision == "auto":
+        precision = "bfloat16" if has_bfloat16(device) else "float32"
+    arithmetic: Precision = "bfloat16" if precision == "bfloat16" else "float32"
+    return Compute(device, arithmetic, _compile_mode())
+
+
+def fastest_device() -> torch.device:
+    """The device that ``choose`` takes; a GPU with its index. Raises UserError."""
+    wanted = os.environ.get("CIFARLAB_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
+        raise UserError(
+            f"CIFARLAB_DEVICE={wanted}: there is no such device here",
+            "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' tells)",
+        )
+    if wanted == "cpu":
+        return torch.device(wanted)
+    # "cuda" alone is not equal to the "cuda:0" that its tensors say they are on
+    return torch.device(wanted, torch.cuda.current_device())
+
+
+def _compile_mode() -> str | None:
+    mode = os.environ.get("CIFARLAB_COMPILE") or None
+    known = list(torch._inductor.list_mode_options()) if mode else []
+    if mode and mode not in known:
+        raise UserError(f"CIFARLAB_COMPILE={mode}: there is no such mode", f"take {known}")
+    return mode
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory of freed tensors instead of returning it to the system.
+
+    Without, glibc maps and unmaps every large activation, and each step touches fresh pages:
+    7 % of the speed network's training time at pieces of 250 images, 15 % at 500. Other
+    C libraries have no such setting.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        # before glibc 2.35 it takes 32 MiB at most; the other alone would fix it at 128 KiB
+        if any(mallopt(_MMAP_THRESHOLD, size) for size in (2**30, 2**25)):
+            mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware: emulated, it is slower than float32."""
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        return bool(module.is_bf16_supported(including_emulation=False))
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
+
+
+def packs_convolutions() -> bool:
+    """Whether convolutions of small maps take several images in a row (models/packed_conv.py).
+
+    They do where bfloat16 is computed in AMX tiles; $CIFARLAB_PACK overrides, as 1 or 0. Raises
+    UserError for another value.
+    """
+    asked = os.environ.get("CIFARLAB_PACK", "")
+    if asked not in ("", "0", "1"):
+        raise UserError(f"CIFARLAB_PACK={asked}: that is neither 0 nor 1", "leave it out")
+    return asked == "1" or (not asked and has_amx())
+
+
+@cache
+def has_amx() -> bool:
+    """Whether oneDNN computes bfloat16 in AMX tiles here; $ONEDNN_MAX_CPU_ISA may rule it out."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
+    allowed = limit.upper() in ("ALL", "DEFAULT") or "AMX" in limit.upper()
+    return allowed and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that decide a run's outcome."""
+    return {name: metadata.version(name) for name in _LIBRARIES}
+
+
+def device_name(device: torch.device) -> str:
+    """The product name of the GPU or the processor."""
+    if device.type != "cpu":
+        return str(torch.get_device_module(device).get_device_name(device))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Start counting a GPU's peak anew; a process's own can't be forgotten."""
+    if device.type != "cpu":
+        torch.get_device_module(device).reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Largest memory in bytes: of the GPU's allocator, or of this process on a CPU."""
+    if device.type != "cpu":
+        return int(torch.get_device_module(device).max_memory_allocated(device))
+    import resource
+
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,258 @@
+"""Files that appear whole or not at all, are read with bounds, and disks that refuse, in words."""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
+
+MOST_YAML_BYTES = 2**20  # a search over two choices of 3,000 values has some 60 kB
+MOST_BYTES = 2**27  # of a file that is read whole; a record of 300 epochs has some 30 MB
+_MOST_LEVELS = 32  # of lists and mappings inside each other; ours have 7
+_MOST_NUMBER = 2**63
+
+_HINTS = {
+    errno.ENOSPC: "free some space, then go on (a run: with --resume); what was complete is kept",
+    errno.EDQUOT: "free some of your quota, then go on (a run: with --resume); what was complete "
+    "is kept",
+    errno.EROFS: "the disk is read-only: choose another place",
+    errno.EACCES: "you may not write there: choose another place or change its permissions",
+    errno.EPERM: "you may not write there: choose another place or change its permissions",
+    errno.EEXIST: "a part of the path is a file: choose another place",
+    errno.ENOTDIR: "a part of the path is a file: choose another place",
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError in the block into a StorageError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        hint = _HINTS.get(error.errno or 0, "check the disk and its permissions")
+        raise StorageError(f"can't write {path}: {reason}", hint) from error
+
+
+@contextmanager
+def held(folder: Path, busy: CifarlabError) -> Iterator[None]:
+    """Hold a folder, made where it is missing, for one process; the lock dies with it.
+
+    Raises ``busy`` where another process holds it, StorageError where it can't be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=0)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise busy from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside ``path``; on success flush it to disk and rename it.
+
+    A reader sees the old file or the new one, whatever kills the writer. The file is locked until
+    then, which tells it from what a killed writer left. Raises StorageError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                _lock(file)
+                yield temporary
+                os.fsync(file.fileno())
+                rename(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files below ``folder`` whose writers were killed. Raises StorageError.
+
+    Where the disk knows no locks they stay: nobody can tell whether their writers live.
+    """
+    with disk_errors(folder):
+        for path in folder.rglob(".*.part"):
+            if path.is_file():
+                with suppress(FileNotFoundError), path.open("rb") as file:
+                    if _lock(file):
+                        path.unlink()
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Whether this process could lock an open file, which holds until it is closed."""
+    try:
+        import fcntl  # not on Windows
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def rename(source: Path, target: Path) -> None:
+    """Replace ``target`` by ``source`` so that a power cut can't undo it. Raises OSError."""
+    source.replace(target)
+    if os.name == "posix":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def storable(text: str) -> str:
+    """Return a text as UTF-8 can hold it: the bytes of a name that is not UTF-8 as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, whole or not at all. Raises StorageError."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` (UTF-8, see ``storable``), whole or not. Raises StorageError."""
+    with written_whole(path) as temporary:
+        temporary.write_text(storable(text), encoding="utf-8")
+
+
+# unlike Path's, these say no where a name is too long, or where nobody may look
+def exists(path: Path) -> bool:
+    """Return whether something is there that may be looked at."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: Path) -> bool:
+    """Return whether it is a plain file that may be looked at."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether it is a folder that may be looked at."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def require_plain(path: Path) -> Path:
+    """Return a file's or folder's path. Raises OSError for a pipe or device: it may never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return path
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Return a plain file's content. Raises OSError, also for a pipe or device, or more bytes."""
+    size = require_plain(path).stat().st_size
+    if size > most:
+        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}", str(path))
+    return path.read_bytes()
+
+
+def read_text(path: Path, most: int = MOST_BYTES) -> str:
+    """Return a plain file's UTF-8 text. Raises UnicodeDecodeError, and as ``read_bytes``."""
+    return read_bytes(path, most).decode("utf-8").replace("\r\n", "\n")
+
+
+def parse_json(text: str) -> Any:
+    """Plain values. Raises ValueError, and nothing else, for text that holds none of ours."""
+    try:
+        return _bounded(json.loads(text), _MOST_LEVELS)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
+def _bounded(tree: Any, levels: int) -> Any:
+    """Return the same, with texts as UTF-8 can hold them. Raises ValueError beyond the bounds."""
+    if not levels:
+        raise ValueError("it is nested too deep")
+    if isinstance(tree, str):
+        return storable(tree)
+    if isinstance(tree, dict):
+        return {_bounded(k, 1): _bounded(value, levels - 1) for k, value in tree.items()}
+    if isinstance(tree, list):
+        return [_bounded(value, levels - 1) for value in tree]
+    if isinstance(tree, int) and not -_MOST_NUMBER <= tree < _MOST_NUMBER:
+        raise ValueError("it holds a number of over 64 bits")
+    return tree
+
+
+Check = Callable[[Any], Any]  # raises ValueError where plain values are not as they should be
+
+
+def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, Any] | None:
+    """The JSON object in a file, None where there is no file.
+
+    Raises RunFolderError with ``hint`` for anything else, and for what ``check`` refuses.
+    """
+    try:
+        content = parse_json(read_text(path))
+        if isinstance(content, dict) and check:
+            check(content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} holds no JSON object", hint)
+    return content
+
+
+def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]:
+    """The objects in a file of one per line, none where there is no file.
+
+    A last line without its end is being written, or was when its writer was killed: it is left
+    out. Raises RunFolderError with ``hint`` for any other line that is none or that is refused.
+    """
+    try:
+        whole = read_text(path).split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
+    return [parse_line(line, f"{path}, line {n}", hint, check) for n, line in enumerate(whole, 1)]
+
+
+def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]:
+    """The JSON object in a line. Raises RunFolderError that says ``where``, with ``hint``."""
+    try:
+        content: dict[str, Any] = check(parse_json(text))
+    except ValueError as error:
+        raise RunFolderError(f"{where} is damaged: {text[:40]!r}: {reason(error)}", hint) from error
+    return content
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in one line of bounded length."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 (hex) of a file's content. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file and flush it to the disk. Raises StorageError."""
+    with disk_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())

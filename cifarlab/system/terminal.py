@@ -1,0 +1,34 @@
+"""What a person sees while cifarlab works: the console, tables, numbers as people write them."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+# a pipe or a file has no width to wrap at
+console = Console(
+    highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
+)
+
+
+def percent(share: float) -> str:
+    """An accuracy as people write it."""
+    return f"{100 * share:.2f} %"
+
+
+def spoken(seconds: float) -> str:
+    """A length of time as people say it, two digits at most."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * length:
+            return f"{float(f'{seconds / length:.2g}'):g} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def print_table(headers: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table without lines; text in brackets is not markup."""
+    table = Table(*headers, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)

@@ -1,0 +1,141 @@
+"""How many threads a run computes with on a CPU: as many as cores are free when it starts.
+
+All threads wait for the slowest at every layer. Where another process keeps one of two cores busy,
+two threads train 2 to 15 times more slowly than both cores do alone, one thread only 2 times.
+"""
+
+import os
+import time
+from typing import NamedTuple
+
+import joblib
+import psutil
+
+from cifarlab.system.errors import UserError
+
+_LOOK = 0.5  # seconds that the other processes are looked at
+_REMEMBERED = 60.0  # seconds for which a look holds: short runs of a study follow each other
+
+_last_look: tuple[float, float] | None = None  # when (monotonic seconds), and busy cores
+_shared: int | None = None
+
+
+class Threads(NamedTuple):
+    """A number of threads, and what its user should know of it: empty on an idle machine."""
+
+    number: int
+    note: str = ""
+
+
+def use_threads(requested: int | None, kept: int | None = None) -> Threads:
+    """Set the threads that this process computes with from now on, and return them.
+
+    ``requested`` wins, then $OMP_NUM_THREADS, then ``kept``, those of the run that goes on, whose
+    bits depend on them, then the free cores. Raises UserError for less than one, or more than
+    there are processors.
+    """
+    import torch
+
+    chosen = _choose(requested, kept)
+    torch.set_num_threads(chosen.number)
+    return chosen
+
+
+def _choose(requested: int | None, kept: int | None) -> Threads:
+    if requested is not None:
+        most = psutil.cpu_count() or 1
+        if not 1 <= requested <= most:
+            what = f"{requested} threads: this machine has {most} processors"
+            raise UserError(what, f"take 1 to {most}, or leave it out")
+        return Threads(requested)
+    # on a machine with fewer cores its bits would hold no longer, and it would be slow
+    if kept is not None and kept > cores():
+        kept = None
+    if _shared is not None:
+        return Threads(kept or _shared)
+    available = available_threads()
+    if kept is None or told_threads() or kept == available.number:
+        return available
+    busy = f"{available.note}; " if available.note else ""
+    return Threads(kept, f"{busy}this run goes on with its {_threads(kept)}, so that its bits hold")
+
+
+def available_threads() -> Threads:
+    """Return what $OMP_NUM_THREADS says, else the number of cores that nobody else keeps busy.
+
+    Looks for half a second, at most once a minute.
+    """
+    global _last_look
+    if told := told_threads():
+        return Threads(told)
+    if _last_look is None or time.monotonic() - _last_look[0] > _REMEMBERED:
+        _last_look = time.monotonic(), busy_cores()
+    count = free_cores(_last_look[1])
+    if count == cores():
+        return Threads(count)
+    others = f"other processes use {_last_look[1]:.1f} of these {cores()} cores"
+    return Threads(count, f"{others}: {_threads(count)} (OMP_NUM_THREADS=N for another number)")
+
+
+def share_threads(count: int) -> None:
+    """Compute with ``count`` threads: this process is one of several that share the cores."""
+    import torch
+
+    global _shared
+    _shared = count
+    torch.set_num_threads(count)
+
+
+def told_threads() -> int | None:
+    """Return what $OMP_NUM_THREADS says, of its nested numbers the first; None without it."""
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(told) or None if told.isdecimal() else None
+
+
+def cores() -> int:
+    """Return how many cores this process may use, by its affinity and its container's limit.
+
+    Two hardware threads of one core count as one, as in PyTorch's own default.
+    """
+    return max(1, min(joblib.cpu_count(), round(_physical())))
+
+
+def free_cores(busy: float) -> int:
+    """Return how many of ``cores()`` are left where others keep ``busy`` cores busy; at least 1."""
+    return max(1, min(cores(), int(_physical() - busy + 0.5)))
+
+
+def _physical() -> float:
+    siblings = (psutil.cpu_count() or 1) / (psutil.cpu_count(logical=False) or 1)
+    return len(_own_cpus()) / max(1.0, siblings)
+
+
+def busy_cores() -> float:
+    """Return how many of this process's cores others kept busy for half a second.
+
+    Processes of lower priority give way and don't count, unless this one has a low priority too.
+    """
+    before, own_before = _busy_seconds(), sum(psutil.Process().cpu_times()[:2])
+    start = time.monotonic()
+    time.sleep(_LOOK)
+    own = sum(psutil.Process().cpu_times()[:2]) - own_before
+    return max(0.0, (_busy_seconds() - before - own) / (time.monotonic() - start))
+
+
+def _busy_seconds() -> float:
+    """Seconds of all of this process's cores that somebody used since the machine started."""
+    counted = ["user", "system", "irq", "softirq", "steal"]
+    if psutil.Process().nice() > 0:
+        counted.append("nice")
+    times = psutil.cpu_times(percpu=True)
+    return sum(getattr(times[cpu], name, 0.0) for cpu in _own_cpus() for name in counted)
+
+
+def _own_cpus() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return [cpu for cpu in os.sched_getaffinity(0) if cpu < (psutil.cpu_count() or 1)]
+    return list(range(psutil.cpu_count() or 1))
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

@@ -1,0 +1,1 @@
+"""Training: a recipe and a folder become a finished run."""

@@ -1,0 +1,217 @@
+"""Checkpoints: ``last`` to go on from, ``best`` by validation.
+
+    last.safetensors         weights, with all that prediction needs (evaluate.WeightsFile)
+    last.state.safetensors   optimizer, running sums and counters; where weights are averaged,
+                             also those that training goes on with
+    best.safetensors         weights of the best epoch so far
+
+The two files of ``last`` belong together but can't be replaced in one motion. So both are
+written whole under the name ``next`` first and then renamed, the state before the weights; who
+finds the state ahead of the weights (the writer was killed in between) finishes the renaming.
+``best`` is written after them: until then the best epoch is in ``last``, whose state says so.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cifarlab.inference.weights import WeightsFile, load_weights
+from cifarlab.optim.plateau import Watch
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.schemas import Count
+from cifarlab.system.errors import CheckpointError
+from cifarlab.system.files import (
+    disk_errors,
+    parse_json,
+    reason,
+    rename,
+    require_plain,
+    sha256,
+    write_bytes,
+)
+from cifarlab.system.processes import ALONE, Processes
+from cifarlab.training.state import Best, State, Totals
+
+_TOTALS = ("loss", "correct", "bad_step")
+
+
+class Counters(NamedTuple):
+    """What the state says beside its tensors."""
+
+    step: Count
+    epoch: Count
+    seen: Count
+    best: Best | None
+    watch: Watch
+    seconds: dict[str, float]
+    weights_sha256: str
+
+
+class Checkpoints:
+    """The ``checkpoints`` folder of a run, which the first of its processes alone looks into."""
+
+    def __init__(self, folder: RunFolder, processes: Processes = ALONE) -> None:
+        self._processes = processes
+        self.last = folder.weights("last")
+        self.best = folder.weights("best")
+        self._state = folder.weights("last.state")
+        self._next = folder.weights("next")
+        self._next_state = folder.weights("next.state")
+
+    def save_last(self, state: State, about: WeightsFile) -> None:
+        """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
+        self._processes.by_first(lambda: self.write_last(state, about))
+
+    def save_best(self, state: State, about: WeightsFile) -> None:
+        """Replace ``best``, once ``last`` says that it is. Raises StorageError."""
+        self._processes.by_first(lambda: about.write(self.best, state.evaluated))
+
+    def write_last(self, state: State, about: WeightsFile) -> None:
+        """``save_last`` for the first process alone. Raises StorageError."""
+        digest = about.write(self._next, state.evaluated)
+        if state.best and not state.best.weights_sha256:
+            state.best = replace(state.best, weights_sha256=digest)
+        tensors = {f"optimizer.{name}": t for name, t in _flat(state.optimizer).items()}
+        tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
+        if state.averager:
+            trained = state.classifier.state_dict()
+            tensors |= {f"trained.{name}": t.contiguous() for name, t in trained.items()}
+        counters = {
+            "step": state.step,
+            "epoch": state.epoch,
+            "seen": state.totals.seen,
+            "best": asdict(state.best) if state.best else None,
+            "watch": state.watch,
+            "seconds": state.seconds,
+            "weights_sha256": digest,
+        }
+        write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(counters)}))
+        with disk_errors(self.last):
+            rename(self._next_state, self._state)
+            rename(self._next, self.last)
+
+    def load_last(self, state: State) -> None:
+        """Put ``last`` into ``state``, in place. Raises CheckpointError."""
+        tensors, counters, weights = self._processes.by_first(self._read_last)
+        state.step = counters.step  # which weights are evaluated depends on it
+        load_weights(state.evaluated, weights, self.last)
+        if state.averager:
+            load_weights(state.classifier, _under("trained.", tensors), self._state)
+        try:
+            _restore(state.optimizer, tensors)
+            sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
+            if any(total.shape != () for total in sums.values()):
+                raise ValueError("a sum is no number")
+        except (LookupError, ValueError, TypeError, RuntimeError) as error:
+            raise self._damaged(error) from error
+        state.totals = Totals(**sums, seen=counters.seen)
+        state.epoch = counters.epoch
+        state.best, state.watch = counters.best, counters.watch
+        state.seconds.update(counters.seconds)
+
+    def exists(self) -> bool:
+        """Whether there is something to resume from."""
+        return self._state.exists() or self.last.exists()
+
+    def files(self) -> tuple[Path, ...]:
+        """What a continuation of the run needs; without validation there is no ``best``."""
+        return self._state, self.last, self.best
+
+    def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
+        """The state's tensors and counters, and the weights that belong to them."""
+        tensors, counters = self._read_state()
+        wanted = counters.weights_sha256
+        if self._next.is_file() and sha256(self._next) == wanted:
+            with disk_errors(self.last):
+                rename(self._next, self.last)
+        about, weights = WeightsFile.read(self.last)
+        if sha256(self.last) != wanted:
+            raise CheckpointError(
+                f"{self.last}, of step {about.step}, was not saved with its state, "
+                f"of step {counters.step}",
+                "restore the files that were saved together, or train again",
+            )
+        best = counters.best
+        if best and best.epoch == counters.epoch and not counters.seen:
+            try:
+                self.read_best(best)
+            except CheckpointError:  # a kill came before it
+                write_bytes(self.best, self.last.read_bytes())
+        return tensors, counters, weights
+
+    def read_best(self, best: Best) -> WeightsFile:
+        """What ``best`` says. Raises CheckpointError where it is not what that epoch saved.
+
+        A run's end may have added a confidence threshold to it.
+        """
+        about, tensors = WeightsFile.read(self.best)
+        saved = replace(about, tta_threshold=None).content(tensors)
+        if best.weights_sha256 not in (sha256(self.best), hashlib.sha256(saved).hexdigest()):
+            raise CheckpointError(
+                f"{self.best}, of epoch {about.epoch}, is not what the best epoch, {best.epoch}, "
+                "saved",
+                "restore the file that was saved with this run, or train anew in another folder",
+            )
+        return about
+
+    def _read_state(self) -> tuple[dict[str, Tensor], Counters]:
+        try:
+            with safe_open(require_plain(self._state), "pt") as file:
+                about = parse_json(file.metadata()["cifarlab"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if isinstance(about, dict) and "weights_sha256" not in about:
+                raise CheckpointError(
+                    f"the run of {self._state} was begun by an earlier cifarlab, "
+                    "whose batches were cut otherwise",
+                    "train anew in another folder",
+                )
+            return tensors, TypeAdapter(Counters).validate_python(about)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> CheckpointError:
+        what = f"{self._state} can't be read: {reason(error)}"
+        return CheckpointError(what, "restore it, or train again")
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+
+
+def _flat(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's tensors by parameter number and name, as plain contiguous memory."""
+    return {
+        f"{number}.{name}": value.contiguous()
+        for number, slots in optimizer.state_dict()["state"].items()
+        for name, value in slots.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Undo ``_flat``, each tensor in the memory layout of its parameter.
+
+    PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
+    parameter must not meet a contiguous momentum.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    slots: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "optimizer":
+            number, _, name = rest.partition(".")
+            parameter = parameters[int(number)]
+            if value.shape == parameter.shape:
+                value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+            slots.setdefault(int(number), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})

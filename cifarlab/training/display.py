@@ -1,0 +1,183 @@
+"""The progress of a run on a terminal: a bar, or plain lines elsewhere."""
+
+import math
+import sys
+import time
+from contextlib import ExitStack, redirect_stdout
+from typing import Any, TextIO, cast
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from cifarlab.augment.pipeline import pixels_at
+from cifarlab.data.opening import summary
+from cifarlab.recipes.lint import lint
+from cifarlab.system.output import Output
+from cifarlab.system.terminal import console, percent, spoken
+from cifarlab.training.run import Run
+
+_REFRESH = 0.1  # seconds between two moves of a bar
+_SILENCE = 30.0  # seconds after which a plain log says that a long epoch still goes on
+_LOOK = 3.0  # seconds of training after which its length is estimated
+_SHORT = 10.0  # seconds: what is left of a run is said where it is longer
+
+
+class Display:
+    """One bar for whatever goes on: downloads and decoding, then, as a hook, the training.
+
+    Elsewhere than on a terminal: a line for what begins, and one per epoch.
+    """
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self._output = ExitStack()
+        self._task: TaskID | None = None
+        self._shown = ""
+        self._images = 0
+        self._since = self._spoke = 0.0
+        self._first: tuple[float, int] | None = None  # when the first step ended, and its number
+        self._said: set[str] = set()
+
+    def __enter__(self) -> "Display":
+        if not isinstance(sys.stdout, Output):  # from Python: a log that fails ends no training
+            self._output.enter_context(redirect_stdout(cast(TextIO, Output(sys.stdout))))
+        if console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if console.is_terminal:
+            self._bars.stop()
+        self._output.close()
+
+    def prepare(self, what: str, done: int, total: int | None) -> None:
+        """Show how far a download or a decoding is: ``done`` of ``total``, if that is known."""
+        if not console.is_terminal:
+            if what != self._shown:
+                console.print(f"{what} ...")
+        elif what != self._shown or self._task is None:
+            self._begin(what, total)
+        else:
+            self._bars.update(self._task, completed=done, total=total)
+        self._shown = what
+
+    def started(self, run: Run) -> None:
+        """Say what the data are, what is about to be trained, and what in it is seldom meant."""
+        data, state = run.dataset, run.state
+        for line in summary(data, run.recipe.data):
+            self._say_once(line)
+        count = run.processes.count
+        device = f"{count} x {run.compute.device.type}" if count > 1 else run.compute.device.type
+        console.print(
+            f"{run.recipe.name} on {data.name}; {device}, {run.compute.precision}; "
+            f"{run.folder.path}"
+        )
+        if run.threads.note:
+            console.print(run.threads.note)
+        if state.step:
+            console.print(f"going on after step {state.step} of {run.plan.steps}")
+        else:
+            for finding in lint(run.recipe, len(run.loader.indices)):
+                self._say_once(f"lint: {finding}")
+        for note in run.notes:
+            console.print(f"note: {note}")
+        if console.is_terminal:
+            self._begin("training", run.plan.steps)
+        self._since = self._spoke = time.monotonic()
+        self._first = None
+
+    def stepped(self, run: Run, images: int) -> None:
+        """Move the bar, at most ten times a second; say once how long it takes."""
+        self._images += images
+        now = time.monotonic()
+        if self._first is None:  # the first step also sets things up
+            self._first = now, run.state.step
+        elif now - self._first[0] >= _LOOK:
+            self._estimate(run, now)
+        if now - self._spoke <= (_REFRESH if console.is_terminal else _SILENCE):
+            return
+        self._spoke = now
+        speed = f"{self._images / (now - self._since):,.0f} images/s"
+        if self._task is None:
+            console.print(f"  step {run.state.step} of {run.plan.steps}, {speed}")
+        else:
+            epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
+            step = run.state.step
+            self._bars.update(self._task, completed=step, description=epoch, speed=speed)
+
+    def validated(self, run: Run) -> None:
+        """Nothing to say yet."""
+
+    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
+        """Print the epoch's line."""
+        train, val = line["train"], line["val"]
+        held_out = f"  val loss {val['loss']:.4f} acc {percent(val['accuracy'])}" if val else ""
+        console.print(
+            f"epoch {line['epoch']:>3}/{len(run.plan.epochs)}  rate {line['rate']:.4g}  "
+            f"train loss {train['loss']:.4f} acc {percent(train['accuracy'])}{held_out}  "
+            f"{line['cost']['images_per_second'] or 0:,.0f} images/s"
+        )
+        self._images = 0
+        self._since = self._spoke = time.monotonic()
+
+    def finished(self, run: Run, result: dict[str, Any]) -> None:
+        """Print the result."""
+        for split in ("val", "test"):
+            if split in result:
+                console.print(score_line(split, result[split], result["data"]))
+        for note in result["notes"]:
+            console.print(f"note: {note}")
+
+    def _estimate(self, run: Run, now: float) -> None:
+        """Say how long the rest of the training takes at the speed up to now."""
+        assert self._first is not None
+        since, first = self._first
+        self._first = math.inf, 0  # once for a run
+        left = (now - since) / (run.state.step - first) * _steps_left(run)
+        if left >= _SHORT:
+            console.print(f"about {spoken(left)} of training to go")
+
+    def _say_once(self, line: str) -> None:
+        """Print a line that several runs of one command may share."""
+        if line not in self._said:
+            console.print(line)
+        self._said.add(line)
+
+    def _begin(self, what: str, total: int | None) -> None:
+        """Put a bar for the next thing in the place of the last one's."""
+        if self._task is not None:
+            self._bars.remove_task(self._task)
+        self._task = self._bars.add_task(what, total=total, speed="")
+
+
+def _steps_left(run: Run) -> float:
+    """Steps to the planned end, those on larger or smaller images by their pixels."""
+    step, steps, usual = run.state.step, run.plan.steps, run.dataset.image_shape[0]
+    if not run.sizes:
+        return float(steps - step)
+    pixels = [(pixels_at(run.sizes, at) or usual) ** 2 for at in range(step - 1, steps)]
+    return sum(pixels[1:]) / pixels[0]
+
+
+def score_line(split: str, measured: dict[str, Any], data: str) -> str:
+    """One split's accuracy with its interval."""
+    low, high = measured["interval"]
+    return (
+        f"{split} accuracy {percent(measured['accuracy'])} on {data} "
+        f"(95 % interval {100 * low:.2f} to {100 * high:.2f}, n = {measured['n']:,}), "
+        f"loss {measured['loss']:.4f}"
+    )

@@ -1,0 +1,63 @@
+"""Longer training: a finished run's continuation, in a folder of its own."""
+
+from pathlib import Path
+
+from cifarlab.recipes.schema import Extension, Recipe, Training
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import RunFolderError
+from cifarlab.system.files import write_bytes
+from cifarlab.training.checkpoint import Checkpoints
+
+
+def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder]:
+    """Recipe and folder of the continuation, ready to be resumed; the finished run stays.
+
+    The recipe says both lengths, so that run from scratch it gives the same. The folder is named
+    after the finished one, e.g. ``runs/a+10-epochs-hold``. Raises RunFolderError where the run is
+    not finished or the continuation exists, CheckpointError where its weights are not those that
+    it ended with, StorageError.
+    """
+    recipe = folder.recipe()
+    result = folder.result()
+    if result is None:
+        raise RunFolderError(
+            f"the run in {folder.path} has not finished", "finish it with --resume first"
+        )
+    if (ended := result["ended"]) != "planned":
+        by = "a search" if ended == "stopped" else f"training.{ended}"
+        raise RunFolderError(
+            f"the run in {folder.path} ended before its planned length, by {by}",
+            f"an extension starts at that length: train anew without {by}",
+        )
+    training = recipe.training
+    longer = Training.model_validate(
+        {**training.model_dump(), "extensions": (*training.extensions, extension)}
+    )
+    suffix = f"+{str(extension.duration).replace(' ', '-')}-{extension.schedule}"
+    target = RunFolder(_beside(folder.path, suffix))
+    if target.exists:
+        raise RunFolderError(
+            f"{target.path} holds that continuation already",
+            f"if it is unfinished, go on with: {target.resume_command(recipe.name)}",
+        )
+    for checkpoint in ("last", "best"):
+        folder.measured_weights(checkpoint)
+    _copy(folder, target)
+    recipe = recipe.model_copy(update={"training": longer})
+    # all of it, openings of the test split included: whoever extends has seen a test result
+    target.write_provenance({**folder.provenance(), "extends": str(folder.path)})
+    target.write_recipe(recipe)
+    return recipe, target
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """``runs/a`` and ``+x`` give ``runs/a+x``, also where the path is just a dot."""
+    named = path if path.name else path.resolve()
+    return named.with_name(named.name + suffix)
+
+
+def _copy(source: RunFolder, target: RunFolder) -> None:
+    """The files that resuming reads, as far as they are there: resuming says what is missing."""
+    for file in (*Checkpoints(source).files(), source.journal.path, source.record.path):
+        if file.exists():
+            write_bytes(target.path / file.relative_to(source.path), file.read_bytes())

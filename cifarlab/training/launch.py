@@ -1,0 +1,138 @@
+"""What the words of ``cifarlab train`` ask for: which recipe, in which folder, new or going on."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from cifarlab.config.duration import Duration
+from cifarlab.recipes.catalog import find, shipped
+from cifarlab.recipes.schema import Extension, Recipe
+from cifarlab.recipes.text import change, fingerprint, overridden
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.naming import latest_folder, new_folder
+from cifarlab.system.errors import RecipeError, RunFolderError, UserError
+from cifarlab.training.extend import extended
+
+CONTINUATIONS = get_args(Extension.model_fields["schedule"].annotation)
+
+
+class Launch(NamedTuple):
+    """What ``train`` takes; a run that is ``trained`` lacks nothing but its report."""
+
+    recipe: Recipe
+    folder: RunFolder
+    resume: bool
+    trained: bool = False
+
+
+class Asked(NamedTuple):
+    """The recipe as the command line names it: a name or file, and what is changed."""
+
+    name: str
+    assignments: Sequence[str]
+    data: str | None
+
+    def applied(self, recipe: Recipe) -> Recipe:
+        """``recipe`` with the changes. Raises RecipeError."""
+        plain = {} if self.data is None else {"data.source": self.data}
+        return overridden(recipe, self.assignments, plain)
+
+    def said(self, by_file: bool) -> str:
+        """What was given again, in words."""
+        file = [self.name] if by_file else []
+        data = [] if self.data is None else [f"--data {self.data}"]
+        return " ".join([*file, *self.assignments, *data])
+
+    def recipe(self) -> Recipe:
+        """The recipe of that name with the changes. Raises RecipeError."""
+        return self.applied(find(self.name))
+
+
+def launch(
+    name: str,
+    assignments: Sequence[str] = (),
+    *,
+    data: str | None = None,
+    run: Path | None = None,
+    resume: bool = False,
+    extend: str | None = None,
+    schedule: str | None = None,
+) -> Launch:
+    """Resolve a command line. Raises UserError, RecipeError or RunFolderError.
+
+    Going on (``resume``, ``extend``) takes the recipe of the folder; settings given again must
+    be those that it was begun with.
+    """
+    asked = Asked(name, assignments, data)
+    _require_no_contradiction(resume, extend, schedule)
+    if extend is None and not resume:
+        recipe = asked.recipe()
+        return Launch(recipe, RunFolder(run) if run else new_folder(recipe), False)
+    begun = RunFolder(run) if run else _latest(asked.recipe(), resume)
+    _require_same(asked, begun)
+    if extend is None:
+        return Launch(begun.recipe(), begun, True, begun.finished and not begun.reported)
+    return Launch(*extended(begun, _extension(extend, schedule)), True)
+
+
+def _latest(recipe: Recipe, resume: bool) -> RunFolder:
+    """The newest finished run; to ``resume``, the newest unfinished one.
+
+    Where there is none, the newest that was ended while its report was drawn. RunFolderError.
+    """
+    if not resume:
+        return latest_folder(recipe, finished=True)
+    try:
+        return latest_folder(recipe, finished=False)
+    except RunFolderError:
+        with suppress(RunFolderError):
+            trained = latest_folder(recipe, finished=True)
+            if not trained.reported:
+                return trained
+        raise
+
+
+def _require_no_contradiction(resume: bool, extend: str | None, schedule: str | None) -> None:
+    if extend is not None and resume:
+        raise UserError(
+            "--resume goes on with an unfinished run, --extend with a finished one", "give one"
+        )
+    if schedule is not None and extend is None:
+        raise UserError(
+            "--schedule says what the rate does during --extend, which is not given",
+            "to train with another schedule, set schedule.kind=...",
+        )
+
+
+def _extension(duration: str, schedule: str | None) -> Extension:
+    if schedule not in CONTINUATIONS:
+        raise RecipeError(
+            f"--extend needs --schedule, one of {', '.join(CONTINUATIONS)}"
+            + (f", not {schedule!r}" if schedule else ""),
+            "hold: keep the last rate; restart: the schedule once more; "
+            "stretch: as if the run had been planned this long",
+        )
+    try:
+        return Extension(duration=Duration.parse(duration), schedule=schedule)
+    except ValueError as error:
+        raise RecipeError(f"--extend: {error}", "write e.g. --extend '10 epochs'") from error
+
+
+def _require_same(asked: Asked, folder: RunFolder) -> None:
+    """What is named again must be the folder's: its recipe, and every setting given."""
+    begun = folder.recipe()
+    by_file = asked.name not in (begun.name, *shipped())
+    if asked.name != begun.name and find(asked.name).name != begun.name:
+        raise RunFolderError(
+            f"{folder.path} was begun with the recipe {begun.name}, not {asked.name}",
+            f"go on with: {folder.resume_command(begun.name)}",
+        )
+    # extensions are added by --extend, so a file does not have them
+    again = asked.recipe() if by_file else asked.applied(begun)
+    begun_so_far = begun.training.model_dump(mode="json")["extensions"]
+    if fingerprint(change(again, {"training.extensions": begun_so_far})) != fingerprint(begun):
+        raise RunFolderError(
+            f"{folder.path} was begun with other settings than {asked.said(by_file)}",
+            "leave them out to go on, or start a new run in another folder",
+        )

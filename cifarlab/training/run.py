@@ -1,0 +1,95 @@
+"""What a run is while it is trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from cifarlab.augment.pipeline import Sizes
+from cifarlab.data.dataset import Dataset, Subset
+from cifarlab.data.loader import Loader
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.weights import WeightsFile
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.layers import BatchNorms
+from cifarlab.models.roles import parameter_roles
+from cifarlab.optim.lr_factors import factor
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.device import Compute
+from cifarlab.system.processes import Processes
+from cifarlab.system.threads import Threads
+from cifarlab.training.checkpoint import Checkpoints
+from cifarlab.training.clock import Clock
+from cifarlab.training.plan import Plan
+from cifarlab.training.state import State
+
+
+@dataclass
+class Run:
+    """All that the loop needs; only ``state`` and ``clock`` change.
+
+    ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
+    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
+    has what is no longer trained from which step on; ``batch_norms`` have the momentum of a step
+    of one pass; ``enough`` is asked between epochs whether to end here.
+    """
+
+    recipe: Recipe
+    folder: RunFolder
+    command: str
+    processes: Processes
+    compute: Compute
+    threads: Threads
+    dataset: Dataset
+    loader: Loader
+    validation: Subset | None
+    plan: Plan
+    sizes: Sizes
+    select_from: int
+    frozen: list[tuple[int, list[nn.Parameter]]]
+    batch_norms: BatchNorms
+    state: State
+    network: Classifier
+    checkpoints: Checkpoints
+    clock: Clock
+    enough: Callable[[], bool] = lambda: False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def predictor(self) -> Predictor:
+        """The classifier in its present state."""
+        dataset = self.dataset
+        return Predictor(
+            self.state.evaluated,
+            dataset.classes,
+            dataset.image_shape,
+            self.compute,
+            self.recipe.evaluation.tta_threshold,
+        )
+
+    @property
+    def body_parameters(self) -> list[nn.Parameter]:
+        """All trainable parameters but those of the last layer."""
+        roles = parameter_roles(self.state.classifier)
+        return [p for role, some in roles.items() if role != "head" for p in some]
+
+    @property
+    def about(self) -> WeightsFile:
+        """What a weights file of the present state says."""
+        return WeightsFile(
+            self.recipe.model,
+            self.dataset.classes,
+            self.dataset.image_shape,
+            self.compute.precision,
+            self.recipe.data.normalisation,
+            self.state.epoch,
+            self.state.step,
+            self.recipe.evaluation.tta_threshold,
+        )
+
+    def share(self, step: int) -> float:
+        """The factor on the peak rates at that step, counted from 0."""
+        plan = self.plan
+        planned = factor(self.recipe.schedule, step, plan.segments, plan.steps_per_epoch)
+        return planned * self.state.watch.factor

@@ -1,0 +1,215 @@
+"""From a recipe to a run that is ready to train: data, network, state, folder."""
+
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import nn
+
+from cifarlab.augment.pipeline import Augmentation, sizes_by_step
+from cifarlab.data.dataset import Dataset, Progress, Subset
+from cifarlab.data.loader import Loader
+from cifarlab.data.opening import open_data
+from cifarlab.data.splits import channel_statistics, training_subsets
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.distributed_layers import spread
+from cifarlab.models.layers import batch_norms
+from cifarlab.models.roles import parameter_roles
+from cifarlab.models.stages import stages
+from cifarlab.models.whitening import whitening_images
+from cifarlab.optim.averagers import build_averaging
+from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.device import Compute, choose, forget_peak_memory
+from cifarlab.system.errors import CheckpointError, RecipeError, UserError
+from cifarlab.system.processes import ALONE, Processes
+from cifarlab.system.randomness import generator, seed_global
+from cifarlab.system.threads import Threads, use_threads
+from cifarlab.training.checkpoint import Checkpoints
+from cifarlab.training.clock import Clock
+from cifarlab.training.plan import plan
+from cifarlab.training.provenance import record_start
+from cifarlab.training.run import Run
+from cifarlab.training.sharing import places_read, require_enough_images
+from cifarlab.training.state import State, Totals
+
+
+def prepare(
+    recipe: Recipe,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    command: str,
+    progress: Progress | None,
+    processes: Processes = ALONE,
+    threads: int | None = None,
+) -> Run:
+    """Build a run in its folder, or load the one that is there; in each of its processes.
+
+    Raises RecipeError, DataError, RunFolderError, CheckpointError or StorageError.
+    """
+    compute = choose(processes.by_first(lambda: _precision(recipe, folder)))
+    forget_peak_memory(compute.device)
+    chosen = _use_threads(compute, folder, processes, threads)
+    dataset = processes.in_turn(lambda: _opened(recipe, progress))
+    training, validation = training_subsets(dataset, recipe.data)
+    augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
+    loader = Loader(
+        training,
+        augmentation,
+        recipe.training.batch_size,
+        recipe.seed,
+        compute.device,
+        lambda images: places_read(recipe, processes, images),
+    )
+    require_enough_images(recipe.training, loader, processes)
+    mean, std = normalisation(recipe, training, dataset.image_shape[2])
+    length = plan(recipe.training, loader.steps_per_epoch)
+    per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
+    state = initial_state(recipe, dataset, training, mean, std, compute, processes)
+    state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
+    run = Run(
+        recipe=recipe,
+        folder=folder,
+        command=command,
+        processes=processes,
+        compute=compute,
+        threads=chosen,
+        dataset=dataset,
+        loader=loader,
+        validation=validation,
+        plan=length,
+        sizes=sizes_by_step(recipe.augment.sizes, per_epoch, planned),
+        select_from=recipe.training.selection.start.in_steps(per_epoch, planned),
+        frozen=frozen(recipe, state.classifier, per_epoch, planned),
+        batch_norms=batch_norms(state.classifier),
+        state=state,
+        network=compute.compiled(state.classifier),
+        checkpoints=Checkpoints(folder, processes),
+        clock=Clock(compute, state.seconds),
+    )
+    if resume:
+        _load(run)
+    else:
+        processes.by_first(lambda: folder.write_recipe(recipe))
+    processes.by_first(lambda: record_start(run, mean, std))
+    return run
+
+
+def _opened(recipe: Recipe, progress: Progress | None) -> Dataset:
+    pixels = recipe.training.selection.pixels
+    dataset = open_data(recipe.data, progress)
+    smallest = min(dataset.image_shape[:2])
+    if pixels is not None and pixels >= smallest:
+        raise RecipeError(
+            f"training.selection.pixels={pixels} makes no image of {smallest} pixels smaller",
+            f"take less than {smallest}, or leave it out",
+        )
+    return dataset
+
+
+def initial_state(
+    recipe: Recipe,
+    dataset: Dataset,
+    training: Subset,
+    mean: list[float],
+    std: list[float],
+    compute: Compute,
+    processes: Processes = ALONE,
+) -> State:
+    """Freshly initialised weights, the same on every device and in every process."""
+    seed_global(compute.device, recipe.seed, "initialisation")
+    body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
+    classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
+    if count := whitening_images(recipe.model):
+        classifier.fit_whitening(_sample(training, count, recipe.seed))
+    spread(classifier, processes)
+    classifier = classifier.to(compute.device)
+    optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
+    return State(classifier, optimizer, Totals.zero(compute.device))
+
+
+def frozen(
+    recipe: Recipe, classifier: Classifier, per_epoch: int, planned: int
+) -> list[tuple[int, list[nn.Parameter]]]:
+    """The recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
+
+    Raises RecipeError for more stages than the network has, and for a list out of order.
+    """
+    parts, freezes = stages(classifier), recipe.training.freeze
+    starts = [freeze.start.in_steps(per_epoch, planned) for freeze in freezes]
+    for place, freeze in enumerate(freezes):
+        if freeze.stages > len(parts):
+            raise RecipeError(
+                f"training.freeze.{place}.stages={freeze.stages}: this network has {len(parts)}",
+                f"take at most {len(parts)}",
+            )
+        before = zip(starts[:place], freezes, strict=False)
+        if any(start >= starts[place] or f.stages >= freeze.stages for start, f in before):
+            raise RecipeError(
+                f"training.freeze.{place}: {freeze.stages} stages from '{freeze.start}' on are not "
+                "both later and more than what stands before",
+                "list them by their start, each with more stages than the one before",
+            )
+    return [
+        (start, list(chain(*parts[: freeze.stages])))
+        for start, freeze in zip(starts, freezes, strict=True)
+    ]
+
+
+def _sample(training: Subset, count: int, seed: int) -> np.ndarray:
+    """At most ``count`` training images (N, H, W, C), drawn by the seed."""
+    order = torch.randperm(len(training), generator=generator(seed, "whitening"))
+    return training.images[training.indices[order[:count].sort().values.numpy()]]
+
+
+def normalisation(
+    recipe: Recipe, training: Subset, channels: int
+) -> tuple[list[float], list[float]]:
+    """Mean and deviation per channel in units of 0..1, as data.normalisation says.
+
+    0 and 1 where pixels stay as they are, or each image is normalised by itself.
+    """
+    if recipe.data.normalisation == "dataset":
+        mean, std = channel_statistics(training)
+        # a channel that never varies carries nothing; dividing by its deviation would be NaN
+        return [float(m) for m in mean], [float(s) or 1.0 for s in std]
+    if recipe.data.normalisation == "half":
+        return [0.5] * channels, [0.5] * channels
+    return [0.0] * channels, [1.0] * channels
+
+
+def _precision(recipe: Recipe, folder: RunFolder) -> str:
+    """A started run keeps the arithmetic that it started in, wherever it is resumed."""
+    if recipe.training.precision != "auto":
+        return recipe.training.precision
+    return str(folder.provenance().get("precision", "auto"))
+
+
+def _use_threads(
+    compute: Compute, folder: RunFolder, processes: Processes, requested: int | None
+) -> Threads:
+    """Set the threads of this process; a started run keeps its own, on which its bits depend."""
+    if requested is not None and compute.device.type != "cpu":
+        raise UserError("--threads is of the processor, and this run is on a GPU", "leave it out")
+    if compute.device.type != "cpu":
+        return Threads(torch.get_num_threads())
+    if processes.count > 1:  # torchrun shares the cores out
+        return use_threads(requested) if requested else Threads(torch.get_num_threads())
+    earlier = folder.provenance().get("device", {})
+    return use_threads(requested, earlier.get("threads") if earlier.get("type") == "cpu" else None)
+
+
+def _load(run: Run) -> None:
+    processes, folder = run.processes, run.folder
+    processes.by_first(lambda: folder.require_same_data(run.dataset.fingerprint))
+    if processes.by_first(run.checkpoints.exists):
+        run.checkpoints.load_last(run.state)
+        if run.state.step > run.plan.steps:
+            raise CheckpointError(
+                f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
+                "restore the recipe that belongs to the checkpoint",
+            )
+    processes.by_first(lambda: folder.journal.keep_until(run.state.epoch))

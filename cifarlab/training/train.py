@@ -1,0 +1,141 @@
+"""Training: a recipe and a folder become a finished run."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cifarlab.data.dataset import Progress
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import fingerprint
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.naming import new_folder
+from cifarlab.system.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
+from cifarlab.system.processes import ALONE, Processes
+from cifarlab.system.signals import stop_on_signal
+from cifarlab.training.callbacks import Hook
+from cifarlab.training.display import Display
+from cifarlab.training.extend import extended
+from cifarlab.training.finish import finish
+from cifarlab.training.loop import fit
+from cifarlab.training.run import Run
+from cifarlab.training.setup import prepare
+from cifarlab.training.tensor_stats import Recorder
+from cifarlab.training.warmup import compile_ahead
+
+__all__ = ["Hook", "Recorder", "Run", "extended", "train"]
+
+
+def train(
+    recipe: Recipe,
+    folder: RunFolder | Path | str | None = None,
+    *,
+    resume: bool = False,
+    hooks: Sequence[Hook] | None = None,
+    command: str = "cifarlab.training.train.train",
+    progress: Progress | None = None,
+    enough: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
+
+    Without a folder it is a new one under ``runs/``. Without ``hooks``, what goes on is printed as
+    the command line does; ``hooks=()`` is silent. With ``resume``, a run that was begun there goes
+    on from its last checkpoint; without, the folder must hold none. Between two epochs the run
+    ends, as one that was ``stopped``, once ``enough`` is true. With several ``processes`` (see
+    ``cifarlab.system.processes.joined``) each is to call this. ``threads`` is how many a CPU
+    computes with (default: cifarlab.system.threads). Raises every error of cifarlab.system.errors.
+    """
+    folder = _run_folder(recipe, folder, processes)
+    with ExitStack() as held, _failures_in_words(recipe, folder):
+        if hooks is None and processes.first:
+            display = held.enter_context(Display())
+            hooks, progress = [display], progress or display.prepare
+        hooks = hooks or ()
+        processes.by_first(lambda: held.enter_context(folder.in_use()))
+        processes.by_first(lambda: _require_fitting(recipe, folder, resume))
+        run = prepare(
+            recipe,
+            folder,
+            resume=resume,
+            command=command,
+            progress=progress,
+            processes=processes,
+            threads=threads,
+        )
+        run.enough = enough
+        for hook in hooks:
+            hook.started(run)
+        compile_ahead(run)
+        with stop_on_signal() as stop:
+            fit(run, hooks, stop)
+        result = processes.by_first(lambda: finish(run), patient=True)
+        for hook in hooks:
+            hook.finished(run, result)
+    return result
+
+
+def _run_folder(
+    recipe: Recipe, folder: RunFolder | Path | str | None, processes: Processes
+) -> RunFolder:
+    if folder is None:
+        return processes.by_first(lambda: new_folder(recipe))
+    return folder if isinstance(folder, RunFolder) else RunFolder(folder)
+
+
+def _require_fitting(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
+    if not resume and not folder.vacant:
+        raise RunFolderError(
+            f"{folder.path} holds {'a run' if folder.exists else 'other files'} already",
+            "go on with --resume or --extend, or give another folder with --run",
+        )
+    if resume and folder.finished:
+        raise RunFolderError(
+            f"the run in {folder.path} has finished",
+            "train longer with --extend, or start another with --run",
+        )
+    if resume and fingerprint(folder.recipe()) != fingerprint(recipe):
+        raise RunFolderError(
+            f"{folder.path} was begun with another recipe", "resume it with its own recipe.yaml"
+        )
+
+
+@contextmanager
+def _failures_in_words(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
+    """Ctrl-C outside of the loop, and a device without memory left, as errors of ours."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            "interrupted outside of training; every finished epoch is kept",
+            f"go on with: {folder.resume_command(recipe.name)}"
+            if folder.exists
+            else "nothing was begun: start again",
+            signal.SIGINT,
+        ) from error
+    except ValueError as error:
+        if "more than 1 value per channel" in str(error):
+            raise RecipeError(
+                "batch normalisation can't train on one value per channel: these images shrink "
+                f"to a single pixel and training.batch_size is {recipe.training.batch_size}",
+                "raise training.batch_size, or use larger images or smaller strides",
+            ) from error
+        raise
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(recipe, error) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):  # the CPU allocator has no type for it
+            raise _out_of_memory(recipe, error) from error
+        raise
+
+
+def _out_of_memory(recipe: Recipe, error: BaseException) -> OutOfMemoryError:
+    first = str(error).splitlines()[0] if str(error) else "no memory left"
+    return OutOfMemoryError(
+        f"out of memory at training.batch_size={recipe.training.batch_size}: {first:.120}",
+        "halve training.batch_size (and optimizer.rate with it), or take a smaller network",
+    )

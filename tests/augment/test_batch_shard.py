@@ -1,0 +1,66 @@
+"""A part of a batch has the draws of the whole: what is read changes no image."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cifarlab.augment.batch_shard import Part
+from cifarlab.augment.pipeline import Augmentation
+from cifarlab.data.dataset import Subset
+from cifarlab.data.loader import Loader
+from cifarlab.recipes.text import build
+
+COUNT, SHAPE = 23, (9, 8, 3)
+AUGMENTS = {
+    "nothing": {},
+    "crop": {"crop": {"padding": 2}, "flip": "random", "flip_vertical": True},
+    "alternating": {"flip": "alternating", "cutout": 3},
+    "moved": {"rotation": 20, "zoom": 0.1, "shift": 0.1, "cutout": 4, "cutout_inside": True},
+    "shifted": {"shift": 0.2},
+    "coloured": {
+        "jitter": {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.1},
+        "noise": 0.05,
+    },
+    "randaugment": {"policy": {"kind": "randaugment"}},
+    "trivialaugment": {"policy": {"kind": "trivialaugment"}},
+}
+
+
+def loader(augment: dict, reads=lambda _: None) -> Loader:
+    draws = np.random.default_rng(0)
+    images = draws.integers(0, 256, (COUNT, *SHAPE), dtype=np.uint8)
+    subset = Subset(images, np.arange(COUNT), np.arange(COUNT))
+    augmentation = Augmentation(build({"augment": augment}).augment, SHAPE, 5)
+    return Loader(subset, augmentation, 10, 5, torch.device("cpu"), reads)
+
+
+def every_third(images: int) -> Tensor:
+    return torch.arange(1, images, 3)
+
+
+@pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
+def test_the_images_read_are_those_of_the_whole_batch(augment: dict) -> None:
+    for epoch in (0, 1):
+        whole, parts = loader(augment).epoch(epoch), loader(augment, every_third).epoch(epoch)
+        sizes = []
+        for all_, some in zip(whole, parts, strict=True):
+            places = every_third(len(all_.labels))
+            assert torch.equal(some.labels, all_.labels[places])
+            assert torch.equal(some.images, all_.images[places])
+            assert some.whole == all_.whole == len(all_.labels)
+            sizes.append((all_.whole, len(some.labels)))
+        assert sizes == [(8, 3), (8, 3), (7, 2)]
+
+
+def test_every_augmentation_does_something() -> None:
+    """So that the comparison above can fail."""
+    plain = next(loader({}).epoch(0)).images
+    for augment in list(AUGMENTS.values())[1:]:
+        assert not torch.equal(next(loader(augment).epoch(0)).images.float(), plain.float())
+
+
+def test_a_part_without_places_is_everything() -> None:
+    rows = torch.arange(4)
+    assert Part(4).of(rows) is rows
+    assert Part(4, torch.tensor([0, 3])).of(rows).tolist() == [0, 3]

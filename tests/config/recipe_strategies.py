@@ -1,0 +1,218 @@
+"""Arbitrary valid recipes, read off the schema: a new key takes part without a change here."""
+
+import re
+from collections.abc import Callable
+from itertools import cycle, islice
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cifarlab.augment.config import Augment, Crop
+from cifarlab.config.duration import Duration, WallTime
+from cifarlab.data.config import Fold, ImagePolicy
+from cifarlab.data.label_noise import Transition
+from cifarlab.models.configs import CNN, Residual, Speed, Whitening
+from cifarlab.optim.optimizers import SGD, Muon, Others
+from cifarlab.recipes.schema import Evaluation, Recipe, Selection
+
+Agree = Callable[[dict[str, Any]], dict[str, Any]]
+
+lengths = st.one_of(
+    st.integers(1, 10**6).map("{} steps".format),
+    st.integers(1, 10**6).map(lambda n: f"{n / 1000:g} epochs"),
+)
+durations = lengths | st.integers(0, 1000).map(lambda n: f"{n / 1000:g} of the run")
+
+
+def recipes() -> st.SearchStrategy[dict[str, Any]]:
+    """Trees of plain values that ``build`` accepts."""
+    return part(Recipe)
+
+
+def part(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
+    """A tree for one part of the schema, all keys given."""
+    fields = {name: _field(f) for name, f in schema.model_fields.items()}
+    for name in {"duration", "every", "period"} & fields.keys():
+        if schema.model_fields[name].annotation is Duration:
+            fields[name] = lengths
+    return st.fixed_dictionaries(fields).map(_AGREE.get(schema, lambda tree: tree))
+
+
+def _field(field: FieldInfo) -> st.SearchStrategy[Any]:
+    return _value(field.annotation, field.metadata)
+
+
+def _value(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        field = FieldInfo.from_annotation(annotation)
+        return _value(field.annotation, field.metadata)
+    if origin is Literal:
+        return st.sampled_from(args)
+    if origin in (Union, UnionType):
+        return st.one_of([_value(a, metadata) for a in args])
+    if origin is tuple and args[-1] is not Ellipsis:
+        return st.tuples(*[_value(a, []) for a in args]).map(list)
+    if origin is tuple:
+        least, most = _bound(metadata, "min_length", 0), _bound(metadata, "max_length", 4)
+        return st.lists(_value(args[0], []), min_size=least, max_size=most)
+    return _plain(annotation, metadata)
+
+
+def _plain(annotation: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
+    if annotation is Duration:
+        return durations
+    if annotation is WallTime:
+        return st.integers(1, 10**4).map("{} min".format)
+    if annotation is NoneType:
+        return st.none()
+    if annotation is bool:
+        return st.booleans()
+    if annotation is str:
+        pattern = _bound(metadata, "pattern", None)
+        if pattern:
+            names = st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
+            return names.filter(lambda name: len(name) <= 120)
+        return st.text(min_size=1, max_size=12)
+    low, above = _bound(metadata, "ge", None), _bound(metadata, "gt", None)
+    high, below = _bound(metadata, "le", None), _bound(metadata, "lt", None)
+    if annotation is int:
+        return st.integers(low, 2**63 - 1 if high is None else high)
+    if annotation is float:
+        return st.floats(
+            low if above is None else above,
+            high if below is None else below,
+            exclude_min=above is not None,
+            exclude_max=below is not None,
+            allow_nan=False,
+            allow_infinity=False,
+        )
+    return part(annotation)
+
+
+def _bound(metadata: list[Any], name: str, missing: Any) -> Any:
+    found = [value for m in metadata if (value := getattr(m, name, None)) is not None]
+    return found[0] if found else missing
+
+
+def _stages_agree(tree: dict[str, Any]) -> dict[str, Any]:
+    stages = len(tree["blocks"])
+    for name, filler in (("channels", [8]), ("strides", [1])):
+        tree[name] = list(islice(cycle(tree[name] or filler), stages))
+    if len(tree["dropout"]) > 1:
+        tree["dropout"] = list(islice(cycle(tree["dropout"]), stages))
+    layers = [step for step in tree["order"] if step not in ("conv", "add")]
+    tree["order"] = [*layers[:1], "conv", *layers[1:], "conv", "add", "act"]
+    free = tree["norm"]["kind"] == "none" and tree["weight_standardisation"]
+    if free:
+        tree["order"].pop()
+    if not free:
+        del tree["alpha"]
+    tree["input_norm"] = tree["input_norm"] and tree["norm"]["kind"] != "none"
+    if tree["weight_standardisation"] and tree["initialisation"] == "dirac":
+        tree["initialisation"] = "he"
+    return _places_exist(tree, [*tree["order"], *["norm"] * tree["input_norm"]], tree["order"])
+
+
+def _orders_fit(tree: dict[str, Any]) -> dict[str, Any]:
+    tree["block"] = ["conv", *tree["block"]]
+    tree["dense_order"] = ["dense", *(s for s in tree["dense_order"] if s != "dense")]
+    if tree["norm"]["kind"] == "instance" and "norm" in tree["dense_order"]:
+        tree["norm"] = {"kind": "batch"}
+    blocks, hidden = len(tree["channels"]), len(tree["dense"])
+    if not hidden:
+        tree["dense_order"] = ["dense", "act", "dropout"]
+    if len(tree["dropout"]) > 1:
+        wanted = blocks + (hidden if len(tree["dropout"]) > 2 else min(hidden, 1))
+        tree["dropout"] = list(islice(cycle(tree["dropout"]), wanted))
+    dense_order = tree["dense_order"] if hidden else []
+    everywhere = [step for step in tree["block"] if step in dense_order]
+    return _places_exist(tree, [*tree["block"], *dense_order], everywhere)
+
+
+def _places_exist(
+    tree: dict[str, Any], of_norm: list[str], of_dropout: list[str]
+) -> dict[str, Any]:
+    if "norm" not in of_norm and tree["norm"]["kind"] != "none":
+        del tree["norm"]
+    if "dropout" not in of_dropout:
+        del tree["dropout"]
+    return tree
+
+
+def _nesterov_needs_momentum(tree: dict[str, Any]) -> dict[str, Any]:
+    return tree | {"nesterov": tree["nesterov"] and tree["momentum"] > 0}
+
+
+def _depths_fit(tree: dict[str, Any]) -> dict[str, Any]:
+    groups = 1 if len(tree["depth"]) == 1 else len(tree["channels"])
+    tree["depth"] = list(islice(cycle(tree["depth"]), groups))
+    return tree | {"shortcut": tree["shortcut"] and min(tree["depth"]) > 1}
+
+
+def _nothing_idle(idle: Callable[[dict[str, Any]], bool], *names: str) -> Agree:
+    """Leave ``names`` out of trees where they would do nothing."""
+
+    def agree(tree: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in tree.items() if not (idle(tree) and k in names)}
+
+    return agree
+
+
+def _augment_agrees(tree: dict[str, Any]) -> dict[str, Any]:
+    moved = any(tree[name] for name in ("rotation", "zoom", "shift"))
+    if not moved and tree["policy"]["kind"] == "none":
+        del tree["fill"]
+    return _nothing_idle(lambda t: not t["cutout"], "cutout_inside")(tree)
+
+
+def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
+    tree |= {"tta_threshold": tree["tta_threshold"] if tree["views"] > 1 else None}
+    found = tree["views"] > 1 and tree["tta_threshold"] is None
+    return tree | {"unsure": tree["unsure"] if found else 1.0}
+
+
+def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
+    if tree["data"]["validation"] == 0:
+        tree["evaluation"]["checkpoint"] = "last"
+        tree["evaluation"]["unsure"] = 1.0
+        tree["training"]["patience"] = None
+        if tree["schedule"]["kind"] == "plateau":
+            tree["schedule"] = {"kind": "constant"}
+    if tree["model"]["kind"] == "cnn":
+        tree["augment"]["sizes"] = []
+        tree["training"]["selection"].pop("pixels", None)
+    if not tree["optimizer"].get("momentum"):
+        tree["schedule"]["final_momentum"] = None
+    return tree
+
+
+def _rows_are_distributions(tree: dict[str, Any]) -> dict[str, Any]:
+    return tree | {"rows": [[0.5, 0.5], [0.25, 0.75]]}
+
+
+def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
+    once = dict.fromkeys(index % 10**7 for group in tree["groups"] for index in group)
+    return {**tree, "number": tree["number"] % tree["of"], "groups": [[index] for index in once]}
+
+
+_AGREE = {
+    Fold: _fold_is_one_of_them,
+    Transition: _rows_are_distributions,
+    Residual: _stages_agree,
+    CNN: _orders_fit,
+    Speed: _depths_fit,
+    Crop: _nothing_idle(lambda tree: not tree["padding"], "mode"),
+    Augment: _augment_agrees,
+    ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "fit"),
+    Whitening: _nothing_idle(lambda tree: not tree["kernel"], "eps", "images", "directions"),
+    Selection: _nothing_idle(lambda tree: tree["share"] == 1, "start", "pixels"),
+    SGD: _nesterov_needs_momentum,
+    Muon: _nesterov_needs_momentum,
+    Others: _nesterov_needs_momentum,
+    Evaluation: _unsure_needs_views,
+    Recipe: _parts_agree,
+}

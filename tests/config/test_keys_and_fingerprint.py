@@ -1,0 +1,171 @@
+"""``keys`` lists every setting truly, and every one of them but the name is in the fingerprint."""
+
+from operator import attrgetter
+
+import pytest
+import yaml
+from other_values import KEYS, OTHER, base, changed, each_key, tree_at
+
+from cifarlab.recipes.schema import TAGGED, Recipe
+from cifarlab.recipes.text import build, change, fingerprint, overridden
+from cifarlab.system.errors import RecipeError
+
+USUAL = {part: attrgetter(part)(Recipe()).kind for part in TAGGED}
+
+
+def kinds(part):
+    return next(key.allowed for key in KEYS if key.path == f"{part}.kind").split(" | ")
+
+
+def leaves(tree, prefix=""):
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+@each_key
+def test_every_key_but_the_name_is_in_the_fingerprint(key):
+    assert changed(key) != base(key)
+    assert (fingerprint(changed(key)) == fingerprint(base(key))) == (key.path == "name")
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [{"duration": "2 epochs", "schedule": "hold"}, {"duration": "1 epoch", "schedule": "restart"}],
+)
+def test_an_extension_is_in_the_fingerprint_with_all_that_it_says(extension):
+    one = change(Recipe(), {"training.extensions": OTHER["training.extensions"]})
+    other = change(Recipe(), {"training.extensions": [extension]})
+    assert fingerprint(one) != fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"training": {"duration": "1 epochs"}}, {"training": {"duration": "1.0 epoch"}}),
+        ({"optimizer": {"rate": 1}}, {"optimizer": {"rate": 1.0}}),
+        ({"model": {"kind": "residual"}}, {}),
+        ({"seed": 0, "name": "a"}, {"name": "b"}),
+    ],
+)
+def test_the_same_settings_written_differently_have_one_fingerprint(one, other):
+    assert fingerprint(build(one)) == fingerprint(build(other))
+
+
+def test_different_lengths_have_different_fingerprints():
+    # one epoch has 1 step: the first is half a step, rounded up; the second rounds to none
+    trees = [{"schedule": {"warmup": f"{share} epochs"}} for share in (0.5, 0.49999999999999)]
+    assert len({fingerprint(build(tree)) for tree in trees}) == 2
+
+
+@each_key
+def test_every_key_has_a_meaning(key):
+    assert len(key.meaning) > 3
+
+
+@each_key
+def test_the_printed_default_is_the_schema_s(key):
+    assert overridden(changed(key), [f"{key.path}={key.default}"]) == base(key)
+
+
+@pytest.mark.parametrize(("part", "kind"), [(p, k) for p in TAGGED for k in kinds(p)])
+def test_the_keys_are_all_leaves_of_the_schema(part, kind):
+    assert_listed(tree_at(part, {"kind": kind}), {"", *(USUAL | {part: kind}).values()}, "batch")
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance", "none"])
+@pytest.mark.parametrize("model", ["residual", "speed"])
+def test_the_keys_of_a_part_inside_a_part_are_all_leaves_of_the_schema(model, norm):
+    tree = {"model": {"kind": model, "norm": {"kind": norm}}}
+    assert_listed(tree, {"", *(USUAL | {"model": model}).values()}, norm)
+
+
+def assert_listed(tree, kinds, norm):
+    """The keys of these kinds, and of this kind of normalisation, are all that the recipe has."""
+    of_kinds = kinds | {f"{kind}, {norm}" for kind in kinds}
+    listed = {key.path for key in KEYS if key.kind in of_kinds}
+    assert listed == set(leaves(build(tree).model_dump(mode="json")))
+
+
+def test_no_two_parts_share_a_kind():
+    # the list says only the kind that has a key
+    names = [kind for part in TAGGED for kind in kinds(part)]
+    with_keys = [name for name in names if name in {key.kind for key in KEYS}]
+    assert len(set(with_keys)) == len(with_keys)
+
+
+def test_every_part_of_several_kinds_is_known_as_such():
+    tagged = {key.path for key in KEYS if key.path.endswith(".kind")}
+    assert tagged == {*(f"{part}.kind" for part in TAGGED), "model.norm.kind"}
+
+
+def test_no_key_is_listed_twice():
+    assert len({(key.path, key.kind) for key in KEYS}) == len(KEYS)
+
+
+def test_the_keys_inside_a_list_are_listed_with_their_bounds():
+    # the hint of every refusal says that this list has every setting
+    allowed = {key.path: key.allowed for key in KEYS}
+    assert "schedule: hold | restart | stretch" in allowed["training.extensions"]
+    assert allowed["augment.sizes"] == "list of {start: duration, pixels: integer >= 4 <= 96}"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "default"),
+    [
+        ("model.norm.scale", "residual, batch", "true"),
+        ("model.norm.scale", "speed, batch", "false"),
+        ("model.norm.momentum", "residual, batch", "0.9"),
+        ("model.norm.momentum", "speed, batch", "0.6"),
+        ("model.norm.scale", "speed, layer", "true"),
+        ("model.norm.groups", "cnn, group", "8"),
+        ("model.norm.kind", "residual", "batch"),
+        ("model.whitening.kernel", "speed", "2"),
+        ("optimizer.others.nesterov", "muon", "true"),
+        ("training.micro_batch", "", "null"),
+        ("training.selection.start", "", "0 of the run"),
+        ("averaging.kind", "", "none"),
+        ("augment.sizes", "", "[]"),
+    ],
+)
+def test_the_default_is_the_one_of_its_kind(path, kind, default):
+    assert [k.default for k in KEYS if (k.path, k.kind) == (path, kind)] == [default]
+
+
+def test_the_bounds_stand_beside_the_type_that_they_are_of():
+    allowed = {key.path: key.allowed for key in KEYS}
+    assert allowed["data.images.size"] == "integer >= 8 <= 96 | null"
+    assert allowed["schedule.final_momentum"] == "number >= 0 < 1 | null"
+    assert allowed["optimizer.head.weight_decay"] == "number >= 0 | null"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [k for k in KEYS if " | " in k.allowed and not k.allowed.startswith("list")],
+    ids=lambda k: f"{k.kind} {k.path}",
+)
+def test_every_choice_that_is_printed_is_taken(key):
+    words = {"integer": "8", "number": "0.5", "duration": "1 epoch", "time": "1 min"}
+    words["{of:"] = "{of: 3, number: 1}"
+    for choice in key.allowed.split(" | "):
+        word = choice.split(" ")[0]
+        overridden(base(key), [f"{key.path}={words.get(word, word)}"])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [k for k in KEYS if "<= " in k.allowed and "{" not in k.allowed],
+    ids=lambda k: f"{k.kind} {k.path}",
+)
+def test_the_largest_value_that_is_printed_is_taken_and_no_more(key):
+    most = float(key.allowed.split("<= ")[1].split(" ")[0])
+    entries = len(yaml.safe_load(key.default)) if key.allowed.startswith("list") else None
+
+    def written(value):
+        return value if entries is None else [int(value)] * entries
+
+    change(base(key), {key.path: written(most)})
+    with pytest.raises(RecipeError, match="less than or equal"):
+        change(base(key), {key.path: written(most + 1)})

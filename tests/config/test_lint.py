@@ -1,0 +1,234 @@
+"""Each finding, both ways: what brings it, and the nearest recipe that does not."""
+
+import pytest
+
+from cifarlab.optim.optimizers import Optimizer
+from cifarlab.recipes.catalog import shipped, usual_images
+from cifarlab.recipes.lint import USUAL_RATES, lint
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, overridden
+
+IMAGES = 45_000
+
+
+def found(*assignments, images=IMAGES):
+    return lint(overridden(Recipe(), assignments), images)
+
+
+LONG = ("training.duration=400 epochs", "training.batch_size=64")
+
+
+def test_kth2024_s_step_decay():
+    milestones = "schedule.milestones=[1400 steps, 2800 steps, 10000 steps]"
+    (finding,) = found(*LONG, "schedule.kind=multistep", milestones)
+    assert finding.what == ("schedule.milestones end at step 10,000 of 281,600, 3.6 % of the run")
+    assert "64.42" in finding.why and "0.5 of the run" in finding.do
+
+
+@pytest.mark.parametrize(
+    ("last", "count"), [("0.1 of the run", 1), ("0.11 of the run", 0), ("60 epochs", 0)]
+)
+def test_milestones_may_end_after_a_tenth(last, count):
+    milestones = f"schedule.milestones=[1 epoch, {last}]"
+    assert len(found(*LONG, "schedule.kind=multistep", milestones)) == count
+
+
+@pytest.mark.parametrize(
+    ("assignments", "key"),
+    [
+        (["schedule.kind=step", "schedule.every=1 epoch", "training.duration=30 epochs"], "every"),
+        (
+            ["schedule.kind=exponential", "schedule.factor=0.5", "training.duration=100 epochs"],
+            "factor",
+        ),
+    ],
+)
+def test_a_rate_that_is_spent_in_the_first_tenth(assignments, key):
+    (finding,) = found(*assignments)
+    assert f"schedule.{key}" in finding.what and f"raise schedule.{key}" in finding.do
+    shorter = [a.replace("30 epochs", "20 epochs").replace("100 ep", "80 ep") for a in assignments]
+    assert not found(*shorter)
+
+
+@pytest.mark.parametrize(
+    ("kind", "do"),
+    [
+        ("adam", "optimizer.kind=adamw"),
+        ("adagrad", "optimizer.decoupled=true"),
+        ("adadelta", "optimizer.decoupled=true"),
+        ("rmsprop", "optimizer.decoupled=true"),
+    ],
+)
+def test_weight_decay_that_the_denominator_distorts(kind, do):
+    (finding,) = found(f"optimizer.kind={kind}", "optimizer.weight_decay=0.001")
+    assert kind in finding.what and do in finding.do and "Loshchilov" in finding.why
+    assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0")
+    if kind != "adam":
+        decoupled = "optimizer.decoupled=true"
+        assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0.001", decoupled)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
+def test_weight_decay_elsewhere_is_usual(kind):
+    assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0.001")
+
+
+@pytest.mark.parametrize("kind", list(USUAL_RATES))
+def test_a_rate_ten_times_outside_of_the_usual(kind):
+    least, most = USUAL_RATES[kind]
+    for rate, side in ((least / 10.1, "below"), (most * 10.1, "above")):
+        (finding,) = found(f"optimizer.kind={kind}", f"optimizer.rate={rate:.6g}")
+        assert side in finding.what and kind in finding.what
+    for rate in (least / 9.9, most * 9.9, least, most):
+        assert not found(f"optimizer.kind={kind}", f"optimizer.rate={rate:.6g}")
+
+
+def test_every_optimizer_has_a_usual_rate_and_its_default_is_one():
+    kinds = {c.model_fields["kind"].default: c for c in Optimizer.__origin__.__args__}
+    assert set(kinds) == set(USUAL_RATES)
+    for kind, schema in kinds.items():
+        least, most = USUAL_RATES[kind]
+        assert least <= schema.model_fields["rate"].default <= most
+
+
+@pytest.mark.parametrize(
+    ("warmup", "count"), [("10 epochs", 1), ("9 epochs", 0), ("3520 steps", 1), ("3519 steps", 0)]
+)
+def test_a_warmup_as_long_as_the_run(warmup, count):
+    """45,000 images in batches of 128 make 352 steps."""
+    findings = found("training.duration=10 epochs", f"schedule.warmup={warmup}")
+    assert len(findings) == count
+    assert all("never reaches its peak" in finding.why for finding in findings)
+
+
+@pytest.mark.parametrize(
+    ("key", "assignments", "acts", "late"),
+    [
+        ("augment.sizes.0", ["augment.sizes=[{start: {}, pixels: 16}]"], "3519 steps", "10 epochs"),
+        (
+            "training.freeze.0",
+            ["training.freeze=[{start: {}, stages: 1}]"],
+            "9 epochs",
+            "1 of the run",
+        ),
+        (
+            "training.selection",
+            ["training.selection={share: 0.5, start: {}}"],
+            "0.9 of the run",
+            "3520 steps",
+        ),
+        (
+            "schedule.milestones.1",
+            ["schedule.kind=multistep", "schedule.milestones=[5 epochs, {}]"],
+            "9 epochs",
+            "3600 steps",
+        ),
+        ("schedule.every", ["schedule.kind=step", "schedule.every={}"], "9 epochs", "10 epochs"),
+        (
+            "schedule.growth",
+            ["schedule.kind=restarts", "schedule.growth=2", "schedule.period={}"],
+            "9 epochs",
+            "10 epochs",
+        ),
+        (
+            "schedule.peak",
+            ["schedule={kind: restarts, peak: 0.5, period: 5 epochs, warmup: {}}"],
+            "4 epochs",
+            "5 epochs",
+        ),
+        ("schedule.patience", ["schedule.kind=plateau", "schedule.patience={}"], "7", "8"),
+        ("training.patience", ["training.patience={}"], "8", "9"),
+    ],
+)
+def test_what_first_acts_after_the_end(key, assignments, acts, late):
+    """10 epochs of 352 steps."""
+    for value, count in ((acts, 0), (late, 1)):
+        filled = [a.replace("{}", value) for a in assignments]
+        findings = found("training.duration=10 epochs", *filled)
+        assert [f.what.split(" ")[0] for f in findings] == [key] * count
+    longer = "training.extensions=[{duration: 5 epochs, schedule: stretch}]"
+    assert not found("training.duration=10 epochs", longer, *filled)
+
+
+def test_an_exponential_of_a_single_epoch_never_falls():
+    (finding,) = found("training.duration=1 epoch", "schedule.kind=exponential")
+    assert finding.what.startswith("schedule.factor first acts at step 352")
+    assert not found("training.duration=353 steps", "schedule.kind=exponential")
+
+
+def test_several_findings_and_none():
+    assert lint(Recipe(), IMAGES) == []
+    many = found("optimizer.kind=adam", "optimizer.weight_decay=0.1", "optimizer.rate=1")
+    assert len(many) == 2
+
+
+# what the reports did: shown on purpose
+KNOWN = {
+    "schedule.milestones end": ["kth2024/step-decay"],
+    "optimizer.weight_decay=": [
+        "asha2021/resnet34",
+        *(f"fudan/resnet{n}-ada{kind}" for n in (10, 16, 24, 48) for kind in ("delta", "grad")),
+    ],
+    "batch normalisation comes": [
+        *(
+            f"kth2022/{n}"
+            for n in ["all", "best-cnn", "noisy-labels", "resnet-cifar100", "test-views"]
+        ),
+        *(f"kth2022/resnet-{n}" for n in ("constant", "deeper", "schedule")),
+        *(f"kth2024/{n}" for n in ["adam", "adamw", "combined", "combined-standardised", "cosine"]),
+        *(f"kth2024/{n}" for n in ["cosine-restarts", "exchanged", "step-decay", "warmup"]),
+        *(f"nyu2024/{n}" for n in ["resnet", "competition", "step-20", "elu", "silu"]),
+        *(f"nyu2024/dropout-{n}" for n in ("0.3", "0.5")),
+        "wrn-16-8",
+        "wrn-28-10",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_shipped_recipes_have_no_finding_or_are_known_to(name):
+    recipe = shipped()[name]()
+    found = [finding.what for finding in lint(recipe, usual_images(recipe))]
+    assert [any(what.startswith(start) for what in found) for start in KNOWN] == [
+        name in names for names in KNOWN.values()
+    ]
+    assert len(found) == sum(name in names for names in KNOWN.values())
+
+
+@pytest.mark.parametrize(
+    ("tree", "images"),
+    [
+        ({}, 45_000),
+        ({"data": {"validation": 0}}, 50_000),
+        ({"data": {"source": "digits"}}, 1294),
+        ({"data": {"share": 0.1}}, 4500),
+    ],
+)
+def test_how_many_images_a_recipe_s_data_usually_have(tree, images):
+    assert usual_images(build(tree)) == pytest.approx(images, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        ({"kind": "cnn", "block": ["conv", "norm", "act", "pool", "dropout"], "dropout": 0.2}, 1),
+        ({"kind": "cnn", "block": ["conv", "norm", "act", "pool", "dropout"]}, 0),
+        ({"kind": "cnn", "dropout": 0.2}, 0),
+        (
+            {
+                "kind": "cnn",
+                "block": ["conv", "norm", "act", "pool"],
+                "dense_order": ["dense", "act", "dropout"],
+                "dropout": 0.2,
+            },
+            0,
+        ),
+        ({"kind": "residual", "dropout": 0.6}, 1),
+        ({"kind": "residual", "dropout": 0.6, "norm": {"kind": "group"}}, 0),
+        ({"kind": "residual", "head_dropout": 0.3}, 0),
+        ({"kind": "residual", "dropout": [0, 0, 0, 0.6]}, 1),
+    ],
+)
+def test_dropout_before_a_batch_normalisation(model, count):
+    findings = lint(build({"model": model}), IMAGES)
+    assert [f.what[:35] for f in findings] == ["batch normalisation comes behind dr"] * count

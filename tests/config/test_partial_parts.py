@@ -1,0 +1,131 @@
+"""A part given in part starts from the default that its parent has for it, at any depth."""
+
+from typing import Annotated, Literal
+
+import pytest
+from other_values import base_tree, changed, each_key, merged, other, tree_at
+from pydantic import Field
+
+from cifarlab.config.base import Part
+from cifarlab.models.configs import Speed
+from cifarlab.models.norm_configs import BatchNorm, GroupNorm
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change, from_yaml, overridden
+
+NORM = BatchNorm(scale=False, momentum=0.7, eps=1e-12)  # the speed network's, one key changed
+SPEED = {"kind": "speed", "norm": {"momentum": 0.7}}
+
+
+@each_key
+def test_one_key_given_alone_keeps_all_other_defaults_of_its_kind(key):
+    """The least tree that holds the value, against a change of the complete recipe."""
+    tree = merged(base_tree(key), tree_at(key.path, other(key)))
+    assert build(tree) == changed(key)
+
+
+def test_the_class_s_own_defaults_differ():
+    # else the tests here could not fail
+    assert BatchNorm(momentum=0.7) != NORM
+
+
+def test_in_a_tree():
+    assert build({"model": SPEED}).model.norm == NORM
+    assert (
+        build({"model": {"kind": "speed", "whitening": {"images": 7}}}).model.whitening.kernel == 2
+    )
+
+
+def test_in_a_yaml_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("model:\n  kind: speed\n  norm: {momentum: 0.7}\n")
+    assert from_yaml(tmp_path / "mine.yaml").model.norm == NORM
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ["model={kind: speed, norm: {momentum: 0.7}}"],
+        ["model.kind=speed", "model.norm.momentum=0.7"],
+        ["model.norm.momentum=0.7", "model.kind=speed"],
+        ["model.kind=speed", "model.norm={momentum: 0.7}"],
+        ["model={kind: speed}", "model.norm={momentum: 0.9}", "model.norm.momentum=0.7"],
+    ],
+    ids=" ".join,
+)
+def test_on_the_command_line(assignments):
+    assert overridden(Recipe(), assignments).model.norm == NORM
+
+
+def test_a_whole_part_starts_from_the_default_not_from_what_was_there():
+    recipe = build({"model": {"kind": "speed", "norm": {"eps": 0.1}}})
+    assert change(recipe, {"model.norm": {"momentum": 0.7}}).model.norm == NORM
+    assert change(recipe, {"model.norm.momentum": 0.7}).model.norm.eps == 0.1
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ["model.kind=speed", "model.norm.kind=group", "model.norm.groups=4"],
+        ["model.norm.groups=4", "model.norm.kind=group", "model.kind=speed"],
+        ["model.norm={kind: group, groups: 4}", "model.kind=speed"],
+        ["model={kind: speed, norm: {kind: group}}", "model.norm.groups=4"],
+    ],
+    ids=" ".join,
+)
+def test_another_kind_of_an_inner_part_starts_from_that_kind_s_defaults(assignments):
+    assert overridden(Recipe(), assignments).model.norm == GroupNorm(groups=4)
+
+
+def test_the_usual_kind_of_an_inner_part_is_its_parent_s():
+    other = change(build({"model": SPEED}), {"model.norm.kind": "layer"})
+    assert change(other, {"model.norm.kind": "batch"}) == build({"model": {"kind": "speed"}})
+
+
+def test_in_python():
+    assert Speed(norm={"momentum": 0.7}).norm == NORM
+    assert Speed(norm=BatchNorm(momentum=0.7)).norm == BatchNorm(momentum=0.7)  # whole: as it is
+
+
+def test_given_whole_it_is_taken_whole():
+    whole = {"scale": True, "momentum": 0.1, "eps": 0.2}
+    assert build({"model": {"kind": "speed", "norm": whole}}).model.norm == BatchNorm(**whole)
+    assert build({"model": {"kind": "speed", "norm": {}}}) == build({"model": {"kind": "speed"}})
+
+
+class Inner(Part):
+    a: int = 1
+    b: int = 2
+
+
+class Round(Part):
+    kind: Literal["round"] = "round"
+    inner: Inner = Inner(a=10)
+    c: int = 3
+
+
+class Square(Part):
+    kind: Literal["square"] = "square"
+    inner: Inner = Inner(b=20)
+    c: int = 4
+
+
+class Outer(Part):
+    shape: Annotated[Round | Square, Field(discriminator="kind")] = Square(
+        inner=Inner(a=100, b=200), c=5
+    )
+
+
+@pytest.mark.parametrize(
+    ("tree", "shape"),
+    [
+        ({}, Square(inner=Inner(a=100, b=200), c=5)),
+        ({"shape": {}}, Square(inner=Inner(a=100, b=200), c=5)),
+        ({"shape": {"c": 6}}, Square(inner=Inner(a=100, b=200), c=6)),
+        ({"shape": {"inner": {"a": 7}}}, Square(inner=Inner(a=7, b=200), c=5)),
+        ({"shape": {"kind": "square", "inner": {"a": 7}}}, Square(inner=Inner(a=7, b=200), c=5)),
+        ({"shape": {"kind": "round"}}, Round(inner=Inner(a=10, b=2), c=3)),
+        ({"shape": {"kind": "round", "inner": {"b": 8}}}, Round(inner=Inner(a=10, b=8), c=3)),
+    ],
+    ids=str,
+)
+def test_a_default_s_default_at_any_depth_and_of_its_own_kind_only(tree, shape):
+    assert Outer.model_validate(tree).shape == shape

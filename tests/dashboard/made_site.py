@@ -1,0 +1,119 @@
+"""A folder with everything that the page shows, made up, and a server that shows it."""
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from made_run import Plan, digits, hundred, make
+from made_study import made
+from made_whole import whole
+
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.study.folder import StudyFolder, write_comparison
+from cifarlab.experiments.study.table import as_json
+from cifarlab.runs.folder import RunFolder
+
+SLOWER = (("optimizer.rate", 0.01), ("training.duration", "8 epochs"))
+
+
+def make_site(root: Path) -> Path:
+    """Runs finished, live, torn; a study; a search; a folder from elsewhere."""
+    for seed in range(3):
+        make(root / f"cifar-s{seed}", Plan(seed=seed, skill=3.7 + 0.1 * seed))
+        kind = whole if seed == 1 else make
+        kind(root / f"slow-s{seed}", Plan(seed=seed, skill=3.2, changes=SLOWER))
+    make(root / "digits", digits())
+    make(root / "hundred", hundred())
+    make(root / "live", Plan(finished=False, epochs=20))
+    torn = make(root / "torn", Plan(n=200))
+    (torn / "result.json").write_text('{"recipe": "made/up", "te')
+    (root / "photos").mkdir()
+    (root / "photos" / "cat.jpg").write_bytes(b"no image")
+    make_study(root / "studies" / "made")
+    make_search(root / "searches" / "rates")
+    return root
+
+
+def make_study(path: Path) -> None:
+    make(path / "base-s0", digits())
+    comparison, folder = made(), StudyFolder(path)
+    failure = {"kind": "DivergenceError", "what": "the loss became NaN at step 3"}
+    runs = [
+        {"row": "base", "seed": 0, "state": "finished", "run": "base-s0", "failure": None},
+        {"row": "failed", "seed": 0, "state": "failed", "run": None, "failure": failure},
+    ]
+    study = {"name": "made/up", "about": "Is better really better?"}
+    folder.write({"study": study, "runs": runs, "comparison": as_json(comparison)})
+    write_comparison(comparison, path)
+
+
+def make_search(path: Path) -> None:
+    make(path / "trial-000", digits())
+    (path / "figures").mkdir()
+    shutil.copy(path.parents[1] / "studies" / "made" / "figure.svg", path / "figures" / "a-b.svg")
+    rungs = [{"rung": 4, "came": 5, "stopped": 3, "cutoff": 0.45}]
+    share = {"key": "optimizer.rate", "share": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
+    flattery = {"trial": 0, "score": 0.97, "n": 1, "mean": 0.96, "excess": 0.01, "interval": None}
+    finals = {"comparison": as_json(made()), "flattery": [flattery]}
+    found = {"rungs": rungs, "importance": [share], "finals": finals}
+    about = {"name": "made/rates", "about": "Which rate?"}
+    SearchFolder(path).write({"search": about, "found": found})
+    (path / "search.jsonl").write_text(
+        '{"event": "drawn", "trial": 0, "values": {"optimizer.rate": 0.05}}\n'
+        '{"event": "drawn", "trial": 1, "values": {"optimizer.rate": 0.9}}\n'
+        '{"event": "rung", "trial": 1, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.45, '
+        '"rank": 3, "of": 5, "stopped": true}\n'
+        '{"event": "ended", "trial": 0, "why": "planned", "epochs": 12, "score": 0.97, '
+        '"failure": null}\n'
+        '{"event": "ended", "trial": 1, "why": "stopped", "epochs": 4, "score": 0.431, "fai'
+    )
+
+
+def grow(run: Path, accuracy: float) -> int:
+    """One more epoch in a run's journal, as a training writes it; its number."""
+    journal = RunFolder(run).journal
+    epoch = len(journal.read()) + 1
+    score = {"loss": 0.1, "accuracy": accuracy}
+    cost = {"train_seconds": 5.0, "evaluate_seconds": 1.0, "images_per_second": 99.0}
+    journal.append(
+        {"epoch": epoch, "step": 352 * epoch, "rate": 0.01, "train": score, "val": score}
+        | {"cost": cost}
+    )
+    return epoch
+
+
+class Server:
+    """``cifarlab page`` as a user starts it; ``address`` is what it prints."""
+
+    def __init__(self, root: Path, *options: str, cwd: Path, **environment: str) -> None:
+        words = [sys.executable, "-m", "cifarlab", "page", str(root), "--no-open", "--port", "0"]
+        hidden = ("PYTEST_CURRENT_TEST", "CIFARLAB_PAGE_PASSWORD")
+        known = {key: value for key, value in os.environ.items() if key not in hidden}
+        self.process = subprocess.Popen(
+            [*words, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=cwd,
+            env={**known, **environment},
+        )
+        line = self._line(60)
+        found = re.search(r"http://\S+/", line)
+        assert found, f"the page did not start: {line}{self.process.stdout.read()}"
+        self.address = found[0].rstrip("/")
+
+    def _line(self, seconds: float) -> str:
+        ready, _, _ = select.select([self.process.stdout], [], [], seconds)
+        assert ready, "the page says nothing"
+        return self.process.stdout.readline()
+
+    def stop(self, signum: int = signal.SIGINT) -> tuple[int, str]:
+        """End it as Ctrl-C does: exit code, and what it printed after its address."""
+        self.process.send_signal(signum)
+        rest, _ = self.process.communicate(timeout=20)
+        return self.process.returncode, rest

@@ -1,0 +1,105 @@
+"""Figures that other commands drew: which are shown, and what else is never served."""
+
+import os
+from pathlib import Path
+
+import pytest
+from made_run import digits, make
+
+from cifarlab.dashboard import figures as beside
+from cifarlab.dashboard.index import Index
+from cifarlab.report.explained import KINDS
+from cifarlab.report.html import FIGURES
+
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    path = make(tmp_path / "runs" / "a b", digits(n=50))
+    for name in (
+        "explained/first-layer.svg",
+        "report/figures/a-b-reliability.svg",
+        "report/figures/a-b-curves.svg",
+        "explained/first-layer.png",
+        "explained/index.json",
+    ):
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(SVG)
+    return path
+
+
+def test_drawn_figures_are_found_but_those_that_the_page_draws(run):
+    assert [file.name for file in beside.figures(run)] == [
+        "first-layer.svg",
+        "a-b-reliability.svg",
+    ]
+
+
+def test_of_a_renamed_folder_the_newest_figures_are_shown(run):
+    old = run / "report" / "figures" / "z-reliability.svg"
+    old.write_text(SVG)
+    os.utime(old, (1, 1))
+    assert old not in beside.figures(run)
+    os.utime(old)
+    os.utime(old.with_name("a-b-reliability.svg"), (1, 1))
+    assert old in beside.figures(run) and len(beside.figures(run)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("a-b-reliability.svg", "Reliability diagram"),
+        ("maps.svg", "Where it looks"),
+        ("given-maps.svg", "Where it looks, of the images given"),
+        ("first-layer.svg", "First layer"),
+    ],
+)
+def test_a_figure_is_headed_by_words(name, title):
+    assert beside.title(Path(name)) == title
+
+
+def test_every_figure_that_is_drawn_has_a_title():
+    slugs = [*KINDS, *(kind for kind, *_ in FIGURES), "rungs", "coordinates", "figure"]
+    untitled = [slug for slug in slugs if slug not in beside._TITLES]
+    assert untitled == []
+
+
+def test_a_figure_is_an_image_at_its_own_address(run):
+    index = Index(run.parent)
+    text = beside.sheets(index, beside.figures(run))
+    assert "src='/figure/a%20b/explained/first-layer.svg'" in text and "<svg" not in text
+
+
+def test_a_served_figure_may_run_nothing(run):
+    served = beside.answer(Index(run.parent), "a b/explained/first-layer.svg")
+    assert (served.status_code, served.media_type) == (200, "image/svg+xml")
+    policy = served.headers["content-security-policy"]
+    assert policy.startswith("sandbox; default-src 'none'") and "script" not in policy
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "a b/recipe.yaml",
+        "a b/explained/index.json",
+        "a b/explained/none.svg",
+        "a b/explained",
+        "a b/explained/link.svg",
+        "../secret.svg",
+        "/etc/secret.svg",
+        "a b/../../secret.svg",
+        "a\0b.svg",
+        "",
+    ],
+)
+def test_nothing_else_is_served(run, place):
+    (run.parents[1] / "secret.svg").write_text(SVG)
+    (run / "explained" / "link.svg").symlink_to(run.parents[1] / "secret.svg")
+    assert beside.answer(Index(run.parent), place).status_code == 404
+
+
+def test_a_figure_of_any_size_is_not_served(run, monkeypatch):
+    monkeypatch.setattr(beside, "_MOST_BYTES", 10)
+    answered = beside.answer(Index(run.parent), "a b/explained/first-layer.svg")
+    assert answered.status_code == 404

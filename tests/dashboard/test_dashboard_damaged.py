@@ -1,0 +1,74 @@
+"""Whatever lies in a study's or search's folder: errors of ours, and a page that lists the rest."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from damage import DAMAGE, damaged, spoilt
+from made_site import make_search, make_study
+
+from cifarlab.dashboard.index import Index
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.table import (
+    ending,
+    flattery_words,
+    found_of,
+    importance_rows,
+    rung_rows,
+)
+from cifarlab.experiments.search.trial_history import Ledger
+from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.experiments.study.outcomes import compare_runs
+from cifarlab.experiments.study.table import (
+    as_json,
+    comparison_of,
+    csv_text,
+    footing,
+    heading,
+    markdown,
+    rows,
+)
+from cifarlab.system.errors import CifarlabError
+
+
+def read_study(path: Path) -> None:
+    """All that the page and a comparison take from a study's folder."""
+    content = StudyFolder(path).content()
+    of = comparison_of(content.get("comparison"))
+    for show in (heading, rows, footing, markdown, csv_text, as_json):
+        show(of)
+
+
+def read_search(path: Path) -> None:
+    """All that the page and a resumed search take from a search's folder."""
+    folder = SearchFolder(path)
+    for trial in Ledger(folder.events()).ranked():
+        ending(trial)
+    folder.repair()
+    found = found_of(folder.content().get("found") or {})
+    rung_rows(found.rungs)
+    importance_rows(found.importance)
+    for one in found.flattery:
+        flattery_words(one)
+    folder.planned(0, {"optimizer.rate": 0.05})
+
+
+@pytest.mark.parametrize(
+    ("make", "read", "file"),
+    [
+        (make_study, read_study, "study.json"),
+        (make_search, read_search, "search.json"),
+        (make_search, read_search, "search.jsonl"),
+    ],
+)
+def test_a_damaged_study_or_search(tmp_path: Path, make: Any, read: Any, file: str) -> None:
+    make_study(tmp_path / "studies" / "made")  # the search borrows its figure
+    path = tmp_path / "searches" / "made" if make is make_search else tmp_path / "studies" / "made"
+    if make is make_search:
+        make(path)
+    for _ in damaged(path / file, [*DAMAGE.values(), *spoilt(path / file)]):
+        for use in (read, lambda path: compare_runs([str(path)])):
+            with suppress(CifarlabError):
+                use(path)
+        Index(tmp_path).listing()

@@ -1,0 +1,133 @@
+"""Charts and HTML pieces: pure functions of what a report knows of a run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_run import Plan, digits, hundred, make
+
+from cifarlab.dashboard import charts
+from cifarlab.dashboard import html as markup
+from cifarlab.dashboard.urls import compare_address, list_address, run_address, try_address
+from cifarlab.plots.style import label
+from cifarlab.report.mistakes import Mistake
+from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.tables import class_rows, confusion_of
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+def read(tmp_path: Path, *plans: Plan) -> list[Run]:
+    return read_runs([make(tmp_path / f"run{n}", plan) for n, plan in enumerate(plans)])
+
+
+def series(options: dict, name: str) -> list[list]:
+    return [one["data"] for one in options["series"] if one["name"] == name]
+
+
+def test_curves_are_the_journals(tmp_path):
+    (run,) = read(tmp_path, Plan(n=100))
+    options = charts.curves(run)
+    accuracy, loss = series(options, "validation")
+    assert accuracy == [[x["epoch"], round(100 * x["val"]["accuracy"], 6)] for x in run.lines]
+    assert loss == [[x["epoch"], round(x["val"]["loss"], 6)] for x in run.lines]
+    assert series(options, "learning rate")[0][-1][0] == 8
+    epoch, best = run.best
+    assert series(options, "best") == [[[epoch, round(100 * best, 6)]]]
+    assert series(options, "test")[0][0][1] == round(100 * run.result["test"]["accuracy"], 6)
+
+
+@pytest.mark.parametrize("plan", [Plan(n=100, val=False), Plan(n=100, finished=False, epochs=1)])
+def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
+    whole, scarce = read(tmp_path, Plan(n=100), plan)
+    names = [[one["name"] for one in charts.curves(run)["series"]] for run in (whole, scarce)]
+    assert names[0] == names[1]
+    json.dumps(charts.curves(scarce), allow_nan=False)
+
+
+def test_overlaid_seeds_share_a_colour_and_recipes_do_not(tmp_path):
+    other = (("optimizer.rate", 0.01),)
+    runs = read(tmp_path, Plan(n=100), Plan(n=100, seed=1), Plan(n=100, changes=other))
+    colours = [one["color"] for one in charts.overlay(runs)["series"]]
+    assert colours[0] == colours[1] != colours[2]
+    assert charts.overlay(read(tmp_path, Plan(n=100, val=False))[:0]) is None
+
+
+@pytest.mark.parametrize("plan", [Plan(n=500), hundred(n=1000), digits(n=200)])
+def test_the_confusion_chart_holds_every_count(tmp_path, plan):
+    (run,) = read(tmp_path, plan)
+    counts = confusion_of(run)
+    share = counts / counts.sum(1, keepdims=True)
+    drawn = np.zeros_like(share)
+    for one in charts.confusion(run)["series"]:
+        for cell in one["data"]:
+            column, row, _, percent = cell["value"]
+            drawn[row, column] = percent
+    assert np.abs(drawn - 100 * share).max() <= 0.05 + 1e-9
+
+
+def test_the_confusion_chart_of_a_thousand_classes_stays_small(tmp_path):
+    names = tuple(f"class {n}" for n in range(1000))
+    (run,) = read(tmp_path, Plan(classes=names, n=5000, skill=2.0))
+    options = charts.confusion(run)
+    assert len(json.dumps(options)) < 300_000 and len(options["yAxis"]["data"]) == 30
+    counts = confusion_of(run)
+    row, column = np.unravel_index((counts - np.diag(np.diag(counts))).argmax(), counts.shape)
+    told = [cell["name"] for cell in options["series"][0]["data"]]
+    words = f"{names[row]} taken for {names[column]}<br>{counts[row, column]} of 5"
+    assert any(name.startswith(words) for name in told)
+
+
+def test_no_class_name_becomes_markup(tmp_path):
+    (run,) = read(tmp_path, Plan(classes=(HOSTILE, "b"), n=60, skill=0.5))
+    told = [c["name"] for one in charts.confusion(run)["series"] for c in one["data"]]
+    pieces = [
+        markup.class_bars(class_rows(run)),
+        markup.table((HOSTILE,), [(HOSTILE,)]),
+        markup.share_bars([(HOSTILE, 0.5)]),
+        markup.gallery([([np.zeros((8, 8, 1), np.uint8)], HOSTILE, [HOSTILE])]),
+        markup.warned([HOSTILE]),
+        markup.notes([HOSTILE]),
+        markup.differences([(HOSTILE, [HOSTILE])], [markup.run_link(HOSTILE, HOSTILE)]),
+        *told,
+    ]
+    assert len(told) > 2
+    assert not [piece for piece in pieces if "<img src=x" in piece]
+    assert all("&lt;img" in piece for piece in pieces if piece not in told)
+
+
+def test_numbers_stand_on_the_right_and_words_do_not():
+    text = markup.table(("row", "mean"), [("a", "90.10"), ("b", "8.00")])
+    assert '<td>a</td><td class="number">90.10</td>' in text
+    assert '<th>row</th><th class="number">mean</th>' in text
+
+
+def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():
+    rows = [
+        {"class": "low", "accuracy": 0.25, "interval": [0.2, 0.3]},
+        {"class": "high", "accuracy": 0.5, "interval": None},
+        {"class": "none", "accuracy": None},
+    ]
+    text = markup.class_bars(rows)
+    assert text.index("high") < text.index("low") and "none" not in text
+    assert "width:25.00%" in text and "left:20.00%;width:10.00%" in text
+
+
+def test_addresses_survive_any_name():
+    assert run_address("a/b c%") == "/run/a/b%20c%25"
+    assert compare_address(["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
+    assert try_address("a b") == "/try?run=a+b" and try_address() == "/try"
+    assert list_address(by="") == "/" and list_address(find="x y") == "/?find=x+y"
+
+
+def test_an_image_is_called_by_its_path_and_the_path_stays_text():
+    image = np.zeros((8, 8, 1), np.uint8)
+    told = markup.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
+    assert "cat/&lt;img src=x onerror=alert(1)&gt;.png" in told and HOSTILE not in told
+
+
+def test_in_a_figure_the_end_of_a_path_is_kept():
+    assert label("train/cat/0001.png", 12, end=True) == "…at/0001.png"
+    assert label("train/cat/0001.png", 12) == "train/cat/0…"
+    assert label("cat/1.png", 12, end=True) == "cat/1.png"

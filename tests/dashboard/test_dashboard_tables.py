@@ -1,0 +1,67 @@
+"""Rows of the list: each run, and each recipe with its mean over seeds."""
+
+import numpy as np
+import pytest
+
+from cifarlab.dashboard.index import Entry
+from cifarlab.dashboard.tables import recipe_rows, run_rows
+
+NAMES = {"g": "r", "h": "best"}
+
+
+def entry(place: str, seed: int = 0, test: float | None = None, **other) -> Entry:
+    usual = {"recipe": "r", "group": "g", "data": "digits", "finished": test is not None}
+    return Entry(place, place, seed=seed, test=test, **{**usual, **other})
+
+
+def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
+    shares = [0.9, 0.92, 0.97]
+    rows = recipe_rows([entry(str(seed), seed, share) for seed, share in enumerate(shares)], NAMES)
+    assert len(rows) == 1
+    row, values = rows[0], 100 * np.array(shares)
+    assert row["n"] == 3
+    assert row["test"] == pytest.approx(values.mean())
+    assert row["spread"] == pytest.approx(values.std(ddof=1))
+    assert (row["least"], row["most"]) == pytest.approx((90, 97))
+
+
+def test_a_single_seed_has_no_spread():
+    (row,) = recipe_rows([entry("a", 0, 0.9)], NAMES)
+    assert (row["n"], row["test"], row["spread"]) == (1, pytest.approx(90), None)
+
+
+def test_a_repeated_seed_counts_once():
+    (row,) = recipe_rows([entry("a", 0, 0.9), entry("b", 0, 0.8), entry("c", 1, 0.7)], NAMES)
+    assert (row["n"], row["runs"], row["test"]) == (2, 3, pytest.approx(80))
+
+
+def test_unfinished_and_damaged_runs_are_in_no_mean():
+    runs = [entry("a", 0, 0.9), entry("b", 1, val=0.5), entry("c", 2, 0.1, problem="torn")]
+    (row,) = recipe_rows(runs, NAMES)
+    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
+
+
+def test_what_ended_early_is_in_no_mean_and_says_why():
+    """A trial that ASHA stopped once counted as a seed of its recipe."""
+    runs = [entry("a", 0, 0.9), entry("b", 1, 0.4, early="stopped by a search after 1 epoch")]
+    (row,) = recipe_rows(runs, NAMES)
+    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
+    early = next(row for row in run_rows(runs, now=1e6) if row["place"] == "b")
+    assert early["state"] == "ended early"
+    assert early["problem"] == "stopped by a search after 1 epoch"
+
+
+def test_recipes_come_best_first():
+    runs = [entry("a", 0, 0.5), entry("b", 0, 0.9, group="h")]
+    assert [row["recipe"] for row in recipe_rows(runs, NAMES)] == ["best", "r"]
+
+
+def test_runs_come_newest_first_with_percentages_and_addresses():
+    runs = [
+        entry("old", 0, 0.5, heard=1.0, interval=(0.4, 0.6)),
+        entry("a b/c#d?", 1, heard=2.0),
+    ]
+    new, old = run_rows(runs, now=1e6)
+    assert new["address"] == "/run/a%20b/c%23d%3F" and new["test"] is None
+    assert (old["test"], old["low"], old["high"]) == pytest.approx((50, 40, 60))
+    assert (new["state"], old["state"]) == ("stopped", "finished")

@@ -1,0 +1,187 @@
+"""An image on a run's network: the same numbers as by hand, and neighbours from the cache alone."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from broken_uploads import encoded
+from PIL import Image
+
+from cifarlab.dashboard import trial
+from cifarlab.dashboard.trial import Network, Networks
+from cifarlab.data.sources import open_dataset
+from cifarlab.data.splits import training_subsets
+from cifarlab.explain.figures import heated
+from cifarlab.explain.maps import class_activation_maps
+from cifarlab.inference.predictor import Predictor
+from cifarlab.inference.run_predictor import Answers
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import CheckpointError, DataError
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("something was downloaded")
+
+    monkeypatch.setattr("cifarlab.data.sources.fetch", refuse)
+
+
+def picture(value: int = 128) -> bytes:
+    draw = np.random.default_rng(value).integers(0, 256, (8, 8), np.uint8)
+    return encoded(Image.fromarray(draw), "PNG")
+
+
+def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
+    tried = Network(finished.path).tried(picture())
+    predictor = Predictor.load(finished.weights("last"))
+    warmth = finished.result()["temperature"]["value"]
+    shares = (predictor.logits(tried.image[None])[0].double() / warmth).softmax(0)
+    told = [share for _, share in tried.likeliest]
+    assert told == pytest.approx(sorted(shares.tolist(), reverse=True)[:5], rel=1e-12)
+    assert tried.likeliest[0][0] == predictor.classes[int(shares.argmax())]
+    assert tried.temperature == warmth
+
+
+def test_a_fitted_temperature_calibrates(copied):
+    result = copied.result()
+    copied.write_result({**result, "temperature": None})
+    plain = Network(copied.path).tried(picture())
+    assert plain.temperature is None
+    copied.write_result({**result, "temperature": {"value": 2.5}})
+    warm = Network(copied.path).tried(picture())
+    logits = Predictor.load(copied.weights("last")).logits(warm.image[None])[0].double()
+    assert warm.temperature == 2.5
+    assert warm.likeliest[0][1] == pytest.approx(float((logits / 2.5).softmax(0).max()))
+    assert warm.likeliest[0][1] < plain.likeliest[0][1]
+
+
+def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(finished):
+    network = Network(finished.path)
+    image = network.tried(picture()).image
+    for target in (3, 7):
+        shares = np.eye(10)[[target]]
+        network.oracle.answers = lambda inputs, shares=shares: Answers(inputs.ids, (), shares, None)
+        told = {one.layer: one.picture for one in network.tried(picture()).maps}
+        maps = class_activation_maps(network.predictor, image[None], list(told), np.array([target]))
+        for layer, heat in maps.items():
+            assert (told[layer] == heated(image, heat[0])).all()
+
+
+@pytest.mark.parametrize("value", [0, -1, None, "hot", float("nan")])
+def test_a_temperature_that_is_none_is_not_used(copied, value):
+    text = json.dumps({**copied.result(), "temperature": {"value": value}})
+    copied.result_file.write_text(text)
+    assert Network(copied.path).tried(picture()).temperature is None
+
+
+def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
+    network = Network(finished.path)
+    tried = network.tried(picture())
+    recipe = finished.recipe()
+    train, _ = training_subsets(open_dataset("digits"), recipe.data)
+
+    def features(image: np.ndarray) -> np.ndarray:
+        body = network.predictor.classifier.body
+        given = []
+        handle = body.dense.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
+        with torch.no_grad():
+            network.predictor.logits(image[None])
+        handle.remove()
+        return given[0][0].numpy().astype(np.float64)
+
+    mine = features(tried.image)
+    distances = {}
+    for index in train.indices:
+        other = features(train.images[index])
+        norm = np.linalg.norm(mine) * np.linalg.norm(other)
+        distances[int(index)] = 1 - mine @ other / norm
+    nearest = sorted(distances, key=distances.__getitem__)[: len(tried.neighbours)]
+    assert [n.index for n in tried.neighbours] == nearest
+    assert [n.distance for n in tried.neighbours] == pytest.approx(
+        [distances[index] for index in nearest], abs=1e-5
+    )
+    first = tried.neighbours[0]
+    assert (first.image == train.images[first.index]).all()
+    assert first.label == str(train.labels[first.index])
+    assert first.name == train.names[first.index] == f"index {first.index}"
+
+
+def test_a_training_image_is_its_own_nearest(finished):
+    train, _ = training_subsets(open_dataset("digits"), finished.recipe().data)
+    index = int(train.indices[5])
+    blob = encoded(Image.fromarray(train.images[index][..., 0]), "PNG")
+    tried = Network(finished.path).tried(blob)
+    assert tried.neighbours[0].index == index
+    assert tried.neighbours[0].distance == pytest.approx(0, abs=1e-5)
+
+
+def test_without_the_cache_it_says_so_and_fetches_nothing(copied, monkeypatch, tmp_path):
+    monkeypatch.setenv("CIFARLAB_CACHE", str(tmp_path / "none"))
+    for source in ("digits", "cifar10"):
+        text = copied.recipe_file.read_text().replace("source: digits", f"source: {source}")
+        copied.recipe_file.write_text(text)
+        tried = Network(copied.path).tried(picture())
+        assert tried.neighbours == [] and "not in this machine's cache" in tried.neighbours_note
+    assert not (tmp_path / "none").exists()
+
+
+def test_other_images_than_the_runs_are_no_neighbours(copied):
+    copied.write_provenance({**copied.provenance(), "data": {"fingerprint": "other"}})
+    tried = Network(copied.path).tried(picture())
+    assert tried.neighbours == [] and "not those" in tried.neighbours_note
+
+
+def test_many_training_images_are_thinned_evenly(finished, monkeypatch):
+    monkeypatch.setattr(trial, "_GALLERY", 100)
+    gallery = Network(finished.path).gallery()
+    assert len(gallery.subset) == len(gallery.features) == 100
+    assert "Among 100 of its 1,294 training images" in gallery.note
+
+
+def test_trying_changes_nothing_in_the_run(copied):
+    def state() -> dict[str, int]:
+        return {str(p): p.stat().st_mtime_ns for p in copied.path.rglob("*")}
+
+    with copied.in_use():  # as a run in training has it
+        before = state()
+        Network(copied.path).tried(picture())
+        assert state() == before
+
+
+def test_broken_uploads_and_runs_say_what_is_wrong(copied):
+    with pytest.raises(DataError, match=r"cat\.png"):
+        Network(copied.path).tried(b"no image", "cat.png")
+    copied.weights("last").write_bytes(b"torn")
+    with pytest.raises(CheckpointError):
+        Network(copied.path)
+
+
+def test_a_network_is_kept_until_its_run_changes(copied, monkeypatch):
+    loaded, real = [], trial.Network
+    monkeypatch.setattr(trial, "Network", lambda path: loaded.append(path) or real(path))
+    networks = Networks()
+    for _ in range(3):
+        networks.tried(copied.path, picture(), "a")
+    assert len(loaded) == 1
+    shutil.copystat(copied.recipe_file, copied.weights("last"))  # another time of change
+    networks.tried(copied.path, picture(), "a")
+    assert len(loaded) == 2
+
+
+def test_few_networks_are_kept(copied, finished, tmp_path):
+    networks = Networks()
+    folders = [copied.path, finished.path, tmp_path / "third"]
+    shutil.copytree(finished.path, folders[2])
+    for path in folders:
+        networks.tried(path, picture(), "a")
+    assert len(networks._kept) == trial._KEPT
+
+
+def test_features_leave_no_hook(finished):
+    network = Network(finished.path)
+    network.tried(picture())
+    assert not [m for m in network.predictor.classifier.modules() if m._forward_pre_hooks]
+    assert isinstance(network.folder, RunFolder)

@@ -1,0 +1,114 @@
+"""Calibration against textbook loops, on random logits; the temperature against a fine grid."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from cifarlab.evaluation.calibration import (
+    BINS,
+    brier,
+    calibration,
+    expected_error,
+    fitted_temperature,
+    log_loss,
+    probabilities,
+    reliability,
+)
+
+
+def drawn(seed: int, n: int = 300, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    draws = np.random.default_rng(seed)
+    labels = draws.integers(0, classes, n)
+    logits = draws.normal(0, 2, (n, classes))
+    logits[np.arange(n), labels] += 1.5
+    return logits.astype(np.float32), labels
+
+
+def softmax(row: np.ndarray, temperature: float) -> list[float]:
+    powers = [math.exp(float(value) / temperature) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_scores_are_the_textbook_formulas(seed: int, temperature: float) -> None:
+    logits, labels = drawn(seed)
+    shares = [softmax(row, temperature) for row in logits]
+    nll, squares = 0.0, 0.0
+    counts, sure, right = [0] * BINS, [0.0] * BINS, [0] * BINS
+    for row, label in zip(shares, labels, strict=True):
+        nll -= math.log(row[label])
+        squares += sum((p - (k == label)) ** 2 for k, p in enumerate(row))
+        place = next(b for b in range(BINS) if max(row) <= (b + 1) / BINS)
+        counts[place] += 1
+        sure[place] += max(row)
+        right[place] += row.index(max(row)) == label
+    gaps = [abs(s - r) for s, r in zip(sure, right, strict=True)]
+    told = calibration(logits, labels, temperature)
+    assert told["nll"] == pytest.approx(nll / len(labels))
+    assert told["brier"] == pytest.approx(squares / len(labels))
+    assert told["ece"] == pytest.approx(sum(gaps) / len(labels))
+    assert told["temperature"] == temperature
+    assert [row["n"] for row in told["bins"]] == counts
+    for row, n, s, r in zip(told["bins"], counts, sure, right, strict=True):
+        assert row["confidence"] == (pytest.approx(s / n) if n else None)
+        assert row["accuracy"] == (pytest.approx(r / n) if n else None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_log_loss_is_that_of_scikit_learn(seed: int) -> None:
+    logits, labels = drawn(seed)
+    expected = sklearn_log_loss(labels, probabilities(logits, 2.0))
+    assert log_loss(logits, labels, 2.0) == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_sure_and_right_network_has_no_error() -> None:
+    labels = np.array([0, 1, 2])
+    logits = (1000 * np.eye(3)).astype(np.float32)
+    told = calibration(logits, labels)
+    assert told["nll"] == told["brier"] == told["ece"] == 0.0
+
+
+def test_a_sure_and_wrong_network_has_the_largest() -> None:
+    shares = np.eye(2)[[0, 0, 0]]
+    labels = np.array([1, 1, 1])
+    assert brier(shares, labels) == 2.0
+    assert expected_error(reliability(shares, labels)) == 1.0
+
+
+def test_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
+    shares = np.array([[1 / 3, 1 / 3, 1 / 3], [0.6, 0.2, 0.2]])
+    places = [row["n"] for row in reliability(shares, np.array([0, 0]))]
+    assert places[4] == 1 and places[8] == 1 and sum(places) == 2
+
+
+@pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
+def test_the_temperature_that_made_the_labels_is_found(true: float) -> None:
+    draws = np.random.default_rng(0)
+    logits = draws.normal(0, 4, (20_000, 4)).astype(np.float32)
+    shares = probabilities(logits, true)
+    labels = (draws.random((20_000, 1)) > shares.cumsum(1)[:, :-1]).sum(1)
+    assert fitted_temperature(logits, labels) == pytest.approx(true, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_temperature_of_a_fine_grid_is_better(seed: int) -> None:
+    logits, labels = drawn(seed)
+    fitted = log_loss(logits, labels, fitted_temperature(logits, labels))
+    grid = np.geomspace(0.05, 20, 400)
+    assert fitted <= min(log_loss(logits, labels, float(t)) for t in grid) + 1e-9
+
+
+def test_a_temperature_changes_no_prediction() -> None:
+    logits, _ = drawn(0)
+    for temperature in (0.1, 7.0):
+        hot = probabilities(logits, temperature)
+        assert (hot.argmax(1) == logits.argmax(1)).all()
+        assert np.allclose(hot.sum(1), 1)
+
+
+def test_separable_validation_images_end_at_the_bound() -> None:
+    logits = np.eye(3, dtype=np.float32)
+    assert 0.019 < fitted_temperature(logits, np.arange(3)) < 0.03

@@ -1,0 +1,118 @@
+"""Groups of classes, paired gains, top-k: by hand, by plain loops, and what is refused."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from cifarlab.evaluation.groups import CIFAR10, CIFAR100, by_group, read_groups, usual_groups
+from cifarlab.evaluation.measure import top_k
+from cifarlab.stats.intervals import paired_gain, wilson
+from cifarlab.system.errors import RecipeError
+
+CLASSES = ("ant", "bee", "cat", "dog")
+CONFUSION = np.array([[5, 2, 0, 1], [3, 4, 1, 0], [0, 0, 6, 4], [0, 0, 0, 0]])
+
+
+def test_groups_by_hand() -> None:
+    rows = by_group(CONFUSION, CLASSES, {"insects": ("ant", "bee"), "pets": ("cat", "dog")})
+    insects, pets = rows
+    assert (insects["n"], insects["correct"], insects["accuracy"]) == (16, 9, 9 / 16)
+    assert insects["inside"] == 14 / 16
+    assert insects["interval"] == wilson(9, 16)
+    assert (pets["n"], pets["correct"], pets["inside"]) == (10, 6, 1.0)
+
+
+def test_a_group_without_images_has_no_shares() -> None:
+    [row] = by_group(CONFUSION, CLASSES, {"dogs": ("dog",)})
+    assert (row["n"], row["accuracy"], row["interval"], row["inside"]) == (0, None, None, None)
+
+
+def test_cifars_classes_have_their_groups_in_any_order() -> None:
+    names = [name for members in CIFAR10.values() for name in members]
+    assert len(names) == 10 and usual_groups(sorted(names)) is CIFAR10
+    fine = [name for members in CIFAR100.values() for name in members]
+    assert len(set(fine)) == 100 and len(CIFAR100) == 20
+    assert all(len(members) == 5 for members in CIFAR100.values())
+    assert usual_groups(fine) is CIFAR100
+    assert usual_groups(names[:-1]) is None and usual_groups(CLASSES) is None
+
+
+def test_a_mapping_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "groups.yaml"
+    file.write_text("insects: [ant, bee]\npets: [cat]\n")
+    assert read_groups(file, CLASSES) == {"insects": ("ant", "bee"), "pets": ("cat",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("insects: [ant, wasp]", "names 'wasp'"),
+        ("a: [ant]\nb: [ant]", "has 'ant' twice"),
+        ("a: ant", "holds no groups"),
+        ("a: []", "holds no groups"),
+        ("- ant", "holds no groups"),
+        ("", "is empty"),
+        ("a: [", "no valid YAML"),
+    ],
+)
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "groups.yaml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match=said):
+        read_groups(file, CLASSES)
+
+
+def test_a_missing_mapping(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="can't read"):
+        read_groups(tmp_path / "none.yaml", CLASSES)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_paired_gain_is_the_textbook_formula(seed: int) -> None:
+    draws = np.random.default_rng(seed)
+    base = draws.random(200) < 0.7
+    ours = np.where(draws.random(200) < 0.9, base, ~base)
+    table = [[0.5, 0.5], [0.5, 0.5]]
+    for o, b in zip(ours, base, strict=True):
+        table[int(o)][int(b)] += 1
+    n = sum(map(sum, table))
+    better, worse = table[1][0] / n, table[0][1] / n
+    reach = 1.959963984540054 * math.sqrt((better + worse - (better - worse) ** 2) / n)
+    told = paired_gain(ours, base)
+    assert told["gain"] == pytest.approx(ours.mean() - base.mean())
+    expected = [better - worse - reach, better - worse + reach]
+    assert told["interval"] == pytest.approx(expected)
+    b, c = int((ours & ~base).sum()), int((~ours & base).sum())
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1)) / 2 ** (b + c)
+    assert told["p"] == pytest.approx(min(1.0, 2 * tail))
+    assert told["p"] == binomtest(b, b + c).pvalue
+
+
+def test_equal_predictions_gain_nothing_but_not_surely() -> None:
+    same = np.array([True] * 50 + [False] * 10)
+    told = paired_gain(same, same)
+    assert (told["gain"], told["p"]) == (0.0, 1.0)
+    low, high = told["interval"]
+    assert low < 0 < high
+
+
+@pytest.mark.parametrize("classes", [2, 3, 8])
+def test_top_k_by_sorting_each_image(classes: int) -> None:
+    draws = np.random.default_rng(classes)
+    logits, labels = draws.normal(size=(100, classes)), draws.integers(0, classes, 100)
+    told = top_k(logits, labels)
+    assert len(told) == min(5, classes - 1)
+    for k, share in enumerate(told, 1):
+        hits = [
+            label in sorted(range(classes), key=lambda c, row=row: -row[c])[:k]
+            for row, label in zip(logits, labels, strict=True)
+        ]
+        assert share == pytest.approx(np.mean(hits))
+
+
+def test_equal_logits_take_the_first_class() -> None:
+    logits = np.zeros((2, 4), dtype=np.float32)
+    assert top_k(logits, np.array([0, 2])) == [0.5, 0.5, 1.0]

@@ -1,0 +1,78 @@
+"""A small search, and a search folder as one that was trained leaves it, made without training."""
+
+from pathlib import Path
+from typing import Any
+
+from cifarlab.experiments.search.definition import Search
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.trial_history import Verdict, drawn, ended, judged
+
+SPACE = {
+    "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
+    "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 1e-1},
+    "optimizer.momentum": {
+        "kind": "uniform",
+        "low": 0.5,
+        "high": 0.99,
+        "when": {"optimizer.kind": "sgd"},
+    },
+}
+TINY = {
+    "model.stem": 4,
+    "model.blocks": [1, 1],
+    "model.channels": [4, 8],
+    "model.strides": [1, 2],
+    "training.precision": "float32",
+    "training.batch_size": 256,
+}
+
+
+def small(**changes: Any) -> Search:
+    """Nine trials of the quickstart, nine epochs at most, rungs at 1 and 3."""
+    tree = {
+        "name": "made",
+        "recipe": "quickstart",
+        "trials": 9,
+        "max": "9 epochs",
+        "space": SPACE,
+    }
+    return Search.model_validate({**tree, **changes})
+
+
+def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
+    """A record and journals: the score depends on the rate alone; trial 1 failed."""
+    search, folder = small(trials=count), SearchFolder(path / "made")
+    folder.path.mkdir(parents=True)
+    content = {"search": search.model_dump(mode="json"), "base": {}, "scale": 1.0}
+    folder.write(content)
+    for number in range(count):
+        values: dict[str, Any] = {
+            "optimizer.kind": ("sgd", "adam")[number % 2],
+            "optimizer.rate": 1e-4 * 10 ** (3 * (number * 7 % count) / count),
+        }
+        if not number % 2:
+            values["optimizer.momentum"] = 0.5 + 0.04 * number
+        folder.note(drawn(number, values))
+        _end(search, folder, number, values, (number * 7 % count) / count)
+    return search, folder
+
+
+def _end(
+    search: Search, folder: SearchFolder, number: int, values: dict[str, Any], limit: float
+) -> None:
+    if number == 1:
+        failure = {"kind": "DivergenceError", "what": "NaN at step 3 | b", "hint": "lower it"}
+        folder.note(ended(1, "failed", 0, None, failure))
+        return
+    stopped = bool(number) and limit < 0.4
+    epochs = 1 if stopped else 9
+    scores = [0.2 + 0.7 * limit * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)]
+    cutoff = None if number == 0 else 0.35
+    folder.note(judged(number, Verdict(1, 1, scores[0], cutoff, 1, number + 1, stopped)))
+    folder.note(ended(number, "stopped" if stopped else "planned", epochs, max(scores)))
+    run = folder.trial(number)
+    run.write_recipe(search.drawn(values, search.base()))
+    run.write_provenance({"data": {"name": "digits"}})
+    for epoch, score in enumerate(scores, 1):
+        line = {"epoch": epoch, "train": {"accuracy": score + 0.1}, "val": {"accuracy": score}}
+        run.journal.append(line)

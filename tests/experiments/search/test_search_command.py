@@ -1,0 +1,55 @@
+"""The command as a user types it: what it prints, and to whom it listens meanwhile."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from cifarlab.recipes.catalog import find
+
+
+def listening(pid: int) -> set[str]:
+    """Addresses on which a process and its children wait for connections."""
+    found: set[str] = set()
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            connections = process.net_connections("inet")
+        except psutil.Error:
+            continue
+        found |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_it_tells_its_own_story_and_listens_on_the_loopback_address_alone(tmp_path: Path) -> None:
+    words = ["search", "quickstart", "--trials", "3", "--max", "2 epochs", "--sampler", "tpe"]
+    addresses: set[str] = set()
+    with subprocess.Popen(
+        [sys.executable, "-m", "cifarlab", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HOME": str(tmp_path / "home")},
+    ) as process:
+        assert process.stdout and process.stderr
+        lines = []
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if line.startswith("trial-002"):
+                addresses |= listening(process.pid)
+        errors = process.stderr.read()
+    assert process.returncode == 0, errors
+    assert errors == ""
+    assert lines[0].startswith("10 classes: 0, 1, ") and "; 1,294 train + " in lines[0]
+    assert lines[1].startswith("quickstart: 3 trials to train; runs/searches/quickstart")
+    folder = "runs/searches/quickstart"
+    assert lines[-2:] == [f"search: {folder}", f"next: cifarlab train {folder}/best.yaml"]
+    assert find(str(tmp_path / folder / "best.yaml")).name.startswith("quickstart/trial-")
+    ours = ("trial-", "quickstart", "3 trials of up to", "Score:", "rank", "rung", "key", "search:")
+    ours += ("next: ",)
+    assert all(line.strip()[:1].isdigit() or line.startswith(ours) for line in lines), lines
+    plain = {ip.removeprefix("::ffff:") for ip in addresses}
+    assert plain and all(ip.startswith("127.") or ip == "::1" for ip in plain), addresses
+    assert not (tmp_path / "home" / "ray_results").exists()

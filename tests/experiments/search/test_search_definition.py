@@ -1,0 +1,184 @@
+"""Nothing starts before every key and every value was tried on the recipe's schema."""
+
+import time
+from typing import Any
+
+import pytest
+from made_search import SPACE, small
+
+from cifarlab.config.duration import Duration
+from cifarlab.experiments.search.definition import Search, asked_for, validate, wall_time
+from cifarlab.experiments.search.shipped import SEARCHES, find_search
+from cifarlab.recipes.text import validated
+from cifarlab.system.errors import RecipeError, UserError
+
+
+def checked(space: dict[str, Any], **changes: Any) -> None:
+    search = small(space=space, **changes)
+    validate(search, search.base())
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_shipped_search_is_valid_and_survives_json(name: str) -> None:
+    search = find_search(name)
+    validate(search, search.base())
+    assert validated(Search, search.model_dump(mode="json"), name) == search
+
+
+def test_tables_2_and_3_of_the_report() -> None:
+    classic, resnet, schedule = (
+        find_search(f"asha2021/{name}") for name in ("classic", "resnet", "schedule")
+    )
+    for search in (classic, resnet, schedule):
+        rate, decay = (search.space[f"optimizer.{key}"] for key in ("rate", "weight_decay"))
+        assert (rate.low, rate.high) == (1e-4, 1e-2)
+        assert (decay.low, decay.high) == (0.001, 0.01)
+        assert search.space["optimizer.kind"].values == ("sgd", "adam")
+        assert set(search.space["augment"].values) == {"off", "on"}
+        assert search.base().training.batch_size == 64
+        assert search.base().data.validation == 0.1
+    for search in (classic, resnet):
+        assert search.space["seed"].values == (7, 42, 77)
+        assert (search.trials, str(search.max)) == (30, "30 epochs")
+    assert classic.space["model.dropout"].values == (0.1, 0.3, 0.5)
+    assert {"model.block", "model.initialisation"} <= set(classic.space)
+    assert resnet.space["model.head_dropout"].values == (0.1, 0.3, 0.5)
+    assert set(resnet.space["model.blocks"].values) == {"resnet18", "resnet34"}
+    assert (schedule.trials, str(schedule.max)) == (10, "50 epochs")
+    assert schedule.base().schedule.kind == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"optimizer.raet": SPACE["optimizer.rate"]}, ("optimizer.raet", "optimizer.rate")),
+        ({"optimizer.rate": {"kind": "uniform", "low": -1, "high": 1}}, ("optimizer.rate", "-1")),
+        ({"training.batch_size": {"kind": "uniform", "low": 32, "high": 64}}, ("batch_size",)),
+        ({"model.dropout": {"kind": "uniform", "low": 0.1, "high": 1.0}}, ("dropout", "less")),
+        ({"optimizer.kind": {"kind": "choice", "values": ["sgd", "adm"]}}, ("adm", "'adam'")),
+        ({"augment.flip": {"kind": "choice", "values": ["none", "often"]}}, ("often", "random")),
+    ],
+)
+def test_a_bad_key_or_value_is_named_with_what_is_allowed(
+    space: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(RecipeError) as caught:
+        checked(space)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_a_key_that_only_one_kind_has_needs_a_condition() -> None:
+    bare = {**SPACE["optimizer.momentum"], "when": {}}
+    with pytest.raises(RecipeError) as caught:
+        checked({**SPACE, "optimizer.momentum": bare})
+    assert "beside optimizer.kind=adam" in caught.value.what
+    assert "when: {optimizer.kind: ...}" in caught.value.hint
+    checked(SPACE)
+
+
+@pytest.mark.parametrize(
+    ("when", "words"),
+    [
+        ({"optimizer.knd": "sgd"}, "optimizer.knd"),
+        ({"optimizer.kind": "rmsprop"}, "never met"),
+        ({"optimizer.rate": 0.1}, "no choice"),
+    ],
+)
+def test_a_condition_that_means_nothing_is_refused(when: dict[str, Any], words: str) -> None:
+    momentum = {**SPACE["optimizer.momentum"], "when": when}
+    with pytest.raises(RecipeError, match=words):
+        checked({**SPACE, "optimizer.momentum": momentum})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data.validation",
+        "evaluation.test",
+        "training.duration",
+        "data.split_seed",
+        "name",
+        "data",
+        "evaluation",
+        "training",
+    ],
+)
+def test_what_trials_are_compared_by_is_not_searched(key: str) -> None:
+    tree = {
+        "name": "x",
+        "recipe": "quickstart",
+        "space": {key: {"kind": "choice", "values": [1, 2]}},
+    }
+    with pytest.raises(RecipeError, match=f"{key} can't be searched"):
+        validated(Search, tree, "x")
+
+
+def test_without_validation_nothing_can_decide() -> None:
+    with pytest.raises(RecipeError, match="holds nothing out"):
+        small(changes={"data.validation": 0}).base()
+
+
+def test_rungs_are_those_below_the_longest() -> None:
+    assert small(max="30 epochs").rungs() == [1, 3, 9, 27]
+    assert small(max="27 epochs").rungs() == [1, 3, 9]
+    halving = {"kind": "asha", "grace": "2 epochs", "reduction": 2}
+    assert small(max="17 epochs", scheduler=halving).rungs() == [2, 4, 8, 16]
+    assert small(scheduler={"kind": "none"}).rungs() == []
+    assert small(max="1 epoch").rungs() == []
+
+
+def test_at_scale_trials_and_rungs_are_shorter() -> None:
+    search = small(max="30 epochs")
+    recipe = search.drawn({}, search.base(), 0.1)
+    assert recipe.training.duration == Duration.parse("3 epochs") and recipe.data.share == 0.1
+    assert search.epochs(0.1) == 3 and search.rungs(0.1) == [1]
+    assert search.epochs(0.15) == 5  # 4.5 epochs: the fifth is half of one
+
+
+def test_the_longest_must_be_whole_epochs() -> None:
+    for text in ("100 steps", "2.5 epochs", "30"):
+        with pytest.raises(RecipeError, match="search made: max"):
+            asked_for(small(), longest=text)
+
+
+def test_the_command_line_changes_just_what_it_names() -> None:
+    search = small(sampler={"kind": "tpe", "startup": 4})
+    assert asked_for(search) == search
+    assert asked_for(search, sampler="tpe").sampler.startup == 4
+    changed = asked_for(search, 3, "5 epochs", "random", "none")
+    assert (changed.trials, str(changed.max)) == (3, "5 epochs")
+    assert (changed.sampler.kind, changed.scheduler.kind) == ("random", "none")
+    with pytest.raises(RecipeError, match="ashaa"):
+        asked_for(search, scheduler="ashaa")
+    with pytest.raises(UserError, match="2 hours"):
+        wall_time("2 hours")
+
+
+def test_an_unknown_search_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="asha2021/clasic") as caught:
+        find_search("asha2021/clasic")
+    assert "asha2021/classic" in caught.value.hint
+
+
+def values(low: float, count: int) -> dict[str, Any]:
+    return {"kind": "choice", "values": [low + n / 10_000 for n in range(count)]}
+
+
+def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
+    condition = {"optimizer.rate": [0.1, 0.1001], "optimizer.momentum": 0.1}
+    third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
+    space = {"optimizer.rate": values(0.1, 500), "optimizer.momentum": values(0.1, 500)}
+    began = time.process_time()
+    checked({**space, "optimizer.weight_decay": third})
+    assert time.process_time() - began < 20  # one, on an idle machine
+    tree = small().model_dump() | {"space": {"optimizer.rate": values(0.1, 3000)}}
+    with pytest.raises(RecipeError, match="at most 1000 items"):
+        validated(Search, tree, "search")
+
+
+def test_a_condition_on_very_many_combinations_is_refused() -> None:
+    space = {"optimizer.rate": values(0.1, 200), "optimizer.momentum": values(0.1, 200)}
+    condition = {key: of["values"] for key, of in space.items()}
+    third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
+    with pytest.raises(RecipeError, match="depends on 40,000 combinations"):
+        checked({**space, "optimizer.weight_decay": third})

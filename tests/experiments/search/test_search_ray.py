@@ -1,0 +1,264 @@
+"""Searches through Ray Tune as it is: few, since each takes seconds."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from made_search import SPACE, TINY, small
+from PIL import Image
+from ray.tune import Trainable
+from ray.tune.result import DONE
+
+from cifarlab.experiments.search.definition import Search
+from cifarlab.experiments.search.engine import Searched, run_search
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, WHY
+from cifarlab.recipes.catalog import find
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.metrics_log import without_cost
+from cifarlab.system.errors import Interrupted, MissingExtraError, RunFolderError, UserError
+from cifarlab.training.train import train
+
+
+def tiny(**changes: Any) -> Search:
+    return small(**{"changes": TINY, "trials": 5, "max": "4 epochs", **changes})
+
+
+@pytest.fixture(scope="module")
+def searched(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """Five trials, one at a time, so that the seed decides everything."""
+    return run_search(tiny(), jobs=1, runs=tmp_path_factory.mktemp("searched"))
+
+
+def table(of: Searched) -> list[dict[str, Any]]:
+    return list(of.folder.content()["found"]["table"])
+
+
+def test_trials_are_runs_and_say_how_they_ended(searched: Searched) -> None:
+    rows = table(searched)
+    assert len(rows) == 5 and {row["why"] for row in rows} == {"planned", "stopped"}
+    for row in rows:
+        run = searched.folder.trial(row["trial"])
+        result = run.result()
+        assert result and result["ended"] == row["why"] and result["epochs"] == row["epochs"]
+        assert "test" not in result and run.provenance()["test_openings"] == []
+    stopped = [row for row in rows if row["why"] == "stopped"]
+    assert all(row["rungs"][-1]["stopped"] for row in stopped)
+    assert (searched.folder.path / "page.md").exists() and not searched.problems
+    assert not (searched.folder.path / ".tune").exists()
+
+
+def test_the_best_recipe_alone_gives_the_same_validation_curve(
+    searched: Searched, tmp_path: Path
+) -> None:
+    recipe = find(str(searched.folder.best))
+    assert recipe.evaluation.test  # whoever trains it may look, once
+    train(recipe, RunFolder(tmp_path / "alone"))
+    best = searched.folder.trial(table(searched)[0]["trial"])
+    curve = [without_cost(line) for line in best.journal.read()]
+    alone = [without_cost(line) for line in RunFolder(tmp_path / "alone").journal.read()]
+    assert curve == alone[: len(curve)] and curve
+
+
+class Counted(Trainable):
+    """A worker that trains nothing and leaves a file for each process that it takes."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        place = Path(json.loads(config[JOB])[2])
+        (place / f"{os.getpid()}.pid").touch()
+        self.epoch = 0
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.epoch = 0
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self.epoch += 1
+        told = {EPOCH: self.epoch, SCORE: self.epoch / 10}
+        return {**told, WHY: "planned", DONE: True} if self.epoch == 4 else told
+
+
+# workers can't import a test's module
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_workers_are_reused(ray_here: None, tmp_path: Path, jobs: int) -> None:
+    found = run_search(tiny(trials=12), jobs=jobs, runs=tmp_path, worker=Counted)
+    assert len(table(found)) == 12
+    assert len(list(found.folder.path.glob("*.pid"))) <= 2 * jobs - 1
+
+
+def test_what_is_there_is_not_trained_again(searched: Searched) -> None:
+    before = searched.folder.record.read_text()
+    again = run_search(tiny(), runs=searched.folder.path.parents[1])
+    assert searched.folder.record.read_text() == before and table(again) == table(searched)
+
+
+def test_another_search_does_not_go_on_in_its_place(searched: Searched) -> None:
+    runs = searched.folder.path.parents[1]
+    with pytest.raises(RunFolderError, match="begun with another seed"):
+        run_search(tiny(seed=3), runs=runs)
+    with pytest.raises(RunFolderError, match="another max"):
+        run_search(tiny(max="5 epochs"), runs=runs)
+
+
+def copied(of: Searched, runs: Path, events: int) -> SearchFolder:
+    """The search as a driver that was killed after so many events left it."""
+    import shutil
+
+    path = runs / "searches" / "made"
+    shutil.copytree(of.folder.path, path)
+    lines = of.folder.record.read_text().splitlines(keepends=True)
+    (path / "search.jsonl").write_text("".join(lines[:events]) + lines[events][:9])
+    for number in range(5):
+        if f'"drawn", "trial": {number},' not in "".join(lines[:events]):
+            shutil.rmtree(path / f"trial-{number:03d}")
+    return SearchFolder(path)
+
+
+@pytest.mark.parametrize("events", [1, 6])
+def test_a_killed_driver_loses_nothing(searched: Searched, tmp_path: Path, events: int) -> None:
+    copied(searched, tmp_path, events)
+    with pytest.raises(RunFolderError, match="--resume"):
+        run_search(tiny(), runs=tmp_path, command="cifarlab search x")
+    again = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
+    assert table(again) == table(searched)
+    assert again.folder.record.read_text() == searched.folder.record.read_text()
+
+
+def test_data_lie_where_the_command_is_given_not_where_ray_began(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, grey in {"dark": 0, "light": 255}.items():
+        (tmp_path / "shades" / name).mkdir(parents=True)
+        for number in range(10):
+            image = Image.new("L", (8, 8), abs(grey - number))
+            image.save(tmp_path / "shades" / name / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    found = run_search(tiny(trials=1, max="1 epoch"), data="shades", runs=Path("runs"))
+    assert [row["why"] for row in table(found)] == ["planned"]
+
+
+def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_path: Path) -> None:
+    space = {"optimizer.rate": {"kind": "choice", "values": [1e30, 0.1]}}
+    found = run_search(tiny(space=space, max="1 epoch"), jobs=2, runs=tmp_path)
+    rows = table(found)
+    whys = {row["why"] for row in rows}
+    assert whys == {"planned", "failed"} and len(rows) == 5
+    failed = [row for row in rows if row["why"] == "failed"]
+    assert all("NaN" in row["ended"] and row["score"] is None for row in failed)
+
+
+def test_a_dead_worker_costs_an_epoch_at_most(
+    searched: Searched, ray_here: None, tmp_path: Path
+) -> None:
+    killer = Killer(tmp_path / "searches" / "made")
+    killer.start()
+    again = run_search(tiny(), jobs=1, runs=tmp_path)
+    killer.join()
+    assert killer.killed and table(again) == table(searched)
+
+
+class Killer(threading.Thread):
+    """Kills the worker that trains, once, when the first trial has an epoch."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path, self.killed = path, False
+
+    def run(self) -> None:
+        import psutil
+
+        journal = self.path / "trial-000" / "journal.jsonl"
+        wait_for(journal.exists)
+        for process in psutil.Process().children(recursive=True):
+            if any("ray::Worker" in word for word in process.cmdline()):
+                process.kill()
+                self.killed = True
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+def test_a_signal_ends_the_search_and_resume_goes_on(
+    searched: Searched, ray_here: None, tmp_path: Path
+) -> None:
+    journal = tmp_path / "searches" / "made" / "trial-000" / "journal.jsonl"
+
+    def interrupt() -> None:
+        wait_for(journal.exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Interrupted, match="interrupted after") as caught:
+        run_search(tiny(), jobs=1, runs=tmp_path, command="cifarlab search made")
+    assert caught.value.hint == "go on with: cifarlab search made --resume"
+    again = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
+    assert table(again) == table(searched)
+
+
+def test_finalists_are_trained_with_seeds_that_no_trial_had(
+    searched: Searched, ray_here: None
+) -> None:
+    again = run_search(tiny(), runs=searched.folder.path.parents[1], seeds=2)
+    assert again.finals
+    seeds = {seed for line in again.finals.comparison.lines for seed in line.accuracies}
+    assert seeds == {1, 2} and again.finals.comparison.split == "validation"
+    assert all(one.n == 2 and one.interval for one in again.finals.flattery)
+    assert "## Finalists" in (searched.folder.path / "page.md").read_text()
+    runs = [RunFolder(p.parent) for p in (searched.folder.path / "studies").rglob("result.json")]
+    assert runs and all(run.provenance()["test_openings"] == [] for run in runs)
+    later = run_search(tiny(), runs=searched.folder.path.parents[1])
+    assert later.finals == again.finals  # still told where nobody asks for them
+    assert "## Finalists" in (searched.folder.path / "page.md").read_text()
+
+
+@pytest.mark.parametrize("package", ["ray", "optuna"])
+def test_without_the_extra_it_says_what_to_install(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError) as caught:
+        run_search(tiny(), runs=tmp_path)
+    assert package in caught.value.what and "cifarlab[search]" in caught.value.hint
+    assert not (tmp_path / "searches").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"jobs": 0}, "--jobs 0"), ({"seeds": 0}, "--seeds 0"), ({"scale": 2.0}, "scale of 2")],
+)
+def test_bad_options_are_refused_before_anything_starts(
+    options: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=words):
+        run_search(tiny(), runs=tmp_path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_space_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    bad = {**SPACE, "optimizer.rat": SPACE["optimizer.rate"]}
+    with pytest.raises(UserError, match=r"optimizer\.rat"):
+        run_search(tiny(space=bad), runs=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_record_is_a_line_per_event(searched: Searched) -> None:
+    events = [json.loads(line) for line in searched.folder.record.read_text().splitlines()]
+    assert [e["trial"] for e in events if e["event"] == "drawn"] == list(range(5))
+    assert sum(e["event"] == "ended" for e in events) == 5

@@ -1,0 +1,164 @@
+"""Points of a space: ranges, choices, conditions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_search import SPACE, small
+
+from cifarlab.experiments.search.definition import Search, from_file
+from cifarlab.experiments.search.space import active, draw, label, meant, ordered
+from cifarlab.recipes.text import validated
+from cifarlab.system.errors import RecipeError
+
+
+class Drawn:
+    """Draws as a slow and obvious sampler would, and remembers what was asked."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.asked: list[str] = []
+
+    def suggest_categorical(self, name: str, choices: list[str]) -> Any:
+        self.asked.append(name)
+        return choices[self.rng.integers(len(choices))]
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        self.asked.append(name)
+        if log:
+            return float(np.exp(self.rng.uniform(np.log(low), np.log(high))))
+        return float(self.rng.uniform(low, high))
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        self.asked.append(name)
+        return int(self.rng.integers(low, high + 1))
+
+
+def test_a_conditional_key_is_drawn_just_where_its_condition_holds() -> None:
+    search = small()
+    base = search.base()
+    points = [draw(search.space, Drawn(seed), base) for seed in range(40)]
+    assert {p["optimizer.kind"] for p in points} == {"sgd", "adam"}
+    for point in points:
+        assert ("optimizer.momentum" in point) == (point["optimizer.kind"] == "sgd")
+        assert 1e-4 <= point["optimizer.rate"] <= 0.1
+    low = sum(point["optimizer.rate"] < 1e-4 * 10**1.5 for point in points)
+    assert 10 < low < 30  # half of the logarithmic range, not three per cent
+
+
+def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
+    search = small()
+    base = search.base()
+    for seed in range(20):
+        point = draw(search.space, Drawn(seed), base)
+        recipe = search.drawn(point, base)
+        assert recipe.optimizer.kind == point["optimizer.kind"]
+        assert recipe.optimizer.rate == point["optimizer.rate"]
+        if recipe.optimizer.kind == "sgd":
+            assert recipe.optimizer.momentum == point["optimizer.momentum"]
+
+
+def test_keys_come_behind_their_conditions_whatever_the_order_of_the_file() -> None:
+    turned = dict(reversed(SPACE.items()))
+    keys = ordered(small(space=turned).space)
+    assert keys.index("optimizer.kind") < keys.index("optimizer.momentum")
+
+
+def test_a_condition_on_what_is_not_searched_asks_the_recipe() -> None:
+    one = {"optimizer.momentum": {**SPACE["optimizer.momentum"], "when": {"optimizer.kind": "sgd"}}}
+    search = small(space=one)
+    assert active(search.space, "optimizer.momentum", {}, search.base())
+    adam = small(space=one, changes={"optimizer.kind": "adam"})
+    assert not active(adam.space, "optimizer.momentum", {}, adam.base())
+
+
+def test_conditions_follow_each_other() -> None:
+    space = {
+        "augment.flip": {"kind": "choice", "values": ["none", "random"]},
+        "augment.rotation": {
+            "kind": "integer",
+            "low": 1,
+            "high": 9,
+            "when": {"augment.flip": "random"},
+        },
+    }
+    search = small(space=space)
+    asked = Drawn(0)
+    for _ in range(30):
+        draw(search.space, asked, search.base())
+    assert 0 < asked.asked.count("augment.rotation") < asked.asked.count("augment.flip")
+
+
+def test_a_circle_of_conditions_is_refused() -> None:
+    space = {
+        key: {"kind": "choice", "values": [1, 2], "when": {other: 1}}
+        for key, other in (("seed", "model.stem"), ("model.stem", "seed"))
+    }
+    tree = {"name": "x", "recipe": "quickstart", "space": space}
+    with pytest.raises(RecipeError, match="circle"):
+        validated(Search, tree, "x")
+
+
+def test_named_values_stand_for_whole_parts() -> None:
+    chosen = {"kind": "choice", "values": {"off": {}, "on": {"flip": "random"}}}
+    search = small(space={"augment": chosen})
+    base = search.base()
+    assert base.augment.crop.padding == 1
+    on, off = (search.drawn({"augment": name}, base) for name in ("on", "off"))
+    assert on.augment.flip == "random" and off.augment.flip == "none"
+    assert on.augment.crop.padding == off.augment.crop.padding == 0
+    assert meant(search.space, {"augment": "off"}) == {"augment": {}}
+
+
+def test_numbers_alike_in_their_first_digits_are_different_choices() -> None:
+    rates = [0.01, 0.012341, 0.012342]
+    search = small(space={"optimizer.rate": {"kind": "choice", "values": rates}})
+    names = list(search.space["optimizer.rate"].named)
+    assert names == ["0.01", "0.012341", "0.012342"]
+    drawn = [search.drawn({"optimizer.rate": name}, search.base()) for name in names]
+    assert [recipe.optimizer.rate for recipe in drawn] == rates
+
+
+def test_labels_are_what_a_table_can_hold() -> None:
+    assert [label(x) for x in (True, 0.1, 0.0038999, 3, "sgd", [1, 2])] == [
+        "true",
+        "0.1",
+        "0.0039",
+        "3",
+        "sgd",
+        "[1, 2]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "words"),
+    [
+        ({"kind": "uniform", "low": 2, "high": 1}, "low must be below high"),
+        ({"kind": "uniform", "low": 1, "high": 1}, "low must be below high"),
+        ({"kind": "log-uniform", "low": 0, "high": 1}, "greater than 0"),
+        ({"kind": "choice", "values": []}, "at least 1"),
+        ({"kind": "choice", "values": [1, 1]}, "twice"),
+        ({"kind": "lognormal", "low": 1}, "lognormal"),
+        ({"kind": "uniform", "low": 0, "high": 1, "hihg": 1}, "optimizer.rate.hihg"),
+        ({"kind": "integer", "low": 1.5, "high": 3}, "optimizer.rate.low"),
+    ],
+)
+def test_bad_dimensions_are_refused_with_their_path(
+    dimension: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    tree = {"name": "x", "recipe": "quickstart", "space": {"optimizer.rate": dimension}}
+    with pytest.raises(RecipeError) as caught:
+        validated(Search, tree, "x.yaml")
+    assert words in str(caught.value) and "optimizer.rate" in str(caught.value)
+
+
+def test_a_file_is_a_search_and_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "recipe: quickstart\nscheduler: {kind: none}\nspace:\n"
+        "  optimizer.rate: {kind: log-uniform, low: 1e-4, high: 1e-2}\n"
+    )
+    search = from_file(file)
+    assert search.name == "mine" and search.rungs() == []
+    assert search.space["optimizer.rate"].low == 1e-4  # YAML 1.1 takes it for a text

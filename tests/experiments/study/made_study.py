@@ -1,0 +1,64 @@
+"""A comparison and run folders, made up without training."""
+
+from pathlib import Path
+
+from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
+from cifarlab.experiments.study.definition import Reported
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import change, fingerprint
+from cifarlab.runs.folder import RunFolder
+
+ACCURACIES = {
+    "base": [0.900, 0.904, 0.896],
+    "better": [0.920, 0.925, 0.915],
+    "failed": [],
+}
+REPORTED = {"base": Reported(accuracy=90), "better": Reported(accuracy=99)}
+
+
+def made(data: str = "CIFAR-10", scale: float = 1.0, reported: bool = True) -> Comparison:
+    outcomes = [
+        Outcome(row, seed, f"{row}{seed}", data, test=value)
+        for row, values in ACCURACIES.items()
+        for seed, value in enumerate(values)
+    ]
+    outcomes.append(Outcome("failed", 0, failure="DivergenceError: NaN | at step 3"))
+    told = REPORTED if reported else {}
+    return compare("made/up", list(ACCURACIES), "base", outcomes, told, scale)
+
+
+def make_run(
+    path: Path,
+    accuracy: float | None = 0.9,
+    *,
+    recipe: str = "quickstart",
+    seed: int = 0,
+    changes: dict[str, object] | None = None,
+    data: str = "digits",
+    images: str = "images",
+    ended: str = "planned",
+) -> Path:
+    """A run folder with just what a comparison reads; unfinished without an accuracy.
+
+    ``images`` are those that lay in ``data`` then.
+    """
+    folder = RunFolder(path)
+    made = change(find(recipe), {"seed": seed, **(changes or {})})
+    folder.write_recipe(made)
+    folder.write_provenance({"data": {"name": data, "fingerprint": f"{images} of {data}"}})
+    if accuracy is not None:
+        split = {"n": 100, "accuracy": accuracy, "fingerprint": "images"}
+        folder.write_result(
+            {
+                "recipe": made.name,
+                "fingerprint": fingerprint(made),
+                "data": data,
+                "epochs": 20,
+                "ended": ended,
+                "test": split,
+                "val": split | {"accuracy": accuracy - 0.01},
+                "notes": [],
+                "cost": {"train_seconds": 1.0},
+            }
+        )
+    return path

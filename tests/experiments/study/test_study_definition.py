@@ -1,0 +1,158 @@
+"""Studies as values and as files: what they resolve to, and what is refused."""
+
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cifarlab.experiments.study.definition import Row, Study
+from cifarlab.experiments.study.engine import run_study
+from cifarlab.experiments.study.shipped import STUDIES, find_study
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import change, validated
+from cifarlab.system.errors import RecipeError, UserError
+
+ROWS = [
+    {"name": "plain", "recipe": "quickstart"},
+    {"name": "adam", "recipe": "quickstart", "changes": {"optimizer.kind": "adam"}},
+    {"name": "no-crop", "recipe": "quickstart", "changes": {"augment.crop.padding": 0}},
+]
+
+
+def written(path, **tree):
+    file = path / "mine.yaml"
+    file.write_text(yaml.safe_dump(json.loads(json.dumps(tree))))  # without aliases
+    return str(file)
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_every_shipped_study_resolves(name):
+    study = find_study(name)
+    recipes = study.recipes()
+    assert list(recipes) == [row.name for row in study.rows] and len(recipes) > 1
+    assert study.reference in recipes and study.about
+    assert study == Study.model_validate(
+        yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))
+    )
+
+
+def test_a_row_is_its_recipe_with_changes_under_its_name():
+    study = Study(
+        name="s",
+        rows=(Row(name="r", recipe="quickstart", changes={"optimizer.rate": 0.2}),),
+        changes={"training.duration": "2 epochs"},
+    )
+    expected = {"optimizer.rate": 0.2, "training.duration": "2 epochs", "name": "r"}
+    assert study.recipes() == {"r": change(find("quickstart"), expected)}
+
+
+def test_a_study_s_changes_come_last():
+    row = Row(name="r", recipe="quickstart", changes={"optimizer.rate": 0.2})
+    study = Study(name="s", rows=(row,), changes={"optimizer.rate": 0.3})
+    assert study.recipes()["r"].optimizer.rate == 0.3
+
+
+def test_a_file_is_a_study(tmp_path):
+    study = find_study(written(tmp_path, rows=ROWS, seeds=2, baseline="adam"))
+    assert (study.name, study.seeds, study.reference) == ("mine", 2, "adam")
+    assert find_study(written(tmp_path, rows=ROWS)).reference == "plain"
+
+
+def test_rows_by_pattern_keep_the_baseline(tmp_path):
+    study = find_study(written(tmp_path, rows=ROWS))
+    assert study.chosen(None) == ["plain", "adam", "no-crop"]
+    assert study.chosen("no-*") == ["plain", "no-crop"]
+    with pytest.raises(UserError, match="no row of mine matches 'x'") as caught:
+        study.chosen("x")
+    assert "plain, adam, no-crop" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({}, "rows is missing"),
+        ({"rows": []}, "rows can't be"),
+        ({"rows": [*ROWS, ROWS[0]]}, "two rows are called plain"),
+        ({"rows": ROWS, "baseline": "plan"}, "baseline: 'plan' is no row; rows: plain, adam"),
+        ({"rows": ROWS, "seed": 3}, "unknown key 'seed'"),
+        ({"rows": ROWS, "seeds": 0}, "seeds can't be 0"),
+        ({"rows": [{"name": "a b", "recipe": "quickstart"}]}, "rows.0.name can't be 'a b'"),
+        ({"rows": [{"name": "a"}]}, "rows.0.recipe is missing"),
+        (
+            {"rows": [{**ROWS[0], "reported": {"accuracy": 101}}]},
+            "rows.0.reported.accuracy can't be 101",
+        ),
+    ],
+)
+def test_a_bad_file_names_what_is_wrong(tmp_path, tree, told):
+    file = written(tmp_path, **tree) if tree else written(tmp_path, name="x")
+    with pytest.raises(RecipeError) as caught:
+        find_study(file)
+    assert told in caught.value.what and file in caught.value.what
+    assert "recipes keys" not in caught.value.hint
+
+
+def test_the_study_that_the_documentation_shows(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    block = re.search(r"^    about:.*?(?=^\S)", page, re.MULTILINE | re.DOTALL)[0]
+    file = tmp_path / "mine.yaml"
+    file.write_text(textwrap.dedent(block))
+    study = find_study(str(file))
+    assert list(study.recipes()) == ["plain", "dropout"]
+    assert study.reported["dropout"].accuracy == 93.1
+
+
+def test_a_file_that_holds_no_study(tmp_path):
+    file = tmp_path / "list.yaml"
+    file.write_text("- 1")
+    with pytest.raises(RecipeError, match="a study is a mapping of keys"):
+        find_study(str(file))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"name": "r", "recipe": "quickstat"}, "no recipe is called 'quickstat'"),
+        (
+            {"name": "r", "recipe": "quickstart", "changes": {"optimizer.rat": 1}},
+            "study s, row r: unknown key 'optimizer.rat'",
+        ),
+    ],
+)
+def test_a_row_that_is_no_recipe(row, told):
+    study = Study.model_validate({"name": "s", "rows": [row]})
+    with pytest.raises(RecipeError) as caught:
+        study.recipes()
+    assert told in caught.value.what
+
+
+def test_an_unknown_study_names_the_nearest():
+    with pytest.raises(UserError, match="no study is called 'quickstat'") as caught:
+        find_study("quickstat")
+    assert "did you mean 'quickstart'?" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({"first_seed": 10**20}, "can't be"),
+        ({"first_seed": 2**32}, "first_seed can't be 4294967296"),
+        ({"first_seed": 2**32 - 2, "seeds": 3}, "3 seeds from first_seed on go beyond 4294967295"),
+    ],
+)
+def test_seeds_that_no_run_can_have_are_refused_before_anything_is_written(tree, told):
+    rows = [{"name": "r", "recipe": "quickstart"}]
+    with pytest.raises(RecipeError, match=told):
+        validated(Study, {"name": "s", "rows": rows, **tree}, "study")
+
+
+@pytest.mark.parametrize(("first", "seeds"), [(0, 1001), (2**32 - 2, 3)])
+def test_more_seeds_than_there_are_on_the_command_line(tmp_path, first, seeds):
+    rows = (Row(name="r", recipe="quickstart"),)
+    study = Study(name="s", rows=rows, seeds=1, first_seed=first)
+    with pytest.raises(RecipeError, match="seeds"):
+        run_study(study, seeds=seeds, runs=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,271 @@
+"""A small real study on the embedded digits: run, killed, resumed, extended, with failures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cifarlab.experiments.study.definition import Row, Study
+from cifarlab.experiments.study.engine import Studied, run_study
+from cifarlab.experiments.study.table import as_json
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.metrics_log import without_cost
+from cifarlab.system.errors import FailedRunsError, Interrupted, RunFolderError, UserError
+
+FAST = {
+    "training.duration": "2 epochs",
+    "training.precision": "float32",
+    "training.batch_size": 256,
+    "model.stem": 4,
+    "model.channels": [4, 8, 8],
+}
+STUDY = Study(
+    name="tests/small",
+    seeds=2,
+    changes=FAST,
+    rows=(
+        Row(name="plain", recipe="quickstart"),
+        Row(name="slow", recipe="quickstart", changes={"optimizer.rate": 0.001}),
+    ),
+)
+
+
+def study(path: Path, **other: Any) -> Studied:
+    return run_study(STUDY, runs=path, command="cifarlab study tests/small", **other)
+
+
+def told(studied: Studied) -> Any:
+    return as_json(studied.comparison)
+
+
+def runs_of(studied: Studied) -> dict[str, Any]:
+    """Everything of the study's runs that is not a clock's, by folder."""
+    return {
+        folder.name: (
+            without_cost(RunFolder(folder).result()),
+            RunFolder(folder).weights("last").read_bytes(),
+        )
+        for folder in sorted(studied.folder.path.glob("*-s*"))
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Studied:
+    return study(tmp_path_factory.mktemp("whole"))
+
+
+def test_a_study_is_ordinary_runs_and_a_table(whole: Studied) -> None:
+    path = whole.folder.path
+    assert path.parts[-2:] == ("studies", "tests-small")
+    names = {p.name for p in path.iterdir() if not p.name.startswith(".")}
+    files = {"study.json", "table.md", "table.csv", "figure.svg", "figure.png", "figure.pdf"}
+    assert len(names - files) == 4 and files < names
+    content = json.loads((path / "study.json").read_text())
+    assert Study.model_validate(content["study"]) == STUDY
+    assert [(r["row"], r["seed"], r["state"]) for r in content["runs"]] == [
+        ("plain", 0, "finished"),
+        ("slow", 0, "finished"),
+        ("plain", 1, "finished"),
+        ("slow", 1, "finished"),
+    ]
+    for run in content["runs"]:
+        folder = RunFolder(path / run["run"])
+        assert folder.recipe().seed == run["seed"] and folder.recipe().name == run["row"]
+        expected = folder.result()["test"]["accuracy"]
+        line = next(x for x in content["comparison"]["lines"] if x["row"] == run["row"])
+        assert line["accuracies"][str(run["seed"])] == expected
+    assert content["comparison"] == told(whole)
+
+
+def test_what_is_finished_is_not_run_again(whole: Studied) -> None:
+    before = {f: f.stat().st_mtime_ns for f in whole.folder.path.rglob("result.json")}
+    lines: list[str] = []
+    again = study(whole.folder.path.parents[1], tell=lines.append)
+    assert lines[0].startswith("tests/small: 0 runs to train, 4 are there")
+    assert told(again) == told(whole)
+    assert before == {f: f.stat().st_mtime_ns for f in before}
+
+
+def test_finished_runs_elsewhere_under_runs_are_taken(whole: Studied, tmp_path: Path) -> None:
+    """A run that another study made is the same run."""
+    runs = whole.folder.path.parents[1]
+    other = STUDY.model_copy(update={"name": "another", "rows": STUDY.rows[:1]})
+    studied = run_study(other, runs=runs, seeds=1)
+    assert not list(studied.folder.path.glob("*-s0-*"))
+    entry = json.loads((studied.folder.path / "study.json").read_text())["runs"][0]
+    assert (studied.folder.path / entry["run"] / "result.json").exists()
+
+
+class Signal:
+    """A listener that interrupts the study once a line starts with ``when``."""
+
+    def __init__(self, when: str, signum: int = signal.SIGINT) -> None:
+        self.when, self.signum = when, signum
+
+    def __call__(self, line: str) -> None:
+        if line.startswith(self.when):
+            os.kill(os.getpid(), self.signum)
+
+
+@pytest.mark.parametrize("when", ["1/4 plain, seed 0 ...", "2/4 slow, seed 0 ...", "3/4 plain"])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_and_resumed_is_the_same(
+    whole: Studied, tmp_path: Path, when: str, signum: int
+) -> None:
+    with pytest.raises(Interrupted) as caught:
+        study(tmp_path, tell=Signal(when, signum))
+    assert caught.value.exit_code == 128 + signum
+    assert caught.value.hint == "go on with: cifarlab study tests/small --resume"
+    with pytest.raises(RunFolderError, match="begun and is not finished"):
+        study(tmp_path)
+    resumed = study(tmp_path, resume=True)
+    assert told(resumed) == told(whole)
+    assert runs_of(resumed) == runs_of(whole)
+
+
+def started(path: Path, *words: str) -> subprocess.Popen[str]:
+    """The command line on the study, in a session of its own as a terminal would have it."""
+    file = path / "small.yaml"
+    file.write_text(yaml.safe_dump(STUDY.model_dump(mode="json")))
+    command = [sys.executable, "-u", "-m", "cifarlab", "study", str(file), *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=path, text=True, start_new_session=True, **pipes)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
+def test_a_terminal_s_signal_stops_several_at_a_time(
+    whole: Studied, tmp_path: Path, signum: int
+) -> None:
+    process = started(tmp_path, "--jobs", "2")
+    folder = tmp_path / "runs/studies/tests-small"
+    while process.poll() is None and not list(folder.glob("*-s0-*/recipe.yaml")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signum)  # a terminal sends it to the workers too
+    out, err = process.communicate()
+    assert process.returncode == 128 + signum, out + err
+    assert len(err.splitlines()) == 2 and "--resume" in err and "Traceback" not in err
+    assert not (folder / "table.md").exists()
+    resumed = run_study(STUDY, runs=tmp_path / "runs", resume=True)
+    assert told(resumed) == told(whole)
+    assert runs_of(resumed) == runs_of(whole)
+
+
+def test_killed_and_resumed_is_the_same(whole: Studied, tmp_path: Path) -> None:
+    process = started(tmp_path)
+    for line in process.stdout:
+        if line.startswith("2/4 slow, seed 0 ..."):
+            break
+    journal = tmp_path / "runs/studies/tests-small"
+    while process.poll() is None and len(list(journal.glob("slow*/journal.jsonl"))) < 1:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    resumed = run_study(STUDY, runs=tmp_path / "runs", resume=True)
+    assert told(resumed) == told(whole)
+    assert runs_of(resumed) == runs_of(whole)
+
+
+def test_several_at_a_time_give_the_same(whole: Studied, tmp_path: Path) -> None:
+    studied = study(tmp_path, jobs=2)
+    assert told(studied) == told(whole)
+    assert runs_of(studied) == runs_of(whole)
+
+
+def test_more_seeds_are_added_and_rows_chosen(whole: Studied, tmp_path: Path) -> None:
+    lines: list[str] = []
+    first = study(tmp_path, seeds=1, only="plain", tell=lines.append)
+    assert "1 runs to train" in lines[0]
+    assert "slow, seed 0: not trained yet." in first.comparison.notes
+    assert first.comparison.lines[1].verdict == "no run finished"
+    second = study(tmp_path, tell=lines.append)
+    assert any(line.startswith("tests/small: 3 runs to train, 1 are there") for line in lines)
+    assert told(second) == told(whole)
+
+
+def diverging(path: Path, **other: Any) -> Studied:
+    wild = {"optimizer.rate": 1e30, "schedule.warmup": "0 epochs"}
+    rows = (*STUDY.rows[:1], Row(name="wild", recipe="quickstart", changes=wild))
+    return run_study(STUDY.model_copy(update={"rows": rows}), runs=path, seeds=2, **other)
+
+
+def test_a_run_that_diverges_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
+    lines: list[str] = []
+    studied = diverging(tmp_path, tell=lines.append)
+    assert [line.verdict for line in studied.comparison.lines] == [
+        "the baseline",
+        "no run finished",
+    ]
+    states = {(r["row"], r["seed"]): r for r in studied.folder.content()["runs"]}
+    assert states["wild", 0]["failure"]["kind"] == "DivergenceError"
+    assert states["wild", 1]["state"] == "failed" and states["plain", 1]["state"] == "finished"
+    assert any("DivergenceError: " in note for note in studied.comparison.notes)
+    again = diverging(tmp_path, tell=lines.append)  # it would diverge again
+    assert any(": 0 runs to train" in line for line in lines)
+    assert told(again) == told(studied)
+
+
+def test_nothing_finished_says_why(tmp_path: Path) -> None:
+    rows = (Row(name="gone", recipe="quickstart", changes={"data.source": "no/where"}),)
+    with pytest.raises(FailedRunsError, match="no run finished") as caught:
+        run_study(STUDY.model_copy(update={"rows": rows}), runs=tmp_path)
+    assert "DataError" in caught.value.hint and "no/where" in caught.value.hint
+
+
+def test_a_scaled_study_is_another_with_its_scale_in_all_that_it_writes(tmp_path: Path) -> None:
+    studied = study(tmp_path, scale=0.5, seeds=1)
+    path = studied.folder.path
+    assert path.name == "tests-small-scale-0.5"
+    said = "At scale 0.5: 0.5 of the training images and 0.5 of the epochs."
+    assert said in (path / "table.md").read_text()
+    run = RunFolder(next(path.glob("plain-s0-*")))
+    assert run.result()["epochs"] == 1 and run.result()["test"]["n"] == 359
+    assert run.provenance()["data"]["train"] == 647 and run.provenance()["data"]["val"] == 144
+
+
+def test_a_study_in_use_is_refused(tmp_path: Path) -> None:
+    from cifarlab.experiments.study.folder import study_folder
+
+    with study_folder(STUDY, 1.0, None, tmp_path).in_use():
+        command = [sys.executable, "-c", _SECOND, str(tmp_path)]
+        process = subprocess.run(command, capture_output=True, text=True)
+    assert "in use by another process" in process.stdout, process.stderr
+
+
+_SECOND = """
+import sys
+from pathlib import Path
+from cifarlab.system.errors import RunFolderError
+from cifarlab.experiments.study.folder import StudyFolder
+try:
+    with StudyFolder(Path(sys.argv[1]) / "studies" / "tests-small").in_use():
+        print("free")
+except RunFolderError as error:
+    print(error.what)
+"""
+
+
+def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> None:
+    from cifarlab.experiments.study.outcomes import compare_runs
+
+    other = STUDY.model_copy(update={"baseline": "slow"})
+    studied = run_study(other, runs=tmp_path, scale=0.5)
+    found = compare_runs([str(studied.folder.path)], runs=tmp_path)
+    assert found.baseline == "slow"
+    lines = {line.row: line for line in studied.comparison.lines}
+    for line in found.lines:
+        assert line == lines[line.row]
+    assert "slow: trained on 0.5 of the training images (data.share)." in found.notes
+
+
+@pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"seeds": 0}])
+def test_no_number_of_processes_or_runs(tmp_path: Path, asked: dict[str, int]) -> None:
+    with pytest.raises(UserError, match="that is no number of"):
+        study(tmp_path, **asked)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,150 @@
+"""Which finished runs a study takes as they are: whole ones, of the images that are there today."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifarlab.experiments.study.definition import Row, Study
+from cifarlab.experiments.study.engine import Studied, run_study
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.text import change
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.naming import new_folder
+from cifarlab.system.errors import Interrupted, UserError
+from cifarlab.training.train import train
+
+FAST: dict[str, Any] = {
+    "training.duration": "4 epochs",
+    "training.precision": "float32",
+    "training.batch_size": 256,
+    "model.stem": 4,
+    "model.channels": [4, 8, 8],
+}
+DIGITS = Study(
+    name="one",
+    seeds=1,
+    changes=FAST,
+    rows=(Row(name="plain", recipe="quickstart"),),
+)
+
+
+def study(runs: Path, of: Study = DIGITS, **other: Any) -> tuple[Studied, str]:
+    """The study, and what it told of how much there was to train."""
+    lines: list[str] = []
+    studied = run_study(of, runs=runs, tell=lines.append, **other)
+    return studied, "\n".join(lines)
+
+
+def the_run(of: Studied) -> RunFolder:
+    """The only run of a study."""
+    (run,) = of.folder.content()["runs"]
+    return RunFolder(of.folder.path / run["run"])
+
+
+@pytest.fixture
+def shades(tmp_path: Path) -> Path:
+    """A folder of two classes of 60 images each."""
+    draw = np.random.default_rng(0)
+    for name, low in {"dark": 0, "light": 100}.items():
+        (tmp_path / "shades" / name).mkdir(parents=True)
+        for number in range(60):
+            pixels = draw.integers(low, low + 150, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "shades" / name / f"{number:02d}.png")
+    return tmp_path / "shades"
+
+
+def without_a_third(shades: Path) -> None:
+    for file in shades.glob("*/*[036].png"):
+        file.unlink()
+
+
+def renamed(shades: Path) -> None:
+    (shades / "dark").rename(shades / "shadow")
+
+
+@pytest.mark.parametrize("change_images", [without_a_third, renamed])
+def test_runs_on_images_that_changed_are_trained_anew(
+    shades: Path, tmp_path: Path, change_images: Any
+) -> None:
+    """Same path, so the recipe and its fingerprint are the same."""
+    shutil.copytree(shades, tmp_path / "kept")
+    runs, data = tmp_path / "runs", str(shades)
+    first, _ = study(runs, data=data)
+    old = the_run(first)
+    change_images(shades)
+    second, told = study(runs, data=data)
+    assert "1 runs to train, 0 are there" in told and "the images are others today" in told
+    new = the_run(second)
+    fingerprint = new.provenance()["data"]["fingerprint"]
+    assert old.path != new.path and old.provenance()["data"]["fingerprint"] != fingerprint
+    (line,) = second.comparison.lines
+    assert line.accuracies == {0: new.result()["test"]["accuracy"]}
+    _, again = study(runs, data=data)
+    assert "0 runs to train, 1 are there" in again
+
+    shutil.rmtree(shades)
+    shutil.copytree(tmp_path / "kept", shades)
+    back, told = study(runs, data=data)
+    assert "0 runs to train, 1 are there" in told
+    assert back.comparison == first.comparison
+
+
+def test_an_unfinished_run_on_images_that_changed_does_not_go_on(
+    shades: Path, tmp_path: Path, signal_after: Any
+) -> None:
+    """It was recorded as failed, and again at every later call."""
+    recipe = change(find("quickstart"), {**FAST, "data.source": str(shades)})
+    begun = tmp_path / "runs" / "studies" / f"one-on-{shades.name}"
+    with pytest.raises(Interrupted):
+        train(recipe, new_folder(recipe, begun), hooks=[signal_after(1)])
+    without_a_third(shades)
+    studied, told = study(tmp_path / "runs", data=str(shades))
+    assert "1 runs to train" in told and studied.folder.content()["runs"][0]["state"] == "finished"
+
+
+def test_runs_whose_images_are_gone_are_still_compared(shades: Path, tmp_path: Path) -> None:
+    runs, data = tmp_path / "runs", str(shades)
+    first, _ = study(runs, data=data)
+    shades.rename(tmp_path / "elsewhere")
+    again, told = study(runs, data=data)
+    assert "finished runs are taken unseen, since there is no data source" in told
+    assert again.comparison == first.comparison
+
+
+@pytest.mark.parametrize("ended", ["stopped", "budget"])
+def test_a_run_that_something_ended_early_elsewhere_is_not_taken(
+    tmp_path: Path, ended: str
+) -> None:
+    """A trial that ASHA stopped after 1 of 4 epochs once stood in a study's row."""
+    trial = RunFolder(tmp_path / "runs" / "searches" / "s" / "trial-000")
+    result = train(change(find("quickstart"), FAST), trial, enough=lambda: True)
+    assert (result["ended"], result["epochs"]) == ("stopped", 1)
+    trial.write_result({**result, "ended": ended})
+    studied, told = study(tmp_path / "runs")
+    assert "1 runs to train, 0 are there" in told
+    assert the_run(studied).result()["epochs"] == 4
+
+
+def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_path: Path) -> None:
+    hasty = Row(name="hasty", recipe="quickstart", changes={"training.budget": "0.001 s"})
+    both = DIGITS.model_copy(update={"rows": (*DIGITS.rows, hasty)})
+    studied, told = study(tmp_path, both)
+    assert "hasty, seed 0: ended by its budget after 1 epoch." in studied.comparison.notes
+    assert studied.comparison.lines[1].accuracies == {}
+    assert told.endswith("ended by its budget after 1 epoch")
+    again, told = study(tmp_path, both)  # it would end so again
+    assert "0 runs to train" in told and again.comparison == studied.comparison
+    entries = json.loads(studied.folder.file.read_text())["runs"]
+    assert [(e["row"], e["state"]) for e in entries] == [
+        ("plain", "finished"),
+        ("hasty", "finished"),
+    ]
+
+    with pytest.raises(UserError, match="nothing to compare") as caught:
+        study(tmp_path, DIGITS.model_copy(update={"name": "hasty", "rows": (hasty,)}))
+    assert "ended by its budget" in caught.value.hint

@@ -1,0 +1,136 @@
+"""A scaled recipe: a share of the images and of the epochs, all else at its share of the run."""
+
+import pytest
+
+from cifarlab.config.duration import Duration
+from cifarlab.experiments.study.scale import scaled
+from cifarlab.recipes.catalog import shipped
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, fingerprint
+from cifarlab.system.errors import UserError
+from cifarlab.training.plan import plan
+
+IMAGES, BATCH = 45_000, 45
+PER_EPOCH = IMAGES // BATCH
+
+
+def at(recipe, scale):
+    """The recipe at that scale, and the steps that an epoch then has."""
+    small = scaled(recipe, scale)
+    assert small.training.batch_size == recipe.training.batch_size
+    return small, round(PER_EPOCH * small.data.share)
+
+
+EVERYWHERE = {
+    "augment": {"sizes": [{"start": "10 epochs", "pixels": 16}]},
+    "optimizer": {"norms": {"until": "20 epochs"}},
+    "schedule": {
+        "kind": "multistep",
+        "warmup": "10000 steps",
+        "milestones": ["40000 steps", "60 epochs", "0.75 of the run"],
+    },
+    "training": {
+        "duration": "100 epochs",
+        "batch_size": BATCH,
+        "selection": {"share": 0.5, "start": "30 epochs"},
+        "freeze": [{"start": "50000 steps", "stages": 1}],
+        "extensions": [{"duration": "10 epochs", "schedule": "hold"}],
+    },
+}
+
+
+def durations(recipe):
+    """Every duration of EVERYWHERE, in the recipe's order."""
+    schedule, training = recipe.schedule, recipe.training
+    return [
+        recipe.augment.sizes[0].start,
+        recipe.optimizer.norms.until,
+        schedule.warmup,
+        *schedule.milestones,
+        training.duration,
+        training.selection.start,
+        training.freeze[0].start,
+        training.extensions[0].duration,
+    ]
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.5])
+def test_every_duration_keeps_its_share_of_the_run(scale):
+    recipe = build(EVERYWHERE)
+    small, per_epoch = at(recipe, scale)
+    assert per_epoch == PER_EPOCH * scale
+    whole, part = plan(recipe.training, PER_EPOCH), plan(small.training, per_epoch)
+    assert part.steps == pytest.approx(whole.steps * scale**2)
+    planned = whole.segments[0].steps, part.segments[0].steps
+    for long, short in zip(durations(recipe), durations(small), strict=True):
+        shares = (
+            long.in_steps(PER_EPOCH, planned[0]) / planned[0],
+            short.in_steps(per_epoch, planned[1]) / planned[1],
+        )
+        assert shares[0] == pytest.approx(shares[1], abs=1e-3), (long, short)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "path", "value"),
+    [
+        ({"kind": "step", "every": "20 epochs"}, "every", Duration.parse("2 epochs")),
+        ({"kind": "restarts", "period": "1000 steps"}, "period", Duration.parse("10 steps")),
+        ({"kind": "plateau", "patience": 20}, "patience", 2),
+    ],
+)
+def test_other_schedules(schedule, path, value):
+    assert getattr(scaled(build({"schedule": schedule}), 0.1).schedule, path) == value
+
+
+def test_an_exponential_ends_at_the_same_rate():
+    recipe = build({"schedule": {"kind": "exponential", "factor": 0.9}})
+    small = scaled(recipe, 0.1)
+    assert small.schedule.factor**3 == pytest.approx(recipe.schedule.factor**30)
+
+
+@pytest.mark.parametrize("every", [1, 300])
+@pytest.mark.parametrize("kind", ["ema", "lookahead"])
+def test_an_average_looks_back_over_the_same_share_of_the_run(kind, every):
+    recipe = build({"averaging": {"kind": kind, "decay": 0.999, "every": every}})
+    small = scaled(recipe, 0.1)
+
+    def kept(averaging, steps):
+        """Share of the average that is left after that many steps, without progress's factor."""
+        updates = steps if kind == "lookahead" else steps / averaging.every
+        return averaging.decay**updates
+
+    assert small.averaging.every == max(1, round(every / 100))
+    assert kept(small.averaging, 30) == pytest.approx(kept(recipe.averaging, 3000), rel=1e-9)
+
+
+def test_what_is_no_length_of_time_stays():
+    recipe = build({**EVERYWHERE, "seed": 3, "name": "mine", "data": {"validation": 0.2}})
+    small = scaled(recipe, 0.1)
+    same = {"seed", "name", "model", "evaluation", "averaging"}
+    assert small.model_dump(include=same) == recipe.model_dump(include=same)
+    assert small.data == recipe.data.model_copy(update={"share": 0.1})
+    assert small.optimizer.rate == recipe.optimizer.rate
+    assert str(small.schedule.milestones[2]) == "0.75 of the run"
+
+
+def test_a_share_of_a_share():
+    assert scaled(build({"data": {"share": 0.5}}), 0.1).data.share == pytest.approx(0.05)
+
+
+def test_a_step_is_left_of_few_and_none_of_none():
+    schedule = {"kind": "multistep", "warmup": "0 steps", "milestones": ["5 steps"]}
+    small = scaled(build({"schedule": schedule}), 0.1)
+    assert [str(small.schedule.warmup), str(small.schedule.milestones[0])] == ["0 steps", "1 step"]
+
+
+@pytest.mark.parametrize("name", list(shipped()))
+def test_every_shipped_recipe_can_be_scaled(name):
+    recipe = shipped()[name]()
+    assert fingerprint(scaled(recipe, 1.0)) == fingerprint(recipe)
+    assert fingerprint(scaled(recipe, 0.1)) != fingerprint(recipe)
+
+
+@pytest.mark.parametrize("scale", [0, -1, 1.1, float("nan")])
+def test_no_scale(scale):
+    with pytest.raises(UserError, match="scale"):
+        scaled(Recipe(), scale)

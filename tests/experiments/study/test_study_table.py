@@ -1,0 +1,183 @@
+"""The table for people, for programs, and whole; and the figure."""
+
+import csv
+import io
+import json
+
+import pytest
+from made_study import ACCURACIES, made
+
+from cifarlab.experiments.study.comparison import Outcome, compare
+from cifarlab.experiments.study.figure import draw, picture
+from cifarlab.experiments.study.folder import write_comparison
+from cifarlab.experiments.study.table import (
+    HEADERS,
+    as_json,
+    comparison_of,
+    csv_text,
+    footing,
+    heading,
+    markdown,
+    rows,
+)
+from cifarlab.system.errors import RunFolderError
+
+SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
+
+
+def cells(comparison, row):
+    headers, found = rows(comparison)
+    return dict(zip(headers, next(r for r in found if r[0] == row), strict=True))
+
+
+def test_a_row_in_text():
+    found = cells(made(), "better")
+    assert found["n"] == "3" and found["mean"] == "92.00" and found["deviation"] == "0.50"
+    assert found["95 % interval"] == "90.76 to 93.24"
+    # differences 2.0, 2.1, 1.9: deviation 0.1, reach 4.302653 * 0.1 / sqrt(3) = 0.25
+    assert found["difference"] == "+2.00" and found["95 % interval of it"] == "+1.75 to +2.25"
+    assert found["d_z"] == "20.00" and found["verdict"] == "better"
+    assert found["p (Holm)"] == "0.00083"
+    assert found["seeds for 0.3 points"] == "4"
+    assert found["reported"] == "99" and found["agreement"].startswith("differs: 99.00")
+
+
+def test_what_there_is_not_is_a_dash():
+    found = cells(made(), "failed")
+    assert found.pop("row") == "failed" and found.pop("n") == "0"
+    assert found.pop("verdict") == "no run finished"
+    assert set(found.values()) == {"-"}
+
+
+def test_columns_of_reports_are_left_out_where_there_are_none():
+    assert rows(made())[0] == HEADERS
+    assert rows(made(reported=False))[0] == HEADERS[:-2]
+
+
+def test_differences_stand_beside_reported_levels_on_other_images():
+    assert cells(made("CIFAR-10 (JPEG)"), "better")["reported"] == "99 (+9.00)"
+    assert any("levels are not comparable here" in line for line in footing(made(scale=0.1)))
+    assert not any("levels are not" in line for line in footing(made()))
+
+
+def test_data_split_and_scale_are_said():
+    assert heading(made())[0] == "Test accuracy in per cent on CIFAR-10."
+    assert SCALED in heading(made(scale=0.1)) and SCALED not in heading(made())
+    for text in (markdown(made("CIFAR-10 (JPEG)", 0.1)),):
+        assert SCALED in text and "on CIFAR-10 (JPEG)" in text
+
+
+def test_markdown_is_one_table_with_notes():
+    text = markdown(made())
+    assert text.startswith("# made/up\n\nTest accuracy")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(ACCURACIES)
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    assert "- failed, seed 0: DivergenceError: NaN | at step 3." in text
+    assert "Kendall's tau between our order and theirs 1.00" in text
+
+
+def test_csv_has_the_numbers_unrounded():
+    found = {row["row"]: row for row in csv.DictReader(io.StringIO(csv_text(made(scale=0.1))))}
+    better = found["better"]
+    assert float(better["mean"]) == pytest.approx(0.92, abs=1e-12)
+    assert float(better["difference"]) == pytest.approx(0.02, abs=1e-12)
+    assert float(better["p"]) == float(better["p_holm"])  # one comparison only
+    assert (better["scale"], better["data"], better["split"]) == ("0.1", "CIFAR-10", "test")
+    assert better["accuracies"] == "0:0.920000 1:0.925000 2:0.915000"
+    assert found["failed"]["mean"] == "" and found["failed"]["n"] == "0"
+
+
+def test_json_names_every_number():
+    tree = json.loads(json.dumps(as_json(made())))
+    better = tree["lines"][1]
+    assert better["pairs"]["difference"]["n"] == 3 and better["accuracies"]["1"] == 0.925
+    assert better["reported"]["accuracy"] == 99 and better["agreement"]["agrees"] is False
+    assert tree["order"]["n"] == 2 and tree["baseline"] == "base"
+    assert as_json(None) is None
+
+
+def marks(axes, colour):
+    return sorted(
+        (round(float(x), 2), int(y))
+        for line in axes.lines
+        if line.get_color() == colour
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    )
+
+
+def test_the_figure_shows_every_run_and_the_reported_numbers():
+    from cifarlab.plots.style import GREY, VERMILION
+
+    levels, differences = draw(made()).axes
+    places = dict(zip(ACCURACIES, range(3), strict=True))
+    expected = [(round(100 * a, 2), places[row]) for row, of in ACCURACIES.items() for a in of]
+    assert marks(levels, GREY) == sorted(expected)
+    assert marks(differences, GREY) == [(1.9, 1), (2.0, 1), (2.1, 1)]
+    assert marks(levels, VERMILION) == [(90.0, 0), (99.0, 1)]
+    assert marks(differences, VERMILION) == []
+    levels, differences = draw(made("CIFAR-10 (JPEG)")).axes
+    assert marks(levels, VERMILION) == [] and marks(differences, VERMILION) == [(9.0, 1)]
+
+
+def test_the_figure_names_data_and_scale():
+    assert "CIFAR-10 (JPEG)" in draw(made("CIFAR-10 (JPEG)")).get_suptitle()
+    assert SCALED in draw(made(scale=0.1)).get_suptitle()
+    assert SCALED not in draw(made()).get_suptitle()
+
+
+def test_a_row_far_from_all_others_does_not_press_them_together():
+    near = {f"r{k}": (0.90 + k / 1000, 0.902 + k / 1000) for k in range(6)}
+    outcomes = [
+        Outcome(row, seed, f"{row}{seed}", "CIFAR-10", test=value)
+        for row, values in {**near, "diverged": (0.10, 0.10)}.items()
+        for seed, value in enumerate(values)
+    ]
+    for panel, said in zip(
+        draw(compare("far", [*near, "diverged"], "r0", outcomes)).axes,
+        ("\u25c2 10.0", "\u25c2 -80.1"),
+        strict=True,
+    ):
+        left, right = panel.get_xlim()
+        assert right - left < 30
+        assert [(text.get_text(), text.xy[1]) for text in panel.texts] == [(said, 6)]
+    for panel in draw(compare("near", [*near], "r0", outcomes[:-2])).axes:
+        assert not panel.texts
+
+
+def test_the_same_comparison_gives_the_same_bytes():
+    assert picture(made()) == picture(made())
+
+
+def test_files(tmp_path):
+    assert write_comparison(made(), tmp_path) == []
+    assert {f.name for f in tmp_path.iterdir()} == {
+        "table.md",
+        "table.csv",
+        "figure.svg",
+        "figure.png",
+        "figure.pdf",
+    }
+
+
+def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    problems = write_comparison(made(), tmp_path)
+    assert problems[0].startswith("no figure: a report needs matplotlib")
+    assert {f.name for f in tmp_path.iterdir()} == {"table.md", "table.csv"}
+
+
+@pytest.mark.parametrize("data", ["CIFAR-10", "CIFAR-10 (JPEG)"])
+@pytest.mark.parametrize("reported", [True, False])
+def test_what_was_written_as_json_is_the_comparison_again(data, reported):
+    of = made(data, reported=reported)
+    tree = json.loads(json.dumps(as_json(of)))
+    assert comparison_of(tree) == of
+
+
+@pytest.mark.parametrize("tree", [{}, [], "x", None, {"lines": [{}], "order": None, "notes": []}])
+def test_other_json_is_no_comparison(tree):
+    with pytest.raises(RunFolderError, match="not one that this cifarlab writes"):
+        comparison_of(tree)

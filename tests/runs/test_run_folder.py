@@ -1,0 +1,188 @@
+"""The run folder: one writer at a time, and clear words for what is missing, damaged or foreign."""
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, to_yaml
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import RunFolderError, StorageError
+
+HOLD = """
+import sys
+from cifarlab.runs.folder import RunFolder
+with RunFolder(sys.argv[1]).in_use():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = RunFolder(tmp_path / "run")
+    made.write_recipe(build({"seed": 3}))
+    return made
+
+
+@pytest.fixture
+def holder(folder):
+    """Another process that holds the folder."""
+    command = [sys.executable, "-c", HOLD, str(folder.path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        yield other
+        other.kill()
+
+
+def take(folder):
+    with folder.in_use():
+        return True
+
+
+def test_a_folder_held_by_another_process_is_refused_until_that_dies(folder, holder):
+    with pytest.raises(RunFolderError) as caught:
+        take(folder)
+    what, hint = str(caught.value).split("\n")
+    assert what == f"{folder.path} is in use by another process"
+    assert "--run" in hint
+    holder.kill()  # without a chance to clean up
+    holder.wait()
+    assert take(folder)
+
+
+def test_a_held_folder_can_be_read(folder, holder):
+    assert folder.recipe() == build({"seed": 3})
+    assert folder.journal.read() == []
+
+
+def test_a_folder_is_free_again_after_its_writer_ended_or_failed(folder):
+    assert take(folder)
+    with pytest.raises(KeyError), folder.in_use():
+        raise KeyError
+    assert take(folder)
+
+
+def test_a_second_writer_in_the_same_process_is_refused_too(folder):
+    with folder.in_use(), pytest.raises(RunFolderError, match="in use"):
+        take(RunFolder(folder.path))
+
+
+def test_a_folder_below_a_file_can_not_be_taken(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="a part of the path is a file"):
+        take(RunFolder(tmp_path / "file" / "run"))
+
+
+def test_a_folder_comes_into_being_with_its_recipe(tmp_path):
+    folder = RunFolder(str(tmp_path / "a" / "run"))
+    assert not folder.exists
+    folder.write_recipe(Recipe())
+    assert folder.exists
+    assert not folder.finished
+    assert folder.require() is folder
+    assert folder.recipe() == Recipe()
+
+
+@pytest.mark.parametrize("foreign", [None, "a folder", "a file"])
+def test_what_is_no_run_folder(tmp_path, foreign):
+    path = tmp_path / "theirs"
+    if foreign == "a folder":
+        path.mkdir()
+        (path / "notes.txt").touch()
+    elif foreign == "a file":
+        path.touch()
+    for use in (RunFolder(path).require, RunFolder(path).recipe):
+        with pytest.raises(RunFolderError, match=r"is no run folder: it has no recipe\.yaml"):
+            use()
+
+
+def test_provenance_and_result(folder):
+    assert (folder.provenance(), folder.result()) == ({}, None)
+    folder.write_provenance({"device": "cpu", "starts": [{"step": 0}]})
+    folder.write_result({"test": {"accuracy": 0.5}})
+    assert folder.provenance() == {"device": "cpu", "starts": [{"step": 0}]}
+    assert folder.result() == {"test": {"accuracy": 0.5}}
+    assert folder.finished
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b'{"a": 1', "can't read"),
+        (b"", "can't read"),
+        (b"\xff\xfe", "can't read"),
+        (b"[1]", "holds no JSON object"),
+        (b"null", "holds no JSON object"),
+    ],
+)
+@pytest.mark.parametrize("name", ["provenance.json", "result.json"])
+def test_a_damaged_file_is_named(folder, name, content, what):
+    (folder.path / name).write_bytes(content)
+    read = folder.result if name == "result.json" else folder.provenance
+    with pytest.raises(RunFolderError) as caught:
+        read()
+    first, hint = str(caught.value).split("\n")
+    assert what in first
+    assert str(folder.path / name) in first
+    assert hint
+
+
+def test_a_folder_instead_of_a_file(folder):
+    folder.result_file.mkdir()
+    with pytest.raises(RunFolderError, match="can't read"):
+        folder.result()
+
+
+@pytest.mark.parametrize("known", [{}, {"data": {}}, {"data": {"fingerprint": "abc"}}])
+def test_the_same_images_or_unknown_ones_pass(folder, known):
+    folder.write_provenance(known)
+    folder.require_same_data("abc")
+
+
+def test_other_images_are_refused(folder):
+    folder.write_provenance({"data": {"fingerprint": "abc"}})
+    with pytest.raises(RunFolderError, match="the images are not those"):
+        folder.require_same_data("abd")
+
+
+def test_the_recipe_file_is_the_whole_recipe(folder):
+    assert folder.recipe_file.read_text() == to_yaml(build({"seed": 3}))
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from cifarlab.system.files import written_whole
+with written_whole(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    sys.stdin.readline()
+    temporary.write_text("whole")
+"""
+
+
+def test_only_what_killed_writers_left_is_removed(folder):
+    target = folder.path / "audit" / "findings.json"
+    command = [sys.executable, "-c", WRITE, str(target)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as living:
+        left, used = (Path(one.stdout.readline().strip()) for one in (killed, living))
+        killed.kill()
+        killed.wait()
+        assert left.exists() and used.exists()
+        assert take(folder)
+        assert not left.exists() and used.read_text() == "half"
+        living.communicate("\n")
+    assert target.read_text() == "whole"
+
+
+def test_a_folder_can_be_told_to_another_process(folder):
+    folder.journal.append({"epoch": 1})
+    told = pickle.loads(pickle.dumps(folder))
+    assert told.path == folder.path and told.journal.read() == [{"epoch": 1}]

@@ -1,0 +1,54 @@
+"""Runs that are ready to train, and networks that a test can compare."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cifarlab.data.loader import Batch
+from cifarlab.recipes.schema import Recipe
+from cifarlab.runs.folder import RunFolder
+from cifarlab.training.run import Run
+from cifarlab.training.setup import prepare
+
+# No batch normalisation, no dropout: a batch's gradient is the mean of its images' gradients.
+PLAIN = {
+    "model.kind": "cnn",
+    "model.channels": [4, 6],
+    "model.dense": 16,
+    "model.dropout": [0.0, 0.0, 0.0],
+    "optimizer.rate": 0.02,
+}
+
+
+def prepared(recipe: Recipe, path: Path) -> Run:
+    """A new run before its first step, in training mode."""
+    run = prepare(recipe, RunFolder(path), resume=False, command="test", progress=None)
+    run.state.classifier.train()
+    return run
+
+
+def first_batch(run: Run, images: int | None = None) -> Batch:
+    """The first of the run's batches, cut to that many images."""
+    batch = next(run.loader.epoch(0))
+    return batch.at(torch.arange(len(batch.labels))[:images])
+
+
+def gradients(run: Run) -> dict[str, Tensor]:
+    named = run.state.classifier.named_parameters()
+    return {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+
+class Watching:
+    """A hook that does nothing; a test's own does what it overrides."""
+
+    def started(self, run: Run) -> None: ...
+
+    def stepped(self, run: Run, images: int) -> None: ...
+
+    def validated(self, run: Run) -> None: ...
+
+    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None: ...
+
+    def finished(self, run: Run, result: dict[str, Any]) -> None: ...

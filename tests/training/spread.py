@@ -1,0 +1,93 @@
+"""Training in several processes: what tests start under torchrun, and how they start it.
+
+    torchrun --nproc-per-node 2 tests/training/spread.py JOBS
+
+JOBS is a JSON file: for each job its recipe, its folder and whether it goes on there. Each process
+writes beside it, as ``JOBS.<rank>``, the loss of each step, the result or the error of each job.
+All but the first are given a folder that must stay empty.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from cifarlab.recipes.text import build
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.metrics_log import without_cost
+from cifarlab.system.errors import CifarlabError
+from cifarlab.system.processes import Processes, joined
+from cifarlab.training.run import Run
+from cifarlab.training.train import train
+
+Told = dict[str, Any]
+
+
+class Losses:
+    """A hook that notes the mean loss of each step, as the journal sums it."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self._before = (0.0, 0)
+
+    def started(self, run: Run) -> None:
+        self._before = (float(run.state.totals.loss), run.state.totals.seen)
+
+    def stepped(self, run: Run, images: int) -> None:
+        (loss, seen), totals = self._before, run.state.totals
+        self._before = (float(totals.loss), totals.seen)
+        self.losses.append((self._before[0] - loss) / (totals.seen - seen))
+
+    def validated(self, run: Run) -> None: ...
+
+    def epoch_ended(self, run: Run, line: Told) -> None:
+        self._before = (0.0, 0)
+
+    def finished(self, run: Run, result: Told) -> None: ...
+
+
+def told(job: Told, processes: Processes, place: Path) -> Told:
+    """Train one job in one process of several."""
+    hook, outcome = Losses(), {}
+    try:
+        result = train(
+            build(job["recipe"]),
+            RunFolder(job["folder"] if processes.first else place),
+            resume=job.get("resume", False),
+            hooks=[hook],
+            processes=processes,
+        )
+        outcome["result"] = without_cost(result)
+    except CifarlabError as error:
+        outcome["error"] = [type(error).__name__, error.what]
+    return {"losses": hook.losses, **outcome}
+
+
+def torchrun(*words: object) -> subprocess.Popen[str]:
+    """Start two processes that talk over the loopback; words as behind ``torchrun``."""
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    options = ["--local-addr", "127.0.0.1", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*start, *options, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+    )
+
+
+def main() -> None:
+    jobs = Path(sys.argv[1])
+    with joined() as processes:
+        own = jobs.with_name(f"{jobs.name}.{processes.rank}")
+        outcomes = {
+            name: told(job, processes, jobs.with_name("not the first"))
+            for name, job in json.loads(jobs.read_text(encoding="utf-8")).items()
+        }
+        own.write_text(json.dumps(outcomes), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Training that ends before its planned length: by patience, by budget."""
+
+import itertools
+import os
+import signal
+from functools import partial
+from typing import get_args
+
+import pytest
+from prepared import Watching
+
+from cifarlab.config.duration import Duration
+from cifarlab.recipes.schema import Extension
+from cifarlab.runs.folder import RunFolder, describe_early_end
+from cifarlab.runs.metrics_log import without_cost
+from cifarlab.system.errors import Interrupted, RunFolderError
+from cifarlab.training import clock, loop
+from cifarlab.training.extend import extended
+from cifarlab.training.stop import Ending
+from cifarlab.training.train import train
+
+LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
+
+
+@pytest.fixture
+def unlucky(monkeypatch):
+    """Validation that gets better in epochs 1, 2 and 4 and never again."""
+    real, calls = loop.validate, itertools.count(1)
+    accuracies = {1: 0.3, 2: 0.5, 3: 0.4, 4: 0.6}
+
+    def spoilt(run):
+        return real(run)._replace(accuracy=accuracies.get(next(calls), 0.55))
+
+    monkeypatch.setattr(loop, "validate", spoilt)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(1, 3), (2, 6), (3, 7), (5, 9), (20, 12)])
+def test_it_ends_after_so_many_epochs_without_a_better_one(
+    tmp_path, tiny, unlucky, patience, epochs
+):
+    folder = RunFolder(tmp_path)
+    result = train(tiny({**LONG, "training.patience": patience}), folder)
+    assert (result["epochs"], len(folder.journal.read())) == (epochs, epochs)
+    assert result["ended"] == ("patience" if epochs < 12 else "planned")
+    assert result["steps"] == 11 * epochs
+    assert result["evaluated"]["epoch"] == (2 if patience == 1 else 4)
+
+
+def test_a_real_run_ends_as_its_journal_says(tmp_path, tiny):
+    folder = RunFolder(tmp_path)
+    result = train(tiny({"training.duration": "60 epochs", "training.patience": 2}), folder)
+    accuracies = [line["val"]["accuracy"] for line in folder.journal.read()]
+    waited = [n - accuracies.index(max(accuracies[: n + 1])) for n in range(len(accuracies))]
+    assert result["ended"] == "patience"
+    assert waited.index(2) + 1 == result["epochs"] == len(waited)
+
+
+class Kill(Watching):
+    """Asks the run to stop once, after that epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def epoch_ended(self, run, line):
+        if line["epoch"] == self.epoch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_resumed_it_waits_on(tmp_path, tiny, end_of, epoch):
+    recipe = tiny({"training.duration": "60 epochs", "training.patience": 2})
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    train(recipe, whole)
+    with pytest.raises(Interrupted):
+        train(recipe, cut, hooks=[Kill(epoch)])
+    train(recipe, cut, resume=True)
+    assert end_of(cut) == end_of(whole)
+
+
+@pytest.fixture
+def slow_clock(monkeypatch):
+    """Each reading of the clock is a second after the one before."""
+    seconds = itertools.count()
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: float(next(seconds)))
+
+
+def test_a_budget_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_clock):
+    folder = RunFolder(tmp_path)
+    result = train(tiny({**LONG, "training.budget": "20 s"}), folder)
+    lines = folder.journal.read()
+    assert result["ended"] == "budget"
+    assert 0 < result["steps"] == lines[-1]["step"] < 132
+    assert result["steps"] % 11
+    assert result["epochs"] == len(lines)
+    assert lines[-1]["val"] is not None
+    assert result["val"]["n"] and result["test"]["n"]
+
+
+def test_a_budget_that_is_never_reached_changes_nothing(tmp_path, tiny, finished, end_of):
+    folder = RunFolder(tmp_path)
+    assert train(tiny({"training.budget": "10 h"}), folder)["ended"] == "planned"
+    one, other = end_of(folder), end_of(finished)
+    assert all(one[name] == other[name] for name in ("last.safetensors", "state", "journal"))
+
+
+def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
+    tmp_path, tiny, slow_clock
+):
+    recipe, folder = tiny({**LONG, "training.budget": "20 s"}), RunFolder(tmp_path)
+    result = train(recipe, folder)
+    (folder.path / "result.json").unlink()
+    again = train(recipe, folder, resume=True)
+    assert (again["steps"], again["ended"]) == (result["steps"], "budget")
+
+
+def test_every_ending_but_the_recipes_own_is_early():
+    early = {ended for ended in get_args(Ending) if describe_early_end({"ended": ended})}
+    assert early == {"budget", "stopped"}
+
+
+class Enough(Watching):
+    """Has seen enough of the run after that epoch."""
+
+    def __init__(self, epoch):
+        self.epoch, self.seen = epoch, False
+
+    def epoch_ended(self, run, line):
+        self.seen = line["epoch"] >= self.epoch
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
+    folder, watcher = RunFolder(tmp_path), Enough(epoch)
+    result = train(tiny(), folder, hooks=[watcher], enough=lambda: watcher.seen)
+    assert (result["ended"], result["epochs"]) == ("stopped", epoch)
+    whole = finished.journal.read()[:epoch]
+    assert without_cost(folder.journal.read()) == without_cost(whole)
+    with pytest.raises(RunFolderError, match="by a search"):
+        extended(folder, Extension(duration=Duration.parse("1 epoch"), schedule="hold"))
+
+
+def test_enough_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
+    watcher = Enough(3)
+    result = train(tiny(), RunFolder(tmp_path), hooks=[watcher], enough=lambda: watcher.seen)
+    assert result["ended"] == "planned"
+
+
+def test_enough_from_the_start_is_an_epoch_at_least(tmp_path, tiny):
+    assert train(tiny(), RunFolder(tmp_path), enough=lambda: True)["epochs"] == 1
+
+
+def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):
+    folder = RunFolder(tmp_path / "run")
+    train(tiny({**LONG, "training.patience": 1}), folder)
+    more = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
+    with pytest.raises(RunFolderError, match=r"ended before its planned length.*patience"):
+        extended(folder, more)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_look_ahead_that_never_came_to_its_first_update_is_the_network_itself(tiny, tmp_path):
+    """Its slow weights are the initial ones until then: what ended before had learned nothing."""
+    losses = []
+    averaged = {"averaging.kind": "lookahead", "averaging.every": 60}  # 11 steps an epoch
+    for name, changes in (("averaged", LONG | averaged), ("plain", LONG)):
+        folder = RunFolder(tmp_path / name)
+        ended = partial(has_epochs, folder, 3)
+        result = train(tiny(changes), folder, hooks=(), enough=ended)
+        losses.append([line["val"]["loss"] for line in folder.journal.read()])
+        losses[-1].append(result["test"]["loss"])
+        assert result["ended"] == "stopped"
+    assert losses[0] == losses[1] and len(set(losses[0])) == 4
+
+
+def has_epochs(folder: RunFolder, epochs: int) -> bool:
+    return len(folder.journal.read()) >= epochs

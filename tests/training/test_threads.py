@@ -1,0 +1,154 @@
+"""How many threads a run takes: what was asked for, its earlier ones, or the free cores."""
+
+import os
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from cifarlab.experiments.study.workers import Failure, Job, in_processes
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system import threads
+from cifarlab.system.errors import Interrupted, UserError
+from cifarlab.system.threads import Threads
+from cifarlab.training.display import Display
+from cifarlab.training.train import train
+
+
+@pytest.fixture(autouse=True)
+def own_threads(monkeypatch):
+    """Four cores, nobody else; whatever a test sets is set back."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    machine(monkeypatch, busy=0.0, cpus=4)
+    yield
+    torch.set_num_threads(before)
+
+
+def machine(monkeypatch, busy, cpus=4, physical=None, limit=None):
+    monkeypatch.setattr(threads, "_last_look", None)
+    monkeypatch.setattr(threads, "_shared", None)
+    monkeypatch.setattr(threads, "busy_cores", lambda: busy)
+    monkeypatch.setattr(threads, "_own_cpus", lambda: list(range(cpus)))
+    counts = {True: cpus, False: physical or cpus}
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: counts[logical])
+    monkeypatch.setattr(threads.joblib, "cpu_count", lambda: limit or cpus)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "physical", "limit", "busy", "count"),
+    [
+        (2, 2, None, 0.0, 2),
+        (2, 2, None, 0.4, 2),  # what a machine does beside
+        (2, 2, None, 1.0, 1),
+        (2, 2, None, 2.0, 1),
+        (16, 8, None, 0.0, 8),  # two hardware threads a core
+        (16, 8, None, 1.0, 7),
+        (64, 64, 2, 30.0, 2),  # a container's limit, its neighbours elsewhere
+        (64, 64, 2, 63.0, 1),
+    ],
+)
+def test_one_thread_for_each_free_core(monkeypatch, cpus, physical, limit, busy, count):
+    machine(monkeypatch, busy, cpus, physical, limit)
+    assert threads.use_threads(None).number == count == torch.get_num_threads()
+    if busy < 0.5:
+        assert not threads.available_threads().note
+
+
+def test_what_is_asked_for_wins_then_the_environment_then_the_run_then_the_cores(monkeypatch):
+    machine(monkeypatch, busy=1.0)
+    assert threads.use_threads(None).number == 3
+    assert threads.use_threads(None, kept=2).number == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,1")
+    assert threads.use_threads(None, kept=2) == Threads(4)
+    assert threads.use_threads(1, kept=2) == Threads(1)
+    for wrong in (0, 5, 100_000):
+        with pytest.raises(UserError, match=f"{wrong} threads: this machine has 4 processors"):
+            threads.use_threads(wrong)
+
+
+def test_a_run_from_a_larger_machine_takes_what_there_is():
+    assert threads.use_threads(None, kept=64).number == 4
+
+
+def test_one_of_several_takes_its_part_and_looks_at_nobody(monkeypatch):
+    monkeypatch.setattr(threads, "busy_cores", lambda: pytest.fail("looked"))
+    threads.share_threads(2)
+    assert threads.use_threads(None) == Threads(2)
+    assert threads.use_threads(None, kept=3) == Threads(3)
+
+
+def test_the_machine_is_looked_at_once_a_minute(monkeypatch):
+    looks, now = [], [100.0]
+    monkeypatch.setattr(threads, "busy_cores", lambda: float(looks.append(1) or 0.0))
+    monkeypatch.setattr(threads.time, "monotonic", lambda: now[0])
+    for second, total in ((0, 1), (59, 1), (61, 2)):
+        now[0] = 100.0 + second
+        threads.available_threads()
+        assert len(looks) == total
+
+
+@pytest.mark.parametrize(("niceness", "busy"), [(0, 1.5), (5, 2.25)])
+def test_others_count_but_this_process_and_those_that_give_way_do_not(monkeypatch, niceness, busy):
+    now = [0.0]
+
+    def times(percpu):  # seconds that two of the four cores were used; the last two aren't ours
+        one = SimpleNamespace(user=now[0], system=now[0] / 2, nice=now[0] * 0.75, idle=9.0)
+        other = SimpleNamespace(user=now[0] / 2, system=0.0, nice=0.0, idle=9.0)
+        return [one, other, SimpleNamespace(user=now[0] * 7), SimpleNamespace(user=now[0] * 7)]
+
+    own = SimpleNamespace(nice=lambda: niceness, cpu_times=lambda: (now[0] / 2, 0.0, 0.0, 0.0))
+    monkeypatch.undo()
+    monkeypatch.setattr(threads, "_own_cpus", lambda: [0, 1])
+    monkeypatch.setattr(psutil, "cpu_times", times)
+    monkeypatch.setattr(psutil, "Process", lambda: own)
+    monkeypatch.setattr(threads.time, "sleep", lambda seconds: now.__setitem__(0, seconds))
+    monkeypatch.setattr(threads.time, "monotonic", lambda: now[0])
+    assert threads.busy_cores() == pytest.approx(busy)
+
+
+def test_this_machine_can_be_looked_at(monkeypatch):
+    monkeypatch.undo()
+    before = threads._busy_seconds()
+    assert 0.0 <= threads.busy_cores() <= (os.cpu_count() or 1)
+    assert threads._busy_seconds() > before > 0
+    assert 1 <= threads.cores() <= (os.cpu_count() or 1)
+
+
+def test_a_resumed_run_keeps_its_threads_though_the_machine_is_busy_now(
+    tiny, tmp_path, monkeypatch, signal_after, capsys
+):
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(Interrupted):
+        train(tiny(), folder, threads=2, hooks=[signal_after(5)])
+    assert folder.provenance()["device"]["threads"] == 2
+    torch.set_num_threads(1)
+    machine(monkeypatch, busy=3.0)
+    train(tiny(), folder, resume=True, hooks=[Display()])
+    assert torch.get_num_threads() == 2
+    assert [start["device"]["threads"] for start in folder.provenance()["starts"]] == [2, 2]
+    told = capsys.readouterr().out
+    assert "other processes use 3.0 of these 4 cores" in told
+    assert "goes on with its 2 threads, so that its bits hold" in told
+
+
+def test_the_terminal_says_what_a_busy_machine_leaves(tiny, tmp_path, monkeypatch, capsys):
+    machine(monkeypatch, busy=1.2)
+    recipe = tiny({"training.duration": "1 epoch"})
+    train(recipe, RunFolder(tmp_path / "run"), hooks=[Display()])
+    assert "other processes use 1.2 of these 4 cores: 3 threads" in capsys.readouterr().out
+
+
+def say_threads(job: Job) -> Failure:
+    from cifarlab.system.threads import use_threads
+
+    return Failure(str(use_threads(None).number), "", "")
+
+
+def test_runs_at_once_share_the_cores_out(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # a spawned worker sees no pretended machine
+    counts = []
+    jobs = [Job("row", None, "", "") for _ in range(2)]
+    in_processes(jobs, 2, lambda: 0, lambda job, failure: counts.append(failure.kind), say_threads)
+    assert counts == ["2", "2"]
