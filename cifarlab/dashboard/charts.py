@@ -156,6 +156,7 @@ def _test(run: Run) -> Options:
         "data": [] if value is None else [[epoch, round(100 * value, 6)]],
         "symbolSize": 12,
         "color": VERMILION,
+        "z": 3,  # before the curves, which come to about the same value
     }
 
 

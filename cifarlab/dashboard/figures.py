@@ -1,5 +1,6 @@
 """Figures that other commands drew beside a run, a study or a search, shown as they are."""
 
+import re
 from pathlib import Path
 
 from starlette.responses import FileResponse, Response
@@ -7,6 +8,8 @@ from starlette.responses import FileResponse, Response
 from cifarlab.dashboard import html as markup
 from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.urls import figure_address
+from cifarlab.plots.style import WIDE
+from cifarlab.report.explained import KINDS
 from cifarlab.report.html import FIGURES
 from cifarlab.system.errors import RunFolderError
 
@@ -27,18 +30,22 @@ _TITLES = {kind: title for kind, _, title in FIGURES} | {
     "importance": "Importance of each key",
     "figure": "Accuracy by row",
 }
+_ORDER = [*KINDS, *_TITLES]  # figures without a title of their own come last
 _MOST_BYTES = 2**25
+_WIDTH = re.compile(rb'<svg[^>]* width="([1-9]\d{0,3}(?:\.\d+)?)pt"')
 # Opened by itself, a figure from elsewhere may neither run nor load anything.
 _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def figures(folder: Path) -> list[Path]:
-    """The drawn figures of a folder, those left out that the page draws itself.
+    """Return a folder's figures in the order of their titles, without those the page draws itself.
 
     A report names its figures after the folder: of a kind, as of a folder that was renamed, the
     newest is shown.
     """
-    files = [file for place in _PLACES for file in sorted((folder / place).glob("*.svg"))]
+    files = [
+        file for place in _PLACES for file in sorted((folder / place).glob("*.svg"), key=_order)
+    ]
     newest = {
         (file.parent, _kind(file)): file for file in sorted(files, key=lambda f: f.stat().st_mtime)
     }
@@ -56,6 +63,21 @@ def _kind(file: Path) -> str:
     return file.stem.rpartition("-")[2]
 
 
+def _order(file: Path) -> tuple[int, str]:
+    kind = _kind(file)
+    return _ORDER.index(kind) if kind in _TITLES else len(_ORDER), file.name
+
+
+def width(file: Path) -> float:
+    """Return a figure's width in inches, by which all are shown at one scale."""
+    try:
+        with file.open("rb") as opened:
+            stated = _WIDTH.search(opened.read(1024))
+    except OSError:
+        stated = None
+    return float(stated[1]) / 72 if stated else WIDE
+
+
 def sheets(index: Index, files: list[Path]) -> str:
     """Figures on white, each under its title; inside of an <img> nothing in them runs."""
     parts = []
@@ -63,7 +85,7 @@ def sheets(index: Index, files: list[Path]) -> str:
         words = markup.text(title(file))
         address = figure_address(index.place(file.resolve()))
         parts.append(
-            f"<h3>{words}</h3><div class='sheet'>"
+            f"<h3>{words}</h3><div class='sheet' style='--inches:{width(file):.2f}'>"
             f"<img loading='lazy' src='{markup.text(address)}' alt='{words}'></div>"
         )
     return "".join(parts)

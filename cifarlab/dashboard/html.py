@@ -5,6 +5,7 @@ One piece is one element of the page, however many cells it has.
 
 import base64
 import html
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +21,8 @@ from cifarlab.report.tables import Fact
 from cifarlab.system.files import storable
 
 _NUMERIC = set("0123456789.,+-–—% <>")
-_PROSE = 24  # letters; a longer cell keeps some width on a narrow screen
+_UNIT = re.compile("\u00a0(?:ms|s|min|h|MiB|GiB)\\b")
+_PROSE = 30  # letters; a longer cell keeps some width on a narrow screen
 
 
 def text(value: Any) -> str:
@@ -103,7 +105,8 @@ def _cell(value: Any, numbers: bool) -> _Cell:
     if isinstance(value, Html):
         return _Cell(value)
     words = str(value)
-    plain = numbers and set(words.replace("\u00a0", " ").replace(" to ", " ")) <= _NUMERIC
+    bare = _UNIT.sub("", words).replace("\u00a0", " ").replace(" to ", " ")
+    plain = numbers and set(bare) <= _NUMERIC
     return _Cell(text(words), plain, "prose" if len(words) > _PROSE else "")
 
 

@@ -42,10 +42,12 @@ def count(value: Any) -> str:
 
 
 def seconds(value: Any) -> str:
-    """A time in the two units that matter: ``42.3 s``, ``12 min 3 s``, ``3 h 12 min``."""
+    """A time in the two units that matter: ``7 ms``, ``42.3 s``, ``12 min 3 s``, ``3 h 12 min``."""
     time = number(value)
     if time is None:
         return NOTHING
+    if 0 < time < 0.0995:
+        return f"{1000 * time:.0f}{_SPACE}ms"
     if time < 59.95:
         return f"{time:.1f}{_SPACE}s"
     minutes, rest = divmod(round(time), 60)

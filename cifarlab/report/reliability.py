@@ -31,7 +31,7 @@ def reliability(run: Run) -> Figure | None:
         text = f"temperature {temperature:.2f}, {_error(split, 'calibrated')}"
         _line(axes, after, BLUE, "s", text)
     axes.set(ylabel="accuracy (%)", xlim=with_margin(0, 100), ylim=with_margin(0, 100))
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
     axes.set_title(
         f"{label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split", loc="left"
     )

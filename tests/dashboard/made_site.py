@@ -56,6 +56,9 @@ def make_search(path: Path) -> None:
     make(path / "trial-000", digits())
     (path / "figures").mkdir()
     shutil.copy(path.parents[1] / "studies" / "made" / "figure.svg", path / "figures" / "a-b.svg")
+    (path / "figures" / "rungs.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="309.6pt" height="200pt"/>'
+    )
     rungs = [{"rung": 4, "came": 5, "stopped": 3, "cutoff": 0.45}]
     share = {"key": "optimizer.rate", "share": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
     flattery = {"trial": 0, "score": 0.97, "n": 1, "mean": 0.96, "excess": 0.01, "interval": None}

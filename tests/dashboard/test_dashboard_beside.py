@@ -65,6 +65,24 @@ def test_every_figure_that_is_drawn_has_a_title():
     assert untitled == []
 
 
+def test_a_search_s_figures_stand_in_the_order_of_its_page_the_unknown_last(run):
+    for name in ("importance", "coordinates", "rungs", "curves", "a-b"):
+        (run / "explained" / f"of-{name}.svg").write_text(SVG)
+    named = [file.stem for file in beside.figures(run) if file.stem.startswith("of-")]
+    assert named == ["of-rungs", "of-coordinates", "of-importance", "of-a-b"]
+
+
+@pytest.mark.parametrize(
+    ("head", "inches"),
+    [('<svg a="1" width="309.6pt"', 4.3), ('<svg width="532.8pt"', 7.4), ("<svg", 7.4)],
+)
+def test_a_figure_is_shown_by_its_inches(run, head, inches):
+    file = run / "explained" / "first-layer.svg"
+    file.write_text(f"<?xml version='1.0'?>\n{head} height='10pt'><g/></svg>")
+    assert beside.width(file) == pytest.approx(inches)
+    assert f"style='--inches:{inches:.2f}'" in beside.sheets(Index(run.parent), [file])
+
+
 def test_a_figure_is_an_image_at_its_own_address(run):
     index = Index(run.parent)
     text = beside.sheets(index, beside.figures(run))

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from broken_uploads import broken, encoded, noise
 from made_site import Server, grow, make_site
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from cifarlab.runs.folder import RunFolder
 
@@ -163,9 +163,24 @@ def test_every_column_fits_a_screen_of_1280_and_others_show_that_there_is_more(
       ]) document.querySelectorAll(".list " + what).forEach(one => one.textContent = words)""")
     table = page.locator(".list .q-table__middle")
     assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
-    for kind in (".list .q-table__middle", ".scroll"):
-        drawn = page.locator(kind).first.evaluate("one => getComputedStyle(one).backgroundImage")
-        assert drawn.count("gradient") == 4
+    assert shadowed(page, ".list .q-table__middle") and shadowed(page, ".scroll")
+
+
+def shadowed(page: Page, kind: str) -> bool:
+    """Whether what goes on beyond an edge is shown by a shadow there."""
+    drawn = page.locator(kind).first.evaluate("one => getComputedStyle(one).backgroundImage")
+    return drawn.count("gradient") == 4
+
+
+@both_widths
+def test_figures_are_shown_at_one_scale_and_stay_readable(visit: Visit) -> None:
+    page = visit.go("/search/searches/rates")
+    images = page.locator(".sheet img")
+    expect(images).to_have_count(2)
+    narrow, wide = (one["width"] for one in map(Locator.bounding_box, images.all()) if one)
+    assert narrow >= 4.3 * 80 and wide / narrow == pytest.approx(7.4 / 4.3, rel=0.05)
+    assert shadowed(page, ".sheet") and shadowed(visit.go("/run/cifar-s0"), "pre.recipe")
+    assert no_sideways_scroll(page)
 
 
 def test_chosen_runs_are_compared_recipes_first(visit: Visit) -> None:

@@ -11,6 +11,7 @@ from cifarlab.dashboard import charts
 from cifarlab.dashboard import html as markup
 from cifarlab.dashboard.urls import compare_address, list_address, run_address, try_address
 from cifarlab.plots.style import label
+from cifarlab.report import formatting as words
 from cifarlab.report.mistakes import Mistake
 from cifarlab.report.run_data import Run, read_runs
 from cifarlab.report.tables import class_rows, confusion_of
@@ -101,6 +102,9 @@ def test_numbers_stand_on_the_right_and_words_do_not():
     text = markup.table(("row", "mean"), [("a", "90.10"), ("b", "8.00")])
     assert '<td>a</td><td class="number">90.10</td>' in text
     assert '<th>row</th><th class="number">mean</th>' in text
+    times = markup.table(("time",), [[words.seconds(t)] for t in (0.02, 3.0, 125, 7000, None)])
+    assert times.count('<td class="number">') == 5
+    assert 'class="number"' not in markup.table(("size",), [["3 shirts"]])
 
 
 def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():

@@ -189,6 +189,22 @@ def test_no_mark_is_cut_at_0_or_100_per_cent(read):
             assert cut_marks(draw(run)) == [], draw.__name__
 
 
+def test_the_reliability_diagram_s_legend_covers_no_point(read):
+    plain = read["plain"]
+    upper_left = [
+        {"low": 0.0, "high": 0.2, "n": 50, "confidence": 0.1, "accuracy": value}
+        for value in (0.6, 0.8, 0.9, 1.0)
+    ]
+    split = {**plain.result["test"], "calibration": {"bins": upper_left, "ece": 0.9}}
+    with styled():
+        figure = reliability.reliability(replace(plain, result={**plain.result, "test": split}))
+        figure.canvas.draw()
+    axes = figure.axes[0]
+    box = axes.get_legend().get_window_extent()
+    points = axes.transData.transform(axes.lines[1].get_xydata())
+    assert len(points) == 4 and not box.count_contains(points)
+
+
 def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(read):
     draws = np.random.default_rng(0)
     counts = np.diag(draws.integers(5, 10, 1000)) + (draws.random((1000, 1000)) < 0.002)

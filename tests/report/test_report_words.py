@@ -16,7 +16,10 @@ def test_no_number_is_a_dash(value):
 @pytest.mark.parametrize(
     "time, text",
     [
-        (0.04, "0.0 s"),
+        (0, "0.0 s"),
+        (0.0069, "7 ms"),
+        (0.0994, "99 ms"),
+        (0.0995, "0.1 s"),
         (59.9, "59.9 s"),
         (59.97, "1 min 0 s"),
         (3599, "59 min 59 s"),

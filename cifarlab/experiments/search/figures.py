@@ -32,7 +32,8 @@ from cifarlab.plots.style import (
 )
 
 One = TypeVar("One")
-_NAMED = 5  # trials that a legend names
+_MARKERS = "osD^v"  # of the trials that a legend names
+_MARKS = 12  # at most so many on a line
 _DRAWN = 300  # trials of a picture, and decisions at a rung: of more nobody sees anything
 _MAP = colormaps["viridis"]
 _UNSET = -0.16  # where a line passes a key that its trial does not have
@@ -66,6 +67,7 @@ def curves(of: Explained) -> Figure | None:
     colour = _colours([row.score or 0.0 for row in shown])
     for place, row in reversed(list(enumerate(shown))):
         run, of_score = of.runs[row.trial.number], colour(row.score or 0.0)
+        marker = _MARKERS[place : place + 1]
         train, val = (100 * run.curve(split, "accuracy") for split in ("train", "val"))
         axes.plot(run.epochs, train, color=of_score, linewidth=0.8, alpha=0.45)
         text = f"{trial_name(row.trial.number)}: {np.max(val):.2f}, {np.nanmax(train):.2f}"
@@ -74,8 +76,9 @@ def curves(of: Explained) -> Figure | None:
             val,
             color=of_score,
             linewidth=1.9,
-            marker="o" if len(val) < 3 else "",
-            label=text if place < _NAMED else None,
+            marker=marker or ("o" if len(val) < 3 else ""),
+            markevery=-(-len(val) // _MARKS),
+            label=text if marker else None,
         )
     axes.set(xlabel="epoch", ylabel="accuracy (%): validation bold, training faint")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -146,6 +149,8 @@ def coordinates(of: Explained) -> Figure | None:
         )
     for place, key in enumerate(keys):
         _axis(axes, place, of.search.space[key])
+        if any(key not in row.trial.values for row in shown):
+            _mark(axes, place, _UNSET, "not set")
     for height, value in ((0.0, low), (1.0, high)):
         _mark(axes, len(keys), height, f"{100 * value:.2f}")
     axes.set_xticks(range(len(keys) + 1), [*(key.replace(".", ".\n") for key in keys), "score (%)"])
@@ -223,9 +228,9 @@ def importance(of: Explained) -> Figure | None:
 
 
 def _colours(scores: Sequence[float]) -> Callable[[float], tuple[float, ...]]:
-    """A score's colour: dark for the lowest, bright but not too bright for the highest."""
+    """A score's colour: dark for the lowest, bright but still seen on white for the highest."""
     scale = Normalize(min(scores), max(scores) or 1.0)
-    return lambda score: _MAP(0.92 * float(scale(score)))
+    return lambda score: _MAP(0.8 * float(scale(score)))
 
 
 def _drawn(rows: Sequence[Row]) -> list[Row]:

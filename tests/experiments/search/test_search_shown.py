@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from made_search import made, small
+from matplotlib import colors
 
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.experiments.search import figures
@@ -110,6 +111,21 @@ def test_no_line_hides_another_where_trials_made_the_same_choice(explained: Expl
     for middle, heights in zip((0, 1), at.values(), strict=True):
         assert heights == sorted(set(heights)) and len(heights) > 3
         assert max(abs(height - middle) for height in heights) < 0.1
+
+
+def test_named_trials_of_one_score_are_told_apart_and_seen_on_white(explained: Explained) -> None:
+    figure = curves(explained)
+    assert figure
+    named = [line for line in figure.axes[0].lines if ":" in str(line.get_label())]
+    assert len({line.get_marker() for line in named}) == len(named) == 5
+    assert all(max(colors.to_rgb(line.get_color())) < 0.85 for line in figure.axes[0].lines)
+
+
+def test_a_line_below_an_axis_says_why(explained: Explained) -> None:
+    figure = coordinates(explained)
+    assert figure
+    there = [(round(text.get_position()[0]), text.get_text()) for text in figure.axes[0].texts]
+    assert [place for place, text in there if text == "not set"] == [2]
 
 
 def test_a_search_without_rungs_or_scores_still_has_a_page(tmp_path: Path) -> None:
