@@ -70,7 +70,7 @@ class MixPart(Part):
     alpha: float = Field(
         1.0, gt=0, le=100, description="the share of a batch's own images is Beta(alpha, alpha)"
     )
-    probability: float = Field(1.0, ge=0, le=1, description="of a batch to be mixed at all")
+    probability: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
 
 
 class NoMix(Part):

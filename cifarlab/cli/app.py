@@ -29,6 +29,9 @@ app = typer.Typer(
 )
 _WRITTEN = "what it printed is lost; files that it writes are there"
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
+FiguresOption = Annotated[
+    str, typer.Option("--figures", help="how figures are drawn, with commas: svg, png, pdf")
+]
 
 
 class SettingsCommand(TyperCommand):
@@ -64,6 +67,11 @@ def one_process(context: typer.Context) -> None:
             f"torchrun started 'cifarlab {context.invoked_subcommand}' several times at once",
             "under torchrun goes 'train' alone: start this without it",
         )
+
+
+def formats(figures: str) -> list[str]:
+    """What --figures names."""
+    return [name.strip() for name in figures.split(",")]
 
 
 def command_line() -> str:

@@ -1,13 +1,23 @@
 """Commands that look at a run: evaluate, audit, predict, explain."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cifarlab.cli.app import RunArgument, SettingsCommand, app, command_line
+from cifarlab.cli.app import FiguresOption, RunArgument, SettingsCommand, app, command_line, formats
 from cifarlab.cli.following import after_audit, after_predict, say_next
 from cifarlab.system.errors import UserError
+
+
+def _use_free_cores() -> None:
+    """Compute with as many threads as cores are free, as training does, and say so."""
+    from cifarlab.system.device import fastest_device
+    from cifarlab.system.threads import use_threads
+
+    if fastest_device().type == "cpu" and (note := use_threads(None).note):
+        sys.stderr.write(f"{note}\n")
 
 
 @app.command()
@@ -38,7 +48,8 @@ def evaluate(
     from cifarlab.training.display import Display
 
     _require_everything(everything, views, outliers, images)
-    folder = RunFolder(run)
+    folder = RunFolder(run).require()
+    _use_free_cores()
     with Display() as display:
         told: dict[str, Any] = {
             "command": command_line(),
@@ -108,6 +119,9 @@ def audit(
         )
     print_audit(place.findings() or {})
     console.print(f"audit: {place.path}", soft_wrap=True)
+    if csv:
+        tables = [place.path / name for name in ("pairs.csv", "labels.csv")[: 2 if folds else 1]]
+        console.print(f"tables: {', '.join(map(str, tables))}", soft_wrap=True)
     say_next(*after_audit(name, settings or [], RunFolder(name).exists, out))
 
 
@@ -137,7 +151,9 @@ def predict(
     from cifarlab.system.files import write_text
 
     require_form(form, sample)
-    text = written(predict_paths(RunFolder(run), paths, fit), form, sample)
+    folder = RunFolder(run).require()
+    _use_free_cores()
+    text = written(predict_paths(folder, paths, fit), form, sample)
     if out:
         write_text(out, text)
     else:
@@ -165,6 +181,7 @@ def explain(
         bool, typer.Option("--randomise", help="check that the maps depend on the weights")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="default: RUN/explained, for reports")] = None,
+    figures: FiguresOption = "svg",
 ) -> None:
     """Show where a network looks, what its layers see, and what it is made of."""
     from cifarlab.explain.explain_run import explain_run
@@ -172,16 +189,20 @@ def explain(
     from cifarlab.system.terminal import console, print_table
     from cifarlab.training.display import Display
 
+    folder = RunFolder(run).require()
+    _use_free_cores()
     with Display() as display:
         explained = explain_run(
-            RunFolder(run),
+            folder,
             images or [],
             layers=layers,
             target=target,
             fit=fit,
             randomise=randomise,
             out=out,
+            formats=formats(figures),
             progress=display.prepare,
+            tell=console.print,
         )
     print_table(("image", "true", "predicted", "probability", "map for"), explained.rows)
     for note in explained.notes:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import SettingsCommand, app
+from cifarlab.cli.app import FiguresOption, SettingsCommand, app, formats
 
 recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
 app.add_typer(recipes_app, name="recipes")
@@ -72,12 +72,12 @@ def recipes_lint(
     ] = None,
 ) -> None:
     """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
-    from cifarlab.recipes.catalog import find, usual_images
+    from cifarlab.recipes.catalog import find, usual_images, usual_splits
     from cifarlab.recipes.lint import lint
     from cifarlab.recipes.text import overridden
 
     recipe = overridden(find(name), settings or [])
-    findings = lint(recipe, usual_images(recipe))
+    findings = lint(recipe, usual_images(recipe), usual_splits(recipe))
     for finding in findings:
         typer.echo(str(finding))
     count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}"
@@ -91,6 +91,7 @@ def recipes_draw(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
     ] = None,
     out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
+    figures: FiguresOption = "svg",
 ) -> None:
     """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
     from cifarlab.explain.explain_run import draw_recipe
@@ -98,5 +99,5 @@ def recipes_draw(
     from cifarlab.recipes.text import overridden
     from cifarlab.system.terminal import console
 
-    drawn = draw_recipe(overridden(find(name), settings or []), out)
+    drawn = draw_recipe(overridden(find(name), settings or []), out, formats(figures))
     console.print(f"drawn: {drawn}", soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import SettingsCommand, app, command_line
+from cifarlab.cli.app import FiguresOption, SettingsCommand, app, command_line, formats
 from cifarlab.cli.following import after_report, say_next
 from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 
@@ -95,9 +95,7 @@ def _report_trained(run: Path) -> None:
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders")],
     out: Annotated[Path | None, typer.Option(help="the page; figures go beside it")] = None,
-    figures: Annotated[
-        str, typer.Option(help="how figures are drawn, with commas: svg, png, pdf")
-    ] = "svg",
+    figures: FiguresOption = "svg",
 ) -> None:
     """One HTML file with everything about one or several runs."""
     _report(runs, out, figures)
@@ -108,6 +106,6 @@ def _report(runs: list[Path], out: Path | None = None, figures: str = "svg") -> 
     from cifarlab.report.write import write_report
     from cifarlab.system.terminal import console
 
-    formats = [name.strip() for name in figures.split(",")]
-    path = write_report(runs, out, formats, lambda: console.print("drawing the report ..."))
+    wanted = formats(figures)
+    path = write_report(runs, out, wanted, lambda: console.print("drawing the report ..."))
     console.print(f"report: {path}", soft_wrap=True)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarlab.cli.app import app, command_line
+from cifarlab.cli.app import FiguresOption, app, command_line, formats
 from cifarlab.cli.following import say_next
 from cifarlab.cli.studies import print_comparison, require_no_failed
 
@@ -42,6 +42,7 @@ def search(
     data: Annotated[str | None, typer.Option(help="data.source of all trials")] = None,
     sampler: Annotated[str | None, typer.Option(help="random or tpe")] = None,
     scheduler: Annotated[str | None, typer.Option(help="asha or none")] = None,
+    figures: FiguresOption = "svg",
 ) -> None:
     """Search a recipe's settings, stop hopeless trials early, and explain what was found.
 
@@ -61,6 +62,7 @@ def search(
         seeds=seeds,
         scale=scale,
         data=data,
+        formats=formats(figures),
         command=command_line(),
         tell=console.print,
     )

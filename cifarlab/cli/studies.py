@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarlab.cli.app import app, command_line
+from cifarlab.cli.app import FiguresOption, app, command_line, formats
 from cifarlab.cli.following import after_compare, after_study, say_next
 from cifarlab.system.errors import FailedRunsError
 
@@ -36,6 +36,7 @@ def study(
     jobs: Annotated[int, typer.Option(min=1, help="runs at a time on this machine")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="go on with unfinished runs")] = False,
     data: Annotated[str | None, typer.Option(help="data.source of all rows")] = None,
+    figures: FiguresOption = "svg",
 ) -> None:
     """Train recipes over seeds and say which is better, by how much, and whether that is real.
 
@@ -53,6 +54,7 @@ def study(
         jobs=jobs,
         resume=resume,
         data=data,
+        formats=formats(figures),
         command=command_line(),
         tell=console.print,
     )
@@ -77,6 +79,7 @@ def compare(
         str | None, typer.Option(help="the baseline: a row, run or recipe; default: the first")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="a folder for table and figure")] = None,
+    figures: FiguresOption = "svg",
 ) -> None:
     """Compare finished runs, grouped by recipe and paired by seed."""
     from cifarlab.experiments.study.folder import write_comparison
@@ -86,7 +89,7 @@ def compare(
     comparison = compare_runs(names, against)
     print_comparison(comparison)
     if out:
-        for problem in write_comparison(comparison, out):
+        for problem in write_comparison(comparison, out, formats(figures)):
             console.print(problem)
         console.print(f"comparison: {out}")
     say_next(*after_compare(names, against, out))

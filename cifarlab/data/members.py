@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cifarlab.system.errors import DataError
-from cifarlab.system.files import reason
+from cifarlab.system.files import hint_to_read, reason
 
 _DAMAGE = (
     ValueError,  # what zipfile and tarfile let through: text that is not UTF-8, a bad number
@@ -45,10 +45,9 @@ class Member:
 
 
 def _damaged(source: Path, error: Exception) -> DataError:
-    return DataError(
-        f"{source} can't be read: {reason(error)}",
-        "it may be cut short or damaged: get it again and compare its checksum",
-    )
+    damaged = "it may be cut short or damaged: get it again and compare its checksum"
+    what = f"{source} can't be read: {reason(error)}"
+    return DataError(what, hint_to_read(error, damaged))
 
 
 def guarded(source: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:

@@ -83,7 +83,7 @@ def open_split(
             f"the run in {folder.path} has not finished; its test split stays closed until then",
             "finish it with 'cifarlab train ... --resume', or evaluate --split val",
         )
-    predictor = measured_predictor(folder, views)
+    predictor = measured_predictor(folder, views, "; evaluate --views 1 works without")
     named = read_groups(groups, predictor.classes) if groups else None
     dataset = open_data(recipe.data, progress, tell)
     folder.require_same_data(dataset.fingerprint)

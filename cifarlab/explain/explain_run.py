@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarlab.data.dataset import Progress
+from cifarlab.data.dataset import Progress, Tell
 from cifarlab.explain.image_selection import Shown, given, held_out
 from cifarlab.explain.maps import chosen_layer, map_shapes, spatial_layers
 from cifarlab.explain.sanity import cascade
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import Oracle
-from cifarlab.inference.weights import WeightsFile
+from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.explained import INDEX, KINDS
 from cifarlab.runs.folder import RunFolder
@@ -52,16 +52,19 @@ def explain_run(
     fit: str | None = None,
     randomise: bool = False,
     out: Path | None = None,
+    formats: Sequence[str] = ("svg",),
     progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Explained:
     """Draw what a run's network looks at and what it is made of, into RUN/explained or ``out``.
 
     Without ``images``: of held-out ones and of the worst mistakes; a report shows these. With
     image files: of those alone. ``layers`` is ``all``, or names with commas between; None: the
     last one with a map. ``target`` is ``predicted``, ``true`` or a class. ``randomise`` adds the
-    check of ``sanity.cascade``. Raises UserError, RunFolderError, CheckpointError, DataError,
-    MissingExtraError, StorageError.
+    check of ``sanity.cascade``; ``tell`` gets what the data are. Raises UserError, RunFolderError,
+    CheckpointError, DataError, MissingExtraError, StorageError.
     """
+    require_formats(formats)
     require_extra("captum", "matplotlib")
     from cifarlab.explain.pictures import Pictures, seen_by
     from cifarlab.plots.style import styled
@@ -69,28 +72,28 @@ def explain_run(
     recipe = folder.recipe()
     oracle = Oracle(folder, fit)
     predictor = oracle.predictor
-    about, _ = WeightsFile.read(folder.weights(recipe.evaluation.checkpoint))
     wanted = _layers(layers, map_shapes(predictor))
-    shown = given(images, oracle.policy) if images else held_out(folder, recipe, progress)
+    shown = given(images, oracle.policy) if images else held_out(folder, recipe, progress, tell)
     seen = seen_by(oracle, shown)
     targets = _targets(predictor, shown, seen.predicted, target)
-    pictures = Pictures(folder, recipe, predictor, about.epoch, wanted, seen, targets)
+    pictures = Pictures(folder, recipe, predictor, wanted, seen, targets)
     checked = cascade(predictor, shown.images) if randomise else None
     place = out or folder.explained
     with styled():
         told = list(pictures.told("given-" if images else "", checked))
-        drawn = [_saved(one, place) for one in told]
+        drawn = [_saved(one, place, formats) for one in told]
     if not images:
-        _write_index(place, about, drawn)
+        _write_index(place, predictor, drawn)
     notes = [*pictures.notes(), *([checked.verdict] if checked else [])]
     return Explained(pictures.rows(), notes, place, [one.slug for one in told])
 
 
-def draw_recipe(recipe: Recipe, out: Path) -> Path:
+def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) -> Path:
     """The architecture of a recipe that need not be trained, as figures in ``out``; the SVG.
 
-    Raises MissingExtraError, RecipeError, StorageError.
+    Raises UserError, MissingExtraError, RecipeError, StorageError.
     """
+    require_formats(formats)
     require_extra("matplotlib")
     from cifarlab.explain.drawing import draw
     from cifarlab.plots.style import render, save, styled
@@ -100,7 +103,7 @@ def draw_recipe(recipe: Recipe, out: Path) -> Path:
     slug = f"{recipe.name.replace('/', '-')}-architecture"
     with styled():
         figure = draw(architecture(recipe.model, shape, classes), recipe.name)
-        save(render(figure, slug, f"The network of {recipe.name}"), out)
+        save(render(figure, slug, f"The network of {recipe.name}", formats), out)
     return out / f"{slug}.svg"
 
 
@@ -142,17 +145,17 @@ def _targets(predictor: Predictor, shown: Shown, predicted: np.ndarray, target: 
     return np.full(len(shown), predictor.classes.index(target))
 
 
-def _saved(told: "Told", place: Path) -> tuple[str, dict[str, Any]]:
+def _saved(told: "Told", place: Path, formats: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Write a figure's files; its name, and what a report must know of it."""
     from cifarlab.plots.style import render, save
 
-    picture = render(told.figure, told.slug, told.caption)
+    picture = render(told.figure, told.slug, told.caption, formats)
     save(picture, place)
     return told.slug, {"caption": told.caption, "wide": picture.wide}
 
 
 def _write_index(
-    place: Path, about: WeightsFile, drawn: Sequence[tuple[str, dict[str, Any]]]
+    place: Path, about: Predictor, drawn: Sequence[tuple[str, dict[str, Any]]]
 ) -> None:
     """What the folder holds, for reports; figures of other weights that were there go."""
     file = place / INDEX

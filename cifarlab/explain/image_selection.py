@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarlab.data.config import ImagePolicy
-from cifarlab.data.dataset import Progress
+from cifarlab.data.dataset import Progress, Tell
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import training_subsets
 from cifarlab.inference.inputs import read_inputs
@@ -30,13 +30,16 @@ class Shown:
         return len(self.names)
 
 
-def held_out(folder: RunFolder, recipe: Recipe, progress: Progress | None = None) -> Shown:
+def held_out(
+    folder: RunFolder, recipe: Recipe, progress: Progress | None = None, tell: Tell | None = None
+) -> Shown:
     """The first held-out image of each of ten classes, evenly spread; else training images.
 
-    Raises DataError or RunFolderError where the images are not those of the run.
+    ``tell`` gets what the data are. Raises DataError or RunFolderError where the images are not
+    those of the run.
     """
     data = recipe.data
-    dataset = open_data(data, progress)
+    dataset = open_data(data, progress, tell)
     folder.require_same_data(dataset.fingerprint)
     training, validation = training_subsets(dataset, data)
     subset, split = (training, "training") if validation is None else (validation, "validation")

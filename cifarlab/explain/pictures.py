@@ -50,7 +50,6 @@ class Pictures:
     folder: RunFolder
     recipe: Recipe
     predictor: Predictor
-    epoch: int
     layers: list[str]
     seen: Seen
     targets: np.ndarray
@@ -91,8 +90,8 @@ class Pictures:
         return Told(
             slug,
             board,
-            f"Class-activation maps (Grad-CAM) of {names} after epoch {self.epoch}: bright is what "
-            "speaks for the class named over each image, beside its probability.",
+            f"Class-activation maps (Grad-CAM) of {names} after epoch {self.predictor.epoch}: "
+            "bright is what speaks for the class named over each image, beside its probability.",
         )
 
     def _features(self, slug: str, layers: list[str]) -> Told:
@@ -109,7 +108,9 @@ class Pictures:
     def _filters(self) -> Told:
         figure, words = figures.filters(self.predictor.classifier.body)
         return Told(
-            "filters", figure, f"The first layer's filters after epoch {self.epoch}: {words}."
+            "filters",
+            figure,
+            f"The first layer's filters after epoch {self.predictor.epoch}: {words}.",
         )
 
     def _architecture(self) -> Told:
@@ -186,7 +187,7 @@ class Pictures:
     def _title(self) -> str:
         data = self.folder.provenance().get("data", {}).get("name", self.recipe.data.source)
         names = dict.fromkeys((label(self.folder.path.resolve().name), label(data, 40)))
-        return f"{', '.join(names)}, epoch {self.epoch}"
+        return f"{', '.join(names)}, epoch {self.predictor.epoch}"
 
     def _class(self, number: int) -> str:
         return self.predictor.classes[number] if number >= 0 else ""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cifarlab.inference.inputs import IMAGE
 from cifarlab.inference.run_predictor import Answers
 from cifarlab.system.errors import DataError
-from cifarlab.system.files import read_text
+from cifarlab.system.files import hint_to_read, read_text
 
 FORMATS = ("table", "csv", "json", "kaggle")
 
@@ -103,7 +103,8 @@ def read_sample(path: Path) -> Sample:
     try:
         rows = list(csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"can't read {path}: {error!s:.120}", "give the sample's file") from error
+        hint = hint_to_read(error, "give the sample's file")
+        raise DataError(f"can't read {path}: {error!s:.120}", hint) from error
     rows = [row for row in rows if row]
     if len(rows) < 2 or any(len(row) != 2 for row in rows):
         raise DataError(

@@ -19,7 +19,7 @@ from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform,
 from cifarlab.data.members import Member, damage
 from cifarlab.data.sources import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
-from cifarlab.system.files import is_folder, require_plain
+from cifarlab.system.files import hint_to_read, is_folder, require_plain
 
 FITS = ("crop", "pad", "stretch")
 MAX_IMAGE_BYTES = 2**26
@@ -112,7 +112,8 @@ def _content(path: Path, most: int) -> bytes:
                 raise _too_large(str(path), size, most)
             return file.read(size)
     except OSError as error:
-        raise DataError(f"can't read {path}: {error.strerror}", "check its name") from error
+        what = f"can't read {path}: {error.strerror or error}"
+        raise DataError(what, hint_to_read(error, "check its name")) from error
 
 
 def _too_large(where: str, size: int, most: int) -> DataError:

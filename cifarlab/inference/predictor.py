@@ -30,7 +30,8 @@ class Predictor:
     """A trained classifier that predicts exactly as it was measured, each image by itself.
 
     ``classes`` are the K class names, ``image_shape`` is (H, W, C). Views beyond the first are for
-    images whose confidence in the first is below ``tta_threshold``; None: for all.
+    images whose confidence in the first is below ``tta_threshold``; None: for all. ``epoch`` and
+    ``step`` are those of its file.
     """
 
     classifier: Classifier
@@ -38,6 +39,8 @@ class Predictor:
     image_shape: tuple[int, int, int]
     compute: Compute
     tta_threshold: float | None = None
+    epoch: int = 0
+    step: int = 0
 
     @classmethod
     def load(cls, path: Path) -> "Predictor":
@@ -56,7 +59,8 @@ class Predictor:
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
         classifier = classifier.to(compute.device)
-        return cls(classifier, about.classes, about.image_shape, compute, about.tta_threshold)
+        told = about.tta_threshold, about.epoch, about.step
+        return cls(classifier, about.classes, about.image_shape, compute, *told)
 
     def logits(
         self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None

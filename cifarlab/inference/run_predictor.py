@@ -12,11 +12,13 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import CheckpointError
 
 
-def measured_predictor(folder: RunFolder, views: int | None = None) -> Predictor:
+def measured_predictor(
+    folder: RunFolder, views: int | None = None, otherwise: str = ""
+) -> Predictor:
     """Load the predictor that a run is measured with, for that many views or the recipe's.
 
-    Raises RunFolderError, RecipeError, and CheckpointError where the weights were changed or don't
-    say yet which images get further views.
+    ``otherwise`` says what works while it is not known which images get further views. Raises
+    RunFolderError, RecipeError, and CheckpointError for that, or where the weights were changed.
     """
     evaluation = folder.recipe().evaluation
     predictor = Predictor.load(folder.measured_weights())
@@ -25,7 +27,7 @@ def measured_predictor(folder: RunFolder, views: int | None = None) -> Predictor
         raise CheckpointError(
             f"the run in {folder.path} has no confidence threshold yet, which says what images "
             "get further views",
-            "finish it with --resume; evaluate --views 1 works without",
+            f"finish it with --resume{otherwise}",
         )
     return predictor
 

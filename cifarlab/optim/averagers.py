@@ -46,18 +46,7 @@ def build_averaging(
     ``planned`` is the run's planned length in steps, which shares of the run are of. Raises
     RecipeError where no two weights would be averaged in it.
     """
-    averager: Averager[Network]
-    match config:
-        case NoAveraging():
-            return None
-        case EMA():
-            averager, first = _MovingAverage(config, network), 2 * config.every
-        case Lookahead():
-            averager, first = _Lookahead(config, network), config.every
-        case SWA():
-            start = config.start.in_steps(steps_per_epoch, planned)
-            every = max(1, config.every.in_steps(steps_per_epoch))
-            averager, first = _Mean(network, start, every), start + 2 * every
+    first = config.first_average(steps_per_epoch, planned)
     if planned < first:
         raise RecipeError(
             f"averaging.kind={config.kind} would average nothing: it first does after {first:,} "
@@ -65,7 +54,15 @@ def build_averaging(
             f"lower averaging.every{' or averaging.start' if isinstance(config, SWA) else ''}, "
             "lengthen training.duration, or leave averaging out",
         )
-    return averager
+    match config:
+        case NoAveraging():
+            return None
+        case EMA():
+            return _MovingAverage(config, network)
+        case Lookahead():
+            return _Lookahead(config, network)
+        case SWA():
+            return _Mean(network, *config.in_steps(steps_per_epoch, planned))
 
 
 class _MovingAverage(Averager[Network]):

@@ -16,6 +16,10 @@ class NoAveraging(Part):
 
     kind: Literal["none"] = "none"
 
+    def first_average(self, steps_per_epoch: int, planned: int) -> int:
+        """Return the steps after which the result is first an average, in a run of ``planned``."""
+        return 0
+
 
 class EMA(Part):
     """Evaluated is an exponential moving average of the weights; training does not see it.
@@ -28,6 +32,10 @@ class EMA(Part):
     kind: Literal["ema"] = "ema"
     decay: Share = Field(0.99, description="share of the average that is kept at each update")
     every: int = Field(1, ge=1, description="steps from one update to the next")
+
+    def first_average(self, steps_per_epoch: int, planned: int) -> int:
+        """Return as ``NoAveraging``."""
+        return 2 * self.every
 
 
 class Lookahead(Part):
@@ -45,6 +53,10 @@ class Lookahead(Part):
     decay: Share = Field(0.95, description="share of the slow weights kept per step at the end")
     every: int = Field(5, ge=1, description="steps from one update to the next")
 
+    def first_average(self, steps_per_epoch: int, planned: int) -> int:
+        """Return as ``NoAveraging``."""
+        return self.every
+
 
 class SWA(Part):
     """Evaluated is the plain mean of the weights at equal distances (Izmailov et al. 2018).
@@ -59,6 +71,16 @@ class SWA(Part):
         Duration.parse("0.75 of the run"), description="when, counted from the run's start"
     )
     every: Length = Field(Duration.parse("1 epoch"), description="distance of what is averaged")
+
+    def first_average(self, steps_per_epoch: int, planned: int) -> int:
+        """Return as ``NoAveraging``."""
+        start, every = self.in_steps(steps_per_epoch, planned)
+        return start + 2 * every
+
+    def in_steps(self, steps_per_epoch: int, planned: int) -> tuple[int, int]:
+        """Return ``start`` and ``every`` as optimizer steps."""
+        start = self.start.in_steps(steps_per_epoch, planned)
+        return start, max(1, self.every.in_steps(steps_per_epoch))
 
 
 Averaging = Annotated[NoAveraging | EMA | Lookahead | SWA, Field(discriminator="kind")]

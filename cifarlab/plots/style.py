@@ -17,6 +17,7 @@ from matplotlib import style as matplotlib_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cifarlab.plots.formats import FORMATS
 from cifarlab.system.files import disk_errors, write_bytes
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -65,7 +66,6 @@ _SAVED: dict[str, dict[str, Any]] = {
     "png": {"metadata": {"Software": None}, "dpi": PNG_DPI},
     "pdf": {"metadata": {"Creator": None, "Producer": None, "CreationDate": None}},
 }
-FORMATS = tuple(_SAVED)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def label(text: str, longest: int = 28, end: bool = False) -> str:
     return "…" + clean[1 - longest :] if end else clean[: longest - 1] + "…"
 
 
-def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = FORMATS) -> Picture:
+def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = ("svg",)) -> Picture:
     """Return a figure's files as bytes, the same for the same figure. Call inside ``styled``.
 
     An SVG is always among them. Each other format takes about as long again.

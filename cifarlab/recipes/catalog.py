@@ -4,7 +4,6 @@ A named recipe is a function without arguments whose docstring carries its sourc
 source leaves open and what was chosen, and what to expect, as measured.
 """
 
-import difflib
 import importlib
 import inspect
 import pkgutil
@@ -15,9 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import cifarlab.recipes
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, from_yaml
-from cifarlab.system.errors import RecipeError
-from cifarlab.system.files import is_file
+from cifarlab.recipes.text import build, change, from_yaml, named_or_file
 
 _REGISTRY: dict[str, Callable[[], Recipe]] = {}
 _REPORTED: dict[str, "Number"] = {}
@@ -117,6 +114,11 @@ def usual_images(recipe: Recipe) -> int:
     return round(all_of_them * (1 - data.validation) * data.share)
 
 
+def usual_splits(recipe: Recipe) -> tuple[str, ...]:
+    """The splits that the recipe's data bring, as far as their name tells."""
+    return ("train", "test") if recipe.data.source in ("cifar10", "cifar100") else ("train",)
+
+
 def _label(path: Path) -> str:
     """A file's name as a recipe's name, which may hold no spaces and the like."""
     return re.sub(r"[^\w.+-]+", "-", path.stem)[:30].strip("-.") or "unnamed"
@@ -134,17 +136,11 @@ def find(name: str) -> Recipe:
 
     Raises RecipeError, with the nearest shipped name.
     """
-    recipes = shipped()
-    if name in recipes:
-        return recipes[name]()
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or is_file(path):
-        recipe = from_yaml(path)
-        unnamed = recipe.name == Recipe.model_fields["name"].default
-        return build(recipe.model_dump() | {"name": _label(path)}, name) if unnamed else recipe
-    match = difflib.get_close_matches(name, recipes, n=1, cutoff=0.4)
-    start = f"did you mean {match[0]!r}? " if match else ""
-    raise RecipeError(
-        f"no recipe is called {name!r}",
-        f"{start}'cifarlab recipes list' shows all; a file's name ends in .yaml",
-    )
+    return named_or_file("recipe", "recipes list", name, shipped(), _reader)()
+
+
+def _reader(path: Path) -> Callable[[], Recipe]:
+    recipe = from_yaml(path)
+    if recipe.name != Recipe.model_fields["name"].default:
+        return lambda: recipe
+    return lambda: build(recipe.model_dump() | {"name": _label(path)}, str(path))

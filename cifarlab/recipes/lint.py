@@ -4,11 +4,12 @@ Settings that contradict each other are refused by the schema; here is what trai
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from cifarlab.config.duration import Duration
 from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.config import Data
 from cifarlab.models.configs import CNN, Speed
 from cifarlab.optim.optimizers import SGD, Adam, DecayPart, OptimizerPart
 from cifarlab.optim.schedules import Exponential, MultiStep, Plateau, Restarts, Step
@@ -49,14 +50,29 @@ class _Length(NamedTuple):
     end: int
 
 
-def lint(recipe: Recipe, images: int) -> list[Finding]:
-    """Findings about ``recipe`` where it trains on that many images; none where all is usual."""
+def lint(recipe: Recipe, images: int, splits: Collection[str] = ()) -> list[Finding]:
+    """Findings about ``recipe`` where it trains on that many images; none where all is usual.
+
+    ``splits`` are those that the source brings.
+    """
     per_epoch = len(batch_sizes(images, recipe.training.batch_size))
     training = recipe.training
     durations = (training.duration, *(part.duration for part in training.extensions))
     total, *more = (max(1, duration.in_steps(per_epoch)) for duration in durations)
     length = _Length(per_epoch, total, total + sum(more))
-    return [finding for check in _CHECKS for finding in check(recipe, length)]
+    found = [finding for check in _CHECKS for finding in check(recipe, length)]
+    return [*found, *_shares_of_own_splits(recipe.data, splits)]
+
+
+def _shares_of_own_splits(data: Data, splits: Collection[str]) -> Iterator[Finding]:
+    for split, key in (("test", "test"), ("val", "validation")):
+        share = getattr(data, key)
+        if split in splits and share not in (0, Data.model_fields[key].default):
+            yield Finding(
+                f"data.{key}={share:g}, and the source brings a {split} split of its own",
+                "that split is taken whole: the run is the same without this share",
+                f"leave data.{key} out",
+            )
 
 
 def _milestones_end_early(recipe: Recipe, length: _Length) -> Iterator[Finding]:
@@ -137,6 +153,17 @@ def _warmup_longer_than_the_run(recipe: Recipe, length: _Length) -> Iterator[Fin
         )
 
 
+def _average_of_nothing(recipe: Recipe, length: _Length) -> Iterator[Finding]:
+    first = recipe.averaging.first_average(length.per_epoch, length.total)
+    if first > length.total:
+        yield Finding(
+            f"averaging.kind={recipe.averaging.kind} first averages after {first:,} steps, and "
+            f"training has {length.total:,}",
+            "no two weights would be averaged: 'cifarlab train' refuses it",
+            "lower averaging.every, lengthen training.duration, or leave averaging out",
+        )
+
+
 def _acts_after_the_end(recipe: Recipe, length: _Length) -> Iterator[Finding]:
     for key, step in _first_acts(recipe, length).items():
         if step >= length.end:
@@ -209,6 +236,7 @@ _CHECKS: tuple[Callable[[Recipe, _Length], Iterator[Finding]], ...] = (
     _weight_decay_under_adaptive_steps,
     _rate_far_from_usual,
     _warmup_longer_than_the_run,
+    _average_of_nothing,
     _acts_after_the_end,
     _dropout_before_normalisation,
 )

@@ -20,13 +20,14 @@ from cifarlab.config.base import Part
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
 from cifarlab.recipes.keys import parts_of
 from cifarlab.recipes.schema import Recipe
-from cifarlab.system.errors import RecipeError, UserError
-from cifarlab.system.files import MOST_YAML_BYTES, is_file, read_text
+from cifarlab.system.errors import RecipeError
+from cifarlab.system.files import MOST_YAML_BYTES, exists, hint_to_read, is_folder, read_text
 
 Schema = TypeVar("Schema", bound=Part)
 Shipped = TypeVar("Shipped")
 _MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
 _MOST_BITS = 63  # of a whole number
+_MOST_DIGITS = 100  # of a whole number, in YAML
 
 
 def build(tree: Any, where: str = "recipe") -> Recipe:
@@ -67,7 +68,8 @@ def tree_of(path: Path, what: str) -> Any:
         tree = _parsed(read_text(path, MOST_YAML_BYTES))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise RecipeError(f"can't read the {what} {path}: {why}", "check its name") from error
+        hint = hint_to_read(error, "check its name")
+        raise RecipeError(f"can't read the {what} {path}: {why}", hint) from error
     except yaml.YAMLError as error:
         text = " ".join(str(error).split())
         raise RecipeError(f"{path} is no valid YAML: {text}", "mend that line") from error
@@ -184,7 +186,7 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
     """YAML's safe loader that refuses what a person never means, and what takes for ever.
 
     A key given twice, instead of taking the last; an alias, which a few lines can make as large as
-    they like; what is nested too deep; a number of more bits than any setting has.
+    they like; what is nested too deep; a number of more digits than any setting has.
     """
 
     def get_single_node(self) -> yaml.Node | None:
@@ -214,9 +216,9 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
         return made
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > _MOST_DIGITS:
+            raise _refused(f"a number of more than {_MOST_DIGITS} digits", node)
         number: int = super().construct_yaml_int(node)
-        if number.bit_length() > _MOST_BITS:
-            raise _refused(f"a number of more than {_MOST_BITS} bits", node)
         return number
 
 
@@ -275,6 +277,8 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
             advice(dotted, value) or usual or f"its keys: {', '.join(names)}",
         )
     message = error["msg"].removeprefix("Value error, ")[:400]
+    if error["type"] == "string_pattern_mismatch":  # only names have one
+        message = "it has letters, digits, + - _ . and no leading dot"
     if error["type"] == "value_error":
         return f"{dotted}: {message}" if path else message, list_keys
     return (
@@ -325,16 +329,16 @@ def named_or_file(
 ) -> Shipped:
     """What is ``known`` by that name, or ``read`` from the YAML file of that path.
 
-    Raises UserError, with the nearest name and the ``command`` that lists all.
+    Raises RecipeError, with the nearest name and the ``command`` that lists all.
     """
     if name in known:
         return known[name]
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or is_file(path):
+    if path.suffix in (".yaml", ".yml") or (exists(path) and not is_folder(path)):
         return read(path)
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
-    raise UserError(
+    raise RecipeError(
         f"no {what} is called {shown(name)}",
         f"{start}'cifarlab {command}' lists all; a file's name ends in .yaml",
     )

@@ -8,8 +8,9 @@ import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cifarlab.plots.formats import require_formats
 from cifarlab.runs.folder import RunFolder
-from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
+from cifarlab.system.errors import MissingExtraError, RunFolderError
 from cifarlab.system.files import is_folder, write_text
 
 __all__ = ["require_extra", "write_report"]
@@ -31,17 +32,13 @@ def write_report(
     MissingExtraError and StorageError.
     """
     require_extra()
-    from cifarlab.plots.style import FORMATS, save
+    from cifarlab.plots.style import save
     from cifarlab.report.html import page
     from cifarlab.report.run_data import read_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")
-    if unknown := set(formats).difference(FORMATS):
-        raise UserError(
-            f"figures can't be drawn as {', '.join(sorted(map(repr, unknown)))}",
-            f"the formats are {', '.join(FORMATS)}; several with commas between",
-        )
+    require_formats(formats)
     read = read_runs([Path(run) for run in runs])
     started()
     target = _target(read[0].path, len(read), out)

@@ -72,14 +72,23 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                _lock(file)
+            with _opened_and_locked(temporary) as file:
                 yield temporary
                 os.fsync(file.fileno())
                 rename(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _opened_and_locked(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file anew until it is locked before another process could take it for a leftover."""
+    while True:
+        with path.open("wb") as file:
+            if not _lock(file, wait=True) or _is_at(file, path):
+                yield file
+                return
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -91,19 +100,27 @@ def remove_leftovers(folder: Path) -> None:
         for path in folder.rglob(".*.part"):
             if path.is_file():
                 with suppress(FileNotFoundError), path.open("rb") as file:
-                    if _lock(file):
+                    if _lock(file) and _is_at(file, path):
                         path.unlink()
 
 
-def _lock(file: IO[bytes]) -> bool:
+def _lock(file: IO[bytes], wait: bool = False) -> bool:
     """Whether this process could lock an open file, which holds until it is closed."""
     try:
         import fcntl  # not on Windows
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (ImportError, OSError):
         return False
     return True
+
+
+def _is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is still the one of that path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def rename(source: Path, target: Path) -> None:
@@ -150,19 +167,31 @@ def is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
+class NotPlainError(OSError):
+    """A pipe, socket or device stands where a file should: it may never end."""
+
+
 def require_plain(path: Path) -> Path:
-    """Return a file's or folder's path. Raises OSError for a pipe or device: it may never end."""
+    """Return a file's or folder's path. Raises NotPlainError, and OSError where nothing is."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+        kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "device")
+        raise NotPlainError(f"it is a {kind}, no plain file")
     return path
+
+
+def hint_to_read(error: Exception, usual: str) -> str:
+    """Return what to do about a file that can't be read: ``usual``, but for one that is none."""
+    save = "save its content as a file, and name that"
+    return save if isinstance(error, NotPlainError) else usual
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     """Return a plain file's content. Raises OSError, also for a pipe or device, or more bytes."""
     size = require_plain(path).stat().st_size
     if size > most:
-        raise OSError(errno.EFBIG, f"it has {size:,} bytes, more than {most:,}", str(path))
+        raise OSError(f"it has {size:,} bytes, more than {most:,}")
     return path.read_bytes()
 
 

@@ -91,7 +91,7 @@ class Display:
         if state.step:
             console.print(f"going on after step {state.step} of {run.plan.steps}")
         else:
-            for finding in lint(run.recipe, len(run.loader.indices)):
+            for finding in lint(run.recipe, len(run.loader.indices), data.split_names):
                 self._say_once(f"lint: {finding}")
         for note in run.notes:
             console.print(f"note: {note}")

@@ -26,7 +26,7 @@ def finish(run: Run) -> dict[str, Any]:
     """Measure the selected weights, keep their predictions, write result.json.
 
     A test split that can't be opened costs the run nothing else: the result says so in a note.
-    Raises StorageError.
+    Raises StorageError, CheckpointError where ``best`` is not what its epoch saved.
     """
     predictor, about = _selected(run)
     evaluation, notes = run.recipe.evaluation, list(run.notes)
@@ -83,9 +83,11 @@ def finish(run: Run) -> dict[str, Any]:
 
 def _selected(run: Run) -> tuple[Predictor, WeightsFile]:
     """The predictor that the recipe wants measured, and what its weights file says."""
-    if run.recipe.evaluation.checkpoint == "best" and run.state.best:
-        about = run.checkpoints.read_best(run.state.best)
-        return Predictor.load(run.checkpoints.best), about
+    best, measured = run.state.best, run.recipe.evaluation.checkpoint == "best"
+    if best and (measured or run.checkpoints.best.exists()):  # the result keeps its hash as well
+        about = run.checkpoints.read_best(best)
+        if measured:
+            return Predictor.load(run.checkpoints.best), about
     return run.predictor, run.about
 
 

@@ -304,3 +304,17 @@ def test_a_search_with_a_failed_trial_exits_with_5(
 @pytest.mark.parametrize("words", ["study", "search"])
 def test_the_help_names_the_exit_code(cifarlab: Command, words: str) -> None:
     assert "Exits with 5" in cifarlab(words, "--help").out
+
+
+@pytest.mark.parametrize("command", ["compare", "draw", "explain", "report", "search", "study"])
+def test_a_format_that_there_is_not_is_refused_before_anything_is_done(
+    cifarlab: Command, copied: RunFolder, command: str
+) -> None:
+    words = {
+        "compare": ["compare", copied.path, "--out", "compared"],
+        "draw": ["recipes", "draw", "quickstart"],
+    }
+    wanted = {"study": "quickstart", "search": "quickstart"}.get(command, copied.path)
+    output = cifarlab(*words.get(command, [command, wanted]), "--figures", "png, jpg")
+    assert output.code == 2 and "can't be drawn as 'jpg'" in output.err
+    assert "svg, png, pdf" in output.err and list(Path().iterdir()) == [Path("copied")]

@@ -82,6 +82,8 @@ def test_an_audit_of_files_names_them_in_the_terminal_and_in_tables(
     told = " ".join(output.out.split())
     assert "train: train/a/[b]3.png test: test/b/twin.png" in told
     assert "too weak to judge" in told
+    files = [f"{tmp_path / 'audit' / name}.csv" for name in ("pairs", "labels")]
+    assert f"tables: {', '.join(files)}" in output.out
     labels, pairs = ((tmp_path / "audit" / f"{n}.csv").read_text() for n in ("labels", "pairs"))
     [row] = csv.DictReader(io.StringIO(pairs))
     assert (row["image_a"], row["image_b"]) == ("train/a/[b]3.png", "test/b/twin.png")

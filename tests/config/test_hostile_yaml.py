@@ -10,7 +10,10 @@ import pytest
 
 from cifarlab.evaluation.groups import read_groups
 from cifarlab.experiments.search.definition import from_file as read_search
+from cifarlab.experiments.search.shipped import find_search
 from cifarlab.experiments.study.definition import from_file as read_study
+from cifarlab.experiments.study.shipped import find_study
+from cifarlab.recipes.catalog import find as find_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, from_yaml, overridden
 from cifarlab.system.errors import CifarlabError, RecipeError
@@ -80,6 +83,24 @@ def test_what_is_no_plain_file(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     for name in ("pipe.yaml", "socket.yaml", "zero.yaml", "folder.yaml", "x" * 300 + ".yaml"):
         refused(from_yaml, tmp_path / name)
+    os.mkfifo(tmp_path / "pipe")
+    for find in (find_recipe, find_study, find_search):
+        with pytest.raises(RecipeError, match="it is a pipe, no plain file\nsave its content"):
+            find(str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("key", ["seed", "first_seed"])
+def test_a_seed_that_is_too_large_is_told_its_range(tmp_path: Path, key: str) -> None:
+    read = {"seed": from_yaml, "first_seed": read_study}[key]
+    (tmp_path / "mine.yaml").write_text(f"{key}: {'9' * 20}\n")
+    told = f"{key} can't be {'9' * 20}: input should be less than or equal to 4294967295"
+    with pytest.raises(RecipeError, match=told):
+        read(tmp_path / "mine.yaml")
+
+
+def test_a_number_of_base_60_takes_no_time(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"seed: 1{':59' * 300_000}\n")
+    refused(from_yaml, tmp_path / "mine.yaml")
 
 
 @pytest.mark.parametrize("value", ["0x" + "f" * 6000, "9" * 6000, "!!timestamp x", "&a [*a]"])

@@ -1,18 +1,23 @@
 """Each finding, both ways: what brings it, and the nearest recipe that does not."""
 
-import pytest
+from contextlib import nullcontext
 
+import pytest
+from torch import nn
+
+from cifarlab.optim.averagers import build_averaging
 from cifarlab.optim.optimizers import Optimizer
-from cifarlab.recipes.catalog import shipped, usual_images
+from cifarlab.recipes.catalog import shipped, usual_images, usual_splits
 from cifarlab.recipes.lint import USUAL_RATES, lint
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, overridden
+from cifarlab.system.errors import RecipeError
 
 IMAGES = 45_000
 
 
-def found(*assignments, images=IMAGES):
-    return lint(overridden(Recipe(), assignments), images)
+def found(*assignments, images=IMAGES, splits=()):
+    return lint(overridden(Recipe(), assignments), images, splits)
 
 
 LONG = ("training.duration=400 epochs", "training.batch_size=64")
@@ -150,6 +155,30 @@ def test_what_first_acts_after_the_end(key, assignments, acts, late):
     assert not found("training.duration=10 epochs", longer, *filled)
 
 
+@pytest.mark.parametrize("kind", ["ema", "lookahead", "swa"])
+def test_an_average_that_train_refuses(kind):
+    """10 epochs of 5 steps, as ``build_averaging`` counts them."""
+    said = {"ema": ("25", "26"), "lookahead": ("50", "51"), "swa": ("6 steps", "7 steps")}
+    short = ["training.duration=10 epochs", "training.batch_size=128", f"averaging.kind={kind}"]
+    for every, count in zip(said[kind], (0, 1), strict=True):
+        assignments = [*short, f"averaging.every={every}"]
+        averaging = overridden(Recipe(), assignments).averaging
+        with pytest.raises(RecipeError) if count else nullcontext():
+            build_averaging(averaging, nn.Linear(1, 1), 5, 50)
+        findings = found(*assignments, images=640)
+        assert [f.what.split(" ")[0] for f in findings] == [f"averaging.kind={kind}"] * count
+
+
+@pytest.mark.parametrize(("key", "split"), [("test", "test"), ("validation", "val")])
+def test_a_share_of_a_split_that_the_source_brings(key, split):
+    (finding,) = found(f"data.{key}=0.3", splits=("train", split))
+    assert finding.what.startswith(f"data.{key}=0.3, and the source brings")
+    assert not found(f"data.{key}=0.3", splits=("train",))
+    assert not found(splits=("train", split))
+    assert usual_splits(overridden(Recipe(), ["data.source=digits"])) == ("train",)
+    assert "test" in usual_splits(Recipe())
+
+
 def test_an_exponential_of_a_single_epoch_never_falls():
     (finding,) = found("training.duration=1 epoch", "schedule.kind=exponential")
     assert finding.what.startswith("schedule.factor first acts at step 352")
@@ -188,7 +217,7 @@ KNOWN = {
 @pytest.mark.parametrize("name", list(shipped()))
 def test_shipped_recipes_have_no_finding_or_are_known_to(name):
     recipe = shipped()[name]()
-    found = [finding.what for finding in lint(recipe, usual_images(recipe))]
+    found = [finding.what for finding in lint(recipe, usual_images(recipe), usual_splits(recipe))]
     assert [any(what.startswith(start) for what in found) for start in KNOWN] == [
         name in names for names in KNOWN.values()
     ]

@@ -131,13 +131,20 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("model.blocks=[]", "model.blocks can't be []: "),
         ("model.strides=[5, 1, 1, 1]", "model.strides.0 can't be 5: input should be less than"),
         ("training={batch_size: 0}", "training.batch_size can't be 0: input should be greater"),
-        ("name=a b", "name can't be 'a b': string should match pattern"),
+        (
+            "name=a b",
+            "name can't be 'a b': it has letters, digits, + - _ . and no leading dot",
+        ),
         ("training.duration=30", "training.duration: 30 has no unit: write '30 epochs', "),
         ("model.norm.momentum=1", "model.norm.momentum can't be 1: input should be less than 1"),
         ("training.selection.share=0", "training.selection.share can't be 0: input should be gre"),
         ("training.micro_batch=1", "training.micro_batch can't be 1: input should be greater th"),
         ("evaluation.unsure=0", "evaluation.unsure can't be 0: input should be greater than 0"),
         ("evaluation.tta_threshold=1", "evaluation.tta_threshold can't be 1: input should be less"),
+        (
+            "augment.mix={kind: mixup, probability: 0}",
+            "augment.mix.probability can't be 0: input should be greater than 0",
+        ),
         ("augment.sizes=[{start: 3, pixels: 8}]", "augment.sizes.0.start: 3 has no unit: write"),
         (
             "augment.sizes=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",

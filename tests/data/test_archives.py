@@ -193,8 +193,14 @@ def test_what_may_never_end_is_no_source(tmp_path):
     os.mkfifo(tmp_path / "pipe.zip")
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(tmp_path / "socket.tar"))
-    for source in (tmp_path / "pipe.zip", tmp_path / "socket.tar", "/dev/zero"):
-        assert "no plain file" in refusal(source)
+    kinds = {
+        "pipe": tmp_path / "pipe.zip",
+        "socket": tmp_path / "socket.tar",
+        "device": "/dev/zero",
+    }
+    for kind, source in kinds.items():
+        told = f"{source} can't be read: it is a {kind}, no plain file\nsave its content as a file"
+        assert refusal(source).startswith(told)
     assert "no data source" in refusal("x" * 300) and "no data source" in refusal("x/" * 3000)
 
 

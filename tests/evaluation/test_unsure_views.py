@@ -250,8 +250,9 @@ def test_an_unfinished_run_without_a_threshold_is_measured_in_one_view_alone(
     with pytest.raises(CheckpointError, match="has no confidence threshold yet") as raised:
         evaluate_run(folder, "val", views)
     assert raised.value.hint == "finish it with --resume; evaluate --views 1 works without"
-    with pytest.raises(CheckpointError, match="has no confidence threshold yet"):
+    with pytest.raises(CheckpointError, match="has no confidence threshold yet") as raised:
         Oracle(folder)
+    assert raised.value.hint == "finish it with --resume"  # predict and explain have no --views
 
 
 def test_killed_after_best_got_its_threshold_it_ends_the_same(

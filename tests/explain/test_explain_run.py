@@ -14,7 +14,7 @@ from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain import explain_run as run
 from cifarlab.explain.explain_run import explain_run
-from cifarlab.inference.run_predictor import predict_paths
+from cifarlab.inference.run_predictor import Oracle, predict_paths
 from cifarlab.report.write import write_report
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import DataError, MissingExtraError, UserError
@@ -29,7 +29,7 @@ def explained(finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("explained") / "run"
     shutil.copytree(finished.path, path)
     folder = RunFolder(path)
-    return folder, explain_run(folder, layers="all", randomise=True)
+    return folder, explain_run(folder, layers="all", randomise=True, formats=["png"])
 
 
 def test_every_figure_is_written_and_listed(explained):
@@ -43,6 +43,18 @@ def test_every_figure_is_written_and_listed(explained):
         pixels = np.array(Image.open(folder.explained / f"{slug}.png").convert("L"))
         assert pixels.std() > 5
         assert (folder.explained / f"{slug}.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_the_weights_that_were_checked_are_those_that_are_told(copied, monkeypatch):
+    def changed_once_it_is_read(folder, fit):
+        oracle = Oracle(folder, fit)
+        folder.weights("last").unlink()
+        return oracle
+
+    monkeypatch.setattr(run, "Oracle", changed_once_it_is_read)
+    explain_run(copied)
+    index = json.loads((copied.explained / "explained.json").read_text())
+    assert (index["epoch"], index["step"]) == (3, 33)
 
 
 def test_held_out_images_are_shown_one_of_each_class(explained, tiny):
@@ -132,16 +144,16 @@ def test_image_files_are_explained_apart(copied, tmp_path):
     photo = tmp_path / "photo.png"
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     Image.fromarray(pixels).save(photo)
-    told = explain_run(copied, [photo], fit="crop", target="7", out=tmp_path / "out")
+    told = explain_run(
+        copied, [photo], fit="crop", target="7", out=tmp_path / "out", formats=["pdf"]
+    )
     assert told.slugs == ["given-maps", "given-features"]
     [row] = told.rows
     assert row[0] == "photo.png" and row[1] == "" and row[4] == "7"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "given-features.pdf",
-        "given-features.png",
         "given-features.svg",
         "given-maps.pdf",
-        "given-maps.png",
         "given-maps.svg",
     ]
     assert not copied.explained.exists()
@@ -158,6 +170,7 @@ def test_what_can_t_be_done_as_asked_is_refused(copied, tmp_path):
         (DataError, "can't read", {"images": [tmp_path / "none.png"]}),
         (UserError, "not known", {"images": [photo], "fit": "crop", "target": "true"}),
         (UserError, "no class", {"target": "cat"}),
+        (UserError, "can't be drawn as 'jpg'", {"formats": ["svg", "jpg"]}),
         (UserError, "stem, stage1, stage2", {"layers": "stage9"}),
     ):
         with pytest.raises(error, match=words):
@@ -187,7 +200,9 @@ def test_nothing_held_out_shows_training_images(tiny, tmp_path):
 def test_the_commands(copied, tmp_path):
     outcome = CliRunner().invoke(app, ["explain", str(copied.path), "--layers", "stage1"])
     assert outcome.exit_code == 0, outcome.output
+    assert outcome.output.startswith("10 classes: 0, 1, ")
     drawn = ["recipes", "draw", "speed/94", "model.channels=[8, 16, 16]", "--out", str(tmp_path)]
     outcome = CliRunner().invoke(app, drawn)
     assert outcome.exit_code == 0, outcome.output
-    assert (tmp_path / "speed-94-architecture.svg").exists()
+    assert [file.name for file in tmp_path.glob("speed*")] == ["speed-94-architecture.svg"]
+    assert {file.suffix for file in copied.explained.iterdir()} == {".svg", ".json"}

@@ -39,5 +39,5 @@ def test_a_study_over_all_its_rows(tmp_path, name):
     assert [line.row for line in lines] == [row.name for row in STUDIES[name].rows]
     assert [line.row for line in lines if not line.accuracies] == []
     assert studied.problems == []
-    for file in ("study.json", "table.md", "table.csv", "figure.svg", "figure.png", "figure.pdf"):
+    for file in ("study.json", "table.md", "table.csv", "figure.svg"):
         assert (studied.folder.path / file).stat().st_size > 100

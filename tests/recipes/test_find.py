@@ -41,11 +41,17 @@ def test_an_unknown_name_gets_the_nearest(wrong, nearest):
         find(wrong)
     what, hint = str(caught.value).split("\n")
     assert what == f"no recipe is called {wrong!r}"
-    assert hint.startswith(f"did you mean {nearest!r}? 'cifarlab recipes list' shows all")
+    assert hint.startswith(f"did you mean {nearest!r}? 'cifarlab recipes list' lists all")
+
+
+def test_a_long_name_is_shortened():
+    with pytest.raises(RecipeError) as caught:
+        find("x" * 300)
+    assert len(caught.value.what) < 100
 
 
 def test_a_name_like_nothing():
-    with pytest.raises(RecipeError, match=r"\n'cifarlab recipes list' shows all"):
+    with pytest.raises(RecipeError, match=r"\n'cifarlab recipes list' lists all"):
         find("%%%")
 
 

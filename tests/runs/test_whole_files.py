@@ -1,6 +1,7 @@
 """A file appears whole or not at all, and a disk that refuses is told in words."""
 
 import errno
+import fcntl
 import os
 import resource
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from cifarlab.runs.predictions import Predictions
 from cifarlab.system.errors import StorageError
-from cifarlab.system.files import disk_errors, write_text, written_whole
+from cifarlab.system.files import disk_errors, remove_leftovers, write_text, written_whole
 
 HINTS = {
     "ENOSPC": "free some space",
@@ -72,6 +73,42 @@ def test_until_the_block_ends_a_reader_sees_the_old_file(tmp_path):
         assert path.read_text() == "old"
         assert temporary.parent == path.parent  # a rename across disks would not be one step
     assert path.read_text() == "new"
+
+
+def before_the_first_lock(monkeypatch, act):
+    """Another process acts once a file is open, and before it is locked."""
+    acts, lock = [act], fcntl.flock
+
+    def lock_late(*arguments):
+        while acts:
+            acts.pop()()
+        lock(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    return acts
+
+
+def test_a_file_that_another_process_removes_before_it_is_locked(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    left = before_the_first_lock(monkeypatch, lambda: remove_leftovers(tmp_path))
+    with written_whole(path) as temporary:
+        temporary.write_text("new")
+        remove_leftovers(tmp_path)
+        assert temporary.exists() and not left
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_written_anew_before_it_is_locked_is_no_leftover(tmp_path, monkeypatch):
+    temporary = tmp_path / ".file.txt.1.part"
+    temporary.write_text("old")
+
+    def write_anew():
+        temporary.replace(tmp_path / "file.txt")
+        temporary.write_text("new")
+
+    before_the_first_lock(monkeypatch, write_anew)
+    remove_leftovers(tmp_path)
+    assert temporary.read_text() == "new"
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
+from cifarlab.cli import app
 from cifarlab.experiments.study.workers import Failure, Job, in_processes
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system import threads
@@ -138,6 +141,18 @@ def test_the_terminal_says_what_a_busy_machine_leaves(tiny, tmp_path, monkeypatc
     recipe = tiny({"training.duration": "1 epoch"})
     train(recipe, RunFolder(tmp_path / "run"), hooks=[Display()])
     assert "other processes use 1.2 of these 4 cores: 3 threads" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "explain", "predict"])
+def test_looking_at_a_run_takes_the_free_cores_too(finished, tmp_path, monkeypatch, command):
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    words = [] if command == "evaluate" else [str(tmp_path / "image.png")]
+    words += ["--out", str(tmp_path / "out")] if command == "explain" else []
+    machine(monkeypatch, busy=1.2)
+    outcome = CliRunner().invoke(app, [command, str(finished.path), *words])
+    assert outcome.exit_code == 0, outcome.output
+    assert torch.get_num_threads() == 3
+    assert "other processes use 1.2 of these 4 cores: 3 threads" in outcome.stderr
 
 
 def say_threads(job: Job) -> Failure:

@@ -129,11 +129,12 @@ def test_another_seed_s_weights_beside_a_state(
     assert content(copied) == before
 
 
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
 def test_another_seed_s_best_of_the_same_epoch(
-    tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoint: str
 ) -> None:
-    """It would be measured and have its sha256 written into the result."""
-    changes, real = {"evaluation.checkpoint": "best"}, loop.validate
+    """Its sha256 would be written into the result, and where it is measured, its accuracy."""
+    changes, real = {"evaluation.checkpoint": checkpoint}, loop.validate
     monkeypatch.setattr(loop, "validate", lambda run: real(run)._replace(accuracy=0.5))
     folder, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "other")
     for run, seed in ((folder, 0), (other, 1)):  # no epoch is better than the first

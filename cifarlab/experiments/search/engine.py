@@ -1,6 +1,7 @@
 """Runs a search: everything is checked, Ray Tune trains the trials, the record is explained."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from cifarlab.experiments.search.folder import SearchFolder, search_folder, tria
 from cifarlab.experiments.search.results import Explained, explain
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.search.writing import write_explained
+from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.runs.naming import RUNS
@@ -71,6 +73,7 @@ def run_search(
     scale: float = 1.0,
     data: str | None = None,
     runs: Path = RUNS,
+    formats: Sequence[str] = ("svg",),
     command: str = "cifarlab.experiments.search.engine.run_search",
     tell: Tell = lambda _line: None,
     worker: "type[Trainable] | None" = None,
@@ -80,12 +83,11 @@ def run_search(
     ``jobs`` trials at a time, on this machine or on the Ray cluster at the address ``cluster``,
     until ``budget`` is used up. Trials that a stopped or killed search left unfinished need
     ``resume``. With ``seeds``, the finalists are trained anew on this machine with so many other
-    seeds, once no trial is left to train. ``worker`` takes the place of the one that trains.
-    Raises RecipeError, UserError, MissingExtraError, RunFolderError, StorageError, Interrupted.
+    seeds, once no trial is left to train. ``formats`` are the figures'. ``worker`` takes the place
+    of the one that trains. Raises RecipeError, UserError, MissingExtraError, RunFolderError,
+    StorageError, Interrupted.
     """
-    for option, number in (("--jobs", jobs), ("--seeds", seeds)):
-        if number is not None and number < 1:
-            raise UserError(f"{option} {number}: that is too few", "take 1 or more")
+    _require_sound(jobs, seeds, formats)
     base = search.base(data)
     validate(search, base)
     search.drawn({}, base, scale)  # a scale out of range is refused here
@@ -110,12 +112,18 @@ def run_search(
         elif problems or not explained.best:  # out of budget, or all failed: there are no best
             finals = None
         else:
-            finals = rerun(
-                search, explained, folder, seeds, 1 if cluster else jobs or 1, command, tell
-            )
-        problems += write_explained(explained, finals, folder)
+            here = 1 if cluster else jobs or 1
+            finals = rerun(search, explained, folder, seeds, here, formats, command, tell)
+        problems += write_explained(explained, finals, folder, formats)
         _write_best(asked, explained)
     return Searched(folder, explained, finals, problems)
+
+
+def _require_sound(jobs: int | None, seeds: int | None, formats: Sequence[str]) -> None:
+    require_formats(formats)
+    for option, number in (("--jobs", jobs), ("--seeds", seeds)):
+        if number is not None and number < 1:
+            raise UserError(f"{option} {number}: that is too few", "take 1 or more")
 
 
 def _require_same(asked: _Asked) -> None:

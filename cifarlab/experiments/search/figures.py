@@ -40,8 +40,8 @@ _UNSET = -0.16  # where a line passes a key that its trial does not have
 _SPREAD = 0.06  # how far, up and down, lines through one choice are spread
 
 
-def pictures(of: Explained) -> list[Picture]:
-    """All that can be drawn, as SVG and PNG; the same search gives the same bytes."""
+def pictures(of: Explained, formats: Sequence[str] = ("svg",)) -> list[Picture]:
+    """All that can be drawn, in these formats; the same search gives the same bytes."""
     drawings: tuple[tuple[str, Callable[[Explained], Figure | None], str], ...] = (
         ("curves", curves, "Accuracy of all trials by epoch: validation bold, training faint"),
         ("rungs", rungs, "Scores at each rung: which trials went on and which were stopped"),
@@ -52,7 +52,7 @@ def pictures(of: Explained) -> list[Picture]:
     with styled():
         for slug, draw, words in drawings:
             if figure := draw(of):
-                made.append(render(figure, slug, words))
+                made.append(render(figure, slug, words, formats))
     return made
 
 

@@ -4,6 +4,7 @@ The best of N trials is best partly by luck: its score is the highest of N noisy
 with seeds that the search never saw, the same recipe shows what it is worth.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.experiments.search.definition import Search
@@ -58,6 +59,7 @@ def rerun(
     folder: SearchFolder,
     seeds: int,
     jobs: int,
+    formats: Sequence[str],
     command: str,
     tell: Tell,
 ) -> Finals:
@@ -78,7 +80,14 @@ def rerun(
         ),
     )
     studied = run_study(
-        study, seeds=seeds, jobs=jobs, resume=True, runs=folder.path, command=command, tell=tell
+        study,
+        seeds=seeds,
+        jobs=jobs,
+        resume=True,
+        runs=folder.path,
+        formats=formats,
+        command=command,
+        tell=tell,
     )
     flattery = []
     for number, score in chosen.items():

@@ -14,6 +14,7 @@ from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_c
 from cifarlab.experiments.study.record import Planned, Record
 from cifarlab.experiments.study.scale import scaled
 from cifarlab.experiments.study.workers import Failure, Job, interrupted, train_all
+from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.text import change, fingerprint, validated
 from cifarlab.runs.folder import RunFolder, describe_early_end
 from cifarlab.runs.naming import RUNS
@@ -42,6 +43,7 @@ def run_study(
     resume: bool = False,
     data: str | None = None,
     runs: Path = RUNS,
+    formats: Sequence[str] = ("svg",),
     command: str = "cifarlab.experiments.study.engine.run_study",
     tell: Tell = lambda _line: None,
 ) -> Studied:
@@ -49,10 +51,11 @@ def run_study(
 
     ``seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
     that pattern are trained; ``jobs`` runs at a time. Runs that a killed study left unfinished
-    need ``resume``. Each failed run is recorded with its reason and does not end the study.
-    Raises RecipeError, UserError, RunFolderError, StorageError, Interrupted, and FailedRunsError
-    where no run is left to compare.
+    need ``resume``. ``formats`` are the figure's. Each failed run is recorded with its reason and
+    does not end the study. Raises RecipeError, UserError, RunFolderError, StorageError,
+    Interrupted, and FailedRunsError where no run is left to compare.
     """
+    require_formats(formats)
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: that is no number of processes", "take 1 or more")
     count = study.seeds if seeds is None else seeds
@@ -70,7 +73,7 @@ def run_study(
         _train(todo, jobs, record, command, tell)
         comparison = record.compared()
         record.write(comparison)
-        problems = write_comparison(comparison, folder.path)
+        problems = write_comparison(comparison, folder.path, formats)
     return Studied(folder, comparison, problems, record.failed)
 
 

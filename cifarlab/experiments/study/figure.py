@@ -4,6 +4,8 @@ A row far from all others would press them together: the panel ends before it, a
 its mean.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -31,10 +33,10 @@ FAR = 4.0  # times the middle half of the rows' means, beyond its ends
 PRESSED = 2.5  # a panel may be so many times as wide as its near rows need
 
 
-def picture(of: Comparison, slug: str = "figure") -> Picture:
-    """The figure as SVG and PNG; the same comparison gives the same bytes."""
+def picture(of: Comparison, formats: Sequence[str] = ("svg",)) -> Picture:
+    """The figure in these formats; the same comparison gives the same bytes."""
     with styled():
-        return render(draw(of), slug, f"{of.split} accuracy by row: {of.title}")
+        return render(draw(of), "figure", f"{of.split} accuracy by row: {of.title}", formats)
 
 
 def draw(of: Comparison) -> Figure:

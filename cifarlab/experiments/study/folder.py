@@ -3,11 +3,12 @@
 runs/studies/<name>/
   study.json            the study, its runs with their states, and the comparison with all numbers
   table.md, table.csv   the comparison for people and for programs
-  figure.svg, figure.png, figure.pdf
+  figure.svg            and as PNG and PDF where they were asked for
   <row>-s<seed>-<fingerprint>/   ordinary run folders
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pydantic import Field
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.table import csv_text, markdown
+from cifarlab.plots.formats import require_formats
 from cifarlab.runs.collection import Collection
 from cifarlab.runs.naming import RUNS, folder_name
 from cifarlab.runs.schemas import Stored
@@ -67,8 +69,9 @@ def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS
     return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
 
 
-def write_comparison(of: Comparison, folder: Path) -> list[str]:
-    """Write table and figure; what could not be made, in words. Raises StorageError."""
+def write_comparison(of: Comparison, folder: Path, formats: Sequence[str] = ("svg",)) -> list[str]:
+    """Write table and figure; what could not be made, in words. Raises UserError, StorageError."""
+    require_formats(formats)
     write_text(folder / "table.md", markdown(of))
     write_text(folder / "table.csv", csv_text(of))
     try:
@@ -80,5 +83,5 @@ def write_comparison(of: Comparison, folder: Path) -> list[str]:
     from cifarlab.experiments.study.figure import picture
     from cifarlab.plots.style import save
 
-    save(picture(of), folder)
+    save(picture(of, formats), folder)
     return []

@@ -65,7 +65,7 @@ def test_a_study_is_ordinary_runs_and_a_table(whole: Studied) -> None:
     path = whole.folder.path
     assert path.parts[-2:] == ("studies", "tests-small")
     names = {p.name for p in path.iterdir() if not p.name.startswith(".")}
-    files = {"study.json", "table.md", "table.csv", "figure.svg", "figure.png", "figure.pdf"}
+    files = {"study.json", "table.md", "table.csv", "figure.svg"}
     assert len(names - files) == 4 and files < names
     content = json.loads((path / "study.json").read_text())
     assert Study.model_validate(content["study"]) == STUDY

@@ -20,7 +20,7 @@ from cifarlab.experiments.study.table import (
     markdown,
     rows,
 )
-from cifarlab.system.errors import RunFolderError
+from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
 
@@ -150,14 +150,14 @@ def test_the_same_comparison_gives_the_same_bytes():
 
 
 def test_files(tmp_path):
+    with pytest.raises(UserError, match="'jpg'"):
+        write_comparison(made(), tmp_path, ["jpg"])
+    assert not list(tmp_path.iterdir())
     assert write_comparison(made(), tmp_path) == []
-    assert {f.name for f in tmp_path.iterdir()} == {
-        "table.md",
-        "table.csv",
-        "figure.svg",
-        "figure.png",
-        "figure.pdf",
-    }
+    files = {"table.md", "table.csv", "figure.svg"}
+    assert {f.name for f in tmp_path.iterdir()} == files
+    assert write_comparison(made(), tmp_path, ["png", "pdf"]) == []
+    assert {f.name for f in tmp_path.iterdir()} == files | {"figure.png", "figure.pdf"}
 
 
 def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch):
