@@ -1,11 +1,12 @@
 """The recipe's augmentation: what happens to training images before they are trained on."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Part, Share, refuse_idle
 from cifarlab.config.duration import Duration
+from cifarlab.config.family import Family
 
 LEVELS = 30  # magnitudes of the policies go from 0 to this
 
@@ -40,13 +41,17 @@ class Jitter(Part):
     )
 
 
-class NoPolicy(Part):
+class PolicyConfig(Family):
+    """Operations that are drawn anew for each image."""
+
+
+class NoPolicy(PolicyConfig):
     """No operations of a policy."""
 
     kind: Literal["none"] = "none"
 
 
-class RandAugment(Part):
+class RandAugment(PolicyConfig):
     """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
 
     kind: Literal["randaugment"] = "randaugment"
@@ -54,16 +59,20 @@ class RandAugment(Part):
     magnitude: int = Field(9, ge=0, le=LEVELS, description=f"strength, of {LEVELS} levels")
 
 
-class TrivialAugment(Part):
+class TrivialAugment(PolicyConfig):
     """One operation per image, of a random strength in a wide range (Müller & Hutter 2021)."""
 
     kind: Literal["trivialaugment"] = "trivialaugment"
 
 
-Policy = Annotated[NoPolicy | RandAugment | TrivialAugment, Field(discriminator="kind")]
+Policy = SerializeAsAny[PolicyConfig]
 
 
-class MixPart(Part):
+class MixConfig(Family):
+    """How images of a batch are mixed with each other."""
+
+
+class MixPart(MixConfig):
     """What the ways to mix images have in common."""
 
     kind: str
@@ -73,7 +82,7 @@ class MixPart(Part):
     probability: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
 
 
-class NoMix(Part):
+class NoMix(MixConfig):
     """Each image for itself."""
 
     kind: Literal["none"] = "none"
@@ -91,7 +100,7 @@ class CutMix(MixPart):
     kind: Literal["cutmix"] = "cutmix"
 
 
-Mix = Annotated[NoMix | Mixup | CutMix, Field(discriminator="kind")]
+Mix = SerializeAsAny[MixConfig]
 
 
 class Size(Part):

@@ -1,19 +1,24 @@
 """The recipe's label noise: one class for each kind."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Part, Share
+from cifarlab.config.base import Share
+from cifarlab.config.family import Family
 
 
-class CleanLabels(Part):
+class LabelNoiseConfig(Family):
+    """What all label noise shares: only labels that are trained on are changed."""
+
+
+class CleanLabels(LabelNoiseConfig):
     """Labels as the source has them."""
 
     kind: Literal["none"] = "none"
 
 
-class Noise(Part):
+class Noise(LabelNoiseConfig):
     """What all noise shares. Only the labels that are trained on are changed.
 
     Which labels change follows from ``seed`` and an image's place in its source alone: neither the
@@ -58,4 +63,4 @@ class Transition(Noise):
         return self
 
 
-LabelNoise = Annotated[CleanLabels | Symmetric | PairFlip | Transition, Field(discriminator="kind")]
+LabelNoise = SerializeAsAny[LabelNoiseConfig]

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from cifarlab.config.base import Part, Rate, Share, Width, refuse_idle
+from cifarlab.config.family import Family
 from cifarlab.models.norm_configs import BatchNorm, Norm
 from cifarlab.models.orders import BlockStep, DenseStep, Parts, ResidualStep, in_parts
 
@@ -45,7 +46,7 @@ class Whitening(Part):
         return self
 
 
-class ModelPart(Part):
+class ModelConfig(Family):
     """What all networks share."""
 
     kind: str
@@ -73,7 +74,7 @@ class ModelPart(Part):
             )
 
 
-class Residual(ModelPart):
+class Residual(ModelConfig):
     """Residual network for small images (no pooling in the stem; He et al. 2016a, 2016b).
 
     An order that starts with its first convolution has a stem of convolution, normalisation and
@@ -181,7 +182,7 @@ class Residual(ModelPart):
         return self
 
 
-class CNN(ModelPart):
+class CNN(ModelConfig):
     """Blocks of convolutions and pools, then dense layers. By default kth2024's tutorial CNN."""
 
     kind: Literal["cnn"] = "cnn"
@@ -255,7 +256,7 @@ class CNN(ModelPart):
         return self
 
 
-class Speed(ModelPart):
+class Speed(ModelConfig):
     """Whitening layer, groups of [conv, pool, norm, act, (conv, norm, act) ...], max-pool, head.
 
     The network of KellerJordan/cifar10-airbench (Jordan 2024, arXiv:2404.00498, section 3).
@@ -308,4 +309,4 @@ def one_for_all(entries: Any) -> Any:
     return (entries,) if isinstance(entries, int | float) else entries
 
 
-Model = Annotated[Residual | CNN | Speed, Field(discriminator="kind")]
+Model = SerializeAsAny[ModelConfig]

@@ -1,13 +1,18 @@
 """The recipe's normalisation inside a network: one class for each kind."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.base import Part, Rate, Share, Width
+from cifarlab.config.base import Rate, Share, Width
+from cifarlab.config.family import Family
 
 
-class NormPart(Part):
+class NormConfig(Family):
+    """A normalisation inside a network."""
+
+
+class NormPart(NormConfig):
     """What all normalisations share that have parameters: a trained shift, and these."""
 
     kind: str
@@ -46,12 +51,10 @@ class InstanceNorm(NormPart):
     kind: Literal["instance"] = "instance"
 
 
-class NoNorm(Part):
+class NoNorm(NormConfig):
     """Nothing in the place of a normalisation; convolutions get a bias instead."""
 
     kind: Literal["none"] = "none"
 
 
-Norm = Annotated[
-    BatchNorm | LayerNorm | GroupNorm | InstanceNorm | NoNorm, Field(discriminator="kind")
-]
+Norm = SerializeAsAny[NormConfig]

@@ -3,15 +3,20 @@
 A run too short for an average of two weights is refused when it starts.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.base import Part, Share
+from cifarlab.config.base import Share
 from cifarlab.config.duration import Duration, Length
+from cifarlab.config.family import Family
 
 
-class NoAveraging(Part):
+class AveragingConfig(Family):
+    """What all averaging shares: nothing."""
+
+
+class NoAveraging(AveragingConfig):
     """The weights as the optimizer leaves them."""
 
     kind: Literal["none"] = "none"
@@ -21,7 +26,7 @@ class NoAveraging(Part):
         return 0
 
 
-class EMA(Part):
+class EMA(AveragingConfig):
     """Evaluated is an exponential moving average of the weights; training does not see it.
 
     Every ``every`` steps slow = decay * slow + (1 - decay) * fast. Up to the first of these updates
@@ -38,7 +43,7 @@ class EMA(Part):
         return 2 * self.every
 
 
-class Lookahead(Part):
+class Lookahead(AveragingConfig):
     """Slow weights that the fast ones are set back to (Zhang et al. 2019; airbench, section 3.4).
 
     Every ``every`` steps slow = d * slow + (1 - d) * fast and fast = slow, with
@@ -58,7 +63,7 @@ class Lookahead(Part):
         return self.every
 
 
-class SWA(Part):
+class SWA(AveragingConfig):
     """Evaluated is the plain mean of the weights at equal distances (Izmailov et al. 2018).
 
     The first to count are those ``every`` after ``start``; up to there the network itself is
@@ -83,4 +88,4 @@ class SWA(Part):
         return start, max(1, self.every.in_steps(steps_per_epoch))
 
 
-Averaging = Annotated[NoAveraging | EMA | Lookahead | SWA, Field(discriminator="kind")]
+Averaging = SerializeAsAny[AveragingConfig]

@@ -1,11 +1,12 @@
 """The recipe's optimizer: one class for each kind."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Part, Rate, Share
 from cifarlab.config.duration import Duration
+from cifarlab.config.family import Family
 
 
 class Group(Part):
@@ -21,7 +22,7 @@ class Group(Part):
     )
 
 
-class OptimizerPart(Part):
+class OptimizerConfig(Family):
     """What all optimizers share: a penalty, and groups of parameters with settings of their own.
 
     Which parameters a penalty touches is said by the groups: ``norms: {weight_decay: 0}``.
@@ -35,7 +36,7 @@ class OptimizerPart(Part):
     whitening: Group = Group()
 
 
-class DecayPart(OptimizerPart):
+class DecayPart(OptimizerConfig):
     """What the optimizers share whose weight decay is L2 unless it is decoupled."""
 
     weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
@@ -67,7 +68,7 @@ class SGD(DecayPart):
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
 
 
-class Adam(OptimizerPart):
+class Adam(OptimizerConfig):
     """Adam (Kingma & Ba 2015); weight decay as L2, which the denominator distorts."""
 
     kind: Literal["adam"] = "adam"
@@ -77,7 +78,7 @@ class Adam(OptimizerPart):
     weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
 
 
-class AdamW(OptimizerPart):
+class AdamW(OptimizerConfig):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
     kind: Literal["adamw"] = "adamw"
@@ -126,7 +127,7 @@ class Others(Part):
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
 
 
-class Muon(OptimizerPart):
+class Muon(OptimizerConfig):
     """Momentum whose update is orthogonalised, for convolutions and hidden dense layers.
 
     Jordan et al. 2024, as in airbench94_muon: a filter tensor counts as a matrix with a row for
@@ -148,6 +149,4 @@ class Muon(OptimizerPart):
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
 
 
-Optimizer = Annotated[
-    SGD | Adam | AdamW | Adagrad | Adadelta | RMSprop | Muon, Field(discriminator="kind")
-]
+Optimizer = SerializeAsAny[OptimizerConfig]

@@ -2,16 +2,17 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.base import Part, Share
+from cifarlab.config.base import Share
 from cifarlab.config.duration import Duration, Length
+from cifarlab.config.family import Family
 
 Floor = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, lt=1)]
 
 
-class SchedulePart(Part):
+class ScheduleConfig(Family):
     """What all schedules share."""
 
     kind: str
@@ -25,13 +26,13 @@ class SchedulePart(Part):
     )
 
 
-class Constant(SchedulePart):
+class Constant(ScheduleConfig):
     """The peak rate throughout."""
 
     kind: Literal["constant"] = "constant"
 
 
-class MultiStep(SchedulePart):
+class MultiStep(ScheduleConfig):
     """The rate is multiplied by ``factor`` at each milestone, counted from the run's start."""
 
     kind: Literal["multistep"] = "multistep"
@@ -43,28 +44,28 @@ class MultiStep(SchedulePart):
     factor: Factor = Field(0.1, description="what it is multiplied by")
 
 
-class Exponential(SchedulePart):
+class Exponential(ScheduleConfig):
     """The rate is multiplied by ``factor`` after each epoch (fudan, section 2.1)."""
 
     kind: Literal["exponential"] = "exponential"
     factor: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="factor per epoch")
 
 
-class Cosine(SchedulePart):
+class Cosine(ScheduleConfig):
     """Half a cosine from the peak to ``final`` (Loshchilov & Hutter 2017, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"
     final: Floor = Field(0.0, description="rate at the end as a share of the peak")
 
 
-class Linear(SchedulePart):
+class Linear(ScheduleConfig):
     """A straight line from the peak to ``final``."""
 
     kind: Literal["linear"] = "linear"
     final: Floor = Field(0.0, description="rate at the end as a share of the peak")
 
 
-class Step(SchedulePart):
+class Step(ScheduleConfig):
     """The rate is multiplied by ``factor`` every so often, counted from the run's start."""
 
     kind: Literal["step"] = "step"
@@ -72,7 +73,7 @@ class Step(SchedulePart):
     factor: Factor = Field(0.1, description="what it is multiplied by")
 
 
-class Restarts(SchedulePart):
+class Restarts(ScheduleConfig):
     """Cosines from the peak to ``final``, one after another (SGDR: Loshchilov & Hutter 2017)."""
 
     kind: Literal["restarts"] = "restarts"
@@ -86,7 +87,7 @@ class Restarts(SchedulePart):
     final: Floor = Field(0.0, description="rate at the end of the first as a share of the peak")
 
 
-class OneCycle(SchedulePart):
+class OneCycle(ScheduleConfig):
     """Up from ``start`` to the peak and down to ``final``, both as half a cosine (Smith 2018)."""
 
     kind: Literal["onecycle"] = "onecycle"
@@ -97,7 +98,7 @@ class OneCycle(SchedulePart):
     final: Floor = Field(4e-6, description="rate at the end as a share of the peak")
 
 
-class Plateau(SchedulePart):
+class Plateau(ScheduleConfig):
     """The rate is multiplied by ``factor`` when the validation loss has stopped falling.
 
     After ``patience`` epochs in a row without a loss below (1 - ``threshold``) times the least one
@@ -115,7 +116,4 @@ class Plateau(SchedulePart):
     least: Floor = Field(0.0, description="the rate never falls below this share of the peak")
 
 
-Schedule = Annotated[
-    Constant | Step | MultiStep | Exponential | Linear | Cosine | Restarts | OneCycle | Plateau,
-    Field(discriminator="kind"),
-]
+Schedule = SerializeAsAny[ScheduleConfig]

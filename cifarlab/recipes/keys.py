@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from cifarlab.config.base import Part
 from cifarlab.config.duration import Duration, WallTime
+from cifarlab.config.family import Family
 from cifarlab.recipes.schema import Recipe
 
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
@@ -26,12 +27,19 @@ class Key(NamedTuple):
     allowed: str
 
 
-def parts_of(annotation: Any) -> list[type[Part]]:
-    """The schema classes that a field may hold: none for a value, several for a tagged part."""
-    candidates = (annotation, *get_args(annotation))
-    classes = [c for c in candidates if isinstance(c, type) and issubclass(c, Part)]
-    nested = [c for a in get_args(annotation) if get_origin(a) for c in parts_of(a)]
-    return classes + nested
+def config_of(annotation: Any) -> type[Part] | None:
+    """Return the class of settings that a field holds, alone or in a list; None for a value."""
+    if isinstance(annotation, type) and issubclass(annotation, Part):
+        return annotation
+    found = map(config_of, get_args(annotation))
+    return next((config for config in found if config), None)
+
+
+def family_of(annotation: Any) -> type[Family]:
+    """Return the family whose kinds a field may hold."""
+    family = config_of(annotation)
+    assert family is not None and issubclass(family, Family)
+    return family
 
 
 def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
@@ -44,16 +52,15 @@ def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Itera
         if not isinstance(value, Part):
             yield Key(path, kind, field.description or "", _written(value), allowed(field))
             continue
-        choices = parts_of(field.annotation)
-        if len(choices) == 1:
+        if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
             continue
-        kinds = [c.model_fields["kind"].default for c in choices]
-        usual = type(value).model_fields["kind"].default
-        yield Key(f"{path}.kind", kind, _kind_meaning(name), usual, " | ".join(kinds))
-        for choice, tag in zip(choices, kinds, strict=True):
+        choices = family_of(field.annotation).kinds()
+        usual = value.kind
+        yield Key(f"{path}.kind", kind, _kind_meaning(name), usual, " | ".join(choices))
+        for tag, choice in choices.items():
             inner = f"{kind}, {tag}" if kind else tag
-            yield from keys(value if tag == usual else choice(), f"{path}.", inner)
+            yield from keys(value if tag == usual else choice.model_validate({}), f"{path}.", inner)
 
 
 def allowed(field: FieldInfo) -> str:
@@ -78,8 +85,8 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         inner = _type(args[0])
         return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
-    if parts := parts_of(annotation):
-        settings = (f"{n}: {allowed(f)}" for n, f in parts[0].model_fields.items())
+    if config := config_of(annotation):
+        settings = (f"{n}: {allowed(f)}" for n, f in config.model_fields.items())
         return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union
         return allowed(FieldInfo.from_annotation(annotation))

@@ -11,7 +11,7 @@ from cifarlab.config.duration import Duration
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.config import Data
 from cifarlab.models.configs import CNN, Speed
-from cifarlab.optim.optimizers import SGD, Adam, DecayPart, OptimizerPart
+from cifarlab.optim.optimizers import SGD, Adam, DecayPart, OptimizerConfig
 from cifarlab.optim.schedules import Exponential, MultiStep, Plateau, Restarts, Step
 from cifarlab.recipes.schema import Recipe
 
@@ -128,7 +128,7 @@ def _weight_decay_under_adaptive_steps(recipe: Recipe, _: _Length) -> Iterator[F
 
 
 def _rate_far_from_usual(recipe: Recipe, _: _Length) -> Iterator[Finding]:
-    optimizer: OptimizerPart = recipe.optimizer
+    optimizer: OptimizerConfig = recipe.optimizer
     least, most = USUAL_RATES[optimizer.kind]
     rate = recipe.optimizer.rate
     if rate < least / FAR or rate > most * FAR:

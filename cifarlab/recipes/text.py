@@ -9,6 +9,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,8 +18,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from cifarlab.config.base import Part
+from cifarlab.config.family import Family, knowing
+from cifarlab.config.plugins import Plugin, add_plugin, load_plugins
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
-from cifarlab.recipes.keys import parts_of
+from cifarlab.recipes.keys import config_of
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError
 from cifarlab.system.files import MOST_YAML_BYTES, exists, hint_to_read, is_folder, read_text
@@ -43,7 +46,7 @@ def validated(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS
     try:
         made = schema.model_validate(tree)
     except ValidationError as error:
-        what, hint = _explain(error.errors()[0], schema, hint)
+        what, hint = _explain(error.errors()[0], schema, tree, hint)
         raise RecipeError(f"{where}: {what}", hint) from error
     for path, what in _odd_numbers(tree, made.model_dump()):
         raise RecipeError(f"{where}: {path} can't be {what}", hint)
@@ -58,8 +61,27 @@ def to_yaml(recipe: Recipe) -> str:
 
 
 def from_yaml(path: Path) -> Recipe:
-    """Read a recipe file; settings it leaves out take their defaults. Raises RecipeError."""
-    return build(tree_of(path, "recipe"), str(path))
+    """Read a recipe file; settings it leaves out take their defaults.
+
+    Its plug-ins are loaded: their copies beside it, or the files, relative to its folder. Raises
+    RecipeError and PluginError.
+    """
+    return build(with_plugins(tree_of(path, "recipe"), path.parent), str(path))
+
+
+def with_plugins(tree: Any, folder: Path) -> Any:
+    """The tree of a recipe, study or search whose ``plugins`` are loaded and named by hash.
+
+    Each is a path relative to ``folder``, an entry point, or what a recipe in a run folder has.
+    Raises PluginError; what is no list of these stays, for validation to refuse.
+    """
+    entries = tree.get("plugins") if isinstance(tree, Mapping) else None
+    if not isinstance(entries, list):
+        return tree
+    named = [add_plugin(e, folder) if isinstance(e, str) else e for e in entries]
+    with suppress(ValidationError):
+        load_plugins([Plugin.model_validate(entry) for entry in named], folder)
+    return {**tree, "plugins": named}
 
 
 def tree_of(path: Path, what: str) -> Any:
@@ -84,6 +106,11 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
     ``{"optimizer.kind": "adamw", "optimizer.rate": 0.001}``: where a part's kind changes, that
     part starts from the new kind's defaults, whatever the order of the changes.
     """
+    with knowing(plugin.sha256 for plugin in recipe.plugins):
+        return _changed(recipe, changes, where)
+
+
+def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
     tree = recipe.model_dump(mode="json")
     # whole parts before their keys, kinds before the rest
     for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
@@ -99,30 +126,26 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
             part.clear()
         part[last] = changes[path]
         if last == "kind" or isinstance(changes[path], Mapping):
-            tree = _whole(tree, Recipe(), [Recipe])
+            tree = _whole(tree, Recipe())
     return build(tree, where)
 
 
-def _whole(given: Any, default: Any, choices: list[type[Part]]) -> Any:
+def _whole(given: Any, default: Any) -> Any:
     """``given`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
 
     As validation would have it, but settings that contradict each other may still change.
     """
     if not (isinstance(given, Mapping) and isinstance(default, Part)):
         return given
-    usual = getattr(default, "kind", None)
-    if (kind := given.get("kind", usual)) != usual:
-        tagged = [choice for choice in choices if "kind" in choice.model_fields]
-        fitting = [choice for choice in tagged if choice.model_fields["kind"].default == kind]
-        if not fitting:
+    if isinstance(default, Family) and (kind := given.get("kind", default.kind)) != default.kind:
+        named = default.family().kinds().get(kind)
+        if named is None:
             return given
-        default = fitting[0]()
+        default = named.model_validate({})
     fields = type(default).model_fields
     whole = default.model_dump(mode="json") | dict(given)
     return {
-        name: _whole(value, getattr(default, name), parts_of(fields[name].annotation))
-        if name in fields
-        else value
+        name: _whole(value, getattr(default, name)) if name in fields else value
         for name, value in whole.items()
     }
 
@@ -153,9 +176,32 @@ def overridden(
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """SHA-256 (hex) of the canonical form: all settings but the name, sorted, as JSON."""
-    canonical = json.dumps(recipe.model_dump(mode="json", exclude={"name"}), sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    """SHA-256 (hex) of all settings but the name that are not their defaults, as sorted JSON.
+
+    So a key that is added later changes no fingerprint where it has its default.
+    """
+    settings = {**_departures(recipe), "plugins": sorted(p.sha256 for p in recipe.plugins)}
+    settings.pop("name", None)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _departures(config: Part) -> dict[str, Any]:
+    """The settings of a part that are not its field's default, and its kind."""
+    fields = type(config).model_fields
+    values = {name: getattr(config, name) for name in fields}
+    return {
+        name: _plain(value)
+        for name, value in values.items()
+        if name == "kind" or value != fields[name].default
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return _departures(value)
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _parsed(text: str) -> Any:
@@ -244,9 +290,9 @@ class _Short(reprlib.Repr):
 shown = _Short().repr
 
 
-def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[str, str]:
+def _explain(error: ErrorDetails, schema: type[Part], tree: Any, list_keys: str) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
-    part, path = _follow(error["loc"], schema)
+    part, path = _follow(error["loc"], schema, tree)
     dotted = ".".join(path) or schema.__name__.lower()
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
@@ -254,24 +300,18 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
         mine = schema is Recipe and not kinds_with(dotted)
         meant = advice(dotted, error["input"]) if mine else None
         return f"unknown key {shown(dotted)}", meant or nearest(path[-1], known)
-    if error["type"] in ("literal_error", "union_tag_invalid"):
-        choices = [
-            text.strip("' ")
-            for text in str(context.get("expected") or context["expected_tags"])
-            .replace(" or ", ", ")
-            .split(", ")
-        ]
-        tagged = error["type"] == "union_tag_invalid"
-        value = context["tag"] if tagged else error["input"]
-        return f"{dotted}{'.kind' if tagged else ''} can't be {shown(value)}", nearest(
-            value, choices
-        )
+    if error["type"] == "unknown_kind":
+        named = f"{dotted}.kind can't be {shown(context['kind'])}"
+        return named, nearest(context["kind"], context["choices"])
+    if error["type"] == "literal_error":
+        choices = [c.strip("' ") for c in context["expected"].replace(" or ", ", ").split(", ")]
+        return f"{dotted} can't be {shown(error['input'])}", nearest(error["input"], choices)
     if error["type"] == "missing":
         return f"{dotted} is missing", list_keys
     if error["type"] in ("model_type", "model_attributes_type") and part:
         names, value = list(part.model_fields), error["input"]
-        named = "kind" in names and isinstance(value, str)
-        usual = f"write {dotted}.kind={value:.60}" if named else None
+        tagged = "kind" in names and isinstance(value, str)
+        usual = f"write {dotted}.kind={value:.60}" if tagged else None
         return (
             f"{dotted} has keys of its own, so it can't be {shown(value)}",
             advice(dotted, value) or usual or f"its keys: {', '.join(names)}",
@@ -287,27 +327,36 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
     )
 
 
-def _follow(loc: tuple[int | str, ...], schema: type[Part]) -> tuple[type[Part] | None, list[str]]:
-    """The schema class at the end of pydantic's location, and the path as a user writes it.
-
-    pydantic puts the tag of a tagged part into the location; a user does not.
-    """
-    part: type[Part] | None = schema
-    path: list[str] = []
-    choices: list[type[Part]] = [schema]
+def _follow(
+    loc: tuple[int | str, ...], schema: type[Part], tree: Any
+) -> tuple[type[Part] | None, list[str]]:
+    """The class of settings at the end of pydantic's location in ``tree``, and the dotted path."""
+    config: type[Part] | None = schema
+    inside = config  # of a list: what each entry is
     for step in loc:
-        tags = {c.model_fields["kind"].default: c for c in choices if "kind" in c.model_fields}
-        if len(choices) > 1 and step in tags:
-            choices = [tags[str(step)]]
-            part = choices[0]
-            continue
-        path.append(str(step))
-        field = part.model_fields.get(str(step)) if part else None
-        if field and (inner := parts_of(field.annotation)):
-            choices, part = inner, inner[0]
-        elif not (isinstance(step, int) and part):
-            choices = choices if field is None else []
-    return part, path
+        tree = tree.get(step) if isinstance(tree, Mapping) else _entry(tree, step)
+        field = config.model_fields.get(str(step)) if config else None
+        if field is not None:
+            inside = _named_kind(config_of(field.annotation), tree, field.default)
+            config = inside
+        elif isinstance(step, int):
+            config = _named_kind(inside, tree, None)
+        else:
+            config = None
+    return config, [str(step) for step in loc]
+
+
+def _entry(tree: Any, step: int | str) -> Any:
+    return tree[step] if isinstance(tree, list | tuple) and isinstance(step, int) else None
+
+
+def _named_kind(config: type[Part] | None, tree: Any, default: Any) -> type[Part] | None:
+    """The kind of a family that ``tree`` names, or the usual one; any other class as it is."""
+    if config is None or not issubclass(config, Family) or config.is_kind():
+        return config
+    kind = tree.get("kind") if isinstance(tree, Mapping) else None
+    named = config.kinds().get(kind) if isinstance(kind, str) else None
+    return named or (type(default) if isinstance(default, config) else config)
 
 
 def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

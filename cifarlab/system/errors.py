@@ -39,6 +39,10 @@ class RunFolderError(UserError):
     """A run folder that is missing, taken, in use, foreign or not in the needed state."""
 
 
+class PluginError(UserError):
+    """A plug-in file that is missing, changed, not approved, or that fails."""
+
+
 class CheckpointError(UserError):
     """A checkpoint that is missing, damaged or made by another model."""
 

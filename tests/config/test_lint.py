@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from cifarlab.optim.averagers import build_averaging
-from cifarlab.optim.optimizers import Optimizer
+from cifarlab.optim.optimizers import OptimizerConfig
 from cifarlab.recipes.catalog import shipped, usual_images, usual_splits
 from cifarlab.recipes.lint import USUAL_RATES, lint
 from cifarlab.recipes.schema import Recipe
@@ -89,7 +89,7 @@ def test_a_rate_ten_times_outside_of_the_usual(kind):
 
 
 def test_every_optimizer_has_a_usual_rate_and_its_default_is_one():
-    kinds = {c.model_fields["kind"].default: c for c in Optimizer.__origin__.__args__}
+    kinds = {c.model_fields["kind"].default: c for c in OptimizerConfig.kinds().values()}
     assert set(kinds) == set(USUAL_RATES)
     for kind, schema in kinds.items():
         least, most = USUAL_RATES[kind]

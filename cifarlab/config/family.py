@@ -1,0 +1,100 @@
+"""Families of parts: a place in the recipe that several kinds can fill, shipped or a user's own.
+
+A **family** is a subclass of ``Family``; a **kind** is a subclass of that whose ``kind`` has a
+default. Defining a kind registers it; there is no other list of kinds. A kind that was defined
+while a plug-in file was read is known only to recipes that name that file.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ClassVar, Self
+
+from pydantic import ModelWrapValidatorHandler, model_validator
+from pydantic_core import PydanticCustomError
+
+from cifarlab.config.base import Part
+
+IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
+_owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
+_known: ContextVar[frozenset[str]] = ContextVar("_known", default=frozenset())
+
+
+@contextmanager
+def owned_by(plugin: str) -> Iterator[None]:
+    """Let the plug-in of that SHA-256 own the kinds that are defined meanwhile."""
+    token = _owner.set(plugin)
+    try:
+        yield
+    finally:
+        _owner.reset(token)
+
+
+@contextmanager
+def knowing(plugins: Iterable[str]) -> Iterator[None]:
+    """Let recipes name the kinds of these plug-ins meanwhile, by SHA-256, and of no others."""
+    token = _known.set(frozenset(plugins))
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+class Family(Part):
+    """Base of all families of parts."""
+
+    kind: str
+    owner: ClassVar[str] = IMPORTED  # the SHA-256 of the plug-in that defined this kind
+    _registry: ClassVar[dict[tuple[str, str], type["Family"]]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if Family in cls.__bases__:
+            cls._registry = {}
+        elif cls.is_kind():
+            cls.owner = _owner.get()
+            cls._register(cls.model_fields["kind"].default)
+
+    @classmethod
+    def _register(cls, kind: str) -> None:
+        """Add this class as the owner's ``kind``. Raises TypeError for a kind of cifarlab's own."""
+        shipped = cls._registry.get((kind, IMPORTED))
+        if shipped and shipped.__module__.startswith("cifarlab."):
+            raise TypeError(
+                f"{cls.__name__} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that "
+                "name; take another"
+            )
+        cls._registry[kind, cls.owner] = cls
+
+    @classmethod
+    def is_kind(cls) -> bool:
+        """Return whether this class is a kind, and no family or common base of kinds."""
+        return isinstance(cls.model_fields["kind"].default, str)
+
+    @classmethod
+    def family(cls) -> type["Family"]:
+        """Return the family that this class belongs to."""
+        return next(base for base in cls.__mro__ if Family in base.__bases__)
+
+    @classmethod
+    def kinds(cls) -> dict[str, type[Self]]:
+        """Return the kinds that a recipe can name now, in the order of their definition."""
+        known = {IMPORTED, *_known.get()}
+        return {
+            kind: made
+            for (kind, owner), made in cls._registry.items()
+            if owner in known and issubclass(made, cls)
+        }
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _pick_the_kind(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Validate by the class that ``kind`` names where this one is a family."""
+        if cls.is_kind() or not isinstance(tree, Mapping):
+            return handler(tree)
+        kind, kinds = tree.get("kind"), cls.kinds()
+        if not (isinstance(kind, str) and kind in kinds):
+            context = {"kind": kind, "choices": list(kinds)}
+            raise PydanticCustomError("unknown_kind", "no such kind", context)
+        return kinds[kind].model_validate(tree)
