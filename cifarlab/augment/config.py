@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Part, Share, refuse_idle
+from cifarlab.config.base import Config, Fraction, refuse_idle
 from cifarlab.config.duration import Duration
 
 LEVELS = 30  # magnitudes of the policies go from 0 to this
 
 
-class Crop(Part):
+class Crop(Config):
     """Random crop at the original size after padding."""
 
     padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
@@ -23,16 +23,16 @@ class Crop(Part):
         return self
 
 
-class Jitter(Part):
+class Jitter(Config):
     """Random brightness, contrast (hiverge/cifar10-speedrun), saturation and hue per image."""
 
     brightness: float = Field(
         0.0, ge=0, le=1, description="largest shift of all pixels, as a share of 255"
     )
-    contrast: Share = Field(
+    contrast: Fraction = Field(
         0.0, description="largest relative change of the distances from the image's own mean"
     )
-    saturation: Share = Field(
+    saturation: Fraction = Field(
         0.0, description="largest relative change of the distances from each pixel's own grey"
     )
     hue: float = Field(
@@ -40,13 +40,13 @@ class Jitter(Part):
     )
 
 
-class NoPolicy(Part):
+class NoPolicy(Config):
     """No operations of a policy."""
 
     kind: Literal["none"] = "none"
 
 
-class RandAugment(Part):
+class RandAugment(Config):
     """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
 
     kind: Literal["randaugment"] = "randaugment"
@@ -54,7 +54,7 @@ class RandAugment(Part):
     magnitude: int = Field(9, ge=0, le=LEVELS, description=f"strength, of {LEVELS} levels")
 
 
-class TrivialAugment(Part):
+class TrivialAugment(Config):
     """One operation per image, of a random strength in a wide range (Müller & Hutter 2021)."""
 
     kind: Literal["trivialaugment"] = "trivialaugment"
@@ -63,7 +63,7 @@ class TrivialAugment(Part):
 Policy = Annotated[NoPolicy | RandAugment | TrivialAugment, Field(discriminator="kind")]
 
 
-class MixPart(Part):
+class MixPart(Config):
     """What the ways to mix images have in common."""
 
     kind: str
@@ -73,7 +73,7 @@ class MixPart(Part):
     probability: float = Field(1.0, ge=0, le=1, description="of a batch to be mixed at all")
 
 
-class NoMix(Part):
+class NoMix(Config):
     """Each image for itself."""
 
     kind: Literal["none"] = "none"
@@ -94,14 +94,14 @@ class CutMix(MixPart):
 Mix = Annotated[NoMix | Mixup | CutMix, Field(discriminator="kind")]
 
 
-class Size(Part):
+class Size(Config):
     """A training size that holds from ``start`` until the next one starts."""
 
     start: Duration = Field(description="when, counted from the run's start")
     pixels: int = Field(ge=4, le=96, description="side of the training images")
 
 
-class Augment(Part):
+class Augment(Config):
     """What happens to training images, by the batch, on the device.
 
     In this order, whatever the order of the keys: crop; rotation, zoom and shift, in one

@@ -4,16 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Part, Share
+from cifarlab.config.base import Config, Fraction
 
 
-class CleanLabels(Part):
+class CleanLabels(Config):
     """Labels as the source has them."""
 
     kind: Literal["none"] = "none"
 
 
-class Noise(Part):
+class Noise(Config):
     """What all noise shares. Only the labels that are trained on are changed.
 
     Which labels change follows from ``seed`` and an image's place in its source alone: neither the
@@ -28,14 +28,14 @@ class Symmetric(Noise):
     """A label becomes any other class, all alike (van Rooyen et al. 2015)."""
 
     kind: Literal["symmetric"] = "symmetric"
-    share: Share = Field(0.2, description="probability that a training label is wrong")
+    share: Fraction = Field(0.2, description="probability that a training label is wrong")
 
 
 class PairFlip(Noise):
     """A label becomes the next class, the last one's the first (Han et al. 2018, figure 2)."""
 
     kind: Literal["pair"] = "pair"
-    share: Share = Field(0.2, description="probability that a training label is wrong")
+    share: Fraction = Field(0.2, description="probability that a training label is wrong")
 
 
 class Transition(Noise):

@@ -4,22 +4,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cifarlab.config.base import Part, Rate, Share, Width
+from cifarlab.config.base import Config, PositiveFloat, Fraction, Width
 
 
-class NormPart(Part):
+class NormPart(Config):
     """What all normalisations share that have parameters: a trained shift, and these."""
 
     kind: str
     scale: bool = Field(True, description="whether a trained factor per channel follows it")
-    eps: Rate = Field(1e-5, description="added to the variance")
+    eps: PositiveFloat = Field(1e-5, description="added to the variance")
 
 
 class BatchNorm(NormPart):
     """Each channel over the batch and the map (Ioffe & Szegedy 2015)."""
 
     kind: Literal["batch"] = "batch"
-    momentum: Share = Field(
+    momentum: Fraction = Field(
         0.9, description="share of the running statistics kept at each optimizer step"
     )
 
@@ -46,7 +46,7 @@ class InstanceNorm(NormPart):
     kind: Literal["instance"] = "instance"
 
 
-class NoNorm(Part):
+class NoNorm(Config):
     """Nothing in the place of a normalisation; convolutions get a bias instead."""
 
     kind: Literal["none"] = "none"

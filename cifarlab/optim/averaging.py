@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cifarlab.config.base import Part, Share
+from cifarlab.config.base import Config, Fraction
 from cifarlab.config.duration import Duration, Length
 
 
-class NoAveraging(Part):
+class NoAveraging(Config):
     """The weights as the optimizer leaves them."""
 
     kind: Literal["none"] = "none"
 
 
-class EMA(Part):
+class EMA(Config):
     """Evaluated is an exponential moving average of the weights; training does not see it.
 
     Every ``every`` steps slow = decay * slow + (1 - decay) * fast. Up to the first of these updates
@@ -26,11 +26,11 @@ class EMA(Part):
     """
 
     kind: Literal["ema"] = "ema"
-    decay: Share = Field(0.99, description="share of the average that is kept at each update")
+    decay: Fraction = Field(0.99, description="share of the average that is kept at each update")
     every: int = Field(1, ge=1, description="steps from one update to the next")
 
 
-class Lookahead(Part):
+class Lookahead(Config):
     """Slow weights that the fast ones are set back to (Zhang et al. 2019; airbench, section 3.4).
 
     Every ``every`` steps slow = d * slow + (1 - d) * fast and fast = slow, with
@@ -42,11 +42,11 @@ class Lookahead(Part):
     """
 
     kind: Literal["lookahead"] = "lookahead"
-    decay: Share = Field(0.95, description="share of the slow weights kept per step at the end")
+    decay: Fraction = Field(0.95, description="share of the slow weights kept per step at the end")
     every: int = Field(5, ge=1, description="steps from one update to the next")
 
 
-class SWA(Part):
+class SWA(Config):
     """Evaluated is the plain mean of the weights at equal distances (Izmailov et al. 2018).
 
     The first to count are those ``every`` after ``start``; up to there the network itself is

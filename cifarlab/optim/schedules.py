@@ -4,35 +4,35 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cifarlab.config.base import Part, Share
+from cifarlab.config.base import Config, Fraction
 from cifarlab.config.duration import Duration, Length
 
 Floor = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, lt=1)]
 
 
-class SchedulePart(Part):
+class ScheduleConfig(Config):
     """What all schedules share."""
 
     kind: str
     warmup: Duration = Field(
         Duration.parse("0 epochs"), description="linear rise from 0 to the peak before the rest"
     )
-    final_momentum: Share | None = Field(
+    final_momentum: Fraction | None = Field(
         None,
         description="momentum moves linearly from the optimizer's to this one over the run; "
         "null: it stays",
     )
 
 
-class Constant(SchedulePart):
+class Constant(ScheduleConfig):
     """The peak rate throughout."""
 
     kind: Literal["constant"] = "constant"
 
 
-class MultiStep(SchedulePart):
-    """The rate is multiplied by ``factor`` at each milestone, counted from the run's start."""
+class MultiStep(ScheduleConfig):
+    """The rate is multiplied by ``gamma`` at each milestone, counted from the run's start."""
 
     kind: Literal["multistep"] = "multistep"
     milestones: tuple[Duration, ...] = Field(
@@ -40,64 +40,64 @@ class MultiStep(SchedulePart):
         min_length=1,
         description="when, counted from the run's start",
     )
-    factor: Factor = Field(0.1, description="what it is multiplied by")
+    gamma: Factor = Field(0.1, description="what it is multiplied by")
 
 
-class Exponential(SchedulePart):
-    """The rate is multiplied by ``factor`` after each epoch (fudan, section 2.1)."""
+class Exponential(ScheduleConfig):
+    """The rate is multiplied by ``gamma`` after each epoch (fudan, section 2.1)."""
 
     kind: Literal["exponential"] = "exponential"
-    factor: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="factor per epoch")
+    gamma: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="factor per epoch")
 
 
-class Cosine(SchedulePart):
-    """Half a cosine from the peak to ``final`` (Loshchilov & Hutter 2017, without restarts)."""
+class Cosine(ScheduleConfig):
+    """Half a cosine from the peak to ``end_factor`` (Loshchilov & Hutter 2017, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"
-    final: Floor = Field(0.0, description="rate at the end as a share of the peak")
+    end_factor: Floor = Field(0.0, description="rate at the end as a share of the peak")
 
 
-class Linear(SchedulePart):
-    """A straight line from the peak to ``final``."""
+class Linear(ScheduleConfig):
+    """A straight line from the peak to ``end_factor``."""
 
     kind: Literal["linear"] = "linear"
-    final: Floor = Field(0.0, description="rate at the end as a share of the peak")
+    end_factor: Floor = Field(0.0, description="rate at the end as a share of the peak")
 
 
-class Step(SchedulePart):
-    """The rate is multiplied by ``factor`` every so often, counted from the run's start."""
+class Step(ScheduleConfig):
+    """The rate is multiplied by ``gamma`` every so often, counted from the run's start."""
 
     kind: Literal["step"] = "step"
-    every: Length = Field(Duration.parse("20 epochs"), description="how often")
-    factor: Factor = Field(0.1, description="what it is multiplied by")
+    step_size: Length = Field(Duration.parse("20 epochs"), description="how often")
+    gamma: Factor = Field(0.1, description="what it is multiplied by")
 
 
-class Restarts(SchedulePart):
-    """Cosines from the peak to ``final``, one after another (SGDR: Loshchilov & Hutter 2017)."""
+class CosineRestarts(ScheduleConfig):
+    """Cosines from the peak to ``end_factor``, one after another (SGDR: Loshchilov & Hutter 2017)."""
 
-    kind: Literal["restarts"] = "restarts"
+    kind: Literal["cosine_restarts"] = "cosine_restarts"
     period: Length = Field(Duration.parse("10 epochs"), description="length of the first cosine")
-    growth: Annotated[float, Field(ge=1)] = Field(
+    cycle_mul: Annotated[float, Field(ge=1)] = Field(
         1.0, description="each is that much longer than the one before"
     )
-    peak: Annotated[float, Field(gt=0, le=1)] = Field(
+    cycle_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="each starts at that share of the start of the one before"
     )
-    final: Floor = Field(0.0, description="rate at the end of the first as a share of the peak")
+    end_factor: Floor = Field(0.0, description="rate at the end of the first as a share of the peak")
 
 
-class OneCycle(SchedulePart):
-    """Up from ``start`` to the peak and down to ``final``, both as half a cosine (Smith 2018)."""
+class OneCycle(ScheduleConfig):
+    """Up from ``start_factor`` to the peak and down to ``end_factor``, both as half a cosine (Smith 2018)."""
 
     kind: Literal["onecycle"] = "onecycle"
-    rise: Annotated[float, Field(gt=0, lt=1)] = Field(
+    pct_start: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.3, description="share of the time after the warm-up at which the peak is reached"
     )
-    start: Floor = Field(0.04, description="rate at the start as a share of the peak")
-    final: Floor = Field(4e-6, description="rate at the end as a share of the peak")
+    start_factor: Floor = Field(0.04, description="rate at the start as a share of the peak")
+    end_factor: Floor = Field(4e-6, description="rate at the end as a share of the peak")
 
 
-class Plateau(SchedulePart):
+class Plateau(ScheduleConfig):
     """The rate is multiplied by ``factor`` when the validation loss has stopped falling.
 
     After ``patience`` epochs in a row without a loss below (1 - ``threshold``) times the least one
@@ -112,10 +112,10 @@ class Plateau(SchedulePart):
     threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
         1e-4, description="share by which the loss must fall to count as improved"
     )
-    least: Floor = Field(0.0, description="the rate never falls below this share of the peak")
+    min_factor: Floor = Field(0.0, description="the rate never falls below this share of the peak")
 
 
 Schedule = Annotated[
-    Constant | Step | MultiStep | Exponential | Linear | Cosine | Restarts | OneCycle | Plateau,
+    Constant | Step | MultiStep | Exponential | Linear | Cosine | CosineRestarts | OneCycle | Plateau,
     Field(discriminator="kind"),
 ]

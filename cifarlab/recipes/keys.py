@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.recipes.schema import Recipe
 
@@ -26,22 +26,22 @@ class Key(NamedTuple):
     allowed: str
 
 
-def parts_of(annotation: Any) -> list[type[Part]]:
+def parts_of(annotation: Any) -> list[type[Config]]:
     """The schema classes that a field may hold: none for a value, several for a tagged part."""
     candidates = (annotation, *get_args(annotation))
-    classes = [c for c in candidates if isinstance(c, type) and issubclass(c, Part)]
+    classes = [c for c in candidates if isinstance(c, type) and issubclass(c, Config)]
     nested = [c for a in get_args(annotation) if get_origin(a) for c in parts_of(a)]
     return classes + nested
 
 
-def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
+def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
     """Walk the schema in its own order; ``default`` is the part to list, else a whole recipe."""
     default = default or Recipe()
     for name, field in type(default).model_fields.items():
         path, value = f"{prefix}{name}", getattr(default, name)
         if name == "kind":
             continue
-        if not isinstance(value, Part):
+        if not isinstance(value, Config):
             yield Key(path, kind, field.description or "", _written(value), allowed(field))
             continue
         choices = parts_of(field.annotation)

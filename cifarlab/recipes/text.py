@@ -16,14 +16,14 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
 from cifarlab.recipes.keys import parts_of
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.system.files import MOST_YAML_BYTES, is_file, read_text
 
-Schema = TypeVar("Schema", bound=Part)
+Schema = TypeVar("Schema", bound=Config)
 Shipped = TypeVar("Shipped")
 _MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
 _MOST_BITS = 63  # of a whole number
@@ -79,7 +79,7 @@ def tree_of(path: Path, what: str) -> Any:
 def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """A copy with settings replaced by dotted path, validated anew.
 
-    ``{"optimizer.kind": "adamw", "optimizer.rate": 0.001}``: where a part's kind changes, that
+    ``{"optimizer.kind": "adamw", "optimizer.lr": 0.001}``: where a part's kind changes, that
     part starts from the new kind's defaults, whatever the order of the changes.
     """
     tree = recipe.model_dump(mode="json")
@@ -101,12 +101,12 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
     return build(tree, where)
 
 
-def _whole(given: Any, default: Any, choices: list[type[Part]]) -> Any:
+def _whole(given: Any, default: Any, choices: list[type[Config]]) -> Any:
     """``given`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
 
     As validation would have it, but settings that contradict each other may still change.
     """
-    if not (isinstance(given, Mapping) and isinstance(default, Part)):
+    if not (isinstance(given, Mapping) and isinstance(default, Config)):
         return given
     usual = getattr(default, "kind", None)
     if (kind := given.get("kind", usual)) != usual:
@@ -137,7 +137,7 @@ def overridden(
         key, equals, value = assignment.partition("=")
         if not equals:
             raise RecipeError(
-                f"{shown(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
+                f"{shown(assignment)} is no key=value", "write e.g. optimizer.lr=0.05"
             )
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
@@ -242,7 +242,7 @@ class _Short(reprlib.Repr):
 shown = _Short().repr
 
 
-def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[str, str]:
+def _explain(error: ErrorDetails, schema: type[Config], list_keys: str) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
     part, path = _follow(error["loc"], schema)
     dotted = ".".join(path) or schema.__name__.lower()
@@ -283,14 +283,14 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
     )
 
 
-def _follow(loc: tuple[int | str, ...], schema: type[Part]) -> tuple[type[Part] | None, list[str]]:
+def _follow(loc: tuple[int | str, ...], schema: type[Config]) -> tuple[type[Config] | None, list[str]]:
     """The schema class at the end of pydantic's location, and the path as a user writes it.
 
     pydantic puts the tag of a tagged part into the location; a user does not.
     """
-    part: type[Part] | None = schema
+    part: type[Config] | None = schema
     path: list[str] = []
-    choices: list[type[Part]] = [schema]
+    choices: list[type[Config]] = [schema]
     for step in loc:
         tags = {c.model_fields["kind"].default: c for c in choices if "kind" in c.model_fields}
         if len(choices) > 1 and step in tags:

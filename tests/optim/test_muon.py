@@ -16,8 +16,8 @@ SETTINGS = {
     "momentum": 0.6,
     "nesterov": True,
     "weight_decay": 0.0,
-    "iterations": 3,
-    "normalise": True,
+    "ns_steps": 3,
+    "normalize_weights": True,
 }
 
 
@@ -69,7 +69,7 @@ def by_hand(shape_number, momentum, nesterov, weight_decay, iterations, normalis
         direction = g + momentum * buffer if nesterov else buffer
         if normalise:
             w = w * np.sqrt(len(w)) / np.sqrt(np.sum(w**2))
-        w = w * (1 - rate * weight_decay)
+        w = w * (1 - lr * weight_decay)
         update = newton_schulz_by_hand(direction.reshape(len(w), -1), iterations)
         w = w - rate * update.reshape(w.shape)
     return w
@@ -88,10 +88,10 @@ every_layout = pytest.mark.parametrize("memory_format", [CONTIGUOUS, CHANNELS_LA
         {},
         {"nesterov": False},
         {"momentum": 0.0},
-        {"normalise": False},
+        {"normalize_weights": False},
         {"weight_decay": 0.3},
-        {"weight_decay": 0.3, "normalise": False},
-        {"iterations": 5, "momentum": 0.9},
+        {"weight_decay": 0.3, "normalize_weights": False},
+        {"ns_steps": 5, "momentum": 0.9},
     ],
     ids=str,
 )
@@ -109,7 +109,7 @@ def test_against_pytorch_s_muon_up_to_bfloat16(shape, nesterov):
     # its buffer and its directions are (1 - momentum) times ours: the iteration divides that out
     settings = {"momentum": 0.6, "nesterov": nesterov, "weight_decay": 0.1}
     ours, theirs = parameters([shape], torch.float32), parameters([shape], torch.float32)
-    optimizer = muon(ours, **settings, normalise=False, dtype=torch.bfloat16, iterations=5)
+    optimizer = muon(ours, **settings, normalize_weights=False, dtype=torch.bfloat16, ns_steps=5)
     reference = torch.optim.Muon(
         theirs, lr=0.1, ns_steps=5, ns_coefficients=(3.4445, -4.7750, 2.0315), **settings
     )
@@ -121,9 +121,9 @@ def test_against_pytorch_s_muon_up_to_bfloat16(shape, nesterov):
             updater.step()
     start = parameters([shape], torch.float32)[0] * (1 - 0.1 * 0.1) ** 4
     scale = max(1, rows / columns) ** 0.5  # PyTorch's factor on the rate of tall matrices
-    moved, reference_moved = ours[0] - start, theirs[0] - start
-    torch.testing.assert_close(moved * scale, reference_moved, rtol=0, atol=0.01)
-    assert reference_moved.abs().max() > 0.15
+    moved, reference_with_momentum = ours[0] - start, theirs[0] - start
+    torch.testing.assert_close(moved * scale, reference_with_momentum, rtol=0, atol=0.01)
+    assert reference_with_momentum.abs().max() > 0.15
 
 
 @every_layout

@@ -42,7 +42,7 @@ def test_a_finished_run_is_not_resumed(copied: RunFolder, tiny: Callable) -> Non
     assert content(copied) == before
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"optimizer.rate": 0.05}])
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"optimizer.lr": 0.05}])
 def test_another_recipe(copied: RunFolder, tiny: Callable, changes: dict) -> None:
     before = content(unfinished(copied))
     with pytest.raises(RunFolderError, match="another recipe"):
