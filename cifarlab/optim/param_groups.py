@@ -3,7 +3,7 @@
 Parameters come by role; each role may have a rate, a weight decay and an end of its own. What
 ``group_settings.apply_schedule`` needs of a parameter group stands in it beside PyTorch's keys: ``peak_lr`` (the
 peak rate), ``until`` (a Duration, or None) and ``peak_momentum`` (None where there is none); and
-what ``penalties.apply_penalties`` needs: ``l1`` and ``decoupled_weight_decay``.
+what ``penalties.apply_penalties`` needs: ``l1`` and ``decoupled_decay``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,7 +119,7 @@ def _param_groups(
                 "lr": peak_lr,
                 "peak_lr": peak_lr,
                 "weight_decay": 0.0 if decoupled_weight_decay else decay,
-                "decoupled_weight_decay": decay if decoupled_weight_decay else 0.0,
+                "decoupled_decay": decay if decoupled_weight_decay else 0.0,
                 "l1": config.l1 if group.l1 is None else group.l1,
                 "until": group.until,
                 "peak_momentum": momentum,

@@ -20,7 +20,7 @@ _WORDS = {
     "training.label_smoothing": "smoothing ls",
     "training.clip_grad_norm": "clip clip_grad grad_clip clip_norm clipnorm max_norm max_grad_norm "
     "gradient_clip_val gradient_clipping",
-    "training.early_stopping.patience": "patience early_stop early_stopping_patience",
+    "training.early_stopping={patience: 5}": "patience early_stop early_stopping_patience",
     "training.max_time": "time_limit time_budget max_train_time",
     "optimizer.lr": "lr learning_rate learningrate base_lr init_lr initial_lr max_lr peak_lr "
     "learning_rate_init eta",
@@ -129,7 +129,8 @@ def nearest(word: Any, known: list[str]) -> str:
 def _assignment(key: str, value: Any, word: str) -> str:
     """``key=value`` as it can be typed; a number of epochs or steps gets its unit."""
     if "=" in key:
-        return key
+        key, _, value = key.partition("=")
+        return f"{key}={shlex.quote(value)}"
     if isinstance(value, list | dict) or value is None:
         return f"{key}='30 epochs'" if key == "training.duration" else f"{key}=..."
     text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -40,13 +40,13 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
                 state.totals.add(*step(run, batch), state.step)
                 state.step += 1
-                n_examples += batch.whole
+                n_examples += batch.global_size
                 if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
                     require_finite_losses(run)
                 for callback in callbacks:
-                    callback.on_step_end(run, batch.whole)
-                timed_out = run.processes.is_main_process and out_of_time(run)  # one clock decides for all
-                signum, timed_out = run.processes.all_reduce_max(stop.signum, timed_out)
+                    callback.on_step_end(run, batch.global_size)
+                late = run.processes.is_main_process and out_of_time(run)  # one clock decides for all
+                signum, timed_out = run.processes.all_reduce_max(stop.signum, late)
                 if signum or timed_out:
                     break
         require_finite_losses(run)

@@ -33,7 +33,7 @@ DURATION = "write training.duration='3 epochs'"
     [
         (["train", "quickstat"], ["'quickstat'", "did you mean 'quickstart'?"]),
         (["train", "no.yaml"], ["no.yaml"]),
-        (["train", "quickstart", "optimizer.rat=1"], ["optimizer.rat", "lr"]),
+        (["train", "quickstart", "optimizer.l=1"], ["optimizer.l", "lr"]),
         (["train", "quickstart", "optimizer.lr=-1"], ["optimizer.lr can't be -1"]),
         (["train", "quickstart", "optimizer.lr=quick"], ["optimizer.lr", "'quick'"]),
         (["train", "quickstart", "model.kind=residul"], ["did you mean 'residual'?"]),

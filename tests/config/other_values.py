@@ -118,6 +118,7 @@ OTHER = {
     "schedule.warmup": "1 epoch",
     "schedule.final_momentum": 0.5,
     "schedule.milestones": ["1 epoch"],
+    "schedule.factor": 0.2,
     "schedule.gamma": 0.2,
     "schedule.end_factor": 0.5,
     "schedule.step_size": "10 epochs",

@@ -4,7 +4,7 @@ import pytest
 
 from cifarlab.optim.optimizers import Optimizer
 from cifarlab.recipes.catalog import shipped, usual_images
-from cifarlab.recipes.lint import USUAL_RATES, lint
+from cifarlab.recipes.lint import USUAL_LR, lint
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, overridden
 
@@ -73,9 +73,9 @@ def test_weight_decay_elsewhere_is_usual(kind):
     assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0.001")
 
 
-@pytest.mark.parametrize("kind", list(USUAL_RATES))
+@pytest.mark.parametrize("kind", list(USUAL_LR))
 def test_a_rate_ten_times_outside_of_the_usual(kind):
-    least, most = USUAL_RATES[kind]
+    least, most = USUAL_LR[kind]
     for rate, side in ((least / 10.1, "below"), (most * 10.1, "above")):
         (finding,) = found(f"optimizer.kind={kind}", f"optimizer.lr={rate:.6g}")
         assert side in finding.what and kind in finding.what
@@ -85,9 +85,9 @@ def test_a_rate_ten_times_outside_of_the_usual(kind):
 
 def test_every_optimizer_has_a_usual_rate_and_its_default_is_one():
     kinds = {c.model_fields["kind"].default: c for c in Optimizer.__origin__.__args__}
-    assert set(kinds) == set(USUAL_RATES)
+    assert set(kinds) == set(USUAL_LR)
     for kind, schema in kinds.items():
-        least, most = USUAL_RATES[kind]
+        least, most = USUAL_LR[kind]
         assert least <= schema.model_fields["lr"].default <= most
 
 
@@ -137,7 +137,7 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
             "5 epochs",
         ),
         ("schedule.patience", ["schedule.kind=plateau", "schedule.patience={}"], "7", "8"),
-        ("training.early_stopping", ["training.early_stopping.patience={}"], "8", "9"),
+        ("training.early_stopping", ["training.early_stopping={patience: {}}"], "8", "9"),
     ],
 )
 def test_what_first_acts_after_the_end(key, assignments, acts, late):

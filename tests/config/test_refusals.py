@@ -22,7 +22,7 @@ def refusal(*assignments):
 @pytest.mark.parametrize(
     ("assignment", "nearest"),
     [
-        ("optimizer.rat=1", "optimizer.lr"),
+        ("optimizer.l=1", "optimizer.lr"),
         ("optimzer.lr=1", "optimizer.lr"),
         ("data.images.sizes=8", "data.images.size"),
         ("training.batchsize=64", "training.batch_size"),
@@ -245,7 +245,7 @@ def test_true_is_no_number(assignment):
             ["model.kind=cnn", "training.selective_backprop={keep: 0.5, image_size: 16}"],
             "augment.sizes and training.selective_backprop.image_size need",
         ),
-        (["training.early_stopping.patience=2", "data.validation=0"], "training.early_stopping watches the validation"),
+        (["training.early_stopping={patience: 2}", "data.validation=0"], "training.early_stopping watches the validation"),
         (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),
         (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
         (

@@ -60,18 +60,18 @@ def newton_schulz_by_hand(matrix, iterations):
     return x
 
 
-def by_hand(shape_number, momentum, nesterov, weight_decay, iterations, normalise, **_):
+def by_hand(shape_number, momentum, nesterov, weight_decay, ns_steps, normalize_weights, **_):
     w = draws(99)[shape_number]
     buffer = np.zeros_like(w)
-    for number, rate in enumerate(RATES):
+    for number, lr in enumerate(RATES):
         g = draws(number)[shape_number]
         buffer = momentum * buffer + g
         direction = g + momentum * buffer if nesterov else buffer
-        if normalise:
+        if normalize_weights:
             w = w * np.sqrt(len(w)) / np.sqrt(np.sum(w**2))
         w = w * (1 - lr * weight_decay)
-        update = newton_schulz_by_hand(direction.reshape(len(w), -1), iterations)
-        w = w - rate * update.reshape(w.shape)
+        update = newton_schulz_by_hand(direction.reshape(len(w), -1), ns_steps)
+        w = w - lr * update.reshape(w.shape)
     return w
 
 
@@ -137,8 +137,8 @@ def test_the_others_are_updated_as_by_pytorch_s_sgd(momentum, nesterov, decay, m
     optimizer = muon(parameters([(2, 2)]))
     optimizer.add_param_group({"params": ours, "matrices": False, **settings})
     reference = torch.optim.SGD(theirs, foreach=True, **settings)
-    for number, rate in enumerate(RATES):
-        optimizer.param_groups[1]["lr"] = reference.param_groups[0]["lr"] = rate
+    for number, lr in enumerate(RATES):
+        optimizer.param_groups[1]["lr"] = reference.param_groups[0]["lr"] = lr
         for p, q, g in zip(ours, theirs, draws(number, shapes), strict=True):
             p.grad = laid_out(torch.tensor(g).float(), memory_format)
             q.grad = p.grad.clone()

@@ -193,13 +193,13 @@ BY_HAND = {
 @pytest.mark.parametrize("decay", [0, 0.1])
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("kind", BY_HAND)
-def test_the_ada_family(kind, which, decay, decoupled, dtype, tolerance, memory_format):
+def test_the_ada_family(kind, which, decay, decoupled_weight_decay, dtype, tolerance, memory_format):
     by_hand, cases = BY_HAND[kind]
     settings = cases[which]
     module = Quadratic(dtype, memory_format)
-    penalty = {"weight_decay": decay, "decoupled_weight_decay": decoupled}
+    penalty = {"weight_decay": decay, "decoupled_weight_decay": decoupled_weight_decay}
     got = trained(module, optimizer_of(module, kind=kind, **settings, **penalty))
-    shares = (0, decay) if decoupled else (decay, 0)
+    shares = (0, decay) if decoupled_weight_decay else (decay, 0)
     expected = by_hand(module, *settings.values(), *shares)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 

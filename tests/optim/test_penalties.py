@@ -30,7 +30,7 @@ def by_hand(steps=3, l1=0.0, l2=0.0, decoupled_weight_decay=0.0):
     w = START.clone()
     for _ in range(steps):
         gradient = SLOPE + l1 * w.sign() + l2 * w
-        w = w - RATE * decoupled * w - RATE * gradient
+        w = w - RATE * decoupled_weight_decay * w - RATE * gradient
     return w
 
 
@@ -77,7 +77,7 @@ def test_decoupled_adam_is_adamw():
     others = {role: nn.Parameter(START.clone()) for role in ROLES}
     adam = build_optimizer(config, {role: [w] for role, w in others.items()})
     for group in adam.param_groups:
-        group["decay"] = 0.5
+        group["decoupled_decay"] = 0.5
     for optimizer, parameters in ((adamw, weights), (adam, others)):
         for _ in range(3):
             optimizer.zero_grad()
