@@ -38,11 +38,11 @@ class Timed(TensorStats):
 
     def on_train_start(self, run: Run) -> None:
         """As the recorder, timed."""
-        self._timed(super().started, run)
+        self._timed(super().on_train_start, run)
 
     def on_validation_end(self, run: Run) -> None:
         """As the recorder, timed."""
-        self._timed(super().validated, run)
+        self._timed(super().on_validation_end, run)
 
     def _timed(self, work: Callable[[Run], None], run: Run) -> None:
         run.compute.synchronise()

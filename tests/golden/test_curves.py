@@ -42,7 +42,7 @@ def speed94() -> Recipe:
     for name in ("aux_sgd", "norms", "biases", "head", "whitening"):
         part = getattr(recipe.optimizer, name, None)
         if part is not None and part.lr is not None:
-            changes[f"optimizer.{name}.rate"] = part.lr * smaller
+            changes[f"optimizer.{name}.lr"] = part.lr * smaller
     return change(recipe, changes)
 
 

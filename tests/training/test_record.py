@@ -33,13 +33,13 @@ class Kill(Watching):
         self.point, self.epoch = point, epoch
 
     def on_validation_end(self, run: Any) -> None:
-        self._end("validated", run)
+        self._end("on_validation_end", run)
 
     def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
-        self._end("epoch_ended", run)
+        self._end("on_epoch_end", run)
 
     def on_train_start(self, run: Any) -> None:
-        self._end("started", run)
+        self._end("on_train_start", run)
 
     def _end(self, point: str, run: Any) -> None:
         if (point, run.state.epoch) == (self.point, self.epoch):
@@ -108,7 +108,7 @@ def test_interrupted_and_resumed_it_is_the_same_file(
 @pytest.mark.parametrize("first", [False, True], ids=["behind the record", "before the record"])
 @pytest.mark.parametrize(
     ("point", "epoch"),
-    [("started", 0), ("validated", 1), ("epoch_ended", 1), ("validated", 3), ("epoch_ended", 3)],
+    [("on_train_start", 0), ("on_validation_end", 1), ("on_epoch_end", 1), ("on_validation_end", 3), ("on_epoch_end", 3)],
 )
 def test_killed_and_resumed_it_is_the_same_file(
     tmp_path: Path, tiny: Callable, recorded: RunFolder, point: str, epoch: int, first: bool

@@ -88,7 +88,7 @@ def test_a_size_that_makes_nothing_smaller_is_refused(
     tmp_path: Path, tiny: Callable, pixels: int
 ) -> None:
     part = {"keep": 0.25, "image_size": pixels}
-    with pytest.raises(RecipeError, match=f"pixels={pixels} makes no image of 8 pixels smaller"):
+    with pytest.raises(RecipeError, match=f"image_size={pixels} makes no image of 8 pixels smaller"):
         prepared(tiny({"training.selective_backprop": part}), tmp_path / "run")
 
 

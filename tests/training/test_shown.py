@@ -54,7 +54,7 @@ def estimates(monkeypatch, capsys, seconds_per_step: float, **run) -> list[str]:
     display = Display()
     for step in range(1, 501):
         now = 100 + (step - 1) * seconds_per_step
-        monkeypatch.setattr("cifarlab.system.terminal.time.monotonic", lambda now=now: now)
+        monkeypatch.setattr("cifarlab.training.display.time.monotonic", lambda now=now: now)
         display.on_step_end(at_step(step, **run), 64)
     return [line for line in capsys.readouterr().out.splitlines() if "about" in line]
 

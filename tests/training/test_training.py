@@ -49,23 +49,23 @@ class Recording:
         self.calls: list[tuple[Any, ...]] = []
 
     def on_train_start(self, run: Run) -> None:
-        self.calls.append(("started", run.state.step))
+        self.calls.append(("on_train_start", run.state.step))
 
     def on_step_end(self, run: Run, images: int) -> None:
-        self.calls.append(("stepped", run.state.step, images))
+        self.calls.append(("on_step_end", run.state.step, images))
 
     def on_validation_end(self, run: Run) -> None:
         assert len(run.folder.journal.read()) == run.state.epoch - 1
-        self.calls.append(("validated", run.state.epoch))
+        self.calls.append(("on_validation_end", run.state.epoch))
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         assert run.folder.journal.read()[-1] == line
         assert WeightsFile.read(run.checkpoints.last)[0].step == run.state.step
-        self.calls.append(("epoch_ended", line["epoch"]))
+        self.calls.append(("on_epoch_end", line["epoch"]))
 
     def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
         assert run.folder.result() == result
-        self.calls.append(("finished",))
+        self.calls.append(("on_train_end",))
 
 
 def test_hooks_are_called_in_order_and_change_nothing(
@@ -75,11 +75,11 @@ def test_hooks_are_called_in_order_and_change_nothing(
     folder = RunFolder(tmp_path / "run")
     train(tiny(), folder, callbacks=[one, two])
     sizes = [118] * 7 + [117] * 4
-    expected: list[tuple[Any, ...]] = [("started", 0)]
+    expected: list[tuple[Any, ...]] = [("on_train_start", 0)]
     for epoch in range(3):
-        expected += [("stepped", 11 * epoch + i, n) for i, n in enumerate(sizes, 1)]
-        expected += [("validated", epoch + 1), ("epoch_ended", epoch + 1)]
-    assert one.calls == two.calls == [*expected, ("finished",)]
+        expected += [("on_step_end", 11 * epoch + i, n) for i, n in enumerate(sizes, 1)]
+        expected += [("on_validation_end", epoch + 1), ("on_epoch_end", epoch + 1)]
+    assert one.calls == two.calls == [*expected, ("on_train_end",)]
     assert end_of(folder) == end_of(finished)
 
 

@@ -35,7 +35,7 @@ class Job(NamedTuple):
     place: str
 
 
-class _Left(BaseException):
+class _Abandoned(BaseException):
     """Unwinds a run that is left at its last checkpoint."""
 
 
@@ -76,7 +76,7 @@ class Course:
     def _train(self) -> None:
         try:
             self._said.put(self._trained())
-        except _Left:
+        except _Abandoned:
             pass
         except StorageError as error:
             self._said.put({FATAL: json.dumps([error.what, error.hint])})
@@ -145,7 +145,7 @@ class Course:
         score = max(self.last[SCORE], line["val"]["accuracy"])
         self._said.put({EPOCH: line["epoch"], SCORE: score})
         if not self._leave.get() and not self._enough:
-            raise _Left
+            raise _Abandoned
 
     def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
         """Nothing: the result says it."""

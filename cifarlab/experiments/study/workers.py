@@ -41,7 +41,7 @@ Done = Callable[[Job, Failure | None], None]
 Work = Callable[[Job], Failure | None]
 
 
-class _StopHook:
+class _StopCallback:
     """Ends the run at its next step once somebody asks the study to stop."""
 
     def __init__(self, asked: Callable[[], bool]) -> None:
@@ -73,7 +73,7 @@ def trained(job: Job, asked: Callable[[], bool] = lambda: False) -> Failure | No
     from cifarlab.training.train import train
 
     folder = RunFolder(job.path)
-    callbacks = [_StopHook(asked)]
+    callbacks = [_StopCallback(asked)]
     try:
         train(job.recipe, folder, resume=folder.exists, callbacks=callbacks, command=job.command)
     except (Interrupted, StorageError):
