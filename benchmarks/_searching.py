@@ -18,7 +18,7 @@ SMALL = {
     "changes": {"data.validation": 0.3, "training.precision": "float32"},
     "space": {
         "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
-        "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 1.0},
+        "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 1.0},
         "optimizer.weight_decay": {"kind": "log-uniform", "low": 1e-5, "high": 0.1},
         "model.head_dropout": {"kind": "choice", "values": [0.0, 0.3, 0.6]},
         "training.batch_size": {"kind": "choice", "values": [32, 128, 512]},

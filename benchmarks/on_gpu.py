@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-WHOLE = "training.micro_batch=null"
+WHOLE = "training.micro_batch_size=null"
 
 
 def commands(peers: list[str], seeds: int) -> list[tuple[dict[str, str], list[str]]]:

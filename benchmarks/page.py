@@ -58,7 +58,7 @@ def made_runs(root: Path) -> Path:
     """Finished runs of 200 recipes over 5 seeds, with the files that a training leaves."""
     line = {"loss": 1.0, "accuracy": 0.5}
     journal = "".join(
-        json.dumps({"epoch": n, "step": n, "rate": 0.1, "train": line, "val": line, "cost": {}})
+        json.dumps({"epoch": n, "step": n, "lr": 0.1, "train": line, "val": line, "cost": {}})
         + "\n"
         for n in range(1, EPOCHS + 1)
     )
@@ -66,7 +66,7 @@ def made_runs(root: Path) -> Path:
         folder = RunFolder(root / f"run-{number:04d}")
         rate = 0.001 * (1 + number // SEEDS)
         recipe = change(
-            Recipe(name=f"made/{number // SEEDS}", seed=number % SEEDS), {"optimizer.rate": rate}
+            Recipe(name=f"made/{number // SEEDS}", seed=number % SEEDS), {"optimizer.lr": rate}
         )
         folder.write_recipe(recipe)
         folder.write_provenance({"data": {"name": "CIFAR-10"}})

@@ -34,7 +34,7 @@ WAYS = {  # processes, threads of each
 
 
 class Watch:
-    """A hook that notes when each step ended, and its loss."""
+    """A callback that notes when each step ended, and its loss."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -42,10 +42,10 @@ class Watch:
         self.images = 0
         self._before = (0.0, 0)
 
-    def started(self, run: Any) -> None:
+    def on_train_start(self, run: Any) -> None:
         """Nothing."""
 
-    def stepped(self, run: Any, images: int) -> None:
+    def on_step_end(self, run: Any, images: int) -> None:
         """Read the sums of the epoch: on a CPU nothing waits for that."""
         self.ends.append(time.perf_counter())
         totals, (loss, seen) = run.state.totals, self._before
@@ -53,14 +53,14 @@ class Watch:
         self.losses.append((self._before[0] - loss) / (totals.seen - seen))
         self.images = max(self.images, images)
 
-    def validated(self, run: Any) -> None:
+    def on_validation_end(self, run: Any) -> None:
         """Nothing."""
 
-    def epoch_ended(self, run: Any, line: dict[str, Any]) -> None:
+    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
         """Sums begin anew."""
         self._before = (0.0, 0)
 
-    def finished(self, run: Any, result: dict[str, Any]) -> None:
+    def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
         """Nothing."""
 
 
@@ -69,17 +69,17 @@ def work(arguments: argparse.Namespace) -> None:
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import overridden
     from cifarlab.runs.folder import RunFolder
-    from cifarlab.system.processes import joined
+    from cifarlab.system.processes import init_distributed
     from cifarlab.training.train import train
 
     short = [f"training.duration={arguments.steps} steps", "training.precision=float32"]
     closed = ["data.validation=0", "evaluation.checkpoint=last", "evaluation.test=false"]
     recipe = overridden(find(arguments.recipe), [*short, *closed, *arguments.settings])
     watch = Watch()
-    with joined() as processes:
+    with init_distributed() as processes:
         folder = RunFolder(Path(arguments.out).with_suffix(".run"))
-        train(recipe, folder, hooks=[watch], processes=processes)
-    if processes.first:
+        train(recipe, folder, callbacks=[watch], processes=processes)
+    if processes.is_main_process:
         seen = {"losses": watch.losses, "ends": watch.ends, "images": watch.images}
         Path(arguments.out).write_text(json.dumps(seen), encoding="utf-8")
 

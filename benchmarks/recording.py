@@ -3,7 +3,7 @@
     python benchmarks/recording.py [RECIPE=DATA ...] [--epochs 2] [--share 1]
 
 Each recipe is trained once with the record, whose own time is taken apart: everything that the
-hook does, writing included. It is set beside the seconds of training in the run's result. The
+callback does, writing included. It is set beside the seconds of training in the run's result. The
 line before the first step is counted too, though a run has one only. A share of the training images
 makes a dearer record than all of them: weights are counted as often for shorter epochs. Bar: 0.01
 for data of CIFAR-10's size.
@@ -23,26 +23,26 @@ from cifarlab.recipes.text import change
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.training.run import Run
-from cifarlab.training.tensor_stats import Recorder
+from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
 
 USUAL, BAR = ("quickstart=digits", "speed/94=cifar10"), 0.01
 
 
-class Timed(Recorder):
+class Timed(TensorStats):
     """The recorder with a clock of its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self.seconds: list[float] = []
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         """As the recorder, timed."""
-        self._timed(super().started, run)
+        self._timed(super().on_train_start, run)
 
-    def validated(self, run: Run) -> None:
+    def on_validation_end(self, run: Run) -> None:
         """As the recorder, timed."""
-        self._timed(super().validated, run)
+        self._timed(super().on_validation_end, run)
 
     def _timed(self, work: Callable[[Run], None], run: Run) -> None:
         run.compute.synchronise()
@@ -58,7 +58,7 @@ def measured(name: str, data: str, epochs: int, share: float) -> dict[str, Any]:
     recipe = change(find(name), {**changes, "training.duration": f"{epochs} epochs"})
     with tempfile.TemporaryDirectory() as place:
         folder, recorder = RunFolder(Path(place) / "run"), Timed()
-        result = train(recipe, folder, hooks=[recorder])
+        result = train(recipe, folder, callbacks=[recorder])
         return {
             "data": result["data"],
             "epochs": epochs,

@@ -29,7 +29,7 @@ JOBS = 2
 NETWORKS = {"narrow": {}, "wide": {"model.stem": 64, "model.channels": [64, 128, 256]}}
 
 
-RATES = {"optimizer.rate": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}}  # all as long
+RATES = {"optimizer.lr": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}}  # all as long
 
 
 def main() -> None:

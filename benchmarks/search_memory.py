@@ -41,7 +41,7 @@ def measured(place: Path, source: str) -> dict[str, Any]:
         place,
         "memory",
         changes=changes,
-        space={"optimizer.rate": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}},
+        space={"optimizer.lr": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}},
         trials=TRIALS,
         max="1000 epochs",
         scheduler={"kind": "none"},

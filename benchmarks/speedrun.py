@@ -44,7 +44,7 @@ def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dic
     recipe = overridden(change(find(recipe_name), settings), changes)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        result = train(recipe, RunFolder(Path(folder) / "run"), hooks=(), command="benchmark")
+        result = train(recipe, RunFolder(Path(folder) / "run"), callbacks=(), command="benchmark")
         wall = time.perf_counter() - begun
     cost = result["cost"]
     return {
@@ -89,7 +89,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
                 logits.sum().backward()
         return counter.get_total_flops() / 4
 
-    share = recipe.training.selection.share
+    share = recipe.training.selective_backprop.keep
     total, known = 0.0, {}
     for step in range(run.plan.steps):
         pixels = pixels_at(run.sizes, step) or height
@@ -99,7 +99,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
         chosen = share < 1 and step >= run.select_from
         images = run.loader.batch_sizes[step % run.loader.steps_per_epoch]
         total += images * (share * passes + forward if chosen else passes)
-    return total + 10_000 * recipe.evaluation.views * counted(height, False)
+    return total + 10_000 * recipe.evaluation.tta_views * counted(height, False)
 
 
 def peers_run(command: str) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def bare_step(
     images = torch.randn(batch, 3, pixels, pixels, device=compute.device)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, CLASSES, (batch,), device=compute.device)
-    sizes = batch_sizes(batch, recipe.training.micro_batch)
+    sizes = batch_sizes(batch, recipe.training.micro_batch_size)
     pieces = list(zip(images.split(sizes), labels.split(sizes), strict=True))
 
     def measure() -> float:

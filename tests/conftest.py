@@ -34,7 +34,7 @@ TINY = {
         "strides": [1, 2],
         "dropout": 0.1,
     },
-    "optimizer": {"kind": "sgd", "rate": 0.1, "nesterov": True, "weight_decay": 5e-4},
+    "optimizer": {"kind": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 5e-4},
     "schedule": {"kind": "cosine", "warmup": "1 epoch"},
     "training": {"duration": "3 epochs", "batch_size": 128, "precision": "float32"},
 }
@@ -109,27 +109,27 @@ def _hash(content: bytes) -> str:
 
 
 class _SignalAfter:
-    """A hook that sends this process a signal after a step, counted from the run's start."""
+    """A callback that sends this process a signal after a step, counted from the run's start."""
 
     def __init__(self, step: int, signum: int) -> None:
         self.step, self.signum = step, signum
 
-    def started(self, run: Any) -> None: ...
+    def on_train_start(self, run: Any) -> None: ...
 
-    def stepped(self, run: Any, images: int) -> None:
+    def on_step_end(self, run: Any, images: int) -> None:
         if run.state.step == self.step:
             os.kill(os.getpid(), self.signum)
 
-    def validated(self, run: Any) -> None: ...
+    def on_validation_end(self, run: Any) -> None: ...
 
-    def epoch_ended(self, run: Any, line: dict[str, Any]) -> None: ...
+    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None: ...
 
-    def finished(self, run: Any, result: dict[str, Any]) -> None: ...
+    def on_train_end(self, run: Any, result: dict[str, Any]) -> None: ...
 
 
 @pytest.fixture(scope="session")
 def signal_after() -> Callable[..., _SignalAfter]:
-    """A function of (step, signal): the hook that interrupts a run just there."""
+    """A function of (step, signal): the callback that interrupts a run just there."""
 
     def make(step: int, signum: int = signal.SIGINT) -> _SignalAfter:
         return _SignalAfter(step, signum)

@@ -14,7 +14,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError
-from cifarlab.training.callbacks import Hook
+from cifarlab.training.callbacks import Callback
 from cifarlab.training.train import train
 
 
@@ -55,7 +55,7 @@ def out_of_fold(
     together: Sequence[Sequence[int]],
     path: Path,
     *,
-    hooks: Sequence[Hook],
+    callbacks: Sequence[Callback],
     command: str,
     progress: Progress | None,
 ) -> np.ndarray:
@@ -75,10 +75,10 @@ def out_of_fold(
                 f"the images are not those that {folder.path} was trained on",
                 f"restore them, delete {path}, or give another folder with --out",
             )
-        _train(mine, folder, hooks, command, progress)
+        _train(mine, folder, callbacks, command, progress)
         left = fold_left_out(dataset, mine.data)
         predictor = measured_predictor(folder)
-        told = predictor.logits(left.images, mine.evaluation.views, left.indices)
+        told = predictor.logits(left.images, mine.evaluation.tta_views, left.indices)
         logits[left.indices] = told.numpy()
     return logits
 
@@ -86,7 +86,7 @@ def out_of_fold(
 def _train(
     recipe: Recipe,
     folder: RunFolder,
-    hooks: Sequence[Hook],
+    callbacks: Sequence[Callback],
     command: str,
     progress: Progress | None,
 ) -> None:
@@ -101,7 +101,7 @@ def _train(
                 recipe,
                 folder,
                 resume=folder.exists,
-                hooks=hooks,
+                callbacks=callbacks,
                 command=command,
                 progress=progress,
             )

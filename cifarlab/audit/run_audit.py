@@ -32,7 +32,7 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import held
-from cifarlab.training.callbacks import Hook
+from cifarlab.training.callbacks import Callback
 
 AUDITS = Path("audits")
 
@@ -47,7 +47,7 @@ def audit(
     test: bool = False,
     csv: bool = False,
     out: Path | None = None,
-    hooks: Sequence[Hook] = (),
+    callbacks: Sequence[Callback] = (),
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
     tell: Tell | None = None,
@@ -81,7 +81,7 @@ def audit(
             folds,
             together,
             place.path / "folds",
-            hooks=hooks,
+            callbacks=callbacks,
             command=command,
             progress=progress,
         )

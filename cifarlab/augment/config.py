@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Part, Share, refuse_idle
+from cifarlab.config.base import Config, Fraction, refuse_idle
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 
 LEVELS = 30  # magnitudes of the policies go from 0 to this
 
 
-class Crop(Part):
+class Crop(Config):
     """Random crop at the original size after padding."""
 
     padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
@@ -24,16 +24,16 @@ class Crop(Part):
         return self
 
 
-class Jitter(Part):
+class Jitter(Config):
     """Random brightness, contrast (hiverge/cifar10-speedrun), saturation and hue per image."""
 
     brightness: float = Field(
         0.0, ge=0, le=1, description="largest shift of all pixels, as a share of 255"
     )
-    contrast: Share = Field(
+    contrast: Fraction = Field(
         0.0, description="largest relative change of the distances from the image's own mean"
     )
-    saturation: Share = Field(
+    saturation: Fraction = Field(
         0.0, description="largest relative change of the distances from each pixel's own grey"
     )
     hue: float = Field(
@@ -103,14 +103,14 @@ class CutMix(MixPart):
 Mix = SerializeAsAny[MixConfig]
 
 
-class Size(Part):
+class Size(Config):
     """A training size that holds from ``start`` until the next one starts."""
 
     start: Duration = Field(description="when, counted from the run's start")
     pixels: int = Field(ge=4, le=96, description="side of the training images")
 
 
-class Augment(Part):
+class Augment(Config):
     """What happens to training images, by the batch, on the device.
 
     In this order, whatever the order of the keys: crop; rotation, zoom and shift, in one

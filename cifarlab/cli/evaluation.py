@@ -112,7 +112,7 @@ def audit(
             test=test,
             csv=csv,
             out=out,
-            hooks=[display],
+            callbacks=[display],
             command=command_line(),
             progress=display.prepare,
             tell=console.print,

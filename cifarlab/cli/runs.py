@@ -37,15 +37,15 @@ def train(
     ] = True,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
-    from cifarlab.system.processes import joined
+    from cifarlab.system.processes import init_distributed
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
     from cifarlab.training.launch import launch
-    from cifarlab.training.tensor_stats import Recorder
+    from cifarlab.training.tensor_stats import TensorStats
     from cifarlab.training.train import train as run_training
 
-    with joined() as processes:
-        job = processes.by_first(
+    with init_distributed() as processes:
+        job = processes.broadcast_from_rank0(
             lambda: launch(
                 recipe,
                 settings or [],
@@ -57,19 +57,19 @@ def train(
             )
         )
         if not job.trained:
-            with Display() if processes.first else nullcontext() as display:
-                recorders = [Recorder()] if record and processes.first else []
+            with Display() if processes.is_main_process else nullcontext() as display:
+                recorders = [TensorStats()] if record and processes.is_main_process else []
                 run_training(
                     job.recipe,
                     job.folder,
                     resume=job.resume,
-                    hooks=[display, *recorders] if display else [],
+                    callbacks=[display, *recorders] if display else [],
                     command=command_line(),
                     progress=display.prepare if display else None,
                     processes=processes,
                     threads=threads,
                 )
-    if processes.first:
+    if processes.is_main_process:
         console.print(f"run: {job.folder.path}")
         _report_trained(job.folder.path)
         held_out = "val" in (job.folder.result() or {})

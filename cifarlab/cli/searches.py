@@ -31,7 +31,7 @@ def search(
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
     cluster: Annotated[str | None, typer.Option(help="a Ray cluster's address, or auto")] = None,
-    budget: Annotated[str | None, typer.Option(help="time after which it ends: '2 h'")] = None,
+    max_time: Annotated[str | None, typer.Option(help="time after which it ends: '2 h'")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with a stopped search")] = False,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="train the finalists anew with so many seeds")
@@ -57,7 +57,7 @@ def search(
         asked_for(find_search(name), trials, longest, sampler, scheduler),
         jobs=jobs,
         cluster=cluster,
-        budget=wall_time(budget),
+        max_time=wall_time(max_time),
         resume=resume,
         seeds=seeds,
         scale=scale,

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=1, le=2**16)]
 
 _MOST_NAME = 120  # bytes; a folder's name, which holds it and more, has 255
@@ -26,7 +26,7 @@ Name = Annotated[
 ]
 
 
-class Part(BaseModel):
+class Config(BaseModel):
     """Base of all parts of a recipe: frozen, no unknown keys, no NaN."""
 
     model_config = ConfigDict(
@@ -47,7 +47,7 @@ class Part(BaseModel):
         return {name: completed(value, defaults.get(name)) for name, value in tree.items()}
 
 
-def refuse_idle(part: Part, names: Iterable[str], without: str) -> None:
+def refuse_idle(part: Config, names: Iterable[str], without: str) -> None:
     """Refuse settings other than the default that do nothing ``without`` something else.
 
     Raises ValueError.
@@ -66,7 +66,7 @@ def completed(given: Any, default: Any) -> Any:
 
     Only a mapping that completes a part of its own kind is changed: another kind has other keys.
     """
-    if not (isinstance(given, Mapping) and isinstance(default, Part)):
+    if not (isinstance(given, Mapping) and isinstance(default, Config)):
         return given
     usual = {name: getattr(default, name) for name in type(default).model_fields}
     if given.get("kind", usual.get("kind")) != usual.get("kind"):

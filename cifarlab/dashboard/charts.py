@@ -83,7 +83,7 @@ def curves(run: Run) -> Options:
             series.append(
                 _line(spoken, _points(run, scale * run.curve(split, what)), colour, place)
             )
-    rate = _line("learning rate", _points(run, run.curve("rate")), VERMILION, 2)
+    rate = _line("learning rate", _points(run, run.curve("lr")), VERMILION, 2)
     series += [rate | {"step": False}, _best(run), _test(run)]
     shared = _shared()
     shared["legend"]["data"] = ["training", "validation", "best", "test"]  # the rate has its axis

@@ -89,7 +89,7 @@ class Network:
             image=image,
             likeliest=[(classes[place], float(shares[place])) for place in order],
             temperature=oracle.temperature,
-            views=oracle.evaluation.views,
+            views=oracle.evaluation.tta_views,
             maps=activation_maps(self.predictor, image, int(order[0])),
             neighbours=self._neighbours(image, gallery),
             neighbours_note=gallery.note,

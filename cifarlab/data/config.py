@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Part, Share, refuse_idle
+from cifarlab.config.base import Config, Fraction, refuse_idle
 from cifarlab.data.label_noise import CleanLabels, LabelNoise
 
 Normalisation = Literal["dataset", "image", "half", "unit"]
 
 
-class ImagePolicy(Part):
+class ImagePolicy(Config):
     """How a source's files become uint8 images of one size and one number of channels."""
 
     size: int | None = Field(
@@ -35,7 +35,7 @@ class ImagePolicy(Part):
         return self
 
 
-class Fold(Part):
+class Fold(Config):
     """One of several parts of the training images, of each class as much: it is not trained on."""
 
     of: int = Field(ge=2, description="how many parts there are")
@@ -58,7 +58,7 @@ class Fold(Part):
         return self
 
 
-class Data(Part):
+class Data(Config):
     """Which images, and how they are split and normalised."""
 
     source: str = Field(
@@ -71,7 +71,7 @@ class Data(Part):
         "fine", description="CIFAR-100's 100 classes or its 20 superclasses"
     )
     images: ImagePolicy = ImagePolicy()
-    validation: Share = Field(
+    validation: Fraction = Field(
         0.1, description="share of the training images held out; 0: train on all, select nothing"
     )
     test: Annotated[float, Field(gt=0, lt=1)] = Field(

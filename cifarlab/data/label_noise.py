@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Share
+from cifarlab.config.base import Fraction
 from cifarlab.config.family import Family
 
 
@@ -33,14 +33,14 @@ class Symmetric(Noise):
     """A label becomes any other class, all alike (van Rooyen et al. 2015)."""
 
     kind: Literal["symmetric"] = "symmetric"
-    share: Share = Field(0.2, description="probability that a training label is wrong")
+    share: Fraction = Field(0.2, description="probability that a training label is wrong")
 
 
 class PairFlip(Noise):
     """A label becomes the next class, the last one's the first (Han et al. 2018, figure 2)."""
 
     kind: Literal["pair"] = "pair"
-    share: Share = Field(0.2, description="probability that a training label is wrong")
+    share: Fraction = Field(0.2, description="probability that a training label is wrong")
 
 
 class Transition(Noise):

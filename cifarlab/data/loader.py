@@ -22,25 +22,25 @@ from cifarlab.system.transfer import resident, sent
 class Batch(NamedTuple):
     """Images (N, H, W, C), uint8 or float32, and labels int64 (N,), both on the training device.
 
-    Of mixed images ``labels`` count for ``share`` of the loss, 0..1, and ``others``, the labels of
-    their partners, for the rest. ``total`` is set where these are a part of a batch of so many.
+    Of mixed images ``labels`` count for ``lam`` of the loss, 0..1, and ``partner_labels``, the labels of
+    their partners, for the rest. ``n_examples`` is set where these are a part of a batch of so many.
     """
 
     images: Tensor
     labels: Tensor
-    others: Tensor | None = None
-    share: float = 1.0
-    total: int | None = None
+    partner_labels: Tensor | None = None
+    lam: float = 1.0
+    n_examples: int | None = None
 
     @property
-    def whole(self) -> int:
+    def global_size(self) -> int:
         """How many images the whole batch has, those of other processes too."""
-        return len(self.labels) if self.total is None else self.total
+        return len(self.labels) if self.n_examples is None else self.n_examples
 
     def at(self, places: Tensor | slice) -> "Batch":
         """The part at these places (n,), in their order, as a batch of its own."""
-        others = None if self.others is None else self.others[places]
-        return Batch(self.images[places], self.labels[places], others, self.share)
+        partner_labels = None if self.partner_labels is None else self.partner_labels[places]
+        return Batch(self.images[places], self.labels[places], partner_labels, self.lam)
 
 
 class Loader:
@@ -106,10 +106,10 @@ class Loader:
         read = self.reads(len(indices))
         images = self.augmentation(images, indices, epoch, step, read)
         if read is not None:
-            return Batch(images, labels, total=len(indices))
+            return Batch(images, labels, n_examples=len(indices))
         mix = self.augmentation.config.mix
-        images, partners, share = mixed(mix, images, self.seed, epoch, step)
-        return Batch(images, labels, None if partners is None else labels[partners], share)
+        images, partners, lam = mixed(mix, images, self.seed, epoch, step)
+        return Batch(images, labels, None if partners is None else labels[partners], lam)
 
 
 def as_tensor(images: np.ndarray) -> Tensor:

@@ -15,7 +15,7 @@ from cifarlab.recipes.schema import Evaluation, Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import DataError, RecipeError, RunFolderError
 
-VIEWS = get_args(Evaluation.model_fields["views"].annotation)
+VIEWS = get_args(Evaluation.model_fields["tta_views"].annotation)
 
 
 class Opened(NamedTuple):
@@ -105,7 +105,7 @@ def measured(folder: RunFolder, run: Opened, views: int | None) -> dict[str, Any
 
     Also at the temperature of the result, which holds for the recipe's views alone.
     """
-    usual = run.recipe.evaluation.views
+    usual = run.recipe.evaluation.tta_views
     fits = views in (None, usual)
     found = predict(run.predictor, run.subset, usual if views is None else views)
     return measure(found, folder.temperature() if fits else None, run.groups)

@@ -22,8 +22,8 @@ def measured_predictor(
     """
     evaluation = folder.recipe().evaluation
     predictor = Predictor.load(folder.measured_weights())
-    further = (evaluation.views if views is None else views) > 1
-    if further and evaluation.unsure < 1 and predictor.tta_threshold is None:
+    further = (evaluation.tta_views if views is None else views) > 1
+    if further and evaluation.tta_fraction < 1 and predictor.tta_threshold is None:
         raise CheckpointError(
             f"the run in {folder.path} has no confidence threshold yet, which says what images "
             "get further views",
@@ -65,7 +65,7 @@ class Oracle:
 
     def answers(self, inputs: Inputs) -> Answers:
         """Probabilities of each image."""
-        logits = self.predictor.logits(inputs.images, self.evaluation.views)
+        logits = self.predictor.logits(inputs.images, self.evaluation.tta_views)
         shares = probabilities(logits.numpy(), self.temperature or 1.0)
         return Answers(inputs.ids, self.predictor.classes, shares, self.temperature)
 

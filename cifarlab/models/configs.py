@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-from cifarlab.config.base import Part, Rate, Share, Width, refuse_idle
+from cifarlab.config.base import Config, PositiveFloat, Fraction, Width, refuse_idle
 from cifarlab.config.family import Family
 from cifarlab.models.norm_configs import BatchNorm, Norm
 from cifarlab.models.orders import BlockStep, DenseStep, Parts, ResidualStep, in_parts
@@ -22,13 +22,13 @@ _INITIALISATION = (
 )
 
 
-class Whitening(Part):
+class Whitening(Config):
     """A fixed first layer that decorrelates small patches (airbench, section 3.1)."""
 
     kernel: int = Field(
         0, ge=0, le=5, description="side of the patches in pixels; 0: no such layer"
     )
-    eps: Rate = Field(
+    eps: PositiveFloat = Field(
         5e-4, description="added to the patches' variances before they are divided by"
     )
     images: int = Field(5000, ge=1, description="training images whose patches decide the filters")
@@ -109,19 +109,19 @@ class Residual(ModelConfig):
         False, description="whether the image's channels are normalised before the first layer"
     )
     whitening: Whitening = Whitening()
-    dropout: tuple[Share, ...] = Field(
+    dropout: tuple[Fraction, ...] = Field(
         (0.0,),
         min_length=1,
         description="probability of zeroing an activation where the order has dropout: one "
         "number, or one for each stage",
     )
-    head_dropout: Share = Field(0.0, description="the same before the dense layer")
+    head_dropout: Fraction = Field(0.0, description="the same before the dense layer")
     weight_standardisation: bool = Field(
         False,
         description="whether each filter is used with mean 0 and unit power, times a trained gain "
         "(Brock et al. 2021, arXiv:2101.08692)",
     )
-    alpha: Rate = Field(
+    alpha: PositiveFloat = Field(
         0.2,
         description="factor on the branches of a normaliser-free network, which is one with norm "
         "none and standardised weights (Brock et al. 2021, arXiv:2101.08692)",
@@ -199,7 +199,7 @@ class CNN(ModelConfig):
     dense_order: tuple[DenseStep, ...] = Field(
         ("dense", "act", "dropout"), description="a hidden dense layer and what goes with it"
     )
-    dropout: tuple[Share, ...] = Field(
+    dropout: tuple[Fraction, ...] = Field(
         (0.0,),
         min_length=1,
         description="probability of zeroing an activation where block and dense_order have "
@@ -278,7 +278,7 @@ class Speed(ModelConfig):
         False, description="whether a group's first output is added before its last activation"
     )
     norm: Norm = BatchNorm(scale=False, momentum=0.6, eps=1e-12)
-    head_scale: Rate | None = Field(
+    head_scale: PositiveFloat | None = Field(
         None, description="factor on the logits; null: 1 / (input width of the head)"
     )
 

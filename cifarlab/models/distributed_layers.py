@@ -72,7 +72,7 @@ class _Normalised(torch.autograd.Function):
         )
         if ctx.needs_input_grad[0]:
             # sums over all images of grad * normalised, and of grad
-            along, total = ctx.processes.add_up(torch.stack((grad_weight, grad_bias)))
+            along, total = ctx.processes.all_reduce(torch.stack((grad_weight, grad_bias)))
             scale = (variance + ctx.eps).rsqrt()
             slope = -weight * scale / count * along * scale
             offset = -weight * scale / count * total - slope * mean
@@ -90,9 +90,9 @@ def statistics(x: Tensor, like: Tensor, processes: Processes) -> tuple[Tensor, T
     # the running statistics that this would update are not needed, but say the type
     own = torch.batch_norm_update_stats(x, torch.zeros_like(like), torch.zeros_like(like), 0.0)
     values = own[0].new_full((1,), x.numel() // x.shape[1])
-    table = values.new_zeros(processes.count, 2 * x.shape[1] + 1)
+    table = values.new_zeros(processes.world_size, 2 * x.shape[1] + 1)
     table[processes.rank] = torch.cat((*own, values))
-    means, variances, counts = processes.add_up(table).split((x.shape[1], x.shape[1], 1), 1)
+    means, variances, counts = processes.all_reduce(table).split((x.shape[1], x.shape[1], 1), 1)
     count = counts.sum()
     shares = counts / count
     mean = (shares * means).sum(0)
@@ -125,7 +125,7 @@ class SpreadDropout(nn.Dropout):
 
 def spread(network: nn.Module, processes: Processes) -> None:
     """Replace what mixes images or draws for each, in place; nothing for one process alone."""
-    if processes.count == 1:
+    if processes.world_size == 1:
         return
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):

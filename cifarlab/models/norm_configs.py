@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.base import Rate, Share, Width
+from cifarlab.config.base import PositiveFloat, Fraction, Width
 from cifarlab.config.family import Family
 
 
@@ -17,14 +17,14 @@ class NormPart(NormConfig):
 
     kind: str
     scale: bool = Field(True, description="whether a trained factor per channel follows it")
-    eps: Rate = Field(1e-5, description="added to the variance")
+    eps: PositiveFloat = Field(1e-5, description="added to the variance")
 
 
 class BatchNorm(NormPart):
     """Each channel over the batch and the map (Ioffe & Szegedy 2015)."""
 
     kind: Literal["batch"] = "batch"
-    momentum: Share = Field(
+    momentum: Fraction = Field(
         0.9, description="share of the running statistics kept at each optimizer step"
     )
 

@@ -46,10 +46,10 @@ def build_averaging(
     ``planned`` is the run's planned length in steps, which shares of the run are of. Raises
     RecipeError where no two weights would be averaged in it.
     """
-    first = config.first_average(steps_per_epoch, planned)
-    if planned < first:
+    first_average = config.first_average(steps_per_epoch, planned)
+    if planned < first_average:
         raise RecipeError(
-            f"averaging.kind={config.kind} would average nothing: it first does after {first:,} "
+            f"averaging.kind={config.kind} would average nothing: it first does after {first_average:,} "
             f"steps, and training has {planned:,}",
             f"lower averaging.every{' or averaging.start' if isinstance(config, SWA) else ''}, "
             "lengthen training.duration, or leave averaging out",
@@ -66,7 +66,7 @@ def build_averaging(
 
 
 class _MovingAverage(Averager[Network]):
-    """As recipe.averaging.EMA says."""
+    """Average as averaging.EMA says."""
 
     def __init__(self, config: EMA, network: Network) -> None:
         super().__init__(network)
@@ -80,7 +80,7 @@ class _MovingAverage(Averager[Network]):
 
 
 class _Lookahead(Averager[Network]):
-    """As recipe.averaging.Lookahead says."""
+    """Average as averaging.Lookahead says."""
 
     def __init__(self, config: Lookahead, network: Network) -> None:
         super().__init__(network)
@@ -88,34 +88,34 @@ class _Lookahead(Averager[Network]):
         self.first_step = config.every  # before it, slow holds the initial weights
 
     def update(self, network: Network, step: int, total: int) -> None:
-        done = step + 1
-        due = done % self._every == 0
+        n_steps = step + 1
+        due = n_steps % self._every == 0
         if due:
-            _blend(self.slow, network, self._decay * (done / total) ** 3)
-        if due or done == total:
+            _blend(self.slow, network, self._decay * (n_steps / total) ** 3)
+        if due or n_steps == total:
             torch._foreach_copy_(_tensors(network)[0], _tensors(self.slow)[0])
 
 
 class _Mean(Averager[Network]):
-    """As recipe.averaging.SWA says."""
+    """Average as averaging.SWA says."""
 
     def __init__(self, network: Network, start: int, every: int) -> None:
         super().__init__(network)
         self._start, self._every = start, every
 
     def update(self, network: Network, step: int, total: int) -> None:
-        done = step + 1 - self._start
-        if done < self._every:
+        n_steps = step + 1 - self._start
+        if n_steps < self._every:
             _blend(self.slow, network, 0.0)
-        elif done % self._every == 0:
-            count = done // self._every
+        elif n_steps % self._every == 0:
+            count = n_steps // self._every
             _blend(self.slow, network, (count - 1) / count)
 
 
-def _blend(slow: nn.Module, fast: nn.Module, kept: float) -> None:
-    """slow = kept * slow + (1 - kept) * fast, in place."""
+def _blend(slow: nn.Module, fast: nn.Module, decay: float) -> None:
+    """slow = decay * slow + (1 - decay) * fast, in place."""
     (slow_floats, slow_integers), (floats, integers) = _tensors(slow), _tensors(fast)
-    torch._foreach_lerp_(slow_floats, floats, 1 - kept)
+    torch._foreach_lerp_(slow_floats, floats, 1 - decay)
     if integers:
         torch._foreach_copy_(slow_integers, integers)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.base import Share
+from cifarlab.config.base import Fraction
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
 
@@ -35,7 +35,7 @@ class EMA(AveragingConfig):
     """
 
     kind: Literal["ema"] = "ema"
-    decay: Share = Field(0.99, description="share of the average that is kept at each update")
+    decay: Fraction = Field(0.99, description="share of the average that is kept at each update")
     every: int = Field(1, ge=1, description="steps from one update to the next")
 
     def first_average(self, steps_per_epoch: int, planned: int) -> int:
@@ -55,7 +55,7 @@ class Lookahead(AveragingConfig):
     """
 
     kind: Literal["lookahead"] = "lookahead"
-    decay: Share = Field(0.95, description="share of the slow weights kept per step at the end")
+    decay: Fraction = Field(0.95, description="share of the slow weights kept per step at the end")
     every: int = Field(5, ge=1, description="steps from one update to the next")
 
     def first_average(self, steps_per_epoch: int, planned: int) -> int:

@@ -1,4 +1,4 @@
-"""Every group's rate and momentum at a step: pure functions of the step, and one that sets them."""
+"""Every group's learning rate and momentum at a step: pure functions of the step, and one that sets them."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from cifarlab.optim.schedules import Schedule
 
 
-def countdown(step: int, steps: int) -> float:
+def linear_decay(step: int, steps: int) -> float:
     """The factor on the peak rate at ``step`` of a group that is trained for ``steps`` steps.
 
     1 at step 0, on a straight line to 0 at ``steps``, and 0 from there on.
@@ -21,38 +21,38 @@ def momentum_at(peak: float, final: float, step: int, planned: int) -> float:
     return peak + (final - peak) * min(step / planned, 1)
 
 
-def set_rates(
+def apply_schedule(
     optimizer: Optimizer,
     schedule: Schedule,
     step: int,
-    share: float,
+    factor: float,
     planned: int,
     steps_per_epoch: int,
 ) -> None:
     """Make ``optimizer`` (of ``build_optimizer``) ready for that step, counted from 0.
 
-    ``share`` is the schedule's factor on the peak rates at that step, ``planned`` the run's planned
+    ``factor`` is the schedule's factor on the peak rates at that step, ``planned`` the run's planned
     length in steps. A group with an end (``until``, of that length) follows its own line, and no
     longer asks for gradients from there on.
     """
     for group in optimizer.param_groups:
-        trained = True
+        requires_grad = True
         if group["until"] is None:
-            group["lr"] = group["peak"] * share
+            group["lr"] = group["peak_lr"] * factor
         else:
             end = group["until"].in_steps(steps_per_epoch, planned)
-            group["lr"] = group["peak"] * countdown(step, end)
-            trained = step < end
-        set_trained(group["params"], trained)
+            group["lr"] = group["peak_lr"] * linear_decay(step, end)
+            requires_grad = step < end
+        set_requires_grad(group["params"], requires_grad)
         if schedule.final_momentum is not None and group["peak_momentum"] is not None:
             group["momentum"] = momentum_at(
                 group["peak_momentum"], schedule.final_momentum, step, planned
             )
 
 
-def set_trained(parameters: Iterable[nn.Parameter], trained: bool) -> None:
+def set_requires_grad(parameters: Iterable[nn.Parameter], requires_grad: bool) -> None:
     """Let parameters ask for gradients, or neither ask for them nor keep one."""
     for p in parameters:
-        p.requires_grad_(trained)
-        if not trained:
+        p.requires_grad_(requires_grad)
+        if not requires_grad:
             p.grad = None

@@ -1,12 +1,12 @@
-"""Muon: momentum whose update is orthogonalised (Jordan et al. 2024, as in airbench94_muon).
+"""Muon: momentum whose update is orthogonalized (Jordan et al. 2024, as in airbench94_muon).
 
 A matrix W (R, C) with gradient G and momentum buffer M, both (R, C), is updated in this order:
 
     M <- momentum * M + G
     D  = G + momentum * M            (without nesterov: D = M)
-    W <- W * sqrt(R) / |W|           (with normalise; |.| is the Frobenius norm)
-    W <- W * (1 - rate * weight_decay)
-    W <- W - rate * orthogonalised(D)
+    W <- W * sqrt(R) / |W|           (with normalize_weights; |.| is the Frobenius norm)
+    W <- W * (1 - lr * weight_decay)
+    W <- W - lr * orthogonalized(D)
 
 A filter tensor (O, I, H, W) is a matrix of O rows. Which order its columns have decides nothing,
 so they are taken as they lie in memory. What departs from airbench94_muon: decoupled weight decay;
@@ -26,14 +26,14 @@ from cifarlab.optim.newton_schulz import newton_schulz
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
-_TINY = 1e-12  # least norm of a matrix that is normalised in full; zero stays zero
+_MIN_NORM = 1e-12  # least norm of a matrix that is normalised in full; zero stays zero
 
 
 class Muon(Optimizer):
     """Muon for parameter groups with ``matrices`` true, SGD for the others.
 
     A group's keys: ``lr``, ``momentum``, ``nesterov``, ``weight_decay`` (decoupled for matrices,
-    else L2), and for matrices ``iterations``, ``normalise`` and ``dtype``, in which the iteration
+    else L2), and for matrices ``ns_steps``, ``normalize_weights`` and ``dtype``, in which the iteration
     computes (None: the parameters' own). State of a parameter: ``momentum_buffer``, of its shape
     and memory layout. Parameters without a gradient are left alone. A step never waits for the
     device.
@@ -47,8 +47,8 @@ class Muon(Optimizer):
         momentum: float,
         nesterov: bool,
         weight_decay: float,
-        iterations: int,
-        normalise: bool,
+        ns_steps: int,
+        normalize_weights: bool,
         dtype: torch.dtype | None = None,
     ) -> None:
         defaults = {
@@ -56,8 +56,8 @@ class Muon(Optimizer):
             "momentum": momentum,
             "nesterov": nesterov,
             "weight_decay": weight_decay,
-            "iterations": iterations,
-            "normalise": normalise,
+            "ns_steps": ns_steps,
+            "normalize_weights": normalize_weights,
             "dtype": dtype,
             "matrices": True,
         }
@@ -72,17 +72,17 @@ class Muon(Optimizer):
                 continue
             gradients: Tensors = [p.grad for p in parameters]
             if group["matrices"]:
-                directions = self._moved(parameters, gradients, group)
-                updates = _orthogonalised(parameters, directions, group)
-                _shrink(parameters, group)
+                directions = self._with_momentum(parameters, gradients, group)
+                updates = _orthogonalize(parameters, directions, group)
+                _scale_and_decay(parameters, group)
             else:
                 if group["weight_decay"]:
                     decay = group["weight_decay"]
                     gradients = torch._foreach_add(gradients, parameters, alpha=decay)
-                updates = self._moved(parameters, gradients, group)
+                updates = self._with_momentum(parameters, gradients, group)
             torch._foreach_add_(parameters, updates, alpha=-group["lr"])
 
-    def _moved(self, parameters: Tensors, gradients: Tensors, group: dict[str, Any]) -> Tensors:
+    def _with_momentum(self, parameters: Tensors, gradients: Tensors, group: dict[str, Any]) -> Tensors:
         """The gradients with momentum, whose buffers take them up; not to be changed in place."""
         for p in parameters:
             if "momentum_buffer" not in self.state[p]:
@@ -95,28 +95,28 @@ class Muon(Optimizer):
         return torch._foreach_add(gradients, buffers, alpha=group["momentum"])
 
 
-def _orthogonalised(parameters: Tensors, directions: Tensors, group: dict[str, Any]) -> Tensors:
+def _orthogonalize(parameters: Tensors, directions: Tensors, group: dict[str, Any]) -> Tensors:
     """Each direction through ``newton_schulz``, in the shape and layout of its parameter."""
     batches: dict[tuple[int, ...], list[int]] = defaultdict(list)
     matrices = []
     for number, (p, direction) in enumerate(zip(parameters, directions, strict=True)):
-        matrices.append(_as_stored(direction, p).flatten(1))
+        matrices.append(_to_memory_order(direction, p).flatten(1))
         batches[tuple(matrices[-1].shape)].append(number)
     updates = list(directions)
     for numbers in batches.values():
         batch = torch.stack([matrices[n] for n in numbers])
-        batch = newton_schulz(batch, group["iterations"], group["dtype"])
+        batch = newton_schulz(batch, group["ns_steps"], group["dtype"])
         for n, update in zip(numbers, batch.unbind(), strict=True):
-            updates[n] = _as_shaped(update, parameters[n])
+            updates[n] = _to_parameter_shape(update, parameters[n])
     return updates
 
 
-def _shrink(parameters: list[Tensor], group: dict[str, Any]) -> None:
+def _scale_and_decay(parameters: list[Tensor], group: dict[str, Any]) -> None:
     """Normalise the matrices where asked for, and apply their weight decay, in place."""
     kept = 1 - group["lr"] * group["weight_decay"]
-    if group["normalise"]:
+    if group["normalize_weights"]:
         scales = torch._foreach_norm(parameters)
-        torch._foreach_clamp_min_(scales, _TINY)
+        torch._foreach_clamp_min_(scales, _MIN_NORM)
         torch._foreach_reciprocal_(scales)
         torch._foreach_mul_(scales, [kept * len(p) ** 0.5 for p in parameters])
         torch._foreach_mul_(parameters, scales)
@@ -128,12 +128,12 @@ def _channels_last(p: Tensor) -> bool:
     return p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)
 
 
-def _as_stored(tensor: Tensor, p: Tensor) -> Tensor:
+def _to_memory_order(tensor: Tensor, p: Tensor) -> Tensor:
     """A tensor of ``p``'s shape with its dimensions in the order of ``p``'s memory."""
     return tensor.permute(0, 2, 3, 1) if _channels_last(p) else tensor
 
 
-def _as_shaped(matrix: Tensor, p: Tensor) -> Tensor:
+def _to_parameter_shape(matrix: Tensor, p: Tensor) -> Tensor:
     """A matrix (R, C) with columns in the order of ``p``'s memory, in ``p``'s shape again."""
     if _channels_last(p):
         rows, channels, height, width = p.shape

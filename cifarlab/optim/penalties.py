@@ -5,10 +5,10 @@ from torch.optim import Optimizer
 
 
 @torch.no_grad()
-def penalise(optimizer: Optimizer) -> None:
+def apply_penalties(optimizer: Optimizer) -> None:
     """Before a step of ``optimizer`` (of ``build_optimizer``): L1 and decoupled weight decay.
 
-    By group: ``l1`` adds l1 * sign(w) to the gradient, ``decay`` shrinks w by rate * decay. Both
+    By group: ``l1`` adds l1 * sign(w) to the gradient, ``decoupled_decay`` shrinks w by lr times it. Both
     touch only what has a gradient.
     """
     for group in optimizer.param_groups:
@@ -18,5 +18,5 @@ def penalise(optimizer: Optimizer) -> None:
         if group["l1"]:
             signs = torch._foreach_sign(parameters)
             torch._foreach_add_([p.grad for p in parameters], signs, alpha=group["l1"])
-        if group["decay"]:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["decay"])
+        if group["decoupled_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["decoupled_decay"])

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.base import Share
+from cifarlab.config.base import Fraction
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
 
@@ -19,7 +19,7 @@ class ScheduleConfig(Family):
     warmup: Duration = Field(
         Duration.parse("0 epochs"), description="linear rise from 0 to the peak before the rest"
     )
-    final_momentum: Share | None = Field(
+    final_momentum: Fraction | None = Field(
         None,
         description="momentum moves linearly from the optimizer's to this one over the run; "
         "null: it stays",
@@ -33,7 +33,7 @@ class Constant(ScheduleConfig):
 
 
 class MultiStep(ScheduleConfig):
-    """The rate is multiplied by ``factor`` at each milestone, counted from the run's start."""
+    """The rate is multiplied by ``gamma`` at each milestone, counted from the run's start."""
 
     kind: Literal["multistep"] = "multistep"
     milestones: tuple[Duration, ...] = Field(
@@ -41,61 +41,61 @@ class MultiStep(ScheduleConfig):
         min_length=1,
         description="when, counted from the run's start",
     )
-    factor: Factor = Field(0.1, description="what it is multiplied by")
+    gamma: Factor = Field(0.1, description="what it is multiplied by")
 
 
 class Exponential(ScheduleConfig):
-    """The rate is multiplied by ``factor`` after each epoch (fudan, section 2.1)."""
+    """The rate is multiplied by ``gamma`` after each epoch (fudan, section 2.1)."""
 
     kind: Literal["exponential"] = "exponential"
-    factor: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="factor per epoch")
+    gamma: Annotated[float, Field(gt=0, le=1)] = Field(0.9, description="factor per epoch")
 
 
 class Cosine(ScheduleConfig):
-    """Half a cosine from the peak to ``final`` (Loshchilov & Hutter 2017, without restarts)."""
+    """Half a cosine from the peak to ``end_factor`` (Loshchilov & Hutter 2017, without restarts)."""
 
     kind: Literal["cosine"] = "cosine"
-    final: Floor = Field(0.0, description="rate at the end as a share of the peak")
+    end_factor: Floor = Field(0.0, description="rate at the end as a share of the peak")
 
 
 class Linear(ScheduleConfig):
-    """A straight line from the peak to ``final``."""
+    """A straight line from the peak to ``end_factor``."""
 
     kind: Literal["linear"] = "linear"
-    final: Floor = Field(0.0, description="rate at the end as a share of the peak")
+    end_factor: Floor = Field(0.0, description="rate at the end as a share of the peak")
 
 
 class Step(ScheduleConfig):
-    """The rate is multiplied by ``factor`` every so often, counted from the run's start."""
+    """The rate is multiplied by ``gamma`` every so often, counted from the run's start."""
 
     kind: Literal["step"] = "step"
-    every: Length = Field(Duration.parse("20 epochs"), description="how often")
-    factor: Factor = Field(0.1, description="what it is multiplied by")
+    step_size: Length = Field(Duration.parse("20 epochs"), description="how often")
+    gamma: Factor = Field(0.1, description="what it is multiplied by")
 
 
-class Restarts(ScheduleConfig):
-    """Cosines from the peak to ``final``, one after another (SGDR: Loshchilov & Hutter 2017)."""
+class CosineRestarts(ScheduleConfig):
+    """Cosines from the peak to ``end_factor``, one after another (SGDR: Loshchilov & Hutter 2017)."""
 
-    kind: Literal["restarts"] = "restarts"
+    kind: Literal["cosine_restarts"] = "cosine_restarts"
     period: Length = Field(Duration.parse("10 epochs"), description="length of the first cosine")
-    growth: Annotated[float, Field(ge=1)] = Field(
+    cycle_mul: Annotated[float, Field(ge=1)] = Field(
         1.0, description="each is that much longer than the one before"
     )
-    peak: Annotated[float, Field(gt=0, le=1)] = Field(
+    cycle_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="each starts at that share of the start of the one before"
     )
-    final: Floor = Field(0.0, description="rate at the end of the first as a share of the peak")
+    end_factor: Floor = Field(0.0, description="rate at the end of the first as a share of the peak")
 
 
 class OneCycle(ScheduleConfig):
-    """Up from ``start`` to the peak and down to ``final``, both as half a cosine (Smith 2018)."""
+    """Up from ``start_factor`` to the peak and down to ``end_factor``, both as half a cosine (Smith 2018)."""
 
     kind: Literal["onecycle"] = "onecycle"
-    rise: Annotated[float, Field(gt=0, lt=1)] = Field(
+    pct_start: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.3, description="share of the time after the warm-up at which the peak is reached"
     )
-    start: Floor = Field(0.04, description="rate at the start as a share of the peak")
-    final: Floor = Field(4e-6, description="rate at the end as a share of the peak")
+    start_factor: Floor = Field(0.04, description="rate at the start as a share of the peak")
+    end_factor: Floor = Field(4e-6, description="rate at the end as a share of the peak")
 
 
 class Plateau(ScheduleConfig):
@@ -113,7 +113,7 @@ class Plateau(ScheduleConfig):
     threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
         1e-4, description="share by which the loss must fall to count as improved"
     )
-    least: Floor = Field(0.0, description="the rate never falls below this share of the peak")
+    min_factor: Floor = Field(0.0, description="the rate never falls below this share of the peak")
 
 
 Schedule = SerializeAsAny[ScheduleConfig]

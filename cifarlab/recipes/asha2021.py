@@ -31,7 +31,7 @@ def classic() -> Recipe:
                 "dense": [120, 84],
                 "dropout": 0.1,
             },
-            "optimizer": {"kind": "sgd", "rate": 0.0039, "weight_decay": 0.006},
+            "optimizer": {"kind": "sgd", "lr": 0.0039, "weight_decay": 0.006},
             "schedule": {"kind": "constant"},
             "training": {"duration": "30 epochs", "batch_size": 64},
         }
@@ -51,7 +51,7 @@ def resnet34() -> Recipe:
         {
             "augment": _AUGMENT,
             "model": {"kind": "residual", "blocks": [3, 4, 6, 3], "head_dropout": 0.3},
-            "optimizer": {"kind": "adam", "rate": 1e-4, "weight_decay": 0.0024},
+            "optimizer": {"kind": "adam", "lr": 1e-4, "weight_decay": 0.0024},
             "schedule": {"kind": "constant"},
             "training": {"duration": "30 epochs", "batch_size": 64},
         }
@@ -70,7 +70,7 @@ def resnet34_schedule() -> Recipe:
         {
             "augment": _AUGMENT,
             "model": {"kind": "residual", "blocks": [3, 4, 6, 3]},
-            "optimizer": {"kind": "sgd", "rate": 0.002, "weight_decay": 0.005},
+            "optimizer": {"kind": "sgd", "lr": 0.002, "weight_decay": 0.005},
             "schedule": {"kind": "cosine"},
             "training": {"duration": "50 epochs", "batch_size": 64},
         }
@@ -127,6 +127,6 @@ def normaliser_free() -> Recipe:
             "model.norm.kind": "none",
             "model.weight_standardisation": True,
             "model.order": ["act", "conv", "act", "conv", "add"],
-            "training.clip_units": 0.01,
+            "training.agc": 0.01,
         },
     )

@@ -31,8 +31,8 @@ def resnet24() -> Recipe:
                 "channels": [64, 128, 128, 256],
                 "max_parameters": 5_000_000,
             },
-            "optimizer": {"kind": "sgd", "rate": 0.1, "nesterov": True, "weight_decay": 1e-3},
-            "schedule": {"kind": "exponential", "factor": 0.9},
+            "optimizer": {"kind": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 1e-3},
+            "schedule": {"kind": "exponential", "gamma": 0.9},
             "training": {"duration": "50 epochs", "batch_size": 128},
         }
     )
@@ -90,7 +90,7 @@ for _network, _base in NETWORKS.items():
 derived(
     "fudan/step",
     resnet24,
-    {"schedule.kind": "step", "schedule.every": "20 epochs"},
+    {"schedule.kind": "step", "schedule.step_size": "20 epochs"},
     """ResNet24, the rate times 0.1 every 20 epochs.
 
     Source: fudan, section 2.1.3; "steps" are taken for epochs.""",
@@ -98,7 +98,7 @@ derived(
 derived(
     "fudan/restarts",
     resnet24,
-    {"schedule.kind": "restarts", "schedule.period": "20 epochs"},
+    {"schedule.kind": "cosine_restarts", "schedule.period": "20 epochs"},
     """ResNet24, half a cosine every 20 epochs.
 
     Source: fudan, section 2.1.3.""",

@@ -13,25 +13,25 @@ _WORDS = {
     "training.duration": "epochs n_epochs num_epochs nb_epochs max_epochs num_train_epochs steps "
     "n_steps num_steps max_steps iterations n_iter max_iter",
     "training.batch_size": "batch bs train_batch_size per_device_train_batch_size",
-    "training.micro_batch": "micro_batch_size microbatch",
+    "training.micro_batch_size": "micro_batch microbatch",
     "training.precision": "dtype",
     "training.precision=bfloat16": "amp fp16 bf16 half mixed_precision",
     "training.precision=float32": "fp32",
     "training.label_smoothing": "smoothing ls",
-    "training.clip_norm": "clip clip_grad grad_clip clip_grad_norm max_norm max_grad_norm "
+    "training.clip_grad_norm": "clip clip_grad grad_clip clip_norm clipnorm max_norm max_grad_norm "
     "gradient_clip_val gradient_clipping",
-    "training.patience": "patience early_stopping early_stop early_stopping_patience",
-    "training.budget": "max_time time_limit max_train_time",
-    "optimizer.rate": "lr learning_rate learningrate base_lr init_lr initial_lr max_lr peak_lr "
+    "training.early_stopping={patience: 5}": "patience early_stop early_stopping_patience",
+    "training.max_time": "time_limit time_budget max_train_time",
+    "optimizer.lr": "lr learning_rate learningrate base_lr init_lr initial_lr max_lr peak_lr "
     "learning_rate_init eta",
     "optimizer.weight_decay": "wd weightdecay l2 l2_reg",
     "optimizer.momentum": "momentum mom",
     "optimizer.kind": "optimizer optim opt optimizer_name",
     "schedule.kind": "schedule scheduler sched lr_scheduler lr_schedule scheduler_type",
     "schedule.warmup": "warmup warmup_epochs warmup_steps num_warmup_steps",
-    "schedule.factor": "gamma lr_gamma decay_rate lr_decay",
-    "schedule.every": "step_size decay_epochs lr_step_size",
-    "schedule.final": "min_lr eta_min end_factor",
+    "schedule.gamma": "lr_gamma decay_rate lr_decay",
+    "schedule.step_size": "decay_epochs lr_step_size",
+    "schedule.end_factor": "min_lr eta_min",
     "model.kind": "model arch architecture network net backbone model_name",
     "model.initialisation": "init initialization weight_init",
     "model.activation": "act act_layer nonlinearity",
@@ -62,7 +62,7 @@ _WORDS = {
     "averaging.kind=ema": "ema model_ema",
     "averaging.kind=swa": "swa",
     "averaging.kind=lookahead": "lookahead",
-    "evaluation.views": "tta tta_views test_time_augmentation",
+    "evaluation.tta_views": "tta test_time_augmentation",
     "evaluation.checkpoint=best": "save_best load_best_model_at_end keep_best",
     "seed": "random_seed manual_seed random_state",
 }
@@ -129,7 +129,8 @@ def nearest(word: Any, known: list[str]) -> str:
 def _assignment(key: str, value: Any, word: str) -> str:
     """``key=value`` as it can be typed; a number of epochs or steps gets its unit."""
     if "=" in key:
-        return key
+        key, _, value = key.partition("=")
+        return f"{key}={shlex.quote(value)}"
     if isinstance(value, list | dict) or value is None:
         return f"{key}='30 epochs'" if key == "training.duration" else f"{key}=..."
     text = str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.recipes.schema import Recipe
@@ -27,7 +27,7 @@ class Key(NamedTuple):
     allowed: str
 
 
-def config_of(annotation: Any) -> type[Part] | None:
+def config_of(annotation: Any) -> type[Config] | None:
     """Return the class of settings that a field holds, alone or in a list; None for a value."""
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return annotation
@@ -42,14 +42,14 @@ def family_of(annotation: Any) -> type[Family]:
     return family
 
 
-def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
+def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
     """Walk the schema in its own order; ``default`` is the part to list, else a whole recipe."""
     default = default or Recipe()
     for name, field in type(default).model_fields.items():
         path, value = f"{prefix}{name}", getattr(default, name)
         if name == "kind":
             continue
-        if not isinstance(value, Part):
+        if not isinstance(value, Config):
             yield Key(path, kind, field.description or "", _written(value), allowed(field))
             continue
         if not isinstance(value, Family):

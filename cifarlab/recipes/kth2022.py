@@ -102,7 +102,7 @@ def resnet_constant() -> Recipe:
             },
             "optimizer": {
                 "kind": "sgd",
-                "rate": 0.1,
+                "lr": 0.1,
                 "weight_decay": 2e-4,
                 "norms": {"weight_decay": 0.0},
                 "biases": {"weight_decay": 0.0},
@@ -154,7 +154,7 @@ derived(
 derived(
     "kth2022/test-views",
     deeper,
-    {"evaluation.views": 10},
+    {"evaluation.tta_views": 10},
     """The deeper residual network, judged by ten views of each test image.
 
     Source: kth2022, further work: augmentation of the test images.""",

@@ -21,7 +21,7 @@ def baseline() -> Recipe:
         {
             "data": {"normalisation": "unit"},
             "model": {"kind": "cnn"},
-            "optimizer": {"kind": "sgd", "rate": 0.001},
+            "optimizer": {"kind": "sgd", "lr": 0.001},
             "schedule": {"kind": "constant"},
             "training": {"duration": "100 epochs", "batch_size": 64},
         }
@@ -94,7 +94,7 @@ derived(
 derived(
     "kth2024/adam",
     combined,
-    {"optimizer.kind": "adam", "optimizer.rate": 0.001},
+    {"optimizer.kind": "adam", "optimizer.lr": 0.001},
     """The combined network under Adam.
 
     Source: kth2024, Adam and AdamW; the rate is Keras' default, which AdamW's text names.""",
@@ -103,7 +103,7 @@ derived(
 derived(
     "kth2024/adamw",
     combined,
-    {"optimizer.kind": "adamw", "optimizer.rate": 0.001, "optimizer.weight_decay": 0.004},
+    {"optimizer.kind": "adamw", "optimizer.lr": 0.001, "optimizer.weight_decay": 0.004},
     """The combined network under AdamW, rate 0.001, weight decay 0.004.
 
     Source: kth2024, Adam and AdamW. Decay touches all parameters, as Keras' does by default.""",
@@ -121,7 +121,7 @@ cosine = derived(
 derived(
     "kth2024/cosine-restarts",
     combined,
-    {"schedule.kind": "restarts", "schedule.period": "10 epochs", "schedule.growth": 2.0},
+    {"schedule.kind": "cosine_restarts", "schedule.period": "10 epochs", "schedule.cycle_mul": 2.0},
     """The combined network under cosines with restarts.
 
     Source: kth2024, learning rate scheduling. Not given: the periods; 10 epochs and twice as
@@ -132,7 +132,7 @@ derived(
     "kth2024/step-decay",
     combined,
     {
-        "optimizer.rate": 0.1,
+        "optimizer.lr": 0.1,
         "schedule.kind": "multistep",
         "schedule.milestones": ["1400 steps", "2800 steps", "10000 steps"],
     },

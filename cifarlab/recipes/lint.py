@@ -11,8 +11,8 @@ from cifarlab.config.duration import Duration
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.config import Data
 from cifarlab.models.configs import CNN, Speed
-from cifarlab.optim.optimizers import SGD, Adam, DecayPart, OptimizerConfig
-from cifarlab.optim.schedules import Exponential, MultiStep, Plateau, Restarts, Step
+from cifarlab.optim.optimizers import SGD, Adam, DecayConfig, OptimizerConfig
+from cifarlab.optim.schedules import Exponential, MultiStep, Plateau, CosineRestarts, Step
 from cifarlab.recipes.schema import Recipe
 
 EARLY = 0.1  # share of the run in which no schedule should be through
@@ -20,7 +20,7 @@ SPENT = 2e-3  # factor on the peak rate at which hardly anything is learned any 
 FAR = 10  # times outside of the usual range
 
 # Peak rates that papers, reports and library defaults take for small images: (least, most).
-USUAL_RATES = {
+USUAL_LR = {
     "sgd": (1e-3, 0.5),
     "adam": (1e-4, 1e-2),
     "adamw": (1e-4, 1e-2),
@@ -89,13 +89,13 @@ def _milestones_end_early(recipe: Recipe, length: _Length) -> Iterator[Finding]:
         )
 
 
-def _rate_spent_early(recipe: Recipe, length: _Length) -> Iterator[Finding]:
+def _lr_spent_early(recipe: Recipe, length: _Length) -> Iterator[Finding]:
     schedule, tenth = recipe.schedule, EARLY * length.total
     if isinstance(schedule, Step):
-        every = max(1, schedule.every.in_steps(length.per_epoch, length.total))
-        left, key = schedule.factor ** math.floor(tenth / every), "schedule.every"
+        every = max(1, schedule.step_size.in_steps(length.per_epoch, length.total))
+        left, key = schedule.gamma ** math.floor(tenth / every), "schedule.step_size"
     elif isinstance(schedule, Exponential):
-        left, key = schedule.factor ** (tenth / length.per_epoch), "schedule.factor"
+        left, key = schedule.gamma ** (tenth / length.per_epoch), "schedule.gamma"
     else:
         return
     if left <= SPENT:
@@ -111,10 +111,10 @@ def _weight_decay_under_adaptive_steps(recipe: Recipe, _: _Length) -> Iterator[F
     optimizer = recipe.optimizer
     if isinstance(optimizer, Adam):
         do = "take optimizer.kind=adamw"
-    elif isinstance(optimizer, DecayPart) and not isinstance(optimizer, SGD):
-        if optimizer.decoupled:
+    elif isinstance(optimizer, DecayConfig) and not isinstance(optimizer, SGD):
+        if optimizer.decoupled_weight_decay:
             return
-        do = "set optimizer.decoupled=true"
+        do = "set optimizer.decoupled_weight_decay=true"
     else:
         return
     if optimizer.weight_decay > 0:
@@ -127,18 +127,18 @@ def _weight_decay_under_adaptive_steps(recipe: Recipe, _: _Length) -> Iterator[F
         )
 
 
-def _rate_far_from_usual(recipe: Recipe, _: _Length) -> Iterator[Finding]:
+def _lr_far_from_usual(recipe: Recipe, _: _Length) -> Iterator[Finding]:
     optimizer: OptimizerConfig = recipe.optimizer
-    least, most = USUAL_RATES[optimizer.kind]
-    rate = recipe.optimizer.rate
-    if rate < least / FAR or rate > most * FAR:
-        side = "below" if rate < least else "above"
+    lowest, highest = USUAL_LR[optimizer.kind]
+    lr = recipe.optimizer.lr
+    if lr < lowest / FAR or lr > highest * FAR:
+        side = "below" if lr < lowest else "above"
         yield Finding(
-            f"optimizer.rate={rate:g} is more than {FAR} times {side} what {optimizer.kind} "
-            f"usually has, {least:g} to {most:g}",
+            f"optimizer.lr={lr:g} is more than {FAR} times {side} what {optimizer.kind} "
+            f"usually has, {lowest:g} to {highest:g}",
             "optimizers differ in their rates by orders of magnitude (PyTorch's defaults: 0.001 "
             "for Adam, 1 for Adadelta): one carried over from another stalls or diverges",
-            f"start between {least:g} and {most:g}",
+            f"start between {lowest:g} and {highest:g}",
         )
 
 
@@ -183,22 +183,22 @@ def _first_acts(recipe: Recipe, length: _Length) -> dict[str, int]:
 
     first = {f"augment.sizes.{i}": at(size.start) for i, size in enumerate(recipe.augment.sizes)}
     first |= {f"training.freeze.{i}": at(part.start) for i, part in enumerate(training.freeze)}
-    if training.selection.share < 1:
-        first["training.selection"] = at(training.selection.start)
-    if training.patience is not None:
-        first["training.patience"] = (training.patience + 1) * per_epoch
+    if training.selective_backprop.keep < 1:
+        first["training.selective_backprop"] = at(training.selective_backprop.start)
+    if training.early_stopping is not None:
+        first["training.early_stopping"] = (training.early_stopping.patience + 1) * per_epoch
     match schedule:
         case MultiStep():
             first |= {f"schedule.milestones.{i}": at(m) for i, m in enumerate(schedule.milestones)}
         case Step():
-            first["schedule.every"] = at(schedule.every)
+            first["schedule.step_size"] = at(schedule.step_size)
         case Exponential():
-            first["schedule.factor"] = per_epoch
+            first["schedule.gamma"] = per_epoch
         case Plateau():  # the first epoch sets the least loss, then patience, and one that lowers
             first["schedule.patience"] = (schedule.patience + 2) * per_epoch
-        case Restarts():
+        case CosineRestarts():
             second = at(schedule.warmup) + at(schedule.period)
-            keys = ("growth", "peak")
+            keys = ("cycle_mul", "cycle_decay")
             first |= {f"schedule.{key}": second for key in keys if getattr(schedule, key) != 1}
     return first
 
@@ -232,9 +232,9 @@ def _dropout_before_normalisation(recipe: Recipe, _: _Length) -> Iterator[Findin
 
 _CHECKS: tuple[Callable[[Recipe, _Length], Iterator[Finding]], ...] = (
     _milestones_end_early,
-    _rate_spent_early,
+    _lr_spent_early,
     _weight_decay_under_adaptive_steps,
-    _rate_far_from_usual,
+    _lr_far_from_usual,
     _warmup_longer_than_the_run,
     _average_of_nothing,
     _acts_after_the_end,

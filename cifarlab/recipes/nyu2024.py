@@ -27,7 +27,7 @@ def resnet() -> Recipe:
                 "dropout": 0.6,
                 "max_parameters": 5_000_000,
             },
-            "optimizer": {"kind": "sgd", "rate": 0.1, "weight_decay": 6e-4},
+            "optimizer": {"kind": "sgd", "lr": 0.1, "weight_decay": 6e-4},
             "schedule": {
                 "kind": "multistep",
                 "milestones": ["30 epochs", "60 epochs", "90 epochs", "120 epochs"],
@@ -49,7 +49,7 @@ derived(
 derived(
     "nyu2024/step-20",
     resnet,
-    {"schedule.kind": "step", "schedule.every": "20 epochs"},
+    {"schedule.kind": "step", "schedule.step_size": "20 epochs"},
     """The final network, the rate times 0.1 every 20 epochs.
 
     Source: nyu2024, methodology; the discussion and the code say 30.""",

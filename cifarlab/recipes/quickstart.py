@@ -25,7 +25,7 @@ def quickstart() -> Recipe:
                 "channels": [16, 32, 64],
                 "strides": [1, 2, 2],
             },
-            "optimizer": {"kind": "sgd", "rate": 0.1, "nesterov": True, "weight_decay": 5e-4},
+            "optimizer": {"kind": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 5e-4},
             "schedule": {"kind": "cosine", "warmup": "1 epoch"},
             "training": {"duration": "12 epochs", "batch_size": 64},
         }

@@ -21,7 +21,7 @@ def resnet18() -> Recipe:
         {
             "augment": {"crop": {"padding": 4}, "flip": "random"},
             "model": {"kind": "residual"},
-            "optimizer": {"kind": "sgd", "rate": 0.1, "nesterov": True, "weight_decay": 5e-4},
+            "optimizer": {"kind": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 5e-4},
             "schedule": {"kind": "cosine", "warmup": "1 epoch"},
             "training": {"duration": "30 epochs", "batch_size": 128},
         }

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from cifarlab.augment.config import Augment
-from cifarlab.config.base import Name, Part, Rate, Share, refuse_idle
+from cifarlab.config.base import Name, Config, PositiveFloat, Fraction, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
 from cifarlab.config.family import knowing
 from cifarlab.config.plugins import Plugin, restore_plugin, source_of
@@ -23,7 +23,7 @@ from cifarlab.optim.optimizers import SGD, Optimizer, RMSprop
 from cifarlab.optim.schedules import Cosine, Plateau, Schedule
 
 
-class Extension(Part):
+class Extension(Config):
     """More training after the planned end (``cifarlab train --extend``)."""
 
     duration: Length = Field(description="how much longer")
@@ -33,34 +33,43 @@ class Extension(Part):
     )
 
 
-class Selection(Part):
+class SelectiveBackprop(Config):
     """Only the examples of a batch with the largest loss are worth a backward pass."""
 
-    share: Annotated[float, Field(gt=0, le=1)] = Field(
+    keep: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="share of each batch that is trained on; 1: all of it"
     )
     start: Duration = Field(
         Duration.parse("0 of the run"), description="from when on; before, all is trained on"
     )
-    pixels: int | None = Field(
+    image_size: int | None = Field(
         None, ge=4, le=96, description="size at which losses are estimated; null: as trained"
     )
 
     @model_validator(mode="after")
-    def _nothing_idle(self) -> "Selection":
-        if self.share == 1:
-            refuse_idle(self, ("start", "pixels"), "a share below 1")
+    def _nothing_idle(self) -> "SelectiveBackprop":
+        if self.keep == 1:
+            refuse_idle(self, ("start", "image_size"), "keep below 1")
         return self
 
 
-class Freeze(Part):
+class Freeze(Config):
     """The network's first stages are no longer trained (Brock et al. 2017, FreezeOut)."""
 
     start: Duration = Field(description="from when on")
     stages: int = Field(ge=1, description="how many, from the input: see models/stages.py")
 
 
-class Training(Part):
+class EarlyStopping(Config):
+    """Training ends after ``patience`` epochs in a row without a better ``monitor``."""
+
+    monitor: Literal["accuracy"] = Field(
+        "accuracy", description="what is watched, on the validation images"
+    )
+    patience: int = Field(ge=1, description="epochs without improvement that are borne")
+
+
+class Training(Config):
     """How long and how: everything about the loop that decides the outcome."""
 
     duration: Length = Field(Duration.parse("30 epochs"), description="length in epochs or steps")
@@ -71,14 +80,14 @@ class Training(Part):
         description="most images per optimizer step: an epoch of n images has ceil(n / this) "
         "batches, as equal as can be",
     )
-    micro_batch: int | None = Field(
+    micro_batch_size: int | None = Field(
         None,
         ge=2,
         description="most images per forward and backward pass, whose gradients are added up; a "
         "batch's passes are as equal as can be; batch normalisation sees one alone; null: the "
         "whole batch",
     )
-    selection: Selection = Selection()
+    selective_backprop: SelectiveBackprop = SelectiveBackprop()
     freeze: tuple[Freeze, ...] = Field(
         (),
         description="first stages whose weights stay as they are from then on; the passes back "
@@ -87,27 +96,26 @@ class Training(Part):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 arithmetic where the device has it, else float32"
     )
-    label_smoothing: Share = Field(0.0, description="share of the target spread over all classes")
-    clip_norm: Rate | None = Field(None, description="largest gradient norm; null: no clipping")
-    clip_units: Rate | None = Field(
+    label_smoothing: Fraction = Field(0.0, description="share of the target spread over all classes")
+    clip_grad_norm: PositiveFloat | None = Field(None, description="largest gradient norm; null: no clipping")
+    agc: PositiveFloat | None = Field(
         None,
         description="largest gradient norm of a filter or row as a share of its weights' norm, "
         "but for the last layer (Brock et al. 2021); null: no such clipping",
     )
-    patience: int | None = Field(
+    early_stopping: EarlyStopping | None = Field(
         None,
-        ge=1,
-        description="epochs without a better validation accuracy after which training ends; null: "
+        description="when to end before the planned length; null: "
         "it goes to its planned end",
     )
-    budget: WallTime | None = Field(
+    max_time: WallTime | None = Field(
         None,
         description="time by the clock for training and validation, after which training ends, "
         "e.g. '10 min'; such a run can't be repeated exactly; null: no limit",
     )
 
 
-class Evaluation(Part):
+class Evaluation(Config):
     """How the trained network is judged."""
 
     checkpoint: Literal["last", "best"] = Field(
@@ -118,12 +126,12 @@ class Evaluation(Part):
         description="whether the run opens the test split at its end; false while settings are "
         "still chosen ('cifarlab evaluate' opens it later)",
     )
-    views: Literal[1, 2, 6, 10] = Field(
+    tta_views: Literal[1, 2, 6, 10] = Field(
         1,
         description="averaged test-time views: the image; and its mirror; and both shifted in two "
         "directions or in four (ten crops)",
     )
-    unsure: Annotated[float, Field(gt=0, le=1)] = Field(
+    tta_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
         description="share of the validation images, the least certain in the first view, that get "
         "the others; so does any other image that is as uncertain; below 1 it needs validation "
@@ -132,25 +140,25 @@ class Evaluation(Part):
     tta_threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None,
         description="confidence in the first view below which an image gets the others; null: "
-        "the run finds it if unsure is below 1, and all images get them if unsure is 1",
+        "the run finds it if tta_fraction is below 1, and all images get them if tta_fraction is 1",
     )
 
     @model_validator(mode="after")
-    def _unsure_needs_views(self) -> "Evaluation":
-        if self.unsure < 1 and self.views == 1:
+    def _tta_needs_views(self) -> "Evaluation":
+        if self.tta_fraction < 1 and self.tta_views == 1:
             raise ValueError(
-                f"unsure={self.unsure:g} gives some images further views, but views is 1: "
-                "take views=2, 6 or 10, or unsure=1"
+                f"tta_fraction={self.tta_fraction:g} gives some images further views, but tta_views is 1: "
+                "take tta_views=2, 6 or 10, or tta_fraction=1"
             )
-        if self.tta_threshold is not None and self.views == 1:
+        if self.tta_threshold is not None and self.tta_views == 1:
             raise ValueError(
-                f"tta_threshold={self.tta_threshold:g} gives some images further views, but views "
-                "is 1: take views=2, 6 or 10, or tta_threshold=null"
+                f"tta_threshold={self.tta_threshold:g} gives some images further views, but tta_views "
+                "is 1: take tta_views=2, 6 or 10, or tta_threshold=null"
             )
-        if self.tta_threshold is not None and self.unsure < 1:
+        if self.tta_threshold is not None and self.tta_fraction < 1:
             raise ValueError(
                 f"tta_threshold={self.tta_threshold:g} says which images are unsure, and so does "
-                f"unsure={self.unsure:g}: take unsure=1, or tta_threshold=null"
+                f"tta_fraction={self.tta_fraction:g}: take tta_fraction=1, or tta_threshold=null"
             )
         return self
 
@@ -170,7 +178,7 @@ TAGGED = (
 MOST_SEED = 2**32 - 1
 
 
-class Recipe(Part):
+class Recipe(Config):
     """Everything that decides the outcome of a run."""
 
     name: Name = Field(
@@ -201,26 +209,26 @@ class Recipe(Part):
         return _unpickled, (self.model_dump(mode="json"), sources)
 
     @model_validator(mode="after")
-    def _selection_needs_validation(self) -> "Recipe":
+    def _checkpoint_and_early_stopping_need_validation(self) -> "Recipe":
         if self.evaluation.checkpoint == "best" and self.data.validation == 0:
             raise ValueError(
                 "evaluation.checkpoint=best selects by validation, but data.validation is 0: "
                 "hold some out, or take evaluation.checkpoint=last"
             )
-        if self.training.patience is not None and self.data.validation == 0:
+        if self.training.early_stopping is not None and self.data.validation == 0:
             raise ValueError(
-                "training.patience watches the validation accuracy, but data.validation is 0: "
-                "hold some out, or leave training.patience out"
+                "training.early_stopping watches the validation accuracy, but data.validation is 0: "
+                "hold some out, or leave training.early_stopping out"
             )
         return self
 
     @model_validator(mode="after")
-    def _unsure_needs_validation(self) -> "Recipe":
-        unsure = self.evaluation.unsure
-        if unsure < 1 and self.data.validation == 0:
+    def _tta_fraction_needs_validation(self) -> "Recipe":
+        tta_fraction = self.evaluation.tta_fraction
+        if tta_fraction < 1 and self.data.validation == 0:
             raise ValueError(
-                f"evaluation.unsure={unsure:g} is found on validation images, but data.validation "
-                "is 0: take evaluation.unsure=1, with evaluation.tta_threshold where only some "
+                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images, but data.validation "
+                "is 0: take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some "
                 "images are to get further views, or hold some out"
             )
         return self
@@ -238,9 +246,9 @@ class Recipe(Part):
     def _one_size_for_dense_layers(self) -> "Recipe":
         if not isinstance(self.model, CNN):
             return self
-        if self.augment.sizes or self.training.selection.pixels is not None:
+        if self.augment.sizes or self.training.selective_backprop.image_size is not None:
             raise ValueError(
-                "augment.sizes and training.selection.pixels need a network for any image size: "
+                "augment.sizes and training.selective_backprop.image_size need a network for any image size: "
                 "the dense layers of model.kind=cnn take one; take residual or speed, or leave "
                 "them out"
             )

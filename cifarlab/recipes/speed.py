@@ -47,24 +47,24 @@ def speed94() -> Recipe:
             },
             "optimizer": {
                 "kind": "muon",
-                "rate": 0.11,
+                "lr": 0.11,
                 "momentum": 0.6,
-                "others": {
-                    "rate": 53,
+                "aux_sgd": {
+                    "lr": 53,
                     "momentum": 0.85,
                     "weight_decay": 2e-6 / 0.053,
                 },
-                "head": {"rate": 670, "weight_decay": 2e-6 / 0.67},
+                "head": {"lr": 670, "weight_decay": 2e-6 / 0.67},
                 "whitening": {"until": "0.05 of the run"},
             },
             "schedule": {"kind": "linear"},
             "training": {
                 "duration": "11.5 epochs",
                 "batch_size": 500,
-                "micro_batch": 250,
+                "micro_batch_size": 250,
                 "label_smoothing": 0.2,
             },
-            "evaluation": {"views": 6, "tta_threshold": 0.7},
+            "evaluation": {"tta_views": 6, "tta_threshold": 0.7},
         }
     )
 

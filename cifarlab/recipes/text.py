@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 from cifarlab.config.family import Family, knowing
 from cifarlab.config.plugins import Plugin, add_plugin, load_plugins
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
@@ -26,7 +26,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError
 from cifarlab.system.files import MOST_YAML_BYTES, exists, hint_to_read, is_folder, read_text
 
-Schema = TypeVar("Schema", bound=Part)
+Schema = TypeVar("Schema", bound=Config)
 Shipped = TypeVar("Shipped")
 _MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
 _MOST_BITS = 63  # of a whole number
@@ -350,7 +350,7 @@ def _entry(tree: Any, step: int | str) -> Any:
     return tree[step] if isinstance(tree, list | tuple) and isinstance(step, int) else None
 
 
-def _named_kind(config: type[Part] | None, tree: Any, default: Any) -> type[Part] | None:
+def _named_kind(config: type[Config] | None, tree: Any, default: Any) -> type[Config] | None:
     """The kind of a family that ``tree`` names, or the usual one; any other class as it is."""
     if config is None or not issubclass(config, Family) or config.is_kind():
         return config

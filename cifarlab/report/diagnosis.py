@@ -39,7 +39,7 @@ def _diverged(run: Run) -> Iterator[Finding]:
             f"it diverged: training loss {loss[-1]:.2f} after epoch {run.epochs[-1]}, "
             f"{loss[best]:.2f} after epoch {run.epochs[best]}; guessing has {guessing:.2f}",
             "steps were too large for the curvature that they met",
-            "lower optimizer.rate, lengthen schedule.warmup or set training.clip_norm",
+            "lower optimizer.lr, lengthen schedule.warmup or set training.clip_grad_norm",
         )
 
 
@@ -64,14 +64,14 @@ def _learned(run: Run) -> bool:
 
 
 def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
-    rate, accuracy = run.curve("rate"), run.curve("train", "accuracy")
+    rate, accuracy = run.curve("lr"), run.curve("train", "accuracy")
     known = ~np.isnan(rate) & ~np.isnan(accuracy)
     if known.sum() < 4 or not known.all():
         return
     schedule, peak = run.recipe.schedule, int(rate.argmax())
     highest = rate[peak]
     if not schedule.warmup.value and schedule.kind != "onecycle":
-        highest = max(highest, run.recipe.optimizer.rate)  # it may fall within the first epoch
+        highest = max(highest, run.recipe.optimizer.lr)  # it may fall within the first epoch
     low = np.flatnonzero(rate[peak:] <= LOW * LOW * highest)
     if not len(low) or schedule.kind in ("constant", "plateau"):
         return
@@ -103,7 +103,7 @@ def _validates_at_guessing(run: Run) -> Iterator[Finding]:
             "before it, as in kth2024's exchanged order, or weights that change faster than they "
             "are kept",
             "move dropout behind the last normalisation, take norm.kind=group, or lower "
-            "optimizer.rate and weight decay",
+            "optimizer.lr and weight decay",
         )
 
 
@@ -154,7 +154,7 @@ def _silent_units(run: Run) -> Iterator[Finding]:
             f"dead activations: {silent} of {units} units of {worst} never exceed 0 on "
             f"{dig(run.result, 'silent_units', 'images')} images",
             "under ReLU they pass no gradient back and stay as they are",
-            "lower optimizer.rate or its warm-up's slope, add normalisation before the "
+            "lower optimizer.lr or its warm-up's slope, add normalisation before the "
             "activation, or take leaky_relu or silu",
         )
 

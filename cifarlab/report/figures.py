@@ -58,7 +58,7 @@ def _lines(axes: Axes, run: Run, what: str, scale: float) -> None:
 
 
 def _rate(axes: Axes, run: Run) -> None:
-    rates = run.curve("rate")
+    rates = run.curve("lr")
     axes.plot(run.epochs, rates, color=INK, marker=_marker(run), linewidth=1.2)
     axes.set_ylim(with_margin(0, 1.1 * max(np.nanmax(rates, initial=0), 1e-9), 0.07))
     axes.yaxis.set_major_locator(MaxNLocator(3))

@@ -99,7 +99,7 @@ def _evaluated(run: Run) -> str:
     told = run.result.get("evaluated")
     if not isinstance(told, dict):
         return NOTHING
-    views, threshold = told.get("views", 1), number(told.get("tta_threshold"))
+    views, threshold = told.get("tta_views", 1), number(told.get("tta_threshold"))
     return (
         f"{plain(told.get('checkpoint'))} checkpoint, epoch {plain(told.get('epoch'))}, "
         f"{plain(views)} view{'' if views == 1 else 's'}"

@@ -33,7 +33,7 @@ def activations(run: Run) -> Figure | None:
 
 def signals(run: Run) -> Figure | None:
     """Gradient norms and silent units, by layer and epoch."""
-    gradients = _table(run, "weights", lambda told: number(told.get("gradient")))
+    gradients = _table(run, "weights", lambda told: number(told.get("grad_norm")))
     silent = _table(run, "activations", _silent)
     if len(run.record) < 2 or gradients is None or silent is None:
         return None

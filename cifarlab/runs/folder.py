@@ -38,7 +38,7 @@ from cifarlab.system.files import (
     write_text,
 )
 
-_EARLY_ENDS = {"budget": "ended by its budget", "stopped": "stopped by a search"}
+_EARLY_ENDS = {"max_time": "ended by its time limit", "stopped": "stopped by a search"}
 _RESTORE = "it was written whole once: restore it"
 
 
@@ -197,8 +197,8 @@ class RunFolder:
 def describe_early_end(result: dict[str, Any]) -> str:
     """Say why a finished run is not what its recipe gives; empty for one that is.
 
-    A recipe gives a run of its planned length, or one that its patience ended. Where a budget ends
+    A recipe gives a run of its planned length, or one that early stopping ended. Where its time limit ends
     it, the machine's speed decides; a search ends it because other runs were better.
     """
-    how, epochs = _EARLY_ENDS.get(str(result.get("ended"))), result.get("epochs")
+    how, epochs = _EARLY_ENDS.get(str(result.get("stop_reason"))), result.get("epochs")
     return f"{how} after {epochs} epoch{'' if epochs == 1 else 's'}" if how else ""

@@ -1,6 +1,6 @@
 """The journal: one JSON line per epoch, flushed as it happens.
 
-    {"epoch": 3, "step": 1056, "rate": 0.081,
+    {"epoch": 3, "step": 1056, "lr": 0.081,
      "train": {"loss": 1.02, "accuracy": 0.63}, "val": {"loss": ..., "accuracy": ...} or null,
      "cost": {"train_seconds": ..., "evaluate_seconds": ..., "images_per_second": ...}}
 

@@ -43,7 +43,7 @@ def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFo
 def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[RunFolder]]:
     """All runs at any depth under ``runs`` that came to their end, by their recipe's fingerprint.
 
-    Those of one fingerprint in the order of their paths. With ``early`` those instead that a budget
+    Those of one fingerprint in the order of their paths. With ``early`` those instead that a time limit
     or a search ended. A run whose result can't be read is none.
     """
     found: dict[str, list[RunFolder]] = {}

@@ -49,7 +49,7 @@ class Histogram(Stored):
     low: float | None = None
     high: float | None = None
     counts: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
-    gradient: float | None = None
+    grad_norm: float | None = None
     silent: tuple[Count, Count] | None = Field(None, strict=False)
 
 
@@ -58,7 +58,7 @@ class RecordLine(Stored):
 
     epoch: Count
     images: Count | None = None
-    gradient: float | None = None
+    grad_norm: float | None = None
     weights: dict[str, Histogram | None] = Field({})
     activations: dict[str, Histogram | None] = Field({})
 
@@ -82,7 +82,7 @@ class Result(Stored):
     """The end of a run; see training/finish.py. Reports show a dash for values of odd types."""
 
     fingerprint: str | None = None
-    ended: str | None = None
+    stop_reason: str | None = None
     temperature: dict[str, Any] | None = None
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.inference.weights import WeightsFile, load_weights
-from cifarlab.optim.plateau import Watch
+from cifarlab.optim.plateau import PlateauState
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.schemas import Count
 from cifarlab.system.errors import CheckpointError
@@ -38,7 +38,7 @@ from cifarlab.system.files import (
     sha256,
     write_bytes,
 )
-from cifarlab.system.processes import ALONE, Processes
+from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.training.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
@@ -51,7 +51,7 @@ class Counters(NamedTuple):
     epoch: Count
     seen: Count
     best: Best | None
-    watch: Watch
+    plateau: PlateauState
     seconds: dict[str, float]
     weights_sha256: str
 
@@ -59,7 +59,7 @@ class Counters(NamedTuple):
 class Checkpoints:
     """The ``checkpoints`` folder of a run, which the first of its processes alone looks into."""
 
-    def __init__(self, folder: RunFolder, processes: Processes = ALONE) -> None:
+    def __init__(self, folder: RunFolder, processes: Processes = SINGLE_PROCESS) -> None:
         self._processes = processes
         self.last = folder.weights("last")
         self.best = folder.weights("best")
@@ -69,18 +69,18 @@ class Checkpoints:
 
     def save_last(self, state: State, about: WeightsFile) -> None:
         """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
-        self._processes.by_first(lambda: self.write_last(state, about))
+        self._processes.broadcast_from_rank0(lambda: self.write_last(state, about))
 
     def save_best(self, state: State, about: WeightsFile) -> None:
         """Replace ``best``, once ``last`` says that it is. Raises StorageError."""
-        self._processes.by_first(lambda: about.write(self.best, state.evaluated))
+        self._processes.broadcast_from_rank0(lambda: about.write(self.best, state.evaluated))
 
     def write_last(self, state: State, about: WeightsFile) -> None:
         """``save_last`` for the first process alone. Raises StorageError."""
         digest = about.write(self._next, state.evaluated)
         if state.best and not state.best.weights_sha256:
             state.best = replace(state.best, weights_sha256=digest)
-        tensors = {f"optimizer.{name}": t for name, t in _flat(state.optimizer).items()}
+        tensors = {f"optimizer.{name}": t for name, t in _flatten(state.optimizer).items()}
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
         if state.averager:
             trained = state.classifier.state_dict()
@@ -90,7 +90,7 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
-            "watch": state.watch,
+            "plateau": state.plateau,
             "seconds": state.seconds,
             "weights_sha256": digest,
         }
@@ -101,21 +101,21 @@ class Checkpoints:
 
     def load_last(self, state: State) -> None:
         """Put ``last`` into ``state``, in place. Raises CheckpointError."""
-        tensors, counters, weights = self._processes.by_first(self._read_last)
+        tensors, counters, weights = self._processes.broadcast_from_rank0(self._read_last)
         state.step = counters.step  # which weights are evaluated depends on it
         load_weights(state.evaluated, weights, self.last)
         if state.averager:
-            load_weights(state.classifier, _under("trained.", tensors), self._state)
+            load_weights(state.classifier, _strip_prefix("trained.", tensors), self._state)
         try:
             _restore(state.optimizer, tensors)
             sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")
         except (LookupError, ValueError, TypeError, RuntimeError) as error:
-            raise self._damaged(error) from error
+            raise self._damage_error(error) from error
         state.totals = Totals(**sums, seen=counters.seen)
         state.epoch = counters.epoch
-        state.best, state.watch = counters.best, counters.watch
+        state.best, state.plateau = counters.best, counters.plateau
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
@@ -129,12 +129,12 @@ class Checkpoints:
     def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
         """The state's tensors and counters, and the weights that belong to them."""
         tensors, counters = self._read_state()
-        wanted = counters.weights_sha256
-        if self._next.is_file() and sha256(self._next) == wanted:
+        expected = counters.weights_sha256
+        if self._next.is_file() and sha256(self._next) == expected:
             with disk_errors(self.last):
                 rename(self._next, self.last)
         about, weights = WeightsFile.read(self.last)
-        if sha256(self.last) != wanted:
+        if sha256(self.last) != expected:
             raise CheckpointError(
                 f"{self.last}, of step {about.step}, was not saved with its state, "
                 f"of step {counters.step}",
@@ -176,18 +176,18 @@ class Checkpoints:
                 )
             return tensors, TypeAdapter(Counters).validate_python(about)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise self._damaged(error) from error
+            raise self._damage_error(error) from error
 
-    def _damaged(self, error: Exception) -> CheckpointError:
+    def _damage_error(self, error: Exception) -> CheckpointError:
         what = f"{self._state} can't be read: {reason(error)}"
         return CheckpointError(what, "restore it, or train again")
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
 
-def _flat(optimizer: Optimizer) -> dict[str, Tensor]:
+def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimizer's tensors by parameter number and name, as plain contiguous memory."""
     return {
         f"{number}.{name}": value.contiguous()
@@ -198,7 +198,7 @@ def _flat(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo ``_flat``, each tensor in the memory layout of its parameter.
+    """Undo ``_flatten``, each tensor in the memory layout of its parameter.
 
     PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
     parameter must not meet a contiguous momentum.

@@ -23,13 +23,13 @@ from cifarlab.system.terminal import console, percent, spoken
 from cifarlab.training.run import Run
 
 _REFRESH = 0.1  # seconds between two moves of a bar
-_SILENCE = 30.0  # seconds after which a plain log says that a long epoch still goes on
-_LOOK = 3.0  # seconds of training after which its length is estimated
-_SHORT = 10.0  # seconds: what is left of a run is said where it is longer
+_LOG_INTERVAL = 30.0  # seconds after which a plain log says that a long epoch still goes on
+_ESTIMATE_AFTER = 3.0  # seconds of training after which its length is estimated
+_SHORTEST_ESTIMATE = 10.0  # seconds: what is left of a run is said where it is longer
 
 
 class Display:
-    """One bar for whatever goes on: downloads and decoding, then, as a hook, the training.
+    """One bar for whatever goes on: downloads and decoding, then, as a callback, the training.
 
     Elsewhere than on a terminal: a line for what begins, and one per epoch.
     """
@@ -48,9 +48,9 @@ class Display:
         self._task: TaskID | None = None
         self._shown = ""
         self._images = 0
-        self._since = self._spoke = 0.0
+        self._since = self._last_update = 0.0
         self._first: tuple[float, int] | None = None  # when the first step ended, and its number
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def __enter__(self) -> "Display":
         if not isinstance(sys.stdout, Output):  # from Python: a log that fails ends no training
@@ -70,17 +70,17 @@ class Display:
             if what != self._shown:
                 console.print(f"{what} ...")
         elif what != self._shown or self._task is None:
-            self._begin(what, total)
+            self._start_bar(what, total)
         else:
             self._bars.update(self._task, completed=done, total=total)
         self._shown = what
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         """Say what the data are, what is about to be trained, and what in it is seldom meant."""
         data, state = run.dataset, run.state
         for line in summary(data, run.recipe.data):
-            self._say_once(line)
-        count = run.processes.count
+            self._print_once(line)
+        count = run.processes.world_size
         device = f"{count} x {run.compute.device.type}" if count > 1 else run.compute.device.type
         console.print(
             f"{run.recipe.name} on {data.name}; {device}, {run.compute.precision}; "
@@ -92,25 +92,25 @@ class Display:
             console.print(f"going on after step {state.step} of {run.plan.steps}")
         else:
             for finding in lint(run.recipe, len(run.loader.indices), data.split_names):
-                self._say_once(f"lint: {finding}")
+                self._print_once(f"lint: {finding}")
         for note in run.notes:
             console.print(f"note: {note}")
         if console.is_terminal:
-            self._begin("training", run.plan.steps)
-        self._since = self._spoke = time.monotonic()
+            self._start_bar("training", run.plan.steps)
+        self._since = self._last_update = time.monotonic()
         self._first = None
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         """Move the bar, at most ten times a second; say once how long it takes."""
         self._images += images
         now = time.monotonic()
         if self._first is None:  # the first step also sets things up
             self._first = now, run.state.step
-        elif now - self._first[0] >= _LOOK:
+        elif now - self._first[0] >= _ESTIMATE_AFTER:
             self._estimate(run, now)
-        if now - self._spoke <= (_REFRESH if console.is_terminal else _SILENCE):
+        if now - self._last_update <= (_REFRESH if console.is_terminal else _LOG_INTERVAL):
             return
-        self._spoke = now
+        self._last_update = now
         speed = f"{self._images / (now - self._since):,.0f} images/s"
         if self._task is None:
             console.print(f"  step {run.state.step} of {run.plan.steps}, {speed}")
@@ -119,22 +119,22 @@ class Display:
             step = run.state.step
             self._bars.update(self._task, completed=step, description=epoch, speed=speed)
 
-    def validated(self, run: Run) -> None:
+    def on_validation_end(self, run: Run) -> None:
         """Nothing to say yet."""
 
-    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
+    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Print the epoch's line."""
         train, val = line["train"], line["val"]
-        held_out = f"  val loss {val['loss']:.4f} acc {percent(val['accuracy'])}" if val else ""
+        val_text = f"  val loss {val['loss']:.4f} acc {percent(val['accuracy'])}" if val else ""
         console.print(
-            f"epoch {line['epoch']:>3}/{len(run.plan.epochs)}  rate {line['rate']:.4g}  "
-            f"train loss {train['loss']:.4f} acc {percent(train['accuracy'])}{held_out}  "
+            f"epoch {line['epoch']:>3}/{len(run.plan.epochs)}  lr {line['lr']:.4g}  "
+            f"train loss {train['loss']:.4f} acc {percent(train['accuracy'])}{val_text}  "
             f"{line['cost']['images_per_second'] or 0:,.0f} images/s"
         )
         self._images = 0
-        self._since = self._spoke = time.monotonic()
+        self._since = self._last_update = time.monotonic()
 
-    def finished(self, run: Run, result: dict[str, Any]) -> None:
+    def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
         """Print the result."""
         for split in ("val", "test"):
             if split in result:
@@ -147,17 +147,17 @@ class Display:
         assert self._first is not None
         since, first = self._first
         self._first = math.inf, 0  # once for a run
-        left = (now - since) / (run.state.step - first) * _steps_left(run)
-        if left >= _SHORT:
-            console.print(f"about {spoken(left)} of training to go")
+        seconds_left = (now - since) / (run.state.step - first) * _steps_left(run)
+        if seconds_left >= _SHORTEST_ESTIMATE:
+            console.print(f"about {spoken(seconds_left)} of training to go")
 
-    def _say_once(self, line: str) -> None:
+    def _print_once(self, line: str) -> None:
         """Print a line that several runs of one command may share."""
-        if line not in self._said:
+        if line not in self._printed:
             console.print(line)
-        self._said.add(line)
+        self._printed.add(line)
 
-    def _begin(self, what: str, total: int | None) -> None:
+    def _start_bar(self, what: str, total: int | None) -> None:
         """Put a bar for the next thing in the place of the last one's."""
         if self._task is not None:
             self._bars.remove_task(self._task)

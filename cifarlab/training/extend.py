@@ -23,8 +23,8 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
         raise RunFolderError(
             f"the run in {folder.path} has not finished", "finish it with --resume first"
         )
-    if (ended := result["ended"]) != "planned":
-        by = "a search" if ended == "stopped" else f"training.{ended}"
+    if (stop_reason := result["stop_reason"]) != "planned":
+        by = "a search" if stop_reason == "stopped" else f"training.{stop_reason}"
         raise RunFolderError(
             f"the run in {folder.path} ended before its planned length, by {by}",
             f"an extension starts at that length: train anew without {by}",

@@ -19,7 +19,7 @@ from cifarlab.system.device import peak_memory
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import sha256
 from cifarlab.training.run import Run
-from cifarlab.training.stop import ending
+from cifarlab.training.stop import find_stop_reason
 
 
 def finish(run: Run) -> dict[str, Any]:
@@ -28,23 +28,23 @@ def finish(run: Run) -> dict[str, Any]:
     A test split that can't be opened costs the run nothing else: the result says so in a note.
     Raises StorageError, CheckpointError where ``best`` is not what its epoch saved.
     """
-    predictor, about = _selected(run)
+    predictor, about = _load_selected(run)
     evaluation, notes = run.recipe.evaluation, list(run.notes)
     splits: dict[str, Any] = {}
     temperature: dict[str, Any] | None = None
     with run.clock.running("evaluate"):
-        predictor = _with_threshold(run, predictor, about)
+        predictor = _add_threshold(run, predictor, about)
         if run.validation:
-            told = _predicted(run, predictor, "val", run.validation)
-            temperature = fit_temperature(told)
-            splits["val"] = measure(told, temperature["value"])
-        silent = silent_units(predictor, *_seen(run))
+            predictions = _predict_split(run, predictor, "val", run.validation)
+            temperature = fit_temperature(predictions)
+            splits["val"] = measure(predictions, temperature["value"])
+        silent = silent_units(predictor, *_images_for_activity(run))
         try:
             if evaluation.test:
-                opened = run.dataset, run.recipe.data, run.folder
-                test = open_test_split(*opened, by="train", command=run.command)
-                told = _predicted(run, predictor, "test", test)
-                splits["test"] = measure(told, temperature["value"] if temperature else None)
+                source = run.dataset, run.recipe.data, run.folder
+                test = open_test_split(*source, by="train", command=run.command)
+                predictions = _predict_split(run, predictor, "test", test)
+                splits["test"] = measure(predictions, temperature["value"] if temperature else None)
         except DataError as error:
             notes.append(f"no test result: {error.what}")
     best = run.state.best
@@ -57,12 +57,12 @@ def finish(run: Run) -> dict[str, Any]:
         ),
         "epochs": run.state.epoch,
         "steps": run.state.step,
-        "ended": ending(run),
+        "stop_reason": find_stop_reason(run),
         "evaluated": {
             "checkpoint": evaluation.checkpoint,
             "epoch": about.epoch,
-            "views": evaluation.views,
-            "unsure": evaluation.unsure,
+            "tta_views": evaluation.tta_views,
+            "tta_fraction": evaluation.tta_fraction,
             "tta_threshold": predictor.tta_threshold,
         },
         "weights_sha256": {
@@ -81,8 +81,8 @@ def finish(run: Run) -> dict[str, Any]:
     return result
 
 
-def _selected(run: Run) -> tuple[Predictor, WeightsFile]:
-    """The predictor that the recipe wants measured, and what its weights file says."""
+def _load_selected(run: Run) -> tuple[Predictor, WeightsFile]:
+    """Return the predictor that the recipe wants measured, and what its weights file says."""
     best, measured = run.state.best, run.recipe.evaluation.checkpoint == "best"
     if best and (measured or run.checkpoints.best.exists()):  # the result keeps its hash as well
         about = run.checkpoints.read_best(best)
@@ -91,17 +91,17 @@ def _selected(run: Run) -> tuple[Predictor, WeightsFile]:
     return run.predictor, run.about
 
 
-def _with_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predictor:
-    """The predictor with the confidence below which images get further views, kept on the disk.
+def _add_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predictor:
+    """Return the predictor with the confidence below which images get further views, kept on the disk.
 
     It has the recipe's already, where that says one; else the recipe's share of the validation
     images lies below it.
     """
     evaluation, held_out = run.recipe.evaluation, run.validation
-    if evaluation.unsure == 1 or held_out is None:
+    if evaluation.tta_fraction == 1 or held_out is None:
         return predictor
-    first = predictor.logits(held_out.images, 1, held_out.indices)
-    threshold = confidence_threshold(first, evaluation.unsure)
+    logits = predictor.logits(held_out.images, 1, held_out.indices)
+    threshold = confidence_threshold(logits, evaluation.tta_fraction)
     about = replace(about, tta_threshold=threshold)
     if evaluation.checkpoint == "best":
         about.write(run.checkpoints.best, predictor.classifier)
@@ -110,21 +110,21 @@ def _with_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predi
     return replace(predictor, tta_threshold=threshold)
 
 
-def _seen(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Images that silent units are looked for on, and their places: held out, else trained on."""
+def _images_for_activity(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Return images that silent units are looked for on, and their indices: held out, else trained on."""
     if run.validation:
         return run.validation.images, run.validation.indices
     return run.dataset.read("train").images, run.loader.indices.numpy()
 
 
-def _predicted(run: Run, predictor: Predictor, split: str, subset: Subset) -> Predictions:
-    predictions = predict(predictor, subset, run.recipe.evaluation.views)
+def _predict_split(run: Run, predictor: Predictor, split: str, subset: Subset) -> Predictions:
+    predictions = predict(predictor, subset, run.recipe.evaluation.tta_views)
     predictions.write(run.folder.predictions / f"{split}.safetensors")
     return predictions
 
 
 def _cost(run: Run) -> dict[str, float | None]:
-    """Time over all starts of the run; memory of this start."""
+    """Return the time over all starts of the run; memory of this start."""
     lines = run.folder.journal.read()
     speeds = [line["cost"]["images_per_second"] for line in lines]
     known = [speed for speed in speeds if speed is not None]

@@ -26,27 +26,27 @@ class Launch(NamedTuple):
     trained: bool = False
 
 
-class Asked(NamedTuple):
+class TrainRequest(NamedTuple):
     """The recipe as the command line names it: a name or file, and what is changed."""
 
     name: str
     assignments: Sequence[str]
     data: str | None
 
-    def applied(self, recipe: Recipe) -> Recipe:
+    def apply(self, recipe: Recipe) -> Recipe:
         """``recipe`` with the changes. Raises RecipeError."""
-        plain = {} if self.data is None else {"data.source": self.data}
-        return overridden(recipe, self.assignments, plain)
+        options = {} if self.data is None else {"data.source": self.data}
+        return overridden(recipe, self.assignments, options)
 
-    def said(self, by_file: bool) -> str:
+    def describe(self, is_file: bool) -> str:
         """What was given again, in words."""
-        file = [self.name] if by_file else []
+        file = [self.name] if is_file else []
         data = [] if self.data is None else [f"--data {self.data}"]
         return " ".join([*file, *self.assignments, *data])
 
     def recipe(self) -> Recipe:
         """The recipe of that name with the changes. Raises RecipeError."""
-        return self.applied(find(self.name))
+        return self.apply(find(self.name))
 
 
 def launch(
@@ -64,13 +64,13 @@ def launch(
     Going on (``resume``, ``extend``) takes the recipe of the folder; settings given again must
     be those that it was begun with.
     """
-    asked = Asked(name, assignments, data)
+    request = TrainRequest(name, assignments, data)
     _require_no_contradiction(resume, extend, schedule)
     if extend is None and not resume:
-        recipe = asked.recipe()
+        recipe = request.recipe()
         return Launch(recipe, RunFolder(run) if run else new_folder(recipe), False)
-    begun = RunFolder(run) if run else _latest(asked.recipe(), resume)
-    _require_same(asked, begun)
+    begun = RunFolder(run) if run else _latest(request.recipe(), resume)
+    _require_same(request, begun)
     if extend is None:
         return Launch(begun.recipe(), begun, True, begun.finished and not begun.reported)
     return Launch(*extended(begun, _extension(extend, schedule)), True)
@@ -100,7 +100,7 @@ def _require_no_contradiction(resume: bool, extend: str | None, schedule: str | 
         )
     if schedule is not None and extend is None:
         raise UserError(
-            "--schedule says what the rate does during --extend, which is not given",
+            "--schedule says what the learning rate does during --extend, which is not given",
             "to train with another schedule, set schedule.kind=...",
         )
 
@@ -110,7 +110,7 @@ def _extension(duration: str, schedule: str | None) -> Extension:
         raise RecipeError(
             f"--extend needs --schedule, one of {', '.join(CONTINUATIONS)}"
             + (f", not {schedule!r}" if schedule else ""),
-            "hold: keep the last rate; restart: the schedule once more; "
+            "hold: keep the last learning rate; restart: the schedule once more; "
             "stretch: as if the run had been planned this long",
         )
     try:
@@ -119,20 +119,20 @@ def _extension(duration: str, schedule: str | None) -> Extension:
         raise RecipeError(f"--extend: {error}", "write e.g. --extend '10 epochs'") from error
 
 
-def _require_same(asked: Asked, folder: RunFolder) -> None:
+def _require_same(request: TrainRequest, folder: RunFolder) -> None:
     """What is named again must be the folder's: its recipe, and every setting given."""
     begun = folder.recipe()
-    by_file = asked.name not in (begun.name, *shipped())
-    if asked.name != begun.name and find(asked.name).name != begun.name:
+    is_file = request.name not in (begun.name, *shipped())
+    if request.name != begun.name and find(request.name).name != begun.name:
         raise RunFolderError(
-            f"{folder.path} was begun with the recipe {begun.name}, not {asked.name}",
+            f"{folder.path} was begun with the recipe {begun.name}, not {request.name}",
             f"go on with: {folder.resume_command(begun.name)}",
         )
     # extensions are added by --extend, so a file does not have them
-    again = asked.recipe() if by_file else asked.applied(begun)
+    requested = request.recipe() if is_file else request.apply(begun)
     begun_so_far = begun.training.model_dump(mode="json")["extensions"]
-    if fingerprint(change(again, {"training.extensions": begun_so_far})) != fingerprint(begun):
+    if fingerprint(change(requested, {"training.extensions": begun_so_far})) != fingerprint(begun):
         raise RunFolderError(
-            f"{folder.path} was begun with other settings than {asked.said(by_file)}",
+            f"{folder.path} was begun with other settings than {request.describe(is_file)}",
             "leave them out to go on, or start a new run in another folder",
         )

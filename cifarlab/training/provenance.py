@@ -20,7 +20,7 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
         "python": python_version(),
         "libraries": library_versions(),
         "device": run.compute.describe(),
-        "processes": run.processes.count,
+        "processes": run.processes.world_size,
     }
     earlier = provenance.get("starts", [])
     now = {

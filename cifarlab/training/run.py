@@ -13,7 +13,7 @@ from cifarlab.inference.weights import WeightsFile
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
 from cifarlab.models.roles import parameter_roles
-from cifarlab.optim.lr_factors import factor
+from cifarlab.optim.lr_factors import lr_factor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute
@@ -32,7 +32,7 @@ class Run:
     ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
     recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
     has what is no longer trained from which step on; ``batch_norms`` have the momentum of a step
-    of one pass; ``enough`` is asked between epochs whether to end here.
+    of one pass; ``should_stop`` is called between epochs: whether to end here.
     """
 
     recipe: Recipe
@@ -53,7 +53,7 @@ class Run:
     network: Classifier
     checkpoints: Checkpoints
     clock: Clock
-    enough: Callable[[], bool] = lambda: False
+    should_stop: Callable[[], bool] = lambda: False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -72,7 +72,7 @@ class Run:
     def body_parameters(self) -> list[nn.Parameter]:
         """All trainable parameters but those of the last layer."""
         roles = parameter_roles(self.state.classifier)
-        return [p for role, some in roles.items() if role != "head" for p in some]
+        return [p for role, parameters in roles.items() if role != "head" for p in parameters]
 
     @property
     def about(self) -> WeightsFile:
@@ -88,8 +88,8 @@ class Run:
             self.recipe.evaluation.tta_threshold,
         )
 
-    def share(self, step: int) -> float:
-        """The factor on the peak rates at that step, counted from 0."""
+    def lr_factor(self, step: int) -> float:
+        """Return the factor on the peak learning rates at that step, counted from 0."""
         plan = self.plan
-        planned = factor(self.recipe.schedule, step, plan.segments, plan.steps_per_epoch)
-        return planned * self.state.watch.factor
+        planned = lr_factor(self.recipe.schedule, step, plan.segments, plan.steps_per_epoch)
+        return planned * self.state.plateau.factor

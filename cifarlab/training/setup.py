@@ -24,7 +24,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
-from cifarlab.system.processes import ALONE, Processes
+from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
 from cifarlab.system.threads import Threads, use_threads
 from cifarlab.training.checkpoint import Checkpoints
@@ -32,7 +32,7 @@ from cifarlab.training.clock import Clock
 from cifarlab.training.plan import plan
 from cifarlab.training.provenance import record_start
 from cifarlab.training.run import Run
-from cifarlab.training.sharing import places_read, require_enough_images
+from cifarlab.training.sharing import indices_to_read, require_enough_images
 from cifarlab.training.state import State, Totals
 
 
@@ -43,17 +43,17 @@ def prepare(
     resume: bool,
     command: str,
     progress: Progress | None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
 ) -> Run:
     """Build a run in its folder, or load the one that is there; in each of its processes.
 
     Raises RecipeError, DataError, RunFolderError, CheckpointError or StorageError.
     """
-    compute = choose(processes.by_first(lambda: _precision(recipe, folder)))
+    compute = choose(processes.broadcast_from_rank0(lambda: _precision(recipe, folder)))
     forget_peak_memory(compute.device)
-    chosen = _use_threads(compute, folder, processes, threads)
-    dataset = processes.in_turn(lambda: _opened(recipe, progress))
+    threads_used = _use_threads(compute, folder, processes, threads)
+    dataset = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
     training, validation = training_subsets(dataset, recipe.data)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(
@@ -62,7 +62,7 @@ def prepare(
         recipe.training.batch_size,
         recipe.seed,
         compute.device,
-        lambda images: places_read(recipe, processes, images),
+        lambda images: indices_to_read(recipe, processes, images),
     )
     require_enough_images(recipe.training, loader, processes)
     mean, std = normalisation(recipe, training, dataset.image_shape[2])
@@ -76,13 +76,13 @@ def prepare(
         command=command,
         processes=processes,
         compute=compute,
-        threads=chosen,
+        threads=threads_used,
         dataset=dataset,
         loader=loader,
         validation=validation,
         plan=length,
         sizes=sizes_by_step(recipe.augment.sizes, per_epoch, planned),
-        select_from=recipe.training.selection.start.in_steps(per_epoch, planned),
+        select_from=recipe.training.selective_backprop.start.in_steps(per_epoch, planned),
         frozen=frozen(recipe, state.classifier, per_epoch, planned),
         batch_norms=batch_norms(state.classifier),
         state=state,
@@ -93,18 +93,18 @@ def prepare(
     if resume:
         _load(run)
     else:
-        processes.by_first(lambda: folder.write_recipe(recipe))
-    processes.by_first(lambda: record_start(run, mean, std))
+        processes.broadcast_from_rank0(lambda: folder.write_recipe(recipe))
+    processes.broadcast_from_rank0(lambda: record_start(run, mean, std))
     return run
 
 
-def _opened(recipe: Recipe, progress: Progress | None) -> Dataset:
-    pixels = recipe.training.selection.pixels
+def _open_data(recipe: Recipe, progress: Progress | None) -> Dataset:
+    image_size = recipe.training.selective_backprop.image_size
     dataset = open_data(recipe.data, progress)
     smallest = min(dataset.image_shape[:2])
-    if pixels is not None and pixels >= smallest:
+    if image_size is not None and image_size >= smallest:
         raise RecipeError(
-            f"training.selection.pixels={pixels} makes no image of {smallest} pixels smaller",
+            f"training.selective_backprop.image_size={image_size} makes no image of {smallest} pixels smaller",
             f"take less than {smallest}, or leave it out",
         )
     return dataset
@@ -117,14 +117,14 @@ def initial_state(
     mean: list[float],
     std: list[float],
     compute: Compute,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> State:
     """Freshly initialised weights, the same on every device and in every process."""
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
-    if count := whitening_images(recipe.model):
-        classifier.fit_whitening(_sample(training, count, recipe.seed))
+    if n_images := whitening_images(recipe.model):
+        classifier.fit_whitening(_sample_images(training, n_images, recipe.seed))
     spread(classifier, processes)
     classifier = classifier.to(compute.device)
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
@@ -140,16 +140,16 @@ def frozen(
     """
     parts, freezes = stages(classifier), recipe.training.freeze
     starts = [freeze.start.in_steps(per_epoch, planned) for freeze in freezes]
-    for place, freeze in enumerate(freezes):
+    for index, freeze in enumerate(freezes):
         if freeze.stages > len(parts):
             raise RecipeError(
-                f"training.freeze.{place}.stages={freeze.stages}: this network has {len(parts)}",
+                f"training.freeze.{index}.stages={freeze.stages}: this network has {len(parts)}",
                 f"take at most {len(parts)}",
             )
-        before = zip(starts[:place], freezes, strict=False)
-        if any(start >= starts[place] or f.stages >= freeze.stages for start, f in before):
+        before = zip(starts[:index], freezes, strict=False)
+        if any(start >= starts[index] or f.stages >= freeze.stages for start, f in before):
             raise RecipeError(
-                f"training.freeze.{place}: {freeze.stages} stages from '{freeze.start}' on are not "
+                f"training.freeze.{index}: {freeze.stages} stages from '{freeze.start}' on are not "
                 "both later and more than what stands before",
                 "list them by their start, each with more stages than the one before",
             )
@@ -159,7 +159,7 @@ def frozen(
     ]
 
 
-def _sample(training: Subset, count: int, seed: int) -> np.ndarray:
+def _sample_images(training: Subset, count: int, seed: int) -> np.ndarray:
     """At most ``count`` training images (N, H, W, C), drawn by the seed."""
     order = torch.randperm(len(training), generator=generator(seed, "whitening"))
     return training.images[training.indices[order[:count].sort().values.numpy()]]
@@ -168,13 +168,13 @@ def _sample(training: Subset, count: int, seed: int) -> np.ndarray:
 def normalisation(
     recipe: Recipe, training: Subset, channels: int
 ) -> tuple[list[float], list[float]]:
-    """Mean and deviation per channel in units of 0..1, as data.normalisation says.
+    """Return mean and standard deviation per channel in units of 0..1, as data.normalisation says.
 
     0 and 1 where pixels stay as they are, or each image is normalised by itself.
     """
     if recipe.data.normalisation == "dataset":
         mean, std = channel_statistics(training)
-        # a channel that never varies carries nothing; dividing by its deviation would be NaN
+        # a channel that never varies carries nothing; dividing by its std would be NaN
         return [float(m) for m in mean], [float(s) or 1.0 for s in std]
     if recipe.data.normalisation == "half":
         return [0.5] * channels, [0.5] * channels
@@ -196,7 +196,7 @@ def _use_threads(
         raise UserError("--threads is of the processor, and this run is on a GPU", "leave it out")
     if compute.device.type != "cpu":
         return Threads(torch.get_num_threads())
-    if processes.count > 1:  # torchrun shares the cores out
+    if processes.world_size > 1:  # torchrun shares the cores out
         return use_threads(requested) if requested else Threads(torch.get_num_threads())
     earlier = folder.provenance().get("device", {})
     return use_threads(requested, earlier.get("threads") if earlier.get("type") == "cpu" else None)
@@ -204,12 +204,12 @@ def _use_threads(
 
 def _load(run: Run) -> None:
     processes, folder = run.processes, run.folder
-    processes.by_first(lambda: folder.require_same_data(run.dataset.fingerprint))
-    if processes.by_first(run.checkpoints.exists):
+    processes.broadcast_from_rank0(lambda: folder.require_same_data(run.dataset.fingerprint))
+    if processes.broadcast_from_rank0(run.checkpoints.exists):
         run.checkpoints.load_last(run.state)
         if run.state.step > run.plan.steps:
             raise CheckpointError(
                 f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
                 "restore the recipe that belongs to the checkpoint",
             )
-    processes.by_first(lambda: folder.journal.keep_until(run.state.epoch))
+    processes.broadcast_from_rank0(lambda: folder.journal.keep_until(run.state.epoch))

@@ -9,30 +9,30 @@ from cifarlab.data.loader import Loader
 from cifarlab.recipes.schema import Recipe, Training
 from cifarlab.system.errors import RecipeError
 from cifarlab.system.processes import Processes
-from cifarlab.training.step import selected
+from cifarlab.training.step import n_selected
 
 
-def places_read(recipe: Recipe, processes: Processes, images: int) -> Tensor | None:
-    """The places that this process reads of a batch of so many images, ascending; None: all.
+def indices_to_read(recipe: Recipe, processes: Processes, images: int) -> Tensor | None:
+    """Return the indices that this process reads of a batch of so many images, ascending; None: all.
 
     All are read to be mixed with others, or to be selected among them.
     """
     training = recipe.training
     mixes = not isinstance(recipe.augment.mix, NoMix)
-    if processes.count == 1 or mixes or training.selection.share < 1:
+    if processes.world_size == 1 or mixes or training.selective_backprop.keep < 1:
         return None
-    pieces = torch.arange(images).split(batch_sizes(images, training.micro_batch))
-    return torch.cat([piece[processes.part(len(piece))] for piece in pieces])
+    micro_batches = torch.arange(images).split(batch_sizes(images, training.micro_batch_size))
+    return torch.cat([indices[processes.shard(len(indices))] for indices in micro_batches])
 
 
 def require_enough_images(training: Training, loader: Loader, processes: Processes) -> None:
     """Raise RecipeError where a process would be left without an image of some pass."""
     for batch in sorted(set(loader.batch_sizes)):
-        trained = selected(batch, training.selection.share)
-        least = min(batch_sizes(trained, training.micro_batch))
-        if least < processes.count:
+        count = n_selected(batch, training.selective_backprop.keep)
+        smallest = min(batch_sizes(count, training.micro_batch_size))
+        if smallest < processes.world_size:
             raise RecipeError(
-                f"a pass over {least} of the {batch} images of a batch is too little for "
-                f"{processes.count} processes: each needs one at least",
-                "start fewer processes, or change training.batch_size or training.micro_batch",
+                f"a pass over {smallest} of the {batch} images of a batch is too little for "
+                f"{processes.world_size} processes: each needs one at smallest",
+                "start fewer processes, or change training.batch_size or training.micro_batch_size",
             )

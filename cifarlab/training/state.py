@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from cifarlab.models.classifier import Classifier
 from cifarlab.optim.averagers import Averager
-from cifarlab.optim.plateau import Watch
+from cifarlab.optim.plateau import PlateauState
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Totals:
         )
 
     def add(self, loss: Tensor, correct: Tensor, images: int, step: int) -> None:
-        """Count the batch of ``step``: ``images``, their mean ``loss``, ``correct`` hits."""
+        """Count the batch of ``step``: ``images``, their mean ``loss``, ``correct`` of them right."""
         self.loss += loss.double() * images
         self.correct += correct
         self.bad_step.clamp_(max=torch.where(loss.isfinite(), NEVER, step))
@@ -67,7 +67,7 @@ class State:
     step: int = 0
     epoch: int = 0
     best: Best | None = None
-    watch: Watch = field(default_factory=Watch)
+    plateau: PlateauState = field(default_factory=PlateauState)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
 
     @property

@@ -1,4 +1,4 @@
-"""One optimizer step: what is trained on, in which pieces, and the update."""
+"""One optimizer step: what is trained on, in which micro-batches, and the update."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,95 +13,95 @@ from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
 from cifarlab.models.distributed_layers import tell_places
 from cifarlab.models.layers import set_passes
-from cifarlab.optim.clipping import clip_units
-from cifarlab.optim.group_settings import set_rates, set_trained
-from cifarlab.optim.penalties import penalise
+from cifarlab.optim.clipping import adaptive_clip_grad
+from cifarlab.optim.group_settings import apply_schedule, set_requires_grad
+from cifarlab.optim.penalties import apply_penalties
 from cifarlab.system.randomness import seed_global
 from cifarlab.training.run import Run
 
 
 def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
-    """Update once; the mean loss and the hits of the images trained on, and their number.
+    """Update once; the mean loss and the number of correct predictions of the images trained on, and their number.
 
-    Those of all processes, each of which trains on its part of the batch. Loss and hits stay on the
+    Those of all processes, each of which trains on its part of the batch. Loss and count stay on the
     device.
     """
     training, state = run.recipe.training, run.state
     # dropout draws from the global generator: named like every other draw
     seed_global(state.device, run.recipe.seed, "network", state.step)
     set_step(run, state.step)
-    batch = worth_a_backward_pass(run, sized(run, batch, state.step))
+    batch = select_hard_examples(run, resize(run, batch, state.step))
     state.optimizer.zero_grad(set_to_none=True)
-    loss, correct = summed(run, *backward(run, batch))
-    if training.clip_norm is not None:
-        clip_grad_norm_(state.classifier.parameters(), training.clip_norm)
-    if training.clip_units is not None:
-        clip_units(run.body_parameters, training.clip_units)
-    penalise(state.optimizer)
+    loss, correct = all_reduce_gradients(run, *backward(run, batch))
+    if training.clip_grad_norm is not None:
+        clip_grad_norm_(state.classifier.parameters(), training.clip_grad_norm)
+    if training.agc is not None:
+        adaptive_clip_grad(run.body_parameters, training.agc)
+    apply_penalties(state.optimizer)
     state.optimizer.step()
     if state.averager:
         state.averager.update(state.classifier, state.step, run.plan.end(state.step))
-    return loss, correct, batch.whole
+    return loss, correct, batch.global_size
 
 
 def set_step(run: Run, step: int) -> None:
     """Give the optimizer the rates and momenta of that step, and say what it trains."""
     planned, per_epoch = run.plan.segments[0].steps, run.plan.steps_per_epoch
-    share = run.share(step)
-    set_rates(run.state.optimizer, run.recipe.schedule, step, share, planned, per_epoch)
+    factor = run.lr_factor(step)
+    apply_schedule(run.state.optimizer, run.recipe.schedule, step, factor, planned, per_epoch)
     for start, parameters in run.frozen:
         if step >= start:
-            set_trained(parameters, False)
+            set_requires_grad(parameters, False)
 
 
 def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Gradients of the mean loss over all images, piece by piece; that loss, and the hits.
+    """Gradients of the mean loss over all images, one micro-batch at a time; that loss, and how many are predicted correctly.
 
-    Of this process's images alone: over all processes they add up. The pieces' gradients add up to
-    the whole batch's, but for batch normalisation, which takes its statistics from a piece (Hoffer
+    Of this process's images alone: over all processes they add up. The gradients of the micro-batches add up to
+    the whole batch's, but for batch normalisation, which takes its statistics from a micro-batch (Hoffer
     et al. 2017, section 4); a step keeps the recipe's share of the running ones, however many
-    pieces it has. A mixed image is a hit where the label with the larger share is predicted.
+    micro-batches it has. A mixed image counts as correct where the label with the larger share is predicted.
     """
-    losses, hits = [], []
-    sizes = batch_sizes(batch.whole, run.recipe.training.micro_batch)
+    losses, correct = [], []
+    sizes = batch_sizes(batch.global_size, run.recipe.training.micro_batch_size)
     set_passes(run.batch_norms, len(sizes))
-    for piece in pieces(run, batch, sizes):
+    for micro_batch in micro_batches(run, batch, sizes):
         with run.compute.autocast():
-            logits = run.network(piece.images)
-        loss = mixed_loss(logits, piece, run.recipe.training.label_smoothing)
-        if len(piece.labels) < batch.whole:
-            loss = loss * (len(piece.labels) / batch.whole)
+            logits = run.network(micro_batch.images)
+        loss = mixed_loss(logits, micro_batch, run.recipe.training.label_smoothing)
+        if len(micro_batch.labels) < batch.global_size:
+            loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()
         losses.append(loss.detach())
-        wanted = piece.labels if piece.others is None or piece.share >= 0.5 else piece.others
-        hits.append((logits.argmax(1) == wanted).sum())
-    return torch.stack(losses).sum(), torch.stack(hits).sum()
+        targets = micro_batch.labels if micro_batch.partner_labels is None or micro_batch.lam >= 0.5 else micro_batch.partner_labels
+        correct.append((logits.argmax(1) == targets).sum())
+    return torch.stack(losses).sum(), torch.stack(correct).sum()
 
 
-def pieces(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
-    """What this process has of each piece, of these sizes; the network is told where that lies."""
+def micro_batches(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
+    """Yield what this process has of each micro-batch, of these sizes, and tell the network where it lies."""
     first = read = 0
     for size in sizes:
-        own = run.processes.part(size)
-        count = own.stop - own.start
-        start = first + own.start if batch.total is None else read
-        if run.processes.count > 1:
-            tell_places(run.state.classifier, own.start, size)
+        shard = run.processes.shard(size)
+        count = shard.stop - shard.start
+        start = first + shard.start if batch.n_examples is None else read
+        if run.processes.world_size > 1:
+            tell_places(run.state.classifier, shard.start, size)
         yield batch.at(slice(start, start + count))
         first, read = first + size, read + count
 
 
-def summed(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
-    """Add up the gradients of all processes, in place, and give the sums of loss and hits.
+def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up the gradients of all processes, in place, and give the sums of loss and correct predictions.
 
     One sum for all, and not DistributedDataParallel, which gains by starting with the last layers'
-    gradients but must be told of pieces and built anew when a stage is frozen.
+    gradients but must be told of micro-batches and built anew when a stage is frozen.
     """
-    if run.processes.count == 1:
+    if run.processes.world_size == 1:
         return loss, correct
     gradients = [p.grad for p in run.state.classifier.parameters() if p.grad is not None]
     parts = [*(g.flatten() for g in gradients), loss.view(1), correct.to(loss.dtype).view(1)]
-    total = run.processes.add_up(torch.cat(parts)).split([len(part) for part in parts])
+    total = run.processes.all_reduce(torch.cat(parts)).split([len(part) for part in parts])
     for gradient, sum_ in zip(gradients, total, strict=False):
         gradient.copy_(sum_.view(gradient.shape))
     return total[-2][0], total[-1][0].to(correct.dtype)
@@ -110,56 +110,56 @@ def summed(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
 def mixed_loss(
     logits: Tensor, batch: Batch, smoothing: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
-    """Cross-entropy with the labels, or by share with both labels of mixed images.
+    """Cross-entropy with the labels, or with both labels weighted by lam of mixed images.
 
     Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. Mean, or (N,) with ``none``.
     """
     settings: dict[str, Any] = {"label_smoothing": smoothing, "reduction": reduction}
-    own = cross_entropy(logits, batch.labels, **settings)
-    if batch.others is None:
-        return own
-    other = cross_entropy(logits, batch.others, **settings)
-    return own * batch.share + other * (1 - batch.share)
+    loss = cross_entropy(logits, batch.labels, **settings)
+    if batch.partner_labels is None:
+        return loss
+    partner_loss = cross_entropy(logits, batch.partner_labels, **settings)
+    return loss * batch.lam + partner_loss * (1 - batch.lam)
 
 
-def sized(run: Run, batch: Batch, step: int) -> Batch:
+def resize(run: Run, batch: Batch, step: int) -> Batch:
     """The batch at the image size that the recipe wants at that step."""
     pixels = pixels_at(run.sizes, step)
     return batch if pixels is None else batch._replace(images=shrunk(batch.images, pixels))
 
 
 @torch.no_grad()
-def worth_a_backward_pass(run: Run, batch: Batch) -> Batch:
-    """The recipe's share of the batch with the largest losses (Jiang et al. 2019, section 3).
+def select_hard_examples(run: Run, batch: Batch) -> Batch:
+    """Return the recipe's share of the batch with the largest losses (Jiang et al. 2019, section 3).
 
     Judged by the network as it evaluates, in one forward pass, at the size of the recipe's
-    ``training.selection.pixels``; mixed images by their mixed loss.
+    ``training.selective_backprop.image_size``; mixed images by their mixed loss.
     """
-    selection, network = run.recipe.training.selection, run.state.classifier
-    drawn = batch.whole
-    count = trained_images(run, run.state.step, drawn)
-    if count == drawn:
+    config, network = run.recipe.training.selective_backprop, run.state.classifier
+    n_examples = batch.global_size
+    count = n_trained(run, run.state.step, n_examples)
+    if count == n_examples:
         return batch
-    own = batch.at(run.processes.part(drawn))
-    judged = own.images
-    if selection.pixels is not None and selection.pixels < min(judged.shape[1:3]):
-        judged = shrunk(judged, selection.pixels)
+    shard = batch.at(run.processes.shard(n_examples))
+    images = shard.images
+    if config.image_size is not None and config.image_size < min(images.shape[1:3]):
+        images = shrunk(images, config.image_size)
     network.eval()
     with run.compute.autocast():
-        pieces = judged.split(run.recipe.training.micro_batch or len(judged))
-        logits = torch.cat([network(piece) for piece in pieces])
+        chunks = images.split(run.recipe.training.micro_batch_size or len(images))
+        logits = torch.cat([network(chunk) for chunk in chunks])
     network.train()
-    losses = run.processes.gathered(mixed_loss(logits, own, reduction="none"), drawn)
+    losses = run.processes.all_gather(mixed_loss(logits, shard, reduction="none"), n_examples)
     return batch.at(losses.topk(count).indices.sort().values)
 
 
-def trained_images(run: Run, step: int, drawn: int) -> int:
-    """How many of a batch of ``drawn`` images that step trains on."""
+def n_trained(run: Run, step: int, n_examples: int) -> int:
+    """How many of a batch of ``n_examples`` images that step trains on."""
     if step < run.select_from:
-        return drawn
-    return selected(drawn, run.recipe.training.selection.share)
+        return n_examples
+    return n_selected(n_examples, run.recipe.training.selective_backprop.keep)
 
 
-def selected(images: int, share: float) -> int:
+def n_selected(n_examples: int, keep: float) -> int:
     """How many of a batch are trained on once examples are selected."""
-    return min(images, max(2, round(share * images)))
+    return min(n_examples, max(2, round(keep * n_examples)))

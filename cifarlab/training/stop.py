@@ -1,29 +1,29 @@
-"""When training ends before its planned length: patience, budget, or whoever watches it."""
+"""When training ends before its planned length: early stopping, a time limit, or whoever watches it."""
 
 from typing import Literal
 
 from cifarlab.training.run import Run
 
-Ending = Literal["planned", "patience", "budget", "stopped"]
+StopReason = Literal["planned", "early_stopping", "max_time", "stopped"]
 
 
-def ending(run: Run) -> Ending:
-    """What ends the run at its present state, between two epochs; ``planned``: its length.
+def find_stop_reason(run: Run) -> StopReason:
+    """Return what ends the run at its present state, between two epochs; ``planned``: its length.
 
     ``stopped``: who watches the run, such as a search, has seen enough of it.
     """
-    state, patience = run.state, run.recipe.training.patience
+    state, early_stopping = run.state, run.recipe.training.early_stopping
     if state.step < run.plan.steps and state.epoch:
-        if patience and state.best and state.epoch - state.best.epoch >= patience:
-            return "patience"
+        if early_stopping and state.best and state.epoch - state.best.epoch >= early_stopping.patience:
+            return "early_stopping"
         if out_of_time(run):
-            return "budget"
-        if run.enough():
+            return "max_time"
+        if run.should_stop():
             return "stopped"
     return "planned"
 
 
 def out_of_time(run: Run) -> bool:
-    """Whether the recipe's ``training.budget`` is used up."""
-    budget = run.recipe.training.budget
-    return budget is not None and run.clock.total >= budget.seconds
+    """Return whether the recipe's ``training.max_time`` is used up."""
+    max_time = run.recipe.training.max_time
+    return max_time is not None and run.clock.total >= max_time.seconds

@@ -1,17 +1,17 @@
 """What weights, activations and gradients look like by epoch: ``record.jsonl`` in the run folder.
 
-A recipe says what decides the outcome, and a record decides nothing: it is a hook, so that a run
+A recipe says what decides the outcome, and a record decides nothing: it is a callback, so that a run
 with it and one without are equal. It does nothing inside a step. A line is written before the
 epoch's checkpoint, and resuming drops what is ahead of that, so that a run that was killed has the
 record of one that was not.
 
-    {"epoch": 3, "images": 125, "gradient": 0.8,
-     "weights": {"stem.conv1": {"low": -0.3, "high": 0.4, "counts": [...], "gradient": 0.1}},
+    {"epoch": 3, "images": 125, "grad_norm": 0.8,
+     "weights": {"stem.conv1": {"low": -0.3, "high": 0.4, "counts": [...], "grad_norm": 0.1}},
      "activations": {"stem.act1": {"low": 0, "high": 5.1, "counts": [...], "silent": [0, 64]}}}
 
 Epoch 0 is before the first step. Weights are those that are judged, of convolutions and dense
 layers; activations are of training images as they are, never augmented; ``silent`` units are
-counted as in the result. ``gradient`` is the norm of the loss's gradient in the epoch's last step,
+counted as in the result. ``grad_norm`` is the norm of the loss's gradient in the epoch's last step,
 as the optimizer got it: clipped where the recipe clips. It is None where nothing was trained.
 """
 
@@ -27,62 +27,62 @@ from cifarlab.inference.predictor import CPU_BATCH
 from cifarlab.system.files import write_text
 from cifarlab.training.run import Run
 
-LEAST, MOST = 25, CPU_BATCH  # images per epoch; never more than one batch
-SHARE = 100  # one image for so many that are trained on, which keeps the cost below 1 %
+MIN_IMAGES, MAX_IMAGES = 25, CPU_BATCH  # images per epoch; never more than one batch
+IMAGES_PER_RECORDED = 100  # one image for so many that are trained on, which keeps the cost below 1 %
 
 
-class Recorder:
-    """A hook that writes the record."""
+class TensorStats:
+    """A callback that writes the record."""
 
     def __init__(self) -> None:
         self._images: np.ndarray | None = None
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         """Drop what is ahead of the checkpoint; describe the weights before the first step."""
-        chosen = recorded_images(run.loader.indices.numpy())
-        self._images = np.array(run.dataset.read("train").images[chosen])
+        indices = recorded_images(run.loader.indices.numpy())
+        self._images = np.array(run.dataset.read("train").images[indices])
         if run.state.step:
             run.folder.record.drop_after(run.state.epoch)
         else:
             # whatever an earlier start left was of the same weights
             write_text(run.folder.record.path, json.dumps(self._line(run)) + "\n")
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         """Nothing: a step waits for nobody."""
 
-    def validated(self, run: Run) -> None:
+    def on_validation_end(self, run: Run) -> None:
         """Write the epoch's line."""
         run.folder.record.append(self._line(run))
 
-    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
+    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Nothing."""
 
-    def finished(self, run: Run, result: dict[str, Any]) -> None:
+    def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
         """Nothing."""
 
     def _line(self, run: Run) -> dict[str, Any]:
         assert self._images is not None
-        norms, whole = gradient_norms(run)
+        norms, total_norm = gradient_norms(run)
         weights = {
-            name: histogram(parameter) | {"gradient": norms[name]}
+            name: histogram(parameter) | {"grad_norm": norms[name]}
             for name, parameter in matrices(run.state.evaluated.body)
         }
         activations: dict[str, dict[str, Any]] = {}
 
-        def note(name: str, out: Tensor) -> None:
+        def record_activation(name: str, out: Tensor) -> None:
             peaks = peaks_of(out)
             silent = [int((peaks <= 0).sum()), len(peaks)]
             activations[name] = histogram(out) | {"silent": silent}
 
-        watch_activations(run.predictor, self._images, np.arange(len(self._images)), note)
-        line = {"epoch": run.state.epoch, "images": len(self._images), "gradient": whole}
-        rounded: dict[str, Any] = short(line | {"weights": weights, "activations": activations})
+        watch_activations(run.predictor, self._images, np.arange(len(self._images)), record_activation)
+        line = {"epoch": run.state.epoch, "images": len(self._images), "grad_norm": total_norm}
+        rounded: dict[str, Any] = round_floats(line | {"weights": weights, "activations": activations})
         return rounded
 
 
 def recorded_images(indices: np.ndarray) -> np.ndarray:
     """Which of the training images at ``indices`` (n,) are looked at, evenly spread."""
-    return evenly(indices, min(max(len(indices) // SHARE, LEAST), MOST))
+    return evenly(indices, min(max(len(indices) // IMAGES_PER_RECORDED, MIN_IMAGES), MAX_IMAGES))
 
 
 def matrices(body: torch.nn.Module) -> list[tuple[str, Tensor]]:
@@ -102,14 +102,14 @@ def gradient_norms(run: Run) -> tuple[dict[str, float | None], float | None]:
         return dict.fromkeys((name for name, _ in named), None), None
     gradients = {name: p.grad for name, p in named if p.grad is not None}
     norms = torch._foreach_norm([*gradients.values(), *everything])
-    told: list[float] = torch.stack(norms).double().tolist()
-    whole = float(np.linalg.norm(told[len(gradients) :]))
-    by_name = dict(zip(gradients, told, strict=False))
-    return {name: by_name.get(name) for name, _ in named}, whole
+    values: list[float] = torch.stack(norms).double().tolist()
+    total_norm = float(np.linalg.norm(values[len(gradients) :]))
+    by_name = dict(zip(gradients, values, strict=False))
+    return {name: by_name.get(name) for name, _ in named}, total_norm
 
 
-def short(tree: Any) -> Any:
+def round_floats(tree: Any) -> Any:
     """The same with floats of six digits, which is all that a figure shows."""
     if isinstance(tree, dict):
-        return {key: short(value) for key, value in tree.items()}
+        return {key: round_floats(value) for key, value in tree.items()}
     return float(f"{tree:.6g}") if isinstance(tree, float) else tree

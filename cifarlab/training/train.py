@@ -14,19 +14,19 @@ from cifarlab.recipes.text import fingerprint
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import new_folder
 from cifarlab.system.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
-from cifarlab.system.processes import ALONE, Processes
+from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.signals import stop_on_signal
-from cifarlab.training.callbacks import Hook
+from cifarlab.training.callbacks import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.extend import extended
 from cifarlab.training.finish import finish
 from cifarlab.training.loop import fit
 from cifarlab.training.run import Run
 from cifarlab.training.setup import prepare
-from cifarlab.training.tensor_stats import Recorder
+from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.warmup import compile_ahead
 
-__all__ = ["Hook", "Recorder", "Run", "extended", "train"]
+__all__ = ["Callback", "TensorStats", "Run", "extended", "train"]
 
 
 def train(
@@ -34,30 +34,30 @@ def train(
     folder: RunFolder | Path | str | None = None,
     *,
     resume: bool = False,
-    hooks: Sequence[Hook] | None = None,
+    callbacks: Sequence[Callback] | None = None,
     command: str = "cifarlab.training.train.train",
     progress: Progress | None = None,
-    enough: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
+    should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
 
-    Without a folder it is a new one under ``runs/``. Without ``hooks``, what goes on is printed as
-    the command line does; ``hooks=()`` is silent. With ``resume``, a run that was begun there goes
+    Without a folder it is a new one under ``runs/``. Without ``callbacks``, what goes on is printed as
+    the command line does; ``callbacks=()`` is silent. With ``resume``, a run that was begun there goes
     on from its last checkpoint; without, the folder must hold none. Between two epochs the run
-    ends, as one that was ``stopped``, once ``enough`` is true. With several ``processes`` (see
-    ``cifarlab.system.processes.joined``) each is to call this. ``threads`` is how many a CPU
+    ends, as one that was ``stopped``, once ``should_stop`` is true. With several ``processes`` (see
+    ``cifarlab.system.processes.init_distributed``) each is to call this. ``threads`` is how many a CPU
     computes with (default: cifarlab.system.threads). Raises every error of cifarlab.system.errors.
     """
     folder = _run_folder(recipe, folder, processes)
-    with ExitStack() as held, _failures_in_words(recipe, folder):
-        if hooks is None and processes.first:
-            display = held.enter_context(Display())
-            hooks, progress = [display], progress or display.prepare
-        hooks = hooks or ()
-        processes.by_first(lambda: held.enter_context(folder.in_use()))
-        processes.by_first(lambda: _require_fitting(recipe, folder, resume))
+    with ExitStack() as contexts, _translate_errors(recipe, folder):
+        if callbacks is None and processes.is_main_process:
+            display = contexts.enter_context(Display())
+            callbacks, progress = [display], progress or display.prepare
+        callbacks = callbacks or ()
+        processes.broadcast_from_rank0(lambda: contexts.enter_context(folder.in_use()))
+        processes.broadcast_from_rank0(lambda: _require_fitting_folder(recipe, folder, resume))
         run = prepare(
             recipe,
             folder,
@@ -67,15 +67,15 @@ def train(
             processes=processes,
             threads=threads,
         )
-        run.enough = enough
-        for hook in hooks:
-            hook.started(run)
+        run.should_stop = should_stop
+        for callback in callbacks:
+            callback.on_train_start(run)
         compile_ahead(run)
         with stop_on_signal() as stop:
-            fit(run, hooks, stop)
-        result = processes.by_first(lambda: finish(run), patient=True)
-        for hook in hooks:
-            hook.finished(run, result)
+            fit(run, callbacks, stop)
+        result = processes.broadcast_from_rank0(lambda: finish(run), patient=True)
+        for callback in callbacks:
+            callback.on_train_end(run, result)
     return result
 
 
@@ -83,11 +83,11 @@ def _run_folder(
     recipe: Recipe, folder: RunFolder | Path | str | None, processes: Processes
 ) -> RunFolder:
     if folder is None:
-        return processes.by_first(lambda: new_folder(recipe))
+        return processes.broadcast_from_rank0(lambda: new_folder(recipe))
     return folder if isinstance(folder, RunFolder) else RunFolder(folder)
 
 
-def _require_fitting(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
+def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
     if not resume and not folder.vacant:
         raise RunFolderError(
             f"{folder.path} holds {'a run' if folder.exists else 'other files'} already",
@@ -105,7 +105,7 @@ def _require_fitting(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
 
 
 @contextmanager
-def _failures_in_words(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
+def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
     """Ctrl-C outside of the loop, and a device without memory left, as errors of ours."""
     try:
         yield
@@ -137,5 +137,5 @@ def _out_of_memory(recipe: Recipe, error: BaseException) -> OutOfMemoryError:
     first = str(error).splitlines()[0] if str(error) else "no memory left"
     return OutOfMemoryError(
         f"out of memory at training.batch_size={recipe.training.batch_size}: {first:.120}",
-        "halve training.batch_size (and optimizer.rate with it), or take a smaller network",
+        "halve training.batch_size (and optimizer.lr with it), or take a smaller network",
     )

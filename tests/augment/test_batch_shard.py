@@ -48,8 +48,8 @@ def test_the_images_read_are_those_of_the_whole_batch(augment: dict) -> None:
             places = every_third(len(all_.labels))
             assert torch.equal(some.labels, all_.labels[places])
             assert torch.equal(some.images, all_.images[places])
-            assert some.whole == all_.whole == len(all_.labels)
-            sizes.append((all_.whole, len(some.labels)))
+            assert some.global_size == all_.global_size == len(all_.labels)
+            sizes.append((all_.global_size, len(some.labels)))
         assert sizes == [(8, 3), (8, 3), (7, 2)]
 
 

@@ -109,9 +109,9 @@ def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:
 
 
 def test_lint_speaks_before_training_and_once(cifarlab: Command) -> None:
-    words = ("train", "quickstart", *SHORT, "optimizer.rate=1e-6", "--run", "run")
+    words = ("train", "quickstart", *SHORT, "optimizer.lr=1e-6", "--run", "run")
     first = cifarlab(*words).out.splitlines()
-    place = next(k for k, line in enumerate(first) if line.startswith("lint: optimizer.rate=1e-06"))
+    place = next(k for k, line in enumerate(first) if line.startswith("lint: optimizer.lr=1e-06"))
     assert [line.split()[0] for line in first[place + 1 : place + 4]] == ["why:", "do:", "epoch"]
     RunFolder("run").result_file.unlink()
     assert "lint: " not in cifarlab(*words, "--resume").out
@@ -209,7 +209,7 @@ def test_searches_are_listed(cifarlab: Command) -> None:
     [
         (("asha2021/clasic",), "asha2021/classic"),
         (("quickstart", "--max", "30"), "no unit"),
-        (("quickstart", "--budget", "2 hours"), "--budget '2 h'"),
+        (("quickstart", "--max-time", "2 hours"), "--max-time '2 h'"),
         (("quickstart", "--sampler", "grid"), "random"),
     ],
 )
@@ -270,7 +270,7 @@ def test_plain_output_of_the_tables(cifarlab: Command, finished: RunFolder) -> N
 
 def test_a_study_with_a_failed_run_exits_with_5(cifarlab: Command) -> None:
     """A script could not tell it from one whose runs all ended well."""
-    wild = {"optimizer.rate": 1e30, "schedule.warmup": "0 epochs"}
+    wild = {"optimizer.lr": 1e30, "schedule.warmup": "0 epochs"}
     rows = [
         {"name": "plain", "recipe": "quickstart"},
         {"name": "wild", "recipe": "quickstart", "changes": wild},

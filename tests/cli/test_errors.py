@@ -33,9 +33,9 @@ DURATION = "write training.duration='3 epochs'"
     [
         (["train", "quickstat"], ["'quickstat'", "did you mean 'quickstart'?"]),
         (["train", "no.yaml"], ["no.yaml"]),
-        (["train", "quickstart", "optimizer.rat=1"], ["optimizer.rat", "rate"]),
-        (["train", "quickstart", "optimizer.rate=-1"], ["optimizer.rate can't be -1"]),
-        (["train", "quickstart", "optimizer.rate=quick"], ["optimizer.rate", "'quick'"]),
+        (["train", "quickstart", "optimizer.l=1"], ["optimizer.l", "lr"]),
+        (["train", "quickstart", "optimizer.lr=-1"], ["optimizer.lr can't be -1"]),
+        (["train", "quickstart", "optimizer.lr=quick"], ["optimizer.lr", "'quick'"]),
         (["train", "quickstart", "model.kind=residul"], ["did you mean 'residual'?"]),
         (["train", "quickstart", "training.duration=30"], ["has no unit"]),
         (["train", "quickstart", "seed"], ["no key=value"]),
@@ -51,16 +51,16 @@ DURATION = "write training.duration='3 epochs'"
         (["train", "quickstart", "--epochs", "3"], ["no such option: --epochs", DURATION]),
         (["train", "quickstart", "--epochs=3", "--resume"], [DURATION]),
         (["train", "--max-epochs", "3", "quickstart"], [DURATION]),
-        (["train", "quickstart", "--lr", "0.1", "seed=1"], ["write optimizer.rate=0.1"]),
+        (["train", "quickstart", "--lr", "0.1", "seed=1"], ["write optimizer.lr=0.1"]),
         (["train", "quickstart", "--batch-size", "64"], ["write training.batch_size=64"]),
         (["train", "quickstart", "-bs", "64"], ["write training.batch_size=64"]),
         (["train", "quickstart", "--seed", "3"], ["write seed=3"]),
-        (["train", "quickstart", "--optimizer.rate", "3"], ["write optimizer.rate=3"]),
+        (["train", "quickstart", "--optimizer.lr", "3"], ["write optimizer.lr=3"]),
         (["train", "quickstart", "--amp", "seed=1"], ["write training.precision=bfloat16"]),
         (["train", "quickstart", "--dropout"], ["write model.dropout=..."]),
         (["train", "quickstart", "--workers", "4"], ["no loader workers"]),
-        (["audit", "quickstart", "--lr", "0.1"], ["write optimizer.rate=0.1"]),
-        (["recipes", "lint", "quickstart", "--lr", "0.1"], ["write optimizer.rate=0.1"]),
+        (["audit", "quickstart", "--lr", "0.1"], ["write optimizer.lr=0.1"]),
+        (["recipes", "lint", "quickstart", "--lr", "0.1"], ["write optimizer.lr=0.1"]),
         (["recipes", "draw", "quickstart", "--width", "8"], ["write model.channels=8"]),
         (["evaluate", "nowhere"], ["no run folder"]),
         (["report", "nowhere"], ["nowhere"]),
@@ -148,9 +148,9 @@ def test_a_disk_that_refuses_is_a_fault(cifarlab: Command, where: str) -> None:
 
 
 def test_a_diverged_run_is_a_fault(cifarlab: Command) -> None:
-    settings = ["optimizer.rate=1e30", "schedule.kind=constant", "training.duration=1 epoch"]
+    settings = ["optimizer.lr=1e30", "schedule.kind=constant", "training.duration=1 epoch"]
     output = cifarlab("train", "quickstart", *settings, "--run", "run")
-    require_two_lines(output, 1, "NaN or infinite at step", "lower optimizer.rate")
+    require_two_lines(output, 1, "NaN or infinite at step", "lower optimizer.lr")
 
 
 def test_a_device_that_is_not_there(cifarlab: Command, monkeypatch: pytest.MonkeyPatch) -> None:

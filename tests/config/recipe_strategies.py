@@ -15,8 +15,8 @@ from cifarlab.config.duration import Duration, WallTime
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
 from cifarlab.models.configs import CNN, Residual, Speed, Whitening
-from cifarlab.optim.optimizers import SGD, Muon, Others
-from cifarlab.recipes.schema import Evaluation, Recipe, Selection
+from cifarlab.optim.optimizers import SGD, Muon, AuxSGD
+from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
 
 Agree = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -35,7 +35,7 @@ def recipes() -> st.SearchStrategy[dict[str, Any]]:
 def part(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """A tree for one part of the schema, all keys given."""
     fields = {name: _field(f) for name, f in schema.model_fields.items()}
-    for name in {"duration", "every", "period"} & fields.keys():
+    for name in {"duration", "step_size", "every", "period"} & fields.keys():
         if schema.model_fields[name].annotation is Duration:
             fields[name] = lengths
     return st.fixed_dictionaries(fields).map(_AGREE.get(schema, lambda tree: tree))
@@ -170,21 +170,21 @@ def _augment_agrees(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
-    tree |= {"tta_threshold": tree["tta_threshold"] if tree["views"] > 1 else None}
-    found = tree["views"] > 1 and tree["tta_threshold"] is None
-    return tree | {"unsure": tree["unsure"] if found else 1.0}
+    tree |= {"tta_threshold": tree["tta_threshold"] if tree["tta_views"] > 1 else None}
+    found = tree["tta_views"] > 1 and tree["tta_threshold"] is None
+    return tree | {"tta_fraction": tree["tta_fraction"] if found else 1.0}
 
 
 def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
     if tree["data"]["validation"] == 0:
         tree["evaluation"]["checkpoint"] = "last"
-        tree["evaluation"]["unsure"] = 1.0
-        tree["training"]["patience"] = None
+        tree["evaluation"]["tta_fraction"] = 1.0
+        tree["training"]["early_stopping"] = None
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
     if tree["model"]["kind"] == "cnn":
         tree["augment"]["sizes"] = []
-        tree["training"]["selection"].pop("pixels", None)
+        tree["training"]["selective_backprop"].pop("image_size", None)
     if not tree["optimizer"].get("momentum"):
         tree["schedule"]["final_momentum"] = None
     return tree
@@ -209,10 +209,10 @@ _AGREE = {
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "fit"),
     Whitening: _nothing_idle(lambda tree: not tree["kernel"], "eps", "images", "directions"),
-    Selection: _nothing_idle(lambda tree: tree["share"] == 1, "start", "pixels"),
+    SelectiveBackprop: _nothing_idle(lambda tree: tree["keep"] == 1, "start", "image_size"),
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,
-    Others: _nesterov_needs_momentum,
+    AuxSGD: _nesterov_needs_momentum,
     Evaluation: _unsure_needs_views,
     Recipe: _parts_agree,
 }

@@ -23,10 +23,9 @@ def hint(*assignments: str) -> str:
         ("training.epochs=3", "training.duration='3 epochs'"),
         ("epochs=3", "training.duration='3 epochs'"),
         ("max_steps=500", "training.duration='500 steps'"),
-        ("learning_rate=0.1", "optimizer.rate=0.1"),
-        ("lr=0.1", "optimizer.rate=0.1"),
-        ("optimizer.lr=0.1", "optimizer.rate=0.1"),
-        ("training.lr=0.1", "optimizer.rate=0.1"),
+        ("learning_rate=0.1", "optimizer.lr=0.1"),
+        ("lr=0.1", "optimizer.lr=0.1"),
+        ("training.lr=0.1", "optimizer.lr=0.1"),
         ("wd=5e-4", "optimizer.weight_decay=5e-4"),
         ("bs=64", "training.batch_size=64"),
         ("batch_size=64", "training.batch_size=64"),
@@ -34,7 +33,7 @@ def hint(*assignments: str) -> str:
         ("val_split=0.2", "data.validation=0.2"),
         ("momentum=0.8", "optimizer.momentum=0.8"),
         ("warmup_epochs=2", "schedule.warmup='2 epochs'"),
-        ("patience=3", "training.patience=3"),
+        ("patience=3", "training.early_stopping='{patience: 5}'"),
         ("hflip=true", "augment.flip=random"),
         ("ema=0.99", "averaging.kind=ema"),
         ("optimizer=adam", "optimizer.kind=adam"),
@@ -81,6 +80,6 @@ def test_what_no_recipe_says():
 
 
 def test_a_list_is_left_to_who_types_it():
-    assert advice("lr", [1, 2]) == "write optimizer.rate=..."
+    assert advice("learning_rate", [1, 2]) == "write optimizer.lr=..."
     assert advice("epochs") == "write training.duration='30 epochs'"
     assert advice("qqq", 1) is None

@@ -35,7 +35,7 @@ HOSTILE = {
     "deep lines": "".join(" " * n + "-\n" for n in range(500)),
     "a time that is none": "seed: !!timestamp x\n",
     "a number that is none": "seed: !!int ''\n",
-    "a float that is none": "optimizer: {rate: !!float ''}\n",
+    "a float that is none": "optimizer: {lr: !!float ''}\n",
     "a number of 24,000 bits": f"seed: 0x{'f' * 6000}\n",
     "a number of 6,000 digits": f"seed: {'9' * 6000}\n",
     "bytes that are none": "seed: !!binary x\n",

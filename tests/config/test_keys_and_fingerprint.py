@@ -45,7 +45,7 @@ def test_an_extension_is_in_the_fingerprint_with_all_that_it_says(extension):
     ("one", "other"),
     [
         ({"training": {"duration": "1 epochs"}}, {"training": {"duration": "1.0 epoch"}}),
-        ({"optimizer": {"rate": 1}}, {"optimizer": {"rate": 1.0}}),
+        ({"optimizer": {"lr": 1}}, {"optimizer": {"lr": 1.0}}),
         ({"model": {"kind": "residual"}}, {}),
         ({"seed": 0, "name": "a"}, {"name": "b"}),
     ],
@@ -123,9 +123,9 @@ def test_the_keys_inside_a_list_are_listed_with_their_bounds():
         ("model.norm.groups", "cnn, group", "8"),
         ("model.norm.kind", "residual", "batch"),
         ("model.whitening.kernel", "speed", "2"),
-        ("optimizer.others.nesterov", "muon", "true"),
-        ("training.micro_batch", "", "null"),
-        ("training.selection.start", "", "0 of the run"),
+        ("optimizer.aux_sgd.nesterov", "muon", "true"),
+        ("training.micro_batch_size", "", "null"),
+        ("training.selective_backprop.start", "", "0 of the run"),
         ("averaging.kind", "", "none"),
         ("augment.sizes", "", "[]"),
     ],
@@ -149,6 +149,7 @@ def test_the_bounds_stand_beside_the_type_that_they_are_of():
 def test_every_choice_that_is_printed_is_taken(key):
     words = {"integer": "8", "number": "0.5", "duration": "1 epoch", "time": "1 min"}
     words["{of:"] = "{of: 3, number: 1}"
+    words["{monitor:"] = "{patience: 3}"
     for choice in key.allowed.split(" | "):
         word = choice.split(" ")[0]
         overridden(base(key), [f"{key.path}={words.get(word, word)}"])

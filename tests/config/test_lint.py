@@ -8,7 +8,7 @@ from torch import nn
 from cifarlab.optim.averagers import build_averaging
 from cifarlab.optim.optimizers import OptimizerConfig
 from cifarlab.recipes.catalog import shipped, usual_images, usual_splits
-from cifarlab.recipes.lint import USUAL_RATES, lint
+from cifarlab.recipes.lint import USUAL_LR, lint
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, overridden
 from cifarlab.system.errors import RecipeError
@@ -41,10 +41,10 @@ def test_milestones_may_end_after_a_tenth(last, count):
 @pytest.mark.parametrize(
     ("assignments", "key"),
     [
-        (["schedule.kind=step", "schedule.every=1 epoch", "training.duration=30 epochs"], "every"),
+        (["schedule.kind=step", "schedule.step_size=1 epoch", "training.duration=30 epochs"], "step_size"),
         (
-            ["schedule.kind=exponential", "schedule.factor=0.5", "training.duration=100 epochs"],
-            "factor",
+            ["schedule.kind=exponential", "schedule.gamma=0.5", "training.duration=100 epochs"],
+            "gamma",
         ),
     ],
 )
@@ -59,9 +59,9 @@ def test_a_rate_that_is_spent_in_the_first_tenth(assignments, key):
     ("kind", "do"),
     [
         ("adam", "optimizer.kind=adamw"),
-        ("adagrad", "optimizer.decoupled=true"),
-        ("adadelta", "optimizer.decoupled=true"),
-        ("rmsprop", "optimizer.decoupled=true"),
+        ("adagrad", "optimizer.decoupled_weight_decay=true"),
+        ("adadelta", "optimizer.decoupled_weight_decay=true"),
+        ("rmsprop", "optimizer.decoupled_weight_decay=true"),
     ],
 )
 def test_weight_decay_that_the_denominator_distorts(kind, do):
@@ -69,7 +69,7 @@ def test_weight_decay_that_the_denominator_distorts(kind, do):
     assert kind in finding.what and do in finding.do and "Loshchilov" in finding.why
     assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0")
     if kind != "adam":
-        decoupled = "optimizer.decoupled=true"
+        decoupled = "optimizer.decoupled_weight_decay=true"
         assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0.001", decoupled)
 
 
@@ -78,22 +78,22 @@ def test_weight_decay_elsewhere_is_usual(kind):
     assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0.001")
 
 
-@pytest.mark.parametrize("kind", list(USUAL_RATES))
+@pytest.mark.parametrize("kind", list(USUAL_LR))
 def test_a_rate_ten_times_outside_of_the_usual(kind):
-    least, most = USUAL_RATES[kind]
+    least, most = USUAL_LR[kind]
     for rate, side in ((least / 10.1, "below"), (most * 10.1, "above")):
-        (finding,) = found(f"optimizer.kind={kind}", f"optimizer.rate={rate:.6g}")
+        (finding,) = found(f"optimizer.kind={kind}", f"optimizer.lr={rate:.6g}")
         assert side in finding.what and kind in finding.what
     for rate in (least / 9.9, most * 9.9, least, most):
-        assert not found(f"optimizer.kind={kind}", f"optimizer.rate={rate:.6g}")
+        assert not found(f"optimizer.kind={kind}", f"optimizer.lr={rate:.6g}")
 
 
 def test_every_optimizer_has_a_usual_rate_and_its_default_is_one():
     kinds = {c.model_fields["kind"].default: c for c in OptimizerConfig.kinds().values()}
-    assert set(kinds) == set(USUAL_RATES)
+    assert set(kinds) == set(USUAL_LR)
     for kind, schema in kinds.items():
-        least, most = USUAL_RATES[kind]
-        assert least <= schema.model_fields["rate"].default <= most
+        least, most = USUAL_LR[kind]
+        assert least <= schema.model_fields["lr"].default <= most
 
 
 @pytest.mark.parametrize(
@@ -117,8 +117,8 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
             "1 of the run",
         ),
         (
-            "training.selection",
-            ["training.selection={share: 0.5, start: {}}"],
+            "training.selective_backprop",
+            ["training.selective_backprop={keep: 0.5, start: {}}"],
             "0.9 of the run",
             "3520 steps",
         ),
@@ -128,21 +128,21 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
             "9 epochs",
             "3600 steps",
         ),
-        ("schedule.every", ["schedule.kind=step", "schedule.every={}"], "9 epochs", "10 epochs"),
+        ("schedule.step_size", ["schedule.kind=step", "schedule.step_size={}"], "9 epochs", "10 epochs"),
         (
-            "schedule.growth",
-            ["schedule.kind=restarts", "schedule.growth=2", "schedule.period={}"],
+            "schedule.cycle_mul",
+            ["schedule.kind=cosine_restarts", "schedule.cycle_mul=2", "schedule.period={}"],
             "9 epochs",
             "10 epochs",
         ),
         (
-            "schedule.peak",
-            ["schedule={kind: restarts, peak: 0.5, period: 5 epochs, warmup: {}}"],
+            "schedule.cycle_decay",
+            ["schedule={kind: cosine_restarts, cycle_decay: 0.5, period: 5 epochs, warmup: {}}"],
             "4 epochs",
             "5 epochs",
         ),
         ("schedule.patience", ["schedule.kind=plateau", "schedule.patience={}"], "7", "8"),
-        ("training.patience", ["training.patience={}"], "8", "9"),
+        ("training.early_stopping", ["training.early_stopping={patience: {}}"], "8", "9"),
     ],
 )
 def test_what_first_acts_after_the_end(key, assignments, acts, late):

@@ -13,7 +13,7 @@ from cifarlab.system.errors import RecipeError
 
 ORDERS = list(
     permutations(
-        ["optimizer.kind=adamw", "optimizer.rate=0.02", "optimizer.betas=[0.8, 0.9]", "seed=3"]
+        ["optimizer.kind=adamw", "optimizer.lr=0.02", "optimizer.betas=[0.8, 0.9]", "seed=3"]
     )
 )
 
@@ -26,32 +26,32 @@ def test_nothing_changes_nothing():
 
 
 def test_only_the_named_keys_change():
-    recipe = overridden(Recipe(), ["optimizer.rate=1e-3", "data.images.size=16", "seed=4"])
-    expected = build({"optimizer": {"rate": 0.001}, "data": {"images": {"size": 16}}, "seed": 4})
+    recipe = overridden(Recipe(), ["optimizer.lr=1e-3", "data.images.size=16", "seed=4"])
+    expected = build({"optimizer": {"lr": 0.001}, "data": {"images": {"size": 16}}, "seed": 4})
     assert recipe == expected
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=" ".join)
 def test_a_kind_switches_in_any_order(order):
-    optimizer = {"kind": "adamw", "rate": 0.02, "betas": [0.8, 0.9]}
+    optimizer = {"kind": "adamw", "lr": 0.02, "betas": [0.8, 0.9]}
     assert overridden(Recipe(), order) == build({"optimizer": optimizer, "seed": 3})
 
 
 def test_a_new_kind_starts_from_its_own_defaults():
-    base = build({"optimizer": {"rate": 3.0, "weight_decay": 0.5}})
+    base = build({"optimizer": {"lr": 3.0, "weight_decay": 0.5}})
     assert overridden(base, ["optimizer.kind=adamw"]) == build({"optimizer": {"kind": "adamw"}})
 
 
 def test_the_kind_that_it_has_changes_nothing():
-    base = build({"optimizer": {"rate": 3.0}})
+    base = build({"optimizer": {"lr": 3.0}})
     assert overridden(base, ["optimizer.kind=sgd"]) == base
 
 
 def test_several_kinds_at_once():
-    names = ["schedule.factor=0.3", "model.dense=7", "schedule.kind=multistep"]
+    names = ["schedule.gamma=0.3", "model.dense=7", "schedule.kind=multistep"]
     recipe = overridden(Recipe(), [*names, "model.kind=cnn"])
     assert (recipe.model.kind, recipe.model.dense) == ("cnn", (7,))
-    assert (recipe.schedule.kind, recipe.schedule.factor) == ("multistep", 0.3)
+    assert (recipe.schedule.kind, recipe.schedule.gamma) == ("multistep", 0.3)
 
 
 def test_change_takes_values_and_leaves_its_recipe_alone():

@@ -6,7 +6,7 @@ import pytest
 from other_values import base_tree, changed, each_key, merged, other, tree_at
 from pydantic import Field
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 from cifarlab.models.configs import Speed
 from cifarlab.models.norm_configs import BatchNorm, GroupNorm
 from cifarlab.recipes.schema import Recipe
@@ -91,24 +91,24 @@ def test_given_whole_it_is_taken_whole():
     assert build({"model": {"kind": "speed", "norm": {}}}) == build({"model": {"kind": "speed"}})
 
 
-class Inner(Part):
+class Inner(Config):
     a: int = 1
     b: int = 2
 
 
-class Round(Part):
+class Round(Config):
     kind: Literal["round"] = "round"
     inner: Inner = Inner(a=10)
     c: int = 3
 
 
-class Square(Part):
+class Square(Config):
     kind: Literal["square"] = "square"
     inner: Inner = Inner(b=20)
     c: int = 4
 
 
-class Outer(Part):
+class Outer(Config):
     shape: Annotated[Round | Square, Field(discriminator="kind")] = Square(
         inner=Inner(a=100, b=200), c=5
     )

@@ -22,14 +22,14 @@ def refusal(*assignments):
 @pytest.mark.parametrize(
     ("assignment", "nearest"),
     [
-        ("optimizer.rat=1", "optimizer.rate"),
-        ("optimzer.rate=1", "optimizer.rate"),
+        ("optimizer.l=1", "optimizer.lr"),
+        ("optimzer.lr=1", "optimizer.lr"),
         ("data.images.sizes=8", "data.images.size"),
         ("training.batchsize=64", "training.batch_size"),
         ("sed=1", "seed"),
         ("model.dropout.rate=1", "model.dropout"),
         ("model.norm.momentun=0.5", "model.norm.momentum"),
-        ("training.selection.shares=0.5", "training.selection.share"),
+        ("training.selective_backprop.keeps=0.5", "training.selective_backprop.keep"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(assignment, nearest):
@@ -55,7 +55,7 @@ def test_a_key_of_another_kind_is_unknown():
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, mode"),
         ({"model": {"kind": "cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
-        ({"schedule": {"factor": 0.3}}, "schedule.factor", "Allowed: kind, warmup, final"),
+        ({"schedule": {"gamma": 0.3}}, "schedule.gamma", "Allowed: kind, warmup, final"),
         (
             {"model": {"kind": "speed", "norm": {"momentun": 0.5}}},
             "model.norm.momentun",
@@ -72,9 +72,9 @@ def test_a_key_of_another_kind_is_unknown():
             "did you mean 'pixels'? Allowed: start, pixels",
         ),
         (
-            {"optimizer": {"kind": "muon", "others": {"betas": [0, 0]}}},
-            "optimizer.others.betas",
-            "Allowed: rate, momentum, nesterov, weight_decay",
+            {"optimizer": {"kind": "muon", "aux_sgd": {"betas": [0, 0]}}},
+            "optimizer.aux_sgd.betas",
+            "Allowed: lr, momentum, nesterov, weight_decay",
         ),
         ({"averaging": {"decay": 0.9}}, "averaging.decay", "Allowed: kind"),
     ],
@@ -92,7 +92,7 @@ def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
     [
         ("augment.flip=randon", "augment.flip can't be 'randon'", "did you mean 'random'? Allow"),
         ("augment.crop.mode=3", "augment.crop.mode can't be 3", "Allowed: zero, reflect"),
-        ("evaluation.views=3", "evaluation.views can't be 3", "Allowed: 1, 2, 6, 10"),
+        ("evaluation.tta_views=3", "evaluation.tta_views can't be 3", "Allowed: 1, 2, 6, 10"),
         ("model.kind=resnet", "model.kind can't be 'resnet'", MODELS),
         ("model.kind=cn", "model.kind can't be 'cn'", "did you mean 'cnn'?"),
         ("model.norm.kind=bach", "model.norm.kind can't be 'bach'", "did you mean 'batch'? Allo"),
@@ -123,9 +123,9 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("data.test=0", "data.test can't be 0: input should be greater than 0"),
         ("data.images.size=97", "data.images.size can't be 97: input should be less than or"),
         ("data.source=3", "data.source can't be 3: input should be a valid string"),
-        ("optimizer.rate=0", "optimizer.rate can't be 0: input should be greater than 0"),
-        ("optimizer.rate=.nan", "optimizer.rate can't be nan: input should be a finite number"),
-        ("optimizer.rate=.inf", "optimizer.rate can't be inf: input should be a finite number"),
+        ("optimizer.lr=0", "optimizer.lr can't be 0: input should be greater than 0"),
+        ("optimizer.lr=.nan", "optimizer.lr can't be nan: input should be a finite number"),
+        ("optimizer.lr=.inf", "optimizer.lr can't be inf: input should be a finite number"),
         ("optimizer.nesterov=2", "optimizer.nesterov can't be 2: input should be a valid bool"),
         ("model.blocks=[1, 1, 1, 0]", "model.blocks.3 can't be 0: input should be greater than"),
         ("model.blocks=[]", "model.blocks can't be []: "),
@@ -137,9 +137,9 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ),
         ("training.duration=30", "training.duration: 30 has no unit: write '30 epochs', "),
         ("model.norm.momentum=1", "model.norm.momentum can't be 1: input should be less than 1"),
-        ("training.selection.share=0", "training.selection.share can't be 0: input should be gre"),
-        ("training.micro_batch=1", "training.micro_batch can't be 1: input should be greater th"),
-        ("evaluation.unsure=0", "evaluation.unsure can't be 0: input should be greater than 0"),
+        ("training.selective_backprop.keep=0", "training.selective_backprop.keep can't be 0: input should be gre"),
+        ("training.micro_batch_size=1", "training.micro_batch_size can't be 1: input should be greater th"),
+        ("evaluation.tta_fraction=0", "evaluation.tta_fraction can't be 0: input should be greater than 0"),
         ("evaluation.tta_threshold=1", "evaluation.tta_threshold can't be 1: input should be less"),
         (
             "augment.mix={kind: mixup, probability: 0}",
@@ -170,9 +170,9 @@ def test_a_value_inside_a_list_of_a_kind():
     "assignment",
     [
         "seed=true",
-        "optimizer.rate=yes",
+        "optimizer.lr=yes",
         "training.batch_size=true",
-        "evaluation.views=true",
+        "evaluation.tta_views=true",
         "model.norm.momentum=no",
         "averaging.kind=yes",
     ],
@@ -239,7 +239,7 @@ def test_true_is_no_number(assignment):
         ),
         (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer: nesterov needs mom"),
         (["optimizer.kind=muon", "optimizer.momentum=0"], "optimizer: nesterov needs momentum"),
-        (["optimizer.kind=muon", "optimizer.others.momentum=0"], "optimizer.others: nesterov nee"),
+        (["optimizer.kind=muon", "optimizer.aux_sgd.momentum=0"], "optimizer.aux_sgd: nesterov nee"),
         (["model.kind=speed", "model.shortcut=true", "model.depth=1"], "model: a shortcut needs"),
         (
             ["model.kind=speed", "model.shortcut=true", "model.depth=[2, 1, 2]"],
@@ -249,31 +249,31 @@ def test_true_is_no_number(assignment):
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
         (
-            ["model.kind=cnn", "training.selection={share: 0.5, pixels: 16}"],
-            "augment.sizes and training.selection.pixels need",
+            ["model.kind=cnn", "training.selective_backprop={keep: 0.5, image_size: 16}"],
+            "augment.sizes and training.selective_backprop.image_size need",
         ),
-        (["training.patience=2", "data.validation=0"], "training.patience watches the validation"),
+        (["training.early_stopping={patience: 2}", "data.validation=0"], "training.early_stopping watches the validation"),
         (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),
         (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
         (
-            ["evaluation.unsure=0.25"],
-            "evaluation: unsure=0.25 gives some images further views, but views is 1: "
-            "take views=2, 6 or 10, or unsure=1",
+            ["evaluation.tta_fraction=0.25"],
+            "evaluation: tta_fraction=0.25 gives some images further views, but tta_views is 1: "
+            "take tta_views=2, 6 or 10, or tta_fraction=1",
         ),
         (
             ["evaluation.tta_threshold=0.5"],
-            "evaluation: tta_threshold=0.5 gives some images further views, but views is 1: "
-            "take views=2, 6 or 10, or tta_threshold=null",
+            "evaluation: tta_threshold=0.5 gives some images further views, but tta_views is 1: "
+            "take tta_views=2, 6 or 10, or tta_threshold=null",
         ),
         (
-            ["evaluation.views=6", "evaluation.unsure=0.25", "evaluation.tta_threshold=0.5"],
-            "evaluation: tta_threshold=0.5 says which images are unsure, and so does unsure=0.25: "
-            "take unsure=1, or tta_threshold=null",
+            ["evaluation.tta_views=6", "evaluation.tta_fraction=0.25", "evaluation.tta_threshold=0.5"],
+            "evaluation: tta_threshold=0.5 says which images are unsure, and so does tta_fraction=0.25: "
+            "take tta_fraction=1, or tta_threshold=null",
         ),
         (
-            ["evaluation.views=6", "evaluation.unsure=0.25", "data.validation=0"],
-            "evaluation.unsure=0.25 is found on validation images, but data.validation is 0: take "
-            "evaluation.unsure=1, with evaluation.tta_threshold where only some",
+            ["evaluation.tta_views=6", "evaluation.tta_fraction=0.25", "data.validation=0"],
+            "evaluation.tta_fraction=0.25 is found on validation images, but data.validation is 0: take "
+            "evaluation.tta_fraction=1, with evaluation.tta_threshold where only some",
         ),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_length_that_is_none_names_its_own_path(length):
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("seed", "'seed' is no key=value\nwrite e.g. optimizer.rate=0.05"),
+        ("seed", "'seed' is no key=value\nwrite e.g. optimizer.lr=0.05"),
         ("seed=[1", "can't read 'seed=[1' as YAML\nquote the value"),
         ("seed={a: 1, a: 2}", "can't read 'seed={a: 1, a: 2}' as YAML\nquote the value"),
         ("name=2024-99-99", "can't read 'name=2024-99-99' as YAML\nquote the value"),

@@ -18,7 +18,7 @@ from cifarlab.experiments.study.folder import StudyFolder, write_comparison
 from cifarlab.experiments.study.table import as_json
 from cifarlab.runs.folder import RunFolder
 
-SLOWER = (("optimizer.rate", 0.01), ("training.duration", "8 epochs"))
+SLOWER = (("optimizer.lr", 0.01), ("training.duration", "8 epochs"))
 
 
 def make_site(root: Path) -> Path:
@@ -60,20 +60,20 @@ def make_search(path: Path) -> None:
         '<svg xmlns="http://www.w3.org/2000/svg" width="309.6pt" height="200pt"/>'
     )
     rungs = [{"rung": 4, "came": 5, "stopped": 3, "cutoff": 0.45}]
-    share = {"key": "optimizer.rate", "share": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
+    share = {"key": "optimizer.lr", "share": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
     flattery = {"trial": 0, "score": 0.97, "n": 1, "mean": 0.96, "excess": 0.01, "interval": None}
     finals = {"comparison": as_json(made()), "flattery": [flattery]}
     found = {"rungs": rungs, "importance": [share], "finals": finals}
     about = {"name": "made/rates", "about": "Which rate?"}
     SearchFolder(path).write({"search": about, "found": found})
     (path / "search.jsonl").write_text(
-        '{"event": "drawn", "trial": 0, "values": {"optimizer.rate": 0.05}}\n'
-        '{"event": "drawn", "trial": 1, "values": {"optimizer.rate": 0.9}}\n'
+        '{"event": "drawn", "trial": 0, "values": {"optimizer.lr": 0.05}}\n'
+        '{"event": "drawn", "trial": 1, "values": {"optimizer.lr": 0.9}}\n'
         '{"event": "rung", "trial": 1, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.45, '
         '"rank": 3, "of": 5, "stopped": true}\n'
-        '{"event": "ended", "trial": 0, "why": "planned", "epochs": 12, "score": 0.97, '
+        '{"event": "ended", "trial": 0, "stop_reason": "planned", "epochs": 12, "score": 0.97, '
         '"failure": null}\n'
-        '{"event": "ended", "trial": 1, "why": "stopped", "epochs": 4, "score": 0.431, "fai'
+        '{"event": "ended", "trial": 1, "stop_reason": "stopped", "epochs": 4, "score": 0.431, "fai'
     )
 
 
@@ -84,7 +84,7 @@ def grow(run: Path, accuracy: float) -> int:
     score = {"loss": 0.1, "accuracy": accuracy}
     cost = {"train_seconds": 5.0, "evaluate_seconds": 1.0, "images_per_second": 99.0}
     journal.append(
-        {"epoch": epoch, "step": 352 * epoch, "rate": 0.01, "train": score, "val": score}
+        {"epoch": epoch, "step": 352 * epoch, "lr": 0.01, "train": score, "val": score}
         | {"cost": cost}
     )
     return epoch

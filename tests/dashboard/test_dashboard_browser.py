@@ -196,7 +196,7 @@ def test_chosen_runs_are_compared_recipes_first(visit: Visit) -> None:
     assert "runs=cifar-s0" in page.url and "runs=slow-s0" in page.url
     titles = page.locator(".page h2").all_inner_texts()
     assert titles[0] == "What differs between the recipes"
-    expect(page.locator(".differences tbody tr").filter(has_text="optimizer.rate")).to_be_visible()
+    expect(page.locator(".differences tbody tr").filter(has_text="optimizer.lr")).to_be_visible()
 
 
 def test_a_torn_and_a_foreign_folder_are_said_with_their_reason(visit: Visit) -> None:

@@ -51,7 +51,7 @@ def read_search(path: Path) -> None:
     importance_rows(found.importance)
     for one in found.flattery:
         flattery_words(one)
-    folder.planned(0, {"optimizer.rate": 0.05})
+    folder.planned(0, {"optimizer.lr": 0.05})
 
 
 @pytest.mark.parametrize(

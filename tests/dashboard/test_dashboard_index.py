@@ -42,7 +42,7 @@ def test_a_finished_run_is_listed_with_its_result(root):
 
 
 def test_seeds_of_one_recipe_are_one_group_and_other_recipes_others(root):
-    make(root / "other", Plan(n=200, changes=(("optimizer.rate", 0.01),)))
+    make(root / "other", Plan(n=200, changes=(("optimizer.lr", 0.01),)))
     make(root / "elsewhere", Plan(n=200, data="CIFAR-10"))
     found = entries(root)
     assert found["a-s0"].group == found["a-s1"].group
@@ -56,33 +56,33 @@ def test_the_same_recipe_on_images_that_changed_is_another_group(root):
     assert found["changed"].group != found["a-s0"].group
 
 
-@pytest.mark.parametrize("ended", ["budget", "stopped"])
-def test_a_run_that_something_ended_early_says_so(root, ended):
-    make(root / "early", Plan(n=200, ended=ended))
+@pytest.mark.parametrize("stop_reason", ["max_time", "stopped"])
+def test_a_run_that_something_ended_early_says_so(root, stop_reason):
+    make(root / "early", Plan(n=200, stop_reason=stop_reason))
     entry = entries(root)["early"]
     assert entry.state(time.time()) == "ended early" and "after 8 epochs" in entry.early
 
 
 def test_groups_of_one_name_are_told_apart_by_what_differs(root):
     for rate, seed in ((0.1, 0), (0.2, 0), (0.2, 1)):
-        changes = tuple((RECIPE | {"optimizer.rate": rate}).items())
+        changes = tuple((RECIPE | {"optimizer.lr": rate}).items())
         make(root / f"rate-{rate}-s{seed}", Plan(n=200, seed=seed, changes=changes))
     shutil.rmtree(root / "young"), shutil.rmtree(root / "studies")
     index = Index(root)
     runs = index.listing().runs
     names = index.group_names(runs)
     by_place = {run.place: names[run.group] for run in runs}
-    assert by_place["rate-0.1-s0"] == "made/up optimizer.rate=0.1"
-    assert by_place["rate-0.2-s0"] == by_place["rate-0.2-s1"] == "made/up optimizer.rate=0.2"
-    assert by_place["a-s0"] == by_place["a-s1"] == "made/up optimizer.rate=0.05"
+    assert by_place["rate-0.1-s0"] == "made/up optimizer.lr=0.1"
+    assert by_place["rate-0.2-s0"] == by_place["rate-0.2-s1"] == "made/up optimizer.lr=0.2"
+    assert by_place["a-s0"] == by_place["a-s1"] == "made/up optimizer.lr=0.05"
     one = [run for run in runs if run.place == "rate-0.1-s0"]
     assert list(index.group_names(one).values()) == ["made/up"]
 
 
 def test_a_recipe_that_can_not_be_read_is_named_by_its_folder(root):
-    make(root / "other", Plan(n=200, changes=(("optimizer.rate", 0.01),)))
+    make(root / "other", Plan(n=200, changes=(("optimizer.lr", 0.01),)))
     file = root / "other" / "recipe.yaml"
-    file.write_text(file.read_text().replace("rate: 0.01", "pace: 0.01"))
+    file.write_text(file.read_text().replace("lr: 0.01", "pace: 0.01"))
     index = Index(root)
     assert "made/up other" in index.group_names(index.listing().runs).values()
 
@@ -124,7 +124,7 @@ def test_the_folder_may_be_a_run_itself(root):
         (lambda run: (run / "result.json").write_text('{"recipe": "x", "te'), "can't read"),
         (lambda run: (run / "result.json").write_text("[]"), "no JSON object"),
         (lambda run: (run / "result.json").write_text("[" * 100_000), "nested too deep"),
-        (lambda run: (run / "result.json").write_text('{"ended": 3}'), "ended: input should be"),
+        (lambda run: (run / "result.json").write_text('{"stop_reason": 3}'), "stop_reason: input should be"),
         (lambda run: (run / "result.json").unlink() or (run / "result.json").mkdir(), "can't read"),
     ],
 )

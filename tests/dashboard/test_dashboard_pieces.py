@@ -48,7 +48,7 @@ def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
 
 
 def test_overlaid_seeds_share_a_colour_and_recipes_do_not(tmp_path):
-    other = (("optimizer.rate", 0.01),)
+    other = (("optimizer.lr", 0.01),)
     runs = read(tmp_path, Plan(n=100), Plan(n=100, seed=1), Plan(n=100, changes=other))
     colours = [one["color"] for one in charts.overlay(runs)["series"]]
     assert colours[0] == colours[1] != colours[2]

@@ -21,28 +21,28 @@ MADE = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1), dtype=np.uint8)
 
 
 class WaitRecorder:
-    """A hook that keeps what the host waited for between the first batch and the last step."""
+    """A callback that keeps what the host waited for between the first batch and the last step."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self.count = 0
         self.waits: list[str] = []
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         self.device.take_waits()
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         self.count += 1
         # the clock waits before it starts, as it should
         self.waits += [wait for wait in self.device.take_waits() if "training/clock.py" not in wait]
 
-    def validated(self, run: Run) -> None:
+    def on_validation_end(self, run: Run) -> None:
         self.device.take_waits()
 
-    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
+    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         self.device.take_waits()
 
-    def finished(self, run: Run, result: dict[str, Any]) -> None: ...
+    def on_train_end(self, run: Run, result: dict[str, Any]) -> None: ...
 
 
 @dataclass
@@ -55,11 +55,11 @@ class Outcome:
     maps: dict[str, np.ndarray]
 
 
-def train_in_two(recipe: Recipe, folder: RunFolder, hook: Any, interrupt: Any) -> None:
+def train_in_two(recipe: Recipe, folder: RunFolder, callback: Any, interrupt: Any) -> None:
     """Train, interrupted by ``interrupt`` and resumed from the checkpoint."""
     with pytest.raises(Interrupted):
-        train(recipe, folder, hooks=[hook, interrupt])
-    train(recipe, folder, resume=True, hooks=[hook])
+        train(recipe, folder, callbacks=[callback, interrupt])
+    train(recipe, folder, resume=True, callbacks=[callback])
 
 
 def outcome(folder: RunFolder) -> Outcome:

@@ -18,7 +18,7 @@ CUT = (
     "data.share",
     "data.labels",
     "training.batch_size",
-    "training.micro_batch",
+    "training.micro_batch_size",
     "training.precision",
     "model.channels",
     "model.max_parameters",
@@ -35,8 +35,8 @@ def shrink(recipe: Recipe) -> Recipe:
     if recipe.augment.sizes:
         sizes = [{"start": "0 steps", "pixels": 6}, {"start": "1 step", "pixels": 7}]
         changes["augment.sizes"] = sizes
-    if recipe.training.micro_batch:
-        changes["training.micro_batch"] = 9
+    if recipe.training.micro_batch_size:
+        changes["training.micro_batch_size"] = 9
     if recipe.model.kind == "residual":
         changes["model.blocks"] = [1] * len(recipe.model.blocks)
     return change(recipe, changes)
@@ -56,7 +56,7 @@ def settings(tree: Any, path: str = "") -> set[tuple[str, Any]]:
     if isinstance(tree, str) and DURATION.match(tree):
         return {(path, "a duration")}
     number = isinstance(tree, int | float) and not isinstance(tree, bool)
-    if number and path != "evaluation.views":
+    if number and path != "evaluation.tta_views":
         return {(path, "a number" if tree else 0)}
     return {(path, tree)}
 

@@ -30,8 +30,8 @@ MORE: dict[str, dict[str, Any]] = {
         "averaging.kind": "swa",
         "averaging.every": "1 step",
         "optimizer.kind": "rmsprop",
-        "optimizer.rate": 0.001,
-        "optimizer.decoupled": True,
+        "optimizer.lr": 0.001,
+        "optimizer.decoupled_weight_decay": True,
         "schedule.kind": "onecycle",
     },
 }
@@ -63,7 +63,7 @@ def test_a_way_to_train_tells_the_same(way: str, tiny: Callable, tmp_path: Path)
     wanted = outcome(plain)
     with pretended() as device:
         recorder = WaitRecorder(device)
-        train(recipe, folder, hooks=[recorder])
+        train(recipe, folder, callbacks=[recorder])
         require_alike(vars(outcome(folder)), vars(wanted))
     assert recorder.count == 8
     assert recorder.waits == []
@@ -73,10 +73,10 @@ def test_images_that_stay_in_the_host_s_memory(tiny: Callable, tmp_path: Path) -
     recipe = short(tiny, "everything")
     with pretended() as resident:
         there = WaitRecorder(resident)
-        train(recipe, RunFolder(tmp_path / "a"), hooks=[there])
+        train(recipe, RunFolder(tmp_path / "a"), callbacks=[there])
     with pretended(free=0) as device:
         recorder = WaitRecorder(device)
-        train(recipe, RunFolder(tmp_path / "b"), hooks=[recorder])
+        train(recipe, RunFolder(tmp_path / "b"), callbacks=[recorder])
     assert recorder.waits == []
     require_alike(
         RunFolder(tmp_path / "b").journal.read()[-1]["train"],
@@ -91,7 +91,7 @@ def test_in_bfloat16(name: str, tmp_path: Path) -> None:
     train(recipe, RunFolder(tmp_path / "a"))
     with pretended() as device:
         recorder = WaitRecorder(device)
-        train(recipe, RunFolder(tmp_path / "b"), hooks=[recorder])
+        train(recipe, RunFolder(tmp_path / "b"), callbacks=[recorder])
         outcome(RunFolder(tmp_path / "b"))
     assert recorder.waits == []
     ours, theirs = (
@@ -104,16 +104,16 @@ def test_in_bfloat16(name: str, tmp_path: Path) -> None:
 class OneOfTwo(Processes):
     """One of two processes; of the other it takes for granted that it came to the same."""
 
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         return tensor.mul_(2)
 
-    def largest(self, *numbers: int) -> list[int]:
+    def all_reduce_max(self, *numbers: int) -> list[int]:
         return list(numbers)
 
-    def by_first(self, work: Callable[[], Any], *, patient: bool = False) -> Any:
+    def broadcast_from_rank0(self, work: Callable[[], Any], *, patient: bool = False) -> Any:
         return work()
 
-    in_turn = by_first
+    run_local_rank0_first = broadcast_from_rank0
 
 
 @pytest.mark.parametrize("way", ["ema", "everything"])
@@ -121,6 +121,6 @@ def test_one_of_two_processes(way: str, tiny: Callable, tmp_path: Path) -> None:
     recipe = short(tiny, way)
     with pretended() as device:
         recorder = WaitRecorder(device)
-        train(recipe, RunFolder(tmp_path), hooks=[recorder], processes=OneOfTwo(0, 2))
+        train(recipe, RunFolder(tmp_path), callbacks=[recorder], processes=OneOfTwo(0, 2))
     assert recorder.count == 8
     assert recorder.waits == []

@@ -20,7 +20,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import Oracle
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
-from cifarlab.training.tensor_stats import Recorder
+from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
 
 
@@ -76,8 +76,8 @@ def test_a_tool_tells_the_same(tool: Callable, copied: RunFolder) -> None:
 def test_the_record_is_the_same(tiny: Callable, tmp_path: Path) -> None:
     recipe = tiny({"data.share": 0.1, "training.duration": "1 epoch"})
     plain, folder = RunFolder(tmp_path / "processor"), RunFolder(tmp_path / "device")
-    train(recipe, plain, hooks=[Recorder()])
+    train(recipe, plain, callbacks=[TensorStats()])
     with pretended():
-        train(recipe, folder, hooks=[Recorder()])
+        train(recipe, folder, callbacks=[TensorStats()])
     assert len(plain.record.read()) == 2
     require_alike(folder.record.read(), plain.record.read())

@@ -37,8 +37,8 @@ def test_the_numbers_of_the_result_come_back_exactly(copied: RunFolder, split: s
 @pytest.mark.parametrize(
     "changes",
     [
-        {"evaluation.checkpoint": "best", "evaluation.views": 6},
-        {"training.precision": "bfloat16", "evaluation.views": 2},
+        {"evaluation.checkpoint": "best", "evaluation.tta_views": 6},
+        {"training.precision": "bfloat16", "evaluation.tta_views": 2},
         {"model.kind": "cnn", "model.channels": [4], "model.dropout": [0.2, 0.2]},
     ],
     ids=["best, 6 views", "bfloat16, 2 views", "other network"],

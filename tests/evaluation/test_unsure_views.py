@@ -168,7 +168,7 @@ def test_known_logits_of_the_first_view_are_taken_as_they_are() -> None:
 def some(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of one epoch, with six views for the least sure fifth of its validation images."""
     folder = RunFolder(tmp_path_factory.mktemp("unsure") / "some")
-    train(tiny(EPOCH | {"evaluation.views": 6, "evaluation.unsure": 0.2}), folder)
+    train(tiny(EPOCH | {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.2}), folder)
     return folder
 
 
@@ -186,7 +186,7 @@ def test_the_threshold_is_found_on_validation_and_kept_with_the_weights(some: Ru
     predictor = Predictor.load(some.weights("last"))
     sure = confidence(predictor.logits(held_out(some)))
     assert predictor.tta_threshold == told.pop("tta_threshold")
-    assert told == {"checkpoint": "last", "epoch": 1, "views": 6, "unsure": 0.2}
+    assert told == {"checkpoint": "last", "epoch": 1, "tta_views": 6, "tta_fraction": 0.2}
     assert float((sure < predictor.tta_threshold).double().mean()) == pytest.approx(0.2, abs=0.01)
 
 
@@ -194,7 +194,7 @@ def test_it_reaches_result_evaluation_and_prediction(
     some: RunFolder, tmp_path: Path, tiny: Callable[..., Recipe]
 ) -> None:
     told = some.result() or {}
-    every = train(tiny(EPOCH | {"evaluation.views": 6}), RunFolder(tmp_path / "every"))
+    every = train(tiny(EPOCH | {"evaluation.tta_views": 6}), RunFolder(tmp_path / "every"))
     none = train(tiny(EPOCH), RunFolder(tmp_path / "none"))
     losses = {json.dumps(result["val"]["loss"]) for result in (told, every, none)}
     assert len(losses) == 3
@@ -222,7 +222,7 @@ def test_a_run_predicts_each_image_alone_as_it_was_measured(some: RunFolder) -> 
 def test_a_recipe_s_threshold_is_taken_and_none_is_looked_for(
     tmp_path: Path, tiny: Callable[..., Recipe], checkpoint: str, validation: float
 ) -> None:
-    changes = {"evaluation.views": 2, "evaluation.tta_threshold": 0.4}
+    changes = {"evaluation.tta_views": 2, "evaluation.tta_threshold": 0.4}
     changes |= {"data.validation": validation, "evaluation.checkpoint": checkpoint}
     folder = RunFolder(tmp_path / "run")
     result = train(tiny(EPOCH | changes), folder)
@@ -241,9 +241,9 @@ def test_an_unfinished_run_without_a_threshold_is_measured_in_one_view_alone(
     tmp_path: Path, tiny: Callable[..., Recipe], signal_after: Callable, views: int | None
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    changes = {"evaluation.views": 6, "evaluation.unsure": 0.2}
+    changes = {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.2}
     with pytest.raises(Interrupted):
-        train(tiny(changes), folder, hooks=[signal_after(15)])
+        train(tiny(changes), folder, callbacks=[signal_after(15)])
     if views == 1:
         assert evaluate_run(folder, "val", views)[0]["n"]
         return
@@ -260,7 +260,7 @@ def test_killed_after_best_got_its_threshold_it_ends_the_same(
 ) -> None:
     """The state knows the sha256 that best had before."""
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
-    changes = {"evaluation.views": 2, "evaluation.unsure": 0.2, "evaluation.checkpoint": "best"}
+    changes = {"evaluation.tta_views": 2, "evaluation.tta_fraction": 0.2, "evaluation.checkpoint": "best"}
     train(tiny(EPOCH | changes), whole)
     assert WeightsFile.read(whole.weights("best"))[0].tta_threshold
     shutil.copytree(whole.path, killed.path)

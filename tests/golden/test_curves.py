@@ -24,7 +24,7 @@ from cifarlab.training.train import train
 HERE = Path(__file__).parent
 MADE = "made images"  # a source that ``curve`` makes: 32 x 32, RGB, 8 classes
 SHORT = {"training.precision": "float32", "training.batch_size": 432, "data.source": "digits"}
-SHORT |= {"training.duration": "4 epochs", "optimizer.rate": 0.02}  # small: rounding stays small
+SHORT |= {"training.duration": "4 epochs", "optimizer.lr": 0.02}  # small: rounding stays small
 
 
 def speed94() -> Recipe:
@@ -36,13 +36,13 @@ def speed94() -> Recipe:
         "training.precision": "float32",
         "training.duration": "6 steps",
         "training.batch_size": batch,
-        "training.micro_batch": 32,
+        "training.micro_batch_size": 32,
     }
     smaller = batch / recipe.training.batch_size  # a smaller batch bears smaller steps
-    for name in ("others", "norms", "biases", "head", "whitening"):
+    for name in ("aux_sgd", "norms", "biases", "head", "whitening"):
         part = getattr(recipe.optimizer, name, None)
-        if part is not None and part.rate is not None:
-            changes[f"optimizer.{name}.rate"] = part.rate * smaller
+        if part is not None and part.lr is not None:
+            changes[f"optimizer.{name}.lr"] = part.lr * smaller
     return change(recipe, changes)
 
 
@@ -54,8 +54,8 @@ RECIPES = {
         SHORT
         | {
             "optimizer.kind": "adamw",
-            "optimizer.rate": 0.002,
-            "training.clip_norm": 1.0,
+            "optimizer.lr": 0.002,
+            "training.clip_grad_norm": 1.0,
             "schedule.kind": "cosine",
         },
     ),
@@ -65,7 +65,7 @@ RECIPES = {
         | {
             "model.channels": [8, 8, 8, 8],
             "augment.crop.mode": "reflect",
-            "optimizer.rate": 0.002,
+            "optimizer.lr": 0.002,
         },
     ),
     "speed-94": speed94(),
@@ -106,7 +106,7 @@ def test_the_curve_is_the_committed_one(name: str, tmp_path: Path) -> None:
         assert now["train"]["loss"] == pytest.approx(then["train"]["loss"], rel=2e-3)
         assert now["val"]["loss"] == pytest.approx(then["val"]["loss"], rel=2e-3)
         assert now["train"]["accuracy"] == pytest.approx(then["train"]["accuracy"], abs=0.01)
-        assert now["rate"] == pytest.approx(then["rate"], rel=1e-12)
+        assert now["lr"] == pytest.approx(then["lr"], rel=1e-12)
 
 
 if __name__ == "__main__":

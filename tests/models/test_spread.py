@@ -13,7 +13,7 @@ from cifarlab.models.build import build_body
 from cifarlab.models.distributed_layers import SpreadBatchNorm, SpreadDropout, spread, tell_places
 from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.catalog import find, shipped
-from cifarlab.system.processes import ALONE, Processes
+from cifarlab.system.processes import SINGLE_PROCESS, Processes
 
 SHAPES = [(7, 4, 3, 2), (6, 4, 1, 1), (5, 4)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -52,7 +52,7 @@ def test_batch_norm_is_that_of_the_whole_batch(shape: tuple[int, ...], count: in
 
     def work(processes: Processes) -> dict[str, Tensor]:
         layer = SpreadBatchNorm(copy.deepcopy(plain), processes)
-        return trained(layer, x, processes.part(shape[0]))
+        return trained(layer, x, processes.shard(shape[0]))
 
     found = in_threads(count, work)
     for name in ("y", "x"):
@@ -62,7 +62,7 @@ def test_batch_norm_is_that_of_the_whole_batch(shape: tuple[int, ...], count: in
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert all(torch.equal(one[name], found[0][name]) for one in found)
         torch.testing.assert_close(found[0][name], expected[name])
-    alone = trained(copy.deepcopy(plain), x, ALONE.part(shape[0] // 2))  # so the test can fail
+    alone = trained(copy.deepcopy(plain), x, SINGLE_PROCESS.shard(shape[0] // 2))  # so the test can fail
     assert not torch.allclose(alone["running_mean"], expected["running_mean"])
 
 
@@ -82,7 +82,7 @@ def test_batch_norm_where_something_needs_no_gradient(frozen: str) -> None:
 
     expected, gradients = output(copy.deepcopy(plain), slice(None))
     found = in_threads(
-        2, lambda p: output(SpreadBatchNorm(copy.deepcopy(plain), p), p.part(len(x)))
+        2, lambda p: output(SpreadBatchNorm(copy.deepcopy(plain), p), p.shard(len(x)))
     )
     torch.testing.assert_close(torch.cat([y for y, _ in found]), expected)
     for name in ("weight", "bias"):
@@ -97,7 +97,7 @@ def test_batch_norm_where_something_needs_no_gradient(frozen: str) -> None:
 def test_batch_norm_of_bfloat16_has_statistics_in_float32() -> None:
     x, plain = normal(6, 4, 3, 3, dtype=torch.bfloat16), batch_norm(True, torch.float32)
     expected = trained(copy.deepcopy(plain), x, slice(None))
-    found = in_threads(2, lambda p: trained(SpreadBatchNorm(copy.deepcopy(plain), p), x, p.part(6)))
+    found = in_threads(2, lambda p: trained(SpreadBatchNorm(copy.deepcopy(plain), p), x, p.shard(6)))
     assert found[0]["y"].dtype == found[0]["x"].dtype == torch.bfloat16
     torch.testing.assert_close(found[0]["running_var"], expected["running_var"])
     for name in ("y", "x"):
@@ -115,7 +115,7 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
         processes = Processes(rank, 2, rank)
         network = nn.Sequential(nn.Dropout(0.4))
         spread(network, processes)
-        part = processes.part(shape[0])
+        part = processes.shard(shape[0])
         tell_places(network, part.start, shape[0])
         torch.manual_seed(3)
         rows.append(network(x[part]))
@@ -127,7 +127,7 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
 def test_one_process_keeps_its_layers() -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.1))
     layers = list(network)
-    spread(network, ALONE)
+    spread(network, SINGLE_PROCESS)
     assert list(network) == layers
 
 

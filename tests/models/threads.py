@@ -28,7 +28,7 @@ class Meeting:
 class Threaded(Processes):
     meeting: Meeting | None = None
 
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         meeting = self.meeting
         assert meeting is not None
         meeting.given[self.rank] = tensor.clone()

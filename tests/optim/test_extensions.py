@@ -2,16 +2,16 @@
 
 import pytest
 
-from cifarlab.optim.lr_factors import Segment, factor
+from cifarlab.optim.lr_factors import Segment, lr_factor
 from cifarlab.recipes.text import build
 
 PER_EPOCH = 4
 CONFIGS = {
     "constant": {"kind": "constant", "warmup": "2 steps"},
-    "multistep": {"kind": "multistep", "warmup": "1 step", "factor": 0.5},
-    "exponential": {"kind": "exponential", "factor": 0.5},
-    "cosine": {"kind": "cosine", "warmup": "0.25 of the run", "final": 0.1},
-    "linear": {"kind": "linear", "warmup": "2 steps", "final": 0.2},
+    "multistep": {"kind": "multistep", "warmup": "1 step", "gamma": 0.5},
+    "exponential": {"kind": "exponential", "gamma": 0.5},
+    "cosine": {"kind": "cosine", "warmup": "0.25 of the run", "end_factor": 0.1},
+    "linear": {"kind": "linear", "warmup": "2 steps", "end_factor": 0.2},
 }
 every_kind = pytest.mark.parametrize("kind", CONFIGS)
 
@@ -20,7 +20,7 @@ def factors(kind, *segments):
     config = build({"schedule": CONFIGS[kind]}).schedule
     parts = [Segment(*s) for s in segments]
     total = sum(p.steps for p in parts)
-    return [factor(config, step, parts, PER_EPOCH) for step in range(total)]
+    return [lr_factor(config, step, parts, PER_EPOCH) for step in range(total)]
 
 
 def planned(kind, steps):
@@ -71,4 +71,4 @@ def test_a_stretch_spreads_shares_of_the_run_over_the_whole_length():
 def test_behind_the_last_step_there_is_no_rate(step):
     config = build({"schedule": {"kind": "constant"}}).schedule
     with pytest.raises(ValueError, match=f"step {step} lies behind the run's 8 steps"):
-        factor(config, step, [Segment(5, "planned"), Segment(3, "hold")], PER_EPOCH)
+        lr_factor(config, step, [Segment(5, "planned"), Segment(3, "hold")], PER_EPOCH)

@@ -16,8 +16,8 @@ SETTINGS = {
     "momentum": 0.6,
     "nesterov": True,
     "weight_decay": 0.0,
-    "iterations": 3,
-    "normalise": True,
+    "ns_steps": 3,
+    "normalize_weights": True,
 }
 
 
@@ -60,18 +60,18 @@ def newton_schulz_by_hand(matrix, iterations):
     return x
 
 
-def by_hand(shape_number, momentum, nesterov, weight_decay, iterations, normalise, **_):
+def by_hand(shape_number, momentum, nesterov, weight_decay, ns_steps, normalize_weights, **_):
     w = draws(99)[shape_number]
     buffer = np.zeros_like(w)
-    for number, rate in enumerate(RATES):
+    for number, lr in enumerate(RATES):
         g = draws(number)[shape_number]
         buffer = momentum * buffer + g
         direction = g + momentum * buffer if nesterov else buffer
-        if normalise:
+        if normalize_weights:
             w = w * np.sqrt(len(w)) / np.sqrt(np.sum(w**2))
-        w = w * (1 - rate * weight_decay)
-        update = newton_schulz_by_hand(direction.reshape(len(w), -1), iterations)
-        w = w - rate * update.reshape(w.shape)
+        w = w * (1 - lr * weight_decay)
+        update = newton_schulz_by_hand(direction.reshape(len(w), -1), ns_steps)
+        w = w - lr * update.reshape(w.shape)
     return w
 
 
@@ -88,10 +88,10 @@ every_layout = pytest.mark.parametrize("memory_format", [CONTIGUOUS, CHANNELS_LA
         {},
         {"nesterov": False},
         {"momentum": 0.0},
-        {"normalise": False},
+        {"normalize_weights": False},
         {"weight_decay": 0.3},
-        {"weight_decay": 0.3, "normalise": False},
-        {"iterations": 5, "momentum": 0.9},
+        {"weight_decay": 0.3, "normalize_weights": False},
+        {"ns_steps": 5, "momentum": 0.9},
     ],
     ids=str,
 )
@@ -109,7 +109,7 @@ def test_against_pytorch_s_muon_up_to_bfloat16(shape, nesterov):
     # its buffer and its directions are (1 - momentum) times ours: the iteration divides that out
     settings = {"momentum": 0.6, "nesterov": nesterov, "weight_decay": 0.1}
     ours, theirs = parameters([shape], torch.float32), parameters([shape], torch.float32)
-    optimizer = muon(ours, **settings, normalise=False, dtype=torch.bfloat16, iterations=5)
+    optimizer = muon(ours, **settings, normalize_weights=False, dtype=torch.bfloat16, ns_steps=5)
     reference = torch.optim.Muon(
         theirs, lr=0.1, ns_steps=5, ns_coefficients=(3.4445, -4.7750, 2.0315), **settings
     )
@@ -121,9 +121,9 @@ def test_against_pytorch_s_muon_up_to_bfloat16(shape, nesterov):
             updater.step()
     start = parameters([shape], torch.float32)[0] * (1 - 0.1 * 0.1) ** 4
     scale = max(1, rows / columns) ** 0.5  # PyTorch's factor on the rate of tall matrices
-    moved, reference_moved = ours[0] - start, theirs[0] - start
-    torch.testing.assert_close(moved * scale, reference_moved, rtol=0, atol=0.01)
-    assert reference_moved.abs().max() > 0.15
+    moved, reference_with_momentum = ours[0] - start, theirs[0] - start
+    torch.testing.assert_close(moved * scale, reference_with_momentum, rtol=0, atol=0.01)
+    assert reference_with_momentum.abs().max() > 0.15
 
 
 @every_layout
@@ -137,8 +137,8 @@ def test_the_others_are_updated_as_by_pytorch_s_sgd(momentum, nesterov, decay, m
     optimizer = muon(parameters([(2, 2)]))
     optimizer.add_param_group({"params": ours, "matrices": False, **settings})
     reference = torch.optim.SGD(theirs, foreach=True, **settings)
-    for number, rate in enumerate(RATES):
-        optimizer.param_groups[1]["lr"] = reference.param_groups[0]["lr"] = rate
+    for number, lr in enumerate(RATES):
+        optimizer.param_groups[1]["lr"] = reference.param_groups[0]["lr"] = lr
         for p, q, g in zip(ours, theirs, draws(number, shapes), strict=True):
             p.grad = laid_out(torch.tensor(g).float(), memory_format)
             q.grad = p.grad.clone()

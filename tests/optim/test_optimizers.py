@@ -8,7 +8,7 @@ from torch import nn
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.optim.param_groups import ROLES, build_optimizer
-from cifarlab.optim.penalties import penalise
+from cifarlab.optim.penalties import apply_penalties
 from cifarlab.recipes.text import build
 
 RATES = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step
@@ -54,7 +54,7 @@ def trained(module, optimizer):
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
         module.loss().backward()
-        penalise(optimizer)
+        apply_penalties(optimizer)
         optimizer.step()
     return module.w.detach().double().numpy()
 
@@ -175,13 +175,13 @@ def test_adam(betas, eps, decay, dtype, tolerance, memory_format):
 
 
 BY_HAND = {
-    "adagrad": (adagrad_by_hand, [{"start": 0, "eps": 1e-10}, {"start": 0.5, "eps": 0.1}]),
+    "adagrad": (adagrad_by_hand, [{"initial_accumulator_value": 0, "eps": 1e-10}, {"initial_accumulator_value": 0.5, "eps": 0.1}]),
     "adadelta": (adadelta_by_hand, [{"rho": 0.9, "eps": 1e-6}, {"rho": 0.5, "eps": 0.1}]),
     "rmsprop": (
         rmsprop_by_hand,
         [
-            {"smoothing": 0.99, "momentum": 0, "eps": 1e-8},
-            {"smoothing": 0.5, "momentum": 0.8, "eps": 0.1},
+            {"alpha": 0.99, "momentum": 0, "eps": 1e-8},
+            {"alpha": 0.5, "momentum": 0.8, "eps": 0.1},
         ],
     ),
 }
@@ -189,17 +189,17 @@ BY_HAND = {
 
 @every_layout
 @every_dtype
-@pytest.mark.parametrize("decoupled", [False, True])
+@pytest.mark.parametrize("decoupled_weight_decay", [False, True])
 @pytest.mark.parametrize("decay", [0, 0.1])
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("kind", BY_HAND)
-def test_the_ada_family(kind, which, decay, decoupled, dtype, tolerance, memory_format):
+def test_the_ada_family(kind, which, decay, decoupled_weight_decay, dtype, tolerance, memory_format):
     by_hand, cases = BY_HAND[kind]
     settings = cases[which]
     module = Quadratic(dtype, memory_format)
-    penalty = {"weight_decay": decay, "decoupled": decoupled}
+    penalty = {"weight_decay": decay, "decoupled_weight_decay": decoupled_weight_decay}
     got = trained(module, optimizer_of(module, kind=kind, **settings, **penalty))
-    shares = (0, decay) if decoupled else (decay, 0)
+    shares = (0, decay) if decoupled_weight_decay else (decay, 0)
     expected = by_hand(module, *settings.values(), *shares)
     np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
 
@@ -207,7 +207,7 @@ def test_the_ada_family(kind, which, decay, decoupled, dtype, tolerance, memory_
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop"])
 def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind):
     module = Quadratic(torch.float32, torch.contiguous_format)
-    optimizer = optimizer_of(module, kind=kind, rate=0.3, weight_decay=0.5)
+    optimizer = optimizer_of(module, kind=kind, lr=0.3, weight_decay=0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.3]
     assert [p for group in optimizer.param_groups for p in group["params"]] == [module.w]
     trained(module, optimizer)

@@ -49,7 +49,7 @@ def same(some, others):
 @every_kind
 def test_without_settings_of_their_own_all_roles_are_treated_alike(kind):
     roles = by_role()
-    groups = built(roles, kind=kind, rate=0.3).param_groups
+    groups = built(roles, kind=kind, lr=0.3).param_groups
     assert len(groups) == (2 if kind == "muon" else 1)  # Muon's matrices are a group in any case
     numbered = [id(p) for group in groups for p in group["params"]]
     assert numbered == [id(p) for role in ROLES for p in roles[role]]
@@ -67,9 +67,9 @@ def test_a_setting_of_one_s_own_makes_a_group_of_each_role_that_has_parameters(k
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_each_group_has_its_own_settings_and_else_the_rest_s(kind):
-    own = {"norms": {"rate": 0.5}, "head": {"weight_decay": 0}, "whitening": {"until": "3 epochs"}}
-    groups = built(by_role(), kind=kind, rate=0.2, weight_decay=0.1, **own).param_groups
-    assert [group["peak"] for group in groups] == [0.2, 0.5, 0.2, 0.2, 0.2]
+    own = {"norms": {"lr": 0.5}, "head": {"weight_decay": 0}, "whitening": {"until": "3 epochs"}}
+    groups = built(by_role(), kind=kind, lr=0.2, weight_decay=0.1, **own).param_groups
+    assert [group["peak_lr"] for group in groups] == [0.2, 0.5, 0.2, 0.2, 0.2]
     assert [group["lr"] for group in groups] == [0.2, 0.5, 0.2, 0.2, 0.2]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.1, 0.1, 0, 0.1]
     assert [str(group["until"]) for group in groups] == ["None"] * 4 + ["3 epochs"]
@@ -78,16 +78,16 @@ def test_each_group_has_its_own_settings_and_else_the_rest_s(kind):
 
 def test_muon_s_other_groups_take_what_they_lack_from_others():
     settings = {
-        "rate": 0.2,
+        "lr": 0.2,
         "momentum": 0.6,
         "nesterov": False,
         "weight_decay": 0.1,
-        "others": {"rate": 0.05, "momentum": 0.8, "weight_decay": 0.01},
-        "biases": {"rate": 0.5},
+        "aux_sgd": {"lr": 0.05, "momentum": 0.8, "weight_decay": 0.01},
+        "biases": {"lr": 0.5},
         "head": {"weight_decay": 0.02},
     }
     groups = built(by_role(), kind="muon", **settings).param_groups
-    assert [group["peak"] for group in groups] == [0.2, 0.05, 0.5, 0.05, 0.05]
+    assert [group["peak_lr"] for group in groups] == [0.2, 0.05, 0.5, 0.05, 0.05]
     assert [group["weight_decay"] for group in groups] == [0.1, 0.01, 0.01, 0.02, 0.01]
     assert [group["matrices"] for group in groups] == [True, False, False, False, False]
     assert [group["nesterov"] for group in groups] == [False, True, True, True, True]
@@ -112,7 +112,7 @@ def test_roles_alone_change_no_bit_of_training(kind):
 
 @every_kind
 @pytest.mark.parametrize("own", ["norms", "biases", "head", "whitening"])
-@pytest.mark.parametrize("setting", ["rate", "weight_decay"])
+@pytest.mark.parametrize("setting", ["lr", "weight_decay"])
 def test_a_group_s_setting_changes_that_group_and_no_other(kind, own, setting):
     roles, changed = by_role(), by_role()
     before = train(built(roles, kind=kind), roles)
@@ -123,7 +123,7 @@ def test_a_group_s_setting_changes_that_group_and_no_other(kind, own, setting):
 @every_kind
 @pytest.mark.parametrize("own", ["norms", "biases", "whitening"])
 @pytest.mark.parametrize(
-    "settings", [{"rate": 0.5}, {"weight_decay": 0.1}, {"l1": 0.1}, {"until": "0 epochs"}], ids=str
+    "settings", [{"lr": 0.5}, {"weight_decay": 0.1}, {"l1": 0.1}, {"until": "0 epochs"}], ids=str
 )
 def test_settings_of_a_role_without_parameters_are_refused(kind, own, settings):
     roles = by_role() | {own: []}

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from cifarlab.optim.param_groups import ROLES, build_optimizer
-from cifarlab.optim.penalties import penalise
+from cifarlab.optim.penalties import apply_penalties
 from cifarlab.recipes.text import build
 
 RATE = 0.25
@@ -16,21 +16,21 @@ SLOPE = torch.tensor([[1.0, -1.0, 0.5, 0.25, 3.0]], dtype=torch.float64)
 def stepped(steps=3, **settings):
     """Each role's weights after some steps on the loss SLOPE * w."""
     weights = {role: nn.Parameter(START.clone()) for role in ROLES}
-    config = build({"optimizer": {"rate": RATE, **settings}}).optimizer
+    config = build({"optimizer": {"lr": RATE, **settings}}).optimizer
     optimizer = build_optimizer(config, {role: [w] for role, w in weights.items()})
     for _ in range(steps):
         optimizer.zero_grad()
         sum((SLOPE * w).sum() for w in weights.values()).backward()
-        penalise(optimizer)
+        apply_penalties(optimizer)
         optimizer.step()
     return {role: w.detach() for role, w in weights.items()}
 
 
-def by_hand(steps=3, l1=0.0, l2=0.0, decoupled=0.0):
+def by_hand(steps=3, l1=0.0, l2=0.0, decoupled_weight_decay=0.0):
     w = START.clone()
     for _ in range(steps):
         gradient = SLOPE + l1 * w.sign() + l2 * w
-        w = w - RATE * decoupled * w - RATE * gradient
+        w = w - RATE * decoupled_weight_decay * w - RATE * gradient
     return w
 
 
@@ -50,17 +50,17 @@ def test_l1_is_the_gradient_of_the_loss_with_the_sum_of_the_absolute_weights():
 
 def test_l2_and_decoupled_decay_are_the_same_without_momentum_and_not_with_it():
     l2 = stepped(**PLAIN, weight_decay=0.5)["head"]
-    decoupled = stepped(**PLAIN, weight_decay=0.5, decoupled=True)["head"]
+    decoupled = stepped(**PLAIN, weight_decay=0.5, decoupled_weight_decay=True)["head"]
     torch.testing.assert_close(l2, by_hand(l2=0.5))
-    torch.testing.assert_close(decoupled, by_hand(decoupled=0.5))
+    torch.testing.assert_close(decoupled, by_hand(decoupled_weight_decay=0.5))
     torch.testing.assert_close(l2, decoupled)
     heavy = {"kind": "sgd", "momentum": 0.5, "weight_decay": 0.5}
-    assert not torch.allclose(stepped(**heavy)["head"], stepped(**heavy, decoupled=True)["head"])
+    assert not torch.allclose(stepped(**heavy)["head"], stepped(**heavy, decoupled_weight_decay=True)["head"])
 
 
 def test_decoupled_sgd_is_sgdw():
     """Loshchilov & Hutter 2019, algorithm 1, in PyTorch's form of momentum."""
-    settings = {"kind": "sgd", "momentum": 0.5, "weight_decay": 0.5, "decoupled": True}
+    settings = {"kind": "sgd", "momentum": 0.5, "weight_decay": 0.5, "decoupled_weight_decay": True}
     w, velocity = START.clone(), torch.zeros_like(START)
     for _ in range(3):
         velocity = 0.5 * velocity + SLOPE
@@ -71,18 +71,18 @@ def test_decoupled_sgd_is_sgdw():
 def test_decoupled_adam_is_adamw():
     settings = {"weight_decay": 0.5, "betas": [0.5, 0.75]}
     weights = {role: nn.Parameter(START.clone()) for role in ROLES}
-    config = build({"optimizer": {"kind": "adamw", "rate": RATE, **settings}}).optimizer
+    config = build({"optimizer": {"kind": "adamw", "lr": RATE, **settings}}).optimizer
     adamw = build_optimizer(config, {role: [w] for role, w in weights.items()})
-    config = build({"optimizer": {"kind": "adam", "rate": RATE, "betas": [0.5, 0.75]}}).optimizer
+    config = build({"optimizer": {"kind": "adam", "lr": RATE, "betas": [0.5, 0.75]}}).optimizer
     others = {role: nn.Parameter(START.clone()) for role in ROLES}
     adam = build_optimizer(config, {role: [w] for role, w in others.items()})
     for group in adam.param_groups:
-        group["decay"] = 0.5
+        group["decoupled_decay"] = 0.5
     for optimizer, parameters in ((adamw, weights), (adam, others)):
         for _ in range(3):
             optimizer.zero_grad()
             sum((SLOPE * w).sum() for w in parameters.values()).backward()
-            penalise(optimizer)
+            apply_penalties(optimizer)
             optimizer.step()
     for role in ROLES:
         torch.testing.assert_close(others[role], weights[role])
@@ -94,7 +94,7 @@ def test_every_penalty_can_be_kept_from_a_role(kind):
     spared = {"norms": free, "biases": free}
     penalty = {"l1": 0.125, "weight_decay": 0.5}
     if kind == "muon":
-        penalty = {"l1": 0.125, "others": {"weight_decay": 0.5}}
+        penalty = {"l1": 0.125, "aux_sgd": {"weight_decay": 0.5}}
     with_penalty = stepped(kind=kind, **penalty, **spared)
     without = stepped(kind=kind, weight_decay=0)
     for role in ("norms", "biases"):
@@ -105,8 +105,8 @@ def test_every_penalty_can_be_kept_from_a_role(kind):
 
 def test_what_has_no_gradient_is_left_alone():
     w = nn.Parameter(START.clone())
-    config = build({"optimizer": {"l1": 1.0, "weight_decay": 1.0, "decoupled": True}}).optimizer
+    config = build({"optimizer": {"l1": 1.0, "weight_decay": 1.0, "decoupled_weight_decay": True}}).optimizer
     optimizer = build_optimizer(config, {role: [] for role in ROLES} | {"head": [w]})
-    penalise(optimizer)
+    apply_penalties(optimizer)
     optimizer.step()
     assert torch.equal(w, START)

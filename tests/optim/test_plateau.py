@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cifarlab.optim.plateau import Watch, watched
+from cifarlab.optim.plateau import PlateauState, update_plateau
 from cifarlab.recipes.text import build
 
 losses = st.lists(st.integers(1, 400).map(lambda n: n / 100), min_size=1, max_size=40)
@@ -18,10 +18,10 @@ def plateau(**settings):
 
 def factors(schedule, values):
     """The rate's factor in the epoch after each of these losses."""
-    watch, seen = Watch(), []
+    state, seen = PlateauState(), []
     for value in values:
-        watch = watched(schedule, watch, value)
-        seen.append(watch.factor)
+        state = update_plateau(schedule, state, value)
+        seen.append(state.factor)
     return seen
 
 
@@ -55,7 +55,7 @@ def test_too_small_an_improvement_is_none():
 
 
 def test_the_rate_never_falls_below_the_least():
-    assert factors(plateau(patience=0, factor=0.5, least=0.3), [1.0] * 5) == [1, 0.5, 0.3, 0.3, 0.3]
+    assert factors(plateau(patience=0, factor=0.5, min_factor=0.3), [1.0] * 5) == [1, 0.5, 0.3, 0.3, 0.3]
 
 
 @given(

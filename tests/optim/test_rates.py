@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim.group_settings import countdown, momentum_at, set_rates
-from cifarlab.optim.lr_factors import Segment, factor
+from cifarlab.optim.group_settings import linear_decay, momentum_at, apply_schedule
+from cifarlab.optim.lr_factors import Segment, lr_factor
 from cifarlab.optim.param_groups import ROLES, build_optimizer
 from cifarlab.recipes.text import build
 
@@ -44,8 +44,8 @@ def made(optimizer, **schedule):
 
 def ready(optimizer, schedule, step, segments=PLANNED):
     """Set what that step needs, as a run of these segments does; the schedule's share."""
-    share = factor(schedule, step, segments, PER_EPOCH)
-    set_rates(optimizer, schedule, step, share, segments[0].steps, PER_EPOCH)
+    share = lr_factor(schedule, step, segments, PER_EPOCH)
+    apply_schedule(optimizer, schedule, step, share, segments[0].steps, PER_EPOCH)
     return share
 
 
@@ -59,9 +59,9 @@ def walk(optimizer, schedule, key, segments=EXTENDED):
 
 
 def test_countdown_by_exact_fractions():
-    assert [countdown(step, 5) for step in range(5)] == [1 - step / 5 for step in range(5)]
-    assert [countdown(step, 8) for step in range(10)] == [n / 8 for n in range(8, 0, -1)] + [0, 0]
-    assert [countdown(step, 0) for step in range(3)] == [0, 0, 0]
+    assert [linear_decay(step, 5) for step in range(5)] == [1 - step / 5 for step in range(5)]
+    assert [linear_decay(step, 8) for step in range(10)] == [n / 8 for n in range(8, 0, -1)] + [0, 0]
+    assert [linear_decay(step, 0) for step in range(3)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("peak", "final"), [(0.75, 0.25), (0.5, 0.875), (0, 0.5), (0.5, 0)])
@@ -75,13 +75,13 @@ def test_momentum_moves_by_equal_strides_and_then_stays(peak, final, planned):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_group_s_rate_is_its_peak_times_the_schedule(kind):
-    own = {"norms": {"rate": 0.5}, "head": {"rate": 2.0}}
-    _, optimizer, schedule = made({"kind": kind, "rate": 0.25, **own}, warmup="2 steps")
+    own = {"norms": {"lr": 0.5}, "head": {"lr": 2.0}}
+    _, optimizer, schedule = made({"kind": kind, "lr": 0.25, **own}, warmup="2 steps")
     peaks = [0.25, 0.5, 0.25, 2.0, 0.25]
     if kind == "muon":
         peaks = [0.25, 0.5, 0.1, 2.0, 0.1]
     rates = walk(optimizer, schedule, "lr")
-    shares = [factor(schedule, step, EXTENDED, PER_EPOCH) for step in range(len(rates))]
+    shares = [lr_factor(schedule, step, EXTENDED, PER_EPOCH) for step in range(len(rates))]
     assert rates == [[peak * share for peak in peaks] for share in shares]
 
 
@@ -92,7 +92,7 @@ def test_each_group_s_rate_is_its_peak_times_the_schedule(kind):
 def test_a_group_with_an_end_falls_to_zero_there_and_stays_whatever_the_schedule(
     kind, until, steps
 ):
-    own = {"whitening": {"until": until, "rate": 0.5}}
+    own = {"whitening": {"until": until, "lr": 0.5}}
     network, optimizer, schedule = made({"kind": kind, **own}, warmup="3 steps")
     for step in range(sum(s.steps for s in EXTENDED)):
         ready(optimizer, schedule, step, EXTENDED)
@@ -137,9 +137,9 @@ def test_the_step_alone_decides_and_not_the_steps_before():
     ("kind", "peaks"), [("sgd", [0.75] * 5), ("muon", [0.75, 0.25, 0.25, 0.25, 0.25])]
 )
 def test_momentum_of_every_group_moves_over_the_planned_run_and_is_held_in_extensions(kind, peaks):
-    settings = {"kind": kind, "momentum": 0.75, "head": {"rate": 1}}
+    settings = {"kind": kind, "momentum": 0.75, "head": {"lr": 1}}
     if kind == "muon":
-        settings["others"] = {"momentum": 0.25}
+        settings["aux_sgd"] = {"momentum": 0.25}
     _, optimizer, schedule = made(settings, final_momentum=0.5)
     momenta = walk(optimizer, schedule, "momentum")
     shares = [step / 8 for step in range(8)] + [1] * 9
@@ -156,7 +156,7 @@ def test_without_a_final_one_momentum_stays(kind):
 @pytest.mark.parametrize("momentum", [0, 0.5])
 def test_sgd_trains_with_momentum_from_zero_and_to_zero(momentum):
     network, optimizer, schedule = made(
-        {"kind": "sgd", "momentum": momentum, "rate": 0.25}, final_momentum=0.5 - momentum
+        {"kind": "sgd", "momentum": momentum, "lr": 0.25}, final_momentum=0.5 - momentum
     )
     segments = [*PLANNED, Segment(3, "hold")]
     w, velocity = network.weights["head"].detach().double().clone(), torch.zeros(3, 4).double()

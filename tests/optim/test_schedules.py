@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, OneCycleLR
 
-from cifarlab.optim.lr_factors import Segment, factor
+from cifarlab.optim.lr_factors import Segment, lr_factor
 from cifarlab.recipes.text import build
 
 PER_EPOCH = 4
@@ -25,7 +25,7 @@ def factors(config, *segments, per_epoch=PER_EPOCH):
     """The factor at each step; the first segment is given as its number of steps."""
     planned, *rest = segments
     parts = [Segment(planned, "planned"), *(Segment(*s) for s in rest)]
-    return [factor(config, s, parts, per_epoch) for s in range(sum(p.steps for p in parts))]
+    return [lr_factor(config, s, parts, per_epoch) for s in range(sum(p.steps for p in parts))]
 
 
 def steps_of(text, total, per_epoch):
@@ -99,23 +99,23 @@ def test_warm_up_rises_by_exact_fractions_and_reaches_the_peak_on_its_last_step(
 
 def test_a_milestone_holds_from_its_own_step_on():
     config = schedule(
-        "multistep", milestones=["3 steps", "2 epochs", "0.75 of the run"], factor=0.5
+        "multistep", milestones=["3 steps", "2 epochs", "0.75 of the run"], gamma=0.5
     )
     assert factors(config, 16) == [1] * 3 + [0.5] * 5 + [0.25] * 4 + [0.125] * 4
 
 
 def test_milestones_in_any_order_and_two_at_once():
-    config = schedule("multistep", milestones=["6 steps", "2 steps", "6 steps"], factor=0.5)
+    config = schedule("multistep", milestones=["6 steps", "2 steps", "6 steps"], gamma=0.5)
     assert factors(config, 8) == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.125, 0.125]
 
 
 def test_a_milestone_in_the_warm_up_holds_after_it():
-    config = schedule("multistep", milestones=["1 step"], factor=0.5, warmup="2 steps")
+    config = schedule("multistep", milestones=["1 step"], gamma=0.5, warmup="2 steps")
     assert factors(config, 4) == [0.5, 1, 0.5, 0.5]
 
 
 def test_exponential_changes_between_epochs_only():
-    config = schedule("exponential", factor=0.5)
+    config = schedule("exponential", gamma=0.5)
     assert factors(config, 10) == [1] * 4 + [0.5] * 4 + [0.25] * 2
 
 
@@ -128,9 +128,9 @@ def test_cosine_at_the_points_that_are_exact():
 
 
 def test_cosine_falls_towards_its_final_share():
-    whole, half = factors(schedule("cosine"), 9), factors(schedule("cosine", final=0.25), 9)
+    whole, half = factors(schedule("cosine"), 9), factors(schedule("cosine", end_factor=0.25), 9)
     assert half == pytest.approx([0.25 + 0.75 * f for f in whole], abs=1e-15)
-    assert factors(schedule("cosine", final=1), 9) == [1] * 9
+    assert factors(schedule("cosine", end_factor=1), 9) == [1] * 9
 
 
 lengths = st.integers(1, 60)
@@ -144,14 +144,14 @@ warmups = st.one_of(
 @given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups, final=st.integers(0, 4))
 def test_cosine_against_the_slow_one(total, per_epoch, warmup, final):
     rise = steps_of(warmup, total, per_epoch)
-    got = factors(schedule("cosine", warmup=warmup, final=final / 4), total, per_epoch=per_epoch)
+    got = factors(schedule("cosine", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch)
     slow = warmed(rise, slow_cosine(total, min(rise, total), final / 4))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
 
 
 def test_linear_by_exact_fractions():
     assert factors(schedule("linear"), 8) == [s / 8 for s in (8, 7, 6, 5, 4, 3, 2, 1)]
-    got = factors(schedule("linear", warmup="4 steps", final=0.5), 12)
+    got = factors(schedule("linear", warmup="4 steps", end_factor=0.5), 12)
     assert got == [s / 16 for s in (4, 8, 12, 16, 16, 15, 14, 13, 12, 11, 10, 9)]
 
 
@@ -163,14 +163,14 @@ def test_linear_to_zero_is_to_the_last_bit_what_airbench_writes(total):
 @given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups, final=st.integers(0, 4))
 def test_linear_against_the_slow_one(total, per_epoch, warmup, final):
     rise = steps_of(warmup, total, per_epoch)
-    got = factors(schedule("linear", warmup=warmup, final=final / 4), total, per_epoch=per_epoch)
+    got = factors(schedule("linear", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch)
     slow = warmed(rise, slow_linear(total, min(rise, total), Fraction(final, 4)))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-15)
 
 
 @given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups)
 def test_exponential_against_the_slow_one(total, per_epoch, warmup):
-    got = factors(schedule("exponential", factor=0.5, warmup=warmup), total, per_epoch=per_epoch)
+    got = factors(schedule("exponential", gamma=0.5, warmup=warmup), total, per_epoch=per_epoch)
     slow = slow_exponential(total, per_epoch, Fraction(1, 2))
     assert got == [float(f) for f in warmed(steps_of(warmup, total, per_epoch), slow)]
 
@@ -183,7 +183,7 @@ def test_exponential_against_the_slow_one(total, per_epoch, warmup):
 )
 @settings(max_examples=60, deadline=None)
 def test_multistep_against_the_slow_one(total, per_epoch, warmup, milestones):
-    config = schedule("multistep", factor=0.5, warmup=warmup, milestones=milestones)
+    config = schedule("multistep", gamma=0.5, warmup=warmup, milestones=milestones)
     slow = slow_multistep(total, per_epoch, Fraction(1, 2), milestones)
     expected = warmed(steps_of(warmup, total, per_epoch), slow)
     assert factors(config, total, per_epoch=per_epoch) == [float(f) for f in expected]
@@ -195,15 +195,15 @@ def test_a_factor_of_a_tenth_is_a_power_of_it():
 
 
 def test_step_lowers_the_rate_every_so_often_from_the_run_s_start():
-    config = schedule("step", every="3 steps", factor=0.5, warmup="2 steps")
+    config = schedule("step", step_size="3 steps", gamma=0.5, warmup="2 steps")
     assert factors(config, 10) == [0.5, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]
 
 
 @given(total=lengths, per_epoch=st.integers(1, 9), every=st.integers(1, 5), warmup=warmups)
 def test_step_is_a_multistep_of_all_multiples(total, per_epoch, every, warmup):
-    config = schedule("step", every=f"{every} epochs", factor=0.5, warmup=warmup)
+    config = schedule("step", step_size=f"{every} epochs", gamma=0.5, warmup=warmup)
     milestones = [f"{n * every} epochs" for n in range(1, 1 + total)]
-    same = schedule("multistep", milestones=milestones, factor=0.5, warmup=warmup)
+    same = schedule("multistep", milestones=milestones, gamma=0.5, warmup=warmup)
     got = factors(config, total, per_epoch=per_epoch)
     assert got == factors(same, total, per_epoch=per_epoch)
 
@@ -229,9 +229,9 @@ def slow_restarts(total, rise, period, growth, peak, final):
     final=st.sampled_from([0, 0.25]),
 )
 def test_restarts_against_the_slow_one(total, warmup, period, growth, peak, final):
-    settings = {"period": f"{period} steps", "growth": growth, "peak": peak, "final": final}
+    settings = {"period": f"{period} steps", "cycle_mul": growth, "cycle_decay": peak, "end_factor": final}
     rise = steps_of(warmup, total, PER_EPOCH)
-    got = factors(schedule("restarts", warmup=warmup, **settings), total)
+    got = factors(schedule("cosine_restarts", warmup=warmup, **settings), total)
     slow = warmed(rise, slow_restarts(total, min(rise, total), period, growth, peak, final))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
 
@@ -245,13 +245,13 @@ def test_restarts_are_pytorch_s(growth):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
-    assert factors(schedule("restarts", period="5 steps", growth=growth), 40) == pytest.approx(
+    assert factors(schedule("cosine_restarts", period="5 steps", cycle_mul=growth), 40) == pytest.approx(
         expected, abs=1e-12
     )
 
 
 def test_one_cycle_at_the_points_that_are_exact():
-    config = schedule("onecycle", rise=0.25, start=0.5, final=0.25)
+    config = schedule("onecycle", pct_start=0.25, start_factor=0.5, end_factor=0.25)
     got = factors(config, 16)
     assert got[0] == 0.5
     assert got[2] == pytest.approx(0.75, abs=1e-15)
@@ -273,11 +273,11 @@ def test_one_cycle_is_pytorch_s_but_for_its_last_step(total, rise):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
-    config = schedule("onecycle", rise=rise, start=1 / 25, final=1 / 25 / 1e4)
+    config = schedule("onecycle", pct_start=rise, start_factor=1 / 25, end_factor=1 / 25 / 1e4)
     assert factors(config, total) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["step", "restarts", "onecycle", "plateau"])
+@pytest.mark.parametrize("kind", ["step", "cosine_restarts", "onecycle", "plateau"])
 def test_the_later_schedules_warm_up_by_exact_fractions(kind):
     got = factors(schedule(kind, warmup="5 steps"), 20)
     assert got[:5] == [float(Fraction(s + 1, 5)) for s in range(5)]

@@ -22,8 +22,8 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
         changes["model.channels"] = [max(8, width // NARROWER) for width in model.channels]
     if recipe.augment.cutout:  # the digits have 8 x 8 pixels
         changes["augment.cutout"] = 3
-    if recipe.training.selection.pixels:
-        changes["training.selection.pixels"] = 5
+    if recipe.training.selective_backprop.image_size:
+        changes["training.selective_backprop.image_size"] = 5
     for name in ("saturation", "hue"):  # and are grey
         if getattr(recipe.augment.jitter, name):
             changes[f"augment.jitter.{name}"] = 0

@@ -28,7 +28,7 @@ def small(study):
 def test_a_recipe_that_no_study_has_as_it_is(tmp_path, name):
     recipe = ALL[name]()
     result = train(change(recipe, shortened(recipe)), RunFolder(tmp_path))
-    assert (result["epochs"], result["ended"]) == (2, "planned")
+    assert (result["epochs"], result["stop_reason"]) == (2, "planned")
     assert result["test"]["n"] == 359
 
 

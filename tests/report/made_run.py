@@ -12,7 +12,7 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.predictions import Predictions
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-RECIPE = {"training.duration": "8 epochs", "optimizer.rate": 0.05, "optimizer.nesterov": True}
+RECIPE = {"training.duration": "8 epochs", "optimizer.lr": 0.05, "optimizer.nesterov": True}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Plan:
     finished: bool = True
     val: bool = True
     test: bool = True
-    ended: str = "planned"
+    stop_reason: str = "planned"
     images: str = "4f5e"
 
 
@@ -83,7 +83,7 @@ def _lines(plan: Plan, draw: np.random.Generator) -> list[dict[str, Any]]:
             {
                 "epoch": epoch,
                 "step": 352 * epoch,
-                "rate": float(rate),
+                "lr": float(rate),
                 "train": {"loss": float(2.3 - 2.2 * train), "accuracy": float(train)},
                 "val": {"loss": float(2.4 - 2.2 * val), "accuracy": float(val)}
                 if plan.val
@@ -145,8 +145,8 @@ def _result(
         "parameters": 4903242,
         "epochs": plan.epochs,
         "steps": 352 * plan.epochs,
-        "ended": plan.ended,
-        "evaluated": {"checkpoint": "last", "epoch": plan.epochs, "views": 1},
+        "stop_reason": plan.stop_reason,
+        "evaluated": {"checkpoint": "last", "epoch": plan.epochs, "tta_views": 1},
         "best": best and {"epoch": best["epoch"], "val_accuracy": best["val"]["accuracy"]},
         **{split: _split(plan, predictions) for split, predictions in told.items()},
         "notes": notes,

@@ -23,7 +23,7 @@ def cosine(epochs=EPOCHS):
     return [0.05 * (1 + math.cos(math.pi * n / epochs)) for n in range(epochs)]
 
 
-def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, rate=None, **settings):
+def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, lr=None, **settings):
     """A finished run with these curves; what is not given is healthy."""
     curves = {
         ("train", "loss"): loss or falling(2.0, 0.3),
@@ -32,8 +32,8 @@ def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, rate=None
         ("val", "accuracy"): val_accuracy or falling(0.3, 0.88),
     }
     lines = []
-    for n, one in enumerate(rate or cosine()):
-        line = {"epoch": n + 1, "rate": one, "train": {}, "val": {}}
+    for n, one in enumerate(lr or cosine()):
+        line = {"epoch": n + 1, "lr": one, "train": {}, "val": {}}
         for (part, name), curve in curves.items():
             line[part][name] = curve[n]
         lines.append(line)
@@ -82,28 +82,28 @@ def test_a_high_training_loss_under_dropout_is_no_plateau():
 
 def test_the_rate_fell_within_the_first_epoch():
     accuracy = [0.19, 0.2, *[0.25] * 18]
-    [finding] = diagnosed(run(rate=[1e-4] * EPOCHS, accuracy=accuracy, schedule="multistep"))
+    [finding] = diagnosed(run(lr=[1e-4] * EPOCHS, accuracy=accuracy, schedule="multistep"))
     assert finding.what.startswith("the rate fell before it had learned: from epoch 1 of 20")
 
 
 def test_the_rate_fell_before_it_learned():
-    rate = [0.1, 0.001, 0.001] + [1e-4] * 17
+    lr = [0.1, 0.001, 0.001] + [1e-4] * 17
     accuracy = [0.3, 0.5, 0.55] + [0.6] * 17
-    [finding] = diagnosed(run(rate=rate, accuracy=accuracy, schedule="multistep"))
+    [finding] = diagnosed(run(lr=lr, accuracy=accuracy, schedule="multistep"))
     assert finding.what.startswith("the rate fell before it had learned: from epoch 2 of 20")
     assert "10.0 points only" in finding.why
 
 
 @pytest.mark.parametrize(
-    ("rate", "accuracy"),
+    ("lr", "accuracy"),
     [
         ([0.1, 0.001] + [1e-4] * 18, [0.3, 0.95] + [0.96] * 18),  # it had learned by then
         ([0.1, 0.001] + [1e-4] * 18, [0.3, 0.5] + [0.9] * 18),  # and learned on
         ([0.1] * 15 + [1e-4] * 5, [0.5] * 20),  # late in the run
     ],
 )
-def test_a_low_rate_alone_is_no_finding(rate, accuracy):
-    assert words(run(rate=rate, accuracy=accuracy, schedule="multistep")) == []
+def test_a_low_rate_alone_is_no_finding(lr, accuracy):
+    assert words(run(lr=lr, accuracy=accuracy, schedule="multistep")) == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_validation_loss_that_rises_with_training_loss_is_no_overfit():
 
 def test_still_learning_at_a_constant_rate():
     rising = [0.3 + 0.02 * n for n in range(EPOCHS)]
-    found = words(run(val_accuracy=rising, rate=[0.1] * EPOCHS, schedule="constant"))
+    found = words(run(val_accuracy=rising, lr=[0.1] * EPOCHS, schedule="constant"))
     assert found == ["it was still learning"]
     assert words(run(val_accuracy=rising)) == []
 

@@ -99,7 +99,7 @@ def test_curves_show_the_journal_the_test_and_the_best_epoch(read):
     assert np.allclose(train.get_ydata(), 100 * run.curve("train", "accuracy"))
     assert np.allclose(val.get_ydata(), 100 * run.curve("val", "accuracy"))
     assert np.allclose(loss.lines[0].get_ydata(), run.curve("train", "loss"))
-    assert np.allclose(rate.lines[0].get_ydata(), run.curve("rate"))
+    assert np.allclose(rate.lines[0].get_ydata(), run.curve("lr"))
     texts = [text.get_text() for text in accuracy.get_legend().get_texts()]
     epoch, best = run.best
     assert f"best validation: {100 * best:.2f}\u00a0%, epoch {epoch}" in texts
@@ -182,7 +182,7 @@ def test_no_mark_is_cut_at_0_or_100_per_cent(read):
     scored = {"bins": at_ends, "ece": 0.1, "temperature": 1.2}
     split = {"per_class": ends, "calibration": scored, "calibrated": scored}
     result = {**plain.result, "test": {**plain.result["test"], **split}}
-    lines = [{**line, "rate": 0.0 if place else 0.1} for place, line in enumerate(plain.lines)]
+    lines = [{**line, "lr": 0.0 if place else 0.1} for place, line in enumerate(plain.lines)]
     run = replace(plain, result=result, lines=lines)
     with styled():
         for draw in (classes.per_class, reliability.reliability, figures.curves):

@@ -21,9 +21,9 @@ def line(epoch, layers=LAYERS, spread=1.0):
     for place, name in enumerate(layers):
         counts, edges = np.histogram(draw.normal(0, spread * (place + 1), 2000), 64)
         ends = {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}
-        told["weights"][name] = ends | {"gradient": None if epoch == 0 else 0.1 * 10**-place}
+        told["weights"][name] = ends | {"grad_norm": None if epoch == 0 else 0.1 * 10**-place}
         told["activations"][f"{name}.act1"] = ends | {"silent": [place * epoch, 20]}
-    return {"epoch": epoch, "images": 25, "gradient": None, **told}
+    return {"epoch": epoch, "images": 25, "grad_norm": None, **told}
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_page_shows_them(made, tmp_path):
 
 def test_missing_values_and_a_damaged_record_cost_no_page(made, tmp_path):
     odd = line(1)
-    odd["weights"]["dense"] = {"low": None, "high": None, "counts": None, "gradient": None}
+    odd["weights"]["dense"] = {"low": None, "high": None, "counts": None, "grad_norm": None}
     del odd["weights"]["stem.conv1"]
     odd["activations"]["dense.act1"] = None
     run = made([line(0), odd, line(2)])

@@ -103,8 +103,8 @@ def test_mistakes_are_those_of_the_predictions(run, page):
 
 def test_recipe_is_complete_valid_yaml_and_marks_departures(run, page):
     assert Recipe.model_validate(yaml.safe_load(page.recipe)) == RunFolder(run).recipe()
-    assert page.marked == ["rate: 0.05", "nesterov: true", "duration: 8 epochs"]
-    assert "rate: 0.05 # default 0.1" in page.text
+    assert page.marked == ["lr: 0.05", "nesterov: true", "duration: 8 epochs"]
+    assert "lr: 0.05 # default 0.1" in page.text
 
 
 def test_provenance_is_whole_and_lists_each_opening(page):

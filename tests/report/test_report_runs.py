@@ -175,10 +175,10 @@ def test_runs_measured_on_different_images_are_warned_about(tmp_path, split, wor
 
 
 @pytest.mark.parametrize(
-    ("ended", "words"), [("budget", "ended by its budget"), ("stopped", "stopped by a search")]
+    ("stop_reason", "words"), [("max_time", "ended by its time limit"), ("stopped", "stopped by a search")]
 )
-def test_a_run_that_something_ended_early_says_so_alone_and_beside_others(tmp_path, ended, words):
-    early, whole = make(tmp_path / "e", Plan(ended=ended)), make(tmp_path / "w", Plan(seed=1))
+def test_a_run_that_something_ended_early_says_so_alone_and_beside_others(tmp_path, stop_reason, words):
+    early, whole = make(tmp_path / "e", Plan(stop_reason=stop_reason)), make(tmp_path / "w", Plan(seed=1))
     assert f"This run was {words} after 8 epochs" in read(write_report([early])).text
     text = read(write_report([early, whole], tmp_path / "x.html")).text
     assert f"Not what their recipes give, since they were ended before: e {words}" in text

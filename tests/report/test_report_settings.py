@@ -7,8 +7,8 @@ from cifarlab.recipes.text import change
 from cifarlab.report.settings import distinct_names
 
 PLAIN = Recipe(name="plain")
-RATE, DECAY = {"optimizer.rate": 0.5}, {"optimizer.weight_decay": 0.001}
-CLIP = {"training.clip_norm": 1.0, "data.share": 0.5, "augment.rotation": 3.0}
+RATE, DECAY = {"optimizer.lr": 0.5}, {"optimizer.weight_decay": 0.001}
+CLIP = {"training.clip_grad_norm": 1.0, "data.share": 0.5, "augment.rotation": 3.0}
 
 
 def names(*changes: dict) -> list[str]:
@@ -23,17 +23,17 @@ def test_a_name_of_its_own_stays():
 
 
 def test_equal_names_get_the_settings_that_differ():
-    assert names({}, RATE) == ["plain optimizer.rate=0.1", "plain optimizer.rate=0.5"]
+    assert names({}, RATE) == ["plain optimizer.lr=0.1", "plain optimizer.lr=0.5"]
     assert names({}, {"seed": 3}) == ["plain", "plain"]
 
 
 def test_of_many_settings_those_that_most_others_have_are_left_out():
-    assert names({}, RATE, DECAY, {"data.share": 0.5}, {"training.clip_norm": 1.0}) == [
+    assert names({}, RATE, DECAY, {"data.share": 0.5}, {"training.clip_grad_norm": 1.0}) == [
         "plain",
-        "plain optimizer.rate=0.5",
+        "plain optimizer.lr=0.5",
         "plain optimizer.weight_decay=0.001",
         "plain data.share=0.5",
-        "plain training.clip_norm=1.0",
+        "plain training.clip_grad_norm=1.0",
     ]
 
 

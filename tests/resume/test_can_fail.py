@@ -88,7 +88,7 @@ def spoilt_end(
 ) -> dict[str, Any]:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Interrupted):
-        train(tiny(), folder, hooks=[signal_after(15)])
+        train(tiny(), folder, callbacks=[signal_after(15)])
     assert WeightsFile.read(folder.weights("last"))[0].step == 15
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch)

@@ -52,7 +52,7 @@ def test_resumed_is_bit_identical(
 ) -> None:
     folder, recipe = RunFolder(tmp_path / "run"), tiny(WAYS[way] | SHORT)
     with pytest.raises(Interrupted, match=f"after step {step} of 18"):
-        train(recipe, folder, hooks=[signal_after(step)])
+        train(recipe, folder, callbacks=[signal_after(step)])
     train(recipe, folder, resume=True)
     assert end_of(folder) == end_of(whole(way))
 
@@ -69,7 +69,7 @@ def test_interrupted_many_times(
     folder, recipe = RunFolder(tmp_path / "run"), tiny(WAYS[way] | SHORT)
     for step in (1, 2, 5, 9, 11, 12, 14, 18):
         with pytest.raises(Interrupted):
-            train(recipe, folder, resume=folder.exists, hooks=[signal_after(step)])
+            train(recipe, folder, resume=folder.exists, callbacks=[signal_after(step)])
     train(recipe, folder, resume=True)
     assert end_of(folder) == end_of(whole(way))
 
@@ -102,22 +102,22 @@ def test_the_seed_decides(
 
 
 class Fast:
-    """A hook that copies the weights that training goes on with, after each step."""
+    """A callback that copies the weights that training goes on with, after each step."""
 
     def __init__(self) -> None:
         self.weights: list[dict[str, Tensor]] = []
 
-    def started(self, run: Run) -> None: ...
+    def on_train_start(self, run: Run) -> None: ...
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         tensors = run.state.classifier.state_dict()
         self.weights.append({name: t.clone() for name, t in tensors.items()})
 
-    def validated(self, run: Run) -> None: ...
+    def on_validation_end(self, run: Run) -> None: ...
 
-    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None: ...
+    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None: ...
 
-    def finished(self, run: Run, result: dict[str, Any]) -> None: ...
+    def on_train_end(self, run: Run, result: dict[str, Any]) -> None: ...
 
 
 def of_training(folder: RunFolder) -> dict[str, Tensor]:
@@ -131,7 +131,7 @@ def test_ema_is_judged_and_kept_while_training_goes_on_without(
     tmp_path: Path, tiny: Callable, whole: Callable
 ) -> None:
     fast, folder = Fast(), RunFolder(tmp_path / "plain")
-    train(tiny(SHORT), folder, hooks=[fast])
+    train(tiny(SHORT), folder, callbacks=[fast])
     slow = {name: t.double() for name, t in fast.weights[1].items()}  # a copy up to the first two
     for step in range(3, 18, 2):
         slow = {name: 0.8 * slow[name] + 0.2 * t.double() for name, t in fast.weights[step].items()}
@@ -154,7 +154,7 @@ def test_lookahead_sets_the_weights_of_training_back_to_the_kept_ones(
     for step in (3, 4, 5, 8):
         folder = RunFolder(tmp_path / str(step))
         with pytest.raises(Interrupted):
-            train(tiny(WAYS["lookahead"] | SHORT), folder, hooks=[signal_after(step)])
+            train(tiny(WAYS["lookahead"] | SHORT), folder, callbacks=[signal_after(step)])
         _, kept = WeightsFile.read(folder.weights("last"))
         trained = of_training(folder)
         assert kept.keys() == trained.keys()

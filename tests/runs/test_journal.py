@@ -9,7 +9,7 @@ from cifarlab.system.errors import RunFolderError, StorageError
 
 
 def line(epoch):
-    return {"epoch": epoch, "step": 11 * epoch, "rate": 0.1 / epoch, "val": None}
+    return {"epoch": epoch, "step": 11 * epoch, "lr": 0.1 / epoch, "val": None}
 
 
 @pytest.fixture

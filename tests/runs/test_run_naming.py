@@ -23,7 +23,7 @@ def test_each_run_of_a_recipe_gets_a_folder_of_its_own(tmp_path):
 
 
 def test_another_setting_gets_another_name(tmp_path):
-    other = change(RECIPE, {"optimizer.rate": 0.2})
+    other = change(RECIPE, {"optimizer.lr": 0.2})
     assert new_folder(other, tmp_path).path.name != NAME
 
 

@@ -18,7 +18,7 @@ from cifarlab.recipes.text import build
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.metrics_log import without_cost
 from cifarlab.system.errors import CifarlabError
-from cifarlab.system.processes import Processes, joined
+from cifarlab.system.processes import Processes, init_distributed
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
@@ -26,43 +26,43 @@ Told = dict[str, Any]
 
 
 class Losses:
-    """A hook that notes the mean loss of each step, as the journal sums it."""
+    """A callback that notes the mean loss of each step, as the journal sums it."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
         self._before = (0.0, 0)
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         self._before = (float(run.state.totals.loss), run.state.totals.seen)
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         (loss, seen), totals = self._before, run.state.totals
         self._before = (float(totals.loss), totals.seen)
         self.losses.append((self._before[0] - loss) / (totals.seen - seen))
 
-    def validated(self, run: Run) -> None: ...
+    def on_validation_end(self, run: Run) -> None: ...
 
-    def epoch_ended(self, run: Run, line: Told) -> None:
+    def on_epoch_end(self, run: Run, line: Told) -> None:
         self._before = (0.0, 0)
 
-    def finished(self, run: Run, result: Told) -> None: ...
+    def on_train_end(self, run: Run, result: Told) -> None: ...
 
 
 def told(job: Told, processes: Processes, place: Path) -> Told:
     """Train one job in one process of several."""
-    hook, outcome = Losses(), {}
+    callback, outcome = Losses(), {}
     try:
         result = train(
             build(job["recipe"]),
-            RunFolder(job["folder"] if processes.first else place),
+            RunFolder(job["folder"] if processes.is_main_process else place),
             resume=job.get("resume", False),
-            hooks=[hook],
+            callbacks=[callback],
             processes=processes,
         )
         outcome["result"] = without_cost(result)
     except CifarlabError as error:
         outcome["error"] = [type(error).__name__, error.what]
-    return {"losses": hook.losses, **outcome}
+    return {"losses": callback.losses, **outcome}
 
 
 def torchrun(*words: object) -> subprocess.Popen[str]:
@@ -80,7 +80,7 @@ def torchrun(*words: object) -> subprocess.Popen[str]:
 
 def main() -> None:
     jobs = Path(sys.argv[1])
-    with joined() as processes:
+    with init_distributed() as processes:
         own = jobs.with_name(f"{jobs.name}.{processes.rank}")
         outcomes = {
             name: told(job, processes, jobs.with_name("not the first"))

@@ -43,7 +43,7 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
             loss = slow_loss(network(images), labels, recipe.training.label_smoothing)
             network.zero_grad()
             loss.backward()
-            clip(network, recipe.training.clip_norm)
+            clip(network, recipe.training.clip_grad_norm)
             slow_step(network, velocity, recipe.optimizer, rate)
             total, seen = total + loss.item() * len(labels), seen + len(labels)
             step += 1
@@ -54,9 +54,9 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
 def slow_rate(recipe: Recipe, step: int, steps: int, warmup: int) -> float:
     """One epoch of linear warm-up, then half a cosine to zero."""
     if step < warmup:
-        return recipe.optimizer.rate * (step + 1) / warmup
+        return recipe.optimizer.lr * (step + 1) / warmup
     return (
-        recipe.optimizer.rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+        recipe.optimizer.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
     )
 
 
@@ -93,7 +93,7 @@ def slow_step(network: nn.Module, velocity: dict[str, Tensor], sgd: Any, rate: f
     [
         {},
         {"training.label_smoothing": 0.2},
-        {"training.clip_norm": 0.5},
+        {"training.clip_grad_norm": 0.5},
         {"optimizer.nesterov": False, "optimizer.momentum": 0.5},
     ],
     ids=["nesterov", "label smoothing", "clipping", "plain momentum"],
@@ -114,7 +114,7 @@ def test_same_weights_and_losses(
     assert [line["train"]["loss"] for line in journal] == pytest.approx(losses, rel=1e-5)
 
 
-@pytest.mark.parametrize("key", ["training.label_smoothing", "training.clip_norm"])
+@pytest.mark.parametrize("key", ["training.label_smoothing", "training.clip_grad_norm"])
 def test_the_setting_changes_the_weights(
     tmp_path: Path, tiny: Callable[..., Recipe], key: str
 ) -> None:

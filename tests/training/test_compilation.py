@@ -35,8 +35,8 @@ CHANGES: dict[str, Any] = {
     "averaging.kind": "ema",
     "training.batch_size": 200,
     "training.duration": "2 epochs",
-    "training.micro_batch": 50,
-    "training.selection": {"share": 0.7, "start": "5 steps", "pixels": 5},
+    "training.micro_batch_size": 50,
+    "training.selective_backprop": {"keep": 0.7, "start": "5 steps", "image_size": 5},
 }
 JITTER = {"augment.jitter.contrast": 0.2}  # float32 images where others are uint8
 MIXUP = {"augment.mix": {"kind": "mixup", "probability": 0.5}}  # whether or not it is drawn
@@ -137,7 +137,7 @@ def test_the_state_of_a_run_that_goes_on_is_untouched(
     """Interrupted after the whitening's end: its bias stays frozen, and only the rest is made."""
     folder, recipe = RunFolder(tmp_path / "run"), tiny(CHANGES)
     with pytest.raises(Interrupted):
-        train(recipe, folder, hooks=[signal_after(10)])
+        train(recipe, folder, callbacks=[signal_after(10)])
     first = len(compilations)
     run = prepare(recipe, folder, resume=True, command="test", progress=None)
     run.state.classifier.train()

@@ -15,10 +15,10 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, DivergenceError
 from cifarlab.training import step
-from cifarlab.training.callbacks import Hook
+from cifarlab.training.callbacks import Callback
 from cifarlab.training.train import train
 
-REAL_LOSS, REAL_RATES = step.cross_entropy, step.set_rates
+REAL_LOSS, REAL_RATES = step.cross_entropy, step.apply_schedule
 
 
 def loss_at(monkeypatch: pytest.MonkeyPatch, bad_step: int, value: float) -> None:
@@ -41,7 +41,7 @@ def rate_at(monkeypatch: pytest.MonkeyPatch, bad_step: int) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = 1e45
 
-    monkeypatch.setattr(step, "set_rates", spoilt)
+    monkeypatch.setattr(step, "apply_schedule", spoilt)
 
 
 def require_kept(folder: RunFolder, epoch: int) -> None:
@@ -69,13 +69,13 @@ def test_a_bad_loss_names_its_step_and_epoch(
         train(tiny(), folder)
     assert f"at step {bad_step} (epoch {epoch})" in caught.value.what
     assert f"checkpoint of epoch {epoch - 1} is kept" in caught.value.hint
-    assert "optimizer.rate" in caught.value.hint
+    assert "optimizer.lr" in caught.value.hint
     require_kept(folder, epoch - 1)
 
 
 def test_a_huge_rate_in_the_first_epoch(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
     folder = RunFolder(tmp_path / "run")
-    changes = {"optimizer.rate": 1e30, "schedule.kind": "constant"}
+    changes = {"optimizer.lr": 1e30, "schedule.kind": "constant"}
     with pytest.raises(DivergenceError, match=r"\(epoch 1\), at learning rate 1e\+30") as caught:
         train(tiny(changes), folder)
     assert "kept" not in caught.value.hint  # nothing was
@@ -116,12 +116,12 @@ def test_an_interrupt_does_not_save_spoilt_weights_over_good_ones(
     tmp_path: Path,
     tiny: Callable[..., Recipe],
     monkeypatch: pytest.MonkeyPatch,
-    signal_after: Callable[[int], Hook],
+    signal_after: Callable[[int], Callback],
 ) -> None:
     """The update is bad, its loss was still finite, and Ctrl-C comes right then."""
     rate_at(monkeypatch, 15)
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(CifarlabError):
-        train(tiny({"optimizer.rate": 0.05}), folder, hooks=[signal_after(16)])
+        train(tiny({"optimizer.lr": 0.05}), folder, callbacks=[signal_after(16)])
     _, tensors = WeightsFile.read(folder.weights("last"))
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())

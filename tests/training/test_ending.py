@@ -1,4 +1,4 @@
-"""Training that ends before its planned length: by patience, by budget."""
+"""Training that ends before its planned length: by early stopping, by max_time."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ from cifarlab.runs.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, RunFolderError
 from cifarlab.training import clock, loop
 from cifarlab.training.extend import extended
-from cifarlab.training.stop import Ending
+from cifarlab.training.stop import StopReason
 from cifarlab.training.train import train
 
 LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
@@ -39,19 +39,19 @@ def test_it_ends_after_so_many_epochs_without_a_better_one(
     tmp_path, tiny, unlucky, patience, epochs
 ):
     folder = RunFolder(tmp_path)
-    result = train(tiny({**LONG, "training.patience": patience}), folder)
+    result = train(tiny({**LONG, "training.early_stopping": {"patience": patience}}), folder)
     assert (result["epochs"], len(folder.journal.read())) == (epochs, epochs)
-    assert result["ended"] == ("patience" if epochs < 12 else "planned")
+    assert result["stop_reason"] == ("early_stopping" if epochs < 12 else "planned")
     assert result["steps"] == 11 * epochs
     assert result["evaluated"]["epoch"] == (2 if patience == 1 else 4)
 
 
 def test_a_real_run_ends_as_its_journal_says(tmp_path, tiny):
     folder = RunFolder(tmp_path)
-    result = train(tiny({"training.duration": "60 epochs", "training.patience": 2}), folder)
+    result = train(tiny({"training.duration": "60 epochs", "training.early_stopping": {"patience": 2}}), folder)
     accuracies = [line["val"]["accuracy"] for line in folder.journal.read()]
     waited = [n - accuracies.index(max(accuracies[: n + 1])) for n in range(len(accuracies))]
-    assert result["ended"] == "patience"
+    assert result["stop_reason"] == "early_stopping"
     assert waited.index(2) + 1 == result["epochs"] == len(waited)
 
 
@@ -61,18 +61,18 @@ class Kill(Watching):
     def __init__(self, epoch):
         self.epoch = epoch
 
-    def epoch_ended(self, run, line):
+    def on_epoch_end(self, run, line):
         if line["epoch"] == self.epoch:
             os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_resumed_it_waits_on(tmp_path, tiny, end_of, epoch):
-    recipe = tiny({"training.duration": "60 epochs", "training.patience": 2})
+    recipe = tiny({"training.duration": "60 epochs", "training.early_stopping": {"patience": 2}})
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     train(recipe, whole)
     with pytest.raises(Interrupted):
-        train(recipe, cut, hooks=[Kill(epoch)])
+        train(recipe, cut, callbacks=[Kill(epoch)])
     train(recipe, cut, resume=True)
     assert end_of(cut) == end_of(whole)
 
@@ -86,9 +86,9 @@ def slow_clock(monkeypatch):
 
 def test_a_budget_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_clock):
     folder = RunFolder(tmp_path)
-    result = train(tiny({**LONG, "training.budget": "20 s"}), folder)
+    result = train(tiny({**LONG, "training.max_time": "20 s"}), folder)
     lines = folder.journal.read()
-    assert result["ended"] == "budget"
+    assert result["stop_reason"] == "max_time"
     assert 0 < result["steps"] == lines[-1]["step"] < 132
     assert result["steps"] % 11
     assert result["epochs"] == len(lines)
@@ -98,7 +98,7 @@ def test_a_budget_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_cl
 
 def test_a_budget_that_is_never_reached_changes_nothing(tmp_path, tiny, finished, end_of):
     folder = RunFolder(tmp_path)
-    assert train(tiny({"training.budget": "10 h"}), folder)["ended"] == "planned"
+    assert train(tiny({"training.max_time": "10 h"}), folder)["stop_reason"] == "planned"
     one, other = end_of(folder), end_of(finished)
     assert all(one[name] == other[name] for name in ("last.safetensors", "state", "journal"))
 
@@ -106,16 +106,16 @@ def test_a_budget_that_is_never_reached_changes_nothing(tmp_path, tiny, finished
 def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
     tmp_path, tiny, slow_clock
 ):
-    recipe, folder = tiny({**LONG, "training.budget": "20 s"}), RunFolder(tmp_path)
+    recipe, folder = tiny({**LONG, "training.max_time": "20 s"}), RunFolder(tmp_path)
     result = train(recipe, folder)
     (folder.path / "result.json").unlink()
     again = train(recipe, folder, resume=True)
-    assert (again["steps"], again["ended"]) == (result["steps"], "budget")
+    assert (again["steps"], again["stop_reason"]) == (result["steps"], "max_time")
 
 
 def test_every_ending_but_the_recipes_own_is_early():
-    early = {ended for ended in get_args(Ending) if describe_early_end({"ended": ended})}
-    assert early == {"budget", "stopped"}
+    early = {reason for reason in get_args(StopReason) if describe_early_end({"stop_reason": reason})}
+    assert early == {"max_time", "stopped"}
 
 
 class Enough(Watching):
@@ -124,15 +124,15 @@ class Enough(Watching):
     def __init__(self, epoch):
         self.epoch, self.seen = epoch, False
 
-    def epoch_ended(self, run, line):
+    def on_epoch_end(self, run, line):
         self.seen = line["epoch"] >= self.epoch
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
     folder, watcher = RunFolder(tmp_path), Enough(epoch)
-    result = train(tiny(), folder, hooks=[watcher], enough=lambda: watcher.seen)
-    assert (result["ended"], result["epochs"]) == ("stopped", epoch)
+    result = train(tiny(), folder, callbacks=[watcher], should_stop=lambda: watcher.seen)
+    assert (result["stop_reason"], result["epochs"]) == ("stopped", epoch)
     whole = finished.journal.read()[:epoch]
     assert without_cost(folder.journal.read()) == without_cost(whole)
     with pytest.raises(RunFolderError, match="by a search"):
@@ -141,19 +141,19 @@ def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
 
 def test_enough_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
     watcher = Enough(3)
-    result = train(tiny(), RunFolder(tmp_path), hooks=[watcher], enough=lambda: watcher.seen)
-    assert result["ended"] == "planned"
+    result = train(tiny(), RunFolder(tmp_path), callbacks=[watcher], should_stop=lambda: watcher.seen)
+    assert result["stop_reason"] == "planned"
 
 
 def test_enough_from_the_start_is_an_epoch_at_least(tmp_path, tiny):
-    assert train(tiny(), RunFolder(tmp_path), enough=lambda: True)["epochs"] == 1
+    assert train(tiny(), RunFolder(tmp_path), should_stop=lambda: True)["epochs"] == 1
 
 
 def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):
     folder = RunFolder(tmp_path / "run")
-    train(tiny({**LONG, "training.patience": 1}), folder)
+    train(tiny({**LONG, "training.early_stopping": {"patience": 1}}), folder)
     more = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
-    with pytest.raises(RunFolderError, match=r"ended before its planned length.*patience"):
+    with pytest.raises(RunFolderError, match=r"ended before its planned length.*early_stopping"):
         extended(folder, more)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -165,10 +165,10 @@ def test_look_ahead_that_never_came_to_its_first_update_is_the_network_itself(ti
     for name, changes in (("averaged", LONG | averaged), ("plain", LONG)):
         folder = RunFolder(tmp_path / name)
         ended = partial(has_epochs, folder, 3)
-        result = train(tiny(changes), folder, hooks=(), enough=ended)
+        result = train(tiny(changes), folder, callbacks=(), should_stop=ended)
         losses.append([line["val"]["loss"] for line in folder.journal.read()])
         losses[-1].append(result["test"]["loss"])
-        assert result["ended"] == "stopped"
+        assert result["stop_reason"] == "stopped"
     assert losses[0] == losses[1] and len(set(losses[0])) == 4
 
 

@@ -76,7 +76,7 @@ def test_an_interrupted_continuation_is_resumed(
 ) -> None:
     recipe, folder = extended(copied, more("2 epochs", "stretch"))
     with pytest.raises(Interrupted):
-        train(recipe, folder, resume=True, hooks=[signal_after(40)])
+        train(recipe, folder, resume=True, callbacks=[signal_after(40)])
     train(recipe, folder, resume=True)
     scratch = from_scratch(tiny, tmp_path / "scratch", more("2 epochs", "stretch"))
     assert end_of(folder) == end_of(scratch)
@@ -87,7 +87,7 @@ def test_the_three_ways_differ(copied: RunFolder) -> None:
     for how in HOW:
         recipe, folder = extended(copied, more("2 epochs", how))
         train(recipe, folder, resume=True)
-        rates.append([line["rate"] for line in folder.journal.read()])
+        rates.append([line["lr"] for line in folder.journal.read()])
     assert rates[0][2] == rates[0][3] == rates[0][4]  # hold
     assert rates[1][3] == 0.1  # restart: a warm-up's end again
     assert rates[2][2] == rates[0][2]  # the past is not rewritten
@@ -100,7 +100,7 @@ class Rates(Watching):
     def __init__(self) -> None:
         self.rates: list[float] = []
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         self.rates.append(run.state.optimizer.param_groups[0]["lr"])
 
 
@@ -112,10 +112,10 @@ def test_hold_keeps_the_last_rate_under_every_schedule(
     falling = {"patience": 0, "threshold": 0.99} if kind == "plateau" else {}
     changes = {"schedule": {"kind": kind, **falling}, "training.duration": "2 epochs"}
     folder, planned, held = RunFolder(tmp_path / "run"), Rates(), Rates()
-    train(tiny(changes), folder, hooks=[planned])
+    train(tiny(changes), folder, callbacks=[planned])
     for duration in ("1 epoch", "13 steps"):
         recipe, folder = extended(folder, more(duration, "hold"))
-        train(recipe, folder, resume=True, hooks=[held])
+        train(recipe, folder, resume=True, callbacks=[held])
     assert held.rates == planned.rates[-1:] * (11 + 13)
     both = more("1 epoch", "hold"), more("13 steps", "hold")
     assert end_of(folder) == end_of(from_scratch(tiny, tmp_path / "scratch", *both, **changes))

@@ -59,22 +59,22 @@ def test_other_runtime_errors_are_not_called_out_of_memory(
 
 
 class At:
-    """A hook that does something once, after a step."""
+    """A callback that does something once, after a step."""
 
     def __init__(self, step: int, act: Callable[[], Any]) -> None:
         self.step, self.act = step, act
 
-    def started(self, run: Run) -> None: ...
+    def on_train_start(self, run: Run) -> None: ...
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         if run.state.step == self.step:
             self.act()
 
-    def validated(self, run: Run) -> None: ...
+    def on_validation_end(self, run: Run) -> None: ...
 
-    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None: ...
+    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None: ...
 
-    def finished(self, run: Run, result: dict[str, Any]) -> None: ...
+    def on_train_end(self, run: Run, result: dict[str, Any]) -> None: ...
 
 
 def no_space(*_: Any) -> None:
@@ -101,9 +101,9 @@ def test_a_full_disk_keeps_the_last_checkpoint(
                 no_space()
             real(descriptor)
 
-        hook = At(20, lambda: patch.setattr(os, "fsync", failing))
+        callback =  At(20, lambda: patch.setattr(os, "fsync", failing))
         with pytest.raises(StorageError, match="No space left") as caught:
-            train(tiny(), folder, hooks=[hook])
+            train(tiny(), folder, callbacks=[callback])
     assert "free some space" in caught.value.hint
     if calls < 3:  # journal, weights or state of the second epoch
         require_resumable(folder, tiny, end_of(finished), end_of)
@@ -130,14 +130,14 @@ def test_a_disk_that_really_refuses(
     limit = small_files_only(4000)  # the journal fits, no checkpoint does
     try:
         with pytest.raises(StorageError, match="File too large"):
-            train(tiny(), folder, hooks=[At(20, limit.__enter__)])
+            train(tiny(), folder, callbacks=[At(20, limit.__enter__)])
     finally:
         limit.__exit__(None, None, None)
     require_resumable(folder, tiny, end_of(finished), end_of)
 
 
 @pytest.mark.parametrize(
-    "torn", ["{", '{"epoch": 3, "step": 33', '{"epoch": 3, "step": 33, "rate": 0.1}', "\x00\x00"]
+    "torn", ["{", '{"epoch": 3, "step": 33', '{"epoch": 3, "step": 33, "lr": 0.1}', "\x00\x00"]
 )
 def test_a_torn_last_line_is_healed_on_resume(
     copied: RunFolder, finished: RunFolder, tiny: Callable, end_of: Callable, torn: str

@@ -32,16 +32,16 @@ class Spy(Watching):
         self.weights.append([torch.cat([p.detach().flatten() for p in part]) for part in parts])
         self.asked.append([any(p.grad is not None for p in part) for part in parts])
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         self.look(run)
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         self.look(run)
 
 
 def test_a_stage_is_trained_until_its_step_and_not_after(tmp_path: Path, tiny: Callable) -> None:
     spy = Spy()
-    train(tiny(CHANGES), RunFolder(tmp_path / "run"), hooks=[spy])
+    train(tiny(CHANGES), RunFolder(tmp_path / "run"), callbacks=[spy])
     for stage, start in ((0, 4), (1, 6)):
         for step in range(9):
             before, after = spy.weights[step][stage], spy.weights[step + 1][stage]
@@ -51,8 +51,8 @@ def test_a_stage_is_trained_until_its_step_and_not_after(tmp_path: Path, tiny: C
 
 def test_until_then_it_trains_as_without(tmp_path: Path, tiny: Callable) -> None:
     frozen, free = Spy(), Spy()
-    train(tiny(CHANGES), RunFolder(tmp_path / "frozen"), hooks=[frozen])
-    train(tiny({**CHANGES, "training.freeze": []}), RunFolder(tmp_path / "free"), hooks=[free])
+    train(tiny(CHANGES), RunFolder(tmp_path / "frozen"), callbacks=[frozen])
+    train(tiny({**CHANGES, "training.freeze": []}), RunFolder(tmp_path / "free"), callbacks=[free])
     for step in range(10):
         equal = [
             torch.equal(a, b) for a, b in zip(frozen.weights[step], free.weights[step], strict=True)

@@ -31,7 +31,7 @@ class Spy(Watching):
         self.has_gradient: list[bool] = []
         self.tracked: list[bool] = []
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         modules = run.state.classifier.modules()
         (layer,) = (m for m in modules if isinstance(m, Whitening))
         self.bias = layer.bias
@@ -43,7 +43,7 @@ class Spy(Watching):
 
         layer.register_forward_hook(look)
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         self.values.append(self.bias.detach().clone())
         self.has_gradient.append(self.bias.grad is not None)
 
@@ -57,9 +57,9 @@ def test_after_its_end_it_stands_still(
     if averaging == "none":
         changes.pop("averaging.every")
     if optimizer != "sgd":
-        changes["optimizer.rate"] = 0.01
+        changes["optimizer.lr"] = 0.01
     spy = Spy()
-    train(tiny(changes), RunFolder(tmp_path / "run"), hooks=[spy])
+    train(tiny(changes), RunFolder(tmp_path / "run"), callbacks=[spy])
     assert spy.has_gradient == spy.tracked == [True] * 7 + [False] * 4
     values = spy.values
     assert all(not torch.equal(values[step], values[step + 1]) for step in range(7))

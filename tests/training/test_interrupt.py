@@ -37,7 +37,7 @@ def test_resumed_is_bit_identical(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Interrupted, match=f"after step {step} of 33") as caught:
-        train(tiny(), folder, hooks=[signal_after(step, signum)])
+        train(tiny(), folder, callbacks=[signal_after(step, signum)])
     assert caught.value.exit_code == 128 + signum
     about, _ = WeightsFile.read(folder.weights("last"))
     assert (about.step, about.epoch) == (step, step // 11)
@@ -56,7 +56,7 @@ def test_interrupted_many_times(
     folder = RunFolder(tmp_path / "run")
     for step in (2, 3, 9, 22, 23, 31):
         with pytest.raises(Interrupted):
-            train(tiny(), folder, resume=folder.exists, hooks=[signal_after(step)])
+            train(tiny(), folder, resume=folder.exists, callbacks=[signal_after(step)])
     train(tiny(), folder, resume=True)
     assert end_of(folder) == end_of(finished)
     assert [start["step"] for start in folder.provenance()["starts"]] == [0, 2, 3, 9, 22, 23, 31]
@@ -67,7 +67,7 @@ def test_the_handlers_are_put_back(
 ) -> None:
     before = [signal.getsignal(signum) for signum in SIGNALS]
     with pytest.raises(Interrupted):
-        train(tiny(), RunFolder(tmp_path / "run"), hooks=[signal_after(1)])
+        train(tiny(), RunFolder(tmp_path / "run"), callbacks=[signal_after(1)])
     assert [signal.getsignal(signum) for signum in SIGNALS] == before
 
 
@@ -90,7 +90,7 @@ def test_the_printed_command_works_for_any_recipe_and_folder(
     """Also for a recipe that came from a file and so is not among the shipped ones."""
     folder = RunFolder(tmp_path / named)
     with pytest.raises(Interrupted) as caught:
-        train(tiny(), folder, hooks=[signal_after(5)])
+        train(tiny(), folder, callbacks=[signal_after(5)])
     recipe, found = launched(resume_command(caught.value.hint))
     assert recipe == tiny()
     assert found.path == folder.path
@@ -137,7 +137,7 @@ def test_who_ignores_a_closed_terminal_trains_on(
     """As under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        train(tiny(), RunFolder(tmp_path / "run"), hooks=[signal_after(5, signal.SIGHUP)])
+        train(tiny(), RunFolder(tmp_path / "run"), callbacks=[signal_after(5, signal.SIGHUP)])
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -112,7 +112,7 @@ def test_resume_by_the_recipe_file(tiny: Callable[..., Recipe]) -> None:
 def test_a_recipe_file_edited_since_is_refused(tiny: Callable[..., Recipe]) -> None:
     """Nobody edits a file to have the old settings trained on."""
     RunFolder("here").write_recipe(tiny())
-    Path("tiny.yaml").write_text(to_yaml(tiny({"optimizer.rate": 0.01})))
+    Path("tiny.yaml").write_text(to_yaml(tiny({"optimizer.lr": 0.01})))
     with pytest.raises(RunFolderError, match=r"other settings than tiny\.yaml"):
         launch("tiny.yaml", run=Path("here"), resume=True)
 

@@ -17,7 +17,7 @@ from cifarlab.training.run import Run
 from cifarlab.training.step import backward, step
 from cifarlab.training.train import train
 
-LATER = {"share": 0.5, "start": "1 steps"}
+LATER = {"keep": 0.5, "start": "1 steps"}
 NORMED = {"model.dropout": 0.0}  # tiny's residual network otherwise
 
 
@@ -46,7 +46,7 @@ def test_the_gradient_is_the_whole_batch_s(
 ) -> None:
     smoothing = {"training.label_smoothing": 0.1}
     cut = prepared(
-        tiny({**PLAIN, **smoothing, "training.micro_batch": micro_batch}), tmp_path / "a"
+        tiny({**PLAIN, **smoothing, "training.micro_batch_size": micro_batch}), tmp_path / "a"
     )
     whole = prepared(tiny({**PLAIN, **smoothing}), tmp_path / "b")
     seen = pieces_seen(cut)
@@ -60,7 +60,7 @@ def test_the_gradient_is_the_whole_batch_s(
 def test_the_update_is_the_whole_batch_s(tmp_path: Path, tiny: Callable) -> None:
     runs = []
     for name, micro_batch in (("a", 24), ("b", None)):
-        changes = {**PLAIN, "training.clip_norm": 0.1, "training.micro_batch": micro_batch}
+        changes = {**PLAIN, "training.clip_grad_norm": 0.1, "training.micro_batch_size": micro_batch}
         run = prepared(tiny(changes), tmp_path / name)
         before = copy.deepcopy(run.state.classifier.state_dict())
         step(run, first_batch(run))
@@ -70,7 +70,7 @@ def test_the_update_is_the_whole_batch_s(tmp_path: Path, tiny: Callable) -> None
 
 
 def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Callable) -> None:
-    run = prepared(tiny({**NORMED, "training.micro_batch": 5}), tmp_path / "run")
+    run = prepared(tiny({**NORMED, "training.micro_batch_size": 5}), tmp_path / "run")
     batch = first_batch(run, 13)
     images, labels, *_ = batch
     slow = copy.deepcopy(run.state.classifier)
@@ -103,10 +103,10 @@ def test_with_batch_norm_as_written_out_in_plain_torch(tmp_path: Path, tiny: Cal
     ("images", "changes"),
     [
         (118, {}),
-        (118, {"training.micro_batch": 32}),
-        (20, {"training.micro_batch": 32}),
-        (118, {"training.micro_batch": 32, "training.selection.share": 0.5}),
-        (118, {"training.micro_batch": 32, "training.selection": LATER}),
+        (118, {"training.micro_batch_size": 32}),
+        (20, {"training.micro_batch_size": 32}),
+        (118, {"training.micro_batch_size": 32, "training.selective_backprop.keep": 0.5}),
+        (118, {"training.micro_batch_size": 32, "training.selective_backprop": LATER}),
     ],
     ids=["whole", "pieces", "a smaller batch", "pieces of what is selected", "selected later"],
 )
@@ -133,7 +133,7 @@ def test_the_journal_has_means_over_all_images(tmp_path: Path, tiny: Callable) -
     """Of pieces and batches of different sizes: 118 and 117 images."""
     lines = []
     for name, micro_batch in (("a", 24), ("b", None)):
-        changes = {"training.micro_batch": micro_batch, "training.duration": "1 epoch"}
+        changes = {"training.micro_batch_size": micro_batch, "training.duration": "1 epoch"}
         folder = RunFolder(tmp_path / name)
         train(tiny({**PLAIN, **changes}), folder)
         lines += folder.journal.read()

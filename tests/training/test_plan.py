@@ -38,7 +38,7 @@ def test_an_extension_starts_a_new_epoch() -> None:
     cut = made("15 steps", "1 epoch", "3 steps")
     assert cut.epochs == (Epoch(0, 10), Epoch(10, 5), Epoch(15, 10), Epoch(25, 3))
     assert [segment.steps for segment in cut.segments] == [15, 10, 3]
-    assert [segment.how for segment in cut.segments] == ["planned", "hold", "hold"]
+    assert [segment.mode for segment in cut.segments] == ["planned", "hold", "hold"]
 
 
 @given(

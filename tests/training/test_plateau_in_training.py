@@ -33,7 +33,7 @@ def rates_by_hand(losses, rate):
 
 def told(folder):
     lines = folder.journal.read()
-    return [line["rate"] for line in lines], [line["val"]["loss"] for line in lines]
+    return [line["lr"] for line in lines], [line["val"]["loss"] for line in lines]
 
 
 def test_the_rate_falls_as_the_journal_s_losses_say(tmp_path, tiny):
@@ -50,7 +50,7 @@ class Stop(Watching):
     def __init__(self, step):
         self.step = step
 
-    def stepped(self, run, images):
+    def on_step_end(self, run, images):
         if run.state.step == self.step:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -60,7 +60,7 @@ def test_resumed_it_remembers_what_it_saw(tmp_path, tiny, end_of, step):
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     train(tiny(PLATEAU), whole)
     with pytest.raises(Interrupted):
-        train(tiny(PLATEAU), cut, hooks=[Stop(step)])
+        train(tiny(PLATEAU), cut, callbacks=[Stop(step)])
     train(tiny(PLATEAU), cut, resume=True)
     assert end_of(cut) == end_of(whole)
 

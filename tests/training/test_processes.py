@@ -15,13 +15,13 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.predictions import Predictions
 from cifarlab.system.device import choose
 from cifarlab.system.errors import CifarlabError, Interrupted, UserError
-from cifarlab.system.processes import ALONE, Processes, joined
+from cifarlab.system.processes import SINGLE_PROCESS, Processes, init_distributed
 from cifarlab.training.train import train
 
 # Small rates and no kinks, so that rounding stays small. The 118 images of a batch are 59 and 59,
 # an epoch's last 117 are 59 and 58; batch normalisation, crops, flips, dropout are in all of them.
 GENTLE = {
-    "optimizer.rate": 0.02,
+    "optimizer.lr": 0.02,
     "training.batch_size": 127,
     "training.duration": "24 steps",
     "model.activation": "gelu",
@@ -30,27 +30,27 @@ LONG = {"training.duration": "50 steps"}
 WAYS: dict[str, dict[str, Any]] = {
     "plain": LONG,
     "pieces": {
-        "training.micro_batch": 30,
+        "training.micro_batch_size": 30,
         "model.dropout": 0.3,
         "averaging": {"kind": "ema", "decay": 0.9, "every": 1},
-        "training.clip_norm": 1.0,
+        "training.clip_grad_norm": 1.0,
         "augment.policy": {"kind": "randaugment", "magnitude": 3},
         "augment.noise": 0.02,
         "evaluation.checkpoint": "best",
     },
     "mixed": {
         "augment.mix": {"kind": "cutmix", "probability": 0.7},
-        "training.micro_batch": 50,
+        "training.micro_batch_size": 50,
         "training.label_smoothing": 0.1,
         # not with a bias before a normalisation: its gradient is rounding, which Adam makes large
-        "optimizer": {"kind": "adamw", "rate": 1e-3},
+        "optimizer": {"kind": "adamw", "lr": 1e-3},
         "data.noise": {"kind": "symmetric", "share": 0.2},
         "averaging": {"kind": "swa", "start": "12 steps", "every": "5 steps"},
     },
     "selected": {
-        "training.selection": {"share": 0.5, "start": "4 steps", "pixels": 6},
+        "training.selective_backprop": {"keep": 0.5, "start": "4 steps", "image_size": 6},
         "training.freeze": [{"start": "15 steps", "stages": 1}],
-        "training.clip_units": 0.05,
+        "training.agc": 0.05,
     },
     "vectors": {
         "seed": 1,  # a pool's maximum is a kink: here rounding moves none
@@ -65,18 +65,18 @@ WAYS: dict[str, dict[str, Any]] = {
         },
         "augment.mix": {"kind": "mixup"},
         "schedule": {"kind": "plateau", "patience": 1},
-        "training.patience": 9,
+        "training.early_stopping": {"patience": 9},
     },
     "muon": {
         "model": {"kind": "speed", "channels": [6, 8]},
         "augment.flip": "alternating",
-        "optimizer": {"kind": "muon", "rate": 0.01},
+        "optimizer": {"kind": "muon", "lr": 0.01},
         "averaging": {"kind": "lookahead", "every": 4},
     },
 }
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a batch of one": ({"training.batch_size": 1}, "RecipeError"),
-    "diverging": ({"optimizer.rate": 1e9, "optimizer.weight_decay": 0.5}, "DivergenceError"),
+    "diverging": ({"optimizer.lr": 1e9, "optimizer.weight_decay": 0.5}, "DivergenceError"),
     "no data": ({"data.source": "nowhere"}, "DataError"),
     "wrong for the data": ({"augment.cutout": 12}, "RecipeError"),
     "taken": ({}, "RunFolderError"),
@@ -103,10 +103,10 @@ def two(
     jobs = {name: job(changes, name) for name, changes in WAYS.items()}
     jobs |= {name: job(changes, name) for name, (changes, _) in REFUSED.items()}
     jobs["taken"]["folder"] = jobs["plain"]["folder"]
-    jobs["out of time"] = job({"training.budget": "0.2 s", "training.duration": "99 epochs"}, "t")
+    jobs["out of time"] = job({"training.max_time": "0.2 s", "training.duration": "99 epochs"}, "t")
     begun = RunFolder(place / "begun by one")
     with pytest.raises(Interrupted):
-        train(tiny({**GENTLE, **LONG}), begun, hooks=[signal_after(17, signal.SIGINT)])
+        train(tiny({**GENTLE, **LONG}), begun, callbacks=[signal_after(17, signal.SIGINT)])
     jobs["begun by one"] = job(LONG, "begun by one") | {"resume": True}
     (place / "jobs").write_text(json.dumps(jobs))
     output = torchrun(Path(__file__).with_name("spread.py"), place / "jobs")
@@ -123,9 +123,9 @@ def one(tiny: Callable[..., Recipe], place: Path) -> Callable[[str], tuple[list[
 
     def trained(name: str) -> tuple[list[float], RunFolder]:
         if name not in known:
-            hook, folder = Losses(), RunFolder(place / f"{name} alone")
-            train(tiny({**GENTLE, **WAYS[name]}), folder, hooks=[hook])
-            known[name] = hook.losses, folder
+            callback, folder = Losses(), RunFolder(place / f"{name} alone")
+            train(tiny({**GENTLE, **WAYS[name]}), folder, callbacks=[callback])
+            known[name] = callback.losses, folder
         return known[name]
 
     return trained
@@ -192,22 +192,22 @@ def test_what_one_refuses_all_refuse(name: str, two: dict[str, tuple[Told, Told]
 def test_one_clock_decides_when_the_budget_is_used_up(two: dict[str, tuple[Told, Told]]) -> None:
     first, second = two["out of time"]
     assert first == second
-    assert first["result"]["ended"] == "budget"
+    assert first["result"]["stop_reason"] == "max_time"
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_the_parts_make_up_the_whole(count: int) -> None:
     for images in range(20):
-        parts = [Processes(rank, count, 0).part(images) for rank in range(count)]
+        parts = [Processes(rank, count, 0).shard(images) for rank in range(count)]
         assert [place for part in parts for place in range(images)[part]] == list(range(images))
         sizes = [part.stop - part.start for part in parts]
         assert max(sizes) - min(sizes) <= 1
 
 
 def test_without_torchrun_there_is_one_process() -> None:
-    with joined() as processes:
-        assert processes == ALONE
-    assert ALONE.largest(3, 4) == [3, 4]
+    with init_distributed() as processes:
+        assert processes == SINGLE_PROCESS
+    assert SINGLE_PROCESS.all_reduce_max(3, 4) == [3, 4]
 
 
 def started_by_torchrun(patch: pytest.MonkeyPatch, local: int = 2) -> None:
@@ -219,7 +219,7 @@ def started_by_torchrun(patch: pytest.MonkeyPatch, local: int = 2) -> None:
 def test_compilation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     started_by_torchrun(monkeypatch)
     monkeypatch.setenv("CIFARLAB_COMPILE", "default")
-    with pytest.raises(UserError, match="not compiled"), joined():
+    with pytest.raises(UserError, match="not compiled"), init_distributed():
         pass
 
 
@@ -234,7 +234,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(
         processes, "choose", lambda: type(on_gpu)(torch.device("cuda"), "bfloat16", None)
     )
-    with pytest.raises(UserError, match="4 processes for the 3 GPUs"), joined():
+    with pytest.raises(UserError, match="4 processes for the 3 GPUs"), init_distributed():
         pass
 
 
@@ -244,7 +244,7 @@ def test_an_error_of_the_first_alone_is_everybody_s() -> None:
     def fail() -> None:
         raise CifarlabError("what", "hint")
 
-    for way in (ALONE.by_first, ALONE.in_turn):
+    for way in (SINGLE_PROCESS.broadcast_from_rank0, SINGLE_PROCESS.run_local_rank0_first):
         with pytest.raises(CifarlabError, match="what"):
             way(fail)
         assert way(lambda: 3) == 3

@@ -18,7 +18,7 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.training.train import train
 
 # 21 steps an epoch, long enough to be hit from outside
-LENGTH = {"training.batch_size": 64, "training.duration": "12 epochs", "optimizer.rate": 0.02}
+LENGTH = {"training.batch_size": 64, "training.duration": "12 epochs", "optimizer.lr": 0.02}
 
 
 @pytest.fixture(scope="module")

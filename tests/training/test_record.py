@@ -18,7 +18,7 @@ from cifarlab.system.errors import Interrupted
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.extend import extended
 from cifarlab.training.step import step
-from cifarlab.training.tensor_stats import Recorder, gradient_norms, matrices, recorded_images
+from cifarlab.training.tensor_stats import TensorStats, gradient_norms, matrices, recorded_images
 from cifarlab.training.train import train
 
 
@@ -32,14 +32,14 @@ class Kill(Watching):
     def __init__(self, point: str, epoch: int) -> None:
         self.point, self.epoch = point, epoch
 
-    def validated(self, run: Any) -> None:
-        self._end("validated", run)
+    def on_validation_end(self, run: Any) -> None:
+        self._end("on_validation_end", run)
 
-    def epoch_ended(self, run: Any, line: dict[str, Any]) -> None:
-        self._end("epoch_ended", run)
+    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
+        self._end("on_epoch_end", run)
 
-    def started(self, run: Any) -> None:
-        self._end("started", run)
+    def on_train_start(self, run: Any) -> None:
+        self._end("on_train_start", run)
 
     def _end(self, point: str, run: Any) -> None:
         if (point, run.state.epoch) == (self.point, self.epoch):
@@ -50,7 +50,7 @@ class Kill(Watching):
 def recorded(tmp_path_factory: pytest.TempPathFactory, tiny: Callable) -> RunFolder:
     """The tiny run with its record. Read it, never write to it."""
     folder = RunFolder(tmp_path_factory.mktemp("recorded") / "run")
-    train(tiny(), folder, hooks=[Recorder()])
+    train(tiny(), folder, callbacks=[TensorStats()])
     return folder
 
 
@@ -69,7 +69,7 @@ def test_every_epoch_has_a_line_from_before_the_first_step_on(recorded: RunFolde
     lines = recorded.record.read()
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert {line["images"] for line in lines} == {25}
-    assert lines[0]["gradient"] is None and all(line["gradient"] > 0 for line in lines[1:])
+    assert lines[0]["grad_norm"] is None and all(line["grad_norm"] > 0 for line in lines[1:])
     layers = ["stem.conv1", "stages.stage1.0.branch.conv1", "stages.stage1.0.branch.conv2"]
     assert list(lines[0]["weights"])[:3] == layers
     assert list(lines[0]["weights"])[-1] == "dense"
@@ -100,23 +100,23 @@ def test_interrupted_and_resumed_it_is_the_same_file(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Interrupted):
-        train(tiny(), folder, hooks=[Recorder(), signal_after(step)])
-    train(tiny(), folder, resume=True, hooks=[Recorder()])
+        train(tiny(), folder, callbacks=[TensorStats(), signal_after(step)])
+    train(tiny(), folder, resume=True, callbacks=[TensorStats()])
     assert content(folder) == content(recorded)
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["behind the record", "before the record"])
 @pytest.mark.parametrize(
     ("point", "epoch"),
-    [("started", 0), ("validated", 1), ("epoch_ended", 1), ("validated", 3), ("epoch_ended", 3)],
+    [("on_train_start", 0), ("on_validation_end", 1), ("on_epoch_end", 1), ("on_validation_end", 3), ("on_epoch_end", 3)],
 )
 def test_killed_and_resumed_it_is_the_same_file(
     tmp_path: Path, tiny: Callable, recorded: RunFolder, point: str, epoch: int, first: bool
 ) -> None:
     folder, kill = RunFolder(tmp_path / "run"), Kill(point, epoch)
     with pytest.raises(KilledError):
-        train(tiny(), folder, hooks=[kill, Recorder()] if first else [Recorder(), kill])
-    train(tiny(), folder, resume=True, hooks=[Recorder()])
+        train(tiny(), folder, callbacks=[kill, TensorStats()] if first else [TensorStats(), kill])
+    train(tiny(), folder, resume=True, callbacks=[TensorStats()])
     assert content(folder) == content(recorded)
 
 
@@ -132,28 +132,28 @@ def test_killed_between_record_and_checkpoint(
 
     monkeypatch.setattr(Checkpoints, "save_last", dying)
     with pytest.raises(KilledError):
-        train(tiny(), folder, hooks=[Recorder()])
+        train(tiny(), folder, callbacks=[TensorStats()])
     assert [line["epoch"] for line in folder.record.read()] == [0, 1, 2]
     with folder.record.path.open("a") as file:
         file.write('{"epoch": 3, "torn')
     monkeypatch.undo()
-    train(tiny(), folder, resume=True, hooks=[Recorder()])
+    train(tiny(), folder, resume=True, callbacks=[TensorStats()])
     assert content(folder) == content(recorded)
 
 
 def test_an_extended_run_goes_on_with_the_record(tmp_path: Path, tiny: Callable) -> None:
     folder = RunFolder(tmp_path / "run")
-    train(tiny(), folder, hooks=[Recorder()])
+    train(tiny(), folder, callbacks=[TensorStats()])
     before = folder.record.read()
     longer = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
     recipe, longer_folder = extended(folder, longer)
-    train(recipe, longer_folder, resume=True, hooks=[Recorder()])
+    train(recipe, longer_folder, resume=True, callbacks=[TensorStats()])
     lines = longer_folder.record.read()
     assert lines[:-1] == before and lines[-1]["epoch"] == 4
 
 
 def test_gradient_norms_are_those_of_the_step(tmp_path: Path, tiny: Callable) -> None:
-    run = prepared(tiny({"training.clip_norm": 0.5}), tmp_path / "run")
+    run = prepared(tiny({"training.clip_grad_norm": 0.5}), tmp_path / "run")
     assert gradient_norms(run) == (dict.fromkeys(dict(matrices(run.state.classifier.body))), None)
     step(run, first_batch(run))
     by_layer, whole = gradient_norms(run)
@@ -169,10 +169,10 @@ def test_gradient_norms_are_those_of_the_step(tmp_path: Path, tiny: Callable) ->
 def test_frozen_layers_have_no_gradient_norm(tmp_path: Path, tiny: Callable) -> None:
     folder = RunFolder(tmp_path / "run")
     freeze = [{"start": "1 epoch", "stages": 1}]
-    train(tiny({"training.freeze": freeze}), folder, hooks=[Recorder()])
+    train(tiny({"training.freeze": freeze}), folder, callbacks=[TensorStats()])
     _, one, two, _ = (line["weights"] for line in folder.record.read())
-    assert one["stem.conv1"]["gradient"] > 0 and two["stem.conv1"]["gradient"] is None
-    assert two["dense"]["gradient"] > 0
+    assert one["stem.conv1"]["grad_norm"] > 0 and two["stem.conv1"]["grad_norm"] is None
+    assert two["dense"]["grad_norm"] > 0
 
 
 def test_averaged_weights_are_the_ones_recorded(tmp_path: Path, tiny: Callable) -> None:
@@ -180,7 +180,7 @@ def test_averaged_weights_are_the_ones_recorded(tmp_path: Path, tiny: Callable) 
 
     folder = RunFolder(tmp_path / "run")
     ema = {"averaging.kind": "ema", "averaging.decay": 0.9, "averaging.every": 2}
-    train(tiny(ema), folder, hooks=[Recorder()])
+    train(tiny(ema), folder, callbacks=[TensorStats()])
     _, tensors = WeightsFile.read(folder.weights("last"))
     told = folder.record.read()[-1]["weights"]["stem.conv1"]
     assert told["high"] == pytest.approx(float(tensors["body.stem.conv1.weight"].max()), rel=1e-5)
@@ -191,7 +191,7 @@ def test_silent_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callabl
     norm = run.state.classifier.body.stem.norm1
     with torch.no_grad():
         norm.weight[1], norm.bias[1] = 0.0, -1.0
-    Recorder().started(run)
+    TensorStats().on_train_start(run)
     [line] = run.folder.record.read()
     chosen = recorded_images(run.loader.indices.numpy())
     images = run.dataset.read("train").images
@@ -202,9 +202,9 @@ def test_silent_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callabl
 
 def test_a_step_is_left_alone(tmp_path: Path, tiny: Callable) -> None:
     """It gets nothing to work on, so it can't wait for the device."""
-    recorder: Any = Recorder()
-    recorder.stepped(None, 128)
-    recorder.epoch_ended(None, {})
+    recorder: Any = TensorStats()
+    recorder.on_step_end(None, 128)
+    recorder.on_epoch_end(None, {})
     assert not list(tmp_path.iterdir())
 
 

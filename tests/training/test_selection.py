@@ -16,7 +16,7 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.run import Run
 from cifarlab.training.state import Totals
-from cifarlab.training.step import worth_a_backward_pass
+from cifarlab.training.step import select_hard_examples
 from cifarlab.training.train import train
 
 DROPOUT = {"model.dropout": 0.5}
@@ -44,16 +44,16 @@ def moved(run: Run) -> None:
 @pytest.mark.parametrize(
     ("share", "images"), [(0.25, 118), (0.5, 27), (0.33, 40), (0.1, 5), (0.7, 3)]
 )
-@pytest.mark.parametrize("more", [{}, {"training.micro_batch": 7}], ids=["whole", "in pieces"])
+@pytest.mark.parametrize("more", [{}, {"training.micro_batch_size": 7}], ids=["whole", "in pieces"])
 def test_exactly_the_hardest(
     tmp_path: Path, tiny: Callable, share: float, images: int, more: dict[str, Any]
 ) -> None:
-    run = prepared(tiny({**DROPOUT, **more, "training.selection.share": share}), tmp_path / "run")
+    run = prepared(tiny({**DROPOUT, **more, "training.selective_backprop.keep": share}), tmp_path / "run")
     moved(run)
     batch = first_batch(run, images)
     kept = hardest(run, batch.images, batch.labels, share)
     assert 2 <= len(kept) < images
-    chosen = worth_a_backward_pass(run, batch)
+    chosen = select_hard_examples(run, batch)
     assert torch.equal(chosen.images, batch.images[kept])
     assert torch.equal(chosen.labels, batch.labels[kept])
 
@@ -61,13 +61,13 @@ def test_exactly_the_hardest(
 def test_judged_at_another_size_but_trained_at_the_present_one(
     tmp_path: Path, tiny: Callable
 ) -> None:
-    part = {"share": 0.25, "pixels": 5}
-    run = prepared(tiny({"training.selection": part}), tmp_path / "run")
+    part = {"keep": 0.25, "image_size": 5}
+    run = prepared(tiny({"training.selective_backprop": part}), tmp_path / "run")
     moved(run)
     batch = first_batch(run)
     small = hardest(run, shrunk(batch.images, 5), batch.labels, 0.25)
     assert small != hardest(run, batch.images, batch.labels, 0.25)
-    chosen = worth_a_backward_pass(run, batch)
+    chosen = select_hard_examples(run, batch)
     assert torch.equal(chosen.images, batch.images[small])
 
 
@@ -75,11 +75,11 @@ def test_judged_at_another_size_but_trained_at_the_present_one(
 def test_before_its_start_all_is_trained_on(
     tmp_path: Path, tiny: Callable, start: str, first: int
 ) -> None:
-    changes = {"training.selection.share": 0.5, "training.selection.start": start}
+    changes = {"training.selective_backprop.keep": 0.5, "training.selective_backprop.start": start}
     run = prepared(tiny(changes), tmp_path / "run")
     batch, counts = first_batch(run), []
     for run.state.step in range(first + 2):
-        counts.append(len(worth_a_backward_pass(run, batch).labels))
+        counts.append(len(select_hard_examples(run, batch).labels))
     assert counts == [118] * first + [59, 59]
 
 
@@ -87,18 +87,18 @@ def test_before_its_start_all_is_trained_on(
 def test_a_size_that_makes_nothing_smaller_is_refused(
     tmp_path: Path, tiny: Callable, pixels: int
 ) -> None:
-    part = {"share": 0.25, "pixels": pixels}
-    with pytest.raises(RecipeError, match=f"pixels={pixels} makes no image of 8 pixels smaller"):
-        prepared(tiny({"training.selection": part}), tmp_path / "run")
+    part = {"keep": 0.25, "image_size": pixels}
+    with pytest.raises(RecipeError, match=f"image_size={pixels} makes no image of 8 pixels smaller"):
+        prepared(tiny({"training.selective_backprop": part}), tmp_path / "run")
 
 
 def test_judging_leaves_no_trace(tmp_path: Path, tiny: Callable) -> None:
-    part = {"training.selection": {"share": 0.25, "pixels": 5}, "training.micro_batch": 50}
+    part = {"training.selective_backprop": {"keep": 0.25, "image_size": 5}, "training.micro_batch_size": 50}
     run = prepared(tiny({**DROPOUT, **part}), tmp_path / "run")
     before = copy.deepcopy(run.state.classifier.state_dict())
     draws, batch = torch.get_rng_state(), first_batch(run)
     pixels = batch.images.clone()
-    chosen = worth_a_backward_pass(run, batch)
+    chosen = select_hard_examples(run, batch)
     after = run.state.classifier.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert torch.equal(torch.get_rng_state(), draws)
@@ -109,12 +109,12 @@ def test_judging_leaves_no_trace(tmp_path: Path, tiny: Callable) -> None:
 
 
 class Drawn(Watching):
-    """How many images each step had, as hooks are told."""
+    """How many images each step had, as callbacks are told."""
 
     def __init__(self) -> None:
         self.images: list[int] = []
 
-    def stepped(self, run: Run, images: int) -> None:
+    def on_step_end(self, run: Run, images: int) -> None:
         self.images.append(images)
 
 
@@ -131,8 +131,8 @@ def test_sums_count_what_is_trained_and_the_speed_what_is_drawn(
 
     monkeypatch.setattr(Totals, "add", watched)
     folder, drawn = RunFolder(tmp_path / "run"), Drawn()
-    changes = {"training.selection.share": 0.3, "training.duration": "1 epoch"}
-    train(tiny(changes), folder, hooks=[drawn])
+    changes = {"training.selective_backprop.keep": 0.3, "training.duration": "1 epoch"}
+    train(tiny(changes), folder, callbacks=[drawn])
     assert drawn.images == [118] * 7 + [117] * 4
     assert trained == [35] * 11
     (line,) = folder.journal.read()

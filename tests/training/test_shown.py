@@ -7,9 +7,9 @@ import pytest
 
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.terminal import spoken
-from cifarlab.training.callbacks import Hook
+from cifarlab.training.callbacks import Callback
 from cifarlab.training.display import Display
-from cifarlab.training.tensor_stats import Recorder
+from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
 
 SHORT = {"training.duration": "4 steps"}
@@ -24,19 +24,19 @@ def test_it_prints_as_the_command_line_does(tiny, tmp_path, capsys):
     assert err == "" and not any("\x1b" in line for line in lines)
 
 
-@pytest.mark.parametrize("hooks", [(), [Recorder()]])
-def test_with_hooks_of_ones_own_it_is_silent(tiny, tmp_path, capsys, hooks: list[Hook]):
-    train(tiny(SHORT), tmp_path / "run", hooks=hooks)
+@pytest.mark.parametrize("callbacks", [(), [TensorStats()]])
+def test_with_callbacks_of_ones_own_it_is_silent(tiny, tmp_path, capsys, callbacks: list[Callback]):
+    train(tiny(SHORT), tmp_path / "run", callbacks=callbacks)
     assert capsys.readouterr() == ("", "")
 
 
 def test_the_folder_may_be_a_path_or_nothing(tiny, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("a", Path("b"), RunFolder("c")):
-        train(tiny(SHORT), folder, hooks=())
+        train(tiny(SHORT), folder, callbacks=())
     assert all(RunFolder(name).finished for name in "abc")
     for _ in range(2):
-        train(tiny(SHORT), hooks=())
+        train(tiny(SHORT), callbacks=())
     assert len(list(Path("runs").glob("tiny-s0-*/result.json"))) == 2
 
 
@@ -54,8 +54,8 @@ def estimates(monkeypatch, capsys, seconds_per_step: float, **run) -> list[str]:
     display = Display()
     for step in range(1, 501):
         now = 100 + (step - 1) * seconds_per_step
-        monkeypatch.setattr("cifarlab.system.terminal.time.monotonic", lambda now=now: now)
-        display.stepped(at_step(step, **run), 64)
+        monkeypatch.setattr("cifarlab.training.display.time.monotonic", lambda now=now: now)
+        display.on_step_end(at_step(step, **run), 64)
     return [line for line in capsys.readouterr().out.splitlines() if "about" in line]
 
 

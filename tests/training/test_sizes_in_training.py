@@ -26,7 +26,7 @@ class Spy(Watching):
     def __init__(self) -> None:
         self.seen: list[tuple[int, int, int]] = []
 
-    def started(self, run: Run) -> None:
+    def on_train_start(self, run: Run) -> None:
         def look(classifier: Any, given: Any) -> None:
             if classifier.training:
                 self.seen.append((run.state.step, *given[0].shape[1:3]))
@@ -41,9 +41,9 @@ def test_the_network_receives_the_recipe_s_size(
     spy, folder = Spy(), RunFolder(tmp_path / "run")
     if interrupted is not None:
         with pytest.raises(Interrupted):
-            train(tiny(CHANGES), folder, hooks=[spy, signal_after(interrupted)])
+            train(tiny(CHANGES), folder, callbacks=[spy, signal_after(interrupted)])
         assert len(spy.seen) == interrupted
-    train(tiny(CHANGES), folder, resume=folder.exists, hooks=[spy])
+    train(tiny(CHANGES), folder, resume=folder.exists, callbacks=[spy])
     assert spy.seen == [(step, side, side) for step, side in enumerate(EXPECTED)]
 
 
@@ -51,7 +51,7 @@ def test_evaluation_is_always_at_full_size(tmp_path: Path, tiny: Callable) -> No
     sides = set()
 
     class Judged(Watching):
-        def started(self, run: Run) -> None:
+        def on_train_start(self, run: Run) -> None:
             def look(classifier: Any, given: Any) -> None:
                 if not classifier.training:
                     sides.add(tuple(given[0].shape[1:3]))
@@ -59,5 +59,5 @@ def test_evaluation_is_always_at_full_size(tmp_path: Path, tiny: Callable) -> No
             run.state.classifier.register_forward_pre_hook(look)
 
     changes = {"augment.sizes": SIZES[:1], "training.duration": "5 steps"}
-    train(tiny(changes), RunFolder(tmp_path / "run"), hooks=[Judged()])
+    train(tiny(changes), RunFolder(tmp_path / "run"), callbacks=[Judged()])
     assert sides == {(8, 8)}

@@ -124,11 +124,11 @@ def test_a_resumed_run_keeps_its_threads_though_the_machine_is_busy_now(
 ):
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Interrupted):
-        train(tiny(), folder, threads=2, hooks=[signal_after(5)])
+        train(tiny(), folder, threads=2, callbacks=[signal_after(5)])
     assert folder.provenance()["device"]["threads"] == 2
     torch.set_num_threads(1)
     machine(monkeypatch, busy=3.0)
-    train(tiny(), folder, resume=True, hooks=[Display()])
+    train(tiny(), folder, resume=True, callbacks=[Display()])
     assert torch.get_num_threads() == 2
     assert [start["device"]["threads"] for start in folder.provenance()["starts"]] == [2, 2]
     told = capsys.readouterr().out
@@ -139,7 +139,7 @@ def test_a_resumed_run_keeps_its_threads_though_the_machine_is_busy_now(
 def test_the_terminal_says_what_a_busy_machine_leaves(tiny, tmp_path, monkeypatch, capsys):
     machine(monkeypatch, busy=1.2)
     recipe = tiny({"training.duration": "1 epoch"})
-    train(recipe, RunFolder(tmp_path / "run"), hooks=[Display()])
+    train(recipe, RunFolder(tmp_path / "run"), callbacks=[Display()])
     assert "other processes use 1.2 of these 4 cores: 3 threads" in capsys.readouterr().out
 
 

@@ -42,7 +42,7 @@ def test_a_finished_run_is_not_resumed(copied: RunFolder, tiny: Callable) -> Non
     assert content(copied) == before
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"optimizer.rate": 0.05}])
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"optimizer.lr": 0.05}])
 def test_another_recipe(copied: RunFolder, tiny: Callable, changes: dict) -> None:
     before = content(unfinished(copied))
     with pytest.raises(RunFolderError, match="another recipe"):
@@ -233,8 +233,8 @@ def test_a_failed_start_leaves_no_folder(tmp_path: Path, tiny: Callable) -> None
         {"epoch": None},
         {"best": [1]},
         {"best": {"epoch": 1}},
-        {"watch": 3},
-        {"watch": [None, "x", 1.0]},
+        {"plateau": 3},
+        {"plateau": [None, "x", 1.0]},
         {"seconds": [1.0]},
     ],
     ids=str,

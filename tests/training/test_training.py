@@ -1,4 +1,4 @@
-"""What a whole run does and leaves: seeds, hooks, precision, selection, the test split."""
+"""What a whole run does and leaves: seeds, callbacks, precision, selection, the test split."""
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -43,29 +43,29 @@ def test_another_seed_is_another_run_on_the_same_split(
 
 
 class Recording:
-    """A hook that writes down what it was told."""
+    """A callback that writes down what it was told."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    def started(self, run: Run) -> None:
-        self.calls.append(("started", run.state.step))
+    def on_train_start(self, run: Run) -> None:
+        self.calls.append(("on_train_start", run.state.step))
 
-    def stepped(self, run: Run, images: int) -> None:
-        self.calls.append(("stepped", run.state.step, images))
+    def on_step_end(self, run: Run, images: int) -> None:
+        self.calls.append(("on_step_end", run.state.step, images))
 
-    def validated(self, run: Run) -> None:
+    def on_validation_end(self, run: Run) -> None:
         assert len(run.folder.journal.read()) == run.state.epoch - 1
-        self.calls.append(("validated", run.state.epoch))
+        self.calls.append(("on_validation_end", run.state.epoch))
 
-    def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
+    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         assert run.folder.journal.read()[-1] == line
         assert WeightsFile.read(run.checkpoints.last)[0].step == run.state.step
-        self.calls.append(("epoch_ended", line["epoch"]))
+        self.calls.append(("on_epoch_end", line["epoch"]))
 
-    def finished(self, run: Run, result: dict[str, Any]) -> None:
+    def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
         assert run.folder.result() == result
-        self.calls.append(("finished",))
+        self.calls.append(("on_train_end",))
 
 
 def test_hooks_are_called_in_order_and_change_nothing(
@@ -73,13 +73,13 @@ def test_hooks_are_called_in_order_and_change_nothing(
 ) -> None:
     one, two = Recording(), Recording()
     folder = RunFolder(tmp_path / "run")
-    train(tiny(), folder, hooks=[one, two])
+    train(tiny(), folder, callbacks=[one, two])
     sizes = [118] * 7 + [117] * 4
-    expected: list[tuple[Any, ...]] = [("started", 0)]
+    expected: list[tuple[Any, ...]] = [("on_train_start", 0)]
     for epoch in range(3):
-        expected += [("stepped", 11 * epoch + i, n) for i, n in enumerate(sizes, 1)]
-        expected += [("validated", epoch + 1), ("epoch_ended", epoch + 1)]
-    assert one.calls == two.calls == [*expected, ("finished",)]
+        expected += [("on_step_end", 11 * epoch + i, n) for i, n in enumerate(sizes, 1)]
+        expected += [("on_validation_end", epoch + 1), ("on_epoch_end", epoch + 1)]
+    assert one.calls == two.calls == [*expected, ("on_train_end",)]
     assert end_of(folder) == end_of(finished)
 
 
@@ -87,7 +87,7 @@ def test_result_and_journal_say_what_happened(finished: RunFolder, tiny: Callabl
     result, journal = finished.result(), finished.journal.read()
     assert result["fingerprint"] == fingerprint(tiny())
     assert (result["epochs"], result["steps"], result["data"]) == (3, 33, "digits")
-    judged = {"checkpoint": "last", "epoch": 3, "views": 1, "unsure": 1, "tta_threshold": None}
+    judged = {"checkpoint": "last", "epoch": 3, "tta_views": 1, "tta_fraction": 1, "tta_threshold": None}
     assert result["evaluated"] == judged
     files = {name: sha256(finished.weights(name).read_bytes()) for name in ("last", "best")}
     assert result["weights_sha256"] == {name: of.hexdigest() for name, of in files.items()}
@@ -97,8 +97,8 @@ def test_result_and_journal_say_what_happened(finished: RunFolder, tiny: Callabl
     assert journal[-1]["val"]["loss"] == result["val"]["loss"]
     best = max(journal, key=lambda line: line["val"]["accuracy"])
     assert result["best"]["epoch"] == best["epoch"]
-    assert journal[0]["rate"] == 0.1  # the last step of the warm-up
-    assert 0 < journal[-1]["rate"] < 0.001
+    assert journal[0]["lr"] == 0.1  # the last step of the warm-up
+    assert 0 < journal[-1]["lr"] < 0.001
 
 
 def test_nothing_held_out_selects_nothing(tmp_path: Path, tiny: Callable) -> None:
@@ -115,20 +115,20 @@ def test_best_is_measured_where_the_recipe_wants_it(
     tmp_path: Path, tiny: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rate explodes in the last epoch, so that best and last differ."""
-    real = step.set_rates
+    real = step.apply_schedule
 
     def exploding(optimizer: Optimizer, schedule: Any, number: int, *length: Any) -> None:
         real(optimizer, schedule, number, *length)
         if number >= 22:
             optimizer.param_groups[0]["lr"] = 5.0
 
-    monkeypatch.setattr(step, "set_rates", exploding)
+    monkeypatch.setattr(step, "apply_schedule", exploding)
     folder = RunFolder(tmp_path / "run")
-    result = train(tiny({"evaluation.checkpoint": "best", "evaluation.views": 2}), folder)
+    result = train(tiny({"evaluation.checkpoint": "best", "evaluation.tta_views": 2}), folder)
     scores = [line["val"]["accuracy"] for line in folder.journal.read()]
     epoch = scores.index(max(scores)) + 1
     assert epoch < 3
-    judged = {"checkpoint": "best", "epoch": epoch, "views": 2, "unsure": 1, "tta_threshold": None}
+    judged = {"checkpoint": "best", "epoch": epoch, "tta_views": 2, "tta_fraction": 1, "tta_threshold": None}
     assert result["evaluated"] == judged
     assert result["best"] == {"epoch": epoch, "val_accuracy": max(scores)}
     assert WeightsFile.read(folder.weights("best"))[0].epoch == epoch

@@ -140,7 +140,7 @@ def _recipes(listing: Listing, names: dict[str, str], find: str) -> None:
     table.bind_filter_from(box, "value", lambda value: value or "")
     put(
         '<p class="soft">Mean and sample deviation over the seeds of finished runs; those that are '
-        "unfinished, or that a budget or a search ended early, are left out. A recipe on other "
+        "unfinished, or that a time limit or a search ended early, are left out. A recipe on other "
         "data is another row. Choose a recipe to see its runs.</p>"
     )
 

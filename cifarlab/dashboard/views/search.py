@@ -67,7 +67,7 @@ def _row(site: Site, folder: SearchFolder, trial: Trial, keys: list[str]) -> tup
     if run.exists:
         named = markup.link(run_address(site.index.place(run.path)), named)
     score, epochs = trial.score, trial.epochs
-    if trial.why is None and trial.verdicts:  # on its way: as at its last rung
+    if trial.stop_reason is None and trial.verdicts:  # on its way: as at its last rung
         score, epochs = trial.verdicts[-1].score, trial.verdicts[-1].epoch
     return (
         named,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cifarlab.config.base import Name, Part
+from cifarlab.config.base import Name, Config
 from cifarlab.config.duration import Duration, Length, WallTime
 from cifarlab.experiments.search.space import Choice, Space, Values, active, meant, ordered
 from cifarlab.experiments.study.scale import scaled
@@ -24,7 +24,7 @@ from cifarlab.system.errors import RecipeError, UserError
 _MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # what trials are compared on, and what the search itself decides
 _OUTSIDE = ("name.", "data.", "evaluation.")
-_OURS = ("training.duration", "training.extensions", "training.budget")
+_OURS = ("training.duration", "training.extensions", "training.max_time")
 _STILL_OPEN = ("data.normalisation", "data.noise", "data.share")
 
 
@@ -37,7 +37,7 @@ def _whole_epochs(duration: Duration) -> Duration:
 Epochs = Annotated[Length, AfterValidator(_whole_epochs)]
 
 
-class ASHA(Part):
+class ASHA(Config):
     """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934).
 
     At each rung a trial goes on if its score is among the best 1 / ``reduction`` of those that
@@ -51,26 +51,26 @@ class ASHA(Part):
     )
 
 
-class NoStopping(Part):
+class NoStopping(Config):
     """Every trial runs to its end."""
 
     kind: Literal["none"] = "none"
 
 
-class RandomSampler(Part):
+class RandomSampler(Config):
     """Every point is drawn independently."""
 
     kind: Literal["random"] = "random"
 
 
-class TPESampler(Part):
+class TPESampler(Config):
     """Tree-structured Parzen estimator (Bergstra et al. 2011): likelier where scores were good."""
 
     kind: Literal["tpe"] = "tpe"
     startup: int = Field(10, ge=1, description="trials that are drawn at random first")
 
 
-class Search(Part):
+class Search(Config):
     """A search; a trial is the recipe with ``changes``, then with what was drawn of the space."""
 
     name: Name = Field(description="names the search's folder")
@@ -254,8 +254,8 @@ def asked_for(
 
 
 def wall_time(text: str | None) -> WallTime | None:
-    """A budget as the command line has it. Raises UserError."""
+    """A time limit as the command line has it. Raises UserError."""
     try:
         return None if text is None else WallTime.parse(text)
     except ValueError as error:
-        raise UserError(f"--budget: {error}", "write e.g. --budget '2 h'") from error
+        raise UserError(f"--max-time: {error}", "write e.g. --max-time '2 h'") from error

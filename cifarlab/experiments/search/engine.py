@@ -58,7 +58,7 @@ class _Asked(NamedTuple):
     scale: float
     folder: SearchFolder
     command: str
-    budget: WallTime | None
+    max_time: WallTime | None
     worker: "type[Trainable] | None"
 
 
@@ -67,7 +67,7 @@ def run_search(
     *,
     jobs: int | None = None,
     cluster: str | None = None,
-    budget: WallTime | None = None,
+    max_time: WallTime | None = None,
     resume: bool = False,
     seeds: int | None = None,
     scale: float = 1.0,
@@ -81,7 +81,7 @@ def run_search(
     """Train the trials of ``search`` that are missing, and explain all.
 
     ``jobs`` trials at a time, on this machine or on the Ray cluster at the address ``cluster``,
-    until ``budget`` is used up. Trials that a stopped or killed search left unfinished need
+    until ``max_time`` is used up. Trials that a stopped or killed search left unfinished need
     ``resume``. With ``seeds``, the finalists are trained anew on this machine with so many other
     seeds, once no trial is left to train. ``formats`` are the figures'. ``worker`` takes the place
     of the one that trains. Raises RecipeError, UserError, MissingExtraError, RunFolderError,
@@ -93,7 +93,7 @@ def run_search(
     search.drawn({}, base, scale)  # a scale out of range is refused here
     require_extra(cluster)
     folder = search_folder(search, scale, data, runs)
-    asked = _Asked(search, base, scale, folder, command, budget, worker)
+    asked = _Asked(search, base, scale, folder, command, max_time, worker)
     with folder.in_use():
         _require_same(asked)
         notes = Notes(folder, tell)
@@ -178,9 +178,9 @@ def _unfinished(asked: _Asked, notes: Notes) -> list[Trial]:
     return [
         trial
         for trial in notes.ledger.trials.values()
-        if trial.why is None
+        if trial.stop_reason is None
         or (
-            (trial.why == "stopped" and not asked.worker)
+            (trial.stop_reason == "stopped" and not asked.worker)
             and not asked.folder.trial(trial.number).finished
         )
     ]
@@ -211,7 +211,7 @@ def _todo(asked: _Asked, notes: Notes, resume: bool) -> int:
 
 
 def _train(asked: _Asked, notes: Notes, jobs: int | None, cluster: str | None) -> None:
-    """Train until all is done, the budget is used up, or somebody asks to stop."""
+    """Train until all is done, the time is used up, or somebody asks to stop."""
     # Ray sets a handler of its own when it starts
     with connected(jobs, cluster) as share, stop_on_signal() as stop:
         before = -1
@@ -221,7 +221,7 @@ def _train(asked: _Asked, notes: Notes, jobs: int | None, cluster: str | None) -
                 break
             before = left
     if stop.signum:
-        done = sum(trial.why is not None for trial in notes.ledger.trials.values())
+        done = sum(trial.stop_reason is not None for trial in notes.ledger.trials.values())
         raise Interrupted(
             f"interrupted after {done} of {asked.search.trials} trials; their checkpoints are "
             "written",
@@ -242,7 +242,7 @@ def _tune(asked: _Asked, notes: Notes, share: Share, stop: Stop) -> bool:
     begun = _unfinished(asked, notes)
     fresh = max(0, asked.search.trials - len(notes.ledger.trials))
     draws = Draws(asked.search, asked.base, asked.scale, notes, begun, share.threads)
-    stopper = Stopper(asked.budget, lambda: bool(stop.signum or draws.fatal))
+    stopper = Stopper(asked.max_time, lambda: bool(stop.signum or draws.fatal))
     place = asked.folder.path.resolve() / ".tune"
     shutil.rmtree(place, ignore_errors=True)  # of a driver that was killed
     try:

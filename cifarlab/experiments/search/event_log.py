@@ -36,7 +36,7 @@ def said(event: Event) -> str:
         return f"{name} stopped {stopped_words(event)}" if event["stopped"] else ""
     if event["failure"]:
         return f"{name} failed: {event['failure']['what']}"
-    if event["why"] == "stopped":
+    if event["stop_reason"] == "stopped":
         return ""
     return f"{name} ended after {event['epochs']} epochs: {100 * event['score']:.2f} %"
 

@@ -24,8 +24,8 @@ MOST = 3  # trials that are trained anew
 _MEASURE = {
     "evaluation.test": False,
     "evaluation.checkpoint": "best",
-    "evaluation.views": 1,
-    "evaluation.unsure": 1.0,
+    "evaluation.tta_views": 1,
+    "evaluation.tta_fraction": 1.0,
     "evaluation.tta_threshold": None,
 }
 
@@ -128,10 +128,10 @@ def flattery_of(told: Any) -> tuple[Flattery, ...]:
 def finalists(explained: Explained) -> dict[int, float]:
     """The scores of the best trials that ran to their end; of all, if none did. Raises UserError.
 
-    A trial that a rung or a budget ended would be compared with longer runs of its recipe.
+    A trial that a rung or a time limit ended would be compared with longer runs of its recipe.
     """
     scored = [r for r in explained.rows if r.score is not None and not r.trial.failure]
-    whole = [row for row in scored if row.trial.why in ("planned", "patience")]
+    whole = [row for row in scored if row.trial.stop_reason in ("planned", "early_stopping")]
     chosen = (whole or scored)[:MOST]
     if not chosen:
         raise UserError("there are no finalists: no trial has a score", "search first")

@@ -10,10 +10,10 @@ runs/searches/<name>/
 
 The record holds three kinds of events. With them alone a killed search is taken up again:
 
-    {"event": "drawn", "trial": 7, "values": {"optimizer.rate": 0.0039, ...}}
+    {"event": "drawn", "trial": 7, "values": {"optimizer.lr": 0.0039, ...}}
     {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
      "rank": 3, "of": 5, "stopped": true}
-    {"event": "ended", "trial": 7, "why": "stopped", "epochs": 4, "score": 0.431,
+    {"event": "ended", "trial": 7, "stop_reason": "stopped", "epochs": 4, "score": 0.431,
      "failure": null}
 
 ``score`` is the highest validation accuracy (0..1) so far; ``cutoff`` the score that was needed to
@@ -84,7 +84,7 @@ class EndedEvent(Stored):
 
     event: Literal["ended"]
     trial: Count
-    why: Literal["planned", "stopped", "patience", "budget", "failed"]
+    stop_reason: Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
     epochs: Count
     score: float | None
     failure: dict[str, str] | None

@@ -17,9 +17,9 @@ from ray.tune.search.optuna import OptunaSearch
 from cifarlab.experiments.search.definition import Search, TPESampler
 from cifarlab.experiments.search.event_log import Notes
 from cifarlab.experiments.search.folder import Event
-from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, JOB, SCORE, TRIAL, WHY
+from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, JOB, SCORE, TRIAL, STOP_REASON
 from cifarlab.experiments.search.space import Values, draw
-from cifarlab.experiments.search.trial_history import Trial, Why, drawn, ended
+from cifarlab.experiments.search.trial_history import Trial, TrialStopReason, drawn, ended
 from cifarlab.experiments.search.trial_session import Job
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError
@@ -160,12 +160,12 @@ class Draws(Searcher):
         if FATAL in told:
             self.fatal = json.loads(told[FATAL])
             return
-        if self._notes.ledger.trials[number].why:  # it only had to be finished
+        if self._notes.ledger.trials[number].stop_reason:  # it only had to be finished
             return
         failure = self._death(number) if error else json.loads(told.get(FAILURE) or "null")
-        why: Why = "failed" if failure else told.get(WHY) or "stopped"
+        stop_reason: TrialStopReason = "failed" if failure else told.get(STOP_REASON) or "stopped"
         epochs, score = told.get(EPOCH, 0), told.get(SCORE)
-        self._end(ended(number, why, epochs, score if epochs else None, failure))
+        self._end(ended(number, stop_reason,  epochs, score if epochs else None, failure))
 
     def _death(self, number: int) -> dict[str, str]:
         said = self._notes.deaths.get(number, "for no known reason")

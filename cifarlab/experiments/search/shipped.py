@@ -22,7 +22,7 @@ def _tables(dropout: str, *rates: float) -> dict[str, Any]:
     """What tables 2 and 3 of asha2021 share; where dropout stands depends on the network."""
     return {
         "optimizer.kind": _chosen("sgd", "adam"),
-        "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 1e-2},
+        "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 1e-2},
         "optimizer.weight_decay": {"kind": "uniform", "low": 0.001, "high": 0.01},
         dropout: _chosen(*rates),
         "augment": _chosen(off={}, on=_AUGMENT),
@@ -72,7 +72,7 @@ _SEARCHES = (
         "max": "9 epochs",
         "space": {
             "optimizer.kind": _chosen("sgd", "adam"),
-            "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 0.3},
+            "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 0.3},
             "optimizer.momentum": {
                 "kind": "uniform",
                 "low": 0.5,

@@ -1,7 +1,7 @@
 """A space over a recipe's own keys: what each key may be, and under which condition it is searched.
 
     optimizer.kind: {kind: choice, values: [sgd, adam]}
-    optimizer.rate: {kind: log-uniform, low: 1e-4, high: 1e-2}
+    optimizer.lr: {kind: log-uniform, low: 1e-4, high: 1e-2}
     optimizer.momentum: {kind: uniform, low: 0.8, high: 0.99, when: {optimizer.kind: sgd}}
     augment: {kind: choice, values: {off: {}, on: {flip: random}}}
 
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Protocol
 import yaml
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Part, Rate
+from cifarlab.config.base import Config, PositiveFloat
 from cifarlab.recipes.schema import Recipe
 
 Values = dict[str, Any]  # what was drawn, by key, as the table writes it
@@ -38,7 +38,7 @@ class Draw(Protocol):
         """An integer between the two, both included."""
 
 
-class Dimension(Part):
+class Dimension(Config):
     """What all kinds share."""
 
     kind: str
@@ -130,8 +130,8 @@ class LogUniform(_Range):
     """A number above 0, each order of magnitude as likely."""
 
     kind: Literal["log-uniform"] = "log-uniform"
-    low: Rate = Field(description="smallest value, above 0")
-    high: Rate = Field(description="largest value")
+    low: PositiveFloat = Field(description="smallest value, above 0")
+    high: PositiveFloat = Field(description="largest value")
 
     def draw(self, key: str, by: Draw) -> float:
         """A number of the range."""

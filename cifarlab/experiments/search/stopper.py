@@ -1,4 +1,4 @@
-"""When a search ends before its last trial: its budget, a signal, a disk that is full."""
+"""When a search ends before its last trial: its time limit, a signal, a disk that is full."""
 
 import time
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from cifarlab.config.duration import WallTime
 class Stopper(TuneStopper):
     """Ends all trials at once; they stay at their last checkpoints."""
 
-    def __init__(self, budget: WallTime | None, asked: Callable[[], bool]) -> None:
-        self._end = time.monotonic() + budget.seconds if budget else None
+    def __init__(self, max_time: WallTime | None, asked: Callable[[], bool]) -> None:
+        self._end = time.monotonic() + max_time.seconds if max_time else None
         self._asked = asked
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

@@ -19,8 +19,8 @@ from cifarlab.runs.schemas import restored
 NOTHING = "-"
 _ENDS = {
     "planned": "ran to its end",
-    "patience": "ended by its patience",
-    "budget": "ended by its budget",
+    "early_stopping": "ended by early stopping",
+    "max_time": "ended by its time limit",
     None: "not finished",
 }
 
@@ -63,7 +63,7 @@ def ending(trial: Trial) -> str:
         return f"failed: {trial.failure['what']}"
     if stop := next((v for v in trial.verdicts if v.stopped), None):
         return f"stopped {stopped_words(stop._asdict())}"
-    return _ENDS[trial.why]
+    return _ENDS[trial.stop_reason]
 
 
 def percent(share: float | None) -> str:
@@ -151,7 +151,7 @@ def _raw(row: Row, keys: Sequence[str]) -> dict[str, Any]:
         "training": row.train,
         "epoch": row.best,
         "epochs": row.epochs,
-        "why": row.trial.why,
+        "stop_reason": row.trial.stop_reason,
         "ended": ending(row.trial),
         **{key: row.trial.values.get(key) for key in keys},
     }

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from cifarlab.experiments.search.folder import Event
 from cifarlab.experiments.search.space import Values
 
-Why = Literal["planned", "stopped", "patience", "budget", "failed"]
+TrialStopReason = Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
 
 
 class Verdict(NamedTuple):
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Trial:
-    """One trial; ``why`` it ended is None while it has not.
+    """One trial; ``stop_reason`` is None while it has not ended.
 
     ``score`` is the highest validation accuracy, 0..1, of its ``epochs``; None before the first.
     """
@@ -35,7 +35,7 @@ class Trial:
     number: int
     values: Values
     verdicts: list[Verdict] = field(default_factory=list)
-    why: Why | None = None
+    stop_reason: TrialStopReason | None = None
     epochs: int = 0
     score: float | None = None
     failure: dict[str, str] | None = None
@@ -67,7 +67,7 @@ class Ledger:
             trial.verdicts.append(verdict)
             self.verdicts.append((number, verdict))
             return
-        trial.why, trial.failure = event["why"], event["failure"]
+        trial.stop_reason, trial.failure = event["stop_reason"], event["failure"]
         trial.epochs, trial.score = event["epochs"], event["score"]
 
     def ranked(self) -> list[Trial]:
@@ -90,12 +90,12 @@ def judged(number: int, verdict: Verdict) -> Event:
     return {"event": "rung", "trial": number, **verdict._asdict()}
 
 
-def ended(number: int, why: Why, epochs: int, score: float | None, failure: Any = None) -> Event:
+def ended(number: int, stop_reason: TrialStopReason, epochs: int, score: float | None, failure: Any = None) -> Event:
     """The event of a trial's end; ``failure`` has the keys of study.workers.Failure."""
     return {
         "event": "ended",
         "trial": number,
-        "why": why,
+        "stop_reason": stop_reason,
         "epochs": epochs,
         "score": score,
         "failure": failure,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, WHY
+from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, STOP_REASON
 from cifarlab.experiments.search.space import Values
 from cifarlab.experiments.search.trial_history import Ledger
 from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
@@ -35,7 +35,7 @@ class Job(NamedTuple):
     place: str
 
 
-class _Left(BaseException):
+class _Abandoned(BaseException):
     """Unwinds a run that is left at its last checkpoint."""
 
 
@@ -76,17 +76,17 @@ class Course:
     def _train(self) -> None:
         try:
             self._said.put(self._trained())
-        except _Left:
+        except _Abandoned:
             pass
         except StorageError as error:
             self._said.put({FATAL: json.dumps([error.what, error.hint])})
         except CifarlabError as error:
             failure = {"kind": type(error).__name__, "what": error.what, "hint": error.hint}
-            self._said.put({WHY: "failed", FAILURE: json.dumps(failure)})
+            self._said.put({STOP_REASON: "failed", FAILURE: json.dumps(failure)})
         except Exception as error:
             what = f"{type(error).__name__}: {str(error)[:200]}"
             failure = {"kind": type(error).__name__, "what": what, "hint": "please report it"}
-            self._said.put({WHY: "failed", FAILURE: json.dumps(failure)})
+            self._said.put({STOP_REASON: "failed", FAILURE: json.dumps(failure)})
 
     def _trained(self) -> Message:
         """Train the run, or go on with it; why it ended."""
@@ -103,11 +103,11 @@ class Course:
                 recipe,
                 folder,
                 resume=folder.exists,
-                hooks=[self],
+                callbacks=[self],
                 command=command,
-                enough=lambda: self._enough,
+                should_stop=lambda: self._enough,
             )
-        return {WHY: result["ended"]}
+        return {STOP_REASON: result["stop_reason"]}
 
     def _await_folder(self) -> None:
         """Wait until the worker that had the run before, and was killed, has let go of it."""
@@ -126,28 +126,28 @@ class Course:
 
     def _tell_again(self) -> None:
         for line in self._folder.journal.read():
-            self.epoch_ended(None, line)
+            self.on_epoch_end(None, line)
 
-    def started(self, run: Any) -> None:
+    def on_train_start(self, run: Any) -> None:
         """A resumed run: its epochs so far, each of which may turn out to have been the last."""
         self._tell_again()
 
-    def stepped(self, run: Any, images: int) -> None:
+    def on_step_end(self, run: Any, images: int) -> None:
         """Nothing: trials are compared between epochs."""
 
-    def validated(self, run: Any) -> None:
+    def on_validation_end(self, run: Any) -> None:
         """Nothing: the epoch's line has it."""
 
-    def epoch_ended(self, run: Any, line: dict[str, Any]) -> None:
+    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
         """Tell the epoch and wait for leave to go on."""
         if self._enough:
             return
         score = max(self.last[SCORE], line["val"]["accuracy"])
         self._said.put({EPOCH: line["epoch"], SCORE: score})
         if not self._leave.get() and not self._enough:
-            raise _Left
+            raise _Abandoned
 
-    def finished(self, run: Any, result: dict[str, Any]) -> None:
+    def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
         """Nothing: the result says it."""
 
 

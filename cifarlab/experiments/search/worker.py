@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune import Trainable
 from ray.tune.result import DONE
 
-from cifarlab.experiments.search.messages import FATAL, JOB, WHY
+from cifarlab.experiments.search.messages import FATAL, JOB, STOP_REASON
 from cifarlab.experiments.search.trial_session import Course, as_job
 
 
@@ -27,7 +27,7 @@ class Worker(Trainable):
     def step(self) -> dict[str, Any]:
         """Train the next epoch."""
         message = self._course.next()
-        return {**message, DONE: WHY in message or FATAL in message}
+        return {**message, DONE: STOP_REASON in message or FATAL in message}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial."""

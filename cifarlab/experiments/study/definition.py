@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Name, Part
+from cifarlab.config.base import Name, Config
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import MOST_SEED, Recipe
 from cifarlab.recipes.text import change, tree_of, validated
 from cifarlab.system.errors import UserError
 
 
-class Reported(Part):
+class Reported(Config):
     """A report's number for a row, taken for a single run."""
 
     accuracy: float = Field(ge=0, le=100, description="in per cent")
@@ -26,7 +26,7 @@ class Reported(Part):
     source: str = Field("", description="the report, and where in it")
 
 
-class Row(Part):
+class Row(Config):
     """One line of the table: a recipe with changes."""
 
     name: Name = Field(description="as the table and the run folders call it")
@@ -35,7 +35,7 @@ class Row(Part):
     reported: Reported | None = Field(None, description="a report's number for it")
 
 
-class Study(Part):
+class Study(Config):
     """Rows and seeds; ``changes`` are made to every row, after its own."""
 
     name: Name = Field(description="names the study's folder")

@@ -47,7 +47,7 @@ class Record:
     def _reusable(self, runs: Path) -> dict[str, RunFolder]:
         """The finished run of each planned one, where there is one of the images of today.
 
-        Best in the study's own folder. A run that its budget ended is known there alone: it would
+        Best in the study's own folder. A run that its time limit ended is known there alone: it would
         end so again, but elsewhere that says nothing.
         """
         known, early = finished_runs(runs), finished_runs(self.folder.path, early=True)

@@ -8,11 +8,11 @@ of the run stay as they are, and so do validation, test and the batch size.
 from decimal import Decimal
 from typing import Any
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 from cifarlab.config.duration import Duration
 from cifarlab.optim.averaging import EMA, Lookahead
 from cifarlab.optim.schedules import Exponential, Plateau
-from cifarlab.recipes.schema import Recipe, Training
+from cifarlab.recipes.schema import Recipe, EarlyStopping
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import UserError
 
@@ -34,7 +34,7 @@ def _scaled(value: Any, scale: float) -> Any:
         return _shorter(value, scale)
     if isinstance(value, tuple):
         return [_scaled(item, scale) for item in value]
-    if not isinstance(value, Part):
+    if not isinstance(value, Config):
         return value
     tree = {name: _scaled(getattr(value, name), scale) for name in type(value).model_fields}
     return tree | _without_durations(value, scale)
@@ -50,12 +50,12 @@ def _shorter(duration: Duration, scale: float) -> str:
     return str(duration)
 
 
-def _without_durations(part: Part, scale: float) -> dict[str, Any]:
+def _without_durations(part: Config, scale: float) -> dict[str, Any]:
     """Settings that count epochs or steps without being durations."""
     steps = scale**2
     if isinstance(part, Exponential):
-        return {"factor": part.factor ** (1 / scale)}
-    if isinstance(part, Training) and part.patience:
+        return {"gamma": part.gamma ** (1 / scale)}
+    if isinstance(part, EarlyStopping):
         return {"patience": max(1, round(part.patience * scale))}
     if isinstance(part, Plateau):
         return {"patience": round(part.patience * scale)}

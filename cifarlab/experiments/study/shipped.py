@@ -94,7 +94,7 @@ _OPTIMIZERS = _of_changes(
         "rmsprop": _optimizer("rmsprop"),
         "adagrad": _optimizer("adagrad"),
         "adadelta": _optimizer("adadelta"),
-        "muon": _optimizer("muon", rate=0.1, others={"rate": 0.1, "weight_decay": 1e-3}),
+        "muon": _optimizer("muon", lr=0.1, aux_sgd={"lr": 0.1, "weight_decay": 1e-3}),
     },
 )
 _SCHEDULES = _of_changes(
@@ -104,12 +104,12 @@ _SCHEDULES = _of_changes(
     "exponential",
     {
         "constant": _schedule("constant"),
-        "step": _schedule("step", every="20 epochs"),
+        "step": _schedule("step", step_size="20 epochs"),
         "multistep": _schedule("multistep"),
         "linear": _schedule("linear"),
         "cosine": _schedule("cosine"),
         "cosine-warmup": _schedule("cosine", warmup="2 epochs"),
-        "restarts": _schedule("restarts", period="20 epochs"),
+        "restarts": _schedule("cosine_restarts", period="20 epochs"),
         "onecycle": _schedule("onecycle"),
         "plateau": _schedule("plateau", patience=3, factor=0.5),
     },

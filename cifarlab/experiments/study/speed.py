@@ -8,7 +8,7 @@ from cifarlab.experiments.study.definition import Row, Study
 _BATCH = 500
 _RATE = 11.5 * _BATCH / (1024 * (1 + 1 / (1 - 0.85)))
 _DECAY = 0.0153 / 11.5
-_FAST = {"rate": 64 * _RATE, "weight_decay": _DECAY / 64}
+_FAST = {"lr": 64 * _RATE, "weight_decay": _DECAY / 64}
 
 _CHANGES: dict[str, dict[str, Any]] = {
     "no-whitening": {"model.whitening": {"kernel": 0}, "optimizer.whitening": {}},
@@ -21,11 +21,11 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "statistics-kept-0.9": {"model.norm.momentum": 0.9},
     "head-not-scaled": {"model.head_scale": 1.0},
     "relu": {"model.activation": "relu"},
-    "muon-without-scaling": {"optimizer.normalise": False},
+    "muon-without-scaling": {"optimizer.normalize_weights": False},
     "sgd": {
         "optimizer": {
             "kind": "sgd",
-            "rate": _RATE,
+            "lr": _RATE,
             "momentum": 0.85,
             "nesterov": True,
             "weight_decay": _DECAY,
@@ -34,8 +34,8 @@ _CHANGES: dict[str, dict[str, Any]] = {
         }
     },
     "one-rate-for-head-and-norms": {"optimizer.head": {}},
-    "batches-of-1000": {"training.batch_size": 1000, "optimizer.rate": 0.15},
-    "whole-batches": {"training.micro_batch": None},
+    "batches-of-1000": {"training.batch_size": 1000, "optimizer.lr": 0.15},
+    "whole-batches": {"training.micro_batch_size": None},
     "constant-rate": {"schedule.kind": "constant"},
     "falling-momentum": {"schedule.final_momentum": 0.3},
     "random-flip": {"augment.flip": "random"},
@@ -43,12 +43,12 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "no-translation": {"augment.crop": {}},
     "full-size-throughout": {"augment.sizes": []},
     "no-label-smoothing": {"training.label_smoothing": 0.0},
-    "one-view": {"evaluation.views": 1, "evaluation.tta_threshold": None},
-    "ten-views": {"evaluation.views": 10},
+    "one-view": {"evaluation.tta_views": 1, "evaluation.tta_threshold": None},
+    "ten-views": {"evaluation.tta_views": 10},
     "with-selection": {
-        "training.selection.share": 0.5,
-        "training.selection.start": "0.5 of the run",
-        "training.selection.pixels": 16,
+        "training.selective_backprop.keep": 0.5,
+        "training.selective_backprop.start": "0.5 of the run",
+        "training.selective_backprop.image_size": 16,
     },
     "with-freezing": {"training.freeze": [{"start": "0.5 of the run", "stages": 1}]},
     "with-lookahead": {"averaging.kind": "lookahead"},

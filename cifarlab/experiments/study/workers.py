@@ -41,27 +41,27 @@ Done = Callable[[Job, Failure | None], None]
 Work = Callable[[Job], Failure | None]
 
 
-class _StopHook:
+class _StopCallback:
     """Ends the run at its next step once somebody asks the study to stop."""
 
     def __init__(self, asked: Callable[[], bool]) -> None:
         self._asked = asked
 
-    def started(self, run: Any) -> None:
+    def on_train_start(self, run: Any) -> None:
         """Nothing: a run that has started takes a step at least."""
 
-    def stepped(self, run: Any, images: int) -> None:
+    def on_step_end(self, run: Any, images: int) -> None:
         """Pass the wish on as the signal that training listens to."""
         if self._asked():
             signal.raise_signal(signal.SIGINT)
 
-    def validated(self, run: Any) -> None:
+    def on_validation_end(self, run: Any) -> None:
         """Nothing."""
 
-    def epoch_ended(self, run: Any, line: dict[str, Any]) -> None:
+    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
         """Nothing."""
 
-    def finished(self, run: Any, result: dict[str, Any]) -> None:
+    def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
         """Nothing."""
 
 
@@ -73,9 +73,9 @@ def trained(job: Job, asked: Callable[[], bool] = lambda: False) -> Failure | No
     from cifarlab.training.train import train
 
     folder = RunFolder(job.path)
-    hooks = [_StopHook(asked)]
+    callbacks = [_StopCallback(asked)]
     try:
-        train(job.recipe, folder, resume=folder.exists, hooks=hooks, command=job.command)
+        train(job.recipe, folder, resume=folder.exists, callbacks=callbacks, command=job.command)
     except (Interrupted, StorageError):
         raise
     except CifarlabError as error:

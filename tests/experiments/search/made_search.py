@@ -9,7 +9,7 @@ from cifarlab.experiments.search.trial_history import Verdict, drawn, ended, jud
 
 SPACE = {
     "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
-    "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 1e-1},
+    "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 1e-1},
     "optimizer.momentum": {
         "kind": "uniform",
         "low": 0.5,
@@ -48,7 +48,7 @@ def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
     for number in range(count):
         values: dict[str, Any] = {
             "optimizer.kind": ("sgd", "adam")[number % 2],
-            "optimizer.rate": 1e-4 * 10 ** (3 * (number * 7 % count) / count),
+            "optimizer.lr": 1e-4 * 10 ** (3 * (number * 7 % count) / count),
         }
         if not number % 2:
             values["optimizer.momentum"] = 0.5 + 0.04 * number

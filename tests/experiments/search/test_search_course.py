@@ -9,14 +9,14 @@ from made_search import TINY, small
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, WHY
+from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, STOP_REASON
 from cifarlab.experiments.search.trial_history import Verdict, drawn, judged
 from cifarlab.experiments.search.trial_session import Course, Job, as_job
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.metrics_log import without_cost
 from cifarlab.training.train import train
 
-VALUES = {"optimizer.kind": "sgd", "optimizer.rate": 0.1, "optimizer.momentum": 0.9}
+VALUES = {"optimizer.kind": "sgd", "optimizer.lr": 0.1, "optimizer.momentum": 0.9}
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_whole_trial_is_the_run_that_its_recipe_gives_alone(
     trial = course(folder)
     told = [trial.next() for _ in range(5)]
     assert [message[EPOCH] for message in told] == [1, 2, 3, 4, 4]
-    assert told[4][WHY] == "planned" and all(WHY not in message for message in told[:4])
+    assert told[4][STOP_REASON] == "planned" and all(STOP_REASON not in message for message in told[:4])
     journal = folder.trial(0).journal.read()
     accuracies = [line["val"]["accuracy"] for line in journal]
     assert [m[SCORE] for m in told[:4]] == [max(accuracies[: n + 1]) for n in range(4)]
@@ -70,7 +70,7 @@ def test_a_whole_trial_is_the_run_that_its_recipe_gives_alone(
 
 def test_the_test_split_stays_closed(folder: SearchFolder) -> None:
     trial = course(folder)
-    while WHY not in trial.next():
+    while STOP_REASON not in trial.next():
         pass
     run = folder.trial(0)
     assert run.provenance()["test_openings"] == []
@@ -85,7 +85,7 @@ def test_a_stopped_trial_ends_cleanly_at_its_rung(folder: SearchFolder, tmp_path
     stop(folder, 2)
     trial.end()
     result = folder.trial(0).result()
-    assert result and result["ended"] == "stopped" and result["epochs"] == 2
+    assert result and result["stop_reason"] == "stopped" and result["epochs"] == 2
     whole = alone(folder, tmp_path / "alone").journal.read()
     assert without_cost(folder.trial(0).journal.read()) == without_cost(whole[:2])
 
@@ -100,7 +100,7 @@ def test_a_trial_that_is_left_goes_on_in_another_worker(
     assert folder.trial(0).exists and not folder.trial(0).finished
     second = course(folder)
     told = [second.next() for _ in range(5)]
-    assert [m[EPOCH] for m in told] == [1, 2, 3, 4, 4] and told[4][WHY] == "planned"
+    assert [m[EPOCH] for m in told] == [1, 2, 3, 4, 4] and told[4][STOP_REASON] == "planned"
     assert len(folder.trial(0).provenance()["starts"]) == 2
     journal = alone(folder, tmp_path / "alone").journal.read()
     assert without_cost(folder.trial(0).journal.read()) == without_cost(journal)
@@ -115,23 +115,23 @@ def test_stopped_while_the_driver_died_it_only_finishes(folder: SearchFolder) ->
     assert second.next()[EPOCH] == 1
     second.end()
     result = folder.trial(0).result()
-    assert result and result["ended"] == "stopped" and result["epochs"] == 1
+    assert result and result["stop_reason"] == "stopped" and result["epochs"] == 1
 
 
 def test_a_run_that_finished_unheard_is_told_again(folder: SearchFolder) -> None:
     first = course(folder)
-    while WHY not in first.next():
+    while STOP_REASON not in first.next():
         pass
     before = folder.trial(0).result()
     second = course(folder)
     told = [second.next() for _ in range(5)]
-    assert told[-1][WHY] == "planned" and [m[EPOCH] for m in told] == [1, 2, 3, 4, 4]
+    assert told[-1][STOP_REASON] == "planned" and [m[EPOCH] for m in told] == [1, 2, 3, 4, 4]
     assert folder.trial(0).result() == before
 
 
 def test_a_diverged_trial_fails_with_its_reason(folder: SearchFolder) -> None:
-    told = course(folder, {**VALUES, "optimizer.rate": 1e30}).next()
-    assert told[WHY] == "failed" and told[EPOCH] == 0
+    told = course(folder, {**VALUES, "optimizer.lr": 1e30}).next()
+    assert told[STOP_REASON] == "failed" and told[EPOCH] == 0
     assert json.loads(told[FAILURE])["kind"] == "DivergenceError"
 
 
@@ -147,7 +147,7 @@ def test_other_failures_are_the_trials_own(
 
     monkeypatch.setattr("cifarlab.training.loop.fit", failing)
     told = course(folder).next()
-    assert told[WHY] == "failed" and json.loads(told[FAILURE])["kind"] == kind
+    assert told[STOP_REASON] == "failed" and json.loads(told[FAILURE])["kind"] == kind
 
 
 def test_a_full_disk_is_no_failure_of_the_trial(
@@ -158,7 +158,7 @@ def test_a_full_disk_is_no_failure_of_the_trial(
 
     monkeypatch.setattr("os.fsync", full)
     told = course(folder).next()
-    assert WHY not in told and "No space left" in told[FATAL]
+    assert STOP_REASON not in told and "No space left" in told[FATAL]
 
 
 def test_a_run_that_another_process_does_not_let_go_of_fails_in_words(

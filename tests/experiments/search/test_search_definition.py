@@ -30,7 +30,7 @@ def test_tables_2_and_3_of_the_report() -> None:
         find_search(f"asha2021/{name}") for name in ("classic", "resnet", "schedule")
     )
     for search in (classic, resnet, schedule):
-        rate, decay = (search.space[f"optimizer.{key}"] for key in ("rate", "weight_decay"))
+        rate, decay = (search.space[f"optimizer.{key}"] for key in ("lr", "weight_decay"))
         assert (rate.low, rate.high) == (1e-4, 1e-2)
         assert (decay.low, decay.high) == (0.001, 0.01)
         assert search.space["optimizer.kind"].values == ("sgd", "adam")
@@ -51,8 +51,8 @@ def test_tables_2_and_3_of_the_report() -> None:
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        ({"optimizer.raet": SPACE["optimizer.rate"]}, ("optimizer.raet", "optimizer.rate")),
-        ({"optimizer.rate": {"kind": "uniform", "low": -1, "high": 1}}, ("optimizer.rate", "-1")),
+        ({"optimizer.raet": SPACE["optimizer.lr"]}, ("optimizer.raet", "optimizer.lr")),
+        ({"optimizer.lr": {"kind": "uniform", "low": -1, "high": 1}}, ("optimizer.lr", "-1")),
         ({"training.batch_size": {"kind": "uniform", "low": 32, "high": 64}}, ("batch_size",)),
         ({"model.dropout": {"kind": "uniform", "low": 0.1, "high": 1.0}}, ("dropout", "less")),
         ({"optimizer.kind": {"kind": "choice", "values": ["sgd", "adm"]}}, ("adm", "'adam'")),
@@ -81,7 +81,7 @@ def test_a_key_that_only_one_kind_has_needs_a_condition() -> None:
     [
         ({"optimizer.knd": "sgd"}, "optimizer.knd"),
         ({"optimizer.kind": "rmsprop"}, "never met"),
-        ({"optimizer.rate": 0.1}, "no choice"),
+        ({"optimizer.lr": 0.1}, "no choice"),
     ],
 )
 def test_a_condition_that_means_nothing_is_refused(when: dict[str, Any], words: str) -> None:
@@ -165,19 +165,19 @@ def values(low: float, count: int) -> dict[str, Any]:
 
 
 def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
-    condition = {"optimizer.rate": [0.1, 0.1001], "optimizer.momentum": 0.1}
+    condition = {"optimizer.lr": [0.1, 0.1001], "optimizer.momentum": 0.1}
     third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
-    space = {"optimizer.rate": values(0.1, 500), "optimizer.momentum": values(0.1, 500)}
+    space = {"optimizer.lr": values(0.1, 500), "optimizer.momentum": values(0.1, 500)}
     began = time.process_time()
     checked({**space, "optimizer.weight_decay": third})
     assert time.process_time() - began < 20  # one, on an idle machine
-    tree = small().model_dump() | {"space": {"optimizer.rate": values(0.1, 3000)}}
+    tree = small().model_dump() | {"space": {"optimizer.lr": values(0.1, 3000)}}
     with pytest.raises(RecipeError, match="at most 1000 items"):
         validated(Search, tree, "search")
 
 
 def test_a_condition_on_very_many_combinations_is_refused() -> None:
-    space = {"optimizer.rate": values(0.1, 200), "optimizer.momentum": values(0.1, 200)}
+    space = {"optimizer.lr": values(0.1, 200), "optimizer.momentum": values(0.1, 200)}
     condition = {key: of["values"] for key, of in space.items()}
     third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
     with pytest.raises(RecipeError, match="depends on 40,000 combinations"):

@@ -9,7 +9,7 @@ from made_search import SPACE, small
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.event_log import Notes
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, FAILURE, JOB, SCORE, TRIAL, WHY
+from cifarlab.experiments.search.messages import EPOCH, FAILURE, JOB, SCORE, TRIAL, STOP_REASON
 from cifarlab.experiments.search.searcher import Draws, Points
 from cifarlab.experiments.search.trial_history import drawn, ended
 
@@ -21,8 +21,8 @@ def walk(search: Search, count: int) -> list[dict[str, Any]]:
     points, events = Points(search, search.base()), []
     for number in range(count):
         values = points.draw(number)
-        events += [drawn(number, values), ended(number, "planned", 9, values["optimizer.rate"])]
-        points.tell(number, values["optimizer.rate"])
+        events += [drawn(number, values), ended(number, "planned", 9, values["optimizer.lr"])]
+        points.tell(number, values["optimizer.lr"])
     return events
 
 
@@ -35,7 +35,7 @@ def test_the_seed_decides_and_another_seed_decides_otherwise(sampler: dict[str, 
     search = small(sampler=sampler)
     assert walk(search, 8) == walk(search, 8)
     assert walk(search, 8) != walk(small(sampler=sampler, seed=1), 8)
-    rates = [values["optimizer.rate"] for values in values_of(walk(search, 8))]
+    rates = [values["optimizer.lr"] for values in values_of(walk(search, 8))]
     assert len(set(rates)) == 8
 
 
@@ -53,12 +53,12 @@ def test_a_resumed_search_draws_what_it_would_have(sampler: dict[str, Any], cut:
     for number in range(begun, 8):
         values = points.draw(number)
         assert values == events[2 * number]["values"]
-        points.tell(number, values["optimizer.rate"])
+        points.tell(number, values["optimizer.lr"])
 
 
 def test_tpe_learns_where_random_does_not() -> None:
     def mean_of_last(sampler: dict[str, Any]) -> float:
-        rates = [v["optimizer.rate"] for v in values_of(walk(small(sampler=sampler), 40))]
+        rates = [v["optimizer.lr"] for v in values_of(walk(small(sampler=sampler), 40))]
         return sum(rates[20:]) / 20
 
     assert mean_of_last({"kind": "tpe"}) > 1.5 * mean_of_last({"kind": "random"})
@@ -67,7 +67,7 @@ def test_tpe_learns_where_random_does_not() -> None:
 def test_what_was_drawn_once_stays_even_if_it_would_be_drawn_otherwise_now() -> None:
     search = small()
     points = Points(search, search.base())
-    point = {"optimizer.kind": "adam", "optimizer.rate": 0.05}
+    point = {"optimizer.kind": "adam", "optimizer.lr": 0.05}
     points.replay([drawn(0, point)])
     fresh = Points(search, search.base())
     fresh.draw(0)
@@ -77,7 +77,7 @@ def test_what_was_drawn_once_stays_even_if_it_would_be_drawn_otherwise_now() -> 
 def begin(path: Path, search: Search) -> tuple[Draws, Notes]:
     path.mkdir(exist_ok=True)
     notes = Notes(SearchFolder(path), lambda line: None)
-    begun = [trial for trial in notes.ledger.trials.values() if trial.why is None]
+    begun = [trial for trial in notes.ledger.trials.values() if trial.stop_reason is None]
     return Draws(search, search.base(), 1.0, notes, begun, 1), notes
 
 
@@ -85,13 +85,13 @@ def test_begun_trials_come_first_and_then_new_ones(tmp_path: Path) -> None:
     search = small(trials=4)
     draws, _ = begin(tmp_path, search)
     first = [draws.suggest(str(n)) for n in range(2)]
-    draws.on_trial_complete("0", {EPOCH: 9, SCORE: 0.7, WHY: "planned"})
+    draws.on_trial_complete("0", {EPOCH: 9, SCORE: 0.7, STOP_REASON: "planned"})
     again, notes = begin(tmp_path, search)
     told = [again.suggest(f"b{n}") for n in range(4)]
     assert told[0] == first[1] and [t[TRIAL] for t in told[:3]] == [1, 2, 3]
     assert told[3] == "FINISHED"
-    assert notes.ledger.trials[0].score == 0.7 and notes.ledger.trials[0].why == "planned"
-    assert '"optimizer.rate"' in told[0][JOB]
+    assert notes.ledger.trials[0].score == 0.7 and notes.ledger.trials[0].stop_reason == "planned"
+    assert '"optimizer.lr"' in told[0][JOB]
 
 
 def test_ends_are_written_down_with_their_reasons(tmp_path: Path) -> None:
@@ -100,11 +100,11 @@ def test_ends_are_written_down_with_their_reasons(tmp_path: Path) -> None:
         draws.suggest(str(number))
     draws.on_trial_complete("0", {EPOCH: 1, SCORE: 0.3})
     failure = '{"kind": "DivergenceError", "what": "NaN", "hint": "lower"}'
-    failed = {EPOCH: 0, SCORE: 0.0, WHY: "failed", FAILURE: failure}
+    failed = {EPOCH: 0, SCORE: 0.0, STOP_REASON: "failed", FAILURE: failure}
     draws.on_trial_complete("1", failed)
     draws.on_trial_complete("2", None, error=True)
     trials = notes.ledger.trials
-    assert [trials[n].why for n in range(4)] == ["stopped", "failed", "failed", None]
+    assert [trials[n].stop_reason for n in range(4)] == ["stopped", "failed", "failed", None]
     assert trials[1].failure["kind"] == "DivergenceError" and trials[1].score is None
     assert trials[2].failure["kind"] == "WorkerDied" and "memory" in trials[2].failure["hint"]
 
@@ -113,7 +113,7 @@ def test_a_full_disk_ends_the_search_and_no_trial(tmp_path: Path) -> None:
     draws, notes = begin(tmp_path, small())
     draws.suggest("0")
     draws.on_trial_complete("0", {EPOCH: 0, SCORE: 0.0, "fatal": '["can\'t write", "free some"]'})
-    assert draws.fatal == ["can't write", "free some"] and notes.ledger.trials[0].why is None
+    assert draws.fatal == ["can't write", "free some"] and notes.ledger.trials[0].stop_reason is None
 
 
 def test_values_that_contradict_are_a_failed_trial_and_the_next_is_drawn(tmp_path: Path) -> None:

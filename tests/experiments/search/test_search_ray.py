@@ -20,7 +20,7 @@ from ray.tune.result import DONE
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import Searched, run_search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, WHY
+from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
 from cifarlab.recipes.catalog import find
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.metrics_log import without_cost
@@ -44,13 +44,13 @@ def table(of: Searched) -> list[dict[str, Any]]:
 
 def test_trials_are_runs_and_say_how_they_ended(searched: Searched) -> None:
     rows = table(searched)
-    assert len(rows) == 5 and {row["why"] for row in rows} == {"planned", "stopped"}
+    assert len(rows) == 5 and {row["stop_reason"] for row in rows} == {"planned", "stopped"}
     for row in rows:
         run = searched.folder.trial(row["trial"])
         result = run.result()
-        assert result and result["ended"] == row["why"] and result["epochs"] == row["epochs"]
+        assert result and result["stop_reason"] == row["stop_reason"] and result["epochs"] == row["epochs"]
         assert "test" not in result and run.provenance()["test_openings"] == []
-    stopped = [row for row in rows if row["why"] == "stopped"]
+    stopped = [row for row in rows if row["stop_reason"] == "stopped"]
     assert all(row["rungs"][-1]["stopped"] for row in stopped)
     assert (searched.folder.path / "page.md").exists() and not searched.problems
     assert not (searched.folder.path / ".tune").exists()
@@ -83,7 +83,7 @@ class Counted(Trainable):
     def step(self) -> dict[str, Any]:
         self.epoch += 1
         told = {EPOCH: self.epoch, SCORE: self.epoch / 10}
-        return {**told, WHY: "planned", DONE: True} if self.epoch == 4 else told
+        return {**told, STOP_REASON: "planned", DONE: True} if self.epoch == 4 else told
 
 
 # workers can't import a test's module
@@ -145,16 +145,16 @@ def test_data_lie_where_the_command_is_given_not_where_ray_began(
             image.save(tmp_path / "shades" / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
     found = run_search(tiny(trials=1, max="1 epoch"), data="shades", runs=Path("runs"))
-    assert [row["why"] for row in table(found)] == ["planned"]
+    assert [row["stop_reason"] for row in table(found)] == ["planned"]
 
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_path: Path) -> None:
-    space = {"optimizer.rate": {"kind": "choice", "values": [1e30, 0.1]}}
+    space = {"optimizer.lr": {"kind": "choice", "values": [1e30, 0.1]}}
     found = run_search(tiny(space=space, max="1 epoch"), jobs=2, runs=tmp_path)
     rows = table(found)
-    whys = {row["why"] for row in rows}
-    assert whys == {"planned", "failed"} and len(rows) == 5
-    failed = [row for row in rows if row["why"] == "failed"]
+    stop_reasons = {row["stop_reason"] for row in rows}
+    assert stop_reasons == {"planned", "failed"} and len(rows) == 5
+    failed = [row for row in rows if row["stop_reason"] == "failed"]
     assert all("NaN" in row["ended"] and row["score"] is None for row in failed)
 
 
@@ -252,7 +252,7 @@ def test_bad_options_are_refused_before_anything_starts(
 
 
 def test_a_bad_space_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    bad = {**SPACE, "optimizer.rat": SPACE["optimizer.rate"]}
+    bad = {**SPACE, "optimizer.rat": SPACE["optimizer.lr"]}
     with pytest.raises(UserError, match=r"optimizer\.rat"):
         run_search(tiny(space=bad), runs=tmp_path)
     assert list(tmp_path.iterdir()) == []

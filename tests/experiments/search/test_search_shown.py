@@ -44,7 +44,7 @@ def test_a_row_says_its_epochs_and_the_training_accuracy_beside(explained: Expla
 
 def test_the_table_says_why_each_trial_ended(explained: Explained) -> None:
     headers, cells = rows(explained)
-    assert headers[-3:] == ("optimizer.kind", "optimizer.rate", "optimizer.momentum")
+    assert headers[-3:] == ("optimizer.kind", "optimizer.lr", "optimizer.momentum")
     ends = {line[1]: line[6] for line in cells}
     assert ends["trial-001"] == "failed: NaN at step 3 | b"
     stopped = next(end for end in ends.values() if end.startswith("stopped"))
@@ -74,7 +74,7 @@ def test_the_page_has_it_all_and_no_broken_row(explained: Explained) -> None:
 def test_the_csv_has_every_number(explained: Explained) -> None:
     read = list(csv.DictReader(io.StringIO(csv_text(explained))))
     assert len(read) == 12 and float(read[0]["score"]) == explained.rows[0].score
-    assert read[-1]["why"] == "failed" and read[-1]["score"] == ""
+    assert read[-1]["stop_reason"] == "failed" and read[-1]["score"] == ""
 
 
 def test_figures_are_four_and_the_same_each_time(explained: Explained) -> None:
@@ -144,7 +144,7 @@ def test_everything_is_written_and_search_json_says_it_too(tmp_path: Path) -> No
         assert (folder.path / name).exists()
     found = json.loads(folder.file.read_text())["found"]
     assert len(found["table"]) == 12 and found["table"][0]["rungs"][0]["rung"] == 1
-    assert found["importance"][0]["key"] == "optimizer.rate" and found["finals"] is None
+    assert found["importance"][0]["key"] == "optimizer.lr" and found["finals"] is None
 
 
 def test_without_the_report_extra_the_rest_is_written(
@@ -160,7 +160,7 @@ def test_without_the_report_extra_the_rest_is_written(
 def test_finalists_are_the_best_that_ran_to_their_end(explained: Explained) -> None:
     chosen = finalists(explained)
     assert len(chosen) == 3 and list(chosen) == [r.trial.number for r in explained.rows[:3]]
-    stopped = {r.trial.number for r in explained.rows if r.trial.why == "stopped"}
+    stopped = {r.trial.number for r in explained.rows if r.trial.stop_reason == "stopped"}
     assert stopped and not stopped & set(chosen)
 
 
@@ -169,7 +169,7 @@ def test_finalists_are_measured_as_the_score_was(
 ) -> None:
     """Whatever the recipe says: the best epoch's validation accuracy, in one view."""
     search, folder = made(tmp_path, 1)
-    views = {"evaluation.views": 6, "evaluation.unsure": 0.5}
+    views = {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.5}
     folder.trial(0).write_recipe(tiny({"training.duration": "2 epochs", "seed": 4, **views}))
     of = explain(search, 1.0, folder)
     finals = rerun(search, of, folder, 1, 1, ["svg"], "cifarlab search made", lambda _: None)
@@ -182,8 +182,8 @@ def test_finalists_are_measured_as_the_score_was(
 
 def test_a_trial_that_its_budget_ended_is_no_finalist(explained: Explained) -> None:
     best = explained.rows[0]
-    early = best._replace(trial=replace(best.trial, why="budget"))
-    patient = explained.rows[1]._replace(trial=replace(explained.rows[1].trial, why="patience"))
+    early = best._replace(trial=replace(best.trial, stop_reason="max_time"))
+    patient = explained.rows[1]._replace(trial=replace(explained.rows[1].trial, stop_reason="early_stopping"))
     rows = (early, patient, *explained.rows[2:])
     chosen = finalists(explained._replace(rows=rows))
     assert early.trial.number not in chosen and patient.trial.number in chosen

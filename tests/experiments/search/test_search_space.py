@@ -42,8 +42,8 @@ def test_a_conditional_key_is_drawn_just_where_its_condition_holds() -> None:
     assert {p["optimizer.kind"] for p in points} == {"sgd", "adam"}
     for point in points:
         assert ("optimizer.momentum" in point) == (point["optimizer.kind"] == "sgd")
-        assert 1e-4 <= point["optimizer.rate"] <= 0.1
-    low = sum(point["optimizer.rate"] < 1e-4 * 10**1.5 for point in points)
+        assert 1e-4 <= point["optimizer.lr"] <= 0.1
+    low = sum(point["optimizer.lr"] < 1e-4 * 10**1.5 for point in points)
     assert 10 < low < 30  # half of the logarithmic range, not three per cent
 
 
@@ -54,7 +54,7 @@ def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
         point = draw(search.space, Drawn(seed), base)
         recipe = search.drawn(point, base)
         assert recipe.optimizer.kind == point["optimizer.kind"]
-        assert recipe.optimizer.rate == point["optimizer.rate"]
+        assert recipe.optimizer.lr == point["optimizer.lr"]
         if recipe.optimizer.kind == "sgd":
             assert recipe.optimizer.momentum == point["optimizer.momentum"]
 
@@ -113,11 +113,11 @@ def test_named_values_stand_for_whole_parts() -> None:
 
 def test_numbers_alike_in_their_first_digits_are_different_choices() -> None:
     rates = [0.01, 0.012341, 0.012342]
-    search = small(space={"optimizer.rate": {"kind": "choice", "values": rates}})
-    names = list(search.space["optimizer.rate"].named)
+    search = small(space={"optimizer.lr": {"kind": "choice", "values": rates}})
+    names = list(search.space["optimizer.lr"].named)
     assert names == ["0.01", "0.012341", "0.012342"]
-    drawn = [search.drawn({"optimizer.rate": name}, search.base()) for name in names]
-    assert [recipe.optimizer.rate for recipe in drawn] == rates
+    drawn = [search.drawn({"optimizer.lr": name}, search.base()) for name in names]
+    assert [recipe.optimizer.lr for recipe in drawn] == rates
 
 
 def test_labels_are_what_a_table_can_hold() -> None:
@@ -140,25 +140,25 @@ def test_labels_are_what_a_table_can_hold() -> None:
         ({"kind": "choice", "values": []}, "at least 1"),
         ({"kind": "choice", "values": [1, 1]}, "twice"),
         ({"kind": "lognormal", "low": 1}, "lognormal"),
-        ({"kind": "uniform", "low": 0, "high": 1, "hihg": 1}, "optimizer.rate.hihg"),
-        ({"kind": "integer", "low": 1.5, "high": 3}, "optimizer.rate.low"),
+        ({"kind": "uniform", "low": 0, "high": 1, "hihg": 1}, "optimizer.lr.hihg"),
+        ({"kind": "integer", "low": 1.5, "high": 3}, "optimizer.lr.low"),
     ],
 )
 def test_bad_dimensions_are_refused_with_their_path(
     dimension: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    tree = {"name": "x", "recipe": "quickstart", "space": {"optimizer.rate": dimension}}
+    tree = {"name": "x", "recipe": "quickstart", "space": {"optimizer.lr": dimension}}
     with pytest.raises(RecipeError) as caught:
         validated(Search, tree, "x.yaml")
-    assert words in str(caught.value) and "optimizer.rate" in str(caught.value)
+    assert words in str(caught.value) and "optimizer.lr" in str(caught.value)
 
 
 def test_a_file_is_a_search_and_names_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(
         "recipe: quickstart\nscheduler: {kind: none}\nspace:\n"
-        "  optimizer.rate: {kind: log-uniform, low: 1e-4, high: 1e-2}\n"
+        "  optimizer.lr: {kind: log-uniform, low: 1e-4, high: 1e-2}\n"
     )
     search = from_file(file)
     assert search.name == "mine" and search.rungs() == []
-    assert search.space["optimizer.rate"].low == 1e-4  # YAML 1.1 takes it for a text
+    assert search.space["optimizer.lr"].low == 1e-4  # YAML 1.1 takes it for a text

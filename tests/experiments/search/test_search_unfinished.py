@@ -38,7 +38,7 @@ def begun(search: Search, runs: Path) -> SearchFolder:
     folder = SearchFolder(runs / "searches" / search.name)
     folder.path.mkdir(parents=True)
     for number, score in enumerate(SCORES):
-        values = {"optimizer.kind": "adam", "optimizer.rate": 0.01 * (1 + number)}
+        values = {"optimizer.kind": "adam", "optimizer.lr": 0.01 * (1 + number)}
         folder.note(drawn(number, values))
         run = folder.trial(number)
         run.write_recipe(search.drawn(values, search.base()))
@@ -56,7 +56,7 @@ def test_the_page_and_best_yaml_name_the_same_trial(
     found = run_search(small(trials=3), runs=tmp_path, resume=True)
     assert found.explained.best and found.explained.best.trial.number == 1
     assert "Best: trial-001, 60.00 %, in best.yaml" in (folder.path / "page.md").read_text()
-    assert find(str(folder.best)).optimizer.rate == 0.02
+    assert find(str(folder.best)).optimizer.lr == 0.02
     assert any("2 trials are not finished" in problem for problem in found.problems)
 
 

@@ -36,7 +36,7 @@ def make_run(
     changes: dict[str, object] | None = None,
     data: str = "digits",
     images: str = "images",
-    ended: str = "planned",
+    stop_reason: str = "planned",
 ) -> Path:
     """A run folder with just what a comparison reads; unfinished without an accuracy.
 
@@ -54,7 +54,7 @@ def make_run(
                 "fingerprint": fingerprint(made),
                 "data": data,
                 "epochs": 20,
-                "ended": ended,
+                "stop_reason": stop_reason,
                 "test": split,
                 "val": split | {"accuracy": accuracy - 0.01},
                 "notes": [],

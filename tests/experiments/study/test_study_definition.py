@@ -42,17 +42,17 @@ def test_every_shipped_study_resolves(name):
 def test_a_row_is_its_recipe_with_changes_under_its_name():
     study = Study(
         name="s",
-        rows=(Row(name="r", recipe="quickstart", changes={"optimizer.rate": 0.2}),),
+        rows=(Row(name="r", recipe="quickstart", changes={"optimizer.lr": 0.2}),),
         changes={"training.duration": "2 epochs"},
     )
-    expected = {"optimizer.rate": 0.2, "training.duration": "2 epochs", "name": "r"}
+    expected = {"optimizer.lr": 0.2, "training.duration": "2 epochs", "name": "r"}
     assert study.recipes() == {"r": change(find("quickstart"), expected)}
 
 
 def test_a_study_s_changes_come_last():
-    row = Row(name="r", recipe="quickstart", changes={"optimizer.rate": 0.2})
-    study = Study(name="s", rows=(row,), changes={"optimizer.rate": 0.3})
-    assert study.recipes()["r"].optimizer.rate == 0.3
+    row = Row(name="r", recipe="quickstart", changes={"optimizer.lr": 0.2})
+    study = Study(name="s", rows=(row,), changes={"optimizer.lr": 0.3})
+    assert study.recipes()["r"].optimizer.lr == 0.3
 
 
 def test_a_file_is_a_study(tmp_path):

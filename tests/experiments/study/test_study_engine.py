@@ -32,7 +32,7 @@ STUDY = Study(
     changes=FAST,
     rows=(
         Row(name="plain", recipe="quickstart"),
-        Row(name="slow", recipe="quickstart", changes={"optimizer.rate": 0.001}),
+        Row(name="slow", recipe="quickstart", changes={"optimizer.lr": 0.001}),
     ),
 )
 
@@ -190,7 +190,7 @@ def test_more_seeds_are_added_and_rows_chosen(whole: Studied, tmp_path: Path) ->
 
 
 def diverging(path: Path, **other: Any) -> Studied:
-    wild = {"optimizer.rate": 1e30, "schedule.warmup": "0 epochs"}
+    wild = {"optimizer.lr": 1e30, "schedule.warmup": "0 epochs"}
     rows = (*STUDY.rows[:1], Row(name="wild", recipe="quickstart", changes=wild))
     return run_study(STUDY.model_copy(update={"rows": rows}), runs=path, seeds=2, **other)
 

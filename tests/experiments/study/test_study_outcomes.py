@@ -78,7 +78,7 @@ def varied(runs, name, **changes):
 def test_recipes_of_one_name_are_named_by_what_differs(runs):
     other = varied(runs, "other", optimizer__rate=0.3)
     found = compare_runs([str(runs / "plain-0"), other, str(runs / "studies/s")], runs=runs)
-    first, second = "quickstart optimizer.rate=0.1", "quickstart optimizer.rate=0.3"
+    first, second = "quickstart optimizer.lr=0.1", "quickstart optimizer.lr=0.3"
     assert list(told(found)) == [first, second, "mine/adam"]
 
 
@@ -102,28 +102,28 @@ def test_against_takes_a_printed_row(runs):
     assert found.baseline == row and list(told(found))[1] == row
     assert found.lines[1].verdict == "the baseline"
     with pytest.raises(RecipeError, match=f"the rows here are .*{row}"):
-        compare_runs(names, against="quickstart optimizer.rate=0.4", runs=runs)
+        compare_runs(names, against="quickstart optimizer.lr=0.4", runs=runs)
 
 
 def test_other_images_are_warned_about(runs):
-    other = make_run(runs / "other", 0.8, changes={"optimizer.rate": 0.3}, data="photos")
+    other = make_run(runs / "other", 0.8, changes={"optimizer.lr": 0.3}, data="photos")
     found = compare_runs([str(runs / "plain-0"), str(other)], runs=runs)
     assert found.notes[0].startswith("These runs were measured on different data (digits, photos)")
     assert found.lines[1].verdict == "measured on other data than digits: not compared"
 
 
 @pytest.mark.parametrize(
-    ("ended", "why"),
+    ("stop_reason", "why"),
     [
-        ("budget", "ended by its budget after 20 epochs"),
+        ("max_time", "ended by its time limit after 20 epochs"),
         ("stopped", "stopped by a search after 20 epochs"),
     ],
 )
-def test_a_run_that_something_ended_early_is_named_and_in_no_mean(runs, ended, why):
+def test_a_run_that_something_ended_early_is_named_and_in_no_mean(runs, stop_reason, why):
     """A trial after 1 of 4 epochs once stood beside its recipe's whole runs."""
-    make_run(runs / "early-5", 0.37, seed=5, ended=ended)
-    make_run(runs / "a-early-0", 0.37, ended=ended)  # its seed has a whole run, too
-    make_run(runs / "patient-6", 0.93, seed=6, ended="patience")
+    make_run(runs / "early-5", 0.37, seed=5, stop_reason=stop_reason)
+    make_run(runs / "a-early-0", 0.37, stop_reason=stop_reason)  # its seed has a whole run, too
+    make_run(runs / "patient-6", 0.93, seed=6, stop_reason="early_stopping")
     for names in (["quickstart"], [str(path) for path in sorted(runs.glob("*-*"))]):
         found = compare_runs([n for n in names if not n.endswith("plain-4")], runs=runs)
         assert told(found)["quickstart"] == {0: 0.90, 1: 0.91, 2: 0.92, 6: 0.93}

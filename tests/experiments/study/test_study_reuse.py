@@ -101,7 +101,7 @@ def test_an_unfinished_run_on_images_that_changed_does_not_go_on(
     recipe = change(find("quickstart"), {**FAST, "data.source": str(shades)})
     begun = tmp_path / "runs" / "studies" / f"one-on-{shades.name}"
     with pytest.raises(Interrupted):
-        train(recipe, new_folder(recipe, begun), hooks=[signal_after(1)])
+        train(recipe, new_folder(recipe, begun), callbacks=[signal_after(1)])
     without_a_third(shades)
     studied, told = study(tmp_path / "runs", data=str(shades))
     assert "1 runs to train" in told and studied.folder.content()["runs"][0]["state"] == "finished"
@@ -116,27 +116,27 @@ def test_runs_whose_images_are_gone_are_still_compared(shades: Path, tmp_path: P
     assert again.comparison == first.comparison
 
 
-@pytest.mark.parametrize("ended", ["stopped", "budget"])
+@pytest.mark.parametrize("stop_reason", ["stopped", "max_time"])
 def test_a_run_that_something_ended_early_elsewhere_is_not_taken(
-    tmp_path: Path, ended: str
+    tmp_path: Path, stop_reason: str
 ) -> None:
     """A trial that ASHA stopped after 1 of 4 epochs once stood in a study's row."""
     trial = RunFolder(tmp_path / "runs" / "searches" / "s" / "trial-000")
-    result = train(change(find("quickstart"), FAST), trial, enough=lambda: True)
-    assert (result["ended"], result["epochs"]) == ("stopped", 1)
-    trial.write_result({**result, "ended": ended})
+    result = train(change(find("quickstart"), FAST), trial, should_stop=lambda: True)
+    assert (result["stop_reason"], result["epochs"]) == ("stopped", 1)
+    trial.write_result({**result, "stop_reason": stop_reason})
     studied, told = study(tmp_path / "runs")
     assert "1 runs to train, 0 are there" in told
     assert the_run(studied).result()["epochs"] == 4
 
 
 def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_path: Path) -> None:
-    hasty = Row(name="hasty", recipe="quickstart", changes={"training.budget": "0.001 s"})
+    hasty = Row(name="hasty", recipe="quickstart", changes={"training.max_time": "0.001 s"})
     both = DIGITS.model_copy(update={"rows": (*DIGITS.rows, hasty)})
     studied, told = study(tmp_path, both)
-    assert "hasty, seed 0: ended by its budget after 1 epoch." in studied.comparison.notes
+    assert "hasty, seed 0: ended by its time limit after 1 epoch." in studied.comparison.notes
     assert studied.comparison.lines[1].accuracies == {}
-    assert told.endswith("ended by its budget after 1 epoch")
+    assert told.endswith("ended by its time limit after 1 epoch")
     again, told = study(tmp_path, both)  # it would end so again
     assert "0 runs to train" in told and again.comparison == studied.comparison
     entries = json.loads(studied.folder.file.read_text())["runs"]
@@ -147,4 +147,4 @@ def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_pa
 
     with pytest.raises(UserError, match="nothing to compare") as caught:
         study(tmp_path, DIGITS.model_copy(update={"name": "hasty", "rows": (hasty,)}))
-    assert "ended by its budget" in caught.value.hint
+    assert "ended by its time limit" in caught.value.hint

@@ -32,7 +32,7 @@ EVERYWHERE = {
     "training": {
         "duration": "100 epochs",
         "batch_size": BATCH,
-        "selection": {"share": 0.5, "start": "30 epochs"},
+        "selective_backprop": {"keep": 0.5, "start": "30 epochs"},
         "freeze": [{"start": "50000 steps", "stages": 1}],
         "extensions": [{"duration": "10 epochs", "schedule": "hold"}],
     },
@@ -48,7 +48,7 @@ def durations(recipe):
         schedule.warmup,
         *schedule.milestones,
         training.duration,
-        training.selection.start,
+        training.selective_backprop.start,
         training.freeze[0].start,
         training.extensions[0].duration,
     ]
@@ -73,8 +73,8 @@ def test_every_duration_keeps_its_share_of_the_run(scale):
 @pytest.mark.parametrize(
     ("schedule", "path", "value"),
     [
-        ({"kind": "step", "every": "20 epochs"}, "every", Duration.parse("2 epochs")),
-        ({"kind": "restarts", "period": "1000 steps"}, "period", Duration.parse("10 steps")),
+        ({"kind": "step", "step_size": "20 epochs"}, "step_size", Duration.parse("2 epochs")),
+        ({"kind": "cosine_restarts", "period": "1000 steps"}, "period", Duration.parse("10 steps")),
         ({"kind": "plateau", "patience": 20}, "patience", 2),
     ],
 )
@@ -83,9 +83,9 @@ def test_other_schedules(schedule, path, value):
 
 
 def test_an_exponential_ends_at_the_same_rate():
-    recipe = build({"schedule": {"kind": "exponential", "factor": 0.9}})
+    recipe = build({"schedule": {"kind": "exponential", "gamma": 0.9}})
     small = scaled(recipe, 0.1)
-    assert small.schedule.factor**3 == pytest.approx(recipe.schedule.factor**30)
+    assert small.schedule.gamma**3 == pytest.approx(recipe.schedule.gamma**30)
 
 
 @pytest.mark.parametrize("every", [1, 300])
@@ -109,7 +109,7 @@ def test_what_is_no_length_of_time_stays():
     same = {"seed", "name", "model", "evaluation", "averaging"}
     assert small.model_dump(include=same) == recipe.model_dump(include=same)
     assert small.data == recipe.data.model_copy(update={"share": 0.1})
-    assert small.optimizer.rate == recipe.optimizer.rate
+    assert small.optimizer.lr == recipe.optimizer.lr
     assert str(small.schedule.milestones[2]) == "0.75 of the run"
 
 
