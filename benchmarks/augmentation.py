@@ -102,13 +102,13 @@ def mixed_up(images: np.ndarray) -> np.ndarray:
 
 
 PARTS: dict[str, tuple[dict[str, Any], OneImage | None]] = {
-    "shift": ({"shift": 0.1}, shifted),
-    "rotation and zoom": ({"rotation": 15, "zoom": 0.1}, turned),
+    "shift": ({"translate": 0.1}, shifted),
+    "rotation and zoom": ({"degrees": 15, "scale": 0.1}, turned),
     "jitter": (
-        {"jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}},
+        {"color_jitter": {"brightness_shift": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}},
         jittered,
     ),
-    "noise": ({"noise": 0.05}, noisy),
+    "noise": ({"gaussian_noise": {"sigma": 0.05}}, noisy),
     "randaugment": ({"policy": {"kind": "randaugment"}}, operated),
     "mixup": ({"mix": {"kind": "mixup"}}, None),
 }

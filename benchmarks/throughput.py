@@ -191,7 +191,7 @@ def main() -> None:
     settings = {
         "data.source": "cifar10-jpeg.tar.xz",
         "data.validation": 0.0,
-        "augment.sizes": [],
+        "augment.progressive_resize": [],
         "training.batch_size": given.batch or named.training.batch_size,
     }
     if whitening_images(named.model):

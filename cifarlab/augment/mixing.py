@@ -29,7 +29,7 @@ def mixed(
         return images, None, 1.0
     draws = generator(seed, "mix", epoch, step)
     chance, quantile = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
-    share = beta(config.alpha, quantile) if chance < config.probability else 1.0
+    share = beta(config.alpha, quantile) if chance < config.prob else 1.0
     partners = sent(torch.randperm(len(images), generator=draws), images.device)
     if isinstance(config, Mixup):
         images = mixup(images, partners, share)

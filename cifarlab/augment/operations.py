@@ -3,7 +3,7 @@
 
 Cubuk et al. 2019 (AutoAugment), appendix A, names them and their ranges; Müller & Hutter 2021 widen
 these. Pixel for pixel they are Pillow's ImageOps and ImageEnhance. Departures: rotation and shears
-are about the image's centre and bilinear, what they move in is the recipe's ``augment.fill``, and
+are about the image's centre and bilinear, what they move in is the recipe's ``augment.fill_mode``, and
 translations are by whole pixels, as a share of the side.
 """
 

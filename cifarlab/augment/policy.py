@@ -49,7 +49,7 @@ def drawn(
     reaches = torch.tensor([op.usual if fixed else op.wide for op in OPERATIONS])
     signed = torch.tensor([op.signed for op in OPERATIONS])
     rounds = []
-    for _ in range(policy.operations if isinstance(policy, RandAugment) else 1):
+    for _ in range(policy.num_ops if isinstance(policy, RandAugment) else 1):
         chosen = torch.randint(0, len(OPERATIONS), (count,), generator=draws)
         levels = torch.randint(0, LEVELS + 1, (count,), generator=draws)
         if isinstance(policy, RandAugment):

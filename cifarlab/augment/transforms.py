@@ -20,7 +20,7 @@ def crop(images: Tensor, offsets: Tensor, padding: int, mode: str) -> Tensor:
     """Cut (H, W) windows out of the images padded by ``padding`` on each side.
 
     ``offsets`` int64 (N, 2): top and left of each window in the padded image, 0..2 * padding.
-    ``mode`` is ``zero`` or ``reflect`` (without repeating the edge, so padding < H and W).
+    ``mode`` is ``constant`` or ``reflect`` (without repeating the edge, so padding < H and W).
     """
     return shifted(images, padding - offsets, mode)
 
@@ -28,7 +28,7 @@ def crop(images: Tensor, offsets: Tensor, padding: int, mode: str) -> Tensor:
 def shifted(images: Tensor, offsets: Tensor, fill: str) -> Tensor:
     """Move each image by whole pixels, ``offsets`` int64 (N, 2): down and right.
 
-    What is moved in is black (``zero``), the edge's pixel (``nearest``) or the mirrored image
+    What is moved in is black (``constant``), the edge's pixel (``nearest``) or the mirrored image
     (``reflect``, without repeating the edge, as often as needed). The type stays as it is.
     """
     height, width = images.shape[1:3]
@@ -41,7 +41,7 @@ def shifted(images: Tensor, offsets: Tensor, fill: str) -> Tensor:
     inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None, :]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     moved = images[sample, rows[:, :, None], columns[:, None, :]]
-    return moved * inside[..., None] if fill == "zero" else moved
+    return moved * inside[..., None] if fill == "constant" else moved
 
 
 def resampled(images: Tensor, maps: Tensor, fill: str) -> Tensor:
@@ -50,7 +50,7 @@ def resampled(images: Tensor, maps: Tensor, fill: str) -> Tensor:
     ``maps`` float32 (N, 2, 3): the place (row, column) that a new pixel (row, column) is read at is
     maps @ (row, column, 1), in pixels from the image's centre. A place beyond the centres of the
     edge's pixels is read at the nearest of these, or (``reflect``) at its mirror image, without
-    repeating the edge; with ``zero`` the new pixel is black where the place is out of the image.
+    repeating the edge; with ``constant`` the new pixel is black where the place is out of the image.
     """
     height, width = images.shape[1:3]
     rows, columns = (
@@ -66,7 +66,7 @@ def resampled(images: Tensor, maps: Tensor, fill: str) -> Tensor:
         padding_mode="reflection" if fill == "reflect" else "border",
         align_corners=True,
     )
-    if fill == "zero":
+    if fill == "constant":
         new = new * ((places >= -sides / 2) & (places < sides / 2)).all(1, keepdim=True)
     return new.permute(0, 2, 3, 1).contiguous()
 

@@ -89,7 +89,7 @@ def resnet_constant() -> Recipe:
     return build(
         {
             "data": {"normalisation": "image"},
-            "augment": {"shift": 0.1, "flip": "random"},
+            "augment": {"translate": 0.1, "hflip": "random"},
             "model": {
                 "kind": "residual",
                 "input_norm": True,

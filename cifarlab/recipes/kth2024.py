@@ -50,7 +50,7 @@ derived(
     Source: kth2024, weight decay; which layers have it is the tutorial's.""",
     72.95,
 )
-AUGMENTATION = {"augment.shift": 0.1, "augment.flip": "random"}
+AUGMENTATION = {"augment.translate": 0.1, "augment.hflip": "random"}
 derived(
     "kth2024/augmentation",
     baseline,

@@ -17,7 +17,7 @@ def resnet() -> Recipe:
     return build(
         {
             "data": {"normalisation": "half"},
-            "augment": {"crop": {"padding": 4}, "flip": "random"},
+            "augment": {"crop": {"padding": 4}, "hflip": "random"},
             "model": {
                 "kind": "residual",
                 "stem": 16,

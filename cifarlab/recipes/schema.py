@@ -221,9 +221,9 @@ class Recipe(Part):
     def _one_size_for_dense_layers(self) -> "Recipe":
         if not isinstance(self.model, CNN):
             return self
-        if self.augment.sizes or self.training.selection.pixels is not None:
+        if self.augment.progressive_resize or self.training.selection.pixels is not None:
             raise ValueError(
-                "augment.sizes and training.selection.pixels need a network for any image size: "
+                "augment.progressive_resize and training.selection.pixels need a network for any image size: "
                 "the dense layers of model.kind=cnn take one; take residual or speed, or leave "
                 "them out"
             )

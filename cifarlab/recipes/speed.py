@@ -28,9 +28,9 @@ def speed94() -> Recipe:
     return build(
         {
             "augment": {
-                "crop": {"padding": 2, "mode": "reflect"},
-                "flip": "alternating",
-                "sizes": [
+                "crop": {"padding": 2, "padding_mode": "reflect"},
+                "hflip": "alternating",
+                "progressive_resize": [
                     {"start": "0 of the run", "pixels": 20},
                     {"start": "0.3 of the run", "pixels": 24},
                     {"start": "0.5 of the run", "pixels": 28},
@@ -88,7 +88,7 @@ def speed96() -> Recipe:
             "model.depth": 3,
             "model.shortcut": True,
             "training.duration": "30 epochs",
-            "augment.sizes": [],
+            "augment.progressive_resize": [],
             "model.whitening.directions": None,
             "evaluation.tta_threshold": None,
         },

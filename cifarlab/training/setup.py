@@ -81,7 +81,7 @@ def prepare(
         loader=loader,
         validation=validation,
         plan=length,
-        sizes=sizes_by_step(recipe.augment.sizes, per_epoch, planned),
+        sizes=sizes_by_step(recipe.augment.progressive_resize, per_epoch, planned),
         select_from=recipe.training.selection.start.in_steps(per_epoch, planned),
         frozen=frozen(recipe, state.classifier, per_epoch, planned),
         batch_norms=batch_norms(state.classifier),

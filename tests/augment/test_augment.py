@@ -21,8 +21,8 @@ def images_of(count, height, width, channels, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def augmentation(flip="none", padding=0, mode="zero", seed=0, shape=SHAPE):
-    tree = {"augment": {"flip": flip, "crop": {"padding": padding, "mode": mode}}}
+def augmentation(flip="none", padding=0, mode="constant", seed=0, shape=SHAPE):
+    tree = {"augment": {"hflip": flip, "crop": {"padding": padding, "padding_mode": mode}}}
     return Augmentation(build(tree).augment, shape, seed)
 
 
@@ -63,7 +63,7 @@ def slow_mirror(images, chosen):
     width=st.integers(1, 7),
     channels=st.sampled_from([1, 3]),
     padding=st.integers(0, 9),
-    mode=st.sampled_from(["zero", "reflect"]),
+    mode=st.sampled_from(["constant", "reflect"]),
     data=st.data(),
 )
 @settings(max_examples=120, deadline=None)
@@ -78,7 +78,7 @@ def test_crop_is_the_slow_crop(count, height, width, channels, padding, mode, da
     np.testing.assert_array_equal(got.numpy(), slow_crop(images, offsets, padding, mode))
 
 
-@pytest.mark.parametrize("mode", ["zero", "reflect"])
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_the_middle_window_is_the_image(mode):
     images = torch.from_numpy(images_of(2, 5, 6, 3))
     assert torch.equal(crop(images, torch.full((2, 2), 3), 3, mode), images)
@@ -186,6 +186,6 @@ def test_a_reflection_wider_than_the_image_is_refused(padding, shape, most):
         augmentation(padding=padding, mode="reflect", shape=shape)
     what, hint = str(caught.value).split("\n")
     assert what.startswith(f"augment.crop.padding={padding} can't be reflected")
-    assert hint == f"take at most {most}, or augment.crop.mode=zero"
+    assert hint == f"take at most {most}, or augment.crop.padding_mode=constant"
     augmentation(padding=most, mode="reflect", shape=shape)
-    augmentation(padding=padding, mode="zero", shape=shape)
+    augmentation(padding=padding, mode="constant", shape=shape)

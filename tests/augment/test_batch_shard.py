@@ -14,13 +14,13 @@ from cifarlab.recipes.text import build
 COUNT, SHAPE = 23, (9, 8, 3)
 AUGMENTS = {
     "nothing": {},
-    "crop": {"crop": {"padding": 2}, "flip": "random", "flip_vertical": True},
-    "alternating": {"flip": "alternating", "cutout": 3},
-    "moved": {"rotation": 20, "zoom": 0.1, "shift": 0.1, "cutout": 4, "cutout_inside": True},
-    "shifted": {"shift": 0.2},
+    "crop": {"crop": {"padding": 2}, "hflip": "random", "vflip": True},
+    "alternating": {"hflip": "alternating", "cutout": 3},
+    "moved": {"degrees": 20, "scale": 0.1, "translate": 0.1, "cutout": 4, "cutout_inside": True},
+    "shifted": {"translate": 0.2},
     "coloured": {
-        "jitter": {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.1},
-        "noise": 0.05,
+        "color_jitter": {"brightness_shift": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.1},
+        "gaussian_noise": {"sigma": 0.05},
     },
     "randaugment": {"policy": {"kind": "randaugment"}},
     "trivialaugment": {"policy": {"kind": "trivialaugment"}},

@@ -105,7 +105,7 @@ def test_the_caller_s_images_stay_as_they_are(change):
     ids=str,
 )
 def test_draws_are_uniform_in_their_range(part, ranges):
-    draws = augmentation(jitter=part).recolourings(20_000, 0, 0)
+    draws = augmentation(color_jitter=part).recolourings(20_000, 0, 0)
     for drawn, (low, high) in zip(draws, ranges, strict=True):
         if low == high:
             assert (drawn == low).all()
@@ -117,8 +117,8 @@ def test_draws_are_uniform_in_their_range(part, ranges):
 
 def test_brightness_and_contrast_come_before_saturation_and_that_before_hue():
     images = images_of(8)
-    part = {"brightness": 0.2, "contrast": 0.5, "saturation": 0.5, "hue": 0.3}
-    augment = augmentation(jitter=part)
+    part = {"brightness_shift": 0.2, "contrast": 0.5, "saturation": 0.5, "hue": 0.3}
+    augment = augmentation(color_jitter=part)
     shifts, factors = augment.jitters(8, 2, 3)
     saturations, turns = augment.recolourings(8, 2, 3)
     first = jitter(torch.from_numpy(images), shifts, factors)
@@ -130,7 +130,7 @@ def test_brightness_and_contrast_come_before_saturation_and_that_before_hue():
 
 def test_noise_is_gaussian_of_that_deviation_and_apart_for_each_value():
     images = np.full((40, 32, 32, 3), 128, np.uint8)
-    got = applied(augmentation(noise=0.1, shape=(32, 32, 3)), images)
+    got = applied(augmentation(gaussian_noise={"sigma": 0.1}, shape=(32, 32, 3)), images)
     assert got.dtype == torch.float32
     noise = (got - 128) / 25.5
     assert abs(noise.mean()) < 0.02  # 122,880 values: deviation of the mean 0.003
@@ -143,12 +143,12 @@ def test_noise_is_gaussian_of_that_deviation_and_apart_for_each_value():
 
 
 def test_noise_leaves_the_range_rather_than_being_clipped():
-    got = applied(augmentation(noise=0.1), np.zeros((4, *SHAPE), np.uint8))
+    got = applied(augmentation(gaussian_noise={"sigma": 0.1}), np.zeros((4, *SHAPE), np.uint8))
     assert got.min() < 0
 
 
 @pytest.mark.parametrize(
-    "part", [{"jitter": {"saturation": 0.5}}, {"jitter": {"hue": 0.2}}, {"noise": 0.1}], ids=str
+    "part", [{"color_jitter": {"saturation": 0.5}}, {"color_jitter": {"hue": 0.2}}, {"gaussian_noise": {"sigma": 0.1}}], ids=str
 )
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(30)[1:]
@@ -162,5 +162,5 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
 @pytest.mark.parametrize("what", ["saturation", "hue"])
 def test_colours_of_grey_images_are_refused(what):
     with pytest.raises(RecipeError, match="change nothing in grey images"):
-        augmentation(shape=(6, 5, 1), jitter={what: 0.1})
-    augmentation(shape=(6, 5, 1), jitter={"contrast": 0.1, "brightness": 0.1})
+        augmentation(shape=(6, 5, 1), color_jitter={what: 0.1})
+    augmentation(shape=(6, 5, 1), color_jitter={"contrast": 0.1, "brightness_shift": 0.1})

@@ -84,7 +84,7 @@ def test_a_quantile_is_its_beta_variate():
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_that_share_of_the_batches_is_mixed(kind, probability):
-    config, images = mix_of(kind, probability=probability), torch.zeros(4, 32, 32, 1)
+    config, images = mix_of(kind, prob=probability), torch.zeros(4, 32, 32, 1)
     outcomes = [mixed(config, images, 0, 0, step) for step in range(1000)]
     drawn = [partners is not None for _, partners, _ in outcomes]
     # deviation 0.0145; a box of no area, one in 250, mixes nothing
@@ -124,7 +124,7 @@ def test_none_leaves_all_as_it_is():
 @pytest.mark.parametrize(("kind", "dtype"), [("mixup", torch.float32), ("cutmix", torch.uint8)])
 def test_batches_have_one_type_whether_they_are_drawn_or_not(kind, dtype):
     """Else a compiled network would be compiled anew in the middle of training."""
-    config, images = mix_of(kind, probability=0.5), torch.zeros(4, 8, 8, 1, dtype=torch.uint8)
+    config, images = mix_of(kind, prob=0.5), torch.zeros(4, 8, 8, 1, dtype=torch.uint8)
     outcomes = [mixed(config, images, 0, 0, step) for step in range(30)]
     assert {partners is None for _, partners, _ in outcomes} == {True, False}
     assert {got.dtype for got, *_ in outcomes} == {dtype}

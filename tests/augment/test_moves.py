@@ -14,7 +14,7 @@ from cifarlab.augment.transforms import mirror, resampled, shifted, turned
 from cifarlab.recipes.text import build
 
 SHAPE = (10, 8, 3)
-every_fill = pytest.mark.parametrize("fill", ["nearest", "zero", "reflect"])
+every_fill = pytest.mark.parametrize("fill", ["nearest", "constant", "reflect"])
 
 
 def images_of(count, height, width, channels, seed=0):
@@ -40,7 +40,7 @@ def folded(place, size):
 def slow_value(image, row, column, fill):
     """The value at any place of an image (H, W, C), both counted from its first pixel's centre."""
     height, width, channels = image.shape
-    if fill == "zero" and not (-0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5):
+    if fill == "constant" and not (-0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5):
         return np.zeros(channels)
     if fill == "reflect":
         row, column = folded(row, height), folded(column, width)
@@ -101,7 +101,7 @@ def test_a_turn_is_pillow_s_with_black_corners(angle):
     """Pillow rounds to whole grey levels."""
     images = images_of(1, 12, 12, 3)
     maps = turned(torch.tensor([float(angle)]), torch.ones(1), torch.zeros(1, 2))
-    got = resampled(torch.from_numpy(images), maps, "zero")[0]
+    got = resampled(torch.from_numpy(images), maps, "constant")[0]
     pillow = Image.fromarray(images[0]).rotate(angle, Image.Resampling.BILINEAR)
     differences = np.abs(got.numpy() - np.asarray(pillow)).max(2)
     if angle == 90:  # the places lie on the image's border, to the last bit
@@ -158,7 +158,7 @@ def test_upside_down_is_the_rows_backwards():
 def test_a_vertical_flip_picks_half_apart_from_the_other_flip():
     images = np.zeros((20_000, 2, 2, 1), np.uint8)
     images[:, 0, 0] = 1
-    got = applied(augmentation(flip="random", flip_vertical=True, shape=(2, 2, 1)), images)
+    got = applied(augmentation(hflip="random", vflip=True, shape=(2, 2, 1)), images)
     shares = got.flatten(1).double().mean(0)  # where the pixel went
     np.testing.assert_allclose(shares, 0.25, atol=0.015)  # deviation 0.003
 
@@ -166,10 +166,10 @@ def test_a_vertical_flip_picks_half_apart_from_the_other_flip():
 @pytest.mark.parametrize(
     ("part", "angle", "zoom", "shift"),
     [
-        ({"rotation": 15}, 15, 0, 0),
-        ({"zoom": 0.3}, 0, 0.3, 0),
-        ({"shift": 0.2}, 0, 0, 0.2),
-        ({"rotation": 180, "zoom": 0.9, "shift": 0.5}, 180, 0.9, 0.5),
+        ({"degrees": 15}, 15, 0, 0),
+        ({"scale": 0.3}, 0, 0.3, 0),
+        ({"translate": 0.2}, 0, 0, 0.2),
+        ({"degrees": 180, "scale": 0.9, "translate": 0.5}, 180, 0.9, 0.5),
     ],
     ids=str,
 )
@@ -189,7 +189,7 @@ def test_moves_are_uniform_in_their_range(part, angle, zoom, shift):
 
 
 def test_shifts_are_whole_pixels_as_often_as_the_nearest_real_ones():
-    _, _, shifts = augmentation(shift=0.1).moves((32_000, 32, 32), 0, 0)
+    _, _, shifts = augmentation(translate=0.1).moves((32_000, 32, 32), 0, 0)
     places, counts = shifts[:, 0].unique(return_counts=True)
     assert places.tolist() == [-3, -2, -1, 0, 1, 2, 3]
     # of ±3.2 pixels, ±3 stand for 0.7 each, the others for 1: 3,500 and 5,000
@@ -197,13 +197,13 @@ def test_shifts_are_whole_pixels_as_often_as_the_nearest_real_ones():
 
 
 def test_rows_and_columns_are_moved_apart():
-    _, _, shifts = augmentation(shift=0.5).moves((9999, 32, 32), 0, 0)
+    _, _, shifts = augmentation(translate=0.5).moves((9999, 32, 32), 0, 0)
     assert abs(np.corrcoef(shifts.T.double().numpy())[0, 1]) < 0.05
 
 
 @pytest.mark.parametrize(
     "part",
-    [{"rotation": 90}, {"zoom": 0.5}, {"shift": 0.4}, {"flip_vertical": True}],
+    [{"degrees": 90}, {"scale": 0.5}, {"translate": 0.4}, {"vflip": True}],
     ids=str,
 )
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
@@ -218,7 +218,7 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
 @every_fill
 def test_what_is_done_is_what_was_drawn(fill):
     images = images_of(9, *SHAPE)
-    augment = augmentation(rotation=40, zoom=0.5, shift=0.3, fill=fill)
+    augment = augmentation(degrees=40, scale=0.5, translate=0.3, fill_mode=fill)
     maps = turned(*augment.moves((9, *SHAPE[:2]), 3, 4))
     expected = slow_resampled(images, maps.double().numpy(), fill)
     np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=5e-3)
@@ -226,10 +226,10 @@ def test_what_is_done_is_what_was_drawn(fill):
 
 def test_a_shift_draws_the_same_with_a_turn_beside_it_and_stays_exact_without():
     images = images_of(9, *SHAPE)
-    alone = augmentation(shift=0.3)
+    alone = augmentation(translate=0.3)
     assert torch.equal(
         alone.moves((9, 10, 8), 0, 0)[2],
-        augmentation(shift=0.3, zoom=0.2).moves((9, 10, 8), 0, 0)[2],
+        augmentation(translate=0.3, scale=0.2).moves((9, 10, 8), 0, 0)[2],
     )
     got = applied(alone, images)
     assert got.dtype == torch.uint8

@@ -125,7 +125,7 @@ def moved(coefficients):
 def test_shears_are_pillow_s_about_the_centre(name, coefficients, shape):
     images = images_of(shape)
     expected = by_pillow(images, FACTORS, moved(coefficients))
-    got = applied(name, images, FACTORS, "zero")
+    got = applied(name, images, FACTORS, "constant")
     assert (np.abs(got.astype(int) - expected) <= 1).mean() > 0.995  # places just on the border
     assert difference(got, images) > 20
 
@@ -135,7 +135,7 @@ def test_rotation_is_pillow_s(shape):
     images, angles = images_of(shape), np.linspace(-134, 131, 12)
     change = lambda image, by: image.rotate(by, Image.Resampling.BILINEAR)  # noqa: E731
     expected = by_pillow(images, angles, change)
-    got = applied("rotate", images, angles, "zero")
+    got = applied("rotate", images, angles, "constant")
     assert (np.abs(got.astype(int) - expected) <= 1).mean() > 0.995
 
 
@@ -150,16 +150,16 @@ def test_translations_are_exact_and_by_whole_pixels(name, axis, shape):
         return image.transform(image.size, Image.Transform.AFFINE, data)
 
     expected = by_pillow(images, strengths, change)
-    np.testing.assert_array_equal(applied(name, images, strengths, "zero"), expected)
+    np.testing.assert_array_equal(applied(name, images, strengths, "constant"), expected)
 
 
-@pytest.mark.parametrize("fill", ["nearest", "zero", "reflect"])
+@pytest.mark.parametrize("fill", ["nearest", "constant", "reflect"])
 @pytest.mark.parametrize("name", ["rotate", "shear x", "shear y", "translate x", "translate y"])
 def test_what_is_moved_in_is_the_recipe_s_fill(name, fill):
     images = np.full((1, 9, 9, 1), 200, np.uint8)
     got = applied(name, images, [0.5 if name != "rotate" else 45], fill)
     assert got.max() == 200
-    assert got.min() == (0 if fill == "zero" else 200)
+    assert got.min() == (0 if fill == "constant" else 200)
 
 
 @pytest.mark.parametrize(

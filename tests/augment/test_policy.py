@@ -46,28 +46,28 @@ def test_each_image_gets_the_operations_drawn_for_it(kind, channels, count):
 def test_the_groups_are_put_back_in_their_places():
     images = torch.arange(0, 28, dtype=torch.uint8).reshape(28, 1, 1, 1).expand(28, 4, 4, 1)
     chosen = torch.randperm(28, generator=torch.Generator().manual_seed(0)) % 14
-    got = one_each(images, chosen, torch.zeros(28), "zero")
+    got = one_each(images, chosen, torch.zeros(28), "constant")
     assert torch.equal(got, images)  # strength 0, and nothing to stretch
 
 
 def test_without_a_policy_the_images_themselves():
     images = torch.zeros(2, 4, 4, 1)
-    assert operated(build({}).augment.policy, "zero", images, 0, 0, 0) is images
+    assert operated(build({}).augment.policy, "constant", images, 0, 0, 0) is images
 
 
 def test_float_images_are_rounded_to_bytes():
     images = torch.tensor([12.4, 12.6, 254.9, 255.0]).reshape(1, 2, 2, 1)
     chosen, strengths = torch.zeros(1, dtype=torch.int64), torch.zeros(1)
-    policy = policy_of("randaugment", magnitude=0, operations=1)
+    policy = policy_of("randaugment", magnitude=0, num_ops=1)
     seeds = [s for s in range(99) if drawn(policy, 1, s, 0, 0)[0][0] == 0]  # identity
-    got = operated(policy, "zero", images, seeds[0], 0, 0)
+    got = operated(policy, "constant", images, seeds[0], 0, 0)
     assert got.flatten().tolist() == [12, 13, 255, 255]
-    assert torch.equal(one_each(got, chosen, strengths, "zero"), got)
+    assert torch.equal(one_each(got, chosen, strengths, "constant"), got)
 
 
 @pytest.mark.parametrize(("operations", "magnitude"), [(1, 0), (2, 9), (3, 30)])
 def test_randaugment_draws_operations_alike_at_one_magnitude(operations, magnitude):
-    policy = policy_of("randaugment", operations=operations, magnitude=magnitude)
+    policy = policy_of("randaugment", num_ops=operations, magnitude=magnitude)
     rounds = drawn(policy, 14_000, 0, 0, 0)
     assert len(rounds) == operations
     for chosen, strengths in rounds:
@@ -112,15 +112,15 @@ def test_the_operations_are_the_fourteen_of_the_papers():
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(kind):
     images, policy = torch.from_numpy(images_of(60)), policy_of(kind)
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    made = [operated(policy, "zero", images, *time) for time in times]
+    made = [operated(policy, "constant", images, *time) for time in times]
     for first, second in combinations(made, 2):
         assert (first != second).flatten(1).any(1).double().mean() > 0.8
-    assert torch.equal(made[0], operated(policy, "zero", images, *times[0]))
+    assert torch.equal(made[0], operated(policy, "constant", images, *times[0]))
 
 
 @KINDS
 def test_the_caller_s_images_stay_as_they_are(kind):
     images = torch.from_numpy(images_of(60))
     before = images.clone()
-    assert not torch.equal(operated(policy_of(kind), "zero", images, 0, 0, 0), before)
+    assert not torch.equal(operated(policy_of(kind), "constant", images, 0, 0, 0), before)
     assert torch.equal(images, before)

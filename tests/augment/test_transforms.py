@@ -187,14 +187,14 @@ def test_without_jitter_and_cutout_nothing_is_converted_or_drawn():
 @pytest.mark.parametrize(
     ("part", "range_of"),
     [
-        ({"brightness": 0.2}, ((-0.2, 0.2), (1, 1))),
+        ({"brightness_shift": 0.2}, ((-0.2, 0.2), (1, 1))),
         ({"contrast": 0.4}, ((0, 0), (0.6, 1.4))),
-        ({"brightness": 0.2, "contrast": 0.4}, ((-0.2, 0.2), (0.6, 1.4))),
+        ({"brightness_shift": 0.2, "contrast": 0.4}, ((-0.2, 0.2), (0.6, 1.4))),
     ],
     ids=["brightness", "contrast", "both"],
 )
 def test_jitter_draws_are_uniform_in_their_range(part, range_of):
-    draws = augmentation(jitter=part).jitters(20_000, 0, 0)
+    draws = augmentation(color_jitter=part).jitters(20_000, 0, 0)
     for drawn, (low, high) in zip(draws, range_of, strict=True):
         assert drawn.dtype == torch.float32
         if low == high:
@@ -207,13 +207,13 @@ def test_jitter_draws_are_uniform_in_their_range(part, range_of):
 
 
 def test_brightness_and_contrast_are_drawn_apart():
-    shifts, factors = augmentation(jitter={"brightness": 0.2, "contrast": 0.4}).jitters(9999, 0, 0)
+    shifts, factors = augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4}).jitters(9999, 0, 0)
     assert abs(torch.corrcoef(torch.stack([shifts, factors]))[0, 1]) < 0.05
 
 
 def test_the_jitter_of_a_batch_is_the_one_that_was_drawn():
     images = images_of(9, *SHAPE)
-    augment = augmentation(jitter={"brightness": 0.2, "contrast": 0.4})
+    augment = augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4})
     shifts, factors = (draw.double().numpy() for draw in augment.jitters(9, 3, 4))
     expected = slow_jitter(images, shifts, factors)
     np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=2e-4)
@@ -248,7 +248,7 @@ def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
     )
 
 
-@pytest.mark.parametrize("part", [{"jitter": {"brightness": 0.5}}, {"cutout": 4}], ids=str)
+@pytest.mark.parametrize("part", [{"color_jitter": {"brightness_shift": 0.5}}, {"cutout": 4}], ids=str)
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(50, *SHAPE)
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
@@ -260,21 +260,21 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
 
 def test_each_image_has_its_own_draw():
     same = np.repeat(images_of(1, *SHAPE), 50, axis=0)
-    for part in ({"jitter": {"contrast": 0.5}}, {"cutout": 2}):
+    for part in ({"color_jitter": {"contrast": 0.5}}, {"cutout": 2}):
         assert len(applied(augmentation(**part), same).unique(dim=0)) > 20
 
 
 def test_in_this_order_whatever_the_order_of_the_keys():
     images = images_of(20, *SHAPE)
     parts = [
-        {"crop": {"padding": 2, "mode": "reflect"}},
-        {"rotation": 20, "zoom": 0.2, "shift": 0.2},
-        {"flip": "random"},
-        {"flip_vertical": True},
+        {"crop": {"padding": 2, "padding_mode": "reflect"}},
+        {"degrees": 20, "scale": 0.2, "translate": 0.2},
+        {"hflip": "random"},
+        {"vflip": True},
         {"policy": {"kind": "randaugment"}},
-        {"jitter": {"brightness": 0.3, "contrast": 0.5}},
-        {"jitter": {"saturation": 0.5, "hue": 0.1}},
-        {"noise": 0.1},
+        {"color_jitter": {"brightness_shift": 0.3, "contrast": 0.5}},
+        {"color_jitter": {"saturation": 0.5, "hue": 0.1}},
+        {"gaussian_noise": {"sigma": 0.1}},
         {"cutout": 3},
     ]
     everything = {}

@@ -163,9 +163,9 @@ def _nothing_idle(idle: Callable[[dict[str, Any]], bool], *names: str) -> Agree:
 
 
 def _augment_agrees(tree: dict[str, Any]) -> dict[str, Any]:
-    moved = any(tree[name] for name in ("rotation", "zoom", "shift"))
+    moved = any(tree[name] for name in ("degrees", "scale", "translate"))
     if not moved and tree["policy"]["kind"] == "none":
-        del tree["fill"]
+        del tree["fill_mode"]
     return _nothing_idle(lambda t: not t["cutout"], "cutout_inside")(tree)
 
 
@@ -183,7 +183,7 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
     if tree["model"]["kind"] == "cnn":
-        tree["augment"]["sizes"] = []
+        tree["augment"]["progressive_resize"] = []
         tree["training"]["selection"].pop("pixels", None)
     if not tree["optimizer"].get("momentum"):
         tree["schedule"]["final_momentum"] = None
@@ -205,7 +205,7 @@ _AGREE = {
     Residual: _stages_agree,
     CNN: _orders_fit,
     Speed: _depths_fit,
-    Crop: _nothing_idle(lambda tree: not tree["padding"], "mode"),
+    Crop: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "fit"),
     Whitening: _nothing_idle(lambda tree: not tree["kernel"], "eps", "images", "directions"),

@@ -35,7 +35,7 @@ def hint(*assignments: str) -> str:
         ("momentum=0.8", "optimizer.momentum=0.8"),
         ("warmup_epochs=2", "schedule.warmup='2 epochs'"),
         ("patience=3", "training.patience=3"),
-        ("hflip=true", "augment.flip=random"),
+        ("hflip=true", "augment.hflip=random"),
         ("ema=0.99", "averaging.kind=ema"),
         ("optimizer=adam", "optimizer.kind=adam"),
         ("schedule=constant", "schedule.kind=constant"),

@@ -104,7 +104,7 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
 @pytest.mark.parametrize(
     ("key", "assignments", "acts", "late"),
     [
-        ("augment.sizes.0", ["augment.sizes=[{start: {}, pixels: 16}]"], "3519 steps", "10 epochs"),
+        ("augment.progressive_resize.0", ["augment.progressive_resize=[{start: {}, pixels: 16}]"], "3519 steps", "10 epochs"),
         (
             "training.freeze.0",
             ["training.freeze=[{start: {}, stages: 1}]"],

@@ -53,7 +53,7 @@ def test_a_key_of_another_kind_is_unknown():
     [
         ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, data, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
-        ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, mode"),
+        ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, padding_mode"),
         ({"model": {"kind": "cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
         ({"schedule": {"factor": 0.3}}, "schedule.factor", "Allowed: kind, warmup, final"),
         (
@@ -67,8 +67,8 @@ def test_a_key_of_another_kind_is_unknown():
             "Allowed: kind, scale, eps, groups",
         ),
         (
-            {"augment": {"sizes": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
-            "augment.sizes.0.pixel",
+            {"augment": {"progressive_resize": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
+            "augment.progressive_resize.0.pixel",
             "did you mean 'pixels'? Allowed: start, pixels",
         ),
         (
@@ -90,8 +90,8 @@ def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
 @pytest.mark.parametrize(
     ("assignment", "what", "hint"),
     [
-        ("augment.flip=randon", "augment.flip can't be 'randon'", "did you mean 'random'? Allow"),
-        ("augment.crop.mode=3", "augment.crop.mode can't be 3", "Allowed: zero, reflect"),
+        ("augment.hflip=randon", "augment.hflip can't be 'randon'", "did you mean 'random'? Allow"),
+        ("augment.crop.padding_mode=3", "augment.crop.padding_mode can't be 3", "Allowed: constant, reflect"),
         ("evaluation.views=3", "evaluation.views can't be 3", "Allowed: 1, 2, 6, 10"),
         ("model.kind=resnet", "model.kind can't be 'resnet'", MODELS),
         ("model.kind=cn", "model.kind can't be 'cn'", "did you mean 'cnn'?"),
@@ -138,12 +138,12 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("training.micro_batch=1", "training.micro_batch can't be 1: input should be greater th"),
         ("evaluation.unsure=0", "evaluation.unsure can't be 0: input should be greater than 0"),
         ("evaluation.tta_threshold=1", "evaluation.tta_threshold can't be 1: input should be less"),
-        ("augment.sizes=[{start: 3, pixels: 8}]", "augment.sizes.0.start: 3 has no unit: write"),
+        ("augment.progressive_resize=[{start: 3, pixels: 8}]", "augment.progressive_resize.0.start: 3 has no unit: write"),
         (
-            "augment.sizes=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
-            "augment.sizes.1.pixels can't be 97: input should be less than or equal to 96",
+            "augment.progressive_resize=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
+            "augment.progressive_resize.1.pixels can't be 97: input should be less than or equal to 96",
         ),
-        ("augment.sizes=[{start: 0 steps}]", "augment.sizes.0.pixels is missing"),
+        ("augment.progressive_resize=[{start: 0 steps}]", "augment.progressive_resize.0.pixels is missing"),
         ("schedule.warmup=soon", "schedule.warmup: 'soon' is no duration: write '30 epochs', "),
     ],
 )
@@ -243,7 +243,7 @@ def test_true_is_no_number(assignment):
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
         (
             ["model.kind=cnn", "training.selection={share: 0.5, pixels: 16}"],
-            "augment.sizes and training.selection.pixels need",
+            "augment.progressive_resize and training.selection.pixels need",
         ),
         (["training.patience=2", "data.validation=0"], "training.patience watches the validation"),
         (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),

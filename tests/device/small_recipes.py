@@ -32,9 +32,9 @@ def shrink(recipe: Recipe) -> Recipe:
         "training.batch_size": 18,
         "training.duration": "2 steps",
     }
-    if recipe.augment.sizes:
+    if recipe.augment.progressive_resize:
         sizes = [{"start": "0 steps", "pixels": 6}, {"start": "1 step", "pixels": 7}]
-        changes["augment.sizes"] = sizes
+        changes["augment.progressive_resize"] = sizes
     if recipe.training.micro_batch:
         changes["training.micro_batch"] = 9
     if recipe.model.kind == "residual":

@@ -26,7 +26,7 @@ MORE: dict[str, dict[str, Any]] = {
     "others": COLOUR
     | {
         "augment.policy.kind": "trivialaugment",
-        "augment.fill": "zero",
+        "augment.fill_mode": "constant",
         "averaging.kind": "swa",
         "averaging.every": "1 step",
         "optimizer.kind": "rmsprop",

@@ -64,7 +64,7 @@ RECIPES = {
         SHORT
         | {
             "model.channels": [8, 8, 8, 8],
-            "augment.crop.mode": "reflect",
+            "augment.crop.padding_mode": "reflect",
             "optimizer.rate": 0.002,
         },
     ),

@@ -25,8 +25,8 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
     if recipe.training.selection.pixels:
         changes["training.selection.pixels"] = 5
     for name in ("saturation", "hue"):  # and are grey
-        if getattr(recipe.augment.jitter, name):
-            changes[f"augment.jitter.{name}"] = 0
-    if recipe.augment.sizes:
-        changes["augment.sizes"] = [{"start": "0 epochs", "pixels": 6}]
+        if getattr(recipe.augment.color_jitter, name):
+            changes[f"augment.color_jitter.{name}"] = 0
+    if recipe.augment.progressive_resize:
+        changes["augment.progressive_resize"] = [{"start": "0 epochs", "pixels": 6}]
     return changes

@@ -8,7 +8,7 @@ from cifarlab.report.settings import distinct_names
 
 PLAIN = Recipe(name="plain")
 RATE, DECAY = {"optimizer.rate": 0.5}, {"optimizer.weight_decay": 0.001}
-CLIP = {"training.clip_norm": 1.0, "data.share": 0.5, "augment.rotation": 3.0}
+CLIP = {"training.clip_norm": 1.0, "data.share": 0.5, "augment.degrees": 3.0}
 
 
 def names(*changes: dict) -> list[str]:
@@ -40,5 +40,5 @@ def test_of_many_settings_those_that_most_others_have_are_left_out():
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_what_would_be_too_long_is_named_by_its_folder(place):
     changes = [{}, RATE, {}]
-    changes[place] = {**CLIP, **DECAY, "augment.shift": 0.1}
+    changes[place] = {**CLIP, **DECAY, "augment.translate": 0.1}
     assert names(*changes)[place] == f"plain run-{place}"

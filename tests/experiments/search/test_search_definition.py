@@ -56,7 +56,7 @@ def test_tables_2_and_3_of_the_report() -> None:
         ({"training.batch_size": {"kind": "uniform", "low": 32, "high": 64}}, ("batch_size",)),
         ({"model.dropout": {"kind": "uniform", "low": 0.1, "high": 1.0}}, ("dropout", "less")),
         ({"optimizer.kind": {"kind": "choice", "values": ["sgd", "adm"]}}, ("adm", "'adam'")),
-        ({"augment.flip": {"kind": "choice", "values": ["none", "often"]}}, ("often", "random")),
+        ({"augment.hflip": {"kind": "choice", "values": ["none", "often"]}}, ("often", "random")),
     ],
 )
 def test_a_bad_key_or_value_is_named_with_what_is_allowed(

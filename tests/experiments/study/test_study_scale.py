@@ -22,7 +22,7 @@ def at(recipe, scale):
 
 
 EVERYWHERE = {
-    "augment": {"sizes": [{"start": "10 epochs", "pixels": 16}]},
+    "augment": {"progressive_resize": [{"start": "10 epochs", "pixels": 16}]},
     "optimizer": {"norms": {"until": "20 epochs"}},
     "schedule": {
         "kind": "multistep",
@@ -43,7 +43,7 @@ def durations(recipe):
     """Every duration of EVERYWHERE, in the recipe's order."""
     schedule, training = recipe.schedule, recipe.training
     return [
-        recipe.augment.sizes[0].start,
+        recipe.augment.progressive_resize[0].start,
         recipe.optimizer.norms.until,
         schedule.warmup,
         *schedule.milestones,
