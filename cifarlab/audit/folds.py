@@ -44,7 +44,7 @@ def fold_recipe(
     recipe: Recipe, folds: int, number: int, together: Sequence[Sequence[int]] = ()
 ) -> Recipe:
     """The recipe of one fold's run: it leaves that fold out, and the test split closed."""
-    fold = {"of": folds, "number": number, "groups": together}
+    fold = {"n_splits": folds, "index": number, "groups": together}
     return change(recipe, {"data.fold": fold, "evaluation.test": False})
 
 

@@ -125,7 +125,7 @@ def predict(
         Path | None,
         typer.Option(help="a sample whose ids and labels must fit"),
     ] = None,
-    fit: Annotated[
+    resize_mode: Annotated[
         str | None, typer.Option(help="images of another size: crop, pad or stretch")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
@@ -137,12 +137,12 @@ def predict(
     from cifarlab.system.files import write_text
 
     require_form(form, sample)
-    text = written(predict_paths(RunFolder(run), paths, fit), form, sample)
+    text = written(predict_paths(RunFolder(run), paths, resize_mode), form, sample)
     if out:
         write_text(out, text)
     else:
         typer.echo(text, nl=False)
-    say_next(*after_predict(run, paths, fit), err=True)
+    say_next(*after_predict(run, paths, resize_mode), err=True)
 
 
 @app.command()
@@ -158,7 +158,7 @@ def explain(
     target: Annotated[
         str, typer.Option(help="class that maps are for: predicted, true, or its name")
     ] = "predicted",
-    fit: Annotated[
+    resize_mode: Annotated[
         str | None, typer.Option(help="images of another size: crop, pad or stretch")
     ] = None,
     randomise: Annotated[
@@ -178,7 +178,7 @@ def explain(
             images or [],
             layers=layers,
             target=target,
-            fit=fit,
+            resize_mode=resize_mode,
             randomise=randomise,
             out=out,
             progress=display.prepare,

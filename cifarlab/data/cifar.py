@@ -95,8 +95,8 @@ def refuse_labels(labels: str, source: str) -> None:
     """Raise DataError where labels other than the plain ones are asked of a source without."""
     if labels != "fine":
         raise DataError(
-            f"{source} has one kind of labels, so data.labels={labels} can't be had",
-            "leave out data.labels; only cifar100 has coarse labels",
+            f"{source} has one kind of labels, so data.label_mode={labels} can't be had",
+            "leave out data.label_mode; only cifar100 has coarse labels",
         )
 
 

@@ -107,7 +107,7 @@ def _fill(
             problems.sized(name, result.size, wrong=True)
         elif not isinstance(result, BrokenError):
             raise DataError(f"{source}: {name} {result.what}", result.hint) from result
-        elif policy.broken == "skip":
+        elif policy.on_bad_images == "skip":
             skipped.append(name)
         else:
             problems.broken(name, result)

@@ -27,7 +27,7 @@ MAX_SCANS = 64  # of the largest image; a progressive photo has about ten
 SMALLEST, LARGEST = 8, 96  # the sides that ImagePolicy.size allows
 _MAY_TURN = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _GREY_MODES = {"1", "L", "LA", "La"}
-_SET_SIZE = "set data.images.size and data.images.fit to have all images brought to one size"
+_SET_SIZE = "set data.images.size and data.images.resize_mode to have all images brought to one size"
 
 
 class Pixels(NamedTuple):
@@ -57,7 +57,7 @@ class SizeError(RefusedError):
 
 
 class BrokenError(RefusedError):
-    """The file can't be decoded: ``images.broken`` says whether that stops everything."""
+    """The file can't be decoded: ``images.on_bad_images`` says whether that stops everything."""
 
 
 def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
@@ -85,14 +85,14 @@ def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
             reason = "it is no image of a known format"
         raise BrokenError(
             f"can't be decoded: {reason}",
-            "mend or remove it, or set data.images.broken=skip to leave out such files",
+            "mend or remove it, or set data.images.on_bad_images=skip to leave out such files",
         ) from error
 
 
 def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring decoded images, uint8 (N, H, W, C), to the policy's size and channels.
 
-    For sources without image files. Raises RefusedError where ``fit`` is ``error``.
+    For sources without image files. Raises RefusedError where ``resize_mode`` is ``error``.
     """
     n, height, width, channels = images.shape
     same_size = policy.size is None or (height, width) == (policy.size, policy.size)
@@ -179,13 +179,13 @@ def _fitted(image: Image.Image, policy: ImagePolicy) -> Image.Image:
         return image
     if image.size == (side, side):
         return image
-    if policy.fit == "error":
+    if policy.resize_mode == "error":
         raise SizeError(
             f"is {image.width}x{image.height}, not {side}x{side}",
-            "set data.images.fit=crop (or pad, stretch), or scale the images yourself",
+            "set data.images.resize_mode=crop (or pad, stretch), or scale the images yourself",
             image.size,
         )
-    return _FITS[policy.fit](image, side)
+    return _FITS[policy.resize_mode](image, side)
 
 
 def _refuse_shape(size: tuple[int, int]) -> None:

@@ -28,21 +28,21 @@ class Symmetric(Noise):
     """A label becomes any other class, all alike (van Rooyen et al. 2015)."""
 
     kind: Literal["symmetric"] = "symmetric"
-    share: Share = Field(0.2, description="probability that a training label is wrong")
+    noise_rate: Share = Field(0.2, description="probability that a training label is wrong")
 
 
 class PairFlip(Noise):
     """A label becomes the next class, the last one's the first (Han et al. 2018, figure 2)."""
 
     kind: Literal["pair"] = "pair"
-    share: Share = Field(0.2, description="probability that a training label is wrong")
+    noise_rate: Share = Field(0.2, description="probability that a training label is wrong")
 
 
 class Transition(Noise):
     """A label of class i becomes class j with a given probability."""
 
     kind: Literal["matrix"] = "matrix"
-    rows: tuple[tuple[float, ...], ...] = Field(
+    transition_matrix: tuple[tuple[float, ...], ...] = Field(
         ((1.0, 0.0), (0.0, 1.0)),
         min_length=2,
         description="probabilities: a row for each true class, an entry for each one it becomes",
@@ -50,9 +50,9 @@ class Transition(Noise):
 
     @model_validator(mode="after")
     def _rows_are_distributions(self) -> "Transition":
-        for number, row in enumerate(self.rows):
-            if len(row) != len(self.rows):
-                raise ValueError(f"row {number} has {len(row)} entries for {len(self.rows)} rows")
+        for number, row in enumerate(self.transition_matrix):
+            if len(row) != len(self.transition_matrix):
+                raise ValueError(f"row {number} has {len(row)} entries for {len(self.transition_matrix)} rows")
             if min(row) < 0 or abs(sum(row) - 1) > 1e-6:
                 raise ValueError(f"row {number} is no distribution: from 0 on, of sum 1")
         return self

@@ -12,7 +12,7 @@ _NAMES = 60  # letters of class names that a line shows
 
 def open_data(data: Data, progress: Progress | None = None, tell: Tell | None = None) -> Dataset:
     """Open the source of a recipe and ``tell`` what it holds. Raises as ``open_dataset``."""
-    dataset = open_dataset(data.source, labels=data.labels, images=data.images, progress=progress)
+    dataset = open_dataset(data.source, labels=data.label_mode, images=data.images, progress=progress)
     if tell:
         for line in summary(dataset, data):
             tell(line)

@@ -66,11 +66,11 @@ class Problems:
             words.append(self._size_words())
             if self.policy.size is None:
                 settings.append(f"data.images.size={self._proposed}")
-            settings.append("data.images.fit=crop")
-            other.append("fit may also be pad or stretch")
+            settings.append("data.images.resize_mode=crop")
+            other.append("resize_mode may also be pad or stretch")
         if self._broken:
             name, why = self._broken
-            settings.append("data.images.broken=skip")
+            settings.append("data.images.on_bad_images=skip")
             words.append(f"{name} {why}" + _and_others(self._broken_count))
             other.append("or mend or remove what is broken")
         raise DataError(

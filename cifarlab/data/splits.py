@@ -38,7 +38,7 @@ def stratified_cut(
         worst = classes[int(np.argmax(counts >= sizes))]
         raise DataError(
             f"cutting a share of {share:g} leaves class {worst} without a training image",
-            "lower data.validation or data.test, raise data.share, or add images to that class",
+            "lower data.val_fraction or data.test_fraction, raise data.train_subset_fraction, or add images to that class",
         )
     # The raw stream of a bit generator never changes between numpy versions; permutation may.
     keys = np.random.PCG64(seed).random_raw(len(labels))
@@ -61,18 +61,18 @@ def _largest_remainder(sizes: np.ndarray, total: int) -> np.ndarray:
 
 
 def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
-    """Give the training part and the validation part; the latter is None at ``validation: 0``.
+    """Give the training part and the validation part; the latter is None at ``val_fraction: 0``.
 
-    A source without a test split first loses ``data.test`` of its images, exactly those that
+    A source without a test split first loses ``data.test_fraction`` of its images, exactly those that
     ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
-    training, ``data.share`` is kept, with the labels that ``data.noise`` gives them, and
+    training, ``data.train_subset_fraction`` is kept, with the labels that ``data.label_noise`` gives them, and
     ``data.fold`` of that left out. Never reads a source's test split. Raises DataError as
     ``stratified_cut`` does, RecipeError as ``noisy_labels`` does.
     """
     training, validation = _training_part(dataset, data)
     if data.fold is None:
         return training, validation
-    kept = training.indices[_folds(training, data) != data.fold.number]
+    kept = training.indices[_folds(training, data) != data.fold.index]
     return replace(training, indices=kept), validation
 
 
@@ -84,7 +84,7 @@ def fold_left_out(dataset: Dataset, data: Data) -> Subset:
     if data.fold is None:
         raise DataError("data.fold is null: nothing is left out", "set data.fold")
     training, _ = _training_part(dataset, data)
-    left = training.indices[_folds(training, data) == data.fold.number]
+    left = training.indices[_folds(training, data) == data.fold.index]
     return replace(training, indices=left)
 
 
@@ -104,7 +104,7 @@ def _folds(training: Subset, data: Data) -> np.ndarray:
     alone = [[row] for row in np.lexsort((keys, labels)).tolist() if row not in grouped]
     numbers, classes = np.empty(len(labels), dtype=np.int64), labels.tolist()
     # for each fold the number of its images by class, and in all
-    dealt = [([0] * (max(classes, default=0) + 1), [0]) for _ in range(data.fold.of)]
+    dealt = [([0] * (max(classes, default=0) + 1), [0]) for _ in range(data.fold.n_splits)]
     for group in groups + alone:
         mine = [classes[row] for row in group]
         sizes = [(sum(by_class[k] for k in mine), total[0]) for by_class, total in dealt]
@@ -121,22 +121,22 @@ def _training_part(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]
     train = dataset.read("train")
     rest, _ = _test_cut(dataset, data, train)
     validation = None
-    if data.validation and "val" in dataset.split_names:
+    if data.val_fraction and "val" in dataset.split_names:
         validation = _part(dataset.read("val"))
-    elif data.validation:
+    elif data.val_fraction:
         seed = (data.split_seed, _VALIDATION)
-        kept, cut = stratified_cut(train.labels[rest], data.validation, seed)
+        kept, cut = stratified_cut(train.labels[rest], data.val_fraction, seed)
         validation, rest = _part(train, rest[cut]), rest[kept]
-    labels = noisy_labels(train.labels, data.noise, len(dataset.classes))
+    labels = noisy_labels(train.labels, data.label_noise, len(dataset.classes))
     training = _part(train, _shared(train, rest, data))
     return replace(training, labels=labels), validation
 
 
 def _shared(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:
     """The share of ``rest`` that is trained on, still ascending."""
-    if data.share == 1:
+    if data.train_subset_fraction == 1:
         return rest
-    kept, _ = stratified_cut(train.labels[rest], 1 - data.share, (data.split_seed, _SHARE))
+    kept, _ = stratified_cut(train.labels[rest], 1 - data.train_subset_fraction, (data.split_seed, _SHARE))
     return rest[kept]
 
 
@@ -167,7 +167,7 @@ def _part(split: Split, indices: np.ndarray | None = None) -> Subset:
 def _test_cut(dataset: Dataset, data: Data, train: Split) -> tuple[np.ndarray, np.ndarray]:
     if "test" in dataset.split_names:
         return np.arange(len(train), dtype=np.int64), np.empty(0, dtype=np.int64)
-    return stratified_cut(train.labels, data.test, (data.split_seed, _TEST))
+    return stratified_cut(train.labels, data.test_fraction, (data.split_seed, _TEST))
 
 
 def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:

@@ -94,7 +94,7 @@ def open_split(
     _, held_out = training_subsets(dataset, recipe.data)
     if held_out is None:
         raise DataError(
-            f"the run in {folder.path} held nothing out: data.validation is 0",
+            f"the run in {folder.path} held nothing out: data.val_fraction is 0",
             "evaluate --split test, or train with a validation share",
         )
     return Opened(recipe, predictor, dataset, held_out, named)

@@ -49,7 +49,7 @@ def explain_run(
     *,
     layers: str | None = None,
     target: str = "predicted",
-    fit: str | None = None,
+    resize_mode: str | None = None,
     randomise: bool = False,
     out: Path | None = None,
     progress: Progress | None = None,
@@ -67,7 +67,7 @@ def explain_run(
     from cifarlab.plots.style import styled
 
     recipe = folder.recipe()
-    oracle = Oracle(folder, fit)
+    oracle = Oracle(folder, resize_mode)
     predictor = oracle.predictor
     about, _ = WeightsFile.read(folder.weights(recipe.evaluation.checkpoint))
     wanted = _layers(layers, map_shapes(predictor))

@@ -40,14 +40,14 @@ _WORDS = {
     "model.channels": "width widths filters num_filters",
     "model.norm.kind": "norm norm_layer",
     "data.source": "dataset data data_dir data_path dataset_path dataset_name root",
-    "data.validation": "val val_split val_fraction val_size val_ratio validation_split "
+    "data.val_fraction": "val val_split val_fraction val_size val_ratio validation_split "
     "validation_fraction validation_size valid_size",
-    "data.test": "test_split test_fraction test_size test_ratio",
-    "data.share": "subset subset_fraction train_fraction train_size",
+    "data.test_fraction": "test_split test_fraction test_size test_ratio",
+    "data.train_subset_fraction": "subset subset_fraction train_fraction train_size",
     "data.images.size": "img_size image_size imgsz input_size resize resolution",
     "data.images.channels": "color_mode in_channels",
     "data.images.channels=grey": "grayscale greyscale",
-    "data.normalisation": "normalize normalise normalization",
+    "data.normalization": "normalize normalise normalization",
     "augment.hflip=random": "hflip horizontal_flip random_horizontal_flip",
     "augment.vflip=true": "vflip vertical_flip",
     "augment.crop.padding": "crop random_crop padding",

@@ -19,7 +19,7 @@ def baseline() -> Recipe:
     """
     return build(
         {
-            "data": {"normalisation": "unit"},
+            "data": {"normalization": "unit"},
             "model": {"kind": "cnn"},
             "optimizer": {"kind": "sgd", "rate": 0.001},
             "schedule": {"kind": "constant"},
@@ -85,7 +85,7 @@ def combined() -> Recipe:
 derived(
     "kth2024/combined-standardised",
     combined,
-    {"data.normalisation": "dataset"},
+    {"data.normalization": "dataset"},
     """The combined network on images of zero mean and unit deviation.
 
     Source: kth2024, centering around zero; here by channel.""",

@@ -154,7 +154,7 @@ class Evaluation(Part):
 
 # parts that exist in several kinds
 TAGGED = (
-    "data.noise",
+    "data.label_noise",
     "augment.policy",
     "augment.mix",
     "model",
@@ -185,14 +185,14 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _selection_needs_validation(self) -> "Recipe":
-        if self.evaluation.checkpoint == "best" and self.data.validation == 0:
+        if self.evaluation.checkpoint == "best" and self.data.val_fraction == 0:
             raise ValueError(
-                "evaluation.checkpoint=best selects by validation, but data.validation is 0: "
+                "evaluation.checkpoint=best selects by validation, but data.val_fraction is 0: "
                 "hold some out, or take evaluation.checkpoint=last"
             )
-        if self.training.patience is not None and self.data.validation == 0:
+        if self.training.patience is not None and self.data.val_fraction == 0:
             raise ValueError(
-                "training.patience watches the validation accuracy, but data.validation is 0: "
+                "training.patience watches the validation accuracy, but data.val_fraction is 0: "
                 "hold some out, or leave training.patience out"
             )
         return self
@@ -200,9 +200,9 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _unsure_needs_validation(self) -> "Recipe":
         unsure = self.evaluation.unsure
-        if unsure < 1 and self.data.validation == 0:
+        if unsure < 1 and self.data.val_fraction == 0:
             raise ValueError(
-                f"evaluation.unsure={unsure:g} is found on validation images, but data.validation "
+                f"evaluation.unsure={unsure:g} is found on validation images, but data.val_fraction "
                 "is 0: take evaluation.unsure=1, with evaluation.tta_threshold where only some "
                 "images are to get further views, or hold some out"
             )
@@ -210,9 +210,9 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _plateau_needs_validation(self) -> "Recipe":
-        if isinstance(self.schedule, Plateau) and self.data.validation == 0:
+        if isinstance(self.schedule, Plateau) and self.data.val_fraction == 0:
             raise ValueError(
-                "schedule.kind=plateau watches the validation loss, but data.validation is 0: "
+                "schedule.kind=plateau watches the validation loss, but data.val_fraction is 0: "
                 "hold some out, or take another schedule"
             )
         return self

@@ -24,8 +24,8 @@ def recipe_file(tiny, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("recipe") / "noisy.yaml"
     changes = {
         "training.duration": "6 epochs",
-        "data.noise.kind": "symmetric",
-        "data.noise.share": 0.1,
+        "data.label_noise.kind": "symmetric",
+        "data.label_noise.noise_rate": 0.1,
     }
     file.write_text(to_yaml(tiny(changes)))
     return file
@@ -90,7 +90,7 @@ def test_the_findings_of_known_noise(audited, recipe_file) -> None:
 
 def test_the_same_command_again_trains_nothing(audited, recipe_file, monkeypatch) -> None:
     before = audited.findings()
-    monkeypatch.setattr("cifarlab.audit.run_audit.folds.train", None)
+    monkeypatch.setattr("cifarlab.audit.folds.train", None)
     again = audit(str(recipe_file), folds=2, out=audited.path).findings()
     assert {**again, "time": ""} == {**before, "time": ""}
 

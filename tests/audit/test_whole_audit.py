@@ -20,8 +20,8 @@ from cifarlab.runs.folder import RunFolder
 PAIRS, SHORT = 45, 50
 # few images, no augmentation, many steps: networks that know by heart what they were trained on
 SETTINGS = [
-    "data.validation=0",
-    "data.test=0.01",
+    "data.val_fraction=0",
+    "data.test_fraction=0.01",
     "augment.crop.padding=0",
     "optimizer.weight_decay=0",
     "training.batch_size=16",

@@ -176,7 +176,7 @@ def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
-    if tree["data"]["validation"] == 0:
+    if tree["data"]["val_fraction"] == 0:
         tree["evaluation"]["checkpoint"] = "last"
         tree["evaluation"]["unsure"] = 1.0
         tree["training"]["patience"] = None
@@ -191,12 +191,12 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows_are_distributions(tree: dict[str, Any]) -> dict[str, Any]:
-    return tree | {"rows": [[0.5, 0.5], [0.25, 0.75]]}
+    return tree | {"transition_matrix": [[0.5, 0.5], [0.25, 0.75]]}
 
 
 def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
     once = dict.fromkeys(index % 10**7 for group in tree["groups"] for index in group)
-    return {**tree, "number": tree["number"] % tree["of"], "groups": [[index] for index in once]}
+    return {**tree, "index": tree["index"] % tree["n_splits"], "groups": [[index] for index in once]}
 
 
 _AGREE = {
@@ -207,7 +207,7 @@ _AGREE = {
     Speed: _depths_fit,
     Crop: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
     Augment: _augment_agrees,
-    ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "fit"),
+    ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     Whitening: _nothing_idle(lambda tree: not tree["kernel"], "eps", "images", "directions"),
     Selection: _nothing_idle(lambda tree: tree["share"] == 1, "start", "pixels"),
     SGD: _nesterov_needs_momentum,

@@ -31,7 +31,7 @@ def hint(*assignments: str) -> str:
         ("bs=64", "training.batch_size=64"),
         ("batch_size=64", "training.batch_size=64"),
         ("batch-size=64", "training.batch_size=64"),
-        ("val_split=0.2", "data.validation=0.2"),
+        ("val_split=0.2", "data.val_fraction=0.2"),
         ("momentum=0.8", "optimizer.momentum=0.8"),
         ("warmup_epochs=2", "schedule.warmup='2 epochs'"),
         ("patience=3", "training.patience=3"),

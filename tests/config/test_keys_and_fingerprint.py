@@ -148,7 +148,7 @@ def test_the_bounds_stand_beside_the_type_that_they_are_of():
 )
 def test_every_choice_that_is_printed_is_taken(key):
     words = {"integer": "8", "number": "0.5", "duration": "1 epoch", "time": "1 min"}
-    words["{of:"] = "{of: 3, number: 1}"
+    words["{n_splits:"] = "{n_splits: 3, index: 1}"
     for choice in key.allowed.split(" | "):
         word = choice.split(" ")[0]
         overridden(base(key), [f"{key.path}={words.get(word, word)}"])

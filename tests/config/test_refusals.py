@@ -119,8 +119,8 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("seed=4294967296", "seed can't be 4294967296: input should be less than or equal to"),
         ("seed=1.5", "seed can't be 1.5: input should be a valid integer"),
         ("seed=many", "seed can't be 'many': input should be a valid integer"),
-        ("data.validation=1", "data.validation can't be 1: input should be less than 1"),
-        ("data.test=0", "data.test can't be 0: input should be greater than 0"),
+        ("data.val_fraction=1", "data.val_fraction can't be 1: input should be less than 1"),
+        ("data.test_fraction=0", "data.test_fraction can't be 0: input should be greater than 0"),
         ("data.images.size=97", "data.images.size can't be 97: input should be less than or"),
         ("data.source=3", "data.source can't be 3: input should be a valid string"),
         ("optimizer.rate=0", "optimizer.rate can't be 0: input should be greater than 0"),
@@ -245,9 +245,9 @@ def test_true_is_no_number(assignment):
             ["model.kind=cnn", "training.selection={share: 0.5, pixels: 16}"],
             "augment.progressive_resize and training.selection.pixels need",
         ),
-        (["training.patience=2", "data.validation=0"], "training.patience watches the validation"),
-        (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),
-        (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
+        (["training.patience=2", "data.val_fraction=0"], "training.patience watches the validation"),
+        (["schedule.kind=plateau", "data.val_fraction=0"], "schedule.kind=plateau watches the val"),
+        (["evaluation.checkpoint=best", "data.val_fraction=0"], "evaluation.checkpoint=best sel"),
         (
             ["evaluation.unsure=0.25"],
             "evaluation: unsure=0.25 gives some images further views, but views is 1: "
@@ -264,8 +264,8 @@ def test_true_is_no_number(assignment):
             "take unsure=1, or tta_threshold=null",
         ),
         (
-            ["evaluation.views=6", "evaluation.unsure=0.25", "data.validation=0"],
-            "evaluation.unsure=0.25 is found on validation images, but data.validation is 0: take "
+            ["evaluation.views=6", "evaluation.unsure=0.25", "data.val_fraction=0"],
+            "evaluation.unsure=0.25 is found on validation images, but data.val_fraction is 0: take "
             "evaluation.unsure=1, with evaluation.tta_threshold where only some",
         ),
     ],

@@ -235,13 +235,13 @@ def test_a_pickle_cut_short_is_refused(tmp_path):
 
 def test_coarse_labels_are_refused_where_there_are_none(tmp_path):
     for source in ("digits", str(as_tar(tmp_path / "c.tar", cifar10_files()))):
-        with pytest.raises(DataError, match=r"data\.labels=coarse"):
+        with pytest.raises(DataError, match=r"data\.label_mode=coarse"):
             open_dataset(source, labels="coarse")
 
 
 def test_the_policy_applies_to_arrays_too(tmp_path):
     path = str(as_tar(tmp_path / "c.tar", cifar10_files()))
-    policy = ImagePolicy(size=16, fit="stretch", channels="grey")
+    policy = ImagePolicy(size=16, resize_mode="stretch", channels="grey")
     assert open_dataset(path, images=policy).image_shape == (16, 16, 1)
     with pytest.raises(DataError, match="each image is 32x32, not 16x16"):
         open_dataset(path, images=ImagePolicy(size=16))

@@ -11,11 +11,11 @@ from cifarlab.system.errors import DataError
 
 
 def data(number: int | None, of: int = 3, groups=(), **other) -> Data:
-    fold = None if number is None else {"of": of, "number": number, "groups": groups}
+    fold = None if number is None else {"n_splits": of, "index": number, "groups": groups}
     return Data(source="digits", fold=fold, **other)
 
 
-@pytest.mark.parametrize("other", [{}, {"share": 0.5}, {"noise": {"kind": "pair", "share": 0.3}}])
+@pytest.mark.parametrize("other", [{}, {"train_subset_fraction": 0.5}, {"label_noise": {"kind": "pair", "noise_rate": 0.3}}])
 def test_folds_are_a_partition_by_class(other) -> None:
     dataset = open_dataset("digits")
     whole, validation = training_subsets(dataset, data(None, **other))
@@ -39,7 +39,7 @@ def test_folds_are_a_partition_by_class(other) -> None:
 def test_the_split_seed_decides() -> None:
     dataset = open_dataset("digits")
     first, again, other = (
-        fold_left_out(dataset, data(0, split_seed=seed, validation=0)).indices for seed in (0, 0, 1)
+        fold_left_out(dataset, data(0, split_seed=seed, val_fraction=0)).indices for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
@@ -66,7 +66,7 @@ def test_without_groups_each_class_is_dealt_like_cards() -> None:
 
 
 @pytest.mark.parametrize("of", [2, 3, 7])
-@pytest.mark.parametrize("other", [{}, {"noise": {"kind": "symmetric", "share": 0.3}}])
+@pytest.mark.parametrize("other", [{}, {"label_noise": {"kind": "symmetric", "noise_rate": 0.3}}])
 def test_groups_stay_whole_and_classes_even(of: int, other) -> None:
     whole, _ = training_subsets(open_dataset("digits"), data(None, **other))
     draws = np.random.default_rng(of)
@@ -93,11 +93,11 @@ def test_images_of_a_group_that_are_not_trained_on_are_passed_over() -> None:
 @pytest.mark.parametrize(
     "fold",
     [
-        {"of": 1, "number": 0},
-        {"of": 3, "number": 3},
-        {"of": 3},
-        {"of": 3, "number": 0, "groups": [[1, -2]]},
-        {"of": 3, "number": 0, "groups": [[1, 2], [2, 3]]},
+        {"n_splits": 1, "index": 0},
+        {"n_splits": 3, "index": 3},
+        {"n_splits": 3},
+        {"n_splits": 3, "index": 0, "groups": [[1, -2]]},
+        {"n_splits": 3, "index": 0, "groups": [[1, 2], [2, 3]]},
     ],
 )
 def test_no_such_fold(fold) -> None:

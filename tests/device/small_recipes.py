@@ -15,8 +15,8 @@ DURATION = re.compile(r"[\d.]+ (epochs?|steps?|of the run)$")
 CUT = (
     "name",
     "data.source",
-    "data.share",
-    "data.labels",
+    "data.train_subset_fraction",
+    "data.label_mode",
     "training.batch_size",
     "training.micro_batch",
     "training.precision",
@@ -28,7 +28,7 @@ CUT = (
 def shrink(recipe: Recipe) -> Recipe:
     """The recipe with two steps on digits of 8 pixels, in few channels and blocks."""
     changes = shortened(recipe) | {
-        "data.share": 0.03,  # 39 images
+        "data.train_subset_fraction": 0.03,  # 39 images
         "training.batch_size": 18,
         "training.duration": "2 steps",
     }

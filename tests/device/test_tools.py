@@ -74,7 +74,7 @@ def test_a_tool_tells_the_same(tool: Callable, copied: RunFolder) -> None:
 
 
 def test_the_record_is_the_same(tiny: Callable, tmp_path: Path) -> None:
-    recipe = tiny({"data.share": 0.1, "training.duration": "1 epoch"})
+    recipe = tiny({"data.train_subset_fraction": 0.1, "training.duration": "1 epoch"})
     plain, folder = RunFolder(tmp_path / "processor"), RunFolder(tmp_path / "device")
     train(recipe, plain, hooks=[Recorder()])
     with pretended():

@@ -12,7 +12,7 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
     """The changes that make it so; whatever else the recipe says stays."""
     changes: dict[str, Any] = {
         "data.source": "digits",
-        "data.share": 0.1,
+        "data.train_subset_fraction": 0.1,
         "training.duration": "2 epochs",
         "training.batch_size": 32,
         "training.precision": "float32",

@@ -7,7 +7,7 @@ SHORT = {"training.batch_size": 256, "training.duration": "3 epochs"}
 STEPS_PER_EPOCH = 6
 
 EVERYTHING: dict[str, Any] = {
-    "data.normalisation": "image",
+    "data.normalization": "image",
     "data.images.channels": "rgb",  # for colours to change
     "augment.degrees": 10,
     "augment.scale": 0.1,

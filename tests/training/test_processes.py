@@ -44,7 +44,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "training.label_smoothing": 0.1,
         # not with a bias before a normalisation: its gradient is rounding, which Adam makes large
         "optimizer": {"kind": "adamw", "rate": 1e-3},
-        "data.noise": {"kind": "symmetric", "share": 0.2},
+        "data.label_noise": {"kind": "symmetric", "noise_rate": 0.2},
         "averaging": {"kind": "swa", "start": "12 steps", "every": "5 steps"},
     },
     "selected": {

@@ -187,8 +187,8 @@ _LABEL_NOISE = _of_changes(
     "clean",
     {
         f"{kind}-{share}{suffix}": {
-            "data.noise.kind": kind,
-            "data.noise.share": share,
+            "data.label_noise.kind": kind,
+            "data.label_noise.noise_rate": share,
             **help_,
         }
         for kind, share in (("symmetric", 0.2), ("symmetric", 0.4), ("pair", 0.4))
