@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.augment.transforms import shrunk
+from cifarlab.augment.transforms import downsample
 
 # Least cosines, at full size and at 8 x 8, where the codec's noise averages out. On CIFAR-10 (JPEG)
 # pairs below them begin to be different pictures of one kind.
@@ -92,7 +92,7 @@ def _equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _directions(images: np.ndarray, device: torch.device, pixels: int | None = None) -> Tensor:
     """Vectors float32 (N, D) of length 1, of the images at that size; of flat images, zeros."""
     batch = torch.from_numpy(images).to(device)
-    values = (shrunk(batch, pixels) if pixels else batch).to(torch.float32)
+    values = (downsample(batch, pixels) if pixels else batch).to(torch.float32)
     vectors = (values - values.mean((1, 2), keepdim=True)).flatten(1)
     length = vectors.norm(dim=1, keepdim=True)
     contrast = length / vectors.shape[1] ** 0.5

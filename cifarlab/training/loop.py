@@ -40,11 +40,11 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
             for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
                 state.totals.add(*step(run, batch), state.step)
                 state.step += 1
-                drawn += batch.whole
+                drawn += batch.global_size
                 if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
                     require_finite_losses(run)
                 for hook in hooks:
-                    hook.stepped(run, batch.whole)
+                    hook.stepped(run, batch.global_size)
                 late = run.processes.first and out_of_time(run)  # one clock decides for all
                 asked, over = run.processes.largest(stop.signum, late)
                 if asked or over:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from cifarlab.augment.pipeline import pixels_at, shrunk
+from cifarlab.augment.pipeline import pixels_at, downsample
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
 from cifarlab.models.distributed_layers import tell_places
@@ -30,7 +30,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     # dropout draws from the global generator: named like every other draw
     seed_global(state.device, run.recipe.seed, "network", state.step)
     set_step(run, state.step)
-    batch = worth_a_backward_pass(run, sized(run, batch, state.step))
+    batch = worth_a_backward_pass(run, resize(run, batch, state.step))
     state.optimizer.zero_grad(set_to_none=True)
     loss, correct = summed(run, *backward(run, batch))
     if training.clip_norm is not None:
@@ -41,7 +41,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     state.optimizer.step()
     if state.averager:
         state.averager.update(state.classifier, state.step, run.plan.end(state.step))
-    return loss, correct, batch.whole
+    return loss, correct, batch.global_size
 
 
 def set_step(run: Run, step: int) -> None:
@@ -63,17 +63,17 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     pieces it has. A mixed image is a hit where the label with the larger share is predicted.
     """
     losses, hits = [], []
-    sizes = batch_sizes(batch.whole, run.recipe.training.micro_batch)
+    sizes = batch_sizes(batch.global_size, run.recipe.training.micro_batch)
     set_passes(run.batch_norms, len(sizes))
     for piece in pieces(run, batch, sizes):
         with run.compute.autocast():
             logits = run.network(piece.images)
         loss = mixed_loss(logits, piece, run.recipe.training.label_smoothing)
-        if len(piece.labels) < batch.whole:
-            loss = loss * (len(piece.labels) / batch.whole)
+        if len(piece.labels) < batch.global_size:
+            loss = loss * (len(piece.labels) / batch.global_size)
         loss.backward()
         losses.append(loss.detach())
-        wanted = piece.labels if piece.others is None or piece.share >= 0.5 else piece.others
+        wanted = piece.labels if piece.partner_labels is None or piece.lam >= 0.5 else piece.partner_labels
         hits.append((logits.argmax(1) == wanted).sum())
     return torch.stack(losses).sum(), torch.stack(hits).sum()
 
@@ -84,10 +84,10 @@ def pieces(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
     for size in sizes:
         own = run.processes.part(size)
         count = own.stop - own.start
-        start = first + own.start if batch.total is None else read
+        start = first + own.start if batch.n_examples is None else read
         if run.processes.count > 1:
             tell_places(run.state.classifier, own.start, size)
-        yield batch.at(slice(start, start + count))
+        yield batch.select(slice(start, start + count))
         first, read = first + size, read + count
 
 
@@ -116,16 +116,16 @@ def mixed_loss(
     """
     settings: dict[str, Any] = {"label_smoothing": smoothing, "reduction": reduction}
     own = cross_entropy(logits, batch.labels, **settings)
-    if batch.others is None:
+    if batch.partner_labels is None:
         return own
-    other = cross_entropy(logits, batch.others, **settings)
-    return own * batch.share + other * (1 - batch.share)
+    other = cross_entropy(logits, batch.partner_labels, **settings)
+    return own * batch.lam + other * (1 - batch.lam)
 
 
-def sized(run: Run, batch: Batch, step: int) -> Batch:
+def resize(run: Run, batch: Batch, step: int) -> Batch:
     """The batch at the image size that the recipe wants at that step."""
     pixels = pixels_at(run.sizes, step)
-    return batch if pixels is None else batch._replace(images=shrunk(batch.images, pixels))
+    return batch if pixels is None else batch._replace(images=downsample(batch.images, pixels))
 
 
 @torch.no_grad()
@@ -136,21 +136,21 @@ def worth_a_backward_pass(run: Run, batch: Batch) -> Batch:
     ``training.selection.pixels``; mixed images by their mixed loss.
     """
     selection, network = run.recipe.training.selection, run.state.classifier
-    drawn = batch.whole
+    drawn = batch.global_size
     count = trained_images(run, run.state.step, drawn)
     if count == drawn:
         return batch
-    own = batch.at(run.processes.part(drawn))
+    own = batch.select(run.processes.part(drawn))
     judged = own.images
     if selection.pixels is not None and selection.pixels < min(judged.shape[1:3]):
-        judged = shrunk(judged, selection.pixels)
+        judged = downsample(judged, selection.pixels)
     network.eval()
     with run.compute.autocast():
         pieces = judged.split(run.recipe.training.micro_batch or len(judged))
         logits = torch.cat([network(piece) for piece in pieces])
     network.train()
     losses = run.processes.gathered(mixed_loss(logits, own, reduction="none"), drawn)
-    return batch.at(losses.topk(count).indices.sort().values)
+    return batch.select(losses.topk(count).indices.sort().values)
 
 
 def trained_images(run: Run, step: int, drawn: int) -> int:

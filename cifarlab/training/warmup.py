@@ -4,7 +4,7 @@ import torch
 
 from cifarlab.augment.pipeline import pixels_at
 from cifarlab.training.run import Run
-from cifarlab.training.step import backward, set_step, sized, trained_images
+from cifarlab.training.step import backward, set_step, resize, trained_images
 
 
 def compile_ahead(run: Run) -> None:
@@ -26,8 +26,8 @@ def compile_ahead(run: Run) -> None:
             images = torch.zeros(count, height, width, channels, dtype=torch.uint8)
             labels = torch.zeros(count, dtype=torch.int64)
             # augmented, so that they have the type of those that training will send
-            batch = run.loader.augmented(images.to(device), labels.to(device), labels, 0, step)
-            backward(run, sized(run, batch, step))
+            batch = run.loader.augment(images.to(device), labels.to(device), labels, 0, step)
+            backward(run, resize(run, batch, step))
             state.optimizer.zero_grad(set_to_none=True)
         state.classifier.load_state_dict(weights)
         set_step(run, min(before, run.plan.steps - 1))

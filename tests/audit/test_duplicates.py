@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from cifarlab.audit import duplicates
 from cifarlab.audit.duplicates import SIMILAR, SIMILAR_SMALL, groups, near_duplicates
-from cifarlab.augment.transforms import shrunk
+from cifarlab.augment.transforms import downsample
 
 CPU, HERE = torch.device("cpu"), Path(__file__).parent
 
@@ -92,7 +92,7 @@ def test_all_pairs_by_loop(monkeypatch: pytest.MonkeyPatch) -> None:
              zip(images[:10].astype(float), images[10:20].astype(float), strict=True)]  # fmt: skip
     images = np.concatenate([images, np.stack(mixed).round().astype(np.uint8)])
     full = [direction(image) for image in images]
-    small = [direction(shrunk(torch.from_numpy(image[None]), 8)[0].numpy()) for image in images]
+    small = [direction(downsample(torch.from_numpy(image[None]), 8)[0].numpy()) for image in images]
     slow = {
         (a, b): float(full[a] @ full[b])
         for a in range(len(images))

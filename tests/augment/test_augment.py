@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.augment.transforms import crop, mirror
+from cifarlab.augment.transforms import crop, flip
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 
@@ -93,7 +93,7 @@ def test_the_middle_window_is_the_image(mode):
 @settings(max_examples=50, deadline=None)
 def test_mirror_is_the_slow_mirror(height, width, channels, chosen):
     images = images_of(len(chosen), height, width, channels)
-    got = mirror(torch.from_numpy(images), torch.tensor(chosen))
+    got = flip(torch.from_numpy(images), torch.tensor(chosen))
     assert got.dtype == torch.uint8
     np.testing.assert_array_equal(got.numpy(), slow_mirror(images, chosen))
 
@@ -137,13 +137,13 @@ def test_the_windows_are_new_in_each_epoch_step_and_seed():
 
 def test_random_flips_pick_half():
     augment = augmentation("random")
-    share = augment.flips(torch.arange(20_000), 0, 0).double().mean().item()
+    share = augment.sample_hflips(torch.arange(20_000), 0, 0).double().mean().item()
     assert share == pytest.approx(0.5, abs=0.02)  # deviation 0.0035
 
 
 def test_a_random_flip_is_new_in_each_epoch_and_step():
     augment = augmentation("random")
-    draws = [augment.flips(torch.arange(99), e, s) for e, s in ((0, 0), (0, 1), (1, 0))]
+    draws = [augment.sample_hflips(torch.arange(99), e, s) for e, s in ((0, 0), (0, 1), (1, 0))]
     same = [(a == b).double().mean().item() for a in draws for b in draws if a is not b]
     assert max(same) < 0.8
 
@@ -151,28 +151,28 @@ def test_a_random_flip_is_new_in_each_epoch_and_step():
 def test_alternating_shows_both_sides_in_any_two_epochs_in_a_row():
     augment = augmentation("alternating")
     indices = torch.randperm(500)
-    sides = [augment.flips(indices, epoch, 0) for epoch in range(5)]
+    sides = [augment.sample_hflips(indices, epoch, 0) for epoch in range(5)]
     for one, other in pairwise(sides):
         assert torch.equal(one, ~other)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_alternating_flips_about_half_in_each_epoch(epoch):
-    flips = augmentation("alternating").flips(torch.arange(20_000), epoch, 0)
+    flips = augmentation("alternating").sample_hflips(torch.arange(20_000), epoch, 0)
     assert flips.double().mean().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_alternating_depends_on_the_image_not_on_its_batch_or_step():
-    whole = augmentation("alternating").flips(torch.arange(1000), 3, 0)
+    whole = augmentation("alternating").sample_hflips(torch.arange(1000), 3, 0)
     augment = augmentation("alternating")  # asked for few images first: its draw must grow
     for step, indices in enumerate(torch.randperm(1000).split([1, 2, 15, 17, 300, 665])):
-        assert torch.equal(augment.flips(indices, 3, step), whole[indices])
+        assert torch.equal(augment.sample_hflips(indices, 3, step), whole[indices])
 
 
 @pytest.mark.parametrize("flip", ["random", "alternating"])
 def test_the_seed_decides_the_flips(flip):
     one, same, other = (
-        augmentation(flip, seed=seed).flips(torch.arange(99), 0, 0) for seed in (1, 1, 2)
+        augmentation(flip, seed=seed).sample_hflips(torch.arange(99), 0, 0) for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)

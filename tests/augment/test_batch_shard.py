@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cifarlab.augment.batch_shard import Part
+from cifarlab.augment.batch_shard import BatchShard
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
@@ -48,8 +48,8 @@ def test_the_images_read_are_those_of_the_whole_batch(augment: dict) -> None:
             places = every_third(len(all_.labels))
             assert torch.equal(some.labels, all_.labels[places])
             assert torch.equal(some.images, all_.images[places])
-            assert some.whole == all_.whole == len(all_.labels)
-            sizes.append((all_.whole, len(some.labels)))
+            assert some.global_size == all_.global_size == len(all_.labels)
+            sizes.append((all_.global_size, len(some.labels)))
         assert sizes == [(8, 3), (8, 3), (7, 2)]
 
 
@@ -62,5 +62,5 @@ def test_every_augmentation_does_something() -> None:
 
 def test_a_part_without_places_is_everything() -> None:
     rows = torch.arange(4)
-    assert Part(4).of(rows) is rows
-    assert Part(4, torch.tensor([0, 3])).of(rows).tolist() == [0, 3]
+    assert BatchShard(4).select(rows) is rows
+    assert BatchShard(4, torch.tensor([0, 3])).select(rows).tolist() == [0, 3]

@@ -14,7 +14,7 @@ from cifarlab.data.loader import Batch
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
-from cifarlab.training.step import backward, mixed_loss, sized, step, worth_a_backward_pass
+from cifarlab.training.step import backward, mixed_loss, resize, step, worth_a_backward_pass
 from cifarlab.training.train import train
 
 BOTH = pytest.mark.parametrize("kind", ["mixup", "cutmix"])
@@ -54,14 +54,14 @@ def test_the_loss_is_the_cross_entropy_with_the_mixed_label(share: float, smooth
 def test_a_part_of_a_batch_keeps_what_belongs_together() -> None:
     images = torch.arange(7).reshape(7, 1, 1, 1)
     batch = Batch(images, torch.arange(7) * 10, torch.arange(7) * 100, 0.3)
-    for part in (batch.at(torch.tensor([5, 2])), batch.at(slice(2, 5))):
-        assert part.others is not None
+    for part in (batch.select(torch.tensor([5, 2])), batch.select(slice(2, 5))):
+        assert part.partner_labels is not None
         assert torch.equal(part.labels, part.images.flatten() * 10)
-        assert torch.equal(part.others, part.images.flatten() * 100)
-        assert part.share == 0.3
-        assert part.whole == len(part.labels) == len(part.images)
-    plain = batch._replace(others=None)
-    assert {plain.at(places).others for places in (torch.tensor([1]), slice(1, 3))} == {None}
+        assert torch.equal(part.partner_labels, part.images.flatten() * 100)
+        assert part.lam == 0.3
+        assert part.global_size == len(part.labels) == len(part.images)
+    plain = batch._replace(partner_labels=None)
+    assert {plain.select(places).partner_labels for places in (torch.tensor([1]), slice(1, 3))} == {None}
 
 
 @BOTH
@@ -75,11 +75,11 @@ def test_the_loader_s_labels_are_those_of_the_images_mixed(
     for place, batch in enumerate(run.loader.epoch(0, 0, 1)):
         assert place == 0
         assert torch.equal(batch.labels, plain.labels)
-        assert batch.others is not None and 0 < batch.share < 1
-        for mine, own, other in zip(batch.images, plain.images, batch.others, strict=True):
-            rest = mine.float() - batch.share * own.float()
+        assert batch.partner_labels is not None and 0 < batch.lam < 1
+        for mine, own, other in zip(batch.images, plain.images, batch.partner_labels, strict=True):
+            rest = mine.float() - batch.lam * own.float()
             if kind == "mixup":
-                gaps = (rest - (1 - batch.share) * plain.images.float()).abs().amax((1, 2, 3))
+                gaps = (rest - (1 - batch.lam) * plain.images.float()).abs().amax((1, 2, 3))
                 partner = int(gaps.argmin())
                 assert gaps[partner] < 1e-3
             else:
@@ -104,7 +104,7 @@ def test_pieces_give_the_whole_batch_s_gradient(
     ]
     batches = [first_batch(run, 13) for run in runs]
     assert torch.equal(batches[0].images, batches[1].images)
-    assert batches[0].share == batches[1].share < 1
+    assert batches[0].lam == batches[1].lam < 1
     outcomes = [backward(run, batch) for run, batch in zip(runs, batches, strict=True)]
     torch.testing.assert_close(outcomes[0][0], outcomes[1][0], rtol=1e-6, atol=0)
     assert outcomes[0][1] == outcomes[1][1]
@@ -117,14 +117,14 @@ def test_hits_are_counted_against_the_label_with_the_larger_share(
 ) -> None:
     run = prepared(tiny({**PLAIN}), tmp_path / "run")
     batch = first_batch(run, 20)
-    mixed = batch._replace(others=batch.labels.roll(1), share=share)
+    mixed = batch._replace(partner_labels=batch.labels.roll(1), lam=share)
     predicted = run.network(batch.images).argmax(1)
     # so that both ways of counting differ
-    mixed = mixed._replace(others=torch.where(torch.arange(20) < 15, predicted, mixed.others))
-    wanted = mixed.labels if share >= 0.5 else mixed.others
+    mixed = mixed._replace(partner_labels=torch.where(torch.arange(20) < 15, predicted, mixed.partner_labels))
+    wanted = mixed.labels if share >= 0.5 else mixed.partner_labels
     _, hits = backward(run, mixed)
     assert int(hits) == int((predicted == wanted).sum())
-    assert (predicted == mixed.others).sum() >= 15 > (predicted == mixed.labels).sum()
+    assert (predicted == mixed.partner_labels).sum() >= 15 > (predicted == mixed.labels).sum()
 
 
 @BOTH
@@ -134,20 +134,20 @@ def test_examples_are_selected_by_their_mixed_loss(
     changes = {**PLAIN, "augment.mix.kind": kind, "training.selection.share": 0.25}
     run = prepared(tiny(changes), tmp_path / "run")
     batch = first_batch(run)
-    assert batch.others is not None
+    assert batch.partner_labels is not None
     losses = []
     with torch.no_grad():
         logits = run.state.classifier.eval()(batch.images).double()
-    for z, own, other in zip(logits, batch.labels, batch.others, strict=True):
-        target = slow_target(int(own), int(other), batch.share, 0.0, logits.shape[1])
+    for z, own, other in zip(logits, batch.labels, batch.partner_labels, strict=True):
+        target = slow_target(int(own), int(other), batch.lam, 0.0, logits.shape[1])
         losses.append(slow_loss(z, target))
     order = sorted(range(len(losses)), key=lambda place: -losses[place])
     kept = sorted(order[: round(0.25 * len(losses))])
     chosen = worth_a_backward_pass(run, batch)
     assert torch.equal(chosen.images, batch.images[kept])
     assert torch.equal(chosen.labels, batch.labels[kept])
-    assert chosen.others is not None and torch.equal(chosen.others, batch.others[kept])
-    assert chosen.share == batch.share
+    assert chosen.partner_labels is not None and torch.equal(chosen.partner_labels, batch.partner_labels[kept])
+    assert chosen.lam == batch.lam
 
 
 @BOTH
@@ -155,7 +155,7 @@ def test_a_smaller_size_keeps_the_labels(tmp_path: Path, tiny: Callable, kind: s
     sizes = [{"start": "0 steps", "pixels": 5}]
     run = prepared(tiny({"augment.mix.kind": kind, "augment.progressive_resize": sizes}), tmp_path / "run")
     batch = first_batch(run)
-    small = sized(run, batch, 0)
+    small = resize(run, batch, 0)
     assert small.images.shape[1:3] == (5, 5)
     assert small[1:] == batch[1:]
     before = {name: t.clone() for name, t in run.state.classifier.state_dict().items()}
