@@ -47,7 +47,7 @@ def duplicate_findings(twins: Twins, parts: list[Part]) -> dict[str, Any]:
     def image(place: int) -> dict[str, Any]:
         part, index = parts[names[place]], int(places[place])
         given = int(labels[place])
-        return {"split": part.name, "index": index, "name": part.names[index], "given": given}
+        return {"split": part.name, "index": index, "name": part.names[index], "given_label": given}
 
     return {
         "images": {part.name: len(part.indices) for part in parts},
@@ -124,10 +124,10 @@ def label_findings(
         {
             "index": int(training.indices[row]),
             "name": training.names[training.indices[row]],
-            "given": int(given[row]),
-            "suggested": int(shares[row].argmax()),
-            "true": int(true[row]),
-            "quality": float(told.quality[row]),
+            "given_label": int(given[row]),
+            "predicted_label": int(shares[row].argmax()),
+            "true_label": int(true[row]),
+            "label_quality": float(told.quality[row]),
             "probability": float(shares[row].max()),
         }
         for row in told.order

@@ -19,7 +19,7 @@ from cifarlab.audit.findings import (
 from cifarlab.audit.folds import out_of_fold, whole_groups
 from cifarlab.audit.labels import require_cleanlab
 from cifarlab.audit.tables import write_tables
-from cifarlab.data.dataset import Dataset, Progress, Subset, Tell
+from cifarlab.data.dataset import Dataset, Progress, Subset, Log
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.run_evaluation import open_split
@@ -50,7 +50,7 @@ def audit(
     hooks: Sequence[Hook] = (),
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
-    tell: Tell | None = None,
+    log: Log | None = None,
 ) -> Audit:
     """Audit the training data of a run's folder or of a recipe; give where the findings lie.
 
@@ -65,7 +65,7 @@ def audit(
     recipe = _recipe(name, run, settings)
     _require_sound(folds)
     place = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
-    dataset = open_data(recipe.data, progress, tell)
+    dataset = open_data(recipe.data, progress, log)
     if run:
         run.require_same_data(dataset.fingerprint)
     parts = _parts(dataset, recipe)

@@ -21,18 +21,18 @@ def write_tables(folder: Path, found: dict[str, Any], classes: Sequence[str]) ->
     if labels := found["labels"]:
         rows = [
             (one["index"], one["name"], *(classes[one[key]] for key in _LABELS),
-             f"{one['quality']:.6f}", f"{one['probability']:.6f}")
+             f"{one['label_quality']:.6f}", f"{one['probability']:.6f}")
             for one in labels["suspects"]
         ]  # fmt: skip
-        header = ["index", "image", *_LABELS, "quality", "probability"]
+        header = ["index", "image", *_LABELS, "label_quality", "probability"]
         write_text(folder / "labels.csv", _text(header, rows))
 
 
-_LABELS = ("given", "suggested", "true")
+_LABELS = ("given_label", "predicted_label", "true_label")
 
 
 def _end(image: dict[str, Any], classes: Sequence[str]) -> tuple[str, int, str, str]:
-    return image["split"], image["index"], image["name"], classes[image["given"]]
+    return image["split"], image["index"], image["name"], classes[image["given_label"]]
 
 
 def _text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -43,7 +43,7 @@ def evaluate(
         told: dict[str, Any] = {
             "command": command_line(),
             "progress": display.prepare,
-            "tell": console.print,
+            "log": console.print,
         }
         if everything:
             found = examine(folder, split, groups, outliers, images, **told)
@@ -104,7 +104,7 @@ def audit(
             hooks=[display],
             command=command_line(),
             progress=display.prepare,
-            tell=console.print,
+            log=console.print,
         )
     print_audit(place.findings() or {})
     console.print(f"audit: {place.path}", soft_wrap=True)

@@ -17,8 +17,8 @@ _CHUNK = 4096
 SPLITS = ("train", "val", "test")
 # Called with what is being done, how much of it is done, and how much there is if known.
 Progress = Callable[[str, int, int | None], None]
-# Called with a line for people.
-Tell = Callable[[str], None]
+# Called with a line for people to read.
+Log = Callable[[str], None]
 
 
 class ImageNames:

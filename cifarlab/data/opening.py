@@ -3,19 +3,19 @@
 from itertools import accumulate
 
 from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Progress, Tell
+from cifarlab.data.dataset import Dataset, Progress, Log
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import size_of_test, training_subsets
 
 _NAMES = 60  # letters of class names that a line shows
 
 
-def open_data(data: Data, progress: Progress | None = None, tell: Tell | None = None) -> Dataset:
-    """Open the source of a recipe and ``tell`` what it holds. Raises as ``open_dataset``."""
+def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> Dataset:
+    """Open the source of a recipe and log what it holds. Raises as ``open_dataset``."""
     dataset = open_dataset(data.source, labels=data.label_mode, images=data.images, progress=progress)
-    if tell:
+    if log:
         for line in summary(dataset, data):
-            tell(line)
+            log(line)
     return dataset
 
 

@@ -93,11 +93,11 @@ def suspects(run: Run) -> list[Shown]:
     pictures = run.audit_images.get("suspects", np.empty(0))
     found = []
     for row, image in zip(rows, pictures, strict=False):
-        if row.get("given") == row.get("suggested"):
+        if row.get("given_label") == row.get("predicted_label"):
             continue
-        given, suggested = (_named(run, row.get(key)) for key in ("given", "suggested"))
+        given, suggested = (_named(run, row.get(key)) for key in ("given_label", "predicted_label"))
         details = [f"{percent(row.get('probability'), 1)} {suggested}", image_name(row)]
-        if row.get("true") != row.get("given"):
+        if row.get("true_label") != row.get("given_label"):
             details.append(f"truly {_named(run, row.get('true'))}")
         found.append(Shown([image], f"{given} → {suggested}", details))
     return found[:MOST]
@@ -113,7 +113,7 @@ def pairs(run: Run) -> list[Shown]:
         sides = [end for end in ends if isinstance(end, dict)]
         if len(sides) < 2:
             continue
-        names = [_named(run, side.get("given")) for side in sides]
+        names = [_named(run, side.get("given_label")) for side in sides]
         places = [f"{plain(side.get('split'))}: {image_name(side)}" for side in sides]
         similar = number(row.get("similarity")) or 0.0
         word = "equal" if similar == 1 else f"similarity {similar:.4f}"

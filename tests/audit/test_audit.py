@@ -68,10 +68,10 @@ def test_a_suspect_is_what_its_fold_says(audited, recipe_file) -> None:
         predictor = Predictor.load(folder.weights("last"))
         logits = predictor.logits(left.images, 1, left.indices).double()
         row = logits.softmax(1)[list(left.indices).index(suspect["index"])]
-        assert int(row.argmax()) == suspect["suggested"]
+        assert int(row.argmax()) == suspect["predicted_label"]
         assert float(row.max()) == pytest.approx(suspect["probability"])
-        assert left.labels[suspect["index"]] == suspect["given"]
-        assert dataset.read("train").labels[suspect["index"]] == suspect["true"]
+        assert left.labels[suspect["index"]] == suspect["given_label"]
+        assert dataset.read("train").labels[suspect["index"]] == suspect["true_label"]
 
 
 def test_the_findings_of_known_noise(audited, recipe_file) -> None:
@@ -188,8 +188,8 @@ def test_twins_between_splits_are_counted_by_images() -> None:
     assert found["conflicts"] == 1  # image 2 bears class 1
     # across splits first
     first = found["pairs"][0]
-    assert first["a"] == {"split": "train", "index": 2, "name": "index 2", "given": 1}
-    assert first["b"] == {"split": "test", "index": 1, "name": "index 1", "given": 0}
+    assert first["a"] == {"split": "train", "index": 2, "name": "index 2", "given_label": 1}
+    assert first["b"] == {"split": "test", "index": 1, "name": "index 1", "given_label": 0}
     assert found["pairs"][2]["a"]["index"] == 0 and found["notes"] == []
     assert shown_pairs(found, parts).tolist() == [[1, 4], [2, 5], [0, 1]]
 

@@ -76,10 +76,10 @@ def test_the_tables_hold_every_label_and_both_paths_of_each_pair(audited, source
     found = audited.findings()
     labels, pairs = (table(audited.path / f"{name}.csv") for name in ("labels", "pairs"))
     assert len(labels) == found["labels"]["n"] > SHORT == len(found["labels"]["suspects"])
-    assert [float(row["quality"]) for row in labels] == sorted(float(r["quality"]) for r in labels)
+    assert [float(row["label_quality"]) for row in labels] == sorted(float(r["label_quality"]) for r in labels)
     for row, suspect in zip(labels, found["labels"]["suspects"], strict=False):
         assert (row["image"], int(row["index"])) == (suspect["name"], suspect["index"])
-        assert row["given"] == found["classes"][suspect["given"]] == row["image"].split("/")[0]
+        assert row["given_label"] == found["classes"][suspect["given_label"]] == row["image"].split("/")[0]
     train = open_dataset(str(source)).read("train")
     for row in pairs:
         for end in "ab":

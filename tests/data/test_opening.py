@@ -15,7 +15,7 @@ from cifarlab.data.splits import test_subset, training_subsets
 
 def told(path, **settings) -> list[str]:
     lines: list[str] = []
-    open_data(Data(source=str(path), **settings), tell=lines.append)
+    open_data(Data(source=str(path), **settings), log=lines.append)
     return lines
 
 
