@@ -98,7 +98,7 @@ def suspects(run: Run) -> list[Shown]:
         given, suggested = (_named(run, row.get(key)) for key in ("given_label", "predicted_label"))
         details = [f"{percent(row.get('probability'), 1)} {suggested}", image_name(row)]
         if row.get("true_label") != row.get("given_label"):
-            details.append(f"truly {_named(run, row.get('true'))}")
+            details.append(f"truly {_named(run, row.get('true_label'))}")
         found.append(Shown([image], f"{given} → {suggested}", details))
     return found[:MOST]
 

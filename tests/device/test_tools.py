@@ -9,7 +9,7 @@ import pytest
 from on_a_device import MADE, require_alike
 from pretended_device import pretended
 
-from cifarlab.audit.duplicates import near_duplicates
+from cifarlab.audit.duplicates import find_near_duplicates
 from cifarlab.evaluation.features import features
 from cifarlab.evaluation.full_evaluation import examine
 from cifarlab.evaluation.run_evaluation import evaluate_run
@@ -60,7 +60,7 @@ def predicted(folder: RunFolder) -> Any:
 
 def duplicates(_folder: RunFolder) -> Any:
     images = np.concatenate([MADE, MADE ^ 1, MADE[:2]])
-    twins = near_duplicates(images, choose().device, silent)
+    twins = find_near_duplicates(images, choose().device, silent)
     assert len(twins.pairs) == 9
     return {"pairs": twins.pairs.tolist(), "similarity": twins.similarity}
 
