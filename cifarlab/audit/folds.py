@@ -8,7 +8,7 @@ import numpy as np
 from cifarlab.audit.duplicates import connected_groups
 from cifarlab.audit.findings import AuditSplit
 from cifarlab.data.dataset import Dataset, Progress
-from cifarlab.data.splits import fold_left_out
+from cifarlab.data.splits import held_out_fold
 from cifarlab.inference.run_predictor import measured_predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
@@ -76,7 +76,7 @@ def out_of_fold_logits(
                 f"restore them, delete {path}, or give another folder with --out",
             )
         _train(recipe_of_fold, folder, hooks, command, progress)
-        held_out = fold_left_out(dataset, recipe_of_fold.data)
+        held_out = held_out_fold(dataset, recipe_of_fold.data)
         predictor = measured_predictor(folder)
         fold_logits = predictor.logits(held_out.images, recipe_of_fold.evaluation.views, held_out.indices)
         logits[held_out.indices] = fold_logits.numpy()

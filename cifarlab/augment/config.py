@@ -27,7 +27,7 @@ class ColorJitter(Part):
     """Random brightness, contrast (hiverge/cifar10-speedrun), saturation and hue per image."""
 
     brightness_shift: float = Field(
-        0.0, ge=0, le=1, description="largest shift of all pixels, as a share of 255"
+        0.0, ge=0, le=1, description="largest shift of all pixels, as a fraction of 255"
     )
     contrast: Share = Field(
         0.0, description="largest relative change of the distances from the image's own mean"
@@ -36,14 +36,14 @@ class ColorJitter(Part):
         0.0, description="largest relative change of the distances from each pixel's own grey"
     )
     hue: float = Field(
-        0.0, ge=0, le=0.5, description="largest turn of the hue, as a share of the colour circle"
+        0.0, ge=0, le=0.5, description="largest turn of the hue, as a fraction of the colour circle"
     )
 
 
 class GaussianNoise(Part):
     """Noise added to each value, one draw for each; nothing is clipped."""
 
-    sigma: float = Field(0.0, ge=0, le=1, description="standard deviation, as a share of 255")
+    sigma: float = Field(0.0, ge=0, le=1, description="standard deviation, as a fraction of 255")
 
 
 class NoPolicy(Part):
@@ -74,7 +74,7 @@ class MixPart(Part):
 
     kind: str
     alpha: float = Field(
-        1.0, gt=0, le=100, description="the share of a batch's own images is Beta(alpha, alpha)"
+        1.0, gt=0, le=100, description="the fraction of an image that is its own is Beta(alpha, alpha)"
     )
     prob: float = Field(1.0, ge=0, le=1, description="of a batch to be mixed at all")
 
@@ -126,7 +126,7 @@ class Augment(Part):
         0.0,
         ge=0,
         le=0.5,
-        description="largest shift down or up, right or left, as a share of the side; rounded to "
+        description="largest shift down or up, right or left, as a fraction of the side; rounded to "
         "whole pixels",
     )
     fill_mode: Literal["nearest", "constant", "reflect"] = Field(

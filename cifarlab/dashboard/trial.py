@@ -123,7 +123,7 @@ def _gallery(folder: RunFolder, recipe: Recipe, predictor: Predictor) -> Gallery
     nothing = np.zeros((0, 0), np.float32)
     data = recipe.data
     try:
-        dataset = cached_dataset(data.source, labels=data.label_mode, images=data.images)
+        dataset = cached_dataset(data.source, label_mode=data.label_mode, images=data.images)
         if dataset is None:
             why = f"the training images of {data.source} are not in this machine's cache"
             return Gallery(None, nothing, f"No neighbours: {why}.")

@@ -1,4 +1,4 @@
-"""The recipe's images: which, how they are split and normalised."""
+"""The recipe's images: which, how they are split and normalized."""
 
 from typing import Annotated, Literal
 
@@ -59,7 +59,7 @@ class Fold(Part):
 
 
 class Data(Part):
-    """Which images, and how they are split and normalised."""
+    """Which images, and how they are split and normalized."""
 
     source: str = Field(
         "cifar10",
@@ -72,14 +72,14 @@ class Data(Part):
     )
     images: ImagePolicy = ImagePolicy()
     val_fraction: Share = Field(
-        0.1, description="share of the training images held out; 0: train on all, select nothing"
+        0.1, description="fraction of the training images held out; 0: train on all, select nothing"
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="share cut off as test where the source brings no test split"
+        0.2, description="fraction cut off as test where the source brings no test split"
     )
     train_subset_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="share of the training images that is trained on, the same of each class; "
+        description="fraction of the training images that is trained on, the same of each class; "
         "validation and test stay whole",
     )
     fold: Fold | None = Field(
@@ -91,6 +91,6 @@ class Data(Part):
     label_noise: LabelNoise = CleanLabels()
     normalization: Normalization = Field(
         "dataset",
-        description="dataset: by channel mean and deviation of the training part; image: each by "
-        "its own mean and deviation; half: (pixel/255 - 0.5)/0.5; unit: pixel/255",
+        description="dataset: by channel mean and standard deviation of the training part; image: each by "
+        "its own mean and standard deviation; half: (pixel/255 - 0.5)/0.5; unit: pixel/255",
     )

@@ -16,7 +16,7 @@ class CleanLabels(Part):
 class Noise(Part):
     """What all noise shares. Only the labels that are trained on are changed.
 
-    Which labels change follows from ``seed`` and an image's place in its source alone: neither the
+    Which labels change follows from ``seed`` and an image's index in its source alone: neither the
     run's seed nor the size of the training part decides it.
     """
 

@@ -36,7 +36,7 @@ def transition_matrix(noise: LabelNoise, classes: int) -> np.ndarray:
             )
 
 
-def noisy_labels(labels: np.ndarray, noise: LabelNoise, classes: int) -> np.ndarray:
+def apply_label_noise(labels: np.ndarray, noise: LabelNoise, classes: int) -> np.ndarray:
     """Labels (N,) of a whole split, each drawn anew from its class's row; the same object if clean.
 
     Each place in the split has one uniform draw of its own, from ``noise.seed``. Raises RecipeError

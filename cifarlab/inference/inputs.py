@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.data.archives import members
+from cifarlab.data.archives import iter_members
 from cifarlab.data.cifar_pickles import load
 from cifarlab.data.config import ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
-from cifarlab.data.members import Member, damage
+from cifarlab.data.members import Member, damage_errors
 from cifarlab.data.sources import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import is_folder, require_plain
@@ -120,7 +120,7 @@ def _too_large(where: str, size: int, most: int) -> DataError:
 
 
 def _folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
-    with damage(path):
+    with damage_errors(path):
         named = list(_images(path, policy))
     if not named:
         raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
@@ -128,7 +128,7 @@ def _folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
 
 
 def _images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]:
-    for member in members(path):
+    for member in iter_members(path):
         hidden = any(
             part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
         )

@@ -11,7 +11,7 @@ from cifarlab.audit.findings import AuditSplit, duplicate_findings, pairs_to_sho
 from cifarlab.audit.folds import fold_recipe
 from cifarlab.audit.run_audit import audit
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import fold_left_out, training_subsets
+from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.text import to_yaml
 from cifarlab.runs.audit_findings import Audit
@@ -49,7 +49,7 @@ def test_every_image_is_judged_by_the_network_that_never_saw_it(tiny, audited, r
         assert recipe_of_fold == fold_recipe(recipe, 2, number, recipe_of_fold.data.fold.groups)
         assert "test" not in folder.result() and folder.provenance()["test_openings"] == []
         trained, _ = training_subsets(dataset, recipe_of_fold.data)
-        held_out = fold_left_out(dataset, recipe_of_fold.data)
+        held_out = held_out_fold(dataset, recipe_of_fold.data)
         assert not set(trained.indices) & set(held_out.indices)
         assert sorted([*trained.indices, *held_out.indices]) == training.indices.tolist()
         seen += held_out.indices.tolist()
@@ -62,7 +62,7 @@ def test_a_suspect_is_what_its_fold_says(audited, recipe_file) -> None:
     dataset = open_dataset("digits")
     for number in (0, 1):
         folder = RunFolder(audited.path / "folds" / str(number))
-        held_out = fold_left_out(dataset, folder.recipe().data)
+        held_out = held_out_fold(dataset, folder.recipe().data)
         if suspect["index"] not in held_out.indices:
             continue
         predictor = Predictor.load(folder.weights("last"))

@@ -13,7 +13,7 @@ from cifarlab.audit.findings import AuditSplit, label_findings
 from cifarlab.audit.folds import fold_groups
 from cifarlab.audit.run_audit import audit
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import fold_left_out
+from cifarlab.data.splits import held_out_fold
 from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder
 
@@ -60,7 +60,7 @@ def test_near_duplicates_are_judged_by_one_network_that_saw_none_of_them(audited
     recipes = [RunFolder(audited.path / "folds" / n).recipe().data for n in "01"]
     dataset = open_dataset(str(source))
     names = dataset.read("train").names
-    folds = [{names[i] for i in fold_left_out(dataset, data).indices} for data in recipes]
+    folds = [{names[i] for i in held_out_fold(dataset, data).indices} for data in recipes]
     pairs = table(audited.path / "pairs.csv")
     assert len(pairs) >= PAIRS - 2  # one or two may be in the test part
     for pair in pairs:

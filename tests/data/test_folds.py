@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from cifarlab.data.config import Data, Fold
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import fold_left_out, training_subsets
+from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.system.errors import DataError
 
 
@@ -23,7 +23,7 @@ def test_folds_are_a_partition_by_class(other) -> None:
     for number in range(3):
         mine = data(number, **other)
         kept, same = training_subsets(dataset, mine)
-        left = fold_left_out(dataset, mine)
+        left = held_out_fold(dataset, mine)
         assert np.array_equal(same.indices, validation.indices)
         assert np.array_equal(np.sort([*kept.indices, *left.indices]), whole.indices)
         assert (np.diff(left.indices) > 0).all()
@@ -39,20 +39,20 @@ def test_folds_are_a_partition_by_class(other) -> None:
 def test_the_split_seed_decides() -> None:
     dataset = open_dataset("digits")
     first, again, other = (
-        fold_left_out(dataset, data(0, split_seed=seed, val_fraction=0)).indices for seed in (0, 0, 1)
+        held_out_fold(dataset, data(0, split_seed=seed, val_fraction=0)).indices for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def test_without_a_fold_nothing_is_left_out() -> None:
     with pytest.raises(DataError, match="nothing is left out"):
-        fold_left_out(open_dataset("digits"), data(None))
+        held_out_fold(open_dataset("digits"), data(None))
 
 
 def left_out(of: int, groups=(), **other) -> list[np.ndarray]:
     dataset = open_dataset("digits")
     return [
-        fold_left_out(dataset, data(number, of, groups, **other)).indices for number in range(of)
+        held_out_fold(dataset, data(number, of, groups, **other)).indices for number in range(of)
     ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare
 
-from cifarlab.data.noisy_labels import noisy_labels, transition_matrix
+from cifarlab.data.noisy_labels import apply_label_noise, transition_matrix
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 from cifarlab.recipes.text import build
@@ -42,7 +42,7 @@ def test_the_matrix_against_the_definition(kind, share):
 
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
 def test_labels_change_at_the_wanted_rate_to_the_wanted_classes(kind):
-    got = noisy_labels(LABELS, noise(kind, noise_rate=0.4), K)
+    got = apply_label_noise(LABELS, noise(kind, noise_rate=0.4), K)
     changed = got != LABELS
     assert binomtest(int(changed.sum()), N, 0.4).pvalue > 1e-3
     steps = np.bincount((got - LABELS)[changed] % K, minlength=K)[1:]
@@ -54,7 +54,7 @@ def test_labels_change_at_the_wanted_rate_to_the_wanted_classes(kind):
 
 def test_a_given_matrix():
     labels = LABELS % 3
-    got = noisy_labels(labels, noise("matrix", transition_matrix=MATRIX), 3)
+    got = apply_label_noise(labels, noise("matrix", transition_matrix=MATRIX), 3)
     for true, row in enumerate(MATRIX):
         counts = np.bincount(got[labels == true], minlength=3)
         possible = np.array(row) > 0
@@ -65,13 +65,13 @@ def test_a_given_matrix():
 
 
 def test_an_image_s_label_follows_from_the_seed_and_its_place_alone():
-    whole = noisy_labels(LABELS, noise("symmetric"), K)
-    assert np.array_equal(noisy_labels(LABELS[:1000], noise("symmetric"), K), whole[:1000])
-    assert not np.array_equal(noisy_labels(LABELS, noise("symmetric", seed=1), K), whole)
+    whole = apply_label_noise(LABELS, noise("symmetric"), K)
+    assert np.array_equal(apply_label_noise(LABELS[:1000], noise("symmetric"), K), whole[:1000])
+    assert not np.array_equal(apply_label_noise(LABELS, noise("symmetric", seed=1), K), whole)
 
 
 def test_more_noise_changes_the_same_labels_and_more():
-    less, more = (noisy_labels(LABELS, noise("pair", noise_rate=s), K) != LABELS for s in (0.1, 0.3))
+    less, more = (apply_label_noise(LABELS, noise("pair", noise_rate=s), K) != LABELS for s in (0.1, 0.3))
     assert (more | ~less).all()
 
 

@@ -11,7 +11,7 @@ from made_sources import as_tar, class_folders
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import channel_statistics, stratified_cut, test_subset, training_subsets
+from cifarlab.data.splits import channel_statistics, stratified_split, test_subset, training_subsets
 from cifarlab.system.errors import DataError
 
 
@@ -26,7 +26,7 @@ labels_of = st.lists(st.integers(0, 5), min_size=1, max_size=300).map(np.array)
 @given(labels=labels_of, share=st.floats(0, 0.99), seed=st.integers(0, 2**40))
 def test_a_cut_is_a_partition_in_proportion(labels, share, seed):
     try:
-        kept, cut = stratified_cut(labels, share, seed)
+        kept, cut = stratified_split(labels, share, seed)
     except DataError:
         return
     total = int(np.floor(share * len(labels) + 0.5))
@@ -42,7 +42,7 @@ def test_a_cut_is_a_partition_in_proportion(labels, share, seed):
 @given(labels=labels_of, share=st.floats(0.001, 0.99))
 def test_a_refused_cut_was_impossible(labels, share):
     try:
-        stratified_cut(labels, share, 0)
+        stratified_split(labels, share, 0)
     except DataError as error:
         sizes = np.unique(labels, return_counts=True)[1]
         if "cuts none" in error.what:
@@ -53,22 +53,22 @@ def test_a_refused_cut_was_impossible(labels, share):
 
 def test_the_seed_decides_and_nothing_else():
     labels = np.arange(1000) % 10
-    one, two = (stratified_cut(labels, 0.1, 7)[1] for _ in range(2))
+    one, two = (stratified_split(labels, 0.1, 7)[1] for _ in range(2))
     np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(one, stratified_cut(labels, 0.1, 8)[1])
+    assert not np.array_equal(one, stratified_split(labels, 0.1, 8)[1])
     assert np.bincount(labels[one]).tolist() == [10] * 10
 
 
 def test_the_cut_is_pinned():
     """A split that changes with a library would change every validation score."""
-    assert stratified_cut(np.arange(20) % 2, 0.2, 0)[1].tolist() == [2, 3, 11, 18]
+    assert stratified_split(np.arange(20) % 2, 0.2, 0)[1].tolist() == [2, 3, 11, 18]
 
 
 def test_impossible_cuts_are_refused():
     with pytest.raises(DataError, match="cuts none"):
-        stratified_cut(np.array([0, 0, 1, 1]), 0.1, 0)
+        stratified_split(np.array([0, 0, 1, 1]), 0.1, 0)
     with pytest.raises(DataError, match="leaves class 1 without"):
-        stratified_cut(np.array([0] * 5 + [1]), 0.6, 0)
+        stratified_split(np.array([0] * 5 + [1]), 0.6, 0)
 
 
 def test_all_three_ways_to_a_validation_part(tmp_path):
