@@ -24,7 +24,7 @@ _SMALL = 8
 MOST_PAIRS = 100_000  # of a film's n frames n^2 / 2 are alike: beyond, only pairs that join groups
 _ROWS, _COLUMNS = 1024, 1024  # of a block of similarities
 _PAIRS_PER_CHUNK = 2048  # pairs confirmed at a time: 25 MiB at 32 x 32 pixels
-_MIN_STD = 2.0  # grey levels; images of a smaller standard deviation have no direction, only equal ones are found
+_MIN_STD = 2.0  # grey levels; flatter images have no direction, only equal ones are found
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -90,7 +90,7 @@ def _find_equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _directions(images: np.ndarray, device: torch.device, pixels: int | None = None) -> Tensor:
-    """Return vectors float32 (N, D) of length 1, of the images at that size; of flat images, zeros."""
+    """Return vectors float32 (N, D) of length 1, of images at that size; zeros of flat images."""
     batch = torch.from_numpy(images).to(device)
     values = (downsample(batch, pixels) if pixels else batch).to(torch.float32)
     vectors = (values - values.mean((1, 2), keepdim=True)).flatten(1)
@@ -110,7 +110,7 @@ def _small_directions(images: np.ndarray, indices: np.ndarray, device: torch.dev
 
 
 def _candidate_pairs(small: Tensor, progress: Progress) -> Iterator[np.ndarray]:
-    """Yield pairs of indices int64 (P, 2) that are alike at small size, up to ``_PAIRS_PER_CHUNK`` at a time."""
+    """Yield pairs of indices int64 (P, 2) alike at small size, ``_PAIRS_PER_CHUNK`` at a time."""
     count = len(small)
     for top in range(0, count, _ROWS):
         progress("looking for near-duplicates", top, count)

@@ -32,11 +32,11 @@ class AuditSplit(NamedTuple):
 def duplicate_findings(twins: Twins, splits: list[AuditSplit]) -> dict[str, Any]:
     """``images`` by split; ``groups``, ``equal`` and ``near`` pairs; ``twins``; ``conflicts``.
 
-    Pairs count positions in the concatenated splits. ``twins`` has for each two splits how many images
-    of the first have a twin in the second; ``conflicts`` is how many groups bear several labels;
-    ``pairs`` are all, those across splits before others: per row ``a`` and ``b`` (``split``,
-    ``index`` in its source split, ``name``, class number ``given_label``) and ``similarity``; ``notes``
-    are to be read.
+    Pairs count positions in the concatenated splits. ``twins`` has for each two splits how many
+    images of the first have a twin in the second; ``conflicts`` is how many groups bear several
+    labels; ``pairs`` are all, those across splits before others: per row ``a`` and ``b``
+    (``split``, ``index`` in its source split, ``name``, class number ``given_label``) and
+    ``similarity``; ``notes`` are to be read.
     """
     split_of_image = np.repeat(np.arange(len(splits)), [len(split.indices) for split in splits])
     labels = np.concatenate([split.labels[split.indices] for split in splits])
@@ -83,7 +83,7 @@ def _count_conflicts(group: np.ndarray, labels: np.ndarray) -> int:
 
 
 def pairs_to_show(findings: dict[str, Any], splits: list[AuditSplit]) -> np.ndarray:
-    """Return positions int64 (P, 2), in the concatenated splits, of the pairs that are kept as images."""
+    """Return positions int64 (P, 2), in the concatenated splits, of the pairs kept as images."""
     starts = np.cumsum([0, *(len(split.indices) for split in splits)])
     by_name = {split.name: (start, split) for start, split in zip(starts, splits, strict=False)}
 
@@ -110,11 +110,11 @@ def label_findings(
     """``n``, ``folds``, ``agreement``, ``commonest``, ``estimated``, ``noise``, ``suspects``.
 
     ``agreement`` is the fraction of the labels that the network says too, ``commonest`` that of the
-    largest class, ``noise`` that of ``evaluate_ranking`` where the recipe has injected wrong labels.
-    ``suspects`` are all images, the most suspicious first: ``index`` (in the source's training
-    split), ``name``, ``given_label``, ``predicted_label`` and ``true_label`` (class numbers; the last as the source
-    has it), ``label_quality`` and ``probability`` of the predicted label. ``notes`` are to be read; ``n_scattered``
-    is that of ``fold_groups``.
+    largest class, ``noise`` that of ``evaluate_ranking`` where the recipe has injected wrong
+    labels. ``suspects`` are all images, the most suspicious first: ``index`` (in the source's
+    training split), ``name``, ``given_label``, ``predicted_label`` and ``true_label`` (class
+    numbers; the last as the source has it), ``label_quality`` and ``probability`` of the predicted
+    label. ``notes`` are to be read; ``n_scattered`` is that of ``fold_groups``.
     """
     given_labels = training.labels[training.indices]
     probs = probabilities(logits[training.indices])
@@ -161,7 +161,7 @@ def _label_notes(agreement: float, commonest: float, n_scattered: int) -> list[s
         )
     if n_scattered:
         notes.append(
-            f"{n_scattered:,} near-duplicates are in groups too large for one fold. They were dealt out "
-            "one by one, so a wrong label among them may be vouched for by its twins."
+            f"{n_scattered:,} near-duplicates are in groups too large for one fold. They were "
+            "dealt out one by one, so a wrong label among them may be vouched for by its twins."
         )
     return notes

@@ -21,8 +21,8 @@ from cifarlab.training.train import train
 def fold_groups(pairs: np.ndarray, training: AuditSplit, folds: int) -> tuple[list[list[int]], int]:
     """Return the groups of images that one fold must hold, and how many near-duplicates it can't.
 
-    ``pairs`` (P, 2) count positions in ``training``; the groups are of indices in its source split. A
-    network that trained on an image vouches for the label of its near-duplicate, so both belong
+    ``pairs`` (P, 2) count positions in ``training``; the groups are of indices in its source split.
+    A network that trained on an image vouches for the label of its near-duplicate, so both belong
     into one fold. Not so where a group has more images of some class than a fold gets: the network
     that judges it would hardly have seen that class.
     """
@@ -59,7 +59,7 @@ def out_of_fold_logits(
     command: str,
     progress: Progress | None,
 ) -> np.ndarray:
-    """Return logits float32 (N, K) of the source's training split, NaN where the recipe trains on none.
+    """Return logits float32 (N, K) of the training split, NaN where the recipe trains on none.
 
     One run per fold, in ``path``/0, 1, ...; runs that ended are taken as they are, others go on.
     The images of each group of ``groups`` are judged by one network, which saw none of them.

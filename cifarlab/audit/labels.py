@@ -49,7 +49,7 @@ def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:
 
 
 def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | None:
-    """Measure how well a ranking finds labels that are known to be wrong, bool (N,); None without any.
+    """Measure how well a ranking finds labels known to be wrong, bool (N,); None without any.
 
     ``wrong`` (their number), at that many suspects ``found`` and ``precision`` (which is the recall
     then too), ``chance`` (the precision of any order), and by the ranking's depth ``curve``: at

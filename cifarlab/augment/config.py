@@ -126,12 +126,13 @@ class Augment(Part):
         0.0,
         ge=0,
         le=0.5,
-        description="largest shift down or up, right or left, as a fraction of the side; rounded to "
-        "whole pixels",
+        description="largest shift down or up, right or left, as a fraction of the side; rounded "
+        "to whole pixels",
     )
     fill_mode: Literal["nearest", "constant", "reflect"] = Field(
         "nearest",
-        description="what is moved in from outside of an image by degrees, scale, translate and policy",
+        description="what is moved in from outside of an image by degrees, scale, translate and "
+        "policy",
     )
     hflip: Literal["none", "random", "alternating"] = Field(
         "none",

@@ -21,9 +21,9 @@ def mix_batch(
 ) -> tuple[Tensor, Tensor | None, float]:
     """Mix the images of a batch as the recipe says.
 
-    Return the images (N, H, W, C), the indices of their partners in the batch, int64 (N,) on the images'
-    device, and lam, the fraction of each image's own label in its loss, 0..1. Without partners, where the
-    batch was not drawn to be mixed, lam is 1. mixup gives float32 either way.
+    Return the images (N, H, W, C), the indices of their partners in the batch, int64 (N,) on the
+    images' device, and lam, the fraction of each image's own label in its loss, 0..1. Without
+    partners, where the batch was not drawn to be mixed, lam is 1. mixup gives float32 either way.
     """
     if not isinstance(config, MixPart):
         return images, None, 1.0
@@ -47,7 +47,7 @@ def beta_quantile(alpha: float, quantile: float) -> float:
 
 
 def mixup(images: Tensor, partners: Tensor, lam: float) -> Tensor:
-    """Return lam * image + (1 - lam) * partner: float32, of uint8 or float (equation in section 2)."""
+    """Return lam * image + (1 - lam) * partner, float32, of uint8 or float (section 2)."""
     pixels = images.to(torch.float32)
     return pixels * lam + pixels[partners] * (1 - lam)
 
@@ -55,8 +55,8 @@ def mixup(images: Tensor, partners: Tensor, lam: float) -> Tensor:
 def cutmix(images: Tensor, partners: Tensor, box: Box) -> tuple[Tensor, float]:
     """Put each partner's box into the image; the type stays.
 
-    Return also the fraction of the pixels that are still the image's own (equation 1, with the paper's code:
-    of the box as it is, cut by the border).
+    Return also the fraction of the pixels that are still the image's own (equation 1, with the
+    paper's code: of the box as it is, cut by the border).
     """
     top, bottom, left, right = box
     out = images.clone()

@@ -3,8 +3,8 @@
 
 Cubuk et al. 2019 (AutoAugment), appendix A, names them and their ranges; Müller & Hutter 2021 widen
 these. Pixel for pixel they are Pillow's ImageOps and ImageEnhance. Departures: rotation and shears
-are about the image's centre and bilinear, what they move in is the recipe's ``augment.fill_mode``, and
-translations are by whole pixels, as a fraction of the side.
+are about the image's centre and bilinear, what they move in is the recipe's ``augment.fill_mode``,
+and translations are by whole pixels, as a fraction of the side.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ from cifarlab.augment.transforms import warp_affine, translate, affine_matrices
 class Operation(NamedTuple):
     """An operation, and its largest strength for RandAugment and, wider, for TrivialAugment.
 
-    ``apply`` takes uint8 images (N, H, W, C) in 0..255, strengths float32 (N,) and the fill mode, and
-    return such images. ``signed``: strengths go both ways. Strength 0 changes nothing, but for
+    ``apply`` takes uint8 images (N, H, W, C) in 0..255, strengths float32 (N,) and the fill mode,
+    and return such images. ``signed``: strengths go both ways. Strength 0 changes nothing, but for
     autocontrast and equalize, which know no strength.
     """
 

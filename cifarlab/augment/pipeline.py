@@ -21,7 +21,7 @@ from cifarlab.system.errors import RecipeError
 from cifarlab.system.randomness import derived_seed, generator
 from cifarlab.system.transfer import sent
 
-__all__ = ["Augmentation", "Sizes", "pixels_at", "downsample", "sizes_by_step"]
+__all__ = ["Augmentation", "Sizes", "downsample", "pixels_at", "sizes_by_step"]
 
 Sizes = tuple[tuple[int, int], ...]  # (first step, pixels), by step
 
@@ -29,15 +29,15 @@ Sizes = tuple[tuple[int, int], ...]  # (first step, pixels), by step
 def sizes_by_step(sizes: Sequence[ResizeStage], steps_per_epoch: int, total_steps: int) -> Sizes:
     """Return the recipe's ``augment.progressive_resize`` as (first step, pixels), ascending.
 
-    ``total_steps`` is the length that fractions of the run are of. Raises RecipeError where one does
-    not start later than the one before it.
+    ``total_steps`` is the length that fractions of the run are of. Raises RecipeError where one
+    does not start later than the one before it.
     """
     stages = [(size.start.in_steps(steps_per_epoch, total_steps), size.pixels) for size in sizes]
     for index, ((before, _), (first, _)) in enumerate(pairwise(stages)):
         if first <= before:
             raise RecipeError(
-                f"augment.progressive_resize: '{sizes[index + 1].start}' is step {first}, not after "
-                f"'{sizes[index].start}', which is step {before}",
+                f"augment.progressive_resize: '{sizes[index + 1].start}' is step {first}, not "
+                f"after '{sizes[index].start}', which is step {before}",
                 "list the sizes by their start, each later than the one before",
             )
     return tuple(stages)
@@ -53,8 +53,8 @@ class Augmentation:
     """The recipe's ``augment`` part, ready to be applied to any batch of any epoch.
 
     ``image_shape`` is (H, W, C). Raises RecipeError for what such images are too small for: a
-    reflection, a cutout, or one of ``augment.progressive_resize`` (which are applied elsewhere, by step); and
-    for changed colours where they are grey.
+    reflection, a cutout, or one of ``augment.progressive_resize`` (which are applied elsewhere, by
+    step); and for changed colours where they are grey.
     """
 
     def __init__(self, config: Augment, image_shape: tuple[int, int, int], seed: int) -> None:
@@ -80,8 +80,8 @@ class Augmentation:
         for index, size in enumerate(config.progressive_resize):
             if size.pixels > smallest:
                 raise RecipeError(
-                    f"augment.progressive_resize.{index}.pixels={size.pixels} is larger than the images, which "
-                    f"have {smallest} pixels",
+                    f"augment.progressive_resize.{index}.pixels={size.pixels} is larger than the "
+                    f"images, which have {smallest} pixels",
                     f"take at most {smallest}; images are never enlarged",
                 )
 
@@ -95,9 +95,10 @@ class Augmentation:
     ) -> Tensor:
         """Augment one batch: ``indices`` (N,), on the CPU, are its images' indices in the split.
 
-        uint8 (N, H, W, C) in 0..255 -> the same, or float32 where the recipe turns or scales without
-        a policy, jitters or adds noise; the last two may leave that range. All of the recipe's but
-        ``mix`` and ``progressive_resize``. Where ``images`` are a part of the batch, ``shard_indices`` (n,) says which.
+        uint8 (N, H, W, C) in 0..255 -> the same, or float32 where the recipe turns or scales
+        without a policy, jitters or adds noise; the last two may leave that range. All of the
+        recipe's but ``mix`` and ``progressive_resize``. Where ``images`` are a part of the batch,
+        ``shard_indices`` (n,) says which.
         """
         config, shard = self.config, BatchShard(len(indices), shard_indices)
         images = self._transform_geometry(images, indices, epoch, step, shard)
@@ -148,7 +149,7 @@ class Augmentation:
         return images
 
     def sample_affine(self, shape: tuple[int, ...], epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Sample each image's angle in degrees (N,), scale (N,) and offset, int64 (N, 2), down and right.
+        """Sample angles in degrees (N,), scales (N,), offsets int64 (N, 2), down and right.
 
         ``shape`` is (N, H, W). Uniform, the offset before it is rounded to whole pixels: Keras'
         ``height_shift_range`` and ``width_shift_range``, which it resembles, blur by parts of one.
@@ -164,13 +165,13 @@ class Augmentation:
         return angles * config.degrees, 1 + scales * config.scale, offsets
 
     def sample_brightness_contrast(self, count: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Sample each image's shift, uniform in 0 ± brightness, and factor, in 1 ± contrast: (N,) both."""
+        """Sample shifts, uniform in 0 ± brightness, and factors, in 1 ± contrast: (N,) both."""
         draws = generator(self.seed, "jitter", epoch, step)
         shift, factor = torch.rand(2, count, generator=draws) * 2 - 1
         return shift * self.config.color_jitter.brightness_shift, 1 + factor * self.config.color_jitter.contrast
 
     def sample_saturation_hue(self, count: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Sample each image's factor, uniform in 1 ± saturation, and turn, in 0 ± hue: (N,) both."""
+        """Sample factors, uniform in 1 ± saturation, and turns, in 0 ± hue: (N,) both."""
         draws = generator(self.seed, "colour", epoch, step)
         factors, turns = _uniform_symmetric(count, draws), _uniform_symmetric(count, draws)
         return 1 + factors * self.config.color_jitter.saturation, turns * self.config.color_jitter.hue
@@ -207,7 +208,7 @@ def _uniform_symmetric(count: int, draws: torch.Generator) -> Tensor:
 
 
 def _hash(numbers: Tensor) -> Tensor:
-    """Hash to well-mixed non-negative int64, of int64 (the finaliser of splitmix64, Steele et al. 2014)."""
+    """Hash int64 to non-negative int64 (the finaliser of splitmix64, Steele et al. 2014)."""
     for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
         numbers = (numbers ^ (numbers >> shift)) * factor
     return (numbers ^ (numbers >> 31)) & (2**63 - 1)

@@ -23,9 +23,10 @@ def apply_policy(
     step: int,
     shard: BatchShard | None = None,
 ) -> Tensor:
-    """Apply the recipe's policy to a batch (N, H, W, C): uint8, of uint8 or float, which is rounded.
+    """Apply the recipe's policy to a batch (N, H, W, C): uint8, of uint8 or rounded float.
 
-    Without a policy return the images as they are. ``shard`` says which of the batch they are, None: all.
+    Without a policy return the images as they are. ``shard`` says which of the batch they are,
+    None: all.
     """
     if isinstance(policy, NoPolicy):
         return images
@@ -39,10 +40,10 @@ def apply_policy(
 def sample_operations(
     policy: Policy, count: int, seed: int, epoch: int, step: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Return for each round each image's operation, int64 (N,), and strength, float32 (N,), on the CPU.
+    """Sample for each round operations, int64 (N,), and strengths, float32 (N,), on the CPU.
 
-    All operations are as likely, also one that the image had before. A strength is a fraction of the
-    operation's largest, in ``LEVELS`` levels: the recipe's, or any of TrivialAugment's.
+    All operations are as likely, also one that the image had before. A strength is a fraction of
+    the operation's largest, in ``LEVELS`` levels: the recipe's, or any of TrivialAugment's.
     """
     draws = generator(seed, "policy", epoch, step)
     fixed = isinstance(policy, RandAugment)

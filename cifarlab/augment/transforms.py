@@ -20,7 +20,8 @@ def crop(images: Tensor, offsets: Tensor, padding: int, padding_mode: str) -> Te
     """Cut (H, W) windows out of the images padded by ``padding`` on each side.
 
     ``offsets`` int64 (N, 2): top and left of each window in the padded image, 0..2 * padding.
-    ``padding_mode`` is ``constant`` or ``reflect`` (without repeating the edge, so padding < H and W).
+    ``padding_mode`` is ``constant`` or ``reflect`` (without repeating the edge, so padding < H and
+    W).
     """
     return translate(images, padding - offsets, padding_mode)
 
@@ -47,10 +48,11 @@ def translate(images: Tensor, offsets: Tensor, fill_mode: str) -> Tensor:
 def warp_affine(images: Tensor, matrices: Tensor, fill_mode: str) -> Tensor:
     """Bilinear values at other positions: float32, of uint8 or float in 0..255.
 
-    ``matrices`` float32 (N, 2, 3): the position (row, column) that a new pixel (row, column) is read at is
-    matrices @ (row, column, 1), in pixels from the image's centre. A position beyond the centres of the
-    edge's pixels is read at the nearest of these, or (``reflect``) at its mirror image, without
-    repeating the edge; with ``constant`` the new pixel is black where the position is out of the image.
+    ``matrices`` float32 (N, 2, 3): the position (row, column) that a new pixel (row, column) is
+    read at is matrices @ (row, column, 1), in pixels from the image's centre. A position beyond the
+    centres of the edge's pixels is read at the nearest of these, or (``reflect``) at its mirror
+    image, without repeating the edge; with ``constant`` the new pixel is black where the position
+    is out of the image.
     """
     height, width = images.shape[1:3]
     rows, columns = (
@@ -72,7 +74,7 @@ def warp_affine(images: Tensor, matrices: Tensor, fill_mode: str) -> Tensor:
 
 
 def affine_matrices(angles: Tensor, zooms: Tensor, offsets: Tensor) -> Tensor:
-    """Return matrices (N, 2, 3) for ``warp_affine``: magnified, turned about the centre, then moved.
+    """Return matrices (N, 2, 3) for ``warp_affine``: scale, turn about the centre, then move.
 
     ``angles`` (N,) in degrees, counter-clockwise; ``zooms`` (N,) above 0, 2 for twice the size;
     ``offsets`` (N, 2) in pixels, down and right.

@@ -2,7 +2,7 @@
 
 
 def batch_sizes(images: int, batch_size: int | None) -> list[int]:
-    """Return the sizes of ceil(images / batch_size) batches, as equal as can be, the larger ones first.
+    """Return sizes of ceil(images / batch_size) batches, as equal as can be, larger ones first.
 
     So no batch is small: 1,294 images at 128 make seven batches of 118 and four of 117. None has
     a single image, which batch normalisation can't use, unless ``batch_size`` is 1: where an odd

@@ -91,6 +91,6 @@ class Data(Part):
     label_noise: LabelNoise = CleanLabels()
     normalization: Normalization = Field(
         "dataset",
-        description="dataset: by channel mean and standard deviation of the training part; image: each by "
-        "its own mean and standard deviation; half: (pixel/255 - 0.5)/0.5; unit: pixel/255",
+        description="dataset: by channel mean and standard deviation of the training part; image: "
+        "each by its own mean and standard deviation; half: (pixel/255 - 0.5)/0.5; unit: pixel/255",
     )

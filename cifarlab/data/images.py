@@ -64,8 +64,8 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> Pi
     """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
 
     Raises BrokenError for what Pillow can't decode, SizeError for a wrong size, RefusedError for
-    one that declares more than ``max_pixels`` pixels, of itself or of a tile, and for a JPEG that draws
-    more than ``MAX_SCANS`` times as many, again and again: none of them is decoded.
+    one that declares more than ``max_pixels`` pixels, of itself or of a tile, and for a JPEG that
+    draws more than ``MAX_SCANS`` times as many, again and again: none of them is decoded.
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)

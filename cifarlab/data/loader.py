@@ -23,7 +23,8 @@ class Batch(NamedTuple):
     """Images (N, H, W, C), uint8 or float32, and labels int64 (N,), both on the training device.
 
     Of mixed images ``labels`` count for ``lam`` of the loss, 0..1, and ``partner_labels``, those of
-    their partners, for the rest. ``n_examples`` is set where these are a part of a batch of so many.
+    their partners, for the rest. ``n_examples`` is set where these are a part of a batch of so
+    many.
     """
 
     images: Tensor
@@ -99,7 +100,7 @@ class Loader:
     def augment(
         self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, step: int
     ) -> Batch:
-        """Return a batch as it is trained on; ``indices`` (N,), on the CPU, are indices in the split.
+        """Return a batch as it is trained on; ``indices`` (N,), on the CPU, are of the split.
 
         Images and labels are those that are read of it; to be mixed, all must be.
         """
@@ -113,7 +114,7 @@ class Loader:
 
 
 def as_tensor(images: np.ndarray) -> Tensor:
-    """Return a tensor over the same memory, mapped from disk or not; it must never be written to."""
+    """Return a tensor over the same memory, mapped or not; it must never be written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(images)

@@ -17,7 +17,8 @@ def transition_matrix(noise: LabelNoise, classes: int) -> np.ndarray:
         case Transition():
             if len(noise.transition_matrix) != classes:
                 raise RecipeError(
-                    f"data.label_noise.transition_matrix has {len(noise.transition_matrix)} rows, the data {classes} classes",
+                    f"data.label_noise.transition_matrix has {len(noise.transition_matrix)} rows, "
+                    f"the data {classes} classes",
                     f"give {classes} rows of {classes} probabilities",
                 )
             return np.array(noise.transition_matrix)

@@ -35,8 +35,8 @@ def summary(dataset: Dataset, data: Data) -> list[str]:
     color = "grey" if channels == 1 else "colour"
     skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
     line = (
-        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {part_sizes} images of "
-        f"{height} x {width}, {color}{skipped}"
+        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {part_sizes} images "
+        f"of {height} x {width}, {color}{skipped}"
     )
     if not dataset.channels_equal or data.images.channels == "rgb":
         return [line]

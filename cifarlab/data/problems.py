@@ -1,4 +1,4 @@
-"""What is wrong with the files of a folder or archive, reported together with the settings to paste."""
+"""What is wrong with the files of a folder or archive, with the settings to paste."""
 
 from collections import Counter
 from pathlib import Path
@@ -30,7 +30,7 @@ class Problems:
 
     @property
     def should_stop(self) -> bool:
-        """Return whether so many images were looked at since the first one that it should be reported."""
+        """Return whether so many images came after the first problem that it is reported."""
         return self._first_problem_at is not None and self._looked_at - self._first_problem_at >= _MORE
 
     @property

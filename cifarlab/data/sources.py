@@ -147,7 +147,7 @@ def _find_path(source: str) -> Path:
 
 
 def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
-    """Yield what a folder offers as sources: its archives and folders, by name after ``prefix``."""
+    """Yield a folder's sources: its archives and folders, by name after ``prefix``."""
     if folder and is_folder(folder):
         for entry in folder.iterdir():
             if entry.is_dir() or entry.name.endswith(ARCHIVE_SUFFIXES):
@@ -155,7 +155,7 @@ def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
 
 
 def _stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Return relative path, size and time of change of each file: what the cache entry depends on."""
+    """Return relative path, size and time of change of each file, for the cache's key."""
     try:
         if not path.is_dir():
             status = path.stat()

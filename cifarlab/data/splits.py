@@ -21,10 +21,10 @@ _CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk w
 def stratified_split(
     labels: np.ndarray, fraction: float, seed: int | tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a fraction off each class at random: (kept, cut), int64 indices into ``labels``, ascending.
+    """Cut a fraction off each class at random: (kept, cut), ascending int64 indices of ``labels``.
 
-    ``labels`` is (N,); floor(fraction * N + 1/2) are cut, divided among the classes in proportion to
-    their sizes by largest remainder. Raises DataError if a class would keep no image, or if a
+    ``labels`` is (N,); floor(fraction * N + 1/2) are cut, divided among the classes in proportion
+    to their sizes by largest remainder. Raises DataError if a class would keep no image, or if a
     fraction above 0 cuts none.
     """
     classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
@@ -38,7 +38,8 @@ def stratified_split(
         worst = classes[int(np.argmax(counts >= sizes))]
         raise DataError(
             f"cutting a fraction of {fraction:g} leaves class {worst} without a training image",
-            "lower data.val_fraction or data.test_fraction, raise data.train_subset_fraction, or add images to that class",
+            "lower data.val_fraction or data.test_fraction, raise data.train_subset_fraction, or "
+            "add images to that class",
         )
     # The raw stream of a bit generator never changes between numpy versions; permutation may.
     keys = np.random.PCG64(seed).random_raw(len(labels))
@@ -63,11 +64,11 @@ def _largest_remainder(sizes: np.ndarray, total: int) -> np.ndarray:
 def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
     """Give the training part and the validation part; the latter is None at ``val_fraction: 0``.
 
-    A source without a test split first loses ``data.test_fraction`` of its images, exactly those that
-    ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
-    training, ``data.train_subset_fraction`` is kept, with the labels that ``data.label_noise`` gives them, and
-    ``data.fold`` of that left out. Never reads a source's test split. Raises DataError as
-    ``stratified_split`` does, RecipeError as ``apply_label_noise`` does.
+    A source without a test split first loses ``data.test_fraction`` of its images, exactly those
+    that ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
+    training, ``data.train_subset_fraction`` is kept, with the labels that ``data.label_noise``
+    gives them, and ``data.fold`` of that left out. Never reads a source's test split. Raises
+    DataError as ``stratified_split`` does, RecipeError as ``apply_label_noise`` does.
     """
     training, validation = _training_subset(dataset, data)
     if data.fold is None:
@@ -77,7 +78,7 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
 
 
 def held_out_fold(dataset: Dataset, data: Data) -> Subset:
-    """Return the part of the training images that ``data.fold`` leaves out, with the labels it has there.
+    """Return the training images that ``data.fold`` leaves out, with the labels of training.
 
     Raises DataError where ``data.fold`` leaves out none, else as ``training_subsets``.
     """
@@ -171,7 +172,7 @@ def _split_off_test(dataset: Dataset, data: Data, train: Split) -> tuple[np.ndar
 
 
 def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and population standard deviation of each channel in units of 0..1: float64 (C,), (C,).
+    """Return channel means and population standard deviations in units of 0..1: float64 (C,).
 
     Summed in exact integers, so the result depends on no order; memory stays bounded. Raises
     DataError for an empty part.

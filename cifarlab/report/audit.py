@@ -95,11 +95,11 @@ def suspects(run: Run) -> list[Shown]:
     for row, image in zip(rows, pictures, strict=False):
         if row.get("given_label") == row.get("predicted_label"):
             continue
-        given, suggested = (_named(run, row.get(key)) for key in ("given_label", "predicted_label"))
-        details = [f"{percent(row.get('probability'), 1)} {suggested}", image_name(row)]
+        given, predicted = (_named(run, row.get(key)) for key in ("given_label", "predicted_label"))
+        details = [f"{percent(row.get('probability'), 1)} {predicted}", image_name(row)]
         if row.get("true_label") != row.get("given_label"):
             details.append(f"truly {_named(run, row.get('true_label'))}")
-        found.append(Shown([image], f"{given} → {suggested}", details))
+        found.append(Shown([image], f"{given} → {predicted}", details))
     return found[:MOST]
 
 
@@ -135,7 +135,7 @@ def notes(run: Run, part: str) -> list[str]:
 
 def suspects_figure(run: Run) -> Figure | None:
     """The label suspects as one figure; None without any."""
-    return _sheet(suspects(run), 5, "given label → suggested one")
+    return _sheet(suspects(run), 5, "given label → predicted label")
 
 
 def pairs_figure(run: Run) -> Figure | None:

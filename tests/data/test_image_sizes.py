@@ -40,15 +40,18 @@ def test_starts_in_steps(pairs, stages):
     [
         (
             [("3 epochs", 16), ("0.2 of the run", 32)],
-            "augment.progressive_resize: '0.2 of the run' is step 200, not after '3 epochs', which is step 300",
+            "augment.progressive_resize: '0.2 of the run' is step 200, "
+            "not after '3 epochs', which is step 300",
         ),
         (
             [("0 steps", 16), ("2 epochs", 20), ("0.2 of the run", 32)],
-            "augment.progressive_resize: '0.2 of the run' is step 200, not after '2 epochs', which is step 200",
+            "augment.progressive_resize: '0.2 of the run' is step 200, "
+            "not after '2 epochs', which is step 200",
         ),
         (
             [("0 steps", 16), ("0.0004 of the run", 20)],
-            "augment.progressive_resize: '0.0004 of the run' is step 0, not after '0 steps', which is step 0",
+            "augment.progressive_resize: '0.0004 of the run' is step 0, "
+            "not after '0 steps', which is step 0",
         ),
     ],
     ids=["before", "at once", "rounded to one step"],
@@ -96,7 +99,10 @@ def test_a_size_above_the_images_is_refused(shape, most):
     sizes = [{"start": "0 steps", "pixels": 4}, {"start": "1 epoch", "pixels": most + 1}]
     with pytest.raises(RecipeError) as caught:
         Augmentation(build({"augment": {"progressive_resize": sizes}}).augment, shape, 0)
-    what = f"augment.progressive_resize.1.pixels={most + 1} is larger than the images, which have {most} pixels"
+    what = (
+        f"augment.progressive_resize.1.pixels={most + 1} is larger than the images, "
+        f"which have {most} pixels"
+    )
     assert str(caught.value) == f"{what}\ntake at most {most}; images are never enlarged"
     sizes[1]["pixels"] = most
     Augmentation(build({"augment": {"progressive_resize": sizes}}).augment, shape, 0)
