@@ -15,7 +15,7 @@ from cifarlab.experiments.search.folder import SearchFolder
 
 SMALL = {
     "recipe": "quickstart",
-    "changes": {"data.validation": 0.3, "training.precision": "float32"},
+    "changes": {"data.val_fraction": 0.3, "training.precision": "float32"},
     "space": {
         "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
         "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 1.0},

@@ -20,7 +20,7 @@ import torch
 from _results import in_turns, paired_ratio, write_result
 from PIL import Image, ImageEnhance, ImageOps
 
-from cifarlab.augment.mixing import mixed
+from cifarlab.augment.mixing import mix_batch
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
 from cifarlab.system.device import choose
@@ -102,13 +102,13 @@ def mixed_up(images: np.ndarray) -> np.ndarray:
 
 
 PARTS: dict[str, tuple[dict[str, Any], OneImage | None]] = {
-    "shift": ({"shift": 0.1}, shifted),
-    "rotation and zoom": ({"rotation": 15, "zoom": 0.1}, turned),
+    "shift": ({"translate": 0.1}, shifted),
+    "rotation and zoom": ({"degrees": 15, "scale": 0.1}, turned),
     "jitter": (
-        {"jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}},
+        {"color_jitter": {"brightness_shift": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.1}},
         jittered,
     ),
-    "noise": ({"noise": 0.05}, noisy),
+    "noise": ({"gaussian_noise": {"sigma": 0.05}}, noisy),
     "randaugment": ({"policy": {"kind": "randaugment"}}, operated),
     "mixup": ({"mix": {"kind": "mixup"}}, None),
 }
@@ -126,7 +126,7 @@ def sides(part: str, batch: int) -> dict[str, Callable[[], float]]:
         begun = time.perf_counter()
         for step in range(BATCHES):
             changed = augmentation(resident, places, 0, step)
-            mixed(config.mix, changed, 0, 0, step)
+            mix_batch(config.mix, changed, 0, 0, step)
         compute.synchronise()
         return BATCHES * batch / (time.perf_counter() - begun)
 

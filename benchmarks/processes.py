@@ -73,7 +73,7 @@ def work(arguments: argparse.Namespace) -> None:
     from cifarlab.training.train import train
 
     short = [f"training.duration={arguments.steps} steps", "training.precision=float32"]
-    closed = ["data.validation=0", "evaluation.checkpoint=last", "evaluation.test=false"]
+    closed = ["data.val_fraction=0", "evaluation.checkpoint=last", "evaluation.test=false"]
     recipe = overridden(find(arguments.recipe), [*short, *closed, *arguments.settings])
     watch = Watch()
     with init_distributed() as processes:

@@ -54,7 +54,7 @@ class Timed(TensorStats):
 
 def measured(name: str, data: str, epochs: int, share: float) -> dict[str, Any]:
     """Seconds and bytes of one short run's record."""
-    changes = {"data.source": data, "data.share": share, "evaluation.test": False}
+    changes = {"data.source": data, "data.train_subset_fraction": share, "evaluation.test": False}
     recipe = change(find(name), {**changes, "training.duration": f"{epochs} epochs"})
     with tempfile.TemporaryDirectory() as place:
         folder, recorder = RunFolder(Path(place) / "run"), Timed()

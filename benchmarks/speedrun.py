@@ -40,7 +40,7 @@ def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dic
     from cifarlab.runs.folder import RunFolder
     from cifarlab.training.train import train
 
-    settings = {"data.source": source, "data.validation": 0.0, "seed": seed}
+    settings = {"data.source": source, "data.val_fraction": 0.0, "seed": seed}
     recipe = overridden(change(find(recipe_name), settings), changes)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
@@ -74,7 +74,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     from cifarlab.training.setup import prepare
 
     recipe = overridden(
-        change(find(recipe_name), {"data.source": source, "data.validation": 0.0}), changes
+        change(find(recipe_name), {"data.source": source, "data.val_fraction": 0.0}), changes
     )
     with tempfile.TemporaryDirectory() as folder:
         target = RunFolder(Path(folder) / "run")

@@ -7,7 +7,7 @@
 (b) cifarlab: ``train.loop.fit`` with loader, augmentation, clocks and journal, in the arithmetic
     that ``cifarlab check`` chooses. Its time is the whole of ``fit`` for those steps, without the
     checkpoint, which here comes every few steps instead of once an epoch: its seconds are
-    reported apart. Nothing is held out (data.validation=0);
+    reported apart. Nothing is held out (data.val_fraction=0);
 (c) the bare step: the same network, arithmetic, layout and pieces on one fixed batch.
 
 ResNet-18 at batch 128 by default. They take turns within one process; medians of the repeats, and
@@ -190,8 +190,8 @@ def main() -> None:
     named = find(given.recipe)
     settings = {
         "data.source": "cifar10-jpeg.tar.xz",
-        "data.validation": 0.0,
-        "augment.sizes": [],
+        "data.val_fraction": 0.0,
+        "augment.progressive_resize": [],
         "training.batch_size": given.batch or named.training.batch_size,
     }
     if whitening_images(named.model):

@@ -25,7 +25,7 @@ from cifarlab.runs.metrics_log import without_cost
 TINY = {
     "name": "tiny",
     "data": {"source": "digits"},
-    "augment": {"crop": {"padding": 1}, "flip": "random"},
+    "augment": {"crop": {"padding": 1}, "hflip": "random"},
     "model": {
         "kind": "residual",
         "stem": 4,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.augment.transforms import shrunk
+from cifarlab.augment.transforms import downsample
 
 # Least cosines, at full size and at 8 x 8, where the codec's noise averages out. On CIFAR-10 (JPEG)
 # pairs below them begin to be different pictures of one kind.
@@ -23,9 +23,9 @@ SIMILAR, SIMILAR_SMALL = 0.95, 0.975
 _SMALL = 8
 MOST_PAIRS = 100_000  # of a film's n frames n^2 / 2 are alike: beyond, only pairs that join groups
 _ROWS, _COLUMNS = 1024, 1024  # of a block of similarities
-_CHECKED = 2048  # pairs confirmed at a time: 25 MiB at 32 x 32 pixels
-_FLAT = 2.0  # grey levels; images of less deviation have no direction, only equal ones are found
-Report = Callable[[str, int, int | None], None]
+_PAIRS_PER_CHUNK = 2048  # pairs confirmed at a time: 25 MiB at 32 x 32 pixels
+_MIN_STD = 2.0  # grey levels; flatter images have no direction, only equal ones are found
+Progress = Callable[[str, int, int | None], None]
 
 
 class Twins(NamedTuple):
@@ -41,33 +41,33 @@ class Twins(NamedTuple):
     cut: bool = False
 
 
-def near_duplicates(images: np.ndarray, device: torch.device, report: Report) -> Twins:
+def find_near_duplicates(images: np.ndarray, device: torch.device, progress: Progress) -> Twins:
     """Find the pairs of near-duplicates among uint8 images (N, H, W, C), most similar first.
 
     Memory is bounded by N and MOST_PAIRS, however many images are alike.
     """
-    firsts, equal = _equal(images)
+    firsts, equal = _find_equal(images)
     # They grow in place: small arrays kept between the large temporary ones of the steps would keep
     # the memory of those from being used again.
-    found, similarity = array("q", equal.tobytes()), array("d", [1.0] * len(equal))
-    most, cut, group = len(equal) + MOST_PAIRS, False, np.arange(0)
-    for candidates in _candidates(_small_directions(images, firsts, device), report):
-        pairs, full = firsts[candidates], len(similarity) >= most
+    matches, similarity = array("q", equal.tobytes()), array("d", [1.0] * len(equal))
+    limit, cut, group = len(equal) + MOST_PAIRS, False, np.arange(0)
+    for candidates in _candidate_pairs(_small_directions(images, firsts, device), progress):
+        pairs, full = firsts[candidates], len(similarity) >= limit
         if full:
             if not len(group):
-                group = groups(_as_pairs(found), len(images))
+                group = connected_groups(_as_pairs(matches), len(images))
             apart = group[pairs[:, 0]] != group[pairs[:, 1]]
             cut, pairs = cut or not apart.all(), pairs[apart]
         if not len(pairs):
             continue
-        values = _confirmed(images, pairs, device)
+        values = _full_size_similarity(images, pairs, device)
         near = np.flatnonzero(values >= SIMILAR)
         if full:  # one pair for each two groups
             near = near[np.unique(np.sort(group[pairs[near]]), axis=0, return_index=True)[1]]
             group = np.arange(0) if len(near) else group
-        found.frombytes(pairs[near].tobytes())
+        matches.frombytes(pairs[near].tobytes())
         similarity.frombytes(values[near].tobytes())
-    pairs, values = _as_pairs(found), np.array(similarity)
+    pairs, values = _as_pairs(matches), np.array(similarity)
     order = np.lexsort((pairs[:, 1], pairs[:, 0], -values))
     return Twins(pairs[order], values[order], cut)
 
@@ -76,7 +76,7 @@ def _as_pairs(numbers: "array[int]") -> np.ndarray:
     return np.array(numbers, dtype=np.int64).reshape(-1, 2)
 
 
-def _equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _find_equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the index of the first of each kind of equal images, and its pairs with the others."""
     seen: dict[bytes, int] = {}
     firsts, pairs = [], []
@@ -90,46 +90,46 @@ def _equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _directions(images: np.ndarray, device: torch.device, pixels: int | None = None) -> Tensor:
-    """Vectors float32 (N, D) of length 1, of the images at that size; of flat images, zeros."""
+    """Return vectors float32 (N, D) of length 1, of images at that size; zeros of flat images."""
     batch = torch.from_numpy(images).to(device)
-    values = (shrunk(batch, pixels) if pixels else batch).to(torch.float32)
+    values = (downsample(batch, pixels) if pixels else batch).to(torch.float32)
     vectors = (values - values.mean((1, 2), keepdim=True)).flatten(1)
     length = vectors.norm(dim=1, keepdim=True)
     contrast = length / vectors.shape[1] ** 0.5
-    return torch.where(contrast >= _FLAT, vectors / length.clamp(min=1e-9), 0.0)
+    return torch.where(contrast >= _MIN_STD, vectors / length.clamp(min=1e-9), 0.0)
 
 
 def _small_directions(images: np.ndarray, indices: np.ndarray, device: torch.device) -> Tensor:
     """Return ``_directions`` at small size of the images at ``indices`` (n,)."""
     width = _directions(images[indices[:1]], device, _SMALL).shape[1]
-    found = torch.empty(len(indices), width, device=device)
-    for start in range(0, len(indices), _CHECKED):
-        batch = images[indices[start : start + _CHECKED]]
-        found[start : start + len(batch)] = _directions(batch, device, _SMALL)
-    return found
+    matches = torch.empty(len(indices), width, device=device)
+    for start in range(0, len(indices), _PAIRS_PER_CHUNK):
+        batch = images[indices[start : start + _PAIRS_PER_CHUNK]]
+        matches[start : start + len(batch)] = _directions(batch, device, _SMALL)
+    return matches
 
 
-def _candidates(small: Tensor, report: Report) -> Iterator[np.ndarray]:
-    """Pairs of indices int64 (P, 2) that are alike at small size, up to ``_CHECKED`` at a time."""
+def _candidate_pairs(small: Tensor, progress: Progress) -> Iterator[np.ndarray]:
+    """Yield pairs of indices int64 (P, 2) alike at small size, ``_PAIRS_PER_CHUNK`` at a time."""
     count = len(small)
     for top in range(0, count, _ROWS):
-        report("looking for near-duplicates", top, count)
+        progress("looking for near-duplicates", top, count)
         rows = small[top : top + _ROWS]
         for left in range(top, count, _COLUMNS):
             alike = rows @ small[left : left + _COLUMNS].T >= SIMILAR_SMALL
             indices = alike.nonzero() + torch.tensor([top, left], device=small.device)
-            for part in indices[indices[:, 0] < indices[:, 1]].cpu().split(_CHECKED):
-                yield part.numpy()
-    report("looking for near-duplicates", count, count)
+            for chunk in indices[indices[:, 0] < indices[:, 1]].cpu().split(_PAIRS_PER_CHUNK):
+                yield chunk.numpy()
+    progress("looking for near-duplicates", count, count)
 
 
-def _confirmed(images: np.ndarray, pairs: np.ndarray, device: torch.device) -> np.ndarray:
-    """The cosine at full size (P,), float64, below 1: these images are not equal."""
-    ours, theirs = (_directions(images[pairs[:, side]], device) for side in (0, 1))
-    return (ours * theirs).sum(1).double().clamp(max=1 - 1e-9).cpu().numpy()
+def _full_size_similarity(images: np.ndarray, pairs: np.ndarray, device: torch.device) -> np.ndarray:
+    """Return the cosine at full size (P,), float64, below 1: these images are not equal."""
+    first, second = (_directions(images[pairs[:, side]], device) for side in (0, 1))
+    return (first * second).sum(1).double().clamp(max=1 - 1e-9).cpu().numpy()
 
 
-def groups(pairs: np.ndarray, count: int) -> np.ndarray:
+def connected_groups(pairs: np.ndarray, count: int) -> np.ndarray:
     """Return the group of each of ``count`` images (N,): a chain of pairs links those of one."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.audit.duplicates import MOST_PAIRS, Twins, groups
-from cifarlab.audit.labels import against_known, ranked
+from cifarlab.audit.duplicates import MOST_PAIRS, Twins, connected_groups
+from cifarlab.audit.labels import evaluate_ranking, rank_labels
 from cifarlab.data.dataset import Dataset, ImageNames
 from cifarlab.inference.predictor import probabilities
 
@@ -19,7 +19,7 @@ _CUT = (
 )
 
 
-class Part(NamedTuple):
+class AuditSplit(NamedTuple):
     """A split's images uint8 (N, H, W, C) and labels (N,), of which ``indices`` (n,) are meant."""
 
     name: str
@@ -29,75 +29,75 @@ class Part(NamedTuple):
     names: ImageNames = ImageNames()
 
 
-def duplicate_findings(twins: Twins, parts: list[Part]) -> dict[str, Any]:
+def duplicate_findings(twins: Twins, splits: list[AuditSplit]) -> dict[str, Any]:
     """``images`` by split; ``groups``, ``equal`` and ``near`` pairs; ``twins``; ``conflicts``.
 
-    Pairs count places in the concatenated parts. ``twins`` has for each two splits how many images
-    of the first have a twin in the second; ``conflicts`` is how many groups bear several labels;
-    ``pairs`` are all, those across splits before others: per row ``a`` and ``b`` (``split``,
-    ``index`` in its source split, ``name``, class number ``given``) and ``similarity``; ``notes``
-    are to be read.
+    Pairs count positions in the concatenated splits. ``twins`` has for each two splits how many
+    images of the first have a twin in the second; ``conflicts`` is how many groups bear several
+    labels; ``pairs`` are all, those across splits before others: per row ``a`` and ``b``
+    (``split``, ``index`` in its source split, ``name``, class number ``given_label``) and
+    ``similarity``; ``notes`` are to be read.
     """
-    names = np.repeat(np.arange(len(parts)), [len(part.indices) for part in parts])
-    labels = np.concatenate([part.labels[part.indices] for part in parts])
-    places = np.concatenate([part.indices for part in parts])
-    group = groups(twins.pairs, len(names))
-    order = np.argsort(names[twins.pairs[:, 0]] == names[twins.pairs[:, 1]], kind="stable")
+    split_of_image = np.repeat(np.arange(len(splits)), [len(split.indices) for split in splits])
+    labels = np.concatenate([split.labels[split.indices] for split in splits])
+    index_of_image = np.concatenate([split.indices for split in splits])
+    group = connected_groups(twins.pairs, len(split_of_image))
+    order = np.argsort(split_of_image[twins.pairs[:, 0]] == split_of_image[twins.pairs[:, 1]], kind="stable")
 
-    def image(place: int) -> dict[str, Any]:
-        part, index = parts[names[place]], int(places[place])
-        given = int(labels[place])
-        return {"split": part.name, "index": index, "name": part.names[index], "given": given}
+    def describe(position: int) -> dict[str, Any]:
+        split, index = splits[split_of_image[position]], int(index_of_image[position])
+        given_label = int(labels[position])
+        return {"split": split.name, "index": index, "name": split.names[index], "given_label": given_label}
 
     return {
-        "images": {part.name: len(part.indices) for part in parts},
+        "images": {split.name: len(split.indices) for split in splits},
         "groups": int((np.bincount(group) > 1).sum()),
         "equal": int((twins.similarity == 1).sum()),
         "near": int((twins.similarity < 1).sum()),
-        "twins": _across(group, names, parts),
-        "conflicts": _conflicts(group, labels),
+        "twins": _count_twins(group, split_of_image, splits),
+        "conflicts": _count_conflicts(group, labels),
         "pairs": [
-            {"a": image(a), "b": image(b), "similarity": float(value)}
+            {"a": describe(a), "b": describe(b), "similarity": float(value)}
             for (a, b), value in zip(twins.pairs[order], twins.similarity[order], strict=True)
         ],
         "notes": [_CUT] * twins.cut,
     }
 
 
-def _across(group: np.ndarray, names: np.ndarray, parts: list[Part]) -> list[dict[str, Any]]:
-    """For each two splits, how many images of the first have a twin in the second."""
-    members = np.zeros((group.max(initial=0) + 1, len(parts)), dtype=np.int64)
-    np.add.at(members, (group, names), 1)
+def _count_twins(group: np.ndarray, split_of_image: np.ndarray, splits: list[AuditSplit]) -> list[dict[str, Any]]:
+    """Count for each two splits how many images of the first have a twin in the second."""
+    members = np.zeros((group.max(initial=0) + 1, len(splits)), dtype=np.int64)
+    np.add.at(members, (group, split_of_image), 1)
     rows = []
-    for ours, part in enumerate(parts):
-        for theirs, other in enumerate(parts):
-            least = 1 if ours != theirs else 2
-            with_twin = members[members[:, theirs] >= least, ours].sum()
-            rows.append({"of": part.name, "in": other.name, "images": int(with_twin)})
+    for ours, split in enumerate(splits):
+        for theirs, other in enumerate(splits):
+            minimum = 1 if ours != theirs else 2
+            with_twin = members[members[:, theirs] >= minimum, ours].sum()
+            rows.append({"of": split.name, "in": other.name, "images": int(with_twin)})
     return rows
 
 
-def _conflicts(group: np.ndarray, labels: np.ndarray) -> int:
+def _count_conflicts(group: np.ndarray, labels: np.ndarray) -> int:
     kinds = np.unique(np.stack([group, labels], 1), axis=0)[:, 0]
     return int((np.bincount(kinds) > 1).sum()) if len(kinds) else 0
 
 
-def shown_pairs(found: dict[str, Any], parts: list[Part]) -> np.ndarray:
-    """Places int64 (P, 2), in the concatenated parts, of the pairs that are kept as images."""
-    starts = np.cumsum([0, *(len(part.indices) for part in parts)])
-    by_name = {part.name: (start, part) for start, part in zip(starts, parts, strict=False)}
+def pairs_to_show(findings: dict[str, Any], splits: list[AuditSplit]) -> np.ndarray:
+    """Return positions int64 (P, 2), in the concatenated splits, of the pairs kept as images."""
+    starts = np.cumsum([0, *(len(split.indices) for split in splits)])
+    by_name = {split.name: (start, split) for start, split in zip(starts, splits, strict=False)}
 
-    def place(image: dict[str, Any]) -> int:
-        start, part = by_name[image["split"]]
-        return int(start + np.searchsorted(part.indices, image["index"]))
+    def position(image: dict[str, Any]) -> int:
+        start, split = by_name[image["split"]]
+        return int(start + np.searchsorted(split.indices, image["index"]))
 
-    chosen = [(place(pair["a"]), place(pair["b"])) for pair in found["pairs"][:SHOWN]]
-    return np.array(chosen, dtype=np.int64).reshape(-1, 2)
+    kept_pairs = [(position(pair["a"]), position(pair["b"])) for pair in findings["pairs"][:SHOWN]]
+    return np.array(kept_pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def shortened(found: dict[str, Any]) -> dict[str, Any]:
+def truncate_findings(findings: dict[str, Any]) -> dict[str, Any]:
     """Return the findings with the first ``KEPT`` pairs and suspects alone."""
-    copies, labels = found["duplicates"], found["labels"]
+    copies, labels = findings["duplicates"], findings["labels"]
     return {
         "duplicates": {**copies, "pairs": copies["pairs"][:KEPT]},
         "labels": labels and {**labels, "suspects": labels["suspects"][:KEPT]},
@@ -105,49 +105,49 @@ def shortened(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def label_findings(
-    logits: np.ndarray, training: Part, dataset: Dataset, folds: int, parted: int
+    logits: np.ndarray, training: AuditSplit, dataset: Dataset, folds: int, n_scattered: int
 ) -> dict[str, Any]:
     """``n``, ``folds``, ``agreement``, ``commonest``, ``estimated``, ``noise``, ``suspects``.
 
-    ``agreement`` is the share of the labels that the network says too, ``commonest`` that of the
-    largest class, ``noise`` that of ``against_known`` where the recipe has injected wrong labels.
-    ``suspects`` are all images, the most suspicious first: ``index`` (in the source's training
-    split), ``name``, ``given``, ``suggested`` and ``true`` (class numbers; ``true`` as the source
-    has it), ``quality`` and ``probability`` of the suggestion. ``notes`` are to be read; ``parted``
-    is that of ``whole_groups``.
+    ``agreement`` is the fraction of the labels that the network says too, ``commonest`` that of the
+    largest class, ``noise`` that of ``evaluate_ranking`` where the recipe has injected wrong
+    labels. ``suspects`` are all images, the most suspicious first: ``index`` (in the source's
+    training split), ``name``, ``given_label``, ``predicted_label`` and ``true_label`` (class
+    numbers; the last as the source has it), ``label_quality`` and ``probability`` of the predicted
+    label. ``notes`` are to be read; ``n_scattered`` is that of ``fold_groups``.
     """
-    given = training.labels[training.indices]
-    shares = probabilities(logits[training.indices])
-    told = ranked(given, shares)
-    true = dataset.read("train").labels[training.indices]
+    given_labels = training.labels[training.indices]
+    probs = probabilities(logits[training.indices])
+    ranking = rank_labels(given_labels, probs)
+    true_labels = dataset.read("train").labels[training.indices]
     suspects = [
         {
             "index": int(training.indices[row]),
             "name": training.names[training.indices[row]],
-            "given": int(given[row]),
-            "suggested": int(shares[row].argmax()),
-            "true": int(true[row]),
-            "quality": float(told.quality[row]),
-            "probability": float(shares[row].max()),
+            "given_label": int(given_labels[row]),
+            "predicted_label": int(probs[row].argmax()),
+            "true_label": int(true_labels[row]),
+            "label_quality": float(ranking.quality[row]),
+            "probability": float(probs[row].max()),
         }
-        for row in told.order
+        for row in ranking.order
     ]
-    agreement = float((shares.argmax(1) == given).mean())
-    commonest = float(np.bincount(given).max() / len(given))
+    agreement = float((probs.argmax(1) == given_labels).mean())
+    commonest = float(np.bincount(given_labels).max() / len(given_labels))
     return {
-        "n": len(given),
+        "n": len(given_labels),
         "folds": folds,
         "agreement": agreement,
         "commonest": commonest,
-        "estimated": told.estimated,
-        "noise": against_known(told.order, given != true),
+        "estimated": ranking.estimated,
+        "noise": evaluate_ranking(ranking.order, given_labels != true_labels),
         "suspects": suspects,
-        "notes": _label_notes(agreement, commonest, parted),
+        "notes": _label_notes(agreement, commonest, n_scattered),
     }
 
 
-def _label_notes(agreement: float, commonest: float, parted: int) -> list[str]:
-    """What a reader of the suspects must know.
+def _label_notes(agreement: float, commonest: float, n_scattered: int) -> list[str]:
+    """Return what a reader of the suspects must know.
 
     Networks are too weak to judge where they disagree with the labels more than half as often as
     somebody who always names the commonest class.
@@ -159,9 +159,9 @@ def _label_notes(agreement: float, commonest: float, parted: int) -> list[str]:
             f"commonest class alone with {100 * commonest:.1f} %: they are too weak to judge, and "
             "most suspects are their own mistakes. Train longer, or take a stronger recipe."
         )
-    if parted:
+    if n_scattered:
         notes.append(
-            f"{parted:,} near-duplicates are in groups too large for one fold. They were dealt out "
-            "one by one, so a wrong label among them may be vouched for by its twins."
+            f"{n_scattered:,} near-duplicates are in groups too large for one fold. They were "
+            "dealt out one by one, so a wrong label among them may be vouched for by its twins."
         )
     return notes

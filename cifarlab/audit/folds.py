@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarlab.audit.duplicates import groups
-from cifarlab.audit.findings import Part
+from cifarlab.audit.duplicates import connected_groups
+from cifarlab.audit.findings import AuditSplit
 from cifarlab.data.dataset import Dataset, Progress
-from cifarlab.data.splits import fold_left_out
+from cifarlab.data.splits import held_out_fold
 from cifarlab.inference.run_predictor import measured_predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
@@ -18,68 +18,68 @@ from cifarlab.training.callbacks import Callback
 from cifarlab.training.train import train
 
 
-def whole_groups(pairs: np.ndarray, training: Part, folds: int) -> tuple[list[list[int]], int]:
+def fold_groups(pairs: np.ndarray, training: AuditSplit, folds: int) -> tuple[list[list[int]], int]:
     """Return the groups of images that one fold must hold, and how many near-duplicates it can't.
 
-    ``pairs`` (P, 2) count places in ``training``; the groups are of indices in its source split. A
-    network that trained on an image vouches for the label of its near-duplicate, so both belong
+    ``pairs`` (P, 2) count positions in ``training``; the groups are of indices in its source split.
+    A network that trained on an image vouches for the label of its near-duplicate, so both belong
     into one fold. Not so where a group has more images of some class than a fold gets: the network
     that judges it would hardly have seen that class.
     """
     labels = training.labels[training.indices]
-    most = np.ceil(np.bincount(labels) / folds)
-    group = groups(pairs, len(labels))
-    order = np.argsort(group, kind="stable")
-    whole, parted = [], 0
-    for members in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
-        sizes = np.bincount(labels[members], minlength=len(most))
-        if (sizes > most).any():
-            parted += len(members)
+    max_per_fold = np.ceil(np.bincount(labels) / folds)
+    group_of_image = connected_groups(pairs, len(labels))
+    order = np.argsort(group_of_image, kind="stable")
+    whole_groups, n_scattered = [], 0
+    for members in np.split(order, np.flatnonzero(np.diff(group_of_image[order])) + 1):
+        sizes = np.bincount(labels[members], minlength=len(max_per_fold))
+        if (sizes > max_per_fold).any():
+            n_scattered += len(members)
         elif len(members) > 1:
-            whole.append(training.indices[members].tolist())
-    return whole, parted
+            whole_groups.append(training.indices[members].tolist())
+    return whole_groups, n_scattered
 
 
 def fold_recipe(
-    recipe: Recipe, folds: int, number: int, together: Sequence[Sequence[int]] = ()
+    recipe: Recipe, folds: int, number: int, groups: Sequence[Sequence[int]] = ()
 ) -> Recipe:
-    """The recipe of one fold's run: it leaves that fold out, and the test split closed."""
-    fold = {"of": folds, "number": number, "groups": together}
+    """Return the recipe of one fold's run: it leaves that fold out, and the test split closed."""
+    fold = {"n_splits": folds, "index": number, "groups": groups}
     return change(recipe, {"data.fold": fold, "evaluation.test": False})
 
 
-def out_of_fold(
+def out_of_fold_logits(
     recipe: Recipe,
     dataset: Dataset,
     folds: int,
-    together: Sequence[Sequence[int]],
+    groups: Sequence[Sequence[int]],
     path: Path,
     *,
     callbacks: Sequence[Callback],
     command: str,
     progress: Progress | None,
 ) -> np.ndarray:
-    """Logits float32 (N, K) of the source's training split, NaN where the recipe trains on none.
+    """Return logits float32 (N, K) of the training split, NaN where the recipe trains on none.
 
     One run per fold, in ``path``/0, 1, ...; runs that ended are taken as they are, others go on.
-    The images of each group of ``together`` are judged by one network, which saw none of them.
+    The images of each group of ``groups`` are judged by one network, which saw none of them.
     Raises what ``train`` raises.
     """
     count = len(dataset.read("train"))
     logits = np.full((count, len(dataset.classes)), np.nan, dtype=np.float32)
     for number in range(folds):
-        mine = fold_recipe(recipe, folds, number, together)
+        recipe_of_fold = fold_recipe(recipe, folds, number, groups)
         folder = RunFolder(path / str(number))
         if not folder.has_same_data(dataset.fingerprint):
             raise RunFolderError(
                 f"the images are not those that {folder.path} was trained on",
                 f"restore them, delete {path}, or give another folder with --out",
             )
-        _train(mine, folder, callbacks, command, progress)
-        left = fold_left_out(dataset, mine.data)
+        _train(recipe_of_fold, folder, callbacks, command, progress)
+        held_out = held_out_fold(dataset, recipe_of_fold.data)
         predictor = measured_predictor(folder)
-        told = predictor.logits(left.images, mine.evaluation.tta_views, left.indices)
-        logits[left.indices] = told.numpy()
+        fold_logits = predictor.logits(held_out.images, recipe_of_fold.evaluation.tta_views, held_out.indices)
+        logits[held_out.indices] = fold_logits.numpy()
     return logits
 
 

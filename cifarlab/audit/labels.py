@@ -34,7 +34,7 @@ def require_cleanlab() -> None:
         ) from error
 
 
-def ranked(labels: np.ndarray, shares: np.ndarray) -> Ranking:
+def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:
     """Rank labels (N,) by out-of-fold probabilities (N, K). Raises MissingExtraError.
 
     The quality is the margin of the given class over the likeliest other one.
@@ -43,13 +43,13 @@ def ranked(labels: np.ndarray, shares: np.ndarray) -> Ranking:
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    quality = get_label_quality_scores(labels, shares, method=METHOD)
-    issues = find_label_issues(labels, shares, filter_by="prune_by_noise_rate", n_jobs=1)
+    quality = get_label_quality_scores(labels, probs, method=METHOD)
+    issues = find_label_issues(labels, probs, filter_by="prune_by_noise_rate", n_jobs=1)
     return Ranking(np.argsort(quality, kind="stable"), quality, int(issues.sum()))
 
 
-def against_known(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | None:
-    """How well a ranking finds labels that are known to be wrong, bool (N,); None without any.
+def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | None:
+    """Measure how well a ranking finds labels known to be wrong, bool (N,); None without any.
 
     ``wrong`` (their number), at that many suspects ``found`` and ``precision`` (which is the recall
     then too), ``chance`` (the precision of any order), and by the ranking's depth ``curve``: at
@@ -58,19 +58,19 @@ def against_known(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | None
     known = int(wrong.sum())
     if not known:
         return None
-    hits = np.cumsum(wrong[order])
-    depths = [min(len(order), max(1, round(known * share))) for share in (0.25, 0.5, 1, 2, 4)]
+    n_correct = np.cumsum(wrong[order])
+    depths = [min(len(order), max(1, round(known * fraction))) for fraction in (0.25, 0.5, 1, 2, 4)]
     curve = [
-        {"suspects": depth, "precision": float(hits[depth - 1] / depth),
-         "recall": float(hits[depth - 1] / known)}
+        {"suspects": depth, "precision": float(n_correct[depth - 1] / depth),
+         "recall": float(n_correct[depth - 1] / known)}
         for depth in depths
     ]  # fmt: skip
-    found = int(hits[known - 1])
+    n_found = int(n_correct[known - 1])
     return {
         "wrong": known,
-        "found": found,
-        "precision": found / known,
-        "recall": found / known,
+        "found": n_found,
+        "precision": n_found / known,
+        "recall": n_found / known,
         "chance": known / len(order),
         "curve": curve,
     }

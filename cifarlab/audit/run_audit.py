@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.audit.duplicates import Twins, near_duplicates
+from cifarlab.audit.duplicates import Twins, find_near_duplicates
 from cifarlab.audit.findings import (
     SHOWN,
-    Part,
+    AuditSplit,
     duplicate_findings,
     label_findings,
-    shortened,
-    shown_pairs,
+    truncate_findings,
+    pairs_to_show,
 )
-from cifarlab.audit.folds import out_of_fold, whole_groups
+from cifarlab.audit.folds import out_of_fold_logits, fold_groups
 from cifarlab.audit.labels import require_cleanlab
 from cifarlab.audit.tables import write_tables
-from cifarlab.data.dataset import Dataset, Progress, Subset, Tell
+from cifarlab.data.dataset import Dataset, Progress, Subset, Log
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.run_evaluation import open_split
@@ -50,9 +50,9 @@ def audit(
     callbacks: Sequence[Callback] = (),
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
-    tell: Tell | None = None,
+    log: Log | None = None,
 ) -> Audit:
-    """Audit the training data of a run's folder or of a recipe; give where the findings lie.
+    """Audit the training data of a run's folder or of a recipe; return where the findings lie.
 
     Of a run in its ``audit`` folder, of a recipe in ``audits/<name>-<fingerprint>``, else in
     ``out``. Near-duplicates are looked for within and across training, validation and, with
@@ -63,48 +63,48 @@ def audit(
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings)
-    _require_sound(folds)
-    place = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
-    dataset = open_data(recipe.data, progress, tell)
+    _check_folds(folds)
+    audit_folder = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
+    dataset = open_data(recipe.data, progress, log)
     if run:
         run.require_same_data(dataset.fingerprint)
-    parts = _parts(dataset, recipe)
+    splits = _audit_splits(dataset, recipe)
     if test:
-        parts.append(_part("test", _opened_test(dataset, recipe, run or place, command)))
-    twins, found, images = _duplicates(parts, progress or _silent)
+        splits.append(_audit_split("test", _open_test(dataset, recipe, run or audit_folder, command)))
+    twins, findings, images = _find_duplicates(splits, progress or _no_progress)
     if folds:
-        inside = twins.pairs[(twins.pairs < len(parts[0].indices)).all(1)]
-        together, parted = whole_groups(inside, parts[0], folds)
-        logits = out_of_fold(
+        training_pairs = twins.pairs[(twins.pairs < len(splits[0].indices)).all(1)]
+        groups, n_scattered = fold_groups(training_pairs, splits[0], folds)
+        logits = out_of_fold_logits(
             recipe,
             dataset,
             folds,
-            together,
-            place.path / "folds",
+            groups,
+            audit_folder.path / "folds",
             callbacks=callbacks,
             command=command,
             progress=progress,
         )
-        found["labels"] = label_findings(logits, parts[0], dataset, folds, parted)
-        suspects = [one["index"] for one in found["labels"]["suspects"][:SHOWN]]
-        images["suspects"] = np.array(parts[0].images[suspects])
+        findings["labels"] = label_findings(logits, splits[0], dataset, folds, n_scattered)
+        indices = [suspect["index"] for suspect in findings["labels"]["suspects"][:SHOWN]]
+        images["suspects"] = np.array(splits[0].images[indices])
     if csv:
-        write_tables(place.path, found, dataset.classes)
-    place.write({**_about(dataset, recipe, command), **shortened(found)}, images)
-    return place
+        write_tables(audit_folder.path, findings, dataset.classes)
+    audit_folder.write({**_metadata(dataset, recipe, command), **truncate_findings(findings)}, images)
+    return audit_folder
 
 
-def _require_sound(folds: int) -> None:
+def _check_folds(folds: int) -> None:
     if folds == 1 or folds < 0:
         raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
     if folds:
         require_cleanlab()
 
 
-def _opened_test(
+def _open_test(
     dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, command: str
 ) -> Subset:
-    """The test images; the opening is recorded in the folder of the run or of the audit.
+    """Return the test images; the opening is recorded in the folder of the run or of the audit.
 
     Raises RunFolderError for a run that has not finished.
     """
@@ -118,18 +118,18 @@ def _opened_test(
         return open_test_split(dataset, recipe.data, folder, "audit", command)
 
 
-def _duplicates(
-    parts: list[Part], progress: Progress
+def _find_duplicates(
+    splits: list[AuditSplit], progress: Progress
 ) -> tuple[Twins, dict[str, Any], dict[str, np.ndarray]]:
-    """Twins, the findings so far, and the images by kind, of suspects none."""
-    pixels = np.concatenate([part.images[part.indices] for part in parts])
-    twins = near_duplicates(pixels, choose().device, progress)
-    found = duplicate_findings(twins, parts)
-    images = {"pairs": pixels[shown_pairs(found, parts)], "suspects": pixels[:0]}
-    return twins, {"duplicates": found, "labels": None}, images
+    """Return twins, the findings so far, and the images by kind, of suspects none."""
+    pixels = np.concatenate([split.images[split.indices] for split in splits])
+    twins = find_near_duplicates(pixels, choose().device, progress)
+    findings = duplicate_findings(twins, splits)
+    images = {"pairs": pixels[pairs_to_show(findings, splits)], "suspects": pixels[:0]}
+    return twins, {"duplicates": findings, "labels": None}, images
 
 
-def _about(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:
+def _metadata(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:
     return {
         "data": dataset.name,
         "recipe": recipe.name,
@@ -153,18 +153,18 @@ def _recipe(name: str, run: RunFolder | None, settings: Sequence[str]) -> Recipe
     return recipe
 
 
-def _parts(dataset: Dataset, recipe: Recipe) -> list[Part]:
+def _audit_splits(dataset: Dataset, recipe: Recipe) -> list[AuditSplit]:
     subsets = zip(("train", "val"), training_subsets(dataset, recipe.data), strict=True)
-    return [_part(name, subset) for name, subset in subsets if subset is not None]
+    return [_audit_split(name, subset) for name, subset in subsets if subset is not None]
 
 
-def _part(name: str, subset: Subset) -> Part:
-    return Part(name, subset.images, subset.labels, subset.indices, subset.names)
+def _audit_split(name: str, subset: Subset) -> AuditSplit:
+    return AuditSplit(name, subset.images, subset.labels, subset.indices, subset.names)
 
 
 def _folder_name(recipe: Recipe) -> str:
     return f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
 
 
-def _silent(_what: str, _done: int, _total: int | None) -> None:
+def _no_progress(_what: str, _done: int, _total: int | None) -> None:
     pass

@@ -10,7 +10,7 @@ from torch import Tensor
 LUMA = (0.299, 0.587, 0.114)  # a colour's grey: ITU-R BT.601, as in Pillow
 
 
-def jitter(images: Tensor, shifts: Tensor, factors: Tensor) -> Tensor:
+def adjust_brightness_contrast(images: Tensor, shifts: Tensor, factors: Tensor) -> Tensor:
     """Change brightness and contrast of each image: float32, of uint8 or float in 0..255.
 
     m + (x - m) * factor + 255 * shift, where m is the image's own mean over all pixels and
@@ -18,11 +18,11 @@ def jitter(images: Tensor, shifts: Tensor, factors: Tensor) -> Tensor:
     hiverge/cifar10-speedrun, the formula is ours.
     """
     pixels = images.to(torch.float32)
-    constant = pixels.mean((1, 2, 3)) * (1 - factors) + 255 * shifts
-    return pixels * factors[:, None, None, None] + constant[:, None, None, None]
+    shift = pixels.mean((1, 2, 3)) * (1 - factors) + 255 * shifts
+    return pixels * factors[:, None, None, None] + shift[:, None, None, None]
 
 
-def saturated(images: Tensor, factors: Tensor) -> Tensor:
+def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
     """Change each image's saturation: float32, of uint8 or float.
 
     g + (x - g) * factor, where g is each pixel's own grey; ``factors`` is float (N,).
@@ -30,12 +30,12 @@ def saturated(images: Tensor, factors: Tensor) -> Tensor:
     pixels = images.to(torch.float32)
     if images.shape[3] == 1:
         return pixels
-    grey = sum(pixels[..., i : i + 1] * share for i, share in enumerate(LUMA))
+    grey = sum(pixels[..., i : i + 1] * weight for i, weight in enumerate(LUMA))
     return grey + (pixels - grey) * factors[:, None, None, None]
 
 
-def turned_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn each image's hues by a share of the colour circle: float32, of uint8 or float.
+def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn each image's hues by a fraction of the colour circle: float32, of uint8 or float.
 
     ``turns`` is float (N,); 1/3 makes red green. Hue, saturation and value are those of Smith 1978
     (HSV); value and chroma stay as they are.
@@ -54,7 +54,7 @@ def turned_hue(images: Tensor, turns: Tensor) -> Tensor:
     )
     sixths = sixths + 6 * turns[:, None, None]
     channels = []
-    for first in (5, 3, 1):  # red, green, blue
-        place = (sixths + first) % 6
-        channels.append(high - chroma * torch.minimum(place, 4 - place).clamp(0, 1))
+    for offset in (5, 3, 1):  # red, green, blue
+        position = (sixths + offset) % 6
+        channels.append(high - chroma * torch.minimum(position, 4 - position).clamp(0, 1))
     return torch.stack(channels, 3)

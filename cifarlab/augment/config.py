@@ -15,20 +15,20 @@ class Crop(Config):
     """Random crop at the original size after padding."""
 
     padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
-    mode: Literal["zero", "reflect"] = Field("zero", description="what the padding holds")
+    padding_mode: Literal["constant", "reflect"] = Field("constant", description="what the padding holds")
 
     @model_validator(mode="after")
     def _nothing_idle(self) -> "Crop":
         if not self.padding:
-            refuse_idle(self, ("mode",), "padding")
+            refuse_idle(self, ("padding_mode",), "padding")
         return self
 
 
-class Jitter(Config):
+class ColorJitter(Config):
     """Random brightness, contrast (hiverge/cifar10-speedrun), saturation and hue per image."""
 
-    brightness: float = Field(
-        0.0, ge=0, le=1, description="largest shift of all pixels, as a share of 255"
+    brightness_shift: float = Field(
+        0.0, ge=0, le=1, description="largest shift of all pixels, as a fraction of 255"
     )
     contrast: Fraction = Field(
         0.0, description="largest relative change of the distances from the image's own mean"
@@ -37,8 +37,14 @@ class Jitter(Config):
         0.0, description="largest relative change of the distances from each pixel's own grey"
     )
     hue: float = Field(
-        0.0, ge=0, le=0.5, description="largest turn of the hue, as a share of the colour circle"
+        0.0, ge=0, le=0.5, description="largest turn of the hue, as a fraction of the colour circle"
     )
+
+
+class GaussianNoise(Config):
+    """Noise added to each value, one draw for each; nothing is clipped."""
+
+    sigma: float = Field(0.0, ge=0, le=1, description="standard deviation, as a fraction of 255")
 
 
 class PolicyConfig(Family):
@@ -55,7 +61,7 @@ class RandAugment(PolicyConfig):
     """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
 
     kind: Literal["randaugment"] = "randaugment"
-    operations: int = Field(2, ge=1, le=14, description="operations per image, one after another")
+    num_ops: int = Field(2, ge=1, le=14, description="operations per image, one after another")
     magnitude: int = Field(9, ge=0, le=LEVELS, description=f"strength, of {LEVELS} levels")
 
 
@@ -77,9 +83,9 @@ class MixPart(MixConfig):
 
     kind: str
     alpha: float = Field(
-        1.0, gt=0, le=100, description="the share of a batch's own images is Beta(alpha, alpha)"
+        1.0, gt=0, le=100, description="the fraction of an image that is its own is Beta(alpha, alpha)"
     )
-    probability: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
+    prob: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
 
 
 class NoMix(MixConfig):
@@ -103,7 +109,7 @@ class CutMix(MixPart):
 Mix = SerializeAsAny[MixConfig]
 
 
-class Size(Config):
+class ResizeStage(Config):
     """A training size that holds from ``start`` until the next one starts."""
 
     start: Duration = Field(description="when, counted from the run's start")
@@ -113,42 +119,41 @@ class Size(Config):
 class Augment(Config):
     """What happens to training images, by the batch, on the device.
 
-    In this order, whatever the order of the keys: crop; rotation, zoom and shift, in one
-    resampling; flips; policy; jitter (brightness and contrast, then saturation, then hue); noise;
-    cutout; mix; sizes.
+    In this order, whatever the order of the keys: crop; degrees, scale and translate, in one
+    resampling; flips; policy; color_jitter (brightness and contrast, then saturation, then hue);
+    gaussian_noise; cutout; mix; progressive_resize.
     """
 
     crop: Crop = Crop()
-    rotation: float = Field(
+    degrees: float = Field(
         0.0, ge=0, le=180, description="largest turn about the centre to either side, in degrees"
     )
-    zoom: float = Field(
+    scale: float = Field(
         0.0, ge=0, le=0.9, description="largest relative change of size, smaller or larger"
     )
-    shift: float = Field(
+    translate: float = Field(
         0.0,
         ge=0,
         le=0.5,
-        description="largest shift down or up, right or left, as a share of the side; rounded to "
-        "whole pixels",
+        description="largest shift down or up, right or left, as a fraction of the side; rounded "
+        "to whole pixels",
     )
-    fill: Literal["nearest", "zero", "reflect"] = Field(
+    fill_mode: Literal["nearest", "constant", "reflect"] = Field(
         "nearest",
-        description="what is moved in from outside of an image by rotation, zoom, shift and policy",
+        description="what is moved in from outside of an image by degrees, scale, translate and "
+        "policy",
     )
-    flip: Literal["none", "random", "alternating"] = Field(
+    hflip: Literal["none", "random", "alternating"] = Field(
         "none",
         description="mirror left-right: each image with probability 1/2, or by turns so that "
         "two epochs show both sides (airbench, section 3.6)",
     )
-    flip_vertical: bool = Field(
+    vflip: bool = Field(
         False, description="mirror top-bottom: each image with probability 1/2"
     )
     policy: Policy = NoPolicy()
-    jitter: Jitter = Jitter()
-    noise: float = Field(
-        0.0, ge=0, le=1, description="deviation of Gaussian noise per value, as a share of 255"
-    )
+    color_jitter: ColorJitter = ColorJitter()
+    gaussian_noise: GaussianNoise = GaussianNoise()
     cutout: int = Field(
         0, ge=0, le=96, description="side of a square at a random place that is greyed; 0: none"
     )
@@ -158,7 +163,7 @@ class Augment(Config):
         "border may cut it (DeVries & Taylor 2017)",
     )
     mix: Mix = NoMix()
-    sizes: tuple[Size, ...] = Field(
+    progressive_resize: tuple[ResizeStage, ...] = Field(
         (),
         description="progressive image size: images are shrunk to these sizes, each from its start "
         "on; before the first, and empty: as they are",
@@ -168,7 +173,7 @@ class Augment(Config):
     def _nothing_idle(self) -> "Augment":
         if not self.cutout:
             refuse_idle(self, ("cutout_inside",), "cutout")
-        moved = self.rotation or self.zoom or self.shift or self.policy.kind != "none"
+        moved = self.degrees or self.scale or self.translate or self.policy.kind != "none"
         if not moved:
-            refuse_idle(self, ("fill",), "rotation, zoom, shift or policy")
+            refuse_idle(self, ("fill_mode",), "degrees, scale, translate or policy")
         return self

@@ -3,8 +3,8 @@
 
 Cubuk et al. 2019 (AutoAugment), appendix A, names them and their ranges; Müller & Hutter 2021 widen
 these. Pixel for pixel they are Pillow's ImageOps and ImageEnhance. Departures: rotation and shears
-are about the image's centre and bilinear, what they move in is the recipe's ``augment.fill``, and
-translations are by whole pixels, as a share of the side.
+are about the image's centre and bilinear, what they move in is the recipe's ``augment.fill_mode``,
+and translations are by whole pixels, as a fraction of the side.
 """
 
 from collections.abc import Callable
@@ -13,87 +13,87 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cifarlab.augment.transforms import resampled, shifted, turned
+from cifarlab.augment.transforms import warp_affine, translate, affine_matrices
 
 
 class Operation(NamedTuple):
-    """What is done, and its largest strength in the usual and the wide range.
+    """An operation, and its largest strength for RandAugment and, wider, for TrivialAugment.
 
-    ``change`` takes uint8 images (N, H, W, C) in 0..255, strengths float32 (N,) and the fill, and
-    gives such images. ``signed``: strengths go both ways. Strength 0 changes nothing, but for
+    ``apply`` takes uint8 images (N, H, W, C) in 0..255, strengths float32 (N,) and the fill mode,
+    and return such images. ``signed``: strengths go both ways. Strength 0 changes nothing, but for
     autocontrast and equalize, which know no strength.
     """
 
     name: str
-    change: Callable[[Tensor, Tensor, str], Tensor]
-    usual: float
-    wide: float
+    apply: Callable[[Tensor, Tensor, str], Tensor]
+    max_strength: float
+    wide_max_strength: float
     signed: bool
 
 
-def identity(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
-    """The images as they are."""
+def identity(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+    """Return the images as they are."""
     return images
 
 
-def rotate(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
+def rotate(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Turn about the centre by degrees, counter-clockwise."""
     still = strengths.new_zeros(len(strengths), 2)
-    maps = turned(strengths, torch.ones_like(strengths), still)
-    return as_bytes(resampled(images, maps, fill))
+    matrices = affine_matrices(strengths, torch.ones_like(strengths), still)
+    return to_uint8(warp_affine(images, matrices, fill_mode))
 
 
-def shear_x(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
+def shear_x(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Read each row that many times its distance from the centre further right."""
-    return _sheared(images, strengths, fill, 1)
+    return _shear(images, strengths, fill_mode, 1)
 
 
-def shear_y(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
+def shear_y(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Read each column that many times its distance from the centre further down."""
-    return _sheared(images, strengths, fill, 0)
+    return _shear(images, strengths, fill_mode, 0)
 
 
-def _sheared(images: Tensor, strengths: Tensor, fill: str, axis: int) -> Tensor:
-    maps = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
-    maps[:, axis, 1 - axis] = strengths
-    return as_bytes(resampled(images, maps, fill))
+def _shear(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tensor:
+    matrices = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
+    matrices[:, axis, 1 - axis] = strengths
+    return to_uint8(warp_affine(images, matrices, fill_mode))
 
 
-def translate_x(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
-    """Move right by that share of the width, rounded to whole pixels."""
-    return _translated(images, strengths, fill, 1)
+def translate_x(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+    """Move right by that fraction of the width, rounded to whole pixels."""
+    return _translate(images, strengths, fill_mode, 1)
 
 
-def translate_y(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
-    """Move down by that share of the height, rounded to whole pixels."""
-    return _translated(images, strengths, fill, 0)
+def translate_y(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+    """Move down by that fraction of the height, rounded to whole pixels."""
+    return _translate(images, strengths, fill_mode, 0)
 
 
-def _translated(images: Tensor, strengths: Tensor, fill: str, axis: int) -> Tensor:
+def _translate(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tensor:
     offsets = torch.zeros(len(images), 2, dtype=torch.int64, device=images.device)
     offsets[:, axis] = (strengths * images.shape[1 + axis]).round().to(torch.int64)
-    return shifted(images, offsets, fill)
+    return translate(images, offsets, fill_mode)
 
 
-def brightness(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
-    """Away from black by that factor, less 1."""
-    return blended(torch.zeros_like(images), images, 1 + strengths)
+def brightness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+    """Change away from black by that factor, less 1."""
+    return blend(torch.zeros_like(images), images, 1 + strengths)
 
 
-def colour(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
-    """Away from each pixel's grey by that factor, less 1; a grey image stays."""
-    return blended(grey(images), images, 1 + strengths)
+def color(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+    """Change away from each pixel's grey by that factor, less 1; a grey image stays."""
+    return blend(to_grey(images), images, 1 + strengths)
 
 
-def contrast(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
-    """Away from the image's mean grey, rounded half up, by that factor, less 1."""
+def contrast(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+    """Change away from the image's mean grey, rounded half up, by that factor, less 1."""
     pixels = images.shape[1] * images.shape[2]
-    sums = grey(images).sum((1, 2, 3), keepdim=True, dtype=torch.int64)
-    return blended((2 * sums + pixels) // (2 * pixels), images, 1 + strengths)
+    sums = to_grey(images).sum((1, 2, 3), keepdim=True, dtype=torch.int64)
+    return blend((2 * sums + pixels) // (2 * pixels), images, 1 + strengths)
 
 
-def sharpness(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
-    """Away from the smoothed image by that factor, less 1; the border stays.
+def sharpness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+    """Change away from the smoothed image by that factor, less 1; the border stays.
 
     Smoothed: of each pixel's 3 x 3 neighbours it weighs 5, the others 1.
     """
@@ -102,22 +102,22 @@ def sharpness(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
     sums = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * wide[:, 1:-1, 1:-1]
     smooth = wide.clone()
     smooth[:, 1:-1, 1:-1] = (2 * sums + 13) // 26
-    return blended(smooth, images, 1 + strengths)
+    return blend(smooth, images, 1 + strengths)
 
 
-def posterize(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
+def posterize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Clear that many of the lowest bits, rounded."""
     kept = 256 - 2 ** strengths.round().to(torch.int32)
     return images & kept.to(torch.uint8)[:, None, None, None]
 
 
-def solarize(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
+def solarize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Invert what is at least 256 less the strength."""
     inverted = images >= (256 - strengths)[:, None, None, None]
     return torch.where(inverted, 255 - images, images)
 
 
-def autocontrast(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
+def autocontrast(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Stretch each channel of an image to 0..255, rounded down; one of a single value stays."""
     wide = images.to(torch.int32)
     low, high = wide.amin((1, 2), keepdim=True), wide.amax((1, 2), keepdim=True)
@@ -125,7 +125,7 @@ def autocontrast(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
     return torch.where(high == low, images, stretched.to(torch.uint8))
 
 
-def equalize(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
+def equalize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Make each channel's histogram about flat; one with too few values stays."""
     count, height, width, channels = images.shape
     values = images.permute(0, 3, 1, 2).reshape(count * channels, -1).to(torch.int64)
@@ -139,23 +139,23 @@ def equalize(images: Tensor, strengths: Tensor, fill: str) -> Tensor:
     return new.view(count, channels, height, width).permute(0, 2, 3, 1).contiguous()
 
 
-def blended(start: Tensor, images: Tensor, factors: Tensor) -> Tensor:
-    """start + factor * (image - start), cut to 0..255 and rounded down: uint8."""
+def blend(start: Tensor, images: Tensor, factors: Tensor) -> Tensor:
+    """Return start + factor * (image - start), cut to 0..255 and rounded down: uint8."""
     start, pixels = start.to(torch.float32), images.to(torch.float32)
-    new = start + factors[:, None, None, None] * (pixels - start)
-    return new.clamp(0, 255).to(torch.uint8)
+    blended = start + factors[:, None, None, None] * (pixels - start)
+    return blended.clamp(0, 255).to(torch.uint8)
 
 
-def grey(images: Tensor) -> Tensor:
-    """Each pixel's grey, uint8 (N, H, W, 1), as Pillow rounds it."""
+def to_grey(images: Tensor) -> Tensor:
+    """Return each pixel's grey, uint8 (N, H, W, 1), as Pillow rounds it."""
     if images.shape[3] == 1:
         return images
     red, green, blue = images.to(torch.int32).split(1, 3)
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)
 
 
-def as_bytes(images: Tensor) -> Tensor:
-    """Rounded and cut to uint8."""
+def to_uint8(images: Tensor) -> Tensor:
+    """Round and clip to uint8."""
     if images.dtype == torch.uint8:
         return images
     return images.round().clamp(0, 255).to(torch.uint8)
@@ -169,7 +169,7 @@ OPERATIONS = (
     Operation("translate y", translate_y, 150 / 331, 1, True),
     Operation("rotate", rotate, 30, 135, True),
     Operation("brightness", brightness, 0.9, 0.99, True),
-    Operation("colour", colour, 0.9, 0.99, True),
+    Operation("color", color, 0.9, 0.99, True),
     Operation("contrast", contrast, 0.9, 0.99, True),
     Operation("sharpness", sharpness, 0.9, 0.99, True),
     Operation("posterize", posterize, 4, 6, False),

@@ -54,7 +54,7 @@ def evaluate(
         told: dict[str, Any] = {
             "command": command_line(),
             "progress": display.prepare,
-            "tell": console.print,
+            "log": console.print,
         }
         if everything:
             found = examine(folder, split, groups, outliers, images, **told)
@@ -115,7 +115,7 @@ def audit(
             callbacks=[display],
             command=command_line(),
             progress=display.prepare,
-            tell=console.print,
+            log=console.print,
         )
     print_audit(place.findings() or {})
     console.print(f"audit: {place.path}", soft_wrap=True)
@@ -139,7 +139,7 @@ def predict(
         Path | None,
         typer.Option(help="a sample whose ids and labels must fit"),
     ] = None,
-    fit: Annotated[
+    resize_mode: Annotated[
         str | None, typer.Option(help="images of another size: crop, pad or stretch")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
@@ -153,12 +153,12 @@ def predict(
     require_form(form, sample)
     folder = RunFolder(run).require()
     _use_free_cores()
-    text = written(predict_paths(folder, paths, fit), form, sample)
+    text = written(predict_paths(folder, paths, resize_mode), form, sample)
     if out:
         write_text(out, text)
     else:
         typer.echo(text, nl=False)
-    say_next(*after_predict(run, paths, fit), err=True)
+    say_next(*after_predict(run, paths, resize_mode), err=True)
 
 
 @app.command()
@@ -174,7 +174,7 @@ def explain(
     target: Annotated[
         str, typer.Option(help="class that maps are for: predicted, true, or its name")
     ] = "predicted",
-    fit: Annotated[
+    resize_mode: Annotated[
         str | None, typer.Option(help="images of another size: crop, pad or stretch")
     ] = None,
     randomise: Annotated[
@@ -197,7 +197,7 @@ def explain(
             images or [],
             layers=layers,
             target=target,
-            fit=fit,
+            resize_mode=resize_mode,
             randomise=randomise,
             out=out,
             formats=formats(figures),

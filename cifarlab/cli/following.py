@@ -26,11 +26,11 @@ def after_audit(
     return ("report", name) if out is None else ("explain", name)
 
 
-def after_predict(run: Path, paths: Sequence[Path], fit: str | None) -> tuple[object, ...]:
+def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> tuple[object, ...]:
     """See why: of the image, where there was one."""
     if len(paths) > 1 or not _is_image(paths[0]):
         return "explain", run
-    return ("explain", run, paths[0], *([] if fit is None else ["--fit", fit]))
+    return ("explain", run, paths[0], *([] if resize_mode is None else ["--resize-mode", resize_mode]))
 
 
 def _is_image(path: Path) -> bool:

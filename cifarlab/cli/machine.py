@@ -9,7 +9,7 @@ from platform import platform, python_version
 import torch
 
 from cifarlab.data.cache import cache_root
-from cifarlab.data.sources import data_folder, offers
+from cifarlab.data.sources import data_folder, list_sources
 from cifarlab.system.device import choose, has_bfloat16, library_versions
 
 _EXTRAS = {
@@ -60,7 +60,7 @@ def _offered() -> str:
     folder = data_folder()
     if folder is None:
         return f"{named} is no folder"
-    return f"{folder}: {', '.join(sorted(offers(folder))) or 'nothing to train on'}"
+    return f"{folder}: {', '.join(sorted(list_sources(folder))) or 'nothing to train on'}"
 
 
 def _space(folder: Path) -> str:

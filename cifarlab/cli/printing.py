@@ -90,10 +90,10 @@ def print_audit(found: dict[str, Any]) -> None:
         )
     names = found["classes"]
     suspects = [
-        (one["name"], names[one["given"]], names[one["suggested"]], f"{one['quality']:.4f}")
+        (one["name"], names[one["given_label"]], names[one["predicted_label"]], f"{one['label_quality']:.4f}")
         for one in labels["suspects"][:10]
     ]
-    print_table(("image", "given label", "suggested", "quality"), suspects)
+    print_table(("image", "given label", "predicted label", "label quality"), suspects)
 
 
 def _image(found: dict[str, Any]) -> str:

@@ -73,7 +73,7 @@ class Network:
         self.run = read_runs([path], predictions=False)[0]
         self.recipe: Recipe = self.run.recipe
         self.folder = RunFolder(path)
-        fits = self.recipe.data.images.fit != "error"
+        fits = self.recipe.data.images.resize_mode != "error"
         self.oracle = Oracle(self.folder, None if fits else "crop")
         self.predictor = self.oracle.predictor
         self._gallery: Gallery | None = None
@@ -123,7 +123,7 @@ def _gallery(folder: RunFolder, recipe: Recipe, predictor: Predictor) -> Gallery
     nothing = np.zeros((0, 0), np.float32)
     data = recipe.data
     try:
-        dataset = cached_dataset(data.source, labels=data.labels, images=data.images)
+        dataset = cached_dataset(data.source, label_mode=data.label_mode, images=data.images)
         if dataset is None:
             why = f"the training images of {data.source} are not in this machine's cache"
             return Gallery(None, nothing, f"No neighbours: {why}.")

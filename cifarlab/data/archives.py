@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cifarlab.data.members import UNSAFE_HINT, Member, damage, guarded, safe_path, starts_with
-from cifarlab.data.tars import tar_members
+from cifarlab.data.members import UNSAFE_HINT, Member, damage_errors, guard_read, safe_path, starts_with
+from cifarlab.data.tars import iter_tar_members
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import require_plain, storable
 
@@ -19,20 +19,20 @@ MAX_MEMBER_BYTES = 2**28  # CIFAR-100's training pickle, the largest honest one,
 MAX_MEMBERS = 10_000_000
 
 
-def members(source: Path) -> Iterator[Member]:
+def iter_members(source: Path) -> Iterator[Member]:
     """Go through a folder or archive once: a folder in sorted order, an archive in its own.
 
     Raises DataError for what is damaged, unsafe or no archive, naming the member.
     """
-    with damage(source):
+    with damage_errors(source):
         require_plain(source)
     if source.is_dir():
-        found = _folder_members(source)
+        stream = _folder_members(source)
     elif starts_with(source, b"PK"):
-        found = _zip_members(source)
+        stream = _zip_members(source)
     else:
-        found = tar_members(source)
-    for count, member in enumerate(found):
+        stream = iter_tar_members(source)
+    for count, member in enumerate(stream):
         if storable(member.path) != member.path:
             what = f"{source}: the name {storable(member.path)!r} is not UTF-8"
             raise DataError(what, "rename that file or folder")
@@ -48,7 +48,7 @@ def members(source: Path) -> Iterator[Member]:
 
 
 def _zip_members(source: Path) -> Iterator[Member]:
-    with damage(source), zipfile.ZipFile(source) as archive:
+    with damage_errors(source), zipfile.ZipFile(source) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
             yield _zip_member(source, archive, info)
 
@@ -63,7 +63,7 @@ def _zip_member(source: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
             f"{source}: {info.filename!r} is encrypted", "unpack it and give the folder instead"
         )
     folder = info.filename.endswith("/")  # ZipFile's own test fails for an empty name
-    return Member(path, folder, info.file_size, guarded(source, lambda: archive.read(info)))
+    return Member(path, folder, info.file_size, guard_read(source, lambda: archive.read(info)))
 
 
 def _folder_members(source: Path) -> Iterator[Member]:
@@ -86,7 +86,7 @@ def _raise(error: OSError) -> None:
 
 
 def _file_member(root: Path, file: Path) -> Member:
-    with damage(file):
+    with damage_errors(file):
         if file.is_symlink() and not file.resolve().is_relative_to(root):
             raise DataError(
                 f"{file} is a link that leads out of {root}", "copy the file there instead"
@@ -95,4 +95,4 @@ def _file_member(root: Path, file: Path) -> Member:
         if not stat.S_ISREG(status.st_mode):
             raise DataError(f"{file} is no plain file", "remove it from the folder")
     path = file.relative_to(root).as_posix()
-    return Member(path, False, status.st_size, guarded(file, file.read_bytes))
+    return Member(path, False, status.st_size, guard_read(file, file.read_bytes))

@@ -2,7 +2,7 @@
 
 
 def batch_sizes(images: int, batch_size: int | None) -> list[int]:
-    """Sizes of ceil(images / batch_size) batches, as equal as can be, the larger ones first.
+    """Return sizes of ceil(images / batch_size) batches, as equal as can be, larger ones first.
 
     So no batch is small: 1,294 images at 128 make seven batches of 118 and four of 117. None has
     a single image, which batch normalisation can't use, unless ``batch_size`` is 1: where an odd
@@ -10,5 +10,5 @@ def batch_sizes(images: int, batch_size: int | None) -> list[int]:
     """
     batch_size = batch_size or max(1, images)
     count = max(1, min(-(-images // batch_size), images // min(2, batch_size)))
-    whole, larger = divmod(images, count)
-    return [whole + (place < larger) for place in range(count)]
+    size, larger = divmod(images, count)
+    return [size + (index < larger) for index in range(count)]

@@ -27,13 +27,13 @@ HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write t
 
 def cache_root() -> Path:
     """Give $CIFARLAB_CACHE, or $XDG_CACHE_HOME/cifarlab, or ~/.cache/cifarlab."""
-    if own := os.environ.get("CIFARLAB_CACHE"):
-        return Path(own).expanduser()
+    if root := os.environ.get("CIFARLAB_CACHE"):
+        return Path(root).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "cifarlab"
 
 
-def opened(source: str, stem: str, identity: object, decode: Callable[[Path], Decoded]) -> Dataset:
+def open_cached(source: str, stem: str, identity: object, decode: Callable[[Path], Decoded]) -> Dataset:
     """Give the decoded source, from the cache if it is there and whole.
 
     ``identity`` is JSON-able and changes whenever the result of ``decode`` might. ``decode``
@@ -63,8 +63,8 @@ def opened(source: str, stem: str, identity: object, decode: Callable[[Path], De
     return dataset
 
 
-def cached(source: str, stem: str, identity: object) -> Dataset | None:
-    """What ``opened`` would give from the cache alone, None where the entry is not there."""
+def load_cached(source: str, stem: str, identity: object) -> Dataset | None:
+    """What ``open_cached`` would give from the cache alone, None where the entry is not there."""
     return _load(_entry(stem, identity), source)
 
 
@@ -160,10 +160,10 @@ def _load(entry: Path, source: str) -> Dataset | None:
             folder=entry,
         )
         files = [f for s in dataset.split_names for f in _files(entry, s) if _expected(f, s)]
-        whole = all(file.stat().st_size == sizes[file.name] for file in files)
+        is_complete = all(file.stat().st_size == sizes[file.name] for file in files)
     except (CifarlabError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return dataset if whole else None
+    return dataset if is_complete else None
 
 
 def _files(entry: Path, split: str) -> tuple[Path, ...]:

@@ -77,34 +77,34 @@ CIFAR100 = Kind(
 KINDS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
-def recognise(path: str) -> Kind | None:
-    """Tell from one member's path whether it belongs to an official archive."""
+def recognize(path: str) -> Kind | None:
+    """Recognize from one member's path whether it belongs to an official archive."""
     parent = PurePosixPath(path).parent.name
     return next((kind for kind in KINDS.values() if kind.folder == parent), None)
 
 
-def recognise_folder(folder: Path) -> Kind | None:
-    """Tell whether a folder is an extracted official archive, whatever its name."""
+def recognize_folder(folder: Path) -> Kind | None:
+    """Recognize whether a folder is an extracted official archive, whatever its name."""
     for kind in KINDS.values():
         if all((folder / name).is_file() for name in (kind.meta, next(iter(kind.files)))):
             return kind
     return None
 
 
-def refuse_labels(labels: str, source: str) -> None:
+def refuse_label_mode(label_mode: str, source: str) -> None:
     """Raise DataError where labels other than the plain ones are asked of a source without."""
-    if labels != "fine":
+    if label_mode != "fine":
         raise DataError(
-            f"{source} has one kind of labels, so data.labels={labels} can't be had",
-            "leave out data.labels; only cifar100 has coarse labels",
+            f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had",
+            "leave out data.label_mode; only cifar100 has coarse labels",
         )
 
 
 def decode_cifar(
     kind: Kind,
     source: Path,
-    found: Iterable[Member],
-    labels: str,
+    members: Iterable[Member],
+    label_mode: str,
     policy: ImagePolicy,
     build: Path,
 ) -> Decoded:
@@ -114,29 +114,29 @@ def decode_cifar(
     A missing test file is no fault. Raises DataError for anything else that is missing or not as
     published, OSError if ``build`` can't be written.
     """
-    if labels not in kind.label_keys:
-        refuse_labels(labels, str(source))
+    if label_mode not in kind.label_keys:
+        refuse_label_mode(label_mode, str(source))
     batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: tuple[str, ...] = ()
-    for member in found:
+    for member in members:
         name = PurePosixPath(member.path).name
         where = f"{source}: {member.path}"
         if member.is_folder or PurePosixPath(member.path).parent.name not in ("", kind.folder):
             continue
         if name == kind.meta:
-            classes = _class_names(load(member.read(), where), kind, labels, where)
+            classes = _class_names(load(member.read(), where), kind, label_mode, where)
         elif name in kind.files:
-            batches[name] = _batch(load(member.read(), where), kind, labels, where)
+            batches[name] = _parse_batch(load(member.read(), where), kind, label_mode, where)
     _refuse_missing(kind, source, {*batches, *([kind.meta] if classes else [])})
-    splits = _joined(kind, batches)
+    splits = _join_batches(kind, batches)
     published = all(
         content_hash(splits[split].images, splits[split].labels, classes)
-        == kind.published[labels, split]
+        == kind.published[label_mode, split]
         for split in splits
     )
     _write_splits(source, splits, policy, build)
     name = kind.name if published else str(source.resolve())
-    suffix = f" ({labels})" if len(kind.label_keys) > 1 else ""
+    suffix = f" ({label_mode})" if len(kind.label_keys) > 1 else ""
     return Decoded(name + suffix, classes, tuple(splits))
 
 
@@ -146,7 +146,7 @@ def _refuse_missing(kind: Kind, source: Path, present: set[str]) -> None:
         raise DataError(f"{source} lacks {', '.join(missing)}", REPACKED_HINT)
 
 
-class _Joined(NamedTuple):
+class _SplitArrays(NamedTuple):
     """Images uint8 (N, 32, 32, 3), labels int64 (N,), and names as ``data_batch_1[0]``."""
 
     images: np.ndarray
@@ -154,15 +154,15 @@ class _Joined(NamedTuple):
     names: list[str]
 
 
-def _joined(kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, _Joined]:
+def _join_batches(kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, _SplitArrays]:
     """Return each split that has any images, in the order of the kind's files."""
-    found = {}
+    splits = {}
     for split in SPLITS:
-        if mine := [n for n, of in kind.files.items() if of == split and n in batches]:
-            images, labels = zip(*(batches[name] for name in mine), strict=True)
-            names = [f"{name}[{index}]" for name in mine for index in range(len(batches[name][1]))]
-            found[split] = _Joined(np.concatenate(images), np.concatenate(labels), names)
-    return found
+        if batch_names := [n for n, split_name in kind.files.items() if split_name == split and n in batches]:
+            images, labels = zip(*(batches[name] for name in batch_names), strict=True)
+            names = [f"{name}[{index}]" for name in batch_names for index in range(len(batches[name][1]))]
+            splits[split] = _SplitArrays(np.concatenate(images), np.concatenate(labels), names)
+    return splits
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -171,13 +171,13 @@ def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...
     The images' order does not matter: copies of CIFAR-100 sorted by class are in use.
     """
     rows = zip(images, labels, strict=True)
-    each = sorted(hashlib.sha256(i.tobytes() + bytes([label])).digest() for i, label in rows)
-    return hashlib.sha256(json.dumps(classes).encode() + b"".join(each)).hexdigest()
+    digests = sorted(hashlib.sha256(i.tobytes() + bytes([label])).digest() for i, label in rows)
+    return hashlib.sha256(json.dumps(classes).encode() + b"".join(digests)).hexdigest()
 
 
 def _write_splits(
     source: Path,
-    splits: dict[str, _Joined],
+    splits: dict[str, _SplitArrays],
     policy: ImagePolicy,
     build: Path,
 ) -> None:
@@ -188,16 +188,16 @@ def _write_splits(
         raise DataError(f"{source}: each image {refused.what}", refused.hint) from refused
 
 
-def _batch(
-    content: dict[str, Any], kind: Kind, labels: str, where: str
+def _parse_batch(
+    content: dict[str, Any], kind: Kind, label_mode: str, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
-    data, numbers = content.get("data"), content.get(kind.label_keys[labels])
+    data, numbers = content.get("data"), content.get(kind.label_keys[label_mode])
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2):
         raise DataError(f"{where} holds no uint8 matrix under 'data'", REPACKED_HINT)
     if data.shape[1] != 3 * 32 * 32 or not len(data):
         raise DataError(f"{where} holds data of shape {data.shape}, not (N, 3072)", REPACKED_HINT)
-    count = kind.class_counts[labels]
+    count = kind.class_counts[label_mode]
     if not (
         isinstance(numbers, list)
         and len(numbers) == len(data)
@@ -210,9 +210,9 @@ def _batch(
     return np.ascontiguousarray(images), np.array(numbers, dtype=np.int64)
 
 
-def _class_names(content: dict[str, Any], kind: Kind, labels: str, where: str) -> tuple[str, ...]:
-    names = content.get(kind.class_keys[labels])
-    count = kind.class_counts[labels]
+def _class_names(content: dict[str, Any], kind: Kind, label_mode: str, where: str) -> tuple[str, ...]:
+    names = content.get(kind.class_keys[label_mode])
+    count = kind.class_counts[label_mode]
     if not (
         isinstance(names, list)
         and all(isinstance(name, bytes | str) for name in names)

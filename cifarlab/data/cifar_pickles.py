@@ -63,8 +63,8 @@ class _Type:
             raise ValueError("an array's bytes do not fit its shape")
         if dtype.kind == "U" and (np.frombuffer(raw, dtype.byteorder + "u4") > 0x10FFFF).any():
             raise ValueError("an array of texts holds no characters")
-        made = np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C")
-        return np.array(made, dtype.str[1:], order="C")  # Pillow knows no "<u1"
+        built = np.frombuffer(raw, dtype).reshape(shape, order="F" if order == "F" else "C")
+        return np.array(built, dtype.str[1:], order="C")  # Pillow knows no "<u1"
 
 
 class _Array:
@@ -99,11 +99,11 @@ class _Machine:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
-        self.left = 0  # bytes that may still be copied
+        self.bytes_left = 0  # bytes that may still be copied
 
     def run(self, blob: bytes) -> Any:
         """Return what the program leaves. Raises any exception for one that is not allowed."""
-        self.left = 2 * len(blob)  # Python 3 writes bytes for Python 2 as a text to be encoded
+        self.bytes_left = 2 * len(blob)  # Python 3 writes bytes for Python 2 as a text to be encoded
         for step, (code, argument, _) in enumerate(pickletools.genops(blob)):
             if step > _MOST_STEPS:
                 raise ValueError(f"it has more than {_MOST_STEPS:,} instructions")
@@ -115,7 +115,7 @@ class _Machine:
             act(self, argument)
         raise ValueError("it has no end")
 
-    def nothing(self, _: Any) -> None:
+    def ignore(self, _: Any) -> None:
         pass
 
     def push(self, value: Any) -> None:
@@ -129,27 +129,27 @@ class _Machine:
     def mark(self, _: Any) -> None:
         self.marks.append(len(self.stack))
 
-    def marked(self) -> list[Any]:
+    def pop_mark(self) -> list[Any]:
         start = self.marks.pop()
         taken = self.stack[start:]
         del self.stack[start:]
         return taken
 
-    def put(self, place: int) -> None:
-        self.memo[place] = self.stack[-1]
+    def put(self, index: int) -> None:
+        self.memo[index] = self.stack[-1]
 
     def memoize(self, _: Any) -> None:
         self.memo[len(self.memo)] = self.stack[-1]
 
-    def get(self, place: int) -> None:
-        self.stack.append(self.memo[place])
+    def get(self, index: int) -> None:
+        self.stack.append(self.memo[index])
 
     def tuple_of(self, values: list[Any]) -> None:
         """Arguments: plain values, what is known, and flat tuples such as a shape."""
         if len(values) > _MOST_IN_TUPLE:
             raise ValueError(f"a tuple has more than {_MOST_IN_TUPLE} values")
         for value in values:
-            flat = isinstance(value, tuple) and all(isinstance(one, _PLAIN) for one in value)
+            flat = isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value)
             if not (flat or isinstance(value, (*_PLAIN, _Known, _Type))):
                 raise ValueError("a tuple holds what is no plain value")
         self.stack.append(tuple(values))
@@ -163,21 +163,21 @@ class _Machine:
         self.extend(values)
 
     def extend(self, values: list[Any]) -> None:
-        into = self.stack[-1]
-        if not (isinstance(into, list) and all(isinstance(one, _PLAIN) for one in values)):
+        target = self.stack[-1]
+        if not (isinstance(target, list) and all(isinstance(item, _PLAIN) for item in values)):
             raise ValueError("a list holds what is no plain value")
-        into.extend(values)
+        target.extend(values)
 
     def dict_of(self, values: list[Any]) -> None:
         self.stack.append({})
         self.update(values)
 
     def update(self, values: list[Any]) -> None:
-        into, keys = self.stack[-1], values[::2]
-        sound = isinstance(into, dict) and all(isinstance(key, str | bytes) for key in keys)
+        target, keys = self.stack[-1], values[::2]
+        sound = isinstance(target, dict) and all(isinstance(key, str | bytes) for key in keys)
         if not sound or any(isinstance(value, dict) for value in values[1::2]):
             raise ValueError("a dictionary has a key that is no text, or holds another one")
-        into.update(zip(keys, values[1::2], strict=True))
+        target.update(zip(keys, values[1::2], strict=True))
 
     def name(self, dotted: str) -> None:
         if dotted not in _NAMES:
@@ -188,17 +188,17 @@ class _Machine:
         name, module = self.stack.pop(), self.stack.pop()
         self.name(f"{module} {name}")
 
-    def copied(self, content: bytes | str) -> None:
+    def count_copied(self, content: bytes | str) -> None:
         """Count what is copied: a file may name one large text again and again."""
-        self.left -= len(content)
-        if self.left < 0:
+        self.bytes_left -= len(content)
+        if self.bytes_left < 0:
             raise ValueError("it copies more than it holds")
 
     def reduce(self, _: Any) -> None:
         arguments, known = self.stack.pop(), self.stack.pop()
         match known, arguments:
             case _Known.ENCODE, (str(letters), "latin1" | b"latin1"):
-                self.copied(letters)
+                self.count_copied(letters)
                 self.stack.append(letters.encode("latin-1"))
             case _Known.BYTES, ():
                 self.stack.append(b"")
@@ -207,27 +207,27 @@ class _Machine:
             case _Known.RECONSTRUCT, (_Known.NDARRAY, *_):
                 self.stack.append(_Array())
             case _Known.FROM_BUFFER, (bytes(raw), _Type() as kind, tuple(shape), str(order)):
-                self.copied(raw)
+                self.count_copied(raw)
                 self.stack.append(_Array())
                 self.stack[-1].content = kind.array(raw, shape, order)
             case _:
                 raise ValueError("it asks for something that is no array of numbers or texts")
 
     def build(self, _: Any) -> None:
-        state, made = self.stack.pop(), self.stack[-1]
-        match made, state:
+        state, built = self.stack.pop(), self.stack[-1]
+        match built, state:
             case _Type(), (_, "<" | ">" | "|" | "=" | b"<" | b">" | b"|" | b"=" as order, *_):
-                made.name = text(order) + made.name.lstrip("<>|=")
+                built.name = text(order) + built.name.lstrip("<>|=")
             case _Array(), (_, tuple(shape), _Type() as kind, order, bytes(raw)):
-                self.copied(raw)
-                made.content = kind.array(raw, shape, "F" if order else "C")
+                self.count_copied(raw)
+                built.content = kind.array(raw, shape, "F" if order else "C")
             case _:
                 raise ValueError("it fills something that is no array of numbers or texts")
 
 
 _Act = Callable[[_Machine, Any], None]
 _ACTS: dict[str, _Act] = {
-    **dict.fromkeys(("PROTO", "FRAME"), _Machine.nothing),
+    **dict.fromkeys(("PROTO", "FRAME"), _Machine.ignore),
     **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"), _Machine.push),
     **dict.fromkeys(("FLOAT", "BINFLOAT"), _Machine.push),
     **dict.fromkeys(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _Machine.push),
@@ -242,18 +242,18 @@ _ACTS: dict[str, _Act] = {
     "MEMOIZE": _Machine.memoize,
     **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
     "EMPTY_TUPLE": lambda machine, _: machine.tuple_of([]),
-    "TUPLE": lambda machine, _: machine.tuple_of(machine.marked()),
+    "TUPLE": lambda machine, _: machine.tuple_of(machine.pop_mark()),
     "TUPLE1": lambda machine, _: machine.top_tuple(1),
     "TUPLE2": lambda machine, _: machine.top_tuple(2),
     "TUPLE3": lambda machine, _: machine.top_tuple(3),
     "EMPTY_LIST": lambda machine, _: machine.list_of([]),
-    "LIST": lambda machine, _: machine.list_of(machine.marked()),
+    "LIST": lambda machine, _: machine.list_of(machine.pop_mark()),
     "APPEND": lambda machine, _: machine.extend([machine.stack.pop()]),
-    "APPENDS": lambda machine, _: machine.extend(machine.marked()),
+    "APPENDS": lambda machine, _: machine.extend(machine.pop_mark()),
     "EMPTY_DICT": lambda machine, _: machine.dict_of([]),
-    "DICT": lambda machine, _: machine.dict_of(machine.marked()),
+    "DICT": lambda machine, _: machine.dict_of(machine.pop_mark()),
     "SETITEM": lambda machine, _: machine.update([machine.stack.pop(-2), machine.stack.pop()]),
-    "SETITEMS": lambda machine, _: machine.update(machine.marked()),
+    "SETITEMS": lambda machine, _: machine.update(machine.pop_mark()),
     "GLOBAL": _Machine.name,
     "STACK_GLOBAL": _Machine.stack_name,
     "REDUCE": _Machine.reduce,

@@ -1,4 +1,4 @@
-"""The recipe's images: which, how they are split and normalised."""
+"""The recipe's images: which, how they are split and normalized."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Config, Fraction, refuse_idle
 from cifarlab.data.label_noise import CleanLabels, LabelNoise
 
-Normalisation = Literal["dataset", "image", "half", "unit"]
+Normalization = Literal["dataset", "image", "half", "unit"]
 
 
 class ImagePolicy(Config):
@@ -16,7 +16,7 @@ class ImagePolicy(Config):
     size: int | None = Field(
         None, ge=8, le=96, description="side of the square images in pixels; null: as they are"
     )
-    fit: Literal["error", "crop", "pad", "stretch"] = Field(
+    resize_mode: Literal["error", "crop", "pad", "stretch"] = Field(
         "error",
         description="an image of another size: refuse it by name, scale its short side and crop "
         "the centre, scale its long side and pad with black, or stretch it",
@@ -24,22 +24,22 @@ class ImagePolicy(Config):
     channels: Literal["auto", "grey", "rgb"] = Field(
         "auto", description="auto: grey if every file is greyscale, else rgb"
     )
-    broken: Literal["error", "skip"] = Field(
+    on_bad_images: Literal["error", "skip"] = Field(
         "error", description="a file that can't be decoded: stop and name it, or skip and count"
     )
 
     @model_validator(mode="after")
     def _nothing_idle(self) -> "ImagePolicy":
         if self.size is None:
-            refuse_idle(self, ("fit",), "a size")
+            refuse_idle(self, ("resize_mode",), "a size")
         return self
 
 
 class Fold(Config):
     """One of several parts of the training images, of each class as much: it is not trained on."""
 
-    of: int = Field(ge=2, description="how many parts there are")
-    number: int = Field(ge=0, description="which one is left out, counted from 0")
+    n_splits: int = Field(ge=2, description="how many parts there are")
+    index: int = Field(ge=0, description="which one is left out, counted from 0")
     groups: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] = Field(
         (),
         description="training images, by index in the source, that stay in one part: near-"
@@ -48,9 +48,9 @@ class Fold(Config):
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> "Fold":
-        if self.number >= self.of:
+        if self.index >= self.n_splits:
             raise ValueError(
-                f"there is no fold {self.number} of {self.of}: they are counted from 0"
+                f"there is no fold {self.index} of {self.n_splits}: they are counted from 0"
             )
         grouped = [index for group in self.groups for index in group]
         if len(set(grouped)) < len(grouped):
@@ -59,7 +59,7 @@ class Fold(Config):
 
 
 class Data(Config):
-    """Which images, and how they are split and normalised."""
+    """Which images, and how they are split and normalized."""
 
     source: str = Field(
         "cifar10",
@@ -67,19 +67,19 @@ class Data(Config):
         description="cifar10, cifar100, digits, or a path to a folder or archive; a relative "
         "path is also looked up in $CIFARLAB_DATA",
     )
-    labels: Literal["fine", "coarse"] = Field(
+    label_mode: Literal["fine", "coarse"] = Field(
         "fine", description="CIFAR-100's 100 classes or its 20 superclasses"
     )
     images: ImagePolicy = ImagePolicy()
-    validation: Fraction = Field(
-        0.1, description="share of the training images held out; 0: train on all, select nothing"
+    val_fraction: Fraction = Field(
+        0.1, description="fraction of the training images held out; 0: train on all, select nothing"
     )
-    test: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="share cut off as test where the source brings no test split"
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="fraction cut off as test where the source brings no test split"
     )
-    share: Annotated[float, Field(gt=0, le=1)] = Field(
+    train_subset_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="share of the training images that is trained on, the same of each class; "
+        description="fraction of the training images that is trained on, the same of each class; "
         "validation and test stay whole",
     )
     fold: Fold | None = Field(
@@ -88,9 +88,9 @@ class Data(Config):
         "judged by a network that never saw it ('cifarlab audit'); null: all are trained on",
     )
     split_seed: int = Field(0, ge=0, description="seed of all cuts, apart from the run's seed")
-    noise: LabelNoise = CleanLabels()
-    normalisation: Normalisation = Field(
+    label_noise: LabelNoise = CleanLabels()
+    normalization: Normalization = Field(
         "dataset",
-        description="dataset: by channel mean and deviation of the training part; image: each by "
-        "its own mean and deviation; half: (pixel/255 - 0.5)/0.5; unit: pixel/255",
+        description="dataset: by channel mean and standard deviation of the training part; image: "
+        "each by its own mean and standard deviation; half: (pixel/255 - 0.5)/0.5; unit: pixel/255",
     )

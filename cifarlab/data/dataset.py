@@ -17,8 +17,8 @@ _CHUNK = 4096
 SPLITS = ("train", "val", "test")
 # Called with what is being done, how much of it is done, and how much there is if known.
 Progress = Callable[[str, int, int | None], None]
-# Called with a line for people.
-Tell = Callable[[str], None]
+# Called with a line for people to read.
+Log = Callable[[str], None]
 
 
 class ImageNames:
@@ -94,9 +94,9 @@ class Dataset:
     ``name`` is for people and reports, ``source`` is what was asked for, ``classes`` the K class
     names, ``image_shape`` (H, W, C). ``fingerprint`` is a sha256 over the images, labels and
     classes of training and validation, not of a test split that the source brings. ``skipped``
-    names the broken files that ``images.broken: skip`` left out. ``split_names`` says which splits
-    the source brings, ``split_sizes`` how many images each has; ``channels_equal`` whether its
-    images are grey, stored in colour (looked for in training and validation).
+    names the broken files that ``images.on_bad_images: skip`` left out. ``split_names`` says which
+    splits the source brings, ``split_sizes`` how many images each has; ``channels_equal`` whether
+    its images are grey, stored in colour (looked for in training and validation).
     """
 
     name: str

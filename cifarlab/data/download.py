@@ -57,21 +57,21 @@ def fetch(kind: Kind, folder: Path, progress: Progress) -> Path:
 
 def mirrors() -> tuple[str, ...]:
     """Give the base addresses in the order in which they are tried."""
-    own = os.environ.get("CIFARLAB_MIRRORS", "").split()
-    return tuple(base if base.endswith("/") else base + "/" for base in (*own, *MIRRORS))
+    custom_mirrors = os.environ.get("CIFARLAB_MIRRORS", "").split()
+    return tuple(base if base.endswith("/") else base + "/" for base in (*custom_mirrors, *MIRRORS))
 
 
 def _from_any_mirror(kind: Kind, target: Path, progress: Progress) -> None:
-    part = target.with_name(target.name + ".part")
+    partial = target.with_name(target.name + ".part")
     reasons = []
     for base in mirrors():
         try:
-            _from_mirror(base + kind.archive, kind, part, progress)
+            _from_mirror(base + kind.archive, kind, partial, progress)
         except _MirrorError as error:
             reasons.append(f"{base}: {error}")
             continue
         with disk_errors(target):
-            part.replace(target)
+            partial.replace(target)
         return
     raise DownloadError(
         f"{kind.archive} could not be downloaded ({'; '.join(reasons)})",
@@ -80,41 +80,41 @@ def _from_any_mirror(kind: Kind, target: Path, progress: Progress) -> None:
     )
 
 
-def _from_mirror(url: str, kind: Kind, part: Path, progress: Progress) -> None:
-    """Complete ``part`` from one mirror and verify it. Raises _MirrorError."""
-    resumed = _append(url, kind, part, progress)
-    if _is_whole(kind, part):
+def _from_mirror(url: str, kind: Kind, partial: Path, progress: Progress) -> None:
+    """Complete ``partial`` from one mirror and verify it. Raises _MirrorError."""
+    resumed = _append(url, kind, partial, progress)
+    if _is_complete(kind, partial):
         return
     # The fault may lie in what another mirror had sent, so this one gets a fresh start.
     if resumed:
-        _append(url, kind, part, progress)
-        if _is_whole(kind, part):
+        _append(url, kind, partial, progress)
+        if _is_complete(kind, partial):
             return
     raise _MirrorError("what it sent has another checksum")
 
 
-def _is_whole(kind: Kind, part: Path) -> bool:
+def _is_complete(kind: Kind, partial: Path) -> bool:
     """Verify the checksum; a wrong file is removed, since no resuming can mend it."""
-    with part.open("rb") as file:
-        whole = hashlib.file_digest(file, "md5").hexdigest() == kind.md5
-    if not whole:
-        part.unlink()
-    return whole
+    with partial.open("rb") as file:
+        is_complete = hashlib.file_digest(file, "md5").hexdigest() == kind.md5
+    if not is_complete:
+        partial.unlink()
+    return is_complete
 
 
-def _append(url: str, kind: Kind, part: Path, progress: Progress) -> bool:
-    """Fetch what ``part`` lacks; True if it had a beginning already. Raises _MirrorError."""
-    have = part.stat().st_size if part.exists() else 0
-    if have >= kind.size:
+def _append(url: str, kind: Kind, partial: Path, progress: Progress) -> bool:
+    """Fetch what ``partial`` lacks; True if it had a beginning already. Raises _MirrorError."""
+    n_present = partial.stat().st_size if partial.exists() else 0
+    if n_present >= kind.size:
         return True
     headers = {"User-Agent": f"cifarlab/{__version__}"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if n_present:
+        headers["Range"] = f"bytes={n_present}-"
     try:
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            start = _start(response, have)
-            _save(response, kind, part, start, progress)
+            start = _start(response, n_present)
+            _save(response, kind, partial, start, progress)
     except urllib.error.HTTPError as error:
         raise _MirrorError(f"it answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -123,29 +123,29 @@ def _append(url: str, kind: Kind, part: Path, progress: Progress) -> bool:
     return start > 0
 
 
-def _start(response: http.client.HTTPResponse, have: int) -> int:
-    """Where the answer begins: a server that ignores the range sends the whole file."""
+def _start(response: http.client.HTTPResponse, n_present: int) -> int:
+    """Return where the answer begins: a server that ignores the range sends the whole file."""
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         return 0
     match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if not match or int(match[1]) != have:
+    if not match or int(match[1]) != n_present:
         raise _MirrorError("it answered with another range than the one asked for")
-    return have
+    return n_present
 
 
 def _save(
-    response: http.client.HTTPResponse, kind: Kind, part: Path, start: int, progress: Progress
+    response: http.client.HTTPResponse, kind: Kind, partial: Path, start: int, progress: Progress
 ) -> None:
     done = start
-    with disk_errors(part):
-        file = part.open("r+b" if start else "wb")
+    with disk_errors(partial):
+        file = partial.open("r+b" if start else "wb")
     with file:
         file.seek(start)
         while chunk := response.read(_CHUNK):
             done += len(chunk)
             if done > kind.size:
                 break  # not our file; the checksum will say so
-            with disk_errors(part):
+            with disk_errors(partial):
                 file.write(chunk)
             progress(f"downloading {kind.archive}", done, kind.size)
     if done < kind.size:

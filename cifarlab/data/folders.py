@@ -13,7 +13,7 @@ import numpy as np
 from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file, write_names
 from cifarlab.data.images import BrokenError, Pixels, RefusedError, SizeError, decode
-from cifarlab.data.layout import arrange
+from cifarlab.data.layout import infer_layout
 from cifarlab.data.members import Member
 from cifarlab.data.problems import Problems
 from cifarlab.data.spool import Spool
@@ -38,37 +38,37 @@ _Result = tuple[str, Pixels | RefusedError]
 def decode_folder(
     name: str,
     source: Path,
-    found: Iterable[Member],
+    members: Iterable[Member],
     policy: ImagePolicy,
     build: Path,
     progress: Progress,
 ) -> Decoded:
-    """Decode all images of ``found`` and write the splits into ``build``.
+    """Decode all images of ``members`` and write the splits into ``build``.
 
     The order of the members changes nothing in the result. Raises DataError naming the file that
     the policy or the layout refuses, OSError if ``build`` can't be written.
     """
     with closing(Spool(build / "spool.bin")) as spool:
         folders: set[str] = set()
-        skipped = _fill(spool, _image_files(source, found, folders), source, policy, progress)
+        skipped = _fill_spool(spool, _image_files(source, members, folders), source, policy, progress)
         folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
         try:
-            layout = arrange(spool.names, folders)
+            layout = infer_layout(spool.names, folders)
         except DataError as error:
             raise DataError(f"{source}: {error.what}", error.hint) from error
         for split, order in layout.order.items():
             spool.write(order, images_file(build, split))
             np.save(labels_file(build, split), layout.labels[split])
-            write_names(build, split, [spool.names[place] for place in order])
+            write_names(build, split, [spool.names[index] for index in order])
     splits = tuple(split for split in SPLITS if split in layout.order)
     return Decoded(name, layout.classes, splits, tuple(sorted(skipped)))
 
 
 def _image_files(
-    source: Path, found: Iterable[Member], folders: set[str]
+    source: Path, members: Iterable[Member], folders: set[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Give path and content of each image file; collect folders. Raises DataError."""
-    for member in found:
+    for member in members:
         path = PurePosixPath(member.path)
         if any(part.startswith(".") or part.lower() in _CLUTTER for part in path.parts):
             continue
@@ -88,7 +88,7 @@ def _image_files(
             )
 
 
-def _fill(
+def _fill_spool(
     spool: Spool,
     files: Iterator[tuple[str, bytes]],
     source: Path,
@@ -98,29 +98,29 @@ def _fill(
     """Decode all into the spool and give the broken files' paths. Raises DataError."""
     skipped: list[str] = []
     problems = Problems(policy)
-    for done, (name, result) in enumerate(_decoded(files, policy), 1):
+    for done, (name, result) in enumerate(_decode_parallel(files, policy), 1):
         if isinstance(result, Pixels):
-            problems.decoded(name, result)
-            if not problems.found:
+            problems.count_decoded(name, result)
+            if not problems.any_found:
                 spool.add(name, result)
         elif isinstance(result, SizeError):
-            problems.sized(name, result.size, wrong=True)
+            problems.count_size(name, result.size, wrong=True)
         elif not isinstance(result, BrokenError):
             raise DataError(f"{source}: {name} {result.what}", result.hint) from result
-        elif policy.broken == "skip":
+        elif policy.on_bad_images == "skip":
             skipped.append(name)
         else:
-            problems.broken(name, result)
-        if problems.enough:
+            problems.count_broken(name, result)
+        if problems.should_stop:
             break
         if done % _BATCH_IMAGES == 0:
             progress("decoding images", done, None)
-    problems.refuse(source)
+    problems.raise_error(source)
     progress("decoding images", len(spool.names), len(spool.names))
     return skipped
 
 
-def _decoded(files: Iterator[tuple[str, bytes]], policy: ImagePolicy) -> Iterator[_Result]:
+def _decode_parallel(files: Iterator[tuple[str, bytes]], policy: ImagePolicy) -> Iterator[_Result]:
     """Decode in threads, in order, while the next files are read; memory stays bounded."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         pending: deque[Future[list[_Result]]] = deque()

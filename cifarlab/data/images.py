@@ -24,10 +24,10 @@ from cifarlab.data.config import ImagePolicy
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 2**26
 MAX_SCANS = 64  # of the largest image; a progressive photo has about ten
-SMALLEST, LARGEST = 8, 96  # the sides that ImagePolicy.size allows
-_MAY_TURN = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
+MIN_SIDE, MAX_SIDE = 8, 96  # the sides that ImagePolicy.size allows
+_ORIENTATION_KEYS = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _GREY_MODES = {"1", "L", "LA", "La"}
-_SET_SIZE = "set data.images.size and data.images.fit to have all images brought to one size"
+_SET_SIZE = "set data.images.size and data.images.resize_mode to have all images brought to one size"
 
 
 class Pixels(NamedTuple):
@@ -57,22 +57,22 @@ class SizeError(RefusedError):
 
 
 class BrokenError(RefusedError):
-    """The file can't be decoded: ``images.broken`` says whether that stops everything."""
+    """The file can't be decoded: ``images.on_bad_images`` says whether that stops everything."""
 
 
-def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
+def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
 
     Raises BrokenError for what Pillow can't decode, SizeError for a wrong size, RefusedError for
-    one that declares more than ``most`` pixels, of itself or of a tile, and for a JPEG that draws
-    more than ``MAX_SCANS`` times as many, again and again: none of them is decoded.
+    one that declares more than ``max_pixels`` pixels, of itself or of a tile, and for a JPEG that
+    draws more than ``MAX_SCANS`` times as many, again and again: none of them is decoded.
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
-        _refuse_bomb(file.size, most)
-        _refuse_bomb(_tile(file), most)
-        _refuse_scans(file, blob, most)
-        image = _fitted(_in_channels(_plain(_upright(file)), policy), policy)
+        _refuse_bomb(file.size, max_pixels)
+        _refuse_bomb(_tile_size(file), max_pixels)
+        _refuse_scans(file, blob, max_pixels)
+        image = _resize(_convert_channels(_to_plain_mode(_apply_orientation(file)), policy), policy)
         return Pixels(image.tobytes(), image.height, image.width, len(image.getbands()))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RefusedError(f"declares too many pixels: {error}", "remove it or scale it") from error
@@ -85,14 +85,14 @@ def decode(blob: bytes, policy: ImagePolicy, most: int = MAX_PIXELS) -> Pixels:
             reason = "it is no image of a known format"
         raise BrokenError(
             f"can't be decoded: {reason}",
-            "mend or remove it, or set data.images.broken=skip to leave out such files",
+            "mend or remove it, or set data.images.on_bad_images=skip to leave out such files",
         ) from error
 
 
 def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring decoded images, uint8 (N, H, W, C), to the policy's size and channels.
 
-    For sources without image files. Raises RefusedError where ``fit`` is ``error``.
+    For sources without image files. Raises RefusedError where ``resize_mode`` is ``error``.
     """
     n, height, width, channels = images.shape
     same_size = policy.size is None or (height, width) == (policy.size, policy.size)
@@ -101,32 +101,32 @@ def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     out = []
     for array in images:
         image = Image.fromarray(array[..., 0] if channels == 1 else array)
-        image = _fitted(_in_channels(image, policy), policy)
+        image = _resize(_convert_channels(image, policy), policy)
         out.append(np.asarray(image).reshape(image.height, image.width, -1))
     return np.stack(out) if n else images
 
 
-def _refuse_bomb(size: tuple[int, int], most: int) -> None:
-    if size[0] * size[1] > most:
+def _refuse_bomb(size: tuple[int, int], max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
         raise RefusedError(
-            f"declares {size[0]}x{size[1]} pixels, more than {most:,}",
+            f"declares {size[0]}x{size[1]} pixels, more than {max_pixels:,}",
             "remove it or scale it down",
         )
 
 
-def _refuse_scans(image: Image.Image, blob: bytes, most: int) -> None:
+def _refuse_scans(image: Image.Image, blob: bytes, max_pixels: int) -> None:
     """A scan of nothing takes 30 bytes, and a pass over all pixels: hours in a few MiB."""
     if image.format not in ("JPEG", "MPO"):
         return
     scans = blob.count(b"\xff\xda")  # within a scan a byte 255 is followed by a zero
-    if scans * image.width * image.height > MAX_SCANS * most:
+    if scans * image.width * image.height > MAX_SCANS * max_pixels:
         raise RefusedError(
             f"draws {image.width}x{image.height} pixels {scans:,} times over",
             "remove it or save it anew",
         )
 
 
-def _tile(image: Image.Image) -> tuple[int, int]:
+def _tile_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of a TIFF's tiles, which may be far larger than the image; else 0, 0."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 0, 0
@@ -134,21 +134,21 @@ def _tile(image: Image.Image) -> tuple[int, int]:
     return tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _apply_orientation(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; looking for one costs more than decoding, so look rarely."""
-    if image.format == "TIFF" or not _MAY_TURN.isdisjoint(image.info):
+    if image.format == "TIFF" or not _ORIENTATION_KEYS.isdisjoint(image.info):
         return ImageOps.exif_transpose(image)
     return image
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _to_plain_mode(image: Image.Image) -> Image.Image:
     """Give the first frame in mode L or RGB, with transparency blended over white."""
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range")
     if image.mode.startswith("I"):
-        return _eight_bits(image)
+        return _to_eight_bits(image)
     mode = "L" if image.mode in _GREY_MODES else "RGB"
     if image.has_transparency_data:
         paper = Image.new("RGBA", image.size, "white")
@@ -157,7 +157,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert(mode)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale 0..65535 to 0..255, rounded; Pillow itself would clip at 255."""
     deep = np.asarray(image).astype(np.int64).clip(0, 65535)
     shallow = ((deep * 255 + 32767) // 65535).astype(np.uint8)
@@ -167,39 +167,39 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(shallow)
 
 
-def _in_channels(image: Image.Image, policy: ImagePolicy) -> Image.Image:
+def _convert_channels(image: Image.Image, policy: ImagePolicy) -> Image.Image:
     mode = {"auto": image.mode, "grey": "L", "rgb": "RGB"}[policy.channels]
     return image if image.mode == mode else image.convert(mode)
 
 
-def _fitted(image: Image.Image, policy: ImagePolicy) -> Image.Image:
+def _resize(image: Image.Image, policy: ImagePolicy) -> Image.Image:
     side = policy.size
     if side is None:
         _refuse_shape(image.size)
         return image
     if image.size == (side, side):
         return image
-    if policy.fit == "error":
+    if policy.resize_mode == "error":
         raise SizeError(
             f"is {image.width}x{image.height}, not {side}x{side}",
-            "set data.images.fit=crop (or pad, stretch), or scale the images yourself",
+            "set data.images.resize_mode=crop (or pad, stretch), or scale the images yourself",
             image.size,
         )
-    return _FITS[policy.fit](image, side)
+    return _RESIZERS[policy.resize_mode](image, side)
 
 
 def _refuse_shape(size: tuple[int, int]) -> None:
     width, height = size
     if width != height:
         raise SizeError(f"is {width}x{height}, which is not square", _SET_SIZE, size)
-    if not SMALLEST <= width <= LARGEST:
+    if not MIN_SIDE <= width <= MAX_SIDE:
         raise SizeError(
-            f"is {width}x{height}; sides from {SMALLEST} to {LARGEST} can be used", _SET_SIZE, size
+            f"is {width}x{height}; sides from {MIN_SIDE} to {MAX_SIDE} can be used", _SET_SIZE, size
         )
 
 
 _BICUBIC = Image.Resampling.BICUBIC
-_FITS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
+_RESIZERS: dict[str, Callable[[Image.Image, int], Image.Image]] = {
     "crop": lambda image, side: ImageOps.fit(image, (side, side), _BICUBIC),
     "pad": lambda image, side: ImageOps.pad(image, (side, side), _BICUBIC, color=0),
     "stretch": lambda image, side: image.resize((side, side), _BICUBIC),

@@ -32,7 +32,7 @@ class Layout:
     labels: dict[str, np.ndarray]
 
 
-def arrange(files: Sequence[str], folders: Iterable[str]) -> Layout:
+def infer_layout(files: Sequence[str], folders: Iterable[str]) -> Layout:
     """Sort image files into splits and classes.
 
     ``folders`` names all folders, also those without a usable image, so that an empty class is
@@ -40,21 +40,21 @@ def arrange(files: Sequence[str], folders: Iterable[str]) -> Layout:
     """
     if not files:
         raise DataError("there is no image in it", _LAYOUTS)
-    wrapping = _wrapping(files)
+    wrapping = _wrapping_folders(files)
     with_splits = _has_splits(files, len(wrapping))
     if not with_splits:
         _refuse_splits_within_classes(files, len(wrapping))
-    places = [_place(path, len(wrapping), with_splits) for path in files]
-    bare = {
-        place
+    file_classes = [_split_and_class(path, len(wrapping), with_splits) for path in files]
+    empty_folders = {
+        split_and_class
         for folder in folders
-        if (place := _folder_place(folder, wrapping, with_splits)) is not None
+        if (split_and_class := _folder_split_and_class(folder, wrapping, with_splits)) is not None
     }
-    classes = _classes(set(places), bare)
-    return _sorted_by_path(files, places, classes)
+    classes = _classes(set(file_classes), empty_folders)
+    return _sorted_by_path(files, file_classes, classes)
 
 
-def _wrapping(files: Sequence[str]) -> list[str]:
+def _wrapping_folders(files: Sequence[str]) -> list[str]:
     """Give the folders that all files share, down to the split or class folders."""
     # The smallest and the largest path share what all paths share.
     first, last = min(files).split("/"), max(files).split("/")
@@ -71,8 +71,8 @@ def _wrapping(files: Sequence[str]) -> list[str]:
 def _split(folder: str) -> str | None:
     """Return the split that a folder's name speaks of, None for none or several."""
     words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", folder))
-    spoken = {_WORDS[word] for word in words if word in _WORDS}
-    return spoken.pop() if len(spoken) == 1 else None
+    named_splits = {_WORDS[word] for word in words if word in _WORDS}
+    return named_splits.pop() if len(named_splits) == 1 else None
 
 
 def _all_are_splits(names: set[str]) -> bool:
@@ -91,14 +91,14 @@ def _has_splits(files: Sequence[str], depth: int) -> bool:
     inside = [path.count("/") == depth + 1 for path in files if path.split("/")[depth] in plain]
     if len(plain) == 1 < len(names) and all(inside) and not _all_are_splits(names):
         return False
-    found: dict[str, str] = {}
+    folder_of_split: dict[str, str] = {}
     for name in sorted(names):
-        if (split := _split(name)) in found:
-            raise DataError(f"both {found[split]}/ and {name}/ hold a {split} split", "keep one")
+        if (split := _split(name)) in folder_of_split:
+            raise DataError(f"both {folder_of_split[split]}/ and {name}/ hold a {split} split", "keep one")
         if split:
-            found[split] = name
-    if "train" not in found:
-        raise DataError(f"there is {min(found.values())}/ but no train/ with images", _LAYOUTS)
+            folder_of_split[split] = name
+    if "train" not in folder_of_split:
+        raise DataError(f"there is {min(folder_of_split.values())}/ but no train/ with images", _LAYOUTS)
     return True
 
 
@@ -119,7 +119,7 @@ def _refuse_splits_within_classes(files: Sequence[str], depth: int) -> None:
         raise DataError(f"the splits {named} lie within the class folders", _LAYOUTS)
 
 
-def _place(path: str, depth: int, with_splits: bool) -> tuple[str, str]:
+def _split_and_class(path: str, depth: int, with_splits: bool) -> tuple[str, str]:
     """Give (split, class) of a file."""
     parts = path.split("/")[depth:]
     split: str | None = "train"
@@ -132,7 +132,7 @@ def _place(path: str, depth: int, with_splits: bool) -> tuple[str, str]:
     return split, parts[0]
 
 
-def _folder_place(folder: str, wrapping: list[str], with_splits: bool) -> tuple[str, str] | None:
+def _folder_split_and_class(folder: str, wrapping: list[str], with_splits: bool) -> tuple[str, str] | None:
     """Give (split, class) of a folder, or None if it is not inside a class."""
     parts = folder.split("/")
     if parts[: len(wrapping)] != wrapping:
@@ -142,9 +142,9 @@ def _folder_place(folder: str, wrapping: list[str], with_splits: bool) -> tuple[
     return (split, parts[0]) if split and parts else None
 
 
-def _classes(places: set[tuple[str, str]], bare: set[tuple[str, str]]) -> tuple[str, ...]:
-    classes = {name for split, name in places if split == "train"}
-    for split, name in sorted(places | bare):
+def _classes(file_classes: set[tuple[str, str]], empty_folders: set[tuple[str, str]]) -> tuple[str, ...]:
+    classes = {name for split, name in file_classes if split == "train"}
+    for split, name in sorted(file_classes | empty_folders):
         if name in classes:
             continue
         if split == "train":
@@ -158,15 +158,15 @@ def _classes(places: set[tuple[str, str]], bare: set[tuple[str, str]]) -> tuple[
 
 
 def _sorted_by_path(
-    files: Sequence[str], places: list[tuple[str, str]], classes: tuple[str, ...]
+    files: Sequence[str], file_classes: list[tuple[str, str]], classes: tuple[str, ...]
 ) -> Layout:
     number = {name: i for i, name in enumerate(classes)}
     positions: dict[str, list[int]] = {}
     for i in sorted(range(len(files)), key=files.__getitem__):
-        positions.setdefault(places[i][0], []).append(i)
-    order = {split: np.array(found, dtype=np.int64) for split, found in positions.items()}
+        positions.setdefault(file_classes[i][0], []).append(i)
+    order = {split: np.array(indices, dtype=np.int64) for split, indices in positions.items()}
     labels = {
-        split: np.array([number[places[i][1]] for i in found], dtype=np.int64)
-        for split, found in positions.items()
+        split: np.array([number[file_classes[i][1]] for i in indices], dtype=np.int64)
+        for split, indices in positions.items()
     }
     return Layout(classes, order, labels)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.augment.batch_shard import Part
-from cifarlab.augment.mixing import mixed
+from cifarlab.augment.batch_shard import BatchShard
+from cifarlab.augment.mixing import mix_batch
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.splits import Subset
@@ -22,8 +22,9 @@ from cifarlab.system.transfer import resident, sent
 class Batch(NamedTuple):
     """Images (N, H, W, C), uint8 or float32, and labels int64 (N,), both on the training device.
 
-    Of mixed images ``labels`` count for ``lam`` of the loss, 0..1, and ``partner_labels``, the labels of
-    their partners, for the rest. ``n_examples`` is set where these are a part of a batch of so many.
+    Of mixed images ``labels`` count for ``lam`` of the loss, 0..1, and ``partner_labels``, those of
+    their partners, for the rest. ``n_examples`` is set where these are a part of a batch of so
+    many.
     """
 
     images: Tensor
@@ -34,13 +35,13 @@ class Batch(NamedTuple):
 
     @property
     def global_size(self) -> int:
-        """How many images the whole batch has, those of other processes too."""
+        """Return how many images the whole batch has, those of other processes too."""
         return len(self.labels) if self.n_examples is None else self.n_examples
 
-    def at(self, places: Tensor | slice) -> "Batch":
-        """The part at these places (n,), in their order, as a batch of its own."""
-        partner_labels = None if self.partner_labels is None else self.partner_labels[places]
-        return Batch(self.images[places], self.labels[places], partner_labels, self.lam)
+    def select(self, indices: Tensor | slice) -> "Batch":
+        """Return the images at these indices (n,), in their order, as a batch."""
+        partner_labels = None if self.partner_labels is None else self.partner_labels[indices]
+        return Batch(self.images[indices], self.labels[indices], partner_labels, self.lam)
 
 
 class Loader:
@@ -50,7 +51,7 @@ class Loader:
     decides them. Batches are as equal as can be (recipe.batches), so that no step is made of what
     a division leaves over.
 
-    ``reads`` gives the places that are read of a batch of so many images, ascending; None: all.
+    ``local_indices`` gives this process's images of a batch of so many, ascending; None: all.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class Loader:
         batch_size: int,
         seed: int,
         device: torch.device,
-        reads: Callable[[int], Tensor | None] = lambda _: None,
+        local_indices: Callable[[int], Tensor | None] = lambda _: None,
     ) -> None:
         if len(subset) < 2:
             raise DataError(f"{len(subset)} training images are too few", "give at least two")
         self.seed = seed
         self.augmentation = augmentation
         self.device = device
-        self.reads = reads
+        self.local_indices = local_indices
         self.images = resident(as_tensor(subset.images), device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
@@ -75,45 +76,45 @@ class Loader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of an epoch."""
+        """Return the number of batches of an epoch."""
         return len(self.batch_sizes)
 
     def order(self, epoch: int) -> Tensor:
-        """Places in the split, int64 (n,), in the order in which ``epoch`` shows them."""
+        """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them."""
         draws = generator(self.seed, "order", epoch)
         return self.indices[torch.randperm(len(self.indices), generator=draws)]
 
     def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-        """Batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""
+        """Yield batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""
         order = self.order(epoch)
         # a whole epoch at once, so that no step waits for a copy
-        places = sent(order, self.images.device)
+        indices = sent(order, self.images.device)
         labels = sent(self.labels[order], self.device)
         bounds = list(pairwise(accumulate(self.batch_sizes, initial=0)))
         for step in range(start, self.steps_per_epoch if stop is None else stop):
             batch = slice(*bounds[step])
-            part = Part(self.batch_sizes[step], self.reads(self.batch_sizes[step]))
-            images = sent(self.images[part.of(places[batch])], self.device)
-            yield self.augmented(images, part.of(labels[batch]), order[batch], epoch, step)
+            shard = BatchShard(self.batch_sizes[step], self.local_indices(self.batch_sizes[step]))
+            images = sent(self.images[shard.select(indices[batch])], self.device)
+            yield self.augment(images, shard.select(labels[batch]), order[batch], epoch, step)
 
-    def augmented(
+    def augment(
         self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, step: int
     ) -> Batch:
-        """A batch as it is trained on; ``indices`` (N,), on the CPU, are places in the split.
+        """Return a batch as it is trained on; ``indices`` (N,), on the CPU, are of the split.
 
         Images and labels are those that are read of it; to be mixed, all must be.
         """
-        read = self.reads(len(indices))
-        images = self.augmentation(images, indices, epoch, step, read)
-        if read is not None:
+        shard_indices = self.local_indices(len(indices))
+        images = self.augmentation(images, indices, epoch, step, shard_indices)
+        if shard_indices is not None:
             return Batch(images, labels, n_examples=len(indices))
         mix = self.augmentation.config.mix
-        images, partners, lam = mixed(mix, images, self.seed, epoch, step)
+        images, partners, lam = mix_batch(mix, images, self.seed, epoch, step)
         return Batch(images, labels, None if partners is None else labels[partners], lam)
 
 
 def as_tensor(images: np.ndarray) -> Tensor:
-    """A tensor over the same memory, mapped from disk or not; it must never be written to."""
+    """Return a tensor over the same memory, mapped or not; it must never be written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(images)

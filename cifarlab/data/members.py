@@ -50,7 +50,7 @@ def _damaged(source: Path, error: Exception) -> DataError:
     return DataError(what, hint_to_read(error, damaged))
 
 
-def guarded(source: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
+def guard_read(source: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
     """Make ``read`` raise DataError where the source is damaged."""
 
     def reading() -> bytes:
@@ -64,12 +64,12 @@ def guarded(source: Path, read: Callable[[], bytes]) -> Callable[[], bytes]:
 
 def starts_with(source: Path, magic: bytes) -> bool:
     """By its start, since zipfile.is_zipfile takes a tar that ends in a zip for one."""
-    with damage(source), source.open("rb") as file:
+    with damage_errors(source), source.open("rb") as file:
         return file.read(len(magic)) == magic
 
 
 @contextmanager
-def damage(source: Path) -> Iterator[None]:
+def damage_errors(source: Path) -> Iterator[None]:
     """Turn what damaged data raises in the block into a DataError that names ``source``."""
     try:
         yield

@@ -15,28 +15,29 @@ def transition_matrix(noise: LabelNoise, classes: int) -> np.ndarray:
         case CleanLabels():
             return np.eye(classes)
         case Transition():
-            if len(noise.rows) != classes:
+            if len(noise.transition_matrix) != classes:
                 raise RecipeError(
-                    f"data.noise.rows has {len(noise.rows)} rows, the data {classes} classes",
+                    f"data.label_noise.transition_matrix has {len(noise.transition_matrix)} rows, "
+                    f"the data {classes} classes",
                     f"give {classes} rows of {classes} probabilities",
                 )
-            return np.array(noise.rows)
+            return np.array(noise.transition_matrix)
     if classes < 2:
         raise RecipeError(
-            f"data.noise.kind={noise.kind} needs another class to flip to, the data has one",
-            "set data.noise.kind=none",
+            f"data.label_noise.kind={noise.kind} needs another class to flip to, the data has one",
+            "set data.label_noise.kind=none",
         )
     match noise:
         case Symmetric():
-            others = np.full((classes, classes), noise.share / (classes - 1))
-            return others + np.eye(classes) * (1 - noise.share - others[0, 0])
+            others = np.full((classes, classes), noise.noise_rate / (classes - 1))
+            return others + np.eye(classes) * (1 - noise.noise_rate - others[0, 0])
         case PairFlip():
-            return (1 - noise.share) * np.eye(classes) + noise.share * np.roll(
+            return (1 - noise.noise_rate) * np.eye(classes) + noise.noise_rate * np.roll(
                 np.eye(classes), 1, axis=1
             )
 
 
-def noisy_labels(labels: np.ndarray, noise: LabelNoise, classes: int) -> np.ndarray:
+def apply_label_noise(labels: np.ndarray, noise: LabelNoise, classes: int) -> np.ndarray:
     """Labels (N,) of a whole split, each drawn anew from its class's row; the same object if clean.
 
     Each place in the split has one uniform draw of its own, from ``noise.seed``. Raises RecipeError

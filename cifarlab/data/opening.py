@@ -3,19 +3,19 @@
 from itertools import accumulate
 
 from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Progress, Tell
+from cifarlab.data.dataset import Dataset, Progress, Log
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import size_of_test, training_subsets
+from cifarlab.data.splits import count_test_images, training_subsets
 
-_NAMES = 60  # letters of class names that a line shows
+_MAX_LETTERS = 60  # letters of class names that a line shows
 
 
-def open_data(data: Data, progress: Progress | None = None, tell: Tell | None = None) -> Dataset:
-    """Open the source of a recipe and ``tell`` what it holds. Raises as ``open_dataset``."""
-    dataset = open_dataset(data.source, labels=data.labels, images=data.images, progress=progress)
-    if tell:
+def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> Dataset:
+    """Open the source of a recipe and log what it holds. Raises as ``open_dataset``."""
+    dataset = open_dataset(data.source, label_mode=data.label_mode, images=data.images, progress=progress)
+    if log:
         for line in summary(dataset, data):
-            tell(line)
+            log(line)
     return dataset
 
 
@@ -28,15 +28,15 @@ def summary(dataset: Dataset, data: Data) -> list[str]:
     sizes = {
         "train": len(training),
         "val": len(validation or ()),
-        "test": size_of_test(dataset, data),
+        "test": count_test_images(dataset, data),
     }
-    parts = " + ".join(f"{size:,} {part}" for part, size in sizes.items() if size)
+    part_sizes = " + ".join(f"{size:,} {part}" for part, size in sizes.items() if size)
     height, width, channels = dataset.image_shape
-    colour = "grey" if channels == 1 else "colour"
+    color = "grey" if channels == 1 else "colour"
     skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
     line = (
-        f"{len(dataset.classes)} classes: {_shortened(dataset.classes)}; {parts} images of "
-        f"{height} x {width}, {colour}{skipped}"
+        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {part_sizes} images "
+        f"of {height} x {width}, {color}{skipped}"
     )
     if not dataset.channels_equal or data.images.channels == "rgb":
         return [line]
@@ -47,8 +47,8 @@ def summary(dataset: Dataset, data: Data) -> list[str]:
     ]
 
 
-def _shortened(names: tuple[str, ...]) -> str:
-    """The first names, one at least, as many as a line has room for."""
+def _truncate_names(names: tuple[str, ...]) -> str:
+    """Return the first names, one at least, as many as a line has room for."""
     lengths = list(accumulate(len(name) + 2 for name in names))
-    shown = names[: max(1, sum(length <= _NAMES for length in lengths))]
-    return ", ".join(name[:_NAMES] for name in shown) + (", ..." if len(shown) < len(names) else "")
+    shown = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
+    return ", ".join(name[:_MAX_LETTERS] for name in shown) + (", ..." if len(shown) < len(names) else "")

@@ -9,15 +9,15 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from cifarlab.data.archives import members
-from cifarlab.data.cache import HINT, cache_root, cached, opened
+from cifarlab.data.archives import iter_members
+from cifarlab.data.cache import HINT, cache_root, load_cached, open_cached
 from cifarlab.data.cifar import (
     KINDS,
     Kind,
     decode_cifar,
-    recognise,
-    recognise_folder,
-    refuse_labels,
+    recognize,
+    recognize_folder,
+    refuse_label_mode,
 )
 from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import Dataset, Decoded, Progress
@@ -45,32 +45,32 @@ _DEFAULT_POLICY = ImagePolicy()
 def open_dataset(
     source: str,
     *,
-    labels: str = "fine",
+    label_mode: str = "fine",
     images: ImagePolicy = _DEFAULT_POLICY,
     progress: Progress | None = None,
 ) -> Dataset:
     """Open ``cifar10``, ``cifar100``, ``digits``, a folder or an archive.
 
-    ``labels`` (``fine``, ``coarse``) matters to CIFAR-100 only; ``progress`` gets what is being
+    ``label_mode`` (``fine``, ``coarse``) matters to CIFAR-100 only; ``progress`` gets what is being
     done, how much of it is done and, where known, how much there is. The first opening decodes
     into the cache, the later ones map it. The test split may be missing. Raises DataError for
     a source that is unknown, broken or unsafe, DownloadError, StorageError.
     """
-    report = progress or _silent
+    report = progress or _no_progress
     if source == "digits":
-        refuse_labels(labels, source)
+        refuse_label_mode(label_mode, source)
         decode = partial(decode_digits, images)
-        return opened(source, *_identity(None, labels, images), decode)
-    path = _named(KINDS[source], report) if source in KINDS else _found(source)
-    return opened(
+        return open_cached(source, *_identity(None, label_mode, images), decode)
+    path = _find_official_archive(KINDS[source], report) if source in KINDS else _find_path(source)
+    return open_cached(
         source,
-        *_identity(path, labels, images),
-        lambda build: _decode_path(path, labels, images, build, report),
+        *_identity(path, label_mode, images),
+        lambda build: _decode_path(path, label_mode, images, build, report),
     )
 
 
 def cached_dataset(
-    source: str, *, labels: str = "fine", images: ImagePolicy = _DEFAULT_POLICY
+    source: str, *, label_mode: str = "fine", images: ImagePolicy = _DEFAULT_POLICY
 ) -> Dataset | None:
     """The same as ``open_dataset`` where that would only map the cache, else None.
 
@@ -79,23 +79,23 @@ def cached_dataset(
     path = None
     if source in KINDS:
         kind = KINDS[source]
-        path = next((p for p in _own(kind) if p.exists()), None)
+        path = next((p for p in _candidate_paths(kind) if p.exists()), None)
         if path is None:
             return None
     elif source != "digits":
-        path = _found(source)
-    return cached(source, *_identity(path, labels, images))
+        path = _find_path(source)
+    return load_cached(source, *_identity(path, label_mode, images))
 
 
-def _identity(path: Path | None, labels: str, images: ImagePolicy) -> tuple[str, list[object]]:
-    """A cache entry's stem, and what it depends on; the embedded digits have no path."""
+def _identity(path: Path | None, label_mode: str, images: ImagePolicy) -> tuple[str, list[object]]:
+    """Return a cache entry's stem, and what it depends on; the embedded digits have no path."""
     if path is None:
         return "digits", ["digits", images.model_dump()]
-    identity: list[object] = [str(path.resolve()), _stamps(path), labels, images.model_dump()]
+    identity: list[object] = [str(path.resolve()), _stamps(path), label_mode, images.model_dump()]
     return path.name or "root", identity
 
 
-def _silent(_what: str, _done: int, _total: int | None) -> None:
+def _no_progress(_what: str, _done: int, _total: int | None) -> None:
     pass
 
 
@@ -106,29 +106,29 @@ def data_folder() -> Path | None:
     return folder if folder and is_folder(folder) else None
 
 
-def _named(kind: Kind, progress: Progress) -> Path:
+def _find_official_archive(kind: Kind, progress: Progress) -> Path:
     """Find an official archive: the user's own file or folder, else the downloaded one."""
-    for own in _own(kind):
-        if own.exists():
-            return own
+    for path in _candidate_paths(kind):
+        if path.exists():
+            return path
     try:
         return fetch(kind, _downloads(), progress)
     except StorageError as error:
         raise StorageError(error.what, HINT) from error
 
 
-def _own(kind: Kind) -> list[Path]:
-    """Where an official archive may lie already, best first."""
+def _candidate_paths(kind: Kind) -> list[Path]:
+    """Return where an official archive may lie already, best first."""
     folder = data_folder()
-    mine = [folder / kind.archive, folder / kind.folder] if folder else []
-    return [*mine, _downloads() / kind.archive]
+    user_paths = [folder / kind.archive, folder / kind.folder] if folder else []
+    return [*user_paths, _downloads() / kind.archive]
 
 
 def _downloads() -> Path:
     return cache_root() / "downloads"
 
 
-def _found(source: str) -> Path:
+def _find_path(source: str) -> Path:
     """Find a folder or archive as given or under $CIFARLAB_DATA. Raises DataError."""
     path = Path(source).expanduser()
     folder = data_folder()
@@ -136,7 +136,7 @@ def _found(source: str) -> Path:
         if exists(candidate):
             return candidate
     beside = path.parent if path.parent != Path() else None
-    candidates = {*NAMES, *offers(folder), *offers(beside, str(path.parent))}
+    candidates = {*NAMES, *list_sources(folder), *list_sources(beside, str(path.parent))}
     near = difflib.get_close_matches(source, sorted(candidates), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     raise DataError(
@@ -146,8 +146,8 @@ def _found(source: str) -> Path:
     )
 
 
-def offers(folder: Path | None, prefix: str = "") -> Iterator[str]:
-    """What a folder offers as sources: its archives and folders, by name after ``prefix``."""
+def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
+    """Yield a folder's sources: its archives and folders, by name after ``prefix``."""
     if folder and is_folder(folder):
         for entry in folder.iterdir():
             if entry.is_dir() or entry.name.endswith(ARCHIVE_SUFFIXES):
@@ -155,7 +155,7 @@ def offers(folder: Path | None, prefix: str = "") -> Iterator[str]:
 
 
 def _stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Relative path, size and time of change of each file: what the cache entry depends on."""
+    """Return relative path, size and time of change of each file, for the cache's key."""
     try:
         if not path.is_dir():
             status = path.stat()
@@ -177,25 +177,25 @@ def _stamps_below(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
 
 
 def _decode_path(
-    path: Path, labels: str, policy: ImagePolicy, build: Path, progress: Progress
+    path: Path, label_mode: str, policy: ImagePolicy, build: Path, progress: Progress
 ) -> Decoded:
     """Decode by content: an official archive, or else class folders."""
-    kind, found = _recognised(path)
+    kind, members = _recognize(path)
     if kind:
-        return decode_cifar(kind, path, found, labels, policy, build)
-    refuse_labels(labels, str(path))
-    return decode_folder(_display_name(path), path, found, policy, build, progress)
+        return decode_cifar(kind, path, members, label_mode, policy, build)
+    refuse_label_mode(label_mode, str(path))
+    return decode_folder(_display_name(path), path, members, policy, build, progress)
 
 
-def _recognised(path: Path) -> tuple[Kind | None, Iterable[Member]]:
+def _recognize(path: Path) -> tuple[Kind | None, Iterable[Member]]:
     """Look at the first file, without losing it: an archive is read only once."""
-    found = members(path)
-    if path.is_dir() and (kind := recognise_folder(path)):
-        return kind, found
+    members = iter_members(path)
+    if path.is_dir() and (kind := recognize_folder(path)):
+        return kind, members
     passed: list[Member] = []
-    for member in found:
+    for member in members:
         if not (member.is_folder or Path(member.path).name.startswith(".")):
-            return recognise(member.path), chain(passed, [member], found)
+            return recognize(member.path), chain(passed, [member], members)
         passed.append(member)
     return None, passed
 
@@ -206,7 +206,7 @@ def _display_name(path: Path) -> str:
     The whole path where its own is that of a known data set.
     """
     if path.is_dir():
-        return _own_name(path, storable(path.resolve().name))
+        return _unreserved_name(path, storable(path.resolve().name))
     size = path.stat().st_size
     if any(size == known for known, _ in _KNOWN):
         with path.open("rb") as file:
@@ -214,8 +214,8 @@ def _display_name(path: Path) -> str:
         if (size, digest) in _KNOWN:
             return _KNOWN[size, digest]
     suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
-    return _own_name(path, storable(path.name.removesuffix(suffix) or path.name))
+    return _unreserved_name(path, storable(path.name.removesuffix(suffix) or path.name))
 
 
-def _own_name(path: Path, name: str) -> str:
+def _unreserved_name(path: Path, name: str) -> str:
     return storable(str(path.resolve())) if not name or _TAKEN.match(name) else name

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cifarlab.data.members import UNSAFE_HINT, Member, damage, guarded, safe_path, starts_with
+from cifarlab.data.members import UNSAFE_HINT, Member, damage_errors, guard_read, safe_path, starts_with
 from cifarlab.system.errors import DataError
 
 MAX_HEADER_BYTES = 2**20  # tarfile reads a long-name or pax header into memory whole
@@ -47,9 +47,9 @@ class _Header(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc]
 
 
-def tar_members(source: Path) -> Iterator[Member]:
+def iter_tar_members(source: Path) -> Iterator[Member]:
     """Go through a tar, plain or compressed, in one pass. Raises DataError."""
-    with damage(source), source.open("rb") as plain:
+    with damage_errors(source), source.open("rb") as plain:
         opener = next((o for magic, o in _PACKED.items() if starts_with(source, magic)), None)
         # Our own decompressor, since tarfile's inflates a whole block, however large it gets.
         packed = io.BufferedReader(opener(source) if opener else plain, _BUFFER)
@@ -68,4 +68,4 @@ def _tar_member(source: Path, archive: tarfile.TarFile, info: tarfile.TarInfo) -
         file = archive.extractfile(info)
         return file.read() if file else b""
 
-    return Member(path, info.isdir(), info.size, guarded(source, read))
+    return Member(path, info.isdir(), info.size, guard_read(source, read))

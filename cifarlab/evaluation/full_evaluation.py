@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cifarlab.data.dataset import Progress, Tell
+from cifarlab.data.dataset import Progress, Log
 from cifarlab.evaluation.ood import against_outliers
 from cifarlab.evaluation.run_evaluation import measured, open_split, require_views
 from cifarlab.evaluation.shift import under_shift
@@ -24,7 +24,7 @@ def examine(
     *,
     command: str = "cifarlab.evaluation.full_evaluation.examine",
     progress: Progress | None = None,
-    tell: Tell | None = None,
+    log: Log | None = None,
 ) -> dict[str, Any]:
     """Measure, compare views, corrupt, show strangers; keep it in ``evaluation/<split>.json``.
 
@@ -36,7 +36,7 @@ def examine(
     """
     require_views(folder, split, None)
     begun = time.perf_counter()
-    run = open_split(folder, split, "evaluate", command, progress, groups, tell)
+    run = open_split(folder, split, "evaluate", command, progress, groups, log)
     if outliers is None and run.recipe.data.source != STRANGERS:
         outliers = STRANGERS
     report = progress or _silent

@@ -49,7 +49,7 @@ def against_outliers(
     from sklearn.metrics import roc_auc_score
 
     side, _, channels = predictor.image_shape
-    policy = ImagePolicy(size=side, fit="stretch", channels="grey" if channels == 1 else "rgb")
+    policy = ImagePolicy(size=side, resize_mode="stretch", channels="grey" if channels == 1 else "rgb")
     other = open_dataset(source, images=policy, progress=progress)
     strangers = other.read("train")
     places = spread(np.arange(len(strangers)), len(subset))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from cifarlab.data.dataset import Dataset, Progress, Subset, Tell
+from cifarlab.data.dataset import Dataset, Progress, Subset, Log
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.groups import Groups, read_groups
@@ -36,17 +36,17 @@ def evaluate_run(
     *,
     command: str = "cifarlab.evaluation.run_evaluation.evaluate_run",
     progress: Progress | None = None,
-    tell: Tell | None = None,
+    log: Log | None = None,
 ) -> tuple[dict[str, Any], str]:
     """The measurement of one split (see ``measure``) and the data's name; changes no result.
 
     ``views`` defaults to the recipe's; which images get them is always as the run has it.
-    ``groups`` is a YAML file (see ``read_groups``); ``tell`` gets what the data are. The test
+    ``groups`` is a YAML file (see ``read_groups``); ``log`` gets what the data are. The test
     split is opened for finished runs only, and the opening is recorded. Raises RecipeError,
     RunFolderError, DataError or CheckpointError.
     """
     require_views(folder, split, views)
-    run = open_split(folder, split, "evaluate", command, progress, groups, tell, views)
+    run = open_split(folder, split, "evaluate", command, progress, groups, log, views)
     return measured(folder, run, views), run.dataset.name
 
 
@@ -67,7 +67,7 @@ def open_split(
     command: str,
     progress: Progress | None,
     groups: Path | None = None,
-    tell: Tell | None = None,
+    log: Log | None = None,
     views: int | None = None,
 ) -> Opened:
     """The run's network and the images of ``val`` or ``test``, as training cut them.
@@ -85,7 +85,7 @@ def open_split(
         )
     predictor = measured_predictor(folder, views, "; evaluate --views 1 works without")
     named = read_groups(groups, predictor.classes) if groups else None
-    dataset = open_data(recipe.data, progress, tell)
+    dataset = open_data(recipe.data, progress, log)
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
         with folder.in_use():  # two at once would lose one of the records
@@ -94,7 +94,7 @@ def open_split(
     _, held_out = training_subsets(dataset, recipe.data)
     if held_out is None:
         raise DataError(
-            f"the run in {folder.path} held nothing out: data.validation is 0",
+            f"the run in {folder.path} held nothing out: data.val_fraction is 0",
             "evaluate --split test, or train with a validation share",
         )
     return Opened(recipe, predictor, dataset, held_out, named)

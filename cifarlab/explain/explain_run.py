@@ -49,7 +49,7 @@ def explain_run(
     *,
     layers: str | None = None,
     target: str = "predicted",
-    fit: str | None = None,
+    resize_mode: str | None = None,
     randomise: bool = False,
     out: Path | None = None,
     formats: Sequence[str] = ("svg",),
@@ -70,7 +70,7 @@ def explain_run(
     from cifarlab.plots.style import styled
 
     recipe = folder.recipe()
-    oracle = Oracle(folder, fit)
+    oracle = Oracle(folder, resize_mode)
     predictor = oracle.predictor
     wanted = _layers(layers, map_shapes(predictor))
     shown = given(images, oracle.policy) if images else held_out(folder, recipe, progress, tell)

@@ -12,16 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.data.archives import members
+from cifarlab.data.archives import iter_members
 from cifarlab.data.cifar_pickles import load
 from cifarlab.data.config import ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
-from cifarlab.data.members import Member, damage
+from cifarlab.data.members import Member, damage_errors
 from cifarlab.data.sources import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import hint_to_read, is_folder, require_plain
 
-FITS = ("crop", "pad", "stretch")
+RESIZE_MODES = ("crop", "pad", "stretch")
 MAX_IMAGE_BYTES = 2**26
 MAX_PICKLE_BYTES = 2**30
 IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
@@ -59,18 +59,18 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
 
 
 def input_policy(
-    images: ImagePolicy, image_shape: tuple[int, int, int], fit: str | None = None
+    images: ImagePolicy, image_shape: tuple[int, int, int], resize_mode: str | None = None
 ) -> ImagePolicy:
     """What makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
 
-    ``fit`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises UserError.
+    ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises UserError.
     """
-    if fit not in (None, *FITS):
-        raise UserError(f"there is no fit {fit!r}", f"take one of {', '.join(FITS)}")
+    if resize_mode not in (None, *RESIZE_MODES):
+        raise UserError(f"there is no resize mode {resize_mode!r}", f"take one of {', '.join(RESIZE_MODES)}")
     side, _, channels = image_shape
     change = {
         "size": side,
-        "fit": fit or images.fit,
+        "resize_mode": resize_mode or images.resize_mode,
         "channels": "grey" if channels == 1 else "rgb",
     }
     return ImagePolicy.model_validate(images.model_dump() | change)
@@ -90,7 +90,7 @@ def decoded(blob: bytes, where: str, policy: ImagePolicy, most: int = MAX_PIXELS
     except BrokenError as broken:
         raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
-        hint = refused.hint.replace("data.images.fit", "--fit")
+        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
         raise DataError(f"{where} {refused.what}", hint) from refused
     shape = (pixels.height, pixels.width, pixels.channels)
     return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
@@ -121,7 +121,7 @@ def _too_large(where: str, size: int, most: int) -> DataError:
 
 
 def _folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
-    with damage(path):
+    with damage_errors(path):
         named = list(_images(path, policy))
     if not named:
         raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
@@ -129,7 +129,7 @@ def _folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
 
 
 def _images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]:
-    for member in members(path):
+    for member in iter_members(path):
         hidden = any(
             part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
         )
@@ -166,7 +166,7 @@ def _pickled(path: Path, policy: ImagePolicy) -> Inputs:
     try:
         images = conform(np.ascontiguousarray(data), policy)
     except RefusedError as refused:
-        hint = refused.hint.replace("data.images.fit", "--fit")
+        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
         raise DataError(f"{path}: each image {refused.what}", hint) from refused
     return Inputs(_ids(ids, len(images), path), images)
 

@@ -54,7 +54,7 @@ class Predictor:
             what = f"{path} tells of a network that can't be built: {reason(error)}"
             raise CheckpointError(what, "restore the file, or train again") from error
         channels = about.image_shape[2]
-        by_image = about.normalisation == "image"
+        by_image = about.normalization == "image"
         body = body.to_empty(device="cpu")
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)

@@ -48,15 +48,15 @@ class Answers(NamedTuple):
 class Oracle:
     """A run's network, ready to predict images of any size."""
 
-    def __init__(self, folder: RunFolder, fit: str | None = None) -> None:
-        """``fit`` (crop, pad, stretch) brings images to the run's size, by default as its recipe.
+    def __init__(self, folder: RunFolder, resize_mode: str | None = None) -> None:
+        """``resize_mode`` (crop, pad, stretch) brings images to the run's size, by default as its recipe.
 
-        Raises RunFolderError, RecipeError or CheckpointError, UserError for another ``fit``.
+        Raises RunFolderError, RecipeError or CheckpointError, UserError for another ``resize_mode``.
         """
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
         self.predictor = measured_predictor(folder)
-        self.policy = input_policy(recipe.data.images, self.predictor.image_shape, fit)
+        self.policy = input_policy(recipe.data.images, self.predictor.image_shape, resize_mode)
         self.temperature = folder.temperature()
 
     def read(self, paths: Sequence[Path | str]) -> Inputs:
@@ -71,11 +71,11 @@ class Oracle:
 
 
 def predict_paths(
-    folder: RunFolder, paths: Sequence[Path | str], fit: str | None = None
+    folder: RunFolder, paths: Sequence[Path | str], resize_mode: str | None = None
 ) -> Answers:
     """What a run's network says of files, folders, archives and pickles (see ``read_inputs``).
 
     Raises RunFolderError, RecipeError, CheckpointError or DataError.
     """
-    oracle = Oracle(folder, fit)
+    oracle = Oracle(folder, resize_mode)
     return oracle.answers(oracle.read(paths))

@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from cifarlab.config.base import Width
-from cifarlab.data.config import Normalisation
+from cifarlab.data.config import Normalization
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import Model
 from cifarlab.system.errors import CheckpointError
@@ -36,7 +36,7 @@ class WeightsFile:
     classes: tuple[str, ...]
     image_shape: tuple[Width, Width, Width]
     precision: Literal["float32", "bfloat16"]
-    normalisation: Normalisation
+    normalization: Normalization
     epoch: int
     step: int
     tta_threshold: float | None = None
@@ -54,7 +54,7 @@ class WeightsFile:
             "classes": self.classes,
             "image_shape": self.image_shape,
             "precision": self.precision,
-            "normalisation": self.normalisation,
+            "normalization": self.normalization,
             "epoch": self.epoch,
             "step": self.step,
             "tta_threshold": self.tta_threshold,

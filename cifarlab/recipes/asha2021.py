@@ -8,7 +8,7 @@ from cifarlab.recipes.catalog import derived, named
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 
-_AUGMENT = {"crop": {"padding": 4}, "flip": "random", "rotation": 15}
+_AUGMENT = {"crop": {"padding": 4}, "hflip": "random", "degrees": 15}
 
 
 @named("asha2021/classic", reported=64.4)

@@ -100,7 +100,7 @@ def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
     side, channels = (8, 1) if data.source == "digits" else (32, 3)
     side = data.images.size or side
     channels = {"auto": channels, "grey": 1, "rgb": 3}[data.images.channels]
-    cifar100 = {"fine": 100, "coarse": 20}[data.labels]
+    cifar100 = {"fine": 100, "coarse": 20}[data.label_mode]
     return (side, side, channels), cifar100 if data.source == "cifar100" else 10
 
 
@@ -110,8 +110,8 @@ def usual_images(recipe: Recipe) -> int:
     A folder or archive is taken for one like CIFAR-10: 50,000 with those for validation.
     """
     data = recipe.data
-    all_of_them = 1797 * (1 - data.test) if data.source == "digits" else 50_000
-    return round(all_of_them * (1 - data.validation) * data.share)
+    all_of_them = 1797 * (1 - data.test_fraction) if data.source == "digits" else 50_000
+    return round(all_of_them * (1 - data.val_fraction) * data.train_subset_fraction)
 
 
 def usual_splits(recipe: Recipe) -> tuple[str, ...]:

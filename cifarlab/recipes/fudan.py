@@ -24,7 +24,7 @@ def resnet24() -> Recipe:
     """
     return build(
         {
-            "augment": {"crop": {"padding": 4}, "flip": "random"},
+            "augment": {"crop": {"padding": 4}, "hflip": "random"},
             "model": {
                 "kind": "residual",
                 "blocks": [3, 3, 2, 3],
@@ -157,7 +157,7 @@ for _name, _order in ORDERS.items():
 derived(
     "fudan/no-augmentation",
     resnet24,
-    {"augment.crop.padding": 0, "augment.flip": "none"},
+    {"augment.crop.padding": 0, "augment.hflip": "none"},
     """ResNet24 without augmentation.
 
     Source: fudan, section 2.1.7.""",
@@ -165,7 +165,7 @@ derived(
 derived(
     "fudan/vertical-flip",
     resnet24,
-    {"augment.flip_vertical": True},
+    {"augment.vflip": True},
     """ResNet24 with vertical flips too.
 
     Source: fudan, section 2.1.7.""",
@@ -173,7 +173,7 @@ derived(
 derived(
     "fudan/noise",
     resnet24,
-    {"augment.noise": 0.25},
+    {"augment.gaussian_noise.sigma": 0.25},
     """ResNet24 with Gaussian noise.
 
     Source: fudan, section 2.1.7: "mean=0, var=1". On images normalised by deviations of about a

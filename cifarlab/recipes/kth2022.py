@@ -88,8 +88,8 @@ def resnet_constant() -> Recipe:
     """
     return build(
         {
-            "data": {"normalisation": "image"},
-            "augment": {"shift": 0.1, "flip": "random"},
+            "data": {"normalization": "image"},
+            "augment": {"translate": 0.1, "hflip": "random"},
             "model": {
                 "kind": "residual",
                 "input_norm": True,
@@ -146,7 +146,7 @@ derived(
 derived(
     "kth2022/noisy-labels",
     deeper,
-    {"data.noise.kind": "symmetric", "data.noise.share": 0.2},
+    {"data.label_noise.kind": "symmetric", "data.label_noise.noise_rate": 0.2},
     """The deeper residual network, a fifth of the training labels wrong.
 
     Source: kth2022, section 4: described, not tabulated; the share is ours.""",

@@ -19,7 +19,7 @@ def baseline() -> Recipe:
     """
     return build(
         {
-            "data": {"normalisation": "unit"},
+            "data": {"normalization": "unit"},
             "model": {"kind": "cnn"},
             "optimizer": {"kind": "sgd", "lr": 0.001},
             "schedule": {"kind": "constant"},
@@ -50,7 +50,7 @@ derived(
     Source: kth2024, weight decay; which layers have it is the tutorial's.""",
     72.95,
 )
-AUGMENTATION = {"augment.shift": 0.1, "augment.flip": "random"}
+AUGMENTATION = {"augment.translate": 0.1, "augment.hflip": "random"}
 derived(
     "kth2024/augmentation",
     baseline,
@@ -85,7 +85,7 @@ def combined() -> Recipe:
 derived(
     "kth2024/combined-standardised",
     combined,
-    {"data.normalisation": "dataset"},
+    {"data.normalization": "dataset"},
     """The combined network on images of zero mean and unit deviation.
 
     Source: kth2024, centering around zero; here by channel.""",

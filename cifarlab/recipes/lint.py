@@ -181,7 +181,7 @@ def _first_acts(recipe: Recipe, length: _Length) -> dict[str, int]:
     def at(duration: Duration) -> int:
         return duration.in_steps(per_epoch, length.total)
 
-    first = {f"augment.sizes.{i}": at(size.start) for i, size in enumerate(recipe.augment.sizes)}
+    first = {f"augment.progressive_resize.{i}": at(size.start) for i, size in enumerate(recipe.augment.progressive_resize)}
     first |= {f"training.freeze.{i}": at(part.start) for i, part in enumerate(training.freeze)}
     if training.selective_backprop.keep < 1:
         first["training.selective_backprop"] = at(training.selective_backprop.start)

@@ -16,8 +16,8 @@ def resnet() -> Recipe:
     """
     return build(
         {
-            "data": {"normalisation": "half"},
-            "augment": {"crop": {"padding": 4}, "flip": "random"},
+            "data": {"normalization": "half"},
+            "augment": {"crop": {"padding": 4}, "hflip": "random"},
             "model": {
                 "kind": "residual",
                 "stem": 16,
@@ -40,7 +40,7 @@ def resnet() -> Recipe:
 derived(
     "nyu2024/competition",
     resnet,
-    {"data.validation": 0.0},
+    {"data.val_fraction": 0.0},
     """The final network trained on all images, for the competition's unlabelled ones.
 
     Source: nyu2024, results: 82 % on a competition's test set, which is distributed differently

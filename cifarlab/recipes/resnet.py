@@ -19,7 +19,7 @@ def resnet18() -> Recipe:
     """
     return build(
         {
-            "augment": {"crop": {"padding": 4}, "flip": "random"},
+            "augment": {"crop": {"padding": 4}, "hflip": "random"},
             "model": {"kind": "residual"},
             "optimizer": {"kind": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 5e-4},
             "schedule": {"kind": "cosine", "warmup": "1 epoch"},

@@ -165,7 +165,7 @@ class Evaluation(Config):
 
 # parts that exist in several kinds
 TAGGED = (
-    "data.noise",
+    "data.label_noise",
     "augment.policy",
     "augment.mix",
     "model",
@@ -210,14 +210,14 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _checkpoint_and_early_stopping_need_validation(self) -> "Recipe":
-        if self.evaluation.checkpoint == "best" and self.data.validation == 0:
+        if self.evaluation.checkpoint == "best" and self.data.val_fraction == 0:
             raise ValueError(
-                "evaluation.checkpoint=best selects by validation, but data.validation is 0: "
+                "evaluation.checkpoint=best selects by validation, but data.val_fraction is 0: "
                 "hold some out, or take evaluation.checkpoint=last"
             )
-        if self.training.early_stopping is not None and self.data.validation == 0:
+        if self.training.early_stopping is not None and self.data.val_fraction == 0:
             raise ValueError(
-                "training.early_stopping watches the validation accuracy, but data.validation is 0: "
+                "training.early_stopping watches the validation accuracy, but data.val_fraction is 0: "
                 "hold some out, or leave training.early_stopping out"
             )
         return self
@@ -225,9 +225,9 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _tta_fraction_needs_validation(self) -> "Recipe":
         tta_fraction = self.evaluation.tta_fraction
-        if tta_fraction < 1 and self.data.validation == 0:
+        if tta_fraction < 1 and self.data.val_fraction == 0:
             raise ValueError(
-                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images, but data.validation "
+                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images, but data.val_fraction "
                 "is 0: take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some "
                 "images are to get further views, or hold some out"
             )
@@ -235,9 +235,9 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _plateau_needs_validation(self) -> "Recipe":
-        if isinstance(self.schedule, Plateau) and self.data.validation == 0:
+        if isinstance(self.schedule, Plateau) and self.data.val_fraction == 0:
             raise ValueError(
-                "schedule.kind=plateau watches the validation loss, but data.validation is 0: "
+                "schedule.kind=plateau watches the validation loss, but data.val_fraction is 0: "
                 "hold some out, or take another schedule"
             )
         return self
@@ -246,9 +246,9 @@ class Recipe(Config):
     def _one_size_for_dense_layers(self) -> "Recipe":
         if not isinstance(self.model, CNN):
             return self
-        if self.augment.sizes or self.training.selective_backprop.image_size is not None:
+        if self.augment.progressive_resize or self.training.selective_backprop.image_size is not None:
             raise ValueError(
-                "augment.sizes and training.selective_backprop.image_size need a network for any image size: "
+                "augment.progressive_resize and training.selective_backprop.image_size need a network for any image size: "
                 "the dense layers of model.kind=cnn take one; take residual or speed, or leave "
                 "them out"
             )

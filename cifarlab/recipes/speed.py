@@ -20,7 +20,7 @@ def speed94() -> Recipe:
     whitening bias that is trained briefly, and a third convolution and shortcuts. Chosen on
     validation images of CIFAR-10 (JPEG), on 2 cores. Reported for airbench94_muon on CIFAR-10:
     94.01 %.
-    Command: cifarlab train speed/94 data.validation=0
+    Command: cifarlab train speed/94 data.val_fraction=0
     Expect: 90.78 % on CIFAR-10 (JPEG) (deviation 0.14, n = 5 seeds, trained on all 50,000
     images), 484 s of training and evaluation on 2 cores of an AMD EPYC, 0.158 PFLOP. On the same
     machine airbench94_muon takes 1,020 s and reaches 90.65 % (one run).
@@ -28,9 +28,9 @@ def speed94() -> Recipe:
     return build(
         {
             "augment": {
-                "crop": {"padding": 2, "mode": "reflect"},
-                "flip": "alternating",
-                "sizes": [
+                "crop": {"padding": 2, "padding_mode": "reflect"},
+                "hflip": "alternating",
+                "progressive_resize": [
                     {"start": "0 of the run", "pixels": 20},
                     {"start": "0.3 of the run", "pixels": 24},
                     {"start": "0.5 of the run", "pixels": 28},
@@ -88,7 +88,7 @@ def speed96() -> Recipe:
             "model.depth": 3,
             "model.shortcut": True,
             "training.duration": "30 epochs",
-            "augment.sizes": [],
+            "augment.progressive_resize": [],
             "model.whitening.directions": None,
             "evaluation.tta_threshold": None,
         },

@@ -93,13 +93,13 @@ def suspects(run: Run) -> list[Shown]:
     pictures = run.audit_images.get("suspects", np.empty(0))
     found = []
     for row, image in zip(rows, pictures, strict=False):
-        if row.get("given") == row.get("suggested"):
+        if row.get("given_label") == row.get("predicted_label"):
             continue
-        given, suggested = (_named(run, row.get(key)) for key in ("given", "suggested"))
-        details = [f"{percent(row.get('probability'), 1)} {suggested}", image_name(row)]
-        if row.get("true") != row.get("given"):
-            details.append(f"truly {_named(run, row.get('true'))}")
-        found.append(Shown([image], f"{given} → {suggested}", details))
+        given, predicted = (_named(run, row.get(key)) for key in ("given_label", "predicted_label"))
+        details = [f"{percent(row.get('probability'), 1)} {predicted}", image_name(row)]
+        if row.get("true_label") != row.get("given_label"):
+            details.append(f"truly {_named(run, row.get('true_label'))}")
+        found.append(Shown([image], f"{given} → {predicted}", details))
     return found[:MOST]
 
 
@@ -113,7 +113,7 @@ def pairs(run: Run) -> list[Shown]:
         sides = [end for end in ends if isinstance(end, dict)]
         if len(sides) < 2:
             continue
-        names = [_named(run, side.get("given")) for side in sides]
+        names = [_named(run, side.get("given_label")) for side in sides]
         places = [f"{plain(side.get('split'))}: {image_name(side)}" for side in sides]
         similar = number(row.get("similarity")) or 0.0
         word = "equal" if similar == 1 else f"similarity {similar:.4f}"
@@ -135,7 +135,7 @@ def notes(run: Run, part: str) -> list[str]:
 
 def suspects_figure(run: Run) -> Figure | None:
     """The label suspects as one figure; None without any."""
-    return _sheet(suspects(run), 5, "given label → suggested one")
+    return _sheet(suspects(run), 5, "given label → predicted label")
 
 
 def pairs_figure(run: Run) -> Figure | None:

@@ -82,7 +82,7 @@ class Run:
             self.dataset.classes,
             self.dataset.image_shape,
             self.compute.precision,
-            self.recipe.data.normalisation,
+            self.recipe.data.normalization,
             self.state.epoch,
             self.state.step,
             self.recipe.evaluation.tta_threshold,

@@ -65,7 +65,7 @@ def prepare(
         lambda images: indices_to_read(recipe, processes, images),
     )
     require_enough_images(recipe.training, loader, processes)
-    mean, std = normalisation(recipe, training, dataset.image_shape[2])
+    mean, std = normalization(recipe, training, dataset.image_shape[2])
     length = plan(recipe.training, loader.steps_per_epoch)
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     state = initial_state(recipe, dataset, training, mean, std, compute, processes)
@@ -81,7 +81,7 @@ def prepare(
         loader=loader,
         validation=validation,
         plan=length,
-        sizes=sizes_by_step(recipe.augment.sizes, per_epoch, planned),
+        sizes=sizes_by_step(recipe.augment.progressive_resize, per_epoch, planned),
         select_from=recipe.training.selective_backprop.start.in_steps(per_epoch, planned),
         frozen=frozen(recipe, state.classifier, per_epoch, planned),
         batch_norms=batch_norms(state.classifier),
@@ -122,7 +122,7 @@ def initial_state(
     """Freshly initialised weights, the same on every device and in every process."""
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
-    classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
+    classifier = Classifier(body, mean, std, by_image=recipe.data.normalization == "image")
     if n_images := whitening_images(recipe.model):
         classifier.fit_whitening(_sample_images(training, n_images, recipe.seed))
     spread(classifier, processes)
@@ -165,18 +165,18 @@ def _sample_images(training: Subset, count: int, seed: int) -> np.ndarray:
     return training.images[training.indices[order[:count].sort().values.numpy()]]
 
 
-def normalisation(
+def normalization(
     recipe: Recipe, training: Subset, channels: int
 ) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation per channel in units of 0..1, as data.normalisation says.
+    """Return mean and standard deviation per channel in units of 0..1, as data.normalization says.
 
     0 and 1 where pixels stay as they are, or each image is normalised by itself.
     """
-    if recipe.data.normalisation == "dataset":
+    if recipe.data.normalization == "dataset":
         mean, std = channel_statistics(training)
         # a channel that never varies carries nothing; dividing by its std would be NaN
         return [float(m) for m in mean], [float(s) or 1.0 for s in std]
-    if recipe.data.normalisation == "half":
+    if recipe.data.normalization == "half":
         return [0.5] * channels, [0.5] * channels
     return [0.0] * channels, [1.0] * channels
 

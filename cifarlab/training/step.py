@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from cifarlab.augment.pipeline import pixels_at, shrunk
+from cifarlab.augment.pipeline import pixels_at, downsample
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
 from cifarlab.models.distributed_layers import tell_places
@@ -87,7 +87,7 @@ def micro_batches(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batc
         start = first + shard.start if batch.n_examples is None else read
         if run.processes.world_size > 1:
             tell_places(run.state.classifier, shard.start, size)
-        yield batch.at(slice(start, start + count))
+        yield batch.select(slice(start, start + count))
         first, read = first + size, read + count
 
 
@@ -125,7 +125,7 @@ def mixed_loss(
 def resize(run: Run, batch: Batch, step: int) -> Batch:
     """The batch at the image size that the recipe wants at that step."""
     pixels = pixels_at(run.sizes, step)
-    return batch if pixels is None else batch._replace(images=shrunk(batch.images, pixels))
+    return batch if pixels is None else batch._replace(images=downsample(batch.images, pixels))
 
 
 @torch.no_grad()
@@ -140,17 +140,17 @@ def select_hard_examples(run: Run, batch: Batch) -> Batch:
     count = n_trained(run, run.state.step, n_examples)
     if count == n_examples:
         return batch
-    shard = batch.at(run.processes.shard(n_examples))
+    shard = batch.select(run.processes.shard(n_examples))
     images = shard.images
     if config.image_size is not None and config.image_size < min(images.shape[1:3]):
-        images = shrunk(images, config.image_size)
+        images = downsample(images, config.image_size)
     network.eval()
     with run.compute.autocast():
         chunks = images.split(run.recipe.training.micro_batch_size or len(images))
         logits = torch.cat([network(chunk) for chunk in chunks])
     network.train()
     losses = run.processes.all_gather(mixed_loss(logits, shard, reduction="none"), n_examples)
-    return batch.at(losses.topk(count).indices.sort().values)
+    return batch.select(losses.topk(count).indices.sort().values)
 
 
 def n_trained(run: Run, step: int, n_examples: int) -> int:

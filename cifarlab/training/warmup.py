@@ -26,7 +26,7 @@ def compile_ahead(run: Run) -> None:
             images = torch.zeros(count, height, width, channels, dtype=torch.uint8)
             labels = torch.zeros(count, dtype=torch.int64)
             # augmented, so that they have the type of those that training will send
-            batch = run.loader.augmented(images.to(device), labels.to(device), labels, 0, step)
+            batch = run.loader.augment(images.to(device), labels.to(device), labels, 0, step)
             backward(run, resize(run, batch, step))
             state.optimizer.zero_grad(set_to_none=True)
         state.classifier.load_state_dict(weights)

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from cifarlab.audit.duplicates import Twins
-from cifarlab.audit.findings import Part, duplicate_findings, shown_pairs
+from cifarlab.audit.findings import AuditSplit, duplicate_findings, pairs_to_show
 from cifarlab.audit.folds import fold_recipe
 from cifarlab.audit.run_audit import audit
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import fold_left_out, training_subsets
+from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.text import to_yaml
 from cifarlab.runs.audit_findings import Audit
@@ -24,8 +24,8 @@ def recipe_file(tiny, tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("recipe") / "noisy.yaml"
     changes = {
         "training.duration": "6 epochs",
-        "data.noise.kind": "symmetric",
-        "data.noise.share": 0.1,
+        "data.label_noise.kind": "symmetric",
+        "data.label_noise.noise_rate": 0.1,
     }
     file.write_text(to_yaml(tiny(changes)))
     return file
@@ -41,56 +41,56 @@ def test_every_image_is_judged_by_the_network_that_never_saw_it(tiny, audited, r
 
     recipe = from_yaml(recipe_file)
     dataset = open_dataset("digits")
-    whole, _ = training_subsets(dataset, recipe.data)
+    training, _ = training_subsets(dataset, recipe.data)
     seen = []
     for number in (0, 1):
         folder = RunFolder(audited.path / "folds" / str(number))
-        mine = folder.recipe()
-        assert mine == fold_recipe(recipe, 2, number, mine.data.fold.groups)
+        recipe_of_fold = folder.recipe()
+        assert recipe_of_fold == fold_recipe(recipe, 2, number, recipe_of_fold.data.fold.groups)
         assert "test" not in folder.result() and folder.provenance()["test_openings"] == []
-        trained, _ = training_subsets(dataset, mine.data)
-        left = fold_left_out(dataset, mine.data)
-        assert not set(trained.indices) & set(left.indices)
-        assert sorted([*trained.indices, *left.indices]) == whole.indices.tolist()
-        seen += left.indices.tolist()
-    assert sorted(seen) == whole.indices.tolist()
+        trained, _ = training_subsets(dataset, recipe_of_fold.data)
+        held_out = held_out_fold(dataset, recipe_of_fold.data)
+        assert not set(trained.indices) & set(held_out.indices)
+        assert sorted([*trained.indices, *held_out.indices]) == training.indices.tolist()
+        seen += held_out.indices.tolist()
+    assert sorted(seen) == training.indices.tolist()
 
 
 def test_a_suspect_is_what_its_fold_says(audited, recipe_file) -> None:
-    found = audited.findings()
-    suspect = found["labels"]["suspects"][0]
+    findings = audited.findings()
+    suspect = findings["labels"]["suspects"][0]
     dataset = open_dataset("digits")
     for number in (0, 1):
         folder = RunFolder(audited.path / "folds" / str(number))
-        left = fold_left_out(dataset, folder.recipe().data)
-        if suspect["index"] not in left.indices:
+        held_out = held_out_fold(dataset, folder.recipe().data)
+        if suspect["index"] not in held_out.indices:
             continue
         predictor = Predictor.load(folder.weights("last"))
-        logits = predictor.logits(left.images, 1, left.indices).double()
-        row = logits.softmax(1)[list(left.indices).index(suspect["index"])]
-        assert int(row.argmax()) == suspect["suggested"]
+        logits = predictor.logits(held_out.images, 1, held_out.indices).double()
+        row = logits.softmax(1)[list(held_out.indices).index(suspect["index"])]
+        assert int(row.argmax()) == suspect["predicted_label"]
         assert float(row.max()) == pytest.approx(suspect["probability"])
-        assert left.labels[suspect["index"]] == suspect["given"]
-        assert dataset.read("train").labels[suspect["index"]] == suspect["true"]
+        assert held_out.labels[suspect["index"]] == suspect["given_label"]
+        assert dataset.read("train").labels[suspect["index"]] == suspect["true_label"]
 
 
 def test_the_findings_of_known_noise(audited, recipe_file) -> None:
-    found = audited.findings()["labels"]
-    assert (found["n"], found["folds"]) == (1294, 2)
-    noise = found["noise"]
+    findings = audited.findings()["labels"]
+    assert (findings["n"], findings["folds"]) == (1294, 2)
+    noise = findings["noise"]
     starts = RunFolder(audited.path / "folds" / "0").provenance()["data"]["wrong_labels"]
     starts += RunFolder(audited.path / "folds" / "1").provenance()["data"]["wrong_labels"]
     assert noise["wrong"] == starts and noise["chance"] == noise["wrong"] / 1294
     assert noise["precision"] > 2 * noise["chance"]
-    assert len(found["suspects"]) == 1000
+    assert len(findings["suspects"]) == 1000
     images = audited.images()["suspects"]
     pixels = open_dataset("digits").read("train").images
-    assert np.array_equal(images, pixels[[s["index"] for s in found["suspects"][:25]]])
+    assert np.array_equal(images, pixels[[s["index"] for s in findings["suspects"][:25]]])
 
 
 def test_the_same_command_again_trains_nothing(audited, recipe_file, monkeypatch) -> None:
     before = audited.findings()
-    monkeypatch.setattr("cifarlab.audit.run_audit.folds.train", None)
+    monkeypatch.setattr("cifarlab.audit.folds.train", None)
     again = audit(str(recipe_file), folds=2, out=audited.path).findings()
     assert {**again, "time": ""} == {**before, "time": ""}
 
@@ -123,20 +123,20 @@ def test_folds_of_other_images_are_refused(tiny, tmp_path, spoil) -> None:
 
 
 def test_a_finished_run_is_searched_with_its_test_split(copied: RunFolder) -> None:
-    place = audit(str(copied.path), folds=0, test=True, command="me")
-    assert place.path == copied.audit
-    found = place.findings()
-    assert found["labels"] is None
-    assert found["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
+    audit_folder = audit(str(copied.path), folds=0, test=True, command="me")
+    assert audit_folder.path == copied.audit
+    findings = audit_folder.findings()
+    assert findings["labels"] is None
+    assert findings["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
     opening = copied.provenance()["test_openings"][-1]
     assert (opening["by"], opening["command"]) == ("audit", "me")
-    assert len(found["duplicates"]["twins"]) == 9
+    assert len(findings["duplicates"]["twins"]) == 9
 
 
 def test_without_test_nothing_is_opened(copied: RunFolder) -> None:
     before = copied.provenance()
-    found = audit(str(copied.path), folds=0).findings()
-    assert list(found["duplicates"]["images"]) == ["train", "val"]
+    findings = audit(str(copied.path), folds=0).findings()
+    assert list(findings["duplicates"]["images"]) == ["train", "val"]
     assert copied.provenance() == before
 
 
@@ -149,11 +149,11 @@ def test_one_fold_is_none(finished: RunFolder, folds: int) -> None:
 def test_the_test_split_of_a_recipe_is_opened_and_the_opening_kept(recipe_file, tmp_path) -> None:
     assert audit(str(recipe_file), folds=0, out=tmp_path).provenance() == {}
     for count in (1, 2):
-        place = audit(str(recipe_file), folds=0, test=True, out=tmp_path, command="me")
-        openings = place.provenance()["test_openings"]
+        audit_folder = audit(str(recipe_file), folds=0, test=True, out=tmp_path, command="me")
+        openings = audit_folder.provenance()["test_openings"]
         assert len(openings) == count
         assert (openings[-1]["by"], openings[-1]["command"]) == ("audit", "me")
-    assert place.findings()["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
+    assert audit_folder.findings()["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
 
 
 def test_an_unfinished_run_keeps_its_test_split_closed(copied: RunFolder) -> None:
@@ -171,34 +171,34 @@ def test_twins_between_splits_are_counted_by_images() -> None:
     blank = np.zeros((9, 8, 8, 1), np.uint8)
     labels = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0])
     parts = [
-        Part("train", blank, labels, np.array([0, 2, 4, 6])),
-        Part("test", blank, labels, np.array([1, 3])),
+        AuditSplit("train", blank, labels, np.array([0, 2, 4, 6])),
+        AuditSplit("test", blank, labels, np.array([1, 3])),
     ]
-    # in the concatenation: train 0 2 4 6 are places 0..3, test 1 3 are places 4, 5
+    # in the concatenation: train 0 2 4 6 are positions 0..3, test 1 3 are positions 4, 5
     twins = Twins(np.array([[0, 1], [1, 4], [2, 5]]), np.array([1.0, 0.99, 0.98]))
-    found = duplicate_findings(twins, parts)
-    counts = {(row["of"], row["in"]): row["images"] for row in found["twins"]}
+    findings = duplicate_findings(twins, parts)
+    counts = {(row["of"], row["in"]): row["images"] for row in findings["twins"]}
     assert counts == {
         ("train", "train"): 2,
         ("train", "test"): 3,
         ("test", "train"): 2,
         ("test", "test"): 0,
     }
-    assert (found["groups"], found["equal"], found["near"]) == (2, 1, 2)
-    assert found["conflicts"] == 1  # image 2 bears class 1
+    assert (findings["groups"], findings["equal"], findings["near"]) == (2, 1, 2)
+    assert findings["conflicts"] == 1  # image 2 bears class 1
     # across splits first
-    first = found["pairs"][0]
-    assert first["a"] == {"split": "train", "index": 2, "name": "index 2", "given": 1}
-    assert first["b"] == {"split": "test", "index": 1, "name": "index 1", "given": 0}
-    assert found["pairs"][2]["a"]["index"] == 0 and found["notes"] == []
-    assert shown_pairs(found, parts).tolist() == [[1, 4], [2, 5], [0, 1]]
+    first = findings["pairs"][0]
+    assert first["a"] == {"split": "train", "index": 2, "name": "index 2", "given_label": 1}
+    assert first["b"] == {"split": "test", "index": 1, "name": "index 1", "given_label": 0}
+    assert findings["pairs"][2]["a"]["index"] == 0 and findings["notes"] == []
+    assert pairs_to_show(findings, parts).tolist() == [[1, 4], [2, 5], [0, 1]]
 
 
 def test_a_damaged_audit_is_named(tmp_path: Path) -> None:
-    place = Audit(tmp_path)
-    assert place.findings() is None and place.images() == {}
-    place.findings_file.write_text("{")
-    place.images_file.write_bytes(b"no")
-    for read in (place.findings, place.images):
+    audit_folder = Audit(tmp_path)
+    assert audit_folder.findings() is None and audit_folder.images() == {}
+    audit_folder.findings_file.write_text("{")
+    audit_folder.images_file.write_bytes(b"no")
+    for read in (audit_folder.findings, audit_folder.images):
         with pytest.raises(RunFolderError, match="can't read"):
             read()

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from cifarlab.audit import duplicates
-from cifarlab.audit.duplicates import SIMILAR, SIMILAR_SMALL, groups, near_duplicates
-from cifarlab.augment.transforms import shrunk
+from cifarlab.audit.duplicates import SIMILAR, SIMILAR_SMALL, connected_groups, find_near_duplicates
+from cifarlab.augment.transforms import downsample
 
 CPU, HERE = torch.device("cpu"), Path(__file__).parent
 
@@ -40,7 +40,7 @@ def brighter(image: np.ndarray, by: int) -> np.ndarray:
 
 
 def pairs_of(images: np.ndarray) -> dict[tuple[int, int], float]:
-    twins = near_duplicates(images, CPU, silent)
+    twins = find_near_duplicates(images, CPU, silent)
     pairs = zip(twins.pairs.tolist(), twins.similarity.tolist(), strict=True)
     return {(a, b): value for (a, b), value in pairs}
 
@@ -71,9 +71,9 @@ def test_copies_are_found_and_nothing_else(copy) -> None:
 def test_equal_images_have_similarity_one_and_others_less() -> None:
     images = scenes(3)
     made = np.concatenate([images, images[:1], brighter(images[1:2], 7)])
-    found = pairs_of(made)
-    assert found[0, 3] == 1.0
-    assert 0.999 < found[1, 4] < 1.0
+    detected = pairs_of(made)
+    assert detected[0, 3] == 1.0
+    assert 0.999 < detected[1, 4] < 1.0
 
 
 def direction(image: np.ndarray) -> np.ndarray:
@@ -86,23 +86,23 @@ def direction(image: np.ndarray) -> np.ndarray:
 def test_all_pairs_by_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_ROWS", 16)
     monkeypatch.setattr(duplicates, "_COLUMNS", 32)
-    monkeypatch.setattr(duplicates, "_CHECKED", 8)
+    monkeypatch.setattr(duplicates, "_PAIRS_PER_CHUNK", 8)
     images = scenes(60, side=16)
     mixed = [(s * a + (1 - s) * b) for s in (0.99, 0.9, 0.8, 0.7) for a, b in
              zip(images[:10].astype(float), images[10:20].astype(float), strict=True)]  # fmt: skip
     images = np.concatenate([images, np.stack(mixed).round().astype(np.uint8)])
     full = [direction(image) for image in images]
-    small = [direction(shrunk(torch.from_numpy(image[None]), 8)[0].numpy()) for image in images]
+    small = [direction(downsample(torch.from_numpy(image[None]), 8)[0].numpy()) for image in images]
     slow = {
         (a, b): float(full[a] @ full[b])
         for a in range(len(images))
         for b in range(a + 1, len(images))
         if full[a] @ full[b] >= SIMILAR and small[a] @ small[b] >= SIMILAR_SMALL
     }
-    found = pairs_of(images)
+    detected = pairs_of(images)
     assert len(slow) > 30
-    assert set(found) == set(slow)
-    assert all(found[pair] == pytest.approx(value, abs=1e-5) for pair, value in slow.items())
+    assert set(detected) == set(slow)
+    assert all(detected[pair] == pytest.approx(value, abs=1e-5) for pair, value in slow.items())
 
 
 def test_flat_images_are_twins_only_where_equal() -> None:
@@ -119,20 +119,20 @@ def test_grey_and_small_images() -> None:
 def test_the_most_similar_come_first() -> None:
     images = scenes(20)
     copies = np.stack([through_jpeg(image, 60) for image in images])
-    twins = near_duplicates(np.concatenate([images, copies]), CPU, silent)
+    twins = find_near_duplicates(np.concatenate([images, copies]), CPU, silent)
     assert (np.diff(twins.similarity) <= 0).all() and len(twins.pairs) == 20
 
 
 def test_chains_of_pairs_are_groups() -> None:
-    group = groups(np.array([[0, 3], [3, 4], [1, 2]]), 6)
+    group = connected_groups(np.array([[0, 3], [3, 4], [1, 2]]), 6)
     assert group[0] == group[3] == group[4]
     assert group[1] == group[2]
     assert len({int(group[n]) for n in (0, 1, 5)}) == 3
 
 
 def test_no_images_and_no_pairs() -> None:
-    assert len(near_duplicates(scenes(1), CPU, silent).pairs) == 0
-    assert groups(np.empty((0, 2), np.int64), 2).tolist() == [0, 1]
+    assert len(find_near_duplicates(scenes(1), CPU, silent).pairs) == 0
+    assert connected_groups(np.empty((0, 2), np.int64), 2).tolist() == [0, 1]
 
 
 def frames(scene: np.ndarray, n: int, seed: int = 0) -> np.ndarray:
@@ -146,17 +146,17 @@ def test_beyond_the_most_pairs_groups_stay_whole(monkeypatch, most: int) -> None
     films = np.concatenate([frames(scene, 30, n) for n, scene in enumerate(scenes(5))])
     images = np.concatenate([films, scenes(40, seed=9), films[:7]])
     images = images[np.random.default_rng(1).permutation(len(images))]
-    whole = near_duplicates(images, CPU, silent)
-    assert not whole.cut and len(whole.pairs) == 7 + 5 * 30 * 29 // 2
+    complete = find_near_duplicates(images, CPU, silent)
+    assert not complete.cut and len(complete.pairs) == 7 + 5 * 30 * 29 // 2
     monkeypatch.setattr(duplicates, "MOST_PAIRS", most)
-    monkeypatch.setattr(duplicates, "_CHECKED", 16)
+    monkeypatch.setattr(duplicates, "_PAIRS_PER_CHUNK", 16)
     monkeypatch.setattr(duplicates, "_ROWS", 64)
-    found = near_duplicates(images, CPU, silent)
-    assert found.cut
-    assert np.array_equal(groups(found.pairs, len(images)), groups(whole.pairs, len(images)))
-    assert set(map(tuple, found.pairs)) <= set(map(tuple, whole.pairs))
-    assert 145 <= len(found.pairs) < most + 16 + 7 + len(images)
-    assert len(set(map(tuple, found.pairs))) == len(found.pairs)
+    detected = find_near_duplicates(images, CPU, silent)
+    assert detected.cut
+    assert np.array_equal(connected_groups(detected.pairs, len(images)), connected_groups(complete.pairs, len(images)))
+    assert set(map(tuple, detected.pairs)) <= set(map(tuple, complete.pairs))
+    assert 145 <= len(detected.pairs) < most + 16 + 7 + len(images)
+    assert len(set(map(tuple, detected.pairs))) == len(detected.pairs)
 
 
 def test_memory_is_bounded_however_many_images_are_alike() -> None:
@@ -164,17 +164,17 @@ def test_memory_is_bounded_however_many_images_are_alike() -> None:
     code = """
 import resource, sys
 import numpy as np
-from cifarlab.audit.duplicates import near_duplicates
+from cifarlab.audit.duplicates import find_near_duplicates
 from cifarlab.system.device import choose
 from test_duplicates import frames, scenes, silent
 device, images = choose().device, frames(scenes(1)[0], 700)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-near_duplicates(images[:20], device, silent)
+find_near_duplicates(images[:20], device, silent)
 before = peak()
-near_duplicates(images, device, silent)
+find_near_duplicates(images, device, silent)
 print(peak() - before)
 """
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(HERE)!r})\n{code}"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    assert int(told.stdout) < 500  # MiB
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) < 500  # MiB

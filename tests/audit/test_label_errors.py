@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from cifarlab.audit.labels import against_known, ranked
+from cifarlab.audit.labels import evaluate_ranking, rank_labels
 from cifarlab.system.errors import MissingExtraError
 
 
@@ -13,57 +13,57 @@ def drawn(seed: int, n: int = 400, classes: int = 4, wrong: float = 0.1, skill: 
     """Given labels, probabilities of a network that never saw them, which labels are wrong."""
     draws = np.random.default_rng(seed)
     true = draws.integers(0, classes, n)
-    given = np.where(draws.random(n) < wrong, (true + 1) % classes, true)
+    labels = np.where(draws.random(n) < wrong, (true + 1) % classes, true)
     logits = draws.normal(size=(n, classes))
     logits[np.arange(n), true] += skill
-    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return given, shares, given != true
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return labels, probs, labels != true
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_quality_is_the_margin_of_the_given_class(seed: int) -> None:
-    given, shares, _ = drawn(seed)
-    told = ranked(given, shares)
-    for row, label, quality in zip(shares, given, told.quality, strict=True):
+    labels, probs, _ = drawn(seed)
+    result = rank_labels(labels, probs)
+    for row, label, quality in zip(probs, labels, result.quality, strict=True):
         others = max(value for k, value in enumerate(row) if k != label)
         assert quality == pytest.approx((row[label] - others + 1) / 2)
-    assert (np.diff(told.quality[told.order]) >= 0).all()
-    assert sorted(told.order) == list(range(len(given)))
+    assert (np.diff(result.quality[result.order]) >= 0).all()
+    assert sorted(result.order) == list(range(len(labels)))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_estimate_is_near_confident_learning_written_out(seed: int) -> None:
-    given, shares, wrong = drawn(seed, n=2000, skill=5.0)
-    thresholds = [shares[given == k, k].mean() for k in range(4)]
+    labels, probs, wrong = drawn(seed, n=2000, skill=5.0)
+    thresholds = [probs[labels == k, k].mean() for k in range(4)]
     off_diagonal = 0
-    for row, label in zip(shares, given, strict=True):
+    for row, label in zip(probs, labels, strict=True):
         confident = [k for k in range(4) if row[k] >= thresholds[k]]
         if confident and max(confident, key=lambda k: row[k]) != label:
             off_diagonal += 1
     assert off_diagonal == pytest.approx(wrong.sum(), rel=0.25)
     # cleanlab scales the joint to the classes' sizes, so the two differ a little
-    assert ranked(given, shares).estimated == pytest.approx(off_diagonal, rel=0.15)
+    assert rank_labels(labels, probs).estimated == pytest.approx(off_diagonal, rel=0.15)
 
 
 def test_a_good_network_finds_most_wrong_labels() -> None:
-    given, shares, wrong = drawn(0, skill=8.0)
-    told = against_known(ranked(given, shares).order, wrong)
-    assert told["precision"] > 0.95 and told["chance"] == wrong.mean()
+    labels, probs, wrong = drawn(0, skill=8.0)
+    result = evaluate_ranking(rank_labels(labels, probs).order, wrong)
+    assert result["precision"] > 0.95 and result["chance"] == wrong.mean()
 
 
 def test_guessing_finds_as_many_as_chance() -> None:
     wrong = drawn(0, n=4000, skill=0.0)[2]
     order = np.random.default_rng(1).permutation(4000)
-    told = against_known(order, wrong)
-    assert told["precision"] == pytest.approx(told["chance"], abs=0.05)
+    result = evaluate_ranking(order, wrong)
+    assert result["precision"] == pytest.approx(result["chance"], abs=0.05)
 
 
 def test_precision_and_recall_by_hand() -> None:
     wrong = np.array([True, False, True, False, True, False, False, True])
-    told = against_known(np.arange(8), wrong)
-    assert (told["wrong"], told["found"]) == (4, 2)
-    assert told["precision"] == told["recall"] == told["chance"] == 0.5
-    assert [(row["suspects"], row["precision"], row["recall"]) for row in told["curve"]] == [
+    result = evaluate_ranking(np.arange(8), wrong)
+    assert (result["wrong"], result["found"]) == (4, 2)
+    assert result["precision"] == result["recall"] == result["chance"] == 0.5
+    assert [(row["suspects"], row["precision"], row["recall"]) for row in result["curve"]] == [
         (1, 1.0, 0.25),
         (2, 0.5, 0.25),
         (4, 0.5, 0.5),
@@ -73,17 +73,17 @@ def test_precision_and_recall_by_hand() -> None:
 
 
 def test_without_known_errors_nothing_is_said() -> None:
-    assert against_known(np.arange(3), np.zeros(3, dtype=bool)) is None
+    assert evaluate_ranking(np.arange(3), np.zeros(3, dtype=bool)) is None
 
 
 @pytest.mark.filterwarnings("ignore:May not flag")
 def test_a_class_without_labels() -> None:
-    given, shares, _ = drawn(0)
-    kept = given != 2
-    assert len(ranked(given[kept], shares[kept]).order) == kept.sum()
+    labels, probs, _ = drawn(0)
+    kept = labels != 2
+    assert len(rank_labels(labels[kept], probs[kept]).order) == kept.sum()
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     with pytest.raises(MissingExtraError, match="cleanlab"):
-        ranked(*drawn(0)[:2])
+        rank_labels(*drawn(0)[:2])

@@ -9,19 +9,19 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cifarlab.audit import findings
-from cifarlab.audit.findings import Part, label_findings
-from cifarlab.audit.folds import whole_groups
+from cifarlab.audit.findings import AuditSplit, label_findings
+from cifarlab.audit.folds import fold_groups
 from cifarlab.audit.run_audit import audit
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import fold_left_out
+from cifarlab.data.splits import held_out_fold
 from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder
 
 PAIRS, SHORT = 45, 50
 # few images, no augmentation, many steps: networks that know by heart what they were trained on
 SETTINGS = [
-    "data.validation=0",
-    "data.test=0.01",
+    "data.val_fraction=0",
+    "data.test_fraction=0.01",
     "augment.crop.padding=0",
     "optimizer.weight_decay=0",
     "training.batch_size=16",
@@ -36,12 +36,12 @@ def source(tmp_path_factory) -> Path:
     root, digits = tmp_path_factory.mktemp("files"), load_digits()
     pixels = np.rint(digits.images * (200 / 16)).astype(np.uint8)
     draws = np.random.default_rng(0)
-    for n, place in enumerate(draws.permutation(len(pixels))[:300]):
-        image, label = pixels[place], int(digits.target[place])
-        files = {f"{label}/{place:04d}.png": image}
+    for n, index in enumerate(draws.permutation(len(pixels))[:300]):
+        image, label = pixels[index], int(digits.target[index])
+        files = {f"{label}/{index:04d}.png": image}
         if n < PAIRS:
             wrong = (label + draws.integers(1, 10)) % 10
-            files = {f"{wrong}/{place:04d}-{k}-wrong.png": image + 9 * k for k in (0, 1)}
+            files = {f"{wrong}/{index:04d}-{k}-wrong.png": image + 9 * k for k in (0, 1)}
         for name, pixel in files.items():
             (root / name).parent.mkdir(exist_ok=True)
             Image.fromarray(pixel).save(root / name)
@@ -60,7 +60,7 @@ def test_near_duplicates_are_judged_by_one_network_that_saw_none_of_them(audited
     recipes = [RunFolder(audited.path / "folds" / n).recipe().data for n in "01"]
     dataset = open_dataset(str(source))
     names = dataset.read("train").names
-    folds = [{names[i] for i in fold_left_out(dataset, data).indices} for data in recipes]
+    folds = [{names[i] for i in held_out_fold(dataset, data).indices} for data in recipes]
     pairs = table(audited.path / "pairs.csv")
     assert len(pairs) >= PAIRS - 2  # one or two may be in the test part
     for pair in pairs:
@@ -73,13 +73,13 @@ def table(file: Path) -> list[dict[str, str]]:
 
 
 def test_the_tables_hold_every_label_and_both_paths_of_each_pair(audited, source) -> None:
-    found = audited.findings()
+    result = audited.findings()
     labels, pairs = (table(audited.path / f"{name}.csv") for name in ("labels", "pairs"))
-    assert len(labels) == found["labels"]["n"] > SHORT == len(found["labels"]["suspects"])
-    assert [float(row["quality"]) for row in labels] == sorted(float(r["quality"]) for r in labels)
-    for row, suspect in zip(labels, found["labels"]["suspects"], strict=False):
+    assert len(labels) == result["labels"]["n"] > SHORT == len(result["labels"]["suspects"])
+    assert [float(row["label_quality"]) for row in labels] == sorted(float(r["label_quality"]) for r in labels)
+    for row, suspect in zip(labels, result["labels"]["suspects"], strict=False):
         assert (row["image"], int(row["index"])) == (suspect["name"], suspect["index"])
-        assert row["given"] == found["classes"][suspect["given"]] == row["image"].split("/")[0]
+        assert row["given_label"] == result["classes"][suspect["given_label"]] == row["image"].split("/")[0]
     train = open_dataset(str(source)).read("train")
     for row in pairs:
         for end in "ab":
@@ -87,7 +87,7 @@ def test_the_tables_hold_every_label_and_both_paths_of_each_pair(audited, source
             assert train.names[int(row[f"index_{end}"])] == row[f"image_{end}"]
             assert row[f"split_{end}"] == "train"
             assert row[f"label_{end}"] == row[f"image_{end}"].split("/")[0]
-    assert len(pairs) == found["duplicates"]["equal"] + found["duplicates"]["near"]
+    assert len(pairs) == result["duplicates"]["equal"] + result["duplicates"]["near"]
 
 
 def test_a_wrong_label_does_not_vouch_for_that_of_its_copy(audited) -> None:
@@ -101,24 +101,24 @@ def test_a_wrong_label_does_not_vouch_for_that_of_its_copy(audited) -> None:
 def test_networks_that_learned_nothing_are_called_too_weak(source, tmp_path) -> None:
     weak = [f"data.source={source}", *SETTINGS[:-1], "training.duration=2 steps"]
     weak += ["schedule.kind=constant"]
-    found = audit("quickstart", weak, folds=2, out=tmp_path / "audit").findings()
-    [note] = found["labels"]["notes"]
+    result = audit("quickstart", weak, folds=2, out=tmp_path / "audit").findings()
+    [note] = result["labels"]["notes"]
     assert "too weak to judge" in note
-    assert f"agree with {100 * found['labels']['agreement']:.1f} %" in note
+    assert f"agree with {100 * result['labels']['agreement']:.1f} %" in note
 
 
 @pytest.mark.parametrize(
     ("right", "classes", "weak"), [(0.56, 10, False), (0.54, 10, True), (0.6, 2, True)]
 )
 def test_the_line_is_half_the_errors_of_the_commonest_class(right, classes, weak) -> None:
-    given = np.arange(1000) % classes
-    said = np.where(np.arange(1000) < 1000 * right, given, (given + 1) % classes)
-    logits = 5 * np.eye(classes, dtype=np.float32)[said]
-    part = Part("train", np.zeros((1000, 1, 1, 1), np.uint8), given, np.arange(1000))
+    labels = np.arange(1000) % classes
+    predicted = np.where(np.arange(1000) < 1000 * right, labels, (labels + 1) % classes)
+    logits = 5 * np.eye(classes, dtype=np.float32)[predicted]
+    part = AuditSplit("train", np.zeros((1000, 1, 1, 1), np.uint8), labels, np.arange(1000))
 
     class Source:
         @staticmethod
-        def read(_split: str) -> Part:
+        def read(_split: str) -> AuditSplit:
             return part
 
     notes = label_findings(logits, part, Source(), 2, 0)["notes"]
@@ -127,17 +127,17 @@ def test_the_line_is_half_the_errors_of_the_commonest_class(right, classes, weak
 
 def test_a_group_too_large_for_a_fold_is_dealt_out_and_that_is_said() -> None:
     labels = np.repeat([0, 1], 30)
-    part = Part("train", np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100))
+    part = AuditSplit("train", np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100))
     part.labels[40:] = labels
     film = np.array([[n, n + 1] for n in range(11)])  # 12 of class 0's 30 images
     pairs = np.concatenate([film, [[20, 55], [40, 41], [41, 42]]])
-    assert whole_groups(pairs, part, 2) == ([list(range(40, 52)), [60, 95], [80, 81, 82]], 0)
-    assert whole_groups(pairs, part, 3) == ([[60, 95], [80, 81, 82]], 12)
+    assert fold_groups(pairs, part, 2) == ([list(range(40, 52)), [60, 95], [80, 81, 82]], 0)
+    assert fold_groups(pairs, part, 3) == ([[60, 95], [80, 81, 82]], 12)
     logits = np.eye(2, dtype=np.float32)[part.labels]
 
     class Source:
         @staticmethod
-        def read(_split: str) -> Part:
+        def read(_split: str) -> AuditSplit:
             return part
 
     assert (

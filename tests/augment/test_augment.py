@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.augment.transforms import crop, mirror
+from cifarlab.augment.transforms import crop, flip
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 
@@ -21,8 +21,8 @@ def images_of(count, height, width, channels, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def augmentation(flip="none", padding=0, mode="zero", seed=0, shape=SHAPE):
-    tree = {"augment": {"flip": flip, "crop": {"padding": padding, "mode": mode}}}
+def augmentation(flip="none", padding=0, mode="constant", seed=0, shape=SHAPE):
+    tree = {"augment": {"hflip": flip, "crop": {"padding": padding, "padding_mode": mode}}}
     return Augmentation(build(tree).augment, shape, seed)
 
 
@@ -63,7 +63,7 @@ def slow_mirror(images, chosen):
     width=st.integers(1, 7),
     channels=st.sampled_from([1, 3]),
     padding=st.integers(0, 9),
-    mode=st.sampled_from(["zero", "reflect"]),
+    mode=st.sampled_from(["constant", "reflect"]),
     data=st.data(),
 )
 @settings(max_examples=120, deadline=None)
@@ -78,7 +78,7 @@ def test_crop_is_the_slow_crop(count, height, width, channels, padding, mode, da
     np.testing.assert_array_equal(got.numpy(), slow_crop(images, offsets, padding, mode))
 
 
-@pytest.mark.parametrize("mode", ["zero", "reflect"])
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
 def test_the_middle_window_is_the_image(mode):
     images = torch.from_numpy(images_of(2, 5, 6, 3))
     assert torch.equal(crop(images, torch.full((2, 2), 3), 3, mode), images)
@@ -93,7 +93,7 @@ def test_the_middle_window_is_the_image(mode):
 @settings(max_examples=50, deadline=None)
 def test_mirror_is_the_slow_mirror(height, width, channels, chosen):
     images = images_of(len(chosen), height, width, channels)
-    got = mirror(torch.from_numpy(images), torch.tensor(chosen))
+    got = flip(torch.from_numpy(images), torch.tensor(chosen))
     assert got.dtype == torch.uint8
     np.testing.assert_array_equal(got.numpy(), slow_mirror(images, chosen))
 
@@ -137,13 +137,13 @@ def test_the_windows_are_new_in_each_epoch_step_and_seed():
 
 def test_random_flips_pick_half():
     augment = augmentation("random")
-    share = augment.flips(torch.arange(20_000), 0, 0).double().mean().item()
+    share = augment.sample_hflips(torch.arange(20_000), 0, 0).double().mean().item()
     assert share == pytest.approx(0.5, abs=0.02)  # deviation 0.0035
 
 
 def test_a_random_flip_is_new_in_each_epoch_and_step():
     augment = augmentation("random")
-    draws = [augment.flips(torch.arange(99), e, s) for e, s in ((0, 0), (0, 1), (1, 0))]
+    draws = [augment.sample_hflips(torch.arange(99), e, s) for e, s in ((0, 0), (0, 1), (1, 0))]
     same = [(a == b).double().mean().item() for a in draws for b in draws if a is not b]
     assert max(same) < 0.8
 
@@ -151,28 +151,28 @@ def test_a_random_flip_is_new_in_each_epoch_and_step():
 def test_alternating_shows_both_sides_in_any_two_epochs_in_a_row():
     augment = augmentation("alternating")
     indices = torch.randperm(500)
-    sides = [augment.flips(indices, epoch, 0) for epoch in range(5)]
+    sides = [augment.sample_hflips(indices, epoch, 0) for epoch in range(5)]
     for one, other in pairwise(sides):
         assert torch.equal(one, ~other)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_alternating_flips_about_half_in_each_epoch(epoch):
-    flips = augmentation("alternating").flips(torch.arange(20_000), epoch, 0)
+    flips = augmentation("alternating").sample_hflips(torch.arange(20_000), epoch, 0)
     assert flips.double().mean().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_alternating_depends_on_the_image_not_on_its_batch_or_step():
-    whole = augmentation("alternating").flips(torch.arange(1000), 3, 0)
+    whole = augmentation("alternating").sample_hflips(torch.arange(1000), 3, 0)
     augment = augmentation("alternating")  # asked for few images first: its draw must grow
     for step, indices in enumerate(torch.randperm(1000).split([1, 2, 15, 17, 300, 665])):
-        assert torch.equal(augment.flips(indices, 3, step), whole[indices])
+        assert torch.equal(augment.sample_hflips(indices, 3, step), whole[indices])
 
 
 @pytest.mark.parametrize("flip", ["random", "alternating"])
 def test_the_seed_decides_the_flips(flip):
     one, same, other = (
-        augmentation(flip, seed=seed).flips(torch.arange(99), 0, 0) for seed in (1, 1, 2)
+        augmentation(flip, seed=seed).sample_hflips(torch.arange(99), 0, 0) for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -186,6 +186,6 @@ def test_a_reflection_wider_than_the_image_is_refused(padding, shape, most):
         augmentation(padding=padding, mode="reflect", shape=shape)
     what, hint = str(caught.value).split("\n")
     assert what.startswith(f"augment.crop.padding={padding} can't be reflected")
-    assert hint == f"take at most {most}, or augment.crop.mode=zero"
+    assert hint == f"take at most {most}, or augment.crop.padding_mode=constant"
     augmentation(padding=most, mode="reflect", shape=shape)
-    augmentation(padding=padding, mode="zero", shape=shape)
+    augmentation(padding=padding, mode="constant", shape=shape)

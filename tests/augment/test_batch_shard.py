@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cifarlab.augment.batch_shard import Part
+from cifarlab.augment.batch_shard import BatchShard
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
@@ -14,13 +14,13 @@ from cifarlab.recipes.text import build
 COUNT, SHAPE = 23, (9, 8, 3)
 AUGMENTS = {
     "nothing": {},
-    "crop": {"crop": {"padding": 2}, "flip": "random", "flip_vertical": True},
-    "alternating": {"flip": "alternating", "cutout": 3},
-    "moved": {"rotation": 20, "zoom": 0.1, "shift": 0.1, "cutout": 4, "cutout_inside": True},
-    "shifted": {"shift": 0.2},
+    "crop": {"crop": {"padding": 2}, "hflip": "random", "vflip": True},
+    "alternating": {"hflip": "alternating", "cutout": 3},
+    "moved": {"degrees": 20, "scale": 0.1, "translate": 0.1, "cutout": 4, "cutout_inside": True},
+    "shifted": {"translate": 0.2},
     "coloured": {
-        "jitter": {"brightness": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.1},
-        "noise": 0.05,
+        "color_jitter": {"brightness_shift": 0.1, "contrast": 0.2, "saturation": 0.3, "hue": 0.1},
+        "gaussian_noise": {"sigma": 0.05},
     },
     "randaugment": {"policy": {"kind": "randaugment"}},
     "trivialaugment": {"policy": {"kind": "trivialaugment"}},
@@ -62,5 +62,5 @@ def test_every_augmentation_does_something() -> None:
 
 def test_a_part_without_places_is_everything() -> None:
     rows = torch.arange(4)
-    assert Part(4).of(rows) is rows
-    assert Part(4, torch.tensor([0, 3])).of(rows).tolist() == [0, 3]
+    assert BatchShard(4).select(rows) is rows
+    assert BatchShard(4, torch.tensor([0, 3])).select(rows).tolist() == [0, 3]

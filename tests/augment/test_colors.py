@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from cifarlab.augment.colors import jitter, saturated, turned_hue
+from cifarlab.augment.colors import adjust_brightness_contrast, adjust_saturation, adjust_hue
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
@@ -53,7 +53,7 @@ def slow_turned_hue(images, turns):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_saturated_is_the_slow_one(dtype):
     images, factors = images_of(6), np.linspace(0, 2, 6)
-    got = saturated(torch.from_numpy(images).to(dtype), torch.from_numpy(factors).float())
+    got = adjust_saturation(torch.from_numpy(images).to(dtype), torch.from_numpy(factors).float())
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got, slow_saturated(images, factors), atol=1e-3)
 
@@ -61,7 +61,7 @@ def test_saturated_is_the_slow_one(dtype):
 @pytest.mark.parametrize("factor", [0.0, 0.4, 1.0, 1.7])
 def test_saturation_is_pillow_s_but_for_rounding_and_clipping(factor):
     images = images_of(4)
-    got = saturated(torch.from_numpy(images), torch.full((4,), factor)).clamp(0, 255)
+    got = adjust_saturation(torch.from_numpy(images), torch.full((4,), factor)).clamp(0, 255)
     for image, mine in zip(images, got.numpy(), strict=True):
         theirs = np.asarray(ImageEnhance.Color(Image.fromarray(image)).enhance(factor))
         assert np.abs(mine - theirs).max() <= 1.5  # a rounded grey, and another rounding
@@ -70,24 +70,24 @@ def test_saturation_is_pillow_s_but_for_rounding_and_clipping(factor):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_a_turned_hue_is_the_one_of_the_standard_library(dtype):
     images, turns = images_of(9), np.linspace(-0.5, 0.5, 9)
-    got = turned_hue(torch.from_numpy(images).to(dtype), torch.from_numpy(turns).float())
+    got = adjust_hue(torch.from_numpy(images).to(dtype), torch.from_numpy(turns).float())
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got, slow_turned_hue(images, turns), atol=2e-3)
 
 
 def test_a_third_of_the_circle_makes_red_green():
     red = torch.tensor([255, 0, 0], dtype=torch.uint8).expand(1, 1, 1, 3)
-    got = turned_hue(red, torch.tensor([1 / 3])).flatten()
+    got = adjust_hue(red, torch.tensor([1 / 3])).flatten()
     np.testing.assert_allclose(got, [0, 255, 0], atol=1e-3)
 
 
-@pytest.mark.parametrize("change", [saturated, turned_hue])
+@pytest.mark.parametrize("change", [adjust_saturation, adjust_hue])
 def test_greyscale_images_have_no_colour_to_change(change):
     images = torch.from_numpy(images_of(3, channels=1))
     assert torch.equal(change(images, torch.full((3,), 0.4)), images.float())
 
 
-@pytest.mark.parametrize("change", [saturated, turned_hue])
+@pytest.mark.parametrize("change", [adjust_saturation, adjust_hue])
 def test_the_caller_s_images_stay_as_they_are(change):
     images = torch.from_numpy(images_of(3)).float()
     before = images.clone()
@@ -105,7 +105,7 @@ def test_the_caller_s_images_stay_as_they_are(change):
     ids=str,
 )
 def test_draws_are_uniform_in_their_range(part, ranges):
-    draws = augmentation(jitter=part).recolourings(20_000, 0, 0)
+    draws = augmentation(color_jitter=part).sample_saturation_hue(20_000, 0, 0)
     for drawn, (low, high) in zip(draws, ranges, strict=True):
         if low == high:
             assert (drawn == low).all()
@@ -117,20 +117,20 @@ def test_draws_are_uniform_in_their_range(part, ranges):
 
 def test_brightness_and_contrast_come_before_saturation_and_that_before_hue():
     images = images_of(8)
-    part = {"brightness": 0.2, "contrast": 0.5, "saturation": 0.5, "hue": 0.3}
-    augment = augmentation(jitter=part)
-    shifts, factors = augment.jitters(8, 2, 3)
-    saturations, turns = augment.recolourings(8, 2, 3)
-    first = jitter(torch.from_numpy(images), shifts, factors)
-    expected = turned_hue(saturated(first, saturations), turns)
+    part = {"brightness_shift": 0.2, "contrast": 0.5, "saturation": 0.5, "hue": 0.3}
+    augment = augmentation(color_jitter=part)
+    shifts, factors = augment.sample_brightness_contrast(8, 2, 3)
+    saturations, turns = augment.sample_saturation_hue(8, 2, 3)
+    first = adjust_brightness_contrast(torch.from_numpy(images), shifts, factors)
+    expected = adjust_hue(adjust_saturation(first, saturations), turns)
     torch.testing.assert_close(applied(augment, images, 2, 3), expected)
-    other_way = jitter(turned_hue(torch.from_numpy(images), turns), shifts, factors)
-    assert not torch.allclose(expected, saturated(other_way, saturations), atol=1)
+    other_way = adjust_brightness_contrast(adjust_hue(torch.from_numpy(images), turns), shifts, factors)
+    assert not torch.allclose(expected, adjust_saturation(other_way, saturations), atol=1)
 
 
 def test_noise_is_gaussian_of_that_deviation_and_apart_for_each_value():
     images = np.full((40, 32, 32, 3), 128, np.uint8)
-    got = applied(augmentation(noise=0.1, shape=(32, 32, 3)), images)
+    got = applied(augmentation(gaussian_noise={"sigma": 0.1}, shape=(32, 32, 3)), images)
     assert got.dtype == torch.float32
     noise = (got - 128) / 25.5
     assert abs(noise.mean()) < 0.02  # 122,880 values: deviation of the mean 0.003
@@ -143,12 +143,12 @@ def test_noise_is_gaussian_of_that_deviation_and_apart_for_each_value():
 
 
 def test_noise_leaves_the_range_rather_than_being_clipped():
-    got = applied(augmentation(noise=0.1), np.zeros((4, *SHAPE), np.uint8))
+    got = applied(augmentation(gaussian_noise={"sigma": 0.1}), np.zeros((4, *SHAPE), np.uint8))
     assert got.min() < 0
 
 
 @pytest.mark.parametrize(
-    "part", [{"jitter": {"saturation": 0.5}}, {"jitter": {"hue": 0.2}}, {"noise": 0.1}], ids=str
+    "part", [{"color_jitter": {"saturation": 0.5}}, {"color_jitter": {"hue": 0.2}}, {"gaussian_noise": {"sigma": 0.1}}], ids=str
 )
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(30)[1:]
@@ -162,5 +162,5 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
 @pytest.mark.parametrize("what", ["saturation", "hue"])
 def test_colours_of_grey_images_are_refused(what):
     with pytest.raises(RecipeError, match="change nothing in grey images"):
-        augmentation(shape=(6, 5, 1), jitter={what: 0.1})
-    augmentation(shape=(6, 5, 1), jitter={"contrast": 0.1, "brightness": 0.1})
+        augmentation(shape=(6, 5, 1), color_jitter={what: 0.1})
+    augmentation(shape=(6, 5, 1), color_jitter={"contrast": 0.1, "brightness_shift": 0.1})

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from cifarlab.augment.mixing import beta, box, cutmix, mixed, mixup
+from cifarlab.augment.mixing import beta_quantile, cutmix_box, cutmix, mix_batch, mixup
 from cifarlab.recipes.text import build
 
 NONE, MIXUP, CUTMIX = (
@@ -22,74 +22,74 @@ def images_of(count, height=6, width=5, channels=3):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_mixup_is_the_paper_s_equation(share):
+@pytest.mark.parametrize("lam", [0.0, 0.3, 0.5, 1.0])
+def test_mixup_is_the_paper_s_equation(lam):
     """x = lambda * x_i + (1 - lambda) * x_j (section 2)."""
     images, partners = images_of(4), [2, 0, 3, 1]
-    got = mixup(torch.from_numpy(images), torch.tensor(partners), share)
+    got = mixup(torch.from_numpy(images), torch.tensor(partners), lam)
     assert got.dtype == torch.float32
     for i, j in enumerate(partners):
-        expected = share * images[i].astype(float) + (1 - share) * images[j].astype(float)
+        expected = lam * images[i].astype(float) + (1 - lam) * images[j].astype(float)
         np.testing.assert_allclose(got[i], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-@pytest.mark.parametrize("place", [(1, 4, 0, 3), (0, 6, 0, 5), (2, 2, 1, 4), (5, 6, 4, 5)])
-def test_cutmix_is_the_paper_s_equation(place, dtype):
+@pytest.mark.parametrize("box", [(1, 4, 0, 3), (0, 6, 0, 5), (2, 2, 1, 4), (5, 6, 4, 5)])
+def test_cutmix_is_the_paper_s_equation(box, dtype):
     """x = M * x_A + (1 - M) * x_B, with M zero inside the box; lambda = mean of M (equation 1)."""
     images, partners = images_of(4), [2, 0, 3, 1]
     mask = np.ones((6, 5, 1))
-    for row in range(place[0], place[1]):
-        for column in range(place[2], place[3]):
+    for row in range(box[0], box[1]):
+        for column in range(box[2], box[3]):
             mask[row, column] = 0
-    got, share = cutmix(torch.from_numpy(images).to(dtype), torch.tensor(partners), place)
+    got, lam = cutmix(torch.from_numpy(images).to(dtype), torch.tensor(partners), box)
     assert got.dtype == dtype
-    assert share == pytest.approx(mask.mean(), abs=1e-12)
+    assert lam == pytest.approx(mask.mean(), abs=1e-12)
     for i, j in enumerate(partners):
         np.testing.assert_array_equal(got[i], mask * images[i] + (1 - mask) * images[j])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.75, 0.999, 1.0])
-@pytest.mark.parametrize("centre", [[0.5, 0.5], [0.0, 0.999], [0.1, 0.3]])
-def test_a_box_has_the_share_s_area_before_the_border_cuts_it(share, centre):
+@pytest.mark.parametrize("lam", [0.0, 0.2, 0.75, 0.999, 1.0])
+@pytest.mark.parametrize("center", [[0.5, 0.5], [0.0, 0.999], [0.1, 0.3]])
+def test_a_box_has_the_share_s_area_before_the_border_cuts_it(lam, center):
     """r_w = W sqrt(1 - lambda) (equation 2), halves rounded down as in the paper's code."""
     height, width = 32, 20
-    top, bottom, left, right = box((height, width), share, centre)
-    for low, high, side, place in ((top, bottom, height, 0), (left, right, width, 1)):
-        half = int(side * np.sqrt(1 - share)) // 2
-        middle = int(side * centre[place])
+    top, bottom, left, right = cutmix_box((height, width), lam, center)
+    for low, high, side, axis in ((top, bottom, height, 0), (left, right, width, 1)):
+        half = int(side * np.sqrt(1 - lam)) // 2
+        middle = int(side * center[axis])
         inside = [p for p in range(middle - half, middle + half) if 0 <= p < side]
         assert list(range(low, high)) == inside
 
 
 def test_a_box_in_the_middle_is_about_as_large_as_asked():
-    top, bottom, left, right = box((32, 32), 0.75, [0.5, 0.5])
+    top, bottom, left, right = cutmix_box((32, 32), 0.75, [0.5, 0.5])
     assert (bottom - top) * (right - left) == 16 * 16
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 5.0])
 def test_shares_follow_the_beta_distribution(alpha):
     config, images = mix_of("mixup", alpha=alpha), torch.zeros(2, 1, 1, 1)
-    shares = [mixed(config, images, 0, 0, step)[2] for step in range(1500)]
-    assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
-    assert stats.kstest(shares, stats.beta(alpha * 2, alpha * 2).cdf).pvalue < 1e-3
+    lams = [mix_batch(config, images, 0, 0, step)[2] for step in range(1500)]
+    assert stats.kstest(lams, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
+    assert stats.kstest(lams, stats.beta(alpha * 2, alpha * 2).cdf).pvalue < 1e-3
 
 
 def test_a_quantile_is_its_beta_variate():
     for alpha in (0.3, 1.0, 40.0):
         for quantile in (0.01, 0.5, 0.9):
-            assert beta(alpha, quantile) == pytest.approx(stats.beta(alpha, alpha).ppf(quantile))
+            assert beta_quantile(alpha, quantile) == pytest.approx(stats.beta(alpha, alpha).ppf(quantile))
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-@pytest.mark.parametrize("probability", [0.05, 0.3, 1.0])
-def test_that_share_of_the_batches_is_mixed(kind, probability):
-    config, images = mix_of(kind, probability=probability), torch.zeros(4, 32, 32, 1)
-    outcomes = [mixed(config, images, 0, 0, step) for step in range(1000)]
+@pytest.mark.parametrize("prob", [0.05, 0.3, 1.0])
+def test_that_share_of_the_batches_is_mixed(kind, prob):
+    config, images = mix_of(kind, prob=prob), torch.zeros(4, 32, 32, 1)
+    outcomes = [mix_batch(config, images, 0, 0, step) for step in range(1000)]
     drawn = [partners is not None for _, partners, _ in outcomes]
     # deviation 0.0145; a box of no area, one in 250, mixes nothing
-    assert np.mean(drawn) == pytest.approx(probability, abs=0.06)
-    assert all((share < 1) == was for (*_, share), was in zip(outcomes, drawn, strict=True))
+    assert np.mean(drawn) == pytest.approx(prob, abs=0.06)
+    assert all((lam < 1) == was for (*_, lam), was in zip(outcomes, drawn, strict=True))
 
 
 @pytest.mark.parametrize("config", [MIXUP, CUTMIX], ids=["mixup", "cutmix"])
@@ -97,35 +97,35 @@ def test_what_is_said_of_a_mixed_batch_holds(config):
     images = images_of(7, 12, 10)
     checked = 0
     for step in range(20):
-        got, partners, share = mixed(config, torch.from_numpy(images), 0, 1, step)
+        got, partners, lam = mix_batch(config, torch.from_numpy(images), 0, 1, step)
         if partners is None:
             continue
         assert sorted(partners.tolist()) == list(range(7))
-        assert 0 <= share < 1
+        assert 0 <= lam < 1
         for i, j in enumerate(partners.tolist()):
             mine, own, other = got[i].double().numpy(), images[i] / 1.0, images[j] / 1.0
             if config is MIXUP:
-                np.testing.assert_allclose(mine, share * own + (1 - share) * other, atol=1e-4)
+                np.testing.assert_allclose(mine, lam * own + (1 - lam) * other, atol=1e-4)
             elif i != j:
                 from_other = (mine == other).all(2) & (mine != own).any(2)
                 assert ((mine == own).all(2) | from_other).all()
-                assert from_other.mean() == pytest.approx(1 - share, abs=1e-9)
+                assert from_other.mean() == pytest.approx(1 - lam, abs=1e-9)
         checked += 1
     assert checked > 15
 
 
 def test_none_leaves_all_as_it_is():
     images = torch.zeros(4, 5, 5, 1, dtype=torch.uint8)
-    got, partners, share = mixed(NONE, images, 0, 0, 0)
+    got, partners, lam = mix_batch(NONE, images, 0, 0, 0)
     assert got is images
-    assert (partners, share) == (None, 1.0)
+    assert (partners, lam) == (None, 1.0)
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("mixup", torch.float32), ("cutmix", torch.uint8)])
 def test_batches_have_one_type_whether_they_are_drawn_or_not(kind, dtype):
     """Else a compiled network would be compiled anew in the middle of training."""
-    config, images = mix_of(kind, probability=0.5), torch.zeros(4, 8, 8, 1, dtype=torch.uint8)
-    outcomes = [mixed(config, images, 0, 0, step) for step in range(30)]
+    config, images = mix_of(kind, prob=0.5), torch.zeros(4, 8, 8, 1, dtype=torch.uint8)
+    outcomes = [mix_batch(config, images, 0, 0, step) for step in range(30)]
     assert {partners is None for _, partners, _ in outcomes} == {True, False}
     assert {got.dtype for got, *_ in outcomes} == {dtype}
 
@@ -134,16 +134,16 @@ def test_batches_have_one_type_whether_they_are_drawn_or_not(kind, dtype):
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(config):
     images = torch.from_numpy(images_of(20, 32, 32))
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    shares = [mixed(config, images, *time)[2] for time in times]
-    assert len(set(shares)) == 4
-    again = mixed(config, images, *times[0])
-    assert again[2] == shares[0]
-    assert torch.equal(again[0], mixed(config, images, *times[0])[0])
+    lams = [mix_batch(config, images, *time)[2] for time in times]
+    assert len(set(lams)) == 4
+    again = mix_batch(config, images, *times[0])
+    assert again[2] == lams[0]
+    assert torch.equal(again[0], mix_batch(config, images, *times[0])[0])
 
 
 @pytest.mark.parametrize("config", [MIXUP, CUTMIX], ids=["mixup", "cutmix"])
 def test_the_caller_s_images_stay_as_they_are(config):
     images = torch.from_numpy(images_of(20, 32, 32))
     before = images.clone()
-    assert not torch.equal(mixed(config, images, 0, 0, 0)[0].float(), before.float())
+    assert not torch.equal(mix_batch(config, images, 0, 0, 0)[0].float(), before.float())
     assert torch.equal(images, before)

@@ -10,11 +10,11 @@ from PIL import Image
 from scipy import ndimage
 
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.augment.transforms import mirror, resampled, shifted, turned
+from cifarlab.augment.transforms import flip, warp_affine, translate, affine_matrices
 from cifarlab.recipes.text import build
 
 SHAPE = (10, 8, 3)
-every_fill = pytest.mark.parametrize("fill", ["nearest", "zero", "reflect"])
+every_fill = pytest.mark.parametrize("fill", ["nearest", "constant", "reflect"])
 
 
 def images_of(count, height, width, channels, seed=0):
@@ -40,7 +40,7 @@ def folded(place, size):
 def slow_value(image, row, column, fill):
     """The value at any place of an image (H, W, C), both counted from its first pixel's centre."""
     height, width, channels = image.shape
-    if fill == "zero" and not (-0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5):
+    if fill == "constant" and not (-0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5):
         return np.zeros(channels)
     if fill == "reflect":
         row, column = folded(row, height), folded(column, width)
@@ -76,7 +76,7 @@ def test_resampled_is_the_slow_one_pixel_by_pixel(fill, height, width, channels)
     images = images_of(8, height, width, channels)
     maps = np.random.default_rng(1).normal(0, 1, (8, 2, 3)).astype(np.float32)
     maps[:, :, 2] *= 3
-    got = resampled(torch.from_numpy(images), torch.from_numpy(maps), fill)
+    got = warp_affine(torch.from_numpy(images), torch.from_numpy(maps), fill)
     assert got.dtype == torch.float32
     assert got.is_contiguous()
     expected = slow_resampled(images, maps.astype(np.float64), fill)
@@ -86,8 +86,8 @@ def test_resampled_is_the_slow_one_pixel_by_pixel(fill, height, width, channels)
 @pytest.mark.parametrize(("fill", "mode"), [("nearest", "nearest"), ("reflect", "mirror")])
 def test_resampled_is_scipy_s_affine_transform(fill, mode):
     images = images_of(1, 9, 12, 1)
-    maps = turned(torch.tensor([23.0]), torch.tensor([0.7]), torch.tensor([[2.0, -1.0]]))
-    got = resampled(torch.from_numpy(images), maps, fill)[0, :, :, 0]
+    maps = affine_matrices(torch.tensor([23.0]), torch.tensor([0.7]), torch.tensor([[2.0, -1.0]]))
+    got = warp_affine(torch.from_numpy(images), maps, fill)[0, :, :, 0]
     matrix, constant = maps[0, :, :2].double().numpy(), maps[0, :, 2].double().numpy()
     middle = np.array([4.0, 5.5])
     offset = middle + constant - matrix @ middle
@@ -100,8 +100,8 @@ def test_resampled_is_scipy_s_affine_transform(fill, mode):
 def test_a_turn_is_pillow_s_with_black_corners(angle):
     """Pillow rounds to whole grey levels."""
     images = images_of(1, 12, 12, 3)
-    maps = turned(torch.tensor([float(angle)]), torch.ones(1), torch.zeros(1, 2))
-    got = resampled(torch.from_numpy(images), maps, "zero")[0]
+    maps = affine_matrices(torch.tensor([float(angle)]), torch.ones(1), torch.zeros(1, 2))
+    got = warp_affine(torch.from_numpy(images), maps, "constant")[0]
     pillow = Image.fromarray(images[0]).rotate(angle, Image.Resampling.BILINEAR)
     differences = np.abs(got.numpy() - np.asarray(pillow)).max(2)
     if angle == 90:  # the places lie on the image's border, to the last bit
@@ -113,7 +113,7 @@ def test_maps_lead_back_from_where_a_pixel_goes():
     draws = np.random.default_rng(2)
     angles, zooms = draws.uniform(-180, 180, 6), draws.uniform(0.2, 1.9, 6)
     shifts, place = draws.uniform(-5, 5, (6, 2)), (1.5, -2.5)
-    maps = turned(*(torch.from_numpy(draw) for draw in (angles, zooms, shifts))).numpy()
+    maps = affine_matrices(*(torch.from_numpy(draw) for draw in (angles, zooms, shifts))).numpy()
     for angle, zoom, shift, found in zip(angles, zooms, shifts, maps, strict=True):
         there = slow_place(angle, zoom, shift, *place)
         np.testing.assert_allclose(found @ [*there, 1], place, atol=1e-9)
@@ -122,8 +122,8 @@ def test_maps_lead_back_from_where_a_pixel_goes():
 @every_fill
 def test_no_turn_is_the_image(fill):
     images = torch.from_numpy(images_of(3, 9, 8, 3))
-    maps = turned(torch.zeros(3), torch.ones(3), torch.zeros(3, 2))
-    torch.testing.assert_close(resampled(images, maps, fill), images.float(), rtol=0, atol=1e-3)
+    maps = affine_matrices(torch.zeros(3), torch.ones(3), torch.zeros(3, 2))
+    torch.testing.assert_close(warp_affine(images, maps, fill), images.float(), rtol=0, atol=1e-3)
 
 
 @every_fill
@@ -131,7 +131,7 @@ def test_no_turn_is_the_image(fill):
 def test_a_shift_is_exact_and_equals_the_slow_one(fill, dtype):
     images = images_of(5, 6, 5, 3)
     offsets = [(0, 0), (2, -1), (-3, 4), (5, 0), (0, -4)]
-    got = shifted(torch.from_numpy(images).to(dtype), torch.tensor(offsets), fill)
+    got = translate(torch.from_numpy(images).to(dtype), torch.tensor(offsets), fill)
     assert got.dtype == dtype
     for image, (down, right), moved in zip(images, offsets, got.numpy(), strict=True):
         for i, j in np.ndindex(6, 5):
@@ -144,21 +144,21 @@ def test_a_shift_is_exact_and_equals_the_slow_one(fill, dtype):
 def test_a_shift_is_the_resampling_of_the_same_shift(fill):
     images = torch.from_numpy(images_of(4, 9, 7, 1))
     offsets = torch.tensor([(0, 3), (-2, 1), (4, 4), (-5, -3)])
-    maps = turned(torch.zeros(4), torch.ones(4), offsets)
-    expected = shifted(images, offsets, fill).float()
-    torch.testing.assert_close(resampled(images, maps, fill), expected, rtol=0, atol=1e-3)
+    maps = affine_matrices(torch.zeros(4), torch.ones(4), offsets)
+    expected = translate(images, offsets, fill).float()
+    torch.testing.assert_close(warp_affine(images, maps, fill), expected, rtol=0, atol=1e-3)
 
 
 def test_upside_down_is_the_rows_backwards():
     images = images_of(3, 4, 5, 3)
-    got = mirror(torch.from_numpy(images), torch.tensor([True, False, True]), axis=1)
+    got = flip(torch.from_numpy(images), torch.tensor([True, False, True]), axis=1)
     np.testing.assert_array_equal(got, np.stack([images[0, ::-1], images[1], images[2, ::-1]]))
 
 
 def test_a_vertical_flip_picks_half_apart_from_the_other_flip():
     images = np.zeros((20_000, 2, 2, 1), np.uint8)
     images[:, 0, 0] = 1
-    got = applied(augmentation(flip="random", flip_vertical=True, shape=(2, 2, 1)), images)
+    got = applied(augmentation(hflip="random", vflip=True, shape=(2, 2, 1)), images)
     shares = got.flatten(1).double().mean(0)  # where the pixel went
     np.testing.assert_allclose(shares, 0.25, atol=0.015)  # deviation 0.003
 
@@ -166,15 +166,15 @@ def test_a_vertical_flip_picks_half_apart_from_the_other_flip():
 @pytest.mark.parametrize(
     ("part", "angle", "zoom", "shift"),
     [
-        ({"rotation": 15}, 15, 0, 0),
-        ({"zoom": 0.3}, 0, 0.3, 0),
-        ({"shift": 0.2}, 0, 0, 0.2),
-        ({"rotation": 180, "zoom": 0.9, "shift": 0.5}, 180, 0.9, 0.5),
+        ({"degrees": 15}, 15, 0, 0),
+        ({"scale": 0.3}, 0, 0.3, 0),
+        ({"translate": 0.2}, 0, 0, 0.2),
+        ({"degrees": 180, "scale": 0.9, "translate": 0.5}, 180, 0.9, 0.5),
     ],
     ids=str,
 )
 def test_moves_are_uniform_in_their_range(part, angle, zoom, shift):
-    angles, zooms, shifts = augmentation(**part).moves((20_000, 30, 12), 0, 0)
+    angles, zooms, shifts = augmentation(**part).sample_affine((20_000, 30, 12), 0, 0)
     for drawn, middle, reach in ((angles, 0, angle), (zooms, 1, zoom)):
         if not reach:
             assert (drawn == middle).all()
@@ -189,7 +189,7 @@ def test_moves_are_uniform_in_their_range(part, angle, zoom, shift):
 
 
 def test_shifts_are_whole_pixels_as_often_as_the_nearest_real_ones():
-    _, _, shifts = augmentation(shift=0.1).moves((32_000, 32, 32), 0, 0)
+    _, _, shifts = augmentation(translate=0.1).sample_affine((32_000, 32, 32), 0, 0)
     places, counts = shifts[:, 0].unique(return_counts=True)
     assert places.tolist() == [-3, -2, -1, 0, 1, 2, 3]
     # of ±3.2 pixels, ±3 stand for 0.7 each, the others for 1: 3,500 and 5,000
@@ -197,13 +197,13 @@ def test_shifts_are_whole_pixels_as_often_as_the_nearest_real_ones():
 
 
 def test_rows_and_columns_are_moved_apart():
-    _, _, shifts = augmentation(shift=0.5).moves((9999, 32, 32), 0, 0)
+    _, _, shifts = augmentation(translate=0.5).sample_affine((9999, 32, 32), 0, 0)
     assert abs(np.corrcoef(shifts.T.double().numpy())[0, 1]) < 0.05
 
 
 @pytest.mark.parametrize(
     "part",
-    [{"rotation": 90}, {"zoom": 0.5}, {"shift": 0.4}, {"flip_vertical": True}],
+    [{"degrees": 90}, {"scale": 0.5}, {"translate": 0.4}, {"vflip": True}],
     ids=str,
 )
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
@@ -218,21 +218,21 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
 @every_fill
 def test_what_is_done_is_what_was_drawn(fill):
     images = images_of(9, *SHAPE)
-    augment = augmentation(rotation=40, zoom=0.5, shift=0.3, fill=fill)
-    maps = turned(*augment.moves((9, *SHAPE[:2]), 3, 4))
+    augment = augmentation(degrees=40, scale=0.5, translate=0.3, fill_mode=fill)
+    maps = affine_matrices(*augment.sample_affine((9, *SHAPE[:2]), 3, 4))
     expected = slow_resampled(images, maps.double().numpy(), fill)
     np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=5e-3)
 
 
 def test_a_shift_draws_the_same_with_a_turn_beside_it_and_stays_exact_without():
     images = images_of(9, *SHAPE)
-    alone = augmentation(shift=0.3)
+    alone = augmentation(translate=0.3)
     assert torch.equal(
-        alone.moves((9, 10, 8), 0, 0)[2],
-        augmentation(shift=0.3, zoom=0.2).moves((9, 10, 8), 0, 0)[2],
+        alone.sample_affine((9, 10, 8), 0, 0)[2],
+        augmentation(translate=0.3, scale=0.2).sample_affine((9, 10, 8), 0, 0)[2],
     )
     got = applied(alone, images)
     assert got.dtype == torch.uint8
     assert torch.equal(
-        got, shifted(torch.as_tensor(images), alone.moves((9, 10, 8), 0, 0)[2], "nearest")
+        got, translate(torch.as_tensor(images), alone.sample_affine((9, 10, 8), 0, 0)[2], "nearest")
     )

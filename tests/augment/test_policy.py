@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cifarlab.augment.operations import OPERATIONS
-from cifarlab.augment.policy import drawn, one_each, operated
+from cifarlab.augment.policy import sample_operations, apply_operations, apply_policy
 from cifarlab.recipes.text import build
 
 KINDS = pytest.mark.parametrize("kind", ["randaugment", "trivialaugment"])
@@ -27,7 +27,7 @@ def slow_operated(images, rounds, fill):
     out = torch.from_numpy(images).clone()
     for chosen, strengths in rounds:
         for n in range(len(out)):
-            change = OPERATIONS[int(chosen[n])].change
+            change = OPERATIONS[int(chosen[n])].apply
             out[n : n + 1] = change(out[n : n + 1], strengths[n : n + 1], fill)
     return out
 
@@ -37,8 +37,8 @@ def slow_operated(images, rounds, fill):
 @pytest.mark.parametrize("count", [1, 5, 90])
 def test_each_image_gets_the_operations_drawn_for_it(kind, channels, count):
     images, policy = images_of(count, channels), policy_of(kind)
-    rounds = drawn(policy, count, 3, 4, 5)
-    got = operated(policy, "reflect", torch.from_numpy(images), 3, 4, 5)
+    rounds = sample_operations(policy, count, 3, 4, 5)
+    got = apply_policy(policy, "reflect", torch.from_numpy(images), 3, 4, 5)
     assert got.dtype == torch.uint8
     assert torch.equal(got, slow_operated(images, rounds, "reflect"))
 
@@ -46,36 +46,36 @@ def test_each_image_gets_the_operations_drawn_for_it(kind, channels, count):
 def test_the_groups_are_put_back_in_their_places():
     images = torch.arange(0, 28, dtype=torch.uint8).reshape(28, 1, 1, 1).expand(28, 4, 4, 1)
     chosen = torch.randperm(28, generator=torch.Generator().manual_seed(0)) % 14
-    got = one_each(images, chosen, torch.zeros(28), "zero")
+    got = apply_operations(images, chosen, torch.zeros(28), "constant")
     assert torch.equal(got, images)  # strength 0, and nothing to stretch
 
 
 def test_without_a_policy_the_images_themselves():
     images = torch.zeros(2, 4, 4, 1)
-    assert operated(build({}).augment.policy, "zero", images, 0, 0, 0) is images
+    assert apply_policy(build({}).augment.policy, "constant", images, 0, 0, 0) is images
 
 
 def test_float_images_are_rounded_to_bytes():
     images = torch.tensor([12.4, 12.6, 254.9, 255.0]).reshape(1, 2, 2, 1)
     chosen, strengths = torch.zeros(1, dtype=torch.int64), torch.zeros(1)
-    policy = policy_of("randaugment", magnitude=0, operations=1)
-    seeds = [s for s in range(99) if drawn(policy, 1, s, 0, 0)[0][0] == 0]  # identity
-    got = operated(policy, "zero", images, seeds[0], 0, 0)
+    policy = policy_of("randaugment", magnitude=0, num_ops=1)
+    seeds = [s for s in range(99) if sample_operations(policy, 1, s, 0, 0)[0][0] == 0]  # identity
+    got = apply_policy(policy, "constant", images, seeds[0], 0, 0)
     assert got.flatten().tolist() == [12, 13, 255, 255]
-    assert torch.equal(one_each(got, chosen, strengths, "zero"), got)
+    assert torch.equal(apply_operations(got, chosen, strengths, "constant"), got)
 
 
 @pytest.mark.parametrize(("operations", "magnitude"), [(1, 0), (2, 9), (3, 30)])
 def test_randaugment_draws_operations_alike_at_one_magnitude(operations, magnitude):
-    policy = policy_of("randaugment", operations=operations, magnitude=magnitude)
-    rounds = drawn(policy, 14_000, 0, 0, 0)
+    policy = policy_of("randaugment", num_ops=operations, magnitude=magnitude)
+    rounds = sample_operations(policy, 14_000, 0, 0, 0)
     assert len(rounds) == operations
     for chosen, strengths in rounds:
         counts = chosen.bincount(minlength=14)
         assert (counts - 1000).abs().max() < 150  # deviation 30
         for place, operation in enumerate(OPERATIONS):
             mine = strengths[chosen == place]
-            wanted = operation.usual * magnitude / 30
+            wanted = operation.max_strength * magnitude / 30
             torch.testing.assert_close(mine.abs(), torch.full_like(mine, wanted))
             up = (mine > 0).double().mean().item()
             if wanted:
@@ -85,14 +85,14 @@ def test_randaugment_draws_operations_alike_at_one_magnitude(operations, magnitu
 
 
 def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
-    ((chosen, strengths),) = drawn(policy_of("trivialaugment"), 60_000, 0, 0, 0)
+    ((chosen, strengths),) = sample_operations(policy_of("trivialaugment"), 60_000, 0, 0, 0)
     assert (chosen.bincount(minlength=14) - 60_000 / 14).abs().max() < 400  # deviation 63
     for place, operation in enumerate(OPERATIONS):
         mine = strengths[chosen == place]
-        if not operation.wide:
+        if not operation.wide_max_strength:
             assert (mine == 0).all()
             continue
-        levels, counts = (mine.abs() / operation.wide * 30).round().unique(return_counts=True)
+        levels, counts = (mine.abs() / operation.wide_max_strength * 30).round().unique(return_counts=True)
         torch.testing.assert_close(levels, torch.arange(31.0))
         assert counts.min() > 80  # 138 expected of each, deviation 12
         assert (mine < 0).any() == operation.signed
@@ -101,7 +101,7 @@ def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
 def test_the_operations_are_the_fourteen_of_the_papers():
     names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names) == 14
-    ranges = {operation.name: (operation.usual, operation.wide) for operation in OPERATIONS}
+    ranges = {operation.name: (operation.max_strength, operation.wide_max_strength) for operation in OPERATIONS}
     assert ranges["rotate"] == (30, 135)
     assert ranges["shear x"] == ranges["shear y"] == (0.3, 0.99)
     assert ranges["posterize"] == (4, 6)  # bits cleared: 4 to 8, 2 to 8 are kept
@@ -112,15 +112,15 @@ def test_the_operations_are_the_fourteen_of_the_papers():
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(kind):
     images, policy = torch.from_numpy(images_of(60)), policy_of(kind)
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    made = [operated(policy, "zero", images, *time) for time in times]
+    made = [apply_policy(policy, "constant", images, *time) for time in times]
     for first, second in combinations(made, 2):
         assert (first != second).flatten(1).any(1).double().mean() > 0.8
-    assert torch.equal(made[0], operated(policy, "zero", images, *times[0]))
+    assert torch.equal(made[0], apply_policy(policy, "constant", images, *times[0]))
 
 
 @KINDS
 def test_the_caller_s_images_stay_as_they_are(kind):
     images = torch.from_numpy(images_of(60))
     before = images.clone()
-    assert not torch.equal(operated(policy_of(kind), "zero", images, 0, 0, 0), before)
+    assert not torch.equal(apply_policy(policy_of(kind), "constant", images, 0, 0, 0), before)
     assert torch.equal(images, before)

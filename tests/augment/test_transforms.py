@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from cifarlab.augment.colors import jitter
+from cifarlab.augment.colors import adjust_brightness_contrast
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.augment.transforms import cutout, shrunk
+from cifarlab.augment.transforms import cutout, downsample
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 
@@ -66,17 +66,17 @@ def test_jitter_is_the_slow_jitter(dtype):
     images = images_of(7, 5, 6, 3)
     shifts, factors = np.random.default_rng(1).uniform(-1, 1, (2, 7))
     given_shifts, given_factors = torch.tensor(shifts).float(), torch.tensor(1 + factors).float()
-    got = jitter(torch.from_numpy(images).to(dtype), given_shifts, given_factors)
+    got = adjust_brightness_contrast(torch.from_numpy(images).to(dtype), given_shifts, given_factors)
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got, slow_jitter(images, shifts, 1 + factors), atol=2e-4)
 
 
 def test_jitter_clips_nothing_and_keeps_each_mean():
     images = torch.tensor([0, 255], dtype=torch.uint8).repeat(8).reshape(1, 2, 4, 2)
-    got = jitter(images, torch.tensor([0.0]), torch.tensor([1.5]))
+    got = adjust_brightness_contrast(images, torch.tensor([0.0]), torch.tensor([1.5]))
     assert (got.min().item(), got.max().item()) == (-63.75, 318.75)
     assert got.mean().item() == 127.5
-    assert jitter(images, torch.tensor([1.0]), torch.tensor([1.0])).max() == 510
+    assert adjust_brightness_contrast(images, torch.tensor([1.0]), torch.tensor([1.0])).max() == 510
 
 
 @given(
@@ -102,7 +102,7 @@ SIZES = [(32, 32, 16), (32, 32, 20), (32, 32, 31), (9, 9, 8), (96, 96, 17), (8, 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shrunk_is_the_slow_sum_over_pixels(height, width, pixels, channels):
     images = images_of(2, height, width, channels)
-    got = shrunk(torch.from_numpy(images), pixels)
+    got = downsample(torch.from_numpy(images), pixels)
     rows = slow_row_weights(height, got.shape[1])
     columns = slow_row_weights(width, got.shape[2])
     expected = np.empty(got.shape)
@@ -117,7 +117,7 @@ def test_shrunk_is_the_slow_sum_over_pixels(height, width, pixels, channels):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_shrunk_is_pytorch_s_antialiased_bilinear(height, width, pixels, count, dtype):
     images = torch.from_numpy(images_of(count, height, width, 3)).to(dtype)
-    got = shrunk(images, pixels)
+    got = downsample(images, pixels)
     size = tuple(got.shape[1:3])
     channels_first = images.permute(0, 3, 1, 2).float()
     expected = interpolate(channels_first, size, mode="bilinear", antialias=True)
@@ -136,13 +136,13 @@ def test_shrunk_is_pytorch_s_antialiased_bilinear(height, width, pixels, count, 
     ],
 )
 def test_the_short_side_gets_the_pixels_and_the_long_one_its_share(shape, pixels, wanted):
-    got = shrunk(torch.zeros(2, *shape), pixels)
+    got = downsample(torch.zeros(2, *shape), pixels)
     assert got.shape == (2, *wanted)
     assert got.is_contiguous()  # what the network calls channels_last
 
 
 def test_a_grey_image_stays_grey_to_the_border():
-    got = shrunk(torch.full((1, 32, 32, 3), 200, dtype=torch.uint8), 11)
+    got = downsample(torch.full((1, 32, 32, 3), 200, dtype=torch.uint8), 11)
     torch.testing.assert_close(got, torch.full_like(got, 200))
 
 
@@ -150,24 +150,24 @@ def test_a_grey_image_stays_grey_to_the_border():
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_what_is_no_larger_is_returned_itself(pixels, dtype):
     images = torch.zeros(2, 10, 8, 3, dtype=dtype)
-    assert shrunk(images, pixels) is images
+    assert downsample(images, pixels) is images
 
 
 def test_shrinking_is_exact_where_the_network_computes_in_bfloat16():
     images = torch.from_numpy(images_of(2, 32, 32, 3))
     with torch.autocast("cpu", torch.bfloat16):
-        got = shrunk(images, 20)
-    assert torch.equal(got, shrunk(images, 20))
+        got = downsample(images, 20)
+    assert torch.equal(got, downsample(images, 20))
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda images: jitter(images, torch.full((4,), 0.1), torch.full((4,), 1.2)),
+        lambda images: adjust_brightness_contrast(images, torch.full((4,), 0.1), torch.full((4,), 1.2)),
         lambda images: cutout(images, torch.ones(4, 2, dtype=torch.int64), 3),
-        lambda images: shrunk(images, 5),
+        lambda images: downsample(images, 5),
     ],
-    ids=["jitter", "cutout", "shrunk"],
+    ids=["jitter", "cutout", "downsample"],
 )
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_the_caller_s_images_stay_as_they_are(change, dtype):
@@ -187,14 +187,14 @@ def test_without_jitter_and_cutout_nothing_is_converted_or_drawn():
 @pytest.mark.parametrize(
     ("part", "range_of"),
     [
-        ({"brightness": 0.2}, ((-0.2, 0.2), (1, 1))),
+        ({"brightness_shift": 0.2}, ((-0.2, 0.2), (1, 1))),
         ({"contrast": 0.4}, ((0, 0), (0.6, 1.4))),
-        ({"brightness": 0.2, "contrast": 0.4}, ((-0.2, 0.2), (0.6, 1.4))),
+        ({"brightness_shift": 0.2, "contrast": 0.4}, ((-0.2, 0.2), (0.6, 1.4))),
     ],
     ids=["brightness", "contrast", "both"],
 )
 def test_jitter_draws_are_uniform_in_their_range(part, range_of):
-    draws = augmentation(jitter=part).jitters(20_000, 0, 0)
+    draws = augmentation(color_jitter=part).sample_brightness_contrast(20_000, 0, 0)
     for drawn, (low, high) in zip(draws, range_of, strict=True):
         assert drawn.dtype == torch.float32
         if low == high:
@@ -207,14 +207,14 @@ def test_jitter_draws_are_uniform_in_their_range(part, range_of):
 
 
 def test_brightness_and_contrast_are_drawn_apart():
-    shifts, factors = augmentation(jitter={"brightness": 0.2, "contrast": 0.4}).jitters(9999, 0, 0)
+    shifts, factors = augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4}).sample_brightness_contrast(9999, 0, 0)
     assert abs(torch.corrcoef(torch.stack([shifts, factors]))[0, 1]) < 0.05
 
 
 def test_the_jitter_of_a_batch_is_the_one_that_was_drawn():
     images = images_of(9, *SHAPE)
-    augment = augmentation(jitter={"brightness": 0.2, "contrast": 0.4})
-    shifts, factors = (draw.double().numpy() for draw in augment.jitters(9, 3, 4))
+    augment = augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4})
+    shifts, factors = (draw.double().numpy() for draw in augment.sample_brightness_contrast(9, 3, 4))
     expected = slow_jitter(images, shifts, factors)
     np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=2e-4)
 
@@ -234,7 +234,7 @@ def test_every_corner_is_drawn_about_equally_often_and_lies_inside():
 def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
     images = np.zeros((16_000, *SHAPE), np.uint8)
     augment = augmentation(cutout=side, cutout_inside=False)
-    centres = augment.corners(images.shape[:3], 0, 0) + side // 2
+    centres = augment.sample_cutout_corners(images.shape[:3], 0, 0) + side // 2
     places, counts = (centres[:, 0] * 8 + centres[:, 1]).unique(return_counts=True)
     assert places.tolist() == list(range(80))
     assert (counts - 200).abs().max() < 70  # deviation 14
@@ -248,7 +248,7 @@ def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
     )
 
 
-@pytest.mark.parametrize("part", [{"jitter": {"brightness": 0.5}}, {"cutout": 4}], ids=str)
+@pytest.mark.parametrize("part", [{"color_jitter": {"brightness_shift": 0.5}}, {"cutout": 4}], ids=str)
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(50, *SHAPE)
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
@@ -260,21 +260,21 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
 
 def test_each_image_has_its_own_draw():
     same = np.repeat(images_of(1, *SHAPE), 50, axis=0)
-    for part in ({"jitter": {"contrast": 0.5}}, {"cutout": 2}):
+    for part in ({"color_jitter": {"contrast": 0.5}}, {"cutout": 2}):
         assert len(applied(augmentation(**part), same).unique(dim=0)) > 20
 
 
 def test_in_this_order_whatever_the_order_of_the_keys():
     images = images_of(20, *SHAPE)
     parts = [
-        {"crop": {"padding": 2, "mode": "reflect"}},
-        {"rotation": 20, "zoom": 0.2, "shift": 0.2},
-        {"flip": "random"},
-        {"flip_vertical": True},
+        {"crop": {"padding": 2, "padding_mode": "reflect"}},
+        {"degrees": 20, "scale": 0.2, "translate": 0.2},
+        {"hflip": "random"},
+        {"vflip": True},
         {"policy": {"kind": "randaugment"}},
-        {"jitter": {"brightness": 0.3, "contrast": 0.5}},
-        {"jitter": {"saturation": 0.5, "hue": 0.1}},
-        {"noise": 0.1},
+        {"color_jitter": {"brightness_shift": 0.3, "contrast": 0.5}},
+        {"color_jitter": {"saturation": 0.5, "hue": 0.1}},
+        {"gaussian_noise": {"sigma": 0.1}},
         {"cutout": 3},
     ]
     everything = {}

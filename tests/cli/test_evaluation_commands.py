@@ -112,7 +112,7 @@ def test_predictions_that_are_refused(
     for words in (
         ["--format", "kaggle", "--sample", sample],
         ["--format", "xml"],
-        ["--fit", "bend"],
+        ["--resize-mode", "bend"],
     ):
         output = cifarlab("predict", finished.path, picture, *words)
         assert output.code == 2 and output.out == "" and output.err.startswith("error: ")

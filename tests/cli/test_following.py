@@ -56,7 +56,7 @@ def test_from_training_on_each_command_leads_to_the_next(cifarlab: Command) -> N
 
 
 def test_a_run_without_validation_is_explained(cifarlab: Command) -> None:
-    words = proposed(cifarlab("train", "quickstart", *SHORT, "data.validation=0", "--run", "a"))
+    words = proposed(cifarlab("train", "quickstart", *SHORT, "data.val_fraction=0", "--run", "a"))
     assert words == ["explain", "a"]
     assert proposed(cifarlab(*words)) == ["report", "a"]
 
@@ -89,7 +89,7 @@ def test_a_prediction_is_explained(cifarlab: Command, copied: RunFolder, picture
         assert words == ["explain", str(copied.path), str(picture)]
     assert proposed(cifarlab(*words)) == ["page", str(copied.path.parent)]
     run = copied.path
-    assert after_predict(run, [picture], "crop")[3:] == ("--fit", "crop")
+    assert after_predict(run, [picture], "crop")[3:] == ("--resize-mode", "crop")
     assert after_predict(run, [picture, picture], None) == ("explain", run)
     assert after_predict(run, [picture.parent], None) == ("explain", run)
 

@@ -163,9 +163,9 @@ def _nothing_idle(idle: Callable[[dict[str, Any]], bool], *names: str) -> Agree:
 
 
 def _augment_agrees(tree: dict[str, Any]) -> dict[str, Any]:
-    moved = any(tree[name] for name in ("rotation", "zoom", "shift"))
+    moved = any(tree[name] for name in ("degrees", "scale", "translate"))
     if not moved and tree["policy"]["kind"] == "none":
-        del tree["fill"]
+        del tree["fill_mode"]
     return _nothing_idle(lambda t: not t["cutout"], "cutout_inside")(tree)
 
 
@@ -176,14 +176,14 @@ def _unsure_needs_views(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
-    if tree["data"]["validation"] == 0:
+    if tree["data"]["val_fraction"] == 0:
         tree["evaluation"]["checkpoint"] = "last"
         tree["evaluation"]["tta_fraction"] = 1.0
         tree["training"]["early_stopping"] = None
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
     if tree["model"]["kind"] == "cnn":
-        tree["augment"]["sizes"] = []
+        tree["augment"]["progressive_resize"] = []
         tree["training"]["selective_backprop"].pop("image_size", None)
     if not tree["optimizer"].get("momentum"):
         tree["schedule"]["final_momentum"] = None
@@ -191,12 +191,12 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows_are_distributions(tree: dict[str, Any]) -> dict[str, Any]:
-    return tree | {"rows": [[0.5, 0.5], [0.25, 0.75]]}
+    return tree | {"transition_matrix": [[0.5, 0.5], [0.25, 0.75]]}
 
 
 def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
     once = dict.fromkeys(index % 10**7 for group in tree["groups"] for index in group)
-    return {**tree, "number": tree["number"] % tree["of"], "groups": [[index] for index in once]}
+    return {**tree, "index": tree["index"] % tree["n_splits"], "groups": [[index] for index in once]}
 
 
 _AGREE = {
@@ -205,9 +205,9 @@ _AGREE = {
     Residual: _stages_agree,
     CNN: _orders_fit,
     Speed: _depths_fit,
-    Crop: _nothing_idle(lambda tree: not tree["padding"], "mode"),
+    Crop: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
     Augment: _augment_agrees,
-    ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "fit"),
+    ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     Whitening: _nothing_idle(lambda tree: not tree["kernel"], "eps", "images", "directions"),
     SelectiveBackprop: _nothing_idle(lambda tree: tree["keep"] == 1, "start", "image_size"),
     SGD: _nesterov_needs_momentum,

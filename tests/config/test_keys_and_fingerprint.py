@@ -109,7 +109,7 @@ def test_the_keys_inside_a_list_are_listed_with_their_bounds():
     # the hint of every refusal says that this list has every setting
     allowed = {key.path: key.allowed for key in KEYS}
     assert "schedule: hold | restart | stretch" in allowed["training.extensions"]
-    assert allowed["augment.sizes"] == "list of {start: duration, pixels: integer >= 4 <= 96}"
+    assert allowed["augment.progressive_resize"] == "list of {start: duration, pixels: integer >= 4 <= 96}"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_keys_inside_a_list_are_listed_with_their_bounds():
         ("training.micro_batch_size", "", "null"),
         ("training.selective_backprop.start", "", "0 of the run"),
         ("averaging.kind", "", "none"),
-        ("augment.sizes", "", "[]"),
+        ("augment.progressive_resize", "", "[]"),
     ],
 )
 def test_the_default_is_the_one_of_its_kind(path, kind, default):
@@ -148,7 +148,7 @@ def test_the_bounds_stand_beside_the_type_that_they_are_of():
 )
 def test_every_choice_that_is_printed_is_taken(key):
     words = {"integer": "8", "number": "0.5", "duration": "1 epoch", "time": "1 min"}
-    words["{of:"] = "{of: 3, number: 1}"
+    words["{n_splits:"] = "{n_splits: 3, index: 1}"
     words["{monitor:"] = "{patience: 3}"
     for choice in key.allowed.split(" | "):
         word = choice.split(" ")[0]

@@ -109,7 +109,7 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
 @pytest.mark.parametrize(
     ("key", "assignments", "acts", "late"),
     [
-        ("augment.sizes.0", ["augment.sizes=[{start: {}, pixels: 16}]"], "3519 steps", "10 epochs"),
+        ("augment.progressive_resize.0", ["augment.progressive_resize=[{start: {}, pixels: 16}]"], "3519 steps", "10 epochs"),
         (
             "training.freeze.0",
             ["training.freeze=[{start: {}, stages: 1}]"],
@@ -228,9 +228,9 @@ def test_shipped_recipes_have_no_finding_or_are_known_to(name):
     ("tree", "images"),
     [
         ({}, 45_000),
-        ({"data": {"validation": 0}}, 50_000),
+        ({"data": {"val_fraction": 0}}, 50_000),
         ({"data": {"source": "digits"}}, 1294),
-        ({"data": {"share": 0.1}}, 4500),
+        ({"data": {"train_subset_fraction": 0.1}}, 4500),
     ],
 )
 def test_how_many_images_a_recipe_s_data_usually_have(tree, images):

@@ -18,7 +18,7 @@ ORDERS = list(
 )
 
 
-VALIDATED = {"validation": 0.2}
+VALIDATED = {"val_fraction": 0.2}
 
 
 def test_nothing_changes_nothing():
@@ -63,16 +63,16 @@ def test_change_takes_values_and_leaves_its_recipe_alone():
 
 
 def test_settings_that_need_each_other_may_come_in_either_order():
-    both = ["evaluation.checkpoint=best", "data.validation=0.2"]
-    base = build({"data": {"validation": 0}})
+    both = ["evaluation.checkpoint=best", "data.val_fraction=0.2"]
+    base = build({"data": {"val_fraction": 0}})
     assert overridden(base, both) == overridden(base, both[::-1])
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_kind_and_what_it_needs_in_either_order(order):
     # between the two changes the recipe contradicts itself
-    base = build({"data": {"validation": 0}})
-    both = ["schedule.kind=plateau", "data.validation=0.2"][::order]
+    base = build({"data": {"val_fraction": 0}})
+    both = ["schedule.kind=plateau", "data.val_fraction=0.2"][::order]
     assert overridden(base, both) == build({"schedule": {"kind": "plateau"}, "data": VALIDATED})
     part = ["model.norm={kind: none}", "model.order=[act, conv, act, conv, add]"][::order]
     free = overridden(Recipe(), ["model.weight_standardisation=true", *part])

@@ -53,7 +53,7 @@ def test_a_key_of_another_kind_is_unknown():
     [
         ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, data, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
-        ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, mode"),
+        ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, padding_mode"),
         ({"model": {"kind": "cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
         ({"schedule": {"gamma": 0.3}}, "schedule.gamma", "Allowed: kind, warmup, final"),
         (
@@ -67,8 +67,8 @@ def test_a_key_of_another_kind_is_unknown():
             "Allowed: kind, scale, eps, groups",
         ),
         (
-            {"augment": {"sizes": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
-            "augment.sizes.0.pixel",
+            {"augment": {"progressive_resize": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
+            "augment.progressive_resize.0.pixel",
             "did you mean 'pixels'? Allowed: start, pixels",
         ),
         (
@@ -90,8 +90,8 @@ def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
 @pytest.mark.parametrize(
     ("assignment", "what", "hint"),
     [
-        ("augment.flip=randon", "augment.flip can't be 'randon'", "did you mean 'random'? Allow"),
-        ("augment.crop.mode=3", "augment.crop.mode can't be 3", "Allowed: zero, reflect"),
+        ("augment.hflip=randon", "augment.hflip can't be 'randon'", "did you mean 'random'? Allow"),
+        ("augment.crop.padding_mode=3", "augment.crop.padding_mode can't be 3", "Allowed: constant, reflect"),
         ("evaluation.tta_views=3", "evaluation.tta_views can't be 3", "Allowed: 1, 2, 6, 10"),
         ("model.kind=resnet", "model.kind can't be 'resnet'", MODELS),
         ("model.kind=cn", "model.kind can't be 'cn'", "did you mean 'cnn'?"),
@@ -119,8 +119,8 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("seed=4294967296", "seed can't be 4294967296: input should be less than or equal to"),
         ("seed=1.5", "seed can't be 1.5: input should be a valid integer"),
         ("seed=many", "seed can't be 'many': input should be a valid integer"),
-        ("data.validation=1", "data.validation can't be 1: input should be less than 1"),
-        ("data.test=0", "data.test can't be 0: input should be greater than 0"),
+        ("data.val_fraction=1", "data.val_fraction can't be 1: input should be less than 1"),
+        ("data.test_fraction=0", "data.test_fraction can't be 0: input should be greater than 0"),
         ("data.images.size=97", "data.images.size can't be 97: input should be less than or"),
         ("data.source=3", "data.source can't be 3: input should be a valid string"),
         ("optimizer.lr=0", "optimizer.lr can't be 0: input should be greater than 0"),
@@ -145,12 +145,12 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
             "augment.mix={kind: mixup, probability: 0}",
             "augment.mix.probability can't be 0: input should be greater than 0",
         ),
-        ("augment.sizes=[{start: 3, pixels: 8}]", "augment.sizes.0.start: 3 has no unit: write"),
+        ("augment.progressive_resize=[{start: 3, pixels: 8}]", "augment.progressive_resize.0.start: 3 has no unit: write"),
         (
-            "augment.sizes=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
-            "augment.sizes.1.pixels can't be 97: input should be less than or equal to 96",
+            "augment.progressive_resize=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
+            "augment.progressive_resize.1.pixels can't be 97: input should be less than or equal to 96",
         ),
-        ("augment.sizes=[{start: 0 steps}]", "augment.sizes.0.pixels is missing"),
+        ("augment.progressive_resize=[{start: 0 steps}]", "augment.progressive_resize.0.pixels is missing"),
         ("schedule.warmup=soon", "schedule.warmup: 'soon' is no duration: write '30 epochs', "),
     ],
 )
@@ -250,11 +250,11 @@ def test_true_is_no_number(assignment):
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
         (
             ["model.kind=cnn", "training.selective_backprop={keep: 0.5, image_size: 16}"],
-            "augment.sizes and training.selective_backprop.image_size need",
+            "augment.progressive_resize and training.selective_backprop.image_size need",
         ),
-        (["training.early_stopping={patience: 2}", "data.validation=0"], "training.early_stopping watches the validation"),
-        (["schedule.kind=plateau", "data.validation=0"], "schedule.kind=plateau watches the val"),
-        (["evaluation.checkpoint=best", "data.validation=0"], "evaluation.checkpoint=best sel"),
+        (["training.early_stopping={patience: 2}", "data.val_fraction=0"], "training.early_stopping watches the validation"),
+        (["schedule.kind=plateau", "data.val_fraction=0"], "schedule.kind=plateau watches the val"),
+        (["evaluation.checkpoint=best", "data.val_fraction=0"], "evaluation.checkpoint=best sel"),
         (
             ["evaluation.tta_fraction=0.25"],
             "evaluation: tta_fraction=0.25 gives some images further views, but tta_views is 1: "
@@ -271,8 +271,8 @@ def test_true_is_no_number(assignment):
             "take tta_fraction=1, or tta_threshold=null",
         ),
         (
-            ["evaluation.tta_views=6", "evaluation.tta_fraction=0.25", "data.validation=0"],
-            "evaluation.tta_fraction=0.25 is found on validation images, but data.validation is 0: take "
+            ["evaluation.tta_views=6", "evaluation.tta_fraction=0.25", "data.val_fraction=0"],
+            "evaluation.tta_fraction=0.25 is found on validation images, but data.val_fraction is 0: take "
             "evaluation.tta_fraction=1, with evaluation.tta_threshold where only some",
         ),
     ],

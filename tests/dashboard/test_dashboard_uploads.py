@@ -23,7 +23,7 @@ from broken_uploads import broken
 from cifarlab.system.errors import DataError
 from cifarlab.data.config import ImagePolicy
 from cifarlab.inference.inputs import decoded
-policy = ImagePolicy(size=32, fit="crop", channels="rgb")
+policy = ImagePolicy(size=32, resize_mode="crop", channels="rgb")
 most, what = int(sys.argv[2]), sys.argv[3]
 blobs = list(broken().values()) if what == "broken" else [open(what, "rb").read()]
 open("/proc/self/clear_refs", "w").write("5")  # forget what making them took
@@ -39,8 +39,8 @@ print(peak() - before)
 """
 
 
-def seen(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), fit: str = "crop") -> np.ndarray:
-    policy = input_policy(ImagePolicy(), shape, fit)
+def seen(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), resize_mode: str = "crop") -> np.ndarray:
+    policy = input_policy(ImagePolicy(), shape, resize_mode)
     return decoded(blob, "cat.png", policy, UPLOAD_PIXELS)
 
 
@@ -123,7 +123,7 @@ def test_the_short_side_is_scaled_and_the_centre_cropped():
 
 def test_the_recipes_own_way_to_fit_is_followed():
     wide = Image.new("RGB", (64, 32), "white")
-    image = seen(encoded(wide, "PNG"), fit="pad")
+    image = seen(encoded(wide, "PNG"), resize_mode="pad")
     assert (image[:8] == 0).all() and (image[8:24] == 255).all()
 
 

@@ -152,7 +152,7 @@ def test_two_processes_opening_at_once_get_the_same(tmp_path):
     archive = as_tar(tmp_path / "pets.tar.gz", class_folders({"train": 400}))
     code = """
 import sys
-from cifarlab.data import open_dataset
+from cifarlab.data.sources import open_dataset
 print("ready", flush=True); sys.stdin.readline()
 dataset = open_dataset(sys.argv[1])
 print(dataset.fingerprint, len(dataset.read("train")), dataset.folder)
@@ -180,7 +180,7 @@ def test_what_is_cached_is_given_without_opening_it(archive, cache, decodings, s
     opened = open_dataset(name)
     before, counted = everything(cache), len(decodings)
     assert cached_dataset(name) == opened
-    assert cached_dataset(name, images=ImagePolicy(size=16, fit="crop")) is None
+    assert cached_dataset(name, images=ImagePolicy(size=16, resize_mode="crop")) is None
     assert everything(cache) == before and len(decodings) == counted
 
 

@@ -64,7 +64,7 @@ def test_the_order_of_members_changes_nothing(tmp_path):
 @pytest.mark.parametrize(("labels", "count"), [("fine", 100), ("coarse", 20)])
 def test_cifar100_has_two_kinds_of_labels(tmp_path, labels, count):
     path = as_tar(tmp_path / "c.tar.gz", cifar100_files())
-    dataset = open_dataset(str(path), labels=labels)
+    dataset = open_dataset(str(path), label_mode=labels)
     assert dataset.name == f"{path} ({labels})"
     assert dataset.classes == tuple(f"{labels}{i}" for i in range(count))
     assert dataset.read("train").labels.tolist() == [i % count for i in range(300)]
@@ -79,7 +79,7 @@ def published(tmp_path, monkeypatch) -> None:
         for name, split in ((name, dataset.read(name)) for name in dataset.split_names)
     }
     monkeypatch.setattr(sources, "KINDS", {"cifar10": replace(CIFAR10, published=hashes)})
-    monkeypatch.setattr(sources, "recognise", lambda _path: sources.KINDS["cifar10"])
+    monkeypatch.setattr(sources, "recognize", lambda _path: sources.KINDS["cifar10"])
 
 
 def swapped(content: dict) -> dict:
@@ -133,7 +133,7 @@ def test_the_real_ones_are_known(monkeypatch):
         ("cifar100", "coarse", "CIFAR-100 (coarse)"),
     ):
         if REAL_DATA and (Path(REAL_DATA) / KINDS[source].folder).is_dir():
-            assert open_dataset(source, labels=labels).name == name
+            assert open_dataset(source, label_mode=labels).name == name
     assert all(
         len(hashed) == 64
         for kind in KINDS.values()
@@ -235,13 +235,13 @@ def test_a_pickle_cut_short_is_refused(tmp_path):
 
 def test_coarse_labels_are_refused_where_there_are_none(tmp_path):
     for source in ("digits", str(as_tar(tmp_path / "c.tar", cifar10_files()))):
-        with pytest.raises(DataError, match=r"data\.labels=coarse"):
-            open_dataset(source, labels="coarse")
+        with pytest.raises(DataError, match=r"data\.label_mode=coarse"):
+            open_dataset(source, label_mode="coarse")
 
 
 def test_the_policy_applies_to_arrays_too(tmp_path):
     path = str(as_tar(tmp_path / "c.tar", cifar10_files()))
-    policy = ImagePolicy(size=16, fit="stretch", channels="grey")
+    policy = ImagePolicy(size=16, resize_mode="stretch", channels="grey")
     assert open_dataset(path, images=policy).image_shape == (16, 16, 1)
     with pytest.raises(DataError, match="each image is 32x32, not 16x16"):
         open_dataset(path, images=ImagePolicy(size=16))

@@ -172,15 +172,15 @@ def test_an_empty_class_is_refused(tmp_path):
 def test_an_empty_class_in_an_archive_is_refused(tmp_path):
     files = class_folders({"": 2}) | {"bird/broken.png": b""}
     with pytest.raises(DataError, match="'bird' has no image"):
-        open_dataset(made(tmp_path, files, "a.zip"), images=ImagePolicy(broken="skip"))
+        open_dataset(made(tmp_path, files, "a.zip"), images=ImagePolicy(on_bad_images="skip"))
 
 
 def test_a_broken_file_is_named_or_skipped(tmp_path):
     files = class_folders({"train": 3}) | {"train/cat/1.png": png()[:40]}
     message = refusal(tmp_path, files)
     assert "train/cat/1.png can't be decoded" in message
-    assert "data.images.broken=skip" in message
-    dataset = open_dataset(str(tmp_path / "pets"), images=ImagePolicy(broken="skip"))
+    assert "data.images.on_bad_images=skip" in message
+    dataset = open_dataset(str(tmp_path / "pets"), images=ImagePolicy(on_bad_images="skip"))
     assert dataset.skipped == ("train/cat/1.png",)
     assert dataset.read("train").labels.tolist() == [0, 0, 1, 1, 1]
 
@@ -190,7 +190,7 @@ def test_a_size_that_differs_is_refused_by_name(tmp_path):
     assert "train/dog/9.png is 9x9" in refusal(tmp_path, files)
     message = refusal(tmp_path, files, images=ImagePolicy(size=8))
     assert "must have 8x8, but train/dog/9.png is 9x9" in message and "0.png" not in message
-    dataset = open_dataset(str(tmp_path / "pets"), images=ImagePolicy(size=8, fit="stretch"))
+    dataset = open_dataset(str(tmp_path / "pets"), images=ImagePolicy(size=8, resize_mode="stretch"))
     assert dataset.image_shape == (8, 8, 3)
 
 
@@ -206,14 +206,14 @@ BROKEN = {"train/dog/8.png": png()[:40]}
 @pytest.mark.parametrize(
     ("extra", "policy"),
     [
-        ({"train/dog/9.png": png(size=(9, 9))}, {"size": 8, "fit": "crop"}),
-        ({f"train/dog/{k}.png": png(k, (10, 12)) for k in range(9)}, {"size": 10, "fit": "crop"}),
-        ({f"train/dog/{k}.png": png(k, (99, 98)) for k in range(9)}, {"size": 64, "fit": "crop"}),
-        ({f"train/dog/{k}.png": png(k, (4, 4)) for k in range(9)}, {"size": 8, "fit": "crop"}),
-        (BROKEN, {"broken": "skip"}),
+        ({"train/dog/9.png": png(size=(9, 9))}, {"size": 8, "resize_mode": "crop"}),
+        ({f"train/dog/{k}.png": png(k, (10, 12)) for k in range(9)}, {"size": 10, "resize_mode": "crop"}),
+        ({f"train/dog/{k}.png": png(k, (99, 98)) for k in range(9)}, {"size": 64, "resize_mode": "crop"}),
+        ({f"train/dog/{k}.png": png(k, (4, 4)) for k in range(9)}, {"size": 8, "resize_mode": "crop"}),
+        (BROKEN, {"on_bad_images": "skip"}),
         (
             BROKEN | {f"train/dog/{k}.png": png(k, (9, 8)) for k in (5, 6)},
-            {"size": 8, "fit": "crop", "broken": "skip"},
+            {"size": 8, "resize_mode": "crop", "on_bad_images": "skip"},
         ),
     ],
 )
@@ -242,7 +242,7 @@ def test_what_is_wrong_is_told_before_a_large_source_is_at_its_end(tmp_path, mon
 
 def test_a_bomb_is_never_skipped(tmp_path):
     files = class_folders({"train": 2}) | {"train/cat/9.png": bomb(20_000)}
-    assert "train/cat/9.png" in refusal(tmp_path, files, images=ImagePolicy(broken="skip"))
+    assert "train/cat/9.png" in refusal(tmp_path, files, images=ImagePolicy(on_bad_images="skip"))
 
 
 def test_grey_only_if_all_are_grey(tmp_path):

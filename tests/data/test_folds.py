@@ -6,16 +6,16 @@ from pydantic import ValidationError
 
 from cifarlab.data.config import Data, Fold
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import fold_left_out, training_subsets
+from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.system.errors import DataError
 
 
 def data(number: int | None, of: int = 3, groups=(), **other) -> Data:
-    fold = None if number is None else {"of": of, "number": number, "groups": groups}
+    fold = None if number is None else {"n_splits": of, "index": number, "groups": groups}
     return Data(source="digits", fold=fold, **other)
 
 
-@pytest.mark.parametrize("other", [{}, {"share": 0.5}, {"noise": {"kind": "pair", "share": 0.3}}])
+@pytest.mark.parametrize("other", [{}, {"train_subset_fraction": 0.5}, {"label_noise": {"kind": "pair", "noise_rate": 0.3}}])
 def test_folds_are_a_partition_by_class(other) -> None:
     dataset = open_dataset("digits")
     whole, validation = training_subsets(dataset, data(None, **other))
@@ -23,7 +23,7 @@ def test_folds_are_a_partition_by_class(other) -> None:
     for number in range(3):
         mine = data(number, **other)
         kept, same = training_subsets(dataset, mine)
-        left = fold_left_out(dataset, mine)
+        left = held_out_fold(dataset, mine)
         assert np.array_equal(same.indices, validation.indices)
         assert np.array_equal(np.sort([*kept.indices, *left.indices]), whole.indices)
         assert (np.diff(left.indices) > 0).all()
@@ -39,20 +39,20 @@ def test_folds_are_a_partition_by_class(other) -> None:
 def test_the_split_seed_decides() -> None:
     dataset = open_dataset("digits")
     first, again, other = (
-        fold_left_out(dataset, data(0, split_seed=seed, validation=0)).indices for seed in (0, 0, 1)
+        held_out_fold(dataset, data(0, split_seed=seed, val_fraction=0)).indices for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
 def test_without_a_fold_nothing_is_left_out() -> None:
     with pytest.raises(DataError, match="nothing is left out"):
-        fold_left_out(open_dataset("digits"), data(None))
+        held_out_fold(open_dataset("digits"), data(None))
 
 
 def left_out(of: int, groups=(), **other) -> list[np.ndarray]:
     dataset = open_dataset("digits")
     return [
-        fold_left_out(dataset, data(number, of, groups, **other)).indices for number in range(of)
+        held_out_fold(dataset, data(number, of, groups, **other)).indices for number in range(of)
     ]
 
 
@@ -66,7 +66,7 @@ def test_without_groups_each_class_is_dealt_like_cards() -> None:
 
 
 @pytest.mark.parametrize("of", [2, 3, 7])
-@pytest.mark.parametrize("other", [{}, {"noise": {"kind": "symmetric", "share": 0.3}}])
+@pytest.mark.parametrize("other", [{}, {"label_noise": {"kind": "symmetric", "noise_rate": 0.3}}])
 def test_groups_stay_whole_and_classes_even(of: int, other) -> None:
     whole, _ = training_subsets(open_dataset("digits"), data(None, **other))
     draws = np.random.default_rng(of)
@@ -93,11 +93,11 @@ def test_images_of_a_group_that_are_not_trained_on_are_passed_over() -> None:
 @pytest.mark.parametrize(
     "fold",
     [
-        {"of": 1, "number": 0},
-        {"of": 3, "number": 3},
-        {"of": 3},
-        {"of": 3, "number": 0, "groups": [[1, -2]]},
-        {"of": 3, "number": 0, "groups": [[1, 2], [2, 3]]},
+        {"n_splits": 1, "index": 0},
+        {"n_splits": 3, "index": 3},
+        {"n_splits": 3},
+        {"n_splits": 3, "index": 0, "groups": [[1, -2]]},
+        {"n_splits": 3, "index": 0, "groups": [[1, 2], [2, 3]]},
     ],
 )
 def test_no_such_fold(fold) -> None:

@@ -11,7 +11,7 @@ from cifarlab.system.errors import RecipeError
 
 def sizes_of(*pairs):
     listed = [{"start": start, "pixels": pixels} for start, pixels in pairs]
-    return build({"augment": {"sizes": listed}}).augment.sizes
+    return build({"augment": {"progressive_resize": listed}}).augment.progressive_resize
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,18 @@ def test_starts_in_steps(pairs, stages):
     [
         (
             [("3 epochs", 16), ("0.2 of the run", 32)],
-            "augment.sizes: '0.2 of the run' is step 200, not after '3 epochs', which is step 300",
+            "augment.progressive_resize: '0.2 of the run' is step 200, "
+            "not after '3 epochs', which is step 300",
         ),
         (
             [("0 steps", 16), ("2 epochs", 20), ("0.2 of the run", 32)],
-            "augment.sizes: '0.2 of the run' is step 200, not after '2 epochs', which is step 200",
+            "augment.progressive_resize: '0.2 of the run' is step 200, "
+            "not after '2 epochs', which is step 200",
         ),
         (
             [("0 steps", 16), ("0.0004 of the run", 20)],
-            "augment.sizes: '0.0004 of the run' is step 0, not after '0 steps', which is step 0",
+            "augment.progressive_resize: '0.0004 of the run' is step 0, "
+            "not after '0 steps', which is step 0",
         ),
     ],
     ids=["before", "at once", "rounded to one step"],
@@ -95,8 +98,11 @@ def test_the_size_at_a_step_is_the_last_that_has_started(firsts, step):
 def test_a_size_above_the_images_is_refused(shape, most):
     sizes = [{"start": "0 steps", "pixels": 4}, {"start": "1 epoch", "pixels": most + 1}]
     with pytest.raises(RecipeError) as caught:
-        Augmentation(build({"augment": {"sizes": sizes}}).augment, shape, 0)
-    what = f"augment.sizes.1.pixels={most + 1} is larger than the images, which have {most} pixels"
+        Augmentation(build({"augment": {"progressive_resize": sizes}}).augment, shape, 0)
+    what = (
+        f"augment.progressive_resize.1.pixels={most + 1} is larger than the images, "
+        f"which have {most} pixels"
+    )
     assert str(caught.value) == f"{what}\ntake at most {most}; images are never enlarged"
     sizes[1]["pixels"] = most
-    Augmentation(build({"augment": {"sizes": sizes}}).augment, shape, 0)
+    Augmentation(build({"augment": {"progressive_resize": sizes}}).augment, shape, 0)

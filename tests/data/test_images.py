@@ -108,7 +108,7 @@ def test_exif_orientation_is_applied(kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise
     image = Image.fromarray(np.stack([wide] * 3, -1))
-    found = pixels(encoded(image, kind, exif=exif), ImagePolicy(size=16, fit="stretch"))
+    found = pixels(encoded(image, kind, exif=exif), ImagePolicy(size=16, resize_mode="stretch"))
     assert found[0].mean() < 40 and found[-1].mean() > 215
 
 
@@ -122,9 +122,9 @@ def test_fits():
     image = Image.new("RGB", (16, 8), (255, 255, 255))
     image.paste((0, 0, 0), (0, 0, 4, 8))
     blob = encoded(image)
-    crop = pixels(blob, ImagePolicy(size=8, fit="crop"))
-    pad = pixels(blob, ImagePolicy(size=16, fit="pad"))
-    stretch = pixels(blob, ImagePolicy(size=16, fit="stretch"))
+    crop = pixels(blob, ImagePolicy(size=8, resize_mode="crop"))
+    pad = pixels(blob, ImagePolicy(size=16, resize_mode="pad"))
+    stretch = pixels(blob, ImagePolicy(size=16, resize_mode="stretch"))
     assert (crop == 255).all(), "the black quarter lies outside the centre"
     assert (pad[:4] == 0).all() and (pad[12:] == 0).all() and (pad[6:10, 8:] == 255).all()
     assert (stretch[:, 8:] == 255).all() and (stretch[:, :2] == 0).all()
@@ -138,7 +138,7 @@ def test_sizes_that_are_refused():
             decode(png(size=(side, side)), AS_IS)
     with pytest.raises(RefusedError, match="is 8x8, not 16x16") as refused:
         decode(png(), ImagePolicy(size=16))
-    assert "data.images.fit" in refused.value.hint
+    assert "data.images.resize_mode" in refused.value.hint
 
 
 def test_a_decompression_bomb_is_refused_by_what_it_declares():
@@ -194,7 +194,7 @@ def test_decoded_images_conform_too():
     assert conform(grey, ImagePolicy(size=8, channels="grey")) is grey
     wide = conform(grey, ImagePolicy(channels="rgb"))
     np.testing.assert_array_equal(wide, np.repeat(grey, 3, axis=3))
-    assert conform(wide, ImagePolicy(size=32, fit="stretch", channels="grey")).shape == (
+    assert conform(wide, ImagePolicy(size=32, resize_mode="stretch", channels="grey")).shape == (
         3,
         32,
         32,

@@ -14,8 +14,8 @@ from cifarlab.recipes.text import build
 from cifarlab.system.errors import DataError
 
 PLAIN = {}
-ALL = {"crop": {"padding": 2, "mode": "reflect"}, "flip": "random"}
-BY_TURNS = {"crop": {"padding": 2}, "flip": "alternating"}
+ALL = {"crop": {"padding": 2, "padding_mode": "reflect"}, "hflip": "random"}
+BY_TURNS = {"crop": {"padding": 2}, "hflip": "alternating"}
 every_augment = pytest.mark.parametrize("augment", [PLAIN, ALL, BY_TURNS], ids=str)
 
 

@@ -52,7 +52,7 @@ def test_without_names_the_index_is_the_name():
 
 def test_parts_of_a_split_keep_its_names(tmp_path):
     dataset = open_dataset(str(as_tar(tmp_path / "pets.tar", FILES)))
-    data = Data(fold=Fold(of=2, number=0))
+    data = Data(fold=Fold(n_splits=2, index=0))
     training, validation = training_subsets(dataset, data)
     for split, part in {
         "train": training,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare
 
-from cifarlab.data.noisy_labels import noisy_labels, transition_matrix
+from cifarlab.data.noisy_labels import apply_label_noise, transition_matrix
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 from cifarlab.recipes.text import build
@@ -20,7 +20,7 @@ MATRIX = [[0.5, 0.25, 0.25], [0, 1, 0], [0.125, 0, 0.875]]
 
 
 def noise(kind, **settings):
-    return build({"data": {"noise": {"kind": kind, **settings}}}).data.noise
+    return build({"data": {"label_noise": {"kind": kind, **settings}}}).data.label_noise
 
 
 def slow_matrix(kind, share):
@@ -36,13 +36,13 @@ def slow_matrix(kind, share):
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
 @pytest.mark.parametrize("share", [0, 0.2, 0.45])
 def test_the_matrix_against_the_definition(kind, share):
-    got = transition_matrix(noise(kind, share=share), K)
+    got = transition_matrix(noise(kind, noise_rate=share), K)
     np.testing.assert_allclose(got, slow_matrix(kind, share), atol=1e-15)
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
 def test_labels_change_at_the_wanted_rate_to_the_wanted_classes(kind):
-    got = noisy_labels(LABELS, noise(kind, share=0.4), K)
+    got = apply_label_noise(LABELS, noise(kind, noise_rate=0.4), K)
     changed = got != LABELS
     assert binomtest(int(changed.sum()), N, 0.4).pvalue > 1e-3
     steps = np.bincount((got - LABELS)[changed] % K, minlength=K)[1:]
@@ -54,7 +54,7 @@ def test_labels_change_at_the_wanted_rate_to_the_wanted_classes(kind):
 
 def test_a_given_matrix():
     labels = LABELS % 3
-    got = noisy_labels(labels, noise("matrix", rows=MATRIX), 3)
+    got = apply_label_noise(labels, noise("matrix", transition_matrix=MATRIX), 3)
     for true, row in enumerate(MATRIX):
         counts = np.bincount(got[labels == true], minlength=3)
         possible = np.array(row) > 0
@@ -65,43 +65,43 @@ def test_a_given_matrix():
 
 
 def test_an_image_s_label_follows_from_the_seed_and_its_place_alone():
-    whole = noisy_labels(LABELS, noise("symmetric"), K)
-    assert np.array_equal(noisy_labels(LABELS[:1000], noise("symmetric"), K), whole[:1000])
-    assert not np.array_equal(noisy_labels(LABELS, noise("symmetric", seed=1), K), whole)
+    whole = apply_label_noise(LABELS, noise("symmetric"), K)
+    assert np.array_equal(apply_label_noise(LABELS[:1000], noise("symmetric"), K), whole[:1000])
+    assert not np.array_equal(apply_label_noise(LABELS, noise("symmetric", seed=1), K), whole)
 
 
 def test_more_noise_changes_the_same_labels_and_more():
-    less, more = (noisy_labels(LABELS, noise("pair", share=s), K) != LABELS for s in (0.1, 0.3))
+    less, more = (apply_label_noise(LABELS, noise("pair", noise_rate=s), K) != LABELS for s in (0.1, 0.3))
     assert (more | ~less).all()
 
 
 def test_only_training_labels_change():
     dataset = open_dataset("digits")
     clean, noisy = (
-        training_subsets(dataset, build({"data": {"source": "digits", "noise": n}}).data)
-        for n in ({"kind": "none"}, {"kind": "symmetric", "share": 0.5})
+        training_subsets(dataset, build({"data": {"source": "digits", "label_noise": n}}).data)
+        for n in ({"kind": "none"}, {"kind": "symmetric", "noise_rate": 0.5})
     )
     assert np.array_equal(clean[0].indices, noisy[0].indices)
     parts = [part.labels[part.indices] for part in (clean[0], noisy[0])]
     assert binomtest(int((parts[0] != parts[1]).sum()), len(parts[0]), 0.5).pvalue > 1e-3
     assert np.array_equal(clean[1].labels[clean[1].indices], noisy[1].labels[noisy[1].indices])
-    data = build({"data": {"source": "digits", "noise": {"kind": "pair"}}}).data
+    data = build({"data": {"source": "digits", "label_noise": {"kind": "pair"}}}).data
     assert np.array_equal(test_subset(dataset, data).labels, dataset.read("train").labels)
 
 
 @pytest.mark.parametrize("rows", [[[1, 0]], [[0.5, 0.4], [0, 1]], [[1.5, -0.5], [0, 1]], [[1]]])
 def test_rows_that_are_no_distributions_are_refused(rows):
-    with pytest.raises(RecipeError, match=r"data\.noise"):
-        noise("matrix", rows=rows)
+    with pytest.raises(RecipeError, match=r"data\.label_noise"):
+        noise("matrix", transition_matrix=rows)
 
 
 def test_a_matrix_of_another_size_names_both():
     with pytest.raises(RecipeError, match="3 rows, the data 10 classes"):
-        transition_matrix(noise("matrix", rows=MATRIX), 10)
+        transition_matrix(noise("matrix", transition_matrix=MATRIX), 10)
 
 
 def test_a_run_records_how_many_labels_it_changed(tmp_path, tiny):
-    recipe = tiny({"data.noise": {"kind": "symmetric", "share": 0.5}})
+    recipe = tiny({"data.label_noise": {"kind": "symmetric", "noise_rate": 0.5}})
     train(recipe, RunFolder(tmp_path))
     told = json.loads((tmp_path / "provenance.json").read_text())["data"]
     assert 0.4 < told["wrong_labels"] / told["train"] < 0.6

@@ -15,7 +15,7 @@ from cifarlab.data.splits import test_subset, training_subsets
 
 def told(path, **settings) -> list[str]:
     lines: list[str] = []
-    open_data(Data(source=str(path), **settings), tell=lines.append)
+    open_data(Data(source=str(path), **settings), log=lines.append)
     return lines
 
 
@@ -25,11 +25,11 @@ def test_the_line_counts_what_training_validation_and_test_get(tmp_path):
     line = "3 classes: cat, dog, emu; 27 train + 3 val + 9 test images of 8 x 8, colour"
     assert told(path) == [line]
     without = line.replace("27 train + 3 val", "30 train")
-    assert told(path, validation=0) == [without]
-    assert told(path, validation=0, share=0.5)[0] == without.replace("30", "15")
+    assert told(path, val_fraction=0) == [without]
+    assert told(path, val_fraction=0, train_subset_fraction=0.5)[0] == without.replace("30", "15")
 
 
-@pytest.mark.parametrize("settings", [{}, {"validation": 0.3, "test": 0.5, "split_seed": 3}])
+@pytest.mark.parametrize("settings", [{}, {"val_fraction": 0.3, "test_fraction": 0.5, "split_seed": 3}])
 def test_a_test_part_that_is_cut_off_is_counted(settings):
     [line] = told("digits", **settings)
     dataset, data = open_dataset("digits"), Data(source="digits", **settings)
@@ -52,7 +52,7 @@ def test_the_test_split_stays_closed(tmp_path):
 def test_what_was_skipped_is_counted(tmp_path):
     broken = {f"cat/x{k}.png": b"" for k in range(3)}
     path = as_folder(tmp_path / "pets", class_folders({"": 10}) | broken)
-    assert told(path, images={"broken": "skip"})[0].endswith("of 8 x 8, colour; 3 skipped")
+    assert told(path, images={"on_bad_images": "skip"})[0].endswith("of 8 x 8, colour; 3 skipped")
 
 
 def test_many_or_long_class_names_are_cut_short(tmp_path):

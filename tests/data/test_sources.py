@@ -24,7 +24,7 @@ def test_digits_are_exact():
 
 
 def test_digits_follow_the_policy():
-    policy = ImagePolicy(size=32, fit="stretch", channels="rgb")
+    policy = ImagePolicy(size=32, resize_mode="stretch", channels="rgb")
     assert open_dataset("digits", images=policy).image_shape == (32, 32, 3)
     with pytest.raises(DataError, match="digits: each image is 8x8, not 32x32"):
         open_dataset("digits", images=ImagePolicy(size=32))

@@ -11,7 +11,7 @@ from made_sources import as_tar, class_folders
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import channel_statistics, stratified_cut, test_subset, training_subsets
+from cifarlab.data.splits import channel_statistics, stratified_split, test_subset, training_subsets
 from cifarlab.system.errors import DataError
 
 
@@ -26,7 +26,7 @@ labels_of = st.lists(st.integers(0, 5), min_size=1, max_size=300).map(np.array)
 @given(labels=labels_of, share=st.floats(0, 0.99), seed=st.integers(0, 2**40))
 def test_a_cut_is_a_partition_in_proportion(labels, share, seed):
     try:
-        kept, cut = stratified_cut(labels, share, seed)
+        kept, cut = stratified_split(labels, share, seed)
     except DataError:
         return
     total = int(np.floor(share * len(labels) + 0.5))
@@ -42,7 +42,7 @@ def test_a_cut_is_a_partition_in_proportion(labels, share, seed):
 @given(labels=labels_of, share=st.floats(0.001, 0.99))
 def test_a_refused_cut_was_impossible(labels, share):
     try:
-        stratified_cut(labels, share, 0)
+        stratified_split(labels, share, 0)
     except DataError as error:
         sizes = np.unique(labels, return_counts=True)[1]
         if "cuts none" in error.what:
@@ -53,26 +53,26 @@ def test_a_refused_cut_was_impossible(labels, share):
 
 def test_the_seed_decides_and_nothing_else():
     labels = np.arange(1000) % 10
-    one, two = (stratified_cut(labels, 0.1, 7)[1] for _ in range(2))
+    one, two = (stratified_split(labels, 0.1, 7)[1] for _ in range(2))
     np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(one, stratified_cut(labels, 0.1, 8)[1])
+    assert not np.array_equal(one, stratified_split(labels, 0.1, 8)[1])
     assert np.bincount(labels[one]).tolist() == [10] * 10
 
 
 def test_the_cut_is_pinned():
     """A split that changes with a library would change every validation score."""
-    assert stratified_cut(np.arange(20) % 2, 0.2, 0)[1].tolist() == [2, 3, 11, 18]
+    assert stratified_split(np.arange(20) % 2, 0.2, 0)[1].tolist() == [2, 3, 11, 18]
 
 
 def test_impossible_cuts_are_refused():
     with pytest.raises(DataError, match="cuts none"):
-        stratified_cut(np.array([0, 0, 1, 1]), 0.1, 0)
+        stratified_split(np.array([0, 0, 1, 1]), 0.1, 0)
     with pytest.raises(DataError, match="leaves class 1 without"):
-        stratified_cut(np.array([0] * 5 + [1]), 0.6, 0)
+        stratified_split(np.array([0] * 5 + [1]), 0.6, 0)
 
 
 def test_all_three_ways_to_a_validation_part(tmp_path):
-    data = Data(validation=0.25)
+    data = Data(val_fraction=0.25)
     own = opened(tmp_path, train=8, val=3, test=2)
     train, val = training_subsets(own, data)
     assert (len(train), len(val), len(test_subset(own, data))) == (16, 6, 4)
@@ -81,13 +81,13 @@ def test_all_three_ways_to_a_validation_part(tmp_path):
     assert (len(train), len(val), len(test_subset(cut, data))) == (12, 4, 4)
     assert train.images is val.images, "no image is copied"
     for dataset in (own, cut):
-        train, val = training_subsets(dataset, Data(validation=0))
+        train, val = training_subsets(dataset, Data(val_fraction=0))
         assert len(train) == 16 and val is None
 
 
 def test_without_a_test_split_one_is_cut_first(tmp_path):
     dataset = opened(tmp_path)
-    data = Data(validation=0.25, test=0.2)
+    data = Data(val_fraction=0.25, test_fraction=0.2)
     train, val = training_subsets(dataset, data)
     test = test_subset(dataset, data)
     assert (len(train), len(val), len(test)) == (24, 8, 8)
@@ -96,18 +96,18 @@ def test_without_a_test_split_one_is_cut_first(tmp_path):
     for part in (train, val, test):
         assert len(set(np.bincount(part.labels[part.indices]))) == 1
     np.testing.assert_array_equal(
-        test.indices, test_subset(dataset, Data(validation=0, test=0.2)).indices
+        test.indices, test_subset(dataset, Data(val_fraction=0, test_fraction=0.2)).indices
     )
     assert not np.array_equal(
-        test.indices, test_subset(dataset, Data(test=0.2, split_seed=1)).indices
+        test.indices, test_subset(dataset, Data(test_fraction=0.2, split_seed=1)).indices
     )
 
 
 @pytest.mark.parametrize("validation", [0, 0.25])
 def test_a_share_of_the_training_images_is_the_same_of_each_class(tmp_path, validation):
     dataset = opened(tmp_path, train=80, test=2)
-    whole, held_out = training_subsets(dataset, Data(validation=validation))
-    data = Data(validation=validation, share=0.1)
+    whole, held_out = training_subsets(dataset, Data(val_fraction=validation))
+    data = Data(val_fraction=validation, train_subset_fraction=0.1)
     train, val = training_subsets(dataset, data)
     assert np.bincount(train.labels[train.indices]).tolist() == [len(whole) // 20] * 2
     assert set(train.indices) < set(whole.indices) and (np.diff(train.indices) > 0).all()
@@ -121,15 +121,15 @@ def test_a_share_of_the_training_images_is_the_same_of_each_class(tmp_path, vali
 def test_a_larger_share_has_all_of_a_smaller_one(tmp_path):
     dataset = opened(tmp_path, train=80, test=2)
     small, large = (
-        set(training_subsets(dataset, Data(share=share))[0].indices) for share in (0.1, 0.5)
+        set(training_subsets(dataset, Data(train_subset_fraction=share))[0].indices) for share in (0.1, 0.5)
     )
     assert small < large
 
 
 def test_a_share_that_leaves_a_class_without_images_is_refused(tmp_path):
     with pytest.raises(DataError, match="without a training image") as caught:
-        training_subsets(opened(tmp_path, train=8, test=2), Data(share=0.01))
-    assert "raise data.share" in caught.value.hint
+        training_subsets(opened(tmp_path, train=8, test=2), Data(train_subset_fraction=0.01))
+    assert "raise data.train_subset_fraction" in caught.value.hint
 
 
 def test_training_never_reads_the_test_split(tmp_path, monkeypatch):

@@ -280,7 +280,7 @@ def pretended(*, index: bool = True, free: int = 70 * GIBIBYTE) -> Iterator[Devi
     Its tensors name it with its index either way. ``free`` is its free memory in bytes.
     """
     chosen = torch.device(NAME, 0) if index else torch.device(NAME)
-    transforms._scaling.cache_clear()  # nothing is there yet
+    transforms._resize_weights.cache_clear()  # nothing is there yet
     with pytest.MonkeyPatch.context() as patch, Device() as device:
         patch.setattr(compute, "fastest_device", lambda: chosen)
         patch.setattr(BACKEND, "device", device)

@@ -15,8 +15,8 @@ DURATION = re.compile(r"[\d.]+ (epochs?|steps?|of the run)$")
 CUT = (
     "name",
     "data.source",
-    "data.share",
-    "data.labels",
+    "data.train_subset_fraction",
+    "data.label_mode",
     "training.batch_size",
     "training.micro_batch_size",
     "training.precision",
@@ -28,13 +28,13 @@ CUT = (
 def shrink(recipe: Recipe) -> Recipe:
     """The recipe with two steps on digits of 8 pixels, in few channels and blocks."""
     changes = shortened(recipe) | {
-        "data.share": 0.03,  # 39 images
+        "data.train_subset_fraction": 0.03,  # 39 images
         "training.batch_size": 18,
         "training.duration": "2 steps",
     }
-    if recipe.augment.sizes:
+    if recipe.augment.progressive_resize:
         sizes = [{"start": "0 steps", "pixels": 6}, {"start": "1 step", "pixels": 7}]
-        changes["augment.sizes"] = sizes
+        changes["augment.progressive_resize"] = sizes
     if recipe.training.micro_batch_size:
         changes["training.micro_batch_size"] = 9
     if recipe.model.kind == "residual":

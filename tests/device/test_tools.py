@@ -9,7 +9,7 @@ import pytest
 from on_a_device import MADE, require_alike
 from pretended_device import pretended
 
-from cifarlab.audit.duplicates import near_duplicates
+from cifarlab.audit.duplicates import find_near_duplicates
 from cifarlab.evaluation.features import features
 from cifarlab.evaluation.full_evaluation import examine
 from cifarlab.evaluation.run_evaluation import evaluate_run
@@ -60,7 +60,7 @@ def predicted(folder: RunFolder) -> Any:
 
 def duplicates(_folder: RunFolder) -> Any:
     images = np.concatenate([MADE, MADE ^ 1, MADE[:2]])
-    twins = near_duplicates(images, choose().device, silent)
+    twins = find_near_duplicates(images, choose().device, silent)
     assert len(twins.pairs) == 9
     return {"pairs": twins.pairs.tolist(), "similarity": twins.similarity}
 
@@ -74,7 +74,7 @@ def test_a_tool_tells_the_same(tool: Callable, copied: RunFolder) -> None:
 
 
 def test_the_record_is_the_same(tiny: Callable, tmp_path: Path) -> None:
-    recipe = tiny({"data.share": 0.1, "training.duration": "1 epoch"})
+    recipe = tiny({"data.train_subset_fraction": 0.1, "training.duration": "1 epoch"})
     plain, folder = RunFolder(tmp_path / "processor"), RunFolder(tmp_path / "device")
     train(recipe, plain, callbacks=[TensorStats()])
     with pretended():

@@ -178,9 +178,9 @@ def test_weights_of_an_unfinished_run_are_taken_as_they_are(copied: RunFolder) -
 
 def test_nothing_held_out(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
     folder = RunFolder(tmp_path / "run")
-    recipe = tiny({"data.validation": 0, "training.duration": "1 epoch"})
+    recipe = tiny({"data.val_fraction": 0, "training.duration": "1 epoch"})
     result = train(recipe, folder)
-    with pytest.raises(DataError, match=r"data\.validation is 0"):
+    with pytest.raises(DataError, match=r"data\.val_fraction is 0"):
         evaluate_run(folder, "val")
     assert evaluate_run(folder, "test")[0] == result["test"]
 

@@ -223,7 +223,7 @@ def test_a_recipe_s_threshold_is_taken_and_none_is_looked_for(
     tmp_path: Path, tiny: Callable[..., Recipe], checkpoint: str, validation: float
 ) -> None:
     changes = {"evaluation.tta_views": 2, "evaluation.tta_threshold": 0.4}
-    changes |= {"data.validation": validation, "evaluation.checkpoint": checkpoint}
+    changes |= {"data.val_fraction": validation, "evaluation.checkpoint": checkpoint}
     folder = RunFolder(tmp_path / "run")
     result = train(tiny(EPOCH | changes), folder)
     assert result["evaluated"]["tta_threshold"] == 0.4

@@ -145,7 +145,7 @@ def test_image_files_are_explained_apart(copied, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
     Image.fromarray(pixels).save(photo)
     told = explain_run(
-        copied, [photo], fit="crop", target="7", out=tmp_path / "out", formats=["pdf"]
+        copied, [photo], resize_mode="crop", target="7", out=tmp_path / "out", formats=["pdf"]
     )
     assert told.slugs == ["given-maps", "given-features"]
     [row] = told.rows
@@ -164,11 +164,11 @@ def test_what_can_t_be_done_as_asked_is_refused(copied, tmp_path):
     Image.new("RGB", (40, 30)).save(photo)
     (tmp_path / "torn.png").write_bytes(photo.read_bytes()[:60])
     for error, words, arguments in (
-        (DataError, "--fit=crop", {"images": [photo]}),
-        (UserError, "take one of crop", {"images": [photo], "fit": "squeeze"}),
-        (DataError, "torn.png", {"images": [tmp_path / "torn.png"], "fit": "crop"}),
+        (DataError, "--resize-mode=crop", {"images": [photo]}),
+        (UserError, "take one of crop", {"images": [photo], "resize_mode": "squeeze"}),
+        (DataError, "torn.png", {"images": [tmp_path / "torn.png"], "resize_mode": "crop"}),
         (DataError, "can't read", {"images": [tmp_path / "none.png"]}),
-        (UserError, "not known", {"images": [photo], "fit": "crop", "target": "true"}),
+        (UserError, "not known", {"images": [photo], "resize_mode": "crop", "target": "true"}),
         (UserError, "no class", {"target": "cat"}),
         (UserError, "can't be drawn as 'jpg'", {"formats": ["svg", "jpg"]}),
         (UserError, "stem, stage1, stage2", {"layers": "stage9"}),
@@ -192,7 +192,7 @@ def test_nothing_held_out_shows_training_images(tiny, tmp_path):
     from cifarlab.training.train import train
 
     folder = RunFolder(tmp_path / "run")
-    train(tiny({"data.validation": 0, "training.duration": "2 steps"}), folder)
+    train(tiny({"data.val_fraction": 0, "training.duration": "2 steps"}), folder)
     told = explain_run(folder)
     assert all(name.startswith("training index ") for name, *_ in told.rows)
 

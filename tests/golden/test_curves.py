@@ -32,7 +32,7 @@ def speed94() -> Recipe:
     recipe, batch = find("speed/94"), 64
     changes: dict[str, object] = {
         "data.source": MADE,
-        "data.validation": 0.2,
+        "data.val_fraction": 0.2,
         "training.precision": "float32",
         "training.duration": "6 steps",
         "training.batch_size": batch,
@@ -64,7 +64,7 @@ RECIPES = {
         SHORT
         | {
             "model.channels": [8, 8, 8, 8],
-            "augment.crop.mode": "reflect",
+            "augment.crop.padding_mode": "reflect",
             "optimizer.lr": 0.002,
         },
     ),

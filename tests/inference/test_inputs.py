@@ -19,9 +19,9 @@ from cifarlab.data.config import ImagePolicy
 from cifarlab.inference.inputs import MAX_IMAGE_BYTES, read_inputs
 from cifarlab.system.errors import DataError
 
-RGB = ImagePolicy(size=32, fit="crop", channels="rgb")
-GREY = ImagePolicy(size=8, fit="crop", channels="grey")
-EXACT = ImagePolicy(size=32, fit="error", channels="rgb")
+RGB = ImagePolicy(size=32, resize_mode="crop", channels="rgb")
+GREY = ImagePolicy(size=8, resize_mode="crop", channels="grey")
+EXACT = ImagePolicy(size=32, resize_mode="error", channels="rgb")
 
 
 def picture(number: int = 0, size: tuple[int, int] = (32, 32)) -> Image.Image:
@@ -77,14 +77,14 @@ def test_images_are_brought_to_the_size_as_in_training(tmp_path: Path) -> None:
 
     blob = encoded(picture(0, (50, 40)))
     path = written(tmp_path / "a.png", blob)
-    for fit in ("crop", "pad", "stretch"):
-        policy = ImagePolicy(size=32, fit=fit, channels="rgb")
+    for resize_mode in ("crop", "pad", "stretch"):
+        policy = ImagePolicy(size=32, resize_mode=resize_mode, channels="rgb")
         expected = np.frombuffer(decode(blob, policy).data, np.uint8).reshape(32, 32, 3)
         assert np.array_equal(read_inputs([path], policy).images[0], expected)
     assert read_inputs([path], GREY).images.shape == (1, 8, 8, 1)
     with pytest.raises(DataError, match="is 50x40, not 32x32") as refused:
         read_inputs([path], EXACT)
-    assert "--fit" in refused.value.hint
+    assert "--resize-mode" in refused.value.hint
 
 
 def pixels(n: int = 4) -> np.ndarray:

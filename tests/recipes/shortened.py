@@ -12,7 +12,7 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
     """The changes that make it so; whatever else the recipe says stays."""
     changes: dict[str, Any] = {
         "data.source": "digits",
-        "data.share": 0.1,
+        "data.train_subset_fraction": 0.1,
         "training.duration": "2 epochs",
         "training.batch_size": 32,
         "training.precision": "float32",
@@ -25,8 +25,8 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
     if recipe.training.selective_backprop.image_size:
         changes["training.selective_backprop.image_size"] = 5
     for name in ("saturation", "hue"):  # and are grey
-        if getattr(recipe.augment.jitter, name):
-            changes[f"augment.jitter.{name}"] = 0
-    if recipe.augment.sizes:
-        changes["augment.sizes"] = [{"start": "0 epochs", "pixels": 6}]
+        if getattr(recipe.augment.color_jitter, name):
+            changes[f"augment.color_jitter.{name}"] = 0
+    if recipe.augment.progressive_resize:
+        changes["augment.progressive_resize"] = [{"start": "0 epochs", "pixels": 6}]
     return changes

@@ -57,7 +57,7 @@ def make(path: Path, plan: Plan | None = None) -> Path:
     folder = RunFolder(path)
     recipe = change(Recipe(name="made/up", seed=plan.seed), dict(plan.changes))
     if not plan.val:
-        recipe = change(recipe, {"data.validation": 0.0})
+        recipe = change(recipe, {"data.val_fraction": 0.0})
     folder.write_recipe(recipe)
     folder.write_provenance(_provenance(plan))
     splits = [name for name in ("val", "test") if getattr(plan, name)]

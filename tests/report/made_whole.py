@@ -69,11 +69,11 @@ NAME = "cat/<b>5</b>.png"
 
 
 def _end(split: str, index: int, given: int) -> dict:
-    return {"split": split, "index": index, "name": f"{split}/{index}.png", "given": given}
+    return {"split": split, "index": index, "name": f"{split}/{index}.png", "given_label": given}
 
 
 def findings() -> dict:
-    suspect = {"index": 5, "name": NAME, "given": 3, "suggested": 5, "true": 5, "quality": 0.01}
+    suspect = {"index": 5, "name": NAME, "given_label": 3, "predicted_label": 5, "true_label": 5, "label_quality": 0.01}
     pair = {"a": _end("train", 3, 1), "b": _end("test", 9, 2), "similarity": 0.9912}
     curve = [{"suspects": 10, "precision": 0.8, "recall": 0.4}]
     return {

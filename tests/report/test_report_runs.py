@@ -168,7 +168,7 @@ def test_runs_measured_on_different_images_are_warned_about(tmp_path, split, wor
         told = json.loads((run / "result.json").read_text())
         edit(run / "result.json", **{split: told[split] | {"fingerprint": run.name}})
     text = read(write_report(runs, tmp_path / "y.html")).text
-    assert f"The {word} images differ between runs: see data.split_seed and data.{word}." in text
+    assert f"The {word} images differ between runs: see data.split_seed and data.{split}_fraction." in text
     edit(runs[0] / "result.json", **{split: told[split] | {"n": 7}})
     text = read(write_report(runs, tmp_path / "z.html")).text
     assert f"The {word} splits differ in size" in text

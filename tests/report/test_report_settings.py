@@ -8,7 +8,7 @@ from cifarlab.report.settings import distinct_names
 
 PLAIN = Recipe(name="plain")
 RATE, DECAY = {"optimizer.lr": 0.5}, {"optimizer.weight_decay": 0.001}
-CLIP = {"training.clip_grad_norm": 1.0, "data.share": 0.5, "augment.rotation": 3.0}
+CLIP = {"training.clip_grad_norm": 1.0, "data.train_subset_fraction": 0.5, "augment.degrees": 3.0}
 
 
 def names(*changes: dict) -> list[str]:
@@ -28,11 +28,11 @@ def test_equal_names_get_the_settings_that_differ():
 
 
 def test_of_many_settings_those_that_most_others_have_are_left_out():
-    assert names({}, RATE, DECAY, {"data.share": 0.5}, {"training.clip_grad_norm": 1.0}) == [
+    assert names({}, RATE, DECAY, {"data.train_subset_fraction": 0.5}, {"training.clip_grad_norm": 1.0}) == [
         "plain",
         "plain optimizer.lr=0.5",
         "plain optimizer.weight_decay=0.001",
-        "plain data.share=0.5",
+        "plain data.train_subset_fraction=0.5",
         "plain training.clip_grad_norm=1.0",
     ]
 
@@ -40,5 +40,5 @@ def test_of_many_settings_those_that_most_others_have_are_left_out():
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_what_would_be_too_long_is_named_by_its_folder(place):
     changes = [{}, RATE, {}]
-    changes[place] = {**CLIP, **DECAY, "augment.shift": 0.1}
+    changes[place] = {**CLIP, **DECAY, "augment.translate": 0.1}
     assert names(*changes)[place] == f"plain run-{place}"

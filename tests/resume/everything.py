@@ -7,21 +7,21 @@ SHORT = {"training.batch_size": 256, "training.duration": "3 epochs"}
 STEPS_PER_EPOCH = 6
 
 EVERYTHING: dict[str, Any] = {
-    "data.normalisation": "image",
+    "data.normalization": "image",
     "data.images.channels": "rgb",  # for colours to change
-    "augment.rotation": 10,
-    "augment.zoom": 0.1,
-    "augment.shift": 0.1,
-    "augment.fill": "reflect",
-    "augment.flip": "alternating",
-    "augment.flip_vertical": True,
+    "augment.degrees": 10,
+    "augment.scale": 0.1,
+    "augment.translate": 0.1,
+    "augment.fill_mode": "reflect",
+    "augment.hflip": "alternating",
+    "augment.vflip": True,
     "augment.policy": {"kind": "randaugment", "magnitude": 3},
-    "augment.jitter": {"brightness": 0.1, "contrast": 0.2, "saturation": 0.1, "hue": 0.1},
-    "augment.noise": 0.02,
+    "augment.color_jitter": {"brightness_shift": 0.1, "contrast": 0.2, "saturation": 0.1, "hue": 0.1},
+    "augment.gaussian_noise.sigma": 0.02,
     "augment.cutout": 2,
     "augment.cutout_inside": False,
-    "augment.mix": {"kind": "cutmix", "probability": 0.7},
-    "augment.sizes": [
+    "augment.mix": {"kind": "cutmix", "prob": 0.7},
+    "augment.progressive_resize": [
         {"start": "0 of the run", "pixels": 6},
         {"start": "0.4 of the run", "pixels": 7},
         {"start": "0.7 of the run", "pixels": 8},

@@ -32,7 +32,7 @@ def prepared(recipe: Recipe, path: Path) -> Run:
 def first_batch(run: Run, images: int | None = None) -> Batch:
     """The first of the run's batches, cut to that many images."""
     batch = next(run.loader.epoch(0))
-    return batch.at(torch.arange(len(batch.labels))[:images])
+    return batch.select(torch.arange(len(batch.labels))[:images])
 
 
 def gradients(run: Run) -> dict[str, Tensor]:

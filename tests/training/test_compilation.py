@@ -22,7 +22,7 @@ from cifarlab.training.warmup import compile_ahead
 
 # three sizes, batches of two sizes, selection, frozen whitening: pieces of 10 kinds
 CHANGES: dict[str, Any] = {
-    "augment.sizes": [
+    "augment.progressive_resize": [
         {"start": "0 of the run", "pixels": 6},
         {"start": "3 steps", "pixels": 7},
         {"start": "1 epoch", "pixels": 8},
@@ -38,8 +38,8 @@ CHANGES: dict[str, Any] = {
     "training.micro_batch_size": 50,
     "training.selective_backprop": {"keep": 0.7, "start": "5 steps", "image_size": 5},
 }
-JITTER = {"augment.jitter.contrast": 0.2}  # float32 images where others are uint8
-MIXUP = {"augment.mix": {"kind": "mixup", "probability": 0.5}}  # whether or not it is drawn
+JITTER = {"augment.color_jitter.contrast": 0.2}  # float32 images where others are uint8
+MIXUP = {"augment.mix": {"kind": "mixup", "prob": 0.5}}  # whether or not it is drawn
 
 
 @pytest.fixture

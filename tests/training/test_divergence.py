@@ -94,7 +94,7 @@ def test_a_huge_rate_later_keeps_the_good_checkpoint(
 ) -> None:
     rate_at(monkeypatch, bad_step)
     folder = RunFolder(tmp_path / "run")
-    changes = {"data.validation": validation, "training.batch_size": 128 if validation else 138}
+    changes = {"data.val_fraction": validation, "training.batch_size": 128 if validation else 138}
     with pytest.raises(DivergenceError):
         train(tiny(changes), folder)
     require_kept(folder, 1)

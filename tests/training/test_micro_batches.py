@@ -121,7 +121,7 @@ def test_a_step_keeps_the_recipe_s_share_of_the_running_statistics(
         )
         norms = [m for m in run.state.classifier.modules() if isinstance(m, nn.BatchNorm2d)]
         # the same images, whatever the statistics say of which are selected
-        batch = first_batch(run).at(torch.zeros(images, dtype=torch.int64))
+        batch = first_batch(run).select(torch.zeros(images, dtype=torch.int64))
         for norm in norms:
             norm.running_mean.fill_(start)
         step(run, batch)

@@ -54,14 +54,14 @@ def test_the_loss_is_the_cross_entropy_with_the_mixed_label(share: float, smooth
 def test_a_part_of_a_batch_keeps_what_belongs_together() -> None:
     images = torch.arange(7).reshape(7, 1, 1, 1)
     batch = Batch(images, torch.arange(7) * 10, torch.arange(7) * 100, 0.3)
-    for part in (batch.at(torch.tensor([5, 2])), batch.at(slice(2, 5))):
+    for part in (batch.select(torch.tensor([5, 2])), batch.select(slice(2, 5))):
         assert part.partner_labels is not None
         assert torch.equal(part.labels, part.images.flatten() * 10)
         assert torch.equal(part.partner_labels, part.images.flatten() * 100)
         assert part.lam == 0.3
         assert part.global_size == len(part.labels) == len(part.images)
     plain = batch._replace(partner_labels=None)
-    assert {plain.at(places).partner_labels for places in (torch.tensor([1]), slice(1, 3))} == {None}
+    assert {plain.select(places).partner_labels for places in (torch.tensor([1]), slice(1, 3))} == {None}
 
 
 @BOTH
@@ -69,7 +69,7 @@ def test_the_loader_s_labels_are_those_of_the_images_mixed(
     tmp_path: Path, tiny: Callable, kind: str
 ) -> None:
     """Each image's partner is found again from its pixels and the batch without mixing."""
-    alone = {"augment.flip": "none", "augment.crop.padding": 0, "training.batch_size": 40}
+    alone = {"augment.hflip": "none", "augment.crop.padding": 0, "training.batch_size": 40}
     plain = first_batch(prepared(tiny(alone), tmp_path / "plain"), 40)
     run = prepared(tiny({**alone, "augment.mix.kind": kind}), tmp_path / "mixed")
     for place, batch in enumerate(run.loader.epoch(0, 0, 1)):
@@ -153,7 +153,7 @@ def test_examples_are_selected_by_their_mixed_loss(
 @BOTH
 def test_a_smaller_size_keeps_the_labels(tmp_path: Path, tiny: Callable, kind: str) -> None:
     sizes = [{"start": "0 steps", "pixels": 5}]
-    run = prepared(tiny({"augment.mix.kind": kind, "augment.sizes": sizes}), tmp_path / "run")
+    run = prepared(tiny({"augment.mix.kind": kind, "augment.progressive_resize": sizes}), tmp_path / "run")
     batch = first_batch(run)
     small = resize(run, batch, 0)
     assert small.images.shape[1:3] == (5, 5)
@@ -182,7 +182,7 @@ class Seen(Watching):
 def test_a_resumed_run_is_shown_the_same_mixtures(
     tmp_path: Path, tiny: Callable, end_of: Callable, signal_after: Callable, kind: str
 ) -> None:
-    recipe = tiny({"augment.mix": {"kind": kind, "probability": 0.7}})
+    recipe = tiny({"augment.mix": {"kind": kind, "prob": 0.7}})
     whole, parts = Seen(), Seen()
     train(recipe, RunFolder(tmp_path / "whole"), callbacks=[whole])
     folder = RunFolder(tmp_path / "parts")

@@ -35,16 +35,16 @@ WAYS: dict[str, dict[str, Any]] = {
         "averaging": {"kind": "ema", "decay": 0.9, "every": 1},
         "training.clip_grad_norm": 1.0,
         "augment.policy": {"kind": "randaugment", "magnitude": 3},
-        "augment.noise": 0.02,
+        "augment.gaussian_noise.sigma": 0.02,
         "evaluation.checkpoint": "best",
     },
     "mixed": {
-        "augment.mix": {"kind": "cutmix", "probability": 0.7},
+        "augment.mix": {"kind": "cutmix", "prob": 0.7},
         "training.micro_batch_size": 50,
         "training.label_smoothing": 0.1,
         # not with a bias before a normalisation: its gradient is rounding, which Adam makes large
         "optimizer": {"kind": "adamw", "lr": 1e-3},
-        "data.noise": {"kind": "symmetric", "share": 0.2},
+        "data.label_noise": {"kind": "symmetric", "noise_rate": 0.2},
         "averaging": {"kind": "swa", "start": "12 steps", "every": "5 steps"},
     },
     "selected": {
@@ -69,7 +69,7 @@ WAYS: dict[str, dict[str, Any]] = {
     },
     "muon": {
         "model": {"kind": "speed", "channels": [6, 8]},
-        "augment.flip": "alternating",
+        "augment.hflip": "alternating",
         "optimizer": {"kind": "muon", "lr": 0.01},
         "averaging": {"kind": "lookahead", "every": 4},
     },

@@ -42,7 +42,7 @@ def test_an_extension_remembers_who_saw_the_test_split(copied: RunFolder) -> Non
 
 @pytest.mark.parametrize(
     ("changes", "same"),
-    [({"seed": 5}, True), ({"data.split_seed": 1}, False), ({"data.test": 0.3}, False)],
+    [({"seed": 5}, True), ({"data.split_seed": 1}, False), ({"data.test_fraction": 0.3}, False)],
 )
 def test_the_result_says_which_images_were_tested(
     finished: RunFolder, tiny: Callable, tmp_path: Path, changes: dict, same: bool

@@ -11,7 +11,7 @@ import torch
 from prepared import Watching, first_batch, prepared
 from torch import Tensor
 
-from cifarlab.augment.transforms import shrunk
+from cifarlab.augment.transforms import downsample
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.run import Run
@@ -65,7 +65,7 @@ def test_judged_at_another_size_but_trained_at_the_present_one(
     run = prepared(tiny({"training.selective_backprop": part}), tmp_path / "run")
     moved(run)
     batch = first_batch(run)
-    small = hardest(run, shrunk(batch.images, 5), batch.labels, 0.25)
+    small = hardest(run, downsample(batch.images, 5), batch.labels, 0.25)
     assert small != hardest(run, batch.images, batch.labels, 0.25)
     chosen = select_hard_examples(run, batch)
     assert torch.equal(chosen.images, batch.images[small])

@@ -14,7 +14,7 @@ from cifarlab.training.train import train
 
 SIZES = [{"start": "3 steps", "pixels": 5}, {"start": "0.5 of the run", "pixels": 6}]
 CHANGES = {
-    "augment.sizes": [*SIZES, {"start": "1.5 epochs", "pixels": 8}],
+    "augment.progressive_resize": [*SIZES, {"start": "1.5 epochs", "pixels": 8}],
     "training.duration": "2 epochs",
 }
 EXPECTED = [8] * 3 + [5] * 8 + [6] * 6 + [8] * 5  # of 22 steps; 1.5 epochs are 17
@@ -58,6 +58,6 @@ def test_evaluation_is_always_at_full_size(tmp_path: Path, tiny: Callable) -> No
 
             run.state.classifier.register_forward_pre_hook(look)
 
-    changes = {"augment.sizes": SIZES[:1], "training.duration": "5 steps"}
+    changes = {"augment.progressive_resize": SIZES[:1], "training.duration": "5 steps"}
     train(tiny(changes), RunFolder(tmp_path / "run"), callbacks=[Judged()])
     assert sides == {(8, 8)}

@@ -103,7 +103,7 @@ def test_result_and_journal_say_what_happened(finished: RunFolder, tiny: Callabl
 
 def test_nothing_held_out_selects_nothing(tmp_path: Path, tiny: Callable) -> None:
     folder = RunFolder(tmp_path / "run")
-    result = train(tiny({"data.validation": 0}), folder)
+    result = train(tiny({"data.val_fraction": 0}), folder)
     assert result["best"] is None
     assert "val" not in result and "test" in result
     assert [line["val"] for line in folder.journal.read()] == [None] * 3

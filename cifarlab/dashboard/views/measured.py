@@ -39,7 +39,7 @@ def audited(run: Run) -> None:
     if facts := audit.label_facts(run):
         with section("Labels that are probably wrong"):
             folds = dig(run.audit, "labels", "folds")
-            put(f'<p class="soft">{_AUDIT} ({markup.text(folds)} folds). Given → suggested.</p>')
+            put(f'<p class="soft">{_AUDIT} ({markup.text(folds)} folds). Given → predicted.</p>')
             put(markup.warned(audit.notes(run, "labels")))
             put(markup.facts(facts))
             _table("By the number of suspects looked at", audit.depths(run))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from cifarlab.augment.transforms import shifted
+from cifarlab.augment.transforms import translate
 from cifarlab.evaluation.corruptions.linear import both_axes, gaussian, zoom
 
 _DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # radius, edge's deviation
@@ -90,7 +90,7 @@ def smeared(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Tensor
     total = torch.zeros_like(images)
     for distance, weight in enumerate(weights[weights >= _LEAST_TAP]):
         offsets = (distance * line - 0.5).ceil().to(torch.int64)
-        total += float(weight) * shifted(images, -offsets, "nearest")
+        total += float(weight) * translate(images, -offsets, "nearest")
     return total
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from cifarlab.augment.transforms import resampled
+from cifarlab.augment.transforms import warp_affine
 from cifarlab.evaluation.corruptions.linear import both_axes, gaussian, pixelated
 
 _CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
@@ -44,7 +44,7 @@ def elastic(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
     height, width = images.shape[1:3]
     side = min(height, width)
     strength, smoothness, reach = (share * side for share in _ELASTIC[severity - 1])
-    bent = resampled(images, affine_maps(draws[0] * reach, height, width), "reflect")
+    bent = warp_affine(images, affine_maps(draws[0] * reach, height, width), "reflect")
     if strength == 0:
         return bent
     rows, columns = (gaussian(size, smoothness, "reflect", 3.0) for size in (height, width))
@@ -52,7 +52,7 @@ def elastic(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
 
 
 def affine_maps(moves: Tensor, height: int, width: int) -> Tensor:
-    """Maps (N, 2, 3) for ``resampled`` that take three points to where ``moves`` (N, 3, 2) say.
+    """Maps (N, 2, 3) for ``warp_affine`` that take three points to where ``moves`` (N, 3, 2) say.
 
     In pixels, down and right. The points lie a third of the short side from the centre, at its
     lower right, lower left and upper left.

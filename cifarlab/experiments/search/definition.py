@@ -25,7 +25,7 @@ _MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # what trials are compared on, and what the search itself decides
 _OUTSIDE = ("name.", "data.", "evaluation.")
 _OURS = ("training.duration", "training.extensions", "training.max_time")
-_STILL_OPEN = ("data.normalisation", "data.noise", "data.share")
+_STILL_OPEN = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
 
 
 def _whole_epochs(duration: Duration) -> Duration:
@@ -107,10 +107,10 @@ class Search(Config):
         changes = self.changes | ({} if data is None else {"data.source": data})
         recipe = change(find(self.recipe), changes, where)
         recipe = change(recipe, {"training.duration": str(self.max)}, where)
-        if not recipe.data.validation:
+        if not recipe.data.val_fraction:
             raise RecipeError(
                 f"{where}: the recipe holds nothing out, so nothing can decide between trials",
-                "set data.validation above 0 in changes",
+                "set data.val_fraction above 0 in changes",
             )
         return recipe
 

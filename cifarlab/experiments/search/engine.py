@@ -160,7 +160,7 @@ def _require_same_images(asked: _Asked, notes: Notes, todo: int, tell: Tell) -> 
     from cifarlab.data.opening import open_data
 
     try:
-        dataset = open_data(asked.base.data, tell=tell if todo else None)
+        dataset = open_data(asked.base.data, log=tell if todo else None)
     except CifarlabError:
         if todo:
             raise

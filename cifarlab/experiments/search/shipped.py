@@ -10,7 +10,7 @@ from typing import Any
 from cifarlab.experiments.search.definition import Search, from_file
 from cifarlab.recipes.text import named_or_file
 
-_AUGMENT = {"crop": {"padding": 4}, "flip": "random", "rotation": 15}
+_AUGMENT = {"crop": {"padding": 4}, "hflip": "random", "degrees": 15}
 _HALVING = {"kind": "asha", "reduction": 2}
 
 

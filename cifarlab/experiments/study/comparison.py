@@ -186,7 +186,7 @@ def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
         "the runs have no accuracy in common: some did not open their test split, and "
         f"{without.row} holds no validation images out",
         "open the test split with 'cifarlab evaluate RUN --split test', or train with "
-        "data.validation above 0",
+        "data.val_fraction above 0",
     )
 
 

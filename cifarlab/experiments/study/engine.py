@@ -134,7 +134,7 @@ def _tell_of_data(job: Job, tell: Tell) -> None:
 
     # each run says itself what is wrong with its data, and that does not end the study
     with stop_on_signal() as stop, suppress(CifarlabError):
-        open_data(job.recipe.data, tell=tell)
+        open_data(job.recipe.data, log=tell)
     if stop.signum:
         raise interrupted(stop.signum)
 

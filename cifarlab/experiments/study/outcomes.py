@@ -78,8 +78,8 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
     for ((_, data), mine), name in zip(groups.items(), rows_named, strict=True):
         row = _free_name(name, rows)
         rows.append(row)
-        if (share := mine[0].recipe.data.share) < 1:
-            notes.append(f"{row}: trained on {share:g} of the training images (data.share).")
+        if (share := mine[0].recipe.data.train_subset_fraction) < 1:
+            notes.append(f"{row}: trained on {share:g} of the training images (data.train_subset_fraction).")
         seeds: set[int] = set()
         for one, run in sorted(
             ((outcome(row, run), run) for run in mine), key=lambda pair: bool(pair[0].failure)

@@ -78,7 +78,7 @@ class Record:
 
     def _fingerprint(self, data: Data) -> str | None:
         try:
-            return open_dataset(data.source, labels=data.labels, images=data.images).fingerprint
+            return open_dataset(data.source, label_mode=data.label_mode, images=data.images).fingerprint
         except CifarlabError as error:
             self.notes.append(f"finished runs are taken unseen, since {error.what}")
             return None

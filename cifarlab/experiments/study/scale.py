@@ -24,7 +24,7 @@ def scaled(recipe: Recipe, scale: float) -> Recipe:
     if scale == 1:
         return recipe
     tree = _scaled(recipe, scale)
-    tree["data"]["share"] = recipe.data.share * scale
+    tree["data"]["train_subset_fraction"] = recipe.data.train_subset_fraction * scale
     return build(tree, f"{recipe.name} at scale {scale:g}")
 
 

@@ -143,22 +143,22 @@ _AUGMENTATION = _of_changes(
     "fudan/resnet10",
     "none",
     {
-        "flip": {"augment.flip": "random"},
+        "flip": {"augment.hflip": "random"},
         "crop": {"augment.crop.padding": 4},
-        "crop-flip": {"augment.crop.padding": 4, "augment.flip": "random"},
-        "shift": {"augment.shift": 0.1},
-        "rotation": {"augment.rotation": 15},
-        "zoom": {"augment.zoom": 0.1},
-        "vertical-flip": {"augment.flip_vertical": True},
-        "noise": {"augment.noise": 0.1},
-        "jitter": {"augment.jitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}},
+        "crop-flip": {"augment.crop.padding": 4, "augment.hflip": "random"},
+        "shift": {"augment.translate": 0.1},
+        "rotation": {"augment.degrees": 15},
+        "zoom": {"augment.scale": 0.1},
+        "vertical-flip": {"augment.vflip": True},
+        "noise": {"augment.gaussian_noise.sigma": 0.1},
+        "jitter": {"augment.color_jitter": {"brightness_shift": 0.2, "contrast": 0.2, "saturation": 0.2}},
         "cutout": {"augment.cutout": 16, "augment.cutout_inside": False},
         "mixup": {"augment.mix.kind": "mixup"},
         "cutmix": {"augment.mix.kind": "cutmix"},
         "randaugment": {"augment.policy.kind": "randaugment"},
         "trivialaugment": {"augment.policy.kind": "trivialaugment"},
     },
-    usual={"augment.crop.padding": 0, "augment.flip": "none"},
+    usual={"augment.crop.padding": 0, "augment.hflip": "none"},
 )
 _REGULARISATION = Study(
     name="regularisation",
@@ -187,8 +187,8 @@ _LABEL_NOISE = _of_changes(
     "clean",
     {
         f"{kind}-{share}{suffix}": {
-            "data.noise.kind": kind,
-            "data.noise.share": share,
+            "data.label_noise.kind": kind,
+            "data.label_noise.noise_rate": share,
             **help_,
         }
         for kind, share in (("symmetric", 0.2), ("symmetric", 0.4), ("pair", 0.4))

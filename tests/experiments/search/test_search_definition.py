@@ -36,7 +36,7 @@ def test_tables_2_and_3_of_the_report() -> None:
         assert search.space["optimizer.kind"].values == ("sgd", "adam")
         assert set(search.space["augment"].values) == {"off", "on"}
         assert search.base().training.batch_size == 64
-        assert search.base().data.validation == 0.1
+        assert search.base().data.val_fraction == 0.1
     for search in (classic, resnet):
         assert search.space["seed"].values == (7, 42, 77)
         assert (search.trials, str(search.max)) == (30, "30 epochs")
@@ -56,7 +56,7 @@ def test_tables_2_and_3_of_the_report() -> None:
         ({"training.batch_size": {"kind": "uniform", "low": 32, "high": 64}}, ("batch_size",)),
         ({"model.dropout": {"kind": "uniform", "low": 0.1, "high": 1.0}}, ("dropout", "less")),
         ({"optimizer.kind": {"kind": "choice", "values": ["sgd", "adm"]}}, ("adm", "'adam'")),
-        ({"augment.flip": {"kind": "choice", "values": ["none", "often"]}}, ("often", "random")),
+        ({"augment.hflip": {"kind": "choice", "values": ["none", "often"]}}, ("often", "random")),
     ],
 )
 def test_a_bad_key_or_value_is_named_with_what_is_allowed(
@@ -93,7 +93,7 @@ def test_a_condition_that_means_nothing_is_refused(when: dict[str, Any], words: 
 @pytest.mark.parametrize(
     "key",
     [
-        "data.validation",
+        "data.val_fraction",
         "evaluation.test",
         "training.duration",
         "data.split_seed",
@@ -115,7 +115,7 @@ def test_what_trials_are_compared_by_is_not_searched(key: str) -> None:
 
 def test_without_validation_nothing_can_decide() -> None:
     with pytest.raises(RecipeError, match="holds nothing out"):
-        small(changes={"data.validation": 0}).base()
+        small(changes={"data.val_fraction": 0}).base()
 
 
 def test_rungs_are_those_below_the_longest() -> None:
@@ -130,7 +130,7 @@ def test_rungs_are_those_below_the_longest() -> None:
 def test_at_scale_trials_and_rungs_are_shorter() -> None:
     search = small(max="30 epochs")
     recipe = search.drawn({}, search.base(), 0.1)
-    assert recipe.training.duration == Duration.parse("3 epochs") and recipe.data.share == 0.1
+    assert recipe.training.duration == Duration.parse("3 epochs") and recipe.data.train_subset_fraction == 0.1
     assert search.epochs(0.1) == 3 and search.rungs(0.1) == [1]
     assert search.epochs(0.15) == 5  # 4.5 epochs: the fifth is half of one
 

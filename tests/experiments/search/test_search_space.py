@@ -75,19 +75,19 @@ def test_a_condition_on_what_is_not_searched_asks_the_recipe() -> None:
 
 def test_conditions_follow_each_other() -> None:
     space = {
-        "augment.flip": {"kind": "choice", "values": ["none", "random"]},
-        "augment.rotation": {
+        "augment.hflip": {"kind": "choice", "values": ["none", "random"]},
+        "augment.degrees": {
             "kind": "integer",
             "low": 1,
             "high": 9,
-            "when": {"augment.flip": "random"},
+            "when": {"augment.hflip": "random"},
         },
     }
     search = small(space=space)
     asked = Drawn(0)
     for _ in range(30):
         draw(search.space, asked, search.base())
-    assert 0 < asked.asked.count("augment.rotation") < asked.asked.count("augment.flip")
+    assert 0 < asked.asked.count("augment.degrees") < asked.asked.count("augment.hflip")
 
 
 def test_a_circle_of_conditions_is_refused() -> None:
@@ -101,12 +101,12 @@ def test_a_circle_of_conditions_is_refused() -> None:
 
 
 def test_named_values_stand_for_whole_parts() -> None:
-    chosen = {"kind": "choice", "values": {"off": {}, "on": {"flip": "random"}}}
+    chosen = {"kind": "choice", "values": {"off": {}, "on": {"hflip": "random"}}}
     search = small(space={"augment": chosen})
     base = search.base()
     assert base.augment.crop.padding == 1
     on, off = (search.drawn({"augment": name}, base) for name in ("on", "off"))
-    assert on.augment.flip == "random" and off.augment.flip == "none"
+    assert on.augment.hflip == "random" and off.augment.hflip == "none"
     assert on.augment.crop.padding == off.augment.crop.padding == 0
     assert meant(search.space, {"augment": "off"}) == {"augment": {}}
 

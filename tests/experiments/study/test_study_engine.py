@@ -261,7 +261,7 @@ def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> N
     lines = {line.row: line for line in studied.comparison.lines}
     for line in found.lines:
         assert line == lines[line.row]
-    assert "slow: trained on 0.5 of the training images (data.share)." in found.notes
+    assert "slow: trained on 0.5 of the training images (data.train_subset_fraction)." in found.notes
 
 
 @pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"seeds": 0}])

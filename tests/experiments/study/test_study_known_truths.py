@@ -17,7 +17,7 @@ STUDY = Study(
         Row(
             name="noisy",
             recipe="quickstart",
-            changes={"data.noise.kind": "symmetric", "data.noise.share": 0.4},
+            changes={"data.label_noise.kind": "symmetric", "data.label_noise.noise_rate": 0.4},
         ),
     ),
 )

@@ -18,11 +18,11 @@ def at(recipe, scale):
     """The recipe at that scale, and the steps that an epoch then has."""
     small = scaled(recipe, scale)
     assert small.training.batch_size == recipe.training.batch_size
-    return small, round(PER_EPOCH * small.data.share)
+    return small, round(PER_EPOCH * small.data.train_subset_fraction)
 
 
 EVERYWHERE = {
-    "augment": {"sizes": [{"start": "10 epochs", "pixels": 16}]},
+    "augment": {"progressive_resize": [{"start": "10 epochs", "pixels": 16}]},
     "optimizer": {"norms": {"until": "20 epochs"}},
     "schedule": {
         "kind": "multistep",
@@ -43,7 +43,7 @@ def durations(recipe):
     """Every duration of EVERYWHERE, in the recipe's order."""
     schedule, training = recipe.schedule, recipe.training
     return [
-        recipe.augment.sizes[0].start,
+        recipe.augment.progressive_resize[0].start,
         recipe.optimizer.norms.until,
         schedule.warmup,
         *schedule.milestones,
@@ -104,17 +104,17 @@ def test_an_average_looks_back_over_the_same_share_of_the_run(kind, every):
 
 
 def test_what_is_no_length_of_time_stays():
-    recipe = build({**EVERYWHERE, "seed": 3, "name": "mine", "data": {"validation": 0.2}})
+    recipe = build({**EVERYWHERE, "seed": 3, "name": "mine", "data": {"val_fraction": 0.2}})
     small = scaled(recipe, 0.1)
     same = {"seed", "name", "model", "evaluation", "averaging"}
     assert small.model_dump(include=same) == recipe.model_dump(include=same)
-    assert small.data == recipe.data.model_copy(update={"share": 0.1})
+    assert small.data == recipe.data.model_copy(update={"train_subset_fraction": 0.1})
     assert small.optimizer.lr == recipe.optimizer.lr
     assert str(small.schedule.milestones[2]) == "0.75 of the run"
 
 
 def test_a_share_of_a_share():
-    assert scaled(build({"data": {"share": 0.5}}), 0.1).data.share == pytest.approx(0.05)
+    assert scaled(build({"data": {"train_subset_fraction": 0.5}}), 0.1).data.train_subset_fraction == pytest.approx(0.05)
 
 
 def test_a_step_is_left_of_few_and_none_of_none():
