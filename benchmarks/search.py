@@ -26,7 +26,7 @@ from cifarlab.stats.paired import paired, summary
 
 LONGEST = 27
 JOBS = 2
-NETWORKS = {"narrow": {}, "wide": {"model.stem": 64, "model.channels": [64, 128, 256]}}
+NETWORKS = {"narrow": {}, "wide": {"model.stem_width": 64, "model.channels": [64, 128, 256]}}
 
 
 RATES = {"optimizer.rate": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}}  # all as long

@@ -19,7 +19,7 @@ _VALUES = 2**20  # of a tensor that are counted, evenly spread: float32 counts u
 def silent_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
     """Units whose activation is never above 0, on at most 250 of the images at ``indices``.
 
-    A unit is a channel or an entry of a dense layer. Images are uint8 (N, H, W, C), evenly spread
+    A unit is a channel or an entry of a linear layer. Images are uint8 (N, H, W, C), evenly spread
     over ``indices``. Returns ``images`` and, by ``layers``, ``[silent, units]``.
     """
     chosen = evenly(indices, _IMAGES)

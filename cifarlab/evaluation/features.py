@@ -13,7 +13,7 @@ from cifarlab.models.layers import Head
 def features(
     predictor: Predictor, images: np.ndarray | Tensor, indices: np.ndarray | None = None
 ) -> np.ndarray:
-    """What enters the last dense layer, float32 (N, F), of uint8 images (N, H, W, C).
+    """What enters the last linear layer, float32 (N, F), of uint8 images (N, H, W, C).
 
     ``indices`` picks images without copying the rest. Raises DataError for images of another kind.
     """

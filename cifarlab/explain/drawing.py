@@ -16,7 +16,7 @@ _FILL: dict[Kind, str] = {
     "norm": "#ececec",
     "act": "#fbe6bf",
     "pool": "#cdeade",
-    "dense": "#f3dbe7",
+    "linear": "#f3dbe7",
     "other": "#ffffff",
     "add": "#ffffff",
 }

@@ -114,7 +114,7 @@ def filters(body: nn.Module) -> tuple[Figure, str]:
         (name, m) for name, m in body.named_modules() if isinstance(m, nn.Conv2d | Whitening)
     )
     with torch.no_grad():
-        weight = module.standardised() if isinstance(module, ScaledConv2d) else module.weight
+        weight = module.standardized_weight() if isinstance(module, ScaledConv2d) else module.weight
     weight = weight.detach().float().cpu()
     shown = weight[:_MOST_FILTERS].permute(0, 2, 3, 1).numpy()
     if shown.shape[-1] not in (1, 3):  # behind other layers

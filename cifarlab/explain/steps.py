@@ -8,7 +8,7 @@ from cifarlab.models.builder import Subsample
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d
 from cifarlab.models.whitening import Whitening
 
-Kind = Literal["conv", "norm", "act", "pool", "dense", "other", "add"]
+Kind = Literal["conv", "norm", "act", "pool", "linear", "other", "add"]
 
 # how a drawing's letters read in full
 ABBREVIATIONS = {
@@ -66,7 +66,7 @@ def _step(module: nn.Module) -> Step | None:
     if isinstance(module, nn.GroupNorm):
         return _group_norm(module)
     if isinstance(module, nn.Linear):
-        return Step("dense", f"{module.out_features}", "dense")
+        return Step("linear", f"{module.out_features}", "linear")
     return _light(module)
 
 

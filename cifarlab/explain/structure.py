@@ -1,7 +1,7 @@
 """What a network is made of, read off the network itself: stages, blocks, layers, their cost.
 
 The network is built without values and given one image; PyTorch counts its operations. A
-multiply-add is one of the products of a convolution or a dense layer, with its addition: half of
+multiply-add is one of the products of a convolution or a linear layer, with its addition: half of
 what torch.utils.flop_counter counts. Normalisation and activations are not counted, as in He et
 al. 2016a.
 """
@@ -15,12 +15,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifarlab.explain.steps import Step, add, steps_of
-from cifarlab.models.airbench_modules import ConvGroup, SpeedNet
+from cifarlab.models.airbench_modules import ConvGroup, AirbenchNet
 from cifarlab.models.build import build_body
 from cifarlab.models.cnn_modules import ConvNet
 from cifarlab.models.configs import Model
 from cifarlab.models.resnet_modules import Block as ResidualBlock
-from cifarlab.models.resnet_modules import NormaliserFreeBlock, ResidualNet
+from cifarlab.models.resnet_modules import NormalizerFreeBlock, ResNet
 
 
 class Shortcut(NamedTuple):
@@ -35,7 +35,7 @@ class Shortcut(NamedTuple):
 class Block:
     """Layers one after the other, ``times`` times; the numbers are of all these times together.
 
-    ``shape`` is what it puts out: (C, H, W), or (C,) behind a dense layer.
+    ``shape`` is what it puts out: (C, H, W), or (C,) behind a linear layer.
     """
 
     steps: tuple[Step, ...]
@@ -78,7 +78,7 @@ def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) 
         body = build_body(model, image_shape, classes).eval()
     body = body.to_empty(device="cpu")
     costs = _Costs(body, image_shape)
-    parts: dict[type, Any] = {ConvNet: _plain, ResidualNet: _residual, SpeedNet: _speed}
+    parts: dict[type, Any] = {ConvNet: _plain, ResNet: _residual, AirbenchNet: _speed}
     stages = parts[type(body)](body, costs)
     return Architecture(image_shape, tuple(s for s in stages if any(b.steps for b in s.blocks)))
 
@@ -130,7 +130,7 @@ class _Costs:
         return Stage(name, (self.block(modules, [*steps, *behind]),))
 
 
-def _residual(body: ResidualNet, costs: _Costs) -> list[Stage]:
+def _residual(body: ResNet, costs: _Costs) -> list[Stage]:
     stages = [
         costs.straight(body.input_norm, name="input"),
         costs.straight(body.whitening, name="whitening"),
@@ -139,14 +139,14 @@ def _residual(body: ResidualNet, costs: _Costs) -> list[Stage]:
     for name, stage in body.stages.named_children():
         stages.append(Stage(name, grouped(_residual_block(b, costs) for b in stage.children())))
     steps = [*steps_of(body.tail), Step("mean", "map", "pool"), *steps_of(body.dropout)]
-    last = (body.tail, body.dropout, body.dense)
-    return [*stages, Stage("head", (costs.block(last, [*steps, *steps_of(body.dense)]),))]
+    last = (body.tail, body.dropout, body.head)
+    return [*stages, Stage("head", (costs.block(last, [*steps, *steps_of(body.head)]),))]
 
 
 def _residual_block(block: nn.Module, costs: _Costs) -> Block:
     assert isinstance(block, ResidualBlock)
     before, branch = steps_of(block.before), steps_of(block.branch)
-    if isinstance(block, NormaliserFreeBlock):
+    if isinstance(block, NormalizerFreeBlock):
         before = (Step("÷ β", "", "other"), *before)
         branch = (*branch, Step("× α g", "", "other"))
     steps = (*before, *branch, add(), *steps_of(block.after))
@@ -155,12 +155,12 @@ def _residual_block(block: nn.Module, costs: _Costs) -> Block:
     return costs.block([block], steps, shortcut)
 
 
-def _speed(body: SpeedNet, costs: _Costs) -> list[Stage]:
+def _speed(body: AirbenchNet, costs: _Costs) -> list[Stage]:
     stages = [costs.straight(body.whitening, name="whitening")]
     for number, group in enumerate(body.groups, 1):
         assert isinstance(group, ConvGroup)
         stages.append(Stage(f"group{number}", (_group(group, costs),)))
-    scale = Step("×", f"{body.head_scale:.3g}", "other")
+    scale = Step("×", f"{body.logit_scale:.3g}", "other")
     steps = (Step("max", "map", "pool"), *steps_of(body.head), scale)
     return [*stages, Stage("head", (costs.block([body.head], steps),))]
 
@@ -185,7 +185,7 @@ def _group(group: ConvGroup, costs: _Costs) -> Block:
 
 def _plain(body: ConvNet, costs: _Costs) -> list[Stage]:
     blocks = [costs.straight(block, name=name) for name, block in body.blocks.named_children()]
-    return [*blocks, costs.straight(body.dense, body.head, name="head")]
+    return [*blocks, costs.straight(body.hidden, body.head, name="head")]
 
 
 def grouped(blocks: Iterable[Block]) -> tuple[Block, ...]:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cifarlab.models.airbench_modules import SpeedNet
+from cifarlab.models.airbench_modules import AirbenchNet
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.cnn_modules import ConvNet
 from cifarlab.models.configs import Model
 from cifarlab.models.distributed_layers import spread, tell_places
 from cifarlab.models.layers import BatchNorms, batch_norms, set_passes
-from cifarlab.models.resnet_modules import ResidualNet
+from cifarlab.models.resnet_modules import ResNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.stages import map_layers, stages
 from cifarlab.models.whitening import whitening_images
@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {
-    "residual": ResidualNet,
+    "resnet": ResNet,
     "cnn": ConvNet,
-    "speed": SpeedNet,
+    "airbench": AirbenchNet,
 }
 
 

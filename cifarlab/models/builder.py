@@ -4,7 +4,7 @@ from collections import Counter, OrderedDict
 
 from torch import Tensor, nn
 
-from cifarlab.models.configs import CNN, Residual
+from cifarlab.models.configs import CNNConfig, ResNetConfig
 from cifarlab.models.layers import activation, norm_layer
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d, activation_gain
 from cifarlab.models.packed_conv import PackedConv2d
@@ -27,21 +27,21 @@ class Builder:
     """Adds layers named by step and number (conv1, norm1, act1, conv2), following their shapes.
 
     ``channels`` and ``size`` (H, W) are of what flows out of the last; ``size`` is None behind a
-    dense layer. ``fresh`` says that nothing else needs this, so that an activation may overwrite
+    linear layer. ``fresh`` says that nothing else needs this, so that an activation may overwrite
     it. A step that would do nothing (norm ``none``, dropout at rate 0) adds no layer.
     """
 
-    def __init__(self, model: Residual | CNN, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, model: ResNetConfig | CNNConfig, image_shape: tuple[int, int, int]) -> None:
         height, width, self.channels = image_shape
         self.size: tuple[int, int] | None = (height, width)
         self.fresh = False
         self._model = model
         self._layers: list[tuple[str, nn.Module]] = []
         self._counts: Counter[str] = Counter()
-        free = isinstance(model, Residual) and model.normaliser_free
+        free = isinstance(model, ResNetConfig) and model.normalizer_free
         self._gain = activation_gain(model.activation) if free else None
 
-    def conv(self, channels: int, kernel: int, stride: int = 1, *, bias: bool = False) -> None:
+    def conv(self, channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> None:
         """A convolution with padding "same"; without normalisation it always has a bias.
 
         oneDNN's weight gradient of a strided 1x1 convolution in channels_last writes behind its
@@ -49,18 +49,18 @@ class Builder:
         convolution, which is the same function.
         """
         bias = bias or self._model.norm.kind == "none"
-        standardised = isinstance(self._model, Residual) and self._model.weight_standardisation
-        kind = ScaledConv2d if standardised else PackedConv2d
+        standardized = isinstance(self._model, ResNetConfig) and self._model.weight_standardization
+        kind = ScaledConv2d if standardized else PackedConv2d
         self.size = self._divided(stride)
-        if kernel == 1 and stride > 1 and self.channels < 16:
+        if kernel_size == 1 and stride > 1 and self.channels < 16:
             self._add("subsample", Subsample(stride))
             stride = 1
-        self._add("conv", kind(self.channels, channels, kernel, stride, kernel // 2, bias=bias))
+        self._add("conv", kind(self.channels, channels, kernel_size, stride, kernel_size // 2, bias=bias))
         self.channels, self.fresh = channels, True
 
-    def dense(self, width: int) -> None:
-        """A dense layer; the first one flattens the map."""
-        self._add("dense", nn.Linear(self.flatten(), width))
+    def linear(self, width: int) -> None:
+        """A linear layer; the first one flattens the map."""
+        self._add("linear", nn.Linear(self.flatten(), width))
         self.channels, self.fresh = width, True
 
     def flatten(self) -> int:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from cifarlab.system.processes import Processes
 
 
-class SpreadBatchNorm(nn.BatchNorm2d):
+class DistributedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over the images of all processes; ``plain`` lends its tensors."""
 
     running_mean: Tensor
@@ -99,7 +99,7 @@ def statistics(x: Tensor, like: Tensor, processes: Processes) -> tuple[Tensor, T
     return mean, (shares * (variances + (means - mean).square())).sum(0), count
 
 
-class SpreadDropout(nn.Dropout):
+class DistributedDropout(nn.Dropout):
     """Dropout with the mask that one process would draw for all ``whole`` images.
 
     The images here are those from place ``start`` on. To be told before each forward pass.
@@ -130,13 +130,13 @@ def spread(network: nn.Module, processes: Processes) -> None:
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(parent, name, SpreadBatchNorm(layer, processes))
+                setattr(parent, name, DistributedBatchNorm(layer, processes))
             elif isinstance(layer, nn.Dropout):
-                setattr(parent, name, SpreadDropout(layer.p))
+                setattr(parent, name, DistributedDropout(layer.p))
 
 
 def tell_places(network: nn.Module, start: int, whole: int) -> None:
     """Say that the next images are those from place ``start`` on of ``whole``."""
     for layer in network.modules():
-        if isinstance(layer, SpreadDropout):
+        if isinstance(layer, DistributedDropout):
             layer.start, layer.whole = start, whole

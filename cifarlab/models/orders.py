@@ -5,7 +5,7 @@ from itertools import takewhile
 from typing import Literal, NamedTuple
 
 BlockStep = Literal["conv", "norm", "act", "pool", "dropout"]
-DenseStep = Literal["dense", "norm", "act", "dropout"]
+LinearStep = Literal["linear", "norm", "act", "dropout"]
 ResidualStep = Literal["conv", "norm", "act", "dropout", "add"]
 
 

@@ -3,7 +3,7 @@
 Departures from the ImageNet networks: the stem is a 3x3 convolution of stride 1 without pooling,
 since 32 pixels leave nothing to throw away; every shortcut whose shape changes is a convolution; a
 normalisation of the image and a whitening layer may come first. Wide residual networks (Zagoruyko &
-Komodakis 2016, arXiv:1605.07146) and normaliser-free ones (Brock et al. 2021, arXiv:2101.08692)
+Komodakis 2016, arXiv:1605.07146) and normalizer-free ones (Brock et al. 2021, arXiv:2101.08692)
 are settings of the same class.
 """
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from cifarlab.models.builder import Builder
-from cifarlab.models.configs import BOTTLENECK, Residual
-from cifarlab.models.initialization import initialise_
+from cifarlab.models.configs import BOTTLENECK, ResNetConfig
+from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head, norm_layer
 from cifarlab.models.whitening import whitening_layers
 
@@ -31,7 +31,7 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        model: Residual,
+        model: ResNetConfig,
         shape: tuple[int, int, int],
         width: int,
         stride: int,
@@ -57,7 +57,7 @@ class Block(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if self.projects:
             shortcut = Builder(model, shape)
-            shortcut.conv(layers.channels, model.shortcut_kernel, stride)
+            shortcut.conv(layers.channels, model.shortcut_kernel_size, stride)
             if "norm" in _behind_last_convolution(parts.branch):
                 shortcut.norm()
             self.shortcut = shortcut.taken()
@@ -75,7 +75,7 @@ class Block(nn.Module):
         return out
 
 
-class NormaliserFreeBlock(Block):
+class NormalizerFreeBlock(Block):
     """x + alpha * gain * f(x / beta), beta the deviation of x at the start (Brock et al. 2021).
 
     Section 3 there. Where the shape changes, the shortcut reads x / beta too, so that what leaves
@@ -86,7 +86,7 @@ class NormaliserFreeBlock(Block):
 
     def __init__(
         self,
-        model: Residual,
+        model: ResNetConfig,
         shape: tuple[int, int, int],
         width: int,
         stride: int,
@@ -106,10 +106,10 @@ class NormaliserFreeBlock(Block):
         return out
 
 
-class ResidualNet(nn.Module):
-    """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), dense."""
+class ResNet(nn.Module):
+    """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), head."""
 
-    def __init__(self, model: Residual, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, model: ResNetConfig, image_shape: tuple[int, int, int], classes: int) -> None:
         """Raises RecipeError where a normalisation does not fit a number of channels."""
         super().__init__()
         height, width, channels = image_shape
@@ -117,9 +117,9 @@ class ResidualNet(nn.Module):
         if model.input_norm:
             self.input_norm = norm_layer(model.norm, channels, (height, width))
         self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
-        lost = max(model.whitening.kernel - 1, 0)
+        lost = max(model.whitening.kernel_size - 1, 0)
         stem = Builder(model, (height - lost, width - lost, channels))
-        stem.conv(model.stem, 3)
+        stem.conv(model.stem_width, 3)
         if not model.parts.before:
             for step in dict.fromkeys(model.parts.branch + model.parts.after):
                 if step in ("norm", "act"):
@@ -131,31 +131,31 @@ class ResidualNet(nn.Module):
             tail.step(step)
         self.tail = tail.taken()
         self.dropout = nn.Dropout(model.head_dropout) if model.head_dropout else nn.Identity()
-        self.dense = Head(shape[2], classes)
-        initialise_(self, "fan_out")
-        initialise_(self, model.initialisation)
+        self.head = Head(shape[2], classes)
+        initialize_(self, "fan_out")
+        initialize_(self, model.init)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""
         x = self.stem(self.whitening(self.input_norm(x)))
         features = self.tail(self.stages(x)).mean((2, 3))
-        logits: Tensor = self.dense(self.dropout(features))
+        logits: Tensor = self.head(self.dropout(features))
         return logits
 
 
 def _stages(
-    model: Residual, shape: tuple[int, int, int]
+    model: ResNetConfig, shape: tuple[int, int, int]
 ) -> tuple[nn.Sequential, tuple[int, int, int]]:
     """The stages, and the (H, W, C) of what leaves them."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
-    settings = zip(model.blocks, model.channels, model.strides, model.dropouts, strict=True)
+    settings = zip(model.depths, model.channels, model.strides, model.dropouts, strict=True)
     variance = 1.0
     for number, (blocks, channels, stride, rate) in enumerate(settings, 1):
         stage: list[Block] = []
         for place in range(blocks):
             at = (model, shape, channels, 1 if place else stride, rate)
-            if model.normaliser_free:
-                stage.append(free := NormaliserFreeBlock(*at, variance))
+            if model.normalizer_free:
+                stage.append(free := NormalizerFreeBlock(*at, variance))
                 variance = free.variance
             else:
                 stage.append(Block(*at))

@@ -4,14 +4,14 @@ from itertools import takewhile
 
 from torch import nn
 
-from cifarlab.models.airbench_modules import SpeedNet
+from cifarlab.models.airbench_modules import AirbenchNet
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.cnn_modules import ConvNet
-from cifarlab.models.resnet_modules import ResidualNet
+from cifarlab.models.resnet_modules import ResNet
 
 
 def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
-    """The parameters of each stage, in the order of the data; the dense layers are in none.
+    """The parameters of each stage, in the order of the data; the linear layers are in none.
 
     What comes before the first stage belongs to it, a residual network's tail to the last. Residual
     networks: their stages; the speed network: its groups; plain networks: their blocks.
@@ -19,10 +19,10 @@ def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
     body = classifier.body
     entrance: list[nn.Module] = []
     tail: list[nn.Parameter] = []
-    if isinstance(body, ResidualNet):
+    if isinstance(body, ResNet):
         entrance, parts = [body.input_norm, body.whitening, body.stem], list(body.stages)
         tail = [*body.tail.parameters()]
-    elif isinstance(body, SpeedNet):
+    elif isinstance(body, AirbenchNet):
         entrance, parts = [body.whitening], list(body.groups)
     else:
         assert isinstance(body, ConvNet)
@@ -44,10 +44,10 @@ def map_layers(classifier: Classifier) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     if isinstance(body, ConvNet):
         return {name: _before_the_pool(block) for name, block in body.blocks.named_children()}
-    assert isinstance(body, ResidualNet | SpeedNet)
+    assert isinstance(body, ResNet | AirbenchNet)
     if not isinstance(body.whitening, nn.Identity):
         found["whitening"] = body.whitening
-    if isinstance(body, SpeedNet):
+    if isinstance(body, AirbenchNet):
         return found | {f"group{n}": group for n, group in enumerate(body.groups, 1)}
     found |= {"stem": body.stem, **dict(body.stages.named_children())}
     if len(body.tail):

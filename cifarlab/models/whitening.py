@@ -26,12 +26,12 @@ class Whitening(nn.Module):
     leaves it alone.
     """
 
-    def __init__(self, channels: int, kernel: int, eps: float, directions: int | None) -> None:
+    def __init__(self, channels: int, kernel_size: int, eps: float, n_components: int | None) -> None:
         super().__init__()
-        entries = channels * kernel**2
-        features = entries if directions is None else min(directions, entries)
+        entries = channels * kernel_size**2
+        features = entries if n_components is None else min(n_components, entries)
         self.eps = eps
-        weight = torch.zeros(2 * features, channels, kernel, kernel)
+        weight = torch.zeros(2 * features, channels, kernel_size, kernel_size)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.empty(2 * features))
         nn.init.uniform_(self.bias, -1 / math.sqrt(entries), 1 / math.sqrt(entries))
@@ -55,7 +55,7 @@ class Whitening(nn.Module):
         self.weight.copy_(torch.cat((filters, -filters)).view(self.weight.shape))
 
 
-def patch_moment(batches: Iterable[Tensor], kernel: int) -> Tensor:
+def patch_moment(batches: Iterable[Tensor], kernel_size: int) -> Tensor:
     """Mean of p p^T over all k x k patches p of the images (N, C, H, W), in float64.
 
     Shape (P, P), P = C k k. Not centred. A patch's entries are in the order of a filter's:
@@ -64,7 +64,7 @@ def patch_moment(batches: Iterable[Tensor], kernel: int) -> Tensor:
     total: Tensor | float = 0.0
     count = 0
     for batch in batches:
-        windows = batch.double().unfold(2, kernel, 1).unfold(3, kernel, 1)
+        windows = batch.double().unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)
         patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
         total = total + patches.T @ patches
         count += len(patches)
@@ -82,20 +82,20 @@ def with_fixed_signs(eigenvectors: Tensor) -> Tensor:
 
 
 def whitening_layers(
-    whitening: networks.Whitening, channels: int, activation_name: str
+    whitening: networks.WhiteningConfig, channels: int, activation_name: str
 ) -> tuple[nn.Module, int]:
     """The whitening layer and its activation, and the channels after them.
 
     Nothing and ``channels`` where the recipe has no such layer.
     """
-    if not whitening.kernel:
+    if not whitening.kernel_size:
         return nn.Identity(), channels
-    layer = Whitening(channels, whitening.kernel, whitening.eps, whitening.directions)
+    layer = Whitening(channels, whitening.kernel_size, whitening.eps, whitening.n_components)
     return nn.Sequential(layer, activation(activation_name)), len(layer.bias)
 
 
 def whitening_images(model: networks.Model) -> int:
     """How many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
-    if not isinstance(model, networks.Residual | networks.Speed) or not model.whitening.kernel:
+    if not isinstance(model, networks.ResNetConfig | networks.AirbenchConfig) or not model.whitening.kernel_size:
         return 0
     return model.whitening.images

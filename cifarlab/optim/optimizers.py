@@ -127,7 +127,7 @@ class Others(Part):
 
 
 class Muon(OptimizerPart):
-    """Momentum whose update is orthogonalised, for convolutions and hidden dense layers.
+    """Momentum whose update is orthogonalised, for convolutions and hidden linear layers.
 
     Jordan et al. 2024, as in airbench94_muon: a filter tensor counts as a matrix with a row for
     each filter. All other parameters are trained by SGD (``others``, and their own groups).

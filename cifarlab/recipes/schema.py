@@ -14,7 +14,7 @@ from cifarlab.augment.config import Augment
 from cifarlab.config.base import Name, Part, Rate, Share, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
 from cifarlab.data.config import Data
-from cifarlab.models.configs import CNN, Model, Residual
+from cifarlab.models.configs import CNNConfig, Model, ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
 from cifarlab.optim.optimizers import SGD, Optimizer, RMSprop
 from cifarlab.optim.schedules import Cosine, Plateau, Schedule
@@ -176,7 +176,7 @@ class Recipe(Part):
     seed: int = Field(0, ge=0, le=MOST_SEED, description="decides every random draw of the run")
     data: Data = Data()
     augment: Augment = Augment()
-    model: Model = Residual()
+    model: Model = ResNetConfig()
     optimizer: Optimizer = SGD()
     schedule: Schedule = Cosine()
     averaging: Averaging = NoAveraging()
@@ -218,13 +218,13 @@ class Recipe(Part):
         return self
 
     @model_validator(mode="after")
-    def _one_size_for_dense_layers(self) -> "Recipe":
-        if not isinstance(self.model, CNN):
+    def _one_size_for_linear_layers(self) -> "Recipe":
+        if not isinstance(self.model, CNNConfig):
             return self
         if self.augment.sizes or self.training.selection.pixels is not None:
             raise ValueError(
                 "augment.sizes and training.selection.pixels need a network for any image size: "
-                "the dense layers of model.kind=cnn take one; take residual or speed, or leave "
+                "the linear layers of model.kind=cnn take one; take resnet or airbench, or leave "
                 "them out"
             )
         return self

@@ -9,7 +9,7 @@ record of one that was not.
      "weights": {"stem.conv1": {"low": -0.3, "high": 0.4, "counts": [...], "gradient": 0.1}},
      "activations": {"stem.act1": {"low": 0, "high": 5.1, "counts": [...], "silent": [0, 64]}}}
 
-Epoch 0 is before the first step. Weights are those that are judged, of convolutions and dense
+Epoch 0 is before the first step. Weights are those that are judged, of convolutions and linear
 layers; activations are of training images as they are, never augmented; ``silent`` units are
 counted as in the result. ``gradient`` is the norm of the loss's gradient in the epoch's last step,
 as the optimizer got it: clipped where the recipe clips. It is None where nothing was trained.
@@ -86,7 +86,7 @@ def recorded_images(indices: np.ndarray) -> np.ndarray:
 
 
 def matrices(body: torch.nn.Module) -> list[tuple[str, Tensor]]:
-    """The weights of convolutions and dense layers by their layers' names, in the data's order."""
+    """The weights of convolutions and linear layers by their layers' names, in the data's order."""
     return [
         (name.removesuffix(".weight"), parameter)
         for name, parameter in body.named_parameters()

@@ -36,7 +36,7 @@ DURATION = "write training.duration='3 epochs'"
         (["train", "quickstart", "optimizer.rat=1"], ["optimizer.rat", "rate"]),
         (["train", "quickstart", "optimizer.rate=-1"], ["optimizer.rate can't be -1"]),
         (["train", "quickstart", "optimizer.rate=quick"], ["optimizer.rate", "'quick'"]),
-        (["train", "quickstart", "model.kind=residul"], ["did you mean 'residual'?"]),
+        (["train", "quickstart", "model.kind=resnt"], ["did you mean 'resnet'?"]),
         (["train", "quickstart", "training.duration=30"], ["has no unit"]),
         (["train", "quickstart", "seed"], ["no key=value"]),
         (["train", "quickstart", "seed=1", "seed=2"], ["given twice"]),

@@ -86,7 +86,7 @@ def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
     def features(image: np.ndarray) -> np.ndarray:
         body = network.predictor.classifier.body
         given = []
-        handle = body.dense.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
+        handle = body.head.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
         with torch.no_grad():
             network.predictor.logits(image[None])
         handle.remove()

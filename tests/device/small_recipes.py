@@ -37,8 +37,8 @@ def shrink(recipe: Recipe) -> Recipe:
         changes["augment.sizes"] = sizes
     if recipe.training.micro_batch:
         changes["training.micro_batch"] = 9
-    if recipe.model.kind == "residual":
-        changes["model.blocks"] = [1] * len(recipe.model.blocks)
+    if recipe.model.kind == "resnet":
+        changes["model.depths"] = [1] * len(recipe.model.depths)
     return change(recipe, changes)
 
 

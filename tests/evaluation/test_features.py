@@ -13,7 +13,7 @@ def test_the_last_layer_makes_the_logits_of_the_features():
     predictor, batch = made(), images(7)
     found = features(predictor, batch)
     assert found.shape == (7, 6) and found.dtype == np.float32
-    head = predictor.classifier.body.dense
+    head = predictor.classifier.body.head
     logits = head(torch.from_numpy(found)).detach()
     assert torch.equal(logits, predictor.logits(batch))
     assert logits.shape == (7, len(CLASSES))

@@ -45,7 +45,7 @@ def test_the_formula_written_out(target):
     last = body.blocks.block2
     pool = next(i for i, m in enumerate(last) if isinstance(m, torch.nn.MaxPool2d))
     front = lambda x: last[:pool](body.blocks.block1(x))  # noqa: E731
-    back = lambda a: body.head(body.dense(last[pool:](a)))  # noqa: E731
+    back = lambda a: body.head(body.hidden(last[pool:](a)))  # noqa: E731
     told = class_activation_maps(made, batch, targets=np.full(2, target))
     assert list(told) == ["block2"]
     for n in range(2):
@@ -55,10 +55,10 @@ def test_the_formula_written_out(target):
         np.testing.assert_allclose(told["block2"][n], wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_before_a_mean_and_a_dense_layer_the_weights_are_the_dense_layer_s():
+def test_before_a_mean_and_a_linear_layer_the_weights_are_the_linear_layer_s():
     """Zhou et al. 2016: there Grad-CAM is CAM, up to the number of pixels (section 3.1)."""
-    made, batch = predictor("residual"), images(3)
-    weight = made.classifier.body.dense.weight.detach()
+    made, batch = predictor("resnet"), images(3)
+    weight = made.classifier.body.head.weight.detach()
     maps = torch.from_numpy(feature_maps(made, batch, ["stage2"])["stage2"])
     targets = np.array([2, 0, 1])
     wanted = (weight[targets][:, :, None, None] * maps).sum(1) / maps[0, 0].numel()
@@ -99,12 +99,12 @@ def test_feature_maps_are_what_the_layers_put_out(kind):
     for name, shape in shapes.items():
         assert told[name].shape == (2, *shape)
     body, last = made.classifier.body, list(shapes)[-1]
-    if kind == "speed":
+    if kind == "airbench":
         expected = torch.from_numpy(told[last]).amax((2, 3))
-        logits = body.head(expected) * body.head_scale
+        logits = body.head(expected) * body.logit_scale
         torch.testing.assert_close(logits.detach(), made.logits(batch), rtol=1e-4, atol=1e-5)
-    if kind in ("residual", "pre-activation", "normaliser-free", "bottleneck", "whitened"):
-        logits = body.dense(torch.from_numpy(told[last]).mean((2, 3)))
+    if kind in ("resnet", "pre-activation", "normalizer-free", "bottleneck", "whitened"):
+        logits = body.head(torch.from_numpy(told[last]).mean((2, 3)))
         torch.testing.assert_close(logits.detach(), made.logits(batch), rtol=1e-4, atol=1e-5)
 
 
@@ -133,10 +133,10 @@ def test_nothing_is_left_behind(kind):
 
 
 def test_no_hook_survives_an_error(monkeypatch):
-    made = predictor("residual")
+    made = predictor("resnet")
     with pytest.raises(DataError):
         class_activation_maps(made, images(2)[:, :5])
-    real = made.classifier.body.dense.forward
+    real = made.classifier.body.head.forward
     calls = []
 
     def failing(x):
@@ -145,7 +145,7 @@ def test_no_hook_survives_an_error(monkeypatch):
             raise RuntimeError("no memory left")
         return real(x)
 
-    monkeypatch.setattr(made.classifier.body.dense, "forward", failing)
+    monkeypatch.setattr(made.classifier.body.head, "forward", failing)
     with pytest.raises(RuntimeError, match="no memory"):
         class_activation_maps(made, images(2))
     assert calls and hooks(made.classifier) == 0
@@ -157,7 +157,7 @@ def live_tensors():
 
 
 def test_no_tensor_stays_alive_over_a_thousand_images():
-    made, batch = predictor("residual"), images(1000)
+    made, batch = predictor("resnet"), images(1000)
     class_activation_maps(made, batch[:5])
     before = live_tensors()
     told = class_activation_maps(made, batch)
@@ -167,7 +167,7 @@ def test_no_tensor_stays_alive_over_a_thousand_images():
 
 
 def test_an_image_s_map_does_not_depend_on_the_others():
-    made, batch = predictor("residual"), images(60)
+    made, batch = predictor("resnet"), images(60)
     together = class_activation_maps(made, batch)["stage2"]
     for n in (0, 24, 25, 59):
         alone = class_activation_maps(made, batch[n : n + 1])["stage2"]
@@ -178,7 +178,7 @@ def test_bfloat16_sees_nearly_the_same():
     batch = images(6)
     exact, coarse = (
         class_activation_maps(
-            predictor("residual", precision=p), batch, ["stage1"], np.zeros(6, int), signed=True
+            predictor("resnet", precision=p), batch, ["stage1"], np.zeros(6, int), signed=True
         )["stage1"]
         for p in ("float32", "bfloat16")
     )
@@ -188,7 +188,7 @@ def test_bfloat16_sees_nearly_the_same():
 
 
 def test_the_predicted_class_is_the_usual_target():
-    made, batch = predictor("residual"), images(5)
+    made, batch = predictor("resnet"), images(5)
     predicted = made.logits(batch).argmax(1).numpy()
     usual = class_activation_maps(made, batch)["stage2"]
     named = class_activation_maps(made, batch, targets=predicted)["stage2"]
@@ -198,7 +198,7 @@ def test_the_predicted_class_is_the_usual_target():
 
 
 def test_no_images_give_no_maps():
-    made = predictor("residual")
+    made = predictor("resnet")
     assert class_activation_maps(made, images(0))["stage2"].shape == (0, 6, 6)
 
 
@@ -210,10 +210,10 @@ def test_the_last_layer_with_a_map_is_chosen():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("residual", ["stem", "stage1", "stage2"]),
+        ("resnet", ["stem", "stage1", "stage2"]),
         ("whitened", ["whitening", "stem", "stage1", "stage2"]),
         ("cnn", ["block1", "block2"]),
-        ("speed", ["whitening", "group1", "group2"]),
+        ("airbench", ["whitening", "group1", "group2"]),
     ],
 )
 def test_layers_are_named(kind, names):
@@ -227,7 +227,7 @@ def test_a_pool_at_a_block_s_end_is_left_out():
 
 def test_an_unknown_layer_is_refused_with_those_there_are():
     with pytest.raises(UserError, match="stem, stage1, stage2"):
-        class_activation_maps(predictor("residual"), images(1), ["stage9"])
+        class_activation_maps(predictor("resnet"), images(1), ["stage9"])
 
 
 def test_upsampled_is_bilinear_with_a_peak_of_one():

@@ -11,7 +11,7 @@ from cifarlab.explain.sanity import Cascade, cascade
 
 @pytest.fixture(scope="module")
 def made():
-    return predictor("residual")
+    return predictor("resnet")
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def told(made):
 
 
 def test_layers_are_randomised_from_the_output_on(told):
-    assert told.randomised[0] == "dense"
+    assert told.randomised[0] == "head"
     assert told.randomised[-1] == "stem.conv1"
-    assert len(told.randomised) == 9  # dense, three blocks of two, a shortcut, the stem
+    assert len(told.randomised) == 9  # the head, three blocks of two, a shortcut, the stem
     assert told.layer == "stage2"
     assert told.maps.shape == (10, 6, 6, 6) and told.correlations.shape == (10, 6)
 
@@ -35,7 +35,7 @@ def test_the_trained_network_agrees_with_itself_and_random_ones_do_not(told):
 
 
 def test_the_trained_network_is_left_as_it_was():
-    made, batch = predictor("residual"), images(4)
+    made, batch = predictor("resnet"), images(4)
     before = {name: t.clone() for name, t in made.classifier.state_dict().items()}
     logits = made.logits(batch)
     cascade(made, batch)
@@ -63,7 +63,7 @@ def test_maps_that_stay_do_not_pass(last, passed):
     assert ("hardly" in made.verdict) is not passed
 
 
-@pytest.mark.parametrize("kind", ["cnn", "speed", "normaliser-free", "whitened"])
+@pytest.mark.parametrize("kind", ["cnn", "airbench", "normalizer-free", "whitened"])
 def test_every_kind_of_network(kind):
     told = cascade(predictor(kind), images(2))
     assert np.isfinite(told.maps).all() and np.isfinite(told.correlations).all()

@@ -24,7 +24,7 @@ SHIPPED = (
 
 
 def counted(model, shape, classes):
-    """Multiply-adds of one image by the formulas of a convolution and a dense layer."""
+    """Multiply-adds of one image by the formulas of a convolution and a linear layer."""
     body, total = build_body(model, shape, classes).eval(), []
 
     def note(module, _given, out):
@@ -96,15 +96,15 @@ def test_a_plain_network_s_layers_are_all_there():
     assert block.steps[0].note == "4"
     assert [s.text for s in told.stages[-1].blocks[0].steps] == [
         "flatten",
-        "dense",
+        "linear",
         "ReLU",
-        "dense",
+        "linear",
     ]
     assert told.stages[-1].blocks[0].shape == (3,)
 
 
 def test_a_group_s_shortcut_goes_from_its_first_output_to_before_its_last_activation():
-    told = architecture(MODELS["speed"], COLOUR, 3)
+    told = architecture(MODELS["airbench"], COLOUR, 3)
     [block] = told.stages[1].blocks
     texts = [step.text for step in block.steps]
     assert texts == ["3×3", "pool", "BN", "GELU", "3×3", "BN", "+", "GELU"]

@@ -72,7 +72,7 @@ def test_every_epoch_has_a_line_from_before_the_first_step_on(recorded: RunFolde
     assert lines[0]["gradient"] is None and all(line["gradient"] > 0 for line in lines[1:])
     layers = ["stem.conv1", "stages.stage1.0.branch.conv1", "stages.stage1.0.branch.conv2"]
     assert list(lines[0]["weights"])[:3] == layers
-    assert list(lines[0]["weights"])[-1] == "dense"
+    assert list(lines[0]["weights"])[-1] == "head"
     assert list(lines[0]["activations"])[:2] == ["stem.act1", "stages.stage1.0.branch.act1"]
     for line in lines:
         for part in ("weights", "activations"):
@@ -172,7 +172,7 @@ def test_frozen_layers_have_no_gradient_norm(tmp_path: Path, tiny: Callable) -> 
     train(tiny({"training.freeze": freeze}), folder, hooks=[Recorder()])
     _, one, two, _ = (line["weights"] for line in folder.record.read())
     assert one["stem.conv1"]["gradient"] > 0 and two["stem.conv1"]["gradient"] is None
-    assert two["dense"]["gradient"] > 0
+    assert two["head"]["gradient"] > 0
 
 
 def test_averaged_weights_are_the_ones_recorded(tmp_path: Path, tiny: Callable) -> None:
