@@ -48,7 +48,7 @@ def speed94() -> Recipe:
             "optimizer": {
                 "kind": "muon",
                 "rate": 0.11,
-                "momentum": 0.4,
+                "momentum": 0.6,
                 "others": {
                     "rate": 53,
                     "momentum": 0.85,
