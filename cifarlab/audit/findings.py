@@ -7,7 +7,7 @@ import numpy as np
 from cifarlab.audit.duplicates import MOST_PAIRS, Twins, groups
 from cifarlab.audit.labels import against_known, ranked
 from cifarlab.data.dataset import Dataset, ImageNames
-from cifarlab.inference.predictor import probabilities
+from cifarlab.inference.predictor import scaled_softmax
 
 KEPT = 1000  # pairs and suspects that findings.json has; all are in the tables of --csv
 SHOWN = 25  # of each, kept as images
@@ -117,7 +117,7 @@ def label_findings(
     is that of ``whole_groups``.
     """
     given = training.labels[training.indices]
-    shares = probabilities(logits[training.indices])
+    shares = scaled_softmax(logits[training.indices])
     told = ranked(given, shares)
     true = dataset.read("train").labels[training.indices]
     suspects = [

@@ -9,7 +9,7 @@ from cifarlab.audit.duplicates import groups
 from cifarlab.audit.findings import Part
 from cifarlab.data.dataset import Dataset, Progress
 from cifarlab.data.splits import fold_left_out
-from cifarlab.inference.run_predictor import measured_predictor
+from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.runs.folder import RunFolder
@@ -77,7 +77,7 @@ def out_of_fold(
             )
         _train(mine, folder, hooks, command, progress)
         left = fold_left_out(dataset, mine.data)
-        predictor = measured_predictor(folder)
+        predictor = load_run_predictor(folder)
         told = predictor.logits(left.images, mine.evaluation.views, left.indices)
         logits[left.indices] = told.numpy()
     return logits

@@ -15,7 +15,7 @@ from cifarlab.explain.maps import chosen_layer, map_shapes, spatial_layers
 from cifarlab.explain.sanity import cascade
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Oracle
+from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.explained import INDEX, KINDS
@@ -67,7 +67,7 @@ def explain_run(
     from cifarlab.plots.style import styled
 
     recipe = folder.recipe()
-    oracle = Oracle(folder, fit)
+    oracle = RunPredictor(folder, fit)
     predictor = oracle.predictor
     about, _ = WeightsFile.read(folder.weights(recipe.evaluation.checkpoint))
     wanted = _layers(layers, map_shapes(predictor))

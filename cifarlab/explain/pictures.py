@@ -19,7 +19,7 @@ from cifarlab.explain.sanity import Cascade
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Oracle
+from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.style import label
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
@@ -201,7 +201,7 @@ class Pictures:
             yield f"{label(self._class(wanted), 16)}: {share}\n{label(under, 24, end=True)}"
 
 
-def seen_by(oracle: Oracle, shown: Shown) -> Seen:
+def seen_by(oracle: RunPredictor, shown: Shown) -> Seen:
     """What the network says of images. Raises DataError for images of another kind."""
     shares = oracle.answers(Inputs(list(shown.names), shown.images)).shares
     return Seen(shown, shares.argmax(1), shares)

@@ -9,12 +9,12 @@ from cifarlab.models.airbench_modules import AirbenchNet
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.cnn_modules import ConvNet
 from cifarlab.models.configs import Model
-from cifarlab.models.distributed_layers import spread, tell_places
+from cifarlab.models.distributed_layers import spread, set_batch_position
 from cifarlab.models.layers import BatchNorms, batch_norms, set_passes
 from cifarlab.models.resnet_modules import ResNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.stages import map_layers, stages
-from cifarlab.models.whitening import whitening_images
+from cifarlab.models.whitening import n_whitening_images
 from cifarlab.system.errors import RecipeError
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "set_passes",
     "spread",
     "stages",
-    "tell_places",
-    "whitening_images",
+    "set_batch_position",
+    "n_whitening_images",
 ]
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {

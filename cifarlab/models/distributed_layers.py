@@ -135,7 +135,7 @@ def spread(network: nn.Module, processes: Processes) -> None:
                 setattr(parent, name, DistributedDropout(layer.p))
 
 
-def tell_places(network: nn.Module, start: int, whole: int) -> None:
+def set_batch_position(network: nn.Module, start: int, whole: int) -> None:
     """Say that the next images are those from place ``start`` on of ``whole``."""
     for layer in network.modules():
         if isinstance(layer, DistributedDropout):

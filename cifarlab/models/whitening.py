@@ -51,7 +51,7 @@ class Whitening(nn.Module):
         eigenvalues, eigenvectors = torch.linalg.eigh(moment.cpu())
         scales = (eigenvalues.clamp(min=0) + self.eps).sqrt()
         kept = len(self.bias) // 2
-        filters = (with_fixed_signs(eigenvectors) / scales).T[-kept:]
+        filters = (fix_signs(eigenvectors) / scales).T[-kept:]
         self.weight.copy_(torch.cat((filters, -filters)).view(self.weight.shape))
 
 
@@ -71,7 +71,7 @@ def patch_moment(batches: Iterable[Tensor], kernel_size: int) -> Tensor:
     return torch.as_tensor(total) / count
 
 
-def with_fixed_signs(eigenvectors: Tensor) -> Tensor:
+def fix_signs(eigenvectors: Tensor) -> Tensor:
     """Columns (P, P), each with the sign that makes its largest entry positive.
 
     Entries that differ by rounding only count as equal; the first of them decides.
@@ -94,7 +94,7 @@ def whitening_layers(
     return nn.Sequential(layer, activation(activation_name)), len(layer.bias)
 
 
-def whitening_images(model: networks.Model) -> int:
+def n_whitening_images(model: networks.Model) -> int:
     """How many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
     if not isinstance(model, networks.ResNetConfig | networks.AirbenchConfig) or not model.whitening.kernel_size:
         return 0

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cifarlab.data.dataset import Subset
-from cifarlab.evaluation.activity import silent_units
-from cifarlab.evaluation.measure import fit_temperature, measure, predict
+from cifarlab.evaluation.activity import dead_units
+from cifarlab.evaluation.measure import measure_temperature, measure, predict
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence_threshold
@@ -36,9 +36,9 @@ def finish(run: Run) -> dict[str, Any]:
         predictor = _with_threshold(run, predictor, about)
         if run.validation:
             told = _predicted(run, predictor, "val", run.validation)
-            temperature = fit_temperature(told)
+            temperature = measure_temperature(told)
             splits["val"] = measure(told, temperature["value"])
-        silent = silent_units(predictor, *_seen(run))
+        dead = dead_units(predictor, *_seen(run))
         try:
             if evaluation.test:
                 opened = run.dataset, run.recipe.data, run.folder
@@ -73,7 +73,7 @@ def finish(run: Run) -> dict[str, Any]:
         "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
         **splits,
         "temperature": temperature,
-        "silent_units": silent,
+        "dead_units": dead,
         "notes": notes,
         "cost": _cost(run),
     }
@@ -109,7 +109,7 @@ def _with_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predi
 
 
 def _seen(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Images that silent units are looked for on, and their places: held out, else trained on."""
+    """Images that dead units are looked for on, and their places: held out, else trained on."""
     if run.validation:
         return run.validation.images, run.validation.indices
     return run.dataset.read("train").images, run.loader.indices.numpy()

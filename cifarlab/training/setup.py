@@ -17,7 +17,7 @@ from cifarlab.models.distributed_layers import spread
 from cifarlab.models.layers import batch_norms
 from cifarlab.models.roles import parameter_roles
 from cifarlab.models.stages import stages
-from cifarlab.models.whitening import whitening_images
+from cifarlab.models.whitening import n_whitening_images
 from cifarlab.optim.averagers import build_averaging
 from cifarlab.optim.param_groups import build_optimizer
 from cifarlab.recipes.schema import Recipe
@@ -123,7 +123,7 @@ def initial_state(
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
-    if count := whitening_images(recipe.model):
+    if count := n_whitening_images(recipe.model):
         classifier.fit_whitening(_sample(training, count, recipe.seed))
     spread(classifier, processes)
     classifier = classifier.to(compute.device)

@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from cifarlab.augment.pipeline import pixels_at, shrunk
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
-from cifarlab.models.distributed_layers import tell_places
+from cifarlab.models.distributed_layers import set_batch_position
 from cifarlab.models.layers import set_passes
 from cifarlab.optim.clipping import clip_units
 from cifarlab.optim.group_settings import set_rates, set_trained
@@ -86,7 +86,7 @@ def pieces(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
         count = own.stop - own.start
         start = first + own.start if batch.total is None else read
         if run.processes.count > 1:
-            tell_places(run.state.classifier, own.start, size)
+            set_batch_position(run.state.classifier, own.start, size)
         yield batch.at(slice(start, start + count))
         first, read = first + size, read + count
 

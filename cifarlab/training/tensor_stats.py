@@ -7,10 +7,10 @@ record of one that was not.
 
     {"epoch": 3, "images": 125, "gradient": 0.8,
      "weights": {"stem.conv1": {"low": -0.3, "high": 0.4, "counts": [...], "gradient": 0.1}},
-     "activations": {"stem.act1": {"low": 0, "high": 5.1, "counts": [...], "silent": [0, 64]}}}
+     "activations": {"stem.act1": {"low": 0, "high": 5.1, "counts": [...], "dead": [0, 64]}}}
 
 Epoch 0 is before the first step. Weights are those that are judged, of convolutions and linear
-layers; activations are of training images as they are, never augmented; ``silent`` units are
+layers; activations are of training images as they are, never augmented; ``dead`` units are
 counted as in the result. ``gradient`` is the norm of the loss's gradient in the epoch's last step,
 as the optimizer got it: clipped where the recipe clips. It is None where nothing was trained.
 """
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.evaluation.activity import evenly, histogram, peaks_of, watch_activations
+from cifarlab.evaluation.activity import subsample, histogram, unit_maxima, watch_activations
 from cifarlab.inference.predictor import CPU_BATCH
 from cifarlab.system.files import write_text
 from cifarlab.training.run import Run
@@ -39,8 +39,8 @@ class Recorder:
 
     def started(self, run: Run) -> None:
         """Drop what is ahead of the checkpoint; describe the weights before the first step."""
-        chosen = recorded_images(run.loader.indices.numpy())
-        self._images = np.array(run.dataset.read("train").images[chosen])
+        indices = recorded_images(run.loader.indices.numpy())
+        self._images = np.array(run.dataset.read("train").images[indices])
         if run.state.step:
             run.folder.record.drop_after(run.state.epoch)
         else:
@@ -70,9 +70,9 @@ class Recorder:
         activations: dict[str, dict[str, Any]] = {}
 
         def note(name: str, out: Tensor) -> None:
-            peaks = peaks_of(out)
-            silent = [int((peaks <= 0).sum()), len(peaks)]
-            activations[name] = histogram(out) | {"silent": silent}
+            peaks = unit_maxima(out)
+            dead = [int((peaks <= 0).sum()), len(peaks)]
+            activations[name] = histogram(out) | {"dead": dead}
 
         watch_activations(run.predictor, self._images, np.arange(len(self._images)), note)
         line = {"epoch": run.state.epoch, "images": len(self._images), "gradient": whole}
@@ -82,7 +82,7 @@ class Recorder:
 
 def recorded_images(indices: np.ndarray) -> np.ndarray:
     """Which of the training images at ``indices`` (n,) are looked at, evenly spread."""
-    return evenly(indices, min(max(len(indices) // SHARE, LEAST), MOST))
+    return subsample(indices, min(max(len(indices) // SHARE, LEAST), MOST))
 
 
 def matrices(body: torch.nn.Module) -> list[tuple[str, Tensor]]:

@@ -16,7 +16,7 @@ from cifarlab.data.splits import training_subsets
 from cifarlab.explain.figures import heated
 from cifarlab.explain.maps import class_activation_maps
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Answers
+from cifarlab.inference.run_predictor import ClassProbabilities
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, DataError
 
@@ -63,7 +63,7 @@ def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(fin
     image = network.tried(picture()).image
     for target in (3, 7):
         shares = np.eye(10)[[target]]
-        network.oracle.answers = lambda inputs, shares=shares: Answers(inputs.ids, (), shares, None)
+        network.run_predictor.predict = lambda inputs, probabilities=shares: ClassProbabilities(inputs.ids, (), probabilities, None)
         told = {one.layer: one.picture for one in network.tried(picture()).maps}
         maps = class_activation_maps(network.predictor, image[None], list(told), np.array([target]))
         for layer, heat in maps.items():

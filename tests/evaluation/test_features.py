@@ -5,7 +5,7 @@ import pytest
 import torch
 from made_predictor import CLASSES, images, made
 
-from cifarlab.evaluation.features import features, nearest
+from cifarlab.evaluation.features import features, nearest_neighbors
 from cifarlab.system.errors import DataError
 
 
@@ -38,8 +38,8 @@ def test_nearest_is_by_the_angle():
     draw = np.random.default_rng(0)
     one, many = draw.normal(size=5), draw.normal(size=(40, 5))
     slow = [1 - row @ one / np.sqrt((row @ row) * (one @ one)) for row in many]
-    places, distances = nearest(one, many, 6)
+    places, distances = nearest_neighbors(one, many, 6)
     assert places.tolist() == sorted(range(40), key=slow.__getitem__)[:6]
     assert distances == pytest.approx([slow[place] for place in places])
-    places, distances = nearest(one, np.stack([-one, 3 * one, 0 * one]), 5)
+    places, distances = nearest_neighbors(one, np.stack([-one, 3 * one, 0 * one]), 5)
     assert places.tolist() == [1, 2, 0] and distances == pytest.approx([0, 1, 2], abs=1e-12)

@@ -45,8 +45,8 @@ def test_confusion_has_a_row_per_true_class(seed: int) -> None:
     for row, label in zip(made.logits, made.labels, strict=True):
         counted[label][int(np.argmax(row))] += 1
     measured = measure(made)
-    assert measured["confusion"] == counted
-    assert measured["confusion"] == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
+    assert measured["confusion_matrix"] == counted
+    assert measured["confusion_matrix"] == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
     assert counted != np.transpose(counted).tolist()  # else the orientation is not tested
 
 
@@ -62,7 +62,7 @@ def test_per_class_counts_by_hand() -> None:
     assert [row["accuracy"] for row in measured["per_class"]] == [0.5, 0.5, 1.0, None]
     assert measured["per_class"][3]["interval"] is None
     assert measured["per_class"][2]["interval"] == wilson(2, 2)
-    assert measured["confusion"] == [[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
+    assert measured["confusion_matrix"] == [[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 1), (37, 50), (9999, 10000)])
@@ -95,7 +95,7 @@ def test_score_is_computed_in_double_precision() -> None:
 def test_deviation_is_that_of_the_classes_with_images() -> None:
     logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 2]]
     measured = measure(predictions(logits, np.array([0, 1, 1, 2, 2, 0])))
-    assert measured["deviation"] == pytest.approx(np.std([0.5, 0.5, 1.0]))
+    assert measured["std"] == pytest.approx(np.std([0.5, 0.5, 1.0]))
 
 
 def test_asha2021s_deviation_is_that_of_its_table() -> None:

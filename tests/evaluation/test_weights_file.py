@@ -68,7 +68,7 @@ def unknown_model(path: Path) -> None:
 
 def unknown_normalisation(path: Path) -> None:
     about, tensors = WeightsFile.read(path)
-    WeightsFile(**{**vars(about), "normalisation": "whitened"}).write(path, classifier(about.model))
+    WeightsFile(**{**vars(about), "normalization": "whitened"}).write(path, classifier(about.model))
     assert tensors.keys() == classifier(about.model).state_dict().keys()  # all else is right
 
 
@@ -125,7 +125,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, other: Model) -> N
         "classes": ["a", "b"],
         "image_shape": [8, 8, 1],
         "precision": "float32",
-        "normalisation": "half",
+        "normalization": "half",
         "epoch": 1,
         "step": 5,
         "tta_threshold": None,

@@ -66,7 +66,7 @@ def test_probabilities_are_those_of_a_prediction(tmp_path, tiny):
     files = [tmp_path / f"{number}.png" for number in range(8)]
     for file in files:
         Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file)
-    shares = predict_paths(folder, files).shares.max(1)
+    shares = predict_paths(folder, files).probabilities.max(1)
     rows = explain_run(folder, files, out=tmp_path / "out").rows
     assert [row[3] for row in rows] == [f"{100 * share:.1f} %" for share in shares]
 

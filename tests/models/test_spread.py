@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifarlab.models.build import build_body
-from cifarlab.models.distributed_layers import DistributedBatchNorm, DistributedDropout, spread, tell_places
+from cifarlab.models.distributed_layers import DistributedBatchNorm, DistributedDropout, spread, set_batch_position
 from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.catalog import find, shipped
 from cifarlab.system.processes import ALONE, Processes
@@ -116,7 +116,7 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
         network = nn.Sequential(nn.Dropout(0.4))
         spread(network, processes)
         part = processes.part(shape[0])
-        tell_places(network, part.start, shape[0])
+        set_batch_position(network, part.start, shape[0])
         torch.manual_seed(3)
         rows.append(network(x[part]))
         assert torch.equal(network.eval()(x[part]), x[part])

@@ -7,7 +7,7 @@ from torch import nn
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.whitening import Whitening, patch_moment, whitening_images, with_fixed_signs
+from cifarlab.models.whitening import Whitening, patch_moment, n_whitening_images, fix_signs
 from cifarlab.recipes.text import build
 
 NARROW = {
@@ -110,8 +110,8 @@ def test_signs_are_fixed_by_the_first_of_the_largest_entries():
     columns = [[0.5, 0.1, 0.5], [-0.5 - 1e-12, -0.9, -0.5 - 1e-5], [0.0, 0.3, 0.2]]
     columns = torch.tensor(columns, dtype=torch.float64)
     expected = columns * torch.tensor([1, -1, -1])
-    assert torch.equal(with_fixed_signs(columns), expected)
-    assert torch.equal(with_fixed_signs(-columns), expected)
+    assert torch.equal(fix_signs(columns), expected)
+    assert torch.equal(fix_signs(-columns), expected)
 
 
 def test_the_filters_have_those_signs():
@@ -211,13 +211,13 @@ def test_a_network_without_the_layer_is_left_as_it_is():
 
 
 def test_how_many_images_a_recipe_needs():
-    assert whitening_images(config("airbench", images=77)) == 77
-    assert whitening_images(config("resnet", images=5)) == 5
+    assert n_whitening_images(config("airbench", images=77)) == 77
+    assert n_whitening_images(config("resnet", images=5)) == 5
     assert (
-        whitening_images(build({"model": {"kind": "airbench", "whitening": {"kernel_size": 0}}}).model) == 0
+        n_whitening_images(build({"model": {"kind": "airbench", "whitening": {"kernel_size": 0}}}).model) == 0
     )
-    assert whitening_images(build({}).model) == 0
-    assert whitening_images(build({"model": {"kind": "cnn"}}).model) == 0
+    assert n_whitening_images(build({}).model) == 0
+    assert n_whitening_images(build({"model": {"kind": "cnn"}}).model) == 0
 
 
 def test_a_residual_network_trains_behind_the_layer():

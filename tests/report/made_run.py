@@ -180,7 +180,7 @@ def _split(plan: Plan, told: Predictions) -> dict[str, Any]:
             }
             for name, n, c in zip(plan.classes, totals, right, strict=True)
         ],
-        "confusion": confusion.tolist(),
+        "confusion_matrix": confusion.tolist(),
     }
 
 

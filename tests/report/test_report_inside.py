@@ -22,7 +22,7 @@ def line(epoch, layers=LAYERS, spread=1.0):
         counts, edges = np.histogram(draw.normal(0, spread * (place + 1), 2000), 64)
         ends = {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}
         told["weights"][name] = ends | {"gradient": None if epoch == 0 else 0.1 * 10**-place}
-        told["activations"][f"{name}.act1"] = ends | {"silent": [place * epoch, 20]}
+        told["activations"][f"{name}.act1"] = ends | {"dead": [place * epoch, 20]}
     return {"epoch": epoch, "images": 25, "gradient": None, **told}
 
 
@@ -98,8 +98,8 @@ def test_gradients_and_silent_units_by_layer_and_epoch(made):
     values = np.ma.filled(left.collections[0].get_array(), np.nan).reshape(3, 4)
     assert np.isnan(values[:, 0]).all()
     assert np.allclose(values[:, 1:], np.array([[0.1], [0.01], [0.001]]))
-    silent = right.collections[0].get_array().reshape(3, 4)
-    assert np.allclose(silent[2], [0, 10, 20, 30])
+    dead = right.collections[0].get_array().reshape(3, 4)
+    assert np.allclose(dead[2], [0, 10, 20, 30])
     assert [t.get_text() for t in left.get_yticklabels()] == [
         "stem conv1",
         "stage1.0 conv1",

@@ -11,7 +11,7 @@ import torch
 from prepared import Watching, first_batch, prepared
 
 from cifarlab.config.duration import Duration
-from cifarlab.evaluation.activity import evenly, histogram, silent_units
+from cifarlab.evaluation.activity import subsample, histogram, dead_units
 from cifarlab.recipes.schema import Extension
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted
@@ -186,17 +186,17 @@ def test_averaged_weights_are_the_ones_recorded(tmp_path: Path, tiny: Callable) 
     assert told["high"] == pytest.approx(float(tensors["body.stem.conv1.weight"].max()), rel=1e-5)
 
 
-def test_silent_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callable) -> None:
+def test_dead_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callable) -> None:
     run = prepared(tiny(), tmp_path / "run")
     norm = run.state.classifier.body.stem.norm1
     with torch.no_grad():
         norm.weight[1], norm.bias[1] = 0.0, -1.0
     Recorder().started(run)
     [line] = run.folder.record.read()
-    chosen = recorded_images(run.loader.indices.numpy())
+    indices = recorded_images(run.loader.indices.numpy())
     images = run.dataset.read("train").images
-    wanted = silent_units(run.predictor, images, chosen)["layers"]
-    assert {k: told["silent"] for k, told in line["activations"].items()} == wanted
+    wanted = dead_units(run.predictor, images, indices)["layers"]
+    assert {k: told["dead"] for k, told in line["activations"].items()} == wanted
     assert wanted["stem.act1"][0] >= 1
 
 
@@ -210,13 +210,13 @@ def test_a_step_is_left_alone(tmp_path: Path, tiny: Callable) -> None:
 
 @pytest.mark.parametrize(("trained", "images"), [(30, 25), (1294, 25), (5000, 50), (45_000, 125)])
 def test_one_image_of_a_hundred(trained: int, images: int) -> None:
-    chosen = recorded_images(np.arange(3, trained + 3))
-    assert chosen[0] == 3 and 0.5 * images < len(chosen) <= images
-    assert len(set(np.diff(chosen))) <= 1
+    indices = recorded_images(np.arange(3, trained + 3))
+    assert indices[0] == 3 and 0.5 * images < len(indices) <= images
+    assert len(set(np.diff(indices))) <= 1
 
 
 def test_evenly_takes_all_that_there_are() -> None:
-    assert evenly(np.arange(5), 10).tolist() == [0, 1, 2, 3, 4]
+    assert subsample(np.arange(5), 10).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_large_tensor_is_sampled_in_all_rows_and_columns() -> None:
