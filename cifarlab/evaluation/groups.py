@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.recipes.text import tree_of
-from cifarlab.stats.intervals import wilson
+from cifarlab.stats.intervals import wilson_interval
 from cifarlab.system.errors import RecipeError
 
 Groups = Mapping[str, Sequence[str]]
@@ -95,7 +95,7 @@ def accuracy_by_group(confusion_matrix: np.ndarray, classes: Sequence[str], grou
                 "n": n,
                 "correct": correct,
                 "accuracy": correct / n if n else None,
-                "interval": wilson(correct, n) if n else None,
+                "interval": wilson_interval(correct, n) if n else None,
                 "inside": int(group_rows[:, indices].sum()) / n if n else None,
             }
         )

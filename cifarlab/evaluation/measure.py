@@ -12,7 +12,7 @@ from cifarlab.evaluation.calibration import calibration, find_temperature, log_l
 from cifarlab.evaluation.groups import Groups, accuracy_by_group, known_groups
 from cifarlab.inference.predictor import Predictor
 from cifarlab.runs.predictions import Predictions
-from cifarlab.stats.intervals import wilson
+from cifarlab.stats.intervals import wilson_interval
 
 # kept as images beside the logits; a report shows the first of them
 MISTAKES, CONFIDENT_MISTAKES = 100, 50
@@ -80,7 +80,7 @@ def measure(
         "n": len(labels),
         "fingerprint": predictions.fingerprint,
         "accuracy": total.accuracy,
-        "interval": wilson(int(confusion_matrix.trace()), len(labels)),
+        "interval": wilson_interval(int(confusion_matrix.trace()), len(labels)),
         "loss": total.loss,
         "top_k": top_k(*logits_and_labels),
         "per_class": per_class,
@@ -110,7 +110,7 @@ def _per_class(confusion_matrix: np.ndarray, classes: tuple[str, ...]) -> list[d
                 "n": n,
                 "correct": n_correct,
                 "accuracy": n_correct / n if n else None,
-                "interval": wilson(n_correct, n) if n else None,
+                "interval": wilson_interval(n_correct, n) if n else None,
             }
         )
     return rows

@@ -10,7 +10,7 @@ import torch
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.measure import score
 from cifarlab.inference.predictor import Predictor
-from cifarlab.stats.intervals import paired_gain, wilson
+from cifarlab.stats.intervals import paired_gain, wilson_interval
 
 NAMES = {1: "none", 2: "flip", 6: "flip and shifts", 10: "ten-crop"}
 
@@ -38,7 +38,7 @@ def compare_tta(predictor: Predictor, subset: Subset) -> list[dict[str, Any]]:
                 "views": views,
                 "name": name,
                 "accuracy": measured.accuracy,
-                "interval": wilson(int(correct.sum()), len(labels)),
+                "interval": wilson_interval(int(correct.sum()), len(labels)),
                 "loss": measured.loss,
                 "against_single_view": paired_gain(correct, baseline) if views > 1 else None,
                 "cost": {"seconds": seconds, "images_per_second": len(labels) / seconds},

@@ -44,13 +44,13 @@ class ConvGroup(nn.Module):
         y = self.convs[0](x)
         if min(y.shape[2:]) >= 2:
             y = functional.max_pool2d(y, 2)
-        y = first = self.acts[0](self.norms[0](y))
+        y = shortcut_output = self.acts[0](self.norms[0](y))
         last = len(self.convs) - 1
-        for place in range(1, len(self.convs)):
-            y = self.norms[place](self.convs[place](y))
-            if self.shortcut and place == last:
-                y = y + first
-            y = self.acts[place](y)
+        for index in range(1, len(self.convs)):
+            y = self.norms[index](self.convs[index](y))
+            if self.shortcut and index == last:
+                y = y + shortcut_output
+            y = self.acts[index](y)
         return y
 
 
@@ -65,8 +65,8 @@ class AirbenchNet(nn.Module):
         super().__init__()
         height, width, channels = image_shape
         self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
-        lost = max(model.whitening.kernel_size - 1, 0)
-        shape = (height - lost, width - lost, channels)
+        border = max(model.whitening.kernel_size - 1, 0)
+        shape = (height - border, width - border, channels)
         groups = []
         for channels, depth in zip(model.channels, model.group_depths, strict=True):
             groups.append(ConvGroup(model, shape, channels, depth))

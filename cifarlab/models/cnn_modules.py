@@ -26,25 +26,25 @@ class ConvNet(nn.Module):
         of_blocks, of_linear = model.dropouts
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         shape = image_shape
-        for number, (channels, rate) in enumerate(zip(model.channels, of_blocks, strict=True), 1):
+        for number, (channels, dropout_rate) in enumerate(zip(model.channels, of_blocks, strict=True), 1):
             layers = Builder(model, shape)
             for step in model.block:
                 if step == "conv":
                     layers.conv(channels, model.kernel_size, bias=True)
                 else:
-                    layers.step(step, rate)
-            blocks[f"block{number}"] = layers.taken()
+                    layers.step(step, dropout_rate)
+            blocks[f"block{number}"] = layers.pop_layers()
             shape = layers.shape
         self.blocks = nn.Sequential(blocks)
         layers = Builder(model, shape)
         layers.flatten()
-        for width, rate in zip(model.hidden_features, of_linear, strict=True):
+        for width, dropout_rate in zip(model.hidden_features, of_linear, strict=True):
             for step in model.linear_order:
                 if step == "linear":
                     layers.linear(width)
                 else:
-                    layers.step(step, rate)
-        self.hidden = layers.taken()
+                    layers.step(step, dropout_rate)
+        self.hidden = layers.pop_layers()
         self.head = Head(layers.channels, classes)
         initialize_(self, model.init)
 

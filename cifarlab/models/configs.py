@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cifarlab.config.base import Part, Rate, Share, Width, refuse_idle
 from cifarlab.models.norm_configs import BatchNormConfig, Norm
-from cifarlab.models.orders import BlockStep, LinearStep, Parts, ResidualStep, in_parts
+from cifarlab.models.orders import BlockStep, LinearStep, OrderParts, ResidualStep, split_order
 
 GroupDepth = Annotated[int, Field(ge=1, le=4)]
 StageDepth = Annotated[int, Field(ge=1, le=1000)]
@@ -127,9 +127,9 @@ class ResNetConfig(BaseModelConfig):
     )
 
     @property
-    def parts(self) -> Parts:
+    def order_parts(self) -> OrderParts:
         """The order as what comes before the first convolution, up to the addition, after it."""
-        return in_parts(self.order, 2 if self.block == "basic" else 3)
+        return split_order(self.order, 2 if self.block == "basic" else 3)
 
     @property
     def dropouts(self) -> tuple[float, ...]:
@@ -162,10 +162,10 @@ class ResNetConfig(BaseModelConfig):
 
     @model_validator(mode="after")
     def _order_fits(self) -> "ResNetConfig":
-        parts = self.parts
+        order_parts = self.order_parts
         self._require_step_dropout(self.dropout, self.order)
         self._require_step_norm((*self.order, *["norm"] * self.input_norm), "order")
-        if self.normalizer_free and parts.after:
+        if self.normalizer_free and order_parts.after:
             raise ValueError(
                 "a normalizer-free network (norm none, weight_standardization) needs an order that "
                 "ends with its addition: e.g. [act, conv, act, conv, add]"
@@ -304,7 +304,7 @@ class AirbenchConfig(BaseModelConfig):
 
 
 def as_tuple(entries: Any) -> Any:
-    """A single number as a list of one."""
+    """Return a single number as a tuple of one."""
     return (entries,) if isinstance(entries, int | float) else entries
 
 

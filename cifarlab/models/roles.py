@@ -11,7 +11,7 @@ Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 
 
 def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
-    """The trainable parameters, each once, by role; every role is a key, in the order of Role.
+    """Return the trainable parameters, each once, by role; every role is a key, in the order of Role.
 
     matrices: weights of convolutions and hidden linear layers; norms: weights and biases of
     normalisation layers, and the gains that stand in for them; biases: all other biases; head:

@@ -50,13 +50,13 @@ class Whitening(nn.Module):
         moment = patch_moment(batches, self.weight.shape[-1])
         eigenvalues, eigenvectors = torch.linalg.eigh(moment.cpu())
         scales = (eigenvalues.clamp(min=0) + self.eps).sqrt()
-        kept = len(self.bias) // 2
-        filters = (fix_signs(eigenvectors) / scales).T[-kept:]
+        n_components = len(self.bias) // 2
+        filters = (fix_signs(eigenvectors) / scales).T[-n_components:]
         self.weight.copy_(torch.cat((filters, -filters)).view(self.weight.shape))
 
 
 def patch_moment(batches: Iterable[Tensor], kernel_size: int) -> Tensor:
-    """Mean of p p^T over all k x k patches p of the images (N, C, H, W), in float64.
+    """Return the mean of p p^T over all k x k patches p of the images (N, C, H, W), in float64.
 
     Shape (P, P), P = C k k. Not centred. A patch's entries are in the order of a filter's:
     channel, row, column. Memory grows with the size of one batch only.
@@ -76,8 +76,8 @@ def fix_signs(eigenvectors: Tensor) -> Tensor:
 
     Entries that differ by rounding only count as equal; the first of them decides.
     """
-    sizes = eigenvectors.abs()
-    largest = (sizes >= (1 - 1e-6) * sizes.amax(0)).int().argmax(0, keepdim=True)
+    magnitudes = eigenvectors.abs()
+    largest = (magnitudes >= (1 - 1e-6) * magnitudes.amax(0)).int().argmax(0, keepdim=True)
     return eigenvectors * eigenvectors.gather(0, largest).sign()
 
 
@@ -95,7 +95,7 @@ def whitening_layers(
 
 
 def n_whitening_images(model: networks.Model) -> int:
-    """How many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
+    """Return how many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
     if not isinstance(model, networks.ResNetConfig | networks.AirbenchConfig) or not model.whitening.kernel_size:
         return 0
     return model.whitening.images

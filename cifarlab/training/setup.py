@@ -13,7 +13,7 @@ from cifarlab.data.opening import open_data
 from cifarlab.data.splits import channel_statistics, training_subsets
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.distributed_layers import spread
+from cifarlab.models.distributed_layers import distribute_layers
 from cifarlab.models.layers import batch_norms
 from cifarlab.models.roles import parameter_roles
 from cifarlab.models.stages import stages
@@ -125,7 +125,7 @@ def initial_state(
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalisation == "image")
     if count := n_whitening_images(recipe.model):
         classifier.fit_whitening(_sample(training, count, recipe.seed))
-    spread(classifier, processes)
+    distribute_layers(classifier, processes)
     classifier = classifier.to(compute.device)
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
     return State(classifier, optimizer, Totals.zero(compute.device))

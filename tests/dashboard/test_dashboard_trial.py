@@ -13,7 +13,7 @@ from cifarlab.dashboard import trial
 from cifarlab.dashboard.trial import Network, Networks
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import training_subsets
-from cifarlab.explain.figures import heated
+from cifarlab.explain.figures import overlay_heatmap
 from cifarlab.explain.maps import class_activation_maps
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import ClassProbabilities
@@ -67,7 +67,7 @@ def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(fin
         told = {one.layer: one.picture for one in network.tried(picture()).maps}
         maps = class_activation_maps(network.predictor, image[None], list(told), np.array([target]))
         for layer, heat in maps.items():
-            assert (told[layer] == heated(image, heat[0])).all()
+            assert (told[layer] == overlay_heatmap(image, heat[0])).all()
 
 
 @pytest.mark.parametrize("value", [0, -1, None, "hot", float("nan")])

@@ -14,7 +14,7 @@ from cifarlab.evaluation.features import features
 from cifarlab.evaluation.full_evaluation import evaluate_fully
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.explain.maps import class_activation_maps, feature_maps, map_shapes
-from cifarlab.explain.sanity import cascade
+from cifarlab.explain.sanity import randomize_layers
 from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
@@ -44,7 +44,7 @@ def fully_evaluated(folder: RunFolder) -> Any:
 def explained(folder: RunFolder) -> Any:
     predictor = Predictor.load(folder.weights("last"))
     shapes = map_shapes(predictor)
-    checked = cascade(predictor, MADE[:3])
+    checked = randomize_layers(predictor, MADE[:3])
     return {
         "shapes": {name: list(shape) for name, shape in shapes.items()},
         "maps": class_activation_maps(predictor, MADE, list(shapes)),

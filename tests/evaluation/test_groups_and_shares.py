@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from cifarlab.evaluation.groups import CIFAR10, CIFAR100, accuracy_by_group, read_groups, known_groups
 from cifarlab.evaluation.measure import top_k
-from cifarlab.stats.intervals import paired_gain, wilson
+from cifarlab.stats.intervals import paired_gain, wilson_interval
 from cifarlab.system.errors import RecipeError
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -21,7 +21,7 @@ def test_groups_by_hand() -> None:
     insects, pets = rows
     assert (insects["n"], insects["correct"], insects["accuracy"]) == (16, 9, 9 / 16)
     assert insects["inside"] == 14 / 16
-    assert insects["interval"] == wilson(9, 16)
+    assert insects["interval"] == wilson_interval(9, 16)
     assert (pets["n"], pets["correct"], pets["inside"]) == (10, 6, 1.0)
 
 

@@ -29,13 +29,13 @@ def explained(finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("explained") / "run"
     shutil.copytree(finished.path, path)
     folder = RunFolder(path)
-    return folder, explain_run(folder, layers="all", randomise=True)
+    return folder, explain_run(folder, layers="all", sanity_check=True)
 
 
 def test_every_figure_is_written_and_listed(explained):
     folder, told = explained
     assert told.folder == folder.explained
-    assert told.slugs == ["maps", "mistakes", "features", "randomised", "filters", "architecture"]
+    assert told.slugs == ["maps", "mistakes", "features", "sanity_check", "filters", "architecture"]
     index = json.loads((folder.explained / "explained.json").read_text())
     assert (index["epoch"], index["step"]) == (3, 33)
     assert list(index["figures"]) == told.slugs
@@ -98,23 +98,23 @@ def test_a_report_shows_what_is_there(explained, tmp_path):
 
 
 def test_other_layers_replace_the_figure_and_leave_the_rest(copied):
-    explain_run(copied, randomise=True)
+    explain_run(copied, sanity_check=True)
     told = explain_run(copied, layers="stage1")
     assert told.slugs == ALWAYS and told.notes == ["layer stage1, map of 8 x 8"]
     index = json.loads((copied.explained / "explained.json").read_text())["figures"]
-    assert set(index) == {*ALWAYS, "randomised"}
+    assert set(index) == {*ALWAYS, "sanity_check"}
     assert "of stage1 after epoch 3" in index["maps"]["caption"]
 
 
 def test_figures_of_other_weights_are_forgotten(copied):
-    explain_run(copied, randomise=True)
-    (copied.explained / "randomised.md").write_text("somebody's notes")
+    explain_run(copied, sanity_check=True)
+    (copied.explained / "sanity_check.md").write_text("somebody's notes")
     file = copied.explained / "explained.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"step": 22}))
     explain_run(copied)
-    assert "randomised" not in json.loads(file.read_text())["figures"]
-    left = [one.name for one in copied.explained.glob("randomised.*")]
-    assert left == ["randomised.md"]
+    assert "sanity_check" not in json.loads(file.read_text())["figures"]
+    left = [one.name for one in copied.explained.glob("sanity_check.*")]
+    assert left == ["sanity_check.md"]
     assert (copied.explained / "maps.svg").exists()
 
 

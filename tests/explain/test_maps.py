@@ -9,12 +9,12 @@ import torch
 from made_networks import GREY, MODELS, hooks, images, predictor
 
 from cifarlab.explain.maps import (
-    chosen_layer,
+    default_layer,
     class_activation_maps,
-    evaluating,
+    evaluation_mode,
     feature_maps,
     map_shapes,
-    upsampled,
+    upsample,
 )
 from cifarlab.system.errors import DataError, UserError
 
@@ -112,7 +112,7 @@ def test_feature_maps_are_what_the_layers_put_out(kind):
 def test_the_network_with_gradients_is_the_one_that_predicts(kind):
     made, batch = predictor(kind), images(4)
     made.classifier.train()
-    with evaluating(made) as network:
+    with evaluation_mode(made) as network:
         logits = network(torch.from_numpy(batch).float())
         assert logits.requires_grad
     assert made.classifier.training
@@ -203,8 +203,8 @@ def test_no_images_give_no_maps():
 
 
 def test_the_last_layer_with_a_map_is_chosen():
-    assert chosen_layer({"a": (4, 8, 8), "b": (4, 2, 1), "c": (4, 1, 1)}) == "b"
-    assert chosen_layer({"a": (4, 1, 1), "b": (4, 1, 1)}) == "a"
+    assert default_layer({"a": (4, 8, 8), "b": (4, 2, 1), "c": (4, 1, 1)}) == "b"
+    assert default_layer({"a": (4, 1, 1), "b": (4, 1, 1)}) == "a"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_an_unknown_layer_is_refused_with_those_there_are():
 
 def test_upsampled_is_bilinear_with_a_peak_of_one():
     small = np.array([[[0.0, 2.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32)
-    large = upsampled(small, (4, 6))
+    large = upsample(small, (4, 6))
     expected = np.zeros((4, 6))
     for row in range(4):
         for column in range(6):

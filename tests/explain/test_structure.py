@@ -7,7 +7,7 @@ from made_networks import COLOUR, GREY, MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifarlab.explain.structure import architecture
-from cifarlab.models.build import build_body, parameter_count
+from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.whitening import Whitening
 from cifarlab.recipes.catalog import find, usual_shape
 
@@ -47,7 +47,7 @@ def test_numbers_of_small_networks(kind, shape):
     told = architecture(MODELS[kind], shape, 3)
     by_formula, flops = counted(MODELS[kind], shape, 3)
     assert told.multiply_adds == by_formula == flops // 2 > 0
-    assert told.parameters == parameter_count(MODELS[kind], shape, 3)
+    assert told.parameters == count_parameters(MODELS[kind], shape, 3)
     assert told.image_shape == shape
 
 
@@ -57,7 +57,7 @@ def test_numbers_of_shipped_networks(name):
     shape, classes = usual_shape(recipe)
     told = architecture(recipe.model, shape, classes)
     assert told.multiply_adds == counted(recipe.model, shape, classes)[0]
-    assert told.parameters == parameter_count(recipe.model, shape, classes)
+    assert told.parameters == count_parameters(recipe.model, shape, classes)
 
 
 def test_resnet18_is_what_it_is_known_for():

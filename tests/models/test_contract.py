@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from cifarlab.models.build import _KINDS, build_body, parameter_count
+from cifarlab.models.build import _KINDS, build_body, count_parameters
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.resnet_modules import NormalizerFreeBlock
 from cifarlab.recipes.text import build
@@ -172,6 +172,6 @@ def test_evaluation_repeats_itself_and_survives_its_state(kind):
 @every_kind
 def test_counting_parameters_allocates_and_draws_nothing(kind):
     before = torch.get_rng_state()
-    counted = parameter_count(config(kind), (9, 9, 1), 7)
+    counted = count_parameters(config(kind), (9, 9, 1), 7)
     assert torch.equal(torch.get_rng_state(), before)
     assert counted == sum(p.numel() for p in trainable(network(kind, 9, 1, 7)).values())

@@ -141,10 +141,10 @@ def test_the_speed_network_s_head_keeps_its_own():
 
 WITHOUT_VALUES = """
 import json, sys
-from cifarlab.models.build import parameter_count
+from cifarlab.models.build import count_parameters
 from cifarlab.recipes.text import build
 for tree in json.loads(sys.argv[1]):
-    assert parameter_count(build({"model": tree}).model, (8, 8, 3), 10) > 1000
+    assert count_parameters(build({"model": tree}).model, (8, 8, 3), 10) > 1000
 print("torch._dynamo" in sys.modules)
 """
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models.build import _KINDS, build_body, parameter_count
+from cifarlab.models.build import _KINDS, build_body, count_parameters
 from cifarlab.models.configs import Activation
 from cifarlab.models.layers import activation
 from cifarlab.recipes.text import build
@@ -171,7 +171,7 @@ def test_without_pools_any_depth_passes():
 
 @pytest.mark.parametrize("tree", [{}, CNN, {"kind": "airbench"}], ids=str)
 def test_a_network_with_too_many_parameters_is_refused(tree):
-    count = parameter_count(build({"model": tree}).model, (8, 8, 3))
+    count = count_parameters(build({"model": tree}).model, (8, 8, 3))
     before = torch.get_rng_state()
     with pytest.raises(RecipeError) as caught:
         build_body(build({"model": {**tree, "max_parameters": count - 1}}).model, (8, 8, 3), 10)

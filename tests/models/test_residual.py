@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from cifarlab.models.build import build_body, parameter_count
-from cifarlab.models.resnet_modules import Block
+from cifarlab.models.build import build_body, count_parameters
+from cifarlab.models.resnet_modules import ResidualBlock
 from cifarlab.recipes.text import build
 
 
@@ -72,7 +72,7 @@ SHAPES = [(4, 4, 1, 0), (4, 6, 1, 1), (4, 4, 2, 1), (4, 6, 2, 3), (4, 6, 1, 3), 
 
 def agrees(model, order, channels_in, channels, stride, kernel_size):
     torch.manual_seed(0)
-    block = Block(model, (9, 9, channels_in), channels, stride).double()
+    block = ResidualBlock(model, (9, 9, channels_in), channels, stride).double()
     for parameter in block.parameters():  # norms start as 1 and 0, which would hide a swap
         torch.nn.init.normal_(parameter)
     x = torch.randn(3, channels_in, 9, 9, dtype=torch.float64, requires_grad=True)
@@ -114,7 +114,7 @@ def test_a_bottleneck_is_its_order_step_by_step(name, channels_in, stride, kerne
     given, order = TWICE[name]
     model = config(order=given, block="bottleneck", shortcut_kernel_size=kernel_size or 1)
     agrees(model, order, channels_in, 2, stride, kernel_size)
-    block = Block(model, (9, 9, channels_in), 2, stride)
+    block = ResidualBlock(model, (9, 9, channels_in), 2, stride)
     convs = [m for m in block.branch if isinstance(m, nn.Conv2d)]
     shapes = [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in convs]
     assert shapes == [(2, 1, 1), (2, 3, stride), (8, 1, 1)]
@@ -177,7 +177,7 @@ def test_resnet_50_counted_by_hand():
     counted = count_by_hand(
         64, [3, 4, 6, 3], [64, 128, 256, 512], [1, 3, 1], 4, lambda maps: maps[1:], True, False
     )
-    assert parameter_count(config(**settings)) == counted == 23_520_842
+    assert count_parameters(config(**settings)) == counted == 23_520_842
 
 
 @pytest.mark.parametrize(("depth", "factor", "known"), [(16, 8, 10_961_370), (28, 10, 36_479_194)])
@@ -188,7 +188,7 @@ def test_wide_residual_networks_counted_by_hand(depth, factor, known):
         stem_width=16, depths=blocks, channels=widths, strides=[1, 2, 2], order=order, dropout=0.3
     )
     counted = count_by_hand(16, blocks, widths, [3, 3], 1, lambda maps: maps[:2], False, True)
-    assert parameter_count(model) == counted == known
+    assert count_parameters(model) == counted == known
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])

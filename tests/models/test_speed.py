@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from cifarlab.models.airbench_modules import ConvGroup
-from cifarlab.models.build import build_body, parameter_count
+from cifarlab.models.build import build_body, count_parameters
 from cifarlab.recipes.text import build
 
 
@@ -91,7 +91,7 @@ def test_its_parameters_counted_by_hand():
     2 * (64 + 256 + 256) = 1,152 biases of normalisations; 256 * 10 = 2,560 weights in the head.
     Together 1,971,352. Frozen are 24 * 12 = 288 whitening weights and 1,152 scales.
     """
-    assert parameter_count(config()) == 1_971_352
+    assert count_parameters(config()) == 1_971_352
     net = build_body(config(), (32, 32, 3), 10)
     assert sum(p.numel() for p in net.parameters()) == 1_971_352 + 288 + 1_152
     shapes = [tuple(p.shape) for p in net.parameters() if p.ndim > 1]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifarlab.models.build import build_body
-from cifarlab.models.distributed_layers import DistributedBatchNorm, DistributedDropout, spread, set_batch_position
+from cifarlab.models.distributed_layers import DistributedBatchNorm, DistributedDropout, distribute_layers, set_batch_position
 from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.catalog import find, shipped
 from cifarlab.system.processes import ALONE, Processes
@@ -114,7 +114,7 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
     for rank in range(2):
         processes = Processes(rank, 2, rank)
         network = nn.Sequential(nn.Dropout(0.4))
-        spread(network, processes)
+        distribute_layers(network, processes)
         part = processes.part(shape[0])
         set_batch_position(network, part.start, shape[0])
         torch.manual_seed(3)
@@ -127,7 +127,7 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
 def test_one_process_keeps_its_layers() -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.1))
     layers = list(network)
-    spread(network, ALONE)
+    distribute_layers(network, ALONE)
     assert list(network) == layers
 
 
@@ -136,7 +136,7 @@ def test_every_network_is_spread_whole_and_stays_what_it_was(name: str) -> None:
     with torch.device("meta"):
         body = build_body(find(name).model, (32, 32, 3), 10)
     before, roles = body.state_dict(), described(parameter_roles(body))
-    spread(body, Processes(0, 2, 0))
+    distribute_layers(body, Processes(0, 2, 0))
     plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
     spread_ones = (DistributedBatchNorm, DistributedDropout)
     assert not [m for m in body.modules() if isinstance(m, plain) and type(m) not in spread_ones]
