@@ -108,7 +108,7 @@ def default_layer(shapes: dict[str, Shape]) -> str:
 
 
 def fine_layer(shapes: dict[str, Shape]) -> str:
-    """The last layer whose map is larger than 4 x 4; where none is, ``chosen_layer``."""
+    """The last layer whose map is larger than 4 x 4; where none is, ``default_layer``."""
     fine = {name: shape for name, shape in shapes.items() if min(shape[1:]) > COARSE}
     return default_layer(fine or shapes)
 

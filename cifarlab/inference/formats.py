@@ -25,18 +25,18 @@ class SampleSubmission(NamedTuple):
     labels: list[str]
 
 
-def require_format(output_format: str, sample_submission: Path | None = None) -> SampleSubmission | None:
+def require_format(output_format: str, sample_path: Path | None = None) -> SampleSubmission | None:
     """Check the format and read the sample submission, before images are read. Raises DataError."""
     if output_format not in FORMATS:
         raise DataError(f"there is no format {output_format!r}", f"take one of {', '.join(FORMATS)}")
-    if sample_submission and output_format != "kaggle":
+    if sample_path and output_format != "kaggle":
         raise DataError("--sample-submission is a competition's: it needs --format kaggle", "add that")
-    return read_sample_submission(sample_submission) if sample_submission else None
+    return read_sample_submission(sample_path) if sample_path else None
 
 
-def format_predictions(predictions: ClassProbabilities, output_format: str, sample_submission: Path | None = None) -> str:
-    """Write the predictions in one of ``FORMATS``; ``sample_submission`` belongs to kaggle. Raises DataError."""
-    sample_submission = require_format(output_format, sample_submission)
+def format_predictions(predictions: ClassProbabilities, output_format: str, sample_path: Path | None = None) -> str:
+    """Write the predictions in one of ``FORMATS``; ``sample_path``, a sample submission, belongs to kaggle. Raises DataError."""
+    sample_submission = require_format(output_format, sample_path)
     if output_format == "kaggle":
         return to_kaggle(predictions, sample_submission)
     return {"table": to_table, "csv": to_csv, "json": to_json}[output_format](predictions)

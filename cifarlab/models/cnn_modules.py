@@ -39,11 +39,11 @@ class ConvNet(nn.Module):
         layers = Builder(model, shape)
         layers.flatten()
         for width, dropout_rate in zip(model.hidden_features, of_linear, strict=True):
-            for step in model.linear_order:
-                if step == "linear":
+            for linear_step in model.linear_order:
+                if linear_step == "linear":
                     layers.linear(width)
                 else:
-                    layers.step(step, dropout_rate)
+                    layers.step(linear_step, dropout_rate)
         self.hidden = layers.pop_layers()
         self.head = Head(layers.channels, classes)
         initialize_(self, model.init)

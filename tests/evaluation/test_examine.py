@@ -71,16 +71,16 @@ def test_views_are_compared_with_one() -> None:
     predictor, part = made(), subset()
     rows = compare_tta(predictor, part)
     labels = part.labels[part.indices]
-    assert [row["tta"] for row in rows] == [1, 2, 6, 10]
+    assert [row["views"] for row in rows] == [1, 2, 6, 10]
     right = {
         v: predictor.logits(part.images, v, part.indices).argmax(1).numpy() == labels
         for v in (1, 2, 6, 10)
     }
     for row in rows:
-        assert row["accuracy"] == right[row["tta"]].mean()
+        assert row["accuracy"] == right[row["views"]].mean()
         assert row["cost"]["seconds"] > 0
-        if row["tta"] > 1:
-            gain = right[row["tta"]].mean() - right[1].mean()
+        if row["views"] > 1:
+            gain = right[row["views"]].mean() - right[1].mean()
             assert row["against_single_view"]["gain"] == pytest.approx(gain)
     assert rows[0]["against_single_view"] is None
 
@@ -109,7 +109,7 @@ def test_the_examination_of_validation_is_kept(copied: RunFolder, tmp_path: Path
     assert without == copied.result()["val"]
     assert found["shift"]["n"] == 10 and len(found["shift"]["corruptions"]) == len(CORRUPTIONS)
     assert found["ood"] is None  # digits are not out of distribution for a run on the digits
-    assert found["views"][0]["accuracy"] == found["measured"]["accuracy"]
+    assert found["tta"][0]["accuracy"] == found["measured"]["accuracy"]
     assert copied.provenance() == before
 
 
@@ -133,7 +133,7 @@ def test_a_source_that_is_not_there_costs_no_measurement(
     def measure(*_args: object) -> None:
         raise AssertionError("work that is thrown away")
 
-    for work in ("measured", "compare_tta", "measure_shift"):
+    for work in ("measure_open_split", "compare_tta", "measure_shift"):
         monkeypatch.setattr(sys.modules[evaluate_fully.__module__], work, measure)
     with pytest.raises(UserError, match="nowhere"):
         evaluate_fully(copied, "val", ood="nowhere.zip")

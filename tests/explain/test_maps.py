@@ -49,7 +49,7 @@ def test_the_formula_written_out(target):
     told = class_activation_maps(made, batch, targets=np.full(2, target))
     assert list(told) == ["block2"]
     for n in range(2):
-        normalised = made.classifier._normalised(torch.from_numpy(batch[n : n + 1]))
+        normalised = made.classifier._normalize(torch.from_numpy(batch[n : n + 1]))
         wanted = by_the_formula(front, back, normalised, target)
         assert wanted.max() > 0
         np.testing.assert_allclose(told["block2"][n], wanted, rtol=1e-4, atol=1e-6)

@@ -148,7 +148,7 @@ def test_dead_activations(dead, found):
 
 
 @pytest.mark.parametrize("odd", [None, 3, "x", [], [1, 0], ["a", 2], [1, 2, 3], {"a": 1}])
-def test_odd_counts_of_silent_units_cost_nothing(odd):
+def test_odd_counts_of_dead_units_cost_nothing(odd):
     assert words(run(layers={"a": odd})) == []
     assert words(run(layers={"a": odd, "b": [9, 10]})) == ["dead activations"]
     assert words(run(layers=odd)) == []

@@ -91,7 +91,7 @@ def test_zeros_do_not_make_the_rest_of_an_activation_pale(made):
     assert np.ptp(shade[5:]) < 0.3 and shade[5:].max() < 1.5  # as dark as any
 
 
-def test_gradients_and_silent_units_by_layer_and_epoch(made):
+def test_gradients_and_dead_units_by_layer_and_epoch(made):
     run = made([line(e) for e in range(4)])
     with styled():
         left, right, *_ = inside.signals(run).axes
