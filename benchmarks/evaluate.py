@@ -25,7 +25,7 @@ from PIL import Image
 
 from cifarlab.evaluation.corruptions.suite import CORRUPTIONS
 from cifarlab.evaluation.shift import BATCH as CORRUPTED_AT_A_TIME
-from cifarlab.evaluation.shift import all_corrupted
+from cifarlab.evaluation.shift import corrupt_all
 from cifarlab.inference.predictor import Predictor, batch_size
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
@@ -92,7 +92,7 @@ def corrupting(name: str) -> Ways:
     resident = torch.from_numpy(images).to(compute.device)
 
     def batched() -> None:
-        all_corrupted(resident, name, 3)
+        corrupt_all(resident, name, 3)
         compute.synchronise()
 
     def alone() -> None:

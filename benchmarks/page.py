@@ -86,7 +86,7 @@ def result(recipe: Recipe, accuracy: float) -> dict[str, object]:
         "accuracy": accuracy,
         "interval": [accuracy - 0.01, accuracy + 0.01],
         "per_class": per_class,
-        "confusion": [[100] * CLASSES] * CLASSES,
+        "confusion_matrix": [[100] * CLASSES] * CLASSES,
     }
     return {
         "recipe": recipe.name,

@@ -22,11 +22,11 @@ from _results import write_result
 from _searching import SMALL, folder, run, start, table, training_seconds, wait_for, write_search
 
 from cifarlab.experiments.study.table import as_json
-from cifarlab.stats.paired import paired, summary
+from cifarlab.stats.paired import compare_pairs, summarize
 
 LONGEST = 27
 JOBS = 2
-NETWORKS = {"narrow": {}, "wide": {"model.stem": 64, "model.channels": [64, 128, 256]}}
+NETWORKS = {"narrow": {}, "wide": {"model.stem_width": 64, "model.channels": [64, 128, 256]}}
 
 
 RATES = {"optimizer.lr": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}}  # all as long
@@ -52,8 +52,8 @@ def main() -> None:
         payload |= {
             "trials": asked.trials,
             "repeats": repeats,
-            "ratio_of_best": as_json(summary(ratios)),
-            "difference_of_best": as_json(paired(bests["asha"], bests["random"])),
+            "ratio_of_best": as_json(summarize(ratios)),
+            "difference_of_best": as_json(compare_pairs(bests["asha"], bests["random"])),
         }
         print(f"best of ASHA over best of random, equal epochs: {payload['ratio_of_best']}")
     print(f"overhead: {cost}")

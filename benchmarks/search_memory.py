@@ -35,7 +35,7 @@ def main() -> None:
 
 def measured(place: Path, source: str) -> dict[str, Any]:
     """Memory in MiB while four trials train."""
-    small = {"model.kind": "residual", "model.stem": 16, "model.blocks": [1, 1, 1]}
+    small = {"model.kind": "resnet", "model.stem_width": 16, "model.depths": [1, 1, 1]}
     changes = {**small, "data.source": source, "training.precision": "float32"}
     file = write_search(
         place,

@@ -39,7 +39,7 @@ from cifarlab.data.splits import training_subsets
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.roles import parameter_roles
-from cifarlab.models.whitening import whitening_images
+from cifarlab.models.whitening import n_whitening_images
 from cifarlab.optim.lr_factors import Segment
 from cifarlab.optim.param_groups import build_optimizer
 from cifarlab.recipes.catalog import find
@@ -194,7 +194,7 @@ def main() -> None:
         "augment.progressive_resize": [],
         "training.batch_size": given.batch or named.training.batch_size,
     }
-    if whitening_images(named.model):
+    if n_whitening_images(named.model):
         settings["optimizer.whitening.until"] = "1 steps"
     recipe = change(named, settings)
     steps = max(4, -(-IMAGES // recipe.training.batch_size))

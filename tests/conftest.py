@@ -27,9 +27,9 @@ TINY = {
     "data": {"source": "digits"},
     "augment": {"crop": {"padding": 1}, "hflip": "random"},
     "model": {
-        "kind": "residual",
-        "stem": 4,
-        "blocks": [1, 1],
+        "kind": "resnet",
+        "stem_width": 4,
+        "depths": [1, 1],
         "channels": [4, 8],
         "strides": [1, 2],
         "dropout": 0.1,

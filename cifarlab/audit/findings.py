@@ -7,7 +7,7 @@ import numpy as np
 from cifarlab.audit.duplicates import MOST_PAIRS, Twins, connected_groups
 from cifarlab.audit.labels import evaluate_ranking, rank_labels
 from cifarlab.data.dataset import Dataset, ImageNames
-from cifarlab.inference.predictor import probabilities
+from cifarlab.inference.predictor import scaled_softmax
 
 KEPT = 1000  # pairs and suspects that findings.json has; all are in the tables of --csv
 SHOWN = 25  # of each, kept as images
@@ -117,7 +117,7 @@ def label_findings(
     label. ``notes`` are to be read; ``n_scattered`` is that of ``fold_groups``.
     """
     given_labels = training.labels[training.indices]
-    probs = probabilities(logits[training.indices])
+    probs = scaled_softmax(logits[training.indices])
     ranking = rank_labels(given_labels, probs)
     true_labels = dataset.read("train").labels[training.indices]
     suspects = [

@@ -9,7 +9,7 @@ from cifarlab.audit.duplicates import connected_groups
 from cifarlab.audit.findings import AuditSplit
 from cifarlab.data.dataset import Dataset, Progress
 from cifarlab.data.splits import held_out_fold
-from cifarlab.inference.run_predictor import measured_predictor
+from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.runs.folder import RunFolder
@@ -77,7 +77,7 @@ def out_of_fold_logits(
             )
         _train(recipe_of_fold, folder, callbacks, command, progress)
         held_out = held_out_fold(dataset, recipe_of_fold.data)
-        predictor = measured_predictor(folder)
+        predictor = load_run_predictor(folder)
         fold_logits = predictor.logits(held_out.images, recipe_of_fold.evaluation.tta_views, held_out.indices)
         logits[held_out.indices] = fold_logits.numpy()
     return logits

@@ -24,56 +24,56 @@ def _use_free_cores() -> None:
 def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="val or test")] = "val",
-    views: Annotated[int | None, typer.Option(help="1, 2, 6 or 10 averaged views")] = None,
+    tta_views: Annotated[int | None, typer.Option(help="1, 2, 6 or 10 averaged views")] = None,
     groups: Annotated[
         Path | None, typer.Option(help="YAML of groups of classes: 'group: [class, class]'")
     ] = None,
-    everything: Annotated[
+    full: Annotated[
         bool,
-        typer.Option("--everything", help="also views, corruptions, strangers; kept in the folder"),
+        typer.Option("--full", help="also views, corruptions, OOD images; kept in the folder"),
     ] = False,
-    outliers: Annotated[
-        str | None, typer.Option(help="with --everything: a source with other classes")
+    ood: Annotated[
+        str | None, typer.Option(help="with --full: a source of out-of-distribution images")
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, help="with --everything: how many images to corrupt")
+        int | None, typer.Option(min=1, help="with --full: how many images to corrupt")
     ] = None,
 ) -> None:
     """Measure a run's network anew; opening the test split is recorded in its provenance."""
-    from cifarlab.cli.printing import print_examination, print_measured
-    from cifarlab.evaluation.full_evaluation import examine
+    from cifarlab.cli.printing import print_evaluation, print_measured
+    from cifarlab.evaluation.full_evaluation import evaluate_fully
     from cifarlab.evaluation.run_evaluation import evaluate_run
     from cifarlab.runs.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
-    _require_everything(everything, views, outliers, images)
+    _require_full(full, tta_views, ood, images)
     folder = RunFolder(run).require()
     _use_free_cores()
     with Display() as display:
-        told: dict[str, Any] = {
+        options: dict[str, Any] = {
             "command": command_line(),
             "progress": display.prepare,
             "log": console.print,
         }
-        if everything:
-            found = examine(folder, split, groups, outliers, images, **told)
+        if full:
+            evaluation = evaluate_fully(folder, split, groups, ood, images, **options)
         else:
-            measured, data = evaluate_run(folder, split, views, groups, **told)
-            found = {"measured": measured, "data": data}
-    print_measured(split, found["measured"], found["data"])
-    if everything:
-        print_examination(found)
-    say_next("report" if everything else "explain", run)
+            measured, data = evaluate_run(folder, split, tta_views, groups, **options)
+            evaluation = {"measured": measured, "data": data}
+    print_measured(split, evaluation["measured"], evaluation["data"])
+    if full:
+        print_evaluation(evaluation)
+    say_next("report" if full else "explain", run)
 
 
-def _require_everything(
-    everything: bool, views: int | None, outliers: str | None, images: int | None
+def _require_full(
+    full: bool, tta_views: int | None, ood: str | None, images: int | None
 ) -> None:
-    if everything and views is not None:
-        raise UserError("--everything compares all views", "leave out --views")
-    if not everything and (outliers is not None or images is not None):
-        raise UserError("--outliers and --images belong to --everything", "add it")
+    if full and tta_views is not None:
+        raise UserError("--full compares all views", "leave out --tta-views")
+    if not full and (ood is not None or images is not None):
+        raise UserError("--ood and --images belong to --full", "add it")
 
 
 @app.command(cls=SettingsCommand)
@@ -132,10 +132,10 @@ def predict(
         list[Path],
         typer.Argument(metavar="PATH...", help="images, folders, archives, a competition's pickle"),
     ],
-    form: Annotated[
+    output_format: Annotated[
         str, typer.Option("--format", help="table, csv, json or kaggle (ID,Labels)")
     ] = "table",
-    sample: Annotated[
+    sample_submission: Annotated[
         Path | None,
         typer.Option(help="a sample whose ids and labels must fit"),
     ] = None,
@@ -145,15 +145,15 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
 ) -> None:
     """Predict images, resized and normalised as in training, with calibrated confidence."""
-    from cifarlab.inference.formats import require_form, written
+    from cifarlab.inference.formats import require_format, format_predictions
     from cifarlab.inference.run_predictor import predict_paths
     from cifarlab.runs.folder import RunFolder
     from cifarlab.system.files import write_text
 
-    require_form(form, sample)
+    require_format(output_format, sample_submission)
     folder = RunFolder(run).require()
     _use_free_cores()
-    text = written(predict_paths(folder, paths, resize_mode), form, sample)
+    text = format_predictions(predict_paths(folder, paths, resize_mode), output_format, sample_submission)
     if out:
         write_text(out, text)
     else:
@@ -177,8 +177,8 @@ def explain(
     resize_mode: Annotated[
         str | None, typer.Option(help="images of another size: crop, pad or stretch")
     ] = None,
-    randomise: Annotated[
-        bool, typer.Option("--randomise", help="check that the maps depend on the weights")
+    sanity_check: Annotated[
+        bool, typer.Option("--sanity-check", help="check that the maps depend on the weights")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="default: RUN/explained, for reports")] = None,
     figures: FiguresOption = "svg",
@@ -198,7 +198,7 @@ def explain(
             layers=layers,
             target=target,
             resize_mode=resize_mode,
-            randomise=randomise,
+            sanity_check=sanity_check,
             out=out,
             formats=formats(figures),
             progress=display.prepare,

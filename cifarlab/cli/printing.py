@@ -28,7 +28,7 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
         if row["n"]:
             console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
     top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(measured["top_k"], 1))
-    console.print(f"top {top}; deviation between classes {100 * measured['deviation']:.1f} points")
+    console.print(f"top {top}; standard deviation between classes {100 * measured['std']:.1f} points")
     for name in ("calibration", "calibrated"):
         if row := measured[name]:
             fitted = ", fitted on these images" if (split, name) == ("val", "calibrated") else ""
@@ -38,18 +38,18 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
             )
 
 
-def print_examination(found: dict[str, Any]) -> None:
-    """What more was found out: views, corruptions, strangers."""
+def print_evaluation(evaluation: dict[str, Any]) -> None:
+    """Print test-time augmentation, corruptions and out-of-distribution images."""
     rows = []
-    for row in found["views"]:
-        against = row["against_one"]
+    for row in evaluation["tta"]:
+        against = row["against_single_view"]
         low, high = against["interval"] if against else (0, 0)
         gain = f"{100 * against['gain']:+.2f}" if against else ""
         between = f"{100 * low:+.2f} to {100 * high:+.2f}" if against else ""
         seconds = f"{row['cost']['seconds']:.1f} s"
         rows.append((row["name"], percent(row["accuracy"]), gain, between, seconds))
     print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
-    shift = found["shift"]
+    shift = evaluation["shift"]
     print_table(
         ("corruption", *(f"severity {n}" for n in range(1, 6))),
         [(row["name"], *map(percent, row["accuracy"])) for row in shift["corruptions"]],
@@ -58,9 +58,9 @@ def print_examination(found: dict[str, Any]) -> None:
         f"mean corruption accuracy {percent(shift['mean'])}, clean {percent(shift['clean'])}, "
         f"n = {shift['n']:,}"
     )
-    if outliers := found["outliers"]:
-        scores = ", ".join(f"{row['name']} {row['auroc']:.4f}" for row in outliers["scores"])
-        console.print(f"{found['data']} against {outliers['data']}, AUROC: {scores}")
+    if ood := evaluation["ood"]:
+        scores = ", ".join(f"{row['name']} {row['auroc']:.4f}" for row in ood["scores"])
+        console.print(f"{evaluation['data']} against {ood['data']}, AUROC: {scores}")
 
 
 def print_audit(found: dict[str, Any]) -> None:

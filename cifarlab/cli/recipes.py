@@ -31,13 +31,13 @@ def recipes_list() -> None:
 @recipes_app.command("show")
 def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file")]) -> None:
     """A recipe's source, its parameter count and its complete YAML."""
-    from cifarlab.models.build import parameter_count
+    from cifarlab.models.build import count_parameters
     from cifarlab.recipes.catalog import described, find, usual_shape
     from cifarlab.recipes.text import to_yaml
 
     recipe = find(name)
     (height, width, channels), classes = usual_shape(recipe)
-    count = parameter_count(recipe.model, (height, width, channels), classes)
+    count = count_parameters(recipe.model, (height, width, channels), classes)
     typer.echo(described(name), nl=False)
     typer.echo(
         f"# {count:,} parameters at {height} x {width} pixels, {channels} channels, "

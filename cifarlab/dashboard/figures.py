@@ -22,7 +22,7 @@ _TITLES = {kind: title for kind, _, title in FIGURES} | {
     "mistakes": "Where it looked when it was wrong",
     "features": "The way of an image through the network",
     "filters": "The first layer's filters",
-    "randomised": "What remains of the maps when layers lose their weights",
+    "sanity_check": "What remains of the maps when layers lose their weights",
     "architecture": "The network",
     "curves": "Accuracy of all trials by epoch",
     "rungs": "Which trials went on at each rung",

@@ -26,5 +26,5 @@ def activation_maps(predictor: Predictor, image: np.ndarray, target: int) -> lis
         height, width = heat.shape[1:]
         coarse = min(height, width) <= maps.COARSE
         warning = f"{height} x {width} pixels: too coarse to say where" if coarse else ""
-        found.append(ActivationMap(layer, figures.heated(image, heat[0]), warning))
+        found.append(ActivationMap(layer, figures.overlay_heatmap(image, heat[0]), warning))
     return found

@@ -13,10 +13,10 @@ from cifarlab.dashboard.maps import ActivationMap, activation_maps
 from cifarlab.data.dataset import Subset
 from cifarlab.data.sources import cached_dataset
 from cifarlab.data.splits import training_subsets
-from cifarlab.evaluation.features import features, nearest
-from cifarlab.inference.inputs import Inputs, decoded
+from cifarlab.evaluation.features import features, nearest_neighbors
+from cifarlab.inference.inputs import Inputs, decode_image
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Oracle
+from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.run_data import read_runs
 from cifarlab.runs.folder import RunFolder
@@ -74,22 +74,22 @@ class Network:
         self.recipe: Recipe = self.run.recipe
         self.folder = RunFolder(path)
         fits = self.recipe.data.images.resize_mode != "error"
-        self.oracle = Oracle(self.folder, None if fits else "crop")
-        self.predictor = self.oracle.predictor
+        self.run_predictor = RunPredictor(self.folder, None if fits else "crop")
+        self.predictor = self.run_predictor.predictor
         self._gallery: Gallery | None = None
 
     def tried(self, blob: bytes, name: str = "the image") -> Tried:
         """Predict one file's image. Raises DataError for one that can't be decoded."""
-        oracle, classes = self.oracle, self.predictor.classes
-        image = decoded(blob, name, oracle.policy, UPLOAD_PIXELS)
-        shares = oracle.answers(Inputs([name], image[None])).shares[0]
+        run_predictor, classes = self.run_predictor, self.predictor.classes
+        image = decode_image(blob, name, run_predictor.policy, UPLOAD_PIXELS)
+        shares = run_predictor.predict(Inputs([name], image[None])).probabilities[0]
         order = np.argsort(-shares, kind="stable")[:LIKELIEST]
         gallery = self.gallery()
         return Tried(
             image=image,
             likeliest=[(classes[place], float(shares[place])) for place in order],
-            temperature=oracle.temperature,
-            views=oracle.evaluation.tta_views,
+            temperature=run_predictor.temperature,
+            views=run_predictor.evaluation.tta_views,
             maps=activation_maps(self.predictor, image, int(order[0])),
             neighbours=self._neighbours(image, gallery),
             neighbours_note=gallery.note,
@@ -106,7 +106,7 @@ class Network:
         if subset is None:
             return []
         mine = features(self.predictor, image[None])[0]
-        places, distances = nearest(mine, gallery.features, NEIGHBOURS)
+        places, distances = nearest_neighbors(mine, gallery.features, NEIGHBOURS)
         return [
             Neighbour(
                 np.array(subset.images[index]),

@@ -1,4 +1,4 @@
-"""What a network's units do on some images: which are silent, how their outputs are spread."""
+"""What a network's units do on some images: which are dead, how their outputs are spread."""
 
 import math
 from collections.abc import Callable
@@ -16,40 +16,40 @@ _IMAGES = 250
 _VALUES = 2**20  # of a tensor that are counted, evenly spread: float32 counts up to 2**24
 
 
-def silent_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
-    """Units whose activation is never above 0, on at most 250 of the images at ``indices``.
+def dead_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
+    """Count the units whose activation is never above 0, on at most 250 of the images at ``indices``.
 
-    A unit is a channel or an entry of a dense layer. Images are uint8 (N, H, W, C), evenly spread
-    over ``indices``. Returns ``images`` and, by ``layers``, ``[silent, units]``.
+    A unit is a channel or an entry of a linear layer. Images are uint8 (N, H, W, C), evenly spread
+    over ``indices``. Returns ``images`` and, by ``layers``, ``[dead, units]``.
     """
-    chosen = evenly(indices, _IMAGES)
+    indices = subsample(indices, _IMAGES)
     peaks: dict[str, Tensor] = {}
 
-    def note(name: str, out: Tensor) -> None:
-        peak = peaks_of(out)
+    def update_peaks(name: str, out: Tensor) -> None:
+        peak = unit_maxima(out)
         peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
 
-    watch_activations(predictor, images, chosen, note)
+    watch_activations(predictor, images, indices, update_peaks)
     counts = {name: [int((peak <= 0).sum()), len(peak)] for name, peak in peaks.items()}
-    return {"images": len(chosen), "layers": counts}
+    return {"images": len(indices), "layers": counts}
 
 
 def watch_activations(
     predictor: Predictor,
     images: np.ndarray,
     indices: np.ndarray,
-    see: Callable[[str, Tensor], None],
+    callback: Callable[[str, Tensor], None],
 ) -> None:
-    """Predict the images at ``indices``; ``see`` gets each activation layer's name and output.
+    """Predict the images at ``indices``; ``callback`` gets each activation layer's name and output.
 
     Once per batch, in the order of the data; an output is (n, units) or (n, units, H, W).
     """
 
-    def watch(name: str) -> Any:
-        return lambda _module, _given, out: see(name, out.detach())
+    def make_hook(name: str) -> Any:
+        return lambda _module, _inputs, out: callback(name, out.detach())
 
     handles = [
-        module.register_forward_hook(watch(name))
+        module.register_forward_hook(make_hook(name))
         for name, module in predictor.classifier.body.named_modules()
         if isinstance(module, ACTIVATIONS)
     ]
@@ -60,13 +60,13 @@ def watch_activations(
             handle.remove()
 
 
-def evenly(indices: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of ``indices`` (n,), evenly spread, the first among them."""
+def subsample(indices: np.ndarray, most: int) -> np.ndarray:
+    """Return at most ``most`` of ``indices`` (n,), evenly spread, the first among them."""
     return indices[:: -(-len(indices) // most)]
 
 
-def peaks_of(out: Tensor) -> Tensor:
-    """The largest value of each unit, (units,), of an output (n, units, ...)."""
+def unit_maxima(out: Tensor) -> Tensor:
+    """Return the largest value of each unit, (units,), of an output (n, units, ...)."""
     return out.float().transpose(0, 1).flatten(1).amax(1)
 
 

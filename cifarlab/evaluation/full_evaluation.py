@@ -1,4 +1,4 @@
-"""Everything that can be found out of a trained run on one split, written into its folder."""
+"""Full evaluation of a trained run on one split, written into its folder."""
 
 import time
 from datetime import UTC, datetime
@@ -6,55 +6,55 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.data.dataset import Progress, Log
-from cifarlab.evaluation.ood import against_outliers
-from cifarlab.evaluation.run_evaluation import measured, open_split, require_views
-from cifarlab.evaluation.shift import under_shift
-from cifarlab.evaluation.tta_comparison import views_compared
+from cifarlab.evaluation.ood import measure_ood
+from cifarlab.evaluation.run_evaluation import measure_open_split, open_split, require_views
+from cifarlab.evaluation.shift import measure_shift
+from cifarlab.evaluation.tta_comparison import compare_tta
 from cifarlab.runs.folder import RunFolder
 
-STRANGERS = "digits"  # there without a download, and like no photograph
+OOD_SOURCE = "digits"  # there without a download, and like no photograph
 
 
-def examine(
+def evaluate_fully(
     folder: RunFolder,
     split: str = "val",
     groups: Path | None = None,
-    outliers: str | None = None,
+    ood: str | None = None,
     images: int | None = None,
     *,
-    command: str = "cifarlab.evaluation.full_evaluation.examine",
+    command: str = "cifarlab.evaluation.full_evaluation.evaluate_fully",
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> dict[str, Any]:
-    """Measure, compare views, corrupt, show strangers; keep it in ``evaluation/<split>.json``.
+    """Evaluate a run in every way, keep it in ``evaluation/<split>.json`` and return it.
 
-    ``data``, ``split``, ``command``, ``time``; ``measured`` (see ``measure``), ``views`` (see
-    ``views_compared``), ``shift`` (see ``under_shift``; on ``images`` of them), ``outliers`` (see
-    ``against_outliers``; null for a run on the digits where no source is named) and ``cost``.
+    ``data``, ``split``, ``command``, ``time``; ``measured`` (see ``measure``), ``tta`` (see
+    ``compare_tta``), ``shift`` (see ``measure_shift``; on ``images`` of them), ``ood`` (see
+    ``measure_ood``; null for a run on the digits where no source is named) and ``cost``.
     The test split is opened once for all of it, and the opening recorded; what is to be chosen
     is chosen on validation. Raises as ``evaluate_run`` does.
     """
     require_views(folder, split, None)
     begun = time.perf_counter()
     run = open_split(folder, split, "evaluate", command, progress, groups, log)
-    if outliers is None and run.recipe.data.source != STRANGERS:
-        outliers = STRANGERS
+    if ood is None and run.recipe.data.source != OOD_SOURCE:
+        ood = OOD_SOURCE
     report = progress or _silent
     # first, since a source may not be there
-    told = against_outliers(run.predictor, run.subset, outliers, progress) if outliers else None
-    found = {
+    ood_result = measure_ood(run.predictor, run.subset, ood, progress) if ood else None
+    evaluation = {
         "data": run.dataset.name,
         "split": split,
         "command": command,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "measured": measured(folder, run, None),
-        "views": views_compared(run.predictor, run.subset),
-        "shift": under_shift(run.predictor, run.subset, images, report),
-        "outliers": told,
+        "measured": measure_open_split(folder, run, None),
+        "tta": compare_tta(run.predictor, run.subset),
+        "shift": measure_shift(run.predictor, run.subset, images, report),
+        "ood": ood_result,
         "cost": {"seconds": time.perf_counter() - begun},
     }
-    folder.write_evaluation(split, found)
-    return found
+    folder.write_evaluation(split, evaluation)
+    return evaluation
 
 
 def _silent(_what: str, _done: int, _total: int | None) -> None:

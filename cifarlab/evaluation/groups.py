@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.recipes.text import tree_of
-from cifarlab.stats.intervals import wilson
+from cifarlab.stats.intervals import wilson_interval
 from cifarlab.system.errors import RecipeError
 
 Groups = Mapping[str, Sequence[str]]
@@ -44,8 +44,8 @@ CIFAR100: Groups = {
 }
 
 
-def usual_groups(classes: Sequence[str]) -> Groups | None:
-    """The known groups of just these classes, None where there are none."""
+def known_groups(classes: Sequence[str]) -> Groups | None:
+    """Return the known groups of just these classes, None where there are none."""
     for groups in (CIFAR10, CIFAR100):
         if {name for members in groups.values() for name in members} == set(classes):
             return groups
@@ -53,41 +53,41 @@ def usual_groups(classes: Sequence[str]) -> Groups | None:
 
 
 def read_groups(path: Path, classes: Sequence[str]) -> Groups:
-    """Groups from a YAML file: ``group: [class, ...]``; a class may be in none.
+    """Read groups from a YAML file: ``group: [class, ...]``; a class may be in none.
 
     Raises RecipeError for a file that is not so, an unknown class or one in two groups.
     """
-    told = tree_of(path, "groups")
+    tree = tree_of(path, "groups")
     if not (
-        isinstance(told, dict)
-        and told
-        and all(isinstance(members, list) and members for members in told.values())
+        isinstance(tree, dict)
+        and tree
+        and all(isinstance(members, list) and members for members in tree.values())
     ):
         raise RecipeError(f"{path} holds no groups", "write 'group: [class, class]' on each line")
-    groups = {str(name): tuple(map(str, members)) for name, members in told.items()}
-    named = [member for members in groups.values() for member in members]
-    if unknown := sorted(set(named) - set(classes)):
+    groups = {str(name): tuple(map(str, members)) for name, members in tree.items()}
+    all_members = [member for members in groups.values() for member in members]
+    if unknown := sorted(set(all_members) - set(classes)):
         raise RecipeError(
             f"{path} names {unknown[0]!r}, which is no class of this run",
             f"its classes are {', '.join(classes)}",
         )
-    if len(set(named)) < len(named):
-        twice = next(name for name in named if named.count(name) > 1)
-        raise RecipeError(f"{path} has {twice!r} twice", "a class is in one group at most")
+    if len(set(all_members)) < len(all_members):
+        repeated = next(name for name in all_members if all_members.count(name) > 1)
+        raise RecipeError(f"{path} has {repeated!r} twice", "a class is in one group at most")
     return groups
 
 
-def by_group(confusion: np.ndarray, classes: Sequence[str], groups: Groups) -> list[dict[str, Any]]:
+def accuracy_by_group(confusion_matrix: np.ndarray, classes: Sequence[str], groups: Groups) -> list[dict[str, Any]]:
     """Per group ``group``, ``classes``, ``n``, ``correct``, ``accuracy``, ``interval``, ``inside``.
 
-    ``confusion`` is int (K, K), rows true. ``inside`` is the share of its images that were taken
-    for any class of the group; shares of a group without images are null.
+    ``confusion_matrix`` is int (K, K), rows true. ``inside`` is the fraction of its images that were taken
+    for any class of the group; fractions of a group without images are null.
     """
     rows = []
     for name, members in groups.items():
-        places = [list(classes).index(member) for member in members]
-        part = confusion[places]
-        n, correct = int(part.sum()), int(confusion[places, places].sum())
+        indices = [list(classes).index(member) for member in members]
+        group_rows = confusion_matrix[indices]
+        n, correct = int(group_rows.sum()), int(confusion_matrix[indices, indices].sum())
         rows.append(
             {
                 "group": name,
@@ -95,8 +95,8 @@ def by_group(confusion: np.ndarray, classes: Sequence[str], groups: Groups) -> l
                 "n": n,
                 "correct": correct,
                 "accuracy": correct / n if n else None,
-                "interval": wilson(correct, n) if n else None,
-                "inside": int(part[:, places].sum()) / n if n else None,
+                "interval": wilson_interval(correct, n) if n else None,
+                "inside": int(group_rows[:, indices].sum()) / n if n else None,
             }
         )
     return rows

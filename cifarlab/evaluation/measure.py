@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cifarlab.data.splits import Subset
-from cifarlab.evaluation.calibration import calibration, fitted_temperature, log_loss
-from cifarlab.evaluation.groups import Groups, by_group, usual_groups
+from cifarlab.evaluation.calibration import calibration, find_temperature, log_loss
+from cifarlab.evaluation.groups import Groups, accuracy_by_group, known_groups
 from cifarlab.inference.predictor import Predictor
 from cifarlab.runs.predictions import Predictions
-from cifarlab.stats.intervals import wilson
+from cifarlab.stats.intervals import wilson_interval
 
 # kept as images beside the logits; a report shows the first of them
 MISTAKES, CONFIDENT_MISTAKES = 100, 50
@@ -27,72 +27,72 @@ class Score(NamedTuple):
 
 
 def score(logits: Tensor, labels: Tensor) -> Score:
-    """Of logits (N, K) and labels (N,)."""
+    """Return accuracy and loss of logits (N, K) and labels (N,)."""
     correct = int((logits.argmax(1) == labels).sum())
     return Score(correct / len(labels), float(cross_entropy(logits.double(), labels)))
 
 
 def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions:
-    """Logits of a whole subset, and its worst and most confident mistakes as images.
+    """Return the logits of a whole subset, and its worst and most confident mistakes as images.
 
     ``views`` as in ``Predictor.logits``.
     """
     logits = predictor.logits(subset.images, views, subset.indices)
     labels = subset.labels[subset.indices]
     losses = cross_entropy(logits.double(), torch.from_numpy(labels), reduction="none").numpy()
-    wrong = np.flatnonzero(logits.argmax(1).numpy() != labels)
-    by_loss = wrong[np.argsort(-losses[wrong], kind="stable")]
-    confidence = logits[by_loss].double().softmax(1).amax(1).numpy()
-    kept = np.argsort(-confidence, kind="stable")[:CONFIDENT_MISTAKES]
-    worst = by_loss[np.union1d(np.arange(min(MISTAKES, len(by_loss))), kept)]
+    mistakes = np.flatnonzero(logits.argmax(1).numpy() != labels)
+    mistakes_by_loss = mistakes[np.argsort(-losses[mistakes], kind="stable")]
+    confidence = logits[mistakes_by_loss].double().softmax(1).amax(1).numpy()
+    most_confident = np.argsort(-confidence, kind="stable")[:CONFIDENT_MISTAKES]
+    kept = mistakes_by_loss[np.union1d(np.arange(min(MISTAKES, len(mistakes_by_loss))), most_confident)]
     return Predictions(
         classes=predictor.classes,
         fingerprint=subset.fingerprint(),
         logits=logits.numpy(),
         labels=labels,
         indices=subset.indices,
-        mistakes=worst,
-        mistake_images=np.array(subset.images[subset.indices[worst]]),
-        mistake_names=tuple(subset.names[index] for index in subset.indices[worst]),
+        mistakes=kept,
+        mistake_images=np.array(subset.images[subset.indices[kept]]),
+        mistake_names=tuple(subset.names[index] for index in subset.indices[kept]),
     )
 
 
 def measure(
     predictions: Predictions, temperature: float | None = None, groups: Groups | None = None
 ) -> dict[str, Any]:
-    """One split's object in result.json; intervals are 95 % Wilson score intervals.
+    """Return one split's object in result.json; intervals are 95 % Wilson score intervals.
 
     ``n``, ``fingerprint`` (of the images and labels), ``accuracy``, ``interval``, ``loss``,
-    ``top_k`` (shares whose true class is among the 1, 2, ... likeliest), ``per_class`` (class, n,
-    correct, accuracy, interval; null for a class without images), ``deviation`` between the
-    classes' accuracies (of the population), ``groups`` (see ``by_group``; null where ``groups``
-    are neither given nor known by the classes), ``confusion`` (rows true, columns predicted),
+    ``top_k`` (fractions whose true class is among the 1, 2, ... likeliest), ``per_class`` (class, n,
+    correct, accuracy, interval; null for a class without images), ``std`` between the
+    classes' accuracies (of the population), ``groups`` (see ``accuracy_by_group``; null where ``groups``
+    are neither given nor known by the classes), ``confusion_matrix`` (rows true, columns predicted),
     ``calibration`` and, at the ``temperature`` of the validation images, ``calibrated``.
     """
     logits, labels = torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels)
     total, classes = score(logits, labels), predictions.classes
-    confusion = _confusion_matrix(labels, logits.argmax(1), len(classes))
-    per_class = _per_class(confusion, classes)
+    confusion_matrix = _count_confusions(labels, logits.argmax(1), len(classes))
+    per_class = _per_class(confusion_matrix, classes)
     accuracies = [row["accuracy"] for row in per_class if row["n"]]
-    groups = groups or usual_groups(classes)
-    pair = predictions.logits, predictions.labels
+    groups = groups or known_groups(classes)
+    logits_and_labels = predictions.logits, predictions.labels
     return {
         "n": len(labels),
         "fingerprint": predictions.fingerprint,
         "accuracy": total.accuracy,
-        "interval": wilson(int(confusion.trace()), len(labels)),
+        "interval": wilson_interval(int(confusion_matrix.trace()), len(labels)),
         "loss": total.loss,
-        "top_k": top_k(*pair),
+        "top_k": top_k(*logits_and_labels),
         "per_class": per_class,
-        "deviation": float(np.std(accuracies)),
-        "groups": by_group(confusion, classes, groups) if groups else None,
-        "confusion": confusion.tolist(),
-        "calibration": calibration(*pair),
-        "calibrated": None if temperature is None else calibration(*pair, temperature),
+        "std": float(np.std(accuracies)),
+        "groups": accuracy_by_group(confusion_matrix, classes, groups) if groups else None,
+        "confusion_matrix": confusion_matrix.tolist(),
+        "calibration": calibration(*logits_and_labels),
+        "calibrated": None if temperature is None else calibration(*logits_and_labels, temperature),
     }
 
 
-def _confusion_matrix(labels: Tensor, predicted: Tensor, k: int) -> np.ndarray:
+def _count_confusions(labels: Tensor, predicted: Tensor, k: int) -> np.ndarray:
     """Return counts int64 (K, K), rows true.
 
     As scikit-learn's, which takes a third of a second to import.
@@ -100,40 +100,40 @@ def _confusion_matrix(labels: Tensor, predicted: Tensor, k: int) -> np.ndarray:
     return torch.bincount(labels * k + predicted, minlength=k * k).reshape(k, k).numpy()
 
 
-def _per_class(confusion: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+def _per_class(confusion_matrix: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = []
-    for name, row, correct in zip(classes, confusion, confusion.diagonal(), strict=True):
-        n, right = int(row.sum()), int(correct)
+    for name, row, correct in zip(classes, confusion_matrix, confusion_matrix.diagonal(), strict=True):
+        n, n_correct = int(row.sum()), int(correct)
         rows.append(
             {
                 "class": name,
                 "n": n,
-                "correct": right,
-                "accuracy": right / n if n else None,
-                "interval": wilson(right, n) if n else None,
+                "correct": n_correct,
+                "accuracy": n_correct / n if n else None,
+                "interval": wilson_interval(n_correct, n) if n else None,
             }
         )
     return rows
 
 
 def top_k(logits: np.ndarray, labels: np.ndarray) -> list[float]:
-    """For k = 1, 2, ... up to 5 and K - 1: the share whose true class is among the k likeliest.
+    """For k = 1, 2, ... up to 5 and K - 1: the fraction whose true class is among the k likeliest.
 
     Of classes with equal logits, the first counts as likelier.
     """
-    order = np.argsort(-logits, axis=1, kind="stable")
-    rank = (order == labels[:, None]).argmax(1)
+    ranking = np.argsort(-logits, axis=1, kind="stable")
+    rank = (ranking == labels[:, None]).argmax(1)
     most = max(1, min(TOP, logits.shape[1] - 1))
     return [float((rank < k).mean()) for k in range(1, most + 1)]
 
 
-def fit_temperature(validation: Predictions) -> dict[str, Any]:
+def measure_temperature(validation: Predictions) -> dict[str, Any]:
     """result.json's ``temperature``: ``value``, and on these images ``n``, ``nll``, ``before``."""
-    pair = validation.logits, validation.labels
-    value = fitted_temperature(*pair)
+    logits_and_labels = validation.logits, validation.labels
+    value = find_temperature(*logits_and_labels)
     return {
         "value": value,
         "n": len(validation.labels),
-        "nll": log_loss(*pair, value),
-        "before": log_loss(*pair),
+        "nll": log_loss(*logits_and_labels, value),
+        "before": log_loss(*logits_and_labels),
     }

@@ -1,4 +1,4 @@
-"""Whether a network notices images that are of none of its classes."""
+"""Out-of-distribution detection: whether a network notices images of none of its classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,16 @@ import numpy as np
 from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import Progress, Subset
 from cifarlab.data.sources import open_dataset
-from cifarlab.evaluation.shift import spread
-from cifarlab.inference.predictor import Predictor, probabilities
+from cifarlab.evaluation.shift import space_evenly
+from cifarlab.inference.predictor import Predictor, scaled_softmax
 
 
-def largest_probability(logits: np.ndarray) -> np.ndarray:
+def max_probability(logits: np.ndarray) -> np.ndarray:
     """Hendrycks & Gimpel 2017: (N,) of logits (N, K), as all scores; high: a known class."""
-    return probabilities(logits).max(1)
+    return scaled_softmax(logits).max(1)
 
 
-def largest_logit(logits: np.ndarray) -> np.ndarray:
+def max_logit(logits: np.ndarray) -> np.ndarray:
     """Hendrycks et al. 2022 (arXiv:1911.11132)."""
     return logits.max(1)
 
@@ -30,16 +30,16 @@ def negative_energy(logits: np.ndarray) -> np.ndarray:
 
 
 SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "largest probability": largest_probability,
-    "largest logit": largest_logit,
+    "largest probability": max_probability,
+    "largest logit": max_logit,
     "energy": negative_energy,
 }
 
 
-def against_outliers(
+def measure_ood(
     predictor: Predictor, subset: Subset, source: str, progress: Progress | None
 ) -> dict[str, Any]:
-    """Known images against as many of another source, brought to their size and channels; 1 view.
+    """Score known images against as many of another source, brought to their size and channels; 1 view.
 
     ``source``, ``data`` (its name), ``known``, ``unknown`` (their numbers), and ``scores``: per
     row ``name`` and ``auroc``, the chance that a known image scores above an unknown one. Takes
@@ -50,20 +50,20 @@ def against_outliers(
 
     side, _, channels = predictor.image_shape
     policy = ImagePolicy(size=side, resize_mode="stretch", channels="grey" if channels == 1 else "rgb")
-    other = open_dataset(source, images=policy, progress=progress)
-    strangers = other.read("train")
-    places = spread(np.arange(len(strangers)), len(subset))
+    ood_dataset = open_dataset(source, images=policy, progress=progress)
+    ood_images = ood_dataset.read("train")
+    indices = space_evenly(np.arange(len(ood_images)), len(subset))
     known = predictor.logits(subset.images, 1, subset.indices).numpy()
-    unknown = predictor.logits(strangers.images, 1, places).numpy()
-    truth = np.repeat([1, 0], [len(known), len(unknown)])
-    both = np.concatenate([known, unknown])
+    unknown = predictor.logits(ood_images.images, 1, indices).numpy()
+    is_known = np.repeat([1, 0], [len(known), len(unknown)])
+    all_logits = np.concatenate([known, unknown])
     rows = [
-        {"name": name, "auroc": float(roc_auc_score(truth, score(both)))}
+        {"name": name, "auroc": float(roc_auc_score(is_known, score(all_logits)))}
         for name, score in SCORES.items()
     ]
     return {
         "source": source,
-        "data": other.name,
+        "data": ood_dataset.name,
         "known": len(known),
         "unknown": len(unknown),
         "scores": rows,

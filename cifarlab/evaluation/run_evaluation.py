@@ -10,7 +10,7 @@ from cifarlab.evaluation.groups import Groups, read_groups
 from cifarlab.evaluation.measure import measure, predict
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import measured_predictor
+from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Evaluation, Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import DataError, RecipeError, RunFolderError
@@ -18,7 +18,7 @@ from cifarlab.system.errors import DataError, RecipeError, RunFolderError
 VIEWS = get_args(Evaluation.model_fields["tta_views"].annotation)
 
 
-class Opened(NamedTuple):
+class OpenSplit(NamedTuple):
     """A run with its network, the images of one split, and groups of its classes if given."""
 
     recipe: Recipe
@@ -38,7 +38,7 @@ def evaluate_run(
     progress: Progress | None = None,
     log: Log | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """The measurement of one split (see ``measure``) and the data's name; changes no result.
+    """Return the measurement of one split (see ``measure``) and the data's name; changes no result.
 
     ``views`` defaults to the recipe's; which images get them is always as the run has it.
     ``groups`` is a YAML file (see ``read_groups``); ``log`` gets what the data are. The test
@@ -47,7 +47,7 @@ def evaluate_run(
     """
     require_views(folder, split, views)
     run = open_split(folder, split, "evaluate", command, progress, groups, log, views)
-    return measured(folder, run, views), run.dataset.name
+    return measure_open_split(folder, run, views), run.dataset.name
 
 
 def require_views(folder: RunFolder, split: str, views: int | None) -> None:
@@ -56,7 +56,7 @@ def require_views(folder: RunFolder, split: str, views: int | None) -> None:
     if split not in ("val", "test") or views not in (None, *VIEWS):
         raise RecipeError(
             f"can't evaluate split {split!r} with {views} views",
-            f"--split is val or test, --views one of {', '.join(map(str, VIEWS))}",
+            f"--split is val or test, --tta-views one of {', '.join(map(str, VIEWS))}",
         )
 
 
@@ -69,10 +69,10 @@ def open_split(
     groups: Path | None = None,
     log: Log | None = None,
     views: int | None = None,
-) -> Opened:
+) -> OpenSplit:
     """The run's network and the images of ``val`` or ``test``, as training cut them.
 
-    ``views`` as in ``measured_predictor``.
+    ``views`` as in ``load_run_predictor``.
 
     The test split is opened for finished runs only, after ``groups`` was read, and the opening is
     recorded. Raises RunFolderError, DataError, CheckpointError or RecipeError.
@@ -83,29 +83,29 @@ def open_split(
             f"the run in {folder.path} has not finished; its test split stays closed until then",
             "finish it with 'cifarlab train ... --resume', or evaluate --split val",
         )
-    predictor = measured_predictor(folder, views, "; evaluate --views 1 works without")
-    named = read_groups(groups, predictor.classes) if groups else None
+    predictor = load_run_predictor(folder, views, "; evaluate --views 1 works without")
+    class_groups = read_groups(groups, predictor.classes) if groups else None
     dataset = open_data(recipe.data, progress, log)
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
         with folder.in_use():  # two at once would lose one of the records
             subset = open_test_split(dataset, recipe.data, folder, by, command)
-        return Opened(recipe, predictor, dataset, subset, named)
+        return OpenSplit(recipe, predictor, dataset, subset, class_groups)
     _, held_out = training_subsets(dataset, recipe.data)
     if held_out is None:
         raise DataError(
             f"the run in {folder.path} held nothing out: data.val_fraction is 0",
             "evaluate --split test, or train with a validation share",
         )
-    return Opened(recipe, predictor, dataset, held_out, named)
+    return OpenSplit(recipe, predictor, dataset, held_out, class_groups)
 
 
-def measured(folder: RunFolder, run: Opened, views: int | None) -> dict[str, Any]:
-    """What ``evaluate_run`` gives, of a run that is open.
+def measure_open_split(folder: RunFolder, run: OpenSplit, views: int | None) -> dict[str, Any]:
+    """Measure an open split, as ``evaluate_run`` does.
 
     Also at the temperature of the result, which holds for the recipe's views alone.
     """
-    usual = run.recipe.evaluation.tta_views
-    fits = views in (None, usual)
-    found = predict(run.predictor, run.subset, usual if views is None else views)
-    return measure(found, folder.temperature() if fits else None, run.groups)
+    recipe_views = run.recipe.evaluation.tta_views
+    same_views = views in (None, recipe_views)
+    predictions = predict(run.predictor, run.subset, recipe_views if views is None else views)
+    return measure(predictions, folder.temperature() if same_views else None, run.groups)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cifarlab.data.dataset import Progress, Tell
-from cifarlab.explain.image_selection import Shown, given, held_out
-from cifarlab.explain.maps import chosen_layer, map_shapes, spatial_layers
-from cifarlab.explain.sanity import cascade
+from cifarlab.explain.image_selection import ImageSet, read_images, select_held_out
+from cifarlab.explain.maps import default_layer, map_shapes, spatial_layers
+from cifarlab.explain.sanity import randomize_layers
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Oracle
+from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.explained import INDEX, KINDS
@@ -24,14 +24,14 @@ from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
 from cifarlab.system.files import read_json, write_text
 
 if TYPE_CHECKING:
-    from cifarlab.explain.pictures import Told
+    from cifarlab.explain.pictures import CaptionedFigure
 
-_TOLD = ("predicted", "true")  # targets that are no class names
+_SPECIAL_TARGETS = ("predicted", "true")  # targets that are no class names
 
 
 @dataclass(frozen=True)
-class Explained:
-    """What ``explain_run`` found.
+class Explanation:
+    """Result of ``explain_run``.
 
     ``rows`` are (image, true class, predicted class, its probability, class that the map is for);
     ``notes`` are to be read; ``folder`` and ``slugs`` say where the figures are.
@@ -50,42 +50,42 @@ def explain_run(
     layers: str | None = None,
     target: str = "predicted",
     resize_mode: str | None = None,
-    randomise: bool = False,
+    sanity_check: bool = False,
     out: Path | None = None,
     formats: Sequence[str] = ("svg",),
     progress: Progress | None = None,
     tell: Tell | None = None,
-) -> Explained:
+) -> Explanation:
     """Draw what a run's network looks at and what it is made of, into RUN/explained or ``out``.
 
     Without ``images``: of held-out ones and of the worst mistakes; a report shows these. With
     image files: of those alone. ``layers`` is ``all``, or names with commas between; None: the
-    last one with a map. ``target`` is ``predicted``, ``true`` or a class. ``randomise`` adds the
-    check of ``sanity.cascade``; ``tell`` gets what the data are. Raises UserError, RunFolderError,
+    last one with a map. ``target`` is ``predicted``, ``true`` or a class. ``sanity_check`` adds the
+    check of ``sanity.randomize_layers``; ``tell`` gets what the data are. Raises UserError, RunFolderError,
     CheckpointError, DataError, MissingExtraError, StorageError.
     """
     require_formats(formats)
     require_extra("captum", "matplotlib")
-    from cifarlab.explain.pictures import Pictures, seen_by
+    from cifarlab.explain.pictures import RunFigures, predict_images
     from cifarlab.plots.style import styled
 
     recipe = folder.recipe()
-    oracle = Oracle(folder, resize_mode)
-    predictor = oracle.predictor
-    wanted = _layers(layers, map_shapes(predictor))
-    shown = given(images, oracle.policy) if images else held_out(folder, recipe, progress, tell)
-    seen = seen_by(oracle, shown)
-    targets = _targets(predictor, shown, seen.predicted, target)
-    pictures = Pictures(folder, recipe, predictor, wanted, seen, targets)
-    checked = cascade(predictor, shown.images) if randomise else None
-    place = out or folder.explained
+    run_predictor = RunPredictor(folder, resize_mode)
+    predictor = run_predictor.predictor
+    layer_names = _parse_layers(layers, map_shapes(predictor))
+    image_set = read_images(images, run_predictor.policy) if images else select_held_out(folder, recipe, progress, tell)
+    predictions = predict_images(run_predictor, image_set)
+    targets = _target_classes(predictor, image_set, predictions.predicted, target)
+    run_figures = RunFigures(folder, recipe, predictor, layer_names, predictions, targets)
+    check = randomize_layers(predictor, image_set.images) if sanity_check else None
+    directory = out or folder.explained
     with styled():
-        told = list(pictures.told("given-" if images else "", checked))
-        drawn = [_saved(one, place, formats) for one in told]
+        captioned_figures = list(run_figures.draw("given-" if images else "", check))
+        saved = [_save_figure(figure, directory, formats) for figure in captioned_figures]
     if not images:
-        _write_index(place, predictor, drawn)
-    notes = [*pictures.notes(), *([checked.verdict] if checked else [])]
-    return Explained(pictures.rows(), notes, place, [one.slug for one in told])
+        _write_index(directory, predictor, saved)
+    notes = [*run_figures.notes(), *([check.verdict] if check else [])]
+    return Explanation(run_figures.rows(), notes, directory, [figure.slug for figure in captioned_figures])
 
 
 def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) -> Path:
@@ -95,14 +95,14 @@ def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) ->
     """
     require_formats(formats)
     require_extra("matplotlib")
-    from cifarlab.explain.drawing import draw
+    from cifarlab.explain.drawing import draw_architecture
     from cifarlab.plots.style import render, save, styled
     from cifarlab.recipes.catalog import usual_shape
 
     shape, classes = usual_shape(recipe)
     slug = f"{recipe.name.replace('/', '-')}-architecture"
     with styled():
-        figure = draw(architecture(recipe.model, shape, classes), recipe.name)
+        figure = draw_architecture(architecture(recipe.model, shape, classes), recipe.name)
         save(render(figure, slug, f"The network of {recipe.name}", formats), out)
     return out / f"{slug}.svg"
 
@@ -119,20 +119,20 @@ def require_extra(*packages: str) -> None:
             ) from error
 
 
-def _layers(asked: str | None, shapes: dict[str, tuple[int, int, int]]) -> list[str]:
-    if asked is None:
-        return [chosen_layer(shapes)]
-    if asked == "all":
+def _parse_layers(option: str | None, shapes: dict[str, tuple[int, int, int]]) -> list[str]:
+    if option is None:
+        return [default_layer(shapes)]
+    if option == "all":
         return spatial_layers(shapes)
-    return [name.strip() for name in asked.split(",")]
+    return [name.strip() for name in option.split(",")]
 
 
-def _targets(predictor: Predictor, shown: Shown, predicted: np.ndarray, target: str) -> np.ndarray:
+def _target_classes(predictor: Predictor, image_set: ImageSet, predicted: np.ndarray, target: str) -> np.ndarray:
     """The class number that each image's map is for. Raises UserError."""
     if target == "predicted":
         return predicted
-    if target == "true" and (shown.labels >= 0).all():
-        return shown.labels
+    if target == "true" and (image_set.labels >= 0).all():
+        return image_set.labels
     if target == "true":
         raise UserError(
             "the true class of an image file is not known", "name it with --target CLASS"
@@ -140,36 +140,36 @@ def _targets(predictor: Predictor, shown: Shown, predicted: np.ndarray, target: 
     if target not in predictor.classes:
         raise UserError(
             f"{target!r} is no class of this network",
-            f"--target is one of {', '.join((*_TOLD, *predictor.classes))}",
+            f"--target is one of {', '.join((*_SPECIAL_TARGETS, *predictor.classes))}",
         )
-    return np.full(len(shown), predictor.classes.index(target))
+    return np.full(len(image_set), predictor.classes.index(target))
 
 
-def _saved(told: "Told", place: Path, formats: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _save_figure(captioned_figure: "CaptionedFigure", directory: Path, formats: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Write a figure's files; its name, and what a report must know of it."""
     from cifarlab.plots.style import render, save
 
-    picture = render(told.figure, told.slug, told.caption, formats)
-    save(picture, place)
-    return told.slug, {"caption": told.caption, "wide": picture.wide}
+    picture = render(captioned_figure.figure, captioned_figure.slug, captioned_figure.caption, formats)
+    save(picture, directory)
+    return captioned_figure.slug, {"caption": captioned_figure.caption, "wide": picture.wide}
 
 
 def _write_index(
-    place: Path, about: Predictor, drawn: Sequence[tuple[str, dict[str, Any]]]
+    directory: Path, metadata: Predictor, saved: Sequence[tuple[str, dict[str, Any]]]
 ) -> None:
     """What the folder holds, for reports; figures of other weights that were there go."""
-    file = place / INDEX
-    made: dict[str, Any] = {"epoch": about.epoch, "step": about.step, "figures": {}}
+    file = directory / INDEX
+    index: dict[str, Any] = {"epoch": metadata.epoch, "step": metadata.step, "figures": {}}
     stale: set[str] = set()  # only what an index of ours names: the folder may be anybody's
     try:
-        before = read_json(file, "explain again") or {}
-        stale = set(before["figures"])
-        if (before["epoch"], before["step"]) == (about.epoch, about.step):
-            made["figures"] = dict(before["figures"])
+        previous = read_json(file, "explain again") or {}
+        stale = set(previous["figures"])
+        if (previous["epoch"], previous["step"]) == (metadata.epoch, metadata.step):
+            index["figures"] = dict(previous["figures"])
     except (RunFolderError, KeyError, TypeError):
         pass  # there is none, or none of ours: it is replaced
-    made["figures"] |= dict(drawn)
-    for kind in stale.intersection(KINDS) - made["figures"].keys():
+    index["figures"] |= dict(saved)
+    for kind in stale.intersection(KINDS) - index["figures"].keys():
         for suffix in (".svg", ".png", ".pdf"):
-            (place / f"{kind}{suffix}").unlink(missing_ok=True)
-    write_text(file, json.dumps(made, indent=2) + "\n")
+            (directory / f"{kind}{suffix}").unlink(missing_ok=True)
+    write_text(file, json.dumps(index, indent=2) + "\n")

@@ -19,7 +19,7 @@ _CLASSES, _MISTAKES = 10, 9
 
 
 @dataclass(frozen=True)
-class Shown:
+class ImageSet:
     """Images uint8 (N, H, W, C), what each is called, and its class number; -1: not known."""
 
     images: np.ndarray
@@ -30,10 +30,10 @@ class Shown:
         return len(self.names)
 
 
-def held_out(
+def select_held_out(
     folder: RunFolder, recipe: Recipe, progress: Progress | None = None, tell: Tell | None = None
-) -> Shown:
-    """The first held-out image of each of ten classes, evenly spread; else training images.
+) -> ImageSet:
+    """Select the first held-out image of each of ten classes, evenly spread; else training images.
 
     ``tell`` gets what the data are. Raises DataError or RunFolderError where the images are not
     those of the run.
@@ -45,35 +45,35 @@ def held_out(
     subset, split = (training, "training") if validation is None else (validation, "validation")
     labels = subset.labels[subset.indices]
     classes = np.unique(labels)
-    wanted = classes[np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)]
-    places = subset.indices[[int(np.argmax(labels == k)) for k in wanted]]
-    names = tuple(f"{split} {subset.names[index]}" for index in places)
-    return Shown(np.array(subset.images[places]), names, wanted.astype(np.int64))
+    class_numbers = classes[np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)]
+    indices = subset.indices[[int(np.argmax(labels == k)) for k in class_numbers]]
+    names = tuple(f"{split} {subset.names[index]}" for index in indices)
+    return ImageSet(np.array(subset.images[indices]), names, class_numbers.astype(np.int64))
 
 
-def mistakes(folder: RunFolder) -> tuple[Shown, np.ndarray] | None:
-    """The worst mistakes that the run kept, of its test split or else of validation.
+def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
+    """Select the worst mistakes that the run kept, of its test split or else of validation.
 
     With the class that was predicted for each, (N,). None before the run's end, and where it made
     none. Raises RunFolderError.
     """
-    for split, spoken in (("test", "test"), ("val", "validation")):
+    for split, split_name in (("test", "test"), ("val", "validation")):
         file = folder.predictions / f"{split}.safetensors"
         if not file.exists():
             continue
-        kept = Predictions.read(file)
-        rows = kept.mistakes[:_MISTAKES]
+        predictions = Predictions.read(file)
+        rows = predictions.mistakes[:_MISTAKES]
         if not len(rows):
             return None
-        names = tuple(f"{spoken} {kept.mistake_name(number)}" for number in range(len(rows)))
-        shown = Shown(kept.mistake_images[: len(rows)], names, kept.labels[rows])
-        return shown, kept.logits[rows].argmax(1)
+        names = tuple(f"{split_name} {predictions.mistake_name(number)}" for number in range(len(rows)))
+        image_set = ImageSet(predictions.mistake_images[: len(rows)], names, predictions.labels[rows])
+        return image_set, predictions.logits[rows].argmax(1)
     return None
 
 
-def given(paths: Sequence[Path], policy: ImagePolicy) -> Shown:
-    """The images of files, folders and archives. Raises DataError that names the file."""
+def read_images(paths: Sequence[Path], policy: ImagePolicy) -> ImageSet:
+    """Read the images of files, folders and archives. Raises DataError that names the file."""
     inputs = read_inputs(paths, policy)
-    return Shown(
+    return ImageSet(
         inputs.images, tuple(Path(name).name for name in inputs.ids), np.full(len(inputs.ids), -1)
     )

@@ -40,21 +40,21 @@ def class_activation_maps(
 
     predicted = predictor.logits(images).argmax(1).numpy()
     targets = predicted if targets is None else np.asarray(targets)
-    named = _modules(predictor, layers)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in named}
-    with evaluating(predictor) as network:
+    modules = _modules(predictor, layers)
+    maps_by_layer: dict[str, list[np.ndarray]] = {name: [] for name in modules}
+    with evaluation_mode(predictor) as network:
         for start in range(0, len(images), _BATCH):
-            part = slice(start, start + _BATCH)
-            pixels = _pixels(predictor, images[part])
-            wanted = torch.as_tensor(targets[part]).to(pixels.device)
-            for name, module in named.items():
+            batch = slice(start, start + _BATCH)
+            pixels = _pixels(predictor, images[batch])
+            class_targets = torch.as_tensor(targets[batch]).to(pixels.device)
+            for name, module in modules.items():
                 method = LayerGradCam(network, module)
-                told = method.attribute(pixels, wanted, relu_attributions=not signed)
-                found[name].append(told.detach()[:, 0].float().cpu().numpy())
+                attribution = method.attribute(pixels, class_targets, relu_attributions=not signed)
+                maps_by_layer[name].append(attribution.detach()[:, 0].float().cpu().numpy())
     empty = {name: shape[1:] for name, shape in map_shapes(predictor).items()}
     return {
         name: np.concatenate(maps) if maps else np.zeros((0, *empty[name]), np.float32)
-        for name, maps in found.items()
+        for name, maps in maps_by_layer.items()
     }
 
 
@@ -67,7 +67,7 @@ def feature_maps(
     """
     from captum.attr import LayerActivation
 
-    with evaluating(predictor) as network:
+    with evaluation_mode(predictor) as network:
         return {
             name: LayerActivation(network, module)
             .attribute(_pixels(predictor, images))
@@ -83,17 +83,17 @@ def map_shapes(predictor: Predictor) -> dict[str, Shape]:
     """(C, h, w) of each layer that puts out feature maps, in the order of the data."""
     shapes: dict[str, Shape] = {}
 
-    def watch(name: str) -> Callable[..., None]:
-        return lambda _module, _given, out: shapes.update({name: tuple(out.shape[1:])})
+    def make_hook(name: str) -> Callable[..., None]:
+        return lambda _module, _inputs, out: shapes.update({name: tuple(out.shape[1:])})
 
-    named = map_layers(predictor.classifier)
-    handles = [module.register_forward_hook(watch(name)) for name, module in named.items()]
+    modules = map_layers(predictor.classifier)
+    handles = [module.register_forward_hook(make_hook(name)) for name, module in modules.items()]
     try:
         predictor.logits(np.zeros((1, *predictor.image_shape), np.uint8))
     finally:
         for handle in handles:
             handle.remove()
-    return {name: shapes[name] for name in named}
+    return {name: shapes[name] for name in modules}
 
 
 def spatial_layers(shapes: dict[str, Shape]) -> list[str]:
@@ -101,19 +101,19 @@ def spatial_layers(shapes: dict[str, Shape]) -> list[str]:
     return [name for name, (_, height, width) in shapes.items() if height * width > 1]
 
 
-def chosen_layer(shapes: dict[str, Shape]) -> str:
+def default_layer(shapes: dict[str, Shape]) -> str:
     """The last layer whose map has more than one pixel; the first where none has."""
     spatial = spatial_layers(shapes)
     return spatial[-1] if spatial else next(iter(shapes))
 
 
 def fine_layer(shapes: dict[str, Shape]) -> str:
-    """The last layer whose map is larger than 4 x 4; where none is, ``chosen_layer``."""
+    """The last layer whose map is larger than 4 x 4; where none is, ``default_layer``."""
     fine = {name: shape for name, shape in shapes.items() if min(shape[1:]) > COARSE}
-    return chosen_layer(fine or shapes)
+    return default_layer(fine or shapes)
 
 
-def upsampled(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Maps (N, h, w) at the size (H, W), bilinear, each divided by its largest value.
 
     A map that is 0 everywhere stays so.
@@ -126,7 +126,7 @@ def upsampled(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @contextmanager
-def evaluating(predictor: Predictor) -> Iterator[Callable[[Tensor], Tensor]]:
+def evaluation_mode(predictor: Predictor) -> Iterator[Callable[[Tensor], Tensor]]:
     """The network as it is measured, with gradients: pixels 0..255 (N, H, W, C) to logits (N, K).
 
     The classifier is left in the mode that it was in.
@@ -152,13 +152,13 @@ def _pixels(predictor: Predictor, images: np.ndarray | Tensor) -> Tensor:
 
 
 def _modules(predictor: Predictor, layers: Sequence[str] | None) -> dict[str, torch.nn.Module]:
-    known = map_layers(predictor.classifier)
+    available = map_layers(predictor.classifier)
     if layers is None:
-        layers = [chosen_layer(map_shapes(predictor))]
+        layers = [default_layer(map_shapes(predictor))]
     for name in layers:
-        if name not in known:
+        if name not in available:
             raise UserError(
                 f"this network has no layer {name!r} with feature maps",
-                f"take all, or some of {', '.join(known)}",
+                f"take all, or some of {', '.join(available)}",
             )
-    return {name: known[name] for name in layers}
+    return {name: available[name] for name in layers}

@@ -2,7 +2,7 @@
 
 Section 3.1 there, cascading randomisation: from the output to the input one layer after the other
 loses what it learned, and the maps must change. A method whose maps stay draws edges, not reasons.
-Departures: a weight is drawn from a normal distribution with the mean and deviation that the
+Departures: a weight is drawn from a normal distribution with the mean and standard deviation that the
 layer's weights have, so that signals keep their size; maps are compared before Grad-CAM cuts off
 what speaks against the class, since a map of zeros has no ranks.
 """
@@ -20,16 +20,16 @@ from cifarlab.system.randomness import generator
 
 
 @dataclass(frozen=True)
-class Cascade:
+class RandomizationCheck:
     """Maps of N images while L layers lose their weights.
 
-    ``randomised`` are the L layers' names, from the output on. ``maps`` are float32
+    ``randomized`` are the L layers' names, from the output on. ``maps`` are float32
     (L + 1, N, h, w), signed, the trained network's first; ``correlations`` (L + 1, N) are
     Spearman's rank correlations with those.
     """
 
     layer: str
-    randomised: tuple[str, ...]
+    randomized: tuple[str, ...]
     maps: np.ndarray
     correlations: np.ndarray
 
@@ -40,7 +40,7 @@ class Cascade:
 
     @property
     def verdict(self) -> str:
-        """That in words."""
+        """The result in words."""
         hardly = "" if self.passed else "hardly "
         least = self.correlations[-1].mean()
         return (
@@ -49,50 +49,50 @@ class Cascade:
         )
 
 
-def cascade(predictor: Predictor, images: np.ndarray, seed: int = 0) -> Cascade:
+def randomize_layers(predictor: Predictor, images: np.ndarray, seed: int = 0) -> RandomizationCheck:
     """Randomise a copy of the network layer by layer, for uint8 images (N, H, W, C).
 
     The class is the one that the trained network predicts. Looked at is the last layer whose map
     is larger than 4 x 4, where there is one.
     """
-    copied = replace(predictor, classifier=copy.deepcopy(predictor.classifier))
+    copy_of_predictor = replace(predictor, classifier=copy.deepcopy(predictor.classifier))
     layer = fine_layer(map_shapes(predictor))
     targets = predictor.logits(images).argmax(1).numpy()
 
-    def seen() -> np.ndarray:
-        return class_activation_maps(copied, images, [layer], targets, signed=True)[layer]
+    def maps_of_copy() -> np.ndarray:
+        return class_activation_maps(copy_of_predictor, images, [layer], targets, signed=True)[layer]
 
-    names, maps = [], [seen()]
-    for place, (name, module, weight) in enumerate(reversed(_layers(copied.classifier.body))):
-        _forget(module, seed, place)
+    names, maps = [], [maps_of_copy()]
+    for position, (name, module, weight) in enumerate(reversed(_weighted_layers(copy_of_predictor.classifier.body))):
+        _randomize(module, seed, position)
         if weight.ndim > 1:  # a normalisation goes with the layer before it
             names.append(name)
-            maps.append(seen())
+            maps.append(maps_of_copy())
     correlations = np.stack([_rank_correlations(maps[0], later) for later in maps])
-    return Cascade(layer, tuple(names), np.stack(maps), correlations)
+    return RandomizationCheck(layer, tuple(names), np.stack(maps), correlations)
 
 
-def _layers(body: nn.Module) -> list[tuple[str, nn.Module, nn.Parameter]]:
+def _weighted_layers(body: nn.Module) -> list[tuple[str, nn.Module, nn.Parameter]]:
     """All modules with a weight of their own, by name, and that weight, in the data's order."""
-    found = ((name, m, getattr(m, "weight", None)) for name, m in body.named_modules())
-    return [(name, m, weight) for name, m, weight in found if isinstance(weight, nn.Parameter)]
+    modules = ((name, m, getattr(m, "weight", None)) for name, m in body.named_modules())
+    return [(name, m, weight) for name, m, weight in modules if isinstance(weight, nn.Parameter)]
 
 
 @torch.no_grad()
-def _forget(module: nn.Module, seed: int, place: int) -> None:
-    draws = generator(seed, "randomised", place)
+def _randomize(module: nn.Module, seed: int, position: int) -> None:
+    draws = generator(seed, "randomised", position)
     for parameter in module.parameters(recurse=False):
         noise = torch.randn(parameter.shape, generator=draws)
-        spread, mean = torch.std_mean(parameter.float().cpu(), correction=0)
-        parameter.copy_(mean + spread * noise)
+        std, mean = torch.std_mean(parameter.float().cpu(), correction=0)
+        parameter.copy_(mean + std * noise)
 
 
 def _rank_correlations(first: np.ndarray, later: np.ndarray) -> np.ndarray:
     """Of two sets of maps (N, h, w), image by image; 0 where one of the two is constant."""
     from scipy.stats import spearmanr
 
-    found = []
-    for one, other in zip(first, later, strict=True):
-        constant = np.ptp(one) == 0 or np.ptp(other) == 0
-        found.append(0.0 if constant else float(spearmanr(one, other, axis=None).statistic))
-    return np.array(found)
+    correlations = []
+    for first_map, later_map in zip(first, later, strict=True):
+        constant = np.ptp(first_map) == 0 or np.ptp(later_map) == 0
+        correlations.append(0.0 if constant else float(spearmanr(first_map, later_map, axis=None).statistic))
+    return np.array(correlations)

@@ -8,7 +8,7 @@ from cifarlab.models.builder import Subsample
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d
 from cifarlab.models.whitening import Whitening
 
-Kind = Literal["conv", "norm", "act", "pool", "dense", "other", "add"]
+Kind = Literal["conv", "norm", "act", "pool", "linear", "other", "add"]
 
 # how a drawing's letters read in full
 ABBREVIATIONS = {
@@ -16,7 +16,7 @@ ABBREVIATIONS = {
     "LN": "layer normalisation",
     "GN": "group normalisation, of so many groups",
     "IN": "instance normalisation",
-    "÷ β": "divided by the deviation that is expected",
+    "÷ β": "divided by the standard deviation that is expected",
     "× α g": "times the recipe's alpha and a trained gain",
 }
 _ACTIVATIONS: dict[type[nn.Module], str] = {
@@ -29,7 +29,7 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
 }
 
 
-class Step(NamedTuple):
+class LayerStep(NamedTuple):
     """One layer: what it is, its size, and what kind of layer it is."""
 
     text: str
@@ -37,59 +37,59 @@ class Step(NamedTuple):
     kind: Kind
 
 
-def add() -> Step:
+def addition_step() -> LayerStep:
     """The addition of a shortcut."""
-    return Step("+", "", "add")
+    return LayerStep("+", "", "add")
 
 
-def steps_of(module: nn.Module) -> tuple[Step, ...]:
+def layer_steps(module: nn.Module) -> tuple[LayerStep, ...]:
     """The layers inside a module that does nothing but run them in turn; none for an identity."""
     if isinstance(module, nn.Sequential):
-        return tuple(step for child in module.children() for step in steps_of(child))
+        return tuple(step for child in module.children() for step in layer_steps(child))
     step = _step(module)
     return (step,) if step else ()
 
 
-def _step(module: nn.Module) -> Step | None:
+def _step(module: nn.Module) -> LayerStep | None:
     if isinstance(module, nn.Identity):
         return None
     if isinstance(module, nn.Conv2d):
         scaled = "scaled " if isinstance(module, ScaledConv2d) else ""
         side, stride = module.kernel_size[0], module.stride[0]
         note = f"{module.out_channels}" + (f", /{stride}" if stride > 1 else "")
-        return Step(f"{scaled}{side}×{side}", note, "conv")
+        return LayerStep(f"{scaled}{side}×{side}", note, "conv")
     if isinstance(module, Whitening):
         filters, _, side, _ = module.weight.shape
-        return Step(f"whitening {side}×{side}", f"{filters}", "conv")
+        return LayerStep(f"whitening {side}×{side}", f"{filters}", "conv")
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        return Step("BN", "", "norm")
+        return LayerStep("BN", "", "norm")
     if isinstance(module, nn.GroupNorm):
         return _group_norm(module)
     if isinstance(module, nn.Linear):
-        return Step("dense", f"{module.out_features}", "dense")
-    return _light(module)
+        return LayerStep("linear", f"{module.out_features}", "linear")
+    return _parameterless_step(module)
 
 
-def _group_norm(module: nn.GroupNorm) -> Step:
+def _group_norm(module: nn.GroupNorm) -> LayerStep:
     if module.num_groups == 1:
-        return Step("LN", "", "norm")
+        return LayerStep("LN", "", "norm")
     if module.num_groups == module.num_channels:
-        return Step("IN", "", "norm")
-    return Step("GN", f"{module.num_groups}", "norm")
+        return LayerStep("IN", "", "norm")
+    return LayerStep("GN", f"{module.num_groups}", "norm")
 
 
-def _light(module: nn.Module) -> Step:
+def _parameterless_step(module: nn.Module) -> LayerStep:
     """A layer without parameters."""
     if isinstance(module, ScaledActivation):
-        return Step(_ACTIVATIONS[type(module.act)], f"× {module.gain:.3g}", "act")
+        return LayerStep(_ACTIVATIONS[type(module.act)], f"× {module.gain:.3g}", "act")
     if type(module) in _ACTIVATIONS:
-        return Step(_ACTIVATIONS[type(module)], "", "act")
+        return LayerStep(_ACTIVATIONS[type(module)], "", "act")
     if isinstance(module, nn.MaxPool2d):
-        return Step("pool", f"max {module.kernel_size}×{module.kernel_size}", "pool")
+        return LayerStep("pool", f"max {module.kernel_size}×{module.kernel_size}", "pool")
     if isinstance(module, nn.Dropout):
-        return Step("dropout", f"{module.p:g}", "other")
+        return LayerStep("dropout", f"{module.p:g}", "other")
     if isinstance(module, Subsample):
-        return Step("sparse", f"/{module.stride}", "pool")
+        return LayerStep("sparse", f"/{module.stride}", "pool")
     if isinstance(module, nn.Flatten):
-        return Step("flatten", "", "other")
-    return Step(type(module).__name__, "", "other")
+        return LayerStep("flatten", "", "other")
+    return LayerStep(type(module).__name__, "", "other")

@@ -1,4 +1,4 @@
-"""Answers as text: a table, CSV, JSON, or what a competition takes."""
+"""Predictions as text: a table, CSV, JSON, or what a competition takes."""
 
 import csv
 import difflib
@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cifarlab.inference.inputs import IMAGE
-from cifarlab.inference.run_predictor import Answers
+from cifarlab.inference.run_predictor import ClassProbabilities
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import hint_to_read, read_text
 
 FORMATS = ("table", "csv", "json", "kaggle")
 
 
-class Sample(NamedTuple):
+class SampleSubmission(NamedTuple):
     """A competition's sample submission: its two column names, its ids and its labels."""
 
     header: tuple[str, str]
@@ -25,29 +25,29 @@ class Sample(NamedTuple):
     labels: list[str]
 
 
-def require_form(form: str, sample: Path | None = None) -> Sample | None:
-    """The sample, read, where there is one; to be asked before images are. Raises DataError."""
-    if form not in FORMATS:
-        raise DataError(f"there is no format {form!r}", f"take one of {', '.join(FORMATS)}")
-    if sample and form != "kaggle":
-        raise DataError("--sample is a competition's: it needs --format kaggle", "add that")
-    return read_sample(sample) if sample else None
+def require_format(output_format: str, sample_path: Path | None = None) -> SampleSubmission | None:
+    """Check the format and read the sample submission, before images are read. Raises DataError."""
+    if output_format not in FORMATS:
+        raise DataError(f"there is no format {output_format!r}", f"take one of {', '.join(FORMATS)}")
+    if sample_path and output_format != "kaggle":
+        raise DataError("--sample-submission is a competition's: it needs --format kaggle", "add that")
+    return read_sample_submission(sample_path) if sample_path else None
 
 
-def written(answers: Answers, form: str, sample: Path | None = None) -> str:
-    """The answers in one of ``FORMATS``; ``sample`` belongs to kaggle. Raises DataError."""
-    told = require_form(form, sample)
-    if form == "kaggle":
-        return kaggle(answers, told)
-    return {"table": table, "csv": as_csv, "json": as_json}[form](answers)
+def format_predictions(predictions: ClassProbabilities, output_format: str, sample_path: Path | None = None) -> str:
+    """Write the predictions in one of ``FORMATS``; ``sample_path``, a sample submission, belongs to kaggle. Raises DataError."""
+    sample_submission = require_format(output_format, sample_path)
+    if output_format == "kaggle":
+        return to_kaggle(predictions, sample_submission)
+    return {"table": to_table, "csv": to_csv, "json": to_json}[output_format](predictions)
 
 
-def table(answers: Answers) -> str:
+def to_table(predictions: ClassProbabilities) -> str:
     """Per image the id and the three likeliest classes, in aligned columns."""
     rows = []
-    for name, shares in zip(answers.ids, answers.shares, strict=True):
-        best = (-shares).argsort(kind="stable")[:3]
-        likeliest = (f"{answers.classes[k]} {100 * shares[k]:.1f} %" for k in best)
+    for name, probabilities in zip(predictions.ids, predictions.probabilities, strict=True):
+        best = (-probabilities).argsort(kind="stable")[:3]
+        likeliest = (f"{predictions.classes[k]} {100 * probabilities[k]:.1f} %" for k in best)
         rows.append((name, *likeliest))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
@@ -57,48 +57,48 @@ def table(answers: Answers) -> str:
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def as_csv(answers: Answers) -> str:
+def to_csv(predictions: ClassProbabilities) -> str:
     """``id,class,confidence`` and a column of probabilities per class."""
-    rows = [["id", "class", "confidence", *answers.classes]]
-    for name, shares in zip(answers.ids, answers.shares, strict=True):
-        best = int(shares.argmax())
-        numbers = (f"{share:.6f}" for share in shares)
-        rows.append([name, answers.classes[best], f"{shares[best]:.6f}", *numbers])
-    return _csv(rows)
+    rows = [["id", "class", "confidence", *predictions.classes]]
+    for name, probabilities in zip(predictions.ids, predictions.probabilities, strict=True):
+        best = int(probabilities.argmax())
+        numbers = (f"{probability:.6f}" for probability in probabilities)
+        rows.append([name, predictions.classes[best], f"{probabilities[best]:.6f}", *numbers])
+    return _rows_to_csv(rows)
 
 
-def as_json(answers: Answers) -> str:
+def to_json(predictions: ClassProbabilities) -> str:
     """The temperature, and per image ``id``, ``class``, ``confidence``, ``probabilities``."""
     images = []
-    for name, shares in zip(answers.ids, answers.shares, strict=True):
-        best = int(shares.argmax())
+    for name, probabilities in zip(predictions.ids, predictions.probabilities, strict=True):
+        best = int(probabilities.argmax())
         images.append(
             {
                 "id": name,
-                "class": answers.classes[best],
-                "confidence": float(shares[best]),
-                "probabilities": dict(zip(answers.classes, shares.tolist(), strict=True)),
+                "class": predictions.classes[best],
+                "confidence": float(probabilities[best]),
+                "probabilities": dict(zip(predictions.classes, probabilities.tolist(), strict=True)),
             }
         )
-    return json.dumps({"temperature": answers.temperature, "images": images}, indent=2) + "\n"
+    return json.dumps({"temperature": predictions.temperature, "images": images}, indent=2) + "\n"
 
 
-def kaggle(answers: Answers, sample: Sample | None) -> str:
+def to_kaggle(predictions: ClassProbabilities, sample_submission: SampleSubmission | None) -> str:
     """``ID,Labels`` in the order of the images; the labels are class numbers or names.
 
     A sample decides the header, which of the two, and whether an image file's id keeps its folder
     and suffix. Without one: class numbers, and bare names. Raises DataError where ids or labels
     are not the sample's.
     """
-    ids = _ids(answers.ids, sample)
-    _require_ids(ids, sample)
-    names = _label_names(answers.classes, sample)
-    best = answers.shares.argmax(1)
-    header = sample.header if sample else ("ID", "Labels")
-    return _csv([list(header), *([one, names[k]] for one, k in zip(ids, best, strict=True))])
+    ids = _image_ids(predictions.ids, sample_submission)
+    _require_ids(ids, sample_submission)
+    names = _label_names(predictions.classes, sample_submission)
+    best = predictions.probabilities.argmax(1)
+    header = sample_submission.header if sample_submission else ("ID", "Labels")
+    return _rows_to_csv([list(header), *([image_id, names[k]] for image_id, k in zip(ids, best, strict=True))])
 
 
-def read_sample(path: Path) -> Sample:
+def read_sample_submission(path: Path) -> SampleSubmission:
     """A CSV file of two columns with a header. Raises DataError."""
     try:
         rows = list(csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"))))
@@ -111,50 +111,50 @@ def read_sample(path: Path) -> Sample:
             f"{path} is no sample of two columns", "it starts with a header such as ID,Labels"
         )
     ids, labels = ([row[side].strip() for row in rows[1:]] for side in (0, 1))
-    return Sample((rows[0][0], rows[0][1]), ids, labels)
+    return SampleSubmission((rows[0][0], rows[0][1]), ids, labels)
 
 
-def _ids(names: list[str], sample: Sample | None) -> list[str]:
+def _image_ids(names: list[str], sample_submission: SampleSubmission | None) -> list[str]:
     """Image files by bare name, name or path: the first form of which most are in the sample."""
 
-    def written_as(form: Callable[[PurePosixPath], str]) -> list[str]:
-        return [form(PurePosixPath(n.replace("\\", "/"))) if IMAGE.search(n) else n for n in names]
+    def spell_ids(spell: Callable[[PurePosixPath], str]) -> list[str]:
+        return [spell(PurePosixPath(n.replace("\\", "/"))) if IMAGE.search(n) else n for n in names]
 
-    known = set(sample.ids) if sample else set()
-    forms = [written_as(lambda path: path.stem), written_as(lambda path: path.name)]
-    return max(*forms, written_as(str), key=lambda ids: len(known.intersection(ids)))
+    known = set(sample_submission.ids) if sample_submission else set()
+    forms = [spell_ids(lambda path: path.stem), spell_ids(lambda path: path.name)]
+    return max(*forms, spell_ids(str), key=lambda ids: len(known.intersection(ids)))
 
 
-def _require_ids(ids: list[str], sample: Sample | None) -> None:
-    twice, most = Counter(ids).most_common(1)[0]
-    if most > 1:
-        raise DataError(f"two images have the id {twice}", "give each image an id of its own")
-    if sample is None:
+def _require_ids(ids: list[str], sample_submission: SampleSubmission | None) -> None:
+    repeated, n_repeats = Counter(ids).most_common(1)[0]
+    if n_repeats > 1:
+        raise DataError(f"two images have the id {repeated}", "give each image an id of its own")
+    if sample_submission is None:
         return
-    ours, theirs = set(ids), set(sample.ids)
-    if unknown := [one for one in ids if one not in theirs]:
+    ids_set, theirs = set(ids), set(sample_submission.ids)
+    if unknown := [image_id for image_id in ids if image_id not in theirs]:
         raise DataError(
             f"{len(unknown)} of {len(ids)} images are not in the sample, first {unknown[0]}",
-            f"its ids are like {sample.ids[0]}",
+            f"its ids are like {sample_submission.ids[0]}",
         )
-    if missing := [one for one in sample.ids if one not in ours]:
+    if missing := [image_id for image_id in sample_submission.ids if image_id not in ids_set]:
         raise DataError(
-            f"{len(missing)} of the sample's {len(sample.ids)} ids have no image, "
+            f"{len(missing)} of the sample's {len(sample_submission.ids)} ids have no image, "
             f"first {missing[0]}",
             "name all images of the competition",
         )
 
 
-def _label_names(classes: tuple[str, ...], sample: Sample | None) -> list[str]:
+def _label_names(classes: tuple[str, ...], sample_submission: SampleSubmission | None) -> list[str]:
     """What stands for each class: its name where the sample has names, else its number."""
     numbers = [str(number) for number in range(len(classes))]
-    if sample is None:
+    if sample_submission is None:
         return numbers
-    numbered = all(label.isdecimal() for label in sample.labels)
+    numbered = all(label.isdecimal() for label in sample_submission.labels)
     known = list(classes)
-    if numbered and not set(sample.labels) <= set(classes):
+    if numbered and not set(sample_submission.labels) <= set(classes):
         known = numbers
-    unknown = next((label for label in sample.labels if label not in known), None)
+    unknown = next((label for label in sample_submission.labels if label not in known), None)
     if unknown is None:
         return known
     near = difflib.get_close_matches(unknown, classes, n=1)
@@ -164,7 +164,7 @@ def _label_names(classes: tuple[str, ...], sample: Sample | None) -> list[str]:
     )
 
 
-def _csv(rows: list[list[str]]) -> str:
+def _rows_to_csv(rows: list[list[str]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()

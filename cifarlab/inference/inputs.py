@@ -25,7 +25,7 @@ RESIZE_MODES = ("crop", "pad", "stretch")
 MAX_IMAGE_BYTES = 2**26
 MAX_PICKLE_BYTES = 2**30
 IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
-_MOST_ID = 1000
+_MAX_ID_LETTERS = 1000
 _PICKLES = (".pkl", ".pickle")
 _PICKLE_HINT = "a pickled dictionary with 'data', uint8 (N, 3072) or (N, H, W, C), and 'ids'"
 
@@ -38,7 +38,7 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
-    """All images of files, folders, archives and pickles, brought to the policy's size.
+    """Read all images of files, folders, archives and pickles, brought to the policy's size.
 
     The policy says grey or rgb, too. An image's id is its path as given, or within its
     folder; in a folder images stand in natural order (2 before 10) and other files are passed
@@ -47,12 +47,12 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
     ids: list[str] = []
     arrays: list[np.ndarray] = []
     for path in map(Path, paths):
-        found = _pickled(path, policy) if path.suffix in _PICKLES else None
-        if found is None:
-            named = _folder(path, policy) if _holds_many(path) else [_file(path, policy)]
-            found = Inputs([name for name, _ in named], np.stack([image for _, image in named]))
-        ids += found.ids
-        arrays.append(found.images)
+        inputs = _read_pickle(path, policy) if path.suffix in _PICKLES else None
+        if inputs is None:
+            named_images = _read_folder(path, policy) if _is_container(path) else [_read_file(path, policy)]
+            inputs = Inputs([name for name, _ in named_images], np.stack([image for _, image in named_images]))
+        ids += inputs.ids
+        arrays.append(inputs.images)
     if not arrays:
         raise DataError("there is no image to predict", "name a file, a folder or a pickle")
     return Inputs(ids, np.concatenate(arrays))
@@ -61,32 +61,32 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
 def input_policy(
     images: ImagePolicy, image_shape: tuple[int, int, int], resize_mode: str | None = None
 ) -> ImagePolicy:
-    """What makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
+    """Return the policy that makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
 
     ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises UserError.
     """
     if resize_mode not in (None, *RESIZE_MODES):
         raise UserError(f"there is no resize mode {resize_mode!r}", f"take one of {', '.join(RESIZE_MODES)}")
     side, _, channels = image_shape
-    change = {
+    settings = {
         "size": side,
         "resize_mode": resize_mode or images.resize_mode,
         "channels": "grey" if channels == 1 else "rgb",
     }
-    return ImagePolicy.model_validate(images.model_dump() | change)
+    return ImagePolicy.model_validate(images.model_dump() | settings)
 
 
-def decoded(blob: bytes, where: str, policy: ImagePolicy, most: int = MAX_PIXELS) -> np.ndarray:
-    """One image file as uint8 (H, W, C): upright, its first frame, transparency over white.
+def decode_image(blob: bytes, where: str, policy: ImagePolicy, limit: int = MAX_PIXELS) -> np.ndarray:
+    """Decode an image file to uint8 (H, W, C): upright, its first frame, transparency over white.
 
-    Raises DataError that names ``where``, also for one that declares more than ``most`` pixels.
+    Raises DataError that names ``where``, also for one that declares more than ``limit`` pixels.
     """
     if not blob:
         raise DataError(f"{where} is empty", "choose a file with an image in it")
     if len(blob) > MAX_IMAGE_BYTES:
         raise _too_large(where, len(blob), MAX_IMAGE_BYTES)
     try:
-        pixels = decode(blob, policy, most)
+        pixels = decode(blob, policy, limit)
     except BrokenError as broken:
         raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
@@ -96,54 +96,54 @@ def decoded(blob: bytes, where: str, policy: ImagePolicy, most: int = MAX_PIXELS
     return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
 
 
-def _holds_many(path: Path) -> bool:
+def _is_container(path: Path) -> bool:
     return is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)
 
 
-def _file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
-    return str(path), decoded(_content(path, MAX_IMAGE_BYTES), str(path), policy)
+def _read_file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
+    return str(path), decode_image(_read_bytes(path, MAX_IMAGE_BYTES), str(path), policy)
 
 
-def _content(path: Path, most: int) -> bytes:
+def _read_bytes(path: Path, limit: int) -> bytes:
     try:
         with require_plain(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            if size > most:
-                raise _too_large(str(path), size, most)
+            if size > limit:
+                raise _too_large(str(path), size, limit)
             return file.read(size)
     except OSError as error:
         what = f"can't read {path}: {error.strerror or error}"
         raise DataError(what, hint_to_read(error, "check its name")) from error
 
 
-def _too_large(where: str, size: int, most: int) -> DataError:
-    return DataError(f"{where} has {size:,} bytes, more than {most:,}", "it is no small image")
+def _too_large(where: str, size: int, limit: int) -> DataError:
+    return DataError(f"{where} has {size:,} bytes, more than {limit:,}", "it is no small image")
 
 
-def _folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
+def _read_folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
     with damage_errors(path):
-        named = list(_images(path, policy))
-    if not named:
+        named_images = list(_iterate_images(path, policy))
+    if not named_images:
         raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
-    return sorted(named, key=lambda one: _natural(one[0]))
+    return sorted(named_images, key=lambda item: _natural_key(item[0]))
 
 
-def _images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]:
+def _iterate_images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]:
     for member in iter_members(path):
         hidden = any(
             part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
         )
         if not member.is_folder and not hidden and IMAGE.search(member.path):
-            yield member.path, decoded(_read(member, path), f"{path}: {member.path}", policy)
+            yield member.path, decode_image(_read_member(member, path), f"{path}: {member.path}", policy)
 
 
-def _read(member: Member, source: Path) -> bytes:
+def _read_member(member: Member, source: Path) -> bytes:
     if member.size > MAX_IMAGE_BYTES:
         raise _too_large(f"{source}: {member.path}", member.size, MAX_IMAGE_BYTES)
     return member.read()
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
+def _natural_key(name: str) -> list[tuple[int, int, str]]:
     """A key by which 2 comes before 10, however many digits there are."""
     parts = re.split(r"(\d+)", name)
     digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
@@ -153,10 +153,10 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     ]
 
 
-def _pickled(path: Path, policy: ImagePolicy) -> Inputs:
-    """The competition's file: nyu2024's images without labels. Raises DataError."""
-    told = load(_content(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
-    data, ids = told.get("data"), told.get("ids")
+def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
+    """Read the competition's file: nyu2024's images without labels. Raises DataError."""
+    content = load(_read_bytes(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
+    data, ids = content.get("data"), content.get("ids")
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and len(data)):
         raise DataError(f"{path} holds no uint8 images under 'data'", _PICKLE_HINT)
     if data.ndim == 2 and data.shape[1] == 3 * 32 * 32:
@@ -174,10 +174,10 @@ def _pickled(path: Path, policy: ImagePolicy) -> Inputs:
 def _ids(ids: object, count: int, path: Path) -> list[str]:
     if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iuSU":
         ids = ids.tolist()
-    if not (isinstance(ids, list) and all(isinstance(one, int | str | bytes) for one in ids)):
+    if not (isinstance(ids, list) and all(isinstance(item, int | str | bytes) for item in ids)):
         raise DataError(f"{path} holds no list of ids under 'ids'", _PICKLE_HINT)
     if len(ids) != count:
         raise DataError(f"{path} holds {len(ids)} ids for {count} images", _PICKLE_HINT)
-    if any(len(one) > _MOST_ID for one in ids if not isinstance(one, int)):
-        raise DataError(f"{path} holds an id of more than {_MOST_ID} letters", _PICKLE_HINT)
-    return [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one) for one in ids]
+    if any(len(item) > _MAX_ID_LETTERS for item in ids if not isinstance(item, int)):
+        raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
+    return [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in ids]

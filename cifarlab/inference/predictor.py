@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.inference.tta import averaged, confidence
+from cifarlab.inference.tta import average_logits, confidence
 from cifarlab.inference.weights import WeightsFile, load_weights
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
@@ -44,23 +44,23 @@ class Predictor:
 
     @classmethod
     def load(cls, path: Path) -> "Predictor":
-        """From a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
-        about, tensors = WeightsFile.read(path)
-        compute = choose(about.precision)
+        """Load a predictor from a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
+        metadata, tensors = WeightsFile.read(path)
+        compute = choose(metadata.precision)
         try:
             with torch.device("meta"):
-                body = build_body(about.model, about.image_shape, len(about.classes))
+                body = build_body(metadata.model, metadata.image_shape, len(metadata.classes))
         except (RecipeError, RuntimeError, ValueError, TypeError) as error:
-            what = f"{path} tells of a network that can't be built: {reason(error)}"
+            what = f"{path} describes a network that can't be built: {reason(error)}"
             raise CheckpointError(what, "restore the file, or train again") from error
-        channels = about.image_shape[2]
-        by_image = about.normalization == "image"
+        channels = metadata.image_shape[2]
+        by_image = metadata.normalization == "image"
         body = body.to_empty(device="cpu")
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
         classifier = classifier.to(compute.device)
         told = about.tta_threshold, about.epoch, about.step
-        return cls(classifier, about.classes, about.image_shape, compute, *told)
+        return cls(classifier, metadata.classes, metadata.image_shape, compute, *told)
 
     def logits(
         self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None
@@ -77,40 +77,40 @@ class Predictor:
                 f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read",
                 f"this network takes uint8 images of shape (N, {shape})",
             )
-        places = np.arange(len(images)) if indices is None else indices
+        indices = np.arange(len(images)) if indices is None else indices
         training = self.classifier.training
         self.classifier.eval()
         with torch.inference_mode(), self.compute.autocast():
             if views == 1 or self.tta_threshold is None:
-                logits = self._passes(images, places, views)
+                logits = self._predict_batches(images, indices, views)
             else:
-                logits = self._passes(images, places, 1)
-                rest = (confidence(logits) < self.tta_threshold).nonzero().flatten()
-                first = logits[rest]
-                logits[rest] = self._passes(images, places[rest.cpu().numpy()], views, first)
+                logits = self._predict_batches(images, indices, 1)
+                uncertain = (confidence(logits) < self.tta_threshold).nonzero().flatten()
+                first_logits = logits[uncertain]
+                logits[uncertain] = self._predict_batches(images, indices[uncertain.cpu().numpy()], views, first_logits)
         self.classifier.train(training)
         return logits.cpu()
 
-    def _passes(
+    def _predict_batches(
         self,
         images: np.ndarray | Tensor,
-        places: np.ndarray,
+        indices: np.ndarray,
         views: int,
-        first: Tensor | None = None,
+        first_logits: Tensor | None = None,
     ) -> Tensor:
-        """Mean logits (n, K), on the device, of the images at ``places`` (n,), by the batch."""
+        """Mean logits (n, K), on the device, of the images at ``indices`` (n,), by the batch."""
         device = self.compute.device
         size = batch_size(device)
-        outputs = [torch.empty(0, len(self.classes), device=device)]
-        for start in range(0, len(places), size):
-            part = slice(start, start + size)
-            batch = torch.as_tensor(images[places[part]]).to(device)
-            known = None if first is None else first[part]
-            outputs.append(averaged(self.classifier, batch, views, known))
-        return torch.cat(outputs)
+        batch_logits = [torch.empty(0, len(self.classes), device=device)]
+        for start in range(0, len(indices), size):
+            batch_slice = slice(start, start + size)
+            batch = torch.as_tensor(images[indices[batch_slice]]).to(device)
+            known_logits = None if first_logits is None else first_logits[batch_slice]
+            batch_logits.append(average_logits(self.classifier, batch, views, known_logits))
+        return torch.cat(batch_logits)
 
 
-def probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def scaled_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """The softmax of the logits over the temperature: float64 (N, K)."""
     from scipy.special import softmax
 

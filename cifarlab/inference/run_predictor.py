@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cifarlab.inference.inputs import Inputs, input_policy, read_inputs
-from cifarlab.inference.predictor import Predictor, probabilities
+from cifarlab.inference.predictor import Predictor, scaled_softmax
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import CheckpointError
 
 
-def measured_predictor(
+def load_run_predictor(
     folder: RunFolder, views: int | None = None, otherwise: str = ""
 ) -> Predictor:
     """Load the predictor that a run is measured with, for that many views or the recipe's.
@@ -22,8 +22,8 @@ def measured_predictor(
     """
     evaluation = folder.recipe().evaluation
     predictor = Predictor.load(folder.measured_weights())
-    further = (evaluation.tta_views if views is None else views) > 1
-    if further and evaluation.tta_fraction < 1 and predictor.tta_threshold is None:
+    has_further_views = (evaluation.tta_views if views is None else views) > 1
+    if has_further_views and evaluation.tta_fraction < 1 and predictor.tta_threshold is None:
         raise CheckpointError(
             f"the run in {folder.path} has no confidence threshold yet, which says what images "
             "get further views",
@@ -32,20 +32,20 @@ def measured_predictor(
     return predictor
 
 
-class Answers(NamedTuple):
-    """What the network says of each image.
+class ClassProbabilities(NamedTuple):
+    """Class probabilities of each image.
 
-    ``shares`` float64 (N, K) are probabilities at the ``temperature`` that was fitted on the
+    ``probabilities`` float64 (N, K) are probabilities at the ``temperature`` that was fitted on the
     validation images, None where the run held none out: they are as trained then.
     """
 
     ids: list[str]
     classes: tuple[str, ...]
-    shares: np.ndarray
+    probabilities: np.ndarray
     temperature: float | None
 
 
-class Oracle:
+class RunPredictor:
     """A run's network, ready to predict images of any size."""
 
     def __init__(self, folder: RunFolder, resize_mode: str | None = None) -> None:
@@ -55,27 +55,27 @@ class Oracle:
         """
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
-        self.predictor = measured_predictor(folder)
+        self.predictor = load_run_predictor(folder)
         self.policy = input_policy(recipe.data.images, self.predictor.image_shape, resize_mode)
         self.temperature = folder.temperature()
 
     def read(self, paths: Sequence[Path | str]) -> Inputs:
-        """The images of these paths, as the network takes them. Raises DataError."""
+        """Read the images of these paths, as the network takes them. Raises DataError."""
         return read_inputs(paths, self.policy)
 
-    def answers(self, inputs: Inputs) -> Answers:
-        """Probabilities of each image."""
+    def predict(self, inputs: Inputs) -> ClassProbabilities:
+        """Return the probabilities of each image."""
         logits = self.predictor.logits(inputs.images, self.evaluation.tta_views)
-        shares = probabilities(logits.numpy(), self.temperature or 1.0)
-        return Answers(inputs.ids, self.predictor.classes, shares, self.temperature)
+        probabilities = scaled_softmax(logits.numpy(), self.temperature or 1.0)
+        return ClassProbabilities(inputs.ids, self.predictor.classes, probabilities, self.temperature)
 
 
 def predict_paths(
     folder: RunFolder, paths: Sequence[Path | str], resize_mode: str | None = None
-) -> Answers:
-    """What a run's network says of files, folders, archives and pickles (see ``read_inputs``).
+) -> ClassProbabilities:
+    """Predict files, folders, archives and pickles (see ``read_inputs``).
 
     Raises RunFolderError, RecipeError, CheckpointError or DataError.
     """
-    oracle = Oracle(folder, resize_mode)
-    return oracle.answers(oracle.read(paths))
+    run_predictor = RunPredictor(folder, resize_mode)
+    return run_predictor.predict(run_predictor.read(paths))

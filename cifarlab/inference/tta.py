@@ -4,7 +4,7 @@
 reflected (the test-time augmentation of KellerJordan/cifar10-airbench, with equal weights). 10:
 both, also shifted by one pixel towards each corner (the ten crops of Krizhevsky et al. 2012, of
 the image with a reflected edge). All images get them, or just those that the first view leaves
-unsure: as in hiverge/cifar10-speedrun, but below a fixed confidence instead of a share of the
+unsure: as in hiverge/cifar10-speedrun, but below a fixed confidence instead of a fraction of the
 images that happen to be predicted together.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 # views -> how many pixels down and right their windows lie; from 2 on each is mirrored too
-_PLACES = {
+_OFFSETS = {
     1: ((0, 0),),
     2: ((0, 0),),
     6: ((0, 0), (-1, -1), (1, 1)),
@@ -22,36 +22,36 @@ _PLACES = {
 }
 
 
-def averaged(
+def average_logits(
     network: Callable[[Tensor], Tensor], images: Tensor, views: int, first: Tensor | None = None
 ) -> Tensor:
-    """Mean logits (N, K) over ``views`` of the images (N, H, W, C).
+    """Average the logits (N, K) over ``views`` of the images (N, H, W, C).
 
     ``first`` are the first view's logits (N, K) where they are known: that view costs nothing.
     """
-    seen = seen_as(images, views)
-    view = next(seen)
+    view_iterator = generate_views(images, views)
+    view = next(view_iterator)
     total = network(view) if first is None else first
-    for view in seen:
+    for view in view_iterator:
         total = total + network(view)
     return total / views
 
 
-def seen_as(images: Tensor, views: int) -> Iterator[Tensor]:
-    """Each view of the images (N, H, W, C), the images themselves first; ``views``: 1, 2, 6, 10."""
-    for down, right in _PLACES[views]:
-        moved = shifted(shifted(images, 1, down), 2, right)
-        yield moved
+def generate_views(images: Tensor, views: int) -> Iterator[Tensor]:
+    """Yield each view of the images (N, H, W, C), the images themselves first; ``views``: 1, 2, 6, 10."""
+    for down, right in _OFFSETS[views]:
+        view = shift(shift(images, 1, down), 2, right)
+        yield view
         if views > 1:
-            yield moved.flip(2)
+            yield view.flip(2)
 
 
-def shifted(images: Tensor, axis: int, by: int) -> Tensor:
-    """What a window of their size sees that lies one pixel on (1) or back (-1) on that axis."""
-    if by == 0:
+def shift(images: Tensor, axis: int, offset: int) -> Tensor:
+    """Return what a window of their size sees that lies one pixel on (1) or back (-1) on that axis."""
+    if offset == 0:
         return images
     last = images.shape[axis] - 1
-    if by > 0:
+    if offset > 0:
         parts = images.narrow(axis, 1, last), images.narrow(axis, last - 1, 1)
     else:
         parts = images.narrow(axis, 1, 1), images.narrow(axis, 0, last)
@@ -63,12 +63,12 @@ def confidence(logits: Tensor) -> Tensor:
     return logits.double().softmax(1).amax(1)  # float32 would call the nearly certain all 1
 
 
-def confidence_threshold(logits: Tensor, share: float) -> float:
-    """Return the confidence below which that share of the images lies, of logits (N, K).
+def confidence_threshold(logits: Tensor, fraction: float) -> float:
+    """Return the confidence below which that fraction of the images lies, of logits (N, K).
 
     Halfway between two images, so that rounding decides for none of them.
     """
-    sure = torch.nn.functional.pad(confidence(logits).sort().values, (1, 1))
-    sure[-1] = 1.0
-    count = round(share * len(logits))
-    return float(sure[count : count + 2].mean())
+    confidences = torch.nn.functional.pad(confidence(logits).sort().values, (1, 1))
+    confidences[-1] = 1.0
+    count = round(fraction * len(logits))
+    return float(confidences[count : count + 2].mean())

@@ -26,9 +26,9 @@ from cifarlab.system.files import parse_json, reason, require_plain, write_bytes
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """What a weights file says beside its tensors; ``image_shape`` is (H, W, C).
+    """Metadata of a weights file, beside its tensors; ``image_shape`` is (H, W, C).
 
-    ``tta_threshold`` as in ``Predictor``; where the recipe says a share instead, it is found at the
+    ``tta_threshold`` as in ``Predictor``; where the recipe has a fraction instead, it is determined at the
     run's end.
     """
 
@@ -42,14 +42,14 @@ class WeightsFile:
     tta_threshold: float | None = None
 
     def write(self, path: Path, classifier: Classifier) -> str:
-        """Write weights and metadata to one file, whole; its sha256 (hex). Raises StorageError."""
+        """Write weights and metadata to one file, whole; return its sha256 (hex). Raises StorageError."""
         content = self.content(classifier.state_dict())
         write_bytes(path, content)
         return hashlib.sha256(content).hexdigest()
 
     def content(self, tensors: dict[str, Tensor]) -> bytes:
         """Return the file of these tensors."""
-        about = {
+        metadata = {
             "model": self.model.model_dump(mode="json"),
             "classes": self.classes,
             "image_shape": self.image_shape,
@@ -60,17 +60,17 @@ class WeightsFile:
             "tta_threshold": self.tta_threshold,
         }
         # contiguous: safetensors stores plain memory, not channels_last strides
-        plain = {name: t.contiguous() for name, t in tensors.items()}
-        return save(plain, {"cifarlab": json.dumps(about)})
+        contiguous = {name: t.contiguous() for name, t in tensors.items()}
+        return save(contiguous, {"cifarlab": json.dumps(metadata)})
 
     @classmethod
     def read(cls, path: Path) -> tuple["WeightsFile", dict[str, Tensor]]:
-        """Metadata and tensors. Raises CheckpointError."""
+        """Return metadata and tensors. Raises CheckpointError."""
         try:
             with safe_open(require_plain(path), "pt") as file:
-                about = parse_json(file.metadata()["cifarlab"])
+                metadata = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return TypeAdapter(cls).validate_python(about), tensors
+            return TypeAdapter(cls).validate_python(metadata), tensors
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"there is no checkpoint {path}", "the run has not finished its first epoch"

@@ -8,8 +8,8 @@ left out where the map has a single row or column.
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models.configs import Speed
-from cifarlab.models.initialization import has_values, initialise_
+from cifarlab.models.configs import AirbenchConfig
+from cifarlab.models.initialization import has_values, initialize_
 from cifarlab.models.layers import Head, activation, norm_layer
 from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.models.whitening import whitening_layers
@@ -22,7 +22,7 @@ class ConvGroup(nn.Module):
     """
 
     def __init__(
-        self, model: Speed, shape: tuple[int, int, int], channels: int, depth: int
+        self, model: AirbenchConfig, shape: tuple[int, int, int], channels: int, depth: int
     ) -> None:
         """``shape`` is the (H, W, C) of what comes in."""
         super().__init__()
@@ -44,41 +44,41 @@ class ConvGroup(nn.Module):
         y = self.convs[0](x)
         if min(y.shape[2:]) >= 2:
             y = functional.max_pool2d(y, 2)
-        y = first = self.acts[0](self.norms[0](y))
+        y = shortcut_output = self.acts[0](self.norms[0](y))
         last = len(self.convs) - 1
-        for place in range(1, len(self.convs)):
-            y = self.norms[place](self.convs[place](y))
-            if self.shortcut and place == last:
-                y = y + first
-            y = self.acts[place](y)
+        for index in range(1, len(self.convs)):
+            y = self.norms[index](self.convs[index](y))
+            if self.shortcut and index == last:
+                y = y + shortcut_output
+            y = self.acts[index](y)
         return y
 
 
-class SpeedNet(nn.Module):
-    """(Whitening, act), groups, maximum over the map, dense without bias, factor.
+class AirbenchNet(nn.Module):
+    """(Whitening, act), groups, maximum over the map, linear without bias, factor.
 
     PyTorch's initialisation, but the head's weights are scaled to unit standard deviation.
     1,971,352 trainable parameters by default at (32, 32, 3) and K = 10.
     """
 
-    def __init__(self, model: Speed, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, model: AirbenchConfig, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         height, width, channels = image_shape
         self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
-        lost = max(model.whitening.kernel - 1, 0)
-        shape = (height - lost, width - lost, channels)
+        border = max(model.whitening.kernel_size - 1, 0)
+        shape = (height - border, width - border, channels)
         groups = []
-        for channels, depth in zip(model.channels, model.depths, strict=True):
+        for channels, depth in zip(model.channels, model.group_depths, strict=True):
             groups.append(ConvGroup(model, shape, channels, depth))
             shape = groups[-1].shape
         self.groups = nn.Sequential(*groups)
-        initialise_(self.groups, model.initialisation)
+        initialize_(self.groups, model.init)
         self.head = Head(channels, classes, bias=False)
         if has_values(self.head):
             self.head.weight.data /= self.head.weight.data.std()
-        self.head_scale = 1 / channels if model.head_scale is None else model.head_scale
+        self.logit_scale = 1 / channels if model.logit_scale is None else model.logit_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""
         features = self.groups(self.whitening(x)).amax((2, 3))
-        return self.head(features) * self.head_scale
+        return self.head(features) * self.logit_scale

@@ -5,16 +5,16 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cifarlab.models.airbench_modules import SpeedNet
+from cifarlab.models.airbench_modules import AirbenchNet
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.cnn_modules import ConvNet
 from cifarlab.models.configs import Model
-from cifarlab.models.distributed_layers import spread, tell_places
+from cifarlab.models.distributed_layers import distribute_layers, set_batch_position
 from cifarlab.models.layers import BatchNorms, batch_norms, set_passes
-from cifarlab.models.resnet_modules import ResidualNet
+from cifarlab.models.resnet_modules import ResNet
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.models.stages import map_layers, stages
-from cifarlab.models.whitening import whitening_images
+from cifarlab.models.whitening import n_whitening_images
 from cifarlab.system.errors import RecipeError
 
 __all__ = [
@@ -24,42 +24,42 @@ __all__ = [
     "batch_norms",
     "build_body",
     "map_layers",
-    "parameter_count",
+    "count_parameters",
     "parameter_roles",
     "set_passes",
-    "spread",
+    "distribute_layers",
     "stages",
-    "tell_places",
-    "whitening_images",
+    "set_batch_position",
+    "n_whitening_images",
 ]
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {
-    "residual": ResidualNet,
+    "resnet": ResNet,
     "cnn": ConvNet,
-    "speed": SpeedNet,
+    "airbench": AirbenchNet,
 }
 
 
 def build_body(model: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The network (N, C, H, W) -> (N, K), initialised from torch's global generator.
+    """Build the network (N, C, H, W) -> (N, K), initialised from torch's global generator.
 
     ``image_shape`` is (H, W, C), ``classes`` is K. Raises RecipeError for a network that does not
     fit such images, or has more parameters than the recipe allows.
     """
     if model.max_parameters is not None:
-        counted = parameter_count(model, image_shape, classes)
-        if counted > model.max_parameters:
+        n_parameters = count_parameters(model, image_shape, classes)
+        if n_parameters > model.max_parameters:
             raise RecipeError(
-                f"model.max_parameters={model.max_parameters:,}: this network has {counted:,}",
+                f"model.max_parameters={model.max_parameters:,}: this network has {n_parameters:,}",
                 "take fewer channels or blocks, or raise that limit",
             )
     return _KINDS[model.kind](model, image_shape, classes)
 
 
-def parameter_count(
+def count_parameters(
     model: Model, image_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10
 ) -> int:
-    """Trainable parameters, without allocating them; ``max_parameters`` is not looked at."""
+    """Count the trainable parameters, without allocating them; ``max_parameters`` is not looked at."""
     with torch.device("meta"):
         body = _KINDS[model.kind](model, image_shape, classes)
     return sum(p.numel() for p in body.parameters() if p.requires_grad)

@@ -4,7 +4,7 @@ from collections import Counter, OrderedDict
 
 from torch import Tensor, nn
 
-from cifarlab.models.configs import CNN, Residual
+from cifarlab.models.configs import CNNConfig, ResNetConfig
 from cifarlab.models.layers import activation, norm_layer
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d, activation_gain
 from cifarlab.models.packed_conv import PackedConv2d
@@ -27,72 +27,72 @@ class Builder:
     """Adds layers named by step and number (conv1, norm1, act1, conv2), following their shapes.
 
     ``channels`` and ``size`` (H, W) are of what flows out of the last; ``size`` is None behind a
-    dense layer. ``fresh`` says that nothing else needs this, so that an activation may overwrite
+    linear layer. ``overwritable`` says that nothing else needs this, so that an activation may overwrite
     it. A step that would do nothing (norm ``none``, dropout at rate 0) adds no layer.
     """
 
-    def __init__(self, model: Residual | CNN, image_shape: tuple[int, int, int]) -> None:
+    def __init__(self, model: ResNetConfig | CNNConfig, image_shape: tuple[int, int, int]) -> None:
         height, width, self.channels = image_shape
         self.size: tuple[int, int] | None = (height, width)
-        self.fresh = False
+        self.overwritable = False
         self._model = model
         self._layers: list[tuple[str, nn.Module]] = []
         self._counts: Counter[str] = Counter()
-        free = isinstance(model, Residual) and model.normaliser_free
+        free = isinstance(model, ResNetConfig) and model.normalizer_free
         self._gain = activation_gain(model.activation) if free else None
 
-    def conv(self, channels: int, kernel: int, stride: int = 1, *, bias: bool = False) -> None:
-        """A convolution with padding "same"; without normalisation it always has a bias.
+    def conv(self, channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> None:
+        """Add a convolution with padding "same"; without normalisation it always has a bias.
 
         oneDNN's weight gradient of a strided 1x1 convolution in channels_last writes behind its
         memory below 16 input channels (torch 2.13, x86-64): there the stride goes before the
         convolution, which is the same function.
         """
         bias = bias or self._model.norm.kind == "none"
-        standardised = isinstance(self._model, Residual) and self._model.weight_standardisation
-        kind = ScaledConv2d if standardised else PackedConv2d
-        self.size = self._divided(stride)
-        if kernel == 1 and stride > 1 and self.channels < 16:
+        standardized = isinstance(self._model, ResNetConfig) and self._model.weight_standardization
+        kind = ScaledConv2d if standardized else PackedConv2d
+        self.size = self._strided_size(stride)
+        if kernel_size == 1 and stride > 1 and self.channels < 16:
             self._add("subsample", Subsample(stride))
             stride = 1
-        self._add("conv", kind(self.channels, channels, kernel, stride, kernel // 2, bias=bias))
-        self.channels, self.fresh = channels, True
+        self._add("conv", kind(self.channels, channels, kernel_size, stride, kernel_size // 2, bias=bias))
+        self.channels, self.overwritable = channels, True
 
-    def dense(self, width: int) -> None:
-        """A dense layer; the first one flattens the map."""
-        self._add("dense", nn.Linear(self.flatten(), width))
-        self.channels, self.fresh = width, True
+    def linear(self, width: int) -> None:
+        """Add a linear layer; the first one flattens the map."""
+        self._add("linear", nn.Linear(self.flatten(), width))
+        self.channels, self.overwritable = width, True
 
     def flatten(self) -> int:
-        """Turn a map into as many channels as it has values; their number."""
+        """Turn a map into as many channels as it has values; return their number."""
         if self.size is not None:
             self._add("flatten", nn.Flatten())
             self.channels *= self.size[0] * self.size[1]
             self.size = None
         return self.channels
 
-    def step(self, name: str, rate: float = 0.0) -> None:
-        """One of norm, act, pool, dropout (of that rate). Raises RecipeError."""
+    def step(self, name: str, dropout_rate: float = 0.0) -> None:
+        """Add one of norm, act, pool, dropout (of that rate). Raises RecipeError."""
         if name == "norm":
             self.norm()
         elif name == "act":
-            act = activation(self._model.activation, inplace=self.fresh)
+            act = activation(self._model.activation, inplace=self.overwritable)
             self._add("act", act if self._gain is None else ScaledActivation(act, self._gain))
-            self.fresh = False
+            self.overwritable = False
         elif name == "pool":
             self._pool()
-        elif rate:
+        elif dropout_rate:
             assert name == "dropout"
-            self._add("dropout", nn.Dropout(rate))
+            self._add("dropout", nn.Dropout(dropout_rate))
 
     def norm(self) -> None:
-        """The recipe's normalisation. Raises RecipeError."""
+        """Add the recipe's normalisation. Raises RecipeError."""
         if self._model.norm.kind != "none":
             self._add("norm", norm_layer(self._model.norm, self.channels, self.size))
-            self.fresh = True
+            self.overwritable = True
 
-    def taken(self) -> nn.Sequential:
-        """What was added since the last call."""
+    def pop_layers(self) -> nn.Sequential:
+        """Return the layers added since the last call."""
         layers = nn.Sequential(OrderedDict(self._layers))
         self._layers = []
         return layers
@@ -112,9 +112,9 @@ class Builder:
                 "take fewer blocks (model.channels) or pools, or larger images",
             )
         self._add("pool", nn.MaxPool2d(2))
-        self.size, self.fresh = (height // 2, width // 2), True
+        self.size, self.overwritable = (height // 2, width // 2), True
 
-    def _divided(self, stride: int) -> tuple[int, int]:
+    def _strided_size(self, stride: int) -> tuple[int, int]:
         assert self.size is not None
         height, width = self.size
         return -(-height // stride), -(-width // stride)

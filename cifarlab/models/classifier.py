@@ -19,8 +19,8 @@ _FIT_BATCH = 32
 class Classifier(nn.Module):
     """Normalisation, then ``body``; ``mean`` and ``std`` per channel in units of 0..1.
 
-    With ``by_image`` each image is normalised by its own mean and deviation instead, over all its
-    pixels and channels; deviations below one grey level, 1 / 255, count as one.
+    With ``by_image`` each image is normalised by its own mean and standard deviation instead, over all its
+    pixels and channels; standard deviations below one grey level, 1 / 255, count as one.
     """
 
     mean: Tensor
@@ -40,7 +40,7 @@ class Classifier(nn.Module):
 
         A permuted (N, H, W, C) tensor is what PyTorch calls channels_last: nothing is copied.
         """
-        logits: Tensor = self.body(self._normalised(images))
+        logits: Tensor = self.body(self._normalize(images))
         return logits
 
     def fit_whitening(self, images: np.ndarray | Tensor) -> None:
@@ -48,13 +48,13 @@ class Classifier(nn.Module):
         for module in self.body.modules():
             if isinstance(module, Whitening):
                 batches = torch.as_tensor(images).split(_FIT_BATCH)
-                module.fit(self._normalised(batch.to(self.mean.device)) for batch in batches)
+                module.fit(self._normalize(batch.to(self.mean.device)) for batch in batches)
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _normalize(self, images: Tensor) -> Tensor:
         pixels = images.to(torch.float32) / 255
         if self.by_image:
-            spread, mean = torch.std_mean(pixels, (1, 2, 3), correction=0, keepdim=True)
-            pixels = (pixels - mean) / spread.clamp(min=1 / 255)
+            image_std, mean = torch.std_mean(pixels, (1, 2, 3), correction=0, keepdim=True)
+            pixels = (pixels - mean) / image_std.clamp(min=1 / 255)
         else:
             pixels = (pixels - self.mean) / self.std
         return pixels.permute(0, 3, 1, 2)

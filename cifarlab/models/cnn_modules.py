@@ -1,4 +1,4 @@
-"""Plain convolutional networks: blocks of convolutions and pools, then dense layers.
+"""Plain convolutional networks: blocks of convolutions and pools, then linear layers.
 
 The tutorial CNN of kth2022 and kth2024 and the classic CNN of asha2021 are two settings of it.
 Padding is "same" everywhere, so that images of 8 pixels pass three pools.
@@ -9,46 +9,46 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from cifarlab.models.builder import Builder
-from cifarlab.models.configs import CNN
-from cifarlab.models.initialization import initialise_
+from cifarlab.models.configs import CNNConfig
+from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head
 
 
 class ConvNet(nn.Module):
-    """Blocks, flatten, hidden dense layers, dense; all convolutions and dense layers have a bias.
+    """Blocks, flatten, hidden linear layers, head; all convolutions and linear layers have a bias.
 
     550,570 parameters by default at (32, 32, 3) and K = 10.
     """
 
-    def __init__(self, model: CNN, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, model: CNNConfig, image_shape: tuple[int, int, int], classes: int) -> None:
         """Raises RecipeError where a pool would leave nothing of the map."""
         super().__init__()
-        of_blocks, of_dense = model.dropouts
+        of_blocks, of_linear = model.dropouts
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         shape = image_shape
-        for number, (channels, rate) in enumerate(zip(model.channels, of_blocks, strict=True), 1):
+        for number, (channels, dropout_rate) in enumerate(zip(model.channels, of_blocks, strict=True), 1):
             layers = Builder(model, shape)
             for step in model.block:
                 if step == "conv":
-                    layers.conv(channels, model.kernel, bias=True)
+                    layers.conv(channels, model.kernel_size, bias=True)
                 else:
-                    layers.step(step, rate)
-            blocks[f"block{number}"] = layers.taken()
+                    layers.step(step, dropout_rate)
+            blocks[f"block{number}"] = layers.pop_layers()
             shape = layers.shape
         self.blocks = nn.Sequential(blocks)
         layers = Builder(model, shape)
         layers.flatten()
-        for width, rate in zip(model.dense, of_dense, strict=True):
-            for place in model.dense_order:
-                if place == "dense":
-                    layers.dense(width)
+        for width, dropout_rate in zip(model.hidden_features, of_linear, strict=True):
+            for linear_step in model.linear_order:
+                if linear_step == "linear":
+                    layers.linear(width)
                 else:
-                    layers.step(place, rate)
-        self.dense = layers.taken()
+                    layers.step(linear_step, dropout_rate)
+        self.hidden = layers.pop_layers()
         self.head = Head(layers.channels, classes)
-        initialise_(self, model.initialisation)
+        initialize_(self, model.init)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""
-        logits: Tensor = self.head(self.dense(self.blocks(x)))
+        logits: Tensor = self.head(self.hidden(self.blocks(x)))
         return logits

@@ -14,8 +14,8 @@ from torch.nn import functional
 from cifarlab.system.processes import Processes
 
 
-class SpreadBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over the images of all processes; ``plain`` lends its tensors."""
+class DistributedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over the images of all processes; the tensors are those of ``plain``."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -33,7 +33,7 @@ class SpreadBatchNorm(nn.BatchNorm2d):
         """(N, C, ...), and the same out; N are this process's images."""
         if not self.training:
             return super().forward(x)
-        y, mean, variance, count = _Normalised.apply(
+        y, mean, variance, count = _DistributedBatchNormFunction.apply(
             x, self.weight, self.bias, self.eps, self.processes
         )
         with torch.no_grad():
@@ -47,14 +47,14 @@ class SpreadBatchNorm(nn.BatchNorm2d):
         """Maps and vectors alike."""
 
 
-class _Normalised(torch.autograd.Function):
+class _DistributedBatchNormFunction(torch.autograd.Function):
     """(x - mean) / sqrt(variance + eps) * weight + bias; also mean, variance and their count."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, processes: Processes
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        mean, variance, count = statistics(x, weight, processes)
+        mean, variance, count = global_statistics(x, weight, processes)
         ctx.save_for_backward(x, weight, mean, variance, count)
         ctx.eps, ctx.processes = eps, processes
         ctx.mark_non_differentiable(mean, variance, count)
@@ -66,9 +66,9 @@ class _Normalised(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         """As if mean and variance were constants, and then what they owe to each x."""
         x, weight, mean, variance, count = ctx.saved_tensors
-        wanted = [ctx.needs_input_grad[0], True, True]
+        output_mask = [ctx.needs_input_grad[0], True, True]
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
-            grad, x, weight, mean, variance, None, None, False, ctx.eps, wanted
+            grad, x, weight, mean, variance, None, None, False, ctx.eps, output_mask
         )
         if ctx.needs_input_grad[0]:
             # sums over all images of grad * normalised, and of grad
@@ -81,62 +81,62 @@ class _Normalised(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None, None
 
 
-def statistics(x: Tensor, like: Tensor, processes: Processes) -> tuple[Tensor, Tensor, Tensor]:
+def global_statistics(x: Tensor, template: Tensor, processes: Processes) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance of each channel (C,) over all processes' x (N, C, ...).
 
-    And how many values of a channel they are of, (). In the type of ``like`` (C,). The processes'
+    And how many values of a channel they are of, (). In the type of ``template`` (C,). The processes'
     variances are joined as in Chan et al. 1983 (equation 2.1), which loses no digits.
     """
     # the running statistics that this would update are not needed, but say the type
-    own = torch.batch_norm_update_stats(x, torch.zeros_like(like), torch.zeros_like(like), 0.0)
-    values = own[0].new_full((1,), x.numel() // x.shape[1])
+    local_statistics = torch.batch_norm_update_stats(x, torch.zeros_like(template), torch.zeros_like(template), 0.0)
+    values = local_statistics[0].new_full((1,), x.numel() // x.shape[1])
     table = values.new_zeros(processes.world_size, 2 * x.shape[1] + 1)
-    table[processes.rank] = torch.cat((*own, values))
+    table[processes.rank] = torch.cat((*local_statistics, values))
     means, variances, counts = processes.all_reduce(table).split((x.shape[1], x.shape[1], 1), 1)
     count = counts.sum()
-    shares = counts / count
-    mean = (shares * means).sum(0)
-    return mean, (shares * (variances + (means - mean).square())).sum(0), count
+    weights = counts / count
+    mean = (weights * means).sum(0)
+    return mean, (weights * (variances + (means - mean).square())).sum(0), count
 
 
-class SpreadDropout(nn.Dropout):
-    """Dropout with the mask that one process would draw for all ``whole`` images.
+class DistributedDropout(nn.Dropout):
+    """Dropout with the mask that one process would draw for all ``global_size`` images.
 
-    The images here are those from place ``start`` on. To be told before each forward pass.
+    The images here are those from index ``start`` on. ``set_batch_position`` precedes each forward pass.
     """
 
-    def __init__(self, rate: float) -> None:
-        super().__init__(rate)
-        self.start = self.whole = 0
+    def __init__(self, p: float) -> None:
+        super().__init__(p)
+        self.start = self.global_size = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...), and the same out."""
         if not self.training:
             return x
         # drawn in the order of memory, so the mask is laid out as x is
-        last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if last else torch.contiguous_format
-        kept = torch.empty(
-            self.whole, *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=layout
+        channels_last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        ones = torch.empty(
+            self.global_size, *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=layout
         )
-        mask = functional.dropout(kept.fill_(1), self.p)
+        mask = functional.dropout(ones.fill_(1), self.p)
         return x * mask[self.start : self.start + len(x)]
 
 
-def spread(network: nn.Module, processes: Processes) -> None:
-    """Replace what mixes images or draws for each, in place; nothing for one process alone."""
+def distribute_layers(network: nn.Module, processes: Processes) -> None:
+    """Replace layers that mix images or draw for each, in place; nothing for a single process."""
     if processes.world_size == 1:
         return
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-                setattr(parent, name, SpreadBatchNorm(layer, processes))
+                setattr(parent, name, DistributedBatchNorm(layer, processes))
             elif isinstance(layer, nn.Dropout):
-                setattr(parent, name, SpreadDropout(layer.p))
+                setattr(parent, name, DistributedDropout(layer.p))
 
 
-def tell_places(network: nn.Module, start: int, whole: int) -> None:
-    """Say that the next images are those from place ``start`` on of ``whole``."""
+def set_batch_position(network: nn.Module, start: int, global_size: int) -> None:
+    """Set that the next images are those from index ``start`` on of ``global_size``."""
     for layer in network.modules():
-        if isinstance(layer, SpreadDropout):
-            layer.start, layer.whole = start, whole
+        if isinstance(layer, DistributedDropout):
+            layer.start, layer.global_size = start, global_size

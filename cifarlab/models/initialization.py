@@ -1,18 +1,18 @@
-"""How convolutions and dense layers start."""
+"""How convolutions and linear layers start."""
 
 from collections.abc import Callable
 
 from torch import nn
 
 
-def initialise_(network: nn.Module, name: str) -> None:
-    """Start all convolutions and dense layers inside as the recipe's ``initialisation`` says.
+def initialize_(network: nn.Module, name: str) -> None:
+    """Start all convolutions and linear layers inside as the recipe's ``init`` says.
 
-    ``usual`` leaves them as they are; ``fan_out`` is what residual networks begin with. A whitening
+    ``default`` leaves them as they are; ``fan_out`` is what residual networks begin with. A whitening
     layer is neither.
     """
-    if name != "usual" and has_values(network):
-        network.apply(_INITIALISATIONS[name])
+    if name != "default" and has_values(network):
+        network.apply(_INITIALIZERS[name])
 
 
 def has_values(network: nn.Module) -> bool:
@@ -34,27 +34,27 @@ def dirac_(module: nn.Module) -> None:
 
 
 def fan_out_(module: nn.Module) -> None:
-    """He et al. 2015 for convolutions, by fan-out, biases zero: usual in residual networks."""
+    """He et al. 2015 for convolutions, by fan-out, biases zero: the default of residual networks."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         _no_bias(module)
 
 
-def he_(module: nn.Module) -> None:
+def kaiming_normal_(module: nn.Module) -> None:
     """He et al. 2015 (equation 10): normal of variance 2 / fan-in, biases zero."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         _no_bias(module)
 
 
-def he_uniform_(module: nn.Module) -> None:
+def kaiming_uniform_(module: nn.Module) -> None:
     """The same variance, uniform, as in the tutorial CNN."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
         _no_bias(module)
 
 
-def xavier_(module: nn.Module) -> None:
+def xavier_uniform_(module: nn.Module) -> None:
     """Glorot & Bengio 2010 (equation 16): uniform, variance 2 / (fan-in + fan-out), biases zero."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
@@ -76,11 +76,11 @@ def _no_bias(module: nn.Conv2d | nn.Linear) -> None:
         nn.init.zeros_(module.bias)
 
 
-_INITIALISATIONS: dict[str, Callable[[nn.Module], None]] = {
+_INITIALIZERS: dict[str, Callable[[nn.Module], None]] = {
     "fan_out": fan_out_,
     "dirac": dirac_,
-    "he": he_,
-    "he_uniform": he_uniform_,
-    "xavier": xavier_,
+    "kaiming_normal": kaiming_normal_,
+    "kaiming_uniform": kaiming_uniform_,
+    "xavier_uniform": xavier_uniform_,
     "orthogonal": orthogonal_,
 }

@@ -22,16 +22,16 @@ class ScaledConv2d(PackedConv2d):
     """
 
     def __init__(
-        self, channels_in: int, channels: int, kernel: int, stride: int, padding: int, bias: bool
+        self, channels_in: int, channels: int, kernel_size: int, stride: int, padding: int, bias: bool
     ) -> None:
-        super().__init__(channels_in, channels, kernel, stride, padding, bias=bias)
+        super().__init__(channels_in, channels, kernel_size, stride, padding, bias=bias)
         self.gain = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H', W')."""
-        return self._conv_forward(x, self.standardised(), self.bias)
+        return self._conv_forward(x, self.standardized_weight(), self.bias)
 
-    def standardised(self) -> Tensor:
+    def standardized_weight(self) -> Tensor:
         """The filters as they are used, (C, C_in, k, k)."""
         variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
         power = (variance * self.weight[0].numel()).clamp(min=_LEAST_POWER)
@@ -52,7 +52,7 @@ class ScaledActivation(nn.Module):
 
 
 def activation_gain(name: str) -> float:
-    """1 / the deviation of an activation of a standard normal variable (section 4.3 there).
+    """1 / the standard deviation of an activation of a standard normal variable (section 4.3 there).
 
     For ReLU sqrt(2 / (1 - 1 / pi)). By the trapezoidal rule, whose error is below 1e-6.
     """

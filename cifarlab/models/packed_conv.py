@@ -26,8 +26,8 @@ class PackedConv2d(nn.Conv2d):
     """nn.Conv2d that packs several images into a row where that is faster (``packs``)."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        usual = self.dilation == (1, 1) and self.groups == 1 and self.padding_mode == "zeros"
-        if usual and packs(x, weight, self.stride, self.padding):
+        plain = self.dilation == (1, 1) and self.groups == 1 and self.padding_mode == "zeros"
+        if plain and packs(x, weight, self.stride, self.padding):
             return packed_conv2d(x, weight, bias)
         return super()._conv_forward(x, weight, bias)
 
@@ -44,7 +44,7 @@ def packs(
     """
     return (
         x.device.type == "cpu"
-        and _arithmetic(x) is torch.bfloat16
+        and _compute_dtype(x) is torch.bfloat16
         and weight.shape[2:] == (3, 3)
         and stride in (1, (1, 1))
         and padding in (1, (1, 1))
@@ -57,12 +57,12 @@ def packs(
 
 def packed_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return the 3x3 convolution of stride 1 and padding 1 of (N, C_in, H, W): (N, C, H, W)."""
-    dtype = _arithmetic(x)
+    dtype = _compute_dtype(x)
     y: Tensor = _PackedConvolution.apply(x.to(dtype), weight.to(dtype))
     return y if bias is None else y + bias.to(dtype)[:, None, None]
 
 
-def _arithmetic(x: Tensor) -> torch.dtype:
+def _compute_dtype(x: Tensor) -> torch.dtype:
     """The type that a convolution computes in here."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
@@ -86,14 +86,14 @@ class _PackedConvolution(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         if _packs_forward(x):
             n = _IN_A_ROW_SMALL
-            rows, of_weight = _gradients(pack(grad, n), pack(x, n), weight, needs_x, needs_weight)
-            return None if rows is None else unpack(rows, x.shape, n), of_weight
-        of_weight = None
+            rows, grad_weight = _gradients(pack(grad, n), pack(x, n), weight, needs_x, needs_weight)
+            return None if rows is None else unpack(rows, x.shape, n), grad_weight
+        grad_weight = None
         if needs_weight:
             packed = pack(grad, _IN_A_ROW), pack(x, _IN_A_ROW)
-            of_weight = _gradients(*packed, weight, False, True)[1]
-        of_x = _gradients(grad, x, weight, True, False)[0] if needs_x else None
-        return of_x, of_weight
+            grad_weight = _gradients(*packed, weight, False, True)[1]
+        grad_x = _gradients(grad, x, weight, True, False)[0] if needs_x else None
+        return grad_x, grad_weight
 
 
 def _packs_forward(x: Tensor) -> bool:
@@ -103,11 +103,11 @@ def _packs_forward(x: Tensor) -> bool:
 def _gradients(
     grad: Tensor, x: Tensor, weight: Tensor, needs_x: bool, needs_weight: bool
 ) -> tuple[Tensor | None, Tensor | None]:
-    ones, zeros, wanted = [1, 1], [0, 0], [needs_x, needs_weight, False]
-    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-        grad, x, weight, None, ones, ones, ones, False, zeros, 1, wanted
+    ones, zeros, output_mask = [1, 1], [0, 0], [needs_x, needs_weight, False]
+    grad_x, grad_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, ones, ones, ones, False, zeros, 1, output_mask
     )
-    return of_x, of_weight
+    return grad_x, grad_weight
 
 
 def pack(images: Tensor, in_a_row: int) -> Tensor:
@@ -120,8 +120,8 @@ def pack(images: Tensor, in_a_row: int) -> Tensor:
     full, rest = divmod(n, in_a_row)
     rows = images.new_zeros(full + bool(rest), h, in_a_row, w + 1, c)
     pixels = images.permute(0, 2, 3, 1)
-    places = rows[:full, :, :, :w].transpose(1, 2)
-    places.copy_(pixels[: n - rest].reshape(full, in_a_row, h, w, c))
+    slots = rows[:full, :, :, :w].transpose(1, 2)
+    slots.copy_(pixels[: n - rest].reshape(full, in_a_row, h, w, c))
     if rest:
         rows[full, :, :rest, :w].transpose(0, 1).copy_(pixels[n - rest :])
     return rows.flatten(2, 3).permute(0, 3, 1, 2)

@@ -3,7 +3,7 @@
 Departures from the ImageNet networks: the stem is a 3x3 convolution of stride 1 without pooling,
 since 32 pixels leave nothing to throw away; every shortcut whose shape changes is a convolution; a
 normalisation of the image and a whitening layer may come first. Wide residual networks (Zagoruyko &
-Komodakis 2016, arXiv:1605.07146) and normaliser-free ones (Brock et al. 2021, arXiv:2101.08692)
+Komodakis 2016, arXiv:1605.07146) and normalizer-free ones (Brock et al. 2021, arXiv:2101.08692)
 are settings of the same class.
 """
 
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from cifarlab.models.builder import Builder
-from cifarlab.models.configs import BOTTLENECK, Residual
-from cifarlab.models.initialization import initialise_
+from cifarlab.models.configs import BOTTLENECK, ResNetConfig
+from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head, norm_layer
 from cifarlab.models.whitening import whitening_layers
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """x + f(x), where f's layers and what follows the addition are in the recipe's order.
 
     ``shape`` is the (H, W, C) of what comes in; ``width`` the channels of the 3x3 convolutions.
@@ -31,40 +31,40 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        model: Residual,
+        model: ResNetConfig,
         shape: tuple[int, int, int],
         width: int,
         stride: int,
-        rate: float = 0.0,
+        dropout_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        parts = model.parts
+        order_parts = model.order_parts
         layers = Builder(model, shape)
-        for step in parts.before:
-            layers.step(step, rate)
-        self.before = layers.taken()
+        for step in order_parts.before:
+            layers.step(step, dropout_rate)
+        self.before = layers.pop_layers()
         convolutions = [(width, 3, stride), (width, 3, 1)]
         if model.block == "bottleneck":
             convolutions = [(width, 1, 1), (width, 3, stride), (width * BOTTLENECK, 1, 1)]
         remaining = iter(convolutions)
-        for step in parts.branch:
+        for step in order_parts.branch:
             if step == "conv":
                 layers.conv(*next(remaining))
             else:
-                layers.step(step, rate)
-        self.branch = layers.taken()
+                layers.step(step, dropout_rate)
+        self.branch = layers.pop_layers()
         self.projects = stride != 1 or shape[2] != layers.channels
         self.shortcut: nn.Module = nn.Identity()
         if self.projects:
             shortcut = Builder(model, shape)
-            shortcut.conv(layers.channels, model.shortcut_kernel, stride)
-            if "norm" in _behind_last_convolution(parts.branch):
+            shortcut.conv(layers.channels, model.shortcut_kernel_size, stride)
+            if "norm" in _behind_last_convolution(order_parts.branch):
                 shortcut.norm()
-            self.shortcut = shortcut.taken()
-        layers.fresh = True  # the sum
-        for step in parts.after:
-            layers.step(step, rate)
-        self.after = layers.taken()
+            self.shortcut = shortcut.pop_layers()
+        layers.overwritable = True  # the sum
+        for step in order_parts.after:
+            layers.step(step, dropout_rate)
+        self.after = layers.pop_layers()
         self.shape = layers.shape
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class Block(nn.Module):
         return out
 
 
-class NormaliserFreeBlock(Block):
-    """x + alpha * gain * f(x / beta), beta the deviation of x at the start (Brock et al. 2021).
+class NormalizerFreeBlock(ResidualBlock):
+    """x + alpha * gain * f(x / beta), beta the standard deviation of x at the start (Brock et al. 2021).
 
     Section 3 there. Where the shape changes, the shortcut reads x / beta too, so that what leaves
     has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is trained and starts at 0
@@ -86,14 +86,14 @@ class NormaliserFreeBlock(Block):
 
     def __init__(
         self,
-        model: Residual,
+        model: ResNetConfig,
         shape: tuple[int, int, int],
         width: int,
         stride: int,
-        rate: float,
+        dropout_rate: float,
         variance: float,
     ) -> None:
-        super().__init__(model, shape, width, stride, rate)
+        super().__init__(model, shape, width, stride, dropout_rate)
         self.alpha, self.beta = model.alpha, math.sqrt(variance)
         self.gain = nn.Parameter(torch.zeros(()))
         self.variance = (1.0 if self.projects else variance) + self.alpha**2
@@ -106,10 +106,10 @@ class NormaliserFreeBlock(Block):
         return out
 
 
-class ResidualNet(nn.Module):
-    """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), dense."""
+class ResNet(nn.Module):
+    """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), head."""
 
-    def __init__(self, model: Residual, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, model: ResNetConfig, image_shape: tuple[int, int, int], classes: int) -> None:
         """Raises RecipeError where a normalisation does not fit a number of channels."""
         super().__init__()
         height, width, channels = image_shape
@@ -117,53 +117,53 @@ class ResidualNet(nn.Module):
         if model.input_norm:
             self.input_norm = norm_layer(model.norm, channels, (height, width))
         self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
-        lost = max(model.whitening.kernel - 1, 0)
-        stem = Builder(model, (height - lost, width - lost, channels))
-        stem.conv(model.stem, 3)
-        if not model.parts.before:
-            for step in dict.fromkeys(model.parts.branch + model.parts.after):
+        border = max(model.whitening.kernel_size - 1, 0)
+        stem = Builder(model, (height - border, width - border, channels))
+        stem.conv(model.stem_width, 3)
+        if not model.order_parts.before:
+            for step in dict.fromkeys(model.order_parts.branch + model.order_parts.after):
                 if step in ("norm", "act"):
                     stem.step(step)
-        self.stem = stem.taken()
-        self.stages, shape = _stages(model, stem.shape)
+        self.stem = stem.pop_layers()
+        self.stages, shape = _build_stages(model, stem.shape)
         tail = Builder(model, shape)
-        for step in model.parts.before:
+        for step in model.order_parts.before:
             tail.step(step)
-        self.tail = tail.taken()
+        self.tail = tail.pop_layers()
         self.dropout = nn.Dropout(model.head_dropout) if model.head_dropout else nn.Identity()
-        self.dense = Head(shape[2], classes)
-        initialise_(self, "fan_out")
-        initialise_(self, model.initialisation)
+        self.head = Head(shape[2], classes)
+        initialize_(self, "fan_out")
+        initialize_(self, model.init)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""
         x = self.stem(self.whitening(self.input_norm(x)))
         features = self.tail(self.stages(x)).mean((2, 3))
-        logits: Tensor = self.dense(self.dropout(features))
+        logits: Tensor = self.head(self.dropout(features))
         return logits
 
 
-def _stages(
-    model: Residual, shape: tuple[int, int, int]
+def _build_stages(
+    model: ResNetConfig, shape: tuple[int, int, int]
 ) -> tuple[nn.Sequential, tuple[int, int, int]]:
     """The stages, and the (H, W, C) of what leaves them."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
-    settings = zip(model.blocks, model.channels, model.strides, model.dropouts, strict=True)
+    stage_settings = zip(model.depths, model.channels, model.strides, model.dropouts, strict=True)
     variance = 1.0
-    for number, (blocks, channels, stride, rate) in enumerate(settings, 1):
-        stage: list[Block] = []
-        for place in range(blocks):
-            at = (model, shape, channels, 1 if place else stride, rate)
-            if model.normaliser_free:
-                stage.append(free := NormaliserFreeBlock(*at, variance))
-                variance = free.variance
+    for number, (blocks, channels, stride, dropout_rate) in enumerate(stage_settings, 1):
+        stage: list[ResidualBlock] = []
+        for index in range(blocks):
+            arguments = (model, shape, channels, 1 if index else stride, dropout_rate)
+            if model.normalizer_free:
+                stage.append(block := NormalizerFreeBlock(*arguments, variance))
+                variance = block.variance
             else:
-                stage.append(Block(*at))
+                stage.append(ResidualBlock(*arguments))
             shape = stage[-1].shape
         stages[f"stage{number}"] = nn.Sequential(*stage)
     return nn.Sequential(stages), shape
 
 
 def _behind_last_convolution(branch: tuple[str, ...]) -> tuple[str, ...]:
-    last = max(place for place, step in enumerate(branch) if step == "conv")
+    last = max(index for index, step in enumerate(branch) if step == "conv")
     return branch[last:]

@@ -11,11 +11,11 @@ Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 
 
 def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
-    """The trainable parameters, each once, by role; every role is a key, in the order of Role.
+    """Return the trainable parameters, each once, by role; every role is a key, in the order of Role.
 
-    matrices: weights of convolutions and hidden dense layers; norms: weights and biases of
+    matrices: weights of convolutions and hidden linear layers; norms: weights and biases of
     normalisation layers, and the gains that stand in for them; biases: all other biases; head:
-    weight and bias of the last dense layer; whitening: the whitening layer's bias.
+    weight and bias of the last linear layer; whitening: the whitening layer's bias.
     """
     roles: dict[Role, list[nn.Parameter]] = {role: [] for role in get_args(Role)}
     for module in classifier.modules():

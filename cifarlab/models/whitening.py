@@ -26,12 +26,12 @@ class Whitening(nn.Module):
     leaves it alone.
     """
 
-    def __init__(self, channels: int, kernel: int, eps: float, directions: int | None) -> None:
+    def __init__(self, channels: int, kernel_size: int, eps: float, n_components: int | None) -> None:
         super().__init__()
-        entries = channels * kernel**2
-        features = entries if directions is None else min(directions, entries)
+        entries = channels * kernel_size**2
+        features = entries if n_components is None else min(n_components, entries)
         self.eps = eps
-        weight = torch.zeros(2 * features, channels, kernel, kernel)
+        weight = torch.zeros(2 * features, channels, kernel_size, kernel_size)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.empty(2 * features))
         nn.init.uniform_(self.bias, -1 / math.sqrt(entries), 1 / math.sqrt(entries))
@@ -50,13 +50,13 @@ class Whitening(nn.Module):
         moment = patch_moment(batches, self.weight.shape[-1])
         eigenvalues, eigenvectors = torch.linalg.eigh(moment.cpu())
         scales = (eigenvalues.clamp(min=0) + self.eps).sqrt()
-        kept = len(self.bias) // 2
-        filters = (with_fixed_signs(eigenvectors) / scales).T[-kept:]
+        n_components = len(self.bias) // 2
+        filters = (fix_signs(eigenvectors) / scales).T[-n_components:]
         self.weight.copy_(torch.cat((filters, -filters)).view(self.weight.shape))
 
 
-def patch_moment(batches: Iterable[Tensor], kernel: int) -> Tensor:
-    """Mean of p p^T over all k x k patches p of the images (N, C, H, W), in float64.
+def patch_moment(batches: Iterable[Tensor], kernel_size: int) -> Tensor:
+    """Return the mean of p p^T over all k x k patches p of the images (N, C, H, W), in float64.
 
     Shape (P, P), P = C k k. Not centred. A patch's entries are in the order of a filter's:
     channel, row, column. Memory grows with the size of one batch only.
@@ -64,38 +64,38 @@ def patch_moment(batches: Iterable[Tensor], kernel: int) -> Tensor:
     total: Tensor | float = 0.0
     count = 0
     for batch in batches:
-        windows = batch.double().unfold(2, kernel, 1).unfold(3, kernel, 1)
+        windows = batch.double().unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)
         patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
         total = total + patches.T @ patches
         count += len(patches)
     return torch.as_tensor(total) / count
 
 
-def with_fixed_signs(eigenvectors: Tensor) -> Tensor:
+def fix_signs(eigenvectors: Tensor) -> Tensor:
     """Columns (P, P), each with the sign that makes its largest entry positive.
 
     Entries that differ by rounding only count as equal; the first of them decides.
     """
-    sizes = eigenvectors.abs()
-    largest = (sizes >= (1 - 1e-6) * sizes.amax(0)).int().argmax(0, keepdim=True)
+    magnitudes = eigenvectors.abs()
+    largest = (magnitudes >= (1 - 1e-6) * magnitudes.amax(0)).int().argmax(0, keepdim=True)
     return eigenvectors * eigenvectors.gather(0, largest).sign()
 
 
 def whitening_layers(
-    whitening: networks.Whitening, channels: int, activation_name: str
+    whitening: networks.WhiteningConfig, channels: int, activation_name: str
 ) -> tuple[nn.Module, int]:
     """The whitening layer and its activation, and the channels after them.
 
     Nothing and ``channels`` where the recipe has no such layer.
     """
-    if not whitening.kernel:
+    if not whitening.kernel_size:
         return nn.Identity(), channels
-    layer = Whitening(channels, whitening.kernel, whitening.eps, whitening.directions)
+    layer = Whitening(channels, whitening.kernel_size, whitening.eps, whitening.n_components)
     return nn.Sequential(layer, activation(activation_name)), len(layer.bias)
 
 
-def whitening_images(model: networks.Model) -> int:
-    """How many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
-    if not isinstance(model, networks.Residual | networks.Speed) or not model.whitening.kernel:
+def n_whitening_images(model: networks.Model) -> int:
+    """Return how many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
+    if not isinstance(model, networks.ResNetConfig | networks.AirbenchConfig) or not model.whitening.kernel_size:
         return 0
     return model.whitening.images

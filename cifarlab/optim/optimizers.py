@@ -128,7 +128,7 @@ class AuxSGD(Config):
 
 
 class Muon(OptimizerConfig):
-    """Momentum whose update is orthogonalised, for convolutions and hidden dense layers.
+    """Momentum whose update is orthogonalised, for convolutions and hidden linear layers.
 
     Jordan et al. 2024, as in airbench94_muon: a filter tensor counts as a matrix with a row for
     each filter. All other parameters are trained by SGD (``aux_sgd``, and their own groups).

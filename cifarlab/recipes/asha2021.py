@@ -13,7 +13,7 @@ _AUGMENT = {"crop": {"padding": 4}, "hflip": "random", "degrees": 15}
 
 @named("asha2021/classic", reported=64.4)
 def classic() -> Recipe:
-    """The classic CNN: two convolutions, three dense layers.
+    """The classic CNN: two convolutions, three linear layers.
 
     Source: asha2021, section 3.1.1. Widths are not given: those of the PyTorch tutorial that it
     builds on (6 and 16 channels, dense 120 and 84) are taken; the rate is constant.
@@ -24,11 +24,11 @@ def classic() -> Recipe:
         {
             "model": {
                 "kind": "cnn",
-                "initialisation": "usual",
+                "init": "default",
                 "channels": [6, 16],
-                "kernel": 5,
+                "kernel_size": 5,
                 "block": ["conv", "act", "pool"],
-                "dense": [120, 84],
+                "hidden_features": [120, 84],
                 "dropout": 0.1,
             },
             "optimizer": {"kind": "sgd", "lr": 0.0039, "weight_decay": 0.006},
@@ -43,14 +43,14 @@ def resnet34() -> Recipe:
     """ResNet-34 under Adam, 21,282,122 parameters, a stem for small images.
 
     Source: asha2021, section 3.1.1: Adam at 1e-4, weight decay 0.0024, dropout 0.3 before the
-    dense layer, 30 epochs; the rate is constant.
+    linear layer, 30 epochs; the rate is constant.
     Reported: 87.8 % on CIFAR-10 test, 87.6 % validation (best of 30 trials).
     Command: cifarlab train asha2021/resnet34
     """
     return build(
         {
             "augment": _AUGMENT,
-            "model": {"kind": "residual", "blocks": [3, 4, 6, 3], "head_dropout": 0.3},
+            "model": {"kind": "resnet", "depths": [3, 4, 6, 3], "head_dropout": 0.3},
             "optimizer": {"kind": "adam", "lr": 1e-4, "weight_decay": 0.0024},
             "schedule": {"kind": "constant"},
             "training": {"duration": "30 epochs", "batch_size": 64},
@@ -69,7 +69,7 @@ def resnet34_schedule() -> Recipe:
     return build(
         {
             "augment": _AUGMENT,
-            "model": {"kind": "residual", "blocks": [3, 4, 6, 3]},
+            "model": {"kind": "resnet", "depths": [3, 4, 6, 3]},
             "optimizer": {"kind": "sgd", "lr": 0.002, "weight_decay": 0.005},
             "schedule": {"kind": "cosine"},
             "training": {"duration": "50 epochs", "batch_size": 64},
@@ -113,7 +113,7 @@ for _blocks in (1, 3):
 
 
 @named("asha2021/normaliser-free")
-def normaliser_free() -> Recipe:
+def normalizer_free() -> Recipe:
     """ResNet-34 without normalisation, with a schedule.
 
     Source: asha2021, further work: normaliser-free networks. Scaled weight standardisation and
@@ -125,7 +125,7 @@ def normaliser_free() -> Recipe:
         resnet34_schedule(),
         {
             "model.norm.kind": "none",
-            "model.weight_standardisation": True,
+            "model.weight_standardization": True,
             "model.order": ["act", "conv", "act", "conv", "add"],
             "training.agc": 0.01,
         },

@@ -26,8 +26,8 @@ def resnet24() -> Recipe:
         {
             "augment": {"crop": {"padding": 4}, "hflip": "random"},
             "model": {
-                "kind": "residual",
-                "blocks": [3, 3, 2, 3],
+                "kind": "resnet",
+                "depths": [3, 3, 2, 3],
                 "channels": [64, 128, 128, 256],
                 "max_parameters": 5_000_000,
             },
@@ -47,7 +47,7 @@ def resnet10() -> Recipe:
     schedule.warmup="1 epoch": 84.58 % on CIFAR-10 (JPEG) test images (one run, seed 0), 17 min on
     2 cores of an AMD EPYC in bfloat16.
     """
-    return change(resnet24(), {"model.blocks": [1, 1, 1, 1], "model.channels": [64, 128, 256, 512]})
+    return change(resnet24(), {"model.depths": [1, 1, 1, 1], "model.channels": [64, 128, 256, 512]})
 
 
 @named("fudan/resnet16")
@@ -56,7 +56,7 @@ def resnet16() -> Recipe:
 
     Source: fudan, table of networks. Command: cifarlab train fudan/resnet16
     """
-    return change(resnet24(), {"model.blocks": [2, 1, 2, 2], "model.channels": [64, 128, 256, 256]})
+    return change(resnet24(), {"model.depths": [2, 1, 2, 2], "model.channels": [64, 128, 256, 256]})
 
 
 @named("fudan/resnet48")
@@ -65,7 +65,7 @@ def resnet48() -> Recipe:
 
     Source: fudan, table of networks. Command: cifarlab train fudan/resnet48
     """
-    return change(resnet24(), {"model.blocks": [8, 5, 5, 5], "model.channels": [64, 128, 128, 128]})
+    return change(resnet24(), {"model.depths": [8, 5, 5, 5], "model.channels": [64, 128, 128, 128]})
 
 
 NETWORKS = {"resnet10": resnet10, "resnet16": resnet16, "resnet24": resnet24, "resnet48": resnet48}

@@ -28,7 +28,7 @@ derived(
     "kth2022/dropout",
     baseline,
     {"model.dropout": 0.2},
-    """Dropout 0.2 after each pool and after the hidden dense layer.
+    """Dropout 0.2 after each pool and after the hidden linear layer.
 
     Source: kth2022, section 5.1, which says: over 80 %.""",
 )
@@ -69,7 +69,7 @@ for _kind, _accuracy in _NORMS.items():
         },
         f"""The tutorial CNN with {_kind} normalisation after each activation, 10 epochs.
 
-    Source: kth2022, section 5.1; the number is read off its published plots. The hidden dense
+    Source: kth2022, section 5.1; the number is read off its published plots. The hidden linear
     layer has none, since instance normalisation would leave nothing of it.""",
         _accuracy,
     )
@@ -91,11 +91,11 @@ def resnet_constant() -> Recipe:
             "data": {"normalization": "image"},
             "augment": {"translate": 0.1, "hflip": "random"},
             "model": {
-                "kind": "residual",
+                "kind": "resnet",
                 "input_norm": True,
                 "order": ["conv", "act", "norm", "conv", "dropout", "add", "act", "norm"],
-                "stem": 64,
-                "blocks": [2, 2],
+                "stem_width": 64,
+                "depths": [2, 2],
                 "channels": [64, 128],
                 "strides": [1, 2],
                 "dropout": 0.2,
@@ -127,7 +127,7 @@ def resnet_schedule() -> Recipe:
 deeper = derived(
     "kth2022/resnet-deeper",
     resnet_schedule,
-    {"model.blocks": [3, 3]},
+    {"model.depths": [3, 3]},
     """The deeper residual network: three blocks per stage.
 
     Source: kth2022, section 5.2.2, with the settings of its published code.""",

@@ -1,7 +1,7 @@
 """kth2024: one regulariser, optimizer, schedule and order at a time on the tutorial CNN.
 
 Keras' L2 adds l2 * |w|^2 to the loss, whose gradient is 2 * l2 * w: a weight decay of twice the
-report's number, on the kernels of convolutions and hidden dense layers alone.
+report's number, on the kernels of convolutions and hidden linear layers alone.
 """
 
 from cifarlab.recipes.catalog import derived, named
@@ -32,7 +32,7 @@ derived(
     "kth2024/dropout",
     baseline,
     {"model.dropout": 0.2},
-    """Dropout 0.2 after each pool and after the hidden dense layer.
+    """Dropout 0.2 after each pool and after the hidden linear layer.
 
     Source: kth2024, dropout.""",
     82.12,
@@ -75,7 +75,7 @@ def combined() -> Recipe:
         {
             **AUGMENTATION,
             "model.block": ["conv", "act", "norm", "conv", "act", "norm", "pool", "dropout"],
-            "model.dense_order": ["dense", "act", "norm", "dropout"],
+            "model.linear_order": ["linear", "act", "norm", "dropout"],
             "model.dropout": [0.2, 0.3, 0.4, 0.5],
             "training.duration": "400 epochs",
         },
@@ -146,7 +146,7 @@ derived(
     combined,
     {
         "model.block": ["conv", "act", "dropout", "conv", "act", "dropout", "pool", "norm"],
-        "model.dense_order": ["dense", "act", "dropout", "norm"],
+        "model.linear_order": ["linear", "act", "dropout", "norm"],
         "training.duration": "100 epochs",
     },
     """The combined network, normalisation where dropout was and dropout where it was.
@@ -159,7 +159,7 @@ derived(
     combined,
     {
         "model.block": ["conv", "act", "norm", "conv", "act", "norm", "pool"],
-        "model.dense_order": ["dense", "act", "norm"],
+        "model.linear_order": ["linear", "act", "norm"],
         "model.dropout": [0.0],
         "training.duration": "100 epochs",
     },
@@ -173,7 +173,7 @@ derived(
     combined,
     {
         "model.block": ["conv", "act", "conv", "act", "pool", "dropout"],
-        "model.dense_order": ["dense", "act", "dropout"],
+        "model.linear_order": ["linear", "act", "dropout"],
         "training.duration": "100 epochs",
     },
     """The combined network without batch normalisation, 100 epochs.

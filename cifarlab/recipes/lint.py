@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cifarlab.config.duration import Duration
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.config import Data
-from cifarlab.models.configs import CNN, Speed
+from cifarlab.models.configs import CNNConfig, AirbenchConfig
 from cifarlab.optim.optimizers import SGD, Adam, DecayConfig, OptimizerConfig
 from cifarlab.optim.schedules import Exponential, MultiStep, Plateau, CosineRestarts, Step
 from cifarlab.recipes.schema import Recipe
@@ -205,16 +205,16 @@ def _first_acts(recipe: Recipe, length: _Length) -> dict[str, int]:
 
 def _dropout_before_normalisation(recipe: Recipe, _: _Length) -> Iterator[Finding]:
     model = recipe.model
-    if isinstance(model, Speed) or model.norm.kind != "batch":
+    if isinstance(model, AirbenchConfig) or model.norm.kind != "batch":
         return
-    if isinstance(model, CNN):
+    if isinstance(model, CNNConfig):
         blocks, hidden = model.dropouts
         steps: list[tuple[str, float]] = [(s, rate) for rate in blocks for s in model.block]
-        steps += [(step, rate) for rate in hidden for step in model.dense_order]
+        steps += [(step, rate) for rate in hidden for step in model.linear_order]
     else:
         steps = [
             (step, rate)
-            for rate, count in zip(model.dropouts, model.blocks, strict=True)
+            for rate, count in zip(model.dropouts, model.depths, strict=True)
             for step in model.order * count
         ]
     norms = [place for place, (step, _rate) in enumerate(steps) if step == "norm"]

@@ -19,9 +19,9 @@ def quickstart() -> Recipe:
             "data": {"source": "digits"},
             "augment": {"crop": {"padding": 1}},
             "model": {
-                "kind": "residual",
-                "stem": 16,
-                "blocks": [1, 1, 1],
+                "kind": "resnet",
+                "stem_width": 16,
+                "depths": [1, 1, 1],
                 "channels": [16, 32, 64],
                 "strides": [1, 2, 2],
             },

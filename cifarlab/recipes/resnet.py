@@ -20,7 +20,7 @@ def resnet18() -> Recipe:
     return build(
         {
             "augment": {"crop": {"padding": 4}, "hflip": "random"},
-            "model": {"kind": "residual"},
+            "model": {"kind": "resnet"},
             "optimizer": {"kind": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 5e-4},
             "schedule": {"kind": "cosine", "warmup": "1 epoch"},
             "training": {"duration": "30 epochs", "batch_size": 128},
@@ -31,7 +31,7 @@ def resnet18() -> Recipe:
 derived(
     "resnet34",
     resnet18,
-    {"model.blocks": [3, 4, 6, 3]},
+    {"model.depths": [3, 4, 6, 3]},
     """ResNet-34, 21,282,122 parameters.
 
     Source: He et al. 2016, with the settings of resnet18.""",
@@ -39,21 +39,21 @@ derived(
 derived(
     "resnet50",
     resnet18,
-    {"model.blocks": [3, 4, 6, 3], "model.block": "bottleneck"},
+    {"model.depths": [3, 4, 6, 3], "model.block": "bottleneck"},
     """ResNet-50, 23,520,842 parameters.
 
     Source: He et al. 2016, with the settings of resnet18.""",
 )
 _WIDE = {
     "model.order": ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"],
-    "model.stem": 16,
+    "model.stem_width": 16,
     "model.strides": [1, 2, 2],
     "model.dropout": 0.3,
 }
 derived(
     "wrn-16-8",
     resnet18,
-    {**_WIDE, "model.blocks": [2, 2, 2], "model.channels": [128, 256, 512]},
+    {**_WIDE, "model.depths": [2, 2, 2], "model.channels": [128, 256, 512]},
     """Wide residual network of depth 16 and width 8, dropout 0.3.
 
     Source: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), with the settings of resnet18.""",
@@ -61,7 +61,7 @@ derived(
 derived(
     "wrn-28-10",
     resnet18,
-    {**_WIDE, "model.blocks": [4, 4, 4], "model.channels": [160, 320, 640]},
+    {**_WIDE, "model.depths": [4, 4, 4], "model.channels": [160, 320, 640]},
     """Wide residual network of depth 28 and width 10, dropout 0.3.
 
     Source: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), with the settings of resnet18.""",

@@ -17,7 +17,7 @@ from cifarlab.config.duration import Duration, Length, WallTime
 from cifarlab.config.family import knowing
 from cifarlab.config.plugins import Plugin, restore_plugin, source_of
 from cifarlab.data.config import Data
-from cifarlab.models.configs import CNN, Model, Residual
+from cifarlab.models.configs import CNNConfig, Model, ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
 from cifarlab.optim.optimizers import SGD, Optimizer, RMSprop
 from cifarlab.optim.schedules import Cosine, Plateau, Schedule
@@ -190,7 +190,7 @@ class Recipe(Config):
     )
     data: Data = Data()
     augment: Augment = Augment()
-    model: Model = Residual()
+    model: Model = ResNetConfig()
     optimizer: Optimizer = SGD()
     schedule: Schedule = Cosine()
     averaging: Averaging = NoAveraging()
@@ -243,13 +243,13 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _one_size_for_dense_layers(self) -> "Recipe":
-        if not isinstance(self.model, CNN):
+    def _one_size_for_linear_layers(self) -> "Recipe":
+        if not isinstance(self.model, CNNConfig):
             return self
         if self.augment.progressive_resize or self.training.selective_backprop.image_size is not None:
             raise ValueError(
                 "augment.progressive_resize and training.selective_backprop.image_size need a network for any image size: "
-                "the dense layers of model.kind=cnn take one; take residual or speed, or leave "
+                "the linear layers of model.kind=cnn take one; take resnet or airbench, or leave "
                 "them out"
             )
         return self

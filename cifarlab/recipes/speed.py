@@ -38,11 +38,11 @@ def speed94() -> Recipe:
                 ],
             },
             "model": {
-                "kind": "speed",
+                "kind": "airbench",
                 "activation": "silu",
-                "whitening": {"directions": 8},
+                "whitening": {"n_components": 8},
                 "channels": [32, 192, 256],
-                "depth": [2, 2, 3],
+                "depths": [2, 2, 3],
                 "shortcut": True,
             },
             "optimizer": {
@@ -85,11 +85,11 @@ def speed96() -> Recipe:
             "augment.crop.padding": 4,
             "augment.cutout": 12,
             "model.channels": [128, 384, 512],
-            "model.depth": 3,
+            "model.depths": 3,
             "model.shortcut": True,
             "training.duration": "30 epochs",
             "augment.progressive_resize": [],
-            "model.whitening.directions": None,
+            "model.whitening.n_components": None,
             "evaluation.tta_threshold": None,
         },
     )

@@ -143,16 +143,16 @@ def _still_learning(run: Run) -> Iterator[Finding]:
         )
 
 
-def _silent_units(run: Run) -> Iterator[Finding]:
-    layers = dig(run.result, "silent_units", "layers")
+def _dead_units(run: Run) -> Iterator[Finding]:
+    layers = dig(run.result, "dead_units", "layers")
     told = layers if isinstance(layers, dict) else {}
     shares = {name: pair[0] / pair[1] for name, pair in told.items() if _counted(pair)}
     worst = max(shares, key=lambda name: shares[name], default=None)
     if worst is not None and shares[worst] >= SILENT:
-        silent, units = told[worst]
+        dead, units = told[worst]
         yield Finding(
-            f"dead activations: {silent} of {units} units of {worst} never exceed 0 on "
-            f"{dig(run.result, 'silent_units', 'images')} images",
+            f"dead activations: {dead} of {units} units of {worst} never exceed 0 on "
+            f"{dig(run.result, 'dead_units', 'images')} images",
             "under ReLU they pass no gradient back and stay as they are",
             "lower optimizer.lr or its warm-up's slope, add normalisation before the "
             "activation, or take leaky_relu or silu",
@@ -160,11 +160,11 @@ def _silent_units(run: Run) -> Iterator[Finding]:
 
 
 def _counted(pair: Any) -> bool:
-    """Whether it says how many units are silent, of how many."""
+    """Whether it says how many units are dead, of how many."""
     if not isinstance(pair, list) or len(pair) != 2:
         return False
-    silent, units = map(number, pair)
-    return silent is not None and bool(units)
+    dead, units = map(number, pair)
+    return dead is not None and bool(units)
 
 
 _CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
@@ -174,5 +174,5 @@ _CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     _validates_at_guessing,
     _overfit,
     _still_learning,
-    _silent_units,
+    _dead_units,
 )

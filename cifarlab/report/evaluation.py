@@ -1,4 +1,4 @@
-"""What was measured beyond accuracy, as rows of text: groups, calibration, views, strangers."""
+"""What was measured beyond accuracy, as rows of text: groups, calibration, test-time augmentation, OOD."""
 
 from typing import Any, NamedTuple
 
@@ -41,9 +41,9 @@ def spread(run: Run) -> list[Fact]:
         for k, value in enumerate(top if isinstance(top, list) else [], 1)
         if k in (2, 3, 5)
     ]
-    deviation = number(split.get("deviation"))
-    if deviation is not None:
-        facts.append(Fact("Deviation between classes", f"{100 * deviation:.1f} points"))
+    std = number(split.get("std"))
+    if std is not None:
+        facts.append(Fact("Deviation between classes", f"{100 * std:.1f} points"))
     return facts
 
 
@@ -89,7 +89,7 @@ def calibration(run: Run) -> Table | None:
     )
 
 
-def views(run: Run) -> Table | None:
+def tta(run: Run) -> Table | None:
     """What each number of test-time views gains and costs."""
     return table_of(
         "views, passes#, accuracy#, gain (points)#, its 95 % interval#, p#, time#, images/s#",
@@ -98,13 +98,13 @@ def views(run: Run) -> Table | None:
                 plain(row.get("name")),
                 count(row.get("views")),
                 percent(row.get("accuracy")),
-                points(dig(row, "against_one", "gain")),
-                _between(dig(row, "against_one", "interval")),
-                _chance(dig(row, "against_one", "p")),
+                points(dig(row, "against_single_view", "gain")),
+                _between(dig(row, "against_single_view", "interval")),
+                _chance(dig(row, "against_single_view", "p")),
                 seconds(dig(row, "cost", "seconds")),
                 count(dig(row, "cost", "images_per_second")),
             )
-            for row in listed(dig(run.examined, "views"))
+            for row in listed(dig(run.examined, "tta"))
         ],
     )
 
@@ -120,13 +120,13 @@ def families(run: Run) -> Table | None:
     return table_of("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
 
 
-def strangers(run: Run) -> Table | None:
+def ood(run: Run) -> Table | None:
     """How well scores of the network tell images of another source."""
     return table_of(
         "score, area under the curve#",
         [
             (plain(row.get("name")), _decimal(row.get("auroc"), 4))
-            for row in listed(dig(run.examined, "outliers", "scores"))
+            for row in listed(dig(run.examined, "ood", "scores"))
         ],
     )
 

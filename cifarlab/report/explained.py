@@ -9,7 +9,7 @@ from cifarlab.system.files import read_bytes, read_json
 
 INDEX = "explained.json"
 # in the order of a page
-KINDS = ("maps", "mistakes", "features", "filters", "randomised", "architecture")
+KINDS = ("maps", "mistakes", "features", "filters", "sanity_check", "architecture")
 
 
 @dataclass(frozen=True)

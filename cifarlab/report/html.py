@@ -32,7 +32,7 @@ FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
     ("shift", heat_map, "Accuracy under corruptions"),
     ("weights", weights, "Distribution of each layer's weights by epoch"),
     ("activations", activations, "Distribution of each layer's activations by epoch"),
-    ("signals", signals, "Gradient norms and silent units by layer and epoch"),
+    ("signals", signals, "Gradient norms and dead units by layer and epoch"),
     ("suspects", audit.suspects_figure, "Labels that are probably wrong"),
     ("duplicates", audit.pairs_figure, "Near-duplicates"),
 )
@@ -133,10 +133,10 @@ def _evaluation(run: Run) -> dict[str, Any]:
         "spread": evaluation.spread(run),
         "groups": evaluation.groups(run),
         "calibration": evaluation.calibration(run),
-        "views": evaluation.views(run),
+        "tta": evaluation.tta(run),
         "families": evaluation.families(run),
-        "strangers": evaluation.strangers(run),
-        "strange": dig(run.examined, "outliers", "data"),
+        "ood": evaluation.ood(run),
+        "ood_data": dig(run.examined, "ood", "data"),
     }
 
 

@@ -28,7 +28,7 @@ class Run:
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
     split named by ``predicted``; where they can't be read, or the weights are not the result's,
     ``problem`` says so. ``record`` has the lines of training/tensor_stats.py, ``explained`` the
-    figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --everything`` found, on
+    figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --full`` found, on
     test before validation, ``audit`` what ``cifarlab audit`` found, with its ``audit_images``; all
     empty where they did not run.
     """

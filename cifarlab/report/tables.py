@@ -115,7 +115,7 @@ def class_rows(run: Run) -> list[dict[str, Any]]:
 
 def confusion_of(run: Run) -> np.ndarray | None:
     """The shown split's confusion matrix, int64 (K, K), rows true; None if it is no square."""
-    table = run.split(run.split_name).get("confusion")
+    table = run.split(run.split_name).get("confusion_matrix")
     try:
         counts = np.array(table, dtype=np.int64)
     except (TypeError, ValueError, OverflowError):

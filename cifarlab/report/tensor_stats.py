@@ -17,7 +17,7 @@ from cifarlab.report.run_data import Run, dig
 
 _MOST = 24  # panels of a figure; with more layers, evenly spread ones are shown
 _ROWS = 80  # of a panel's heat map
-_FEW = 20  # per cent of silent units that a colour scale reaches at least
+_FEW = 20  # per cent of dead units that a colour scale reaches at least
 _KEPT = 0.998  # share of the values that a panel's range holds
 
 
@@ -32,21 +32,21 @@ def activations(run: Run) -> Figure | None:
 
 
 def signals(run: Run) -> Figure | None:
-    """Gradient norms and silent units, by layer and epoch."""
+    """Gradient norms and dead units, by layer and epoch."""
     gradients = _table(run, "weights", lambda told: number(told.get("grad_norm")))
-    silent = _table(run, "activations", _silent)
-    if len(run.record) < 2 or gradients is None or silent is None:
+    dead = _table(run, "activations", _dead)
+    if len(run.record) < 2 or gradients is None or dead is None:
         return None
-    deepest = max(len(gradients[0]), len(silent[0]))
+    deepest = max(len(gradients[0]), len(dead[0]))
     figure = sheet(WIDE, 1.1 + 0.13 * max(deepest, 8))
     left, right = figure.subplots(1, 2)
     values = np.where(gradients[1] > 0, gradients[1], np.nan)
     known = values[np.isfinite(values)]
     norm = LogNorm(*_reach(known)) if len(known) else LogNorm(0.1, 1)
     _by_layer(left, run, gradients[0], values, norm, "gradient norm, last step of the epoch")
-    percents = 100 * silent[1]
+    percents = 100 * dead[1]
     most = max(_FEW, float(np.nanmax(percents, initial=0)))
-    _by_layer(right, run, silent[0], percents, Normalize(0, most), "silent units (%)")
+    _by_layer(right, run, dead[0], percents, Normalize(0, most), "dead units (%)")
     return figure
 
 
@@ -56,8 +56,8 @@ def _reach(values: np.ndarray) -> tuple[float, float]:
     return (low, high) if high > low else (low / 2, 2 * high)
 
 
-def _silent(told: dict[str, Any]) -> float | None:
-    pair = told.get("silent")
+def _dead(told: dict[str, Any]) -> float | None:
+    pair = told.get("dead")
     if not (isinstance(pair, list) and len(pair) == 2 and pair[1]):
         return None
     return number(pair[0] / pair[1])

@@ -10,7 +10,7 @@ runs/<name>/
   record.jsonl        weights, activations and gradients by epoch, where they were recorded
   explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
-  evaluation/         what 'cifarlab evaluate --everything' found out of a split, as JSON
+  evaluation/         what 'cifarlab evaluate --full' found out of a split, as JSON
   report/             the report, written after its figures
   audit/              what 'cifarlab audit' found in the data
 """
@@ -163,7 +163,7 @@ class RunFolder:
         write_text(self.result_file, json.dumps(result, indent=2) + "\n")
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
-        """What ``evaluate --everything`` found out of that split, None where it did not run."""
+        """What ``evaluate --full`` found out of that split, None where it did not run."""
         return read_json(self._evaluation_file(split), _RESTORE)
 
     def write_evaluation(self, split: str, found: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ class Histogram(Stored):
     high: float | None = None
     counts: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
     grad_norm: float | None = None
-    silent: tuple[Count, Count] | None = Field(None, strict=False)
+    dead: tuple[Count, Count] | None = Field(None, strict=False)
 
 
 class RecordLine(Stored):

@@ -1,12 +1,12 @@
-"""Intervals of shares: of one, and of the difference between two on the same images."""
+"""Intervals of proportions: of one, and of the difference between two on the same images."""
 
 import math
 
 import numpy as np
 
 
-def wilson(correct: int, n: int) -> list[float]:
-    """95 % Wilson score interval of a share, [low, high] (Wilson 1927)."""
+def wilson_interval(correct: int, n: int) -> list[float]:
+    """95 % Wilson score interval of a proportion, [low, high] (Wilson 1927)."""
     from scipy.stats import binomtest
 
     interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
@@ -23,11 +23,11 @@ def paired_gain(ours: np.ndarray, base: np.ndarray) -> dict[str, float | list[fl
 
     better, worse = int((ours & ~base).sum()), int((base & ~ours).sum())
     n, b, c = len(ours) + 2, better + 0.5, worse + 0.5
-    centre = (b - c) / n
-    reach = float(norm.ppf(0.975)) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
-    changed = better + worse
+    center = (b - c) / n
+    half_width = float(norm.ppf(0.975)) * math.sqrt((b + c) - (b - c) ** 2 / n) / n
+    n_discordant = better + worse
     return {
         "gain": (better - worse) / len(ours),
-        "interval": [centre - reach, centre + reach],
-        "p": float(binomtest(better, changed).pvalue) if changed else 1.0,
+        "interval": [center - half_width, center + half_width],
+        "p": float(binomtest(better, n_discordant).pvalue) if n_discordant else 1.0,
     }

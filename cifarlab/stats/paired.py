@@ -12,23 +12,23 @@ import numpy as np
 LEVEL = 0.95
 ALPHA = 0.05
 POWER = 0.8
-MOST_SEEDS = 100_000  # nobody trains more; the search for a number of seeds ends here
-_EQUAL = 1e-9  # accuracies that are nearer than this are one share, rounded twice
+MAX_SEEDS = 100_000  # nobody trains more; the search for a number of seeds ends here
+_EQUAL = 1e-9  # accuracies that are nearer than this are one fraction, rounded twice
 
 Interval = tuple[float, float]
 
 
 class Summary(NamedTuple):
-    """Of n numbers: their mean, and from two on their sample deviation and the mean's interval."""
+    """Of n numbers: their mean, and from two on their sample standard deviation and the mean's interval."""
 
     n: int
     mean: float
-    deviation: float | None
+    std: float | None
     interval: Interval | None
 
 
-class Paired(NamedTuple):
-    """Differences of n pairs; ``effect`` is Cohen's d_z, their mean over their deviation.
+class PairedComparison(NamedTuple):
+    """Differences of n pairs; ``effect`` is Cohen's d_z, their mean over their standard deviation.
 
     ``effect`` and ``p`` (paired t) are None where the differences do not vary.
     """
@@ -38,23 +38,23 @@ class Paired(NamedTuple):
     p: float | None
 
 
-def summary(values: Sequence[float]) -> Summary:
-    """Mean, deviation (n - 1) and Student's interval of the mean; ``values`` has one at least."""
+def summarize(values: Sequence[float]) -> Summary:
+    """Return the mean, standard deviation (n - 1) and Student's interval of the mean; ``values`` has one at least."""
     numbers = np.asarray(values, dtype=np.float64)
     n, mean = len(numbers), float(numbers.mean())
     if n < 2:
         return Summary(n, mean, None, None)
-    deviation = 0.0 if np.ptp(numbers) < _EQUAL else float(numbers.std(ddof=1))
-    reach = _quantile(n) * deviation / math.sqrt(n)
-    return Summary(n, mean, deviation, (mean - reach, mean + reach))
+    std = 0.0 if np.ptp(numbers) < _EQUAL else float(numbers.std(ddof=1))
+    half_width = _quantile(n) * std / math.sqrt(n)
+    return Summary(n, mean, std, (mean - half_width, mean + half_width))
 
 
-def prediction_interval(of: Summary) -> Interval | None:
+def prediction_interval(summary: Summary) -> Interval | None:
     """Where one more run would lie with 95 %: wider than the interval of the mean."""
-    if of.deviation is None:
+    if summary.std is None:
         return None
-    reach = _quantile(of.n) * of.deviation * math.sqrt(1 + 1 / of.n)
-    return of.mean - reach, of.mean + reach
+    half_width = _quantile(summary.n) * summary.std * math.sqrt(1 + 1 / summary.n)
+    return summary.mean - half_width, summary.mean + half_width
 
 
 def _quantile(n: int) -> float:
@@ -63,15 +63,15 @@ def _quantile(n: int) -> float:
     return float(t.ppf((1 + LEVEL) / 2, n - 1))
 
 
-def paired(ours: Sequence[float], baseline: Sequence[float]) -> Paired:
-    """``ours`` minus ``baseline``, one of each per pair; there is one pair at least."""
+def compare_pairs(ours: Sequence[float], baseline: Sequence[float]) -> PairedComparison:
+    """Compare ``ours`` with ``baseline``, one of each per pair; there is one pair at least."""
     from scipy.stats import ttest_rel
 
-    difference = summary(np.subtract(ours, baseline).tolist())
-    if not difference.deviation:
-        return Paired(difference, None, None)
+    difference = summarize(np.subtract(ours, baseline).tolist())
+    if not difference.std:
+        return PairedComparison(difference, None, None)
     p = float(ttest_rel(ours, baseline).pvalue)
-    return Paired(difference, difference.mean / difference.deviation, p)
+    return PairedComparison(difference, difference.mean / difference.std, p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -90,34 +90,34 @@ def power(effect: float, n: int, alpha: float = ALPHA) -> float:
 
     critical = t.isf(alpha / 2, n - 1)
     # the square of a noncentral t is a noncentral F, whose tail SciPy has without gaps
-    centre = max(n * effect**2, 1e-12)
-    return float(ncf.sf(critical**2, 1, n - 1, centre))
+    noncentrality = max(n * effect**2, 1e-12)
+    return float(ncf.sf(critical**2, 1, n - 1, noncentrality))
 
 
-def detectable(deviation: float, n: int, alpha: float = ALPHA) -> float:
-    """The least true difference that n pairs find with 80 %, at that deviation of differences."""
+def detectable_difference(std: float, n: int, alpha: float = ALPHA) -> float:
+    """The least true difference that n pairs find with 80 %, at that standard deviation of differences."""
     from scipy.optimize import brentq
 
     high = 1.0
     while power(high, n, alpha) < POWER:
         high *= 2
-    return deviation * float(brentq(lambda effect: power(effect, n, alpha) - POWER, 0.0, high))
+    return std * float(brentq(lambda effect: power(effect, n, alpha) - POWER, 0.0, high))
 
 
-def seeds_needed(deviation: float, difference: float, alpha: float = ALPHA) -> int | None:
+def seeds_needed(std: float, difference: float, alpha: float = ALPHA) -> int | None:
     """Pairs that find a true difference with 80 %; None where even MOST_SEEDS would not."""
-    effect = difference / deviation if deviation else math.inf
+    effect = difference / std if std else math.inf
     if not math.isfinite(effect):
         return 2
-    few, enough = 1, 2
+    too_few, enough = 1, 2
     while power(effect, enough, alpha) < POWER:
-        few, enough = enough, 2 * enough
-        if enough > MOST_SEEDS:
+        too_few, enough = enough, 2 * enough
+        if enough > MAX_SEEDS:
             return None
-    while enough - few > 1:
-        middle = (few + enough) // 2
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
         if power(effect, middle, alpha) < POWER:
-            few = middle
+            too_few = middle
         else:
             enough = middle
     return enough

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cifarlab.data.dataset import Subset
-from cifarlab.evaluation.activity import silent_units
-from cifarlab.evaluation.measure import fit_temperature, measure, predict
+from cifarlab.evaluation.activity import dead_units
+from cifarlab.evaluation.measure import measure_temperature, measure, predict
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence_threshold
@@ -36,9 +36,9 @@ def finish(run: Run) -> dict[str, Any]:
         predictor = _add_threshold(run, predictor, about)
         if run.validation:
             predictions = _predict_split(run, predictor, "val", run.validation)
-            temperature = fit_temperature(predictions)
+            temperature = measure_temperature(predictions)
             splits["val"] = measure(predictions, temperature["value"])
-        silent = silent_units(predictor, *_images_for_activity(run))
+        dead = dead_units(predictor, *_images_for_activity(run))
         try:
             if evaluation.test:
                 source = run.dataset, run.recipe.data, run.folder
@@ -73,7 +73,7 @@ def finish(run: Run) -> dict[str, Any]:
         "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
         **splits,
         "temperature": temperature,
-        "silent_units": silent,
+        "dead_units": dead,
         "notes": notes,
         "cost": _cost(run),
     }
@@ -111,7 +111,7 @@ def _add_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predic
 
 
 def _images_for_activity(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return images that silent units are looked for on, and their indices: held out, else trained on."""
+    """Return images that dead units are looked for on, and their indices: held out, else trained on."""
     if run.validation:
         return run.validation.images, run.validation.indices
     return run.dataset.read("train").images, run.loader.indices.numpy()

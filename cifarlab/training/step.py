@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 from cifarlab.augment.pipeline import pixels_at, downsample
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
-from cifarlab.models.distributed_layers import tell_places
+from cifarlab.models.distributed_layers import set_batch_position
 from cifarlab.models.layers import set_passes
 from cifarlab.optim.clipping import adaptive_clip_grad
 from cifarlab.optim.group_settings import apply_schedule, set_requires_grad
@@ -86,7 +86,7 @@ def micro_batches(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batc
         count = shard.stop - shard.start
         start = first + shard.start if batch.n_examples is None else read
         if run.processes.world_size > 1:
-            tell_places(run.state.classifier, shard.start, size)
+            set_batch_position(run.state.classifier, shard.start, size)
         yield batch.select(slice(start, start + count))
         first, read = first + size, read + count
 

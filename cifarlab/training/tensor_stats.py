@@ -7,10 +7,10 @@ record of one that was not.
 
     {"epoch": 3, "images": 125, "grad_norm": 0.8,
      "weights": {"stem.conv1": {"low": -0.3, "high": 0.4, "counts": [...], "grad_norm": 0.1}},
-     "activations": {"stem.act1": {"low": 0, "high": 5.1, "counts": [...], "silent": [0, 64]}}}
+     "activations": {"stem.act1": {"low": 0, "high": 5.1, "counts": [...], "dead": [0, 64]}}}
 
-Epoch 0 is before the first step. Weights are those that are judged, of convolutions and dense
-layers; activations are of training images as they are, never augmented; ``silent`` units are
+Epoch 0 is before the first step. Weights are those that are judged, of convolutions and linear
+layers; activations are of training images as they are, never augmented; ``dead`` units are
 counted as in the result. ``grad_norm`` is the norm of the loss's gradient in the epoch's last step,
 as the optimizer got it: clipped where the recipe clips. It is None where nothing was trained.
 """
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.evaluation.activity import evenly, histogram, peaks_of, watch_activations
+from cifarlab.evaluation.activity import subsample, histogram, unit_maxima, watch_activations
 from cifarlab.inference.predictor import CPU_BATCH
 from cifarlab.system.files import write_text
 from cifarlab.training.run import Run
@@ -70,9 +70,9 @@ class TensorStats:
         activations: dict[str, dict[str, Any]] = {}
 
         def record_activation(name: str, out: Tensor) -> None:
-            peaks = peaks_of(out)
-            silent = [int((peaks <= 0).sum()), len(peaks)]
-            activations[name] = histogram(out) | {"silent": silent}
+            peaks = unit_maxima(out)
+            dead = [int((peaks <= 0).sum()), len(peaks)]
+            activations[name] = histogram(out) | {"dead": dead}
 
         watch_activations(run.predictor, self._images, np.arange(len(self._images)), record_activation)
         line = {"epoch": run.state.epoch, "images": len(self._images), "grad_norm": total_norm}
@@ -82,11 +82,11 @@ class TensorStats:
 
 def recorded_images(indices: np.ndarray) -> np.ndarray:
     """Which of the training images at ``indices`` (n,) are looked at, evenly spread."""
-    return evenly(indices, min(max(len(indices) // IMAGES_PER_RECORDED, MIN_IMAGES), MAX_IMAGES))
+    return subsample(indices, min(max(len(indices) // IMAGES_PER_RECORDED, MIN_IMAGES), MAX_IMAGES))
 
 
 def matrices(body: torch.nn.Module) -> list[tuple[str, Tensor]]:
-    """The weights of convolutions and dense layers by their layers' names, in the data's order."""
+    """The weights of convolutions and linear layers by their layers' names, in the data's order."""
     return [
         (name.removesuffix(".weight"), parameter)
         for name, parameter in body.named_parameters()

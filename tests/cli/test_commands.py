@@ -118,10 +118,10 @@ def test_lint_speaks_before_training_and_once(cifarlab: Command) -> None:
 
 
 def test_evaluate_test_with_views_is_recorded(cifarlab: Command, copied: RunFolder) -> None:
-    output = cifarlab("evaluate", copied.path, "--split", "test", "--views", 2)
+    output = cifarlab("evaluate", copied.path, "--split", "test", "--tta-views", 2)
     assert output.code == 0 and "test accuracy" in output.out
     opening = copied.provenance()["test_openings"][-1]
-    assert opening["command"] == f"cifarlab evaluate {copied.path} --split test --views 2"
+    assert opening["command"] == f"cifarlab evaluate {copied.path} --split test --tta-views 2"
 
 
 def test_extend_and_resume(cifarlab: Command, copied: RunFolder) -> None:

@@ -74,7 +74,7 @@ def made(tmp_path: Path) -> Path:
     """A run with everything that a report shows."""
     path = whole(tmp_path / "runs" / "made")
     layer = {"low": -0.3, "high": 0.4, "counts": [1, 5, 2], "grad_norm": 0.1}
-    active = {"low": 0, "high": 2.5, "counts": [9, 0, 1], "silent": [3, 64]}
+    active = {"low": 0, "high": 2.5, "counts": [9, 0, 1], "dead": [3, 64]}
     for epoch in range(3):
         line = {"epoch": epoch, "images": 25, "grad_norm": 0.8}
         layers = {"weights": {"stem": layer}, "activations": {"act": active}}

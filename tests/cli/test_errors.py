@@ -36,7 +36,7 @@ DURATION = "write training.duration='3 epochs'"
         (["train", "quickstart", "optimizer.l=1"], ["optimizer.l", "lr"]),
         (["train", "quickstart", "optimizer.lr=-1"], ["optimizer.lr can't be -1"]),
         (["train", "quickstart", "optimizer.lr=quick"], ["optimizer.lr", "'quick'"]),
-        (["train", "quickstart", "model.kind=residul"], ["did you mean 'residual'?"]),
+        (["train", "quickstart", "model.kind=resnt"], ["did you mean 'resnet'?"]),
         (["train", "quickstart", "training.duration=30"], ["has no unit"]),
         (["train", "quickstart", "seed"], ["no key=value"]),
         (["train", "quickstart", "seed=1", "seed=2"], ["given twice"]),
@@ -93,7 +93,7 @@ def test_torchrun_is_for_training_alone(cifarlab: Command, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [(["--split", "train"], "val or test"), (["--views", "3"], "1, 2, 6")],
+    [(["--split", "train"], "val or test"), (["--tta-views", "3"], "1, 2, 6")],
 )
 def test_a_split_or_views_that_do_not_exist(
     cifarlab: Command, finished: RunFolder, options: list[str], told: str
@@ -164,7 +164,7 @@ def test_usage_errors_exit_2(cifarlab: Command) -> None:
         lambda: cifarlab("trian"),
         lambda: cifarlab("train"),
         lambda: cifarlab("train", "quickstart", "--sed", "1"),
-        lambda: cifarlab("evaluate", "run", "--views", "two"),
+        lambda: cifarlab("evaluate", "run", "--tta-views", "two"),
     ]
     assert [run().code for run in wrong] == [2] * 4
 

@@ -1,4 +1,4 @@
-"""evaluate --everything, audit and predict as a person types them."""
+"""evaluate --full, audit and predict as a person types them."""
 
 import csv
 import io
@@ -21,12 +21,12 @@ def picture(tmp_path: Path) -> Path:
 def test_everything_is_printed_kept_and_in_the_report(
     cifarlab: Command, copied: RunFolder, tmp_path: Path
 ) -> None:
-    output = cifarlab("evaluate", copied.path, "--everything", "--images", 6)
+    output = cifarlab("evaluate", copied.path, "--full", "--images", 6)
     assert (output.code, output.err) == (0, "")
     assert output.out.startswith("10 classes: 0, 1, ")
     for text in ("val accuracy", "ten-crop", "glass blur", "mean corruption accuracy", "n = 6"):
         assert text in output.out
-    assert copied.evaluation("val")["command"].endswith("--everything --images 6")
+    assert copied.evaluation("val")["command"].endswith("--full --images 6")
     assert cifarlab("report", copied.path).code == 0
     page = (copied.path / "report" / "report.html").read_text()
     assert "Under shift" in page and "validation split of digits" in page
@@ -40,7 +40,7 @@ def test_groups_are_printed(cifarlab: Command, copied: RunFolder, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "words", [["--everything", "--views", "2"], ["--outliers", "digits"], ["--images", "5"]]
+    "words", [["--full", "--tta-views", "2"], ["--ood", "digits"], ["--images", "5"]]
 )
 def test_options_that_do_not_fit(cifarlab: Command, copied: RunFolder, words: list[str]) -> None:
     assert cifarlab("evaluate", copied.path, *words).code == 2
@@ -110,7 +110,7 @@ def test_predictions_that_are_refused(
     sample = picture.with_name("sample.csv")
     sample.write_text("ID,Labels\n8,0\n")
     for words in (
-        ["--format", "kaggle", "--sample", sample],
+        ["--format", "kaggle", "--sample-submission", sample],
         ["--format", "xml"],
         ["--resize-mode", "bend"],
     ):
@@ -120,7 +120,7 @@ def test_predictions_that_are_refused(
 
 @pytest.mark.parametrize(
     "words",
-    [["--format", "xml"], ["--sample", "s.csv"], ["--format", "kaggle", "--sample", "none.csv"]],
+    [["--format", "xml"], ["--sample-submission", "s.csv"], ["--format", "kaggle", "--sample-submission", "none.csv"]],
 )
 def test_a_wrong_format_is_refused_before_anything_is_predicted(
     cifarlab: Command,

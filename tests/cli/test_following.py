@@ -62,7 +62,7 @@ def test_a_run_without_validation_is_explained(cifarlab: Command) -> None:
 
 
 def test_what_everything_found_is_in_the_report(cifarlab: Command, copied: RunFolder) -> None:
-    words = ("evaluate", copied.path, "--everything", "--images", 6)
+    words = ("evaluate", copied.path, "--full", "--images", 6)
     assert proposed(cifarlab(*words)) == ["report", str(copied.path)]
 
 

@@ -68,7 +68,7 @@ def test_a_training_is_not_lost(
     full: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cifarlab.report.write.html.FIGURES", ())
-    short = ("training.duration=2 epochs", "model.blocks=[1]", "model.channels=[4]")
+    short = ("training.duration=2 epochs", "model.depths=[1]", "model.channels=[4]")
     require_told(full("train", "quickstart", *short, "model.strides=[1]", "--run", "mine"))
     folder = RunFolder(tmp_path / "mine")
     assert folder.finished and len(folder.journal.read()) == 2

@@ -14,7 +14,7 @@ from cifarlab.augment.config import Augment, Crop
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
-from cifarlab.models.configs import CNN, Residual, Speed, Whitening
+from cifarlab.models.configs import CNNConfig, ResNetConfig, AirbenchConfig, WhiteningConfig
 from cifarlab.optim.optimizers import SGD, Muon, AuxSGD
 from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
 
@@ -99,38 +99,38 @@ def _bound(metadata: list[Any], name: str, missing: Any) -> Any:
 
 
 def _stages_agree(tree: dict[str, Any]) -> dict[str, Any]:
-    stages = len(tree["blocks"])
+    stages = len(tree["depths"])
     for name, filler in (("channels", [8]), ("strides", [1])):
         tree[name] = list(islice(cycle(tree[name] or filler), stages))
     if len(tree["dropout"]) > 1:
         tree["dropout"] = list(islice(cycle(tree["dropout"]), stages))
     layers = [step for step in tree["order"] if step not in ("conv", "add")]
     tree["order"] = [*layers[:1], "conv", *layers[1:], "conv", "add", "act"]
-    free = tree["norm"]["kind"] == "none" and tree["weight_standardisation"]
+    free = tree["norm"]["kind"] == "none" and tree["weight_standardization"]
     if free:
         tree["order"].pop()
     if not free:
         del tree["alpha"]
     tree["input_norm"] = tree["input_norm"] and tree["norm"]["kind"] != "none"
-    if tree["weight_standardisation"] and tree["initialisation"] == "dirac":
-        tree["initialisation"] = "he"
+    if tree["weight_standardization"] and tree["init"] == "dirac":
+        tree["init"] = "kaiming_normal"
     return _places_exist(tree, [*tree["order"], *["norm"] * tree["input_norm"]], tree["order"])
 
 
 def _orders_fit(tree: dict[str, Any]) -> dict[str, Any]:
     tree["block"] = ["conv", *tree["block"]]
-    tree["dense_order"] = ["dense", *(s for s in tree["dense_order"] if s != "dense")]
-    if tree["norm"]["kind"] == "instance" and "norm" in tree["dense_order"]:
+    tree["linear_order"] = ["linear", *(s for s in tree["linear_order"] if s != "linear")]
+    if tree["norm"]["kind"] == "instance" and "norm" in tree["linear_order"]:
         tree["norm"] = {"kind": "batch"}
-    blocks, hidden = len(tree["channels"]), len(tree["dense"])
+    blocks, hidden = len(tree["channels"]), len(tree["hidden_features"])
     if not hidden:
-        tree["dense_order"] = ["dense", "act", "dropout"]
+        tree["linear_order"] = ["linear", "act", "dropout"]
     if len(tree["dropout"]) > 1:
         wanted = blocks + (hidden if len(tree["dropout"]) > 2 else min(hidden, 1))
         tree["dropout"] = list(islice(cycle(tree["dropout"]), wanted))
-    dense_order = tree["dense_order"] if hidden else []
-    everywhere = [step for step in tree["block"] if step in dense_order]
-    return _places_exist(tree, [*tree["block"], *dense_order], everywhere)
+    linear_order = tree["linear_order"] if hidden else []
+    everywhere = [step for step in tree["block"] if step in linear_order]
+    return _places_exist(tree, [*tree["block"], *linear_order], everywhere)
 
 
 def _places_exist(
@@ -148,9 +148,9 @@ def _nesterov_needs_momentum(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _depths_fit(tree: dict[str, Any]) -> dict[str, Any]:
-    groups = 1 if len(tree["depth"]) == 1 else len(tree["channels"])
-    tree["depth"] = list(islice(cycle(tree["depth"]), groups))
-    return tree | {"shortcut": tree["shortcut"] and min(tree["depth"]) > 1}
+    groups = 1 if len(tree["depths"]) == 1 else len(tree["channels"])
+    tree["depths"] = list(islice(cycle(tree["depths"]), groups))
+    return tree | {"shortcut": tree["shortcut"] and min(tree["depths"]) > 1}
 
 
 def _nothing_idle(idle: Callable[[dict[str, Any]], bool], *names: str) -> Agree:
@@ -202,13 +202,13 @@ def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
 _AGREE = {
     Fold: _fold_is_one_of_them,
     Transition: _rows_are_distributions,
-    Residual: _stages_agree,
-    CNN: _orders_fit,
-    Speed: _depths_fit,
+    ResNetConfig: _stages_agree,
+    CNNConfig: _orders_fit,
+    AirbenchConfig: _depths_fit,
     Crop: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
-    Whitening: _nothing_idle(lambda tree: not tree["kernel"], "eps", "images", "directions"),
+    WhiteningConfig: _nothing_idle(lambda tree: not tree["kernel_size"], "eps", "images", "n_components"),
     SelectiveBackprop: _nothing_idle(lambda tree: tree["keep"] == 1, "start", "image_size"),
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,

@@ -72,7 +72,7 @@ def test_a_key_of_another_kind_names_that_kind():
     assert hint("optimizer.kind=adamw", "optimizer.momentum=0.9").startswith(
         "it is a key of kind sgd, rmsprop, muon; "
     )
-    assert hint("model.norm.groups=2").startswith("it is a key of kind group; ")
+    assert hint("model.norm.num_groups=2").startswith("it is a key of kind group; ")
 
 
 def test_what_no_recipe_says():

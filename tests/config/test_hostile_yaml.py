@@ -110,8 +110,8 @@ def test_on_the_command_line(value: str) -> None:
 
 @pytest.mark.parametrize(
     "tree",
-    [2**30_000, {"seed": 2**30_000}, {"model": {"stem": 2**63}}],
-    ids=["all", "seed", "stem"],
+    [2**30_000, {"seed": 2**30_000}, {"model": {"stem_width": 2**63}}],
+    ids=["all", "seed", "stem_width"],
 )
 def test_from_python(tree: object) -> None:
     refused(lambda _: build(tree), Path())

@@ -46,7 +46,7 @@ def test_an_extension_is_in_the_fingerprint_with_all_that_it_says(extension):
     [
         ({"training": {"duration": "1 epochs"}}, {"training": {"duration": "1.0 epoch"}}),
         ({"optimizer": {"lr": 1}}, {"optimizer": {"lr": 1.0}}),
-        ({"model": {"kind": "residual"}}, {}),
+        ({"model": {"kind": "resnet"}}, {}),
         ({"seed": 0, "name": "a"}, {"name": "b"}),
     ],
 )
@@ -76,7 +76,7 @@ def test_the_keys_are_all_leaves_of_the_schema(part, kind):
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance", "none"])
-@pytest.mark.parametrize("model", ["residual", "speed"])
+@pytest.mark.parametrize("model", ["resnet", "airbench"])
 def test_the_keys_of_a_part_inside_a_part_are_all_leaves_of_the_schema(model, norm):
     tree = {"model": {"kind": model, "norm": {"kind": norm}}}
     assert_listed(tree, {"", *(USUAL | {"model": model}).values()}, norm)
@@ -115,14 +115,14 @@ def test_the_keys_inside_a_list_are_listed_with_their_bounds():
 @pytest.mark.parametrize(
     ("path", "kind", "default"),
     [
-        ("model.norm.scale", "residual, batch", "true"),
-        ("model.norm.scale", "speed, batch", "false"),
-        ("model.norm.momentum", "residual, batch", "0.9"),
-        ("model.norm.momentum", "speed, batch", "0.6"),
-        ("model.norm.scale", "speed, layer", "true"),
-        ("model.norm.groups", "cnn, group", "8"),
-        ("model.norm.kind", "residual", "batch"),
-        ("model.whitening.kernel", "speed", "2"),
+        ("model.norm.scale", "resnet, batch", "true"),
+        ("model.norm.scale", "airbench, batch", "false"),
+        ("model.norm.momentum", "resnet, batch", "0.1"),
+        ("model.norm.momentum", "airbench, batch", "0.4"),
+        ("model.norm.scale", "airbench, layer", "true"),
+        ("model.norm.num_groups", "cnn, group", "8"),
+        ("model.norm.kind", "resnet", "batch"),
+        ("model.whitening.kernel_size", "airbench", "2"),
         ("optimizer.aux_sgd.nesterov", "muon", "true"),
         ("training.micro_batch_size", "", "null"),
         ("training.selective_backprop.start", "", "0 of the run"),

@@ -247,15 +247,15 @@ def test_how_many_images_a_recipe_s_data_usually_have(tree, images):
             {
                 "kind": "cnn",
                 "block": ["conv", "norm", "act", "pool"],
-                "dense_order": ["dense", "act", "dropout"],
+                "linear_order": ["linear", "act", "dropout"],
                 "dropout": 0.2,
             },
             0,
         ),
-        ({"kind": "residual", "dropout": 0.6}, 1),
-        ({"kind": "residual", "dropout": 0.6, "norm": {"kind": "group"}}, 0),
-        ({"kind": "residual", "head_dropout": 0.3}, 0),
-        ({"kind": "residual", "dropout": [0, 0, 0, 0.6]}, 1),
+        ({"kind": "resnet", "dropout": 0.6}, 1),
+        ({"kind": "resnet", "dropout": 0.6, "norm": {"kind": "group"}}, 0),
+        ({"kind": "resnet", "head_dropout": 0.3}, 0),
+        ({"kind": "resnet", "dropout": [0, 0, 0, 0.6]}, 1),
     ],
 )
 def test_dropout_before_a_batch_normalisation(model, count):

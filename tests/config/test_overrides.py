@@ -48,16 +48,16 @@ def test_the_kind_that_it_has_changes_nothing():
 
 
 def test_several_kinds_at_once():
-    names = ["schedule.gamma=0.3", "model.dense=7", "schedule.kind=multistep"]
+    names = ["schedule.gamma=0.3", "model.hidden_features=7", "schedule.kind=multistep"]
     recipe = overridden(Recipe(), [*names, "model.kind=cnn"])
-    assert (recipe.model.kind, recipe.model.dense) == ("cnn", (7,))
+    assert (recipe.model.kind, recipe.model.hidden_features) == ("cnn", (7,))
     assert (recipe.schedule.kind, recipe.schedule.gamma) == ("multistep", 0.3)
 
 
 def test_change_takes_values_and_leaves_its_recipe_alone():
     base = Recipe()
-    changed = change(base, {"model.blocks": [1, 1, 1, 1], "training.duration": "3 steps"})
-    assert changed.model.blocks == (1, 1, 1, 1)
+    changed = change(base, {"model.depths": [1, 1, 1, 1], "training.duration": "3 steps"})
+    assert changed.model.depths == (1, 1, 1, 1)
     assert str(changed.training.duration) == "3 steps"
     assert base == Recipe()
 
@@ -75,15 +75,15 @@ def test_a_kind_and_what_it_needs_in_either_order(order):
     both = ["schedule.kind=plateau", "data.val_fraction=0.2"][::order]
     assert overridden(base, both) == build({"schedule": {"kind": "plateau"}, "data": VALIDATED})
     part = ["model.norm={kind: none}", "model.order=[act, conv, act, conv, add]"][::order]
-    free = overridden(Recipe(), ["model.weight_standardisation=true", *part])
-    assert free.model.normaliser_free
+    free = overridden(Recipe(), ["model.weight_standardization=true", *part])
+    assert free.model.normalizer_free
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_whole_part_and_one_of_its_keys_in_either_order(order):
     # the key may be applied on top or the pair refused, but never dropped without a word
-    assignments = ["model={kind: residual}", "model.stem=32"][::order]
-    assert overridden(Recipe(), assignments).model.stem == 32
+    assignments = ["model={kind: resnet}", "model.stem_width=32"][::order]
+    assert overridden(Recipe(), assignments).model.stem_width == 32
 
 
 def test_a_kind_for_a_part_that_has_none_is_refused():

@@ -7,13 +7,13 @@ from other_values import base_tree, changed, each_key, merged, other, tree_at
 from pydantic import Field
 
 from cifarlab.config.base import Config
-from cifarlab.models.configs import Speed
-from cifarlab.models.norm_configs import BatchNorm, GroupNorm
+from cifarlab.models.configs import AirbenchConfig
+from cifarlab.models.norm_configs import BatchNormConfig, GroupNormConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change, from_yaml, overridden
 
-NORM = BatchNorm(scale=False, momentum=0.7, eps=1e-12)  # the speed network's, one key changed
-SPEED = {"kind": "speed", "norm": {"momentum": 0.7}}
+NORM = BatchNormConfig(scale=False, momentum=0.7, eps=1e-12)  # the airbench network's, one key changed
+AIRBENCH = {"kind": "airbench", "norm": {"momentum": 0.7}}
 
 
 @each_key
@@ -25,29 +25,29 @@ def test_one_key_given_alone_keeps_all_other_defaults_of_its_kind(key):
 
 def test_the_class_s_own_defaults_differ():
     # else the tests here could not fail
-    assert BatchNorm(momentum=0.7) != NORM
+    assert BatchNormConfig(momentum=0.7) != NORM
 
 
 def test_in_a_tree():
-    assert build({"model": SPEED}).model.norm == NORM
+    assert build({"model": AIRBENCH}).model.norm == NORM
     assert (
-        build({"model": {"kind": "speed", "whitening": {"images": 7}}}).model.whitening.kernel == 2
+        build({"model": {"kind": "airbench", "whitening": {"images": 7}}}).model.whitening.kernel_size == 2
     )
 
 
 def test_in_a_yaml_file(tmp_path):
-    (tmp_path / "mine.yaml").write_text("model:\n  kind: speed\n  norm: {momentum: 0.7}\n")
+    (tmp_path / "mine.yaml").write_text("model:\n  kind: airbench\n  norm: {momentum: 0.7}\n")
     assert from_yaml(tmp_path / "mine.yaml").model.norm == NORM
 
 
 @pytest.mark.parametrize(
     "assignments",
     [
-        ["model={kind: speed, norm: {momentum: 0.7}}"],
-        ["model.kind=speed", "model.norm.momentum=0.7"],
-        ["model.norm.momentum=0.7", "model.kind=speed"],
-        ["model.kind=speed", "model.norm={momentum: 0.7}"],
-        ["model={kind: speed}", "model.norm={momentum: 0.9}", "model.norm.momentum=0.7"],
+        ["model={kind: airbench, norm: {momentum: 0.7}}"],
+        ["model.kind=airbench", "model.norm.momentum=0.7"],
+        ["model.norm.momentum=0.7", "model.kind=airbench"],
+        ["model.kind=airbench", "model.norm={momentum: 0.7}"],
+        ["model={kind: airbench}", "model.norm={momentum: 0.9}", "model.norm.momentum=0.7"],
     ],
     ids=" ".join,
 )
@@ -56,7 +56,7 @@ def test_on_the_command_line(assignments):
 
 
 def test_a_whole_part_starts_from_the_default_not_from_what_was_there():
-    recipe = build({"model": {"kind": "speed", "norm": {"eps": 0.1}}})
+    recipe = build({"model": {"kind": "airbench", "norm": {"eps": 0.1}}})
     assert change(recipe, {"model.norm": {"momentum": 0.7}}).model.norm == NORM
     assert change(recipe, {"model.norm.momentum": 0.7}).model.norm.eps == 0.1
 
@@ -64,31 +64,31 @@ def test_a_whole_part_starts_from_the_default_not_from_what_was_there():
 @pytest.mark.parametrize(
     "assignments",
     [
-        ["model.kind=speed", "model.norm.kind=group", "model.norm.groups=4"],
-        ["model.norm.groups=4", "model.norm.kind=group", "model.kind=speed"],
-        ["model.norm={kind: group, groups: 4}", "model.kind=speed"],
-        ["model={kind: speed, norm: {kind: group}}", "model.norm.groups=4"],
+        ["model.kind=airbench", "model.norm.kind=group", "model.norm.num_groups=4"],
+        ["model.norm.num_groups=4", "model.norm.kind=group", "model.kind=airbench"],
+        ["model.norm={kind: group, num_groups: 4}", "model.kind=airbench"],
+        ["model={kind: airbench, norm: {kind: group}}", "model.norm.num_groups=4"],
     ],
     ids=" ".join,
 )
 def test_another_kind_of_an_inner_part_starts_from_that_kind_s_defaults(assignments):
-    assert overridden(Recipe(), assignments).model.norm == GroupNorm(groups=4)
+    assert overridden(Recipe(), assignments).model.norm == GroupNormConfig(num_groups=4)
 
 
 def test_the_usual_kind_of_an_inner_part_is_its_parent_s():
-    other = change(build({"model": SPEED}), {"model.norm.kind": "layer"})
-    assert change(other, {"model.norm.kind": "batch"}) == build({"model": {"kind": "speed"}})
+    other = change(build({"model": AIRBENCH}), {"model.norm.kind": "layer"})
+    assert change(other, {"model.norm.kind": "batch"}) == build({"model": {"kind": "airbench"}})
 
 
 def test_in_python():
-    assert Speed(norm={"momentum": 0.7}).norm == NORM
-    assert Speed(norm=BatchNorm(momentum=0.7)).norm == BatchNorm(momentum=0.7)  # whole: as it is
+    assert AirbenchConfig(norm={"momentum": 0.7}).norm == NORM
+    assert AirbenchConfig(norm=BatchNormConfig(momentum=0.7)).norm == BatchNormConfig(momentum=0.7)  # whole: as it is
 
 
 def test_given_whole_it_is_taken_whole():
     whole = {"scale": True, "momentum": 0.1, "eps": 0.2}
-    assert build({"model": {"kind": "speed", "norm": whole}}).model.norm == BatchNorm(**whole)
-    assert build({"model": {"kind": "speed", "norm": {}}}) == build({"model": {"kind": "speed"}})
+    assert build({"model": {"kind": "airbench", "norm": whole}}).model.norm == BatchNormConfig(**whole)
+    assert build({"model": {"kind": "airbench", "norm": {}}}) == build({"model": {"kind": "airbench"}})
 
 
 class Inner(Config):

@@ -8,8 +8,8 @@ from cifarlab.recipes.text import build, change, overridden
 from cifarlab.system.errors import RecipeError
 
 LIST = "'cifarlab recipes keys' lists every setting"
-MODELS = "Allowed: residual, cnn, speed"
-FREE = ["model.norm.kind=none", "model.weight_standardisation=true"]
+MODELS = "Allowed: resnet, cnn, airbench"
+FREE = ["model.norm.kind=none", "model.weight_standardization=true"]
 
 
 def refusal(*assignments):
@@ -54,17 +54,17 @@ def test_a_key_of_another_kind_is_unknown():
         ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, data, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, padding_mode"),
-        ({"model": {"kind": "cnn", "stem": 1}}, "model.stem", "Allowed: kind, "),
+        ({"model": {"kind": "cnn", "stem_width": 1}}, "model.stem_width", "Allowed: kind, "),
         ({"schedule": {"gamma": 0.3}}, "schedule.gamma", "Allowed: kind, warmup, final"),
         (
-            {"model": {"kind": "speed", "norm": {"momentun": 0.5}}},
+            {"model": {"kind": "airbench", "norm": {"momentun": 0.5}}},
             "model.norm.momentun",
             "did you mean 'momentum'? Allowed: kind, scale, eps, momentum",
         ),
         (
             {"model": {"norm": {"kind": "group", "momentum": 0.5}}},
             "model.norm.momentum",
-            "Allowed: kind, scale, eps, groups",
+            "Allowed: kind, scale, eps, num_groups",
         ),
         (
             {"augment": {"progressive_resize": [{"start": "0 steps", "pixels": 8, "pixel": 8}]}},
@@ -93,7 +93,7 @@ def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
         ("augment.hflip=randon", "augment.hflip can't be 'randon'", "did you mean 'random'? Allow"),
         ("augment.crop.padding_mode=3", "augment.crop.padding_mode can't be 3", "Allowed: constant, reflect"),
         ("evaluation.tta_views=3", "evaluation.tta_views can't be 3", "Allowed: 1, 2, 6, 10"),
-        ("model.kind=resnet", "model.kind can't be 'resnet'", MODELS),
+        ("model.kind=vit", "model.kind can't be 'vit'", MODELS),
         ("model.kind=cn", "model.kind can't be 'cn'", "did you mean 'cnn'?"),
         ("model.norm.kind=bach", "model.norm.kind can't be 'bach'", "did you mean 'batch'? Allo"),
         ("model.order=[conf]", "model.order.0 can't be 'conf'", "did you mean 'conv'? Allowed: "),
@@ -127,8 +127,8 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("optimizer.lr=.nan", "optimizer.lr can't be nan: input should be a finite number"),
         ("optimizer.lr=.inf", "optimizer.lr can't be inf: input should be a finite number"),
         ("optimizer.nesterov=2", "optimizer.nesterov can't be 2: input should be a valid bool"),
-        ("model.blocks=[1, 1, 1, 0]", "model.blocks.3 can't be 0: input should be greater than"),
-        ("model.blocks=[]", "model.blocks can't be []: "),
+        ("model.depths=[1, 1, 1, 0]", "model.depths.3 can't be 0: input should be greater than"),
+        ("model.depths=[]", "model.depths can't be []: "),
         ("model.strides=[5, 1, 1, 1]", "model.strides.0 can't be 5: input should be less than"),
         ("training={batch_size: 0}", "training.batch_size can't be 0: input should be greater"),
         (
@@ -136,7 +136,7 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
             "name can't be 'a b': it has letters, digits, + - _ . and no leading dot",
         ),
         ("training.duration=30", "training.duration: 30 has no unit: write '30 epochs', "),
-        ("model.norm.momentum=1", "model.norm.momentum can't be 1: input should be less than 1"),
+        ("model.norm.momentum=2", "model.norm.momentum can't be 2: input should be less than or"),
         ("training.selective_backprop.keep=0", "training.selective_backprop.keep can't be 0: input should be gre"),
         ("training.micro_batch_size=1", "training.micro_batch_size can't be 1: input should be greater th"),
         ("evaluation.tta_fraction=0", "evaluation.tta_fraction can't be 0: input should be greater than 0"),
@@ -184,8 +184,8 @@ def test_true_is_no_number(assignment):
 @pytest.mark.parametrize(
     ("assignments", "what"),
     [
-        (["model.blocks=[1, 1]"], "model: blocks, channels and strides name 2, 4 and 4 stages"),
-        (["model.dropout=[0.1, 0.2]"], "model: dropout names 2 stages, blocks 4: give each"),
+        (["model.depths=[1, 1]"], "model: depths, channels and strides name 2, 4 and 4 stages"),
+        (["model.dropout=[0.1, 0.2]"], "model: dropout names 2 stages, depths 4: give each"),
         (["model.order=[conv, norm, add]"], "model: order needs two convolutions, not 1"),
         (["model.order=[conv, conv, conv, add]"], "model: order needs two convolutions, not 3"),
         (
@@ -196,56 +196,56 @@ def test_true_is_no_number(assignment):
         (["model.order=[conv, conv]"], "model: order needs one add, after its last conv"),
         (
             ["model.order=[conv, act, conv, add]", "model.dropout=0.1"],
-            "model: dropout is 0.1, but no place has it: put 'dropout' into the order",
+            "model: dropout is 0.1, but no layer uses it: put 'dropout' into the order",
         ),
         (
             ["model.order=[conv, act, conv, add]", "model.norm.kind=layer"],
-            "model: norm is set, but no place has it: put 'norm' into order",
+            "model: norm is set, but no layer uses it: put 'norm' into order",
         ),
-        (FREE, "model: a normaliser-free network (norm none, weight_standardisation) needs an o"),
-        (["model.alpha=0.5"], "model: alpha needs norm.kind none and weight_standardisation"),
+        (FREE, "model: a normalizer-free network (norm none, weight_standardization) needs an o"),
+        (["model.alpha=0.5"], "model: alpha needs norm.kind none and weight_standardization"),
         (["model.alpha=0.5", FREE[0]], "model: alpha needs norm.kind none and weight_standa"),
         (["model.alpha=0.5", FREE[1]], "model: alpha needs norm.kind none and weight_standa"),
         (["model.input_norm=true", FREE[0]], "model: input_norm needs another norm.kind"),
-        (["model.initialisation=dirac", FREE[1]], "model: weight_standardisation would undo"),
+        (["model.init=dirac", FREE[1]], "model: weight_standardization would undo"),
         (["model={kind: cnn, block: [act]}"], "model: block needs a conv"),
-        (["model={kind: cnn, dense_order: [act]}"], "model: dense_order needs 'dense' once"),
-        (["model={kind: cnn, dense_order: [dense, dense]}"], "model: dense_order needs 'dense'"),
-        (["model={kind: cnn, norm: {eps: 0.1}}"], "model: norm is set, but no place has it"),
+        (["model={kind: cnn, linear_order: [act]}"], "model: linear_order needs 'linear' once"),
+        (["model={kind: cnn, linear_order: [linear, linear]}"], "model: linear_order needs 'linear'"),
+        (["model={kind: cnn, norm: {eps: 0.1}}"], "model: norm is set, but no layer uses it"),
         (
-            ["model={kind: cnn, dense_order: [norm, dense], norm: {kind: instance}}"],
-            "model: norm.kind instance leaves nothing of a dense layer",
+            ["model={kind: cnn, linear_order: [norm, linear], norm: {kind: instance}}"],
+            "model: norm.kind instance leaves nothing of a linear layer",
         ),
         (["model={kind: cnn, dropout: [0.1, 0.1]}"], "model: dropout can't be 2 rates: give one"),
         (
-            ["model={kind: cnn, dense: [9, 9], dropout: [0, 0, 0, 0, 0, 0]}"],
+            ["model={kind: cnn, hidden_features: [9, 9], dropout: [0, 0, 0, 0, 0, 0]}"],
             "model: dropout can't be 6 rates: give one for all, or one for each of the 3 blocks",
         ),
         (
             ["model={kind: cnn, block: [conv, pool], dropout: [0.1, 0, 0, 0]}"],
-            "model: dropout is 0.1, but no place has it",
+            "model: dropout is 0.1, but no layer uses it",
         ),
         (
-            ["model={kind: cnn, dense_order: [dense], dropout: [0, 0, 0, 0.1]}"],
-            "model: dropout is 0.1, but no place has it",
+            ["model={kind: cnn, linear_order: [linear], dropout: [0, 0, 0, 0.1]}"],
+            "model: dropout is 0.1, but no layer uses it",
         ),
         (
-            ["model={kind: cnn, block: [conv], dense_order: [dense], dropout: 0.1}"],
-            "model: dropout is 0.1, but no place has it",
+            ["model={kind: cnn, block: [conv], linear_order: [linear], dropout: 0.1}"],
+            "model: dropout is 0.1, but no layer uses it",
         ),
         (
-            ["model={kind: cnn, dense: [], dense_order: [dense, norm]}"],
-            "model: dense_order would do nothing without dense",
+            ["model={kind: cnn, hidden_features: [], linear_order: [linear, norm]}"],
+            "model: linear_order would do nothing without hidden_features",
         ),
         (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer: nesterov needs mom"),
         (["optimizer.kind=muon", "optimizer.momentum=0"], "optimizer: nesterov needs momentum"),
         (["optimizer.kind=muon", "optimizer.aux_sgd.momentum=0"], "optimizer.aux_sgd: nesterov nee"),
-        (["model.kind=speed", "model.shortcut=true", "model.depth=1"], "model: a shortcut needs"),
+        (["model.kind=airbench", "model.shortcut=true", "model.depths=1"], "model: a shortcut needs"),
         (
-            ["model.kind=speed", "model.shortcut=true", "model.depth=[2, 1, 2]"],
+            ["model.kind=airbench", "model.shortcut=true", "model.depths=[2, 1, 2]"],
             "model: a shortcut needs",
         ),
-        (["model.kind=speed", "model.depth=[2, 3]"], "model: depth names 2 groups, channels 3"),
+        (["model.kind=airbench", "model.depths=[2, 3]"], "model: depths names 2 groups, channels 3"),
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
         (
@@ -285,7 +285,7 @@ def test_settings_that_contradict_each_other(assignments, what):
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if k.path in NEEDS and k.kind != "speed"],  # whose whitening has a kernel
+    [k for k in KEYS if k.path in NEEDS and k.kind != "airbench"],  # whose whitening has a kernel_size
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_a_setting_that_would_do_nothing_is_refused(key):

@@ -13,10 +13,10 @@ from cifarlab.dashboard import trial
 from cifarlab.dashboard.trial import Network, Networks
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import training_subsets
-from cifarlab.explain.figures import heated
+from cifarlab.explain.figures import overlay_heatmap
 from cifarlab.explain.maps import class_activation_maps
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Answers
+from cifarlab.inference.run_predictor import ClassProbabilities
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, DataError
 
@@ -63,11 +63,11 @@ def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(fin
     image = network.tried(picture()).image
     for target in (3, 7):
         shares = np.eye(10)[[target]]
-        network.oracle.answers = lambda inputs, shares=shares: Answers(inputs.ids, (), shares, None)
+        network.run_predictor.predict = lambda inputs, probabilities=shares: ClassProbabilities(inputs.ids, (), probabilities, None)
         told = {one.layer: one.picture for one in network.tried(picture()).maps}
         maps = class_activation_maps(network.predictor, image[None], list(told), np.array([target]))
         for layer, heat in maps.items():
-            assert (told[layer] == heated(image, heat[0])).all()
+            assert (told[layer] == overlay_heatmap(image, heat[0])).all()
 
 
 @pytest.mark.parametrize("value", [0, -1, None, "hot", float("nan")])
@@ -86,7 +86,7 @@ def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
     def features(image: np.ndarray) -> np.ndarray:
         body = network.predictor.classifier.body
         given = []
-        handle = body.dense.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
+        handle = body.head.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
         with torch.no_grad():
             network.predictor.logits(image[None])
         handle.remove()

@@ -12,7 +12,7 @@ from PIL import Image
 from cifarlab.dashboard.guard import UPLOAD_BYTES
 from cifarlab.dashboard.trial import UPLOAD_PIXELS
 from cifarlab.data.config import ImagePolicy
-from cifarlab.inference.inputs import decoded, input_policy
+from cifarlab.inference.inputs import decode_image, input_policy
 from cifarlab.system.errors import DataError
 
 BROKEN = broken()
@@ -41,7 +41,7 @@ print(peak() - before)
 
 def seen(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), resize_mode: str = "crop") -> np.ndarray:
     policy = input_policy(ImagePolicy(), shape, resize_mode)
-    return decoded(blob, "cat.png", policy, UPLOAD_PIXELS)
+    return decode_image(blob, "cat.png", policy, UPLOAD_PIXELS)
 
 
 def test_there_are_fifty():

@@ -37,8 +37,8 @@ def shrink(recipe: Recipe) -> Recipe:
         changes["augment.progressive_resize"] = sizes
     if recipe.training.micro_batch_size:
         changes["training.micro_batch_size"] = 9
-    if recipe.model.kind == "residual":
-        changes["model.blocks"] = [1] * len(recipe.model.blocks)
+    if recipe.model.kind == "resnet":
+        changes["model.depths"] = [1] * len(recipe.model.depths)
     return change(recipe, changes)
 
 

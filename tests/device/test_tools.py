@@ -11,13 +11,13 @@ from pretended_device import pretended
 
 from cifarlab.audit.duplicates import find_near_duplicates
 from cifarlab.evaluation.features import features
-from cifarlab.evaluation.full_evaluation import examine
+from cifarlab.evaluation.full_evaluation import evaluate_fully
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.explain.maps import class_activation_maps, feature_maps, map_shapes
-from cifarlab.explain.sanity import cascade
+from cifarlab.explain.sanity import randomize_layers
 from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Oracle
+from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.training.tensor_stats import TensorStats
@@ -37,14 +37,14 @@ def evaluated(folder: RunFolder) -> Any:
     return [evaluate_run(folder, "val", views) for views in (1, 10)]
 
 
-def examined(folder: RunFolder) -> Any:
-    return without_seconds(examine(folder, images=20))
+def fully_evaluated(folder: RunFolder) -> Any:
+    return without_seconds(evaluate_fully(folder, images=20))
 
 
 def explained(folder: RunFolder) -> Any:
     predictor = Predictor.load(folder.weights("last"))
     shapes = map_shapes(predictor)
-    checked = cascade(predictor, MADE[:3])
+    checked = randomize_layers(predictor, MADE[:3])
     return {
         "shapes": {name: list(shape) for name, shape in shapes.items()},
         "maps": class_activation_maps(predictor, MADE, list(shapes)),
@@ -55,7 +55,7 @@ def explained(folder: RunFolder) -> Any:
 
 
 def predicted(folder: RunFolder) -> Any:
-    return Oracle(folder).answers(Inputs(list("abcdefg"), MADE)).shares
+    return RunPredictor(folder).answers(Inputs(list("abcdefg"), MADE)).shares
 
 
 def duplicates(_folder: RunFolder) -> Any:
@@ -65,7 +65,7 @@ def duplicates(_folder: RunFolder) -> Any:
     return {"pairs": twins.pairs.tolist(), "similarity": twins.similarity}
 
 
-@pytest.mark.parametrize("tool", [evaluated, examined, explained, predicted, duplicates])
+@pytest.mark.parametrize("tool", [evaluated, fully_evaluated, explained, predicted, duplicates])
 def test_a_tool_tells_the_same(tool: Callable, copied: RunFolder) -> None:
     wanted = tool(copied)
     for index in (True, False):

@@ -6,10 +6,10 @@ import torch
 from cifarlab.inference.predictor import Predictor
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import Residual
+from cifarlab.models.configs import ResNetConfig
 from cifarlab.system.device import choose
 
-MODEL = Residual(stem=4, blocks=(1,), channels=(6,), strides=(2,))
+MODEL = ResNetConfig(stem_width=4, depths=(1,), channels=(6,), strides=(2,))
 SHAPE = (9, 8, 3)  # neither square nor even, so that mixed-up axes show
 CLASSES = ("x", "y", "z")
 

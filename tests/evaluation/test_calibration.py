@@ -8,13 +8,13 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from cifarlab.evaluation.calibration import (
     BINS,
-    brier,
+    brier_score,
     calibration,
-    expected_error,
-    fitted_temperature,
+    expected_calibration_error,
+    find_temperature,
     log_loss,
-    probabilities,
-    reliability,
+    scaled_softmax,
+    reliability_bins,
 )
 
 
@@ -35,24 +35,24 @@ def softmax(row: np.ndarray, temperature: float) -> list[float]:
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_scores_are_the_textbook_formulas(seed: int, temperature: float) -> None:
     logits, labels = drawn(seed)
-    shares = [softmax(row, temperature) for row in logits]
+    probabilities = [softmax(row, temperature) for row in logits]
     nll, squares = 0.0, 0.0
-    counts, sure, right = [0] * BINS, [0.0] * BINS, [0] * BINS
-    for row, label in zip(shares, labels, strict=True):
+    counts, sure, correct = [0] * BINS, [0.0] * BINS, [0] * BINS
+    for row, label in zip(probabilities, labels, strict=True):
         nll -= math.log(row[label])
         squares += sum((p - (k == label)) ** 2 for k, p in enumerate(row))
-        place = next(b for b in range(BINS) if max(row) <= (b + 1) / BINS)
-        counts[place] += 1
-        sure[place] += max(row)
-        right[place] += row.index(max(row)) == label
-    gaps = [abs(s - r) for s, r in zip(sure, right, strict=True)]
+        bin_index = next(b for b in range(BINS) if max(row) <= (b + 1) / BINS)
+        counts[bin_index] += 1
+        sure[bin_index] += max(row)
+        correct[bin_index] += row.index(max(row)) == label
+    gaps = [abs(s - r) for s, r in zip(sure, correct, strict=True)]
     told = calibration(logits, labels, temperature)
     assert told["nll"] == pytest.approx(nll / len(labels))
     assert told["brier"] == pytest.approx(squares / len(labels))
     assert told["ece"] == pytest.approx(sum(gaps) / len(labels))
     assert told["temperature"] == temperature
     assert [row["n"] for row in told["bins"]] == counts
-    for row, n, s, r in zip(told["bins"], counts, sure, right, strict=True):
+    for row, n, s, r in zip(told["bins"], counts, sure, correct, strict=True):
         assert row["confidence"] == (pytest.approx(s / n) if n else None)
         assert row["accuracy"] == (pytest.approx(r / n) if n else None)
 
@@ -60,7 +60,7 @@ def test_scores_are_the_textbook_formulas(seed: int, temperature: float) -> None
 @pytest.mark.parametrize("seed", range(3))
 def test_log_loss_is_that_of_scikit_learn(seed: int) -> None:
     logits, labels = drawn(seed)
-    expected = sklearn_log_loss(labels, probabilities(logits, 2.0))
+    expected = sklearn_log_loss(labels, scaled_softmax(logits, 2.0))
     assert log_loss(logits, labels, 2.0) == pytest.approx(expected, rel=1e-10)
 
 
@@ -72,15 +72,15 @@ def test_a_sure_and_right_network_has_no_error() -> None:
 
 
 def test_a_sure_and_wrong_network_has_the_largest() -> None:
-    shares = np.eye(2)[[0, 0, 0]]
+    probabilities = np.eye(2)[[0, 0, 0]]
     labels = np.array([1, 1, 1])
-    assert brier(shares, labels) == 2.0
-    assert expected_error(reliability(shares, labels)) == 1.0
+    assert brier_score(probabilities, labels) == 2.0
+    assert expected_calibration_error(reliability_bins(probabilities, labels)) == 1.0
 
 
 def test_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
-    shares = np.array([[1 / 3, 1 / 3, 1 / 3], [0.6, 0.2, 0.2]])
-    places = [row["n"] for row in reliability(shares, np.array([0, 0]))]
+    probabilities = np.array([[1 / 3, 1 / 3, 1 / 3], [0.6, 0.2, 0.2]])
+    places = [row["n"] for row in reliability_bins(probabilities, np.array([0, 0]))]
     assert places[4] == 1 and places[8] == 1 and sum(places) == 2
 
 
@@ -88,15 +88,15 @@ def test_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
 def test_the_temperature_that_made_the_labels_is_found(true: float) -> None:
     draws = np.random.default_rng(0)
     logits = draws.normal(0, 4, (20_000, 4)).astype(np.float32)
-    shares = probabilities(logits, true)
-    labels = (draws.random((20_000, 1)) > shares.cumsum(1)[:, :-1]).sum(1)
-    assert fitted_temperature(logits, labels) == pytest.approx(true, rel=0.05)
+    probabilities = scaled_softmax(logits, true)
+    labels = (draws.random((20_000, 1)) > probabilities.cumsum(1)[:, :-1]).sum(1)
+    assert find_temperature(logits, labels) == pytest.approx(true, rel=0.05)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_temperature_of_a_fine_grid_is_better(seed: int) -> None:
     logits, labels = drawn(seed)
-    fitted = log_loss(logits, labels, fitted_temperature(logits, labels))
+    fitted = log_loss(logits, labels, find_temperature(logits, labels))
     grid = np.geomspace(0.05, 20, 400)
     assert fitted <= min(log_loss(logits, labels, float(t)) for t in grid) + 1e-9
 
@@ -104,11 +104,11 @@ def test_no_temperature_of_a_fine_grid_is_better(seed: int) -> None:
 def test_a_temperature_changes_no_prediction() -> None:
     logits, _ = drawn(0)
     for temperature in (0.1, 7.0):
-        hot = probabilities(logits, temperature)
+        hot = scaled_softmax(logits, temperature)
         assert (hot.argmax(1) == logits.argmax(1)).all()
         assert np.allclose(hot.sum(1), 1)
 
 
 def test_separable_validation_images_end_at_the_bound() -> None:
     logits = np.eye(3, dtype=np.float32)
-    assert 0.019 < fitted_temperature(logits, np.arange(3)) < 0.03
+    assert 0.019 < find_temperature(logits, np.arange(3)) < 0.03

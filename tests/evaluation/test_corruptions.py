@@ -6,8 +6,8 @@ import slow_corruptions
 import torch
 from scipy import ndimage
 
-from cifarlab.evaluation.corruptions.linear import pixelated, zoom
-from cifarlab.evaluation.corruptions.suite import CORRUPTIONS, SEVERITIES, corrupted
+from cifarlab.evaluation.corruptions.linear import pixelate_matrix, zoom_matrix
+from cifarlab.evaluation.corruptions.suite import CORRUPTIONS, SEVERITIES, corrupt
 from cifarlab.system.randomness import generator
 
 SLOW = {name: getattr(slow_corruptions, name.replace(" ", "_")) for name in CORRUPTIONS}
@@ -49,7 +49,7 @@ def test_the_batch_is_each_image_alone(name: str, shape: tuple[int, ...]) -> Non
 def test_given_images_stay_and_the_same_draws_give_the_same(name: str) -> None:
     given = images(SHAPES[0])
     before = given.clone()
-    first, again = (corrupted(given, name, 3, generator(0, name)) for _ in range(2))
+    first, again = (corrupt(given, name, 3, generator(0, name)) for _ in range(2))
     assert torch.equal(given, before)
     assert torch.equal(first, again)
     assert first.dtype == torch.uint8 and first.shape == given.shape
@@ -63,7 +63,7 @@ def draws_nothing(name: str) -> bool:
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_other_draws_give_another_image(name: str) -> None:
     given = images(SHAPES[0])
-    first, other = (corrupted(given, name, 3, generator(seed, name)) for seed in (0, 1))
+    first, other = (corrupt(given, name, 3, generator(seed, name)) for seed in (0, 1))
     assert torch.equal(first, other) == draws_nothing(name)
 
 
@@ -71,7 +71,7 @@ def test_other_draws_give_another_image(name: str) -> None:
 def test_the_worst_severity_changes_more_than_the_least(name: str) -> None:
     given = images((64, 32, 32, 3))
     change = [
-        (corrupted(given, name, severity, generator(0, name)).float() - given).abs().mean()
+        (corrupt(given, name, severity, generator(0, name)).float() - given).abs().mean()
         for severity in (1, 5)
     ]
     # elastic moves less and bends more: Hendrycks & Dietterich lower the affine part
@@ -90,7 +90,7 @@ def test_fifteen_in_four_families() -> None:
 
 def test_impulses_are_as_frequent_as_said() -> None:
     grey = torch.full((40, 32, 32, 3), 100, dtype=torch.uint8)
-    changed = corrupted(grey, "impulse noise", 5, generator(0, "x"))
+    changed = corrupt(grey, "impulse noise", 5, generator(0, "x"))
     for level in (0, 255):
         assert (changed == level).float().mean() == pytest.approx(0.035, abs=0.003)
 
@@ -107,14 +107,14 @@ def test_filters_keep_a_flat_image() -> None:
     flat = torch.full((2, 32, 32, 3), 77, dtype=torch.uint8)
     for name, corruption in CORRUPTIONS.items():
         if corruption.family == "blur" or name in ("contrast", "elastic", "pixelate"):
-            assert torch.equal(corrupted(flat, name, 5, generator(0, name)), flat), name
+            assert torch.equal(corrupt(flat, name, 5, generator(0, name)), flat), name
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.05, 1.75, 2.25])
 def test_zooming_keeps_the_size(factor: float) -> None:
-    assert zoom(32, factor).shape == (32, 32)
-    assert torch.allclose(zoom(32, factor).sum(1), torch.ones(32, dtype=torch.float64))
+    assert zoom_matrix(32, factor).shape == (32, 32)
+    assert torch.allclose(zoom_matrix(32, factor).sum(1), torch.ones(32, dtype=torch.float64))
 
 
 def test_pixelating_to_all_pixels_is_nothing() -> None:
-    assert torch.equal(pixelated(8, 8), torch.eye(8))
+    assert torch.equal(pixelate_matrix(8, 8), torch.eye(8))

@@ -11,10 +11,10 @@ import pytest
 
 import cifarlab
 from cifarlab.dashboard.trial import Network
-from cifarlab.evaluation.full_evaluation import examine
+from cifarlab.evaluation.full_evaluation import evaluate_fully
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.explain.explain_run import explain_run
-from cifarlab.inference.run_predictor import Oracle
+from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.write import write_report
@@ -99,7 +99,7 @@ def test_wrong_groups_are_refused_before_the_test_split_is_opened(
     copied: RunFolder, tmp_path: Path
 ) -> None:
     (tmp_path / "groups.yaml").write_text("pets: [cat]\n")
-    for look in (evaluate_run, examine):
+    for look in (evaluate_run, evaluate_fully):
         with pytest.raises(RecipeError, match="'cat', which is no class"):
             look(copied, "test", groups=tmp_path / "groups.yaml")
     assert len(copied.provenance()["test_openings"]) == 1
@@ -136,8 +136,8 @@ def a_flipped_bit(folder: RunFolder, _: RunFolder) -> None:
 
 USES: dict[str, Callable[[RunFolder], object]] = {
     "evaluate": evaluate_run,
-    "everything": examine,
-    "predict": Oracle,
+    "full": evaluate_fully,
+    "predict": RunPredictor,
     "explain": explain_run,
     "the page": lambda folder: Network(folder.path),
     "extend": lambda folder: launch("tiny", run=folder.path, extend="1 epoch", schedule="hold"),

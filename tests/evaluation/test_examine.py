@@ -11,12 +11,12 @@ from made_predictor import images, made
 from sklearn.metrics import roc_auc_score
 
 from cifarlab.data.dataset import Subset
-from cifarlab.evaluation.corruptions.suite import CORRUPTIONS, corrupted
-from cifarlab.evaluation.full_evaluation import examine
+from cifarlab.evaluation.corruptions.suite import CORRUPTIONS, corrupt
+from cifarlab.evaluation.full_evaluation import evaluate_fully
 from cifarlab.evaluation.ood import SCORES
 from cifarlab.evaluation.run_evaluation import evaluate_run
-from cifarlab.evaluation.shift import BATCH, all_corrupted, spread, under_shift
-from cifarlab.evaluation.tta_comparison import views_compared
+from cifarlab.evaluation.shift import BATCH, corrupt_all, space_evenly, measure_shift
+from cifarlab.evaluation.tta_comparison import compare_tta
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.system.randomness import generator
@@ -36,7 +36,7 @@ def accuracy(predictor, pixels: np.ndarray, labels: np.ndarray) -> float:
 
 def test_corruptions_are_measured_one_by_one() -> None:
     predictor, part = made(), subset()
-    told = under_shift(predictor, part, None, silent)
+    told = measure_shift(predictor, part, None, silent)
     pixels, labels = part.images[part.indices], part.labels[part.indices]
     assert told["n"] == 20
     assert told["clean"] == accuracy(predictor, pixels, labels)
@@ -44,7 +44,7 @@ def test_corruptions_are_measured_one_by_one() -> None:
     for row in told["corruptions"]:
         for severity, value in enumerate(row["accuracy"], 1):
             draws = generator(0, f"corruption/{row['name']}", severity, 0)
-            changed = corrupted(torch.from_numpy(pixels), row["name"], severity, draws)
+            changed = corrupt(torch.from_numpy(pixels), row["name"], severity, draws)
             assert value == accuracy(predictor, changed.numpy(), labels)
             every.append(value)
     assert len(every) == 75
@@ -55,21 +55,21 @@ def test_corruptions_are_measured_one_by_one() -> None:
 
 def test_a_later_batch_has_draws_of_its_own_and_an_earlier_one_keeps_its() -> None:
     grey = torch.full((BATCH + 3, 8, 8, 1), 128, dtype=torch.uint8)
-    whole = all_corrupted(grey, "gaussian noise", 3)
-    assert torch.equal(whole[:BATCH], all_corrupted(grey[:BATCH], "gaussian noise", 3))
+    whole = corrupt_all(grey, "gaussian noise", 3)
+    assert torch.equal(whole[:BATCH], corrupt_all(grey[:BATCH], "gaussian noise", 3))
     assert not torch.equal(whole[:3], whole[BATCH:])
 
 
 def test_spread_takes_places_from_everywhere() -> None:
     indices = np.arange(100, 200)
-    assert spread(indices, None) is indices and spread(indices, 500) is indices
-    assert spread(indices, 4).tolist() == [100, 125, 150, 175]
-    assert len(np.unique(spread(indices, 99))) == 99
+    assert space_evenly(indices, None) is indices and space_evenly(indices, 500) is indices
+    assert space_evenly(indices, 4).tolist() == [100, 125, 150, 175]
+    assert len(np.unique(space_evenly(indices, 99))) == 99
 
 
 def test_views_are_compared_with_one() -> None:
     predictor, part = made(), subset()
-    rows = views_compared(predictor, part)
+    rows = compare_tta(predictor, part)
     labels = part.labels[part.indices]
     assert [row["views"] for row in rows] == [1, 2, 6, 10]
     right = {
@@ -81,12 +81,12 @@ def test_views_are_compared_with_one() -> None:
         assert row["cost"]["seconds"] > 0
         if row["views"] > 1:
             gain = right[row["views"]].mean() - right[1].mean()
-            assert row["against_one"]["gain"] == pytest.approx(gain)
-    assert rows[0]["against_one"] is None
+            assert row["against_single_view"]["gain"] == pytest.approx(gain)
+    assert rows[0]["against_single_view"] is None
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_scores_of_strangers_are_their_formulas(name: str) -> None:
+def test_ood_scores_are_their_formulas(name: str) -> None:
     logits = np.random.default_rng(0).normal(0, 3, (50, 4)).astype(np.float32)
     slow = []
     for row in logits.astype(float):
@@ -100,7 +100,7 @@ def test_the_examination_of_validation_is_kept(copied: RunFolder, tmp_path: Path
     groups = tmp_path / "groups.yaml"
     groups.write_text("low: ['0', '1', '2', '3', '4']\nhigh: ['5', '6', '7', '8', '9']\n")
     before = copied.provenance()
-    found = examine(copied, "val", groups, images=10, command="me")
+    found = evaluate_fully(copied, "val", groups, images=10, command="me")
     assert copied.evaluation("val") == json.loads(json.dumps(found))
     assert copied.evaluation("test") is None
     assert (found["data"], found["split"], found["command"]) == ("digits", "val", "me")
@@ -108,20 +108,20 @@ def test_the_examination_of_validation_is_kept(copied: RunFolder, tmp_path: Path
     without = {**found["measured"], "groups": None}
     assert without == copied.result()["val"]
     assert found["shift"]["n"] == 10 and len(found["shift"]["corruptions"]) == len(CORRUPTIONS)
-    assert found["outliers"] is None  # digits are no strangers to a run on the digits
-    assert found["views"][0]["accuracy"] == found["measured"]["accuracy"]
+    assert found["ood"] is None  # digits are not out of distribution for a run on the digits
+    assert found["tta"][0]["accuracy"] == found["measured"]["accuracy"]
     assert copied.provenance() == before
 
 
 def test_all_of_test_takes_one_opening(copied: RunFolder) -> None:
-    found = examine(copied, "test", images=5, command="me")
+    found = evaluate_fully(copied, "test", images=5, command="me")
     assert found["measured"] == copied.result()["test"]
     openings = copied.provenance()["test_openings"]
     assert [(o["by"], o["command"]) for o in openings[1:]] == [("evaluate", "me")]
 
 
-def test_strangers_from_a_named_source(copied: RunFolder) -> None:
-    found = examine(copied, "val", outliers="digits", images=2)["outliers"]
+def test_ood_images_from_a_named_source(copied: RunFolder) -> None:
+    found = evaluate_fully(copied, "val", ood="digits", images=2)["ood"]
     assert (found["source"], found["known"], found["unknown"]) == ("digits", 144, 144)
     for row in found["scores"]:
         assert 0.3 < row["auroc"] < 0.7  # the same kind of images: nothing to tell apart
@@ -133,10 +133,10 @@ def test_a_source_that_is_not_there_costs_no_measurement(
     def measure(*_args: object) -> None:
         raise AssertionError("work that is thrown away")
 
-    for work in ("measured", "views_compared", "under_shift"):
-        monkeypatch.setattr(sys.modules[examine.__module__], work, measure)
+    for work in ("measure_open_split", "compare_tta", "measure_shift"):
+        monkeypatch.setattr(sys.modules[evaluate_fully.__module__], work, measure)
     with pytest.raises(UserError, match="nowhere"):
-        examine(copied, "val", outliers="nowhere.zip")
+        evaluate_fully(copied, "val", ood="nowhere.zip")
 
 
 def test_the_area_is_that_of_known_above_unknown(copied: RunFolder) -> None:
@@ -144,11 +144,11 @@ def test_the_area_is_that_of_known_above_unknown(copied: RunFolder) -> None:
     from cifarlab.evaluation.run_evaluation import open_split
 
     run = open_split(copied, "val", "test", "", None)
-    found = examine(copied, "val", outliers="digits", images=2)["outliers"]
-    strangers = open_dataset("digits").read("train")
-    places = spread(np.arange(len(strangers)), 144)
+    found = evaluate_fully(copied, "val", ood="digits", images=2)["ood"]
+    ood_images = open_dataset("digits").read("train")
+    indices = space_evenly(np.arange(len(ood_images)), 144)
     known = run.predictor.logits(run.subset.images, 1, run.subset.indices).numpy().max(1)
-    unknown = run.predictor.logits(strangers.images, 1, places).numpy().max(1)
+    unknown = run.predictor.logits(ood_images.images, 1, indices).numpy().max(1)
     wins = (known[:, None] > unknown).mean() + (known[:, None] == unknown).mean() / 2
     truth = [1] * 144 + [0] * 144
     told = {row["name"]: row["auroc"] for row in found["scores"]}
@@ -159,13 +159,13 @@ def test_the_area_is_that_of_known_above_unknown(copied: RunFolder) -> None:
 def test_an_unfinished_run_has_no_test(copied: RunFolder) -> None:
     copied.result_file.unlink()
     with pytest.raises(RunFolderError, match="has not finished"):
-        examine(copied, "test")
-    assert examine(copied, "val", images=2)["measured"]["calibrated"] is None
+        evaluate_fully(copied, "test")
+    assert evaluate_fully(copied, "val", images=2)["measured"]["calibrated"] is None
 
 
 def test_no_such_split(copied: RunFolder) -> None:
     with pytest.raises(RecipeError, match="can't evaluate"):
-        examine(copied, "train")
+        evaluate_fully(copied, "train")
 
 
 def test_the_temperature_is_of_validation_and_serves_test(copied: RunFolder) -> None:

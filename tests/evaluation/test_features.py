@@ -5,7 +5,7 @@ import pytest
 import torch
 from made_predictor import CLASSES, images, made
 
-from cifarlab.evaluation.features import features, nearest
+from cifarlab.evaluation.features import features, nearest_neighbors
 from cifarlab.system.errors import DataError
 
 
@@ -13,7 +13,7 @@ def test_the_last_layer_makes_the_logits_of_the_features():
     predictor, batch = made(), images(7)
     found = features(predictor, batch)
     assert found.shape == (7, 6) and found.dtype == np.float32
-    head = predictor.classifier.body.dense
+    head = predictor.classifier.body.head
     logits = head(torch.from_numpy(found)).detach()
     assert torch.equal(logits, predictor.logits(batch))
     assert logits.shape == (7, len(CLASSES))
@@ -38,8 +38,8 @@ def test_nearest_is_by_the_angle():
     draw = np.random.default_rng(0)
     one, many = draw.normal(size=5), draw.normal(size=(40, 5))
     slow = [1 - row @ one / np.sqrt((row @ row) * (one @ one)) for row in many]
-    places, distances = nearest(one, many, 6)
+    places, distances = nearest_neighbors(one, many, 6)
     assert places.tolist() == sorted(range(40), key=slow.__getitem__)[:6]
     assert distances == pytest.approx([slow[place] for place in places])
-    places, distances = nearest(one, np.stack([-one, 3 * one, 0 * one]), 5)
+    places, distances = nearest_neighbors(one, np.stack([-one, 3 * one, 0 * one]), 5)
     assert places.tolist() == [1, 2, 0] and distances == pytest.approx([0, 1, 2], abs=1e-12)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from cifarlab.evaluation.groups import CIFAR10, CIFAR100, by_group, read_groups, usual_groups
+from cifarlab.evaluation.groups import CIFAR10, CIFAR100, accuracy_by_group, read_groups, known_groups
 from cifarlab.evaluation.measure import top_k
-from cifarlab.stats.intervals import paired_gain, wilson
+from cifarlab.stats.intervals import paired_gain, wilson_interval
 from cifarlab.system.errors import RecipeError
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -17,27 +17,27 @@ CONFUSION = np.array([[5, 2, 0, 1], [3, 4, 1, 0], [0, 0, 6, 4], [0, 0, 0, 0]])
 
 
 def test_groups_by_hand() -> None:
-    rows = by_group(CONFUSION, CLASSES, {"insects": ("ant", "bee"), "pets": ("cat", "dog")})
+    rows = accuracy_by_group(CONFUSION, CLASSES, {"insects": ("ant", "bee"), "pets": ("cat", "dog")})
     insects, pets = rows
     assert (insects["n"], insects["correct"], insects["accuracy"]) == (16, 9, 9 / 16)
     assert insects["inside"] == 14 / 16
-    assert insects["interval"] == wilson(9, 16)
+    assert insects["interval"] == wilson_interval(9, 16)
     assert (pets["n"], pets["correct"], pets["inside"]) == (10, 6, 1.0)
 
 
 def test_a_group_without_images_has_no_shares() -> None:
-    [row] = by_group(CONFUSION, CLASSES, {"dogs": ("dog",)})
+    [row] = accuracy_by_group(CONFUSION, CLASSES, {"dogs": ("dog",)})
     assert (row["n"], row["accuracy"], row["interval"], row["inside"]) == (0, None, None, None)
 
 
 def test_cifars_classes_have_their_groups_in_any_order() -> None:
     names = [name for members in CIFAR10.values() for name in members]
-    assert len(names) == 10 and usual_groups(sorted(names)) is CIFAR10
+    assert len(names) == 10 and known_groups(sorted(names)) is CIFAR10
     fine = [name for members in CIFAR100.values() for name in members]
     assert len(set(fine)) == 100 and len(CIFAR100) == 20
     assert all(len(members) == 5 for members in CIFAR100.values())
-    assert usual_groups(fine) is CIFAR100
-    assert usual_groups(names[:-1]) is None and usual_groups(CLASSES) is None
+    assert known_groups(fine) is CIFAR100
+    assert known_groups(names[:-1]) is None and known_groups(CLASSES) is None
 
 
 def test_a_mapping_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from cifarlab.evaluation.measure import measure, score
 from cifarlab.runs.predictions import Predictions
-from cifarlab.stats.intervals import wilson
+from cifarlab.stats.intervals import wilson_interval
 
 CLASSES = ("ant", "bee", "cat", "dog")
 
@@ -45,8 +45,8 @@ def test_confusion_has_a_row_per_true_class(seed: int) -> None:
     for row, label in zip(made.logits, made.labels, strict=True):
         counted[label][int(np.argmax(row))] += 1
     measured = measure(made)
-    assert measured["confusion"] == counted
-    assert measured["confusion"] == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
+    assert measured["confusion_matrix"] == counted
+    assert measured["confusion_matrix"] == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
     assert counted != np.transpose(counted).tolist()  # else the orientation is not tested
 
 
@@ -61,8 +61,8 @@ def test_per_class_counts_by_hand() -> None:
     ]
     assert [row["accuracy"] for row in measured["per_class"]] == [0.5, 0.5, 1.0, None]
     assert measured["per_class"][3]["interval"] is None
-    assert measured["per_class"][2]["interval"] == wilson(2, 2)
-    assert measured["confusion"] == [[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
+    assert measured["per_class"][2]["interval"] == wilson_interval(2, 2)
+    assert measured["confusion_matrix"] == [[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 1), (37, 50), (9999, 10000)])
@@ -70,14 +70,14 @@ def test_wilson_interval_is_the_closed_formula(correct: int, n: int) -> None:
     z, share = 1.959963984540054, correct / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    assert wilson(correct, n) == pytest.approx([centre - half, centre + half], abs=1e-12)
+    assert wilson_interval(correct, n) == pytest.approx([centre - half, centre + half], abs=1e-12)
 
 
 def test_interval_belongs_to_the_accuracy() -> None:
     made = drawn(0)
     measured = measure(made)
     correct = int((made.logits.argmax(1) == made.labels).sum())
-    assert measured["interval"] == wilson(correct, 200)
+    assert measured["interval"] == wilson_interval(correct, 200)
 
 
 def test_score_of_huge_logits_is_finite() -> None:
@@ -95,7 +95,7 @@ def test_score_is_computed_in_double_precision() -> None:
 def test_deviation_is_that_of_the_classes_with_images() -> None:
     logits = np.eye(4, dtype=np.float32)[[0, 0, 1, 2, 2, 2]]
     measured = measure(predictions(logits, np.array([0, 1, 1, 2, 2, 0])))
-    assert measured["deviation"] == pytest.approx(np.std([0.5, 0.5, 1.0]))
+    assert measured["std"] == pytest.approx(np.std([0.5, 0.5, 1.0]))
 
 
 def test_asha2021s_deviation_is_that_of_its_table() -> None:

@@ -18,8 +18,8 @@ from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import Oracle
-from cifarlab.inference.tta import averaged, confidence, confidence_threshold, seen_as
+from cifarlab.inference.run_predictor import RunPredictor
+from cifarlab.inference.tta import average_logits, confidence, confidence_threshold, generate_views
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
@@ -146,7 +146,7 @@ def test_few_images(n: int) -> None:
 
 def test_six_views_are_distinct_and_the_image_comes_first() -> None:
     batch = torch.from_numpy(images(2))
-    seen = list(seen_as(batch, 6))
+    seen = list(generate_views(batch, 6))
     assert seen[0] is batch
     for one, view in zip(batch.numpy(), zip(*(v.numpy() for v in seen), strict=True), strict=True):
         for slow, fast in zip(slow_views(one, 6), view, strict=True):
@@ -160,7 +160,7 @@ def test_known_logits_of_the_first_view_are_taken_as_they_are() -> None:
     batch = torch.from_numpy(images(3))
     first = torch.full((3, 3), 1000.0)
     expected = (first + network(batch.flip(2))) / 2
-    assert torch.equal(averaged(network, batch, 2, first), expected)
+    assert torch.equal(average_logits(network, batch, 2, first), expected)
     assert torch.equal(first, torch.full((3, 3), 1000.0))
 
 
@@ -209,11 +209,11 @@ def test_it_reaches_result_evaluation_and_prediction(
 
 
 def test_a_run_predicts_each_image_alone_as_it_was_measured(some: RunFolder) -> None:
-    oracle, batch = Oracle(some), held_out(some)
-    kept = Predictions.read(some.predictions / "val.safetensors").logits / (oracle.temperature or 1)
+    run_predictor, batch = RunPredictor(some), held_out(some)
+    kept = Predictions.read(some.predictions / "val.safetensors").logits / (run_predictor.temperature or 1)
     expected = torch.from_numpy(kept).double().softmax(1).numpy()
-    together = oracle.answers(Inputs([str(n) for n in range(len(batch))], batch)).shares
-    alone = [oracle.answers(Inputs(["one"], image[None])).shares[0] for image in batch]
+    together = run_predictor.predict(Inputs([str(n) for n in range(len(batch))], batch)).probabilities
+    alone = [run_predictor.predict(Inputs(["one"], image[None])).probabilities[0] for image in batch]
     np.testing.assert_allclose(together, expected, atol=1e-6)
     np.testing.assert_allclose(alone, expected, atol=1e-5)
 
@@ -249,9 +249,9 @@ def test_an_unfinished_run_without_a_threshold_is_measured_in_one_view_alone(
         return
     with pytest.raises(CheckpointError, match="has no confidence threshold yet") as raised:
         evaluate_run(folder, "val", views)
-    assert raised.value.hint == "finish it with --resume; evaluate --views 1 works without"
+    assert raised.value.hint == "finish it with --resume; evaluate --tta-views 1 works without"
     with pytest.raises(CheckpointError, match="has no confidence threshold yet") as raised:
-        Oracle(folder)
+        RunPredictor(folder)
     assert raised.value.hint == "finish it with --resume"  # predict and explain have no --views
 
 

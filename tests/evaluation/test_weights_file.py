@@ -13,10 +13,10 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import CNN, Model, Residual
+from cifarlab.models.configs import CNNConfig, Model, ResNetConfig
 from cifarlab.system.errors import CheckpointError, StorageError
 
-RESIDUAL = Residual(stem=4, blocks=(1,), channels=(4,), strides=(1,))
+RESIDUAL = ResNetConfig(stem_width=4, depths=(1,), channels=(4,), strides=(1,))
 
 
 def classifier(model: Model, classes: int = 2) -> Classifier:
@@ -110,9 +110,9 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        CNN(channels=(2, 2), dense=(4, 4)),
-        Residual(stem=4, blocks=(1,), channels=(6,), strides=(1,)),
-        Residual(stem=4, blocks=(2,), channels=(4,), strides=(1,)),
+        CNNConfig(channels=(2, 2), hidden_features=(4, 4)),
+        ResNetConfig(stem_width=4, depths=(1,), channels=(6,), strides=(1,)),
+        ResNetConfig(stem_width=4, depths=(2,), channels=(4,), strides=(1,)),
     ],
     ids=["kind", "width", "depth"],
 )
@@ -150,8 +150,8 @@ def test_a_folder_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
         ("image_shape", 8),
         ("classes", [1, 2]),
         ("classes", "ab"),
-        ("model", {"kind": "residual", "blocks": [2**62, 1]}),
-        ("model", {"kind": "residual", "stem": 7, "norm": {"kind": "group", "groups": 3}}),
+        ("model", {"kind": "resnet", "depths": [2**62, 1]}),
+        ("model", {"kind": "resnet", "stem_width": 7, "norm": {"kind": "group", "num_groups": 3}}),
         ("precision", []),
     ],
 )

@@ -6,29 +6,29 @@ import torch
 from cifarlab.inference.predictor import Predictor
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import CNN, Residual, Speed
+from cifarlab.models.configs import CNNConfig, ResNetConfig, AirbenchConfig
 from cifarlab.system.device import choose
 
-SMALL = {"stem": 4, "blocks": (1, 2), "channels": (4, 6), "strides": (1, 2)}
+SMALL = {"stem_width": 4, "depths": (1, 2), "channels": (4, 6), "strides": (1, 2)}
 MODELS = {
-    "residual": Residual(**SMALL),
-    "pre-activation": Residual(
+    "resnet": ResNetConfig(**SMALL),
+    "pre-activation": ResNetConfig(
         **SMALL, order=("norm", "act", "conv", "norm", "act", "conv", "add"), activation="elu"
     ),
-    "bottleneck": Residual(**SMALL, block="bottleneck", activation="silu"),
-    "normaliser-free": Residual(
+    "bottleneck": ResNetConfig(**SMALL, block="bottleneck", activation="silu"),
+    "normalizer-free": ResNetConfig(
         **SMALL,
         norm={"kind": "none"},
-        weight_standardisation=True,
+        weight_standardization=True,
         order=("act", "conv", "act", "conv", "add"),
     ),
-    "whitened": Residual(**SMALL, whitening={"kernel": 2}, norm={"kind": "layer"}),
-    "cnn": CNN(channels=(4, 6), dense=(8,)),
-    "pool-first": CNN(
-        channels=(4, 6), dense=(), block=("conv", "pool", "norm", "act"), activation="leaky_relu"
+    "whitened": ResNetConfig(**SMALL, whitening={"kernel_size": 2}, norm={"kind": "layer"}),
+    "cnn": CNNConfig(channels=(4, 6), hidden_features=(8,)),
+    "pool-first": CNNConfig(
+        channels=(4, 6), hidden_features=(), block=("conv", "pool", "norm", "act"), activation="leaky_relu"
     ),
-    "speed": Speed(channels=(4, 6), shortcut=True),
-    "speed-relu": Speed(channels=(4, 6), activation="relu6", norm={"kind": "none"}),
+    "airbench": AirbenchConfig(channels=(4, 6), shortcut=True),
+    "airbench-relu": AirbenchConfig(channels=(4, 6), activation="relu6", norm={"kind": "none"}),
 }
 CLASSES = ("x", "y", "z")
 COLOUR, GREY = (12, 11, 3), (12, 11, 1)  # not square, so that mixed-up axes show

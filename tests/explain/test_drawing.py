@@ -3,7 +3,7 @@
 import pytest
 from made_networks import COLOUR, MODELS
 
-from cifarlab.explain.drawing import _width, draw, short
+from cifarlab.explain.drawing import _width, draw_architecture, format_count
 from cifarlab.explain.structure import architecture
 from cifarlab.plots.style import render, styled
 from cifarlab.recipes.catalog import find, usual_shape
@@ -33,7 +33,7 @@ def drawn(request):
     name = request.param
     of = shipped(name) if name in SHIPPED else architecture(MODELS[name], COLOUR, 3)
     with styled():
-        figure = draw(of, name)
+        figure = draw_architecture(of, name)
         figure.canvas.draw()
         texts = [
             (
@@ -90,7 +90,7 @@ def test_every_number_is_written(drawn):
 
 def test_the_same_network_gives_the_same_bytes():
     with styled():
-        first, again = (render(draw(shipped("quickstart"), "x"), "x", "").svg for _ in range(2))
+        first, again = (render(draw_architecture(shipped("quickstart"), "x"), "x", "").svg for _ in range(2))
     assert first == again
 
 
@@ -105,4 +105,4 @@ def test_the_same_network_gives_the_same_bytes():
     ],
 )
 def test_large_numbers_are_short(count, words):
-    assert short(int(count)) == words
+    assert format_count(int(count)) == words

@@ -29,13 +29,13 @@ def explained(finished, tmp_path_factory):
     path = tmp_path_factory.mktemp("explained") / "run"
     shutil.copytree(finished.path, path)
     folder = RunFolder(path)
-    return folder, explain_run(folder, layers="all", randomise=True, formats=["png"])
+    return folder, explain_run(folder, layers="all", sanity_check=True, formats=["png"])
 
 
 def test_every_figure_is_written_and_listed(explained):
     folder, told = explained
     assert told.folder == folder.explained
-    assert told.slugs == ["maps", "mistakes", "features", "randomised", "filters", "architecture"]
+    assert told.slugs == ["maps", "mistakes", "features", "sanity_check", "filters", "architecture"]
     index = json.loads((folder.explained / "explained.json").read_text())
     assert (index["epoch"], index["step"]) == (3, 33)
     assert list(index["figures"]) == told.slugs
@@ -78,7 +78,7 @@ def test_probabilities_are_those_of_a_prediction(tmp_path, tiny):
     files = [tmp_path / f"{number}.png" for number in range(8)]
     for file in files:
         Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)).save(file)
-    shares = predict_paths(folder, files).shares.max(1)
+    shares = predict_paths(folder, files).probabilities.max(1)
     rows = explain_run(folder, files, out=tmp_path / "out").rows
     assert [row[3] for row in rows] == [f"{100 * share:.1f} %" for share in shares]
 
@@ -110,23 +110,23 @@ def test_a_report_shows_what_is_there(explained, tmp_path):
 
 
 def test_other_layers_replace_the_figure_and_leave_the_rest(copied):
-    explain_run(copied, randomise=True)
+    explain_run(copied, sanity_check=True)
     told = explain_run(copied, layers="stage1")
     assert told.slugs == ALWAYS and told.notes == ["layer stage1, map of 8 x 8"]
     index = json.loads((copied.explained / "explained.json").read_text())["figures"]
-    assert set(index) == {*ALWAYS, "randomised"}
+    assert set(index) == {*ALWAYS, "sanity_check"}
     assert "of stage1 after epoch 3" in index["maps"]["caption"]
 
 
 def test_figures_of_other_weights_are_forgotten(copied):
-    explain_run(copied, randomise=True)
-    (copied.explained / "randomised.md").write_text("somebody's notes")
+    explain_run(copied, sanity_check=True)
+    (copied.explained / "sanity_check.md").write_text("somebody's notes")
     file = copied.explained / "explained.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"step": 22}))
     explain_run(copied)
-    assert "randomised" not in json.loads(file.read_text())["figures"]
-    left = [one.name for one in copied.explained.glob("randomised.*")]
-    assert left == ["randomised.md"]
+    assert "sanity_check" not in json.loads(file.read_text())["figures"]
+    left = [one.name for one in copied.explained.glob("sanity_check.*")]
+    assert left == ["sanity_check.md"]
     assert (copied.explained / "maps.svg").exists()
 
 

@@ -9,12 +9,12 @@ import torch
 from made_networks import GREY, MODELS, hooks, images, predictor
 
 from cifarlab.explain.maps import (
-    chosen_layer,
+    default_layer,
     class_activation_maps,
-    evaluating,
+    evaluation_mode,
     feature_maps,
     map_shapes,
-    upsampled,
+    upsample,
 )
 from cifarlab.system.errors import DataError, UserError
 
@@ -45,20 +45,20 @@ def test_the_formula_written_out(target):
     last = body.blocks.block2
     pool = next(i for i, m in enumerate(last) if isinstance(m, torch.nn.MaxPool2d))
     front = lambda x: last[:pool](body.blocks.block1(x))  # noqa: E731
-    back = lambda a: body.head(body.dense(last[pool:](a)))  # noqa: E731
+    back = lambda a: body.head(body.hidden(last[pool:](a)))  # noqa: E731
     told = class_activation_maps(made, batch, targets=np.full(2, target))
     assert list(told) == ["block2"]
     for n in range(2):
-        normalised = made.classifier._normalised(torch.from_numpy(batch[n : n + 1]))
+        normalised = made.classifier._normalize(torch.from_numpy(batch[n : n + 1]))
         wanted = by_the_formula(front, back, normalised, target)
         assert wanted.max() > 0
         np.testing.assert_allclose(told["block2"][n], wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_before_a_mean_and_a_dense_layer_the_weights_are_the_dense_layer_s():
+def test_before_a_mean_and_a_linear_layer_the_weights_are_the_linear_layer_s():
     """Zhou et al. 2016: there Grad-CAM is CAM, up to the number of pixels (section 3.1)."""
-    made, batch = predictor("residual"), images(3)
-    weight = made.classifier.body.dense.weight.detach()
+    made, batch = predictor("resnet"), images(3)
+    weight = made.classifier.body.head.weight.detach()
     maps = torch.from_numpy(feature_maps(made, batch, ["stage2"])["stage2"])
     targets = np.array([2, 0, 1])
     wanted = (weight[targets][:, :, None, None] * maps).sum(1) / maps[0, 0].numel()
@@ -99,12 +99,12 @@ def test_feature_maps_are_what_the_layers_put_out(kind):
     for name, shape in shapes.items():
         assert told[name].shape == (2, *shape)
     body, last = made.classifier.body, list(shapes)[-1]
-    if kind == "speed":
+    if kind == "airbench":
         expected = torch.from_numpy(told[last]).amax((2, 3))
-        logits = body.head(expected) * body.head_scale
+        logits = body.head(expected) * body.logit_scale
         torch.testing.assert_close(logits.detach(), made.logits(batch), rtol=1e-4, atol=1e-5)
-    if kind in ("residual", "pre-activation", "normaliser-free", "bottleneck", "whitened"):
-        logits = body.dense(torch.from_numpy(told[last]).mean((2, 3)))
+    if kind in ("resnet", "pre-activation", "normalizer-free", "bottleneck", "whitened"):
+        logits = body.head(torch.from_numpy(told[last]).mean((2, 3)))
         torch.testing.assert_close(logits.detach(), made.logits(batch), rtol=1e-4, atol=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_feature_maps_are_what_the_layers_put_out(kind):
 def test_the_network_with_gradients_is_the_one_that_predicts(kind):
     made, batch = predictor(kind), images(4)
     made.classifier.train()
-    with evaluating(made) as network:
+    with evaluation_mode(made) as network:
         logits = network(torch.from_numpy(batch).float())
         assert logits.requires_grad
     assert made.classifier.training
@@ -133,10 +133,10 @@ def test_nothing_is_left_behind(kind):
 
 
 def test_no_hook_survives_an_error(monkeypatch):
-    made = predictor("residual")
+    made = predictor("resnet")
     with pytest.raises(DataError):
         class_activation_maps(made, images(2)[:, :5])
-    real = made.classifier.body.dense.forward
+    real = made.classifier.body.head.forward
     calls = []
 
     def failing(x):
@@ -145,7 +145,7 @@ def test_no_hook_survives_an_error(monkeypatch):
             raise RuntimeError("no memory left")
         return real(x)
 
-    monkeypatch.setattr(made.classifier.body.dense, "forward", failing)
+    monkeypatch.setattr(made.classifier.body.head, "forward", failing)
     with pytest.raises(RuntimeError, match="no memory"):
         class_activation_maps(made, images(2))
     assert calls and hooks(made.classifier) == 0
@@ -157,7 +157,7 @@ def live_tensors():
 
 
 def test_no_tensor_stays_alive_over_a_thousand_images():
-    made, batch = predictor("residual"), images(1000)
+    made, batch = predictor("resnet"), images(1000)
     class_activation_maps(made, batch[:5])
     before = live_tensors()
     told = class_activation_maps(made, batch)
@@ -167,7 +167,7 @@ def test_no_tensor_stays_alive_over_a_thousand_images():
 
 
 def test_an_image_s_map_does_not_depend_on_the_others():
-    made, batch = predictor("residual"), images(60)
+    made, batch = predictor("resnet"), images(60)
     together = class_activation_maps(made, batch)["stage2"]
     for n in (0, 24, 25, 59):
         alone = class_activation_maps(made, batch[n : n + 1])["stage2"]
@@ -178,7 +178,7 @@ def test_bfloat16_sees_nearly_the_same():
     batch = images(6)
     exact, coarse = (
         class_activation_maps(
-            predictor("residual", precision=p), batch, ["stage1"], np.zeros(6, int), signed=True
+            predictor("resnet", precision=p), batch, ["stage1"], np.zeros(6, int), signed=True
         )["stage1"]
         for p in ("float32", "bfloat16")
     )
@@ -188,7 +188,7 @@ def test_bfloat16_sees_nearly_the_same():
 
 
 def test_the_predicted_class_is_the_usual_target():
-    made, batch = predictor("residual"), images(5)
+    made, batch = predictor("resnet"), images(5)
     predicted = made.logits(batch).argmax(1).numpy()
     usual = class_activation_maps(made, batch)["stage2"]
     named = class_activation_maps(made, batch, targets=predicted)["stage2"]
@@ -198,22 +198,22 @@ def test_the_predicted_class_is_the_usual_target():
 
 
 def test_no_images_give_no_maps():
-    made = predictor("residual")
+    made = predictor("resnet")
     assert class_activation_maps(made, images(0))["stage2"].shape == (0, 6, 6)
 
 
 def test_the_last_layer_with_a_map_is_chosen():
-    assert chosen_layer({"a": (4, 8, 8), "b": (4, 2, 1), "c": (4, 1, 1)}) == "b"
-    assert chosen_layer({"a": (4, 1, 1), "b": (4, 1, 1)}) == "a"
+    assert default_layer({"a": (4, 8, 8), "b": (4, 2, 1), "c": (4, 1, 1)}) == "b"
+    assert default_layer({"a": (4, 1, 1), "b": (4, 1, 1)}) == "a"
 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("residual", ["stem", "stage1", "stage2"]),
+        ("resnet", ["stem", "stage1", "stage2"]),
         ("whitened", ["whitening", "stem", "stage1", "stage2"]),
         ("cnn", ["block1", "block2"]),
-        ("speed", ["whitening", "group1", "group2"]),
+        ("airbench", ["whitening", "group1", "group2"]),
     ],
 )
 def test_layers_are_named(kind, names):
@@ -227,12 +227,12 @@ def test_a_pool_at_a_block_s_end_is_left_out():
 
 def test_an_unknown_layer_is_refused_with_those_there_are():
     with pytest.raises(UserError, match="stem, stage1, stage2"):
-        class_activation_maps(predictor("residual"), images(1), ["stage9"])
+        class_activation_maps(predictor("resnet"), images(1), ["stage9"])
 
 
 def test_upsampled_is_bilinear_with_a_peak_of_one():
     small = np.array([[[0.0, 2.0], [4.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]], np.float32)
-    large = upsampled(small, (4, 6))
+    large = upsample(small, (4, 6))
     expected = np.zeros((4, 6))
     for row in range(4):
         for column in range(6):

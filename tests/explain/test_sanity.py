@@ -6,23 +6,23 @@ import torch
 from made_networks import hooks, images, predictor
 from scipy.stats import rankdata
 
-from cifarlab.explain.sanity import Cascade, cascade
+from cifarlab.explain.sanity import RandomizationCheck, randomize_layers
 
 
 @pytest.fixture(scope="module")
 def made():
-    return predictor("residual")
+    return predictor("resnet")
 
 
 @pytest.fixture(scope="module")
 def told(made):
-    return cascade(made, images(6))
+    return randomize_layers(made, images(6))
 
 
 def test_layers_are_randomised_from_the_output_on(told):
-    assert told.randomised[0] == "dense"
-    assert told.randomised[-1] == "stem.conv1"
-    assert len(told.randomised) == 9  # dense, three blocks of two, a shortcut, the stem
+    assert told.randomized[0] == "head"
+    assert told.randomized[-1] == "stem.conv1"
+    assert len(told.randomized) == 9  # the head, three blocks of two, a shortcut, the stem
     assert told.layer == "stage2"
     assert told.maps.shape == (10, 6, 6, 6) and told.correlations.shape == (10, 6)
 
@@ -35,17 +35,17 @@ def test_the_trained_network_agrees_with_itself_and_random_ones_do_not(told):
 
 
 def test_the_trained_network_is_left_as_it_was():
-    made, batch = predictor("residual"), images(4)
+    made, batch = predictor("resnet"), images(4)
     before = {name: t.clone() for name, t in made.classifier.state_dict().items()}
     logits = made.logits(batch)
-    cascade(made, batch)
+    randomize_layers(made, batch)
     after = made.classifier.state_dict()
     assert all(torch.equal(t, after[name]) for name, t in before.items())
     assert torch.equal(made.logits(batch), logits) and hooks(made.classifier) == 0
 
 
 def test_the_seed_decides(made, told):
-    again, other = cascade(made, images(6)), cascade(made, images(6), seed=1)
+    again, other = randomize_layers(made, images(6)), randomize_layers(made, images(6), seed=1)
     np.testing.assert_array_equal(again.maps, told.maps)
     assert not np.array_equal(other.maps, told.maps)
 
@@ -58,12 +58,12 @@ def test_rank_correlation_is_that_of_the_ranks(told):
 @pytest.mark.parametrize(("last", "passed"), [(0.9, False), (-0.8, False), (0.1, True)])
 def test_maps_that_stay_do_not_pass(last, passed):
     correlations = np.array([[1.0, 1.0], [last, last]])
-    made = Cascade("a", ("b",), np.zeros((2, 2, 3, 3)), correlations)
+    made = RandomizationCheck("a", ("b",), np.zeros((2, 2, 3, 3)), correlations)
     assert made.passed is passed
     assert ("hardly" in made.verdict) is not passed
 
 
-@pytest.mark.parametrize("kind", ["cnn", "speed", "normaliser-free", "whitened"])
+@pytest.mark.parametrize("kind", ["cnn", "airbench", "normalizer-free", "whitened"])
 def test_every_kind_of_network(kind):
-    told = cascade(predictor(kind), images(2))
+    told = randomize_layers(predictor(kind), images(2))
     assert np.isfinite(told.maps).all() and np.isfinite(told.correlations).all()

@@ -7,7 +7,7 @@ from made_networks import COLOUR, GREY, MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifarlab.explain.structure import architecture
-from cifarlab.models.build import build_body, parameter_count
+from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.whitening import Whitening
 from cifarlab.recipes.catalog import find, usual_shape
 
@@ -24,7 +24,7 @@ SHIPPED = (
 
 
 def counted(model, shape, classes):
-    """Multiply-adds of one image by the formulas of a convolution and a dense layer."""
+    """Multiply-adds of one image by the formulas of a convolution and a linear layer."""
     body, total = build_body(model, shape, classes).eval(), []
 
     def note(module, _given, out):
@@ -47,7 +47,7 @@ def test_numbers_of_small_networks(kind, shape):
     told = architecture(MODELS[kind], shape, 3)
     by_formula, flops = counted(MODELS[kind], shape, 3)
     assert told.multiply_adds == by_formula == flops // 2 > 0
-    assert told.parameters == parameter_count(MODELS[kind], shape, 3)
+    assert told.parameters == count_parameters(MODELS[kind], shape, 3)
     assert told.image_shape == shape
 
 
@@ -57,7 +57,7 @@ def test_numbers_of_shipped_networks(name):
     shape, classes = usual_shape(recipe)
     told = architecture(recipe.model, shape, classes)
     assert told.multiply_adds == counted(recipe.model, shape, classes)[0]
-    assert told.parameters == parameter_count(recipe.model, shape, classes)
+    assert told.parameters == count_parameters(recipe.model, shape, classes)
 
 
 def test_resnet18_is_what_it_is_known_for():
@@ -96,15 +96,15 @@ def test_a_plain_network_s_layers_are_all_there():
     assert block.steps[0].note == "4"
     assert [s.text for s in told.stages[-1].blocks[0].steps] == [
         "flatten",
-        "dense",
+        "linear",
         "ReLU",
-        "dense",
+        "linear",
     ]
     assert told.stages[-1].blocks[0].shape == (3,)
 
 
 def test_a_group_s_shortcut_goes_from_its_first_output_to_before_its_last_activation():
-    told = architecture(MODELS["speed"], COLOUR, 3)
+    told = architecture(MODELS["airbench"], COLOUR, 3)
     [block] = told.stages[1].blocks
     texts = [step.text for step in block.steps]
     assert texts == ["3×3", "pool", "BN", "GELU", "3×3", "BN", "+", "GELU"]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import training_subsets
-from cifarlab.inference.formats import FORMATS, written
-from cifarlab.inference.run_predictor import Answers, predict_paths
+from cifarlab.inference.formats import FORMATS, format_predictions
+from cifarlab.inference.run_predictor import ClassProbabilities, predict_paths
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.predictions import Predictions
 from cifarlab.system.errors import DataError
@@ -22,8 +22,8 @@ CLASSES = ("cat", "dog", "frog")
 SHARES = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
 
 
-def answers(ids: list[str] | None = None) -> Answers:
-    return Answers(ids or ["1", "2", "10"], CLASSES, SHARES, 1.5)
+def predictions(ids: list[str] | None = None) -> ClassProbabilities:
+    return ClassProbabilities(ids or ["1", "2", "10"], CLASSES, SHARES, 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_files_are_predicted_as_they_were_measured(finished: RunFolder, held_out
     temperature = finished.result()["temperature"]["value"]
     assert told.temperature == temperature
     powers = np.exp(kept.logits.astype(float) / temperature)
-    assert np.allclose(told.shares, powers / powers.sum(1, keepdims=True), atol=1e-5)
+    assert np.allclose(told.probabilities, powers / powers.sum(1, keepdims=True), atol=1e-5)
     assert told.ids == [f"{number}.png" for number in range(len(kept.labels))]
     assert told.classes == kept.classes
 
@@ -54,7 +54,7 @@ def test_without_validation_probabilities_are_as_trained(copied: RunFolder, held
     kept = Predictions.read(copied.predictions / "val.safetensors")
     powers = np.exp(kept.logits[0].astype(float))
     assert told.temperature is None
-    assert np.allclose(told.shares[0], powers / powers.sum(), atol=1e-5)
+    assert np.allclose(told.probabilities[0], powers / powers.sum(), atol=1e-5)
 
 
 def test_another_size_needs_a_fit(finished: RunFolder, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_another_size_needs_a_fit(finished: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is 40x30, not 8x8"):
         predict_paths(finished, [tmp_path / "a.jpg"])
     told = predict_paths(finished, [tmp_path / "a.jpg"], "pad")
-    assert told.shares.shape == (1, 10) and told.shares.sum() == pytest.approx(1)
+    assert told.probabilities.shape == (1, 10) and told.probabilities.sum() == pytest.approx(1)
 
 
 def test_a_pickle_of_colour_images_for_a_grey_network(finished: RunFolder, tmp_path: Path) -> None:
@@ -72,20 +72,20 @@ def test_a_pickle_of_colour_images_for_a_grey_network(finished: RunFolder, tmp_p
 
 
 def test_the_table_has_the_three_likeliest() -> None:
-    lines = written(answers(), "table").splitlines()
+    lines = format_predictions(predictions(), "table").splitlines()
     assert lines[0].split() == ["1", "cat", "70.0", "%", "dog", "20.0", "%", "frog", "10.0", "%"]
     assert lines[2].split()[:4] == ["10", "dog", "40.0", "%"]
 
 
 def test_csv_reads_back() -> None:
-    rows = list(csv.DictReader(io.StringIO(written(answers(["a,b", 'c"d', "e"]), "csv"))))
+    rows = list(csv.DictReader(io.StringIO(format_predictions(predictions(["a,b", 'c"d', "e"]), "csv"))))
     assert [row["id"] for row in rows] == ["a,b", 'c"d', "e"]
     assert [row["class"] for row in rows] == ["cat", "frog", "dog"]
     assert float(rows[1]["confidence"]) == float(rows[1]["frog"]) == 0.8
 
 
 def test_json_reads_back() -> None:
-    told = json.loads(written(answers(), "json"))
+    told = json.loads(format_predictions(predictions(), "json"))
     assert told["temperature"] == 1.5
     assert told["images"][1]["id"] == "2" and told["images"][1]["class"] == "frog"
     assert told["images"][0]["probabilities"] == {"cat": 0.7, "dog": 0.2, "frog": 0.1}
@@ -97,28 +97,28 @@ def sample(path: Path, *lines: str) -> Path:
 
 
 def test_kaggle_without_a_sample_has_numbers() -> None:
-    assert written(answers(), "kaggle") == "ID,Labels\n1,0\n2,2\n10,1\n"
+    assert format_predictions(predictions(), "kaggle") == "ID,Labels\n1,0\n2,2\n10,1\n"
 
 
 def test_an_image_files_id_is_its_bare_name() -> None:
-    told = answers(["test/7.png", "/a/b/8.jpeg", "c\\9.png"])
-    assert written(told, "kaggle") == "ID,Labels\n7,0\n8,2\n9,1\n"
+    told = predictions(["test/7.png", "/a/b/8.jpeg", "c\\9.png"])
+    assert format_predictions(told, "kaggle") == "ID,Labels\n7,0\n8,2\n9,1\n"
 
 
 def test_a_sample_decides_header_and_labels_and_the_order_stays(tmp_path: Path) -> None:
     numbers = sample(tmp_path / "n.csv", "ID,Labels", "10,0", "2,0", "1,0")
-    assert written(answers(), "kaggle", numbers) == "ID,Labels\n1,0\n2,2\n10,1\n"
+    assert format_predictions(predictions(), "kaggle", numbers) == "ID,Labels\n1,0\n2,2\n10,1\n"
     names = sample(tmp_path / "w.csv", "id,label", "1,cat", "2,cat", "10,dog")
-    assert written(answers(), "kaggle", names) == "id,label\n1,cat\n2,frog\n10,dog\n"
+    assert format_predictions(predictions(), "kaggle", names) == "id,label\n1,cat\n2,frog\n10,dog\n"
 
 
 @pytest.mark.parametrize("form", ["{}", "{}.png", "test/{}.png"])
 def test_a_sample_s_ids_say_what_is_kept_of_a_file_s_name(tmp_path: Path, form: str) -> None:
     ids = [form.format(number) for number in (10, 2, 1)]
-    told = answers(["test/1.png", "test/2.png", "test/10.png"])
+    told = predictions(["test/1.png", "test/2.png", "test/10.png"])
     known = sample(tmp_path / "s.csv", "ID,Labels", *(f"{one},0" for one in ids))
     first, second, third = (form.format(number) for number in (1, 2, 10))
-    assert written(told, "kaggle", known) == f"ID,Labels\n{first},0\n{second},2\n{third},1\n"
+    assert format_predictions(told, "kaggle", known) == f"ID,Labels\n{first},0\n{second},2\n{third},1\n"
 
 
 @pytest.mark.parametrize(
@@ -135,16 +135,16 @@ def test_a_sample_s_ids_say_what_is_kept_of_a_file_s_name(tmp_path: Path, form: 
 )
 def test_a_sample_that_does_not_fit(tmp_path: Path, lines: list[str], said: str) -> None:
     with pytest.raises(DataError, match=said):
-        written(answers(), "kaggle", sample(tmp_path / "s.csv", *lines))
+        format_predictions(predictions(), "kaggle", sample(tmp_path / "s.csv", *lines))
 
 
 def test_what_is_asked_wrongly(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="can't read"):
-        written(answers(), "kaggle", tmp_path / "none.csv")
+        format_predictions(predictions(), "kaggle", tmp_path / "none.csv")
     with pytest.raises(DataError, match="no format 'xml'"):
-        written(answers(), "xml")
+        format_predictions(predictions(), "xml")
     with pytest.raises(DataError, match="two images have the id 1"):
-        written(answers(["a/1.png", "b/1.png", "2"]), "kaggle")
+        format_predictions(predictions(["a/1.png", "b/1.png", "2"]), "kaggle")
     for form in set(FORMATS) - {"kaggle"}:
-        with pytest.raises(DataError, match="--sample"):
-            written(answers(), form, tmp_path)
+        with pytest.raises(DataError, match="--sample-submission"):
+            format_predictions(predictions(), form, tmp_path)

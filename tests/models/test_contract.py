@@ -4,58 +4,58 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from cifarlab.models.build import _KINDS, build_body, parameter_count
+from cifarlab.models.build import _KINDS, build_body, count_parameters
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.resnet_modules import NormaliserFreeBlock
+from cifarlab.models.resnet_modules import NormalizerFreeBlock
 from cifarlab.recipes.text import build
 
 PRE = ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"]
-RESIDUAL = {"stem": 16, "blocks": [1, 2], "channels": [16, 20], "strides": [1, 2]}
-NORMED = {"kind": "cnn", "channels": [4, 8], "dense": [24]}
-NORMED |= {"block": ["conv", "act", "norm", "pool"], "dense_order": ["dense", "act", "norm"]}
+RESNET = {"stem_width": 16, "depths": [1, 2], "channels": [16, 20], "strides": [1, 2]}
+NORMED = {"kind": "cnn", "channels": [4, 8], "hidden_features": [24]}
+NORMED |= {"block": ["conv", "act", "norm", "pool"], "linear_order": ["linear", "act", "norm"]}
 # A narrow version of each kind. A new kind must be added here.
 NARROW = {
-    "residual": {"stem": 16, "blocks": [1, 1], "channels": [16, 20], "strides": [1, 2]},
-    "cnn": {"kind": "cnn", "channels": [8, 8, 16], "dense": 16},
-    "speed": {"kind": "speed", "channels": [8, 12]},
+    "resnet": {"stem_width": 16, "depths": [1, 1], "channels": [16, 20], "strides": [1, 2]},
+    "cnn": {"kind": "cnn", "channels": [8, 8, 16], "hidden_features": 16},
+    "airbench": {"kind": "airbench", "channels": [8, 12]},
 }
-GROUPS = {"kind": "group", "groups": 4}
+GROUPS = {"kind": "group", "num_groups": 4}
 VARIANTS = {
     **NARROW,
     "classic": {
         "kind": "cnn",
-        "initialisation": "usual",
+        "init": "default",
         "channels": [4, 8],
-        "kernel": 5,
+        "kernel_size": 5,
         "block": ["conv", "act", "pool"],
-        "dense": [24, 16],
+        "hidden_features": [24, 16],
     },
-    "no hidden dense layer": {"kind": "cnn", "channels": [8], "dense": [], "kernel": 1},
+    "no hidden linear layer": {"kind": "cnn", "channels": [8], "hidden_features": [], "kernel_size": 1},
     "normed cnn": NORMED,
     "layer-normed cnn": {**NORMED, "norm": {"kind": "layer"}},
     "group-normed cnn": {**NORMED, "norm": GROUPS},
-    "layer-normed speed": {"kind": "speed", "channels": [8, 12], "norm": {"kind": "layer"}},
-    "speed without norm": {"kind": "speed", "channels": [8, 12], "norm": {"kind": "none"}},
-    "pre-activation": {**RESIDUAL, "order": PRE},
-    "bottleneck": {**RESIDUAL, "channels": [8, 10], "block": "bottleneck"},
+    "layer-normed airbench": {"kind": "airbench", "channels": [8, 12], "norm": {"kind": "layer"}},
+    "airbench without norm": {"kind": "airbench", "channels": [8, 12], "norm": {"kind": "none"}},
+    "pre-activation": {**RESNET, "order": PRE},
+    "bottleneck": {**RESNET, "channels": [8, 10], "block": "bottleneck"},
     "pre-activated bottleneck": {
-        **RESIDUAL,
+        **RESNET,
         "channels": [8, 10],
         "block": "bottleneck",
         "order": PRE,
     },
     "kth2022": {
-        **RESIDUAL,
+        **RESNET,
         "input_norm": True,
         "order": ["conv", "act", "norm", "conv", "dropout", "add", "act", "norm"],
     },
-    "group-normed": {**RESIDUAL, "norm": GROUPS, "weight_standardisation": True},
-    "instance-normed": {**RESIDUAL, "norm": {"kind": "instance"}, "input_norm": True},
-    "without norm": {**RESIDUAL, "norm": {"kind": "none"}},
-    "normaliser-free": {
-        **RESIDUAL,
+    "group-normed": {**RESNET, "norm": GROUPS, "weight_standardization": True},
+    "instance-normed": {**RESNET, "norm": {"kind": "instance"}, "input_norm": True},
+    "without norm": {**RESNET, "norm": {"kind": "none"}},
+    "normalizer-free": {
+        **RESNET,
         "norm": {"kind": "none"},
-        "weight_standardisation": True,
+        "weight_standardization": True,
         "order": ["act", "conv", "act", "conv", "add"],
     },
 }
@@ -76,7 +76,7 @@ def network(kind, size=9, channels=3, classes=10, seed=0, **settings):
     torch.manual_seed(seed)
     body = build_body(config(kind, **settings), (size, size, channels), classes)
     for block in body.modules():
-        if isinstance(block, NormaliserFreeBlock):  # at 0 nothing passes a branch
+        if isinstance(block, NormalizerFreeBlock):  # at 0 nothing passes a branch
             block.gain.data.fill_(0.7)
     net = Classifier(body, [0.4] * channels, [0.25] * channels)
     net.fit_whitening(batch(size, channels)[0])
@@ -129,7 +129,7 @@ def test_a_rectangular_image(kind):
 
 @every_kind
 def test_the_seed_decides_the_weights(kind):
-    nets = [network(kind, seed=seed, initialisation="usual") for seed in (0, 0, 1)]
+    nets = [network(kind, seed=seed, init="default") for seed in (0, 0, 1)]
     first, same, other = (net.state_dict() for net in nets)
     assert all(torch.equal(first[name], same[name]) for name in first)
     weights = [name for name, p in trainable(nets[0]).items() if p.ndim > 1]
@@ -172,6 +172,6 @@ def test_evaluation_repeats_itself_and_survives_its_state(kind):
 @every_kind
 def test_counting_parameters_allocates_and_draws_nothing(kind):
     before = torch.get_rng_state()
-    counted = parameter_count(config(kind), (9, 9, 1), 7)
+    counted = count_parameters(config(kind), (9, 9, 1), 7)
     assert torch.equal(torch.get_rng_state(), before)
     assert counted == sum(p.numel() for p in trainable(network(kind, 9, 1, 7)).values())

@@ -1,4 +1,4 @@
-"""How convolutions and dense layers start: by variances, orthogonality or as identities."""
+"""How convolutions and linear layers start: by variances, orthogonality or as identities."""
 
 import json
 import math
@@ -10,22 +10,22 @@ import torch
 from torch import nn
 
 from cifarlab.models.build import _KINDS, build_body
-from cifarlab.models.initialization import _INITIALISATIONS, dirac_
+from cifarlab.models.initialization import _INITIALIZERS, dirac_
 from cifarlab.recipes.text import build
 
 
 def bodies(**settings):
     """The same network, initialised as usual and with dirac."""
-    for initialisation in ("usual", "dirac"):
+    for init in ("default", "dirac"):
         torch.manual_seed(0)
-        tree = {**settings, "initialisation": initialisation}
+        tree = {**settings, "init": init}
         yield build_body(build({"model": tree}).model, (8, 8, 3), 10)
 
 
 @pytest.mark.parametrize(("channels_in", "channels"), [(3, 5), (5, 3), (4, 4), (1, 2)])
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_the_first_filters_pass_their_input_through(channels_in, channels, kernel):
-    conv = nn.Conv2d(channels_in, channels, kernel, padding=kernel // 2, bias=False)
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_the_first_filters_pass_their_input_through(channels_in, channels, kernel_size):
+    conv = nn.Conv2d(channels_in, channels, kernel_size, padding=kernel_size // 2, bias=False)
     before = conv.weight.detach().clone()
     dirac_(conv)
     x = torch.randn(2, channels_in, 7, 6)
@@ -58,9 +58,9 @@ def test_it_replaces_those_filters_of_every_convolution_and_nothing_else(kind):
         assert torch.equal(changed, value)
 
 
-@pytest.mark.parametrize("kind", ["speed", "residual"])
+@pytest.mark.parametrize("kind", ["airbench", "resnet"])
 def test_the_whitening_layer_is_spared(kind):
-    usual, dirac = bodies(kind=kind, whitening={"kernel": 3})
+    usual, dirac = bodies(kind=kind, whitening={"kernel_size": 3})
     (ours, _), (theirs, _) = dirac.whitening, usual.whitening
     assert torch.equal(ours.bias, theirs.bias)
     assert not ours.weight.any()
@@ -68,14 +68,14 @@ def test_the_whitening_layer_is_spared(kind):
 
 
 def test_only_the_speed_network_starts_so_by_default():
-    by_default = {kind: build({"model": {"kind": kind}}).model.initialisation for kind in _KINDS}
-    assert {kind for kind, name in by_default.items() if name == "dirac"} == {"speed"}
+    by_default = {kind: build({"model": {"kind": kind}}).model.init for kind in _KINDS}
+    assert {kind for kind, name in by_default.items() if name == "dirac"} == {"airbench"}
 
 
 def started(name, **settings):
-    """A network with that initialisation, and its convolutions and dense layers but the head."""
+    """A network with that initialisation, and its convolutions and linear layers but the head."""
     torch.manual_seed(0)
-    tree = {"initialisation": name, "channels": [32, 64], "dense": [64], **settings}
+    tree = {"init": name, "channels": [32, 64], "hidden_features": [64], **settings}
     net = build_body(build({"model": {"kind": "cnn", **tree}}).model, (8, 8, 3), 10)
     return net, [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
@@ -86,10 +86,10 @@ def fans(weight):
 
 
 VARIANCES = {
-    "he": lambda fan_in, fan_out: 2 / fan_in,
-    "he_uniform": lambda fan_in, fan_out: 2 / fan_in,
-    "xavier": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
-    "usual": lambda fan_in, fan_out: 1 / (3 * fan_in),  # PyTorch's
+    "kaiming_normal": lambda fan_in, fan_out: 2 / fan_in,
+    "kaiming_uniform": lambda fan_in, fan_out: 2 / fan_in,
+    "xavier_uniform": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+    "default": lambda fan_in, fan_out: 1 / (3 * fan_in),  # PyTorch's
 }
 
 
@@ -104,8 +104,8 @@ def test_variances_follow_the_paper(name):
         assert weight.var().item() == pytest.approx(expected, rel=error)
         assert weight.mean().abs() < 6 * (expected / weight.numel()) ** 0.5
         uniform = weight.abs().max() <= (3 * expected) ** 0.5 * (1 + 1e-6)
-        assert uniform == (name != "he")
-        assert layer.bias.any() == (name == "usual")
+        assert uniform == (name != "kaiming_normal")
+        assert layer.bias.any() == (name == "default")
 
 
 def test_orthogonal_filters():
@@ -122,18 +122,18 @@ def test_orthogonal_filters():
 
 def test_residual_networks_and_their_head_too():
     torch.manual_seed(0)
-    tree = {"initialisation": "xavier", "stem": 8, "channels": [8], "blocks": [1], "strides": [1]}
+    tree = {"init": "xavier_uniform", "stem_width": 8, "channels": [8], "depths": [1], "strides": [1]}
     net = build_body(build({"model": tree}).model, (8, 8, 3), 10)
-    for layer in (net.stem.conv1, net.stages.stage1[0].branch.conv2, net.dense):
+    for layer in (net.stem.conv1, net.stages.stage1[0].branch.conv2, net.head):
         bound = (6 / sum(fans(layer.weight))) ** 0.5
         assert 0.8 * bound < layer.weight.abs().max() <= bound
 
 
 def test_the_speed_network_s_head_keeps_its_own():
-    tree = {"kind": "speed", "channels": [8]}
-    for name in ("usual", "he", "orthogonal"):
+    tree = {"kind": "airbench", "channels": [8]}
+    for name in ("default", "kaiming_normal", "orthogonal"):
         torch.manual_seed(0)
-        net = build_body(build({"model": {**tree, "initialisation": name}}).model, (8, 8, 3), 10)
+        net = build_body(build({"model": {**tree, "init": name}}).model, (8, 8, 3), 10)
         assert net.head.weight.std().item() == pytest.approx(1, abs=1e-6)
         conv = net.groups[0].convs[1].weight
         assert (abs(conv.flatten(1).norm(dim=1) - 1).max() < 1e-5) == (name == "orthogonal")
@@ -141,17 +141,17 @@ def test_the_speed_network_s_head_keeps_its_own():
 
 WITHOUT_VALUES = """
 import json, sys
-from cifarlab.models import parameter_count
+from cifarlab.models.build import count_parameters
 from cifarlab.recipes.text import build
 for tree in json.loads(sys.argv[1]):
-    assert parameter_count(build({"model": tree}).model, (8, 8, 3), 10) > 1000
+    assert count_parameters(build({"model": tree}).model, (8, 8, 3), 10) > 1000
 print("torch._dynamo" in sys.modules)
 """
 
 
 def test_counting_parameters_imports_no_compiler():
-    names = [name for name in _INITIALISATIONS if name != "fan_out"]
-    trees = [{"kind": kind, "initialisation": name} for kind in _KINDS for name in names]
+    names = [name for name in _INITIALIZERS if name != "fan_out"]
+    trees = [{"kind": kind, "init": name} for kind in _KINDS for name in names]
     command = [sys.executable, "-c", WITHOUT_VALUES, json.dumps(trees)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models.build import _KINDS, build_body, parameter_count
+from cifarlab.models.build import _KINDS, build_body, count_parameters
 from cifarlab.models.configs import Activation
 from cifarlab.models.layers import activation
 from cifarlab.recipes.text import build
@@ -71,12 +71,12 @@ def test_no_dropout_unless_asked_for(kind):
 
 
 def test_residual_dropout_after_each_block_s_first_activation():
-    net = body({"dropout": 0.3, "blocks": [2, 2, 1, 1]})
+    net = body({"dropout": 0.3, "depths": [2, 2, 1, 1]})
     assert around(executed(net), "Dropout") == [("ReLU", "PackedConv2d")] * 6
 
 
 def test_residual_dropout_of_each_stage():
-    net = body({"dropout": [0.1, 0, 0.2, 0.3], "blocks": [2, 1, 1, 1], "head_dropout": 0.4})
+    net = body({"dropout": [0.1, 0, 0.2, 0.3], "depths": [2, 1, 1, 1], "head_dropout": 0.4})
     rates = [m.p for m in net.modules() if isinstance(m, nn.Dropout)]
     assert rates == [0.1, 0.1, 0.2, 0.3, 0.4]
 
@@ -108,7 +108,7 @@ def test_cnn_dropout_only_where_its_rate_is_above_0():
     ],
 )
 def test_cnn_dropout_one_for_all_or_for_the_dense_layers(dropout, rates):
-    net = body({"kind": "cnn", "channels": [4, 5], "dense": [6, 7], "dropout": dropout})
+    net = body({"kind": "cnn", "channels": [4, 5], "hidden_features": [6, 7], "dropout": dropout})
     assert [m.p for m in net.modules() if isinstance(m, nn.Dropout)] == rates
 
 
@@ -128,7 +128,7 @@ def test_the_layers_of_the_tutorial_cnn():
 
 
 def test_the_layers_of_the_classic_cnn():
-    tree = {"channels": [6, 16], "kernel": 5, "block": ["conv", "act", "pool"], "dense": [9, 8]}
+    tree = {"channels": [6, 16], "kernel_size": 5, "block": ["conv", "act", "pool"], "hidden_features": [9, 8]}
     block = ["PackedConv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Head"]
     net = body({**CNN, **tree})
@@ -141,12 +141,12 @@ COMBINED = ["conv", "act", "norm", "conv", "act", "norm", "pool", "dropout"]
 
 @pytest.mark.parametrize("exchanged", [False, True])
 def test_kth2024_s_combined_network_and_the_same_with_norm_and_dropout_exchanged(exchanged):
-    names = {"conv": "PackedConv2d", "act": "ReLU", "pool": "MaxPool2d", "dense": "Linear"}
+    names = {"conv": "PackedConv2d", "act": "ReLU", "pool": "MaxPool2d", "linear": "Linear"}
     names |= {"norm": "BatchNorm2d", "dropout": "Dropout"}
     swapped = {"norm": "dropout", "dropout": "norm"} if exchanged else {}
     block = [swapped.get(step, step) for step in COMBINED]
-    dense = [swapped.get(step, step) for step in ["dense", "act", "norm", "dropout"]]
-    net = body({**CNN, "block": block, "dense_order": dense, "dropout": [0.2, 0.3, 0.4, 0.5]})
+    dense = [swapped.get(step, step) for step in ["linear", "act", "norm", "dropout"]]
+    net = body({**CNN, "block": block, "linear_order": dense, "dropout": [0.2, 0.3, 0.4, 0.5]})
     after = [names[step].replace("2d", "1d" if step == "norm" else "2d") for step in dense]
     expected = [names[step] for step in block] * 3 + ["Flatten", *after, "Head"]
     assert executed(net) == expected
@@ -169,9 +169,9 @@ def test_without_pools_any_depth_passes():
     assert executed(net).count("PackedConv2d") == 12
 
 
-@pytest.mark.parametrize("tree", [{}, CNN, {"kind": "speed"}], ids=str)
+@pytest.mark.parametrize("tree", [{}, CNN, {"kind": "airbench"}], ids=str)
 def test_a_network_with_too_many_parameters_is_refused(tree):
-    count = parameter_count(build({"model": tree}).model, (8, 8, 3))
+    count = count_parameters(build({"model": tree}).model, (8, 8, 3))
     before = torch.get_rng_state()
     with pytest.raises(RecipeError) as caught:
         build_body(build({"model": {**tree, "max_parameters": count - 1}}).model, (8, 8, 3), 10)

@@ -16,7 +16,7 @@ import pytest
 
 TRAIN = """
 import json, sys, torch
-from cifarlab.models import Classifier, build_body, stages
+from cifarlab.models.build import Classifier, build_body, stages
 from cifarlab.recipes.text import build
 tree, frozen = json.loads(sys.argv[1]), int(sys.argv[2])
 net = Classifier(build_body(build({"model": tree}).model, (96, 96, 1), 2), [0.5], [0.5])
@@ -28,8 +28,8 @@ for _ in range(8):
 trained = [p for p in net.parameters() if p.requires_grad]
 assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
 """
-NARROW = {"stem": 4, "blocks": [1], "channels": [8], "strides": [2]}
-TWO_STAGES = {"stem": 4, "blocks": [1, 1], "channels": [4, 8], "strides": [2, 2]}
+NARROW = {"stem_width": 4, "depths": [1], "channels": [8], "strides": [2]}
+TWO_STAGES = {"stem_width": 4, "depths": [1, 1], "channels": [4, 8], "strides": [2, 2]}
 PRE = ["norm", "act", "conv", "norm", "act", "conv", "add"]
 
 
@@ -41,9 +41,9 @@ def survives(tree, frozen=0):
 
 
 @pytest.mark.parametrize("width", [4, 16])
-@pytest.mark.parametrize("settings", [{}, {"weight_standardisation": True}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"weight_standardization": True}], ids=str)
 def test_a_shortcut_with_a_stride(width, settings):
-    survives({**NARROW, "stem": width, "channels": [2 * width], **settings})
+    survives({**NARROW, "stem_width": width, "channels": [2 * width], **settings})
 
 
 @pytest.mark.parametrize("kind", ["layer", "instance"])
@@ -53,5 +53,5 @@ def test_an_image_that_is_normalised_first(kind):
 
 @pytest.mark.parametrize("kind", ["layer", "group", "instance"])
 def test_a_normalisation_behind_a_frozen_stage(kind):
-    norm = {"kind": kind, "groups": 2} if kind == "group" else {"kind": kind}
+    norm = {"kind": kind, "num_groups": 2} if kind == "group" else {"kind": kind}
     survives({**TWO_STAGES, "order": PRE, "norm": norm}, frozen=1)

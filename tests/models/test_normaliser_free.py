@@ -9,12 +9,12 @@ from torch.nn.functional import conv2d, gelu, relu, silu
 
 from cifarlab.models.build import build_body
 from cifarlab.models.normalizer_free import ScaledConv2d, activation_gain
-from cifarlab.models.resnet_modules import NormaliserFreeBlock
+from cifarlab.models.resnet_modules import NormalizerFreeBlock
 from cifarlab.recipes.text import build
 
 FREE = {
     "norm": {"kind": "none"},
-    "weight_standardisation": True,
+    "weight_standardization": True,
     "order": ["act", "conv", "act", "conv", "add"],
 }
 RELU_GAIN = math.sqrt(2 / (1 - 1 / math.pi))  # section 4.3
@@ -42,11 +42,11 @@ def randomised(module):
     return module.double()
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2), (1, 2)])
-def test_a_convolution_by_the_equation(kernel, stride):
-    conv = randomised(ScaledConv2d(3, 5, kernel, stride, kernel // 2, True))
+@pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2), (1, 2)])
+def test_a_convolution_by_the_equation(kernel_size, stride):
+    conv = randomised(ScaledConv2d(3, 5, kernel_size, stride, kernel_size // 2, True))
     x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
-    expected = conv2d(x, standardised(conv), conv.bias, stride=stride, padding=kernel // 2)
+    expected = conv2d(x, standardised(conv), conv.bias, stride=stride, padding=kernel_size // 2)
     torch.testing.assert_close(conv(x), expected)
 
 
@@ -54,7 +54,7 @@ def test_a_filter_without_variance_is_nothing_and_no_nan():
     conv = ScaledConv2d(2, 2, 3, 1, 1, False)
     conv.weight.data.fill_(0.3)
     conv(torch.randn(1, 2, 4, 4)).sum().backward()
-    assert conv.standardised().abs().max() < 1e-5
+    assert conv.standardized_weight().abs().max() < 1e-5
     assert conv.weight.grad.isfinite().all()
 
 
@@ -69,11 +69,11 @@ def test_the_gain_of_relu_is_the_paper_s():
     assert activation_gain("relu") == pytest.approx(RELU_GAIN, rel=1e-6)
 
 
-@pytest.mark.parametrize(("channels_in", "stride", "kernel"), [(6, 1, 0), (4, 1, 1), (6, 2, 3)])
-def test_a_block_by_the_equation(channels_in, stride, kernel):
+@pytest.mark.parametrize(("channels_in", "stride", "kernel_size"), [(6, 1, 0), (4, 1, 1), (6, 2, 3)])
+def test_a_block_by_the_equation(channels_in, stride, kernel_size):
     """x + alpha * gain * f(x / beta), f = conv g conv g, g the scaled activation."""
-    model = config(alpha=0.3, shortcut_kernel=kernel or 1)
-    block = randomised(NormaliserFreeBlock(model, (9, 9, channels_in), 6, stride, 0.0, 1.7))
+    model = config(alpha=0.3, shortcut_kernel_size=kernel_size or 1)
+    block = randomised(NormalizerFreeBlock(model, (9, 9, channels_in), 6, stride, 0.0, 1.7))
     x = torch.randn(2, channels_in, 9, 9, dtype=torch.float64)
     activated = (x / math.sqrt(1.7)).clamp(min=0) * activation_gain("relu")
     first, second = block.branch.conv1, block.branch.conv2
@@ -81,12 +81,12 @@ def test_a_block_by_the_equation(channels_in, stride, kernel):
     y = y.clamp(min=0) * activation_gain("relu")
     y = conv2d(y, standardised(second), second.bias, padding=1)
     shortcut = x
-    if kernel:
+    if kernel_size:
         conv = block.shortcut.conv1
-        pad = kernel // 2
+        pad = kernel_size // 2
         shortcut = conv2d(activated, standardised(conv), conv.bias, stride=stride, padding=pad)
     torch.testing.assert_close(block(x), shortcut + 0.3 * block.gain * y)
-    assert block.variance == pytest.approx((1.0 if kernel else 1.7) + 0.3**2)
+    assert block.variance == pytest.approx((1.0 if kernel_size else 1.7) + 0.3**2)
 
 
 def blocks(net):
@@ -94,7 +94,7 @@ def blocks(net):
 
 
 def test_beta_follows_the_expected_variance_and_is_reset_where_the_shape_changes():
-    model = config(stem=4, blocks=[3, 2, 1], channels=[4, 6, 6], strides=[1, 2, 1], alpha=0.5)
+    model = config(stem_width=4, depths=[3, 2, 1], channels=[4, 6, 6], strides=[1, 2, 1], alpha=0.5)
     net = build_body(model, (8, 8, 3), 10)
     # variances of what comes in: 1 + 0.25 per block, and 1.25 after the transition
     expected = [1, 1.25, 1.5, 1.75, 1.25, 1.5]
@@ -102,7 +102,7 @@ def test_beta_follows_the_expected_variance_and_is_reset_where_the_shape_changes
 
 
 def test_at_the_start_shortcuts_alone_pass():
-    net = build_body(config(stem=4, blocks=[2], channels=[4], strides=[1]), (8, 8, 3), 10)
+    net = build_body(config(stem_width=4, depths=[2], channels=[4], strides=[1]), (8, 8, 3), 10)
     x = net.stem(torch.randn(2, 3, 8, 8))
     assert torch.equal(net.stages(x), x)
 
@@ -112,8 +112,8 @@ def test_the_signal_s_variance_is_the_predicted_one(activation):
     """In the middle of a map that is so large that no zero of the padding gets there."""
     torch.manual_seed(0)
     model = config(
-        stem=128,
-        blocks=[4, 3],
+        stem_width=128,
+        depths=[4, 3],
         channels=[128, 192],
         strides=[1, 2],
         alpha=1.0,
@@ -133,10 +133,10 @@ def test_the_signal_s_variance_is_the_predicted_one(activation):
 
 
 def test_standardised_weights_beside_a_normalisation_are_used_as_they_are():
-    settings = {"stem": 8, "blocks": [1], "channels": [8], "strides": [1]}
-    model = build({"model": {**settings, "weight_standardisation": True}}).model
+    settings = {"stem_width": 8, "depths": [1], "channels": [8], "strides": [1]}
+    model = build({"model": {**settings, "weight_standardization": True}}).model
     net = build_body(model, (8, 8, 3), 10)
-    assert not [m for m in net.modules() if isinstance(m, NormaliserFreeBlock)]
+    assert not [m for m in net.modules() if isinstance(m, NormalizerFreeBlock)]
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert {type(conv) for conv in convs} == {ScaledConv2d}
     assert all(conv.bias is None for conv in convs)

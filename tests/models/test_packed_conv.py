@@ -130,16 +130,16 @@ def test_what_was_chosen_is_described(monkeypatch):
 
 
 NETWORKS = {
-    "speed": find("speed/94").model,
-    "resnet": change(find("resnet18"), {"model.blocks": [1, 1, 1, 1]}).model,
-    "cnn": build({"model": {"kind": "cnn", "channels": [64, 64, 64, 64], "kernel": 3}}).model,
-    "normaliser-free": build(
+    "airbench": find("speed/94").model,
+    "resnet": change(find("resnet18"), {"model.depths": [1, 1, 1, 1]}).model,
+    "cnn": build({"model": {"kind": "cnn", "channels": [64, 64, 64, 64], "kernel_size": 3}}).model,
+    "normalizer-free": build(
         {
             "model": {
                 "norm": {"kind": "none"},
-                "weight_standardisation": True,
+                "weight_standardization": True,
                 "order": ["act", "conv", "act", "conv", "add"],
-                "blocks": [1, 1],
+                "depths": [1, 1],
                 "channels": [64, 64],
                 "strides": [2, 2],
             }
@@ -152,7 +152,7 @@ NETWORKS = {
 def test_all_networks_pack_and_keep_their_outputs_and_gradients(name, monkeypatch):
     torch.manual_seed(0)
     body = build_body(NETWORKS[name], (32, 32, 3), 10).double().eval()
-    body.get_submodule("dense" if hasattr(body, "dense") and name != "cnn" else "head").float()
+    body.get_submodule("head").float()
     x = torch.randn(3, 3, 32, 32).double().to(memory_format=torch.channels_last)
     asked = []
 

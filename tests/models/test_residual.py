@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from cifarlab.models.build import build_body, parameter_count
-from cifarlab.models.resnet_modules import Block
+from cifarlab.models.build import build_body, count_parameters
+from cifarlab.models.resnet_modules import ResidualBlock
 from cifarlab.recipes.text import build
 
 
@@ -24,7 +24,7 @@ def normalised(x, norm):
     return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 
 
-def written_out(block, order, x, stride, kernel):
+def written_out(block, order, x, stride, kernel_size):
     """The order step by step; ``kernel`` is of the shortcut's convolution, 0: there is none."""
     layers = block.before, block.branch, block.after
     convs, norms = (
@@ -44,9 +44,9 @@ def written_out(block, order, x, stride, kernel):
             y = y.clamp(min=0)
         elif step == "add":
             shortcut = x
-            if kernel:
+            if kernel_size:
                 weight = block.shortcut.conv1.weight
-                shortcut = conv2d(first, weight, stride=stride, padding=kernel // 2)
+                shortcut = conv2d(first, weight, stride=stride, padding=kernel_size // 2)
                 last = max(i for i, other in enumerate(order) if other == "conv")
                 if "norm" in order[last:place]:
                     shortcut = normalised(shortcut, block.shortcut.norm1)
@@ -70,25 +70,25 @@ OTHERS = [
 SHAPES = [(4, 4, 1, 0), (4, 6, 1, 1), (4, 4, 2, 1), (4, 6, 2, 3), (4, 6, 1, 3), (6, 4, 3, 1)]
 
 
-def agrees(model, order, channels_in, channels, stride, kernel):
+def agrees(model, order, channels_in, channels, stride, kernel_size):
     torch.manual_seed(0)
-    block = Block(model, (9, 9, channels_in), channels, stride).double()
+    block = ResidualBlock(model, (9, 9, channels_in), channels, stride).double()
     for parameter in block.parameters():  # norms start as 1 and 0, which would hide a swap
         torch.nn.init.normal_(parameter)
     x = torch.randn(3, channels_in, 9, 9, dtype=torch.float64, requires_grad=True)
     weights = [x, *block.parameters()]
-    ours, expected = block(x), written_out(block, order, x, stride, kernel)
+    ours, expected = block(x), written_out(block, order, x, stride, kernel_size)
     torch.testing.assert_close(ours, expected)
     gradients = (torch.autograd.grad(y.square().sum(), weights) for y in (ours, expected))
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize(("channels_in", "channels", "stride", "kernel"), SHAPES)
+@pytest.mark.parametrize(("channels_in", "channels", "stride", "kernel_size"), SHAPES)
 @pytest.mark.parametrize("order", [USUAL, PRE, KTH2022, *OTHERS], ids=" ".join)
-def test_a_block_is_its_order_step_by_step(order, channels_in, channels, stride, kernel):
-    model = config(shortcut_kernel=kernel or 1, order=order)
-    agrees(model, order, channels_in, channels, stride, kernel)
+def test_a_block_is_its_order_step_by_step(order, channels_in, channels, stride, kernel_size):
+    model = config(shortcut_kernel_size=kernel_size or 1, order=order)
+    agrees(model, order, channels_in, channels, stride, kernel_size)
 
 
 @pytest.mark.parametrize("first", [*permutations(["norm", "act"])], ids=" ".join)
@@ -108,13 +108,13 @@ TWICE = {
 
 @pytest.mark.parametrize("name", TWICE)
 @pytest.mark.parametrize(
-    ("channels_in", "stride", "kernel"), [(8, 1, 0), (6, 1, 1), (8, 2, 3), (20, 2, 1)]
+    ("channels_in", "stride", "kernel_size"), [(8, 1, 0), (6, 1, 1), (8, 2, 3), (20, 2, 1)]
 )
-def test_a_bottleneck_is_its_order_step_by_step(name, channels_in, stride, kernel):
+def test_a_bottleneck_is_its_order_step_by_step(name, channels_in, stride, kernel_size):
     given, order = TWICE[name]
-    model = config(order=given, block="bottleneck", shortcut_kernel=kernel or 1)
-    agrees(model, order, channels_in, 2, stride, kernel)
-    block = Block(model, (9, 9, channels_in), 2, stride)
+    model = config(order=given, block="bottleneck", shortcut_kernel_size=kernel_size or 1)
+    agrees(model, order, channels_in, 2, stride, kernel_size)
+    block = ResidualBlock(model, (9, 9, channels_in), 2, stride)
     convs = [m for m in block.branch if isinstance(m, nn.Conv2d)]
     shapes = [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in convs]
     assert shapes == [(2, 1, 1), (2, 3, stride), (8, 1, 1)]
@@ -136,18 +136,18 @@ def names(layers):
     ids=lambda v: " ".join(v),
 )
 def test_the_stem_and_the_tail_follow_the_order(order, stem, tail):
-    model = config(order=order, blocks=[1], channels=[8], strides=[1], stem=4)
+    model = config(order=order, depths=[1], channels=[8], strides=[1], stem_width=4)
     net = build_body(model, (8, 8, 3), 10).eval()
     assert (names(net.stem), names(net.tail)) == (stem, tail)
     x = torch.randn(2, 3, 8, 8)
     features = net.stages(net.stem(x))
     for layer in net.tail:
         features = layer(features)
-    torch.testing.assert_close(net(x), net.dense(features.mean((2, 3))))
+    torch.testing.assert_close(net(x), net.head(features.mean((2, 3))))
 
 
 def test_the_image_is_normalised_first():
-    net = build_body(config(input_norm=True, stem=4), (8, 8, 3), 10)
+    net = build_body(config(input_norm=True, stem_width=4), (8, 8, 3), 10)
     assert type(net.input_norm) is nn.BatchNorm2d
     seen = []
     net.stem.register_forward_hook(lambda _, args, __: seen.append(args[0]))
@@ -163,8 +163,8 @@ def count_by_hand(stem, blocks, widths, kernels, expansion, norms_per_block, sho
         for place in range(number):
             out = channels * expansion
             maps = [width, *[channels] * (len(kernels) - 1), out]
-            for kernel, (a, b) in zip(kernels, pairwise(maps), strict=True):
-                total += kernel**2 * a * b
+            for kernel_size, (a, b) in zip(kernels, pairwise(maps), strict=True):
+                total += kernel_size**2 * a * b
             total += 2 * sum(norms_per_block(maps))
             if width != out or (place == 0 and stage > 0):
                 total += width * out + 2 * out * shortcut_norm
@@ -173,11 +173,11 @@ def count_by_hand(stem, blocks, widths, kernels, expansion, norms_per_block, sho
 
 
 def test_resnet_50_counted_by_hand():
-    settings = {"blocks": [3, 4, 6, 3], "block": "bottleneck"}
+    settings = {"depths": [3, 4, 6, 3], "block": "bottleneck"}
     counted = count_by_hand(
         64, [3, 4, 6, 3], [64, 128, 256, 512], [1, 3, 1], 4, lambda maps: maps[1:], True, False
     )
-    assert parameter_count(config(**settings)) == counted == 23_520_842
+    assert count_parameters(config(**settings)) == counted == 23_520_842
 
 
 @pytest.mark.parametrize(("depth", "factor", "known"), [(16, 8, 10_961_370), (28, 10, 36_479_194)])
@@ -185,15 +185,15 @@ def test_wide_residual_networks_counted_by_hand(depth, factor, known):
     blocks, widths = [(depth - 4) // 6] * 3, [16 * factor, 32 * factor, 64 * factor]
     order = ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"]
     model = config(
-        stem=16, blocks=blocks, channels=widths, strides=[1, 2, 2], order=order, dropout=0.3
+        stem_width=16, depths=blocks, channels=widths, strides=[1, 2, 2], order=order, dropout=0.3
     )
     counted = count_by_hand(16, blocks, widths, [3, 3], 1, lambda maps: maps[:2], False, True)
-    assert parameter_count(model) == counted == known
+    assert count_parameters(model) == counted == known
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_a_shortcut_is_a_convolution_only_where_the_shape_changes(kernel):
-    model = config(shortcut_kernel=kernel, blocks=[2, 2], channels=[8, 16], strides=[1, 2], stem=8)
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_a_shortcut_is_a_convolution_only_where_the_shape_changes(kernel_size):
+    model = config(shortcut_kernel_size=kernel_size, depths=[2, 2], channels=[8, 16], strides=[1, 2], stem_width=8)
     net = build_body(model, (8, 8, 3), 10)
     shortcuts = {n: m for n, m in net.named_modules() if n.endswith(".shortcut")}
     changed = {n: m for n, m in shortcuts.items() if list(m.children())}
@@ -201,13 +201,13 @@ def test_a_shortcut_is_a_convolution_only_where_the_shape_changes(kernel):
     assert list(changed) == ["stages.stage2.0.shortcut"]
     (shortcut,) = changed.values()
     kernels = [m.kernel_size for m in shortcut if isinstance(m, nn.Conv2d)]
-    assert kernels == [(kernel, kernel)]
+    assert kernels == [(kernel_size, kernel_size)]
     assert shortcut(torch.zeros(2, 8, 9, 9)).shape == (2, 16, 5, 5)
 
 
 @pytest.mark.parametrize(("size", "maps"), [(32, [32, 16, 8, 4]), (9, [9, 5, 3, 2])])
 def test_the_strides_of_the_stages(size, maps):
-    net = build_body(config(stem=2, channels=[2, 2, 2, 2]), (size, size, 3), 10)
+    net = build_body(config(stem_width=2, channels=[2, 2, 2, 2]), (size, size, 3), 10)
     x = net.stem(torch.zeros(2, 3, size, size))
     assert x.shape == (2, 2, size, size)
     for stage, expected in zip(net.stages, maps, strict=True):
@@ -217,15 +217,15 @@ def test_the_strides_of_the_stages(size, maps):
 
 def test_the_head_is_the_mean_over_the_map_and_a_dense_layer():
     torch.manual_seed(0)
-    net = build_body(config(stem=4, blocks=[1], channels=[4], strides=[1]), (8, 8, 1), 3).eval()
+    net = build_body(config(stem_width=4, depths=[1], channels=[4], strides=[1]), (8, 8, 1), 3).eval()
     x = torch.randn(2, 1, 8, 8)
     features = net.stages(net.stem(x))
-    expected = features.flatten(2).mean(2) @ net.dense.weight.T + net.dense.bias
+    expected = features.flatten(2).mean(2) @ net.head.weight.T + net.head.bias
     torch.testing.assert_close(net(x), expected)
 
 
 def test_blocks_and_widths_are_those_of_the_recipe():
-    net = build_body(config(stem=5, blocks=[1, 3], channels=[6, 7], strides=[1, 2]), (8, 8, 3), 10)
+    net = build_body(config(stem_width=5, depths=[1, 3], channels=[6, 7], strides=[1, 2]), (8, 8, 3), 10)
     widths = [[block.branch.conv2.out_channels for block in stage] for stage in net.stages]
     assert widths == [[6], [7, 7, 7]]
     assert net.stem.conv1.out_channels == 5

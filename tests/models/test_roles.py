@@ -9,7 +9,7 @@ from cifarlab.models.classifier import Classifier
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.recipes.text import build
 
-SMALL_STAGES = {"blocks": [1, 1], "channels": [4, 6], "strides": [1, 2], "stem": 4}
+SMALL_STAGES = {"depths": [1, 1], "channels": [4, 6], "strides": [1, 2], "stem_width": 4}
 
 
 def roles_by_name(**settings):
@@ -21,7 +21,7 @@ def roles_by_name(**settings):
 
 
 def test_of_the_speed_network():
-    assert roles_by_name(kind="speed", channels=[4], depth=2) == {
+    assert roles_by_name(kind="airbench", channels=[4], depths=2) == {
         "matrices": ["groups.0.convs.0.weight", "groups.0.convs.1.weight"],
         "norms": ["groups.0.norms.0.bias", "groups.0.norms.1.bias"],
         "biases": [],
@@ -34,18 +34,18 @@ def test_of_the_residual_network():
     blocks = ["stages.stage1.0.branch", "stages.stage2.0.branch", "stages.stage2.0.shortcut"]
     layers = ["stem.{}1", *[f"{block}.{{}}{i}" for block in blocks for i in (1, 2)]]
     layers.pop()  # a shortcut has one of each
-    roles = roles_by_name(**SMALL_STAGES, whitening={"kernel": 2}, input_norm=True)
+    roles = roles_by_name(**SMALL_STAGES, whitening={"kernel_size": 2}, input_norm=True)
     assert set(roles["matrices"]) == {f"{layer.format('conv')}.weight" for layer in layers}
     norms = ["input_norm", *[layer.format("norm") for layer in layers]]
     assert set(roles["norms"]) == {f"{n}.{own}" for n in norms for own in ("weight", "bias")}
     assert roles["biases"] == []
-    assert roles["head"] == ["dense.weight", "dense.bias"]
+    assert roles["head"] == ["head.weight", "head.bias"]
     assert roles["whitening"] == ["whitening.0.bias"]
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance"])
 def test_every_kind_of_normalisation_is_one(norm):
-    tree = {"kind": norm, "groups": 2} if norm == "group" else {"kind": norm}
+    tree = {"kind": norm, "num_groups": 2} if norm == "group" else {"kind": norm}
     of_batch = roles_by_name(**SMALL_STAGES)
     assert roles_by_name(**SMALL_STAGES, norm=tree) == of_batch
     assert len(of_batch["norms"]) == 12
@@ -53,10 +53,10 @@ def test_every_kind_of_normalisation_is_one(norm):
 
 def test_of_plain_networks():
     block = ["conv", "act", "norm", "pool"]
-    order = ["dense", "norm", "act"]
-    roles = roles_by_name(kind="cnn", channels=[4, 6], block=block, dense=[8], dense_order=order)
-    layers = ["blocks.block1.conv1", "blocks.block2.conv1", "dense.dense1"]
-    norms = ["blocks.block1.norm1", "blocks.block2.norm1", "dense.norm1"]
+    order = ["linear", "norm", "act"]
+    roles = roles_by_name(kind="cnn", channels=[4, 6], block=block, hidden_features=[8], linear_order=order)
+    layers = ["blocks.block1.conv1", "blocks.block2.conv1", "hidden.linear1"]
+    norms = ["blocks.block1.norm1", "blocks.block2.norm1", "hidden.norm1"]
     assert roles == {
         "matrices": [f"{name}.weight" for name in layers],
         "norms": [f"{name}.{own}" for name in norms for own in ("weight", "bias")],
@@ -69,10 +69,10 @@ def test_of_plain_networks():
 def test_gains_of_a_normaliser_free_network_stand_in_for_norms():
     free = {
         "norm": {"kind": "none"},
-        "weight_standardisation": True,
+        "weight_standardization": True,
         "order": ["act", "conv", "act", "conv", "add"],
     }
-    roles = roles_by_name(**SMALL_STAGES | {"blocks": [1], "channels": [4], "strides": [1]}, **free)
+    roles = roles_by_name(**SMALL_STAGES | {"depths": [1], "channels": [4], "strides": [1]}, **free)
     block = "stages.stage1.0"
     convs = ["stem.conv1", f"{block}.branch.conv1", f"{block}.branch.conv2"]
     assert set(roles["matrices"]) == {f"{conv}.weight" for conv in convs}

@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from cifarlab.models.airbench_modules import ConvGroup
-from cifarlab.models.build import build_body, parameter_count
+from cifarlab.models.build import build_body, count_parameters
 from cifarlab.recipes.text import build
 
 
 def config(**settings):
-    return build({"model": {"kind": "speed", **settings}}).model
+    return build({"model": {"kind": "airbench", **settings}}).model
 
 
 def network(shape=(32, 32, 3), classes=10, **settings):
@@ -55,9 +55,9 @@ def airbench(net, x, shortcut, act):
 
 
 @pytest.mark.parametrize("name", ["gelu", "silu", "elu"])
-@pytest.mark.parametrize(("depth", "shortcut"), [*itertools.product((2, 3, 4), (False, True))])
-def test_at_32_pixels_it_is_airbench_s_forward_pass(depth, shortcut, name):
-    net = network(depth=depth, shortcut=shortcut, channels=[6, 10, 12], activation=name)
+@pytest.mark.parametrize(("depths", "shortcut"), [*itertools.product((2, 3, 4), (False, True))])
+def test_at_32_pixels_it_is_airbench_s_forward_pass(depths, shortcut, name):
+    net = network(depths=depths, shortcut=shortcut, channels=[6, 10, 12], activation=name)
     x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     weights = [p for p in net.parameters() if p.requires_grad]
     ours, reference = net(x), airbench(net, x, shortcut, getattr(F, name))
@@ -68,7 +68,7 @@ def test_at_32_pixels_it_is_airbench_s_forward_pass(depth, shortcut, name):
 
 
 def test_a_depth_of_1_is_one_convolution_per_group():
-    net = network(depth=1, channels=[6, 7])
+    net = network(depths=1, channels=[6, 7])
     (conv,), (norm,) = net.groups[0].convs, net.groups[0].norms
     x = torch.randn(4, 12 * 2, 9, 9, dtype=torch.float64)
     pooled = F.max_pool2d(F.conv2d(x, conv.weight, padding="same"), 2)
@@ -76,7 +76,7 @@ def test_a_depth_of_1_is_one_convolution_per_group():
 
 
 def test_the_head_is_the_maximum_over_the_map_times_the_factor():
-    nets = [network(channels=[5], head_scale=scale).eval() for scale in (None, 0.3)]
+    nets = [network(channels=[5], logit_scale=scale).eval() for scale in (None, 0.3)]
     x = torch.randn(3, 3, 12, 15, dtype=torch.float64)
     for net, scale in zip(nets, (1 / 5, 0.3), strict=True):
         maps = net.groups(net.whitening(x)).detach().float()
@@ -91,7 +91,7 @@ def test_its_parameters_counted_by_hand():
     2 * (64 + 256 + 256) = 1,152 biases of normalisations; 256 * 10 = 2,560 weights in the head.
     Together 1,971,352. Frozen are 24 * 12 = 288 whitening weights and 1,152 scales.
     """
-    assert parameter_count(config()) == 1_971_352
+    assert count_parameters(config()) == 1_971_352
     net = build_body(config(), (32, 32, 3), 10)
     assert sum(p.numel() for p in net.parameters()) == 1_971_352 + 288 + 1_152
     shapes = [tuple(p.shape) for p in net.parameters() if p.ndim > 1]
@@ -104,26 +104,26 @@ def test_its_parameters_counted_by_hand():
     ]
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-@pytest.mark.parametrize("kernel", [0, 1, 2, 3])
-def test_widths_and_depth_are_those_of_the_recipe(depth, kernel):
-    model = config(channels=[4, 6], depth=depth, whitening={"kernel": kernel})
+@pytest.mark.parametrize("depths", [1, 3])
+@pytest.mark.parametrize("kernel_size", [0, 1, 2, 3])
+def test_widths_and_depth_are_those_of_the_recipe(depths, kernel_size):
+    model = config(channels=[4, 6], depths=depths, whitening={"kernel_size": kernel_size})
     net = build_body(model, (8, 8, 1), 10)
     convs = [[(c.in_channels, c.out_channels) for c in group.convs] for group in net.groups]
-    width = 2 * kernel**2 or 1
-    assert convs == [[(width, 4), *[(4, 4)] * (depth - 1)], [(4, 6), *[(6, 6)] * (depth - 1)]]
+    width = 2 * kernel_size**2 or 1
+    assert convs == [[(width, 4), *[(4, 4)] * (depths - 1)], [(4, 6), *[(6, 6)] * (depths - 1)]]
     assert not any(c.bias is not None for group in net.groups for c in group.convs)
 
 
 def test_each_group_has_its_depth():
-    net = network(channels=[4, 5, 6], depth=[1, 3, 2])
+    net = network(channels=[4, 5, 6], depths=[1, 3, 2])
     convs = [[(c.in_channels, c.out_channels) for c in group.convs] for group in net.groups]
     assert convs == [[(24, 4)], [(4, 5), (5, 5), (5, 5)], [(5, 6), (6, 6)]]
     assert [len(group.norms) for group in net.groups] == [1, 3, 2]
 
 
 def test_without_whitening_the_first_group_sees_the_image():
-    net = network(channels=[6], whitening={"kernel": 0})
+    net = network(channels=[6], whitening={"kernel_size": 0})
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     seen = []
     net.groups.register_forward_hook(lambda _, args, __: seen.append(args[0]))
@@ -164,7 +164,7 @@ def test_the_head_starts_with_unit_deviation_and_no_bias(classes):
 
 def test_convolutions_start_as_pytorch_s_do():
     torch.manual_seed(0)
-    net = build_body(config(initialisation="usual"), (32, 32, 3), 10)
+    net = build_body(config(init="default"), (32, 32, 3), 10)
     for conv in (conv for group in net.groups for conv in group.convs):
         bound = (9 * conv.in_channels) ** -0.5
         assert 0.99 * bound < conv.weight.abs().max() <= bound

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifarlab.models.build import build_body
-from cifarlab.models.distributed_layers import SpreadBatchNorm, SpreadDropout, spread, tell_places
+from cifarlab.models.distributed_layers import DistributedBatchNorm, DistributedDropout, distribute_layers, set_batch_position
 from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.catalog import find, shipped
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
@@ -51,7 +51,7 @@ def test_batch_norm_is_that_of_the_whole_batch(shape: tuple[int, ...], count: in
     expected = trained(copy.deepcopy(plain), x, slice(None))
 
     def work(processes: Processes) -> dict[str, Tensor]:
-        layer = SpreadBatchNorm(copy.deepcopy(plain), processes)
+        layer = DistributedBatchNorm(copy.deepcopy(plain), processes)
         return trained(layer, x, processes.shard(shape[0]))
 
     found = in_threads(count, work)
@@ -82,7 +82,7 @@ def test_batch_norm_where_something_needs_no_gradient(frozen: str) -> None:
 
     expected, gradients = output(copy.deepcopy(plain), slice(None))
     found = in_threads(
-        2, lambda p: output(SpreadBatchNorm(copy.deepcopy(plain), p), p.shard(len(x)))
+        2, lambda p: output(DistributedBatchNorm(copy.deepcopy(plain), p), p.shard(len(x)))
     )
     torch.testing.assert_close(torch.cat([y for y, _ in found]), expected)
     for name in ("weight", "bias"):
@@ -97,7 +97,7 @@ def test_batch_norm_where_something_needs_no_gradient(frozen: str) -> None:
 def test_batch_norm_of_bfloat16_has_statistics_in_float32() -> None:
     x, plain = normal(6, 4, 3, 3, dtype=torch.bfloat16), batch_norm(True, torch.float32)
     expected = trained(copy.deepcopy(plain), x, slice(None))
-    found = in_threads(2, lambda p: trained(SpreadBatchNorm(copy.deepcopy(plain), p), x, p.shard(6)))
+    found = in_threads(2, lambda p: trained(DistributedBatchNorm(copy.deepcopy(plain), p), x, p.shard(6)))
     assert found[0]["y"].dtype == found[0]["x"].dtype == torch.bfloat16
     torch.testing.assert_close(found[0]["running_var"], expected["running_var"])
     for name in ("y", "x"):
@@ -114,9 +114,9 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
     for rank in range(2):
         processes = Processes(rank, 2, rank)
         network = nn.Sequential(nn.Dropout(0.4))
-        spread(network, processes)
+        distribute_layers(network, processes)
         part = processes.shard(shape[0])
-        tell_places(network, part.start, shape[0])
+        set_batch_position(network, part.start, shape[0])
         torch.manual_seed(3)
         rows.append(network(x[part]))
         assert torch.equal(network.eval()(x[part]), x[part])
@@ -127,7 +127,7 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
 def test_one_process_keeps_its_layers() -> None:
     network = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.1))
     layers = list(network)
-    spread(network, SINGLE_PROCESS)
+    distribute_layers(network, SINGLE_PROCESS)
     assert list(network) == layers
 
 
@@ -136,9 +136,9 @@ def test_every_network_is_spread_whole_and_stays_what_it_was(name: str) -> None:
     with torch.device("meta"):
         body = build_body(find(name).model, (32, 32, 3), 10)
     before, roles = body.state_dict(), described(parameter_roles(body))
-    spread(body, Processes(0, 2, 0))
+    distribute_layers(body, Processes(0, 2, 0))
     plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
-    spread_ones = (SpreadBatchNorm, SpreadDropout)
+    spread_ones = (DistributedBatchNorm, DistributedDropout)
     assert not [m for m in body.modules() if isinstance(m, plain) and type(m) not in spread_ones]
     assert list(body.state_dict()) == list(before)
     assert described(parameter_roles(body)) == roles

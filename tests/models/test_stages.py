@@ -1,4 +1,4 @@
-"""Stages: every parameter but the dense layers' belongs to one, in the order of the data."""
+"""Stages: every parameter but the linear layers' belongs to one, in the order of the data."""
 
 import pytest
 import torch
@@ -8,22 +8,22 @@ from cifarlab.models.classifier import Classifier
 from cifarlab.models.stages import stages
 from cifarlab.recipes.text import build
 
-RESIDUAL = {
-    "stem": 16,
-    "blocks": [1, 2],
+RESNET = {
+    "stem_width": 16,
+    "depths": [1, 2],
     "channels": [16, 20],
     "strides": [1, 2],
     "input_norm": True,
 }
 NETWORKS = {
-    "residual": (RESIDUAL, 2),
+    "resnet": (RESNET, 2),
     "pre-activation": (
-        {**RESIDUAL, "order": ["norm", "act", "conv", "norm", "act", "conv", "add"]},
+        {**RESNET, "order": ["norm", "act", "conv", "norm", "act", "conv", "add"]},
         2,
     ),
-    "cnn": ({"kind": "cnn", "channels": [8, 8, 16], "dense": [24, 16]}, 3),
+    "cnn": ({"kind": "cnn", "channels": [8, 8, 16], "hidden_features": [24, 16]}, 3),
     "cnn without pools": ({"kind": "cnn", "channels": [4, 8], "block": ["conv", "act"]}, 2),
-    "speed": ({"kind": "speed", "channels": [8, 16, 16]}, 3),
+    "airbench": ({"kind": "airbench", "channels": [8, 16, 16]}, 3),
 }
 each = pytest.mark.parametrize("kind", NETWORKS)
 
@@ -43,14 +43,14 @@ def names(net):
 def test_each_parameter_is_in_one_stage_or_in_a_dense_layer(kind):
     net = network(kind)
     found = [name for stage in names(net) for name in stage]
-    dense = [
+    linear = [
         f"{name}.{own}"
         for name, module in net.named_modules()
         if isinstance(module, torch.nn.Linear)
         for own, _ in module.named_parameters(recurse=False)
     ]
     assert len(found) == len(set(found))
-    assert sorted(found + dense) == sorted(name for name, _ in net.named_parameters())
+    assert sorted(found + linear) == sorted(name for name, _ in net.named_parameters())
     assert len(stages(net)) == NETWORKS[kind][1]
 
 
@@ -86,7 +86,7 @@ def test_a_stage_comes_after_the_ones_before_it(kind):
                 p.copy_(value)
 
 
-@pytest.mark.parametrize("kind", ["residual", "speed"])
+@pytest.mark.parametrize("kind", ["resnet", "airbench"])
 def test_a_whitening_layer_is_in_the_first_stage(kind):
-    net = network(kind, whitening={"kernel": 2})
+    net = network(kind, whitening={"kernel_size": 2})
     assert any("whitening" in name for name in names(net)[0])

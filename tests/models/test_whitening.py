@@ -7,23 +7,23 @@ from torch import nn
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.whitening import Whitening, patch_moment, whitening_images, with_fixed_signs
+from cifarlab.models.whitening import Whitening, patch_moment, n_whitening_images, fix_signs
 from cifarlab.recipes.text import build
 
 NARROW = {
-    "speed": {"channels": [4]},
-    "residual": {"stem": 4, "blocks": [1], "channels": [4], "strides": [1]},
+    "airbench": {"channels": [4]},
+    "resnet": {"stem_width": 4, "depths": [1], "channels": [4], "strides": [1]},
 }
 
 
-def config(kind, kernel=2, **whitening):
-    part = {"kernel": kernel, **whitening}
+def config(kind, kernel_size=2, **whitening):
+    part = {"kernel_size": kernel_size, **whitening}
     return build({"model": {"kind": kind, **NARROW[kind], "whitening": part}}).model
 
 
-def classifier(kind="speed", kernel=2, channels=3, seed=0):
+def classifier(kind="airbench", kernel_size=2, channels=3, seed=0):
     torch.manual_seed(seed)
-    body = build_body(config(kind, kernel), (8, 8, channels), 10)
+    body = build_body(config(kind, kernel_size), (8, 8, channels), 10)
     return Classifier(body, [0.4, 0.5, 0.6][:channels], [0.25, 0.2, 0.3][:channels])
 
 
@@ -35,27 +35,27 @@ def smooth_images(count=40, channels=3, seed=0):
     return torch.from_numpy(images.clip(0, 255).astype(np.uint8))
 
 
-def patches_one_by_one(pixels, kernel):
+def patches_one_by_one(pixels, kernel_size):
     """(M, C k k) in float64 from (N, C, H, W)."""
     patches = []
     for image in np.asarray(pixels, np.float64):
-        for row in range(image.shape[1] - kernel + 1):
-            for column in range(image.shape[2] - kernel + 1):
-                patch = image[:, row : row + kernel, column : column + kernel]
+        for row in range(image.shape[1] - kernel_size + 1):
+            for column in range(image.shape[2] - kernel_size + 1):
+                patch = image[:, row : row + kernel_size, column : column + kernel_size]
                 patches.append(patch.reshape(-1))
     return np.array(patches)
 
 
-@pytest.mark.parametrize("kernel", [1, 2, 3])
+@pytest.mark.parametrize("kernel_size", [1, 2, 3])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_whitened_patches_are_uncorrelated_with_unit_power(kernel, channels):
+def test_whitened_patches_are_uncorrelated_with_unit_power(kernel_size, channels):
     pixels = (smooth_images(channels=channels).permute(0, 3, 1, 2).float() - 120) / 60
-    layer = Whitening(channels, kernel, 1e-9, None)
+    layer = Whitening(channels, kernel_size, 1e-9, None)
     layer.fit([pixels])
-    features = channels * kernel**2
+    features = channels * kernel_size**2
     filters = layer.weight.numpy().reshape(2 * features, features).astype(np.float64)
     np.testing.assert_array_equal(filters[features:], -filters[:features])
-    white = patches_one_by_one(pixels, kernel) @ filters[:features].T
+    white = patches_one_by_one(pixels, kernel_size) @ filters[:features].T
     np.testing.assert_allclose(white.T @ white / len(white), np.eye(features), atol=1e-4)
 
 
@@ -86,13 +86,13 @@ def test_the_strongest_directions_are_kept():
     assert some(pixels).shape == (40, 10, 7, 8)
 
 
-@pytest.mark.parametrize("directions", [12, 13, 100])
-def test_there_are_no_more_directions_than_entries(directions):
-    assert len(Whitening(3, 2, 5e-4, directions).bias) == 24
+@pytest.mark.parametrize("n_components", [12, 13, 100])
+def test_there_are_no_more_directions_than_entries(n_components):
+    assert len(Whitening(3, 2, 5e-4, n_components).bias) == 24
 
 
 def test_a_recipe_says_how_many_directions():
-    model = config("speed", directions=4)
+    model = config("airbench", n_components=4)
     net = build_body(model, (8, 8, 3), 10)
     assert net.whitening[0].weight.shape == (8, 3, 2, 2)
     assert net.groups[0].convs[0].in_channels == 8
@@ -110,8 +110,8 @@ def test_signs_are_fixed_by_the_first_of_the_largest_entries():
     columns = [[0.5, 0.1, 0.5], [-0.5 - 1e-12, -0.9, -0.5 - 1e-5], [0.0, 0.3, 0.2]]
     columns = torch.tensor(columns, dtype=torch.float64)
     expected = columns * torch.tensor([1, -1, -1])
-    assert torch.equal(with_fixed_signs(columns), expected)
-    assert torch.equal(with_fixed_signs(-columns), expected)
+    assert torch.equal(fix_signs(columns), expected)
+    assert torch.equal(fix_signs(-columns), expected)
 
 
 def test_the_filters_have_those_signs():
@@ -174,12 +174,12 @@ def test_the_layer_comes_first_and_an_activation_follows(kind):
     patches = torch.from_numpy(patches_one_by_one(x, 2)).float()
     expected = patches @ layer.weight.flatten(1).T + layer.bias
     seen = []
-    rest = net.body.groups if kind == "speed" else net.body.stem
+    rest = net.body.groups if kind == "airbench" else net.body.stem
     rest.register_forward_hook(lambda _, args, __: seen.append(args[0]))
     net.body(x)
     expected = act(expected).view(2, 7, 7, 24).permute(0, 3, 1, 2)
     torch.testing.assert_close(seen[0], expected, rtol=1e-4, atol=1e-4)
-    assert type(act) is (nn.GELU if kind == "speed" else nn.ReLU)
+    assert type(act) is (nn.GELU if kind == "airbench" else nn.ReLU)
 
 
 def test_filters_are_frozen_and_zero_before_the_fit_and_biases_start_as_pytorch_s():
@@ -203,7 +203,7 @@ def test_the_filters_are_saved_with_the_weights(kind):
 
 def test_a_network_without_the_layer_is_left_as_it_is():
     for kind in NARROW:
-        net = classifier(kind, kernel=0)
+        net = classifier(kind, kernel_size=0)
         before = {name: value.clone() for name, value in net.state_dict().items()}
         net.fit_whitening(smooth_images())
         assert not any("whitening" in name for name in before)
@@ -211,17 +211,17 @@ def test_a_network_without_the_layer_is_left_as_it_is():
 
 
 def test_how_many_images_a_recipe_needs():
-    assert whitening_images(config("speed", images=77)) == 77
-    assert whitening_images(config("residual", images=5)) == 5
+    assert n_whitening_images(config("airbench", images=77)) == 77
+    assert n_whitening_images(config("resnet", images=5)) == 5
     assert (
-        whitening_images(build({"model": {"kind": "speed", "whitening": {"kernel": 0}}}).model) == 0
+        n_whitening_images(build({"model": {"kind": "airbench", "whitening": {"kernel_size": 0}}}).model) == 0
     )
-    assert whitening_images(build({}).model) == 0
-    assert whitening_images(build({"model": {"kind": "cnn"}}).model) == 0
+    assert n_whitening_images(build({}).model) == 0
+    assert n_whitening_images(build({"model": {"kind": "cnn"}}).model) == 0
 
 
 def test_a_residual_network_trains_behind_the_layer():
-    net = classifier("residual")
+    net = classifier("resnet")
     net.fit_whitening(smooth_images())
     net(smooth_images()).square().sum().backward()
     layer = net.body.whitening[0]

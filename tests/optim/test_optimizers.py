@@ -217,7 +217,7 @@ def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind)
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop", "muon"])
 def test_gradient_and_state_of_a_real_network_lie_in_memory_as_its_weights_do(kind):
     # the fused kernels walk memory in order: another layout would mix the weights up silently
-    model = build({"model": {"stem": 4, "blocks": [1], "channels": [8], "strides": [2]}}).model
+    model = build({"model": {"stem_width": 4, "depths": [1], "channels": [8], "strides": [2]}}).model
     net = Classifier(build_body(model, (8, 8, 1), 3), [0.5], [0.5])
     by_role = roles(
         matrices=[p for p in net.parameters() if p.ndim == 4],

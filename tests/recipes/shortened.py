@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cifarlab.models.configs import CNN
+from cifarlab.models.configs import CNNConfig
 from cifarlab.recipes.schema import Recipe
 
 NARROWER = 8
@@ -18,7 +18,7 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
         "training.precision": "float32",
     }
     model = recipe.model
-    if not isinstance(model, CNN):
+    if not isinstance(model, CNNConfig):
         changes["model.channels"] = [max(8, width // NARROWER) for width in model.channels]
     if recipe.augment.cutout:  # the digits have 8 x 8 pixels
         changes["augment.cutout"] = 3

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cifarlab.models.build import parameter_count
+from cifarlab.models.build import count_parameters
 from cifarlab.recipes.catalog import described, shipped
 from cifarlab.recipes.text import from_yaml, to_yaml
 
@@ -47,13 +47,13 @@ def test_its_docstring_gives_the_command_and_the_source(name):
 @every
 def test_a_parameter_count_in_its_docstring_is_true(name):
     claimed = re.findall(r"([\d,]+) parameters", ALL[name].__doc__)
-    true = f"{parameter_count(ALL[name]().model):,}"
+    true = f"{count_parameters(ALL[name]().model):,}"
     assert claimed in ([], [true])
 
 
 @pytest.mark.parametrize(("name", "parameters"), PARAMETERS.items())
 def test_parameters_at_32_pixels_and_10_classes(name, parameters):
-    assert parameter_count(ALL[name]().model) == parameters
+    assert count_parameters(ALL[name]().model) == parameters
 
 
 def test_the_docstring_as_comments():

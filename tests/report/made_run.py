@@ -168,7 +168,7 @@ def _split(plan: Plan, told: Predictions) -> dict[str, Any]:
     return {
         "n": plan.n,
         "accuracy": float(right.sum() / plan.n),
-        "interval": wilson(int(right.sum()), plan.n),
+        "interval": wilson_interval(int(right.sum()), plan.n),
         "loss": float(loss),
         "per_class": [
             {
@@ -176,15 +176,15 @@ def _split(plan: Plan, told: Predictions) -> dict[str, Any]:
                 "n": int(n),
                 "correct": int(c),
                 "accuracy": float(c / n),
-                "interval": wilson(int(c), int(n)),
+                "interval": wilson_interval(int(c), int(n)),
             }
             for name, n, c in zip(plan.classes, totals, right, strict=True)
         ],
-        "confusion": confusion.tolist(),
+        "confusion_matrix": confusion.tolist(),
     }
 
 
-def wilson(right: int, n: int) -> list[float]:
+def wilson_interval(right: int, n: int) -> list[float]:
     """95 % interval of a share."""
     z, p = 1.959964, right / n
     centre, spread = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5

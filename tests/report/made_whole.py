@@ -1,4 +1,4 @@
-"""Made runs with everything that evaluate --everything and audit leave behind."""
+"""Made runs with everything that evaluate --full and audit leave behind."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,9 +46,9 @@ def examined(split: str = "test") -> dict:
         "data": "CIFAR-10 (JPEG)",
         "split": split,
         "measured": {"groups": None},
-        "views": [
-            {"views": 1, "name": "none", "accuracy": 0.86, "against_one": None, "cost": cost},
-            {"views": 2, "name": "flip", "accuracy": 0.8725, "against_one": against, "cost": cost},
+        "tta": [
+            {"views": 1, "name": "none", "accuracy": 0.86, "against_single_view": None, "cost": cost},
+            {"views": 2, "name": "flip", "accuracy": 0.8725, "against_single_view": against, "cost": cost},
         ],
         "shift": {
             "n": 2000,
@@ -61,7 +61,7 @@ def examined(split: str = "test") -> dict:
                 for n, (kind, family) in enumerate(zip(KINDS, FAMILIES, strict=True))
             ],
         },
-        "outliers": {"data": "digits", "scores": [{"name": "energy", "auroc": 0.9512}]},
+        "ood": {"data": "digits", "scores": [{"name": "energy", "auroc": 0.9512}]},
     }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def whole(path: Path, plan: Plan | None = None, split: str = "test") -> Path:
     result = folder.result()
     result["test"] |= {
         "top_k": [0.86, 0.95, 0.97, 0.98, 0.99],
-        "deviation": 0.06,
+        "std": 0.06,
         "groups": [
             {
                 "group": "animals",

@@ -38,7 +38,7 @@ def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, lr=None, 
             line[part][name] = curve[n]
         lines.append(line)
     recipe = build({"schedule": {"kind": settings.pop("schedule", "cosine")}})
-    result = {"silent_units": {"images": 250, "layers": settings.pop("layers", {"act": [0, 64]})}}
+    result = {"dead_units": {"images": 250, "layers": settings.pop("layers", {"act": [0, 64]})}}
     told = {"data": {"classes": CLASSES}}
     return Run(Path("run"), "run", recipe, told, result, settings.pop("finished", True), lines)
 
@@ -142,13 +142,13 @@ def test_still_learning_at_a_constant_rate():
     assert words(run(val_accuracy=rising)) == []
 
 
-@pytest.mark.parametrize(("silent", "found"), [(0, []), (12, []), (13, ["dead activations"])])
-def test_dead_activations(silent, found):
-    assert words(run(layers={"a": [0, 10], "stage1.act": [silent, 64]})) == found
+@pytest.mark.parametrize(("dead", "found"), [(0, []), (12, []), (13, ["dead activations"])])
+def test_dead_activations(dead, found):
+    assert words(run(layers={"a": [0, 10], "stage1.act": [dead, 64]})) == found
 
 
 @pytest.mark.parametrize("odd", [None, 3, "x", [], [1, 0], ["a", 2], [1, 2, 3], {"a": 1}])
-def test_odd_counts_of_silent_units_cost_nothing(odd):
+def test_odd_counts_of_dead_units_cost_nothing(odd):
     assert words(run(layers={"a": odd})) == []
     assert words(run(layers={"a": odd, "b": [9, 10]})) == ["dead activations"]
     assert words(run(layers=odd)) == []

@@ -1,4 +1,4 @@
-"""What evaluate --everything and audit leave behind, as the report shows it."""
+"""What evaluate --full and audit leave behind, as the report shows it."""
 
 import json
 from dataclasses import replace
@@ -27,11 +27,11 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
     assert not page.unclosed
     assert page.tables["groups"][1][:4] == ["animals", "bird, cat", "400", "80.00 %"]
     assert [row[0] for row in page.tables["calibration"][1:]] == ["as trained", "calibrated"]
-    assert page.tables["views"][2][3] == "+1.25"
-    assert page.tables["views"][2][5] == "0.003"
-    assert page.tables["views"][2][4] == "+0.40 to +2.10"
+    assert page.tables["tta"][2][3] == "+1.25"
+    assert page.tables["tta"][2][5] == "0.003"
+    assert page.tables["tta"][2][4] == "+0.40 to +2.10"
     assert page.tables["families"][-1] == ["all, mean", "61.30 %"]
-    assert page.tables["strangers"][1] == ["energy", "0.9512"]
+    assert page.tables["ood"][1] == ["energy", "0.9512"]
     assert page.tables["depths"][1] == ["10", "80.00 %", "40.00 %"]
     assert page.tables["twins"][1] == ["train", "test", "3"]
     for text in (
@@ -117,12 +117,12 @@ ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
 
 @pytest.mark.parametrize("odd", ODD, ids=json.dumps)
 def test_odd_values_cost_nothing(run: Run, odd: object) -> None:
-    keys = ("views", "shift", "outliers", "measured", "data", "split")
+    keys = ("tta", "shift", "ood", "measured", "data", "split")
     for key in keys:
         strange = replace(run, examined={**run.examined, key: odd})
-        for show in (evaluation.groups, evaluation.views, evaluation.families):
+        for show in (evaluation.groups, evaluation.tta, evaluation.families):
             show(strange)
-        for show in (evaluation.strangers, evaluation.examined_on, shift.corruption_rows):
+        for show in (evaluation.ood, evaluation.examined_on, shift.corruption_rows):
             show(strange)
     for key in ("labels", "duplicates", "classes"):
         strange = replace(run, audit={**run.audit, key: odd})

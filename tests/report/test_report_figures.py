@@ -111,7 +111,7 @@ def test_small_matrix_has_numbers_large_has_few_labels(read):
     with styled():
         small = confusion.confusion(read["plain"]).axes[0]
         large = confusion.confusion(read["hundred"]).axes[0]
-    counts = np.array(read["plain"].result["test"]["confusion"])
+    counts = np.array(read["plain"].result["test"]["confusion_matrix"])
     assert len(small.texts) == (counts > 0).sum()
     assert small.texts[0].get_text().startswith(f"{100 * counts[0, 0] / counts[0].sum():.1f}"[:3])
     assert len(small.get_yticklabels()) == 10
@@ -121,7 +121,7 @@ def test_small_matrix_has_numbers_large_has_few_labels(read):
 def test_off_diagonal_colours_depend_on_the_errors_alone(read):
     with styled():
         image = confusion.confusion(read["plain"]).axes[0].images[0].get_array()
-    counts = np.array(read["plain"].result["test"]["confusion"])
+    counts = np.array(read["plain"].result["test"]["confusion_matrix"])
     cells = image[6::12, 6::12, :3].astype(int)
     assert np.all(cells[counts == 0] == 255)
     errors = counts / counts.sum(1, keepdims=True) * (1 - np.eye(10))
@@ -210,7 +210,7 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(rea
     counts = np.diag(draws.integers(5, 10, 1000)) + (draws.random((1000, 1000)) < 0.002)
     counts[700, 3], counts[41, 999] = 40, 30
     rows = [{"class": f"c{n}", "accuracy": n / 1000, "interval": None} for n in range(1000)]
-    split = {"confusion": counts.tolist(), "per_class": rows, "accuracy": 0.5}
+    split = {"confusion_matrix": counts.tolist(), "per_class": rows, "accuracy": 0.5}
     run = replace(read["plain"], result={**read["plain"].result, "test": split})
     tracemalloc.start()
     with styled():

@@ -12,7 +12,7 @@ from cifarlab.report.run_data import read_runs
 from cifarlab.report.write import write_report
 from cifarlab.runs.folder import RunFolder
 
-LAYERS = ("stem.conv1", "stages.stage1.0.branch.conv1", "dense")
+LAYERS = ("stem.conv1", "stages.stage1.0.branch.conv1", "head")
 
 
 def line(epoch, layers=LAYERS, spread=1.0):
@@ -22,7 +22,7 @@ def line(epoch, layers=LAYERS, spread=1.0):
         counts, edges = np.histogram(draw.normal(0, spread * (place + 1), 2000), 64)
         ends = {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}
         told["weights"][name] = ends | {"grad_norm": None if epoch == 0 else 0.1 * 10**-place}
-        told["activations"][f"{name}.act1"] = ends | {"silent": [place * epoch, 20]}
+        told["activations"][f"{name}.act1"] = ends | {"dead": [place * epoch, 20]}
     return {"epoch": epoch, "images": 25, "grad_norm": None, **told}
 
 
@@ -51,7 +51,7 @@ def test_every_layer_has_a_panel_and_every_epoch_a_column(made):
         assert [a.get_title(loc="left") for a in inside.weights(run).axes if a.images] == [
             "stem conv1",
             "stage1.0 conv1",
-            "dense",
+            "head",
         ]
 
 
@@ -83,7 +83,7 @@ def test_the_bin_of_zeros_is_found():
 def test_zeros_do_not_make_the_rest_of_an_activation_pale(made):
     lines = [line(e) for e in range(2)]
     for one in lines:
-        told = one["activations"]["dense.act1"]
+        told = one["activations"]["hidden.act1"]
         told |= {"low": 0.0, "high": 64.0, "counts": [10_000] + [5] * 63}
     with styled():
         panels = [axes for axes in inside.activations(made(lines)).axes if axes.images]
@@ -91,19 +91,19 @@ def test_zeros_do_not_make_the_rest_of_an_activation_pale(made):
     assert np.ptp(shade[5:]) < 0.3 and shade[5:].max() < 1.5  # as dark as any
 
 
-def test_gradients_and_silent_units_by_layer_and_epoch(made):
+def test_gradients_and_dead_units_by_layer_and_epoch(made):
     run = made([line(e) for e in range(4)])
     with styled():
         left, right, *_ = inside.signals(run).axes
     values = np.ma.filled(left.collections[0].get_array(), np.nan).reshape(3, 4)
     assert np.isnan(values[:, 0]).all()
     assert np.allclose(values[:, 1:], np.array([[0.1], [0.01], [0.001]]))
-    silent = right.collections[0].get_array().reshape(3, 4)
-    assert np.allclose(silent[2], [0, 10, 20, 30])
+    dead = right.collections[0].get_array().reshape(3, 4)
+    assert np.allclose(dead[2], [0, 10, 20, 30])
     assert [t.get_text() for t in left.get_yticklabels()] == [
         "stem conv1",
         "stage1.0 conv1",
-        "dense",
+        "head",
     ]
 
 
@@ -137,9 +137,9 @@ def test_a_page_shows_them(made, tmp_path):
 
 def test_missing_values_and_a_damaged_record_cost_no_page(made, tmp_path):
     odd = line(1)
-    odd["weights"]["dense"] = {"low": None, "high": None, "counts": None, "grad_norm": None}
+    odd["weights"]["head"] = {"low": None, "high": None, "counts": None, "grad_norm": None}
     del odd["weights"]["stem.conv1"]
-    odd["activations"]["dense.act1"] = None
+    odd["activations"]["hidden.act1"] = None
     run = made([line(0), odd, line(2)])
     write_report([run.path], tmp_path / "page.html")
     run.path.joinpath("record.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")

@@ -69,11 +69,11 @@ def test_headline_shows_cost_size_and_device(page, result):
 def test_counts_are_the_confusion_matrix(page, result):
     rows = page.tables["counts"]
     assert rows[0][1:] == [row["class"] for row in result["test"]["per_class"]]
-    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result["test"]["confusion"]
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result["test"]["confusion_matrix"]
 
 
 def test_confused_pairs_are_the_largest_errors(page, result):
-    counts = np.array(result["test"]["confusion"])
+    counts = np.array(result["test"]["confusion_matrix"])
     errors = counts - np.diag(np.diag(counts))
     shown = [int(row[2]) for row in page.tables["confused"][1:]]
     assert shown == sorted(errors.ravel().tolist(), reverse=True)[:10]

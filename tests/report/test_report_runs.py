@@ -60,7 +60,7 @@ def test_run_without_test_falls_back_to_validation_and_says_so(tmp_path):
 
 def test_whatever_is_missing_is_left_out(tmp_path):
     path = make(tmp_path / "run", Plan(n=200))
-    split = {"n": 200, "accuracy": 0.5, "confusion": [[1, 2], [3]], "per_class": [{"class": "a"}]}
+    split = {"n": 200, "accuracy": 0.5, "confusion_matrix": [[1, 2], [3]], "per_class": [{"class": "a"}]}
     edit(
         path / "result.json",
         test=split,

@@ -26,7 +26,7 @@ EVERYTHING: dict[str, Any] = {
         {"start": "0.4 of the run", "pixels": 7},
         {"start": "0.7 of the run", "pixels": 8},
     ],
-    "model.kind": "speed",
+    "model.kind": "airbench",
     "model.channels": [6, 8],
     "model.whitening.images": 100,
     "optimizer.kind": "muon",
@@ -54,7 +54,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "averaging.every": 4,
         "evaluation.checkpoint": "best",
     },
-    "frozen": {"model.whitening.kernel": 2, "optimizer.whitening.until": "0.5 of the run"},
+    "frozen": {"model.whitening.kernel_size": 2, "optimizer.whitening.until": "0.5 of the run"},
     "muon": {"optimizer.kind": "muon", "optimizer.lr": 0.05, "schedule.final_momentum": 0.3},
     "everything": EVERYTHING,
 }

@@ -16,7 +16,7 @@ from cifarlab.training.setup import prepare
 PLAIN = {
     "model.kind": "cnn",
     "model.channels": [4, 6],
-    "model.dense": 16,
+    "model.hidden_features": 16,
     "model.dropout": [0.0, 0.0, 0.0],
     "optimizer.lr": 0.02,
 }

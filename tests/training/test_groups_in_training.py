@@ -15,7 +15,7 @@ from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
 CHANGES: dict[str, Any] = {
-    "model.whitening": {"kernel": 2, "images": 50},
+    "model.whitening": {"kernel_size": 2, "images": 50},
     "optimizer.whitening": {"until": "7 steps", "weight_decay": 0.1},
     "averaging.kind": "lookahead",  # which writes into weights on its own
     "averaging.every": 2,

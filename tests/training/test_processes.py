@@ -57,10 +57,10 @@ WAYS: dict[str, dict[str, Any]] = {
         "model": {
             "kind": "cnn",
             "channels": [4, 6],
-            "dense": 16,
+            "hidden_features": 16,
             "dropout": [0.1, 0.1, 0.2],
             "block": ["conv", "norm", "act", "pool", "dropout"],
-            "dense_order": ["dense", "norm", "act", "dropout"],
+            "linear_order": ["linear", "norm", "act", "dropout"],
             "norm": {"kind": "batch"},
         },
         "augment.mix": {"kind": "mixup"},
@@ -68,7 +68,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "training.early_stopping": {"patience": 9},
     },
     "muon": {
-        "model": {"kind": "speed", "channels": [6, 8]},
+        "model": {"kind": "airbench", "channels": [6, 8]},
         "augment.hflip": "alternating",
         "optimizer": {"kind": "muon", "lr": 0.01},
         "averaging": {"kind": "lookahead", "every": 4},

@@ -11,7 +11,7 @@ import torch
 from prepared import Watching, first_batch, prepared
 
 from cifarlab.config.duration import Duration
-from cifarlab.evaluation.activity import evenly, histogram, silent_units
+from cifarlab.evaluation.activity import subsample, histogram, dead_units
 from cifarlab.recipes.schema import Extension
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted
@@ -72,7 +72,7 @@ def test_every_epoch_has_a_line_from_before_the_first_step_on(recorded: RunFolde
     assert lines[0]["grad_norm"] is None and all(line["grad_norm"] > 0 for line in lines[1:])
     layers = ["stem.conv1", "stages.stage1.0.branch.conv1", "stages.stage1.0.branch.conv2"]
     assert list(lines[0]["weights"])[:3] == layers
-    assert list(lines[0]["weights"])[-1] == "dense"
+    assert list(lines[0]["weights"])[-1] == "head"
     assert list(lines[0]["activations"])[:2] == ["stem.act1", "stages.stage1.0.branch.act1"]
     for line in lines:
         for part in ("weights", "activations"):
@@ -172,7 +172,7 @@ def test_frozen_layers_have_no_gradient_norm(tmp_path: Path, tiny: Callable) -> 
     train(tiny({"training.freeze": freeze}), folder, callbacks=[TensorStats()])
     _, one, two, _ = (line["weights"] for line in folder.record.read())
     assert one["stem.conv1"]["grad_norm"] > 0 and two["stem.conv1"]["grad_norm"] is None
-    assert two["dense"]["grad_norm"] > 0
+    assert two["head"]["grad_norm"] > 0
 
 
 def test_averaged_weights_are_the_ones_recorded(tmp_path: Path, tiny: Callable) -> None:
@@ -186,17 +186,17 @@ def test_averaged_weights_are_the_ones_recorded(tmp_path: Path, tiny: Callable) 
     assert told["high"] == pytest.approx(float(tensors["body.stem.conv1.weight"].max()), rel=1e-5)
 
 
-def test_silent_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callable) -> None:
+def test_dead_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callable) -> None:
     run = prepared(tiny(), tmp_path / "run")
     norm = run.state.classifier.body.stem.norm1
     with torch.no_grad():
         norm.weight[1], norm.bias[1] = 0.0, -1.0
     TensorStats().on_train_start(run)
     [line] = run.folder.record.read()
-    chosen = recorded_images(run.loader.indices.numpy())
+    indices = recorded_images(run.loader.indices.numpy())
     images = run.dataset.read("train").images
-    wanted = silent_units(run.predictor, images, chosen)["layers"]
-    assert {k: told["silent"] for k, told in line["activations"].items()} == wanted
+    wanted = dead_units(run.predictor, images, indices)["layers"]
+    assert {k: told["dead"] for k, told in line["activations"].items()} == wanted
     assert wanted["stem.act1"][0] >= 1
 
 
@@ -210,13 +210,13 @@ def test_a_step_is_left_alone(tmp_path: Path, tiny: Callable) -> None:
 
 @pytest.mark.parametrize(("trained", "images"), [(30, 25), (1294, 25), (5000, 50), (45_000, 125)])
 def test_one_image_of_a_hundred(trained: int, images: int) -> None:
-    chosen = recorded_images(np.arange(3, trained + 3))
-    assert chosen[0] == 3 and 0.5 * images < len(chosen) <= images
-    assert len(set(np.diff(chosen))) <= 1
+    indices = recorded_images(np.arange(3, trained + 3))
+    assert indices[0] == 3 and 0.5 * images < len(indices) <= images
+    assert len(set(np.diff(indices))) <= 1
 
 
 def test_evenly_takes_all_that_there_are() -> None:
-    assert evenly(np.arange(5), 10).tolist() == [0, 1, 2, 3, 4]
+    assert subsample(np.arange(5), 10).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_large_tensor_is_sampled_in_all_rows_and_columns() -> None:

@@ -13,7 +13,7 @@ _AUDIT = "Each training image was judged by a network that was trained without i
 
 
 def examination(run: Run) -> None:
-    """Groups, calibration, views, shift and strangers, as far as they were measured."""
+    """Groups, calibration, test-time augmentation, shift and OOD, as far as they were measured."""
     split = SPOKEN.get(run.split_name or "", "")
     facts = evaluation.spread(run)
     groups, calibration = evaluation.groups(run), evaluation.calibration(run)
@@ -22,16 +22,16 @@ def examination(run: Run) -> None:
             put(markup.facts(facts))
             _table("Groups of classes", groups)
             _table("Are its probabilities to be believed?", calibration)
-    views, rows = evaluation.views(run), corruption_rows(run)
-    strangers = evaluation.strangers(run)
-    if views or rows or strangers:
+    tta, rows = evaluation.tta(run), corruption_rows(run)
+    ood = evaluation.ood(run)
+    if tta or rows or ood:
         with section(f"Examined: {evaluation.examined_on(run)}"):
-            _table("What more views of an image bring", views)
+            _table("What more views of an image bring", tta)
             if rows:
                 put(f"<h3>Under fifteen common corruptions</h3>{_heat(rows)}")
                 _table("The same by family", evaluation.families(run))
-            strange = dig(run.examined, "outliers", "data")
-            _table(f"Told from images of {strange}", strangers)
+            ood_data = dig(run.examined, "ood", "data")
+            _table(f"Told from images of {ood_data}", ood)
 
 
 def audited(run: Run) -> None:

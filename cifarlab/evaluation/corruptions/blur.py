@@ -6,11 +6,11 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from cifarlab.augment.transforms import translate
-from cifarlab.evaluation.corruptions.linear import both_axes, gaussian, zoom
+from cifarlab.evaluation.corruptions.linear import both_axes, gaussian_matrix, zoom_matrix
 
-_DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # radius, edge's deviation
+_DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # radius, edge's std
 _GLASS = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
-_MOTION = ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))  # radius, deviation
+_MOTION = ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))  # radius, std
 _ZOOM = (1.06, 1.11, 1.16, 1.21, 1.26)
 _LEAST_TAP = 1e-4
 
@@ -48,8 +48,8 @@ def glass_blur(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tens
     """Blurred, its inner pixels exchanged with neighbours up or left one by one, blurred again."""
     sigma, reach, _ = _GLASS[severity - 1]
     count, height, width, channels = images.shape
-    rows, columns = (gaussian(side, sigma, "nearest", 4.0) for side in (height, width))
-    places = torch.arange(height * width, device=images.device).repeat(count, 1)
+    rows, columns = (gaussian_matrix(side, sigma, "nearest", 4.0) for side in (height, width))
+    sources = torch.arange(height * width, device=images.device).repeat(count, 1)
     steps = draws[0][..., 0] * width + draws[0][..., 1]
     every = torch.arange(count, device=images.device)
     for moves in steps:
@@ -57,11 +57,11 @@ def glass_blur(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tens
             for column in range(width - reach, reach, -1):
                 here = row * width + column
                 there = here + moves[row, column]
-                mine = places[:, here].clone()
-                places[:, here] = places[every, there]
-                places[every, there] = mine
+                saved = sources[:, here].clone()
+                sources[:, here] = sources[every, there]
+                sources[every, there] = saved
     blurred = both_axes(images, rows, columns).reshape(count, -1, channels)
-    exchanged = blurred.gather(1, places[..., None].expand(-1, -1, channels))
+    exchanged = blurred.gather(1, sources[..., None].expand(-1, -1, channels))
     return both_axes(exchanged.reshape(images.shape), rows, columns)
 
 
@@ -74,10 +74,10 @@ def motion_draws(
 
 def motion_blur(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
     """Smeared along a line from each point."""
-    return smeared(images, draws[0], *_MOTION[severity - 1])
+    return blur_along(images, draws[0], *_MOTION[severity - 1])
 
 
-def smeared(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Tensor:
+def blur_along(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Tensor:
     """Half a Gaussian from each pixel of (N, H, W, C) along its angle (N,), as ImageMagick does.
 
     Taps 0..2 * radius lie at the whole pixels nearest to the line; 0 degrees points right, 90 down.
@@ -99,6 +99,6 @@ def zoom_blur(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tens
     total = images
     factors = np.arange(1, _ZOOM[severity - 1], 0.01)
     for factor in factors:
-        rows, columns = (zoom(side, float(factor)) for side in images.shape[1:3])
+        rows, columns = (zoom_matrix(side, float(factor)) for side in images.shape[1:3])
         total = total + both_axes(images, rows, columns)
     return total / (len(factors) + 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from cifarlab.augment.transforms import warp_affine
-from cifarlab.evaluation.corruptions.linear import both_axes, gaussian, pixelated
+from cifarlab.evaluation.corruptions.linear import both_axes, gaussian_matrix, pixelate_matrix
 
 _CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
 # in sides of the image: strength and smoothness of the distortion, reach of the affine part
@@ -20,7 +20,7 @@ _ELASTIC = (
     (0.1, 0.04, 0.05),
     (0.1, 0.03, 0.03),
 )
-_PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)  # share of the pixels per side that is left
+_PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)  # fraction of the pixels per side that is left
 _JPEG = (80, 65, 58, 50, 40)  # quality
 
 
@@ -43,12 +43,12 @@ def elastic(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
     """An affine map that moves three points, then a smooth field of displacements."""
     height, width = images.shape[1:3]
     side = min(height, width)
-    strength, smoothness, reach = (share * side for share in _ELASTIC[severity - 1])
+    strength, smoothness, reach = (fraction * side for fraction in _ELASTIC[severity - 1])
     bent = warp_affine(images, affine_maps(draws[0] * reach, height, width), "reflect")
     if strength == 0:
         return bent
-    rows, columns = (gaussian(size, smoothness, "reflect", 3.0) for size in (height, width))
-    return displaced(bent, strength * both_axes(draws[1], rows, columns))
+    rows, columns = (gaussian_matrix(size, smoothness, "reflect", 3.0) for size in (height, width))
+    return displace(bent, strength * both_axes(draws[1], rows, columns))
 
 
 def affine_maps(moves: Tensor, height: int, width: int) -> Tensor:
@@ -65,7 +65,7 @@ def affine_maps(moves: Tensor, height: int, width: int) -> Tensor:
     return torch.linalg.solve(new, old.expand_as(moves)).transpose(1, 2)
 
 
-def displaced(images: Tensor, field: Tensor) -> Tensor:
+def displace(images: Tensor, field: Tensor) -> Tensor:
     """Bilinear values at each pixel's place plus ``field`` (N, H, W, 2), pixels down and right.
 
     The border is a mirror that repeats the edge's pixel.
@@ -82,8 +82,8 @@ def displaced(images: Tensor, field: Tensor) -> Tensor:
 
 def pixelate(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
     """Fewer pixels, and back to as many."""
-    share = _PIXELATE[severity - 1]
-    return both_axes(images, *(pixelated(side, int(share * side)) for side in images.shape[1:3]))
+    fraction = _PIXELATE[severity - 1]
+    return both_axes(images, *(pixelate_matrix(side, int(fraction * side)) for side in images.shape[1:3]))
 
 
 def jpeg(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:

@@ -24,7 +24,7 @@ def both_axes(images: Tensor, rows: Tensor, columns: Tensor | None = None) -> Te
 
 
 @lru_cache(maxsize=64)
-def gaussian(size: int, sigma: float, mode: str, truncate: float) -> Tensor:
+def gaussian_matrix(size: int, sigma: float, mode: str, truncate: float) -> Tensor:
     """SciPy's Gaussian filter over ``size`` pixels: (size, size); ``mode`` is its border's."""
     from scipy.ndimage import gaussian_filter1d
 
@@ -33,7 +33,7 @@ def gaussian(size: int, sigma: float, mode: str, truncate: float) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def zoom(size: int, factor: float) -> Tensor:
+def zoom_matrix(size: int, factor: float) -> Tensor:
     """The middle magnified by ``factor`` from 1 on, at the old size: (size, size), bilinear.
 
     The part that is magnified has ceil(size / factor) pixels, and its outer pixels stay outer ones.
@@ -48,7 +48,7 @@ def zoom(size: int, factor: float) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def pixelated(size: int, small: int) -> Tensor:
+def pixelate_matrix(size: int, small: int) -> Tensor:
     """Pillow's box filter down to ``small`` pixels and up again: (size, size)."""
     from PIL import Image
 

@@ -5,9 +5,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_GAUSSIAN = (0.04, 0.06, 0.08, 0.09, 0.10)  # deviation
+_GAUSSIAN = (0.04, 0.06, 0.08, 0.09, 0.10)  # std
 _SHOT = (500, 250, 100, 75, 50)  # photons of a white pixel
-_IMPULSE = (0.01, 0.02, 0.03, 0.05, 0.07)  # share of the values
+_IMPULSE = (0.01, 0.02, 0.03, 0.05, 0.07)  # fraction of the values
 
 
 def normal_draws(

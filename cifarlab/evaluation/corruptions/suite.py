@@ -62,7 +62,7 @@ CORRUPTIONS = {
 }
 
 
-def corrupted(images: Tensor, name: str, severity: int, generator: torch.Generator) -> Tensor:
+def corrupt(images: Tensor, name: str, severity: int, generator: torch.Generator) -> Tensor:
     """Images uint8 (N, H, W, C) under that corruption, on their device; the generator is a CPU's.
 
     ``name`` is a key of ``CORRUPTIONS``, ``severity`` 1..5; the images given stay as they are.

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cifarlab.evaluation.corruptions.blur import smeared
-from cifarlab.evaluation.corruptions.linear import both_axes, zoom
+from cifarlab.evaluation.corruptions.blur import blur_along
+from cifarlab.evaluation.corruptions.linear import both_axes, zoom_matrix
 
-# mean, deviation, zoom and threshold of the flakes; radius and deviation of their fall; how much
+# mean, std, zoom and threshold of the flakes; radius and std of their fall; how much
 # of the image's colour stays
 _SNOW = (
     (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
@@ -34,11 +34,11 @@ def snow_draws(
 
 def snow(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
     """Paler, with smeared flakes and the same turned by 180 degrees."""
-    mean, deviation, magnified, threshold, radius, sigma, kept = _SNOW[severity - 1]
-    flakes = mean + deviation * draws[0][..., None]
-    flakes = both_axes(flakes, *(zoom(side, magnified) for side in images.shape[1:3]))
+    mean, std, magnified, threshold, radius, sigma, kept = _SNOW[severity - 1]
+    flakes = mean + std * draws[0][..., None]
+    flakes = both_axes(flakes, *(zoom_matrix(side, magnified) for side in images.shape[1:3]))
     flakes = torch.where(flakes < threshold, 0.0, flakes).clamp(0, 1)
-    flakes = smeared(flakes, draws[1], int(radius), sigma)
+    flakes = blur_along(flakes, draws[1], int(radius), sigma)
     pale = torch.maximum(images, 1.5 * grey(images) + 0.5)
     return kept * images + (1 - kept) * pale + flakes + flakes.flip(1, 2)
 
@@ -75,7 +75,7 @@ def frost_texture(grids: tuple[Tensor, ...], height: int, width: int) -> Tensor:
     for octave, grid in enumerate(grids):
         fine = interpolate(grid[:, None], (height, width), mode="bilinear", align_corners=True)
         total += (1 - (2 * fine[:, 0] - 1).abs()) ** 2 / 2**octave
-    return _stretched(total)
+    return _rescale(total)
 
 
 def fog_draws(
@@ -116,10 +116,10 @@ def plasma(draws: Tensor, decay: float) -> Tensor:
         below = corners + corners.roll(-1, 1) + centres + centres.roll(1, 2)
         made[:, middle, old] = below / 4 + reach * draws[:, middle, old]
         step, reach = half, reach / decay**2
-    return _stretched(made)
+    return _rescale(made)
 
 
-def _stretched(maps: Tensor) -> Tensor:
+def _rescale(maps: Tensor) -> Tensor:
     """Maps (N, H, W), each from 0 to 1."""
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return (maps - low) / (high - low).clamp(min=1e-12)

@@ -16,7 +16,7 @@ from cifarlab.experiments.study.definition import Row, Study
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.table import comparison_of
 from cifarlab.runs.schemas import restored
-from cifarlab.stats.paired import Interval, summary
+from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
 
 MOST = 3  # trials that are trained anew
@@ -140,6 +140,6 @@ def finalists(explained: Explained) -> dict[int, float]:
 
 def flattered(number: int, score: float, accuracies: list[float]) -> Flattery:
     """A score beside what the same recipe reached with other seeds."""
-    excess = summary([score - accuracy for accuracy in accuracies])
-    mean = summary(accuracies).mean
+    excess = summarize([score - accuracy for accuracy in accuracies])
+    mean = summarize(accuracies).mean
     return Flattery(number, score, excess.n, mean, excess.mean, excess.interval)

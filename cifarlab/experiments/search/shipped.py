@@ -39,7 +39,7 @@ _SEARCHES = (
             "model.block": _chosen(
                 plain=["conv", "act", "pool"], normalised=["conv", "norm", "act", "pool"]
             ),
-            "model.initialisation": _chosen("usual", "xavier"),
+            "model.init": _chosen("default", "xavier_uniform"),
             "seed": _chosen(7, 42, 77),
         },
         "scheduler": _HALVING,
@@ -50,7 +50,7 @@ _SEARCHES = (
         "recipe": "asha2021/resnet34",
         "space": {
             **_tables("model.head_dropout", 0.1, 0.3, 0.5),
-            "model.blocks": _chosen(resnet18=[2, 2, 2, 2], resnet34=[3, 4, 6, 3]),
+            "model.depths": _chosen(resnet18=[2, 2, 2, 2], resnet34=[3, 4, 6, 3]),
             "seed": _chosen(7, 42, 77),
         },
         "scheduler": _HALVING,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from cifarlab.experiments.study.definition import Reported
-from cifarlab.stats.paired import Paired, Summary, prediction_interval
+from cifarlab.stats.paired import PairedComparison, Summary, prediction_interval
 
 
 class Agreement(NamedTuple):
@@ -37,7 +37,7 @@ class Order(NamedTuple):
 def agreement(
     baseline: str,
     summaries: Mapping[str, Summary],
-    pairs: Mapping[str, Paired | None],
+    pairs: Mapping[str, PairedComparison | None],
     reported: Mapping[str, Reported],
     data: str,
     split: str,
@@ -72,7 +72,7 @@ def comparable(theirs: Reported, data: str, scale: float) -> Literal["", "level"
     return "difference" if data.startswith(f"{theirs.data} (") else ""
 
 
-def _difference(theirs: Reported, base: Reported, ours: Paired | None) -> Agreement:
+def _difference(theirs: Reported, base: Reported, ours: PairedComparison | None) -> Agreement:
     expected = (theirs.accuracy - base.accuracy) / 100
     if ours is None:
         return Agreement(words="no pair with the baseline", expected=expected)
@@ -84,7 +84,7 @@ def _judged(theirs: float, ours: Summary, form: str) -> Agreement:
     interval = prediction_interval(ours)
     if interval is None:
         return Agreement(words="one run: no interval to judge by")
-    if not ours.deviation:
+    if not ours.std:
         return Agreement(words="our runs do not vary: no interval to judge by")
     low, high = interval
     inside = low <= theirs <= high

@@ -11,13 +11,13 @@ from cifarlab.experiments.study.agreement import Agreement, Order, agreement, co
 from cifarlab.experiments.study.definition import Reported
 from cifarlab.stats.paired import (
     ALPHA,
-    Paired,
+    PairedComparison,
     Summary,
-    detectable,
+    detectable_difference,
     holm,
-    paired,
+    compare_pairs,
     seeds_needed,
-    summary,
+    summarize,
 )
 from cifarlab.system.errors import UserError
 
@@ -50,7 +50,7 @@ class Line(NamedTuple):
     row: str
     accuracies: dict[int, float]
     accuracy: Summary | None
-    pairs: Paired | None
+    pairs: PairedComparison | None
     p: float | None
     detectable: float | None
     seeds_needed: int | None
@@ -112,7 +112,7 @@ def compare(
     }
     tested = {row: p for row, of in pairs.items() if of and (p := of.p) is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    summaries = {row: summary(list(of.values())) for row, of in accuracies.items() if of}
+    summaries = {row: summarize(list(of.values())) for row, of in accuracies.items() if of}
     told = {
         row: number
         for row, number in (reported or {}).items()
@@ -146,7 +146,7 @@ def compare(
 def _line(
     row: str,
     accuracies: dict[int, float],
-    pairs: Paired | None,
+    pairs: PairedComparison | None,
     p: float | None,
     alpha: float,
     reported: Reported | None,
@@ -154,12 +154,12 @@ def _line(
     hindrance: str,
 ) -> Line:
     """A row's line, from what is known of it; ``alpha`` is the strictest level that p meets."""
-    spread = pairs.difference.deviation if pairs else None
-    least = detectable(spread, pairs.difference.n, alpha) if pairs and spread else None
+    spread = pairs.difference.std if pairs else None
+    least = detectable_difference(spread, pairs.difference.n, alpha) if pairs and spread else None
     return Line(
         row,
         accuracies,
-        summary(list(accuracies.values())) if accuracies else None,
+        summarize(list(accuracies.values())) if accuracies else None,
         pairs,
         p,
         least,
@@ -190,9 +190,9 @@ def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def _pairs(ours: Mapping[int, float], baseline: Mapping[int, float]) -> Paired:
+def _pairs(ours: Mapping[int, float], baseline: Mapping[int, float]) -> PairedComparison:
     common = [seed for seed in ours if seed in baseline]
-    return paired([ours[seed] for seed in common], [baseline[seed] for seed in common])
+    return compare_pairs([ours[seed] for seed in common], [baseline[seed] for seed in common])
 
 
 def _hindrance(row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str) -> str:
@@ -212,11 +212,11 @@ def _hindrance(row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]],
     return ""
 
 
-def _verdict(pairs: Paired | None, p: float | None, least: float | None) -> str:
+def _verdict(pairs: PairedComparison | None, p: float | None, least: float | None) -> str:
     """What may be said of a row beside the baseline."""
     assert pairs is not None
     difference = pairs.difference
-    if difference.deviation is None:
+    if difference.std is None:
         return "one pair of runs: no test is possible"
     if p is None or least is None:  # the differences do not vary
         if abs(difference.mean) < 1e-9:
@@ -255,7 +255,7 @@ def _notes(
     if max(counts.values()) == 1:
         notes.append("One seed per row: no interval, no test; take two seeds at least.")
     for row, of in accuracies.items():
-        if len(of) > 1 and summary(list(of.values())).deviation == 0:
+        if len(of) > 1 and summarize(list(of.values())).std == 0:
             notes.append(f"{row}: all {len(of)} seeds have the same accuracy.")
     if tests > 1:
         notes.append(

@@ -11,15 +11,15 @@ _DECAY = 0.0153 / 11.5
 _FAST = {"lr": 64 * _RATE, "weight_decay": _DECAY / 64}
 
 _CHANGES: dict[str, dict[str, Any]] = {
-    "no-whitening": {"model.whitening": {"kernel": 0}, "optimizer.whitening": {}},
-    "all-whitening-directions": {"model.whitening.directions": None},
+    "no-whitening": {"model.whitening": {"kernel_size": 0}, "optimizer.whitening": {}},
+    "all-whitening-directions": {"model.whitening.n_components": None},
     "whitening-bias-throughout": {"optimizer.whitening": {}},
     "no-shortcuts": {"model.shortcut": False},
-    "two-convolutions-per-group": {"model.depth": 2},
-    "usual-initialisation": {"model.initialisation": "usual"},
+    "two-convolutions-per-group": {"model.depths": 2},
+    "usual-initialisation": {"model.init": "default"},
     "norms-with-scale": {"model.norm.scale": True},
-    "statistics-kept-0.9": {"model.norm.momentum": 0.9},
-    "head-not-scaled": {"model.head_scale": 1.0},
+    "statistics-kept-0.9": {"model.norm.momentum": 0.1},
+    "head-not-scaled": {"model.logit_scale": 1.0},
     "relu": {"model.activation": "relu"},
     "muon-without-scaling": {"optimizer.normalize_weights": False},
     "sgd": {

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from cifarlab.experiments.study.comparison import Comparison, Line
 from cifarlab.runs.schemas import restored
-from cifarlab.stats.paired import MOST_SEEDS, Interval
+from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
 NOTHING = "-"
@@ -76,7 +76,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         line.row,
         str(len(line.accuracies)),
         _number(accuracy and accuracy.mean),
-        _number(accuracy and accuracy.deviation),
+        _number(accuracy and accuracy.std),
         _interval(accuracy and accuracy.interval),
         _number(difference and difference.mean, "+.2f"),
         _interval(difference and difference.interval, "+.2f"),
@@ -106,7 +106,7 @@ def _p(p: float) -> str:
 def _seeds(line: Line) -> str:
     if line.detectable is None:
         return NOTHING
-    return f"> {MOST_SEEDS:,}" if line.seeds_needed is None else f"{line.seeds_needed:,}"
+    return f"> {MAX_SEEDS:,}" if line.seeds_needed is None else f"{line.seeds_needed:,}"
 
 
 def _reported(line: Line) -> str:
@@ -149,12 +149,12 @@ def _raw(of: Comparison, line: Line) -> dict[str, Any]:
         "scale": of.scale,
         "n": len(line.accuracies),
         "mean": accuracy and accuracy.mean,
-        "deviation": accuracy and accuracy.deviation,
+        "deviation": accuracy and accuracy.std,
         "low": low,
         "high": high,
         "pairs": difference.n if difference else 0,
         "difference": difference and difference.mean,
-        "difference_deviation": difference and difference.deviation,
+        "difference_deviation": difference and difference.std,
         "difference_low": least,
         "difference_high": most,
         "d_z": pairs and pairs.effect,

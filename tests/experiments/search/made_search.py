@@ -18,8 +18,8 @@ SPACE = {
     },
 }
 TINY = {
-    "model.stem": 4,
-    "model.blocks": [1, 1],
+    "model.stem_width": 4,
+    "model.depths": [1, 1],
     "model.channels": [4, 8],
     "model.strides": [1, 2],
     "training.precision": "float32",

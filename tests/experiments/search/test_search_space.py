@@ -93,7 +93,7 @@ def test_conditions_follow_each_other() -> None:
 def test_a_circle_of_conditions_is_refused() -> None:
     space = {
         key: {"kind": "choice", "values": [1, 2], "when": {other: 1}}
-        for key, other in (("seed", "model.stem"), ("model.stem", "seed"))
+        for key, other in (("seed", "model.stem_width"), ("model.stem_width", "seed"))
     }
     tree = {"name": "x", "recipe": "quickstart", "space": space}
     with pytest.raises(RecipeError, match="circle"):

@@ -165,5 +165,5 @@ def test_nothing_finished_is_refused_with_the_first_reason():
 def test_a_row_whose_seeds_are_all_alike_is_named():
     found = table(runs("base", BASE), runs("flat", [0.1] * 5))
     assert "flat: all 5 seeds have the same accuracy." in found.notes
-    assert line(found, "flat").accuracy.deviation == 0
+    assert line(found, "flat").accuracy.std == 0
     assert line(found, "flat").verdict == "worse"

@@ -23,7 +23,7 @@ FAST = {
     "training.duration": "2 epochs",
     "training.precision": "float32",
     "training.batch_size": 256,
-    "model.stem": 4,
+    "model.stem_width": 4,
     "model.channels": [4, 8, 8],
 }
 STUDY = Study(

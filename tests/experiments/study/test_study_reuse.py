@@ -22,7 +22,7 @@ FAST: dict[str, Any] = {
     "training.duration": "4 epochs",
     "training.precision": "float32",
     "training.batch_size": 256,
-    "model.stem": 4,
+    "model.stem_width": 4,
     "model.channels": [4, 8, 8],
 }
 DIGITS = Study(

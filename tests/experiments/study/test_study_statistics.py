@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import norm, t
 
 from cifarlab.stats.paired import (
-    detectable,
+    detectable_difference,
     holm,
-    paired,
+    compare_pairs,
     power,
     prediction_interval,
     seeds_needed,
-    summary,
+    summarize,
 )
 
 # Hours of sleep gained with two drugs, ten patients (Student 1908, The probable error of a mean).
@@ -22,9 +22,9 @@ SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 
 
 def test_mean_deviation_and_interval_by_hand():
-    of = summary([1, 2, 3, 4, 5])
+    of = summarize([1, 2, 3, 4, 5])
     assert (of.n, of.mean) == (5, 3)
-    assert of.deviation == pytest.approx(math.sqrt(10 / 4))
+    assert of.std == pytest.approx(math.sqrt(10 / 4))
     reach = 2.776445 * math.sqrt(2.5) / math.sqrt(5)  # t at 0.975 with 4 degrees of freedom
     assert of.interval == pytest.approx((3 - reach, 3 + reach), abs=1e-6)
     further = 2.776445 * math.sqrt(2.5) * math.sqrt(1 + 1 / 5)
@@ -32,39 +32,39 @@ def test_mean_deviation_and_interval_by_hand():
 
 
 def test_one_number_has_no_spread():
-    of = summary([0.5])
+    of = summarize([0.5])
     assert of == (1, 0.5, None, None)
     assert prediction_interval(of) is None
 
 
 def test_equal_numbers_have_none_to_the_last_bit():
     # 0.1 + 0.2 is not 0.3, but it is the same share of images
-    of = summary([0.3, 0.1 + 0.2, 0.3])
-    assert of.deviation == 0.0
+    of = summarize([0.3, 0.1 + 0.2, 0.3])
+    assert of.std == 0.0
     assert of.interval == (of.mean, of.mean)
 
 
 def test_student_s_own_example():
-    found = paired(SECOND, FIRST)
+    found = compare_pairs(SECOND, FIRST)
     assert found.difference.mean == pytest.approx(1.58)
     assert found.difference.interval == pytest.approx((0.7001142, 2.4598858), abs=1e-6)
     assert found.p == pytest.approx(0.00283289, abs=1e-7)
     assert found.effect == pytest.approx(4.0621277 / math.sqrt(10), abs=1e-6)  # t over root of n
-    other = paired(FIRST, SECOND)
+    other = compare_pairs(FIRST, SECOND)
     assert other.difference.mean == -found.difference.mean and other.p == found.p
 
 
 @pytest.mark.parametrize("ours", [[0.5], [0.5, 0.6], [0.6, 0.7]])
 def test_without_spread_there_is_no_test(ours):
-    found = paired(ours, [0.5, 0.6][: len(ours)])
+    found = compare_pairs(ours, [0.5, 0.6][: len(ours)])
     assert found.p is None and found.effect is None
 
 
 def test_pairing_is_what_makes_the_test_sharp():
     seeds = np.random.default_rng(0).normal(0.9, 0.05, 6)
     small = np.array([0.001, 0.0012, 0.0008, 0.001, 0.0011, 0.0009])
-    assert paired(list(seeds + small), list(seeds)).p < 1e-4
-    assert paired(list(seeds + small), list(seeds[::-1])).p > 0.5
+    assert compare_pairs(list(seeds + small), list(seeds)).p < 1e-4
+    assert compare_pairs(list(seeds + small), list(seeds[::-1])).p > 0.5
 
 
 @pytest.mark.parametrize(
@@ -102,16 +102,16 @@ def test_power_by_integrating_over_what_the_deviation_might_be():
 @pytest.mark.parametrize("n", [2, 3, 5, 30, 1000])
 @pytest.mark.parametrize("alpha", [0.05, 0.05 / 30])
 def test_what_can_be_detected_is_found_four_times_in_five(n, alpha):
-    least = detectable(0.004, n, alpha)
+    least = detectable_difference(0.004, n, alpha)
     assert power(least / 0.004, n, alpha) == pytest.approx(0.8, abs=1e-6)
-    assert detectable(0.008, n, alpha) == pytest.approx(2 * least)
+    assert detectable_difference(0.008, n, alpha) == pytest.approx(2 * least)
 
 
 @pytest.mark.parametrize("difference", [0.0005, 0.003, 0.05])
 def test_the_seeds_needed_are_enough_and_one_less_is_not(difference):
     n = seeds_needed(0.004, difference)
-    assert detectable(0.004, n) <= difference
-    assert n == 2 or detectable(0.004, n - 1) > difference
+    assert detectable_difference(0.004, n) <= difference
+    assert n == 2 or detectable_difference(0.004, n - 1) > difference
 
 
 def test_seeds_beyond_all_reason_and_none_at_all():
@@ -127,11 +127,11 @@ def test_the_interval_covers_the_truth_in_95_of_100_simulated_studies(n):
         shared = draw.normal(0, 0.01, n)  # what a seed does to both recipes alike
         baseline = 0.90 + shared + draw.normal(0, 0.003, n)
         ours = 0.90 + truth + shared + draw.normal(0, 0.003, n)
-        of = summary((ours - baseline).tolist())
+        of = summarize((ours - baseline).tolist())
         covered += of.interval[0] <= truth <= of.interval[1]
         low, high = prediction_interval(of)
         wider += low <= truth + draw.normal(0, 0.003) - draw.normal(0, 0.003) <= high
-        called += paired(ours - truth, baseline).p < 0.05
+        called += compare_pairs(ours - truth, baseline).p < 0.05
     assert 0.93 <= covered / studies <= 0.97
     assert 0.93 <= wider / studies <= 0.97
     assert 0.03 <= called / studies <= 0.07  # false alarms where there is no difference
@@ -141,7 +141,7 @@ def test_holm_keeps_the_false_alarms_of_a_whole_table_at_5_percent():
     draw = np.random.default_rng(0)
     alarms, bare, studies, rows, n = 0, 0, 500, 6, 4
     for _ in range(studies):
-        ps = [paired(draw.normal(size=n), draw.normal(size=n)).p for _ in range(rows)]
+        ps = [compare_pairs(draw.normal(size=n), draw.normal(size=n)).p for _ in range(rows)]
         if min(ps) < 0.05:  # a corrected p is never below its own, and statsmodels takes its time
             bare += 1
             alarms += min(holm(ps)) < 0.05
