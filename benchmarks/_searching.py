@@ -15,11 +15,11 @@ from cifarlab.experiments.search.folder import SearchFolder
 
 SMALL = {
     "recipe": "quickstart",
-    "changes": {"data.validation": 0.3, "training.precision": "float32"},
+    "overrides": {"data.validation": 0.3, "training.precision": "float32"},
     "space": {
         "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
-        "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 1.0},
-        "optimizer.weight_decay": {"kind": "log-uniform", "low": 1e-5, "high": 0.1},
+        "optimizer.rate": {"kind": "loguniform", "low": 1e-4, "high": 1.0},
+        "optimizer.weight_decay": {"kind": "loguniform", "low": 1e-5, "high": 0.1},
         "model.head_dropout": {"kind": "choice", "values": [0.0, 0.3, 0.6]},
         "training.batch_size": {"kind": "choice", "values": [32, 128, 512]},
     },

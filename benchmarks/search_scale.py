@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     asked = parser.parse_args()
     search = Search.model_validate(
-        {"name": "scale", "trials": asked.trials, "max": f"{LONGEST} epochs", **SMALL}
+        {"name": "scale", "trials": asked.trials, "max_epochs": f"{LONGEST} epochs", **SMALL}
     )
     with tempfile.TemporaryDirectory() as place:
         watch = Watch(Path(place) / "searches" / "scale" / "search.jsonl")

@@ -18,7 +18,7 @@ def searches() -> None:
     from cifarlab.experiments.search.shipped import SEARCHES
     from cifarlab.system.terminal import print_table
 
-    rows = [(s.name, str(s.trials), str(s.max), s.about) for s in SEARCHES.values()]
+    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in SEARCHES.values()]
     print_table(("search", "trials", "up to", "what it looks for"), rows)
 
 
@@ -26,14 +26,14 @@ def searches() -> None:
 def search(
     name: Annotated[str, typer.Argument(metavar="SEARCH", help="a shipped search or a YAML file")],
     trials: Annotated[int | None, typer.Option(help="how many")] = None,
-    longest: Annotated[
-        str | None, typer.Option("--max", help="the longest that a trial runs: '30 epochs'")
+    max_epochs: Annotated[
+        str | None, typer.Option("--max-epochs", help="the longest that a trial runs: '30 epochs'")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
     cluster: Annotated[str | None, typer.Option(help="a Ray cluster's address, or auto")] = None,
     budget: Annotated[str | None, typer.Option(help="time after which it ends: '2 h'")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with a stopped search")] = False,
-    seeds: Annotated[
+    n_seeds: Annotated[
         int | None, typer.Option(min=1, help="train the finalists anew with so many seeds")
     ] = None,
     scale: Annotated[
@@ -53,12 +53,12 @@ def search(
     from cifarlab.system.terminal import console
 
     searched = run_search(
-        asked_for(find_search(name), trials, longest, sampler, scheduler),
+        asked_for(find_search(name), trials, max_epochs, sampler, scheduler),
         jobs=jobs,
         cluster=cluster,
         budget=wall_time(budget),
         resume=resume,
-        seeds=seeds,
+        n_seeds=n_seeds,
         scale=scale,
         data=data,
         command=command_line(),

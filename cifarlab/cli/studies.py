@@ -19,14 +19,14 @@ def studies() -> None:
     from cifarlab.experiments.study.shipped import STUDIES
     from cifarlab.system.terminal import print_table
 
-    rows = [(s.name, f"{len(s.rows)} x {s.seeds}", s.about) for s in STUDIES.values()]
+    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in STUDIES.values()]
     print_table(("study", "rows x seeds", "what it asks"), rows)
 
 
 @app.command()
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a shipped study or a YAML file")],
-    seeds: Annotated[int | None, typer.Option(min=1, help="runs per row")] = None,
+    n_seeds: Annotated[int | None, typer.Option(min=1, help="runs per row")] = None,
     scale: Annotated[
         float, typer.Option(help="share of the training images and of the epochs, for a trial")
     ] = 1.0,
@@ -47,7 +47,7 @@ def study(
 
     studied = run_study(
         find_study(name),
-        seeds=seeds,
+        n_seeds=n_seeds,
         scale=scale,
         only=only,
         jobs=jobs,
@@ -60,7 +60,7 @@ def study(
     for problem in studied.problems:
         console.print(problem)
     console.print(f"study: {studied.folder.path}")
-    say_next(*after_study(name, seeds, scale, data))
+    say_next(*after_study(name, n_seeds, scale, data))
     require_no_failed(studied.failed, "its note under the table")
 
 

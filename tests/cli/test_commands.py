@@ -171,7 +171,7 @@ def test_class_names_are_printed_as_they_are(finished: RunFolder) -> None:
 
 
 def test_a_study_and_its_comparison(cifarlab: Command) -> None:
-    output = cifarlab("study", "quickstart", "--scale", "0.2", "--seeds", "2", "--only", "adamw")
+    output = cifarlab("study", "quickstart", "--scale", "0.2", "--n-seeds", "2", "--only", "adamw")
     assert (output.code, output.err) == (0, "")
     assert not CONTROL.search(output.out)
     assert "quickstart: 4 runs to train, 0 are there" in output.out
@@ -208,7 +208,7 @@ def test_searches_are_listed(cifarlab: Command) -> None:
     ("words", "told"),
     [
         (("asha2021/clasic",), "asha2021/classic"),
-        (("quickstart", "--max", "30"), "no unit"),
+        (("quickstart", "--max-epochs", "30"), "no unit"),
         (("quickstart", "--budget", "2 hours"), "--budget '2 h'"),
         (("quickstart", "--sampler", "grid"), "random"),
     ],
@@ -273,9 +273,9 @@ def test_a_study_with_a_failed_run_exits_with_5(cifarlab: Command) -> None:
     wild = {"optimizer.rate": 1e30, "schedule.warmup": "0 epochs"}
     rows = [
         {"name": "plain", "recipe": "quickstart"},
-        {"name": "wild", "recipe": "quickstart", "changes": wild},
+        {"name": "wild", "recipe": "quickstart", "overrides": wild},
     ]
-    tree = {"seeds": 1, "changes": {"training.duration": "1 epoch"}, "rows": rows}
+    tree = {"n_seeds": 1, "overrides": {"training.duration": "1 epoch"}, "rows": rows}
     Path("mine.yaml").write_text(yaml.safe_dump(tree))
     for _ in range(2):  # what failed before has not mended itself
         output = cifarlab("study", "mine.yaml")

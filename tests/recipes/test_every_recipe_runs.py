@@ -11,17 +11,17 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.training.train import train
 
 ALL = shipped()
-OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.changes}
+OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.overrides}
 
 
 def small(study):
     """The study with each row's recipe shortened."""
     recipes = study.recipes()
     rows = tuple(
-        row.model_copy(update={"changes": {**row.changes, **shortened(recipes[row.name])}})
+        row.model_copy(update={"overrides": {**row.overrides, **shortened(recipes[row.name])}})
         for row in study.rows
     )
-    return study.model_copy(update={"rows": rows, "seeds": 1})
+    return study.model_copy(update={"rows": rows, "n_seeds": 1})
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - OF_REPORTS))

@@ -40,13 +40,13 @@ Epochs = Annotated[Length, AfterValidator(_whole_epochs)]
 class ASHA(Part):
     """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934).
 
-    At each rung a trial goes on if its score is among the best 1 / ``reduction`` of those that
+    At each rung a trial goes on if its score is among the best 1 / ``reduction_factor`` of those that
     were there before it.
     """
 
     kind: Literal["asha"] = "asha"
-    grace: Epochs = Field(Duration.parse("1 epoch"), description="the first rung")
-    reduction: int = Field(
+    grace_period: Epochs = Field(Duration.parse("1 epoch"), description="the first rung")
+    reduction_factor: int = Field(
         3, ge=2, description="rungs are this many times apart, and this share goes on: 1 in so many"
     )
 
@@ -67,18 +67,18 @@ class TPESampler(Part):
     """Tree-structured Parzen estimator (Bergstra et al. 2011): likelier where scores were good."""
 
     kind: Literal["tpe"] = "tpe"
-    startup: int = Field(10, ge=1, description="trials that are drawn at random first")
+    n_startup_trials: int = Field(10, ge=1, description="trials that are drawn at random first")
 
 
 class Search(Part):
-    """A search; a trial is the recipe with ``changes``, then with what was drawn of the space."""
+    """A search; a trial is the recipe with ``overrides``, then with what was drawn of the space."""
 
     name: Name = Field(description="names the search's folder")
     about: str = Field("", description="the question, in a sentence")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
-    changes: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
+    overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
     trials: int = Field(30, ge=1, description="how many")
-    max: Epochs = Field(Duration.parse("30 epochs"), description="the longest that a trial runs")
+    max_epochs: Epochs = Field(Duration.parse("30 epochs"), description="the longest that a trial runs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="decides what is drawn, not the training")
     sampler: Annotated[RandomSampler | TPESampler, Field(discriminator="kind")] = RandomSampler()
     scheduler: Annotated[ASHA | NoStopping, Field(discriminator="kind")] = ASHA()
@@ -104,13 +104,13 @@ class Search(Part):
     def base(self, data: str | None = None) -> Recipe:
         """The recipe before anything is drawn. Raises RecipeError."""
         where = f"search {self.name}"
-        changes = self.changes | ({} if data is None else {"data.source": data})
-        recipe = change(find(self.recipe), changes, where)
-        recipe = change(recipe, {"training.duration": str(self.max)}, where)
+        overrides = self.overrides | ({} if data is None else {"data.source": data})
+        recipe = change(find(self.recipe), overrides, where)
+        recipe = change(recipe, {"training.duration": str(self.max_epochs)}, where)
         if not recipe.data.validation:
             raise RecipeError(
                 f"{where}: the recipe holds nothing out, so nothing can decide between trials",
-                "set data.validation above 0 in changes",
+                "set data.validation above 0 in overrides",
             )
         return recipe
 
@@ -118,11 +118,11 @@ class Search(Part):
         """The recipe of one point, at a scale (see study.scale). Raises RecipeError."""
         where = f"search {self.name}"
         try:
-            changes = meant(self.space, drawn)
+            overrides = meant(self.space, drawn)
         except (KeyError, TypeError) as error:  # a record of another search, or a damaged one
             what = f"{where}: its space has no {error}, which its record has drawn"
             raise RecipeError(what, "restore search.jsonl, or search anew elsewhere") from error
-        return scaled(change(base, changes, where), scale)
+        return scaled(change(base, overrides, where), scale)
 
     def rungs(self, scale: float = 1.0) -> list[int]:
         """The epochs at which trials may be stopped, ascending; none without a scheduler."""
@@ -132,17 +132,17 @@ class Search(Part):
         found = []
         while epoch < self.epochs(scale):
             found.append(epoch)
-            epoch = first * self.scheduler.reduction ** len(found)
+            epoch = first * self.scheduler.reduction_factor ** len(found)
         return found
 
     def grace(self, scale: float = 1.0) -> int:
         """The first rung in epochs."""
         assert isinstance(self.scheduler, ASHA)
-        return max(1, round(int(self.scheduler.grace.value) * scale))
+        return max(1, round(int(self.scheduler.grace_period.value) * scale))
 
     def epochs(self, scale: float = 1.0) -> int:
         """The epochs of a whole trial; at a scale the last one may be shorter."""
-        return max(1, math.ceil(float(self.max.value) * scale - 1e-9))
+        return max(1, math.ceil(float(self.max_epochs.value) * scale - 1e-9))
 
 
 def validate(search: Search, base: Recipe) -> None:
@@ -239,14 +239,14 @@ def from_file(path: Path) -> Search:
 def asked_for(
     search: Search,
     trials: int | None = None,
-    longest: str | None = None,
+    max_epochs: str | None = None,
     sampler: str | None = None,
     scheduler: str | None = None,
 ) -> Search:
     """``search`` with what a command line changes of it. Raises RecipeError."""
     tree = search.model_dump()
-    changes = {"trials": trials, "max": longest}
-    tree |= {name: value for name, value in changes.items() if value is not None}
+    overrides = {"trials": trials, "max_epochs": max_epochs}
+    tree |= {name: value for name, value in overrides.items() if value is not None}
     for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
         if kind is not None and kind != tree[name]["kind"]:
             tree[name] = {"kind": kind}

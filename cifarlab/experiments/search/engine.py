@@ -67,7 +67,7 @@ def run_search(
     cluster: str | None = None,
     budget: WallTime | None = None,
     resume: bool = False,
-    seeds: int | None = None,
+    n_seeds: int | None = None,
     scale: float = 1.0,
     data: str | None = None,
     runs: Path = RUNS,
@@ -79,11 +79,11 @@ def run_search(
 
     ``jobs`` trials at a time, on this machine or on the Ray cluster at the address ``cluster``,
     until ``budget`` is used up. Trials that a stopped or killed search left unfinished need
-    ``resume``. With ``seeds``, the finalists are trained anew on this machine with so many other
+    ``resume``. With ``n_seeds``, the finalists are trained anew on this machine with so many other
     seeds, once no trial is left to train. ``worker`` takes the place of the one that trains.
     Raises RecipeError, UserError, MissingExtraError, RunFolderError, StorageError, Interrupted.
     """
-    for option, number in (("--jobs", jobs), ("--seeds", seeds)):
+    for option, number in (("--jobs", jobs), ("--n-seeds", n_seeds)):
         if number is not None and number < 1:
             raise UserError(f"{option} {number}: that is too few", "take 1 or more")
     base = search.base(data)
@@ -105,13 +105,13 @@ def run_search(
             _train(asked, notes, jobs, cluster)
         explained = explain(search, scale, folder)
         problems = _left(asked, notes)
-        if seeds is None:
+        if n_seeds is None:
             finals = earlier(explained, folder)
         elif problems or not explained.best:  # out of budget, or all failed: there are no best
             finals = None
         else:
             finals = rerun(
-                search, explained, folder, seeds, 1 if cluster else jobs or 1, command, tell
+                search, explained, folder, n_seeds, 1 if cluster else jobs or 1, command, tell
             )
         problems += write_explained(explained, finals, folder)
         _write_best(asked, explained)

@@ -56,12 +56,12 @@ def rerun(
     search: Search,
     explained: Explained,
     folder: SearchFolder,
-    seeds: int,
+    n_seeds: int,
     jobs: int,
     command: str,
     tell: Tell,
 ) -> Finals:
-    """Train the best trials anew with ``seeds`` seeds that no trial had, and compare them.
+    """Train the best trials anew with ``n_seeds`` seeds that no trial had, and compare them.
 
     By the same measure as in the search: the best epoch's validation accuracy, in one view; the
     test split stays closed. Raises UserError where no trial has a score, and as run_study does.
@@ -72,13 +72,13 @@ def rerun(
         name="finalists",
         about=f"The best trials of {search.name} over seeds that the search did not see.",
         first_seed=1 + max(run.recipe.seed for run in explained.runs.values()),
-        changes=_MEASURE,
+        overrides=_MEASURE,
         rows=tuple(
             Row(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),
     )
     studied = run_study(
-        study, seeds=seeds, jobs=jobs, resume=True, runs=folder.path, command=command, tell=tell
+        study, n_seeds=n_seeds, jobs=jobs, resume=True, runs=folder.path, command=command, tell=tell
     )
     flattery = []
     for number, score in chosen.items():
@@ -111,7 +111,7 @@ def flattery_of(told: Any) -> tuple[Flattery, ...]:
         tuple[Flattery, ...],
         told,
         "the finalists are not as this cifarlab writes them",
-        "use --seeds",
+        "use --n-seeds",
     )
     return flattery
 

@@ -29,7 +29,7 @@ class Judge(FIFOScheduler):
         self._arrived: dict[int, dict[int, float]] = {rung: {} for rung in self._rungs}
         self._asha: Any = self._make(search, scale)
         self._ended: list[Any] = []
-        self._share = 1 - 1 / getattr(search.scheduler, "reduction", 2)
+        self._share = 1 - 1 / getattr(search.scheduler, "reduction_factor", 2)
         self._replay(notes.ledger)
 
     def _make(self, search: Search, scale: float) -> ASHAScheduler | None:
@@ -41,7 +41,7 @@ class Judge(FIFOScheduler):
             mode="max",
             max_t=self._last,
             grace_period=search.grace(scale),
-            reduction_factor=search.scheduler.reduction,
+            reduction_factor=search.scheduler.reduction_factor,
             stop_last_trials=False,
         )
 

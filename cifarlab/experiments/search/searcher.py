@@ -71,7 +71,7 @@ class Points:
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         of = self._search.sampler
         if isinstance(of, TPESampler):
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=of.startup)
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=of.n_startup_trials)
         return optuna.samplers.RandomSampler(seed)
 
     def _draw(self, by: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A space over a recipe's own keys: what each key may be, and under which condition it is searched.
 
     optimizer.kind: {kind: choice, values: [sgd, adam]}
-    optimizer.rate: {kind: log-uniform, low: 1e-4, high: 1e-2}
+    optimizer.rate: {kind: loguniform, low: 1e-4, high: 1e-2}
     optimizer.momentum: {kind: uniform, low: 0.8, high: 0.99, when: {optimizer.kind: sgd}}
     augment: {kind: choice, values: {off: {}, on: {flip: random}}}
 
@@ -129,7 +129,7 @@ class Uniform(_Range):
 class LogUniform(_Range):
     """A number above 0, each order of magnitude as likely."""
 
-    kind: Literal["log-uniform"] = "log-uniform"
+    kind: Literal["loguniform"] = "loguniform"
     low: Rate = Field(description="smallest value, above 0")
     high: Rate = Field(description="largest value")
 
@@ -145,7 +145,7 @@ class LogUniform(_Range):
 class Integer(_Range):
     """A whole number, each as likely."""
 
-    kind: Literal["integer"] = "integer"
+    kind: Literal["int"] = "int"
     low: int = Field(description="smallest value")
     high: int = Field(description="largest value, included")
 

@@ -103,7 +103,7 @@ def page(of: Explained, finals: Finals | None, figures: Sequence[tuple[str, str]
     if of.best:
         parts.append(
             f"Best: {trial_name(of.best.trial.number)}, {percent(of.best.score)} %, in best.yaml. "
-            + ("" if finals else "The best of many is optimistic: --seeds 3 says by how much.")
+            + ("" if finals else "The best of many is optimistic: --n-seeds 3 says by how much.")
         )
     if finals:
         words = "\n".join(f"- {flattery_words(one)}" for one in finals.flattery)

@@ -31,21 +31,21 @@ class Row(Part):
 
     name: Name = Field(description="as the table and the run folders call it")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
-    changes: dict[str, Any] = Field({}, description="settings by dotted path")
+    overrides: dict[str, Any] = Field({}, description="settings by dotted path")
     reported: Reported | None = Field(None, description="a report's number for it")
 
 
 class Study(Part):
-    """Rows and seeds; ``changes`` are made to every row, after its own."""
+    """Rows and seeds; ``overrides`` are applied to every row, after its own."""
 
     name: Name = Field(description="names the study's folder")
     about: str = Field("", description="the question, in a sentence")
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
-    seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
+    n_seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
     first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
-    changes: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
+    overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[Row, ...] = Field(min_length=1, description="what is compared")
 
     @model_validator(mode="after")
@@ -59,8 +59,8 @@ class Study(Part):
 
     @model_validator(mode="after")
     def _has_so_many_seeds(self) -> "Study":
-        if self.first_seed + self.seeds - 1 > MOST_SEED:
-            raise ValueError(f"{self.seeds} seeds from first_seed on go beyond {MOST_SEED}")
+        if self.first_seed + self.n_seeds - 1 > MOST_SEED:
+            raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MOST_SEED}")
         return self
 
     @property
@@ -78,8 +78,8 @@ class Study(Part):
         found = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
-            changed = change(find(row.recipe), {**row.changes, "name": row.name}, where)
-            found[row.name] = change(changed, self.changes, where)
+            changed = change(find(row.recipe), {**row.overrides, "name": row.name}, where)
+            found[row.name] = change(changed, self.overrides, where)
         return found
 
     def chosen(self, pattern: str | None) -> list[str]:

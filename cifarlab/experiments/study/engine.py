@@ -35,7 +35,7 @@ class Studied(NamedTuple):
 def run_study(
     study: Study,
     *,
-    seeds: int | None = None,
+    n_seeds: int | None = None,
     scale: float = 1.0,
     only: str | None = None,
     jobs: int = 1,
@@ -47,7 +47,7 @@ def run_study(
 ) -> Studied:
     """Train what is missing of ``study`` and compare all that is there.
 
-    ``seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
+    ``n_seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
     that pattern are trained; ``jobs`` runs at a time. Runs that a killed study left unfinished
     need ``resume``. Each failed run is recorded with its reason and does not end the study.
     Raises RecipeError, UserError, RunFolderError, StorageError, Interrupted, and FailedRunsError
@@ -55,9 +55,9 @@ def run_study(
     """
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: that is no number of processes", "take 1 or more")
-    count = study.seeds if seeds is None else seeds
+    count = study.n_seeds if n_seeds is None else n_seeds
     if count < 1:
-        raise UserError(f"--seeds {count}: that is no number of runs", "take 1 or more")
+        raise UserError(f"--n-seeds {count}: that is no number of runs", "take 1 or more")
     planned = _plan(study, count, scale, study.chosen(only), data)
     folder = study_folder(study, scale, data, runs)
     with folder.in_use():
@@ -75,16 +75,16 @@ def run_study(
 
 
 def _plan(
-    study: Study, seeds: int, scale: float, wanted: Sequence[str], data: str | None
+    study: Study, n_seeds: int, scale: float, wanted: Sequence[str], data: str | None
 ) -> list[Planned]:
     """All runs of the study, row by row within each seed. Raises RecipeError and UserError."""
-    validated(Study, study.model_dump() | {"seeds": seeds}, f"study {study.name}")
+    validated(Study, study.model_dump() | {"n_seeds": n_seeds}, f"study {study.name}")
     recipes = study.recipes()
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
     recipes = {row: scaled(recipe, scale) for row, recipe in recipes.items()}
     planned = []
-    for seed in range(study.first_seed, study.first_seed + seeds):
+    for seed in range(study.first_seed, study.first_seed + n_seeds):
         for row, recipe in recipes.items():
             one = recipe.model_copy(update={"seed": seed})
             planned.append(Planned(row, one, fingerprint(one), row in wanted))

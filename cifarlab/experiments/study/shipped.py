@@ -29,16 +29,16 @@ def _of_changes(
     about: str,
     recipe: str,
     first: str,
-    changes: Mapping[str, Mapping[str, Any]],
+    overrides: Mapping[str, Mapping[str, Any]],
     usual: Mapping[str, Any] | None = None,
 ) -> Study:
-    """One recipe with the ``usual`` changes, called ``first``, and with each of these over them."""
-    rows = {first: {}, **changes}
+    """One recipe with the ``usual`` overrides, called ``first``, and with each of these over them."""
+    rows = {first: {}, **overrides}
     return Study(
         name=name,
         about=about,
         rows=tuple(
-            Row(name=row, recipe=recipe, changes={**(usual or {}), **of})
+            Row(name=row, recipe=recipe, overrides={**(usual or {}), **of})
             for row, of in rows.items()
         ),
     )
@@ -78,7 +78,7 @@ _NORMALISATION = Study(
     name="normalisation",
     about="Which normalisation helps the tutorial CNN in 10 epochs, as kth2022 compared them?",
     rows=(
-        Row(name="none", recipe="kth2022/norm-batch", changes={"model.norm.kind": "none"}),
+        Row(name="none", recipe="kth2022/norm-batch", overrides={"model.norm.kind": "none"}),
         *(_row(f"kth2022/norm-{kind}", kind) for kind in ("batch", "layer", "group", "instance")),
     ),
 )
@@ -166,8 +166,8 @@ _REGULARISATION = Study(
     rows=(
         *(_row(f"kth2024/{n}") for n in ("baseline", "dropout", "weight-decay", "augmentation")),
         *(
-            Row(name=name, recipe="kth2024/baseline", changes=changes)
-            for name, changes in {
+            Row(name=name, recipe="kth2024/baseline", overrides=overrides)
+            for name, overrides in {
                 "l1": {"optimizer.l1": 1e-5},
                 "label-smoothing": {"training.label_smoothing": 0.1},
                 "mixup": {"augment.mix.kind": "mixup"},
@@ -206,7 +206,7 @@ _DROPOUT_ORDER = Study(
         Row(
             name="combined",
             recipe="kth2024/combined",
-            changes={"training.duration": "100 epochs"},
+            overrides={"training.duration": "100 epochs"},
         ),
         *(_row(f"kth2024/{n}") for n in ("exchanged", "batch-norm-only", "dropout-only")),
         Row(
@@ -220,10 +220,10 @@ _FAILURES = Study(
     name="kth2024-failures",
     about="kth2024's three failures (AdamW, step decay, exchanged order), "
     "8 epochs each, and each with one suspect cause changed.",
-    changes={"training.duration": "8 epochs"},
+    overrides={"training.duration": "8 epochs"},
     rows=tuple(
-        Row(name=name, recipe=f"kth2024/{recipe}", changes=changes)
-        for name, recipe, changes in (
+        Row(name=name, recipe=f"kth2024/{recipe}", overrides=overrides)
+        for name, recipe, overrides in (
             ("combined", "combined", {}),
             ("adamw", "adamw", {}),
             # 0.004 of the weights at each step, as where decay is not multiplied by the rate

@@ -62,9 +62,9 @@ SPEED94 = Study(
     name="speed-94",
     about="What does each part of speed/94 bring, taken out or put in alone?",
     # settings are still being chosen by such tables: the test split stays closed
-    changes={"evaluation.test": False},
+    overrides={"evaluation.test": False},
     rows=(
         Row(name="as-it-is", recipe="speed/94"),
-        *(Row(name=name, recipe="speed/94", changes=of) for name, of in _CHANGES.items()),
+        *(Row(name=name, recipe="speed/94", overrides=of) for name, of in _CHANGES.items()),
     ),
 )

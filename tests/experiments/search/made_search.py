@@ -9,7 +9,7 @@ from cifarlab.experiments.search.trial_history import Verdict, drawn, ended, jud
 
 SPACE = {
     "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
-    "optimizer.rate": {"kind": "log-uniform", "low": 1e-4, "high": 1e-1},
+    "optimizer.rate": {"kind": "loguniform", "low": 1e-4, "high": 1e-1},
     "optimizer.momentum": {
         "kind": "uniform",
         "low": 0.5,
@@ -27,16 +27,16 @@ TINY = {
 }
 
 
-def small(**changes: Any) -> Search:
+def small(**overrides: Any) -> Search:
     """Nine trials of the quickstart, nine epochs at most, rungs at 1 and 3."""
     tree = {
         "name": "made",
         "recipe": "quickstart",
         "trials": 9,
-        "max": "9 epochs",
+        "max_epochs": "9 epochs",
         "space": SPACE,
     }
-    return Search.model_validate({**tree, **changes})
+    return Search.model_validate({**tree, **overrides})
 
 
 def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:

@@ -21,7 +21,7 @@ VALUES = {"optimizer.kind": "sgd", "optimizer.rate": 0.1, "optimizer.momentum": 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SearchFolder:
-    return begun(tmp_path, small(changes=TINY, max="4 epochs"))
+    return begun(tmp_path, small(overrides=TINY, max_epochs="4 epochs"))
 
 
 def begun(path: Path, search: Search) -> SearchFolder:

@@ -13,8 +13,8 @@ from cifarlab.recipes.text import validated
 from cifarlab.system.errors import RecipeError, UserError
 
 
-def checked(space: dict[str, Any], **changes: Any) -> None:
-    search = small(space=space, **changes)
+def checked(space: dict[str, Any], **overrides: Any) -> None:
+    search = small(space=space, **overrides)
     validate(search, search.base())
 
 
@@ -39,12 +39,12 @@ def test_tables_2_and_3_of_the_report() -> None:
         assert search.base().data.validation == 0.1
     for search in (classic, resnet):
         assert search.space["seed"].values == (7, 42, 77)
-        assert (search.trials, str(search.max)) == (30, "30 epochs")
+        assert (search.trials, str(search.max_epochs)) == (30, "30 epochs")
     assert classic.space["model.dropout"].values == (0.1, 0.3, 0.5)
     assert {"model.block", "model.initialisation"} <= set(classic.space)
     assert resnet.space["model.head_dropout"].values == (0.1, 0.3, 0.5)
     assert set(resnet.space["model.blocks"].values) == {"resnet18", "resnet34"}
-    assert (schedule.trials, str(schedule.max)) == (10, "50 epochs")
+    assert (schedule.trials, str(schedule.max_epochs)) == (10, "50 epochs")
     assert schedule.base().schedule.kind == "cosine"
 
 
@@ -115,20 +115,20 @@ def test_what_trials_are_compared_by_is_not_searched(key: str) -> None:
 
 def test_without_validation_nothing_can_decide() -> None:
     with pytest.raises(RecipeError, match="holds nothing out"):
-        small(changes={"data.validation": 0}).base()
+        small(overrides={"data.validation": 0}).base()
 
 
 def test_rungs_are_those_below_the_longest() -> None:
-    assert small(max="30 epochs").rungs() == [1, 3, 9, 27]
-    assert small(max="27 epochs").rungs() == [1, 3, 9]
-    halving = {"kind": "asha", "grace": "2 epochs", "reduction": 2}
-    assert small(max="17 epochs", scheduler=halving).rungs() == [2, 4, 8, 16]
+    assert small(max_epochs="30 epochs").rungs() == [1, 3, 9, 27]
+    assert small(max_epochs="27 epochs").rungs() == [1, 3, 9]
+    halving = {"kind": "asha", "grace_period": "2 epochs", "reduction_factor": 2}
+    assert small(max_epochs="17 epochs", scheduler=halving).rungs() == [2, 4, 8, 16]
     assert small(scheduler={"kind": "none"}).rungs() == []
-    assert small(max="1 epoch").rungs() == []
+    assert small(max_epochs="1 epoch").rungs() == []
 
 
 def test_at_scale_trials_and_rungs_are_shorter() -> None:
-    search = small(max="30 epochs")
+    search = small(max_epochs="30 epochs")
     recipe = search.drawn({}, search.base(), 0.1)
     assert recipe.training.duration == Duration.parse("3 epochs") and recipe.data.share == 0.1
     assert search.epochs(0.1) == 3 and search.rungs(0.1) == [1]
@@ -138,15 +138,15 @@ def test_at_scale_trials_and_rungs_are_shorter() -> None:
 def test_the_longest_must_be_whole_epochs() -> None:
     for text in ("100 steps", "2.5 epochs", "30"):
         with pytest.raises(RecipeError, match="search made: max"):
-            asked_for(small(), longest=text)
+            asked_for(small(), max_epochs=text)
 
 
 def test_the_command_line_changes_just_what_it_names() -> None:
-    search = small(sampler={"kind": "tpe", "startup": 4})
+    search = small(sampler={"kind": "tpe", "n_startup_trials": 4})
     assert asked_for(search) == search
-    assert asked_for(search, sampler="tpe").sampler.startup == 4
+    assert asked_for(search, sampler="tpe").sampler.n_startup_trials == 4
     changed = asked_for(search, 3, "5 epochs", "random", "none")
-    assert (changed.trials, str(changed.max)) == (3, "5 epochs")
+    assert (changed.trials, str(changed.max_epochs)) == (3, "5 epochs")
     assert (changed.sampler.kind, changed.scheduler.kind) == ("random", "none")
     with pytest.raises(RecipeError, match="ashaa"):
         asked_for(search, scheduler="ashaa")

@@ -13,7 +13,7 @@ from cifarlab.experiments.search.messages import EPOCH, FAILURE, JOB, SCORE, TRI
 from cifarlab.experiments.search.searcher import Draws, Points
 from cifarlab.experiments.search.trial_history import drawn, ended
 
-TPE = {"kind": "tpe", "startup": 3}
+TPE = {"kind": "tpe", "n_startup_trials": 3}
 
 
 def walk(search: Search, count: int) -> list[dict[str, Any]]:

@@ -76,7 +76,7 @@ def begin(search: Search, notes: Notes) -> Judge:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_decides_as_the_slow_version(tmp_path: Path, seed: int) -> None:
-    search = small(max="12 epochs", trials=20)
+    search = small(max_epochs="12 epochs", trials=20)
     lines, notes = told(search, seed), notes_in(tmp_path / "s")
     stopped = judge_all(begin(search, notes), lines)
     assert stopped == slow_asha([1, 3, 9], 1 - 1 / 3, lines)
@@ -103,7 +103,7 @@ def test_each_decision_says_the_rung_the_cutoff_and_the_rank(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("cut", [1, 7, 23, 60])
 def test_a_new_driver_goes_on_as_the_old_one_would_have(tmp_path: Path, cut: int) -> None:
-    search = small(max="12 epochs", trials=20)
+    search = small(max_epochs="12 epochs", trials=20)
     lines = told(search, 0)
     whole = judge_all(begin(search, notes_in(tmp_path / "whole")), lines)
     first = judge_all(begin(search, notes_in(tmp_path / "killed")), lines[:cut])
@@ -121,7 +121,7 @@ def test_a_new_driver_goes_on_as_the_old_one_would_have(tmp_path: Path, cut: int
 
 def test_without_the_record_it_would_decide_otherwise(tmp_path: Path) -> None:
     """The test above can fail: a new ASHA without the scores stops other trials."""
-    search = small(max="12 epochs", trials=20)
+    search = small(max_epochs="12 epochs", trials=20)
     lines = told(search, 0)
     whole = judge_all(begin(search, notes_in(tmp_path / "whole")), lines)
     judge_all(begin(search, notes_in(tmp_path / "killed")), lines[:23])

@@ -28,8 +28,8 @@ from cifarlab.system.errors import Interrupted, MissingExtraError, RunFolderErro
 from cifarlab.training.train import train
 
 
-def tiny(**changes: Any) -> Search:
-    return small(**{"changes": TINY, "trials": 5, "max": "4 epochs", **changes})
+def tiny(**overrides: Any) -> Search:
+    return small(**{"overrides": TINY, "trials": 5, "max_epochs": "4 epochs", **overrides})
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_another_search_does_not_go_on_in_its_place(searched: Searched) -> None:
     with pytest.raises(RunFolderError, match="begun with another seed"):
         run_search(tiny(seed=3), runs=runs)
     with pytest.raises(RunFolderError, match="another max"):
-        run_search(tiny(max="5 epochs"), runs=runs)
+        run_search(tiny(max_epochs="5 epochs"), runs=runs)
 
 
 def copied(of: Searched, runs: Path, events: int) -> SearchFolder:
@@ -144,13 +144,13 @@ def test_data_lie_where_the_command_is_given_not_where_ray_began(
             image = Image.new("L", (8, 8), abs(grey - number))
             image.save(tmp_path / "shades" / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    found = run_search(tiny(trials=1, max="1 epoch"), data="shades", runs=Path("runs"))
+    found = run_search(tiny(trials=1, max_epochs="1 epoch"), data="shades", runs=Path("runs"))
     assert [row["why"] for row in table(found)] == ["planned"]
 
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_path: Path) -> None:
     space = {"optimizer.rate": {"kind": "choice", "values": [1e30, 0.1]}}
-    found = run_search(tiny(space=space, max="1 epoch"), jobs=2, runs=tmp_path)
+    found = run_search(tiny(space=space, max_epochs="1 epoch"), jobs=2, runs=tmp_path)
     rows = table(found)
     whys = {row["why"] for row in rows}
     assert whys == {"planned", "failed"} and len(rows) == 5
@@ -213,7 +213,7 @@ def test_a_signal_ends_the_search_and_resume_goes_on(
 def test_finalists_are_trained_with_seeds_that_no_trial_had(
     searched: Searched, ray_here: None
 ) -> None:
-    again = run_search(tiny(), runs=searched.folder.path.parents[1], seeds=2)
+    again = run_search(tiny(), runs=searched.folder.path.parents[1], n_seeds=2)
     assert again.finals
     seeds = {seed for line in again.finals.comparison.lines for seed in line.accuracies}
     assert seeds == {1, 2} and again.finals.comparison.split == "validation"
@@ -241,7 +241,7 @@ def test_without_the_extra_it_says_what_to_install(
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"jobs": 0}, "--jobs 0"), ({"seeds": 0}, "--seeds 0"), ({"scale": 2.0}, "scale of 2")],
+    [({"jobs": 0}, "--jobs 0"), ({"n_seeds": 0}, "--n-seeds 0"), ({"scale": 2.0}, "scale of 2")],
 )
 def test_bad_options_are_refused_before_anything_starts(
     options: dict[str, Any], words: str, tmp_path: Path

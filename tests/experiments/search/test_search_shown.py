@@ -15,8 +15,9 @@ from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.experiments.search import figures
 from cifarlab.experiments.search.figures import coordinates, curves, pictures, rungs
 from cifarlab.experiments.search.finalists import finalists, flattered, rerun
-from cifarlab.experiments.search.results import Explained, explain, write_explained
+from cifarlab.experiments.search.results import Explained, explain
 from cifarlab.experiments.search.table import csv_text, flattery_words, page, rows
+from cifarlab.experiments.search.writing import write_explained
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 
@@ -63,7 +64,7 @@ def test_rungs_count_who_came_and_who_was_stopped(explained: Explained) -> None:
 
 def test_the_page_has_it_all_and_no_broken_row(explained: Explained) -> None:
     text = page(explained, None, [("figures/curves.svg", "curves")])
-    assert text.startswith("# made\n") and "--seeds 3" in text
+    assert text.startswith("# made\n") and "--n-seeds 3" in text
     assert "## Rungs" in text and "## What decides" in text
     assert "![curves](figures/curves.svg)" in text
     table = [line for line in text.splitlines() if line.startswith("| ") and "trial-" in line]

@@ -69,7 +69,7 @@ def test_a_condition_on_what_is_not_searched_asks_the_recipe() -> None:
     one = {"optimizer.momentum": {**SPACE["optimizer.momentum"], "when": {"optimizer.kind": "sgd"}}}
     search = small(space=one)
     assert active(search.space, "optimizer.momentum", {}, search.base())
-    adam = small(space=one, changes={"optimizer.kind": "adam"})
+    adam = small(space=one, overrides={"optimizer.kind": "adam"})
     assert not active(adam.space, "optimizer.momentum", {}, adam.base())
 
 
@@ -77,7 +77,7 @@ def test_conditions_follow_each_other() -> None:
     space = {
         "augment.flip": {"kind": "choice", "values": ["none", "random"]},
         "augment.rotation": {
-            "kind": "integer",
+            "kind": "int",
             "low": 1,
             "high": 9,
             "when": {"augment.flip": "random"},
@@ -136,12 +136,12 @@ def test_labels_are_what_a_table_can_hold() -> None:
     [
         ({"kind": "uniform", "low": 2, "high": 1}, "low must be below high"),
         ({"kind": "uniform", "low": 1, "high": 1}, "low must be below high"),
-        ({"kind": "log-uniform", "low": 0, "high": 1}, "greater than 0"),
+        ({"kind": "loguniform", "low": 0, "high": 1}, "greater than 0"),
         ({"kind": "choice", "values": []}, "at least 1"),
         ({"kind": "choice", "values": [1, 1]}, "twice"),
         ({"kind": "lognormal", "low": 1}, "lognormal"),
         ({"kind": "uniform", "low": 0, "high": 1, "hihg": 1}, "optimizer.rate.hihg"),
-        ({"kind": "integer", "low": 1.5, "high": 3}, "optimizer.rate.low"),
+        ({"kind": "int", "low": 1.5, "high": 3}, "optimizer.rate.low"),
     ],
 )
 def test_bad_dimensions_are_refused_with_their_path(
@@ -157,7 +157,7 @@ def test_a_file_is_a_search_and_names_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(
         "recipe: quickstart\nscheduler: {kind: none}\nspace:\n"
-        "  optimizer.rate: {kind: log-uniform, low: 1e-4, high: 1e-2}\n"
+        "  optimizer.rate: {kind: loguniform, low: 1e-4, high: 1e-2}\n"
     )
     search = from_file(file)
     assert search.name == "mine" and search.rungs() == []

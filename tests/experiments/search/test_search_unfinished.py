@@ -62,7 +62,7 @@ def test_the_page_and_best_yaml_name_the_same_trial(
 
 def test_finalists_wait_for_the_last_trial(asked: list[dict[str, Any]], tmp_path: Path) -> None:
     folder = begun(small(trials=3), tmp_path)
-    found = run_search(small(trials=3), runs=tmp_path, resume=True, seeds=2)
+    found = run_search(small(trials=3), runs=tmp_path, resume=True, n_seeds=2)
     assert found.finals is None and not (folder.path / "studies").exists()
 
 
@@ -90,7 +90,7 @@ def test_trials_of_other_images_do_not_go_on(asked: list[dict[str, Any]], tmp_pa
 def test_images_that_are_gone_are_not_missed_where_all_trials_have_ended(
     asked: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    search = small(trials=3, changes={"data.source": "no/where"})
+    search = small(trials=3, overrides={"data.source": "no/where"})
     folder = begun(search, tmp_path)
     with pytest.raises(DataError, match="no/where"):
         run_search(search, runs=tmp_path, resume=True)

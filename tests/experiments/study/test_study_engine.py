@@ -28,11 +28,11 @@ FAST = {
 }
 STUDY = Study(
     name="tests/small",
-    seeds=2,
-    changes=FAST,
+    n_seeds=2,
+    overrides=FAST,
     rows=(
         Row(name="plain", recipe="quickstart"),
-        Row(name="slow", recipe="quickstart", changes={"optimizer.rate": 0.001}),
+        Row(name="slow", recipe="quickstart", overrides={"optimizer.rate": 0.001}),
     ),
 )
 
@@ -97,7 +97,7 @@ def test_finished_runs_elsewhere_under_runs_are_taken(whole: Studied, tmp_path: 
     """A run that another study made is the same run."""
     runs = whole.folder.path.parents[1]
     other = STUDY.model_copy(update={"name": "another", "rows": STUDY.rows[:1]})
-    studied = run_study(other, runs=runs, seeds=1)
+    studied = run_study(other, runs=runs, n_seeds=1)
     assert not list(studied.folder.path.glob("*-s0-*"))
     entry = json.loads((studied.folder.path / "study.json").read_text())["runs"][0]
     assert (studied.folder.path / entry["run"] / "result.json").exists()
@@ -180,7 +180,7 @@ def test_several_at_a_time_give_the_same(whole: Studied, tmp_path: Path) -> None
 
 def test_more_seeds_are_added_and_rows_chosen(whole: Studied, tmp_path: Path) -> None:
     lines: list[str] = []
-    first = study(tmp_path, seeds=1, only="plain", tell=lines.append)
+    first = study(tmp_path, n_seeds=1, only="plain", tell=lines.append)
     assert "1 runs to train" in lines[0]
     assert "slow, seed 0: not trained yet." in first.comparison.notes
     assert first.comparison.lines[1].verdict == "no run finished"
@@ -191,8 +191,8 @@ def test_more_seeds_are_added_and_rows_chosen(whole: Studied, tmp_path: Path) ->
 
 def diverging(path: Path, **other: Any) -> Studied:
     wild = {"optimizer.rate": 1e30, "schedule.warmup": "0 epochs"}
-    rows = (*STUDY.rows[:1], Row(name="wild", recipe="quickstart", changes=wild))
-    return run_study(STUDY.model_copy(update={"rows": rows}), runs=path, seeds=2, **other)
+    rows = (*STUDY.rows[:1], Row(name="wild", recipe="quickstart", overrides=wild))
+    return run_study(STUDY.model_copy(update={"rows": rows}), runs=path, n_seeds=2, **other)
 
 
 def test_a_run_that_diverges_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
@@ -212,14 +212,14 @@ def test_a_run_that_diverges_is_recorded_and_the_study_goes_on(tmp_path: Path) -
 
 
 def test_nothing_finished_says_why(tmp_path: Path) -> None:
-    rows = (Row(name="gone", recipe="quickstart", changes={"data.source": "no/where"}),)
+    rows = (Row(name="gone", recipe="quickstart", overrides={"data.source": "no/where"}),)
     with pytest.raises(FailedRunsError, match="no run finished") as caught:
         run_study(STUDY.model_copy(update={"rows": rows}), runs=tmp_path)
     assert "DataError" in caught.value.hint and "no/where" in caught.value.hint
 
 
 def test_a_scaled_study_is_another_with_its_scale_in_all_that_it_writes(tmp_path: Path) -> None:
-    studied = study(tmp_path, scale=0.5, seeds=1)
+    studied = study(tmp_path, scale=0.5, n_seeds=1)
     path = studied.folder.path
     assert path.name == "tests-small-scale-0.5"
     said = "At scale 0.5: 0.5 of the training images and 0.5 of the epochs."
@@ -264,7 +264,7 @@ def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> N
     assert "slow: trained on 0.5 of the training images (data.share)." in found.notes
 
 
-@pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"seeds": 0}])
+@pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"n_seeds": 0}])
 def test_no_number_of_processes_or_runs(tmp_path: Path, asked: dict[str, int]) -> None:
     with pytest.raises(UserError, match="that is no number of"):
         study(tmp_path, **asked)

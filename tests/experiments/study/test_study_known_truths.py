@@ -9,15 +9,15 @@ from cifarlab.experiments.study.engine import Studied, run_study
 
 STUDY = Study(
     name="tests/known",
-    seeds=5,
-    changes={"training.precision": "float32"},
+    n_seeds=5,
+    overrides={"training.precision": "float32"},
     rows=(
         Row(name="clean", recipe="quickstart"),
         Row(name="again", recipe="quickstart"),
         Row(
             name="noisy",
             recipe="quickstart",
-            changes={"data.noise.kind": "symmetric", "data.noise.share": 0.4},
+            overrides={"data.noise.kind": "symmetric", "data.noise.share": 0.4},
         ),
     ),
 )

@@ -27,8 +27,8 @@ FAST: dict[str, Any] = {
 }
 DIGITS = Study(
     name="one",
-    seeds=1,
-    changes=FAST,
+    n_seeds=1,
+    overrides=FAST,
     rows=(Row(name="plain", recipe="quickstart"),),
 )
 
@@ -131,7 +131,7 @@ def test_a_run_that_something_ended_early_elsewhere_is_not_taken(
 
 
 def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_path: Path) -> None:
-    hasty = Row(name="hasty", recipe="quickstart", changes={"training.budget": "0.001 s"})
+    hasty = Row(name="hasty", recipe="quickstart", overrides={"training.budget": "0.001 s"})
     both = DIGITS.model_copy(update={"rows": (*DIGITS.rows, hasty)})
     studied, told = study(tmp_path, both)
     assert "hasty, seed 0: ended by its budget after 1 epoch." in studied.comparison.notes
