@@ -58,7 +58,7 @@ def folder(file: Path) -> SearchFolder:
 
 def table(file: Path) -> list[dict[str, Any]]:
     """The rows of a search that has ended, the best first."""
-    return list(folder(file).content()["found"]["table"])
+    return list(folder(file).content()["results"]["table"])
 
 
 def training_seconds(file: Path) -> float:

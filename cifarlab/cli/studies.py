@@ -45,7 +45,7 @@ def study(
     from cifarlab.experiments.study.shipped import find_study
     from cifarlab.system.terminal import console
 
-    studied = run_study(
+    finished = run_study(
         find_study(name),
         n_seeds=n_seeds,
         scale=scale,
@@ -54,14 +54,14 @@ def study(
         resume=resume,
         data=data,
         command=command_line(),
-        tell=console.print,
+        log=console.print,
     )
-    print_comparison(studied.comparison)
-    for problem in studied.problems:
+    print_comparison(finished.comparison)
+    for problem in finished.problems:
         console.print(problem)
-    console.print(f"study: {studied.folder.path}")
+    console.print(f"study: {finished.folder.path}")
     say_next(*after_study(name, n_seeds, scale, data))
-    require_no_failed(studied.failed, "its note under the table")
+    require_no_failed(finished.n_failed, "its note under the table")
 
 
 @app.command()
@@ -103,9 +103,9 @@ def require_no_failed(count: int, place: str) -> None:
 
 def print_comparison(comparison: "Comparison") -> None:
     """The table, with what stands over and under it."""
-    from cifarlab.experiments.study.table import footing, heading, rows
+    from cifarlab.experiments.study.table import footing, heading, format_rows
     from cifarlab.system.terminal import console, print_table
 
     console.print("\n".join(heading(comparison)))
-    print_table(*rows(comparison))
+    print_table(*format_rows(comparison))
     console.print("\n".join(footing(comparison)))

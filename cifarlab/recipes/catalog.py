@@ -28,14 +28,14 @@ class Number(NamedTuple):
 
     accuracy: float
     data: str
-    split: Literal["test", "validation"]
+    split: Literal["test", "val"]
 
 
 def named(
     name: str,
     reported: float | None = None,
     on: str = "CIFAR-10",
-    split: Literal["test", "validation"] = "test",
+    split: Literal["test", "val"] = "test",
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Register a recipe function; the recipe it returns carries ``name``.
 

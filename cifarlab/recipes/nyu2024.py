@@ -5,7 +5,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 
 
-@named("nyu2024/resnet", reported=92, split="validation")
+@named("nyu2024/resnet", reported=92, split="val")
 def resnet() -> Recipe:
     """The final network, 4,709,914 parameters.
 

@@ -23,7 +23,7 @@ class Summary(NamedTuple):
 
     n: int
     mean: float
-    deviation: float | None
+    std: float | None
     interval: Interval | None
 
 
@@ -44,16 +44,16 @@ def summary(values: Sequence[float]) -> Summary:
     n, mean = len(numbers), float(numbers.mean())
     if n < 2:
         return Summary(n, mean, None, None)
-    deviation = 0.0 if np.ptp(numbers) < _EQUAL else float(numbers.std(ddof=1))
-    reach = _quantile(n) * deviation / math.sqrt(n)
-    return Summary(n, mean, deviation, (mean - reach, mean + reach))
+    std = 0.0 if np.ptp(numbers) < _EQUAL else float(numbers.std(ddof=1))
+    reach = _quantile(n) * std / math.sqrt(n)
+    return Summary(n, mean, std, (mean - reach, mean + reach))
 
 
 def prediction_interval(of: Summary) -> Interval | None:
     """Where one more run would lie with 95 %: wider than the interval of the mean."""
-    if of.deviation is None:
+    if of.std is None:
         return None
-    reach = _quantile(of.n) * of.deviation * math.sqrt(1 + 1 / of.n)
+    reach = _quantile(of.n) * of.std * math.sqrt(1 + 1 / of.n)
     return of.mean - reach, of.mean + reach
 
 
@@ -68,10 +68,10 @@ def paired(ours: Sequence[float], baseline: Sequence[float]) -> Paired:
     from scipy.stats import ttest_rel
 
     difference = summary(np.subtract(ours, baseline).tolist())
-    if not difference.deviation:
+    if not difference.std:
         return Paired(difference, None, None)
     p = float(ttest_rel(ours, baseline).pvalue)
-    return Paired(difference, difference.mean / difference.deviation, p)
+    return Paired(difference, difference.mean / difference.std, p)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -94,19 +94,19 @@ def power(effect: float, n: int, alpha: float = ALPHA) -> float:
     return float(ncf.sf(critical**2, 1, n - 1, centre))
 
 
-def detectable(deviation: float, n: int, alpha: float = ALPHA) -> float:
+def detectable(std: float, n: int, alpha: float = ALPHA) -> float:
     """The least true difference that n pairs find with 80 %, at that deviation of differences."""
     from scipy.optimize import brentq
 
     high = 1.0
     while power(high, n, alpha) < POWER:
         high *= 2
-    return deviation * float(brentq(lambda effect: power(effect, n, alpha) - POWER, 0.0, high))
+    return std * float(brentq(lambda effect: power(effect, n, alpha) - POWER, 0.0, high))
 
 
-def seeds_needed(deviation: float, difference: float, alpha: float = ALPHA) -> int | None:
+def seeds_needed(std: float, difference: float, alpha: float = ALPHA) -> int | None:
     """Pairs that find a true difference with 80 %; None where even MOST_SEEDS would not."""
-    effect = difference / deviation if deviation else math.inf
+    effect = difference / std if std else math.inf
     if not math.isfinite(effect):
         return 2
     few, enough = 1, 2

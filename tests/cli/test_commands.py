@@ -11,8 +11,8 @@ import yaml
 from command_line import Command
 from made_search import made
 
-from cifarlab.experiments.search.engine import Searched
-from cifarlab.experiments.search.results import explain
+from cifarlab.experiments.search.engine import FinishedSearch
+from cifarlab.experiments.search.results import read_results
 from cifarlab.experiments.search.shipped import SEARCHES
 from cifarlab.experiments.study.shipped import STUDIES
 from cifarlab.recipes.catalog import find, shipped
@@ -294,7 +294,7 @@ def test_a_search_with_a_failed_trial_exits_with_5(
     cifarlab: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trials: int, code: int
 ) -> None:
     search, folder = made(tmp_path, trials)  # its trial 1 failed
-    searched = Searched(folder, explain(search, 1.0, folder), None, [])
+    searched = FinishedSearch(folder, read_results(search, 1.0, folder), None, [])
     monkeypatch.setattr("cifarlab.experiments.search.engine.run_search", lambda *_, **__: searched)
     output = cifarlab("search", "quickstart")
     assert output.code == code and "search: " in output.out

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cifarlab.evaluation.groups import read_groups
-from cifarlab.experiments.search.definition import from_file as read_search
-from cifarlab.experiments.study.definition import from_file as read_study
+from cifarlab.experiments.search.definition import read_search
+from cifarlab.experiments.study.definition import read_study
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, from_yaml, overridden
 from cifarlab.system.errors import CifarlabError, RecipeError

@@ -34,10 +34,10 @@ def test_a_recipe_that_no_study_has_as_it_is(tmp_path, name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_over_all_its_rows(tmp_path, name):
-    studied = run_study(small(STUDIES[name]), runs=tmp_path)
-    lines = studied.comparison.lines
-    assert [line.row for line in lines] == [row.name for row in STUDIES[name].rows]
-    assert [line.row for line in lines if not line.accuracies] == []
-    assert studied.problems == []
+    finished_study = run_study(small(STUDIES[name]), runs=tmp_path)
+    lines = finished_study.comparison.rows
+    assert [line.name for line in lines] == [row.name for row in STUDIES[name].rows]
+    assert [line.name for line in lines if not line.accuracies] == []
+    assert finished_study.problems == []
     for file in ("study.json", "table.md", "table.csv", "figure.svg", "figure.png", "figure.pdf"):
-        assert (studied.folder.path / file).stat().st_size > 100
+        assert (finished_study.folder.path / file).stat().st_size > 100

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from cifarlab.config.base import Name, Part
 from cifarlab.config.duration import Duration, Length, WallTime
-from cifarlab.experiments.search.space import Choice, Space, Values, active, meant, ordered
-from cifarlab.experiments.study.scale import scaled
+from cifarlab.experiments.search.space import Choice, Space, Params, is_active, as_overrides, sort_by_condition
+from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, tree_of, validated
@@ -23,9 +23,9 @@ from cifarlab.system.errors import RecipeError, UserError
 
 _MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # what trials are compared on, and what the search itself decides
-_OUTSIDE = ("name.", "data.", "evaluation.")
-_OURS = ("training.duration", "training.extensions", "training.budget")
-_STILL_OPEN = ("data.normalisation", "data.noise", "data.share")
+_FIXED_PREFIXES = ("name.", "data.", "evaluation.")
+_SEARCH_KEYS = ("training.duration", "training.extensions", "training.budget")
+_SEARCHABLE_PREFIXES = ("data.normalisation", "data.noise", "data.share")
 
 
 def _whole_epochs(duration: Duration) -> Duration:
@@ -86,22 +86,22 @@ class Search(Part):
 
     @model_validator(mode="after")
     def _conditions_end(self) -> "Search":
-        ordered(self.space)
+        sort_by_condition(self.space)
         return self
 
     @model_validator(mode="after")
     def _searches_what_may_vary(self) -> "Search":
         for key in self.space:
             # a whole part is searched by its own name, and holds what is below it
-            outside = f"{key}.".startswith(_OUTSIDE) and not key.startswith(_STILL_OPEN)
-            if outside or any(ours == key or ours.startswith(f"{key}.") for ours in _OURS):
+            is_fixed = f"{key}.".startswith(_FIXED_PREFIXES) and not key.startswith(_SEARCHABLE_PREFIXES)
+            if is_fixed or any(reserved == key or reserved.startswith(f"{key}.") for reserved in _SEARCH_KEYS):
                 raise ValueError(
                     f"space: {key} can't be searched: "
-                    + ("trials would not be comparable" if outside else "the search decides it")
+                    + ("trials would not be comparable" if is_fixed else "the search decides it")
                 )
         return self
 
-    def base(self, data: str | None = None) -> Recipe:
+    def base_recipe(self, data: str | None = None) -> Recipe:
         """The recipe before anything is drawn. Raises RecipeError."""
         where = f"search {self.name}"
         overrides = self.overrides | ({} if data is None else {"data.source": data})
@@ -114,28 +114,28 @@ class Search(Part):
             )
         return recipe
 
-    def drawn(self, drawn: Values, base: Recipe, scale: float = 1.0) -> Recipe:
+    def trial_recipe(self, params: Params, base: Recipe, scale: float = 1.0) -> Recipe:
         """The recipe of one point, at a scale (see study.scale). Raises RecipeError."""
         where = f"search {self.name}"
         try:
-            overrides = meant(self.space, drawn)
+            overrides = as_overrides(self.space, params)
         except (KeyError, TypeError) as error:  # a record of another search, or a damaged one
             what = f"{where}: its space has no {error}, which its record has drawn"
             raise RecipeError(what, "restore search.jsonl, or search anew elsewhere") from error
-        return scaled(change(base, overrides, where), scale)
+        return scale_recipe(change(base, overrides, where), scale)
 
     def rungs(self, scale: float = 1.0) -> list[int]:
         """The epochs at which trials may be stopped, ascending; none without a scheduler."""
         if not isinstance(self.scheduler, ASHA):
             return []
-        epoch = first = self.grace(scale)
-        found = []
+        epoch = first = self.first_rung(scale)
+        rungs = []
         while epoch < self.epochs(scale):
-            found.append(epoch)
-            epoch = first * self.scheduler.reduction_factor ** len(found)
-        return found
+            rungs.append(epoch)
+            epoch = first * self.scheduler.reduction_factor ** len(rungs)
+        return rungs
 
-    def grace(self, scale: float = 1.0) -> int:
+    def first_rung(self, scale: float = 1.0) -> int:
         """The first rung in epochs."""
         assert isinstance(self.scheduler, ASHA)
         return max(1, round(int(self.scheduler.grace_period.value) * scale))
@@ -151,16 +151,16 @@ def validate(search: Search, base: Recipe) -> None:
     Where a kind is searched too, under each kind under which the key is drawn. Raises RecipeError
     with the key, the allowed values and the nearest match.
     """
-    for key in ordered(search.space):
+    for key in sort_by_condition(search.space):
         for other in search.space[key].when:
             _require_known(search, base, key, other)
         reached = False
         for context in _contexts(search, key):
-            if not active(search.space, key, context, base):
+            if not is_active(search.space, key, context, base):
                 continue
             reached = True
             for value in search.space[key].probes():
-                _try(search, base, key, {**context, key: value})
+                _try_point(search, base, key, {**context, key: value})
         if not reached:
             raise RecipeError(
                 f"search {search.name}, {key}: its condition is never met",
@@ -168,51 +168,51 @@ def validate(search: Search, base: Recipe) -> None:
             )
 
 
-def _contexts(search: Search, key: str) -> Iterator[Values]:
+def _contexts(search: Search, key: str) -> Iterator[Params]:
     """What may be drawn before ``key`` and decides whether it exists: kinds, and its conditions."""
     needed: list[str] = []
-    wanted = [k for k in search.space if k != key and k.endswith("kind")]
-    wanted += [k for k in search.space[key].when if k in search.space]
-    while wanted:  # and what decides whether those are drawn
-        other = wanted.pop()
+    queue = [k for k in search.space if k != key and k.endswith("kind")]
+    queue += [k for k in search.space[key].when if k in search.space]
+    while queue:  # and what decides whether those are drawn
+        other = queue.pop()
         if other not in needed and other != key:
             needed.append(other)
-            wanted += [k for k in search.space[other].when if k in search.space]
-    before = [k for k in ordered(search.space) if k in needed]
-    probes = [_allowed(search, key, k) for k in before]
-    if (count := math.prod(map(len, probes))) > _MOST_CONTEXTS:
+            queue += [k for k in search.space[other].when if k in search.space]
+    before = [k for k in sort_by_condition(search.space) if k in needed]
+    values_to_try = [_allowed_probes(search, key, k) for k in before]
+    if (count := math.prod(map(len, values_to_try))) > _MOST_CONTEXTS:
         raise RecipeError(
             f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
             "name fewer values in its condition",
         )
-    for values in itertools.product(*probes):
+    for values in itertools.product(*values_to_try):
         yield dict(zip(before, values, strict=True))
 
 
-def _allowed(search: Search, key: str, other: str) -> list[Any]:
+def _allowed_probes(search: Search, key: str, other: str) -> list[Any]:
     """What of ``other`` is tried beside ``key``: where it is a condition, what meets that."""
     dimension = search.space[other]
-    wanted = search.space[key].conditions.get(other)
+    conditions = search.space[key].conditions.get(other)
     return [
         value
         for value in dimension.probes()
-        if wanted is None or value in wanted or dimension.meant(value) in wanted
+        if conditions is None or value in conditions or dimension.setting(value) in conditions
     ]
 
 
-def _try(search: Search, base: Recipe, key: str, point: Values) -> None:
+def _try_point(search: Search, base: Recipe, key: str, point: Params) -> None:
     """Build the recipe of a point. Raises RecipeError that names ``key``."""
-    kept: Values = {}
-    for other in ordered({k: search.space[k] for k in point}):
-        if active(search.space, other, kept, base):
-            kept[other] = point[other]
-    given = {k: v for k, v in kept.items() if k != key}
-    beside = f" beside {', '.join(f'{k}={v}' for k, v in given.items())}" if given else ""
+    params: Params = {}
+    for other in sort_by_condition({k: search.space[k] for k in point}):
+        if is_active(search.space, other, params, base):
+            params[other] = point[other]
+    others = {k: v for k, v in params.items() if k != key}
+    beside = f" beside {', '.join(f'{k}={v}' for k, v in others.items())}" if others else ""
     try:
-        change(base, meant(search.space, kept), f"search {search.name}, {key}{beside}")
+        change(base, as_overrides(search.space, params), f"search {search.name}, {key}{beside}")
     except RecipeError as error:
-        unknown = "unknown key" in error.what and given
-        hint = f"draw it only where it exists, by when: {{{next(iter(given), '')}: ...}}; "
+        unknown = "unknown key" in error.what and others
+        hint = f"draw it only where it exists, by when: {{{next(iter(others), '')}: ...}}; "
         raise RecipeError(error.what, (hint if unknown else "") + error.hint) from error
 
 
@@ -228,7 +228,7 @@ def _require_known(search: Search, base: Recipe, key: str, other: str) -> None:
         )
 
 
-def from_file(path: Path) -> Search:
+def read_search(path: Path) -> Search:
     """Read a search's YAML file, which names it where it does not itself. Raises RecipeError."""
     tree = tree_of(path, "search")
     if isinstance(tree, dict):
@@ -236,7 +236,7 @@ def from_file(path: Path) -> Search:
     return validated(Search, tree, str(path), "see docs/search.md for what a search holds")
 
 
-def asked_for(
+def with_options(
     search: Search,
     trials: int | None = None,
     max_epochs: str | None = None,
@@ -253,7 +253,7 @@ def asked_for(
     return validated(Search, tree, f"search {search.name}", "see docs/search.md")
 
 
-def wall_time(text: str | None) -> WallTime | None:
+def parse_wall_time(text: str | None) -> WallTime | None:
     """A budget as the command line has it. Raises UserError."""
     try:
         return None if text is None else WallTime.parse(text)

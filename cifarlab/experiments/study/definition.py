@@ -16,17 +16,19 @@ from cifarlab.recipes.schema import MOST_SEED, Recipe
 from cifarlab.recipes.text import change, tree_of, validated
 from cifarlab.system.errors import UserError
 
+SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
+
 
 class Reported(Part):
     """A report's number for a row, taken for a single run."""
 
     accuracy: float = Field(ge=0, le=100, description="in per cent")
     data: str = Field("CIFAR-10", min_length=1, description="what it was measured on")
-    split: Literal["test", "validation"] = Field("test", description="on which part of that")
+    split: Literal["test", "val"] = Field("test", description="on which part of that")
     source: str = Field("", description="the report, and where in it")
 
 
-class Row(Part):
+class StudyRow(Part):
     """One line of the table: a recipe with changes."""
 
     name: Name = Field(description="as the table and the run folders call it")
@@ -46,7 +48,7 @@ class Study(Part):
     n_seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
     first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
-    rows: tuple[Row, ...] = Field(min_length=1, description="what is compared")
+    rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
 
     @model_validator(mode="after")
     def _rows_have_names_of_their_own(self) -> "Study":
@@ -64,7 +66,7 @@ class Study(Part):
         return self
 
     @property
-    def reference(self) -> str:
+    def baseline_name(self) -> str:
         """The baseline row's name."""
         return self.baseline or self.rows[0].name
 
@@ -75,25 +77,25 @@ class Study(Part):
 
     def recipes(self) -> dict[str, Recipe]:
         """Each row's recipe by the row's name, which it carries. Raises RecipeError."""
-        found = {}
+        recipes = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
             changed = change(find(row.recipe), {**row.overrides, "name": row.name}, where)
-            found[row.name] = change(changed, self.overrides, where)
-        return found
+            recipes[row.name] = change(changed, self.overrides, where)
+        return recipes
 
-    def chosen(self, pattern: str | None) -> list[str]:
+    def select_rows(self, pattern: str | None) -> list[str]:
         """Rows whose names match a shell pattern, and the baseline. Raises UserError for none."""
         names = [row.name for row in self.rows]
-        chosen = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
-        if not chosen:
+        matching = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
+        if not matching:
             raise UserError(
                 f"no row of {self.name} matches {pattern!r}", f"its rows: {', '.join(names)}"
             )
-        return [name for name in names if name in (self.reference, *chosen)]
+        return [name for name in names if name in (self.baseline_name, *matching)]
 
 
-def from_file(path: Path) -> Study:
+def read_study(path: Path) -> Study:
     """Read a study's YAML file, which names it where it does not itself. Raises RecipeError."""
     tree = tree_of(path, "study")
     if isinstance(tree, dict):

@@ -67,10 +67,10 @@ def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS
     return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
 
 
-def write_comparison(of: Comparison, folder: Path) -> list[str]:
+def write_comparison(comparison: Comparison, folder: Path) -> list[str]:
     """Write table and figure; what could not be made, in words. Raises StorageError."""
-    write_text(folder / "table.md", markdown(of))
-    write_text(folder / "table.csv", csv_text(of))
+    write_text(folder / "table.md", markdown(comparison))
+    write_text(folder / "table.csv", csv_text(comparison))
     try:
         from cifarlab.report.write import require_extra
 
@@ -80,5 +80,5 @@ def write_comparison(of: Comparison, folder: Path) -> list[str]:
     from cifarlab.experiments.study.figure import picture
     from cifarlab.plots.style import save
 
-    save(picture(of), folder)
+    save(picture(comparison), folder)
     return []

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from made_search import SPACE, small
 
-from cifarlab.experiments.search.definition import Search, from_file
-from cifarlab.experiments.search.space import active, draw, label, meant, ordered
+from cifarlab.experiments.search.definition import Search, read_search
+from cifarlab.experiments.search.space import is_active, suggest_params, format_value, as_overrides, sort_by_condition
 from cifarlab.recipes.text import validated
 from cifarlab.system.errors import RecipeError
 
@@ -37,8 +37,8 @@ class Drawn:
 
 def test_a_conditional_key_is_drawn_just_where_its_condition_holds() -> None:
     search = small()
-    base = search.base()
-    points = [draw(search.space, Drawn(seed), base) for seed in range(40)]
+    base = search.base_recipe()
+    points = [suggest_params(search.space, Drawn(seed), base) for seed in range(40)]
     assert {p["optimizer.kind"] for p in points} == {"sgd", "adam"}
     for point in points:
         assert ("optimizer.momentum" in point) == (point["optimizer.kind"] == "sgd")
@@ -49,10 +49,10 @@ def test_a_conditional_key_is_drawn_just_where_its_condition_holds() -> None:
 
 def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
     search = small()
-    base = search.base()
+    base = search.base_recipe()
     for seed in range(20):
-        point = draw(search.space, Drawn(seed), base)
-        recipe = search.drawn(point, base)
+        point = suggest_params(search.space, Drawn(seed), base)
+        recipe = search.trial_recipe(point, base)
         assert recipe.optimizer.kind == point["optimizer.kind"]
         assert recipe.optimizer.rate == point["optimizer.rate"]
         if recipe.optimizer.kind == "sgd":
@@ -61,16 +61,16 @@ def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
 
 def test_keys_come_behind_their_conditions_whatever_the_order_of_the_file() -> None:
     turned = dict(reversed(SPACE.items()))
-    keys = ordered(small(space=turned).space)
+    keys = sort_by_condition(small(space=turned).space)
     assert keys.index("optimizer.kind") < keys.index("optimizer.momentum")
 
 
 def test_a_condition_on_what_is_not_searched_asks_the_recipe() -> None:
     one = {"optimizer.momentum": {**SPACE["optimizer.momentum"], "when": {"optimizer.kind": "sgd"}}}
     search = small(space=one)
-    assert active(search.space, "optimizer.momentum", {}, search.base())
+    assert is_active(search.space, "optimizer.momentum", {}, search.base_recipe())
     adam = small(space=one, overrides={"optimizer.kind": "adam"})
-    assert not active(adam.space, "optimizer.momentum", {}, adam.base())
+    assert not is_active(adam.space, "optimizer.momentum", {}, adam.base_recipe())
 
 
 def test_conditions_follow_each_other() -> None:
@@ -86,7 +86,7 @@ def test_conditions_follow_each_other() -> None:
     search = small(space=space)
     asked = Drawn(0)
     for _ in range(30):
-        draw(search.space, asked, search.base())
+        suggest_params(search.space, asked, search.base_recipe())
     assert 0 < asked.asked.count("augment.rotation") < asked.asked.count("augment.flip")
 
 
@@ -103,25 +103,25 @@ def test_a_circle_of_conditions_is_refused() -> None:
 def test_named_values_stand_for_whole_parts() -> None:
     chosen = {"kind": "choice", "values": {"off": {}, "on": {"flip": "random"}}}
     search = small(space={"augment": chosen})
-    base = search.base()
+    base = search.base_recipe()
     assert base.augment.crop.padding == 1
-    on, off = (search.drawn({"augment": name}, base) for name in ("on", "off"))
+    on, off = (search.trial_recipe({"augment": name}, base) for name in ("on", "off"))
     assert on.augment.flip == "random" and off.augment.flip == "none"
     assert on.augment.crop.padding == off.augment.crop.padding == 0
-    assert meant(search.space, {"augment": "off"}) == {"augment": {}}
+    assert as_overrides(search.space, {"augment": "off"}) == {"augment": {}}
 
 
 def test_numbers_alike_in_their_first_digits_are_different_choices() -> None:
     rates = [0.01, 0.012341, 0.012342]
     search = small(space={"optimizer.rate": {"kind": "choice", "values": rates}})
-    names = list(search.space["optimizer.rate"].named)
+    names = list(search.space["optimizer.rate"].labeled_values)
     assert names == ["0.01", "0.012341", "0.012342"]
-    drawn = [search.drawn({"optimizer.rate": name}, search.base()) for name in names]
+    drawn = [search.trial_recipe({"optimizer.rate": name}, search.base_recipe()) for name in names]
     assert [recipe.optimizer.rate for recipe in drawn] == rates
 
 
 def test_labels_are_what_a_table_can_hold() -> None:
-    assert [label(x) for x in (True, 0.1, 0.0038999, 3, "sgd", [1, 2])] == [
+    assert [format_value(x) for x in (True, 0.1, 0.0038999, 3, "sgd", [1, 2])] == [
         "true",
         "0.1",
         "0.0039",
@@ -159,6 +159,6 @@ def test_a_file_is_a_search_and_names_it(tmp_path: Path) -> None:
         "recipe: quickstart\nscheduler: {kind: none}\nspace:\n"
         "  optimizer.rate: {kind: loguniform, low: 1e-4, high: 1e-2}\n"
     )
-    search = from_file(file)
+    search = read_search(file)
     assert search.name == "mine" and search.rungs() == []
     assert search.space["optimizer.rate"].low == 1e-4  # YAML 1.1 takes it for a text

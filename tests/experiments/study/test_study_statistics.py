@@ -24,7 +24,7 @@ SECOND = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
 def test_mean_deviation_and_interval_by_hand():
     of = summary([1, 2, 3, 4, 5])
     assert (of.n, of.mean) == (5, 3)
-    assert of.deviation == pytest.approx(math.sqrt(10 / 4))
+    assert of.std == pytest.approx(math.sqrt(10 / 4))
     reach = 2.776445 * math.sqrt(2.5) / math.sqrt(5)  # t at 0.975 with 4 degrees of freedom
     assert of.interval == pytest.approx((3 - reach, 3 + reach), abs=1e-6)
     further = 2.776445 * math.sqrt(2.5) * math.sqrt(1 + 1 / 5)
@@ -40,7 +40,7 @@ def test_one_number_has_no_spread():
 def test_equal_numbers_have_none_to_the_last_bit():
     # 0.1 + 0.2 is not 0.3, but it is the same share of images
     of = summary([0.3, 0.1 + 0.2, 0.3])
-    assert of.deviation == 0.0
+    assert of.std == 0.0
     assert of.interval == (of.mean, of.mean)
 
 
