@@ -20,10 +20,10 @@ from cifarlab.system.errors import RecipeError
 from cifarlab.system.files import is_file
 
 _REGISTRY: dict[str, Callable[[], Recipe]] = {}
-_REPORTED: dict[str, "Number"] = {}
+_REPORTED: dict[str, "ReportedAccuracy"] = {}
 
 
-class Number(NamedTuple):
+class ReportedAccuracy(NamedTuple):
     """A source's accuracy in per cent, and what it was measured on."""
 
     accuracy: float
@@ -31,7 +31,7 @@ class Number(NamedTuple):
     split: Literal["test", "val"]
 
 
-def named(
+def register_recipe(
     name: str,
     reported: float | None = None,
     on: str = "CIFAR-10",
@@ -53,20 +53,20 @@ def named(
         carrying_its_name.__doc__ = make.__doc__
         _REGISTRY[name] = carrying_its_name
         if reported is not None:
-            _REPORTED[name] = Number(reported, on, split)
+            _REPORTED[name] = ReportedAccuracy(reported, on, split)
         return carrying_its_name
 
     return register
 
 
-def shipped() -> dict[str, Callable[[], Recipe]]:
+def shipped_recipes() -> dict[str, Callable[[], Recipe]]:
     """All named recipes by name."""
     for module in pkgutil.iter_modules(cifarlab.recipes.__path__):
         importlib.import_module(f"cifarlab.recipes.{module.name}")
     return dict(sorted(_REGISTRY.items()))
 
 
-def derived(
+def register_variant(
     name: str,
     base: Callable[[], Recipe],
     changes: Mapping[str, Any],
@@ -85,12 +85,12 @@ def derived(
 
     number = "" if reported is None else f"Reported: {reported:g} % on {on} (one run). "
     make.__doc__ = f"{text}\n{number}Command: cifarlab train {name}\n"
-    return named(name, reported, on)(make)
+    return register_recipe(name, reported, on)(make)
 
 
-def reported(name: str) -> Number | None:
+def reported_accuracy(name: str) -> ReportedAccuracy | None:
     """The accuracy that the source of that shipped recipe gives; None where it gives none."""
-    shipped()
+    shipped_recipes()
     return _REPORTED.get(name)
 
 
@@ -122,9 +122,9 @@ def _label(path: Path) -> str:
     return re.sub(r"[^\w.+-]+", "-", path.stem)[:30].strip("-.") or "unnamed"
 
 
-def described(name: str) -> str:
+def describe(name: str) -> str:
     """A shipped recipe's docstring as YAML comments; empty for a file."""
-    make = shipped().get(name)
+    make = shipped_recipes().get(name)
     text = inspect.cleandoc(make.__doc__ or "") if make else ""
     return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
 
@@ -134,7 +134,7 @@ def find(name: str) -> Recipe:
 
     Raises RecipeError, with the nearest shipped name.
     """
-    recipes = shipped()
+    recipes = shipped_recipes()
     if name in recipes:
         return recipes[name]()
     path = Path(name)

@@ -26,11 +26,11 @@ class Key(NamedTuple):
     allowed: str
 
 
-def parts_of(annotation: Any) -> list[type[Part]]:
+def config_classes(annotation: Any) -> list[type[Part]]:
     """The schema classes that a field may hold: none for a value, several for a tagged part."""
     candidates = (annotation, *get_args(annotation))
     classes = [c for c in candidates if isinstance(c, type) and issubclass(c, Part)]
-    nested = [c for a in get_args(annotation) if get_origin(a) for c in parts_of(a)]
+    nested = [c for a in get_args(annotation) if get_origin(a) for c in config_classes(a)]
     return classes + nested
 
 
@@ -42,9 +42,9 @@ def keys(default: Part | None = None, prefix: str = "", kind: str = "") -> Itera
         if name == "kind":
             continue
         if not isinstance(value, Part):
-            yield Key(path, kind, field.description or "", _written(value), allowed(field))
+            yield Key(path, kind, field.description or "", _format_default(value), allowed(field))
             continue
-        choices = parts_of(field.annotation)
+        choices = config_classes(field.annotation)
         if len(choices) == 1:
             yield from keys(value, f"{path}.", kind)
             continue
@@ -78,7 +78,7 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         inner = _type(args[0])
         return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
-    if parts := parts_of(annotation):
+    if parts := config_classes(annotation):
         settings = (f"{n}: {allowed(f)}" for n, f in parts[0].model_fields.items())
         return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union
@@ -95,9 +95,9 @@ def _type(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
 
 
-def _written(value: Any) -> str:
+def _format_default(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_written, value))}]"
+        return f"[{', '.join(map(_format_default, value))}]"
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from cifarlab.config.base import Part
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
-from cifarlab.recipes.keys import parts_of
+from cifarlab.recipes.keys import config_classes
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.system.files import MOST_YAML_BYTES, is_file, read_text
@@ -31,22 +31,22 @@ _MOST_BITS = 63  # of a whole number
 
 def build(tree: Any, where: str = "recipe") -> Recipe:
     """Validate a tree of plain values. Raises RecipeError, with ``where`` in its first line."""
-    return validated(Recipe, tree, where)
+    return validate_config(Recipe, tree, where)
 
 
-def validated(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
+def validate_config(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
     """``build`` for any schema; ``hint`` says where its keys are explained."""
     if not isinstance(tree, Mapping):
-        what = f"{where}: a {schema.__name__.lower()} is a mapping of keys, not {shown(tree)}"
+        what = f"{where}: a {schema.__name__.lower()} is a mapping of keys, not {short_repr(tree)}"
         raise RecipeError(what, hint)
     try:
-        made = schema.model_validate(tree)
+        validated = schema.model_validate(tree)
     except ValidationError as error:
-        what, hint = _explain(error.errors()[0], schema, hint)
+        what, hint = _describe_error(error.errors()[0], schema, hint)
         raise RecipeError(f"{where}: {what}", hint) from error
-    for path, what in _odd_numbers(tree, made.model_dump()):
+    for path, what in _find_odd_numbers(tree, validated.model_dump()):
         raise RecipeError(f"{where}: {path} can't be {what}", hint)
-    return made
+    return validated
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -58,13 +58,13 @@ def to_yaml(recipe: Recipe) -> str:
 
 def from_yaml(path: Path) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults. Raises RecipeError."""
-    return build(tree_of(path, "recipe"), str(path))
+    return build(read_yaml(path, "recipe"), str(path))
 
 
-def tree_of(path: Path, what: str) -> Any:
+def read_yaml(path: Path, what: str) -> Any:
     """The plain values of a YAML file that holds ``what``. Raises RecipeError."""
     try:
-        tree = _parsed(read_text(path, MOST_YAML_BYTES))
+        tree = _parse_yaml(read_text(path, MOST_YAML_BYTES))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise RecipeError(f"can't read the {what} {path}: {why}", "check its name") from error
@@ -92,40 +92,40 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
             hint = key_hint(path, changes[path], _paths(tree))
-            raise RecipeError(f"{where}: unknown key {shown(path)}", hint)
+            raise RecipeError(f"{where}: unknown key {short_repr(path)}", hint)
         if last == "kind" and part["kind"] != changes[path]:
             part.clear()
         part[last] = changes[path]
         if last == "kind" or isinstance(changes[path], Mapping):
-            tree = _whole(tree, Recipe(), [Recipe])
+            tree = _complete(tree, Recipe(), [Recipe])
     return build(tree, where)
 
 
-def _whole(given: Any, default: Any, choices: list[type[Part]]) -> Any:
-    """``given`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
+def _complete(tree_part: Any, default: Any, choices: list[type[Part]]) -> Any:
+    """``tree_part`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
 
     As validation would have it, but settings that contradict each other may still change.
     """
-    if not (isinstance(given, Mapping) and isinstance(default, Part)):
-        return given
-    usual = getattr(default, "kind", None)
-    if (kind := given.get("kind", usual)) != usual:
+    if not (isinstance(tree_part, Mapping) and isinstance(default, Part)):
+        return tree_part
+    default_kind = getattr(default, "kind", None)
+    if (kind := tree_part.get("kind", default_kind)) != default_kind:
         tagged = [choice for choice in choices if "kind" in choice.model_fields]
         fitting = [choice for choice in tagged if choice.model_fields["kind"].default == kind]
         if not fitting:
-            return given
+            return tree_part
         default = fitting[0]()
     fields = type(default).model_fields
-    whole = default.model_dump(mode="json") | dict(given)
+    completed_tree = default.model_dump(mode="json") | dict(tree_part)
     return {
-        name: _whole(value, getattr(default, name), parts_of(fields[name].annotation))
+        name: _complete(value, getattr(default, name), config_classes(fields[name].annotation))
         if name in fields
         else value
-        for name, value in whole.items()
+        for name, value in completed_tree.items()
     }
 
 
-def overridden(
+def apply_overrides(
     recipe: Recipe, assignments: Iterable[str], plain: Mapping[str, str] | None = None
 ) -> Recipe:
     """Apply ``key=value`` texts of a command line; values are read as YAML.
@@ -137,15 +137,15 @@ def overridden(
         key, equals, value = assignment.partition("=")
         if not equals:
             raise RecipeError(
-                f"{shown(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
+                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
             )
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
         try:
-            changes[key] = _parsed(value)
+            changes[key] = _parse_yaml(value)
         except yaml.YAMLError as error:
             raise RecipeError(
-                f"can't read {shown(assignment)} as YAML", "quote the value"
+                f"can't read {short_repr(assignment)} as YAML", "quote the value"
             ) from error
     return change(recipe, changes, "command line")
 
@@ -156,7 +156,7 @@ def fingerprint(recipe: Recipe) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _parsed(text: str) -> Any:
+def _parse_yaml(text: str) -> Any:
     """YAML as plain values. Raises yaml.YAMLError, and nothing else, for what is none."""
     try:
         return yaml.load(text, _StrictLoader)
@@ -166,18 +166,18 @@ def _parsed(text: str) -> Any:
         raise yaml.YAMLError(f"{type(error).__name__}: {error!s:.80}") from error
 
 
-def _odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def _find_odd_numbers(tree_part: Any, validated: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Where Python took true for 1, and numbers that no file of ours may hold."""
-    if isinstance(given, bool) and not isinstance(made, bool):
+    if isinstance(tree_part, bool) and not isinstance(validated, bool):
         yield path, "true or false"
-    elif isinstance(given, int) and given.bit_length() > _MOST_BITS:
+    elif isinstance(tree_part, int) and tree_part.bit_length() > _MOST_BITS:
         yield path, f"a number of more than {_MOST_BITS} bits"
-    elif isinstance(given, Mapping):
-        for name, value in given.items():
-            yield from _odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
-    elif isinstance(given, list | tuple):
-        for place, pair in enumerate(zip(given, made, strict=True)):
-            yield from _odd_numbers(*pair, f"{path}.{place}")
+    elif isinstance(tree_part, Mapping):
+        for name, value in tree_part.items():
+            yield from _find_odd_numbers(value, validated[name], f"{path}.{name}".lstrip("."))
+    elif isinstance(tree_part, list | tuple):
+        for index, pair in enumerate(zip(tree_part, validated, strict=True)):
+            yield from _find_odd_numbers(*pair, f"{path}.{index}")
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -189,45 +189,45 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
 
     def get_single_node(self) -> yaml.Node | None:
         root: yaml.Node | None = super().get_single_node()
-        left, seen = [(root, 0)] if root else [], set()
-        while left:
-            node, level = left.pop()
+        pending, seen = [(root, 0)] if root else [], set()
+        while pending:
+            node, level = pending.pop()
             if id(node) in seen:
-                raise _refused("an alias (*name) can't stand here: write it out", node)
+                raise _yaml_error("an alias (*name) can't stand here: write it out", node)
             if level > _MOST_LEVELS:
-                raise _refused("it is nested too deep", node)
+                raise _yaml_error("it is nested too deep", node)
             seen.add(id(node))
             if isinstance(node, yaml.MappingNode):
-                left += [(one, level + 1) for pair in node.value for one in pair]
+                pending += [(child, level + 1) for pair in node.value for child in pair]
             elif isinstance(node, yaml.SequenceNode):
-                left += [(one, level + 1) for one in node.value]
+                pending += [(child, level + 1) for child in node.value]
         return root
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        made: dict[Any, Any] = super().construct_mapping(node, deep)  # refuses a list as a key
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)  # refuses a list as a key
         seen: set[Any] = set()
         for name in names:
             if name in seen:
-                raise _refused(f"key {shown(name)} is given twice", node)
+                raise _yaml_error(f"key {short_repr(name)} is given twice", node)
             seen.add(name)
-        return made
+        return mapping
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         number: int = super().construct_yaml_int(node)
         if number.bit_length() > _MOST_BITS:
-            raise _refused(f"a number of more than {_MOST_BITS} bits", node)
+            raise _yaml_error(f"a number of more than {_MOST_BITS} bits", node)
         return number
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
-def _refused(what: str, node: yaml.Node) -> yaml.YAMLError:
+def _yaml_error(what: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
 
 
-class _Short(reprlib.Repr):
+class _ShortRepr(reprlib.Repr):
     """The start of a value's repr, at a cost that does not grow with the value."""
 
     def __init__(self) -> None:
@@ -239,19 +239,19 @@ class _Short(reprlib.Repr):
         return f"a number of {x.bit_length()} bits" if many else repr(x)
 
 
-shown = _Short().repr
+short_repr = _ShortRepr().repr
 
 
-def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[str, str]:
+def _describe_error(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
-    part, path = _follow(error["loc"], schema)
+    part, path = _resolve_location(error["loc"], schema)
     dotted = ".".join(path) or schema.__name__.lower()
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         known = list(part.model_fields) if part else []
-        mine = schema is Recipe and not kinds_with(dotted)
-        meant = advice(dotted, error["input"]) if mine else None
-        return f"unknown key {shown(dotted)}", meant or nearest(path[-1], known)
+        is_recipe_key = schema is Recipe and not kinds_with(dotted)
+        suggestion = advice(dotted, error["input"]) if is_recipe_key else None
+        return f"unknown key {short_repr(dotted)}", suggestion or nearest(path[-1], known)
     if error["type"] in ("literal_error", "union_tag_invalid"):
         choices = [
             text.strip("' ")
@@ -261,29 +261,29 @@ def _explain(error: ErrorDetails, schema: type[Part], list_keys: str) -> tuple[s
         ]
         tagged = error["type"] == "union_tag_invalid"
         value = context["tag"] if tagged else error["input"]
-        return f"{dotted}{'.kind' if tagged else ''} can't be {shown(value)}", nearest(
+        return f"{dotted}{'.kind' if tagged else ''} can't be {short_repr(value)}", nearest(
             value, choices
         )
     if error["type"] == "missing":
         return f"{dotted} is missing", list_keys
     if error["type"] in ("model_type", "model_attributes_type") and part:
         names, value = list(part.model_fields), error["input"]
-        named = "kind" in names and isinstance(value, str)
-        usual = f"write {dotted}.kind={value:.60}" if named else None
+        has_kind = "kind" in names and isinstance(value, str)
+        kind_hint = f"write {dotted}.kind={value:.60}" if has_kind else None
         return (
-            f"{dotted} has keys of its own, so it can't be {shown(value)}",
-            advice(dotted, value) or usual or f"its keys: {', '.join(names)}",
+            f"{dotted} has keys of its own, so it can't be {short_repr(value)}",
+            advice(dotted, value) or kind_hint or f"its keys: {', '.join(names)}",
         )
     message = error["msg"].removeprefix("Value error, ")[:400]
     if error["type"] == "value_error":
         return f"{dotted}: {message}" if path else message, list_keys
     return (
-        f"{dotted} can't be {shown(error['input'])}: {message[0].lower()}{message[1:]}",
+        f"{dotted} can't be {short_repr(error['input'])}: {message[0].lower()}{message[1:]}",
         list_keys,
     )
 
 
-def _follow(loc: tuple[int | str, ...], schema: type[Part]) -> tuple[type[Part] | None, list[str]]:
+def _resolve_location(loc: tuple[int | str, ...], schema: type[Part]) -> tuple[type[Part] | None, list[str]]:
     """The schema class at the end of pydantic's location, and the path as a user writes it.
 
     pydantic puts the tag of a tagged part into the location; a user does not.
@@ -299,7 +299,7 @@ def _follow(loc: tuple[int | str, ...], schema: type[Part]) -> tuple[type[Part] 
             continue
         path.append(str(step))
         field = part.model_fields.get(str(step)) if part else None
-        if field and (inner := parts_of(field.annotation)):
+        if field and (inner := config_classes(field.annotation)):
             choices, part = inner, inner[0]
         elif not (isinstance(step, int) and part):
             choices = choices if field is None else []
@@ -316,7 +316,7 @@ def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     ]
 
 
-def named_or_file(
+def find_or_read(
     what: str,
     command: str,
     name: str,
@@ -335,6 +335,6 @@ def named_or_file(
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
     raise UserError(
-        f"no {what} is called {shown(name)}",
+        f"no {what} is called {short_repr(name)}",
         f"{start}'cifarlab {command}' lists all; a file's name ends in .yaml",
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from cifarlab.config.duration import Duration
-from cifarlab.recipes.catalog import find, shipped
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Extension, Recipe
-from cifarlab.recipes.text import change, fingerprint, overridden
+from cifarlab.recipes.text import change, fingerprint, apply_overrides
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     def applied(self, recipe: Recipe) -> Recipe:
         """``recipe`` with the changes. Raises RecipeError."""
         plain = {} if self.data is None else {"data.source": self.data}
-        return overridden(recipe, self.assignments, plain)
+        return apply_overrides(recipe, self.assignments, plain)
 
     def said(self, by_file: bool) -> str:
         """What was given again, in words."""
@@ -122,7 +122,7 @@ def _extension(duration: str, schedule: str | None) -> Extension:
 def _require_same(asked: Asked, folder: RunFolder) -> None:
     """What is named again must be the folder's: its recipe, and every setting given."""
     begun = folder.recipe()
-    by_file = asked.name not in (begun.name, *shipped())
+    by_file = asked.name not in (begun.name, *shipped_recipes())
     if asked.name != begun.name and find(asked.name).name != begun.name:
         raise RunFolderError(
             f"{folder.path} was begun with the recipe {begun.name}, not {asked.name}",

@@ -15,7 +15,7 @@ from cifarlab.experiments.search.engine import FinishedSearch
 from cifarlab.experiments.search.results import read_results
 from cifarlab.experiments.search.shipped import SEARCHES
 from cifarlab.experiments.study.shipped import STUDIES
-from cifarlab.recipes.catalog import find, shipped
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.text import build
 from cifarlab.runs.folder import RunFolder
@@ -63,7 +63,7 @@ def test_recipes_are_listed(cifarlab: Command, words: tuple[str, ...]) -> None:
     output = cifarlab(*words)
     assert output.code == 0
     listed = [line.split()[0] for line in output.out.splitlines()[1:]]
-    assert listed == list(shipped())
+    assert listed == list(shipped_recipes())
 
 
 @pytest.mark.parametrize("name", ["quickstart", "fudan/resnet24"])

@@ -12,7 +12,7 @@ from cifarlab.evaluation.groups import read_groups
 from cifarlab.experiments.search.definition import read_search
 from cifarlab.experiments.study.definition import read_study
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, from_yaml, overridden
+from cifarlab.recipes.text import build, from_yaml, apply_overrides
 from cifarlab.system.errors import CifarlabError, RecipeError
 
 MANY = "".join(f"k{n}: 1\n" for n in range(60_000))
@@ -84,7 +84,7 @@ def test_what_is_no_plain_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0x" + "f" * 6000, "9" * 6000, "!!timestamp x", "&a [*a]"])
 def test_on_the_command_line(value: str) -> None:
-    refused(lambda _: overridden(Recipe(), [f"seed={value}"]), Path())
+    refused(lambda _: apply_overrides(Recipe(), [f"seed={value}"]), Path())
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,16 @@
 import pytest
 
 from cifarlab.optim.optimizers import Optimizer
-from cifarlab.recipes.catalog import shipped, usual_images
+from cifarlab.recipes.catalog import shipped_recipes, usual_images
 from cifarlab.recipes.lint import USUAL_RATES, lint
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, overridden
+from cifarlab.recipes.text import build, apply_overrides
 
 IMAGES = 45_000
 
 
 def found(*assignments, images=IMAGES):
-    return lint(overridden(Recipe(), assignments), images)
+    return lint(apply_overrides(Recipe(), assignments), images)
 
 
 LONG = ("training.duration=400 epochs", "training.batch_size=64")
@@ -185,9 +185,9 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", list(shipped()))
+@pytest.mark.parametrize("name", list(shipped_recipes()))
 def test_shipped_recipes_have_no_finding_or_are_known_to(name):
-    recipe = shipped()[name]()
+    recipe = shipped_recipes()[name]()
     found = [finding.what for finding in lint(recipe, usual_images(recipe))]
     assert [any(what.startswith(start) for what in found) for start in KNOWN] == [
         name in names for names in KNOWN.values()

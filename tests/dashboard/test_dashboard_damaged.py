@@ -27,7 +27,7 @@ from cifarlab.experiments.study.table import (
     footing,
     heading,
     markdown,
-    rows,
+    format_rows,
 )
 from cifarlab.system.errors import CifarlabError
 
@@ -36,7 +36,7 @@ def read_study(path: Path) -> None:
     """All that the page and a comparison take from a study's folder."""
     content = StudyFolder(path).content()
     of = restore_comparison(content.get("comparison"))
-    for show in (heading, rows, footing, markdown, csv_text, as_json):
+    for show in (heading, format_rows, footing, markdown, csv_text, as_json):
         show(of)
 
 

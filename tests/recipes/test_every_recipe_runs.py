@@ -5,12 +5,12 @@ from shortened import shortened
 
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.shipped import STUDIES
-from cifarlab.recipes.catalog import shipped
+from cifarlab.recipes.catalog import shipped_recipes
 from cifarlab.recipes.text import change
 from cifarlab.runs.folder import RunFolder
 from cifarlab.training.train import train
 
-ALL = shipped()
+ALL = shipped_recipes()
 OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.overrides}
 
 

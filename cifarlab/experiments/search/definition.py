@@ -18,7 +18,7 @@ from cifarlab.experiments.search.space import Choice, Space, Params, is_active, 
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, tree_of, validated
+from cifarlab.recipes.text import change, read_yaml, validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
 _MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
@@ -230,10 +230,10 @@ def _require_known(search: Search, base: Recipe, key: str, other: str) -> None:
 
 def read_search(path: Path) -> Search:
     """Read a search's YAML file, which names it where it does not itself. Raises RecipeError."""
-    tree = tree_of(path, "search")
+    tree = read_yaml(path, "search")
     if isinstance(tree, dict):
         tree = {"name": path.stem, **tree}
-    return validated(Search, tree, str(path), "see docs/search.md for what a search holds")
+    return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")
 
 
 def with_options(
@@ -250,7 +250,7 @@ def with_options(
     for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
         if kind is not None and kind != tree[name]["kind"]:
             tree[name] = {"kind": kind}
-    return validated(Search, tree, f"search {search.name}", "see docs/search.md")
+    return validate_config(Search, tree, f"search {search.name}", "see docs/search.md")
 
 
 def parse_wall_time(text: str | None) -> WallTime | None:

@@ -30,7 +30,7 @@ from pydantic import Field, RootModel
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.space import Params
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, validated
+from cifarlab.recipes.text import build, validate_config
 from cifarlab.runs.collection import Collection
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, folder_name
@@ -119,7 +119,7 @@ class SearchFolder(Collection):
         content = self.content()
         if missing := {"search", "base", "scale", "command"} - content.keys():
             raise RunFolderError(f"{self.file} lacks {', '.join(sorted(missing))}", "restore it")
-        search = validated(Search, content["search"], str(self.file))
+        search = validate_config(Search, content["search"], str(self.file))
         base = build(content["base"], str(self.file))
         tree = search.trial_recipe(params, base, content["scale"]).model_dump(mode="json")
         tree["evaluation"]["test"] = False

@@ -8,7 +8,7 @@ epoch and halving.
 from typing import Any
 
 from cifarlab.experiments.search.definition import Search, read_search
-from cifarlab.recipes.text import named_or_file
+from cifarlab.recipes.text import find_or_read
 
 _AUGMENT = {"crop": {"padding": 4}, "flip": "random", "rotation": 15}
 _HALVING = {"kind": "asha", "reduction_factor": 2}
@@ -88,4 +88,4 @@ SEARCHES = {search.name: search for search in map(Search.model_validate, _SEARCH
 
 def find_search(name: str) -> Search:
     """The shipped search of that name, or the one in the YAML file. Raises UserError."""
-    return named_or_file("search", "searches", name, SEARCHES, read_search)
+    return find_or_read("search", "searches", name, SEARCHES, read_search)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Name, Part
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import MOST_SEED, Recipe
-from cifarlab.recipes.text import change, tree_of, validated
+from cifarlab.recipes.text import change, read_yaml, validate_config
 from cifarlab.system.errors import UserError
 
 SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
@@ -97,7 +97,7 @@ class Study(Part):
 
 def read_study(path: Path) -> Study:
     """Read a study's YAML file, which names it where it does not itself. Raises RecipeError."""
-    tree = tree_of(path, "study")
+    tree = read_yaml(path, "study")
     if isinstance(tree, dict):
         tree = {"name": path.stem, **tree}
-    return validated(Study, tree, str(path), "see docs/studies.md for what a study holds")
+    return validate_config(Study, tree, str(path), "see docs/studies.md for what a study holds")

@@ -14,7 +14,7 @@ from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_c
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.experiments.study.workers import Failure, RunJob, interruption, train_all
-from cifarlab.recipes.text import change, fingerprint, validated
+from cifarlab.recipes.text import change, fingerprint, validate_config
 from cifarlab.runs.folder import RunFolder, describe_early_end
 from cifarlab.runs.naming import RUNS
 from cifarlab.system.errors import CifarlabError, Interrupted, UserError
@@ -78,7 +78,7 @@ def _plan(
     study: Study, n_seeds: int, scale: float, wanted: Sequence[str], data: str | None
 ) -> list[PlannedRun]:
     """All runs of the study, row by row within each seed. Raises RecipeError and UserError."""
-    validated(Study, study.model_dump() | {"n_seeds": n_seeds}, f"study {study.name}")
+    validate_config(Study, study.model_dump() | {"n_seeds": n_seeds}, f"study {study.name}")
     recipes = study.recipes()
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}

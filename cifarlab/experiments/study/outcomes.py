@@ -9,7 +9,7 @@ from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import fingerprint, validated
+from cifarlab.recipes.text import fingerprint, validate_config
 from cifarlab.report.compare import warnings
 from cifarlab.report.formatting import number
 from cifarlab.report.run_data import Run, dig, read_runs
@@ -137,7 +137,7 @@ def _run_folders(path: Path) -> list[Path]:
     if RunFolder(path).exists:
         return [path]
     if stored := StudyFolder(path).content():
-        study = validated(Study, stored.get("study"), str(path / "study.json"))
+        study = validate_config(Study, stored.get("study"), str(path / "study.json"))
         runs = [run for run in stored.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]

@@ -5,13 +5,13 @@ from typing import Any
 
 from cifarlab.experiments.study.definition import Reported, StudyRow, Study, read_study
 from cifarlab.experiments.study.speed import SPEED94
-from cifarlab.recipes.catalog import reported, shipped
-from cifarlab.recipes.text import named_or_file
+from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
+from cifarlab.recipes.text import find_or_read
 
 
 def _row(recipe: str, name: str | None = None) -> StudyRow:
     """A shipped recipe with its source's number."""
-    number = reported(recipe)
+    number = reported_accuracy(recipe)
     source = recipe.partition("/")[0]
     reported_number = Reported(**number._asdict(), source=source) if number else None
     return StudyRow(name=name or recipe.partition("/")[2] or recipe, recipe=recipe, reported=reported_number)
@@ -19,7 +19,7 @@ def _row(recipe: str, name: str | None = None) -> StudyRow:
 
 def _report_study(report: str, baseline: str, about: str, without: tuple[str, ...] = ()) -> Study:
     """All recipes of a report but those ``without`` which it compares like with like."""
-    names = [name for name in shipped() if name.startswith(f"{report}/")]
+    names = [name for name in shipped_recipes() if name.startswith(f"{report}/")]
     rows = tuple(_row(name) for name in names if name.partition("/")[2] not in without)
     return Study(name=report, about=about, baseline=baseline, rows=rows)
 
@@ -269,4 +269,4 @@ def find_study(name: str) -> Study:
 
     Raises UserError, with the nearest shipped name, and RecipeError for a bad file.
     """
-    return named_or_file("study", "studies", name, STUDIES, read_study)
+    return find_or_read("study", "studies", name, STUDIES, read_study)

@@ -145,7 +145,7 @@ def test_other_failures_are_the_trials_own(
     def failing(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("cifarlab.training.loop.fit", failing)
+    monkeypatch.setattr("cifarlab.training.train.fit", failing)
     messages = session(folder).next()
     assert messages[STOP_REASON] == "failed" and json.loads(messages[FAILURE])["kind"] == kind
 

@@ -9,7 +9,7 @@ from made_search import SPACE, small
 from cifarlab.config.duration import Duration
 from cifarlab.experiments.search.definition import Search, with_options, validate, parse_wall_time
 from cifarlab.experiments.search.shipped import SEARCHES, find_search
-from cifarlab.recipes.text import validated
+from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
 
@@ -22,7 +22,7 @@ def checked(space: dict[str, Any], **overrides: Any) -> None:
 def test_every_shipped_search_is_valid_and_survives_json(name: str) -> None:
     search = find_search(name)
     validate(search, search.base_recipe())
-    assert validated(Search, search.model_dump(mode="json"), name) == search
+    assert validate_config(Search, search.model_dump(mode="json"), name) == search
 
 
 def test_tables_2_and_3_of_the_report() -> None:
@@ -110,7 +110,7 @@ def test_what_trials_are_compared_by_is_not_searched(key: str) -> None:
         "space": {key: {"kind": "choice", "values": [1, 2]}},
     }
     with pytest.raises(RecipeError, match=f"{key} can't be searched"):
-        validated(Search, tree, "x")
+        validate_config(Search, tree, "x")
 
 
 def test_without_validation_nothing_can_decide() -> None:
@@ -173,7 +173,7 @@ def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
     assert time.process_time() - began < 20  # one, on an idle machine
     tree = small().model_dump() | {"space": {"optimizer.rate": values(0.1, 3000)}}
     with pytest.raises(RecipeError, match="at most 1000 items"):
-        validated(Search, tree, "search")
+        validate_config(Search, tree, "search")
 
 
 def test_a_condition_on_very_many_combinations_is_refused() -> None:

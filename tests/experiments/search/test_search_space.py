@@ -9,7 +9,7 @@ from made_search import SPACE, small
 
 from cifarlab.experiments.search.definition import Search, read_search
 from cifarlab.experiments.search.space import is_active, suggest_params, format_value, as_overrides, sort_by_condition
-from cifarlab.recipes.text import validated
+from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError
 
 
@@ -97,7 +97,7 @@ def test_a_circle_of_conditions_is_refused() -> None:
     }
     tree = {"name": "x", "recipe": "quickstart", "space": space}
     with pytest.raises(RecipeError, match="circle"):
-        validated(Search, tree, "x")
+        validate_config(Search, tree, "x")
 
 
 def test_named_values_stand_for_whole_parts() -> None:
@@ -149,7 +149,7 @@ def test_bad_dimensions_are_refused_with_their_path(
 ) -> None:
     tree = {"name": "x", "recipe": "quickstart", "space": {"optimizer.rate": dimension}}
     with pytest.raises(RecipeError) as caught:
-        validated(Search, tree, "x.yaml")
+        validate_config(Search, tree, "x.yaml")
     assert words in str(caught.value) and "optimizer.rate" in str(caught.value)
 
 

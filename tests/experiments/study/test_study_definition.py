@@ -12,7 +12,7 @@ from cifarlab.experiments.study.definition import StudyRow, Study
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.shipped import STUDIES, find_study
 from cifarlab.recipes.catalog import find
-from cifarlab.recipes.text import change, validated
+from cifarlab.recipes.text import change, validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
 ROWS = [
@@ -146,7 +146,7 @@ def test_an_unknown_study_names_the_nearest():
 def test_seeds_that_no_run_can_have_are_refused_before_anything_is_written(tree, told):
     rows = [{"name": "r", "recipe": "quickstart"}]
     with pytest.raises(RecipeError, match=told):
-        validated(Study, {"name": "s", "rows": rows, **tree}, "study")
+        validate_config(Study, {"name": "s", "rows": rows, **tree}, "study")
 
 
 @pytest.mark.parametrize(("first", "seeds"), [(0, 1001), (2**32 - 2, 3)])

@@ -79,7 +79,7 @@ def test_a_study_is_ordinary_runs_and_a_table(whole: FinishedStudy) -> None:
         folder = RunFolder(path / run["run"])
         assert folder.recipe().seed == run["seed"] and folder.recipe().name == run["row"]
         expected = folder.result()["test"]["accuracy"]
-        line = next(x for x in content["comparison"]["lines"] if x["row"] == run["row"])
+        line = next(x for x in content["comparison"]["rows"] if x["name"] == run["row"])
         assert line["accuracies"][str(run["seed"])] == expected
     assert content["comparison"] == told(whole)
 

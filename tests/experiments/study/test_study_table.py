@@ -90,10 +90,10 @@ def test_csv_has_the_numbers_unrounded():
 
 def test_json_names_every_number():
     tree = json.loads(json.dumps(as_json(made())))
-    better = tree["lines"][1]
+    better = tree["rows"][1]
     assert better["pairs"]["difference"]["n"] == 3 and better["accuracies"]["1"] == 0.925
     assert better["reported"]["accuracy"] == 99 and better["agreement"]["agrees"] is False
-    assert tree["order"]["n"] == 2 and tree["baseline"] == "base"
+    assert tree["rank_correlation"]["n"] == 2 and tree["baseline"] == "base"
     assert as_json(None) is None
 
 
@@ -177,7 +177,7 @@ def test_what_was_written_as_json_is_the_comparison_again(data, reported):
     assert restore_comparison(tree) == of
 
 
-@pytest.mark.parametrize("tree", [{}, [], "x", None, {"lines": [{}], "order": None, "notes": []}])
+@pytest.mark.parametrize("tree", [{}, [], "x", None, {"rows": [{}], "rank_correlation": None, "notes": []}])
 def test_other_json_is_no_comparison(tree):
     with pytest.raises(RunFolderError, match="not one that this cifarlab writes"):
         restore_comparison(tree)
