@@ -1,4 +1,4 @@
-"""The driver's notes: each event goes to the disk, into the ledger and, in words, to the user."""
+"""Log the events of a search: to the disk, into the trial history, and as a line to the user."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Log = Callable[[str], None]
 
 
 class EventLog:
-    """The ledger of a search that is under way."""
+    """Record the events of a search that is running; ``history`` holds its trials so far."""
 
     def __init__(self, folder: SearchFolder, log: Log) -> None:
         folder.repair()
@@ -20,7 +20,7 @@ class EventLog:
         self._log = log
 
     def add(self, event: Event) -> None:
-        """Write an event down before anything follows from it. Raises StorageError."""
+        """Write an event to the disk before anything depends on it. Raises StorageError."""
         self.folder.append_event(event)
         self.history.add(event)
         if message := describe_event(event):
@@ -28,7 +28,7 @@ class EventLog:
 
 
 def describe_event(event: Event) -> str:
-    """An event in a line; empty where it is not worth one."""
+    """Return an event as a line of text; empty for events that are not shown."""
     name = trial_name(event["trial"])
     if event["event"] == "drawn":
         return f"{name}: {', '.join(f'{k}={format_value(v)}' for k, v in event['params'].items())}"
@@ -42,7 +42,7 @@ def describe_event(event: Event) -> str:
 
 
 def describe_stop(rung: Event) -> str:
-    """Why a rung stopped a trial: where, its score, what was needed, its rank."""
+    """Return why a rung stopped a trial: the rung, its score, the cut-off, its rank."""
     return (
         f"at rung {rung['rung']}: {100 * rung['score']:.2f} %, {100 * rung['cutoff']:.2f} % needed,"
         f" rank {rung['rank']} of {rung['n_reached']}"

@@ -89,7 +89,7 @@ def retrain_finalists(
 
 
 def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
-    """What an earlier call of ``retrain_finalists`` found, where the finalists are still the same."""
+    """Return the result of an earlier ``retrain_finalists``, if the finalists are still the same."""
     stored = (folder.content().get("results") or {}).get("finalists")
     if not stored or not results.rows:
         return None
@@ -106,7 +106,7 @@ def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists 
 
 
 def restore_selection_bias(stored: Any) -> tuple[SelectionBias, ...]:
-    """What search.json tells of finalists."""
+    """Return the finalists' selection bias from search.json. Raises RunFolderError."""
     selection_bias: tuple[SelectionBias, ...] = restored(
         tuple[SelectionBias, ...],
         stored,
@@ -130,7 +130,7 @@ def select_finalists(results: SearchResults) -> dict[int, float]:
 
 
 def measure_selection_bias(number: int, score: float, accuracies: list[float]) -> SelectionBias:
-    """A score beside what the same recipe reached with other seeds."""
+    """Return a score less the accuracies that the same recipe reached with other seeds."""
     excess = summary([score - accuracy for accuracy in accuracies])
     mean = summary(accuracies).mean
     return SelectionBias(number, score, excess.n, mean, excess.mean, excess.interval)

@@ -1,4 +1,4 @@
-"""Ray Tune's ASHA, asked by the trial's own number, with every decision written down first.
+"""Ray Tune's ASHA, called with the trial's own number, with every decision written down first.
 
 ASHA's own state dies with the driver (Ray does not save schedulers). It is a function of the
 scores that came to each rung in their order, which the record has: a resumed search feeds them to
@@ -18,7 +18,7 @@ from cifarlab.experiments.search.trial_history import TrialHistory, RungDecision
 
 
 class RungScheduler(FIFOScheduler):
-    """Says after each epoch whether a trial goes on; ``event_log`` keeps what it says at rungs."""
+    """Decide after each epoch whether a trial goes on; ``event_log`` keeps the decisions."""
 
     def __init__(self, search: Search, scale: float, event_log: EventLog) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class RungScheduler(FIFOScheduler):
             self._asha.on_trial_add(None, SimpleNamespace(trial_id=number))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide after an epoch; what a resumed trial tells again gets the same answer again."""
+        """Decide after an epoch; a repeated message of a resumed trial gets the same answer."""
         number, epoch, score = trial.config[TRIAL], result[EPOCH], result[SCORE]
         if self._event_log.history.trials[number].stopped:
             return str(TrialScheduler.STOP)
@@ -113,7 +113,7 @@ class RungScheduler(FIFOScheduler):
         """
 
     def _due_rung(self, number: int, epoch: int) -> int | None:
-        """The highest rung that a trial has reached, unless it was judged there: ASHA's rule."""
+        """The highest rung that a trial has reached, unless it was decided there: ASHA's rule."""
         reached = max((rung for rung in self._rungs if rung <= epoch), default=None)
         return None if reached is None or number in self._scores[reached] else reached
 

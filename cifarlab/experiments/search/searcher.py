@@ -51,7 +51,7 @@ class _SeededSampler(optuna.samplers.BaseSampler):
 
 
 class ParamSampler:
-    """Points of the space by trial number; told of scores, for the samplers that learn."""
+    """Sample the parameters of trials by their number; ``tell`` passes scores to the sampler."""
 
     def __init__(self, search: Search, base: Recipe) -> None:
         self._search, self._base = search, base
@@ -79,12 +79,12 @@ class ParamSampler:
         return self._params
 
     def suggest(self, number: int) -> Params:
-        """The point of the next trial."""
+        """Return the parameters of the next trial."""
         self._optuna.suggest(str(number))
         return self._params
 
     def enqueue(self, number: int, params: Params) -> None:
-        """The next trial as it was drawn once, whatever this version of Optuna would draw."""
+        """Repeat a recorded trial, whatever this version of Optuna would draw."""
         self._study.enqueue_trial(params)
         self.suggest(number)
 
@@ -103,7 +103,7 @@ class ParamSampler:
 
 
 class TrialSearcher(Searcher):
-    """What Tune asks for trials: those of the record that have not ended, then new ones."""
+    """Give Tune its trials: first the recorded ones that have not ended, then new ones."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class TrialSearcher(Searcher):
         self._sampler.replay(event_log.folder.events())
 
     def suggest(self, trial_id: str) -> Any:
-        """What a worker is told of the next trial; Tune numbers trials its own way."""
+        """Return the job of the next trial, under Tune's own trial id."""
         trial = self._unfinished.pop(0) if self._unfinished else None
         while trial is None:
             number = len(self._event_log.history.trials)

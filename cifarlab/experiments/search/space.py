@@ -74,7 +74,7 @@ class Choice(Dimension):
             return self.values
         labels = [format_value(value) for value in self.values]
         counts = Counter(labels)
-        # numbers that agree in their first digits are told apart by all of them
+        # numbers that agree in their first digits are shown with all of them
         return {
             repr(value) if counts[short] > 1 else short: value
             for short, value in zip(labels, self.values, strict=True)

@@ -58,7 +58,7 @@ def _cells(row: TrialRow, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def describe_end(trial: Trial) -> str:
-    """How a trial ended, in words."""
+    """Return how a trial ended, in words."""
     if trial.failure:
         return f"failed: {trial.failure['what']}"
     if stop := next((v for v in trial.rung_decisions if v.stopped), None):
@@ -87,7 +87,7 @@ def importance_rows(
 
 
 def describe_selection_bias(bias: SelectionBias) -> str:
-    """By how much the search flattered a trial."""
+    """Return the selection bias of a trial as a sentence."""
     reach = bias.interval
     interval = reach and f" (95 % interval {100 * reach[0]:+.2f} to {100 * reach[1]:+.2f})"
     return (

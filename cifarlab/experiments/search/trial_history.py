@@ -27,7 +27,7 @@ class RungDecision(NamedTuple):
 
 @dataclass
 class Trial:
-    """One trial; ``stop_reason`` it ended is None while it has not.
+    """One trial; ``stop_reason`` is None while it has not ended.
 
     ``score`` is the highest validation accuracy, 0..1, of its ``epochs``; None before the first.
     """

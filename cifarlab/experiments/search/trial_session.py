@@ -1,7 +1,7 @@
-"""One trial in its worker: a run that waits after each epoch until it is told how it goes on.
+"""One trial in its worker: a run that waits after each epoch until it gets leave to go on.
 
 Knows nothing of Ray. A run is trained by ``training.train`` in a thread; ``next`` lets it go on
-and waits for what it says next: an epoch with its score, and at last why it ended.
+and waits for its next message: an epoch with its score, and at last why it ended.
 """
 
 import json
@@ -40,7 +40,7 @@ class _Left(BaseException):
 
 
 class TrialSession:
-    """A trial under way."""
+    """Train a trial in a thread, epoch by epoch."""
 
     def __init__(self, job: TrialJob) -> None:
         self.job = job
@@ -53,9 +53,9 @@ class TrialSession:
         self._enough = False
 
     def next(self) -> Message:
-        """Let the run go on to the end of its next epoch, or to its end; what it then says.
+        """Let the run go on to the end of its next epoch, or to its end; return its message.
 
-        A resumed run tells the epochs of its journal again, without training them.
+        A resumed run sends the epochs of its journal again, without training them.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._train, daemon=True)
@@ -152,5 +152,5 @@ class TrialSession:
 
 
 def parse_job(text: str) -> TrialJob:
-    """A job as it was sent."""
+    """Return the job of a JSON text."""
     return TrialJob(*json.loads(text))

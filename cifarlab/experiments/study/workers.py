@@ -1,6 +1,6 @@
 """Trains a study's runs, one after another in this process or several at a time in workers.
 
-A run that fails is told to whoever asked, and the others go on. Nothing here imports torch before
+A run that fails is reported to the caller, and the others go on. Nothing here imports torch before
 the first run.
 """
 
@@ -84,7 +84,7 @@ def train_job(job: RunJob, stop_requested: Callable[[], bool] = lambda: False) -
 
 
 def train_all(jobs: Sequence[RunJob], workers: int, on_end: OnEnd, on_begin: OnBegin) -> None:
-    """Train all jobs, ``workers`` at a time; ``on_begin`` and ``on_end`` are told of each.
+    """Train all jobs, ``workers`` at a time; ``on_begin`` and ``on_end`` are called for each.
 
     With one worker, in this process. Raises Interrupted once the runs at hand have written their
     checkpoints, and StorageError.

@@ -40,7 +40,7 @@ def test_the_best_is_first_and_failed_ones_last(results: SearchResults) -> None:
 def test_a_row_says_its_epochs_and_the_training_accuracy_beside(results: SearchResults) -> None:
     best = results.rows[0]
     assert (best.best_epoch, best.epochs) == (9, 9)
-    assert best.score is not None and best.train == pytest.approx(best.score + 0.1)
+    assert best.score is not None and best.train_accuracy == pytest.approx(best.score + 0.1)
 
 
 def test_the_table_says_why_each_trial_ended(results: SearchResults) -> None:
@@ -58,7 +58,7 @@ def test_the_table_says_why_each_trial_ended(results: SearchResults) -> None:
 def test_rungs_count_who_came_and_who_was_stopped(results: SearchResults) -> None:
     first, second = results.rungs
     assert (first.rung, second.rung) == (1, 3)
-    assert first.n_reached == 11 and 0 < first.stopped < 11 and first.cutoff == 0.35
+    assert first.n_reached == 11 and 0 < first.n_stopped < 11 and first.cutoff == 0.35
     assert second.n_reached == 0 and second.cutoff is None
 
 
@@ -181,8 +181,8 @@ def test_finalists_are_measured_as_the_score_was(
 
 def test_a_trial_that_its_budget_ended_is_no_finalist(results: SearchResults) -> None:
     best = results.rows[0]
-    early = best._replace(trial=replace(best.trial, why="budget"))
-    patient = results.rows[1]._replace(trial=replace(results.rows[1].trial, why="patience"))
+    early = best._replace(trial=replace(best.trial, stop_reason="budget"))
+    patient = results.rows[1]._replace(trial=replace(results.rows[1].trial, stop_reason="patience"))
     rows = (early, patient, *results.rows[2:])
     selected = select_finalists(results._replace(rows=rows))
     assert early.trial.number not in selected and patient.trial.number in selected
