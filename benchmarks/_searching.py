@@ -15,11 +15,11 @@ from cifarlab.experiments.search.folder import SearchFolder
 
 SMALL = {
     "recipe": "quickstart",
-    "changes": {"data.val_fraction": 0.3, "training.precision": "float32"},
+    "overrides": {"data.val_fraction": 0.3, "training.precision": "float32"},
     "space": {
         "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
-        "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 1.0},
-        "optimizer.weight_decay": {"kind": "log-uniform", "low": 1e-5, "high": 0.1},
+        "optimizer.lr": {"kind": "loguniform", "low": 1e-4, "high": 1.0},
+        "optimizer.weight_decay": {"kind": "loguniform", "low": 1e-5, "high": 0.1},
         "model.head_dropout": {"kind": "choice", "values": [0.0, 0.3, 0.6]},
         "training.batch_size": {"kind": "choice", "values": [32, 128, 512]},
     },
@@ -58,7 +58,7 @@ def folder(file: Path) -> SearchFolder:
 
 def table(file: Path) -> list[dict[str, Any]]:
     """The rows of a search that has ended, the best first."""
-    return list(folder(file).content()["found"]["table"])
+    return list(folder(file).content()["results"]["table"])
 
 
 def training_seconds(file: Path) -> float:

@@ -67,14 +67,14 @@ class Watch:
 def work(arguments: argparse.Namespace) -> None:
     """Train in this process, one of several or alone; the first writes what it saw."""
     from cifarlab.recipes.catalog import find
-    from cifarlab.recipes.text import overridden
+    from cifarlab.recipes.text import apply_overrides
     from cifarlab.runs.folder import RunFolder
     from cifarlab.system.processes import init_distributed
     from cifarlab.training.train import train
 
     short = [f"training.duration={arguments.steps} steps", "training.precision=float32"]
     closed = ["data.val_fraction=0", "evaluation.checkpoint=last", "evaluation.test=false"]
-    recipe = overridden(find(arguments.recipe), [*short, *closed, *arguments.settings])
+    recipe = apply_overrides(find(arguments.recipe), [*short, *closed, *arguments.settings])
     watch = Watch()
     with init_distributed() as processes:
         folder = RunFolder(Path(arguments.out).with_suffix(".run"))

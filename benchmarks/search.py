@@ -29,7 +29,7 @@ JOBS = 2
 NETWORKS = {"narrow": {}, "wide": {"model.stem_width": 64, "model.channels": [64, 128, 256]}}
 
 
-RATES = {"optimizer.lr": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}}  # all as long
+RATES = {"optimizer.lr": {"kind": "loguniform", "low": 1e-3, "high": 0.1}}  # all as long
 
 
 def main() -> None:
@@ -64,12 +64,12 @@ def main() -> None:
 def compared(place: Path, seed: int, trials: int) -> dict[str, Any]:
     """ASHA, then plain random search for as many epochs, with another seed."""
     length = f"{LONGEST} epochs"
-    asha = write_search(place, f"asha-{seed}", seed=seed, trials=trials, max=length)
+    asha = write_search(place, f"asha-{seed}", seed=seed, trials=trials, max_epochs=length)
     found = {"seed": seed, "asha": outcome(asha)}
     whole = max(1, round(found["asha"]["epochs"] / LONGEST))
     # another seed: the first trials of the same one would be the same points
     plain = {"seed": 1000 + seed, "trials": whole, "scheduler": {"kind": "none"}}
-    found["random"] = outcome(write_search(place, f"random-{seed}", max=length, **plain))
+    found["random"] = outcome(write_search(place, f"random-{seed}", max_epochs=length, **plain))
     print(found)
     return found
 
@@ -89,12 +89,12 @@ def outcome(file: Path) -> dict[str, Any]:
 
 def overhead(place: Path, network: str, seconds: float, whole: int) -> dict[str, Any]:
     """What whole trials of about so many seconds cost beside their training."""
-    changes = {**SMALL["changes"], **NETWORKS[network]}
-    plain = {"scheduler": {"kind": "none"}, "changes": changes, "space": RATES}
-    probe = write_search(place, f"probe-{network}", trials=JOBS, max="5 epochs", **plain)
+    overrides = {**SMALL["overrides"], **NETWORKS[network]}
+    plain = {"scheduler": {"kind": "none"}, "overrides": overrides, "space": RATES}
+    probe = write_search(place, f"probe-{network}", trials=JOBS, max_epochs="5 epochs", **plain)
     run(probe, "--jobs", str(JOBS))
     length = max(1, round(seconds / (training_seconds(probe) / (5 * JOBS))))
-    file = write_search(place, network, trials=whole, max=f"{length} epochs", **plain)
+    file = write_search(place, network, trials=whole, max_epochs=f"{length} epochs", **plain)
     begun = time.perf_counter()
     process = start(file, "--jobs", str(JOBS))
     first = wait_for(lambda: any(folder(file).path.glob("trial-*/provenance.json")), process)

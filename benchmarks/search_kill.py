@@ -20,7 +20,7 @@ from _results import write_result
 from _searching import epochs, run, start, table, wait_for, write_search
 
 TRIALS = 12
-LENGTH = {"trials": TRIALS, "max": "27 epochs"}
+LENGTH = {"trials": TRIALS, "max_epochs": "27 epochs"}
 
 
 def main() -> None:

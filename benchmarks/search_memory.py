@@ -40,10 +40,10 @@ def measured(place: Path, source: str) -> dict[str, Any]:
     file = write_search(
         place,
         "memory",
-        changes=changes,
-        space={"optimizer.lr": {"kind": "log-uniform", "low": 1e-3, "high": 0.1}},
+        overrides=changes,
+        space={"optimizer.lr": {"kind": "loguniform", "low": 1e-3, "high": 0.1}},
         trials=TRIALS,
-        max="1000 epochs",
+        max_epochs="1000 epochs",
         scheduler={"kind": "none"},
     )
     process = start(file, "--jobs", str(TRIALS))

@@ -25,8 +25,8 @@ from ray.tune.result import DONE
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, WHY
-from cifarlab.experiments.search.trial_session import as_job
+from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
+from cifarlab.experiments.search.trial_session import parse_job
 
 EVERY = 500
 LONGEST = 27
@@ -42,11 +42,11 @@ class Simulated(Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial."""
-        job = as_job(new_config[JOB])
+        job = parse_job(new_config[JOB])
         self.epoch, self.limit = 0, 0.5 + (job.number * 7919 % 10007) / 20014
-        search = SearchFolder(job.search)
+        search = SearchFolder(job.search_dir)
         self.run = search.trial(job.number)
-        self.run.write_recipe(search.planned(job.number, job.values)[0])
+        self.run.write_recipe(search.load_trial(job.number, job.params)[0])
         self.run.write_provenance({"data": {"name": "simulated"}})
         return True
 
@@ -57,7 +57,7 @@ class Simulated(Trainable):
         point = {"accuracy": score, "loss": 1 - score}
         self.run.journal.append({"epoch": self.epoch, "train": point, "val": point})
         told = {EPOCH: self.epoch, SCORE: score}
-        return told if self.epoch < LONGEST else {**told, WHY: "planned", DONE: True}
+        return told if self.epoch < LONGEST else {**told, STOP_REASON: "planned", DONE: True}
 
 
 class Watch:
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000)
     asked = parser.parse_args()
     search = Search.model_validate(
-        {"name": "scale", "trials": asked.trials, "max": f"{LONGEST} epochs", **SMALL}
+        {"name": "scale", "trials": asked.trials, "max_epochs": f"{LONGEST} epochs", **SMALL}
     )
     with tempfile.TemporaryDirectory() as place:
         watch = Watch(Path(place) / "searches" / "scale" / "search.jsonl")

@@ -36,12 +36,12 @@ from _results import write_result
 def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dict[str, Any]:
     """Train once in a temporary folder; what its result says."""
     from cifarlab.recipes.catalog import find
-    from cifarlab.recipes.text import change, overridden
+    from cifarlab.recipes.text import change, apply_overrides
     from cifarlab.runs.folder import RunFolder
     from cifarlab.training.train import train
 
     settings = {"data.source": source, "data.val_fraction": 0.0, "seed": seed}
-    recipe = overridden(change(find(recipe_name), settings), changes)
+    recipe = apply_overrides(change(find(recipe_name), settings), changes)
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         result = train(recipe, RunFolder(Path(folder) / "run"), callbacks=(), command="benchmark")
@@ -69,11 +69,11 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
 
     from cifarlab.augment.pipeline import pixels_at
     from cifarlab.recipes.catalog import find
-    from cifarlab.recipes.text import change, overridden
+    from cifarlab.recipes.text import change, apply_overrides
     from cifarlab.runs.folder import RunFolder
     from cifarlab.training.setup import prepare
 
-    recipe = overridden(
+    recipe = apply_overrides(
         change(find(recipe_name), {"data.source": source, "data.val_fraction": 0.0}), changes
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ GRACE = 30  # seconds for checkpoints to be written
 def command(study: str, only: str | None, given: argparse.Namespace) -> list[str]:
     """The command that trains what is missing of that study's rows."""
     words = [sys.executable, "-m", "cifarlab", "study", study, "--resume", "--data", DATA]
-    words += ["--seeds", str(given.seeds), "--jobs", str(given.jobs), "--scale", str(given.scale)]
+    words += ["--n-seeds", str(given.seeds), "--jobs", str(given.jobs), "--scale", str(given.scale)]
     return words if only is None else [*words, "--only", only]
 
 

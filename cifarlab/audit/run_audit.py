@@ -26,7 +26,7 @@ from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import fingerprint, overridden
+from cifarlab.recipes.text import fingerprint, apply_overrides
 from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
@@ -141,7 +141,7 @@ def _metadata(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:
 
 def _recipe(name: str, run: RunFolder | None, settings: Sequence[str]) -> Recipe:
     if run is None:
-        recipe = overridden(find(name), settings)
+        recipe = apply_overrides(find(name), settings)
     elif settings:
         raise RunFolderError(
             f"{name} has its recipe: its settings can't be changed", "audit a recipe instead"

@@ -39,11 +39,11 @@ def _is_image(path: Path) -> bool:
     return path.is_file() and bool(IMAGE.search(path.name))
 
 
-def after_study(name: str, seeds: int | None, scale: float, data: str | None) -> tuple[object, ...]:
+def after_study(name: str, n_seeds: int | None, scale: float, data: str | None) -> tuple[object, ...]:
     """Run in full what was tried at a scale, else look at the runs."""
     if scale == 1:
         return ("page",)
-    options = {"--seeds": seeds, "--data": data}
+    options = {"--n-seeds": n_seeds, "--data": data}
     given = [word for option, value in options.items() if value for word in (option, value)]
     return ("study", name, *given)
 

@@ -21,10 +21,10 @@ def recipes(context: typer.Context) -> None:
 @recipes_app.command("list")
 def recipes_list() -> None:
     """All shipped recipes."""
-    from cifarlab.recipes.catalog import shipped
+    from cifarlab.recipes.catalog import shipped_recipes
     from cifarlab.system.terminal import print_table
 
-    rows = [(name, (make.__doc__ or "").partition("\n")[0]) for name, make in shipped().items()]
+    rows = [(name, (make.__doc__ or "").partition("\n")[0]) for name, make in shipped_recipes().items()]
     print_table(("recipe", "what it is"), rows)
 
 
@@ -32,13 +32,13 @@ def recipes_list() -> None:
 def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file")]) -> None:
     """A recipe's source, its parameter count and its complete YAML."""
     from cifarlab.models.build import count_parameters
-    from cifarlab.recipes.catalog import described, find, usual_shape
+    from cifarlab.recipes.catalog import describe, find, usual_shape
     from cifarlab.recipes.text import to_yaml
 
     recipe = find(name)
     (height, width, channels), classes = usual_shape(recipe)
     count = count_parameters(recipe.model, (height, width, channels), classes)
-    typer.echo(described(name), nl=False)
+    typer.echo(describe(name), nl=False)
     typer.echo(
         f"# {count:,} parameters at {height} x {width} pixels, {channels} channels, "
         f"{classes} classes"
@@ -74,9 +74,9 @@ def recipes_lint(
     """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
     from cifarlab.recipes.catalog import find, usual_images, usual_splits
     from cifarlab.recipes.lint import lint
-    from cifarlab.recipes.text import overridden
+    from cifarlab.recipes.text import apply_overrides
 
-    recipe = overridden(find(name), settings or [])
+    recipe = apply_overrides(find(name), settings or [])
     findings = lint(recipe, usual_images(recipe), usual_splits(recipe))
     for finding in findings:
         typer.echo(str(finding))
@@ -96,8 +96,8 @@ def recipes_draw(
     """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
     from cifarlab.explain.explain_run import draw_recipe
     from cifarlab.recipes.catalog import find
-    from cifarlab.recipes.text import overridden
+    from cifarlab.recipes.text import apply_overrides
     from cifarlab.system.terminal import console
 
-    drawn = draw_recipe(overridden(find(name), settings or []), out, formats(figures))
+    drawn = draw_recipe(apply_overrides(find(name), settings or []), out, formats(figures))
     console.print(f"drawn: {drawn}", soft_wrap=True)

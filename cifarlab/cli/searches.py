@@ -9,7 +9,7 @@ from cifarlab.cli.following import say_next
 from cifarlab.cli.studies import print_comparison, require_no_failed
 
 if TYPE_CHECKING:
-    from cifarlab.experiments.search.engine import Searched
+    from cifarlab.experiments.search.engine import FinishedSearch
 
 
 @app.command()
@@ -18,7 +18,7 @@ def searches() -> None:
     from cifarlab.experiments.search.shipped import SEARCHES
     from cifarlab.system.terminal import print_table
 
-    rows = [(s.name, str(s.trials), str(s.max), s.about) for s in SEARCHES.values()]
+    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in SEARCHES.values()]
     print_table(("search", "trials", "up to", "what it looks for"), rows)
 
 
@@ -26,14 +26,14 @@ def searches() -> None:
 def search(
     name: Annotated[str, typer.Argument(metavar="SEARCH", help="a shipped search or a YAML file")],
     trials: Annotated[int | None, typer.Option(help="how many")] = None,
-    longest: Annotated[
-        str | None, typer.Option("--max", help="the longest that a trial runs: '30 epochs'")
+    max_epochs: Annotated[
+        str | None, typer.Option("--max-epochs", help="the longest that a trial runs: '30 epochs'")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="trials at a time")] = None,
     cluster: Annotated[str | None, typer.Option(help="a Ray cluster's address, or auto")] = None,
     max_time: Annotated[str | None, typer.Option(help="time after which it ends: '2 h'")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with a stopped search")] = False,
-    seeds: Annotated[
+    n_seeds: Annotated[
         int | None, typer.Option(min=1, help="train the finalists anew with so many seeds")
     ] = None,
     scale: Annotated[
@@ -48,33 +48,33 @@ def search(
 
     Exits with 5 where it came to its end but trials failed.
     """
-    from cifarlab.experiments.search.definition import asked_for, wall_time
+    from cifarlab.experiments.search.definition import with_options, parse_wall_time
     from cifarlab.experiments.search.engine import run_search
     from cifarlab.experiments.search.shipped import find_search
     from cifarlab.system.terminal import console
 
-    searched = run_search(
-        asked_for(find_search(name), trials, longest, sampler, scheduler),
+    finished = run_search(
+        with_options(find_search(name), trials, max_epochs, sampler, scheduler),
         jobs=jobs,
         cluster=cluster,
-        max_time=wall_time(max_time),
+        max_time=parse_wall_time(max_time),
         resume=resume,
-        seeds=seeds,
+        n_seeds=n_seeds,
         scale=scale,
         data=data,
         formats=formats(figures),
         command=command_line(),
-        tell=console.print,
+        log=console.print,
     )
-    _print_search(searched)
-    best = searched.folder.best
+    _print_search(finished)
+    best = finished.folder.best_recipe
     say_next(*(("train", best) if best.exists() else ("page",)))
-    require_no_failed(searched.failed, "its line of the table")
+    require_no_failed(finished.n_failed, "its line of the table")
 
 
-def _print_search(searched: "Searched") -> None:
+def _print_search(finished: "FinishedSearch") -> None:
     from cifarlab.experiments.search.table import (
-        flattery_words,
+        describe_selection_bias,
         heading,
         importance_rows,
         rows,
@@ -82,14 +82,14 @@ def _print_search(searched: "Searched") -> None:
     )
     from cifarlab.system.terminal import console, print_table
 
-    of = searched.explained
-    console.print("\n".join(heading(of)))
-    for headers, cells in (rows(of), rung_rows(of.rungs), importance_rows(of.importance)):
+    results = finished.results
+    console.print("\n".join(heading(results)))
+    for headers, cells in (rows(results), rung_rows(results.rungs), importance_rows(results.importance)):
         if cells:
             print_table(headers, cells)
-    if searched.finals:
-        print_comparison(searched.finals.comparison)
-        console.print("\n".join(map(flattery_words, searched.finals.flattery)))
-    for problem in searched.problems:
+    if finished.finalists:
+        print_comparison(finished.finalists.comparison)
+        console.print("\n".join(map(describe_selection_bias, finished.finalists.selection_bias)))
+    for problem in finished.problems:
         console.print(problem)
-    console.print(f"search: {searched.folder.path}")
+    console.print(f"search: {finished.folder.path}")

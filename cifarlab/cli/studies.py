@@ -19,14 +19,14 @@ def studies() -> None:
     from cifarlab.experiments.study.shipped import STUDIES
     from cifarlab.system.terminal import print_table
 
-    rows = [(s.name, f"{len(s.rows)} x {s.seeds}", s.about) for s in STUDIES.values()]
+    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in STUDIES.values()]
     print_table(("study", "rows x seeds", "what it asks"), rows)
 
 
 @app.command()
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a shipped study or a YAML file")],
-    seeds: Annotated[int | None, typer.Option(min=1, help="runs per row")] = None,
+    n_seeds: Annotated[int | None, typer.Option(min=1, help="runs per row")] = None,
     scale: Annotated[
         float, typer.Option(help="share of the training images and of the epochs, for a trial")
     ] = 1.0,
@@ -46,9 +46,9 @@ def study(
     from cifarlab.experiments.study.shipped import find_study
     from cifarlab.system.terminal import console
 
-    studied = run_study(
+    finished = run_study(
         find_study(name),
-        seeds=seeds,
+        n_seeds=n_seeds,
         scale=scale,
         only=only,
         jobs=jobs,
@@ -56,14 +56,14 @@ def study(
         data=data,
         formats=formats(figures),
         command=command_line(),
-        tell=console.print,
+        log=console.print,
     )
-    print_comparison(studied.comparison)
-    for problem in studied.problems:
+    print_comparison(finished.comparison)
+    for problem in finished.problems:
         console.print(problem)
-    console.print(f"study: {studied.folder.path}")
-    say_next(*after_study(name, seeds, scale, data))
-    require_no_failed(studied.failed, "its note under the table")
+    console.print(f"study: {finished.folder.path}")
+    say_next(*after_study(name, n_seeds, scale, data))
+    require_no_failed(finished.n_failed, "its note under the table")
 
 
 @app.command()
@@ -106,9 +106,9 @@ def require_no_failed(count: int, place: str) -> None:
 
 def print_comparison(comparison: "Comparison") -> None:
     """The table, with what stands over and under it."""
-    from cifarlab.experiments.study.table import footing, heading, rows
+    from cifarlab.experiments.study.table import footing, heading, format_rows
     from cifarlab.system.terminal import console, print_table
 
     console.print("\n".join(heading(comparison)))
-    print_table(*rows(comparison))
+    print_table(*format_rows(comparison))
     console.print("\n".join(footing(comparison)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.recipes.text import tree_of
+from cifarlab.recipes.text import read_yaml
 from cifarlab.stats.intervals import wilson_interval
 from cifarlab.system.errors import RecipeError
 
@@ -57,7 +57,7 @@ def read_groups(path: Path, classes: Sequence[str]) -> Groups:
 
     Raises RecipeError for a file that is not so, an unknown class or one in two groups.
     """
-    tree = tree_of(path, "groups")
+    tree = read_yaml(path, "groups")
     if not (
         isinstance(tree, dict)
         and tree

@@ -83,7 +83,7 @@ def open_split(
             f"the run in {folder.path} has not finished; its test split stays closed until then",
             "finish it with 'cifarlab train ... --resume', or evaluate --split val",
         )
-    predictor = load_run_predictor(folder, views, "; evaluate --views 1 works without")
+    predictor = load_run_predictor(folder, views, "; evaluate --tta-views 1 works without")
     class_groups = read_groups(groups, predictor.classes) if groups else None
     dataset = open_data(recipe.data, progress, log)
     folder.require_same_data(dataset.fingerprint)

@@ -4,14 +4,14 @@ The searches themselves are named searches, not recipes. Where it augments, it c
 rotates at random; neither padding nor angle is given: 4 pixels and 15 degrees are taken.
 """
 
-from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.catalog import register_variant, register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 
 _AUGMENT = {"crop": {"padding": 4}, "hflip": "random", "degrees": 15}
 
 
-@named("asha2021/classic", reported=64.4)
+@register_recipe("asha2021/classic", reported=64.4)
 def classic() -> Recipe:
     """The classic CNN: two convolutions, three linear layers.
 
@@ -38,7 +38,7 @@ def classic() -> Recipe:
     )
 
 
-@named("asha2021/resnet34", reported=87.8)
+@register_recipe("asha2021/resnet34", reported=87.8)
 def resnet34() -> Recipe:
     """ResNet-34 under Adam, 21,282,122 parameters, a stem for small images.
 
@@ -58,7 +58,7 @@ def resnet34() -> Recipe:
     )
 
 
-@named("asha2021/resnet34-schedule", reported=92.37)
+@register_recipe("asha2021/resnet34-schedule", reported=92.37)
 def resnet34_schedule() -> Recipe:
     """ResNet-34 with a learning-rate schedule, 21,282,122 parameters, a stem for small images.
 
@@ -77,7 +77,7 @@ def resnet34_schedule() -> Recipe:
     )
 
 
-derived(
+register_variant(
     "asha2021/mixup",
     resnet34_schedule,
     {"augment.mix.kind": "mixup"},
@@ -85,7 +85,7 @@ derived(
 
     Source: asha2021, further work; alpha 1 as in Zhang et al. 2018.""",
 )
-derived(
+register_variant(
     "asha2021/cutout",
     resnet34_schedule,
     {"augment.cutout": 16, "augment.cutout_inside": False},
@@ -93,7 +93,7 @@ derived(
 
     Source: asha2021, further work; the size is that of DeVries & Taylor 2017 for CIFAR-10.""",
 )
-derived(
+register_variant(
     "asha2021/deeper",
     resnet34_schedule,
     {"model.block": "bottleneck"},
@@ -102,7 +102,7 @@ derived(
     Source: asha2021, further work: deeper residual networks.""",
 )
 for _blocks in (1, 3):
-    derived(
+    register_variant(
         f"asha2021/classic-{_blocks}",
         classic,
         {"model.channels": [6, 16, 32][:_blocks]},
@@ -112,7 +112,7 @@ for _blocks in (1, 3):
     )
 
 
-@named("asha2021/normaliser-free")
+@register_recipe("asha2021/normaliser-free")
 def normalizer_free() -> Recipe:
     """ResNet-34 without normalisation, with a schedule.
 

@@ -17,22 +17,22 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change, from_yaml, named_or_file
 
 _REGISTRY: dict[str, Callable[[], Recipe]] = {}
-_REPORTED: dict[str, "Number"] = {}
+_REPORTED: dict[str, "ReportedAccuracy"] = {}
 
 
-class Number(NamedTuple):
+class ReportedAccuracy(NamedTuple):
     """A source's accuracy in per cent, and what it was measured on."""
 
     accuracy: float
     data: str
-    split: Literal["test", "validation"]
+    split: Literal["test", "val"]
 
 
-def named(
+def register_recipe(
     name: str,
     reported: float | None = None,
     on: str = "CIFAR-10",
-    split: Literal["test", "validation"] = "test",
+    split: Literal["test", "val"] = "test",
 ) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
     """Register a recipe function; the recipe it returns carries ``name``.
 
@@ -50,20 +50,20 @@ def named(
         carrying_its_name.__doc__ = make.__doc__
         _REGISTRY[name] = carrying_its_name
         if reported is not None:
-            _REPORTED[name] = Number(reported, on, split)
+            _REPORTED[name] = ReportedAccuracy(reported, on, split)
         return carrying_its_name
 
     return register
 
 
-def shipped() -> dict[str, Callable[[], Recipe]]:
+def shipped_recipes() -> dict[str, Callable[[], Recipe]]:
     """All named recipes by name."""
     for module in pkgutil.iter_modules(cifarlab.recipes.__path__):
         importlib.import_module(f"cifarlab.recipes.{module.name}")
     return dict(sorted(_REGISTRY.items()))
 
 
-def derived(
+def register_variant(
     name: str,
     base: Callable[[], Recipe],
     changes: Mapping[str, Any],
@@ -82,12 +82,12 @@ def derived(
 
     number = "" if reported is None else f"Reported: {reported:g} % on {on} (one run). "
     make.__doc__ = f"{text}\n{number}Command: cifarlab train {name}\n"
-    return named(name, reported, on)(make)
+    return register_recipe(name, reported, on)(make)
 
 
-def reported(name: str) -> Number | None:
+def reported_accuracy(name: str) -> ReportedAccuracy | None:
     """The accuracy that the source of that shipped recipe gives; None where it gives none."""
-    shipped()
+    shipped_recipes()
     return _REPORTED.get(name)
 
 
@@ -124,9 +124,9 @@ def _label(path: Path) -> str:
     return re.sub(r"[^\w.+-]+", "-", path.stem)[:30].strip("-.") or "unnamed"
 
 
-def described(name: str) -> str:
+def describe(name: str) -> str:
     """A shipped recipe's docstring as YAML comments; empty for a file."""
-    make = shipped().get(name)
+    make = shipped_recipes().get(name)
     text = inspect.cleandoc(make.__doc__ or "") if make else ""
     return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
 

@@ -10,12 +10,12 @@ ResNet24, and gives numbers for the last two recipes only.
 
 from typing import Any
 
-from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.catalog import register_variant, register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 
 
-@named("fudan/resnet24", reported=93.71)
+@register_recipe("fudan/resnet24", reported=93.71)
 def resnet24() -> Recipe:
     """ResNet24: blocks 3, 3, 2, 3; channels 64, 128, 128, 256; 4,935,242 parameters.
 
@@ -38,7 +38,7 @@ def resnet24() -> Recipe:
     )
 
 
-@named("fudan/resnet10")
+@register_recipe("fudan/resnet10")
 def resnet10() -> Recipe:
     """ResNet10: blocks 1, 1, 1, 1; channels 64, 128, 256, 512; 4,903,242 parameters.
 
@@ -50,7 +50,7 @@ def resnet10() -> Recipe:
     return change(resnet24(), {"model.depths": [1, 1, 1, 1], "model.channels": [64, 128, 256, 512]})
 
 
-@named("fudan/resnet16")
+@register_recipe("fudan/resnet16")
 def resnet16() -> Recipe:
     """ResNet16: blocks 2, 1, 2, 2; channels 64, 128, 256, 256; 4,909,642 parameters.
 
@@ -59,7 +59,7 @@ def resnet16() -> Recipe:
     return change(resnet24(), {"model.depths": [2, 1, 2, 2], "model.channels": [64, 128, 256, 256]})
 
 
-@named("fudan/resnet48")
+@register_recipe("fudan/resnet48")
 def resnet48() -> Recipe:
     """ResNet48: blocks 8, 5, 5, 5; channels 64, 128, 128, 128; 4,994,378 parameters.
 
@@ -76,7 +76,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 }
 for _network, _base in NETWORKS.items():
     for _kind, _changes in OPTIMIZERS.items():
-        derived(
+        register_variant(
             f"fudan/{_network}-{_kind}",
             _base,
             _changes,
@@ -87,7 +87,7 @@ for _network, _base in NETWORKS.items():
     given: PyTorch's defaults, 0.01 and 1, are taken.""",
         )
 
-derived(
+register_variant(
     "fudan/step",
     resnet24,
     {"schedule.kind": "step", "schedule.step_size": "20 epochs"},
@@ -95,7 +95,7 @@ derived(
 
     Source: fudan, section 2.1.3; "steps" are taken for epochs.""",
 )
-derived(
+register_variant(
     "fudan/restarts",
     resnet24,
     {"schedule.kind": "cosine_restarts", "schedule.period": "20 epochs"},
@@ -103,7 +103,7 @@ derived(
 
     Source: fudan, section 2.1.3.""",
 )
-derived(
+register_variant(
     "fudan/plateau",
     resnet24,
     {"schedule.kind": "plateau", "schedule.patience": 3, "schedule.factor": 0.5},
@@ -112,7 +112,7 @@ derived(
     Source: fudan, section 2.1.3.""",
 )
 for _weight in ("1e-3", "1e-4", "1e-5"):
-    derived(
+    register_variant(
         f"fudan/l1-{_weight}",
         resnet24,
         {"optimizer.weight_decay": 0.0, "optimizer.l1": float(_weight)},
@@ -121,7 +121,7 @@ for _weight in ("1e-3", "1e-4", "1e-5"):
     Source: fudan, section 2.1.4 and figure 6; the weights that it tried are not given.""",
     )
 for _weight in ("0", "1e-4", "5e-4", "5e-3"):
-    derived(
+    register_variant(
         f"fudan/l2-{_weight}",
         resnet24,
         {"optimizer.weight_decay": float(_weight)},
@@ -130,7 +130,7 @@ for _weight in ("0", "1e-4", "5e-4", "5e-3"):
     Source: fudan, section 2.1.4 and figure 6; the weights that it tried are not given.""",
     )
 for _name in ("relu6", "leaky_relu", "elu", "silu"):
-    derived(
+    register_variant(
         f"fudan/{_name.replace('_', '-')}",
         resnet24,
         {"model.activation": _name},
@@ -145,7 +145,7 @@ ORDERS = {
     "pre-activation": ["norm", "act", "conv", "norm", "act", "conv", "add"],
 }
 for _name, _order in ORDERS.items():
-    derived(
+    register_variant(
         f"fudan/{_name}",
         resnet24,
         {"model.order": _order},
@@ -154,7 +154,7 @@ for _name, _order in ORDERS.items():
     Source: fudan, section 2.1.6 and figure 9, whose sequences its text does not name: those of He
     et al. 2016b (figure 4) are taken. The original is the best.""",
     )
-derived(
+register_variant(
     "fudan/no-augmentation",
     resnet24,
     {"augment.crop.padding": 0, "augment.hflip": "none"},
@@ -162,7 +162,7 @@ derived(
 
     Source: fudan, section 2.1.7.""",
 )
-derived(
+register_variant(
     "fudan/vertical-flip",
     resnet24,
     {"augment.vflip": True},
@@ -170,7 +170,7 @@ derived(
 
     Source: fudan, section 2.1.7.""",
 )
-derived(
+register_variant(
     "fudan/noise",
     resnet24,
     {"augment.gaussian_noise.sigma": 0.25},
@@ -179,7 +179,7 @@ derived(
     Source: fudan, section 2.1.7: "mean=0, var=1". On images normalised by deviations of about a
     quarter of the range, as its transforms are listed, that is 0.25 of it.""",
 )
-derived(
+register_variant(
     "fudan/mixup",
     resnet24,
     {"augment.mix.kind": "mixup"},

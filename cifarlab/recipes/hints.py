@@ -92,8 +92,8 @@ def advice(word: str, value: Any = None, known: Iterable[str] = ()) -> str | Non
     for words, topic in _ELSEWHERE_WORDS.items():
         if last in words.split():
             return _ELSEWHERE[topic]
-    mine = [path for path in known if word == path or ("." not in word and _last(path) == last)]
-    key = SYNONYMS.get(last) or min(mine, key=lambda path: path.count("."), default=None)
+    matching_paths = [path for path in known if word == path or ("." not in word and _last(path) == last)]
+    key = SYNONYMS.get(last) or min(matching_paths, key=lambda path: path.count("."), default=None)
     return key and f"write {_assignment(key, value, last)}"
 
 
@@ -105,8 +105,8 @@ def key_hint(path: str, value: Any, known: list[str]) -> str:
     """Return what to do about a path that is none of the ``known`` ones of a recipe."""
     if kinds := kinds_with(path):
         return f"it is a key of kind {', '.join(kinds)}; {LIST_KEYS}"
-    if found := advice(path, value, known):
-        return f"{found}; {LIST_KEYS}"
+    if suggestion := advice(path, value, known):
+        return f"{suggestion}; {LIST_KEYS}"
     return nearest(path, known)
 
 

@@ -50,7 +50,7 @@ def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Ite
         if name == "kind":
             continue
         if not isinstance(value, Config):
-            yield Key(path, kind, field.description or "", _written(value), allowed(field))
+            yield Key(path, kind, field.description or "", _format_default(value), allowed(field))
             continue
         if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
@@ -102,9 +102,9 @@ def _type(annotation: Any) -> str:
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
 
 
-def _written(value: Any) -> str:
+def _format_default(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_written, value))}]"
+        return f"[{', '.join(map(_format_default, value))}]"
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

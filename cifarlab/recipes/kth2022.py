@@ -1,12 +1,12 @@
 """kth2022: the tutorial CNN with more and more help, and residual networks."""
 
 from cifarlab.recipes import kth2024
-from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.catalog import register_variant, register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 
 
-@named("kth2022/baseline", reported=68)
+@register_recipe("kth2022/baseline", reported=68)
 def baseline() -> Recipe:
     """The tutorial CNN without any regularisation, 100 epochs, 550,570 parameters.
 
@@ -16,7 +16,7 @@ def baseline() -> Recipe:
     return kth2024.baseline()
 
 
-derived(
+register_variant(
     "kth2022/augmentation",
     baseline,
     kth2024.AUGMENTATION,
@@ -24,7 +24,7 @@ derived(
 
     Source: kth2022, section 5.1, which says: over 80 %.""",
 )
-derived(
+register_variant(
     "kth2022/dropout",
     baseline,
     {"model.dropout": 0.2},
@@ -32,7 +32,7 @@ derived(
 
     Source: kth2022, section 5.1, which says: over 80 %.""",
 )
-all_together = derived(
+all_together = register_variant(
     "kth2022/all",
     kth2024.combined,
     {
@@ -47,7 +47,7 @@ all_together = derived(
     Source: kth2022, section 5.1. Not given: the L2 (the tutorial's 0.001 on the kernels).""",
     84,
 )
-derived(
+register_variant(
     "kth2022/best-cnn",
     all_together,
     {"training.duration": "400 epochs"},
@@ -59,7 +59,7 @@ derived(
 )
 _NORMS = {"batch": 65.3, "layer": 58.8, "group": 62.5, "instance": 9.6}
 for _kind, _accuracy in _NORMS.items():
-    derived(
+    register_variant(
         f"kth2022/norm-{_kind}",
         baseline,
         {
@@ -75,7 +75,7 @@ for _kind, _accuracy in _NORMS.items():
     )
 
 
-@named("kth2022/resnet-constant", reported=89)
+@register_recipe("kth2022/resnet-constant", reported=89)
 def resnet_constant() -> Recipe:
     """A residual network at a constant rate.
 
@@ -114,7 +114,7 @@ def resnet_constant() -> Recipe:
     )
 
 
-@named("kth2022/resnet-schedule", reported=93.36)
+@register_recipe("kth2022/resnet-schedule", reported=93.36)
 def resnet_schedule() -> Recipe:
     """The residual network at 0.1 for half of the run, 0.01 for a quarter, 0.001 for the last.
 
@@ -124,7 +124,7 @@ def resnet_schedule() -> Recipe:
     return change(resnet_constant(), {"schedule.kind": "multistep"})
 
 
-deeper = derived(
+deeper = register_variant(
     "kth2022/resnet-deeper",
     resnet_schedule,
     {"model.depths": [3, 3]},
@@ -133,7 +133,7 @@ deeper = derived(
     Source: kth2022, section 5.2.2, with the settings of its published code.""",
     93.78,
 )
-derived(
+register_variant(
     "kth2022/resnet-cifar100",
     deeper,
     {"data.source": "cifar100"},
@@ -143,7 +143,7 @@ derived(
     71.39,
     on="CIFAR-100 (fine)",
 )
-derived(
+register_variant(
     "kth2022/noisy-labels",
     deeper,
     {"data.label_noise.kind": "symmetric", "data.label_noise.noise_rate": 0.2},
@@ -151,7 +151,7 @@ derived(
 
     Source: kth2022, section 4: described, not tabulated; the share is ours.""",
 )
-derived(
+register_variant(
     "kth2022/test-views",
     deeper,
     {"evaluation.tta_views": 10},

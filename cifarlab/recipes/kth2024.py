@@ -4,12 +4,12 @@ Keras' L2 adds l2 * |w|^2 to the loss, whose gradient is 2 * l2 * w: a weight de
 report's number, on the kernels of convolutions and hidden linear layers alone.
 """
 
-from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.catalog import register_variant, register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 
 
-@named("kth2024/baseline", reported=73.81)
+@register_recipe("kth2024/baseline", reported=73.81)
 def baseline() -> Recipe:
     """The tutorial CNN without any regularisation, 550,570 parameters.
 
@@ -28,7 +28,7 @@ def baseline() -> Recipe:
     )
 
 
-derived(
+register_variant(
     "kth2024/dropout",
     baseline,
     {"model.dropout": 0.2},
@@ -37,7 +37,7 @@ derived(
     Source: kth2024, dropout.""",
     82.12,
 )
-derived(
+register_variant(
     "kth2024/weight-decay",
     baseline,
     {
@@ -51,7 +51,7 @@ derived(
     72.95,
 )
 AUGMENTATION = {"augment.translate": 0.1, "augment.hflip": "random"}
-derived(
+register_variant(
     "kth2024/augmentation",
     baseline,
     AUGMENTATION,
@@ -62,7 +62,7 @@ derived(
 )
 
 
-@named("kth2024/combined", reported=87.82)
+@register_recipe("kth2024/combined", reported=87.82)
 def combined() -> Recipe:
     """Dropout, augmentation and batch normalisation together, 400 epochs.
 
@@ -82,7 +82,7 @@ def combined() -> Recipe:
     )
 
 
-derived(
+register_variant(
     "kth2024/combined-standardised",
     combined,
     {"data.normalization": "dataset"},
@@ -91,7 +91,7 @@ derived(
     Source: kth2024, centering around zero; here by channel.""",
     88.25,
 )
-derived(
+register_variant(
     "kth2024/adam",
     combined,
     {"optimizer.kind": "adam", "optimizer.lr": 0.001},
@@ -100,7 +100,7 @@ derived(
     Source: kth2024, Adam and AdamW; the rate is Keras' default, which AdamW's text names.""",
     86.99,
 )
-derived(
+register_variant(
     "kth2024/adamw",
     combined,
     {"optimizer.kind": "adamw", "optimizer.lr": 0.001, "optimizer.weight_decay": 0.004},
@@ -109,7 +109,7 @@ derived(
     Source: kth2024, Adam and AdamW. Decay touches all parameters, as Keras' does by default.""",
     41.3,
 )
-cosine = derived(
+cosine = register_variant(
     "kth2024/cosine",
     combined,
     {"schedule.kind": "cosine"},
@@ -118,7 +118,7 @@ cosine = derived(
     Source: kth2024, learning rate scheduling. Not given: the first rate (0.001 is kept).""",
     87.86,
 )
-derived(
+register_variant(
     "kth2024/cosine-restarts",
     combined,
     {"schedule.kind": "cosine_restarts", "schedule.period": "10 epochs", "schedule.cycle_mul": 2.0},
@@ -128,7 +128,7 @@ derived(
     long each time are taken, the latter Keras' default.""",
     84.5,
 )
-derived(
+register_variant(
     "kth2024/step-decay",
     combined,
     {
@@ -141,7 +141,7 @@ derived(
     Source: kth2024, learning rate scheduling. The last boundary is in epoch 13 of 400.""",
     64.42,
 )
-derived(
+register_variant(
     "kth2024/exchanged",
     combined,
     {
@@ -154,7 +154,7 @@ derived(
     Source: kth2024, complementary impact: "switching out one technique to the other".""",
     59.49,
 )
-derived(
+register_variant(
     "kth2024/batch-norm-only",
     combined,
     {
@@ -168,7 +168,7 @@ derived(
     Source: kth2024, complementary impact; augmentation stays.""",
     83.94,
 )
-derived(
+register_variant(
     "kth2024/dropout-only",
     combined,
     {
@@ -181,7 +181,7 @@ derived(
     Source: kth2024, complementary impact; augmentation stays.""",
     80.17,
 )
-derived(
+register_variant(
     "kth2024/warmup",
     cosine,
     {"schedule.warmup": "5 epochs"},

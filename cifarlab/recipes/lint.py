@@ -217,10 +217,10 @@ def _dropout_before_normalisation(recipe: Recipe, _: _Length) -> Iterator[Findin
             for rate, count in zip(model.dropouts, model.depths, strict=True)
             for step in model.order * count
         ]
-    norms = [place for place, (step, _rate) in enumerate(steps) if step == "norm"]
-    drops = [place for place, (step, rate) in enumerate(steps) if step == "dropout" and rate]
-    if norms and any(place < norms[-1] for place in drops):
-        first = steps[next(place for place in drops if place < norms[-1])]
+    norms = [position for position, (step, _rate) in enumerate(steps) if step == "norm"]
+    drops = [position for position, (step, rate) in enumerate(steps) if step == "dropout" and rate]
+    if norms and any(position < norms[-1] for position in drops):
+        first = steps[next(position for position in drops if position < norms[-1])]
         yield Finding(
             f"batch normalisation comes behind dropout ({first[1]:g})",
             "dropout gives activations another variance in training than at test time, so that the "

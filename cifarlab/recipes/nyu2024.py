@@ -1,11 +1,11 @@
 """nyu2024: a residual network under five million parameters with dropout 0.6 in its blocks."""
 
-from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.catalog import register_variant, register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 
 
-@named("nyu2024/resnet", reported=92, split="validation")
+@register_recipe("nyu2024/resnet", reported=92, split="val")
 def resnet() -> Recipe:
     """The final network, 4,709,914 parameters.
 
@@ -37,7 +37,7 @@ def resnet() -> Recipe:
     )
 
 
-derived(
+register_variant(
     "nyu2024/competition",
     resnet,
     {"data.val_fraction": 0.0},
@@ -46,7 +46,7 @@ derived(
     Source: nyu2024, results: 82 % on a competition's test set, which is distributed differently
     and does not come with cifarlab; 'cifarlab predict' writes its file.""",
 )
-derived(
+register_variant(
     "nyu2024/step-20",
     resnet,
     {"schedule.kind": "step", "schedule.step_size": "20 epochs"},
@@ -55,7 +55,7 @@ derived(
     Source: nyu2024, methodology; the discussion and the code say 30.""",
 )
 for _name in ("elu", "silu"):
-    derived(
+    register_variant(
         f"nyu2024/{_name}",
         resnet,
         {"model.activation": _name},
@@ -64,7 +64,7 @@ for _name in ("elu", "silu"):
     Source: nyu2024, methodology: tried, ReLU was kept; no numbers.""",
     )
 for _rate in (0.0, 0.3, 0.5):
-    derived(
+    register_variant(
         f"nyu2024/dropout-{_rate:g}",
         resnet,
         {"model.dropout": _rate},

@@ -1,11 +1,11 @@
 """The first run: small enough for any machine, without a network."""
 
-from cifarlab.recipes.catalog import named
+from cifarlab.recipes.catalog import register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 
 
-@named("quickstart")
+@register_recipe("quickstart")
 def quickstart() -> Recipe:
     """A small residual network on scikit-learn's embedded digits (8 x 8, grey).
 

@@ -3,12 +3,12 @@
 ResNet-18 is the yardstick of the benchmarks. Accuracies of the others are not measured here.
 """
 
-from cifarlab.recipes.catalog import derived, named
+from cifarlab.recipes.catalog import register_variant, register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 
 
-@named("resnet18")
+@register_recipe("resnet18")
 def resnet18() -> Recipe:
     """ResNet-18 with a stem for small images, 11,173,962 parameters.
 
@@ -28,7 +28,7 @@ def resnet18() -> Recipe:
     )
 
 
-derived(
+register_variant(
     "resnet34",
     resnet18,
     {"model.depths": [3, 4, 6, 3]},
@@ -36,7 +36,7 @@ derived(
 
     Source: He et al. 2016, with the settings of resnet18.""",
 )
-derived(
+register_variant(
     "resnet50",
     resnet18,
     {"model.depths": [3, 4, 6, 3], "model.block": "bottleneck"},
@@ -50,7 +50,7 @@ _WIDE = {
     "model.strides": [1, 2, 2],
     "model.dropout": 0.3,
 }
-derived(
+register_variant(
     "wrn-16-8",
     resnet18,
     {**_WIDE, "model.depths": [2, 2, 2], "model.channels": [128, 256, 512]},
@@ -58,7 +58,7 @@ derived(
 
     Source: Zagoruyko & Komodakis 2016 (arXiv:1605.07146), with the settings of resnet18.""",
 )
-derived(
+register_variant(
     "wrn-28-10",
     resnet18,
     {**_WIDE, "model.depths": [4, 4, 4], "model.channels": [160, 320, 640]},

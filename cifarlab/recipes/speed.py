@@ -5,12 +5,12 @@ hiverge/cifar10-speedrun. Those add up losses over a batch; here the loss is the
 rate of what SGD trains is worth as much as theirs times the batch size.
 """
 
-from cifarlab.recipes.catalog import named
+from cifarlab.recipes.catalog import register_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 
 
-@named("speed/94")
+@register_recipe("speed/94")
 def speed94() -> Recipe:
     """The accuracy of the public 94 % speed runs, in the fewest seconds on a processor.
 
@@ -69,7 +69,7 @@ def speed94() -> Recipe:
     )
 
 
-@named("speed/96")
+@register_recipe("speed/96")
 def speed96() -> Recipe:
     """The larger network and longer run of airbench96, under Muon.
 

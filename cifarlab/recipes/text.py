@@ -35,22 +35,22 @@ _MOST_DIGITS = 100  # of a whole number, in YAML
 
 def build(tree: Any, where: str = "recipe") -> Recipe:
     """Validate a tree of plain values. Raises RecipeError, with ``where`` in its first line."""
-    return validated(Recipe, tree, where)
+    return validate_config(Recipe, tree, where)
 
 
-def validated(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
+def validate_config(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
     """``build`` for any schema; ``hint`` says where its keys are explained."""
     if not isinstance(tree, Mapping):
-        what = f"{where}: a {schema.__name__.lower()} is a mapping of keys, not {shown(tree)}"
+        what = f"{where}: a {schema.__name__.lower()} is a mapping of keys, not {short_repr(tree)}"
         raise RecipeError(what, hint)
     try:
-        made = schema.model_validate(tree)
+        validated = schema.model_validate(tree)
     except ValidationError as error:
-        what, hint = _explain(error.errors()[0], schema, tree, hint)
+        what, hint = _describe_error(error.errors()[0], schema, tree, hint)
         raise RecipeError(f"{where}: {what}", hint) from error
-    for path, what in _odd_numbers(tree, made.model_dump()):
+    for path, what in _find_odd_numbers(tree, validated.model_dump()):
         raise RecipeError(f"{where}: {path} can't be {what}", hint)
-    return made
+    return validated
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -66,7 +66,7 @@ def from_yaml(path: Path) -> Recipe:
     Its plug-ins are loaded: their copies beside it, or the files, relative to its folder. Raises
     RecipeError and PluginError.
     """
-    return build(with_plugins(tree_of(path, "recipe"), path.parent), str(path))
+    return build(with_plugins(read_yaml(path, "recipe"), path.parent), str(path))
 
 
 def with_plugins(tree: Any, folder: Path) -> Any:
@@ -369,7 +369,7 @@ def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     ]
 
 
-def named_or_file(
+def find_or_read(
     what: str,
     command: str,
     name: str,
@@ -388,6 +388,6 @@ def named_or_file(
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
     raise RecipeError(
-        f"no {what} is called {shown(name)}",
+        f"no {what} is called {short_repr(name)}",
         f"{start}'cifarlab {command}' lists all; a file's name ends in .yaml",
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from cifarlab.config.duration import Duration
-from cifarlab.recipes.catalog import find, shipped
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Extension, Recipe
-from cifarlab.recipes.text import change, fingerprint, overridden
+from cifarlab.recipes.text import change, fingerprint, apply_overrides
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
@@ -36,7 +36,7 @@ class TrainRequest(NamedTuple):
     def apply(self, recipe: Recipe) -> Recipe:
         """``recipe`` with the changes. Raises RecipeError."""
         options = {} if self.data is None else {"data.source": self.data}
-        return overridden(recipe, self.assignments, options)
+        return apply_overrides(recipe, self.assignments, options)
 
     def describe(self, is_file: bool) -> str:
         """What was given again, in words."""
@@ -122,7 +122,7 @@ def _extension(duration: str, schedule: str | None) -> Extension:
 def _require_same(request: TrainRequest, folder: RunFolder) -> None:
     """What is named again must be the folder's: its recipe, and every setting given."""
     begun = folder.recipe()
-    is_file = request.name not in (begun.name, *shipped())
+    is_file = request.name not in (begun.name, *shipped_recipes())
     if request.name != begun.name and find(request.name).name != begun.name:
         raise RunFolderError(
             f"{folder.path} was begun with the recipe {begun.name}, not {request.name}",

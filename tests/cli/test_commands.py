@@ -11,11 +11,11 @@ import yaml
 from command_line import Command
 from made_search import made
 
-from cifarlab.experiments.search.engine import Searched
-from cifarlab.experiments.search.results import explain
+from cifarlab.experiments.search.engine import FinishedSearch
+from cifarlab.experiments.search.results import read_results
 from cifarlab.experiments.search.shipped import SEARCHES
 from cifarlab.experiments.study.shipped import STUDIES
-from cifarlab.recipes.catalog import find, shipped
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.text import build
 from cifarlab.runs.folder import RunFolder
@@ -63,7 +63,7 @@ def test_recipes_are_listed(cifarlab: Command, words: tuple[str, ...]) -> None:
     output = cifarlab(*words)
     assert output.code == 0
     listed = [line.split()[0] for line in output.out.splitlines()[1:]]
-    assert listed == list(shipped())
+    assert listed == list(shipped_recipes())
 
 
 @pytest.mark.parametrize("name", ["quickstart", "fudan/resnet24"])
@@ -171,7 +171,7 @@ def test_class_names_are_printed_as_they_are(finished: RunFolder) -> None:
 
 
 def test_a_study_and_its_comparison(cifarlab: Command) -> None:
-    output = cifarlab("study", "quickstart", "--scale", "0.2", "--seeds", "2", "--only", "adamw")
+    output = cifarlab("study", "quickstart", "--scale", "0.2", "--n-seeds", "2", "--only", "adamw")
     assert (output.code, output.err) == (0, "")
     assert not CONTROL.search(output.out)
     assert "quickstart: 4 runs to train, 0 are there" in output.out
@@ -208,7 +208,7 @@ def test_searches_are_listed(cifarlab: Command) -> None:
     ("words", "told"),
     [
         (("asha2021/clasic",), "asha2021/classic"),
-        (("quickstart", "--max", "30"), "no unit"),
+        (("quickstart", "--max-epochs", "30"), "no unit"),
         (("quickstart", "--max-time", "2 hours"), "--max-time '2 h'"),
         (("quickstart", "--sampler", "grid"), "random"),
     ],
@@ -273,9 +273,9 @@ def test_a_study_with_a_failed_run_exits_with_5(cifarlab: Command) -> None:
     wild = {"optimizer.lr": 1e30, "schedule.warmup": "0 epochs"}
     rows = [
         {"name": "plain", "recipe": "quickstart"},
-        {"name": "wild", "recipe": "quickstart", "changes": wild},
+        {"name": "wild", "recipe": "quickstart", "overrides": wild},
     ]
-    tree = {"seeds": 1, "changes": {"training.duration": "1 epoch"}, "rows": rows}
+    tree = {"n_seeds": 1, "overrides": {"training.duration": "1 epoch"}, "rows": rows}
     Path("mine.yaml").write_text(yaml.safe_dump(tree))
     for _ in range(2):  # what failed before has not mended itself
         output = cifarlab("study", "mine.yaml")
@@ -294,7 +294,7 @@ def test_a_search_with_a_failed_trial_exits_with_5(
     cifarlab: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trials: int, code: int
 ) -> None:
     search, folder = made(tmp_path, trials)  # its trial 1 failed
-    searched = Searched(folder, explain(search, 1.0, folder), None, [])
+    searched = FinishedSearch(folder, read_results(search, 1.0, folder), None, [])
     monkeypatch.setattr("cifarlab.experiments.search.engine.run_search", lambda *_, **__: searched)
     output = cifarlab("search", "quickstart")
     assert output.code == code and "search: " in output.out

@@ -95,8 +95,8 @@ def test_a_prediction_is_explained(cifarlab: Command, copied: RunFolder, picture
 
 
 def test_a_study_at_a_scale_leads_to_the_whole_one(cifarlab: Command) -> None:
-    words = ("study", "quickstart", "--scale", "0.1", "--seeds", "1", "--only", "adamw")
-    assert proposed(cifarlab(*words)) == ["study", "quickstart", "--seeds", "1"]
+    words = ("study", "quickstart", "--scale", "0.1", "--n-seeds", "1", "--only", "adamw")
+    assert proposed(cifarlab(*words)) == ["study", "quickstart", "--n-seeds", "1"]
     assert after_study("quickstart", None, 0.1, "photos.zip") == (
         ("study", "quickstart", "--data", "photos.zip")
     )

@@ -5,7 +5,7 @@ import pytest
 from cifarlab.recipes.hints import SYNONYMS, advice
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, overridden
+from cifarlab.recipes.text import build, apply_overrides
 from cifarlab.system.errors import RecipeError
 
 PATHS = {key.path for key in keys()}
@@ -13,7 +13,7 @@ PATHS = {key.path for key in keys()}
 
 def hint(*assignments: str) -> str:
     with pytest.raises(RecipeError) as caught:
-        overridden(Recipe(), assignments)
+        apply_overrides(Recipe(), assignments)
     return caught.value.hint
 
 
@@ -46,7 +46,7 @@ def hint(*assignments: str) -> str:
 def test_what_is_proposed_can_be_typed(assignment, proposed):
     assert hint(assignment).startswith(f"write {proposed}")
     key, _, value = proposed.replace("'", "").partition("=")
-    overridden(Recipe(), [f"{key}={value}"])
+    apply_overrides(Recipe(), [f"{key}={value}"])
 
 
 @pytest.mark.parametrize("word", sorted(SYNONYMS))
@@ -54,7 +54,7 @@ def test_every_word_leads_to_a_setting(word):
     key, equals, _ = SYNONYMS[word].partition("=")
     assert key in PATHS and word not in PATHS - {"seed"}
     if equals:
-        overridden(Recipe(), [SYNONYMS[word]])
+        apply_overrides(Recipe(), [SYNONYMS[word]])
     assert advice(word, "1").startswith(f"write {key}=")
 
 

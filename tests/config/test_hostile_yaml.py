@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from cifarlab.evaluation.groups import read_groups
-from cifarlab.experiments.search.definition import from_file as read_search
+from cifarlab.experiments.search.definition import read_search
 from cifarlab.experiments.search.shipped import find_search
-from cifarlab.experiments.study.definition import from_file as read_study
+from cifarlab.experiments.study.definition import read_study
 from cifarlab.experiments.study.shipped import find_study
 from cifarlab.recipes.catalog import find as find_recipe
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, from_yaml, overridden
+from cifarlab.recipes.text import build, from_yaml, apply_overrides
 from cifarlab.system.errors import CifarlabError, RecipeError
 
 MANY = "".join(f"k{n}: 1\n" for n in range(60_000))
@@ -105,7 +105,7 @@ def test_a_number_of_base_60_takes_no_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0x" + "f" * 6000, "9" * 6000, "!!timestamp x", "&a [*a]"])
 def test_on_the_command_line(value: str) -> None:
-    refused(lambda _: overridden(Recipe(), [f"seed={value}"]), Path())
+    refused(lambda _: apply_overrides(Recipe(), [f"seed={value}"]), Path())
 
 
 @pytest.mark.parametrize(

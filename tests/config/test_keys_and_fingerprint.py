@@ -7,7 +7,7 @@ import yaml
 from other_values import KEYS, OTHER, base, changed, each_key, tree_at
 
 from cifarlab.recipes.schema import TAGGED, Recipe
-from cifarlab.recipes.text import build, change, fingerprint, overridden
+from cifarlab.recipes.text import build, change, fingerprint, apply_overrides
 from cifarlab.system.errors import RecipeError
 
 USUAL = {part: attrgetter(part)(Recipe()).kind for part in TAGGED}
@@ -67,7 +67,7 @@ def test_every_key_has_a_meaning(key):
 
 @each_key
 def test_the_printed_default_is_the_schema_s(key):
-    assert overridden(changed(key), [f"{key.path}={key.default}"]) == base(key)
+    assert apply_overrides(changed(key), [f"{key.path}={key.default}"]) == base(key)
 
 
 @pytest.mark.parametrize(("part", "kind"), [(p, k) for p in TAGGED for k in kinds(p)])
@@ -152,7 +152,7 @@ def test_every_choice_that_is_printed_is_taken(key):
     words["{monitor:"] = "{patience: 3}"
     for choice in key.allowed.split(" | "):
         word = choice.split(" ")[0]
-        overridden(base(key), [f"{key.path}={words.get(word, word)}"])
+        apply_overrides(base(key), [f"{key.path}={words.get(word, word)}"])
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,17 @@ from torch import nn
 
 from cifarlab.optim.averagers import build_averaging
 from cifarlab.optim.optimizers import OptimizerConfig
-from cifarlab.recipes.catalog import shipped, usual_images, usual_splits
+from cifarlab.recipes.catalog import shipped_recipes, usual_images, usual_splits
 from cifarlab.recipes.lint import USUAL_LR, lint
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, overridden
+from cifarlab.recipes.text import build, apply_overrides
 from cifarlab.system.errors import RecipeError
 
 IMAGES = 45_000
 
 
 def found(*assignments, images=IMAGES, splits=()):
-    return lint(overridden(Recipe(), assignments), images, splits)
+    return lint(apply_overrides(Recipe(), assignments), images, splits)
 
 
 LONG = ("training.duration=400 epochs", "training.batch_size=64")
@@ -214,9 +214,9 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", list(shipped()))
+@pytest.mark.parametrize("name", list(shipped_recipes()))
 def test_shipped_recipes_have_no_finding_or_are_known_to(name):
-    recipe = shipped()[name]()
+    recipe = shipped_recipes()[name]()
     found = [finding.what for finding in lint(recipe, usual_images(recipe), usual_splits(recipe))]
     assert [any(what.startswith(start) for what in found) for start in KNOWN] == [
         name in names for names in KNOWN.values()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, overridden
+from cifarlab.recipes.text import build, change, apply_overrides
 from cifarlab.system.errors import RecipeError
 
 ORDERS = list(
@@ -22,11 +22,11 @@ VALIDATED = {"val_fraction": 0.2}
 
 
 def test_nothing_changes_nothing():
-    assert overridden(Recipe(), []) == Recipe()
+    assert apply_overrides(Recipe(), []) == Recipe()
 
 
 def test_only_the_named_keys_change():
-    recipe = overridden(Recipe(), ["optimizer.lr=1e-3", "data.images.size=16", "seed=4"])
+    recipe = apply_overrides(Recipe(), ["optimizer.lr=1e-3", "data.images.size=16", "seed=4"])
     expected = build({"optimizer": {"lr": 0.001}, "data": {"images": {"size": 16}}, "seed": 4})
     assert recipe == expected
 
@@ -34,22 +34,22 @@ def test_only_the_named_keys_change():
 @pytest.mark.parametrize("order", ORDERS, ids=" ".join)
 def test_a_kind_switches_in_any_order(order):
     optimizer = {"kind": "adamw", "lr": 0.02, "betas": [0.8, 0.9]}
-    assert overridden(Recipe(), order) == build({"optimizer": optimizer, "seed": 3})
+    assert apply_overrides(Recipe(), order) == build({"optimizer": optimizer, "seed": 3})
 
 
 def test_a_new_kind_starts_from_its_own_defaults():
     base = build({"optimizer": {"lr": 3.0, "weight_decay": 0.5}})
-    assert overridden(base, ["optimizer.kind=adamw"]) == build({"optimizer": {"kind": "adamw"}})
+    assert apply_overrides(base, ["optimizer.kind=adamw"]) == build({"optimizer": {"kind": "adamw"}})
 
 
 def test_the_kind_that_it_has_changes_nothing():
     base = build({"optimizer": {"lr": 3.0}})
-    assert overridden(base, ["optimizer.kind=sgd"]) == base
+    assert apply_overrides(base, ["optimizer.kind=sgd"]) == base
 
 
 def test_several_kinds_at_once():
     names = ["schedule.gamma=0.3", "model.hidden_features=7", "schedule.kind=multistep"]
-    recipe = overridden(Recipe(), [*names, "model.kind=cnn"])
+    recipe = apply_overrides(Recipe(), [*names, "model.kind=cnn"])
     assert (recipe.model.kind, recipe.model.hidden_features) == ("cnn", (7,))
     assert (recipe.schedule.kind, recipe.schedule.gamma) == ("multistep", 0.3)
 
@@ -65,7 +65,7 @@ def test_change_takes_values_and_leaves_its_recipe_alone():
 def test_settings_that_need_each_other_may_come_in_either_order():
     both = ["evaluation.checkpoint=best", "data.val_fraction=0.2"]
     base = build({"data": {"val_fraction": 0}})
-    assert overridden(base, both) == overridden(base, both[::-1])
+    assert apply_overrides(base, both) == apply_overrides(base, both[::-1])
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -73,9 +73,9 @@ def test_a_kind_and_what_it_needs_in_either_order(order):
     # between the two changes the recipe contradicts itself
     base = build({"data": {"val_fraction": 0}})
     both = ["schedule.kind=plateau", "data.val_fraction=0.2"][::order]
-    assert overridden(base, both) == build({"schedule": {"kind": "plateau"}, "data": VALIDATED})
+    assert apply_overrides(base, both) == build({"schedule": {"kind": "plateau"}, "data": VALIDATED})
     part = ["model.norm={kind: none}", "model.order=[act, conv, act, conv, add]"][::order]
-    free = overridden(Recipe(), ["model.weight_standardization=true", *part])
+    free = apply_overrides(Recipe(), ["model.weight_standardization=true", *part])
     assert free.model.normalizer_free
 
 
@@ -83,7 +83,7 @@ def test_a_kind_and_what_it_needs_in_either_order(order):
 def test_a_whole_part_and_one_of_its_keys_in_either_order(order):
     # the key may be applied on top or the pair refused, but never dropped without a word
     assignments = ["model={kind: resnet}", "model.stem_width=32"][::order]
-    assert overridden(Recipe(), assignments).model.stem_width == 32
+    assert apply_overrides(Recipe(), assignments).model.stem_width == 32
 
 
 def test_a_kind_for_a_part_that_has_none_is_refused():
@@ -93,7 +93,7 @@ def test_a_kind_for_a_part_that_has_none_is_refused():
 
 def test_a_key_given_twice():
     with pytest.raises(RecipeError, match="seed is given twice"):
-        overridden(Recipe(), ["seed=1", "seed=1"])
+        apply_overrides(Recipe(), ["seed=1", "seed=1"])
 
 
 plain = st.recursive(

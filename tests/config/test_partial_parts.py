@@ -10,7 +10,7 @@ from cifarlab.config.base import Config
 from cifarlab.models.configs import AirbenchConfig
 from cifarlab.models.norm_configs import BatchNormConfig, GroupNormConfig
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, from_yaml, overridden
+from cifarlab.recipes.text import build, change, from_yaml, apply_overrides
 
 NORM = BatchNormConfig(scale=False, momentum=0.7, eps=1e-12)  # the airbench network's, one key changed
 AIRBENCH = {"kind": "airbench", "norm": {"momentum": 0.7}}
@@ -52,7 +52,7 @@ def test_in_a_yaml_file(tmp_path):
     ids=" ".join,
 )
 def test_on_the_command_line(assignments):
-    assert overridden(Recipe(), assignments).model.norm == NORM
+    assert apply_overrides(Recipe(), assignments).model.norm == NORM
 
 
 def test_a_whole_part_starts_from_the_default_not_from_what_was_there():
@@ -72,7 +72,7 @@ def test_a_whole_part_starts_from_the_default_not_from_what_was_there():
     ids=" ".join,
 )
 def test_another_kind_of_an_inner_part_starts_from_that_kind_s_defaults(assignments):
-    assert overridden(Recipe(), assignments).model.norm == GroupNormConfig(num_groups=4)
+    assert apply_overrides(Recipe(), assignments).model.norm == GroupNormConfig(num_groups=4)
 
 
 def test_the_usual_kind_of_an_inner_part_is_its_parent_s():

@@ -4,7 +4,7 @@ import pytest
 from other_values import KEYS, NEEDS, base_tree, other
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, overridden
+from cifarlab.recipes.text import build, change, apply_overrides
 from cifarlab.system.errors import RecipeError
 
 LIST = "'cifarlab recipes keys' lists every setting"
@@ -14,7 +14,7 @@ FREE = ["model.norm.kind=none", "model.weight_standardization=true"]
 
 def refusal(*assignments):
     with pytest.raises(RecipeError) as caught:
-        overridden(Recipe(), assignments)
+        apply_overrides(Recipe(), assignments)
     assert caught.value.exit_code == 2
     return str(caught.value)
 

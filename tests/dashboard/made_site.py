@@ -59,18 +59,18 @@ def make_search(path: Path) -> None:
     (path / "figures" / "rungs.svg").write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="309.6pt" height="200pt"/>'
     )
-    rungs = [{"rung": 4, "came": 5, "stopped": 3, "cutoff": 0.45}]
-    share = {"key": "optimizer.lr", "share": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
-    flattery = {"trial": 0, "score": 0.97, "n": 1, "mean": 0.96, "excess": 0.01, "interval": None}
-    finals = {"comparison": as_json(made()), "flattery": [flattery]}
-    found = {"rungs": rungs, "importance": [share], "finals": finals}
+    rungs = [{"rung": 4, "n_reached": 5, "n_stopped": 3, "cutoff": 0.45}]
+    importance = {"key": "optimizer.lr", "fraction": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
+    selection_bias = {"trial": 0, "score": 0.97, "n": 1, "mean": 0.96, "excess": 0.01, "interval": None}
+    finalists = {"comparison": as_json(made()), "selection_bias": [selection_bias]}
+    results = {"rungs": rungs, "importance": [importance], "finalists": finalists}
     about = {"name": "made/rates", "about": "Which rate?"}
-    SearchFolder(path).write({"search": about, "found": found})
+    SearchFolder(path).write({"search": about, "results": results})
     (path / "search.jsonl").write_text(
-        '{"event": "drawn", "trial": 0, "values": {"optimizer.lr": 0.05}}\n'
-        '{"event": "drawn", "trial": 1, "values": {"optimizer.lr": 0.9}}\n'
+        '{"event": "drawn", "trial": 0, "params": {"optimizer.lr": 0.05}}\n'
+        '{"event": "drawn", "trial": 1, "params": {"optimizer.lr": 0.9}}\n'
         '{"event": "rung", "trial": 1, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.45, '
-        '"rank": 3, "of": 5, "stopped": true}\n'
+        '"rank": 3, "n_reached": 5, "stopped": true}\n'
         '{"event": "ended", "trial": 0, "stop_reason": "planned", "epochs": 12, "score": 0.97, '
         '"failure": null}\n'
         '{"event": "ended", "trial": 1, "stop_reason": "stopped", "epochs": 4, "score": 0.431, "fai'

@@ -11,23 +11,23 @@ from made_site import make_search, make_study
 from cifarlab.dashboard.index import Index
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.table import (
-    ending,
-    flattery_words,
-    found_of,
+    describe_end,
+    describe_selection_bias,
+    restore_results,
     importance_rows,
     rung_rows,
 )
-from cifarlab.experiments.search.trial_history import Ledger
+from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import (
     as_json,
-    comparison_of,
+    restore_comparison,
     csv_text,
     footing,
     heading,
     markdown,
-    rows,
+    format_rows,
 )
 from cifarlab.system.errors import CifarlabError
 
@@ -35,23 +35,23 @@ from cifarlab.system.errors import CifarlabError
 def read_study(path: Path) -> None:
     """All that the page and a comparison take from a study's folder."""
     content = StudyFolder(path).content()
-    of = comparison_of(content.get("comparison"))
-    for show in (heading, rows, footing, markdown, csv_text, as_json):
+    of = restore_comparison(content.get("comparison"))
+    for show in (heading, format_rows, footing, markdown, csv_text, as_json):
         show(of)
 
 
 def read_search(path: Path) -> None:
     """All that the page and a resumed search take from a search's folder."""
     folder = SearchFolder(path)
-    for trial in Ledger(folder.events()).ranked():
-        ending(trial)
+    for trial in TrialHistory(folder.events()).ranking():
+        describe_end(trial)
     folder.repair()
-    found = found_of(folder.content().get("found") or {})
+    found = restore_results(folder.content().get("results") or {})
     rung_rows(found.rungs)
     importance_rows(found.importance)
-    for one in found.flattery:
-        flattery_words(one)
-    folder.planned(0, {"optimizer.lr": 0.05})
+    for one in found.selection_bias:
+        describe_selection_bias(one)
+    folder.load_trial(0, {"optimizer.lr": 0.05})
 
 
 @pytest.mark.parametrize(

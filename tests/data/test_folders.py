@@ -12,7 +12,7 @@ from PIL import Image
 from cifarlab.data.config import ImagePolicy
 from cifarlab.data.sources import open_dataset
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import overridden
+from cifarlab.recipes.text import apply_overrides
 from cifarlab.system.errors import DataError
 
 SOURCES = ["folder", "a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.tar.bz2", "a.zip"]
@@ -197,7 +197,7 @@ def test_a_size_that_differs_is_refused_by_name(tmp_path):
 def pasted(message: str) -> ImagePolicy:
     """The policy that a message proposes, as if its settings were typed."""
     settings = re.findall(r"data\.images\.\S+", message.splitlines()[1])
-    return overridden(Recipe(), settings).data.images
+    return apply_overrides(Recipe(), settings).data.images
 
 
 BROKEN = {"train/dog/8.png": png()[:40]}

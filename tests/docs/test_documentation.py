@@ -101,8 +101,8 @@ def test_no_page_has_a_gap_to_be_filled() -> None:
 
 
 def test_the_changelog_names_every_shipped_recipe() -> None:
-    from cifarlab.recipes.catalog import shipped
+    from cifarlab.recipes.catalog import shipped_recipes
 
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("`, `", "` `")
-    families = {name.rpartition("/")[0] or name for name in shipped()}
+    families = {name.rpartition("/")[0] or name for name in shipped_recipes()}
     assert all(family in text for family in families)

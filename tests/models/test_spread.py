@@ -12,7 +12,7 @@ from torch.nn import functional
 from cifarlab.models.build import build_body
 from cifarlab.models.distributed_layers import DistributedBatchNorm, DistributedDropout, distribute_layers, set_batch_position
 from cifarlab.models.roles import parameter_roles
-from cifarlab.recipes.catalog import find, shipped
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 
 SHAPES = [(7, 4, 3, 2), (6, 4, 1, 1), (5, 4)]
@@ -131,7 +131,7 @@ def test_one_process_keeps_its_layers() -> None:
     assert list(network) == layers
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(shipped_recipes()))
 def test_every_network_is_spread_whole_and_stays_what_it_was(name: str) -> None:
     with torch.device("meta"):
         body = build_body(find(name).model, (32, 32, 3), 10)

@@ -5,23 +5,23 @@ from shortened import shortened
 
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.shipped import STUDIES
-from cifarlab.recipes.catalog import shipped
+from cifarlab.recipes.catalog import shipped_recipes
 from cifarlab.recipes.text import change
 from cifarlab.runs.folder import RunFolder
 from cifarlab.training.train import train
 
-ALL = shipped()
-OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.changes}
+ALL = shipped_recipes()
+OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.overrides}
 
 
 def small(study):
     """The study with each row's recipe shortened."""
     recipes = study.recipes()
     rows = tuple(
-        row.model_copy(update={"changes": {**row.changes, **shortened(recipes[row.name])}})
+        row.model_copy(update={"overrides": {**row.overrides, **shortened(recipes[row.name])}})
         for row in study.rows
     )
-    return study.model_copy(update={"rows": rows, "seeds": 1})
+    return study.model_copy(update={"rows": rows, "n_seeds": 1})
 
 
 @pytest.mark.parametrize("name", sorted(set(ALL) - OF_REPORTS))
@@ -34,10 +34,10 @@ def test_a_recipe_that_no_study_has_as_it_is(tmp_path, name):
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_over_all_its_rows(tmp_path, name):
-    studied = run_study(small(STUDIES[name]), runs=tmp_path)
-    lines = studied.comparison.lines
-    assert [line.row for line in lines] == [row.name for row in STUDIES[name].rows]
-    assert [line.row for line in lines if not line.accuracies] == []
-    assert studied.problems == []
+    finished_study = run_study(small(STUDIES[name]), runs=tmp_path)
+    lines = finished_study.comparison.rows
+    assert [line.name for line in lines] == [row.name for row in STUDIES[name].rows]
+    assert [line.name for line in lines if not line.accuracies] == []
+    assert finished_study.problems == []
     for file in ("study.json", "table.md", "table.csv", "figure.svg"):
-        assert (studied.folder.path / file).stat().st_size > 100
+        assert (finished_study.folder.path / file).stat().st_size > 100

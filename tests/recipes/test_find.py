@@ -2,15 +2,15 @@
 
 import pytest
 
-from cifarlab.recipes.catalog import find, named, shipped
+from cifarlab.recipes.catalog import find, register_recipe, shipped_recipes
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint, to_yaml
 from cifarlab.system.errors import RecipeError
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_by_name(name):
-    assert find(name) == shipped()[name]()
+    assert find(name) == shipped_recipes()[name]()
 
 
 @pytest.mark.parametrize("file", ["mine.yaml", "mine.yml", "mine.txt", "mine"])
@@ -77,4 +77,4 @@ def test_a_file_whose_name_has_a_space_needs_no_name_inside(tmp_path):
 
 def test_a_name_is_given_once():
     with pytest.raises(ValueError, match="two recipes are called quickstart"):
-        named("quickstart")(Recipe)
+        register_recipe("quickstart")(Recipe)

@@ -6,10 +6,10 @@ import pytest
 
 from cifarlab.experiments.search.shipped import SEARCHES
 from cifarlab.experiments.study.shipped import STUDIES
-from cifarlab.recipes.catalog import reported, shipped
+from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
 from cifarlab.recipes.text import fingerprint
 
-ALL = shipped()
+ALL = shipped_recipes()
 
 # experiment of a report -> its recipes and, where it gives one, its number in per cent
 ROWS = {
@@ -98,7 +98,7 @@ EXPERIMENTS = [
 def test_an_experiment_is_a_recipe(name, number):
     assert name in ALL
     if number is not None:
-        assert reported(name).accuracy == number
+        assert reported_accuracy(name).accuracy == number
         assert f"{number:g} %" in ALL[name].__doc__
 
 
@@ -109,15 +109,15 @@ def test_no_recipe_of_a_report_is_without_an_experiment():
 
 def test_every_number_belongs_to_a_row():
     given = {name for name, number in EXPERIMENTS if number is not None}
-    assert {name for name in ALL if reported(name)} == given
+    assert {name for name in ALL if reported_accuracy(name)} == given
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if reported(name)])
+@pytest.mark.parametrize("name", [name for name in ALL if reported_accuracy(name)])
 def test_the_docstring_says_the_number(name):
     found = re.search(
         r"Reported: ([\d.]+) % (?:validation )?on (CIFAR-\d+(?: \(fine\))?)", ALL[name].__doc__
     )
-    assert (float(found[1]), found[2]) == reported(name)[:2]
+    assert (float(found[1]), found[2]) == reported_accuracy(name)[:2]
 
 
 @pytest.mark.parametrize("report", ROWS)
@@ -133,7 +133,7 @@ def test_a_report_s_study_has_its_recipes(report):
     rows = {row.recipe for row in study.rows}
     assert rows == {name for name in ALL if name.startswith(f"{report}/")} - left_out
     for row in study.rows:
-        number = reported(row.recipe)
+        number = reported_accuracy(row.recipe)
         assert (row.reported and row.reported.accuracy) == (number and number.accuracy)
 
 

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from cifarlab.models.build import count_parameters
-from cifarlab.recipes.catalog import described, shipped
+from cifarlab.recipes.catalog import describe, shipped_recipes
 from cifarlab.recipes.text import from_yaml, to_yaml
 
-ALL = shipped()
+ALL = shipped_recipes()
 every = pytest.mark.parametrize("name", ALL)
 PARAMETERS = {
     "fudan/resnet10": 4_903_242,
@@ -33,7 +33,7 @@ def test_it_carries_its_name_and_is_the_same_each_time(name):
 @every
 def test_it_survives_yaml_with_its_docstring_as_comments(name, tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(described(name) + to_yaml(ALL[name]()), encoding="utf-8")
+    path.write_text(describe(name) + to_yaml(ALL[name]()), encoding="utf-8")
     assert from_yaml(path) == ALL[name]()
 
 
@@ -57,8 +57,8 @@ def test_parameters_at_32_pixels_and_10_classes(name, parameters):
 
 
 def test_the_docstring_as_comments():
-    lines = described("quickstart").splitlines()
+    lines = describe("quickstart").splitlines()
     assert lines[0] == "# A small residual network on scikit-learn's embedded digits (8 x 8, grey)."
     assert lines[1] == "#"
     assert all(line.startswith("#") for line in lines)
-    assert described("mine.yaml") == ""
+    assert describe("mine.yaml") == ""

@@ -10,7 +10,7 @@ from prepared import Watching
 
 from cifarlab.config.duration import Duration
 from cifarlab.optim.schedules import Schedule
-from cifarlab.recipes.keys import parts_of
+from cifarlab.recipes.keys import config_classes
 from cifarlab.recipes.schema import Extension
 from cifarlab.recipes.text import fingerprint
 from cifarlab.runs.folder import RunFolder
@@ -104,7 +104,7 @@ class Rates(Watching):
         self.rates.append(run.state.optimizer.param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize("kind", [part.model_fields["kind"].default for part in parts_of(Schedule)])
+@pytest.mark.parametrize("kind", [part.model_fields["kind"].default for part in config_classes(Schedule)])
 def test_hold_keeps_the_last_rate_under_every_schedule(
     tmp_path: Path, tiny: Callable, end_of: Callable, kind: str
 ) -> None:

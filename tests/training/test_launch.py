@@ -9,7 +9,7 @@ import pytest
 
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import overridden, to_yaml
+from cifarlab.recipes.text import apply_overrides, to_yaml
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.training.launch import launch
@@ -31,7 +31,7 @@ def begun(*assignments: str, done: bool = False) -> RunFolder:
 
 def test_a_new_run_goes_under_runs() -> None:
     job = launch("quickstart", ["seed=3"])
-    assert job.recipe == overridden(find("quickstart"), ["seed=3"])
+    assert job.recipe == apply_overrides(find("quickstart"), ["seed=3"])
     assert job.folder.path.parent == Path("runs")
     assert job.folder.path.name.startswith("quickstart-s3-")
     assert not job.resume

@@ -8,19 +8,19 @@ from cifarlab.dashboard.frame import Site, file_stamp, framed, put, said, sectio
 from cifarlab.dashboard.urls import run_address
 from cifarlab.dashboard.views.study import comparison
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
-from cifarlab.experiments.search.space import label
+from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.table import (
     IMPORTANCE,
     NOTHING,
-    Found,
-    ending,
-    flattery_words,
-    found_of,
+    RestoredResults,
+    describe_end,
+    describe_selection_bias,
+    restore_results,
     importance_rows,
     percent,
     rung_rows,
 )
-from cifarlab.experiments.search.trial_history import Ledger, Trial
+from cifarlab.experiments.search.trial_history import TrialHistory, Trial
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report import settings
 from cifarlab.report.run_data import dig
@@ -31,7 +31,7 @@ async def show(site: Site, place: str) -> None:
     with framed(site, place or site.index.root.name), said():
         folder = SearchFolder(site.index.path(place, "search"))
         watched(
-            lambda: (file_stamp(folder.record), file_stamp(folder.file)),
+            lambda: (file_stamp(folder.events_file), file_stamp(folder.file)),
             lambda: _search(site, folder),
         )
 
@@ -41,22 +41,22 @@ def _search(site: Site, folder: SearchFolder) -> None:
     put(f"<h1>{markup.text(dig(content, 'search', 'name') or folder.path.name)}</h1>")
     put(f"<p>{markup.text(dig(content, 'search', 'about') or '')}</p>")
     with section("Its trials"):
-        ranked = Ledger(folder.events()).ranked()
+        ranked = TrialHistory(folder.events()).ranking()
         put(f'<p class="soft">{len(ranked)} trials, best first, by validation accuracy.</p>')
         _trials(site, folder, ranked)
-    if found := content.get("found"):
+    if found := content.get("results"):
         with section("What it found"):
-            _found(found_of(found))
+            _found(restore_results(found))
     if files := beside.figures(folder.path):
         with section("Its figures"):
             put(beside.sheets(site.index, files))
-    if folder.best.exists():
+    if folder.best_recipe.exists():
         with section("The best trial's recipe"):
-            put(markup.recipe(settings.settings(from_yaml(folder.best))))
+            put(markup.recipe(settings.settings(from_yaml(folder.best_recipe))))
 
 
 def _trials(site: Site, folder: SearchFolder, ranked: list[Trial]) -> None:
-    keys = list(dict.fromkeys(key for trial in ranked for key in trial.values))
+    keys = list(dict.fromkeys(key for trial in ranked for key in trial.params))
     columns = ("trial", "validation (%)", "epochs", "how it ended", *keys)
     put(markup.table(columns, [_row(site, folder, trial, keys) for trial in ranked]))
 
@@ -67,21 +67,21 @@ def _row(site: Site, folder: SearchFolder, trial: Trial, keys: list[str]) -> tup
     if run.exists:
         named = markup.link(run_address(site.index.place(run.path)), named)
     score, epochs = trial.score, trial.epochs
-    if trial.stop_reason is None and trial.verdicts:  # on its way: as at its last rung
-        score, epochs = trial.verdicts[-1].score, trial.verdicts[-1].epoch
+    if trial.stop_reason is None and trial.rung_decisions:  # on its way: as at its last rung
+        score, epochs = trial.rung_decisions[-1].score, trial.rung_decisions[-1].epoch
     return (
         named,
         percent(score),
         epochs,
-        ending(trial),
-        *(label(trial.values[key]) if key in trial.values else NOTHING for key in keys),
+        describe_end(trial),
+        *(format_value(trial.params[key]) if key in trial.params else NOTHING for key in keys),
     )
 
 
-def _found(found: Found) -> None:
+def _found(found: RestoredResults) -> None:
     if found.comparison:
         put("<h3>Finalists over other seeds</h3>")
-        put(markup.notes(flattery_words(one) for one in found.flattery))
+        put(markup.notes(describe_selection_bias(one) for one in found.selection_bias))
         comparison(found.comparison)
     if found.rungs:
         put("<h3>Rungs</h3>")

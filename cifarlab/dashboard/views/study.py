@@ -8,7 +8,7 @@ from cifarlab.dashboard.frame import Site, file_stamp, framed, put, said, sectio
 from cifarlab.dashboard.urls import run_address
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.table import comparison_of, footing, heading, rows
+from cifarlab.experiments.study.table import restore_comparison, footing, heading, format_rows
 from cifarlab.report.run_data import dig
 
 
@@ -30,7 +30,7 @@ def _study(site: Site, folder: StudyFolder) -> None:
         put(markup.notes(["It has not come to its end: there is no comparison yet."]))
     else:
         with section("Which is better, and is that real?"):
-            comparison(comparison_of(content["comparison"]))
+            comparison(restore_comparison(content["comparison"]))
         with section("The figure"):
             figure = folder.path / "figure.svg"
             put(beside.sheets(site.index, [figure]) if figure.exists() else "No figure was drawn.")
@@ -38,13 +38,13 @@ def _study(site: Site, folder: StudyFolder) -> None:
         put(markup.table(("row", "seed", "state", "run"), [_run(site, folder, r) for r in runs]))
 
 
-def comparison(of: Comparison) -> None:
+def comparison(comparison: Comparison) -> None:
     """A comparison as a table, under what all its numbers share."""
-    for line in heading(of):
+    for line in heading(comparison):
         put(f'<p class="soft">{markup.text(line)}</p>')
-    headers, cells = rows(of)
+    headers, cells = format_rows(comparison)
     put(markup.table(headers, cells))
-    put(markup.notes(footing(of)))
+    put(markup.notes(footing(comparison)))
 
 
 def _run(site: Site, folder: StudyFolder, run: dict[str, Any]) -> tuple[Any, ...]:

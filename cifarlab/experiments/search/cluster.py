@@ -18,7 +18,7 @@ from cifarlab.system.threads import available_threads, told_threads
 
 # the paths of its sockets may not be long, so not under a long $TMPDIR
 _ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
-_PLACE = "cifarlab-ray-"
+_TEMP_PREFIX = "cifarlab-ray-"
 _OBJECTS = 80 * 2**20  # bytes; trials read their images from the cache, not from Ray
 _PASSED_ON = (
     *("CIFARLAB_DATA", "CIFARLAB_CACHE"),
@@ -41,7 +41,7 @@ _SETTINGS = {
 }
 
 
-class Share(NamedTuple):
+class TrialResources(NamedTuple):
     """What one trial gets, and how many run at a time."""
 
     jobs: int
@@ -70,7 +70,7 @@ def require_extra(cluster: str | None = None) -> None:
 
 
 @contextmanager
-def connected(jobs: int | None, address: str | None) -> Iterator[Share]:
+def connect_ray(jobs: int | None, address: str | None) -> Iterator[TrialResources]:
     """Ray for the block: that of a cluster, or one started here for ``jobs`` trials (default 1).
 
     A Ray that this process has already is used and left as it is. Raises UserError where no
@@ -80,43 +80,43 @@ def connected(jobs: int | None, address: str | None) -> Iterator[Share]:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     if ray.is_initialized():
-        yield _shared(jobs)
+        yield _cluster_resources(jobs)
         return
     if address is not None:
-        _join(address)
+        _connect_to_cluster(address)
         try:
-            yield _shared(jobs)
+            yield _cluster_resources(jobs)
         finally:
             ray.shutdown()
         return
-    with _started(jobs or 1) as share:
-        yield share
+    with _start_local_ray(jobs or 1) as resources:
+        yield resources
 
 
 @contextmanager
-def _started(jobs: int) -> Iterator[Share]:
+def _start_local_ray(jobs: int) -> Iterator[TrialResources]:
     import ray
 
     threads = max(1, available_threads().number // jobs)
-    _sweep()
-    place = tempfile.mkdtemp(prefix=f"{_PLACE}{os.getpid()}-", dir=_ROOT)
+    _remove_stale_dirs()
+    temp_dir = tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=_ROOT)
     try:
-        _start(jobs * threads, place)
+        _init_ray(jobs * threads, temp_dir)
         gpus = float(ray.cluster_resources().get("GPU", 0))
-        yield Share(jobs, threads, _gpu_share(gpus, jobs))
+        yield TrialResources(jobs, threads, _gpus_per_trial(gpus, jobs))
     finally:
         ray.shutdown()
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def _start(processors: int, place: str) -> None:
+def _init_ray(processors: int, temp_dir: str) -> None:
     import ray
 
     try:
         ray.init(
             address="local",
             num_cpus=processors,
-            _temp_dir=place,
+            _temp_dir=temp_dir,
             object_store_memory=_OBJECTS,
             include_dashboard=False,
             log_to_driver=False,
@@ -130,7 +130,7 @@ def _start(processors: int, place: str) -> None:
         ) from error
 
 
-def _join(address: str) -> None:
+def _connect_to_cluster(address: str) -> None:
     import ray
 
     passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -151,19 +151,19 @@ def _join(address: str) -> None:
         ) from error
 
 
-def _shared(jobs: int | None) -> Share:
+def _cluster_resources(jobs: int | None) -> TrialResources:
     """A cluster's processors among ``jobs`` trials; by default one trial per machine."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     processors = [int(node["CPU"]) for node in nodes if node.get("CPU")]
     jobs = jobs or max(1, len(processors))
-    threads = _threads(processors, jobs)
+    threads = _threads_per_trial(processors, jobs)
     threads = min(threads, told_threads() or threads)
-    return Share(jobs, threads, _gpu_share(sum(node.get("GPU", 0) for node in nodes), jobs))
+    return TrialResources(jobs, threads, _gpus_per_trial(sum(node.get("GPU", 0) for node in nodes), jobs))
 
 
-def _threads(processors: list[int], jobs: int) -> int:
+def _threads_per_trial(processors: list[int], jobs: int) -> int:
     """The most that each of ``jobs`` trials can have at once; none spreads over two machines."""
     for threads in range(max(processors, default=1), 1, -1):
         if sum(there // threads for there in processors) >= jobs:
@@ -171,7 +171,7 @@ def _threads(processors: list[int], jobs: int) -> int:
     return 1
 
 
-def _gpu_share(gpus: float, jobs: int) -> float:
+def _gpus_per_trial(gpus: float, jobs: int) -> float:
     """A whole GPU for each trial, or a part where there are more trials than GPUs."""
     if not gpus or os.environ.get("CIFARLAB_DEVICE") == "cpu":
         return 0.0
@@ -179,15 +179,15 @@ def _gpu_share(gpus: float, jobs: int) -> float:
     return 1.0 / per_gpu
 
 
-def _sweep() -> None:
+def _remove_stale_dirs() -> None:
     """Remove what Ray left behind whose driver was killed."""
-    for place in _ROOT.glob(f"{_PLACE}*-*"):
-        pid = place.name.removeprefix(_PLACE).partition("-")[0]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(place, ignore_errors=True)
+    for temp_dir in _ROOT.glob(f"{_TEMP_PREFIX}*-*"):
+        pid = temp_dir.name.removeprefix(_TEMP_PREFIX).partition("-")[0]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(temp_dir, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

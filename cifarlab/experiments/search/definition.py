@@ -14,18 +14,18 @@ from pydantic import AfterValidator, Field, model_validator
 
 from cifarlab.config.base import Name, Config
 from cifarlab.config.duration import Duration, Length, WallTime
-from cifarlab.experiments.search.space import Choice, Space, Values, active, meant, ordered
-from cifarlab.experiments.study.scale import scaled
+from cifarlab.experiments.search.space import Choice, Space, Params, is_active, as_overrides, sort_by_condition
+from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, tree_of, validated
+from cifarlab.recipes.text import change, read_yaml, validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
 _MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # what trials are compared on, and what the search itself decides
-_OUTSIDE = ("name.", "data.", "evaluation.")
-_OURS = ("training.duration", "training.extensions", "training.max_time")
-_STILL_OPEN = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
+_FIXED_PREFIXES = ("name.", "data.", "evaluation.")
+_SEARCH_KEYS = ("training.duration", "training.extensions", "training.max_time")
+_SEARCHABLE_PREFIXES = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
 
 
 def _whole_epochs(duration: Duration) -> Duration:
@@ -40,13 +40,13 @@ Epochs = Annotated[Length, AfterValidator(_whole_epochs)]
 class ASHA(Config):
     """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934).
 
-    At each rung a trial goes on if its score is among the best 1 / ``reduction`` of those that
+    At each rung a trial goes on if its score is among the best 1 / ``reduction_factor`` of those that
     were there before it.
     """
 
     kind: Literal["asha"] = "asha"
-    grace: Epochs = Field(Duration.parse("1 epoch"), description="the first rung")
-    reduction: int = Field(
+    grace_period: Epochs = Field(Duration.parse("1 epoch"), description="the first rung")
+    reduction_factor: int = Field(
         3, ge=2, description="rungs are this many times apart, and this share goes on: 1 in so many"
     )
 
@@ -67,18 +67,18 @@ class TPESampler(Config):
     """Tree-structured Parzen estimator (Bergstra et al. 2011): likelier where scores were good."""
 
     kind: Literal["tpe"] = "tpe"
-    startup: int = Field(10, ge=1, description="trials that are drawn at random first")
+    n_startup_trials: int = Field(10, ge=1, description="trials that are drawn at random first")
 
 
 class Search(Config):
-    """A search; a trial is the recipe with ``changes``, then with what was drawn of the space."""
+    """A search; a trial is the recipe with ``overrides``, then with what was drawn of the space."""
 
     name: Name = Field(description="names the search's folder")
     about: str = Field("", description="the question, in a sentence")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
-    changes: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
+    overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
     trials: int = Field(30, ge=1, description="how many")
-    max: Epochs = Field(Duration.parse("30 epochs"), description="the longest that a trial runs")
+    max_epochs: Epochs = Field(Duration.parse("30 epochs"), description="the longest that a trial runs")
     seed: int = Field(0, ge=0, le=2**32 - 1, description="decides what is drawn, not the training")
     sampler: Annotated[RandomSampler | TPESampler, Field(discriminator="kind")] = RandomSampler()
     scheduler: Annotated[ASHA | NoStopping, Field(discriminator="kind")] = ASHA()
@@ -86,63 +86,63 @@ class Search(Config):
 
     @model_validator(mode="after")
     def _conditions_end(self) -> "Search":
-        ordered(self.space)
+        sort_by_condition(self.space)
         return self
 
     @model_validator(mode="after")
     def _searches_what_may_vary(self) -> "Search":
         for key in self.space:
             # a whole part is searched by its own name, and holds what is below it
-            outside = f"{key}.".startswith(_OUTSIDE) and not key.startswith(_STILL_OPEN)
-            if outside or any(ours == key or ours.startswith(f"{key}.") for ours in _OURS):
+            is_fixed = f"{key}.".startswith(_FIXED_PREFIXES) and not key.startswith(_SEARCHABLE_PREFIXES)
+            if is_fixed or any(reserved == key or reserved.startswith(f"{key}.") for reserved in _SEARCH_KEYS):
                 raise ValueError(
                     f"space: {key} can't be searched: "
-                    + ("trials would not be comparable" if outside else "the search decides it")
+                    + ("trials would not be comparable" if is_fixed else "the search decides it")
                 )
         return self
 
-    def base(self, data: str | None = None) -> Recipe:
+    def base_recipe(self, data: str | None = None) -> Recipe:
         """The recipe before anything is drawn. Raises RecipeError."""
         where = f"search {self.name}"
-        changes = self.changes | ({} if data is None else {"data.source": data})
-        recipe = change(find(self.recipe), changes, where)
-        recipe = change(recipe, {"training.duration": str(self.max)}, where)
+        overrides = self.overrides | ({} if data is None else {"data.source": data})
+        recipe = change(find(self.recipe), overrides, where)
+        recipe = change(recipe, {"training.duration": str(self.max_epochs)}, where)
         if not recipe.data.val_fraction:
             raise RecipeError(
                 f"{where}: the recipe holds nothing out, so nothing can decide between trials",
-                "set data.val_fraction above 0 in changes",
+                "set data.val_fraction above 0 in overrides",
             )
         return recipe
 
-    def drawn(self, drawn: Values, base: Recipe, scale: float = 1.0) -> Recipe:
+    def trial_recipe(self, params: Params, base: Recipe, scale: float = 1.0) -> Recipe:
         """The recipe of one point, at a scale (see study.scale). Raises RecipeError."""
         where = f"search {self.name}"
         try:
-            changes = meant(self.space, drawn)
+            overrides = as_overrides(self.space, params)
         except (KeyError, TypeError) as error:  # a record of another search, or a damaged one
             what = f"{where}: its space has no {error}, which its record has drawn"
             raise RecipeError(what, "restore search.jsonl, or search anew elsewhere") from error
-        return scaled(change(base, changes, where), scale)
+        return scale_recipe(change(base, overrides, where), scale)
 
     def rungs(self, scale: float = 1.0) -> list[int]:
         """The epochs at which trials may be stopped, ascending; none without a scheduler."""
         if not isinstance(self.scheduler, ASHA):
             return []
-        epoch = first = self.grace(scale)
-        found = []
+        epoch = first = self.first_rung(scale)
+        rungs = []
         while epoch < self.epochs(scale):
-            found.append(epoch)
-            epoch = first * self.scheduler.reduction ** len(found)
-        return found
+            rungs.append(epoch)
+            epoch = first * self.scheduler.reduction_factor ** len(rungs)
+        return rungs
 
-    def grace(self, scale: float = 1.0) -> int:
+    def first_rung(self, scale: float = 1.0) -> int:
         """The first rung in epochs."""
         assert isinstance(self.scheduler, ASHA)
-        return max(1, round(int(self.scheduler.grace.value) * scale))
+        return max(1, round(int(self.scheduler.grace_period.value) * scale))
 
     def epochs(self, scale: float = 1.0) -> int:
         """The epochs of a whole trial; at a scale the last one may be shorter."""
-        return max(1, math.ceil(float(self.max.value) * scale - 1e-9))
+        return max(1, math.ceil(float(self.max_epochs.value) * scale - 1e-9))
 
 
 def validate(search: Search, base: Recipe) -> None:
@@ -151,16 +151,16 @@ def validate(search: Search, base: Recipe) -> None:
     Where a kind is searched too, under each kind under which the key is drawn. Raises RecipeError
     with the key, the allowed values and the nearest match.
     """
-    for key in ordered(search.space):
+    for key in sort_by_condition(search.space):
         for other in search.space[key].when:
             _require_known(search, base, key, other)
         reached = False
         for context in _contexts(search, key):
-            if not active(search.space, key, context, base):
+            if not is_active(search.space, key, context, base):
                 continue
             reached = True
             for value in search.space[key].probes():
-                _try(search, base, key, {**context, key: value})
+                _try_point(search, base, key, {**context, key: value})
         if not reached:
             raise RecipeError(
                 f"search {search.name}, {key}: its condition is never met",
@@ -168,51 +168,51 @@ def validate(search: Search, base: Recipe) -> None:
             )
 
 
-def _contexts(search: Search, key: str) -> Iterator[Values]:
+def _contexts(search: Search, key: str) -> Iterator[Params]:
     """What may be drawn before ``key`` and decides whether it exists: kinds, and its conditions."""
     needed: list[str] = []
-    wanted = [k for k in search.space if k != key and k.endswith("kind")]
-    wanted += [k for k in search.space[key].when if k in search.space]
-    while wanted:  # and what decides whether those are drawn
-        other = wanted.pop()
+    queue = [k for k in search.space if k != key and k.endswith("kind")]
+    queue += [k for k in search.space[key].when if k in search.space]
+    while queue:  # and what decides whether those are drawn
+        other = queue.pop()
         if other not in needed and other != key:
             needed.append(other)
-            wanted += [k for k in search.space[other].when if k in search.space]
-    before = [k for k in ordered(search.space) if k in needed]
-    probes = [_allowed(search, key, k) for k in before]
-    if (count := math.prod(map(len, probes))) > _MOST_CONTEXTS:
+            queue += [k for k in search.space[other].when if k in search.space]
+    before = [k for k in sort_by_condition(search.space) if k in needed]
+    values_to_try = [_allowed_probes(search, key, k) for k in before]
+    if (count := math.prod(map(len, values_to_try))) > _MOST_CONTEXTS:
         raise RecipeError(
             f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
             "name fewer values in its condition",
         )
-    for values in itertools.product(*probes):
+    for values in itertools.product(*values_to_try):
         yield dict(zip(before, values, strict=True))
 
 
-def _allowed(search: Search, key: str, other: str) -> list[Any]:
+def _allowed_probes(search: Search, key: str, other: str) -> list[Any]:
     """What of ``other`` is tried beside ``key``: where it is a condition, what meets that."""
     dimension = search.space[other]
-    wanted = search.space[key].conditions.get(other)
+    conditions = search.space[key].conditions.get(other)
     return [
         value
         for value in dimension.probes()
-        if wanted is None or value in wanted or dimension.meant(value) in wanted
+        if conditions is None or value in conditions or dimension.setting(value) in conditions
     ]
 
 
-def _try(search: Search, base: Recipe, key: str, point: Values) -> None:
+def _try_point(search: Search, base: Recipe, key: str, point: Params) -> None:
     """Build the recipe of a point. Raises RecipeError that names ``key``."""
-    kept: Values = {}
-    for other in ordered({k: search.space[k] for k in point}):
-        if active(search.space, other, kept, base):
-            kept[other] = point[other]
-    given = {k: v for k, v in kept.items() if k != key}
-    beside = f" beside {', '.join(f'{k}={v}' for k, v in given.items())}" if given else ""
+    params: Params = {}
+    for other in sort_by_condition({k: search.space[k] for k in point}):
+        if is_active(search.space, other, params, base):
+            params[other] = point[other]
+    others = {k: v for k, v in params.items() if k != key}
+    beside = f" beside {', '.join(f'{k}={v}' for k, v in others.items())}" if others else ""
     try:
-        change(base, meant(search.space, kept), f"search {search.name}, {key}{beside}")
+        change(base, as_overrides(search.space, params), f"search {search.name}, {key}{beside}")
     except RecipeError as error:
-        unknown = "unknown key" in error.what and given
-        hint = f"draw it only where it exists, by when: {{{next(iter(given), '')}: ...}}; "
+        unknown = "unknown key" in error.what and others
+        hint = f"draw it only where it exists, by when: {{{next(iter(others), '')}: ...}}; "
         raise RecipeError(error.what, (hint if unknown else "") + error.hint) from error
 
 
@@ -228,32 +228,32 @@ def _require_known(search: Search, base: Recipe, key: str, other: str) -> None:
         )
 
 
-def from_file(path: Path) -> Search:
+def read_search(path: Path) -> Search:
     """Read a search's YAML file, which names it where it does not itself. Raises RecipeError."""
-    tree = tree_of(path, "search")
+    tree = read_yaml(path, "search")
     if isinstance(tree, dict):
         tree = {"name": path.stem, **tree}
-    return validated(Search, tree, str(path), "see docs/search.md for what a search holds")
+    return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")
 
 
-def asked_for(
+def with_options(
     search: Search,
     trials: int | None = None,
-    longest: str | None = None,
+    max_epochs: str | None = None,
     sampler: str | None = None,
     scheduler: str | None = None,
 ) -> Search:
     """``search`` with what a command line changes of it. Raises RecipeError."""
     tree = search.model_dump()
-    changes = {"trials": trials, "max": longest}
-    tree |= {name: value for name, value in changes.items() if value is not None}
+    overrides = {"trials": trials, "max_epochs": max_epochs}
+    tree |= {name: value for name, value in overrides.items() if value is not None}
     for name, kind in (("sampler", sampler), ("scheduler", scheduler)):
         if kind is not None and kind != tree[name]["kind"]:
             tree[name] = {"kind": kind}
-    return validated(Search, tree, f"search {search.name}", "see docs/search.md")
+    return validate_config(Search, tree, f"search {search.name}", "see docs/search.md")
 
 
-def wall_time(text: str | None) -> WallTime | None:
+def parse_wall_time(text: str | None) -> WallTime | None:
     """A time limit as the command line has it. Raises UserError."""
     try:
         return None if text is None else WallTime.parse(text)

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cifarlab.config.duration import WallTime
-from cifarlab.experiments.search.cluster import Share, connected, require_extra
+from cifarlab.experiments.search.cluster import TrialResources, connect_ray, require_extra
 from cifarlab.experiments.search.definition import Search, validate
-from cifarlab.experiments.search.event_log import Notes, Tell
-from cifarlab.experiments.search.finalists import Finals, earlier, rerun
+from cifarlab.experiments.search.event_log import EventLog, Log
+from cifarlab.experiments.search.finalists import Finalists, stored_finalists, retrain_finalists
 from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
-from cifarlab.experiments.search.results import Explained, explain
+from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.trial_history import Trial
-from cifarlab.experiments.search.writing import write_explained
+from cifarlab.experiments.search.writing import write_results
 from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 _FAILURES = 3  # deaths of its worker that a trial survives
 
 
-class Searched(NamedTuple):
+class FinishedSearch(NamedTuple):
     """A search's end: its folder, what it found, and what could not be made."""
 
     folder: SearchFolder
-    explained: Explained
-    finals: Finals | None
+    results: SearchResults
+    finalists: Finalists | None
     problems: list[str]
 
     @property
-    def failed(self) -> int:
+    def n_failed(self) -> int:
         """How many trials failed, and runs of finalists."""
-        trials = sum(row.trial.failure is not None for row in self.explained.rows)
-        return trials + (self.finals.failed if self.finals else 0)
+        trials = sum(row.trial.failure is not None for row in self.results.rows)
+        return trials + (self.finalists.n_failed if self.finalists else 0)
 
 
-class _Asked(NamedTuple):
+class _SearchRequest(NamedTuple):
     """How a search is run: what is the same for all its trials."""
 
     search: Search
@@ -69,89 +69,90 @@ def run_search(
     cluster: str | None = None,
     max_time: WallTime | None = None,
     resume: bool = False,
-    seeds: int | None = None,
+    n_seeds: int | None = None,
     scale: float = 1.0,
     data: str | None = None,
     runs: Path = RUNS,
     formats: Sequence[str] = ("svg",),
     command: str = "cifarlab.experiments.search.engine.run_search",
-    tell: Tell = lambda _line: None,
+    log: Log = lambda _line: None,
     worker: "type[Trainable] | None" = None,
-) -> Searched:
+) -> FinishedSearch:
     """Train the trials of ``search`` that are missing, and explain all.
 
     ``jobs`` trials at a time, on this machine or on the Ray cluster at the address ``cluster``,
     until ``max_time`` is used up. Trials that a stopped or killed search left unfinished need
-    ``resume``. With ``seeds``, the finalists are trained anew on this machine with so many other
+    ``resume``. With ``n_seeds``, the finalists are trained anew on this machine with so many other
     seeds, once no trial is left to train. ``formats`` are the figures'. ``worker`` takes the place
     of the one that trains. Raises RecipeError, UserError, MissingExtraError, RunFolderError,
     StorageError, Interrupted.
     """
-    _require_sound(jobs, seeds, formats)
-    base = search.base(data)
+    _require_sound(jobs, n_seeds, formats)
+    base = search.base_recipe(data)
     validate(search, base)
-    search.drawn({}, base, scale)  # a scale out of range is refused here
+    search.trial_recipe({}, base, scale)  # a scale out of range is refused here
     require_extra(cluster)
     folder = search_folder(search, scale, data, runs)
-    asked = _Asked(search, base, scale, folder, command, max_time, worker)
+    request = _SearchRequest(search, base, scale, folder, command, max_time, worker)
     with folder.in_use():
-        _require_same(asked)
-        notes = Notes(folder, tell)
-        todo = _todo(asked, notes, resume)
+        _require_same_search(request)
+        event_log = EventLog(folder, log)
+        n_pending = _count_pending(request, event_log, resume)
         if worker is None:
-            _require_same_images(asked, notes, todo, tell)
-        if todo:
-            tell(f"{search.name}: {todo} trials to train; {folder.path}")
+            _require_same_images(request, event_log, n_pending, log)
+        if n_pending:
+            log(f"{search.name}: {n_pending} trials to train; {folder.path}")
             if cluster is None and (note := available_threads().note):
-                tell(note)
-            _train(asked, notes, jobs, cluster)
-        explained = explain(search, scale, folder)
-        problems = _left(asked, notes)
-        if seeds is None:
-            finals = earlier(explained, folder)
-        elif problems or not explained.best:  # out of budget, or all failed: there are no best
-            finals = None
+                log(note)
+            _train_trials(request, event_log, jobs, cluster)
+        results = read_results(search, scale, folder)
+        problems = _unfinished_notes(request, event_log)
+        if n_seeds is None:
+            finalists = stored_finalists(results, folder)
+        elif problems or not results.best_row:  # out of budget, or all failed: there are no best
+            finalists = None
         else:
             here = 1 if cluster else jobs or 1
-            finals = rerun(search, explained, folder, seeds, here, formats, command, tell)
-        problems += write_explained(explained, finals, folder, formats)
-        _write_best(asked, explained)
-    return Searched(folder, explained, finals, problems)
+            finalists = retrain_finalists(search, results, folder, n_seeds, here, formats, command, log
+            )
+        problems += write_results(results, finalists, folder, formats)
+        _write_best(request, results)
+    return FinishedSearch(folder, results, finalists, problems)
 
 
 def _require_sound(jobs: int | None, seeds: int | None, formats: Sequence[str]) -> None:
     require_formats(formats)
-    for option, number in (("--jobs", jobs), ("--seeds", seeds)):
+    for option, number in (("--jobs", jobs), ("--n-seeds", seeds)):
         if number is not None and number < 1:
             raise UserError(f"{option} {number}: that is too few", "take 1 or more")
 
 
-def _require_same(asked: _Asked) -> None:
+def _require_same_search(request: _SearchRequest) -> None:
     """Refuse to go on with another search than was begun; more trials are welcome."""
-    now = {**asked.search.model_dump(mode="json"), "trials": None, "about": None}
-    content = asked.folder.content()
+    current = {**request.search.model_dump(mode="json"), "trials": None, "about": None}
+    content = request.folder.content()
     if content:
-        begun = {**content.get("search", {}), "trials": None, "about": None}
-        if changed := [key for key in now if now[key] != begun.get(key)]:
+        stored = {**content.get("search", {}), "trials": None, "about": None}
+        if changed := [key for key in current if current[key] != stored.get(key)]:
             raise RunFolderError(
-                f"{asked.folder.path} was begun with another {', '.join(changed)}",
+                f"{request.folder.path} was begun with another {', '.join(changed)}",
                 "leave that as it was, or give the search another name to begin anew",
             )
-        if content.get("base") != asked.base.model_dump(mode="json"):
+        if content.get("base") != request.base.model_dump(mode="json"):
             raise RunFolderError(
-                f"{asked.folder.path} was begun with other settings of {asked.search.recipe}",
+                f"{request.folder.path} was begun with other settings of {request.search.recipe}",
                 "restore them, or give the search another name to begin anew",
             )
-    described = {
-        "search": asked.search.model_dump(mode="json"),
-        "base": asked.base.model_dump(mode="json"),
-        "scale": asked.scale,
-        "command": asked.command,
+    header = {
+        "search": request.search.model_dump(mode="json"),
+        "base": request.base.model_dump(mode="json"),
+        "scale": request.scale,
+        "command": request.command,
     }
-    asked.folder.write({**content, **described})
+    request.folder.write({**content, **header})
 
 
-def _require_same_images(asked: _Asked, notes: Notes, todo: int, tell: Tell) -> None:
+def _require_same_images(request: _SearchRequest, event_log: EventLog, n_pending: int, log: Log) -> None:
     """Decode the images once, before many workers wait for one of them.
 
     Raises DataError, and RunFolderError where earlier trials were trained on others. Where no trial
@@ -160,123 +161,123 @@ def _require_same_images(asked: _Asked, notes: Notes, todo: int, tell: Tell) -> 
     from cifarlab.data.opening import open_data
 
     try:
-        dataset = open_data(asked.base.data, log=tell if todo else None)
+        dataset = open_data(request.base.data, log=log if n_pending else None)
     except CifarlabError:
-        if todo:
+        if n_pending:
             raise
         return
-    for number in notes.ledger.trials:
-        if not asked.folder.trial(number).has_same_data(dataset.fingerprint):
+    for number in event_log.history.trials:
+        if not request.folder.trial(number).has_same_data(dataset.fingerprint):
             raise RunFolderError(
-                f"the images are not those that {asked.folder.path} was begun with",
+                f"the images are not those that {request.folder.path} was begun with",
                 "restore them, or give the search another name to begin anew",
             )
 
 
-def _unfinished(asked: _Asked, notes: Notes) -> list[Trial]:
+def _unfinished(request: _SearchRequest, event_log: EventLog) -> list[Trial]:
     """Trials that have not ended, or were stopped at a rung and have no result yet."""
     return [
         trial
-        for trial in notes.ledger.trials.values()
+        for trial in event_log.history.trials.values()
         if trial.stop_reason is None
         or (
-            (trial.stop_reason == "stopped" and not asked.worker)
-            and not asked.folder.trial(trial.number).finished
+            (trial.stop_reason == "stopped" and not request.worker)
+            and not request.folder.trial(trial.number).finished
         )
     ]
 
 
-def _left(asked: _Asked, notes: Notes) -> list[str]:
+def _unfinished_notes(request: _SearchRequest, event_log: EventLog) -> list[str]:
     """That some trials are not finished, in words."""
-    count = len(_unfinished(asked, notes))
-    count += max(0, asked.search.trials - len(notes.ledger.trials))
+    count = len(_unfinished(request, event_log))
+    count += max(0, request.search.trials - len(event_log.history.trials))
     if not count:
         return []
-    return [f"{count} trials are not finished; go on with: {_again(asked.command)}"]
+    return [f"{count} trials are not finished; go on with: {_resume_command(request.command)}"]
 
 
-def _again(command: str) -> str:
+def _resume_command(command: str) -> str:
     return command if "--resume" in command.split() else f"{command} --resume"
 
 
-def _todo(asked: _Asked, notes: Notes, resume: bool) -> int:
+def _count_pending(request: _SearchRequest, event_log: EventLog, resume: bool) -> int:
     """How many trials are to be trained. Raises RunFolderError where ``resume`` is missing."""
-    begun = _unfinished(asked, notes)
-    if begun and not resume:
+    unfinished = _unfinished(request, event_log)
+    if unfinished and not resume:
         raise RunFolderError(
-            f"{asked.folder.path}: {trial_name(begun[0].number)} was begun and is not finished",
-            f"go on with: {_again(asked.command)}",
+            f"{request.folder.path}: {trial_name(unfinished[0].number)} was begun and is not finished",
+            f"go on with: {_resume_command(request.command)}",
         )
-    return len(begun) + max(0, asked.search.trials - len(notes.ledger.trials))
+    return len(unfinished) + max(0, request.search.trials - len(event_log.history.trials))
 
 
-def _train(asked: _Asked, notes: Notes, jobs: int | None, cluster: str | None) -> None:
+def _train_trials(request: _SearchRequest, event_log: EventLog, jobs: int | None, cluster: str | None) -> None:
     """Train until all is done, the time is used up, or somebody asks to stop."""
     # Ray sets a handler of its own when it starts
-    with connected(jobs, cluster) as share, stop_on_signal() as stop:
-        before = -1
-        while (left := _todo(asked, notes, resume=True)) and left != before:
+    with connect_ray(jobs, cluster) as resources, stop_on_signal() as stop:
+        n_before = -1
+        while (n_left := _count_pending(request, event_log, resume=True)) and n_left != n_before:
             # a second pass only finishes runs whose workers went before they could
-            if _tune(asked, notes, share, stop):
+            if _run_tune(request, event_log, resources, stop):
                 break
-            before = left
+            n_before = n_left
     if stop.signum:
-        done = sum(trial.stop_reason is not None for trial in notes.ledger.trials.values())
+        done = sum(trial.stop_reason is not None for trial in event_log.history.trials.values())
         raise Interrupted(
-            f"interrupted after {done} of {asked.search.trials} trials; their checkpoints are "
+            f"interrupted after {done} of {request.search.trials} trials; their checkpoints are "
             "written",
-            f"go on with: {_again(asked.command)}",
+            f"go on with: {_resume_command(request.command)}",
             stop.signum,
         )
 
 
-def _tune(asked: _Asked, notes: Notes, share: Share, stop: Stop) -> bool:
+def _run_tune(request: _SearchRequest, event_log: EventLog, resources: TrialResources, stop: Stop) -> bool:
     """One run of Ray Tune; whether it was ended before its time. Raises StorageError."""
     from ray import tune
 
-    from cifarlab.experiments.search.rung_scheduler import Judge
-    from cifarlab.experiments.search.searcher import Draws
+    from cifarlab.experiments.search.rung_scheduler import RungScheduler
+    from cifarlab.experiments.search.searcher import TrialSearcher
     from cifarlab.experiments.search.stopper import Stopper
     from cifarlab.experiments.search.worker import Worker
 
-    begun = _unfinished(asked, notes)
-    fresh = max(0, asked.search.trials - len(notes.ledger.trials))
-    draws = Draws(asked.search, asked.base, asked.scale, notes, begun, share.threads)
-    stopper = Stopper(asked.max_time, lambda: bool(stop.signum or draws.fatal))
-    place = asked.folder.path.resolve() / ".tune"
-    shutil.rmtree(place, ignore_errors=True)  # of a driver that was killed
+    unfinished = _unfinished(request, event_log)
+    n_new = max(0, request.search.trials - len(event_log.history.trials))
+    searcher = TrialSearcher(request.search, request.base, request.scale, event_log, unfinished, resources.threads)
+    stopper = Stopper(request.max_time, lambda: bool(stop.signum or searcher.fatal))
+    tune_dir = request.folder.path.resolve() / ".tune"
+    shutil.rmtree(tune_dir, ignore_errors=True)  # of a driver that was killed
     try:
         tune.run(
-            asked.worker or Worker,
+            request.worker or Worker,
             name="tune",
-            storage_path=str(place),
-            search_alg=draws,
-            scheduler=Judge(asked.search, asked.scale, notes),
+            storage_path=str(tune_dir),
+            search_alg=searcher,
+            scheduler=RungScheduler(request.search, request.scale, event_log),
             stop=stopper,
-            num_samples=len(begun) + fresh,
-            max_concurrent_trials=share.jobs,
-            resources_per_trial={"cpu": share.threads, "gpu": share.gpus},
+            num_samples=len(unfinished) + n_new,
+            max_concurrent_trials=resources.jobs,
+            resources_per_trial={"cpu": resources.threads, "gpu": resources.gpus},
             reuse_actors=True,
             max_failures=_FAILURES,
             raise_on_failed_trial=False,
-            trial_name_creator=_short,
-            trial_dirname_creator=_short,
+            trial_name_creator=_trial_id,
+            trial_dirname_creator=_trial_id,
             verbose=0,
         )
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-    if draws.fatal:
-        raise StorageError(*draws.fatal)
+        shutil.rmtree(tune_dir, ignore_errors=True)
+    if searcher.fatal:
+        raise StorageError(*searcher.fatal)
     return stopper.stop_all()
 
 
-def _short(trial: Any) -> str:
+def _trial_id(trial: Any) -> str:
     return str(trial.trial_id)
 
 
-def _write_best(asked: _Asked, explained: Explained) -> None:
+def _write_best(request: _SearchRequest, results: SearchResults) -> None:
     """The best trial's recipe: as it was trained, but for the test split, which it may open."""
-    if best := explained.best:
-        recipe = asked.search.drawn(best.trial.values, asked.base, asked.scale)
-        name = f"{asked.search.name}/{trial_name(best.trial.number)}"
-        write_text(asked.folder.best, to_yaml(recipe.model_copy(update={"name": name})))
+    if best := results.best_row:
+        recipe = request.search.trial_recipe(best.trial.params, request.base, request.scale)
+        name = f"{request.search.name}/{trial_name(best.trial.number)}"
+        write_text(request.folder.best_recipe, to_yaml(recipe.model_copy(update={"name": name})))

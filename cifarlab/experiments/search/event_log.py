@@ -1,39 +1,39 @@
-"""The driver's notes: each event goes to the disk, into the ledger and, in words, to the user."""
+"""Log the events of a search: to the disk, into the trial history, and as a line to the user."""
 
 from collections.abc import Callable
 
 from cifarlab.experiments.search.folder import Event, SearchFolder, trial_name
-from cifarlab.experiments.search.space import label
-from cifarlab.experiments.search.trial_history import Ledger
+from cifarlab.experiments.search.space import format_value
+from cifarlab.experiments.search.trial_history import TrialHistory
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-class Notes:
-    """The ledger of a search that is under way."""
+class EventLog:
+    """Record the events of a search that is running; ``history`` holds its trials so far."""
 
-    def __init__(self, folder: SearchFolder, tell: Tell) -> None:
+    def __init__(self, folder: SearchFolder, log: Log) -> None:
         folder.repair()
         self.folder = folder
-        self.ledger = Ledger(folder.events())
-        self.deaths: dict[int, str] = {}  # what Ray said when a trial's worker last died
-        self._tell = tell
+        self.history = TrialHistory(folder.events())
+        self.death_messages: dict[int, str] = {}  # what Ray said when a trial's worker last died
+        self._log = log
 
     def add(self, event: Event) -> None:
-        """Write an event down before anything follows from it. Raises StorageError."""
-        self.folder.note(event)
-        self.ledger.add(event)
-        if words := said(event):
-            self._tell(words)
+        """Write an event to the disk before anything depends on it. Raises StorageError."""
+        self.folder.append_event(event)
+        self.history.add(event)
+        if message := describe_event(event):
+            self._log(message)
 
 
-def said(event: Event) -> str:
-    """An event in a line; empty where it is not worth one."""
+def describe_event(event: Event) -> str:
+    """Return an event as a line of text; empty for events that are not shown."""
     name = trial_name(event["trial"])
     if event["event"] == "drawn":
-        return f"{name}: {', '.join(f'{k}={label(v)}' for k, v in event['values'].items())}"
+        return f"{name}: {', '.join(f'{k}={format_value(v)}' for k, v in event['params'].items())}"
     if event["event"] == "rung":
-        return f"{name} stopped {stopped_words(event)}" if event["stopped"] else ""
+        return f"{name} stopped {describe_stop(event)}" if event["stopped"] else ""
     if event["failure"]:
         return f"{name} failed: {event['failure']['what']}"
     if event["stop_reason"] == "stopped":
@@ -41,9 +41,9 @@ def said(event: Event) -> str:
     return f"{name} ended after {event['epochs']} epochs: {100 * event['score']:.2f} %"
 
 
-def stopped_words(rung: Event) -> str:
-    """Why a rung stopped a trial: where, its score, what was needed, its rank."""
+def describe_stop(rung: Event) -> str:
+    """Return why a rung stopped a trial: the rung, its score, the cut-off, its rank."""
     return (
         f"at rung {rung['rung']}: {100 * rung['score']:.2f} %, {100 * rung['cutoff']:.2f} % needed,"
-        f" rank {rung['rank']} of {rung['of']}"
+        f" rank {rung['rank']} of {rung['n_reached']}"
     )

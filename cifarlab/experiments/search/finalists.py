@@ -1,4 +1,4 @@
-"""The finalists over other seeds: a study, and by how much the search flattered its best trial.
+"""The finalists over other seeds: a study, and the selection bias of its best trial.
 
 The best of N trials is best partly by luck: its score is the highest of N noisy ones. Trained anew
 with seeds that the search never saw, the same recipe shows what it is worth.
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.event_log import Tell
+from cifarlab.experiments.search.event_log import Log
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
-from cifarlab.experiments.search.results import Explained
+from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Row, Study
+from cifarlab.experiments.study.definition import StudyRow, Study
 from cifarlab.experiments.study.engine import run_study
-from cifarlab.experiments.study.table import comparison_of
+from cifarlab.experiments.study.table import restore_comparison
 from cifarlab.runs.schemas import restored
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
@@ -30,7 +30,7 @@ _MEASURE = {
 }
 
 
-class Flattery(NamedTuple):
+class SelectionBias(NamedTuple):
     """A finalist's score in the search less its accuracies over other seeds, as shares.
 
     ``excess`` is the mean of that difference, with its 95 % interval from two seeds on.
@@ -44,102 +44,100 @@ class Flattery(NamedTuple):
     interval: Interval | None
 
 
-class Finals(NamedTuple):
+class Finalists(NamedTuple):
     """The finalists' comparison, how each did beside its score, and how many runs failed."""
 
     comparison: Comparison
-    flattery: tuple[Flattery, ...]
+    selection_bias: tuple[SelectionBias, ...]
     path: str
-    failed: int = 0
+    n_failed: int = 0
 
 
-def rerun(
+def retrain_finalists(
     search: Search,
-    explained: Explained,
+    results: SearchResults,
     folder: SearchFolder,
-    seeds: int,
+    n_seeds: int,
     jobs: int,
     formats: Sequence[str],
     command: str,
-    tell: Tell,
-) -> Finals:
-    """Train the best trials anew with ``seeds`` seeds that no trial had, and compare them.
+    log: Log,
+) -> Finalists:
+    """Train the best trials anew with ``n_seeds`` seeds that no trial had, and compare them.
 
     By the same measure as in the search: the best epoch's validation accuracy, in one view; the
     test split stays closed. Raises UserError where no trial has a score, and as run_study does.
     """
-    chosen = finalists(explained)
-    scores = {trial_name(number): score for number, score in chosen.items()}
+    selected = select_finalists(results)
+    scores = {trial_name(number): score for number, score in selected.items()}
     study = Study(
         name="finalists",
         about=f"The best trials of {search.name} over seeds that the search did not see.",
-        first_seed=1 + max(run.recipe.seed for run in explained.runs.values()),
-        changes=_MEASURE,
+        first_seed=1 + max(run.recipe.seed for run in results.runs.values()),
+        overrides=_MEASURE,
         rows=tuple(
-            Row(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
+            StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),
     )
-    studied = run_study(
-        study,
-        seeds=seeds,
+    finished_study = run_study(
+        study, n_seeds=n_seeds,
         jobs=jobs,
         resume=True,
         runs=folder.path,
         formats=formats,
-        command=command,
-        tell=tell,
+        command=command, log=log,
     )
-    flattery = []
-    for number, score in chosen.items():
-        line = next(x for x in studied.comparison.lines if x.row == trial_name(number))
-        if line.accuracies:
-            flattery.append(flattered(number, score, list(line.accuracies.values())))
-    return Finals(studied.comparison, tuple(flattery), str(studied.folder.path), studied.failed)
+    selection_bias = []
+    for number, score in selected.items():
+        comparison_row = next(x for x in finished_study.comparison.rows if x.name == trial_name(number))
+        if comparison_row.accuracies:
+            selection_bias.append(measure_selection_bias(number, score, list(comparison_row.accuracies.values())))
+    return Finalists(finished_study.comparison, tuple(selection_bias), str(finished_study.folder.path), finished_study.n_failed)
 
 
-def earlier(explained: Explained, folder: SearchFolder) -> Finals | None:
-    """What an earlier call of ``rerun`` found, where the finalists are still the same."""
-    told = (folder.content().get("found") or {}).get("finals")
-    if not told or not explained.rows:
+def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
+    """Return the result of an earlier ``retrain_finalists``, if the finalists are still the same."""
+    stored = (folder.content().get("results") or {}).get("finalists")
+    if not stored or not results.rows:
         return None
-    flattery = flattery_of(told.get("flattery"))
-    if {one.trial: one.score for one in flattery} != finalists(explained):
+    selection_bias = restore_selection_bias(stored.get("selection_bias"))
+    if {bias.trial: bias.score for bias in selection_bias} != select_finalists(results):
         return None
-    failed = told.get("failed")
-    return Finals(
-        comparison_of(told.get("comparison")),
-        flattery,
-        str(told.get("path")),
-        failed if isinstance(failed, int) else 0,
+    n_failed = stored.get("n_failed")
+    return Finalists(
+        restore_comparison(stored.get("comparison")),
+        selection_bias,
+        str(stored.get("path")),
+        n_failed if isinstance(n_failed, int) else 0,
     )
 
 
-def flattery_of(told: Any) -> tuple[Flattery, ...]:
-    """What search.json tells of finalists."""
-    flattery: tuple[Flattery, ...] = restored(
-        tuple[Flattery, ...],
-        told,
+def restore_selection_bias(stored: Any) -> tuple[SelectionBias, ...]:
+    """Return the finalists' selection bias from search.json. Raises RunFolderError."""
+    selection_bias: tuple[SelectionBias, ...] = restored(
+        tuple[SelectionBias, ...],
+        stored,
         "the finalists are not as this cifarlab writes them",
-        "use --seeds",
+        "use --n-seeds",
     )
-    return flattery
+    return selection_bias
 
 
-def finalists(explained: Explained) -> dict[int, float]:
+def select_finalists(results: SearchResults) -> dict[int, float]:
     """The scores of the best trials that ran to their end; of all, if none did. Raises UserError.
 
     A trial that a rung or a time limit ended would be compared with longer runs of its recipe.
     """
-    scored = [r for r in explained.rows if r.score is not None and not r.trial.failure]
-    whole = [row for row in scored if row.trial.stop_reason in ("planned", "early_stopping")]
-    chosen = (whole or scored)[:MOST]
-    if not chosen:
+    scored = [r for r in results.rows if r.score is not None and not r.trial.failure]
+    completed = [row for row in scored if row.trial.stop_reason in ("planned", "early_stopping")]
+    selected = (completed or scored)[:MOST]
+    if not selected:
         raise UserError("there are no finalists: no trial has a score", "search first")
-    return {row.trial.number: row.score for row in chosen if row.score is not None}
+    return {row.trial.number: row.score for row in selected if row.score is not None}
 
 
-def flattered(number: int, score: float, accuracies: list[float]) -> Flattery:
-    """A score beside what the same recipe reached with other seeds."""
+def measure_selection_bias(number: int, score: float, accuracies: list[float]) -> SelectionBias:
+    """Return a score less the accuracies that the same recipe reached with other seeds."""
     excess = summarize([score - accuracy for accuracy in accuracies])
     mean = summarize(accuracies).mean
-    return Flattery(number, score, excess.n, mean, excess.mean, excess.interval)
+    return SelectionBias(number, score, excess.n, mean, excess.mean, excess.interval)

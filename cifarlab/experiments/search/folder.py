@@ -10,14 +10,14 @@ runs/searches/<name>/
 
 The record holds three kinds of events. With them alone a killed search is taken up again:
 
-    {"event": "drawn", "trial": 7, "values": {"optimizer.lr": 0.0039, ...}}
+    {"event": "drawn", "trial": 7, "params": {"optimizer.lr": 0.0039, ...}}
     {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
-     "rank": 3, "of": 5, "stopped": true}
+     "rank": 3, "n_reached": 5, "stopped": true}
     {"event": "ended", "trial": 7, "stop_reason": "stopped", "epochs": 4, "score": 0.431,
      "failure": null}
 
 ``score`` is the highest validation accuracy (0..1) so far; ``cutoff`` the score that was needed to
-go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``of`` trials that
+go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``n_reached`` trials that
 had come so far by then, this one included.
 """
 
@@ -28,9 +28,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, RootModel
 
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.space import Values
+from cifarlab.experiments.search.space import Params
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, validated
+from cifarlab.recipes.text import build, validate_config
 from cifarlab.runs.collection import Collection
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, folder_name
@@ -41,10 +41,10 @@ from cifarlab.system.files import append_line, read_json_lines, write_text
 Event = dict[str, Any]
 
 
-class Found(Stored):
+class StoredResults(Stored):
     """What an ended search found, as far as it is read here."""
 
-    finals: dict[str, Any] | None = None
+    finalists: dict[str, Any] | None = None
 
 
 class SearchFile(Stored):
@@ -54,7 +54,7 @@ class SearchFile(Stored):
     base: dict[str, Any] = Field({})
     scale: float = 1.0
     command: str = ""
-    found: Found | None = None
+    results: StoredResults | None = None
 
 
 class DrawnEvent(Stored):
@@ -62,7 +62,7 @@ class DrawnEvent(Stored):
 
     event: Literal["drawn"]
     trial: Count
-    values: dict[str, Any]
+    params: dict[str, Any]
 
 
 class RungEvent(Stored):
@@ -75,7 +75,7 @@ class RungEvent(Stored):
     score: float
     cutoff: float | None
     rank: Count
-    of: Count
+    n_reached: Count
     stopped: bool
 
 
@@ -104,14 +104,14 @@ class SearchFolder(Collection):
 
     def __init__(self, path: Path | str) -> None:
         super().__init__(path)
-        self.record = self.path / "search.jsonl"
-        self.best = self.path / "best.yaml"
+        self.events_file = self.path / "search.jsonl"
+        self.best_recipe = self.path / "best.yaml"
 
     def trial(self, number: int) -> RunFolder:
         """The run folder of a trial, counted from 0."""
         return RunFolder(self.path / trial_name(number))
 
-    def planned(self, number: int, values: Values) -> tuple[Recipe, str]:
+    def load_trial(self, number: int, params: Params) -> tuple[Recipe, str]:
         """A trial's recipe, the test split closed, and the command that began the search.
 
         Raises RunFolderError where search.json is not there, RecipeError.
@@ -119,16 +119,16 @@ class SearchFolder(Collection):
         content = self.content()
         if missing := {"search", "base", "scale", "command"} - content.keys():
             raise RunFolderError(f"{self.file} lacks {', '.join(sorted(missing))}", "restore it")
-        search = validated(Search, content["search"], str(self.file))
+        search = validate_config(Search, content["search"], str(self.file))
         base = build(content["base"], str(self.file))
-        tree = search.drawn(values, base, content["scale"]).model_dump(mode="json")
+        tree = search.trial_recipe(params, base, content["scale"]).model_dump(mode="json")
         tree["evaluation"]["test"] = False
         tree["name"] = f"{search.name}/{trial_name(number)}"
         return build(tree, tree["name"]), str(content["command"])
 
-    def note(self, event: Event) -> None:
+    def append_event(self, event: Event) -> None:
         """Add an event to the record and flush it to the disk. Raises StorageError."""
-        append_line(self.record, json.dumps(event))
+        append_line(self.events_file, json.dumps(event))
 
     def events(self) -> list[Event]:
         """All whole lines of the record, oldest first. Raises RunFolderError for a damaged one.
@@ -136,21 +136,21 @@ class SearchFolder(Collection):
         A last line without its end is being written, or was when the driver was killed.
         """
         hint = "restore it, or search anew elsewhere"
-        events = read_json_lines(self.record, hint, checked(AnyEvent))
+        events = read_json_lines(self.events_file, hint, checked(AnyEvent))
         known: set[int] = set()
         for event in events:
             if event["event"] == "drawn":
                 known.add(event["trial"])
             elif event["trial"] not in known:
                 name = trial_name(event["trial"])
-                raise RunFolderError(f"{self.record} is damaged: {name} was never drawn", hint)
+                raise RunFolderError(f"{self.events_file} is damaged: {name} was never drawn", hint)
         return events
 
     def repair(self) -> None:
         """Drop a last line that was cut off by a kill. Raises RunFolderError, StorageError."""
-        whole = "".join(json.dumps(event) + "\n" for event in self.events())
-        if self.record.exists() and self.record.stat().st_size != len(whole):
-            write_text(self.record, whole)
+        text = "".join(json.dumps(event) + "\n" for event in self.events())
+        if self.events_file.exists() and self.events_file.stat().st_size != len(text):
+            write_text(self.events_file, text)
 
 
 def trial_name(number: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.experiments.search.space import AnyDimension, Choice, Integer, LogUniform, Values
+from cifarlab.experiments.search.space import AnyDimension, Choice, Integer, LogUniform, Params
 from cifarlab.system.randomness import derived_seed
 
 FEWEST = 8  # trials, below which nothing is said
@@ -25,14 +25,14 @@ class Importance(NamedTuple):
     """A key's share (0..1), the 95 % interval of it, and what chance alone reaches."""
 
     key: str
-    share: float
+    fraction: float
     low: float
     high: float
     chance: float
 
 
 def importance(
-    space: Mapping[str, AnyDimension], points: Sequence[Values], scores: Sequence[float]
+    space: Mapping[str, AnyDimension], points: Sequence[Params], scores: Sequence[float]
 ) -> tuple[Importance, ...]:
     """The keys with the largest share first; none for too few trials, or a single key.
 
@@ -47,24 +47,24 @@ def importance(
         points, scores = [points[k] for k in kept], [scores[k] for k in kept]
     values = np.asarray(scores, dtype=float)
     everything = np.arange(len(points))
-    of = _Divergences(space, keys, points)
+    divergences = _Divergences(space, keys, points)
     resampled = [rng.integers(0, len(points), len(points)) for _ in range(_REPEATS)]
-    found = np.array([of(sample, values[sample]) for sample in resampled])
-    dealt = np.array([of(everything, rng.permutation(values)) for _ in range(_REPEATS)])
-    seen = np.array(of(everything, values))
-    shares = seen / seen.sum()
-    low, high = np.percentile(found / found.sum(axis=1, keepdims=True), [2.5, 97.5], axis=0)
-    chance = np.percentile(dealt, 95, axis=0) / seen.sum()
-    rows = zip(keys, shares, low, high, chance, strict=True)
+    resampled_importance = np.array([divergences(sample, values[sample]) for sample in resampled])
+    shuffled = np.array([divergences(everything, rng.permutation(values)) for _ in range(_REPEATS)])
+    observed = np.array(divergences(everything, values))
+    fractions = observed / observed.sum()
+    low, high = np.percentile(resampled_importance / resampled_importance.sum(axis=1, keepdims=True), [2.5, 97.5], axis=0)
+    chance = np.percentile(shuffled, 95, axis=0) / observed.sum()
+    rows = zip(keys, fractions, low, high, chance, strict=True)
     named = [Importance(key, *(float(number) for number in rest)) for key, *rest in rows]
-    return tuple(sorted(named, key=lambda row: -row.share))
+    return tuple(sorted(named, key=lambda row: -row.fraction))
 
 
 class _Divergences:
     """How far each key's values in the better trials of a sample are from those in all of it."""
 
     def __init__(
-        self, space: Mapping[str, AnyDimension], keys: Sequence[str], points: Sequence[Values]
+        self, space: Mapping[str, AnyDimension], keys: Sequence[str], points: Sequence[Params]
     ) -> None:
         self._keys, self._points = keys, points
         self._distributions = {key: _distribution(space[key]) for key in keys}
@@ -75,16 +75,16 @@ class _Divergences:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(direction="maximize")
-        for place, score in zip(sample, scores, strict=True):
-            point = {k: v for k, v in self._points[place].items() if k in self._distributions}
-            kinds = {key: self._distributions[key] for key in point}
+        for index, score in zip(sample, scores, strict=True):
+            point = {k: v for k, v in self._points[index].items() if k in self._distributions}
+            distributions = {key: self._distributions[key] for key in point}
             study.add_trial(
-                optuna.trial.create_trial(params=point, distributions=kinds, value=float(score))
+                optuna.trial.create_trial(params=point, distributions=distributions, value=float(score))
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of few trials: the intervals tell that
-            found = self._evaluator().evaluate(study)
-        return [max(float(found.get(key, 0.0)), 1e-12) for key in self._keys]
+            importances = self._evaluator().evaluate(study)
+        return [max(float(importances.get(key, 0.0)), 1e-12) for key in self._keys]
 
     def _evaluator(self) -> Any:
         """The better trials are the best tenth, but six of them at least, or half of all."""
@@ -95,12 +95,12 @@ class _Divergences:
 
 
 def _distribution(dimension: AnyDimension) -> Any:
-    import optuna.distributions as kinds
+    import optuna.distributions as distributions
 
     if isinstance(dimension, Choice):
-        return kinds.CategoricalDistribution(list(dimension.named))
+        return distributions.CategoricalDistribution(list(dimension.labeled_values))
     if isinstance(dimension, Integer):
-        return kinds.IntDistribution(dimension.low, dimension.high)
-    return kinds.FloatDistribution(
+        return distributions.IntDistribution(dimension.low, dimension.high)
+    return distributions.FloatDistribution(
         dimension.low, dimension.high, log=isinstance(dimension, LogUniform)
     )

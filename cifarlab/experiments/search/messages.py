@@ -1,4 +1,4 @@
-"""The keys of what a trial tells its driver, and of what it is told."""
+"""The keys of the messages between a trial and its driver."""
 
 TRIAL = "trial"  # its number
 JOB = "job"  # what it trains, as JSON

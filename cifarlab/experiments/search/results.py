@@ -8,90 +8,90 @@ from typing import NamedTuple
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, importance
-from cifarlab.experiments.search.trial_history import Ledger, Trial, Verdict
+from cifarlab.experiments.search.trial_history import TrialHistory, Trial, RungDecision
 from cifarlab.report.run_data import Run, read_runs
 
 
-class Row(NamedTuple):
-    """One trial as the table has it; ``rank`` from 1; ``score`` is of epoch ``best``, both or none.
+class TrialRow(NamedTuple):
+    """One trial as the table has it; ``rank`` from 1; ``score`` is of ``best_epoch``, both or none.
 
-    ``train`` is the training accuracy of that epoch.
+    ``train_accuracy`` is the training accuracy of that epoch.
     """
 
     rank: int
     trial: Trial
     score: float | None
-    best: int | None
-    train: float | None
+    best_epoch: int | None
+    train_accuracy: float | None
     epochs: int
 
 
-class Rung(NamedTuple):
+class RungSummary(NamedTuple):
     """One rung: how many trials came, how many it stopped, and the last cut-off."""
 
     rung: int
-    came: int
-    stopped: int
+    n_reached: int
+    n_stopped: int
     cutoff: float | None
 
 
-class Explained(NamedTuple):
+class SearchResults(NamedTuple):
     """All that is shown; ``runs`` are the trials' run folders by number, as far as they are."""
 
     search: Search
     scale: float
     data: str
-    rows: tuple[Row, ...]
-    rungs: tuple[Rung, ...]
+    rows: tuple[TrialRow, ...]
+    rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
     runs: dict[int, Run]
 
     @property
-    def verdicts(self) -> list[tuple[int, Verdict]]:
+    def rung_decisions(self) -> list[tuple[int, RungDecision]]:
         """Every decision, with its trial's number."""
-        return [(row.trial.number, verdict) for row in self.rows for verdict in row.trial.verdicts]
+        return [(row.trial.number, decision) for row in self.rows for decision in row.trial.rung_decisions]
 
     @property
-    def best(self) -> Row | None:
+    def best_row(self) -> TrialRow | None:
         """The first row, if it has a score."""
         first = next(iter(self.rows), None)
         return first if first and first.score is not None and not first.trial.failure else None
 
 
-def explain(search: Search, scale: float, folder: SearchFolder) -> Explained:
+def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchResults:
     """Read a search's record and runs. Raises RunFolderError and RecipeError."""
-    ledger = Ledger(folder.events())
-    there = [n for n in ledger.trials if folder.trial(n).exists]
-    read = read_runs([folder.trial(n).path for n in there], predictions=False)
-    runs = dict(zip(there, read, strict=True))
+    history = TrialHistory(folder.events())
+    numbers = [n for n in history.trials if folder.trial(n).exists]
+    read = read_runs([folder.trial(n).path for n in numbers], predictions=False)
+    runs = dict(zip(numbers, read, strict=True))
     for number, run in runs.items():  # what an unfinished trial has reached so far
-        trial = ledger.trials[number]
+        trial = history.trials[number]
         if trial.score is None and run.best:
             trial.score, trial.epochs = run.best[1], run.last_epoch
     rows = tuple(
-        _row(place, trial, runs.get(trial.number)) for place, trial in enumerate(ledger.ranked(), 1)
+        _row(rank, trial, runs.get(trial.number)) for rank, trial in enumerate(history.ranking(), 1)
     )
-    scored = [t for t in ledger.trials.values() if t.score is not None and not t.failure]
-    return Explained(
+    scored = [t for t in history.trials.values() if t.score is not None and not t.failure]
+    return SearchResults(
         search,
         scale,
         next((run.data_name for run in runs.values()), ""),
         rows,
-        tuple(_rung(rung, ledger) for rung in search.rungs(scale)),
-        importance(search.space, [t.values for t in scored], [t.score or 0.0 for t in scored]),
+        tuple(_rung(rung, history) for rung in search.rungs(scale)),
+        importance(search.space, [t.params for t in scored], [t.score or 0.0 for t in scored]),
         runs,
     )
 
 
-def _row(place: int, trial: Trial, run: Run | None) -> Row:
+def _row(rank: int, trial: Trial, run: Run | None) -> TrialRow:
     if run is None or run.best is None:
-        return Row(place, trial, trial.score, None, None, trial.epochs)
+        return TrialRow(rank, trial, trial.score, None, None, trial.epochs)
     epoch, score = run.best
     train = run.curve("train", "accuracy")[list(run.epochs).index(epoch)]
-    return Row(place, trial, score, epoch, float(train), run.last_epoch)
+    return TrialRow(rank, trial, score, epoch, float(train), run.last_epoch)
 
 
-def _rung(rung: int, ledger: Ledger) -> Rung:
-    here = [verdict for _, verdict in ledger.verdicts if verdict.rung == rung]
+def _rung(rung: int, history: TrialHistory) -> RungSummary:
+    here = [decision for _, decision in history.rung_decisions if decision.rung == rung]
     last = next((v.cutoff for v in reversed(here) if v.cutoff is not None), None)
-    return Rung(rung, len(here), sum(v.stopped for v in here), last)
+    return RungSummary(rung, len(here), sum(v.stopped for v in here), last)

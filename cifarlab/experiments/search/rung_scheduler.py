@@ -1,4 +1,4 @@
-"""Ray Tune's ASHA, asked by the trial's own number, with every decision written down first.
+"""Ray Tune's ASHA, called with the trial's own number, with every decision written down first.
 
 ASHA's own state dies with the driver (Ray does not save schedulers). It is a function of the
 scores that came to each rung in their order, which the record has: a resumed search feeds them to
@@ -12,27 +12,27 @@ import numpy as np
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from cifarlab.experiments.search.definition import ASHA, Search
-from cifarlab.experiments.search.event_log import Notes
+from cifarlab.experiments.search.event_log import EventLog
 from cifarlab.experiments.search.messages import EPOCH, SCORE, TRIAL
-from cifarlab.experiments.search.trial_history import Ledger, Verdict, judged
+from cifarlab.experiments.search.trial_history import TrialHistory, RungDecision, rung_event
 
 
-class Judge(FIFOScheduler):
-    """Says after each epoch whether a trial goes on; ``notes`` keeps what it says at rungs."""
+class RungScheduler(FIFOScheduler):
+    """Decide after each epoch whether a trial goes on; ``event_log`` keeps the decisions."""
 
-    def __init__(self, search: Search, scale: float, notes: Notes) -> None:
+    def __init__(self, search: Search, scale: float, event_log: EventLog) -> None:
         super().__init__()
         self._metric = SCORE
-        self._notes = notes
+        self._event_log = event_log
         self._last = search.epochs(scale)
         self._rungs = search.rungs(scale)
-        self._arrived: dict[int, dict[int, float]] = {rung: {} for rung in self._rungs}
-        self._asha: Any = self._make(search, scale)
+        self._scores: dict[int, dict[int, float]] = {rung: {} for rung in self._rungs}
+        self._asha: Any = self._make_asha(search, scale)
         self._ended: list[Any] = []
-        self._share = 1 - 1 / getattr(search.scheduler, "reduction", 2)
-        self._replay(notes.ledger)
+        self._quantile = 1 - 1 / getattr(search.scheduler, "reduction_factor", 2)
+        self._replay(event_log.history)
 
-    def _make(self, search: Search, scale: float) -> ASHAScheduler | None:
+    def _make_asha(self, search: Search, scale: float) -> ASHAScheduler | None:
         if not (self._rungs and isinstance(search.scheduler, ASHA)):
             return None
         return ASHAScheduler(
@@ -40,65 +40,65 @@ class Judge(FIFOScheduler):
             metric=SCORE,
             mode="max",
             max_t=self._last,
-            grace_period=search.grace(scale),
-            reduction_factor=search.scheduler.reduction,
+            grace_period=search.first_rung(scale),
+            reduction_factor=search.scheduler.reduction_factor,
             stop_last_trials=False,
         )
 
-    def _replay(self, ledger: Ledger) -> None:
+    def _replay(self, history: TrialHistory) -> None:
         """Bring ASHA to where the record ends: the scores in the order in which they came."""
-        for number, verdict in ledger.verdicts:
-            self._add(number)
-            self._arrived[verdict.rung][number] = verdict.score
-            self._ask(number, verdict.epoch, verdict.score)
+        for number, rung_decision in history.rung_decisions:
+            self._add_to_asha(number)
+            self._scores[rung_decision.rung][number] = rung_decision.score
+            self._decide(number, rung_decision.epoch, rung_decision.score)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial begins or goes on."""
-        self._forget()
-        self._add(trial.config[TRIAL])
+        self._clear_ended()
+        self._add_to_asha(trial.config[TRIAL])
 
-    def _forget(self) -> None:
+    def _clear_ended(self) -> None:
         """Drop Tune's statistics of trials that have ended: three quarters of what it keeps."""
         for trial in self._ended:
             trial.metric_analysis.clear()
             trial.metric_n_steps.clear()
         self._ended.clear()
 
-    def _add(self, number: int) -> None:
+    def _add_to_asha(self, number: int) -> None:
         if self._asha:
             self._asha.on_trial_add(None, SimpleNamespace(trial_id=number))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Decide after an epoch; what a resumed trial tells again gets the same answer again."""
+        """Decide after an epoch; a repeated message of a resumed trial gets the same answer."""
         number, epoch, score = trial.config[TRIAL], result[EPOCH], result[SCORE]
-        if self._notes.ledger.trials[number].stopped:
+        if self._event_log.history.trials[number].stopped:
             return str(TrialScheduler.STOP)
         if self._asha is None or epoch >= self._last:  # nothing is left to be saved
             return str(TrialScheduler.CONTINUE)
-        rung = self._due(number, epoch)
-        before = [] if rung is None else list(self._arrived[rung].values())
-        decision = self._ask(number, epoch, score)
+        rung = self._due_rung(number, epoch)
+        earlier_scores = [] if rung is None else list(self._scores[rung].values())
+        decision = self._decide(number, epoch, score)
         if decision == TrialScheduler.STOP:
             self._ended.append(trial)
         if rung is not None:
-            self._arrived[rung][number] = score
-            verdict = Verdict(
+            self._scores[rung][number] = score
+            rung_decision = RungDecision(
                 rung,
                 epoch,
                 score,
-                cutoff(before, self._share),
-                1 + sum(other > score for other in before),
-                len(before) + 1,
+                cutoff(earlier_scores, self._quantile),
+                1 + sum(other > score for other in earlier_scores),
+                len(earlier_scores) + 1,
                 decision == TrialScheduler.STOP,
             )
-            self._notes.add(judged(number, verdict))
+            self._event_log.add(rung_event(number, rung_decision))
         return decision
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """Remember what Ray says of a worker that died."""
         lines = str(trial.get_error() or "").strip().splitlines() or ["for no known reason"]
-        said = lines[-1] if "Error" in lines[-1] else lines[0]
-        self._notes.deaths[trial.config[TRIAL]] = said[:200]
+        error = lines[-1] if "Error" in lines[-1] else lines[0]
+        self._event_log.death_messages[trial.config[TRIAL]] = error[:200]
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Forget a trial that has ended, but not its scores."""
@@ -112,17 +112,17 @@ class Judge(FIFOScheduler):
         FIFOScheduler's own answer is the same, but walks over all trials at every event.
         """
 
-    def _due(self, number: int, epoch: int) -> int | None:
-        """The highest rung that a trial has reached, unless it was judged there: ASHA's rule."""
+    def _due_rung(self, number: int, epoch: int) -> int | None:
+        """The highest rung that a trial has reached, unless it was decided there: ASHA's rule."""
         reached = max((rung for rung in self._rungs if rung <= epoch), default=None)
-        return None if reached is None or number in self._arrived[reached] else reached
+        return None if reached is None or number in self._scores[reached] else reached
 
-    def _ask(self, number: int, epoch: int, score: float) -> str:
+    def _decide(self, number: int, epoch: int, score: float) -> str:
         assert self._asha
         result = {EPOCH: epoch, SCORE: score}
         return str(self._asha.on_trial_result(None, SimpleNamespace(trial_id=number), result))
 
 
-def cutoff(before: list[float], share: float) -> float | None:
+def cutoff(earlier_scores: list[float], quantile: float) -> float | None:
     """The score that is needed to go on, as ASHA has it: a quantile of those that came before."""
-    return float(np.nanpercentile(before, 100 * share)) if before else None
+    return float(np.nanpercentile(earlier_scores, 100 * quantile)) if earlier_scores else None

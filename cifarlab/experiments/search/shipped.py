@@ -7,11 +7,11 @@ epoch and halving.
 
 from typing import Any
 
-from cifarlab.experiments.search.definition import Search, from_file
-from cifarlab.recipes.text import named_or_file
+from cifarlab.experiments.search.definition import Search, read_search
+from cifarlab.recipes.text import find_or_read
 
 _AUGMENT = {"crop": {"padding": 4}, "hflip": "random", "degrees": 15}
-_HALVING = {"kind": "asha", "reduction": 2}
+_HALVING = {"kind": "asha", "reduction_factor": 2}
 
 
 def _chosen(*values: Any, **named: Any) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def _tables(dropout: str, *rates: float) -> dict[str, Any]:
     """What tables 2 and 3 of asha2021 share; where dropout stands depends on the network."""
     return {
         "optimizer.kind": _chosen("sgd", "adam"),
-        "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 1e-2},
+        "optimizer.lr": {"kind": "loguniform", "low": 1e-4, "high": 1e-2},
         "optimizer.weight_decay": {"kind": "uniform", "low": 0.001, "high": 0.01},
         dropout: _chosen(*rates),
         "augment": _chosen(off={}, on=_AUGMENT),
@@ -60,7 +60,7 @@ _SEARCHES = (
         "about": "Section 3.1.2 of asha2021: ResNet-34 with a schedule, 10 trials, 50 epochs.",
         "recipe": "asha2021/resnet34-schedule",
         "trials": 10,
-        "max": "50 epochs",
+        "max_epochs": "50 epochs",
         "space": _tables("model.head_dropout", 0.0, 0.1, 0.3, 0.5),
         "scheduler": _HALVING,
     },
@@ -69,10 +69,10 @@ _SEARCHES = (
         "about": "A minute on the embedded digits: optimizer, rate, momentum where there is one.",
         "recipe": "quickstart",
         "trials": 9,
-        "max": "9 epochs",
+        "max_epochs": "9 epochs",
         "space": {
             "optimizer.kind": _chosen("sgd", "adam"),
-            "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 0.3},
+            "optimizer.lr": {"kind": "loguniform", "low": 1e-4, "high": 0.3},
             "optimizer.momentum": {
                 "kind": "uniform",
                 "low": 0.5,
@@ -88,4 +88,4 @@ SEARCHES = {search.name: search for search in map(Search.model_validate, _SEARCH
 
 def find_search(name: str) -> Search:
     """The shipped search of that name, or the one in the YAML file. Raises UserError."""
-    return named_or_file("search", "searches", name, SEARCHES, from_file)
+    return find_or_read("search", "searches", name, SEARCHES, read_search)

@@ -1,7 +1,7 @@
 """A space over a recipe's own keys: what each key may be, and under which condition it is searched.
 
     optimizer.kind: {kind: choice, values: [sgd, adam]}
-    optimizer.lr: {kind: log-uniform, low: 1e-4, high: 1e-2}
+    optimizer.lr: {kind: loguniform, low: 1e-4, high: 1e-2}
     optimizer.momentum: {kind: uniform, low: 0.8, high: 0.99, when: {optimizer.kind: sgd}}
     augment: {kind: choice, values: {off: {}, on: {flip: random}}}
 
@@ -20,12 +20,12 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Config, PositiveFloat
 from cifarlab.recipes.schema import Recipe
 
-Values = dict[str, Any]  # what was drawn, by key, as the table writes it
+Params = dict[str, Any]  # what was drawn, by key, as the table writes it
 MOST_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
-_GOLDEN = 0.618  # a place inside of a range that no whole number of steps reaches
+_GOLDEN_RATIO = 0.618  # a point inside of a range that no whole number of steps reaches
 
 
-class Draw(Protocol):
+class Suggester(Protocol):
     """What draws one number or label; an Optuna trial does."""
 
     def suggest_categorical(self, name: str, choices: list[str]) -> Any:
@@ -54,9 +54,9 @@ class Dimension(Config):
             for key, value in self.when.items()
         }
 
-    def meant(self, drawn: Any) -> Any:
+    def setting(self, value: Any) -> Any:
         """The recipe's value of what was drawn."""
-        return drawn
+        return value
 
 
 class Choice(Dimension):
@@ -68,35 +68,35 @@ class Choice(Dimension):
     )
 
     @cached_property
-    def named(self) -> dict[str, Any]:
+    def labeled_values(self) -> dict[str, Any]:
         """The values by the label under which they are drawn and shown."""
         if isinstance(self.values, dict):
             return self.values
-        labels = [label(value) for value in self.values]
-        often = Counter(labels)
-        # numbers that agree in their first digits are told apart by all of them
+        labels = [format_value(value) for value in self.values]
+        counts = Counter(labels)
+        # numbers that agree in their first digits are shown with all of them
         return {
-            repr(value) if often[short] > 1 else short: value
+            repr(value) if counts[short] > 1 else short: value
             for short, value in zip(labels, self.values, strict=True)
         }
 
     @model_validator(mode="after")
     def _differ(self) -> "Choice":
-        if len(self.named) < len(self.values):
+        if len(self.labeled_values) < len(self.values):
             raise ValueError("a value is given twice: keep one of them")
         return self
 
-    def meant(self, drawn: Any) -> Any:
+    def setting(self, value: Any) -> Any:
         """The value behind a label."""
-        return self.named[drawn]
+        return self.labeled_values[value]
 
-    def draw(self, key: str, by: Draw) -> str:
+    def suggest(self, key: str, trial: Suggester) -> str:
         """One label, all as likely."""
-        return str(by.suggest_categorical(key, list(self.named)))
+        return str(trial.suggest_categorical(key, list(self.labeled_values)))
 
     def probes(self) -> list[str]:
         """Every label."""
-        return list(self.named)
+        return list(self.labeled_values)
 
 
 class _Range(Dimension):
@@ -117,41 +117,41 @@ class Uniform(_Range):
     low: float = Field(description="smallest value")
     high: float = Field(description="largest value")
 
-    def draw(self, key: str, by: Draw) -> float:
+    def suggest(self, key: str, trial: Suggester) -> float:
         """A number of the range."""
-        return by.suggest_float(key, self.low, self.high)
+        return trial.suggest_float(key, self.low, self.high)
 
     def probes(self) -> list[float]:
         """Both ends, and a number between that is hardly a whole one."""
-        return [self.low, self.high, self.low + _GOLDEN * (self.high - self.low)]
+        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
 
 
 class LogUniform(_Range):
     """A number above 0, each order of magnitude as likely."""
 
-    kind: Literal["log-uniform"] = "log-uniform"
+    kind: Literal["loguniform"] = "loguniform"
     low: PositiveFloat = Field(description="smallest value, above 0")
     high: PositiveFloat = Field(description="largest value")
 
-    def draw(self, key: str, by: Draw) -> float:
+    def suggest(self, key: str, trial: Suggester) -> float:
         """A number of the range."""
-        return by.suggest_float(key, self.low, self.high, log=True)
+        return trial.suggest_float(key, self.low, self.high, log=True)
 
     def probes(self) -> list[float]:
         """Both ends, and a number between that is hardly a whole one."""
-        return [self.low, self.high, self.low + _GOLDEN * (self.high - self.low)]
+        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
 
 
 class Integer(_Range):
     """A whole number, each as likely."""
 
-    kind: Literal["integer"] = "integer"
+    kind: Literal["int"] = "int"
     low: int = Field(description="smallest value")
     high: int = Field(description="largest value, included")
 
-    def draw(self, key: str, by: Draw) -> int:
+    def suggest(self, key: str, trial: Suggester) -> int:
         """A whole number of the range."""
-        return by.suggest_int(key, self.low, self.high)
+        return trial.suggest_int(key, self.low, self.high)
 
     def probes(self) -> list[int]:
         """Both ends."""
@@ -162,7 +162,7 @@ AnyDimension = Annotated[Choice | Uniform | LogUniform | Integer, Field(discrimi
 Space = dict[str, AnyDimension]
 
 
-def label(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as a table and a figure write it."""
     if isinstance(value, str):
         return value
@@ -171,48 +171,48 @@ def label(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=1000).partition("\n...")[0].strip()
 
 
-def ordered(space: Mapping[str, AnyDimension]) -> list[str]:
+def sort_by_condition(space: Mapping[str, AnyDimension]) -> list[str]:
     """The keys, each behind those that its condition names. Raises ValueError for a circle."""
-    done: list[str] = []
-    left = list(space)
-    while left:
-        ready = [k for k in left if all(c in done or c not in space for c in space[k].when)]
+    ordered: list[str] = []
+    remaining = list(space)
+    while remaining:
+        ready = [k for k in remaining if all(c in ordered or c not in space for c in space[k].when)]
         if not ready:
-            raise ValueError(f"the conditions of {', '.join(left)} go in a circle")
-        done += ready
-        left = [key for key in left if key not in ready]
-    return done
+            raise ValueError(f"the conditions of {', '.join(remaining)} go in a circle")
+        ordered += ready
+        remaining = [key for key in remaining if key not in ready]
+    return ordered
 
 
-def active(space: Mapping[str, AnyDimension], key: str, drawn: Values, base: Recipe) -> bool:
-    """Whether ``key`` is drawn after ``drawn``; what is not searched is as in ``base``."""
+def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base: Recipe) -> bool:
+    """Whether ``key`` is drawn after ``params``; what is not searched is as in ``base``."""
     for other, allowed in space[key].conditions.items():
         if other in space:
-            if other not in drawn:
+            if other not in params:
                 return False
-            value = space[other].meant(drawn[other])
-            if value not in allowed and drawn[other] not in allowed:
+            value = space[other].setting(params[other])
+            if value not in allowed and params[other] not in allowed:
                 return False
-        elif at(base, other) not in allowed:
+        elif setting_at(base, other) not in allowed:
             return False
     return True
 
 
-def draw(space: Mapping[str, AnyDimension], by: Draw, base: Recipe) -> Values:
+def suggest_params(space: Mapping[str, AnyDimension], trial: Suggester, base: Recipe) -> Params:
     """One point of the space."""
-    drawn: Values = {}
-    for key in ordered(space):
-        if active(space, key, drawn, base):
-            drawn[key] = space[key].draw(key, by)
-    return drawn
+    params: Params = {}
+    for key in sort_by_condition(space):
+        if is_active(space, key, params, base):
+            params[key] = space[key].suggest(key, trial)
+    return params
 
 
-def meant(space: Mapping[str, AnyDimension], drawn: Values) -> dict[str, Any]:
+def as_overrides(space: Mapping[str, AnyDimension], params: Params) -> dict[str, Any]:
     """The changes of the recipe that a point stands for."""
-    return {key: space[key].meant(value) for key, value in drawn.items()}
+    return {key: space[key].setting(value) for key, value in params.items()}
 
 
-def at(recipe: Recipe, path: str) -> Any:
+def setting_at(recipe: Recipe, path: str) -> Any:
     """The plain value at a dotted path of a recipe; None where there is none."""
     value: Any = recipe.model_dump(mode="json")
     for name in path.split("."):

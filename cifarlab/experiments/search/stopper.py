@@ -12,9 +12,9 @@ from cifarlab.config.duration import WallTime
 class Stopper(TuneStopper):
     """Ends all trials at once; they stay at their last checkpoints."""
 
-    def __init__(self, max_time: WallTime | None, asked: Callable[[], bool]) -> None:
+    def __init__(self, max_time: WallTime | None, should_stop: Callable[[], bool]) -> None:
         self._end = time.monotonic() + max_time.seconds if max_time else None
-        self._asked = asked
+        self._should_stop = should_stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Never a trial alone: that is the scheduler's."""
@@ -22,7 +22,7 @@ class Stopper(TuneStopper):
 
     def stop_all(self) -> bool:
         """Whether to end now."""
-        return self._asked() or (self._end is not None and time.monotonic() >= self._end)
+        return self._should_stop() or (self._end is not None and time.monotonic() >= self._end)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing of it outlives the process."""

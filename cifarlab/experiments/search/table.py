@@ -5,15 +5,15 @@ import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.search.event_log import stopped_words
-from cifarlab.experiments.search.finalists import Finals, Flattery, flattery_of
+from cifarlab.experiments.search.event_log import describe_stop
+from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_selection_bias
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
-from cifarlab.experiments.search.results import Explained, Row, Rung
-from cifarlab.experiments.search.space import label
+from cifarlab.experiments.search.results import SearchResults, TrialRow, RungSummary
+from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.table import as_json, comparison_of, markdown, scale_words
+from cifarlab.experiments.study.table import as_json, restore_comparison, markdown, scale_words
 from cifarlab.runs.schemas import restored
 
 NOTHING = "-"
@@ -25,95 +25,95 @@ _ENDS = {
 }
 
 
-def heading(of: Explained) -> list[str]:
+def heading(results: SearchResults) -> list[str]:
     """What all numbers share, a sentence per line."""
-    scaled = [] if of.scale == 1 else [scale_words(of.scale)]
+    scaled = [] if results.scale == 1 else [scale_words(results.scale)]
     return [
-        f"{len(of.rows)} trials of up to {of.search.epochs(of.scale)} epochs on {of.data}; "
-        f"drawn by {of.search.sampler.kind}, stopped by {of.search.scheduler.kind}.",
+        f"{len(results.rows)} trials of up to {results.search.epochs(results.scale)} epochs on {results.data}; "
+        f"drawn by {results.search.sampler.kind}, stopped by {results.search.scheduler.kind}.",
         *scaled,
         "Score: the best epoch's validation accuracy in per cent; the test split was not opened.",
     ]
 
 
-def rows(of: Explained) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def rows(results: SearchResults) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and cells as text, the best trial first."""
-    keys = list(of.search.space)
+    keys = list(results.search.space)
     headers = ("rank", "trial", "score", "training", "epoch", "epochs", "how it ended", *keys)
-    return headers, [_cells(row, keys) for row in of.rows]
+    return headers, [_cells(row, keys) for row in results.rows]
 
 
-def _cells(row: Row, keys: Sequence[str]) -> tuple[str, ...]:
-    values = row.trial.values
+def _cells(row: TrialRow, keys: Sequence[str]) -> tuple[str, ...]:
+    values = row.trial.params
     return (
         str(row.rank),
         trial_name(row.trial.number),
         percent(row.score),
-        percent(row.train),
-        NOTHING if row.best is None else str(row.best),
+        percent(row.train_accuracy),
+        NOTHING if row.best_epoch is None else str(row.best_epoch),
         str(row.epochs),
-        ending(row.trial),
-        *(label(values[key]) if key in values else NOTHING for key in keys),
+        describe_end(row.trial),
+        *(format_value(values[key]) if key in values else NOTHING for key in keys),
     )
 
 
-def ending(trial: Trial) -> str:
-    """How a trial ended, in words."""
+def describe_end(trial: Trial) -> str:
+    """Return how a trial ended, in words."""
     if trial.failure:
         return f"failed: {trial.failure['what']}"
-    if stop := next((v for v in trial.verdicts if v.stopped), None):
-        return f"stopped {stopped_words(stop._asdict())}"
+    if stop := next((v for v in trial.rung_decisions if v.stopped), None):
+        return f"stopped {describe_stop(stop._asdict())}"
     return _ENDS[trial.stop_reason]
 
 
-def percent(share: float | None) -> str:
+def percent(fraction: float | None) -> str:
     """A share of 1 in per cent, to hundredths."""
-    return NOTHING if share is None else f"{100 * share:.2f}"
+    return NOTHING if fraction is None else f"{100 * fraction:.2f}"
 
 
-def rung_rows(rungs: Sequence[Rung]) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def rung_rows(rungs: Sequence[RungSummary]) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the rungs."""
-    cells = [(str(r.rung), str(r.came), str(r.stopped), percent(r.cutoff)) for r in rungs]
+    cells = [(str(r.rung), str(r.n_reached), str(r.n_stopped), percent(r.cutoff)) for r in rungs]
     return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
 def importance_rows(
-    found: Sequence[Importance],
+    importances: Sequence[Importance],
 ) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the keys' importance."""
     return ("key", "importance", "95 % interval", "by chance up to"), [
-        (i.key, f"{i.share:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}") for i in found
+        (i.key, f"{i.fraction:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}") for i in importances
     ]
 
 
-def flattery_words(of: Flattery) -> str:
-    """By how much the search flattered a trial."""
-    reach = of.interval
+def describe_selection_bias(bias: SelectionBias) -> str:
+    """Return the selection bias of a trial as a sentence."""
+    reach = bias.interval
     interval = reach and f" (95 % interval {100 * reach[0]:+.2f} to {100 * reach[1]:+.2f})"
     return (
-        f"{trial_name(of.trial)}: {percent(of.score)} % in the search, {percent(of.mean)} % over "
-        f"{of.n} other seed{'s' if of.n > 1 else ''}: the search's number was "
-        f"{100 * of.excess:+.2f} points off{interval or '; one seed gives no interval'}."
+        f"{trial_name(bias.trial)}: {percent(bias.score)} % in the search, {percent(bias.mean)} % over "
+        f"{bias.n} other seed{'s' if bias.n > 1 else ''}: the search's number was "
+        f"{100 * bias.excess:+.2f} points off{interval or '; one seed gives no interval'}."
     )
 
 
-def page(of: Explained, finals: Finals | None, figures: Sequence[tuple[str, str]]) -> str:
+def markdown_page(results: SearchResults, finalists: Finalists | None, figures: Sequence[tuple[str, str]]) -> str:
     """The whole search as Markdown; ``figures`` are (file, what it shows)."""
-    parts = [f"# {of.search.name}", of.search.about, " ".join(heading(of))]
-    if of.best:
+    parts = [f"# {results.search.name}", results.search.about, " ".join(heading(results))]
+    if results.best_row:
         parts.append(
-            f"Best: {trial_name(of.best.trial.number)}, {percent(of.best.score)} %, in best.yaml. "
-            + ("" if finals else "The best of many is optimistic: --seeds 3 says by how much.")
+            f"Best: {trial_name(results.best_row.trial.number)}, {percent(results.best_row.score)} %, in best.yaml. "
+            + ("" if finalists else "The best of many is optimistic: --n-seeds 3 says by how much.")
         )
-    if finals:
-        words = "\n".join(f"- {flattery_words(one)}" for one in finals.flattery)
-        comparison = markdown(finals.comparison).replace("# ", "### ", 1)
+    if finalists:
+        words = "\n".join(f"- {describe_selection_bias(bias)}" for bias in finalists.selection_bias)
+        comparison = markdown(finalists.comparison).replace("# ", "### ", 1)
         parts += ["## Finalists over other seeds", words, comparison.strip()]
-    parts += ["## Trials", _table(*rows(of))]
-    if of.rungs:
-        parts += ["## Rungs", _table(*rung_rows(of.rungs))]
-    if of.importance:
-        parts += ["## What decides", _table(*importance_rows(of.importance)), IMPORTANCE]
+    parts += ["## Trials", _table(*rows(results))]
+    if results.rungs:
+        parts += ["## Rungs", _table(*rung_rows(results.rungs))]
+    if results.importance:
+        parts += ["## What decides", _table(*importance_rows(results.importance)), IMPORTANCE]
     parts += [f"![{words}]({file})" for file, words in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -127,74 +127,74 @@ IMPORTANCE = (
 
 
 def _table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    lines = [headers, ["---"] * len(headers), *cells]
+    rows = [headers, ["---"] * len(headers), *cells]
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
     )
 
 
-def csv_text(of: Explained) -> str:
+def csv_text(results: SearchResults) -> str:
     """One line per trial, numbers unrounded, accuracies as shares from 0 to 1."""
     file = io.StringIO()
-    lines = [_raw(row, list(of.search.space)) for row in of.rows]
-    writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+    rows = [_raw(row, list(results.search.space)) for row in results.rows]
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows(rows)
     return file.getvalue()
 
 
-def _raw(row: Row, keys: Sequence[str]) -> dict[str, Any]:
+def _raw(row: TrialRow, keys: Sequence[str]) -> dict[str, Any]:
     return {
         "rank": row.rank,
         "trial": row.trial.number,
         "score": row.score,
-        "training": row.train,
-        "epoch": row.best,
+        "train_accuracy": row.train_accuracy,
+        "best_epoch": row.best_epoch,
         "epochs": row.epochs,
         "stop_reason": row.trial.stop_reason,
-        "ended": ending(row.trial),
-        **{key: row.trial.values.get(key) for key in keys},
+        "stop_description": describe_end(row.trial),
+        **{key: row.trial.params.get(key) for key in keys},
     }
 
 
-class Found(NamedTuple):
+class RestoredResults(NamedTuple):
     """What search.json keeps of an ended search, beside its trials."""
 
-    rungs: tuple[Rung, ...]
+    rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
-    flattery: tuple[Flattery, ...]
+    selection_bias: tuple[SelectionBias, ...]
     comparison: Comparison | None
 
 
-def found_of(tree: dict[str, Any]) -> Found:
-    """What ``as_tree`` made plain. Raises RunFolderError for anything else."""
+def restore_results(tree: dict[str, Any]) -> RestoredResults:
+    """What ``results_as_json`` made plain. Raises RunFolderError for anything else."""
     what = "what was found is not as this cifarlab writes it"
     hint = "run the search again with --resume: finished trials are taken as they are"
-    finals = tree.get("finals") or {"flattery": [], "comparison": None}
-    comparison = finals.get("comparison")
-    return Found(
-        restored(tuple[Rung, ...], tree.get("rungs"), what, hint),
+    finalists = tree.get("finalists") or {"selection_bias": [], "comparison": None}
+    comparison = finalists.get("comparison")
+    return RestoredResults(
+        restored(tuple[RungSummary, ...], tree.get("rungs"), what, hint),
         restored(tuple[Importance, ...], tree.get("importance"), what, hint),
-        flattery_of(finals.get("flattery")),
-        comparison and comparison_of(comparison),
+        restore_selection_bias(finalists.get("selection_bias")),
+        comparison and restore_comparison(comparison),
     )
 
 
-def as_tree(of: Explained, finals: Finals | None) -> dict[str, Any]:
+def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict[str, Any]:
     """Plain values for search.json."""
     return {
-        "data": of.data,
+        "data": results.data,
         "table": [
-            {**_raw(row, list(of.search.space)), "rungs": as_json(tuple(row.trial.verdicts))}
-            for row in of.rows
+            {**_raw(row, list(results.search.space)), "rungs": as_json(tuple(row.trial.rung_decisions))}
+            for row in results.rows
         ],
-        "rungs": as_json(of.rungs),
-        "importance": as_json(of.importance),
-        "finals": finals
+        "rungs": as_json(results.rungs),
+        "importance": as_json(results.importance),
+        "finalists": finalists
         and {
-            "comparison": as_json(finals.comparison),
-            "flattery": as_json(finals.flattery),
-            "path": finals.path,
-            "failed": finals.failed,
+            "comparison": as_json(finalists.comparison),
+            "selection_bias": as_json(finalists.selection_bias),
+            "path": finalists.path,
+            "n_failed": finalists.n_failed,
         },
     }

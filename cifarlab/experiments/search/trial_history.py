@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from cifarlab.experiments.search.folder import Event
-from cifarlab.experiments.search.space import Values
+from cifarlab.experiments.search.space import Params
 
 TrialStopReason = Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
 
 
-class Verdict(NamedTuple):
+class RungDecision(NamedTuple):
     """What happened to a trial at one rung; see search.folder."""
 
     rung: int
@@ -21,7 +21,7 @@ class Verdict(NamedTuple):
     score: float
     cutoff: float | None
     rank: int
-    of: int
+    n_reached: int
     stopped: bool
 
 
@@ -33,8 +33,8 @@ class Trial:
     """
 
     number: int
-    values: Values
-    verdicts: list[Verdict] = field(default_factory=list)
+    params: Params
+    rung_decisions: list[RungDecision] = field(default_factory=list)
     stop_reason: TrialStopReason | None = None
     epochs: int = 0
     score: float | None = None
@@ -43,15 +43,15 @@ class Trial:
     @property
     def stopped(self) -> bool:
         """Whether a rung has ended it."""
-        return any(verdict.stopped for verdict in self.verdicts)
+        return any(decision.stopped for decision in self.rung_decisions)
 
 
-class Ledger:
+class TrialHistory:
     """All trials by number, in the order in which they were drawn."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[int, Trial] = {}
-        self.verdicts: list[tuple[int, Verdict]] = []  # as they came, each with its trial
+        self.rung_decisions: list[tuple[int, RungDecision]] = []  # as they came, each with its trial
         for event in events:
             self.add(event)
 
@@ -59,38 +59,38 @@ class Ledger:
         """Take one event of the record into account."""
         number = event["trial"]
         if event["event"] == "drawn":
-            self.trials[number] = Trial(number, event["values"])
+            self.trials[number] = Trial(number, event["params"])
             return
         trial = self.trials[number]
         if event["event"] == "rung":
-            verdict = Verdict(**{name: event[name] for name in Verdict._fields})
-            trial.verdicts.append(verdict)
-            self.verdicts.append((number, verdict))
+            decision = RungDecision(**{name: event[name] for name in RungDecision._fields})
+            trial.rung_decisions.append(decision)
+            self.rung_decisions.append((number, decision))
             return
         trial.stop_reason, trial.failure = event["stop_reason"], event["failure"]
         trial.epochs, trial.score = event["epochs"], event["score"]
 
-    def ranked(self) -> list[Trial]:
+    def ranking(self) -> list[Trial]:
         """The best first; failed ones and those without a score last; ties: the first drawn."""
 
-        def place(trial: Trial) -> tuple[bool, float, int]:
+        def sort_key(trial: Trial) -> tuple[bool, float, int]:
             bad = trial.failure is not None or trial.score is None
             return bad, -(trial.score or 0.0), trial.number
 
-        return sorted(self.trials.values(), key=place)
+        return sorted(self.trials.values(), key=sort_key)
 
 
-def drawn(number: int, values: Values) -> Event:
+def drawn_event(number: int, params: Params) -> Event:
     """The event of a new trial."""
-    return {"event": "drawn", "trial": number, "values": values}
+    return {"event": "drawn", "trial": number, "params": params}
 
 
-def judged(number: int, verdict: Verdict) -> Event:
+def rung_event(number: int, decision: RungDecision) -> Event:
     """The event of a trial at a rung."""
-    return {"event": "rung", "trial": number, **verdict._asdict()}
+    return {"event": "rung", "trial": number, **decision._asdict()}
 
 
-def ended(number: int, stop_reason: TrialStopReason, epochs: int, score: float | None, failure: Any = None) -> Event:
+def ended_event(number: int, stop_reason: TrialStopReason, epochs: int, score: float | None, failure: Any = None) -> Event:
     """The event of a trial's end; ``failure`` has the keys of study.workers.Failure."""
     return {
         "event": "ended",

@@ -1,7 +1,7 @@
-"""One trial in its worker: a run that waits after each epoch until it is told how it goes on.
+"""One trial in its worker: a run that waits after each epoch until it gets leave to go on.
 
 Knows nothing of Ray. A run is trained by ``training.train`` in a thread; ``next`` lets it go on
-and waits for what it says next: an epoch with its score, and at last why it ended.
+and waits for its next message: an epoch with its score, and at last why it ended.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, STOP_REASON
-from cifarlab.experiments.search.space import Values
-from cifarlab.experiments.search.trial_history import Ledger
+from cifarlab.experiments.search.space import Params
+from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
 
 _HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
@@ -21,84 +21,84 @@ _HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run 
 Message = dict[str, Any]
 
 
-class Job(NamedTuple):
-    """What a worker is told of a trial; plain values, to be sent as JSON.
+class TrialJob(NamedTuple):
+    """The trial that a worker trains; plain values, to be sent as JSON.
 
-    ``search`` is the search's folder, absolute, whose search.json says the rest; ``place`` the
+    ``search_dir`` is the search's folder, absolute, whose search.json says the rest; ``working_dir`` the
     folder in which the command was given: relative paths of data begin there.
     """
 
     number: int
-    values: Values
-    search: str
+    params: Params
+    search_dir: str
     threads: int
-    place: str
+    working_dir: str
 
 
 class _Abandoned(BaseException):
     """Unwinds a run that is left at its last checkpoint."""
 
 
-class Course:
-    """A trial under way."""
+class TrialSession:
+    """Train a trial in a thread, epoch by epoch."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrialJob) -> None:
         self.job = job
-        self.last: Message = {EPOCH: 0, SCORE: 0.0}
-        self._search = SearchFolder(Path(job.search))
+        self.last_message: Message = {EPOCH: 0, SCORE: 0.0}
+        self._search = SearchFolder(Path(job.search_dir))
         self._folder = self._search.trial(job.number)
-        self._said: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._leave: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._permissions: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._enough = False
 
     def next(self) -> Message:
-        """Let the run go on to the end of its next epoch, or to its end; what it then says.
+        """Let the run go on to the end of its next epoch, or to its end; return its message.
 
-        A resumed run tells the epochs of its journal again, without training them.
+        A resumed run sends the epochs of its journal again, without training them.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._train, daemon=True)
             self._thread.start()
         else:
-            self._leave.put(True)
-        self.last = self.last | self._said.get()
-        return self.last
+            self._permissions.put(True)
+        self.last_message = self.last_message | self._messages.get()
+        return self.last_message
 
     def end(self) -> None:
         """The trial gets no further epoch: finish its run if a rung stopped it, else leave it."""
         if self._thread is None or not self._thread.is_alive():
             return
-        self._enough = Ledger(self._search.events()).trials[self.job.number].stopped
-        self._leave.put(self._enough)
+        self._enough = TrialHistory(self._search.events()).trials[self.job.number].stopped
+        self._permissions.put(self._enough)
         self._thread.join()
 
     def _train(self) -> None:
         try:
-            self._said.put(self._trained())
+            self._messages.put(self._train_run())
         except _Abandoned:
             pass
         except StorageError as error:
-            self._said.put({FATAL: json.dumps([error.what, error.hint])})
+            self._messages.put({FATAL: json.dumps([error.what, error.hint])})
         except CifarlabError as error:
             failure = {"kind": type(error).__name__, "what": error.what, "hint": error.hint}
-            self._said.put({STOP_REASON: "failed", FAILURE: json.dumps(failure)})
+            self._messages.put({STOP_REASON: "failed", FAILURE: json.dumps(failure)})
         except Exception as error:
             what = f"{type(error).__name__}: {str(error)[:200]}"
             failure = {"kind": type(error).__name__, "what": what, "hint": "please report it"}
-            self._said.put({STOP_REASON: "failed", FAILURE: json.dumps(failure)})
+            self._messages.put({STOP_REASON: "failed", FAILURE: json.dumps(failure)})
 
-    def _trained(self) -> Message:
+    def _train_run(self) -> Message:
         """Train the run, or go on with it; why it ended."""
         from cifarlab.training.train import train
 
         folder = self._folder
-        self._await_folder()
+        self._wait_for_folder()
         if folder.finished:  # the driver was killed before it heard of it
-            self._tell_again()
+            self._replay_epochs()
             result = folder.result() or {}
         else:
-            recipe, command = self._search.planned(self.job.number, self.job.values)
+            recipe, command = self._search.load_trial(self.job.number, self.job.params)
             result = train(
                 recipe,
                 folder,
@@ -109,7 +109,7 @@ class Course:
             )
         return {STOP_REASON: result["stop_reason"]}
 
-    def _await_folder(self) -> None:
+    def _wait_for_folder(self) -> None:
         """Wait until the worker that had the run before, and was killed, has let go of it."""
         from filelock import FileLock, Timeout
 
@@ -124,13 +124,13 @@ class Course:
                 "end that process: it goes on with a trial that was taken from it",
             ) from error
 
-    def _tell_again(self) -> None:
+    def _replay_epochs(self) -> None:
         for line in self._folder.journal.read():
             self.on_epoch_end(None, line)
 
     def on_train_start(self, run: Any) -> None:
         """A resumed run: its epochs so far, each of which may turn out to have been the last."""
-        self._tell_again()
+        self._replay_epochs()
 
     def on_step_end(self, run: Any, images: int) -> None:
         """Nothing: trials are compared between epochs."""
@@ -142,15 +142,15 @@ class Course:
         """Tell the epoch and wait for leave to go on."""
         if self._enough:
             return
-        score = max(self.last[SCORE], line["val"]["accuracy"])
-        self._said.put({EPOCH: line["epoch"], SCORE: score})
-        if not self._leave.get() and not self._enough:
+        score = max(self.last_message[SCORE], line["val"]["accuracy"])
+        self._messages.put({EPOCH: line["epoch"], SCORE: score})
+        if not self._permissions.get() and not self._enough:
             raise _Abandoned
 
     def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
         """Nothing: the result says it."""
 
 
-def as_job(text: str) -> Job:
-    """A job as it was sent."""
-    return Job(*json.loads(text))
+def parse_job(text: str) -> TrialJob:
+    """Return the job of a JSON text."""
+    return TrialJob(*json.loads(text))

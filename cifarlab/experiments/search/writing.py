@@ -3,30 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cifarlab.experiments.search.finalists import Finals
+from cifarlab.experiments.search.finalists import Finalists
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.results import Explained
-from cifarlab.experiments.search.table import as_tree, csv_text, page
+from cifarlab.experiments.search.results import SearchResults
+from cifarlab.experiments.search.table import results_as_json, csv_text, markdown_page
 from cifarlab.report.write import require_extra
 from cifarlab.system.errors import MissingExtraError
 from cifarlab.system.files import write_text
 
 
-def write_explained(
-    of: Explained, finals: Finals | None, folder: SearchFolder, formats: Sequence[str] = ("svg",)
+def write_results(results: SearchResults, finalists: Finalists | None, folder: SearchFolder, formats: Sequence[str] = ("svg",)
 ) -> list[str]:
     """Write table, page and figures; what could not be made, in words. Raises StorageError."""
-    folder.write({**folder.content(), "found": as_tree(of, finals)})
-    if not of.rows:
+    folder.write({**folder.content(), "results": results_as_json(results, finalists)})
+    if not results.rows:
         return []
-    write_text(folder.path / "table.csv", csv_text(of))
-    problems, names = _figures(of, folder.path / "figures", formats)
-    write_text(folder.path / "page.md", page(of, finals, names))
+    write_text(folder.path / "table.csv", csv_text(results))
+    problems, names = _figures(results, folder.path / "figures", formats)
+    write_text(folder.path / "page.md", markdown_page(results, finalists, names))
     return problems
 
 
-def _figures(
-    of: Explained, place: Path, formats: Sequence[str]
+def _figures(results: SearchResults, directory: Path, formats: Sequence[str]
 ) -> tuple[list[str], Sequence[tuple[str, str]]]:
     """What could not be drawn, and (file, what it shows) of each figure."""
     try:
@@ -36,7 +34,7 @@ def _figures(
     from cifarlab.experiments.search.figures import pictures
     from cifarlab.plots.style import save
 
-    made = pictures(of, formats)
-    for picture in made:
-        save(picture, place)
-    return [], [(f"figures/{picture.slug}.svg", picture.alt) for picture in made]
+    drawn_pictures = pictures(results, formats)
+    for picture in drawn_pictures:
+        save(picture, directory)
+    return [], [(f"figures/{picture.slug}.svg", picture.alt) for picture in drawn_pictures]

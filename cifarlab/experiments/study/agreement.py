@@ -9,7 +9,7 @@ the *difference* from the baseline is held against our paired differences, in th
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from cifarlab.experiments.study.definition import Reported
+from cifarlab.experiments.study.definition import SPLIT_NAMES, Reported
 from cifarlab.stats.paired import PairedComparison, Summary, prediction_interval
 
 
@@ -26,7 +26,7 @@ class Agreement(NamedTuple):
     expected: float | None = None
 
 
-class Order(NamedTuple):
+class RankCorrelation(NamedTuple):
     """Kendall's tau between our order of ``n`` rows and the report's, 1 for the same, and its p."""
 
     tau: float
@@ -48,21 +48,21 @@ def agreement(
     ``summaries`` are of accuracies and ``pairs`` of differences from ``baseline``, both 0..1;
     ``data``, ``split`` and ``scale`` are ours.
     """
-    found: dict[str, Agreement] = {}
+    agreements: dict[str, Agreement] = {}
     for row, theirs in reported.items():
         if row not in summaries:
             continue
         by = comparable(theirs, data, scale)
-        aside = "" if theirs.split == split else f" (theirs: {theirs.split}, ours: {split})"
+        aside = "" if theirs.split == split else f" (theirs: {SPLIT_NAMES[theirs.split]}, ours: {SPLIT_NAMES[split]})"
         if by == "level":
-            judged = _judged(theirs.accuracy / 100, summaries[row], "{:.2f}")
+            row_agreement = _judge(theirs.accuracy / 100, summaries[row], "{:.2f}")
         elif row == baseline or baseline not in reported:
             words = "reference of the differences" if row == baseline else "no baseline number"
-            judged = Agreement(words=words)
+            row_agreement = Agreement(words=words)
         else:
-            judged = _difference(theirs, reported[baseline], pairs.get(row))
-        found[row] = judged._replace(words=judged.words + aside, by=by)
-    return found
+            row_agreement = _difference(theirs, reported[baseline], pairs.get(row))
+        agreements[row] = row_agreement._replace(words=row_agreement.words + aside, by=by)
+    return agreements
 
 
 def comparable(theirs: Reported, data: str, scale: float) -> Literal["", "level", "difference"]:
@@ -76,10 +76,10 @@ def _difference(theirs: Reported, base: Reported, ours: PairedComparison | None)
     expected = (theirs.accuracy - base.accuracy) / 100
     if ours is None:
         return Agreement(words="no pair with the baseline", expected=expected)
-    return _judged(expected, ours.difference, "{:+.2f}")._replace(expected=expected)
+    return _judge(expected, ours.difference, "{:+.2f}")._replace(expected=expected)
 
 
-def _judged(theirs: float, ours: Summary, form: str) -> Agreement:
+def _judge(theirs: float, ours: Summary, form: str) -> Agreement:
     """A single run's number against where a single run of ours would lie."""
     interval = prediction_interval(ours)
     if interval is None:
@@ -88,18 +88,18 @@ def _judged(theirs: float, ours: Summary, form: str) -> Agreement:
         return Agreement(words="our runs do not vary: no interval to judge by")
     low, high = interval
     inside = low <= theirs <= high
-    low_text, high_text, told = (form.format(100 * value) for value in (low, high, theirs))
-    word, place = ("agrees", "in") if inside else ("differs", "outside")
-    return Agreement(inside, f"{word}: {told} is {place} {low_text} to {high_text}")
+    low_text, high_text, reported_text = (form.format(100 * value) for value in (low, high, theirs))
+    word, relation = ("agrees", "in") if inside else ("differs", "outside")
+    return Agreement(inside, f"{word}: {reported_text} is {relation} {low_text} to {high_text}")
 
 
-def order(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Order | None:
+def rank_correlation(ours: Mapping[str, float], theirs: Mapping[str, float]) -> RankCorrelation | None:
     """Kendall's tau-b over the rows of ``ours``; None for fewer than two, or all alike."""
     from scipy.stats import kendalltau
 
     if len(ours) < 2:
         return None
-    found = kendalltau(list(ours.values()), [theirs[row] for row in ours])
-    if not -1 <= found.statistic <= 1:  # NaN
+    correlation = kendalltau(list(ours.values()), [theirs[row] for row in ours])
+    if not -1 <= correlation.statistic <= 1:  # NaN
         return None
-    return Order(float(found.statistic), float(found.pvalue), len(ours))
+    return RankCorrelation(float(correlation.statistic), float(correlation.pvalue), len(ours))

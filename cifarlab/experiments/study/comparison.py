@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cifarlab.experiments.study.agreement import Agreement, Order, agreement, comparable, order
+from cifarlab.experiments.study.agreement import Agreement, RankCorrelation, agreement, comparable, rank_correlation
 from cifarlab.experiments.study.definition import Reported
 from cifarlab.stats.paired import (
     ALPHA,
@@ -35,11 +35,11 @@ class Outcome(NamedTuple):
     fingerprint: str = ""
     data: str = ""
     test: float | None = None
-    validation: float | None = None
+    val: float | None = None
     failure: str = ""
 
 
-class Line(NamedTuple):
+class ComparisonRow(NamedTuple):
     """What is known of one row.
 
     ``accuracies`` are by seed. ``pairs`` compares the seeds that it shares with the baseline;
@@ -47,7 +47,7 @@ class Line(NamedTuple):
     pairs find with 80 %, and ``seeds_needed`` how many find one of SMALL.
     """
 
-    row: str
+    name: str
     accuracies: dict[int, float]
     accuracy: Summary | None
     pairs: PairedComparison | None
@@ -61,21 +61,21 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A whole table; ``split`` is ``test`` or ``validation``, ``scale`` the study's."""
+    """A whole table; ``split`` is ``test`` or ``val``, ``scale`` the study's."""
 
     title: str
     baseline: str
     data: str
     split: str
     scale: float
-    lines: tuple[Line, ...]
-    order: Order | None
+    rows: tuple[ComparisonRow, ...]
+    rank_correlation: RankCorrelation | None
     notes: tuple[str, ...]
 
     @property
-    def reference(self) -> Line:
+    def baseline_row(self) -> ComparisonRow:
         """The baseline's line."""
-        return next(line for line in self.lines if line.row == self.baseline)
+        return next(row_of for row_of in self.rows if row_of.name == self.baseline)
 
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """A copy that begins its notes with these."""
@@ -105,45 +105,45 @@ def compare(
     accuracies = {
         row: {o.seed: float(getattr(o, split)) for o in mine} for row, mine in by_row.items()
     }
-    hindrances = {row: _hindrance(row, baseline, by_row, data) for row in rows}
+    skip_reasons = {row: _skip_reason(row, baseline, by_row, data) for row in rows}
     pairs = {
-        row: None if hindrances[row] else _pairs(accuracies[row], accuracies[baseline])
+        row: None if skip_reasons[row] else _pairs(accuracies[row], accuracies[baseline])
         for row in rows
     }
-    tested = {row: p for row, of in pairs.items() if of and (p := of.p) is not None}
+    tested = {row: p for row, pair in pairs.items() if pair and (p := pair.p) is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    summaries = {row: summarize(list(of.values())) for row, of in accuracies.items() if of}
-    told = {
+    summaries = {row: summarize(list(seed_accuracies.values())) for row, seed_accuracies in accuracies.items() if seed_accuracies}
+    comparable_numbers = {
         row: number
         for row, number in (reported or {}).items()
         if row in rows and comparable(number, data, scale)
     }
-    agreements = agreement(baseline, summaries, pairs, told, data, split, scale)
+    agreements = agreement(baseline, summaries, pairs, comparable_numbers, data, split, scale)
     alpha = ALPHA / max(1, len(tested))
-    lines = tuple(
-        _line(
+    rows_out = tuple(
+        _comparison_row(
             row,
             accuracies[row],
             pairs[row],
             corrected.get(row),
             alpha,
-            told.get(row),
+            comparable_numbers.get(row),
             agreements.get(row, Agreement()),
-            hindrances[row],
+            skip_reasons[row],
         )
         for row in rows
     )
     ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
-    places = order(ranked, {row: told[row].accuracy for row in ranked})
-    others = dict.fromkeys(n.data for row, n in (reported or {}).items() if row not in told)
+    correlation = rank_correlation(ranked, {row: comparable_numbers[row].accuracy for row in ranked})
+    others = dict.fromkeys(n.data for row, n in (reported or {}).items() if row not in comparable_numbers)
     notes = (
         *_notes(outcomes, accuracies, split, len(tested)),
         *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
     )
-    return Comparison(title, baseline, data, split, scale, lines, places, notes)
+    return Comparison(title, baseline, data, split, scale, rows_out, correlation, notes)
 
 
-def _line(
+def _comparison_row(
     row: str,
     accuracies: dict[int, float],
     pairs: PairedComparison | None,
@@ -151,12 +151,12 @@ def _line(
     alpha: float,
     reported: Reported | None,
     agreed: Agreement,
-    hindrance: str,
-) -> Line:
+    skip_reason: str,
+) -> ComparisonRow:
     """A row's line, from what is known of it; ``alpha`` is the strictest level that p meets."""
     spread = pairs.difference.std if pairs else None
     least = detectable_difference(spread, pairs.difference.n, alpha) if pairs and spread else None
-    return Line(
+    return ComparisonRow(
         row,
         accuracies,
         summarize(list(accuracies.values())) if accuracies else None,
@@ -166,7 +166,7 @@ def _line(
         seeds_needed(spread, SMALL, alpha) if spread else None,
         reported,
         agreed,
-        hindrance or _verdict(pairs, p, least),
+        skip_reason or _verdict(pairs, p, least),
     )
 
 
@@ -178,10 +178,10 @@ def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
             "there is nothing to compare: no run finished",
             next(iter(reasons), "train some runs first"),
         )
-    for split in ("test", "validation"):
+    for split in ("test", "val"):
         if all(getattr(o, split) is not None for o in finished):
             return split
-    without = next(o for o in finished if o.validation is None)
+    without = next(o for o in finished if o.val is None)
     raise UserError(
         "the runs have no accuracy in common: some did not open their test split, and "
         f"{without.row} holds no validation images out",
@@ -195,7 +195,7 @@ def _pairs(ours: Mapping[int, float], baseline: Mapping[int, float]) -> PairedCo
     return compare_pairs([ours[seed] for seed in common], [baseline[seed] for seed in common])
 
 
-def _hindrance(row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str) -> str:
+def _skip_reason(row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str) -> str:
     """Why a row is not compared with the baseline, in words; empty where it is."""
     if not by_row[row]:
         return "no run finished"
@@ -229,9 +229,9 @@ def _verdict(pairs: PairedComparison | None, p: float | None, least: float | Non
     return f"no difference seen: n = {difference.n} can detect {points(least)} points"
 
 
-def points(share: float) -> str:
+def points(fraction: float) -> str:
     """0.0123 as ``1.2``, in points of a per cent; small ones with their digits."""
-    value = 100 * share
+    value = 100 * fraction
     return f"{value:.1f}" if abs(value) >= 0.95 else f"{value:.2f}"
 
 
@@ -244,19 +244,19 @@ def _notes(
     """What a reader must know beside the numbers."""
     notes = []
     closed = [o for o in outcomes if not o.failure and o.test is None]
-    if split == "validation":
+    if split == "val":
         notes.append(
             f"Validation accuracy, since {_runs(len(closed))} did not open the test split."
         )
-    counts = {row: len(of) for row, of in accuracies.items()}
+    counts = {row: len(seed_accuracies) for row, seed_accuracies in accuracies.items()}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{row} {n}" for row, n in counts.items())
-        notes.append(f"Not all rows have the same number of runs: {told}. Pairs are common seeds.")
+        run_counts = ", ".join(f"{row} {n}" for row, n in counts.items())
+        notes.append(f"Not all rows have the same number of runs: {run_counts}. Pairs are common seeds.")
     if max(counts.values()) == 1:
         notes.append("One seed per row: no interval, no test; take two seeds at least.")
-    for row, of in accuracies.items():
-        if len(of) > 1 and summarize(list(of.values())).std == 0:
-            notes.append(f"{row}: all {len(of)} seeds have the same accuracy.")
+    for row, seed_accuracies in accuracies.items():
+        if len(seed_accuracies) > 1 and summarize(list(seed_accuracies.values())).std == 0:
+            notes.append(f"{row}: all {len(seed_accuracies)} seeds have the same accuracy.")
     if tests > 1:
         notes.append(
             f"p is corrected for {tests} comparisons (Holm); what n can detect, and the seeds "
@@ -266,7 +266,7 @@ def _notes(
     for o in outcomes:
         if o.failure:
             missing.setdefault((o.row, o.failure), []).append(str(o.seed))
-    notes += [f"{row}, seed {', '.join(of)}: {why}." for (row, why), of in missing.items()]
+    notes += [f"{row}, seed {', '.join(seeds)}: {why}." for (row, why), seeds in missing.items()]
     return tuple(notes)
 
 

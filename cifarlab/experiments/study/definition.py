@@ -13,8 +13,10 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Name, Config
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import MOST_SEED, Recipe
-from cifarlab.recipes.text import change, tree_of, validated
+from cifarlab.recipes.text import change, read_yaml, validate_config
 from cifarlab.system.errors import UserError
+
+SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
 
 class Reported(Config):
@@ -22,31 +24,31 @@ class Reported(Config):
 
     accuracy: float = Field(ge=0, le=100, description="in per cent")
     data: str = Field("CIFAR-10", min_length=1, description="what it was measured on")
-    split: Literal["test", "validation"] = Field("test", description="on which part of that")
+    split: Literal["test", "val"] = Field("test", description="on which part of that")
     source: str = Field("", description="the report, and where in it")
 
 
-class Row(Config):
+class StudyRow(Config):
     """One line of the table: a recipe with changes."""
 
     name: Name = Field(description="as the table and the run folders call it")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
-    changes: dict[str, Any] = Field({}, description="settings by dotted path")
+    overrides: dict[str, Any] = Field({}, description="settings by dotted path")
     reported: Reported | None = Field(None, description="a report's number for it")
 
 
 class Study(Config):
-    """Rows and seeds; ``changes`` are made to every row, after its own."""
+    """Rows and seeds; ``overrides`` are applied to every row, after its own."""
 
     name: Name = Field(description="names the study's folder")
     about: str = Field("", description="the question, in a sentence")
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
-    seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
+    n_seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
     first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
-    changes: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
-    rows: tuple[Row, ...] = Field(min_length=1, description="what is compared")
+    overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
+    rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
 
     @model_validator(mode="after")
     def _rows_have_names_of_their_own(self) -> "Study":
@@ -59,12 +61,12 @@ class Study(Config):
 
     @model_validator(mode="after")
     def _has_so_many_seeds(self) -> "Study":
-        if self.first_seed + self.seeds - 1 > MOST_SEED:
-            raise ValueError(f"{self.seeds} seeds from first_seed on go beyond {MOST_SEED}")
+        if self.first_seed + self.n_seeds - 1 > MOST_SEED:
+            raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MOST_SEED}")
         return self
 
     @property
-    def reference(self) -> str:
+    def baseline_name(self) -> str:
         """The baseline row's name."""
         return self.baseline or self.rows[0].name
 
@@ -75,27 +77,27 @@ class Study(Config):
 
     def recipes(self) -> dict[str, Recipe]:
         """Each row's recipe by the row's name, which it carries. Raises RecipeError."""
-        found = {}
+        recipes = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
-            changed = change(find(row.recipe), {**row.changes, "name": row.name}, where)
-            found[row.name] = change(changed, self.changes, where)
-        return found
+            changed = change(find(row.recipe), {**row.overrides, "name": row.name}, where)
+            recipes[row.name] = change(changed, self.overrides, where)
+        return recipes
 
-    def chosen(self, pattern: str | None) -> list[str]:
+    def select_rows(self, pattern: str | None) -> list[str]:
         """Rows whose names match a shell pattern, and the baseline. Raises UserError for none."""
         names = [row.name for row in self.rows]
-        chosen = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
-        if not chosen:
+        matching = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
+        if not matching:
             raise UserError(
                 f"no row of {self.name} matches {pattern!r}", f"its rows: {', '.join(names)}"
             )
-        return [name for name in names if name in (self.reference, *chosen)]
+        return [name for name in names if name in (self.baseline_name, *matching)]
 
 
-def from_file(path: Path) -> Study:
+def read_study(path: Path) -> Study:
     """Read a study's YAML file, which names it where it does not itself. Raises RecipeError."""
-    tree = tree_of(path, "study")
+    tree = read_yaml(path, "study")
     if isinstance(tree, dict):
         tree = {"name": path.stem, **tree}
-    return validated(Study, tree, str(path), "see docs/studies.md for what a study holds")
+    return validate_config(Study, tree, str(path), "see docs/studies.md for what a study holds")

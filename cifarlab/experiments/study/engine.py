@@ -9,34 +9,34 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
 from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
-from cifarlab.experiments.study.record import Planned, Record
-from cifarlab.experiments.study.scale import scaled
-from cifarlab.experiments.study.workers import Failure, Job, interrupted, train_all
+from cifarlab.experiments.study.record import PlannedRun, StudyRecord
+from cifarlab.experiments.study.scale import scale_recipe
+from cifarlab.experiments.study.workers import Failure, RunJob, interruption, train_all
 from cifarlab.plots.formats import require_formats
-from cifarlab.recipes.text import change, fingerprint, validated
+from cifarlab.recipes.text import change, fingerprint, validate_config
 from cifarlab.runs.folder import RunFolder, describe_early_end
 from cifarlab.runs.naming import RUNS
 from cifarlab.system.errors import CifarlabError, Interrupted, UserError
 from cifarlab.system.threads import available_threads
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-class Studied(NamedTuple):
+class FinishedStudy(NamedTuple):
     """A study's end: its folder, the comparison, what could not be made, how many runs failed."""
 
     folder: StudyFolder
     comparison: Comparison
     problems: list[str]
-    failed: int
+    n_failed: int
 
 
 def run_study(
     study: Study,
     *,
-    seeds: int | None = None,
+    n_seeds: int | None = None,
     scale: float = 1.0,
     only: str | None = None,
     jobs: int = 1,
@@ -45,11 +45,11 @@ def run_study(
     runs: Path = RUNS,
     formats: Sequence[str] = ("svg",),
     command: str = "cifarlab.experiments.study.engine.run_study",
-    tell: Tell = lambda _line: None,
-) -> Studied:
+    log: Log = lambda _line: None,
+) -> FinishedStudy:
     """Train what is missing of ``study`` and compare all that is there.
 
-    ``seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
+    ``n_seeds`` runs per row (default: the study's); ``only`` the baseline and the rows that match
     that pattern are trained; ``jobs`` runs at a time. Runs that a killed study left unfinished
     need ``resume``. ``formats`` are the figure's. Each failed run is recorded with its reason and
     does not end the study. Raises RecipeError, UserError, RunFolderError, StorageError,
@@ -58,73 +58,73 @@ def run_study(
     require_formats(formats)
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: that is no number of processes", "take 1 or more")
-    count = study.seeds if seeds is None else seeds
-    if count < 1:
-        raise UserError(f"--seeds {count}: that is no number of runs", "take 1 or more")
-    planned = _plan(study, count, scale, study.chosen(only), data)
+    n_runs = study.n_seeds if n_seeds is None else n_seeds
+    if n_runs < 1:
+        raise UserError(f"--n-seeds {n_runs}: that is no number of runs", "take 1 or more")
+    planned = _plan(study, n_runs, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs)
     with folder.in_use():
-        record = Record(study, scale, planned, folder, runs)
-        todo = record.to_train(command, resume)
+        record = StudyRecord(study, scale, planned, folder, runs)
+        pending = record.pending_jobs(command, resume)
         for note in record.notes:
-            tell(note)
-        there = len(record.finished)
-        tell(f"{study.name}: {len(todo)} runs to train, {there} are there; {folder.path}")
-        _train(todo, jobs, record, command, tell)
-        comparison = record.compared()
+            log(note)
+        n_finished = len(record.finished)
+        log(f"{study.name}: {len(pending)} runs to train, {n_finished} are there; {folder.path}")
+        _train(pending, jobs, record, command, log)
+        comparison = record.compare_finished()
         record.write(comparison)
         problems = write_comparison(comparison, folder.path, formats)
-    return Studied(folder, comparison, problems, record.failed)
+    return FinishedStudy(folder, comparison, problems, record.n_failed)
 
 
 def _plan(
-    study: Study, seeds: int, scale: float, wanted: Sequence[str], data: str | None
-) -> list[Planned]:
+    study: Study, n_seeds: int, scale: float, wanted: Sequence[str], data: str | None
+) -> list[PlannedRun]:
     """All runs of the study, row by row within each seed. Raises RecipeError and UserError."""
-    validated(Study, study.model_dump() | {"seeds": seeds}, f"study {study.name}")
+    validate_config(Study, study.model_dump() | {"n_seeds": n_seeds}, f"study {study.name}")
     recipes = study.recipes()
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
-    recipes = {row: scaled(recipe, scale) for row, recipe in recipes.items()}
+    recipes = {row: scale_recipe(recipe, scale) for row, recipe in recipes.items()}
     planned = []
-    for seed in range(study.first_seed, study.first_seed + seeds):
+    for seed in range(study.first_seed, study.first_seed + n_seeds):
         for row, recipe in recipes.items():
-            one = recipe.model_copy(update={"seed": seed})
-            planned.append(Planned(row, one, fingerprint(one), row in wanted))
+            seeded_recipe = recipe.model_copy(update={"seed": seed})
+            planned.append(PlannedRun(row, seeded_recipe, fingerprint(seeded_recipe), row in wanted))
     return planned
 
 
-def _train(jobs: Sequence[Job], workers: int, record: Record, command: str, tell: Tell) -> None:
+def _train(jobs: Sequence[RunJob], workers: int, record: StudyRecord, command: str, log: Log) -> None:
     """Train the jobs, telling of each. Raises Interrupted with the command that goes on."""
-    ended = 0
+    n_ended = 0
 
-    def begin(job: Job) -> None:
-        tell(f"{ended + 1}/{len(jobs)} {job.row}, seed {job.recipe.seed} ...")
+    def on_begin(job: RunJob) -> None:
+        log(f"{n_ended + 1}/{len(jobs)} {job.row}, seed {job.recipe.seed} ...")
 
-    def done(job: Job, failure: Failure | None) -> None:
-        nonlocal ended
-        ended += 1
-        record.ended(job, failure)
+    def on_end(job: RunJob, failure: Failure | None) -> None:
+        nonlocal n_ended
+        n_ended += 1
+        record.log_end(job, failure)
         how = f"failed: {failure.what}" if failure else _accuracy(job.path)
-        tell(f"{ended}/{len(jobs)} {job.row}, seed {job.recipe.seed}: {how}")
+        log(f"{n_ended}/{len(jobs)} {job.row}, seed {job.recipe.seed}: {how}")
 
     if not jobs:
         return
     record.write()
     if note := available_threads().note:
-        tell(note)
+        log(note)
     try:
-        _tell_of_data(jobs[0], tell)
-        train_all(jobs, workers, done, begin)
+        _open_data_once(jobs[0], log)
+        train_all(jobs, workers, on_end, on_begin)
     except Interrupted as error:
         raise Interrupted(
-            f"interrupted after {ended} of {len(jobs)} runs; the checkpoints are written",
+            f"interrupted after {n_ended} of {len(jobs)} runs; the checkpoints are written",
             f"go on with: {command}" + ("" if "--resume" in command.split() else " --resume"),
             error.signum,
         ) from error
 
 
-def _tell_of_data(job: Job, tell: Tell) -> None:
+def _open_data_once(job: RunJob, log: Log) -> None:
     """Decode what the run sees before several wait for it, and tell what it is.
 
     Raises Interrupted.
@@ -134,15 +134,14 @@ def _tell_of_data(job: Job, tell: Tell) -> None:
 
     # each run says itself what is wrong with its data, and that does not end the study
     with stop_on_signal() as stop, suppress(CifarlabError):
-        open_data(job.recipe.data, log=tell)
+        open_data(job.recipe.data, log=log)
     if stop.signum:
-        raise interrupted(stop.signum)
+        raise interruption(stop.signum)
 
 
 def _accuracy(path: str) -> str:
     result = RunFolder(path).result() or {}
-    told = {"test": "test", "val": "validation"}
-    shown = [f"{told[s]} {100 * result[s]['accuracy']:.2f} %" for s in told if s in result]
+    shown = [f"{SPLIT_NAMES[s]} {100 * result[s]['accuracy']:.2f} %" for s in SPLIT_NAMES if s in result]
     early = [describe_early_end(result)] if describe_early_end(result) else []
     where = f"on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
     return ", ".join([f"{', '.join(shown)} {where}", *early])

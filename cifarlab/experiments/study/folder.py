@@ -69,11 +69,11 @@ def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS
     return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
 
 
-def write_comparison(of: Comparison, folder: Path, formats: Sequence[str] = ("svg",)) -> list[str]:
+def write_comparison(comparison: Comparison, folder: Path, formats: Sequence[str] = ("svg",)) -> list[str]:
     """Write table and figure; what could not be made, in words. Raises UserError, StorageError."""
     require_formats(formats)
-    write_text(folder / "table.md", markdown(of))
-    write_text(folder / "table.csv", csv_text(of))
+    write_text(folder / "table.md", markdown(comparison))
+    write_text(folder / "table.csv", csv_text(comparison))
     try:
         from cifarlab.report.write import require_extra
 
@@ -83,5 +83,5 @@ def write_comparison(of: Comparison, folder: Path, formats: Sequence[str] = ("sv
     from cifarlab.experiments.study.figure import picture
     from cifarlab.plots.style import save
 
-    save(picture(of, formats), folder)
+    save(picture(comparison, formats), folder)
     return []

@@ -9,7 +9,7 @@ from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import fingerprint, validated
+from cifarlab.recipes.text import fingerprint, validate_config
 from cifarlab.report.compare import warnings
 from cifarlab.report.formatting import number
 from cifarlab.report.run_data import Run, dig, read_runs
@@ -20,7 +20,7 @@ from cifarlab.system.errors import RecipeError, RunFolderError
 from cifarlab.system.files import is_folder
 
 
-class Found(NamedTuple):
+class GatheredRuns(NamedTuple):
     """Rows in the order in which they were asked for, their runs' outcomes, and what to know."""
 
     rows: tuple[str, ...]
@@ -28,17 +28,16 @@ class Found(NamedTuple):
     notes: tuple[str, ...]
 
 
-def outcome(row: str, run: Run) -> Outcome:
+def run_outcome(row: str, run: Run) -> Outcome:
     """What a run's folder says, as one run of ``row``."""
     accuracies = {
-        name: number(dig(run.split(split), "accuracy"))
-        for name, split in (("test", "test"), ("validation", "val"))
+        split: number(dig(run.split(split), "accuracy")) for split in ("test", "val")
     }
     failure = run.early_end if run.finished else "not finished"
     if not failure and all(value is None for value in accuracies.values()):
         failure = "it has neither a test nor a validation accuracy"
-    mine = fingerprint(run.recipe)
-    return Outcome(row, run.recipe.seed, mine, run.data_name, **accuracies, failure=failure)
+    recipe_fingerprint = fingerprint(run.recipe)
+    return Outcome(row, run.recipe.seed, recipe_fingerprint, run.data_name, **accuracies, failure=failure)
 
 
 def read_finished(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
@@ -52,7 +51,7 @@ def without_seed(recipe: Recipe) -> str:
     return fingerprint(recipe.model_copy(update={"seed": 0}))
 
 
-def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
+def gather_runs(names: Sequence[str], runs: Path = RUNS) -> GatheredRuns:
     """The runs that ``names`` mean, grouped by their recipes without the seed, and their images.
 
     A name is a run folder, a study's folder or another one with run folders in it, or a recipe,
@@ -61,7 +60,7 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
     """
     paths: list[Path] = []
     for name in names:
-        paths += _folders(Path(name)) or _of_recipe(name, runs)
+        paths += _run_folders(Path(name)) or _recipe_runs(name, runs)
     read, notes = read_finished(paths)
     groups: dict[tuple[str, str], list[Run]] = {}
     data_names = _data_names(read)
@@ -69,27 +68,27 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
         groups.setdefault((without_seed(run.recipe), data_names[run.path]), []).append(run)
     rows: list[str] = []
     outcomes: list[Outcome] = []
-    firsts = [mine[0] for mine in groups.values()]
+    firsts = [row_runs[0] for row_runs in groups.values()]
     rows_named = distinct_names(
         [run.recipe_name for run in firsts],
         [run.recipe for run in firsts],
         [run.name for run in firsts],
     )
-    for ((_, data), mine), name in zip(groups.items(), rows_named, strict=True):
-        row = _free_name(name, rows)
+    for ((_, data), row_runs), name in zip(groups.items(), rows_named, strict=True):
+        row = _unique_name(name, rows)
         rows.append(row)
-        if (share := mine[0].recipe.data.train_subset_fraction) < 1:
-            notes.append(f"{row}: trained on {share:g} of the training images (data.train_subset_fraction).")
+        if (fraction := row_runs[0].recipe.data.train_subset_fraction) < 1:
+            notes.append(f"{row}: trained on {fraction:g} of the training images (data.train_subset_fraction).")
         seeds: set[int] = set()
-        for one, run in sorted(
-            ((outcome(row, run), run) for run in mine), key=lambda pair: bool(pair[0].failure)
+        for outcome, run in sorted(
+            ((run_outcome(row, run), run) for run in row_runs), key=lambda pair: bool(pair[0].failure)
         ):
-            if one.seed in seeds:
-                notes.append(f"{row}, seed {one.seed}: {run.name} is another run; left out.")
+            if outcome.seed in seeds:
+                notes.append(f"{row}, seed {outcome.seed}: {run.name} is another run; left out.")
                 continue
-            seeds.add(one.seed)
-            outcomes.append(one._replace(data=data))
-    return Found(tuple(rows), tuple(outcomes), tuple(notes))
+            seeds.add(outcome.seed)
+            outcomes.append(outcome._replace(data=data))
+    return GatheredRuns(tuple(rows), tuple(outcomes), tuple(notes))
 
 
 def _data_names(runs: Sequence[Run]) -> dict[Path, str]:
@@ -98,13 +97,13 @@ def _data_names(runs: Sequence[Run]) -> dict[Path, str]:
     The images of a folder change while its path, which the recipe has, does not.
     """
     prints: dict[str, set[str]] = {}
-    told = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
+    fingerprints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
     for run in runs:
-        prints.setdefault(run.data_name, set()).add(told[run.path])
+        prints.setdefault(run.data_name, set()).add(fingerprints[run.path])
     return {
         run.path: run.data_name
         if len(prints[run.data_name]) == 1
-        else f"{run.data_name} ({told[run.path][:8]})"
+        else f"{run.data_name} ({fingerprints[run.path][:8]})"
         for run in runs
     }
 
@@ -112,59 +111,59 @@ def _data_names(runs: Sequence[Run]) -> dict[Path, str]:
 def compare_runs(names: Sequence[str], against: str | None = None, runs: Path = RUNS) -> Comparison:
     """Compare the runs that ``names`` mean; the baseline is ``against``, else the first.
 
-    ``against`` is one of their rows, or a name as in ``names``. Raises as ``gather`` and
+    ``against`` is one of their rows, or a name as in ``names``. Raises as ``gather_runs`` and
     ``compare`` do.
     """
-    found = gather(names, runs)
-    if len(found.rows) > 1 and against in found.rows:
+    gathered = gather_runs(names, runs)
+    if len(gathered.rows) > 1 and against in gathered.rows:
         baseline = against
     elif against is None:
-        baseline = found.rows[0]
+        baseline = gathered.rows[0]
     else:
         try:
-            found = gather([against, *names], runs)
+            gathered = gather_runs([against, *names], runs)
         except RecipeError as error:
-            hint = f"{error.hint}; the rows here are {', '.join(found.rows)}"
+            hint = f"{error.hint}; the rows here are {', '.join(gathered.rows)}"
             raise RecipeError(error.what, hint) from error
-        baseline = found.rows[0]
-    return compare("Comparison", found.rows, baseline, found.outcomes).with_notes(found.notes)
+        baseline = gathered.rows[0]
+    return compare("Comparison", gathered.rows, baseline, gathered.outcomes).with_notes(gathered.notes)
 
 
-def _folders(path: Path) -> list[Path]:
+def _run_folders(path: Path) -> list[Path]:
     """A run folder, or all run folders that lie in a folder; none where it is no folder.
 
     Of a study, the runs that it names, its baseline's first.
     """
     if RunFolder(path).exists:
         return [path]
-    if told := StudyFolder(path).content():
-        study = validated(Study, told.get("study"), str(path / "study.json"))
-        runs = [run for run in told.get("runs", []) if run.get("run")]
-        runs.sort(key=lambda run: run["row"] != study.reference)
+    if stored := StudyFolder(path).content():
+        study = validate_config(Study, stored.get("study"), str(path / "study.json"))
+        runs = [run for run in stored.get("runs", []) if run.get("run")]
+        runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]
     return sorted(file.parent for file in path.glob("*/recipe.yaml")) if is_folder(path) else []
 
 
-def _of_recipe(name: str, runs: Path) -> list[Path]:
+def _recipe_runs(name: str, runs: Path) -> list[Path]:
     recipe = find(name)
     wanted = without_seed(recipe)
-    found = [
+    paths = [
         folder.path
         for early in (False, True)  # those that something ended early are named, not compared
         for folders in finished_runs(runs, early=early).values()
         if without_seed(folders[0].recipe()) == wanted
         for folder in folders
     ]
-    if not found:
+    if not paths:
         raise RunFolderError(
             f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
         )
-    return found
+    return paths
 
 
-def _free_name(name: str, taken: Sequence[str]) -> str:
+def _unique_name(name: str, taken: Sequence[str]) -> str:
     """``name``, numbered where another row has it already."""
     number = 1
-    while (free := name if number == 1 else f"{name}-{number}") in taken:
+    while (candidate := name if number == 1 else f"{name}-{number}") in taken:
         number += 1
-    return free
+    return candidate

@@ -8,9 +8,9 @@ from cifarlab.data.sources import open_dataset
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.outcomes import outcome, read_finished
+from cifarlab.experiments.study.outcomes import run_outcome, read_finished
 from cifarlab.experiments.study.table import as_json
-from cifarlab.experiments.study.workers import Failure, Job
+from cifarlab.experiments.study.workers import Failure, RunJob
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.runs.folder import RunFolder
@@ -18,7 +18,7 @@ from cifarlab.runs.naming import finished_runs, latest_folder, new_folder
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 
 
-class Planned(NamedTuple):
+class PlannedRun(NamedTuple):
     """One run of the study; ``wanted`` is false for rows that were left out this time."""
 
     row: str
@@ -27,20 +27,20 @@ class Planned(NamedTuple):
     wanted: bool
 
 
-class Record:
+class StudyRecord:
     """What is known of each planned run, kept in study.json as it changes."""
 
     def __init__(
-        self, study: Study, scale: float, planned: list[Planned], folder: StudyFolder, runs: Path
+        self, study: Study, scale: float, planned: list[PlannedRun], folder: StudyFolder, runs: Path
     ) -> None:
         self.study, self.scale, self.planned, self.folder = study, scale, planned, folder
         self.notes: list[str] = []  # what to know of the runs that are there
-        self._images: dict[Data, str | None] = {}  # fingerprints, as far as they were asked for
+        self._image_fingerprints: dict[Data, str | None] = {}  # fingerprints, as far as they were asked for
         self.finished = self._reusable(runs)
-        told = folder.content().get("runs", [])
+        stored_runs = folder.content().get("runs", [])
         self.failures = {
             run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
-            for run in told
+            for run in stored_runs
             if (f := run.get("failure"))
         }
 
@@ -51,29 +51,29 @@ class Record:
         end so again, but elsewhere that says nothing.
         """
         known, early = finished_runs(runs), finished_runs(self.folder.path, early=True)
-        found: dict[str, RunFolder] = {}
-        for one in self.planned:
-            whole = sorted(known.get(one.fingerprint, ()), key=self._elsewhere)
-            there = [*whole, *early.get(one.fingerprint, ())]
-            same = [folder for folder in there if self._same_images(one, folder)]
+        reusable: dict[str, RunFolder] = {}
+        for planned_run in self.planned:
+            complete = sorted(known.get(planned_run.fingerprint, ()), key=self._is_elsewhere)
+            candidates = [*complete, *early.get(planned_run.fingerprint, ())]
+            same = [folder for folder in candidates if self._has_same_images(planned_run, folder)]
             if same:
-                found[one.fingerprint] = same[0]
-            elif there:
-                self.notes.append(f"{there[0].path} is not taken: the images are others today")
-        return found
+                reusable[planned_run.fingerprint] = same[0]
+            elif candidates:
+                self.notes.append(f"{candidates[0].path} is not taken: the images are others today")
+        return reusable
 
-    def _elsewhere(self, folder: RunFolder) -> bool:
+    def _is_elsewhere(self, folder: RunFolder) -> bool:
         return not folder.path.is_relative_to(self.folder.path)
 
-    def _same_images(self, one: Planned, folder: RunFolder) -> bool:
+    def _has_same_images(self, planned_run: PlannedRun, folder: RunFolder) -> bool:
         """Whether a run saw the images that its recipe's source has today.
 
         Also where that source can't be opened: then nothing speaks against it.
         """
-        data = one.recipe.data
-        if data not in self._images:
-            self._images[data] = self._fingerprint(data)
-        fingerprint = self._images[data]
+        data = planned_run.recipe.data
+        if data not in self._image_fingerprints:
+            self._image_fingerprints[data] = self._fingerprint(data)
+        fingerprint = self._image_fingerprints[data]
         return fingerprint is None or folder.has_same_data(fingerprint)
 
     def _fingerprint(self, data: Data) -> str | None:
@@ -83,30 +83,30 @@ class Record:
             self.notes.append(f"finished runs are taken unseen, since {error.what}")
             return None
 
-    def to_train(self, command: str, resume: bool) -> list[Job]:
+    def pending_jobs(self, command: str, resume: bool) -> list[RunJob]:
         """The wanted runs that are neither finished nor known to diverge.
 
         Raises RunFolderError where one was begun and ``resume`` is not given.
         """
-        jobs: dict[str, Job] = {}
-        for one in self.planned:
-            if not one.wanted or one.fingerprint in self.finished:
+        jobs: dict[str, RunJob] = {}
+        for planned_run in self.planned:
+            if not planned_run.wanted or planned_run.fingerprint in self.finished:
                 continue
-            begun = self._begun(one)
-            failure = self.failures.get(one.fingerprint)
-            if begun and failure and failure.kind == "DivergenceError":
+            unfinished = self._unfinished_folder(planned_run)
+            failure = self.failures.get(planned_run.fingerprint)
+            if unfinished and failure and failure.kind == "DivergenceError":
                 continue
-            if begun and not failure and not resume:
+            if unfinished and not failure and not resume:
                 raise RunFolderError(
-                    f"{begun.path} was begun and is not finished",
+                    f"{unfinished.path} was begun and is not finished",
                     f"go on with: {command} --resume",
                 )
-            self.failures.pop(one.fingerprint, None)
-            path = (begun or new_folder(one.recipe, self.folder.path)).path
-            jobs.setdefault(one.fingerprint, Job(one.row, one.recipe, str(path), command))
+            self.failures.pop(planned_run.fingerprint, None)
+            path = (unfinished or new_folder(planned_run.recipe, self.folder.path)).path
+            jobs.setdefault(planned_run.fingerprint, RunJob(planned_run.row, planned_run.recipe, str(path), command))
         return list(jobs.values())
 
-    def ended(self, job: Job, failure: Failure | None) -> None:
+    def log_end(self, job: RunJob, failure: Failure | None) -> None:
         """Note how a run ended."""
         key = fingerprint(job.recipe)
         if failure:
@@ -116,11 +116,11 @@ class Record:
         self.write()
 
     @property
-    def failed(self) -> int:
+    def n_failed(self) -> int:
         """How many of the planned runs have failed."""
-        return sum(self._state(one) == "failed" for one in self.planned)
+        return sum(self._state(planned_run) == "failed" for planned_run in self.planned)
 
-    def compared(self) -> Comparison:
+    def compare_finished(self) -> Comparison:
         """Compare all runs that are there.
 
         Raises UserError where there is none, FailedRunsError where that is because runs failed.
@@ -128,29 +128,29 @@ class Record:
         folders = [folder.path for folder in self.finished.values()]
         runs, warnings = read_finished(folders)
         read = dict(zip(self.finished, runs, strict=True))
-        outcomes = [self._outcome(one, read) for one in self.planned]
+        outcomes = [self._outcome(planned_run, read) for planned_run in self.planned]
         rows = [row.name for row in self.study.rows]
         try:
-            found = compare(
+            comparison = compare(
                 self.study.name,
                 rows,
-                self.study.reference,
+                self.study.baseline_name,
                 outcomes,
                 self.study.reported,
                 self.scale,
             )
         except UserError as error:
-            if self.failed:
+            if self.n_failed:
                 raise FailedRunsError(error.what, error.hint) from error
             raise
-        return found.with_notes(warnings)
+        return comparison.with_notes(warnings)
 
-    def _outcome(self, one: Planned, read: dict[str, Any]) -> Outcome:
-        if one.fingerprint in read:
-            return outcome(one.row, read[one.fingerprint])
-        failure = self.failures.get(one.fingerprint)
+    def _outcome(self, planned_run: PlannedRun, read: dict[str, Any]) -> Outcome:
+        if planned_run.fingerprint in read:
+            return run_outcome(planned_run.row, read[planned_run.fingerprint])
+        failure = self.failures.get(planned_run.fingerprint)
         why = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
-        return Outcome(one.row, one.recipe.seed, one.fingerprint, failure=why)
+        return Outcome(planned_run.row, planned_run.recipe.seed, planned_run.fingerprint, failure=why)
 
     def write(self, comparison: Comparison | None = None) -> None:
         """Replace study.json. Raises StorageError."""
@@ -158,31 +158,31 @@ class Record:
             {
                 "study": self.study.model_dump(mode="json"),
                 "scale": self.scale,
-                "runs": [self._entry(one) for one in self.planned],
+                "runs": [self._entry(planned_run) for planned_run in self.planned],
                 "comparison": as_json(comparison),
             }
         )
 
-    def _state(self, one: Planned) -> str:
-        if one.fingerprint in self.finished:
+    def _state(self, planned_run: PlannedRun) -> str:
+        if planned_run.fingerprint in self.finished:
             return "finished"
-        return "failed" if one.fingerprint in self.failures else "open"
+        return "failed" if planned_run.fingerprint in self.failures else "open"
 
-    def _entry(self, one: Planned) -> dict[str, Any]:
-        finished, failure = self.finished.get(one.fingerprint), self.failures.get(one.fingerprint)
+    def _entry(self, planned_run: PlannedRun) -> dict[str, Any]:
+        finished, failure = self.finished.get(planned_run.fingerprint), self.failures.get(planned_run.fingerprint)
         return {
-            "row": one.row,
-            "seed": one.recipe.seed,
-            "fingerprint": one.fingerprint,
-            "state": self._state(one),
+            "row": planned_run.row,
+            "seed": planned_run.recipe.seed,
+            "fingerprint": planned_run.fingerprint,
+            "state": self._state(planned_run),
             "run": self.folder.relative(finished.path) if finished else None,
             "failure": failure and failure._asdict(),
         }
 
-    def _begun(self, one: Planned) -> RunFolder | None:
+    def _unfinished_folder(self, planned_run: PlannedRun) -> RunFolder | None:
         """The unfinished run of that recipe and of today's images in the study's folder."""
         try:
-            begun = latest_folder(one.recipe, finished=False, runs=self.folder.path)
+            unfinished = latest_folder(planned_run.recipe, finished=False, runs=self.folder.path)
         except RunFolderError:
             return None
-        return begun if self._same_images(one, begun) else None
+        return unfinished if self._has_same_images(planned_run, unfinished) else None

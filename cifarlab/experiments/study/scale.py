@@ -17,30 +17,30 @@ from cifarlab.recipes.text import build
 from cifarlab.system.errors import UserError
 
 
-def scaled(recipe: Recipe, scale: float) -> Recipe:
+def scale_recipe(recipe: Recipe, scale: float) -> Recipe:
     """``recipe`` at 0 < ``scale`` <= 1; at 1 it is the same recipe. Raises UserError."""
     if not 0 < scale <= 1:
         raise UserError(f"a scale of {scale:g} is no part of the study", "take 0 < scale <= 1")
     if scale == 1:
         return recipe
-    tree = _scaled(recipe, scale)
+    tree = _scale_values(recipe, scale)
     tree["data"]["train_subset_fraction"] = recipe.data.train_subset_fraction * scale
     return build(tree, f"{recipe.name} at scale {scale:g}")
 
 
-def _scaled(value: Any, scale: float) -> Any:
+def _scale_values(value: Any, scale: float) -> Any:
     """Plain values of any part of a recipe, its durations scaled."""
     if isinstance(value, Duration):
-        return _shorter(value, scale)
+        return _scale_duration(value, scale)
     if isinstance(value, tuple):
-        return [_scaled(item, scale) for item in value]
+        return [_scale_values(item, scale) for item in value]
     if not isinstance(value, Config):
         return value
-    tree = {name: _scaled(getattr(value, name), scale) for name in type(value).model_fields}
-    return tree | _without_durations(value, scale)
+    tree = {name: _scale_values(getattr(value, name), scale) for name in type(value).model_fields}
+    return tree | _scale_counts(value, scale)
 
 
-def _shorter(duration: Duration, scale: float) -> str:
+def _scale_duration(duration: Duration, scale: float) -> str:
     factor = Decimal(str(scale))
     if duration.unit == "epochs":
         return str(Duration(duration.value * factor, "epochs"))
@@ -50,7 +50,7 @@ def _shorter(duration: Duration, scale: float) -> str:
     return str(duration)
 
 
-def _without_durations(part: Config, scale: float) -> dict[str, Any]:
+def _scale_counts(part: Config, scale: float) -> dict[str, Any]:
     """Settings that count epochs or steps without being durations."""
     steps = scale**2
     if isinstance(part, Exponential):

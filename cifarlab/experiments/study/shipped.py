@@ -3,43 +3,43 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cifarlab.experiments.study.definition import Reported, Row, Study, from_file
+from cifarlab.experiments.study.definition import Reported, StudyRow, Study, read_study
 from cifarlab.experiments.study.speed import SPEED94
-from cifarlab.recipes.catalog import reported, shipped
-from cifarlab.recipes.text import named_or_file
+from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
+from cifarlab.recipes.text import find_or_read
 
 
-def _row(recipe: str, name: str | None = None) -> Row:
+def _row(recipe: str, name: str | None = None) -> StudyRow:
     """A shipped recipe with its source's number."""
-    number = reported(recipe)
+    number = reported_accuracy(recipe)
     source = recipe.partition("/")[0]
-    told = Reported(**number._asdict(), source=source) if number else None
-    return Row(name=name or recipe.partition("/")[2] or recipe, recipe=recipe, reported=told)
+    reported_number = Reported(**number._asdict(), source=source) if number else None
+    return StudyRow(name=name or recipe.partition("/")[2] or recipe, recipe=recipe, reported=reported_number)
 
 
-def _of_report(report: str, baseline: str, about: str, without: tuple[str, ...] = ()) -> Study:
+def _report_study(report: str, baseline: str, about: str, without: tuple[str, ...] = ()) -> Study:
     """All recipes of a report but those ``without`` which it compares like with like."""
-    names = [name for name in shipped() if name.startswith(f"{report}/")]
+    names = [name for name in shipped_recipes() if name.startswith(f"{report}/")]
     rows = tuple(_row(name) for name in names if name.partition("/")[2] not in without)
     return Study(name=report, about=about, baseline=baseline, rows=rows)
 
 
-def _of_changes(
+def _overrides_study(
     name: str,
     about: str,
     recipe: str,
     first: str,
-    changes: Mapping[str, Mapping[str, Any]],
+    overrides: Mapping[str, Mapping[str, Any]],
     usual: Mapping[str, Any] | None = None,
 ) -> Study:
-    """One recipe with the ``usual`` changes, called ``first``, and with each of these over them."""
-    rows = {first: {}, **changes}
+    """One recipe with the ``usual`` overrides, called ``first``, and with each of these over them."""
+    rows = {first: {}, **overrides}
     return Study(
         name=name,
         about=about,
         rows=tuple(
-            Row(name=row, recipe=recipe, changes={**(usual or {}), **of})
-            for row, of in rows.items()
+            StudyRow(name=row, recipe=recipe, overrides={**(usual or {}), **overrides})
+            for row, overrides in rows.items()
         ),
     )
 
@@ -57,16 +57,16 @@ def _order(text: str) -> dict[str, Any]:
 
 
 _REPORTS = (
-    _of_report("asha2021", "resnet34-schedule", "asha2021's best networks, and its further work."),
-    _of_report("fudan", "resnet24", "fudan's networks under 5 million parameters, part by part."),
-    _of_report(
+    _report_study("asha2021", "resnet34-schedule", "asha2021's best networks, and its further work."),
+    _report_study("fudan", "resnet24", "fudan's networks under 5 million parameters, part by part."),
+    _report_study(
         "kth2022",
         "baseline",
         "From the tutorial CNN to a residual network, as kth2022 went.",
         without=("resnet-cifar100",),  # other images
     ),
-    _of_report("kth2024", "baseline", "Regularisers, optimizers and schedules on one small CNN."),
-    _of_report(
+    _report_study("kth2024", "baseline", "Regularisers, optimizers and schedules on one small CNN."),
+    _report_study(
         "nyu2024",
         "resnet",
         "nyu2024's network, with its activations and dropout rates.",
@@ -78,11 +78,11 @@ _NORMALISATION = Study(
     name="normalisation",
     about="Which normalisation helps the tutorial CNN in 10 epochs, as kth2022 compared them?",
     rows=(
-        Row(name="none", recipe="kth2022/norm-batch", changes={"model.norm.kind": "none"}),
+        StudyRow(name="none", recipe="kth2022/norm-batch", overrides={"model.norm.kind": "none"}),
         *(_row(f"kth2022/norm-{kind}", kind) for kind in ("batch", "layer", "group", "instance")),
     ),
 )
-_OPTIMIZERS = _of_changes(
+_OPTIMIZERS = _overrides_study(
     "optimizers",
     "Which optimizer trains ResNet10 best, each at its usual rate?",
     "fudan/resnet10",
@@ -97,7 +97,7 @@ _OPTIMIZERS = _of_changes(
         "muon": _optimizer("muon", lr=0.1, aux_sgd={"lr": 0.1, "weight_decay": 1e-3}),
     },
 )
-_SCHEDULES = _of_changes(
+_SCHEDULES = _overrides_study(
     "schedules",
     "Which schedule of the rate suits ResNet10 in 50 epochs?",
     "fudan/resnet10",
@@ -114,7 +114,7 @@ _SCHEDULES = _of_changes(
         "plateau": _schedule("plateau", patience=3, factor=0.5),
     },
 )
-_ACTIVATIONS = _of_changes(
+_ACTIVATIONS = _overrides_study(
     "activations",
     "Is any activation better than ReLU in ResNet10?",
     "fudan/resnet10",
@@ -124,7 +124,7 @@ _ACTIVATIONS = _of_changes(
         for name in ("relu6", "leaky_relu", "elu", "silu", "gelu")
     },
 )
-_ORDERS = _of_changes(
+_ORDERS = _overrides_study(
     "block-orders",
     "In which order do a residual block's layers train best (ResNet10)?",
     "fudan/resnet10",
@@ -137,7 +137,7 @@ _ORDERS = _of_changes(
         "kth2022": _order("conv act norm conv add act norm"),
     },
 )
-_AUGMENTATION = _of_changes(
+_AUGMENTATION = _overrides_study(
     "augmentation",
     "What does each augmentation bring ResNet10, one at a time?",
     "fudan/resnet10",
@@ -166,8 +166,8 @@ _REGULARISATION = Study(
     rows=(
         *(_row(f"kth2024/{n}") for n in ("baseline", "dropout", "weight-decay", "augmentation")),
         *(
-            Row(name=name, recipe="kth2024/baseline", changes=changes)
-            for name, changes in {
+            StudyRow(name=name, recipe="kth2024/baseline", overrides=overrides)
+            for name, overrides in {
                 "l1": {"optimizer.l1": 1e-5},
                 "label-smoothing": {"training.label_smoothing": 0.1},
                 "mixup": {"augment.mix.kind": "mixup"},
@@ -180,7 +180,7 @@ _REGULARISATION = Study(
         ),
     ),
 )
-_LABEL_NOISE = _of_changes(
+_LABEL_NOISE = _overrides_study(
     "label-noise",
     "What do wrong training labels cost ResNet10, and what helps?",
     "fudan/resnet10",
@@ -203,13 +203,13 @@ _DROPOUT_ORDER = Study(
     name="dropout-order",
     about="Do batch normalisation and dropout help or hinder each other, and in which order?",
     rows=(
-        Row(
+        StudyRow(
             name="combined",
             recipe="kth2024/combined",
-            changes={"training.duration": "100 epochs"},
+            overrides={"training.duration": "100 epochs"},
         ),
         *(_row(f"kth2024/{n}") for n in ("exchanged", "batch-norm-only", "dropout-only")),
-        Row(
+        StudyRow(
             name="neither",
             recipe="kth2024/augmentation",
         ),
@@ -220,10 +220,10 @@ _FAILURES = Study(
     name="kth2024-failures",
     about="kth2024's three failures (AdamW, step decay, exchanged order), "
     "8 epochs each, and each with one suspect cause changed.",
-    changes={"training.duration": "8 epochs"},
+    overrides={"training.duration": "8 epochs"},
     rows=tuple(
-        Row(name=name, recipe=f"kth2024/{recipe}", changes=changes)
-        for name, recipe, changes in (
+        StudyRow(name=name, recipe=f"kth2024/{recipe}", overrides=overrides)
+        for name, recipe, overrides in (
             ("combined", "combined", {}),
             ("adamw", "adamw", {}),
             # 0.004 of the weights at each step, as where decay is not multiplied by the rate
@@ -236,7 +236,7 @@ _FAILURES = Study(
         )
     ),
 )
-_QUICKSTART = _of_changes(
+_QUICKSTART = _overrides_study(
     "quickstart",
     "Do augmentation and the optimizer matter on the embedded digits? Runs in a minute.",
     "quickstart",
@@ -269,4 +269,4 @@ def find_study(name: str) -> Study:
 
     Raises UserError, with the nearest shipped name, and RecipeError for a bad file.
     """
-    return named_or_file("study", "studies", name, STUDIES, from_file)
+    return find_or_read("study", "studies", name, STUDIES, read_study)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cifarlab.experiments.study.definition import Row, Study
+from cifarlab.experiments.study.definition import StudyRow, Study
 
 # airbench94's rates before Muon: 11.5 per 1,024 images whose losses are added up, norms 64 times
 _BATCH = 500
@@ -62,9 +62,9 @@ SPEED94 = Study(
     name="speed-94",
     about="What does each part of speed/94 bring, taken out or put in alone?",
     # settings are still being chosen by such tables: the test split stays closed
-    changes={"evaluation.test": False},
+    overrides={"evaluation.test": False},
     rows=(
-        Row(name="as-it-is", recipe="speed/94"),
-        *(Row(name=name, recipe="speed/94", changes=of) for name, of in _CHANGES.items()),
+        StudyRow(name="as-it-is", recipe="speed/94"),
+        *(StudyRow(name=name, recipe="speed/94", overrides=overrides) for name, overrides in _CHANGES.items()),
     ),
 )

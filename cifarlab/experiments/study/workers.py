@@ -1,6 +1,6 @@
 """Trains a study's runs, one after another in this process or several at a time in workers.
 
-A run that fails is told to whoever asked, and the others go on. Nothing here imports torch before
+A run that fails is reported to the caller, and the others go on. Nothing here imports torch before
 the first run.
 """
 
@@ -19,7 +19,7 @@ from cifarlab.system.errors import CifarlabError, Interrupted, StorageError
 _POLL = 0.2  # seconds between two looks whether the study is asked to stop
 
 
-class Job(NamedTuple):
+class RunJob(NamedTuple):
     """One run to be trained; a run that was begun in ``path`` goes on."""
 
     row: str
@@ -36,23 +36,23 @@ class Failure(NamedTuple):
     hint: str
 
 
-Begin = Callable[[Job], None]
-Done = Callable[[Job, Failure | None], None]
-Work = Callable[[Job], Failure | None]
+OnBegin = Callable[[RunJob], None]
+OnEnd = Callable[[RunJob, Failure | None], None]
+TrainOne = Callable[[RunJob], Failure | None]
 
 
 class _StopCallback:
     """Ends the run at its next step once somebody asks the study to stop."""
 
-    def __init__(self, asked: Callable[[], bool]) -> None:
-        self._asked = asked
+    def __init__(self, stop_requested: Callable[[], bool]) -> None:
+        self._stop_requested = stop_requested
 
     def on_train_start(self, run: Any) -> None:
         """Nothing: a run that has started takes a step at least."""
 
     def on_step_end(self, run: Any, images: int) -> None:
         """Pass the wish on as the signal that training listens to."""
-        if self._asked():
+        if self._stop_requested():
             signal.raise_signal(signal.SIGINT)
 
     def on_validation_end(self, run: Any) -> None:
@@ -65,7 +65,7 @@ class _StopCallback:
         """Nothing."""
 
 
-def trained(job: Job, asked: Callable[[], bool] = lambda: False) -> Failure | None:
+def train_job(job: RunJob, stop_requested: Callable[[], bool] = lambda: False) -> Failure | None:
     """Train one run to its end; what is wrong with it alone is returned, not raised.
 
     Raises Interrupted, and StorageError, which the other runs would meet as well.
@@ -73,7 +73,7 @@ def trained(job: Job, asked: Callable[[], bool] = lambda: False) -> Failure | No
     from cifarlab.training.train import train
 
     folder = RunFolder(job.path)
-    callbacks = [_StopCallback(asked)]
+    callbacks = [_StopCallback(stop_requested)]
     try:
         train(job.recipe, folder, resume=folder.exists, callbacks=callbacks, command=job.command)
     except (Interrupted, StorageError):
@@ -83,8 +83,8 @@ def trained(job: Job, asked: Callable[[], bool] = lambda: False) -> Failure | No
     return None
 
 
-def train_all(jobs: Sequence[Job], workers: int, done: Done, begin: Begin) -> None:
-    """Train all jobs, ``workers`` at a time; ``begin`` and ``done`` are told of each.
+def train_all(jobs: Sequence[RunJob], workers: int, on_end: OnEnd, on_begin: OnBegin) -> None:
+    """Train all jobs, ``workers`` at a time; ``on_begin`` and ``on_end`` are called for each.
 
     With one worker, in this process. Raises Interrupted once the runs at hand have written their
     checkpoints, and StorageError.
@@ -93,20 +93,20 @@ def train_all(jobs: Sequence[Job], workers: int, done: Done, begin: Begin) -> No
 
     with stop_on_signal() as stop:
         if workers > 1:
-            in_processes(jobs, workers, lambda: stop.signum, done)
+            train_in_processes(jobs, workers, lambda: stop.signum, on_end)
             return
         for job in jobs:
             if stop.signum:
-                raise interrupted(stop.signum)
-            begin(job)
+                raise interruption(stop.signum)
+            on_begin(job)
             try:
-                failure = trained(job, lambda: bool(stop.signum))
+                failure = train_job(job, lambda: bool(stop.signum))
             except Interrupted as error:
-                raise interrupted(stop.signum or error.signum) from error
-            done(job, failure)
+                raise interruption(stop.signum or error.signum) from error
+            on_end(job, failure)
 
 
-def interrupted(signum: int) -> Interrupted:
+def interruption(signum: int) -> Interrupted:
     """The study's end by a signal; who started it knows the command that goes on."""
     return Interrupted("interrupted between two runs", "go on with --resume", signum)
 
@@ -126,30 +126,30 @@ def _start_worker(threads: int, stopping: Event) -> None:
     share_threads(threads)
 
 
-def _work(job: Job) -> Failure | None:
+def _train_in_worker(job: RunJob) -> Failure | None:
     assert _stopping is not None
     if _stopping.is_set():
-        raise interrupted(signal.SIGINT)
-    return trained(job, _stopping.is_set)
+        raise interruption(signal.SIGINT)
+    return train_job(job, _stopping.is_set)
 
 
-def in_processes(
-    jobs: Sequence[Job], workers: int, asked: Callable[[], int], done: Done, work: Work = _work
+def train_in_processes(
+    jobs: Sequence[RunJob], workers: int, stop_requested: Callable[[], int], on_end: OnEnd, train_one: TrainOne = _train_in_worker
 ) -> None:
-    """Train in ``workers`` processes; ``asked`` gives the signal that asks to stop, else 0.
+    """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, else 0.
 
     A worker that dies takes all of its pool's runs along. These are then trained in one process
     of their own, where it is plain which run it was: that one is recorded as failed.
     """
-    left = list(jobs)
-    while left:
-        left, broke = _in_a_pool(left, workers, asked, done, work)
-        if broke and workers == 1:
-            job = left.pop(0)
+    remaining = list(jobs)
+    while remaining:
+        remaining, pool_broke = _train_in_pool(remaining, workers, stop_requested, on_end, train_one)
+        if pool_broke and workers == 1:
+            job = remaining.pop(0)
             what = "the process that trained it was ended from outside"
             hint = "most likely memory ran out: fewer --jobs, or a smaller batch or network"
-            done(job, Failure("WorkerDied", what, hint))
-        workers = 1 if broke else workers
+            on_end(job, Failure("WorkerDied", what, hint))
+        workers = 1 if pool_broke else workers
 
 
 def _start_resource_tracker() -> None:
@@ -163,9 +163,9 @@ def _start_resource_tracker() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _in_a_pool(
-    jobs: Sequence[Job], workers: int, asked: Callable[[], int], done: Done, work: Work
-) -> tuple[list[Job], bool]:
+def _train_in_pool(
+    jobs: Sequence[RunJob], workers: int, stop_requested: Callable[[], int], on_end: OnEnd, train_one: TrainOne
+) -> tuple[list[RunJob], bool]:
     """The jobs that are left, in order, and whether the pool broke. Raises as ``train_all``."""
     from cifarlab.system.threads import available_threads
 
@@ -173,43 +173,43 @@ def _in_a_pool(
     context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
     _start_resource_tracker()
     stopping = context.Event()
-    left = list(jobs)
-    broke = False
+    remaining = list(jobs)
+    pool_broke = False
     error: BaseException | None = None
     with ProcessPoolExecutor(
         min(workers, len(jobs)), context, initializer=_start_worker, initargs=(threads, stopping)
     ) as pool:
-        futures = {pool.submit(work, job): job for job in jobs}
-        for future in _ended(futures, asked, stopping):
+        futures = {pool.submit(train_one, job): job for job in jobs}
+        for future in _as_ended(futures, stop_requested, stopping):
             try:
                 failure = future.result()
             except CancelledError:
                 continue
             except BrokenProcessPool:
-                broke = True
+                pool_broke = True
                 continue
             except BaseException as caught:
                 error = error or caught
                 stopping.set()
                 continue
-            left.remove(futures[future])
-            done(futures[future], failure)
-    if signum := asked():
-        raise interrupted(signum)
+            remaining.remove(futures[future])
+            on_end(futures[future], failure)
+    if signum := stop_requested():
+        raise interruption(signum)
     if error:
         raise error
-    return left, broke
+    return remaining, pool_broke
 
 
-def _ended(
-    futures: dict[Future[Failure | None], Job], asked: Callable[[], int], stopping: Event
+def _as_ended(
+    futures: dict[Future[Failure | None], RunJob], stop_requested: Callable[[], int], stopping: Event
 ) -> Iterator[Future[Failure | None]]:
     """The futures as they end; once the study is to stop, those that did not begin are dropped."""
     pending = set(futures)
     while pending:
-        if asked() or stopping.is_set():
+        if stop_requested() or stopping.is_set():
             stopping.set()
             for future in pending:
                 future.cancel()
-        ended, pending = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
-        yield from sorted(ended, key=list(futures).index)
+        completed, pending = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
+        yield from sorted(completed, key=list(futures).index)

@@ -8,8 +8,8 @@ import pytest
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
     """Ray as a search starts it, kept for further searches of the session."""
-    from cifarlab.experiments.search.cluster import connected, require_extra
+    from cifarlab.experiments.search.cluster import connect_ray, require_extra
 
     require_extra()
-    with connected(2, None):
+    with connect_ray(2, None):
         yield

@@ -5,11 +5,11 @@ from typing import Any
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.trial_history import Verdict, drawn, ended, judged
+from cifarlab.experiments.search.trial_history import RungDecision, drawn_event, ended_event, rung_event
 
 SPACE = {
     "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
-    "optimizer.lr": {"kind": "log-uniform", "low": 1e-4, "high": 1e-1},
+    "optimizer.lr": {"kind": "loguniform", "low": 1e-4, "high": 1e-1},
     "optimizer.momentum": {
         "kind": "uniform",
         "low": 0.5,
@@ -27,16 +27,16 @@ TINY = {
 }
 
 
-def small(**changes: Any) -> Search:
+def small(**overrides: Any) -> Search:
     """Nine trials of the quickstart, nine epochs at most, rungs at 1 and 3."""
     tree = {
         "name": "made",
         "recipe": "quickstart",
         "trials": 9,
-        "max": "9 epochs",
+        "max_epochs": "9 epochs",
         "space": SPACE,
     }
-    return Search.model_validate({**tree, **changes})
+    return Search.model_validate({**tree, **overrides})
 
 
 def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
@@ -52,7 +52,7 @@ def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
         }
         if not number % 2:
             values["optimizer.momentum"] = 0.5 + 0.04 * number
-        folder.note(drawn(number, values))
+        folder.append_event(drawn_event(number, values))
         _end(search, folder, number, values, (number * 7 % count) / count)
     return search, folder
 
@@ -62,16 +62,16 @@ def _end(
 ) -> None:
     if number == 1:
         failure = {"kind": "DivergenceError", "what": "NaN at step 3 | b", "hint": "lower it"}
-        folder.note(ended(1, "failed", 0, None, failure))
+        folder.append_event(ended_event(1, "failed", 0, None, failure))
         return
     stopped = bool(number) and limit < 0.4
     epochs = 1 if stopped else 9
     scores = [0.2 + 0.7 * limit * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)]
     cutoff = None if number == 0 else 0.35
-    folder.note(judged(number, Verdict(1, 1, scores[0], cutoff, 1, number + 1, stopped)))
-    folder.note(ended(number, "stopped" if stopped else "planned", epochs, max(scores)))
+    folder.append_event(rung_event(number, RungDecision(1, 1, scores[0], cutoff, 1, number + 1, stopped)))
+    folder.append_event(ended_event(number, "stopped" if stopped else "planned", epochs, max(scores)))
     run = folder.trial(number)
-    run.write_recipe(search.drawn(values, search.base()))
+    run.write_recipe(search.trial_recipe(values, search.base_recipe()))
     run.write_provenance({"data": {"name": "digits"}})
     for epoch, score in enumerate(scores, 1):
         line = {"epoch": epoch, "train": {"accuracy": score + 0.1}, "val": {"accuracy": score}}

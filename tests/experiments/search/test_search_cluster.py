@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import ray
 
-from cifarlab.experiments.search.cluster import connected
+from cifarlab.experiments.search.cluster import connect_ray
 from cifarlab.system.errors import CifarlabError, UserError
 
 
@@ -28,7 +28,7 @@ def test_as_many_trials_run_at_once_as_were_asked_for(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    with connected(jobs, None) as share:
+    with connect_ray(jobs, None) as share:
         assert share.jobs == (jobs or 1) and share.threads == threads
 
 
@@ -42,7 +42,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_ray_that_does_not_start_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, Exception("The current node timed out during startup."))
-    with pytest.raises(CifarlabError, match=r"did not start.*timed out"), connected(1, None):
+    with pytest.raises(CifarlabError, match=r"did not start.*timed out"), connect_ray(1, None):
         pass
 
 
@@ -51,5 +51,5 @@ def test_a_cluster_that_does_not_answer_is_the_user_s_mistake(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     failing(monkeypatch, error)
-    with pytest.raises(UserError, match="--cluster one:1: no Ray cluster"), connected(1, "one:1"):
+    with pytest.raises(UserError, match="--cluster one:1: no Ray cluster"), connect_ray(1, "one:1"):
         pass

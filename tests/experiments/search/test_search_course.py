@@ -10,47 +10,47 @@ from made_search import TINY, small
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, STOP_REASON
-from cifarlab.experiments.search.trial_history import Verdict, drawn, judged
-from cifarlab.experiments.search.trial_session import Course, Job, as_job
+from cifarlab.experiments.search.trial_history import RungDecision, drawn_event, rung_event
+from cifarlab.experiments.search.trial_session import TrialSession, TrialJob, parse_job
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.metrics_log import without_cost
 from cifarlab.training.train import train
 
-VALUES = {"optimizer.kind": "sgd", "optimizer.lr": 0.1, "optimizer.momentum": 0.9}
+PARAMS = {"optimizer.kind": "sgd", "optimizer.lr": 0.1, "optimizer.momentum": 0.9}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SearchFolder:
-    return begun(tmp_path, small(changes=TINY, max="4 epochs"))
+    return started_search(tmp_path, small(overrides=TINY, max_epochs="4 epochs"))
 
 
-def begun(path: Path, search: Search) -> SearchFolder:
+def started_search(path: Path, search: Search) -> SearchFolder:
     """A search with one drawn trial."""
     folder = SearchFolder(path / "search")
     folder.path.mkdir()
     folder.write(
         {
             "search": search.model_dump(mode="json"),
-            "base": search.base().model_dump(mode="json"),
+            "base": search.base_recipe().model_dump(mode="json"),
             "scale": 1.0,
             "command": "cifarlab search made",
         }
     )
-    folder.note(drawn(0, VALUES))
+    folder.append_event(drawn_event(0, PARAMS))
     return folder
 
 
-def course(folder: SearchFolder, values: dict[str, Any] | None = None) -> Course:
-    return Course(as_job(json.dumps(Job(0, values or VALUES, str(folder.path), 1, "."))))
+def session(folder: SearchFolder, params: dict[str, Any] | None = None) -> TrialSession:
+    return TrialSession(parse_job(json.dumps(TrialJob(0, params or PARAMS, str(folder.path), 1, "."))))
 
 
-def stop(folder: SearchFolder, epoch: int) -> None:
-    folder.note(judged(0, Verdict(epoch, epoch, 0.1, 0.2, 2, 2, True)))
+def stop_at_rung(folder: SearchFolder, epoch: int) -> None:
+    folder.append_event(rung_event(0, RungDecision(epoch, epoch, 0.1, 0.2, 2, 2, True)))
 
 
-def alone(folder: SearchFolder, path: Path) -> RunFolder:
+def trained_alone(folder: SearchFolder, path: Path) -> RunFolder:
     """The same recipe trained without a search."""
-    recipe, _ = folder.planned(0, VALUES)
+    recipe, _ = folder.load_trial(0, PARAMS)
     train(recipe, RunFolder(path))
     return RunFolder(path)
 
@@ -58,18 +58,18 @@ def alone(folder: SearchFolder, path: Path) -> RunFolder:
 def test_a_whole_trial_is_the_run_that_its_recipe_gives_alone(
     folder: SearchFolder, tmp_path: Path
 ) -> None:
-    trial = course(folder)
-    told = [trial.next() for _ in range(5)]
-    assert [message[EPOCH] for message in told] == [1, 2, 3, 4, 4]
-    assert told[4][STOP_REASON] == "planned" and all(STOP_REASON not in message for message in told[:4])
+    trial = session(folder)
+    messages = [trial.next() for _ in range(5)]
+    assert [message[EPOCH] for message in messages] == [1, 2, 3, 4, 4]
+    assert messages[4][STOP_REASON] == "planned" and all(STOP_REASON not in message for message in messages[:4])
     journal = folder.trial(0).journal.read()
     accuracies = [line["val"]["accuracy"] for line in journal]
-    assert [m[SCORE] for m in told[:4]] == [max(accuracies[: n + 1]) for n in range(4)]
-    assert without_cost(journal) == without_cost(alone(folder, tmp_path / "alone").journal.read())
+    assert [m[SCORE] for m in messages[:4]] == [max(accuracies[: n + 1]) for n in range(4)]
+    assert without_cost(journal) == without_cost(trained_alone(folder, tmp_path / "alone").journal.read())
 
 
 def test_the_test_split_stays_closed(folder: SearchFolder) -> None:
-    trial = course(folder)
+    trial = session(folder)
     while STOP_REASON not in trial.next():
         pass
     run = folder.trial(0)
@@ -79,39 +79,39 @@ def test_the_test_split_stays_closed(folder: SearchFolder) -> None:
 
 
 def test_a_stopped_trial_ends_cleanly_at_its_rung(folder: SearchFolder, tmp_path: Path) -> None:
-    trial = course(folder)
+    trial = session(folder)
     trial.next()
     trial.next()
-    stop(folder, 2)
+    stop_at_rung(folder, 2)
     trial.end()
     result = folder.trial(0).result()
     assert result and result["stop_reason"] == "stopped" and result["epochs"] == 2
-    whole = alone(folder, tmp_path / "alone").journal.read()
+    whole = trained_alone(folder, tmp_path / "alone").journal.read()
     assert without_cost(folder.trial(0).journal.read()) == without_cost(whole[:2])
 
 
 def test_a_trial_that_is_left_goes_on_in_another_worker(
     folder: SearchFolder, tmp_path: Path
 ) -> None:
-    first = course(folder)
+    first = session(folder)
     first.next()
     first.next()
     first.end()
     assert folder.trial(0).exists and not folder.trial(0).finished
-    second = course(folder)
-    told = [second.next() for _ in range(5)]
-    assert [m[EPOCH] for m in told] == [1, 2, 3, 4, 4] and told[4][STOP_REASON] == "planned"
+    second = session(folder)
+    messages = [second.next() for _ in range(5)]
+    assert [m[EPOCH] for m in messages] == [1, 2, 3, 4, 4] and messages[4][STOP_REASON] == "planned"
     assert len(folder.trial(0).provenance()["starts"]) == 2
-    journal = alone(folder, tmp_path / "alone").journal.read()
+    journal = trained_alone(folder, tmp_path / "alone").journal.read()
     assert without_cost(folder.trial(0).journal.read()) == without_cost(journal)
 
 
 def test_stopped_while_the_driver_died_it_only_finishes(folder: SearchFolder) -> None:
-    first = course(folder)
+    first = session(folder)
     first.next()
     first.end()
-    stop(folder, 1)
-    second = course(folder)
+    stop_at_rung(folder, 1)
+    second = session(folder)
     assert second.next()[EPOCH] == 1
     second.end()
     result = folder.trial(0).result()
@@ -119,20 +119,20 @@ def test_stopped_while_the_driver_died_it_only_finishes(folder: SearchFolder) ->
 
 
 def test_a_run_that_finished_unheard_is_told_again(folder: SearchFolder) -> None:
-    first = course(folder)
+    first = session(folder)
     while STOP_REASON not in first.next():
         pass
     before = folder.trial(0).result()
-    second = course(folder)
-    told = [second.next() for _ in range(5)]
-    assert told[-1][STOP_REASON] == "planned" and [m[EPOCH] for m in told] == [1, 2, 3, 4, 4]
+    second = session(folder)
+    messages = [second.next() for _ in range(5)]
+    assert messages[-1][STOP_REASON] == "planned" and [m[EPOCH] for m in messages] == [1, 2, 3, 4, 4]
     assert folder.trial(0).result() == before
 
 
 def test_a_diverged_trial_fails_with_its_reason(folder: SearchFolder) -> None:
-    told = course(folder, {**VALUES, "optimizer.lr": 1e30}).next()
-    assert told[STOP_REASON] == "failed" and told[EPOCH] == 0
-    assert json.loads(told[FAILURE])["kind"] == "DivergenceError"
+    messages = session(folder, {**PARAMS, "optimizer.lr": 1e30}).next()
+    assert messages[STOP_REASON] == "failed" and messages[EPOCH] == 0
+    assert json.loads(messages[FAILURE])["kind"] == "DivergenceError"
 
 
 @pytest.mark.parametrize(
@@ -145,9 +145,9 @@ def test_other_failures_are_the_trials_own(
     def failing(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("cifarlab.training.loop.fit", failing)
-    told = course(folder).next()
-    assert told[STOP_REASON] == "failed" and json.loads(told[FAILURE])["kind"] == kind
+    monkeypatch.setattr("cifarlab.training.train.fit", failing)
+    messages = session(folder).next()
+    assert messages[STOP_REASON] == "failed" and json.loads(messages[FAILURE])["kind"] == kind
 
 
 def test_a_full_disk_is_no_failure_of_the_trial(
@@ -157,15 +157,15 @@ def test_a_full_disk_is_no_failure_of_the_trial(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    told = course(folder).next()
-    assert STOP_REASON not in told and "No space left" in told[FATAL]
+    messages = session(folder).next()
+    assert STOP_REASON not in messages and "No space left" in messages[FATAL]
 
 
 def test_a_run_that_another_process_does_not_let_go_of_fails_in_words(
     folder: SearchFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifarlab.experiments.search.course._HANDOVER", 0.1)
+    monkeypatch.setattr("cifarlab.experiments.search.trial_session._HANDOVER", 0.1)
     with folder.trial(0).in_use():
-        told = course(folder).next()
-    failure = json.loads(told[FAILURE])
+        messages = session(folder).next()
+    failure = json.loads(messages[FAILURE])
     assert failure["kind"] == "RunFolderError" and "held by another" in failure["what"]

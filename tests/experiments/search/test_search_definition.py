@@ -7,22 +7,22 @@ import pytest
 from made_search import SPACE, small
 
 from cifarlab.config.duration import Duration
-from cifarlab.experiments.search.definition import Search, asked_for, validate, wall_time
+from cifarlab.experiments.search.definition import Search, with_options, validate, parse_wall_time
 from cifarlab.experiments.search.shipped import SEARCHES, find_search
-from cifarlab.recipes.text import validated
+from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
 
-def checked(space: dict[str, Any], **changes: Any) -> None:
-    search = small(space=space, **changes)
-    validate(search, search.base())
+def checked(space: dict[str, Any], **overrides: Any) -> None:
+    search = small(space=space, **overrides)
+    validate(search, search.base_recipe())
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_shipped_search_is_valid_and_survives_json(name: str) -> None:
     search = find_search(name)
-    validate(search, search.base())
-    assert validated(Search, search.model_dump(mode="json"), name) == search
+    validate(search, search.base_recipe())
+    assert validate_config(Search, search.model_dump(mode="json"), name) == search
 
 
 def test_tables_2_and_3_of_the_report() -> None:
@@ -35,17 +35,17 @@ def test_tables_2_and_3_of_the_report() -> None:
         assert (decay.low, decay.high) == (0.001, 0.01)
         assert search.space["optimizer.kind"].values == ("sgd", "adam")
         assert set(search.space["augment"].values) == {"off", "on"}
-        assert search.base().training.batch_size == 64
-        assert search.base().data.val_fraction == 0.1
+        assert search.base_recipe().training.batch_size == 64
+        assert search.base_recipe().data.val_fraction == 0.1
     for search in (classic, resnet):
         assert search.space["seed"].values == (7, 42, 77)
-        assert (search.trials, str(search.max)) == (30, "30 epochs")
+        assert (search.trials, str(search.max_epochs)) == (30, "30 epochs")
     assert classic.space["model.dropout"].values == (0.1, 0.3, 0.5)
     assert {"model.block", "model.init"} <= set(classic.space)
     assert resnet.space["model.head_dropout"].values == (0.1, 0.3, 0.5)
     assert set(resnet.space["model.depths"].values) == {"resnet18", "resnet34"}
-    assert (schedule.trials, str(schedule.max)) == (10, "50 epochs")
-    assert schedule.base().schedule.kind == "cosine"
+    assert (schedule.trials, str(schedule.max_epochs)) == (10, "50 epochs")
+    assert schedule.base_recipe().schedule.kind == "cosine"
 
 
 @pytest.mark.parametrize(
@@ -110,26 +110,26 @@ def test_what_trials_are_compared_by_is_not_searched(key: str) -> None:
         "space": {key: {"kind": "choice", "values": [1, 2]}},
     }
     with pytest.raises(RecipeError, match=f"{key} can't be searched"):
-        validated(Search, tree, "x")
+        validate_config(Search, tree, "x")
 
 
 def test_without_validation_nothing_can_decide() -> None:
     with pytest.raises(RecipeError, match="holds nothing out"):
-        small(changes={"data.val_fraction": 0}).base()
+        small(overrides={"data.val_fraction": 0}).base_recipe()
 
 
 def test_rungs_are_those_below_the_longest() -> None:
-    assert small(max="30 epochs").rungs() == [1, 3, 9, 27]
-    assert small(max="27 epochs").rungs() == [1, 3, 9]
-    halving = {"kind": "asha", "grace": "2 epochs", "reduction": 2}
-    assert small(max="17 epochs", scheduler=halving).rungs() == [2, 4, 8, 16]
+    assert small(max_epochs="30 epochs").rungs() == [1, 3, 9, 27]
+    assert small(max_epochs="27 epochs").rungs() == [1, 3, 9]
+    halving = {"kind": "asha", "grace_period": "2 epochs", "reduction_factor": 2}
+    assert small(max_epochs="17 epochs", scheduler=halving).rungs() == [2, 4, 8, 16]
     assert small(scheduler={"kind": "none"}).rungs() == []
-    assert small(max="1 epoch").rungs() == []
+    assert small(max_epochs="1 epoch").rungs() == []
 
 
 def test_at_scale_trials_and_rungs_are_shorter() -> None:
-    search = small(max="30 epochs")
-    recipe = search.drawn({}, search.base(), 0.1)
+    search = small(max_epochs="30 epochs")
+    recipe = search.trial_recipe({}, search.base_recipe(), 0.1)
     assert recipe.training.duration == Duration.parse("3 epochs") and recipe.data.train_subset_fraction == 0.1
     assert search.epochs(0.1) == 3 and search.rungs(0.1) == [1]
     assert search.epochs(0.15) == 5  # 4.5 epochs: the fifth is half of one
@@ -138,20 +138,20 @@ def test_at_scale_trials_and_rungs_are_shorter() -> None:
 def test_the_longest_must_be_whole_epochs() -> None:
     for text in ("100 steps", "2.5 epochs", "30"):
         with pytest.raises(RecipeError, match="search made: max"):
-            asked_for(small(), longest=text)
+            with_options(small(), max_epochs=text)
 
 
 def test_the_command_line_changes_just_what_it_names() -> None:
-    search = small(sampler={"kind": "tpe", "startup": 4})
-    assert asked_for(search) == search
-    assert asked_for(search, sampler="tpe").sampler.startup == 4
-    changed = asked_for(search, 3, "5 epochs", "random", "none")
-    assert (changed.trials, str(changed.max)) == (3, "5 epochs")
+    search = small(sampler={"kind": "tpe", "n_startup_trials": 4})
+    assert with_options(search) == search
+    assert with_options(search, sampler="tpe").sampler.n_startup_trials == 4
+    changed = with_options(search, 3, "5 epochs", "random", "none")
+    assert (changed.trials, str(changed.max_epochs)) == (3, "5 epochs")
     assert (changed.sampler.kind, changed.scheduler.kind) == ("random", "none")
     with pytest.raises(RecipeError, match="ashaa"):
-        asked_for(search, scheduler="ashaa")
+        with_options(search, scheduler="ashaa")
     with pytest.raises(UserError, match="2 hours"):
-        wall_time("2 hours")
+        parse_wall_time("2 hours")
 
 
 def test_an_unknown_search_is_answered_with_the_nearest() -> None:
@@ -173,7 +173,7 @@ def test_large_choices_are_tried_in_seconds_and_larger_ones_refused() -> None:
     assert time.process_time() - began < 20  # one, on an idle machine
     tree = small().model_dump() | {"space": {"optimizer.lr": values(0.1, 3000)}}
     with pytest.raises(RecipeError, match="at most 1000 items"):
-        validated(Search, tree, "search")
+        validate_config(Search, tree, "search")
 
 
 def test_a_condition_on_very_many_combinations_is_refused() -> None:

@@ -26,30 +26,30 @@ def points(count: int, seed: int = 0) -> list[dict[str, object]]:
 
 
 def test_the_key_that_decides_is_first_and_beyond_chance() -> None:
-    drawn = points(40)
-    scores = [point["decides"] for point in drawn]
-    found = importance(SPACE, drawn, scores)
+    points_drawn = points(40)
+    scores = [point["decides"] for point in points_drawn]
+    found = importance(SPACE, points_drawn, scores)
     assert found[0].key == "decides"
-    assert sum(one.share for one in found) == pytest.approx(1)
+    assert sum(one.fraction for one in found) == pytest.approx(1)
     first = found[0]
-    assert first.share > 0.6 and first.low > first.chance
+    assert first.fraction > 0.6 and first.low > first.chance
     assert all(0 <= one.low <= one.high <= 1 for one in found)
-    assert all(one.share < one.chance for one in found[1:])
+    assert all(one.fraction < one.chance for one in found[1:])
 
 
 def test_more_trials_narrow_the_interval() -> None:
     widths = []
     for count in (12, 150):
-        drawn = points(count)
-        first = importance(SPACE, drawn, [point["decides"] for point in drawn])[0]
+        points_drawn = points(count)
+        first = importance(SPACE, points_drawn, [point["decides"] for point in points_drawn])[0]
         widths.append(first.high - first.low)
     assert widths[1] < 0.7 * widths[0]
 
 
 def test_the_same_trials_give_the_same_numbers() -> None:
-    drawn = points(10)
+    points_drawn = points(10)
     scores = [float(n) for n in range(10)]
-    assert importance(SPACE, drawn, scores) == importance(SPACE, drawn, scores)
+    assert importance(SPACE, points_drawn, scores) == importance(SPACE, points_drawn, scores)
 
 
 def test_nothing_is_said_of_too_little() -> None:
@@ -63,8 +63,8 @@ def test_nothing_is_said_of_too_little() -> None:
 
 
 def test_conditional_keys_are_judged_where_they_are() -> None:
-    drawn = points(30)
-    for point in drawn[::2]:
+    points_drawn = points(30)
+    for point in points_drawn[::2]:
         del point["nothing"]
-    found = importance(SPACE, drawn, [point["decides"] for point in drawn])
+    found = importance(SPACE, points_drawn, [point["decides"] for point in points_drawn])
     assert {one.key for one in found} == set(SPACE) and found[0].key == "decides"

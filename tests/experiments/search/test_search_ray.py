@@ -18,7 +18,7 @@ from ray.tune import Trainable
 from ray.tune.result import DONE
 
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.engine import Searched, run_search
+from cifarlab.experiments.search.engine import FinishedSearch, run_search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
 from cifarlab.recipes.catalog import find
@@ -28,21 +28,21 @@ from cifarlab.system.errors import Interrupted, MissingExtraError, RunFolderErro
 from cifarlab.training.train import train
 
 
-def tiny(**changes: Any) -> Search:
-    return small(**{"changes": TINY, "trials": 5, "max": "4 epochs", **changes})
+def tiny(**overrides: Any) -> Search:
+    return small(**{"overrides": TINY, "trials": 5, "max_epochs": "4 epochs", **overrides})
 
 
 @pytest.fixture(scope="module")
-def searched(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+def searched(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
     """Five trials, one at a time, so that the seed decides everything."""
     return run_search(tiny(), jobs=1, runs=tmp_path_factory.mktemp("searched"))
 
 
-def table(of: Searched) -> list[dict[str, Any]]:
-    return list(of.folder.content()["found"]["table"])
+def table(of: FinishedSearch) -> list[dict[str, Any]]:
+    return list(of.folder.content()["results"]["table"])
 
 
-def test_trials_are_runs_and_say_how_they_ended(searched: Searched) -> None:
+def test_trials_are_runs_and_say_how_they_ended(searched: FinishedSearch) -> None:
     rows = table(searched)
     assert len(rows) == 5 and {row["stop_reason"] for row in rows} == {"planned", "stopped"}
     for row in rows:
@@ -57,9 +57,9 @@ def test_trials_are_runs_and_say_how_they_ended(searched: Searched) -> None:
 
 
 def test_the_best_recipe_alone_gives_the_same_validation_curve(
-    searched: Searched, tmp_path: Path
+    searched: FinishedSearch, tmp_path: Path
 ) -> None:
-    recipe = find(str(searched.folder.best))
+    recipe = find(str(searched.folder.best_recipe))
     assert recipe.evaluation.test  # whoever trains it may look, once
     train(recipe, RunFolder(tmp_path / "alone"))
     best = searched.folder.trial(table(searched)[0]["trial"])
@@ -97,27 +97,27 @@ def test_workers_are_reused(ray_here: None, tmp_path: Path, jobs: int) -> None:
     assert len(list(found.folder.path.glob("*.pid"))) <= 2 * jobs - 1
 
 
-def test_what_is_there_is_not_trained_again(searched: Searched) -> None:
-    before = searched.folder.record.read_text()
+def test_what_is_there_is_not_trained_again(searched: FinishedSearch) -> None:
+    before = searched.folder.events_file.read_text()
     again = run_search(tiny(), runs=searched.folder.path.parents[1])
-    assert searched.folder.record.read_text() == before and table(again) == table(searched)
+    assert searched.folder.events_file.read_text() == before and table(again) == table(searched)
 
 
-def test_another_search_does_not_go_on_in_its_place(searched: Searched) -> None:
+def test_another_search_does_not_go_on_in_its_place(searched: FinishedSearch) -> None:
     runs = searched.folder.path.parents[1]
     with pytest.raises(RunFolderError, match="begun with another seed"):
         run_search(tiny(seed=3), runs=runs)
     with pytest.raises(RunFolderError, match="another max"):
-        run_search(tiny(max="5 epochs"), runs=runs)
+        run_search(tiny(max_epochs="5 epochs"), runs=runs)
 
 
-def copied(of: Searched, runs: Path, events: int) -> SearchFolder:
+def copied(of: FinishedSearch, runs: Path, events: int) -> SearchFolder:
     """The search as a driver that was killed after so many events left it."""
     import shutil
 
     path = runs / "searches" / "made"
     shutil.copytree(of.folder.path, path)
-    lines = of.folder.record.read_text().splitlines(keepends=True)
+    lines = of.folder.events_file.read_text().splitlines(keepends=True)
     (path / "search.jsonl").write_text("".join(lines[:events]) + lines[events][:9])
     for number in range(5):
         if f'"drawn", "trial": {number},' not in "".join(lines[:events]):
@@ -126,13 +126,13 @@ def copied(of: Searched, runs: Path, events: int) -> SearchFolder:
 
 
 @pytest.mark.parametrize("events", [1, 6])
-def test_a_killed_driver_loses_nothing(searched: Searched, tmp_path: Path, events: int) -> None:
+def test_a_killed_driver_loses_nothing(searched: FinishedSearch, tmp_path: Path, events: int) -> None:
     copied(searched, tmp_path, events)
     with pytest.raises(RunFolderError, match="--resume"):
         run_search(tiny(), runs=tmp_path, command="cifarlab search x")
     again = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
     assert table(again) == table(searched)
-    assert again.folder.record.read_text() == searched.folder.record.read_text()
+    assert again.folder.events_file.read_text() == searched.folder.events_file.read_text()
 
 
 def test_data_lie_where_the_command_is_given_not_where_ray_began(
@@ -144,22 +144,22 @@ def test_data_lie_where_the_command_is_given_not_where_ray_began(
             image = Image.new("L", (8, 8), abs(grey - number))
             image.save(tmp_path / "shades" / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    found = run_search(tiny(trials=1, max="1 epoch"), data="shades", runs=Path("runs"))
+    found = run_search(tiny(trials=1, max_epochs="1 epoch"), data="shades", runs=Path("runs"))
     assert [row["stop_reason"] for row in table(found)] == ["planned"]
 
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_path: Path) -> None:
     space = {"optimizer.lr": {"kind": "choice", "values": [1e30, 0.1]}}
-    found = run_search(tiny(space=space, max="1 epoch"), jobs=2, runs=tmp_path)
+    found = run_search(tiny(space=space, max_epochs="1 epoch"), jobs=2, runs=tmp_path)
     rows = table(found)
     stop_reasons = {row["stop_reason"] for row in rows}
     assert stop_reasons == {"planned", "failed"} and len(rows) == 5
     failed = [row for row in rows if row["stop_reason"] == "failed"]
-    assert all("NaN" in row["ended"] and row["score"] is None for row in failed)
+    assert all("NaN" in row["stop_description"] and row["score"] is None for row in failed)
 
 
 def test_a_dead_worker_costs_an_epoch_at_most(
-    searched: Searched, ray_here: None, tmp_path: Path
+    searched: FinishedSearch, ray_here: None, tmp_path: Path
 ) -> None:
     killer = Killer(tmp_path / "searches" / "made")
     killer.start()
@@ -194,7 +194,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_a_signal_ends_the_search_and_resume_goes_on(
-    searched: Searched, ray_here: None, tmp_path: Path
+    searched: FinishedSearch, ray_here: None, tmp_path: Path
 ) -> None:
     journal = tmp_path / "searches" / "made" / "trial-000" / "journal.jsonl"
 
@@ -211,18 +211,18 @@ def test_a_signal_ends_the_search_and_resume_goes_on(
 
 
 def test_finalists_are_trained_with_seeds_that_no_trial_had(
-    searched: Searched, ray_here: None
+    searched: FinishedSearch, ray_here: None
 ) -> None:
-    again = run_search(tiny(), runs=searched.folder.path.parents[1], seeds=2)
-    assert again.finals
-    seeds = {seed for line in again.finals.comparison.lines for seed in line.accuracies}
-    assert seeds == {1, 2} and again.finals.comparison.split == "validation"
-    assert all(one.n == 2 and one.interval for one in again.finals.flattery)
+    again = run_search(tiny(), runs=searched.folder.path.parents[1], n_seeds=2)
+    assert again.finalists
+    seeds = {seed for line in again.finalists.comparison.rows for seed in line.accuracies}
+    assert seeds == {1, 2} and again.finalists.comparison.split == "val"
+    assert all(one.n == 2 and one.interval for one in again.finalists.selection_bias)
     assert "## Finalists" in (searched.folder.path / "page.md").read_text()
     runs = [RunFolder(p.parent) for p in (searched.folder.path / "studies").rglob("result.json")]
     assert runs and all(run.provenance()["test_openings"] == [] for run in runs)
     later = run_search(tiny(), runs=searched.folder.path.parents[1])
-    assert later.finals == again.finals  # still told where nobody asks for them
+    assert later.finalists == again.finalists  # still told where nobody asks for them
     assert "## Finalists" in (searched.folder.path / "page.md").read_text()
 
 
@@ -241,7 +241,7 @@ def test_without_the_extra_it_says_what_to_install(
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"jobs": 0}, "--jobs 0"), ({"seeds": 0}, "--seeds 0"), ({"scale": 2.0}, "scale of 2")],
+    [({"jobs": 0}, "--jobs 0"), ({"n_seeds": 0}, "--n-seeds 0"), ({"scale": 2.0}, "scale of 2")],
 )
 def test_bad_options_are_refused_before_anything_starts(
     options: dict[str, Any], words: str, tmp_path: Path
@@ -258,7 +258,7 @@ def test_a_bad_space_is_refused_before_anything_starts(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_record_is_a_line_per_event(searched: Searched) -> None:
-    events = [json.loads(line) for line in searched.folder.record.read_text().splitlines()]
+def test_the_record_is_a_line_per_event(searched: FinishedSearch) -> None:
+    events = [json.loads(line) for line in searched.folder.events_file.read_text().splitlines()]
     assert [e["trial"] for e in events if e["event"] == "drawn"] == list(range(5))
     assert sum(e["event"] == "ended" for e in events) == 5

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from made_search import SPACE, small
 
-from cifarlab.experiments.search.definition import Search, from_file
-from cifarlab.experiments.search.space import active, draw, label, meant, ordered
-from cifarlab.recipes.text import validated
+from cifarlab.experiments.search.definition import Search, read_search
+from cifarlab.experiments.search.space import is_active, suggest_params, format_value, as_overrides, sort_by_condition
+from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError
 
 
@@ -37,8 +37,8 @@ class Drawn:
 
 def test_a_conditional_key_is_drawn_just_where_its_condition_holds() -> None:
     search = small()
-    base = search.base()
-    points = [draw(search.space, Drawn(seed), base) for seed in range(40)]
+    base = search.base_recipe()
+    points = [suggest_params(search.space, Drawn(seed), base) for seed in range(40)]
     assert {p["optimizer.kind"] for p in points} == {"sgd", "adam"}
     for point in points:
         assert ("optimizer.momentum" in point) == (point["optimizer.kind"] == "sgd")
@@ -49,10 +49,10 @@ def test_a_conditional_key_is_drawn_just_where_its_condition_holds() -> None:
 
 def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
     search = small()
-    base = search.base()
+    base = search.base_recipe()
     for seed in range(20):
-        point = draw(search.space, Drawn(seed), base)
-        recipe = search.drawn(point, base)
+        point = suggest_params(search.space, Drawn(seed), base)
+        recipe = search.trial_recipe(point, base)
         assert recipe.optimizer.kind == point["optimizer.kind"]
         assert recipe.optimizer.lr == point["optimizer.lr"]
         if recipe.optimizer.kind == "sgd":
@@ -61,23 +61,23 @@ def test_every_drawn_point_is_a_recipe_with_those_values() -> None:
 
 def test_keys_come_behind_their_conditions_whatever_the_order_of_the_file() -> None:
     turned = dict(reversed(SPACE.items()))
-    keys = ordered(small(space=turned).space)
+    keys = sort_by_condition(small(space=turned).space)
     assert keys.index("optimizer.kind") < keys.index("optimizer.momentum")
 
 
 def test_a_condition_on_what_is_not_searched_asks_the_recipe() -> None:
     one = {"optimizer.momentum": {**SPACE["optimizer.momentum"], "when": {"optimizer.kind": "sgd"}}}
     search = small(space=one)
-    assert active(search.space, "optimizer.momentum", {}, search.base())
-    adam = small(space=one, changes={"optimizer.kind": "adam"})
-    assert not active(adam.space, "optimizer.momentum", {}, adam.base())
+    assert is_active(search.space, "optimizer.momentum", {}, search.base_recipe())
+    adam = small(space=one, overrides={"optimizer.kind": "adam"})
+    assert not is_active(adam.space, "optimizer.momentum", {}, adam.base_recipe())
 
 
 def test_conditions_follow_each_other() -> None:
     space = {
         "augment.hflip": {"kind": "choice", "values": ["none", "random"]},
         "augment.degrees": {
-            "kind": "integer",
+            "kind": "int",
             "low": 1,
             "high": 9,
             "when": {"augment.hflip": "random"},
@@ -86,7 +86,7 @@ def test_conditions_follow_each_other() -> None:
     search = small(space=space)
     asked = Drawn(0)
     for _ in range(30):
-        draw(search.space, asked, search.base())
+        suggest_params(search.space, asked, search.base_recipe())
     assert 0 < asked.asked.count("augment.degrees") < asked.asked.count("augment.hflip")
 
 
@@ -97,31 +97,31 @@ def test_a_circle_of_conditions_is_refused() -> None:
     }
     tree = {"name": "x", "recipe": "quickstart", "space": space}
     with pytest.raises(RecipeError, match="circle"):
-        validated(Search, tree, "x")
+        validate_config(Search, tree, "x")
 
 
 def test_named_values_stand_for_whole_parts() -> None:
     chosen = {"kind": "choice", "values": {"off": {}, "on": {"hflip": "random"}}}
     search = small(space={"augment": chosen})
-    base = search.base()
+    base = search.base_recipe()
     assert base.augment.crop.padding == 1
-    on, off = (search.drawn({"augment": name}, base) for name in ("on", "off"))
+    on, off = (search.trial_recipe({"augment": name}, base) for name in ("on", "off"))
     assert on.augment.hflip == "random" and off.augment.hflip == "none"
     assert on.augment.crop.padding == off.augment.crop.padding == 0
-    assert meant(search.space, {"augment": "off"}) == {"augment": {}}
+    assert as_overrides(search.space, {"augment": "off"}) == {"augment": {}}
 
 
 def test_numbers_alike_in_their_first_digits_are_different_choices() -> None:
     rates = [0.01, 0.012341, 0.012342]
     search = small(space={"optimizer.lr": {"kind": "choice", "values": rates}})
-    names = list(search.space["optimizer.lr"].named)
+    names = list(search.space["optimizer.lr"].labeled_values)
     assert names == ["0.01", "0.012341", "0.012342"]
-    drawn = [search.drawn({"optimizer.lr": name}, search.base()) for name in names]
+    drawn = [search.trial_recipe({"optimizer.lr": name}, search.base_recipe()) for name in names]
     assert [recipe.optimizer.lr for recipe in drawn] == rates
 
 
 def test_labels_are_what_a_table_can_hold() -> None:
-    assert [label(x) for x in (True, 0.1, 0.0038999, 3, "sgd", [1, 2])] == [
+    assert [format_value(x) for x in (True, 0.1, 0.0038999, 3, "sgd", [1, 2])] == [
         "true",
         "0.1",
         "0.0039",
@@ -136,12 +136,12 @@ def test_labels_are_what_a_table_can_hold() -> None:
     [
         ({"kind": "uniform", "low": 2, "high": 1}, "low must be below high"),
         ({"kind": "uniform", "low": 1, "high": 1}, "low must be below high"),
-        ({"kind": "log-uniform", "low": 0, "high": 1}, "greater than 0"),
+        ({"kind": "loguniform", "low": 0, "high": 1}, "greater than 0"),
         ({"kind": "choice", "values": []}, "at least 1"),
         ({"kind": "choice", "values": [1, 1]}, "twice"),
         ({"kind": "lognormal", "low": 1}, "lognormal"),
         ({"kind": "uniform", "low": 0, "high": 1, "hihg": 1}, "optimizer.lr.hihg"),
-        ({"kind": "integer", "low": 1.5, "high": 3}, "optimizer.lr.low"),
+        ({"kind": "int", "low": 1.5, "high": 3}, "optimizer.lr.low"),
     ],
 )
 def test_bad_dimensions_are_refused_with_their_path(
@@ -149,7 +149,7 @@ def test_bad_dimensions_are_refused_with_their_path(
 ) -> None:
     tree = {"name": "x", "recipe": "quickstart", "space": {"optimizer.lr": dimension}}
     with pytest.raises(RecipeError) as caught:
-        validated(Search, tree, "x.yaml")
+        validate_config(Search, tree, "x.yaml")
     assert words in str(caught.value) and "optimizer.lr" in str(caught.value)
 
 
@@ -157,8 +157,8 @@ def test_a_file_is_a_search_and_names_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(
         "recipe: quickstart\nscheduler: {kind: none}\nspace:\n"
-        "  optimizer.lr: {kind: log-uniform, low: 1e-4, high: 1e-2}\n"
+        "  optimizer.lr: {kind: loguniform, low: 1e-4, high: 1e-2}\n"
     )
-    search = from_file(file)
+    search = read_search(file)
     assert search.name == "mine" and search.rungs() == []
     assert search.space["optimizer.lr"].low == 1e-4  # YAML 1.1 takes it for a text

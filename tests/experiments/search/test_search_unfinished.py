@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from made_search import SPACE, small
 
-from cifarlab.experiments.search.cluster import Share
+from cifarlab.experiments.search.cluster import TrialResources
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.trial_history import drawn, ended
+from cifarlab.experiments.search.trial_history import drawn_event, ended_event
 from cifarlab.recipes.catalog import find
 from cifarlab.system.errors import DataError, RunFolderError
 
@@ -25,10 +25,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
 
     @contextmanager
-    def nowhere(*_: Any) -> Iterator[Share]:
-        yield Share(1, 1, 0.0)
+    def nowhere(*_: Any) -> Iterator[TrialResources]:
+        yield TrialResources(1, 1, 0.0)
 
-    monkeypatch.setattr("cifarlab.experiments.search.engine.connected", nowhere)
+    monkeypatch.setattr("cifarlab.experiments.search.engine.connect_ray", nowhere)
     monkeypatch.setattr("ray.tune.run", lambda _worker, **words: calls.append(words))
     return calls
 
@@ -39,13 +39,13 @@ def begun(search: Search, runs: Path) -> SearchFolder:
     folder.path.mkdir(parents=True)
     for number, score in enumerate(SCORES):
         values = {"optimizer.kind": "adam", "optimizer.lr": 0.01 * (1 + number)}
-        folder.note(drawn(number, values))
+        folder.append_event(drawn_event(number, values))
         run = folder.trial(number)
-        run.write_recipe(search.drawn(values, search.base()))
+        run.write_recipe(search.trial_recipe(values, search.base_recipe()))
         run.write_provenance({"data": {"name": "digits"}})
         train = {"accuracy": score}
         run.journal.append({"epoch": 1, "train": train, "val": {"accuracy": score}})
-    folder.note(ended(0, "planned", 1, SCORES[0]))
+    folder.append_event(ended_event(0, "planned", 1, SCORES[0]))
     return folder
 
 
@@ -54,21 +54,21 @@ def test_the_page_and_best_yaml_name_the_same_trial(
 ) -> None:
     folder = begun(small(trials=3), tmp_path)
     found = run_search(small(trials=3), runs=tmp_path, resume=True)
-    assert found.explained.best and found.explained.best.trial.number == 1
+    assert found.results.best_row and found.results.best_row.trial.number == 1
     assert "Best: trial-001, 60.00 %, in best.yaml" in (folder.path / "page.md").read_text()
-    assert find(str(folder.best)).optimizer.lr == 0.02
+    assert find(str(folder.best_recipe)).optimizer.lr == 0.02
     assert any("2 trials are not finished" in problem for problem in found.problems)
 
 
 def test_finalists_wait_for_the_last_trial(asked: list[dict[str, Any]], tmp_path: Path) -> None:
     folder = begun(small(trials=3), tmp_path)
-    found = run_search(small(trials=3), runs=tmp_path, resume=True, seeds=2)
-    assert found.finals is None and not (folder.path / "studies").exists()
+    found = run_search(small(trials=3), runs=tmp_path, resume=True, n_seeds=2)
+    assert found.finalists is None and not (folder.path / "studies").exists()
 
 
 def test_a_record_that_cant_be_read_is_named(asked: list[dict[str, Any]], tmp_path: Path) -> None:
     folder = begun(small(trials=3), tmp_path)
-    folder.record.write_bytes(b"\xff" + folder.record.read_bytes())
+    folder.events_file.write_bytes(b"\xff" + folder.events_file.read_bytes())
     with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
         run_search(small(trials=3), runs=tmp_path, resume=True)
     with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
@@ -79,24 +79,24 @@ def test_trials_of_other_images_do_not_go_on(asked: list[dict[str, Any]], tmp_pa
     """Each would fail for that reason, and stand in the record as failed."""
     folder = begun(small(trials=3), tmp_path)
     folder.trial(1).write_provenance({"data": {"name": "digits", "fingerprint": "others"}})
-    record = folder.record.read_bytes()
+    record = folder.events_file.read_bytes()
     for trials in (3, 5):
         with pytest.raises(RunFolderError, match="the images are not those") as caught:
             run_search(small(trials=trials), runs=tmp_path, resume=True)
         assert "another name" in caught.value.hint
-    assert asked == [] and folder.record.read_bytes() == record
+    assert asked == [] and folder.events_file.read_bytes() == record
 
 
 def test_images_that_are_gone_are_not_missed_where_all_trials_have_ended(
     asked: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    search = small(trials=3, changes={"data.source": "no/where"})
+    search = small(trials=3, overrides={"data.source": "no/where"})
     folder = begun(search, tmp_path)
     with pytest.raises(DataError, match="no/where"):
         run_search(search, runs=tmp_path, resume=True)
     for number in (1, 2):
-        folder.note(ended(number, "planned", 1, SCORES[number]))
-    assert run_search(search, runs=tmp_path).explained.best and asked == []
+        folder.append_event(ended_event(number, "planned", 1, SCORES[number]))
+    assert run_search(search, runs=tmp_path).results.best_row and asked == []
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(1, 2), (3, 2), (5, 4)])

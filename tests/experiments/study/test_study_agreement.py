@@ -5,7 +5,7 @@ import json
 import pytest
 from matplotlib.text import Text
 
-from cifarlab.experiments.study.agreement import Agreement, order
+from cifarlab.experiments.study.agreement import Agreement, rank_correlation
 from cifarlab.experiments.study.comparison import Outcome, compare
 from cifarlab.experiments.study.definition import Reported
 from cifarlab.experiments.study.figure import draw
@@ -25,7 +25,7 @@ def compared(reported, data="CIFAR-10", scale=1.0, rows=ROWS):
         for row, number in reported.items()
     }
     found = compare("t", list(rows), "a", outcomes, told, scale)
-    return found, {line.row: line.agreement for line in found.lines}
+    return found, {line.name: line.agreement for line in found.rows}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_on_other_images_or_shortened_only_differences_are(data, scale):
     assert agreements["b"].agrees is True and agreements["b"].expected == pytest.approx(0.055)
     assert "+5.50 is in +0.03 to +9.97" in agreements["b"].words
     assert agreements["c"].agrees is False and agreements["c"].by == "difference"
-    assert (found.order.tau, found.order.n) == (pytest.approx(1), 3)
+    assert (found.rank_correlation.tau, found.rank_correlation.n) == (pytest.approx(1), 3)
 
 
 def test_a_difference_needs_the_baseline_s_number():
@@ -60,7 +60,7 @@ def test_a_difference_needs_the_baseline_s_number():
 @pytest.mark.parametrize("data", ["digits", "/home/me/cifar-10-batches-py", "CIFAR-100 (fine)"])
 def test_no_number_stands_beside_other_data(data):
     found, agreements = compared({"a": 93.21, "b": 98.76}, data)
-    assert set(agreements.values()) == {Agreement()} and found.order is None
+    assert set(agreements.values()) == {Agreement()} and found.rank_correlation is None
     assert found.notes[-1] == f"The reported numbers are on CIFAR-10, not on {data}: left out."
     shown = [markdown(found), csv_text(found), json.dumps(as_json(found))]
     shown += [text.get_text() for text in draw(found).findobj(Text)]
@@ -70,7 +70,7 @@ def test_no_number_stands_beside_other_data(data):
 
 
 def test_another_split_is_said():
-    _, found = compared({"a": Reported(accuracy=80, split="validation")})
+    _, found = compared({"a": Reported(accuracy=80, split="val")})
     assert found["a"].agrees is True
     assert found["a"].words.endswith("(theirs: validation, ours: test)")
 
@@ -88,7 +88,7 @@ def test_a_row_without_runs_has_no_agreement():
     found = compare(
         "t", ["a", "b"], "a", [Outcome("a", 0, "f", "CIFAR-10", test=0.8)], {"b": _number(90)}
     )
-    assert found.lines[1].agreement.words == ""
+    assert found.rows[1].agreement.words == ""
 
 
 def _number(accuracy):
@@ -110,9 +110,9 @@ def slow_tau(ours, theirs):
 def test_the_order_of_the_rows(theirs):
     ours = dict(zip("abcd", [0.1, 0.2, 0.3, 0.4], strict=True))
     numbers = dict(zip("abcd", theirs, strict=True))
-    assert order(ours, numbers).tau == pytest.approx(slow_tau(ours, numbers))
+    assert rank_correlation(ours, numbers).tau == pytest.approx(slow_tau(ours, numbers))
 
 
 def test_one_row_or_all_alike_have_no_order():
-    assert order({"a": 0.1}, {"a": 1}) is None
-    assert order({"a": 0.1, "b": 0.1}, {"a": 1, "b": 2}) is None
+    assert rank_correlation({"a": 0.1}, {"a": 1}) is None
+    assert rank_correlation({"a": 0.1, "b": 0.1}, {"a": 1, "b": 2}) is None

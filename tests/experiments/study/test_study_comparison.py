@@ -16,7 +16,7 @@ def runs(row, accuracies, **other):
 
 
 def line(comparison, row):
-    return next(line for line in comparison.lines if line.row == row)
+    return next(line for line in comparison.rows if line.name == row)
 
 
 BASE = [0.900, 0.904, 0.896, 0.901, 0.899]
@@ -39,7 +39,7 @@ def test_better_worse_and_neither():
         runs("down", shifted(-0.01)),
         runs("same", shifted(0.0)),
     )
-    assert [each.verdict for each in found.lines[:3]] == ["the baseline", "better", "worse"]
+    assert [each.verdict for each in found.rows[:3]] == ["the baseline", "better", "worse"]
     same = line(found, "same")
     assert same.verdict.startswith("no difference seen: n = 5 can detect 0.")
     assert same.p > 0.05 and 0 < same.detectable < 0.003
@@ -139,18 +139,18 @@ def test_other_data_are_not_compared():
 
 
 def test_validation_where_one_run_kept_its_test_split_closed():
-    base = [o._replace(validation=o.test + 0.01) for o in runs("base", BASE)]
-    up = [o._replace(validation=o.test + 0.02) for o in runs("up", shifted(0.01))]
+    base = [o._replace(val=o.test + 0.01) for o in runs("base", BASE)]
+    up = [o._replace(val=o.test + 0.02) for o in runs("up", shifted(0.01))]
     assert table(base, up).split == "test"
     up[2] = up[2]._replace(test=None)
     found = table(base, up)
-    assert found.split == "validation"
+    assert found.split == "val"
     assert found.notes[0] == "Validation accuracy, since 1 run did not open the test split."
-    assert line(found, "up").accuracies[0] == up[0].validation
+    assert line(found, "up").accuracies[0] == up[0].val
 
 
 def test_no_accuracy_in_common_is_refused():
-    closed = [o._replace(test=None, validation=0.9) for o in runs("closed", BASE)]
+    closed = [o._replace(test=None, val=0.9) for o in runs("closed", BASE)]
     with pytest.raises(UserError, match="no accuracy in common"):
         table(runs("base", BASE), closed)
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cifarlab.experiments.study.definition import Row, Study
+from cifarlab.experiments.study.definition import StudyRow, Study
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.shipped import STUDIES, find_study
 from cifarlab.recipes.catalog import find
-from cifarlab.recipes.text import change, validated
+from cifarlab.recipes.text import change, validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
 ROWS = [
     {"name": "plain", "recipe": "quickstart"},
-    {"name": "adam", "recipe": "quickstart", "changes": {"optimizer.kind": "adam"}},
-    {"name": "no-crop", "recipe": "quickstart", "changes": {"augment.crop.padding": 0}},
+    {"name": "adam", "recipe": "quickstart", "overrides": {"optimizer.kind": "adam"}},
+    {"name": "no-crop", "recipe": "quickstart", "overrides": {"augment.crop.padding": 0}},
 ]
 
 
@@ -33,7 +33,7 @@ def test_every_shipped_study_resolves(name):
     study = find_study(name)
     recipes = study.recipes()
     assert list(recipes) == [row.name for row in study.rows] and len(recipes) > 1
-    assert study.reference in recipes and study.about
+    assert study.baseline_name in recipes and study.about
     assert study == Study.model_validate(
         yaml.safe_load(yaml.safe_dump(study.model_dump(mode="json")))
     )
@@ -42,31 +42,31 @@ def test_every_shipped_study_resolves(name):
 def test_a_row_is_its_recipe_with_changes_under_its_name():
     study = Study(
         name="s",
-        rows=(Row(name="r", recipe="quickstart", changes={"optimizer.lr": 0.2}),),
-        changes={"training.duration": "2 epochs"},
+        rows=(StudyRow(name="r", recipe="quickstart", overrides={"optimizer.lr": 0.2}),),
+        overrides={"training.duration": "2 epochs"},
     )
     expected = {"optimizer.lr": 0.2, "training.duration": "2 epochs", "name": "r"}
     assert study.recipes() == {"r": change(find("quickstart"), expected)}
 
 
 def test_a_study_s_changes_come_last():
-    row = Row(name="r", recipe="quickstart", changes={"optimizer.lr": 0.2})
-    study = Study(name="s", rows=(row,), changes={"optimizer.lr": 0.3})
+    row = StudyRow(name="r", recipe="quickstart", overrides={"optimizer.lr": 0.2})
+    study = Study(name="s", rows=(row,), overrides={"optimizer.lr": 0.3})
     assert study.recipes()["r"].optimizer.lr == 0.3
 
 
 def test_a_file_is_a_study(tmp_path):
-    study = find_study(written(tmp_path, rows=ROWS, seeds=2, baseline="adam"))
-    assert (study.name, study.seeds, study.reference) == ("mine", 2, "adam")
-    assert find_study(written(tmp_path, rows=ROWS)).reference == "plain"
+    study = find_study(written(tmp_path, rows=ROWS, n_seeds=2, baseline="adam"))
+    assert (study.name, study.n_seeds, study.baseline_name) == ("mine", 2, "adam")
+    assert find_study(written(tmp_path, rows=ROWS)).baseline_name == "plain"
 
 
 def test_rows_by_pattern_keep_the_baseline(tmp_path):
     study = find_study(written(tmp_path, rows=ROWS))
-    assert study.chosen(None) == ["plain", "adam", "no-crop"]
-    assert study.chosen("no-*") == ["plain", "no-crop"]
+    assert study.select_rows(None) == ["plain", "adam", "no-crop"]
+    assert study.select_rows("no-*") == ["plain", "no-crop"]
     with pytest.raises(UserError, match="no row of mine matches 'x'") as caught:
-        study.chosen("x")
+        study.select_rows("x")
     assert "plain, adam, no-crop" in caught.value.hint
 
 
@@ -78,7 +78,7 @@ def test_rows_by_pattern_keep_the_baseline(tmp_path):
         ({"rows": [*ROWS, ROWS[0]]}, "two rows are called plain"),
         ({"rows": ROWS, "baseline": "plan"}, "baseline: 'plan' is no row; rows: plain, adam"),
         ({"rows": ROWS, "seed": 3}, "unknown key 'seed'"),
-        ({"rows": ROWS, "seeds": 0}, "seeds can't be 0"),
+        ({"rows": ROWS, "n_seeds": 0}, "n_seeds can't be 0"),
         ({"rows": [{"name": "a b", "recipe": "quickstart"}]}, "rows.0.name can't be 'a b'"),
         ({"rows": [{"name": "a"}]}, "rows.0.recipe is missing"),
         (
@@ -96,7 +96,7 @@ def test_a_bad_file_names_what_is_wrong(tmp_path, tree, told):
 
 
 def test_the_study_that_the_documentation_shows(tmp_path):
-    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "studies.md").read_text(encoding="utf-8")
     block = re.search(r"^    about:.*?(?=^\S)", page, re.MULTILINE | re.DOTALL)[0]
     file = tmp_path / "mine.yaml"
     file.write_text(textwrap.dedent(block))
@@ -117,7 +117,7 @@ def test_a_file_that_holds_no_study(tmp_path):
     [
         ({"name": "r", "recipe": "quickstat"}, "no recipe is called 'quickstat'"),
         (
-            {"name": "r", "recipe": "quickstart", "changes": {"optimizer.rat": 1}},
+            {"name": "r", "recipe": "quickstart", "overrides": {"optimizer.rat": 1}},
             "study s, row r: unknown key 'optimizer.rat'",
         ),
     ],
@@ -140,19 +140,19 @@ def test_an_unknown_study_names_the_nearest():
     [
         ({"first_seed": 10**20}, "can't be"),
         ({"first_seed": 2**32}, "first_seed can't be 4294967296"),
-        ({"first_seed": 2**32 - 2, "seeds": 3}, "3 seeds from first_seed on go beyond 4294967295"),
+        ({"first_seed": 2**32 - 2, "n_seeds": 3}, "3 seeds from first_seed on go beyond 4294967295"),
     ],
 )
 def test_seeds_that_no_run_can_have_are_refused_before_anything_is_written(tree, told):
     rows = [{"name": "r", "recipe": "quickstart"}]
     with pytest.raises(RecipeError, match=told):
-        validated(Study, {"name": "s", "rows": rows, **tree}, "study")
+        validate_config(Study, {"name": "s", "rows": rows, **tree}, "study")
 
 
 @pytest.mark.parametrize(("first", "seeds"), [(0, 1001), (2**32 - 2, 3)])
 def test_more_seeds_than_there_are_on_the_command_line(tmp_path, first, seeds):
-    rows = (Row(name="r", recipe="quickstart"),)
-    study = Study(name="s", rows=rows, seeds=1, first_seed=first)
+    rows = (StudyRow(name="r", recipe="quickstart"),)
+    study = Study(name="s", rows=rows, n_seeds=1, first_seed=first)
     with pytest.raises(RecipeError, match="seeds"):
-        run_study(study, seeds=seeds, runs=tmp_path)
+        run_study(study, n_seeds=seeds, runs=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from cifarlab.experiments.study.definition import Row, Study
-from cifarlab.experiments.study.engine import Studied, run_study
+from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.experiments.study.table import as_json
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.metrics_log import without_cost
@@ -28,40 +28,40 @@ FAST = {
 }
 STUDY = Study(
     name="tests/small",
-    seeds=2,
-    changes=FAST,
+    n_seeds=2,
+    overrides=FAST,
     rows=(
-        Row(name="plain", recipe="quickstart"),
-        Row(name="slow", recipe="quickstart", changes={"optimizer.lr": 0.001}),
+        StudyRow(name="plain", recipe="quickstart"),
+        StudyRow(name="slow", recipe="quickstart", overrides={"optimizer.lr": 0.001}),
     ),
 )
 
 
-def study(path: Path, **other: Any) -> Studied:
+def study(path: Path, **other: Any) -> FinishedStudy:
     return run_study(STUDY, runs=path, command="cifarlab study tests/small", **other)
 
 
-def told(studied: Studied) -> Any:
-    return as_json(studied.comparison)
+def told(finished_study: FinishedStudy) -> Any:
+    return as_json(finished_study.comparison)
 
 
-def runs_of(studied: Studied) -> dict[str, Any]:
+def runs_of(finished_study: FinishedStudy) -> dict[str, Any]:
     """Everything of the study's runs that is not a clock's, by folder."""
     return {
         folder.name: (
             without_cost(RunFolder(folder).result()),
             RunFolder(folder).weights("last").read_bytes(),
         )
-        for folder in sorted(studied.folder.path.glob("*-s*"))
+        for folder in sorted(finished_study.folder.path.glob("*-s*"))
     }
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     return study(tmp_path_factory.mktemp("whole"))
 
 
-def test_a_study_is_ordinary_runs_and_a_table(whole: Studied) -> None:
+def test_a_study_is_ordinary_runs_and_a_table(whole: FinishedStudy) -> None:
     path = whole.folder.path
     assert path.parts[-2:] == ("studies", "tests-small")
     names = {p.name for p in path.iterdir() if not p.name.startswith(".")}
@@ -79,28 +79,28 @@ def test_a_study_is_ordinary_runs_and_a_table(whole: Studied) -> None:
         folder = RunFolder(path / run["run"])
         assert folder.recipe().seed == run["seed"] and folder.recipe().name == run["row"]
         expected = folder.result()["test"]["accuracy"]
-        line = next(x for x in content["comparison"]["lines"] if x["row"] == run["row"])
+        line = next(x for x in content["comparison"]["rows"] if x["name"] == run["row"])
         assert line["accuracies"][str(run["seed"])] == expected
     assert content["comparison"] == told(whole)
 
 
-def test_what_is_finished_is_not_run_again(whole: Studied) -> None:
+def test_what_is_finished_is_not_run_again(whole: FinishedStudy) -> None:
     before = {f: f.stat().st_mtime_ns for f in whole.folder.path.rglob("result.json")}
     lines: list[str] = []
-    again = study(whole.folder.path.parents[1], tell=lines.append)
+    again = study(whole.folder.path.parents[1], log=lines.append)
     assert lines[0].startswith("tests/small: 0 runs to train, 4 are there")
     assert told(again) == told(whole)
     assert before == {f: f.stat().st_mtime_ns for f in before}
 
 
-def test_finished_runs_elsewhere_under_runs_are_taken(whole: Studied, tmp_path: Path) -> None:
+def test_finished_runs_elsewhere_under_runs_are_taken(whole: FinishedStudy, tmp_path: Path) -> None:
     """A run that another study made is the same run."""
     runs = whole.folder.path.parents[1]
     other = STUDY.model_copy(update={"name": "another", "rows": STUDY.rows[:1]})
-    studied = run_study(other, runs=runs, seeds=1)
-    assert not list(studied.folder.path.glob("*-s0-*"))
-    entry = json.loads((studied.folder.path / "study.json").read_text())["runs"][0]
-    assert (studied.folder.path / entry["run"] / "result.json").exists()
+    finished_study = run_study(other, runs=runs, n_seeds=1)
+    assert not list(finished_study.folder.path.glob("*-s0-*"))
+    entry = json.loads((finished_study.folder.path / "study.json").read_text())["runs"][0]
+    assert (finished_study.folder.path / entry["run"] / "result.json").exists()
 
 
 class Signal:
@@ -117,10 +117,10 @@ class Signal:
 @pytest.mark.parametrize("when", ["1/4 plain, seed 0 ...", "2/4 slow, seed 0 ...", "3/4 plain"])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_and_resumed_is_the_same(
-    whole: Studied, tmp_path: Path, when: str, signum: int
+    whole: FinishedStudy, tmp_path: Path, when: str, signum: int
 ) -> None:
     with pytest.raises(Interrupted) as caught:
-        study(tmp_path, tell=Signal(when, signum))
+        study(tmp_path, log=Signal(when, signum))
     assert caught.value.exit_code == 128 + signum
     assert caught.value.hint == "go on with: cifarlab study tests/small --resume"
     with pytest.raises(RunFolderError, match="begun and is not finished"):
@@ -141,7 +141,7 @@ def started(path: Path, *words: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP])
 def test_a_terminal_s_signal_stops_several_at_a_time(
-    whole: Studied, tmp_path: Path, signum: int
+    whole: FinishedStudy, tmp_path: Path, signum: int
 ) -> None:
     process = started(tmp_path, "--jobs", "2")
     folder = tmp_path / "runs/studies/tests-small"
@@ -157,7 +157,7 @@ def test_a_terminal_s_signal_stops_several_at_a_time(
     assert runs_of(resumed) == runs_of(whole)
 
 
-def test_killed_and_resumed_is_the_same(whole: Studied, tmp_path: Path) -> None:
+def test_killed_and_resumed_is_the_same(whole: FinishedStudy, tmp_path: Path) -> None:
     process = started(tmp_path)
     for line in process.stdout:
         if line.startswith("2/4 slow, seed 0 ..."):
@@ -172,55 +172,55 @@ def test_killed_and_resumed_is_the_same(whole: Studied, tmp_path: Path) -> None:
     assert runs_of(resumed) == runs_of(whole)
 
 
-def test_several_at_a_time_give_the_same(whole: Studied, tmp_path: Path) -> None:
-    studied = study(tmp_path, jobs=2)
-    assert told(studied) == told(whole)
-    assert runs_of(studied) == runs_of(whole)
+def test_several_at_a_time_give_the_same(whole: FinishedStudy, tmp_path: Path) -> None:
+    finished_study = study(tmp_path, jobs=2)
+    assert told(finished_study) == told(whole)
+    assert runs_of(finished_study) == runs_of(whole)
 
 
-def test_more_seeds_are_added_and_rows_chosen(whole: Studied, tmp_path: Path) -> None:
+def test_more_seeds_are_added_and_rows_chosen(whole: FinishedStudy, tmp_path: Path) -> None:
     lines: list[str] = []
-    first = study(tmp_path, seeds=1, only="plain", tell=lines.append)
+    first = study(tmp_path, n_seeds=1, only="plain", log=lines.append)
     assert "1 runs to train" in lines[0]
     assert "slow, seed 0: not trained yet." in first.comparison.notes
-    assert first.comparison.lines[1].verdict == "no run finished"
-    second = study(tmp_path, tell=lines.append)
+    assert first.comparison.rows[1].verdict == "no run finished"
+    second = study(tmp_path, log=lines.append)
     assert any(line.startswith("tests/small: 3 runs to train, 1 are there") for line in lines)
     assert told(second) == told(whole)
 
 
-def diverging(path: Path, **other: Any) -> Studied:
+def diverging(path: Path, **other: Any) -> FinishedStudy:
     wild = {"optimizer.lr": 1e30, "schedule.warmup": "0 epochs"}
-    rows = (*STUDY.rows[:1], Row(name="wild", recipe="quickstart", changes=wild))
-    return run_study(STUDY.model_copy(update={"rows": rows}), runs=path, seeds=2, **other)
+    rows = (*STUDY.rows[:1], StudyRow(name="wild", recipe="quickstart", overrides=wild))
+    return run_study(STUDY.model_copy(update={"rows": rows}), runs=path, n_seeds=2, **other)
 
 
 def test_a_run_that_diverges_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
     lines: list[str] = []
-    studied = diverging(tmp_path, tell=lines.append)
-    assert [line.verdict for line in studied.comparison.lines] == [
+    finished_study = diverging(tmp_path, log=lines.append)
+    assert [line.verdict for line in finished_study.comparison.rows] == [
         "the baseline",
         "no run finished",
     ]
-    states = {(r["row"], r["seed"]): r for r in studied.folder.content()["runs"]}
+    states = {(r["row"], r["seed"]): r for r in finished_study.folder.content()["runs"]}
     assert states["wild", 0]["failure"]["kind"] == "DivergenceError"
     assert states["wild", 1]["state"] == "failed" and states["plain", 1]["state"] == "finished"
-    assert any("DivergenceError: " in note for note in studied.comparison.notes)
-    again = diverging(tmp_path, tell=lines.append)  # it would diverge again
+    assert any("DivergenceError: " in note for note in finished_study.comparison.notes)
+    again = diverging(tmp_path, log=lines.append)  # it would diverge again
     assert any(": 0 runs to train" in line for line in lines)
-    assert told(again) == told(studied)
+    assert told(again) == told(finished_study)
 
 
 def test_nothing_finished_says_why(tmp_path: Path) -> None:
-    rows = (Row(name="gone", recipe="quickstart", changes={"data.source": "no/where"}),)
+    rows = (StudyRow(name="gone", recipe="quickstart", overrides={"data.source": "no/where"}),)
     with pytest.raises(FailedRunsError, match="no run finished") as caught:
         run_study(STUDY.model_copy(update={"rows": rows}), runs=tmp_path)
     assert "DataError" in caught.value.hint and "no/where" in caught.value.hint
 
 
 def test_a_scaled_study_is_another_with_its_scale_in_all_that_it_writes(tmp_path: Path) -> None:
-    studied = study(tmp_path, scale=0.5, seeds=1)
-    path = studied.folder.path
+    finished_study = study(tmp_path, scale=0.5, n_seeds=1)
+    path = finished_study.folder.path
     assert path.name == "tests-small-scale-0.5"
     said = "At scale 0.5: 0.5 of the training images and 0.5 of the epochs."
     assert said in (path / "table.md").read_text()
@@ -255,16 +255,16 @@ def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> N
     from cifarlab.experiments.study.outcomes import compare_runs
 
     other = STUDY.model_copy(update={"baseline": "slow"})
-    studied = run_study(other, runs=tmp_path, scale=0.5)
-    found = compare_runs([str(studied.folder.path)], runs=tmp_path)
+    finished_study = run_study(other, runs=tmp_path, scale=0.5)
+    found = compare_runs([str(finished_study.folder.path)], runs=tmp_path)
     assert found.baseline == "slow"
-    lines = {line.row: line for line in studied.comparison.lines}
-    for line in found.lines:
-        assert line == lines[line.row]
+    lines = {line.name: line for line in finished_study.comparison.rows}
+    for line in found.rows:
+        assert line == lines[line.name]
     assert "slow: trained on 0.5 of the training images (data.train_subset_fraction)." in found.notes
 
 
-@pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"seeds": 0}])
+@pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"n_seeds": 0}])
 def test_no_number_of_processes_or_runs(tmp_path: Path, asked: dict[str, int]) -> None:
     with pytest.raises(UserError, match="that is no number of"):
         study(tmp_path, **asked)

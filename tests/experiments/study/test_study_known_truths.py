@@ -4,43 +4,43 @@ from typing import Any
 
 import pytest
 
-from cifarlab.experiments.study.definition import Row, Study
-from cifarlab.experiments.study.engine import Studied, run_study
+from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.engine import FinishedStudy, run_study
 
 STUDY = Study(
     name="tests/known",
-    seeds=5,
-    changes={"training.precision": "float32"},
+    n_seeds=5,
+    overrides={"training.precision": "float32"},
     rows=(
-        Row(name="clean", recipe="quickstart"),
-        Row(name="again", recipe="quickstart"),
-        Row(
+        StudyRow(name="clean", recipe="quickstart"),
+        StudyRow(name="again", recipe="quickstart"),
+        StudyRow(
             name="noisy",
             recipe="quickstart",
-            changes={"data.label_noise.kind": "symmetric", "data.label_noise.noise_rate": 0.4},
+            overrides={"data.label_noise.kind": "symmetric", "data.label_noise.noise_rate": 0.4},
         ),
     ),
 )
 
 
 @pytest.fixture(scope="module")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     return run_study(STUDY, runs=tmp_path_factory.mktemp("known"))
 
 
-def line(studied: Studied, row: str) -> Any:
-    return next(line for line in studied.comparison.lines if line.row == row)
+def line(finished_study: FinishedStudy, row: str) -> Any:
+    return next(line for line in finished_study.comparison.rows if line.name == row)
 
 
-def test_forty_percent_of_wrong_labels_are_worse(studied):
-    noisy = line(studied, "noisy")
+def test_forty_percent_of_wrong_labels_are_worse(finished_study):
+    noisy = line(finished_study, "noisy")
     assert noisy.verdict == "worse"
     assert noisy.p < 0.05 and noisy.pairs.difference.interval[1] < 0
-    assert noisy.accuracy.mean < line(studied, "clean").accuracy.mean - 0.01
+    assert noisy.accuracy.mean < line(finished_study, "clean").accuracy.mean - 0.01
 
 
-def test_equal_recipes_show_no_difference_and_are_trained_once(studied):
-    again = line(studied, "again")
+def test_equal_recipes_show_no_difference_and_are_trained_once(finished_study):
+    again = line(finished_study, "again")
     assert again.verdict == "no difference: the same recipe as the baseline"
-    assert again.accuracies == line(studied, "clean").accuracies
-    assert len(list(studied.folder.path.glob("*-s*"))) == 10
+    assert again.accuracies == line(finished_study, "clean").accuracies
+    assert len(list(finished_study.folder.path.glob("*-s*"))) == 10

@@ -24,7 +24,7 @@ def runs(tmp_path):
 
 
 def told(comparison):
-    return {line.row: line.accuracies for line in comparison.lines}
+    return {line.name: line.accuracies for line in comparison.rows}
 
 
 def test_finished_runs_are_found_at_any_depth(runs):
@@ -39,7 +39,7 @@ def test_a_recipe_means_its_finished_runs_and_a_folder_its_own(runs):
         "quickstart": {0: 0.90, 1: 0.91, 2: 0.92},
         "mine/adam": {0: 0.95, 1: 0.95 + 1 / 90, 2: 0.95 + 2 / 90},
     }
-    assert found.baseline == "quickstart" and found.lines[1].verdict == "better"
+    assert found.baseline == "quickstart" and found.rows[1].verdict == "better"
     assert found.data == "digits" and found.split == "test"
 
 
@@ -54,7 +54,7 @@ def test_run_folders_one_by_one_in_their_order(runs):
 
 def test_against_names_the_baseline(runs):
     found = compare_runs(["quickstart"], against=str(runs / "studies" / "s"), runs=runs)
-    assert found.baseline == "mine/adam" and found.lines[1].verdict == "worse"
+    assert found.baseline == "mine/adam" and found.rows[1].verdict == "worse"
 
 
 def test_an_unfinished_run_is_said(runs):
@@ -100,7 +100,7 @@ def test_against_takes_a_printed_row(runs):
     row = list(told(compare_runs(names, runs=runs)))[1]
     found = compare_runs(names, against=row, runs=runs)
     assert found.baseline == row and list(told(found))[1] == row
-    assert found.lines[1].verdict == "the baseline"
+    assert found.rows[1].verdict == "the baseline"
     with pytest.raises(RecipeError, match=f"the rows here are .*{row}"):
         compare_runs(names, against="quickstart optimizer.lr=0.4", runs=runs)
 
@@ -109,7 +109,7 @@ def test_other_images_are_warned_about(runs):
     other = make_run(runs / "other", 0.8, changes={"optimizer.lr": 0.3}, data="photos")
     found = compare_runs([str(runs / "plain-0"), str(other)], runs=runs)
     assert found.notes[0].startswith("These runs were measured on different data (digits, photos)")
-    assert found.lines[1].verdict == "measured on other data than digits: not compared"
+    assert found.rows[1].verdict == "measured on other data than digits: not compared"
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_one_recipe_on_images_that_changed_is_two_rows_and_no_pair(runs):
         "quickstart": {0: 0.90, 1: 0.91, 2: 0.92},
         "quickstart-2": {0: 0.5, 1: 0.5, 2: 0.5},
     }
-    assert found.lines[1].pairs is None
-    assert "measured on other data than digits (" in found.lines[1].verdict
+    assert found.rows[1].pairs is None
+    assert "measured on other data than digits (" in found.rows[1].verdict
     assert any("did not see the same images" in note for note in found.notes)
 
 

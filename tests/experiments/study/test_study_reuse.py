@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.experiments.study.definition import Row, Study
-from cifarlab.experiments.study.engine import Studied, run_study
+from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
 from cifarlab.runs.folder import RunFolder
@@ -27,20 +27,20 @@ FAST: dict[str, Any] = {
 }
 DIGITS = Study(
     name="one",
-    seeds=1,
-    changes=FAST,
-    rows=(Row(name="plain", recipe="quickstart"),),
+    n_seeds=1,
+    overrides=FAST,
+    rows=(StudyRow(name="plain", recipe="quickstart"),),
 )
 
 
-def study(runs: Path, of: Study = DIGITS, **other: Any) -> tuple[Studied, str]:
+def study(runs: Path, of: Study = DIGITS, **other: Any) -> tuple[FinishedStudy, str]:
     """The study, and what it told of how much there was to train."""
     lines: list[str] = []
-    studied = run_study(of, runs=runs, tell=lines.append, **other)
-    return studied, "\n".join(lines)
+    finished_study = run_study(of, runs=runs, log=lines.append, **other)
+    return finished_study, "\n".join(lines)
 
 
-def the_run(of: Studied) -> RunFolder:
+def the_run(of: FinishedStudy) -> RunFolder:
     """The only run of a study."""
     (run,) = of.folder.content()["runs"]
     return RunFolder(of.folder.path / run["run"])
@@ -82,7 +82,7 @@ def test_runs_on_images_that_changed_are_trained_anew(
     new = the_run(second)
     fingerprint = new.provenance()["data"]["fingerprint"]
     assert old.path != new.path and old.provenance()["data"]["fingerprint"] != fingerprint
-    (line,) = second.comparison.lines
+    (line,) = second.comparison.rows
     assert line.accuracies == {0: new.result()["test"]["accuracy"]}
     _, again = study(runs, data=data)
     assert "0 runs to train, 1 are there" in again
@@ -103,8 +103,8 @@ def test_an_unfinished_run_on_images_that_changed_does_not_go_on(
     with pytest.raises(Interrupted):
         train(recipe, new_folder(recipe, begun), callbacks=[signal_after(1)])
     without_a_third(shades)
-    studied, told = study(tmp_path / "runs", data=str(shades))
-    assert "1 runs to train" in told and studied.folder.content()["runs"][0]["state"] == "finished"
+    finished_study, told = study(tmp_path / "runs", data=str(shades))
+    assert "1 runs to train" in told and finished_study.folder.content()["runs"][0]["state"] == "finished"
 
 
 def test_runs_whose_images_are_gone_are_still_compared(shades: Path, tmp_path: Path) -> None:
@@ -125,21 +125,21 @@ def test_a_run_that_something_ended_early_elsewhere_is_not_taken(
     result = train(change(find("quickstart"), FAST), trial, should_stop=lambda: True)
     assert (result["stop_reason"], result["epochs"]) == ("stopped", 1)
     trial.write_result({**result, "stop_reason": stop_reason})
-    studied, told = study(tmp_path / "runs")
+    finished_study, told = study(tmp_path / "runs")
     assert "1 runs to train, 0 are there" in told
-    assert the_run(studied).result()["epochs"] == 4
+    assert the_run(finished_study).result()["epochs"] == 4
 
 
 def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_path: Path) -> None:
-    hasty = Row(name="hasty", recipe="quickstart", changes={"training.max_time": "0.001 s"})
+    hasty = StudyRow(name="hasty", recipe="quickstart", overrides={"training.max_time": "0.001 s"})
     both = DIGITS.model_copy(update={"rows": (*DIGITS.rows, hasty)})
-    studied, told = study(tmp_path, both)
-    assert "hasty, seed 0: ended by its time limit after 1 epoch." in studied.comparison.notes
-    assert studied.comparison.lines[1].accuracies == {}
+    finished_study, told = study(tmp_path, both)
+    assert "hasty, seed 0: ended by its time limit after 1 epoch." in finished_study.comparison.notes
+    assert finished_study.comparison.rows[1].accuracies == {}
     assert told.endswith("ended by its time limit after 1 epoch")
     again, told = study(tmp_path, both)  # it would end so again
-    assert "0 runs to train" in told and again.comparison == studied.comparison
-    entries = json.loads(studied.folder.file.read_text())["runs"]
+    assert "0 runs to train" in told and again.comparison == finished_study.comparison
+    entries = json.loads(finished_study.folder.file.read_text())["runs"]
     assert [(e["row"], e["state"]) for e in entries] == [
         ("plain", "finished"),
         ("hasty", "finished"),

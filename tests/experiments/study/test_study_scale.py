@@ -3,8 +3,8 @@
 import pytest
 
 from cifarlab.config.duration import Duration
-from cifarlab.experiments.study.scale import scaled
-from cifarlab.recipes.catalog import shipped
+from cifarlab.experiments.study.scale import scale_recipe
+from cifarlab.recipes.catalog import shipped_recipes
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, fingerprint
 from cifarlab.system.errors import UserError
@@ -16,7 +16,7 @@ PER_EPOCH = IMAGES // BATCH
 
 def at(recipe, scale):
     """The recipe at that scale, and the steps that an epoch then has."""
-    small = scaled(recipe, scale)
+    small = scale_recipe(recipe, scale)
     assert small.training.batch_size == recipe.training.batch_size
     return small, round(PER_EPOCH * small.data.train_subset_fraction)
 
@@ -79,12 +79,12 @@ def test_every_duration_keeps_its_share_of_the_run(scale):
     ],
 )
 def test_other_schedules(schedule, path, value):
-    assert getattr(scaled(build({"schedule": schedule}), 0.1).schedule, path) == value
+    assert getattr(scale_recipe(build({"schedule": schedule}), 0.1).schedule, path) == value
 
 
 def test_an_exponential_ends_at_the_same_rate():
     recipe = build({"schedule": {"kind": "exponential", "gamma": 0.9}})
-    small = scaled(recipe, 0.1)
+    small = scale_recipe(recipe, 0.1)
     assert small.schedule.gamma**3 == pytest.approx(recipe.schedule.gamma**30)
 
 
@@ -92,7 +92,7 @@ def test_an_exponential_ends_at_the_same_rate():
 @pytest.mark.parametrize("kind", ["ema", "lookahead"])
 def test_an_average_looks_back_over_the_same_share_of_the_run(kind, every):
     recipe = build({"averaging": {"kind": kind, "decay": 0.999, "every": every}})
-    small = scaled(recipe, 0.1)
+    small = scale_recipe(recipe, 0.1)
 
     def kept(averaging, steps):
         """Share of the average that is left after that many steps, without progress's factor."""
@@ -105,7 +105,7 @@ def test_an_average_looks_back_over_the_same_share_of_the_run(kind, every):
 
 def test_what_is_no_length_of_time_stays():
     recipe = build({**EVERYWHERE, "seed": 3, "name": "mine", "data": {"val_fraction": 0.2}})
-    small = scaled(recipe, 0.1)
+    small = scale_recipe(recipe, 0.1)
     same = {"seed", "name", "model", "evaluation", "averaging"}
     assert small.model_dump(include=same) == recipe.model_dump(include=same)
     assert small.data == recipe.data.model_copy(update={"train_subset_fraction": 0.1})
@@ -114,23 +114,23 @@ def test_what_is_no_length_of_time_stays():
 
 
 def test_a_share_of_a_share():
-    assert scaled(build({"data": {"train_subset_fraction": 0.5}}), 0.1).data.train_subset_fraction == pytest.approx(0.05)
+    assert scale_recipe(build({"data": {"train_subset_fraction": 0.5}}), 0.1).data.train_subset_fraction == pytest.approx(0.05)
 
 
 def test_a_step_is_left_of_few_and_none_of_none():
     schedule = {"kind": "multistep", "warmup": "0 steps", "milestones": ["5 steps"]}
-    small = scaled(build({"schedule": schedule}), 0.1)
+    small = scale_recipe(build({"schedule": schedule}), 0.1)
     assert [str(small.schedule.warmup), str(small.schedule.milestones[0])] == ["0 steps", "1 step"]
 
 
-@pytest.mark.parametrize("name", list(shipped()))
+@pytest.mark.parametrize("name", list(shipped_recipes()))
 def test_every_shipped_recipe_can_be_scaled(name):
-    recipe = shipped()[name]()
-    assert fingerprint(scaled(recipe, 1.0)) == fingerprint(recipe)
-    assert fingerprint(scaled(recipe, 0.1)) != fingerprint(recipe)
+    recipe = shipped_recipes()[name]()
+    assert fingerprint(scale_recipe(recipe, 1.0)) == fingerprint(recipe)
+    assert fingerprint(scale_recipe(recipe, 0.1)) != fingerprint(recipe)
 
 
 @pytest.mark.parametrize("scale", [0, -1, 1.1, float("nan")])
 def test_no_scale(scale):
     with pytest.raises(UserError, match="scale"):
-        scaled(Recipe(), scale)
+        scale_recipe(Recipe(), scale)

@@ -13,12 +13,12 @@ from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
     HEADERS,
     as_json,
-    comparison_of,
+    restore_comparison,
     csv_text,
     footing,
     heading,
     markdown,
-    rows,
+    format_rows,
 )
 from cifarlab.system.errors import RunFolderError, UserError
 
@@ -26,13 +26,13 @@ SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
 
 
 def cells(comparison, row):
-    headers, found = rows(comparison)
+    headers, found = format_rows(comparison)
     return dict(zip(headers, next(r for r in found if r[0] == row), strict=True))
 
 
 def test_a_row_in_text():
     found = cells(made(), "better")
-    assert found["n"] == "3" and found["mean"] == "92.00" and found["deviation"] == "0.50"
+    assert found["n"] == "3" and found["mean"] == "92.00" and found["std"] == "0.50"
     assert found["95 % interval"] == "90.76 to 93.24"
     # differences 2.0, 2.1, 1.9: deviation 0.1, reach 4.302653 * 0.1 / sqrt(3) = 0.25
     assert found["difference"] == "+2.00" and found["95 % interval of it"] == "+1.75 to +2.25"
@@ -50,8 +50,8 @@ def test_what_there_is_not_is_a_dash():
 
 
 def test_columns_of_reports_are_left_out_where_there_are_none():
-    assert rows(made())[0] == HEADERS
-    assert rows(made(reported=False))[0] == HEADERS[:-2]
+    assert format_rows(made())[0] == HEADERS
+    assert format_rows(made(reported=False))[0] == HEADERS[:-2]
 
 
 def test_differences_stand_beside_reported_levels_on_other_images():
@@ -90,10 +90,10 @@ def test_csv_has_the_numbers_unrounded():
 
 def test_json_names_every_number():
     tree = json.loads(json.dumps(as_json(made())))
-    better = tree["lines"][1]
+    better = tree["rows"][1]
     assert better["pairs"]["difference"]["n"] == 3 and better["accuracies"]["1"] == 0.925
     assert better["reported"]["accuracy"] == 99 and better["agreement"]["agrees"] is False
-    assert tree["order"]["n"] == 2 and tree["baseline"] == "base"
+    assert tree["rank_correlation"]["n"] == 2 and tree["baseline"] == "base"
     assert as_json(None) is None
 
 
@@ -174,10 +174,10 @@ def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch)
 def test_what_was_written_as_json_is_the_comparison_again(data, reported):
     of = made(data, reported=reported)
     tree = json.loads(json.dumps(as_json(of)))
-    assert comparison_of(tree) == of
+    assert restore_comparison(tree) == of
 
 
-@pytest.mark.parametrize("tree", [{}, [], "x", None, {"lines": [{}], "order": None, "notes": []}])
+@pytest.mark.parametrize("tree", [{}, [], "x", None, {"rows": [{}], "rank_correlation": None, "notes": []}])
 def test_other_json_is_no_comparison(tree):
     with pytest.raises(RunFolderError, match="not one that this cifarlab writes"):
-        comparison_of(tree)
+        restore_comparison(tree)
