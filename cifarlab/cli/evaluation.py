@@ -187,4 +187,4 @@ def explain(
     for note in explained.notes:
         console.print(note)
     console.print(f"figures: {explained.folder} ({', '.join(explained.slugs)})", soft_wrap=True)
-    say_next(*(("page", run.parent) if images or out else ("report", run)))
+    say_next(*(("dashboard", run.parent) if images or out else ("report", run)))

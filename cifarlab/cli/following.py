@@ -14,7 +14,7 @@ def say_next(*words: object, err: bool = False) -> None:
 
 def after_report(runs: Sequence[Path]) -> tuple[object, ...]:
     """Look at one run beside its neighbours, or compare several."""
-    return ("page", runs[0].parent) if len(runs) == 1 else ("compare", *runs)
+    return ("dashboard", runs[0].parent) if len(runs) == 1 else ("compare", *runs)
 
 
 def after_audit(
@@ -42,7 +42,7 @@ def _is_image(path: Path) -> bool:
 def after_study(name: str, seeds: int | None, scale: float, data: str | None) -> tuple[object, ...]:
     """Run in full what was tried at a scale, else look at the runs."""
     if scale == 1:
-        return ("page",)
+        return ("dashboard",)
     options = {"--seeds": seeds, "--data": data}
     given = [word for option, value in options.items() if value for word in (option, value)]
     return ("study", name, *given)
@@ -61,4 +61,4 @@ def after_compare(
             "comparison",
         )
     first = Path(names[0])
-    return ("page", first.parent) if first.exists() else ("page",)
+    return ("dashboard", first.parent) if first.exists() else ("dashboard",)

@@ -17,7 +17,7 @@ _EXTRAS = {
     "search": ("ray", "optuna"),
     "explain": ("captum",),
     "audit": ("cleanlab",),
-    "page": ("nicegui",),
+    "dashboard": ("nicegui",),
 }
 
 

@@ -32,7 +32,7 @@ def train(
         int | None,
         typer.Option(min=1, help="of the processor; default: as many as cores are free"),
     ] = None,
-    record: Annotated[
+    tensor_stats: Annotated[
         bool, typer.Option(help="keep histograms of weights and activations of each epoch")
     ] = True,
 ) -> None:
@@ -58,7 +58,7 @@ def train(
         )
         if not job.trained:
             with Display() if processes.first else nullcontext() as display:
-                recorders = [Recorder()] if record and processes.first else []
+                recorders = [Recorder()] if tensor_stats and processes.first else []
                 run_training(
                     job.recipe,
                     job.folder,

@@ -66,7 +66,7 @@ def search(
     )
     _print_search(searched)
     best = searched.folder.best
-    say_next(*(("train", best) if best.exists() else ("page",)))
+    say_next(*(("train", best) if best.exists() else ("dashboard",)))
     require_no_failed(searched.failed, "its line of the table")
 
 

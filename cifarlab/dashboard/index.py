@@ -20,11 +20,11 @@ from cifarlab.report.formatting import number, pair
 from cifarlab.report.run_data import dig
 from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.metrics_log import Journal
+from cifarlab.runs.metrics_log import MetricsLog
 from cifarlab.system.errors import RecipeError, RunFolderError
 from cifarlab.system.files import MOST_YAML_BYTES, read_text, require_plain, storable
 
-OF_A_RUN = ("recipe.yaml", "result.json", "journal.jsonl", "provenance.json", "checkpoints")
+OF_A_RUN = ("recipe.yaml", "result.json", "metrics.jsonl", "provenance.json", "checkpoints")
 MARKS = {"study.json": "study", "search.json": "search"}
 _FILES = {"run": OF_A_RUN, "study": ("study.json",), "search": ("search.json", "search.jsonl")}
 MOST_FOLDERS = 20_000  # somebody may name the root of a disk
@@ -33,7 +33,7 @@ _MOST_READ = 50  # recipes of one name, as of a search's trials: reading one tak
 SILENCE = 120.0  # seconds without a new line, at least, after which no training is assumed
 _NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
 _SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
-_TAIL = 4096  # bytes; a journal line has some 400
+_TAIL = 4096  # bytes; a metrics log line has some 400
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def _finished(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unfinished(folder: RunFolder) -> dict[str, Any]:
-    line = last_line(folder.journal)
+    line = last_line(folder.metrics)
     return {
         "data": dig(folder.provenance(), "data", "name"),
         "val": number(dig(line, "val", "accuracy")),
@@ -296,28 +296,28 @@ def _unfinished(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def last_line(journal: Journal) -> dict[str, Any] | None:
+def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
     """The newest whole line, without reading the others. Raises RunFolderError."""
     try:
-        with require_plain(journal.path).open("rb") as file:
+        with require_plain(metrics.path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             tail = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RunFolderError(f"journal.jsonl can't be read: {error}", "restore it") from error
+        raise RunFolderError(f"metrics.jsonl can't be read: {error}", "restore it") from error
     whole = tail[: tail.rfind(b"\n") + 1].splitlines()
     if not whole or (len(whole) == 1 and size > _TAIL):  # that line's start is further up
-        lines = journal.read()
+        lines = metrics.read()
         return lines[-1] if lines else None
-    return journal.parse(whole[-1].decode("utf-8", "replace"), "its last line")
+    return metrics.parse(whole[-1].decode("utf-8", "replace"), "its last line")
 
 
 def _heard(folder: RunFolder) -> float:
     """When a run last wrote something that it writes once per epoch or start."""
     times = [0.0]
-    for file in (folder.journal.path, folder.provenance_file, folder.recipe_file):
+    for file in (folder.metrics.path, folder.provenance_file, folder.recipe_file):
         try:
             times.append(file.stat().st_mtime)
         except OSError:

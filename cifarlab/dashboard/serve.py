@@ -24,7 +24,7 @@ def require_extra() -> None:
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 f"the page needs {package}, which is not installed",
-                "pip install 'cifarlab[page]'",
+                "pip install 'cifarlab[dashboard]'",
             ) from error
 
 

@@ -15,7 +15,7 @@ from cifarlab.dashboard.guard import is_loopback
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.files import is_folder
 
-PASSWORD = "CIFARLAB_PAGE_PASSWORD"
+PASSWORD = "CIFARLAB_DASHBOARD_PASSWORD"
 _PATIENCE = 2  # seconds for open requests at the end
 
 
@@ -45,7 +45,7 @@ def run_server(
             ws="wsproto",
             timeout_graceful_shutdown=_PATIENCE,
         )
-        tell(f"cifarlab page: {address}  (Ctrl-C ends it)")
+        tell(f"cifarlab dashboard: {address}  (Ctrl-C ends it)")
         if show and _has_screen():
             threading.Timer(0.5, webbrowser.open, [address]).start()
         with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has ended

@@ -1,4 +1,4 @@
-"""What a colleague would say of a run's curves: findings from its journal and result alone."""
+"""What a colleague would say of a run's curves: findings from its metrics log and result alone."""
 
 import math
 from collections.abc import Callable, Iterator

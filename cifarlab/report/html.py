@@ -123,7 +123,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 def _recorded(run: Run) -> int:
     """Of how many images the recorded activations are."""
-    images = run.record[0].get("images") if run.record else None
+    images = run.tensor_stats[0].get("images") if run.tensor_stats else None
     return images if isinstance(images, int) else 0
 
 

@@ -27,7 +27,7 @@ class Run:
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
     split named by ``predicted``; where they can't be read, or the weights are not the result's,
-    ``problem`` says so. ``record`` has the lines of training/tensor_stats.py, ``explained`` the
+    ``problem`` says so. ``tensor_stats`` has the lines of training/tensor_stats.py, ``explained`` the
     figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --everything`` found, on
     test before validation, ``audit`` what ``cifarlab audit`` found, with its ``audit_images``; all
     empty where they did not run.
@@ -43,7 +43,7 @@ class Run:
     predicted: str | None = None
     predictions: Predictions | None = None
     problem: str | None = None
-    record: list[dict[str, Any]] = field(default_factory=list)
+    tensor_stats: list[dict[str, Any]] = field(default_factory=list)
     explained: list[Explained] = field(default_factory=list)
     examined: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
@@ -95,17 +95,17 @@ class Run:
 
     @property
     def last_epoch(self) -> int:
-        """The newest epoch in the journal, 0 before the first ends."""
+        """The newest epoch in the metrics log, 0 before the first ends."""
         return int(self.lines[-1]["epoch"]) if self.lines else 0
 
     def curve(self, *keys: str) -> np.ndarray:
-        """One journal value by epoch, float64 (E,); NaN where it is absent."""
+        """One metrics log value by epoch, float64 (E,); NaN where it is absent."""
         values = [number(dig(line, *keys)) for line in self.lines]
         return np.array([np.nan if value is None else value for value in values], dtype=float)
 
     @property
     def epochs(self) -> np.ndarray:
-        """The journal's epochs, int64 (E,)."""
+        """The metrics log's epochs, int64 (E,)."""
         return np.array([line["epoch"] for line in self.lines], dtype=np.int64)
 
 
@@ -148,11 +148,11 @@ def _read(path: Path, slug: str, wanted: bool) -> Run:
         provenance=folder.provenance(),
         result=folder.result() or {},
         finished=folder.finished,
-        lines=folder.journal.read(),
+        lines=folder.metrics.read(),
         predicted=predicted,
         predictions=predictions,
         problem=problem,
-        record=_record(folder) if wanted else [],
+        tensor_stats=_tensor_stats(folder) if wanted else [],
         explained=explained(folder) if wanted else [],
         examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
         audit=audit.findings() or {},
@@ -184,9 +184,9 @@ def _changed_weights(folder: RunFolder) -> str | None:
     return None
 
 
-def _record(folder: RunFolder) -> list[dict[str, Any]]:
-    """The record's lines; a damaged one costs a page its pictures, not its existence."""
+def _tensor_stats(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the lines of the tensor stats, or none where they are damaged: a page then lacks pictures."""
     try:
-        return folder.record.read()
+        return folder.tensor_stats.read()
     except RunFolderError:
         return []

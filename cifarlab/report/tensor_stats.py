@@ -35,7 +35,7 @@ def signals(run: Run) -> Figure | None:
     """Gradient norms and silent units, by layer and epoch."""
     gradients = _table(run, "weights", lambda told: number(told.get("gradient")))
     silent = _table(run, "activations", _silent)
-    if len(run.record) < 2 or gradients is None or silent is None:
+    if len(run.tensor_stats) < 2 or gradients is None or silent is None:
         return None
     deepest = max(len(gradients[0]), len(silent[0]))
     figure = sheet(WIDE, 1.1 + 0.13 * max(deepest, 8))
@@ -70,8 +70,8 @@ def _table(
     names = _names(run, part)
     if not names:
         return None
-    found = np.full((len(names), len(run.record)), np.nan)
-    for column, line in enumerate(run.record):
+    found = np.full((len(names), len(run.tensor_stats)), np.nan)
+    for column, line in enumerate(run.tensor_stats):
         for row, name in enumerate(names):
             told = dig(line, part, name)
             one = value(told) if isinstance(told, dict) else None
@@ -80,14 +80,14 @@ def _table(
 
 
 def _names(run: Run, part: str) -> list[str]:
-    told = dig(run.record[0], part) if run.record else None
+    told = dig(run.tensor_stats[0], part) if run.tensor_stats else None
     return list(told) if isinstance(told, dict) else []
 
 
 def _by_layer(
     axes: Axes, run: Run, names: list[str], values: np.ndarray, norm: Normalize, title: str
 ) -> None:
-    epochs = [line["epoch"] for line in run.record]
+    epochs = [line["epoch"] for line in run.tensor_stats]
     edges = np.append(np.array(epochs) - 0.5, epochs[-1] + 0.5)
     cmap = "viridis" if isinstance(norm, LogNorm) else "Oranges"
     mesh = axes.pcolormesh(edges, np.arange(len(names) + 1), values, cmap=cmap, norm=norm)
@@ -111,7 +111,7 @@ def _by_layer(
 
 def _distributions(run: Run, part: str, what: str) -> Figure | None:
     names = _names(run, part)
-    if len(run.record) < 2 or not names:
+    if len(run.tensor_stats) < 2 or not names:
         return None
     places = np.unique(np.linspace(0, len(names) - 1, min(len(names), _MOST)).astype(int))
     columns = min(4, len(places))
@@ -134,9 +134,9 @@ def _panel(axes: Axes, run: Run, part: str, name: str) -> None:
 
     The bin of an activation's zeros, which may hold most of them, is left out of the scale.
     """
-    told = {place: dig(line, part, name) for place, line in enumerate(run.record)}
+    told = {place: dig(line, part, name) for place, line in enumerate(run.tensor_stats)}
     known = {k: one for k, one in told.items() if isinstance(one, dict) and one.get("counts")}
-    epochs = [line["epoch"] for line in run.record]
+    epochs = [line["epoch"] for line in run.tensor_stats]
     axes.set_title(label(_spoken(name), 30), loc="left", fontsize=6.5, pad=2)
     axes.tick_params(labelsize=6)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

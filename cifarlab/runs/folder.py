@@ -4,10 +4,10 @@ runs/<name>/
   recipe.yaml         the recipe, complete
   provenance.json     code and library versions, device, threads, data fingerprint, each start
                       (time, command, step) and each opening of the test split
-  journal.jsonl       one line per epoch, flushed as it happens
+  metrics.jsonl       one line per epoch, flushed as it happens
   checkpoints/        last and best: weights as safetensors, the rest of the state beside them
   predictions/        logits and labels of each evaluated split, the worst mistakes as images
-  record.jsonl        weights, activations and gradients by epoch, where they were recorded
+  tensor_stats.jsonl  weights, activations and gradients by epoch, where they were recorded
   explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
   evaluation/         what 'cifarlab evaluate --everything' found out of a split, as JSON
@@ -25,8 +25,8 @@ from typing import Any
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
-from cifarlab.runs.metrics_log import Journal
-from cifarlab.runs.schemas import Provenance, RecordLine, Result, checked
+from cifarlab.runs.metrics_log import MetricsLog
+from cifarlab.runs.schemas import Provenance, TensorStatsLine, Result, checked
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
@@ -50,8 +50,8 @@ class RunFolder:
         self.recipe_file = self.path / "recipe.yaml"
         self.provenance_file = self.path / "provenance.json"
         self.result_file = self.path / "result.json"
-        self.journal = Journal(self.path / "journal.jsonl")
-        self.record = Journal(self.path / "record.jsonl", RecordLine)
+        self.metrics = MetricsLog(self.path / "metrics.jsonl")
+        self.tensor_stats = MetricsLog(self.path / "tensor_stats.jsonl", TensorStatsLine)
         self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"

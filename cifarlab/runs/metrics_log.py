@@ -1,4 +1,4 @@
-"""The journal: one JSON line per epoch, flushed as it happens.
+"""The metrics log: one JSON line per epoch, flushed as it happens.
 
     {"epoch": 3, "step": 1056, "rate": 0.081,
      "train": {"loss": 1.02, "accuracy": 0.63}, "val": {"loss": ..., "accuracy": ...} or null,
@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cifarlab.runs.schemas import JournalLine, checked
+from cifarlab.runs.schemas import MetricsLine, checked
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, parse_line, read_json_lines, write_text
 
@@ -24,10 +24,10 @@ _HINT = "remove that line to read the rest, or restore the file"
 Line = dict[str, Any]
 
 
-class Journal:
-    """Appends to and reads ``journal.jsonl``, or another file of one ``schema`` per epoch."""
+class MetricsLog:
+    """Appends to and reads ``metrics.jsonl``, or another file of one ``schema`` per epoch."""
 
-    def __init__(self, path: Path, schema: type[BaseModel] = JournalLine) -> None:
+    def __init__(self, path: Path, schema: type[BaseModel] = MetricsLine) -> None:
         self.path = path
         self._schema = schema
 
@@ -52,7 +52,7 @@ class Journal:
         if known != list(range(1, epoch + 1)):
             raise RunFolderError(
                 f"{self.path} lacks epochs before the checkpoint's epoch {epoch}",
-                "restore the journal, or start the run anew in another folder",
+                "restore the metrics log, or start the run anew in another folder",
             )
         self.drop_after(epoch)
 
@@ -67,7 +67,7 @@ class Journal:
 
 
 def without_cost(tree: Any) -> Any:
-    """A journal or result without what was measured by a clock: equal for equal runs."""
+    """A metrics log or result without what was measured by a clock: equal for equal runs."""
     if isinstance(tree, dict):
         return {key: without_cost(value) for key, value in tree.items() if key != "cost"}
     return [without_cost(value) for value in tree] if isinstance(tree, list) else tree

@@ -32,7 +32,7 @@ class Cost(Stored):
     images_per_second: float | None = None
 
 
-class JournalLine(Stored):
+class MetricsLine(Stored):
     """One epoch; see runs/metrics_log.py."""
 
     epoch: Count
@@ -53,8 +53,8 @@ class Histogram(Stored):
     silent: tuple[Count, Count] | None = Field(None, strict=False)
 
 
-class RecordLine(Stored):
-    """One epoch of the record; see training/tensor_stats.py."""
+class TensorStatsLine(Stored):
+    """One epoch of the tensor stats; see training/tensor_stats.py."""
 
     epoch: Count
     images: Count | None = None

@@ -21,7 +21,7 @@ class Hook(Protocol):
         """
 
     def epoch_ended(self, run: Run, line: dict[str, Any]) -> None:
-        """An epoch's journal line and checkpoint are on the disk."""
+        """An epoch's metrics log line and checkpoint are on the disk."""
 
     def finished(self, run: Run, result: dict[str, Any]) -> None:
         """The result is on the disk."""

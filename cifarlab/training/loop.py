@@ -20,7 +20,7 @@ from cifarlab.training.stop import ending, out_of_time
 
 
 def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
-    """Train from the run's state to its end: journal and checkpoints on the way.
+    """Train from the run's state to its end: metrics log and checkpoints on the way.
 
     A budget may end an epoch early; it is the last one then. Raises DivergenceError (the last good
     checkpoint stays), Interrupted (after a checkpoint), StorageError.
@@ -63,9 +63,9 @@ def fit(run: Run, hooks: Sequence[Hook], stop: Stop) -> None:
         for hook in hooks:
             hook.validated(run)
 
-        # write down: the journal first, since resume drops the lines ahead of its checkpoint
+        # write down: the metrics log first, since resume drops the lines ahead of its checkpoint
         line = epoch_line(run, val, {name: seconds[name] - before[name] for name in before}, drawn)
-        run.processes.by_first(partial(run.folder.journal.append, line))
+        run.processes.by_first(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
         if val and isinstance(run.recipe.schedule, Plateau) and segment.how != "hold":
             state.watch = watched(run.recipe.schedule, state.watch, val.loss)
@@ -106,7 +106,7 @@ def note_best(state: State, val: Score | None) -> bool:
 def epoch_line(
     run: Run, val: Score | None, seconds: dict[str, float], images: int
 ) -> dict[str, Any]:
-    """The journal line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
+    """The metrics log line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
     state, totals = run.state, run.state.totals
     return {
         "epoch": state.epoch,

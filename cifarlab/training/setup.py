@@ -212,4 +212,4 @@ def _load(run: Run) -> None:
                 f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
                 "restore the recipe that belongs to the checkpoint",
             )
-    processes.by_first(lambda: folder.journal.keep_until(run.state.epoch))
+    processes.by_first(lambda: folder.metrics.keep_until(run.state.epoch))

@@ -16,8 +16,8 @@ ALWAYS = ("report", "compare")
 READERS = {  # which other commands read a file
     "recipe.yaml": ("evaluate", "predict", "explain", "audit", "resume", "extend"),
     "provenance.json": ("evaluate", "extend"),
-    "journal.jsonl": (),
-    "record.jsonl": (),
+    "metrics.jsonl": (),
+    "tensor_stats.jsonl": (),
     "result.json": ("predict", "extend"),
     "evaluation/val.json": (),
     "audit/findings.json": (),
@@ -78,7 +78,7 @@ def made(tmp_path: Path) -> Path:
     for epoch in range(3):
         line = {"epoch": epoch, "images": 25, "gradient": 0.8}
         layers = {"weights": {"stem": layer}, "activations": {"act": active}}
-        RunFolder(path).record.append(line | layers)
+        RunFolder(path).tensor_stats.append(line | layers)
     return path
 
 
@@ -87,8 +87,8 @@ def made(tmp_path: Path) -> Path:
     [
         "provenance.json",
         "result.json",
-        "journal.jsonl",
-        "record.jsonl",
+        "metrics.jsonl",
+        "tensor_stats.jsonl",
         "evaluation/test.json",
         "audit/findings.json",
     ],

@@ -78,12 +78,12 @@ def make_search(path: Path) -> None:
 
 
 def grow(run: Path, accuracy: float) -> int:
-    """One more epoch in a run's journal, as a training writes it; its number."""
-    journal = RunFolder(run).journal
-    epoch = len(journal.read()) + 1
+    """One more epoch in a run's metrics log, as a training writes it; its number."""
+    metrics = RunFolder(run).metrics
+    epoch = len(metrics.read()) + 1
     score = {"loss": 0.1, "accuracy": accuracy}
     cost = {"train_seconds": 5.0, "evaluate_seconds": 1.0, "images_per_second": 99.0}
-    journal.append(
+    metrics.append(
         {"epoch": epoch, "step": 352 * epoch, "rate": 0.01, "train": score, "val": score}
         | {"cost": cost}
     )
@@ -91,11 +91,11 @@ def grow(run: Path, accuracy: float) -> int:
 
 
 class Server:
-    """``cifarlab page`` as a user starts it; ``address`` is what it prints."""
+    """``cifarlab dashboard`` as a user starts it; ``address`` is what it prints."""
 
     def __init__(self, root: Path, *options: str, cwd: Path, **environment: str) -> None:
-        words = [sys.executable, "-m", "cifarlab", "page", str(root), "--no-open", "--port", "0"]
-        hidden = ("PYTEST_CURRENT_TEST", "CIFARLAB_PAGE_PASSWORD")
+        words = [sys.executable, "-m", "cifarlab", "dashboard", str(root), "--no-open", "--port", "0"]
+        hidden = ("PYTEST_CURRENT_TEST", "CIFARLAB_DASHBOARD_PASSWORD")
         known = {key: value for key, value in os.environ.items() if key not in hidden}
         self.process = subprocess.Popen(
             [*words, *options],

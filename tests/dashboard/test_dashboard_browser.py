@@ -380,7 +380,7 @@ def test_no_route_answers_outside_its_own_name(server: Server) -> None:
 def test_with_a_password_the_page_opens_only_to_it(
     root: Path, browser: Browser, tmp_path: Path
 ) -> None:
-    locked = Server(root, "--host", "127.0.0.2", cwd=tmp_path, CIFARLAB_PAGE_PASSWORD="sesame")
+    locked = Server(root, "--host", "127.0.0.2", cwd=tmp_path, CIFARLAB_DASHBOARD_PASSWORD="sesame")
     context = browser.new_context(viewport=WIDE)
     try:
         visited = Visit(context, locked.address)

@@ -88,7 +88,7 @@ def test_a_recipe_that_can_not_be_read_is_named_by_its_folder(root):
 
 
 def test_an_unfinished_run_shows_its_last_epoch(root):
-    entry, lines = entries(root)["young"], RunFolder(root / "young").journal.read()
+    entry, lines = entries(root)["young"], RunFolder(root / "young").metrics.read()
     assert entry.epochs == lines[-1]["epoch"] == 6
     assert entry.val == lines[-1]["val"]["accuracy"] and entry.test is None
 
@@ -137,8 +137,8 @@ def test_a_torn_folder_is_listed_with_its_reason(root, spoil, reason):
     assert len(listing.runs) == 4  # the others are whole
 
 
-def test_a_torn_journal_of_an_unfinished_run_is_its_problem(root):
-    with (root / "young" / "journal.jsonl").open("a") as file:
+def test_a_torn_metrics_log_of_an_unfinished_run_is_its_problem(root):
+    with (root / "young" / "metrics.jsonl").open("a") as file:
         file.write("no line\n")
     assert "its last line is damaged" in entries(root)["young"].problem
 
@@ -206,7 +206,7 @@ def test_only_what_changed_is_read_again(root, monkeypatch):
     assert len(read) == 4
     index.listing()
     assert len(read) == 4
-    RunFolder(root / "young").journal.append({"epoch": 7, "val": None})
+    RunFolder(root / "young").metrics.append({"epoch": 7, "val": None})
     assert {run.place: run.epochs for run in index.listing().runs}["young"] == 7
     assert read[4:] == ["young"]
 
@@ -255,21 +255,21 @@ def test_an_address_is_the_way_back_to_its_folder(root):
         assert index.place(index.path(run.place)) == run.place
 
 
-def test_the_last_line_is_that_of_the_whole_journal(root):
-    journal = RunFolder(root / "young").journal
-    assert last_line(journal) == journal.read()[-1]
-    with journal.path.open("a") as file:
+def test_the_last_line_is_that_of_the_whole_metrics_log(root):
+    metrics = RunFolder(root / "young").metrics
+    assert last_line(metrics) == metrics.read()[-1]
+    with metrics.path.open("a") as file:
         file.write('{"epoch": 99, "torn')
-    assert last_line(journal) == journal.read()[-1]
-    journal.append({"epoch": 7, "filler": "x" * 10_000})  # ends the torn line: damaged
+    assert last_line(metrics) == metrics.read()[-1]
+    metrics.append({"epoch": 7, "filler": "x" * 10_000})  # ends the torn line: damaged
     with pytest.raises(RunFolderError):
-        last_line(journal)
+        last_line(metrics)
 
 
 def test_a_line_longer_than_the_tail_is_read_whole(root):
-    journal = RunFolder(root / "young").journal
-    journal.append({"epoch": 7, "filler": "x" * 10_000})
-    assert last_line(journal)["epoch"] == 7
+    metrics = RunFolder(root / "young").metrics
+    metrics.append({"epoch": 7, "filler": "x" * 10_000})
+    assert last_line(metrics)["epoch"] == 7
 
 
 def test_a_folder_that_may_not_be_read_is_told(root, monkeypatch):

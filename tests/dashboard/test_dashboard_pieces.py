@@ -27,7 +27,7 @@ def series(options: dict, name: str) -> list[list]:
     return [one["data"] for one in options["series"] if one["name"] == name]
 
 
-def test_curves_are_the_journals(tmp_path):
+def test_curves_are_the_metrics_logs(tmp_path):
     (run,) = read(tmp_path, Plan(n=100))
     options = charts.curves(run)
     accuracy, loss = series(options, "validation")

@@ -63,12 +63,12 @@ def make(path: Path, plan: Plan | None = None) -> Path:
     splits = [name for name in ("val", "test") if getattr(plan, name)]
     done = plan.epochs if plan.finished else plan.epochs // 2
     for line in _lines(plan, draw)[:done]:
-        folder.journal.append(line)
+        folder.metrics.append(line)
     if plan.finished:
         told = {split: _predictions(plan, draw) for split in splits}
         for split, predictions in told.items():
             predictions.write(folder.predictions / f"{split}.safetensors")
-        folder.write_result(_result(plan, recipe, told, folder.journal.read()))
+        folder.write_result(_result(plan, recipe, told, folder.metrics.read()))
     return path
 
 

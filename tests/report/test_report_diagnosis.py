@@ -51,7 +51,7 @@ def test_a_healthy_run_has_no_finding():
     assert words(run()) == []
 
 
-def test_without_a_journal_there_is_nothing_to_say():
+def test_without_a_metrics_log_there_is_nothing_to_say():
     made = run()
     assert diagnosed(Run(made.path, "run", made.recipe, {}, {}, False, [])) == []
 

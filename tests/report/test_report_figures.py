@@ -54,8 +54,8 @@ def test_other_formats_stay_as_long_as_they_show_the_same(tmp_path):
     write_report([run], formats=["pdf"])
     write_report([run])
     assert curves.exists()
-    with (run / "journal.jsonl").open("a") as journal:
-        journal.write((run / "journal.jsonl").read_text().splitlines()[-1] + "\n")
+    with (run / "metrics.jsonl").open("a") as metrics:
+        metrics.write((run / "metrics.jsonl").read_text().splitlines()[-1] + "\n")
     write_report([run])
     assert not curves.exists() and curves.with_suffix(".svg").exists()
 
@@ -91,7 +91,7 @@ def test_imports_are_late_and_light():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_curves_show_the_journal_the_test_and_the_best_epoch(read):
+def test_curves_show_the_metrics_log_the_test_and_the_best_epoch(read):
     run = read["plain"]
     with styled():
         accuracy, loss, rate = figures.curves(run).axes

@@ -1,4 +1,4 @@
-"""Figures of a run's record: true to its histograms, and silent where there is nothing."""
+"""Figures of a run's tensor stats: true to its histograms, and silent where there is nothing."""
 
 import json
 
@@ -28,12 +28,12 @@ def line(epoch, layers=LAYERS, spread=1.0):
 
 @pytest.fixture
 def made(tmp_path):
-    """A function of the record's lines: the run as a report reads it."""
+    """A function of the lines of the tensor stats: the run as a report reads it."""
 
     def make_it(lines):
         folder = RunFolder(make(tmp_path / "run", digits()))
         for one in lines:
-            folder.record.append(one)
+            folder.tensor_stats.append(one)
         return read_runs([folder.path])[0]
 
     return make_it
@@ -120,7 +120,7 @@ def test_deep_networks_show_evenly_spread_layers(made):
 
 
 @pytest.mark.parametrize("lines", [[], [0]])
-def test_without_a_record_of_epochs_there_is_no_figure(made, lines, tmp_path):
+def test_without_tensor_stats_of_epochs_there_is_no_figure(made, lines, tmp_path):
     run = made([line(e) for e in lines])
     assert inside.weights(run) is inside.activations(run) is inside.signals(run) is None
     page = write_report([run.path], tmp_path / "page.html").read_text(encoding="utf-8")
@@ -135,14 +135,14 @@ def test_a_page_shows_them(made, tmp_path):
         assert (tmp_path / "figures" / f"run-{kind}.svg").exists()
 
 
-def test_missing_values_and_a_damaged_record_cost_no_page(made, tmp_path):
+def test_missing_values_and_damaged_tensor_stats_cost_no_page(made, tmp_path):
     odd = line(1)
     odd["weights"]["dense"] = {"low": None, "high": None, "counts": None, "gradient": None}
     del odd["weights"]["stem.conv1"]
     odd["activations"]["dense.act1"] = None
     run = made([line(0), odd, line(2)])
     write_report([run.path], tmp_path / "page.html")
-    run.path.joinpath("record.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")
+    run.path.joinpath("tensor_stats.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")
     page = write_report([run.path], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "epoch by epoch" not in page
 

@@ -25,7 +25,7 @@ def edit(path, **changes):
 def test_unfinished_run_shows_what_is_there(tmp_path):
     path = make(tmp_path / "run", Plan(finished=False))
     page = read(write_report([path]))
-    last = RunFolder(path).journal.read()[-1]
+    last = RunFolder(path).metrics.read()[-1]
     assert "unfinished: 4 epochs so far" in page.text
     shown = f"{100 * last['val']['accuracy']:.2f} % after epoch 4"
     assert f"Validation accuracy so far, CIFAR-10 (JPEG) {shown}" in page.text

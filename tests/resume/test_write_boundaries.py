@@ -1,4 +1,4 @@
-"""A kill before each single renaming of a run: setup, journal, best, last, predictions, result."""
+"""A kill before each single renaming of a run: setup, metrics log, best, last, predictions, result."""
 
 import itertools
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def test_whatever_is_there_can_be_read(tmp_path: Path, tiny: Callable, rename: i
     """A report or an evaluation may look at a run whose writer was killed."""
     folder = RunFolder(tmp_path / "run")
     killed_at(rename, tiny(SHORT), folder)
-    folder.journal.read()
+    folder.metrics.read()
     folder.provenance()
     if folder.exists:
         assert folder.recipe() == tiny(SHORT)

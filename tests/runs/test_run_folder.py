@@ -58,7 +58,7 @@ def test_a_folder_held_by_another_process_is_refused_until_that_dies(folder, hol
 
 def test_a_held_folder_can_be_read(folder, holder):
     assert folder.recipe() == build({"seed": 3})
-    assert folder.journal.read() == []
+    assert folder.metrics.read() == []
 
 
 def test_a_folder_is_free_again_after_its_writer_ended_or_failed(folder):
@@ -183,6 +183,6 @@ def test_only_what_killed_writers_left_is_removed(folder):
 
 
 def test_a_folder_can_be_told_to_another_process(folder):
-    folder.journal.append({"epoch": 1})
+    folder.metrics.append({"epoch": 1})
     told = pickle.loads(pickle.dumps(folder))
-    assert told.path == folder.path and told.journal.read() == [{"epoch": 1}]
+    assert told.path == folder.path and told.metrics.read() == [{"epoch": 1}]

@@ -20,7 +20,7 @@ from cifarlab.report.mistakes import confident, worst
 from cifarlab.report.run_data import SPOKEN, Run, read_runs
 from cifarlab.runs.folder import RunFolder
 
-_RECIPE, _RESULT, _JOURNAL, _PROVENANCE = range(4)  # places in ``stamps``
+_RECIPE, _RESULT, _METRICS, _PROVENANCE = range(4)  # places in ``stamps``
 
 
 async def show(site: Site, place: str) -> None:
@@ -45,7 +45,7 @@ class _Shown:
             ui.timer(PACE, self._look)
 
     async def _look(self) -> None:
-        """Read what changed: mostly one more line of the journal."""
+        """Read what changed: mostly one more line of the metrics log."""
         now = await asyncio.to_thread(stamps, self.path)
         if now == self.stamp:
             return
@@ -53,7 +53,7 @@ class _Shown:
         self.stamp = now
         with self.container, said():
             if all(others):
-                lines = await asyncio.to_thread(RunFolder(self.path).journal.read)
+                lines = await asyncio.to_thread(RunFolder(self.path).metrics.read)
                 self.run = replace(self.run, lines=lines)
                 self._grow()
             else:

@@ -55,7 +55,7 @@ class Course:
     def next(self) -> Message:
         """Let the run go on to the end of its next epoch, or to its end; what it then says.
 
-        A resumed run tells the epochs of its journal again, without training them.
+        A resumed run tells the epochs of its metrics log again, without training them.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._train, daemon=True)
@@ -125,7 +125,7 @@ class Course:
             ) from error
 
     def _tell_again(self) -> None:
-        for line in self._folder.journal.read():
+        for line in self._folder.metrics.read():
             self.epoch_ended(None, line)
 
     def started(self, run: Any) -> None:
