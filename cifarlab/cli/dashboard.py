@@ -27,7 +27,7 @@ def dashboard(
     from cifarlab.dashboard.serve import serve
     from cifarlab.system.terminal import console
 
-    serve(runs, host=host, port=port, password=password, show=show, tell=console.print)
+    serve(runs, host=host, port=port, password=password, show=show, log=console.print)
 
 
 @app.command()

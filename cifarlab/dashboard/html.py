@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.dashboard.urls import run_address
+from cifarlab.dashboard.urls import run_url
 from cifarlab.recipes.lint import Finding
 from cifarlab.report.formatting import NOTHING, interval, number, pair, percent
 from cifarlab.report.mistakes import Mistake, png
@@ -34,7 +34,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: boo
     """A table; cells that look like numbers are aligned on the right. ``Html`` cells stay."""
     cells = [[_cell(value, numbers) for value in row] for row in rows]
     right = [
-        bool(cells) and all(row[place].plain for row in cells) for place in range(len(headers))
+        bool(cells) and all(row[column].plain for row in cells) for column in range(len(headers))
     ]
     kinds = ["number" if turned else "" for turned in right]
     head = _line("th", zip(map(text, headers), kinds, strict=True))
@@ -56,7 +56,7 @@ def shaded(
     every = [value for row in values for value in row]
     low, span = min(every), (max(every) - min(every)) or 1.0
     head = _line(
-        "th", ((text(word), "number" if place else "") for place, word in enumerate(headers))
+        "th", ((text(word), "number" if column else "") for column, word in enumerate(headers))
     )
     body = "".join(
         f"<tr><td>{text(name)}</td>"
@@ -88,9 +88,9 @@ def link(address: str, words: str) -> Html:
     return Html(f'<a href="{text(address)}">{text(words)}</a>')
 
 
-def run_link(place: str, name: str) -> Html:
+def run_link(column: str, name: str) -> Html:
     """A link to a run."""
-    return link(run_address(place), name)
+    return link(run_url(column), name)
 
 
 class _Cell(NamedTuple):
@@ -128,14 +128,14 @@ def facts(rows: Sequence[Fact]) -> str:
     return f"<dl class='facts'>{inner}</dl>"
 
 
-def findings(found: Sequence[Finding]) -> str:
+def findings(items: Sequence[Finding]) -> str:
     """What the curves say, and what to do about it."""
     return (
         "<ul class='findings'>"
         + "".join(
             f"<li><strong>{text(f.what)}.</strong> {text(f.why[:1].upper() + f.why[1:])}. "
             f"What to do: {text(f.do)}.</li>"
-            for f in found
+            for f in items
         )
         + "</ul>"
     )
@@ -148,23 +148,23 @@ def class_bars(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in known:
         low, high = pair(row.get("interval"))
-        share = float(row["accuracy"])
+        accuracy = float(row["accuracy"])
         band = ""
         if low is not None and high is not None:
             left, wide = 100 * low, 100 * max(high - low, 0)
             band = f'<span class="band" style="left:{left:.2f}%;width:{wide:.2f}%"></span>'
-        told = f"{percent(share)}, 95 % interval {interval(row.get('interval'))}"
+        tooltip = f"{percent(accuracy)}, 95 % interval {interval(row.get('interval'))}"
         lines.append(
-            f'<li title="{text(told)}"><span class="name">{text(row.get("class", "?"))}</span>'
-            f'<span class="bar"><span class="fill" style="width:{100 * share:.2f}%"></span>{band}'
-            f'</span><span class="amount">{percent(share, 1)}</span></li>'
+            f'<li title="{text(tooltip)}"><span class="name">{text(row.get("class", "?"))}</span>'
+            f'<span class="bar"><span class="fill" style="width:{100 * accuracy:.2f}%"></span>{band}'
+            f'</span><span class="amount">{percent(accuracy, 1)}</span></li>'
         )
     return f"<ul class='bars{' many' if len(known) > 20 else ''}'>{''.join(lines)}</ul>"
 
 
-def share_bars(rows: Sequence[tuple[str, float]]) -> str:
+def probability_bars(rows: Sequence[tuple[str, float]]) -> str:
     """The likeliest classes with their probabilities."""
-    return class_bars([{"class": name, "accuracy": share} for name, share in rows])
+    return class_bars([{"class": name, "accuracy": accuracy} for name, accuracy in rows])
 
 
 def picture(image: np.ndarray, alt: str, kind: str = "pixels") -> str:
@@ -173,7 +173,7 @@ def picture(image: np.ndarray, alt: str, kind: str = "pixels") -> str:
     return f'<img class="{kind}" src="data:image/png;base64,{data}" alt="{text(alt)}">'
 
 
-def mistakes(found: Sequence[Mistake]) -> str:
+def mistakes(items: Sequence[Mistake]) -> str:
     """The worst mistakes as a gallery."""
     return gallery(
         (
@@ -184,7 +184,7 @@ def mistakes(found: Sequence[Mistake]) -> str:
                 mistake.name,
             ],
         )
-        for mistake in found
+        for mistake in items
     )
 
 

@@ -4,37 +4,37 @@ from collections.abc import Iterable
 from urllib.parse import quote, urlencode
 
 
-def run_address(place: str) -> str:
+def run_url(url_path: str) -> str:
     """Where a run is shown in full."""
-    return f"/run/{quote(place)}"
+    return f"/run/{quote(url_path)}"
 
 
-def study_address(place: str) -> str:
+def study_url(url_path: str) -> str:
     """Where a study is shown."""
-    return f"/study/{quote(place)}"
+    return f"/study/{quote(url_path)}"
 
 
-def search_address(place: str) -> str:
+def search_url(url_path: str) -> str:
     """Where a search is shown."""
-    return f"/search/{quote(place)}"
+    return f"/search/{quote(url_path)}"
 
 
-def figure_address(place: str) -> str:
+def figure_url(url_path: str) -> str:
     """Where a figure's file is served."""
-    return f"/figure/{quote(place)}"
+    return f"/figure/{quote(url_path)}"
 
 
-def compare_address(places: Iterable[str]) -> str:
+def compare_url(url_paths: Iterable[str]) -> str:
     """Where runs are compared, in this order."""
-    return "/compare?" + urlencode([("runs", place) for place in places])
+    return "/compare?" + urlencode([("runs", url_path) for url_path in url_paths])
 
 
-def try_address(place: str | None = None) -> str:
+def try_url(url_path: str | None = None) -> str:
     """Where an image is tried, on that run's network."""
-    return "/try" if place is None else "/try?" + urlencode({"run": place})
+    return "/try" if url_path is None else "/try?" + urlencode({"run": url_path})
 
 
-def list_address(**chosen: str) -> str:
+def list_url(**filters: str) -> str:
     """The list, with what is searched or chosen in it."""
-    given = {key: value for key, value in chosen.items() if value}
-    return "/?" + urlencode(given) if given else "/"
+    query = {key: value for key, value in filters.items() if value}
+    return "/?" + urlencode(query) if query else "/"

@@ -37,7 +37,7 @@ class MetricsLine(Stored):
 
     epoch: Count
     step: Count | None = None
-    rate: float | None = None
+    lr: float | None = None
     train: Scores | None = None
     val: Scores | None = None
     cost: Cost | None = None

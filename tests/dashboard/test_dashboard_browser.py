@@ -199,10 +199,10 @@ def test_chosen_runs_are_compared_recipes_first(visit: Visit) -> None:
 
 def test_a_torn_and_a_foreign_folder_are_said_with_their_reason(visit: Visit) -> None:
     page = visit.go("/")
-    strange = page.locator("section").filter(has_text="can't be read as runs")
-    expect(strange).to_contain_text("photos")
-    expect(strange).to_contain_text("it has no recipe.yaml")
-    expect(strange).to_contain_text("can't read result.json")
+    unrecognized_entries = page.locator("section").filter(has_text="can't be read as runs")
+    expect(unrecognized_entries).to_contain_text("photos")
+    expect(unrecognized_entries).to_contain_text("it has no recipe.yaml")
+    expect(unrecognized_entries).to_contain_text("can't read result.json")
     expect(visit.go("/run/torn").locator(".warning")).to_contain_text("result.json")
 
 

@@ -72,7 +72,7 @@ def local() -> tuple[Guard, Behind]:
 
 
 def locked(monkeypatch) -> tuple[Guard, Behind]:
-    monkeypatch.setattr("cifarlab.dashboard.serve.guard._WRONG_COSTS", 0)
+    monkeypatch.setattr("cifarlab.dashboard.guard._WRONG_COSTS", 0)
     behind = Behind()
     return Guard(behind, password="open sesame", anywhere=True), behind
 
@@ -136,7 +136,7 @@ def test_a_name_that_is_none_is_refused(kind, spoiled):
 
 
 @pytest.mark.parametrize("path", ["/", "/login"])
-def test_a_question_that_is_no_text_gets_to_the_door(monkeypatch, path):
+def test_a_question_that_is_no_text_gets_to_the_login_page(monkeypatch, path):
     guard, behind = locked(monkeypatch)
     assert ask(guard, path, query=b"to=\xff")[0] in (200, 303) and not behind.seen
 
@@ -285,7 +285,7 @@ def test_the_door_shows_nothing_that_was_sent_to_it(monkeypatch):
 def test_a_wrong_password_costs_a_second(monkeypatch):
     slept = []
     guard, _ = locked(monkeypatch)
-    monkeypatch.setattr("cifarlab.dashboard.serve.guard._WRONG_COSTS", 1.0)
+    monkeypatch.setattr("cifarlab.dashboard.guard._WRONG_COSTS", 1.0)
 
     async def sleep(seconds):
         slept.append(seconds)

@@ -8,8 +8,8 @@ import pytest
 from made_run import Plan, digits, hundred, make
 
 from cifarlab.dashboard import charts
-from cifarlab.dashboard import html as markup
-from cifarlab.dashboard.urls import compare_address, list_address, run_address, try_address
+from cifarlab.dashboard import html
+from cifarlab.dashboard.urls import compare_url, list_url, run_url, try_url
 from cifarlab.plots.style import label
 from cifarlab.report import formatting as words
 from cifarlab.report.mistakes import Mistake
@@ -84,13 +84,13 @@ def test_no_class_name_becomes_markup(tmp_path):
     (run,) = read(tmp_path, Plan(classes=(HOSTILE, "b"), n=60, skill=0.5))
     told = [c["name"] for one in charts.confusion(run)["series"] for c in one["data"]]
     pieces = [
-        markup.class_bars(class_rows(run)),
-        markup.table((HOSTILE,), [(HOSTILE,)]),
-        markup.share_bars([(HOSTILE, 0.5)]),
-        markup.gallery([([np.zeros((8, 8, 1), np.uint8)], HOSTILE, [HOSTILE])]),
-        markup.warned([HOSTILE]),
-        markup.notes([HOSTILE]),
-        markup.differences([(HOSTILE, [HOSTILE])], [markup.run_link(HOSTILE, HOSTILE)]),
+        html.class_bars(class_rows(run)),
+        html.table((HOSTILE,), [(HOSTILE,)]),
+        html.probability_bars([(HOSTILE, 0.5)]),
+        html.gallery([([np.zeros((8, 8, 1), np.uint8)], HOSTILE, [HOSTILE])]),
+        html.warned([HOSTILE]),
+        html.notes([HOSTILE]),
+        html.differences([(HOSTILE, [HOSTILE])], [html.run_link(HOSTILE, HOSTILE)]),
         *told,
     ]
     assert len(told) > 2
@@ -99,12 +99,12 @@ def test_no_class_name_becomes_markup(tmp_path):
 
 
 def test_numbers_stand_on_the_right_and_words_do_not():
-    text = markup.table(("row", "mean"), [("a", "90.10"), ("b", "8.00")])
+    text = html.table(("row", "mean"), [("a", "90.10"), ("b", "8.00")])
     assert '<td>a</td><td class="number">90.10</td>' in text
     assert '<th>row</th><th class="number">mean</th>' in text
-    times = markup.table(("time",), [[words.seconds(t)] for t in (0.02, 3.0, 125, 7000, None)])
+    times = html.table(("time",), [[words.seconds(t)] for t in (0.02, 3.0, 125, 7000, None)])
     assert times.count('<td class="number">') == 5
-    assert 'class="number"' not in markup.table(("size",), [["3 shirts"]])
+    assert 'class="number"' not in html.table(("size",), [["3 shirts"]])
 
 
 def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():
@@ -113,21 +113,21 @@ def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():
         {"class": "high", "accuracy": 0.5, "interval": None},
         {"class": "none", "accuracy": None},
     ]
-    text = markup.class_bars(rows)
+    text = html.class_bars(rows)
     assert text.index("high") < text.index("low") and "none" not in text
     assert "width:25.00%" in text and "left:20.00%;width:10.00%" in text
 
 
 def test_addresses_survive_any_name():
-    assert run_address("a/b c%") == "/run/a/b%20c%25"
-    assert compare_address(["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
-    assert try_address("a b") == "/try?run=a+b" and try_address() == "/try"
-    assert list_address(by="") == "/" and list_address(find="x y") == "/?find=x+y"
+    assert run_url("a/b c%") == "/run/a/b%20c%25"
+    assert compare_url(["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
+    assert try_url("a b") == "/try?run=a+b" and try_url() == "/try"
+    assert list_url(by="") == "/" and list_url(find="x y") == "/?find=x+y"
 
 
 def test_an_image_is_called_by_its_path_and_the_path_stays_text():
     image = np.zeros((8, 8, 1), np.uint8)
-    told = markup.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
+    told = html.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
     assert "cat/&lt;img src=x onerror=alert(1)&gt;.png" in told and HOSTILE not in told
 
 

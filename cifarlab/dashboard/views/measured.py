@@ -1,6 +1,6 @@
 """What was measured of a run beyond its accuracy, and what an audit found in its data."""
 
-from cifarlab.dashboard import html as markup
+from cifarlab.dashboard import html
 from cifarlab.dashboard.frame import put, section
 from cifarlab.report import audit, evaluation
 from cifarlab.report.audit import Shown
@@ -19,7 +19,7 @@ def examination(run: Run) -> None:
     groups, calibration = evaluation.groups(run), evaluation.calibration(run)
     if facts or groups or calibration:
         with section(f"Classes together, and probabilities: {split} split"):
-            put(markup.facts(facts))
+            put(html.facts(facts))
             _table("Groups of classes", groups)
             _table("Are its probabilities to be believed?", calibration)
     views, rows = evaluation.views(run), corruption_rows(run)
@@ -30,8 +30,8 @@ def examination(run: Run) -> None:
             if rows:
                 put(f"<h3>Under fifteen common corruptions</h3>{_heat(rows)}")
                 _table("The same by family", evaluation.families(run))
-            strange = dig(run.examined, "outliers", "data")
-            _table(f"Told from images of {strange}", strangers)
+            ood_source = dig(run.examined, "outliers", "data")
+            _table(f"Told from images of {ood_source}", strangers)
 
 
 def audited(run: Run) -> None:
@@ -39,33 +39,33 @@ def audited(run: Run) -> None:
     if facts := audit.label_facts(run):
         with section("Labels that are probably wrong"):
             folds = dig(run.audit, "labels", "folds")
-            put(f'<p class="soft">{_AUDIT} ({markup.text(folds)} folds). Given → suggested.</p>')
-            put(markup.warned(audit.notes(run, "labels")))
-            put(markup.facts(facts))
+            put(f'<p class="soft">{_AUDIT} ({html.text(folds)} folds). Given → suggested.</p>')
+            put(html.warned(audit.notes(run, "labels")))
+            put(html.facts(facts))
             _table("By the number of suspects looked at", audit.depths(run))
             _album(audit.suspects(run))
     if facts := audit.twin_facts(run):
         with section("Images that are there twice"):
-            put(markup.warned(audit.notes(run, "duplicates")))
-            put(markup.facts(facts))
+            put(html.warned(audit.notes(run, "duplicates")))
+            put(html.facts(facts))
             _table("Between the splits", audit.twins(run))
             _album(audit.pairs(run))
 
 
 def _table(title: str, table: Table | None) -> None:
     if table:
-        put(f"<h3>{markup.text(title)}</h3>{markup.table(table.columns, table.rows)}")
+        put(f"<h3>{html.text(title)}</h3>{html.table(table.columns, table.rows)}")
 
 
 def _heat(rows: list[dict]) -> str:
     """Accuracy by corruption and severity, as a table in shades."""
     most = max(len(row["accuracy"]) for row in rows)
-    headers = ("corruption", *(f"severity {place}" for place in range(1, most + 1)), "mean")
+    headers = ("corruption", *(f"severity {severity}" for severity in range(1, most + 1)), "mean")
     means = [sum(row["accuracy"]) / len(row["accuracy"]) for row in rows]
     values = [[*row["accuracy"], mean] for row, mean in zip(rows, means, strict=True)]
     names = [str(row.get("name")).replace("_", " ") for row in rows]
-    return markup.shaded(headers, names, values, lambda share: percent(share, 1))
+    return html.shaded(headers, names, values, lambda fraction: percent(fraction, 1))
 
 
 def _album(shown: list[Shown]) -> None:
-    put(markup.gallery((one.images, one.title, one.details) for one in shown))
+    put(html.gallery((picture.images, picture.title, picture.details) for picture in shown))
