@@ -110,9 +110,9 @@ def tidy(axes: Axes, grid: str = "y") -> None:
     axes.grid(True, axis=grid)  # type: ignore[arg-type]
 
 
-def with_margin(low: float, high: float, share: float = 0.025) -> tuple[float, float]:
+def with_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float, float]:
     """Return limits a little beyond ``low`` and ``high``: a mark at the very end is drawn whole."""
-    margin = share * (high - low)
+    margin = fraction * (high - low)
     return low - margin, high + margin
 
 
@@ -150,9 +150,9 @@ def save(picture: Picture, folder: Path) -> None:
     """
     paths = {name: folder / f"{picture.slug}.{name}" for name in FORMATS}
     with disk_errors(folder):
-        known = paths["svg"].read_bytes() if paths["svg"].is_file() else None
+        previous = paths["svg"].read_bytes() if paths["svg"].is_file() else None
         for name, path in paths.items():
             if name in picture.files:
                 write_bytes(path, picture.files[name])
-            elif known != picture.svg:
+            elif previous != picture.svg:
                 path.unlink(missing_ok=True)

@@ -35,8 +35,8 @@ def per_class(run: Run) -> Figure | None:
     row_height = 0.24 if columns == 1 else 0.145
     figure = sheet(NARROW if columns == 1 else WIDE, 0.95 + row_height * depth)
     panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
-    for place, axes in enumerate(panels):
-        _dots(axes, rows[place * depth : (place + 1) * depth], depth, columns > 1)
+    for index, axes in enumerate(panels):
+        _dots(axes, rows[index * depth : (index + 1) * depth], depth, columns > 1)
     overall = number(run.split(run.split_name).get("accuracy"))
     if overall is not None:
         for axes in panels:
@@ -60,10 +60,10 @@ def _dots(axes: Axes, rows: list[dict[str, Any]], depth: int, dense: bool) -> No
     high = np.array(
         [v if e[1] is None else max(e[1], v) for v, e in zip(values, ends, strict=True)]
     )
-    places = np.arange(len(rows))
+    row_positions = np.arange(len(rows))
     axes.errorbar(
         100 * values,
-        places,
+        row_positions,
         xerr=100 * np.stack([values - low, high - values]),
         fmt="o",
         color=BLUE,
@@ -72,7 +72,7 @@ def _dots(axes: Axes, rows: list[dict[str, Any]], depth: int, dense: bool) -> No
         capsize=0 if dense else 2,
     )
     axes.set_yticks(
-        places,
+        row_positions,
         [label(str(row.get("class", "?")), 18) for row in rows],
         fontsize=5.8 if dense else 7.5,
     )

@@ -55,29 +55,29 @@ def state(run: Run) -> str:
 
 def warnings(runs: Sequence[Run]) -> list[str]:
     """Why these runs' accuracies may not be compared; empty if nothing is known against it."""
-    found = []
+    messages = []
     names = _distinct(run.data_name for run in runs)
     prints = _distinct(dig(run.provenance, "data", "fingerprint") for run in runs)
     if len(names) > 1:
-        found.append(
+        messages.append(
             f"These runs were measured on different data ({', '.join(names)}): "
             "their accuracies can't be compared."
         )
     elif len(prints) > 1:
-        found.append(
+        messages.append(
             f"All runs call their data {names[0]}, but the data's fingerprints differ: they did "
             "not see the same images, so their accuracies can't be compared."
         )
     if len(names) == 1:
-        found += _different_images(runs, "test", "test", same_data=len(prints) == 1)
-        found += _different_images(runs, "val", "validation", same_data=len(prints) == 1)
+        messages += _different_images(runs, "test", "test", same_data=len(prints) == 1)
+        messages += _different_images(runs, "val", "validation", same_data=len(prints) == 1)
     if not all(run.finished for run in runs):
-        found.append("Unfinished runs are shown as far as they have come.")
+        messages.append("Unfinished runs are shown as far as they have come.")
     if early := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
-        found.append(
+        messages.append(
             f"Not what their recipes give, since they were ended before: {'; '.join(early)}."
         )
-    return found
+    return messages
 
 
 def _different_images(runs: Sequence[Run], split: str, word: str, same_data: bool) -> list[str]:

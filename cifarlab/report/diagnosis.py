@@ -16,7 +16,7 @@ LOW = 0.1  # share of the peak rate below which little is learned
 SILENT = 0.2  # share of a layer's units
 
 
-def diagnosed(run: Run) -> list[Finding]:
+def diagnose(run: Run) -> list[Finding]:
     """Findings about a run, finished or not; none where its curves look as they should."""
     if not run.lines:
         return []
@@ -63,22 +63,22 @@ def _learned(run: Run) -> bool:
     return not np.isnan(accuracy).all() and np.nanmax(accuracy) > 2 / len(classes)
 
 
-def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
-    rate, accuracy = run.curve("rate"), run.curve("train", "accuracy")
-    known = ~np.isnan(rate) & ~np.isnan(accuracy)
-    if known.sum() < 4 or not known.all():
+def _lr_fell_before_learning(run: Run) -> Iterator[Finding]:
+    lr, accuracy = run.curve("rate"), run.curve("train", "accuracy")
+    has_both = ~np.isnan(lr) & ~np.isnan(accuracy)
+    if has_both.sum() < 4 or not has_both.all():
         return
-    schedule, peak = run.recipe.schedule, int(rate.argmax())
-    highest = rate[peak]
+    schedule, peak_epoch = run.recipe.schedule, int(lr.argmax())
+    peak_lr = lr[peak_epoch]
     if not schedule.warmup.value and schedule.kind != "onecycle":
-        highest = max(highest, run.recipe.optimizer.rate)  # it may fall within the first epoch
-    low = np.flatnonzero(rate[peak:] <= LOW * LOW * highest)
+        peak_lr = max(peak_lr, run.recipe.optimizer.rate)  # it may fall within the first epoch
+    low = np.flatnonzero(lr[peak_epoch:] <= LOW * LOW * peak_lr)
     if not len(low) or schedule.kind in ("constant", "plateau"):
         return
-    first = peak + int(low[0])
-    share = (first + 1) / len(rate)
+    first = peak_epoch + int(low[0])
+    elapsed_fraction = (first + 1) / len(lr)
     after = accuracy[first:].max() - accuracy[first]
-    if share <= 0.5 and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
+    if elapsed_fraction <= 0.5 and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
         yield Finding(
             f"the rate fell before it had learned: from epoch {run.epochs[first]} of "
             f"{run.epochs[-1]} on it is at most 1 % of its peak, at a training accuracy of "
@@ -114,7 +114,7 @@ def _overfit(run: Run) -> Iterator[Finding]:
         return
     best = int(val.argmin())
     # one lucky epoch on few images is no turning point: each is also seen with its neighbours
-    level = np.array([np.median(val[max(0, at - 1) : at + 2]) for at in range(len(val))])
+    level = np.array([np.median(val[max(0, index - 1) : index + 2]) for index in range(len(val))])
     rose = val[-1] > WORSE * val[best] and level[-1] > WORSE * level.min()
     if rose and train[-1] < train[best]:
         yield Finding(
@@ -145,11 +145,11 @@ def _still_learning(run: Run) -> Iterator[Finding]:
 
 def _silent_units(run: Run) -> Iterator[Finding]:
     layers = dig(run.result, "silent_units", "layers")
-    told = layers if isinstance(layers, dict) else {}
-    shares = {name: pair[0] / pair[1] for name, pair in told.items() if _counted(pair)}
-    worst = max(shares, key=lambda name: shares[name], default=None)
-    if worst is not None and shares[worst] >= SILENT:
-        silent, units = told[worst]
+    counts_by_layer = layers if isinstance(layers, dict) else {}
+    fractions = {name: pair[0] / pair[1] for name, pair in counts_by_layer.items() if _counted(pair)}
+    worst = max(fractions, key=lambda name: fractions[name], default=None)
+    if worst is not None and fractions[worst] >= SILENT:
+        silent, units = counts_by_layer[worst]
         yield Finding(
             f"dead activations: {silent} of {units} units of {worst} never exceed 0 on "
             f"{dig(run.result, 'silent_units', 'images')} images",
@@ -170,7 +170,7 @@ def _counted(pair: Any) -> bool:
 _CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
     _diverged,
     _never_left_the_plateau,
-    _rate_fell_before_it_learned,
+    _lr_fell_before_learning,
     _validates_at_guessing,
     _overfit,
     _still_learning,

@@ -1,4 +1,4 @@
-"""What was measured beyond accuracy, as rows of text: groups, calibration, views, strangers."""
+"""What was measured beyond accuracy, as rows of text: groups, calibration, views, out-of-distribution scores."""
 
 from typing import Any, NamedTuple
 
@@ -41,17 +41,17 @@ def spread(run: Run) -> list[Fact]:
         for k, value in enumerate(top if isinstance(top, list) else [], 1)
         if k in (2, 3, 5)
     ]
-    deviation = number(split.get("deviation"))
-    if deviation is not None:
-        facts.append(Fact("Deviation between classes", f"{100 * deviation:.1f} points"))
+    class_std = number(split.get("deviation"))
+    if class_std is not None:
+        facts.append(Fact("Deviation between classes", f"{100 * class_std:.1f} points"))
     return facts
 
 
 def groups(run: Run) -> Table | None:
     """Accuracy of groups of classes: of the examination, where it was given some, else usual."""
     same = dig(run.examined, "split") == run.split_name
-    told = dig(run.examined, "measured", "groups") if same else None
-    told = told or run.split(run.split_name).get("groups")
+    rows = dig(run.examined, "measured", "groups") if same else None
+    rows = rows or run.split(run.split_name).get("groups")
     return table_of(
         "group, classes, n#, accuracy#, 95 % interval#, taken for the group#",
         [
@@ -63,7 +63,7 @@ def groups(run: Run) -> Table | None:
                 interval(row.get("interval")),
                 percent(row.get("inside")),
             )
-            for row in listed(told)
+            for row in listed(rows)
         ],
     )
 
@@ -73,7 +73,7 @@ def calibration(run: Run) -> Table | None:
     split = run.split(run.split_name)
     calibrated = "calibrated" + (" (on these images)" if run.split_name == "val" else "")
     parts = (("as trained", "calibration"), (calibrated, "calibrated"))
-    told = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
+    named_rows = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
     return table_of(
         "probabilities, temperature#, log loss#, Brier score#, calibration error#",
         [
@@ -84,7 +84,7 @@ def calibration(run: Run) -> Table | None:
                 _decimal(row.get("brier"), 4),
                 percent(row.get("ece")),
             )
-            for name, row in told
+            for name, row in named_rows
         ],
     )
 
@@ -111,16 +111,16 @@ def views(run: Run) -> Table | None:
 
 def families(run: Run) -> Table | None:
     """Mean accuracy by family of corruptions, and over all."""
-    told = dig(run.examined, "shift", "families")
-    if not isinstance(told, dict) or not corruption_rows(run):
+    accuracies = dig(run.examined, "shift", "families")
+    if not isinstance(accuracies, dict) or not corruption_rows(run):
         return None
     shift = run.examined["shift"]
     rows = [("none", percent(shift.get("clean")))]
-    rows += [(str(name), percent(value)) for name, value in told.items()]
+    rows += [(str(name), percent(value)) for name, value in accuracies.items()]
     return table_of("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
 
 
-def strangers(run: Run) -> Table | None:
+def ood_scores(run: Run) -> Table | None:
     """How well scores of the network tell images of another source."""
     return table_of(
         "score, area under the curve#",
@@ -137,25 +137,25 @@ def examined_on(run: Run) -> str:
     return f"{split} split of {plain(dig(run.examined, 'data'))}" if split else ""
 
 
-def listed(told: Any) -> list[dict[str, Any]]:
+def listed(rows: Any) -> list[dict[str, Any]]:
     """The mappings in what should be a list of them."""
-    return [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _decimal(value: Any, digits: int) -> str:
-    told = number(value)
-    return NOTHING if told is None else f"{told:.{digits}f}"
+    value = number(value)
+    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def _chance(p: Any) -> str:
-    told = number(p)
-    return "< 0.001" if told is not None and told < 0.001 else _decimal(p, 3)
+    value = number(p)
+    return "< 0.001" if value is not None and value < 0.001 else _decimal(p, 3)
 
 
-def points(share: Any) -> str:
+def points(fraction: Any) -> str:
     """A difference of shares in points, with its sign."""
-    told = number(share)
-    return NOTHING if told is None else f"{100 * told:+.2f}"
+    value = number(fraction)
+    return NOTHING if value is None else f"{100 * value:+.2f}"
 
 
 def _between(bounds: Any) -> str:

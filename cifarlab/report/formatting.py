@@ -14,9 +14,9 @@ def number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def percent(share: Any, digits: int = 2) -> str:
+def percent(fraction: Any, digits: int = 2) -> str:
     """0.861 as ``86.10 %``."""
-    value = number(share)
+    value = number(fraction)
     return NOTHING if value is None else f"{100 * value:.{digits}f}{_SPACE}%"
 
 
@@ -37,8 +37,8 @@ def pair(bounds: Any) -> tuple[float | None, float | None]:
 
 def count(value: Any) -> str:
     """4903242 as ``4,903,242``."""
-    whole = number(value)
-    return NOTHING if whole is None else f"{whole:,.0f}"
+    integer = number(value)
+    return NOTHING if integer is None else f"{integer:,.0f}"
 
 
 def seconds(value: Any) -> str:

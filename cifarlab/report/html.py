@@ -13,8 +13,8 @@ from cifarlab.plots.style import Picture, render, styled
 from cifarlab.report import audit, compare, evaluation, provenance, settings, tables
 from cifarlab.report.classes import per_class
 from cifarlab.report.confusion import MOST_NUMBERED, confusion
-from cifarlab.report.diagnosis import diagnosed
-from cifarlab.report.explained import Explained
+from cifarlab.report.diagnosis import diagnose
+from cifarlab.report.explained import ExplainedFigure
 from cifarlab.report.figures import curves, overlay
 from cifarlab.report.mistakes import confident, confident_gallery, gallery, worst
 from cifarlab.report.reliability import reliability
@@ -52,8 +52,8 @@ def page(runs: Sequence[Run], formats: Sequence[str] = ("svg",)) -> tuple[str, l
     """The HTML of a report on one or more runs, and all its figures in these formats."""
     with styled():
         sections = [
-            Section(run, f"run-{place}", _pictures(run, formats))
-            for place, run in enumerate(runs, 1)
+            Section(run, f"run-{number}", _pictures(run, formats))
+            for number, run in enumerate(runs, 1)
         ]
         shared = overlay(runs) if len(runs) > 1 else None
         alt = "Validation accuracy by epoch, all runs"
@@ -101,7 +101,7 @@ def _section(section: Section) -> dict[str, Any]:
         "accuracies": tables.accuracies(run),
         "facts": tables.facts(run),
         "notes": tables.notes(run),
-        "findings": diagnosed(run),
+        "findings": diagnose(run),
         "split": SPOKEN.get(run.split_name or "", ""),
         "predicted": SPOKEN.get(run.predicted or "", ""),
         "pictures": section.pictures,
@@ -135,8 +135,8 @@ def _evaluation(run: Run) -> dict[str, Any]:
         "calibration": evaluation.calibration(run),
         "views": evaluation.views(run),
         "families": evaluation.families(run),
-        "strangers": evaluation.strangers(run),
-        "strange": dig(run.examined, "outliers", "data"),
+        "ood_scores": evaluation.ood_scores(run),
+        "ood_source": dig(run.examined, "outliers", "data"),
     }
 
 
@@ -155,17 +155,17 @@ def _audit(run: Run) -> dict[str, Any]:
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["svg_uri"] = _svg_uri
-    return made
+    environment.filters["svg_uri"] = _svg_uri
+    return environment
 
 
-def _svg_uri(picture: Picture | Explained) -> str:
+def _svg_uri(picture: Picture | ExplainedFigure) -> str:
     """Inside an <img>, an SVG's ids are its own and nothing in it can run."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")

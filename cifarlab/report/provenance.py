@@ -36,18 +36,18 @@ def logs(run: Run) -> list[Log]:
 
     What all records share with the provenance itself, as a start its versions, is left out.
     """
-    found = {key: value for key, value in run.provenance.items() if _is_log(value)}
-    keys = list(dict.fromkeys([*_TITLES, *found]))
-    return [_log(run, key, found.get(key, [])) for key in keys]
+    logs_by_key = {key: value for key, value in run.provenance.items() if _is_log(value)}
+    keys = list(dict.fromkeys([*_TITLES, *logs_by_key]))
+    return [_log(run, key, logs_by_key.get(key, [])) for key in keys]
 
 
 def _log(run: Run, key: str, records: list[dict[str, Any]]) -> Log:
-    every = dict.fromkeys(name for record in records for name in record)
-    own = run.provenance
+    names = dict.fromkeys(name for record in records for name in record)
+    provenance = run.provenance
     columns = [
         name
-        for name in every
-        if name not in own or any(record.get(name) != own[name] for record in records)
+        for name in names
+        if name not in provenance or any(record.get(name) != provenance[name] for record in records)
     ]
     rows = [[plain(record.get(name)) for name in columns] for record in records]
     recorded = key in run.provenance

@@ -60,13 +60,13 @@ def filled(calibration: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _line(axes: Axes, rows: list[dict[str, Any]], colour: str, marker: str, text: str) -> None:
+def _line(axes: Axes, rows: list[dict[str, Any]], color: str, marker: str, text: str) -> None:
     """A line through the bins with enough images; the others are pale dots."""
     sure = [row for row in rows if row["n"] >= ENOUGH]
-    axes.plot(*_points(sure), color=colour, marker=marker, label=text)
+    axes.plot(*_points(sure), color=color, marker=marker, label=text)
     few = [row for row in rows if row["n"] < ENOUGH]
-    places, values = _points(few)
-    axes.scatter(places, values, s=9, color=colour, marker=marker, alpha=0.35, linewidths=0)
+    confidences, values = _points(few)
+    axes.scatter(confidences, values, s=9, color=color, marker=marker, alpha=0.35, linewidths=0)
 
 
 def _points(rows: list[dict[str, Any]]) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.report.explained import Explained, explained
+from cifarlab.report.explained import ExplainedFigure, explained
 from cifarlab.report.formatting import number
 from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder, describe_early_end
@@ -44,7 +44,7 @@ class Run:
     predictions: Predictions | None = None
     problem: str | None = None
     tensor_stats: list[dict[str, Any]] = field(default_factory=list)
-    explained: list[Explained] = field(default_factory=list)
+    explained: list[ExplainedFigure] = field(default_factory=list)
     examined: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
     audit_images: dict[str, np.ndarray] = field(default_factory=dict)
@@ -77,8 +77,8 @@ class Run:
 
     def split(self, name: str | None) -> dict[str, Any]:
         """The result on one split, empty if it was not measured."""
-        told = dig(self.result, name) if name in SPLITS else None
-        return told if isinstance(told, dict) else {}
+        split = dig(self.result, name) if name in SPLITS else None
+        return split if isinstance(split, dict) else {}
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -90,8 +90,8 @@ class Run:
         curve = self.curve("val", "accuracy")
         if np.isnan(curve).all():
             return None
-        place = int(np.nanargmax(curve))
-        return self.lines[place]["epoch"], float(curve[place])
+        index = int(np.nanargmax(curve))
+        return self.lines[index]["epoch"], float(curve[index])
 
     @property
     def last_epoch(self) -> int:
@@ -136,10 +136,10 @@ def _numbered(base: str, taken: int) -> list[str]:
     return [base, *(f"{base}-{number}" for number in range(2, taken + 3))]
 
 
-def _read(path: Path, slug: str, wanted: bool) -> Run:
+def _read(path: Path, slug: str, with_predictions: bool) -> Run:
     folder = RunFolder(path).require()
-    predicted, predictions, problem = _predictions(folder) if wanted else (None, None, None)
-    problem = problem or (_changed_weights(folder) if wanted else None)
+    predicted, predictions, problem = _predictions(folder) if with_predictions else (None, None, None)
+    problem = problem or (_changed_weights(folder) if with_predictions else None)
     audit = Audit(folder.audit)
     return Run(
         path=path,
@@ -152,11 +152,11 @@ def _read(path: Path, slug: str, wanted: bool) -> Run:
         predicted=predicted,
         predictions=predictions,
         problem=problem,
-        tensor_stats=_tensor_stats(folder) if wanted else [],
-        explained=explained(folder) if wanted else [],
+        tensor_stats=_tensor_stats(folder) if with_predictions else [],
+        explained=explained(folder) if with_predictions else [],
         examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
         audit=audit.findings() or {},
-        audit_images=audit.images() if wanted else {},
+        audit_images=audit.images() if with_predictions else {},
     )
 
 

@@ -31,7 +31,7 @@ class Pair(NamedTuple):
     true: str
     predicted: str
     images: int
-    share: str
+    fraction: str
 
 
 def accuracies(run: Run) -> list[Fact]:
@@ -77,15 +77,15 @@ def facts(run: Run) -> list[Fact]:
 
 def notes(run: Run) -> list[str]:
     """What must be known beside the numbers: the run's own notes, and what it lacks."""
-    told = run.result.get("notes")
-    found = [str(note) for note in told] if isinstance(told, list) else []
+    values = run.result.get("notes")
+    messages = [str(note) for note in values] if isinstance(values, list) else []
     if run.early_end:
-        found.append(f"This run was {run.early_end}: its recipe alone gives another result.")
+        messages.append(f"This run was {run.early_end}: its recipe alone gives another result.")
     if run.finished and not run.split("test"):
-        found.append("This run has no test result.")
+        messages.append("This run has no test result.")
     if run.finished and not run.split("val"):
-        found.append("This run held no validation images out.")
-    return [*found, *([run.problem] if run.problem else [])]
+        messages.append("This run held no validation images out.")
+    return [*messages, *([run.problem] if run.problem else [])]
 
 
 def _best(run: Run) -> str:
@@ -96,12 +96,12 @@ def _best(run: Run) -> str:
 
 
 def _evaluated(run: Run) -> str:
-    told = run.result.get("evaluated")
-    if not isinstance(told, dict):
+    evaluated = run.result.get("evaluated")
+    if not isinstance(evaluated, dict):
         return NOTHING
-    views, threshold = told.get("views", 1), number(told.get("tta_threshold"))
+    views, threshold = evaluated.get("views", 1), number(evaluated.get("tta_threshold"))
     return (
-        f"{plain(told.get('checkpoint'))} checkpoint, epoch {plain(told.get('epoch'))}, "
+        f"{plain(evaluated.get('checkpoint'))} checkpoint, epoch {plain(evaluated.get('epoch'))}, "
         f"{plain(views)} view{'' if views == 1 else 's'}"
         + (f" of images below a confidence of {threshold:.3f}" if threshold else "")
     )
@@ -126,8 +126,8 @@ def confusion_of(run: Run) -> np.ndarray | None:
 
 def class_names(run: Run, k: int) -> list[str]:
     """K class names: of the result, else of the provenance, else their numbers."""
-    told = dig(run.provenance, "data", "classes")
-    for names in ([row.get("class") for row in class_rows(run)], told):
+    from_provenance = dig(run.provenance, "data", "classes")
+    for names in ([row.get("class") for row in class_rows(run)], from_provenance):
         if isinstance(names, list) and len(names) == k:
             return [str(name) for name in names]
     return [str(number) for number in range(k)]
@@ -172,9 +172,9 @@ def confused(run: Run, most: int = 10) -> list[Pair]:
     names, totals = class_names(run, len(counts)), counts.sum(axis=1)
     errors = counts - np.diag(np.diag(counts))
     order = np.argsort(-errors, axis=None, kind="stable")[:most]
-    places = [divmod(int(flat), len(counts)) for flat in order]
+    cells = [divmod(int(flat), len(counts)) for flat in order]
     return [
         Pair(names[t], names[p], int(errors[t, p]), percent(errors[t, p] / totals[t], 1))
-        for t, p in places
+        for t, p in cells
         if errors[t, p] > 0
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from command_line import Command
 from damage import DAMAGE, damaged, spoilt
-from made_whole import whole
+from made_whole import make_full_run
 
 from cifarlab.dashboard.index import Index
 from cifarlab.runs.folder import RunFolder
@@ -72,7 +72,7 @@ def test_a_damaged_file_of_a_run(
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A run with everything that a report shows."""
-    path = whole(tmp_path / "runs" / "made")
+    path = make_full_run(tmp_path / "runs" / "made")
     layer = {"low": -0.3, "high": 0.4, "counts": [1, 5, 2], "gradient": 0.1}
     active = {"low": 0, "high": 2.5, "counts": [9, 0, 1], "silent": [3, 64]}
     for epoch in range(3):

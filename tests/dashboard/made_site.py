@@ -11,7 +11,7 @@ from pathlib import Path
 
 from made_run import Plan, digits, hundred, make
 from made_study import made
-from made_whole import whole
+from made_whole import make_full_run
 
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
@@ -25,7 +25,7 @@ def make_site(root: Path) -> Path:
     """Runs finished, live, torn; a study; a search; a folder from elsewhere."""
     for seed in range(3):
         make(root / f"cifar-s{seed}", Plan(seed=seed, skill=3.7 + 0.1 * seed))
-        kind = whole if seed == 1 else make
+        kind = make_full_run if seed == 1 else make
         kind(root / f"slow-s{seed}", Plan(seed=seed, skill=3.2, changes=SLOWER))
     make(root / "digits", digits())
     make(root / "hundred", hundred())

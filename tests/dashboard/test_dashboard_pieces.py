@@ -11,7 +11,7 @@ from cifarlab.dashboard import charts
 from cifarlab.dashboard import html
 from cifarlab.dashboard.urls import compare_url, list_url, run_url, try_url
 from cifarlab.plots.style import label
-from cifarlab.report import formatting as words
+from cifarlab.report import formatting
 from cifarlab.report.mistakes import Mistake
 from cifarlab.report.run_data import Run, read_runs
 from cifarlab.report.tables import class_rows, confusion_of
@@ -102,7 +102,7 @@ def test_numbers_stand_on_the_right_and_words_do_not():
     text = html.table(("row", "mean"), [("a", "90.10"), ("b", "8.00")])
     assert '<td>a</td><td class="number">90.10</td>' in text
     assert '<th>row</th><th class="number">mean</th>' in text
-    times = html.table(("time",), [[words.seconds(t)] for t in (0.02, 3.0, 125, 7000, None)])
+    times = html.table(("time",), [[formatting.seconds(t)] for t in (0.02, 3.0, 125, 7000, None)])
     assert times.count('<td class="number">') == 5
     assert 'class="number"' not in html.table(("size",), [["3 shirts"]])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_run import Plan, digits, make
-from made_whole import KINDS, NAME, bins, examined, whole
+from made_whole import KINDS, NAME, bins, examined, make_full_run
 from reading import read
 
 from cifarlab.plots.style import styled
@@ -19,7 +19,7 @@ from cifarlab.runs.folder import RunFolder
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Run:
-    return read_runs([whole(tmp_path_factory.mktemp("runs") / "whole", Plan(skill=2.0))])[0]
+    return read_runs([make_full_run(tmp_path_factory.mktemp("runs") / "whole", Plan(skill=2.0))])[0]
 
 
 def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
     assert page.tables["views"][2][5] == "0.003"
     assert page.tables["views"][2][4] == "+0.40 to +2.10"
     assert page.tables["families"][-1] == ["all, mean", "61.30 %"]
-    assert page.tables["strangers"][1] == ["energy", "0.9512"]
+    assert page.tables["ood_scores"][1] == ["energy", "0.9512"]
     assert page.tables["depths"][1] == ["10", "80.00 %", "40.00 %"]
     assert page.tables["twins"][1] == ["train", "test", "3"]
     for text in (
@@ -54,11 +54,11 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
 
 
 def test_confident_mistakes_are_the_surest(run: Run) -> None:
-    shown = [one.probability for one in mistakes.confident(run)]
-    told = run.predictions
-    powers = np.exp(told.logits[told.mistakes].astype(float))
+    probabilities = [mistake.probability for mistake in mistakes.confident(run)]
+    predictions = run.predictions
+    powers = np.exp(predictions.logits[predictions.mistakes].astype(float))
     sure = (powers / powers.sum(1, keepdims=True)).max(1)
-    assert np.allclose(shown, np.sort(sure)[::-1][:25])
+    assert np.allclose(probabilities, np.sort(sure)[::-1][:25])
 
 
 def test_a_run_without_any_of_it_says_nothing_of_it(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_run_without_any_of_it_says_nothing_of_it(tmp_path: Path) -> None:
 
 
 def test_grey_images_and_validation(tmp_path: Path) -> None:
-    path = whole(tmp_path / "grey", digits(), split="val")
+    path = make_full_run(tmp_path / "grey", digits(), split="val")
     page = read(write_report([path], tmp_path / "page.html"))
     assert "validation split of CIFAR-10 (JPEG), one view" in page.text
 
@@ -105,10 +105,10 @@ def test_the_heat_map_is_true_to_the_numbers(run: Run) -> None:
 
 
 def test_groups_of_a_mapping_come_before_the_usual(run: Run) -> None:
-    given = [{"group": "mine", "classes": ["cat"], "n": 3}]
-    own = {**run.examined, "measured": {"groups": given}}
-    assert evaluation.groups(replace(run, examined=own)).rows[0][0] == "mine"
-    other = {**own, "split": "val"}
+    groups = [{"group": "mine", "classes": ["cat"], "n": 3}]
+    with_groups = {**run.examined, "measured": {"groups": groups}}
+    assert evaluation.groups(replace(run, examined=with_groups)).rows[0][0] == "mine"
+    other = {**with_groups, "split": "val"}
     assert evaluation.groups(replace(run, examined=other)).rows[0][0] == "animals"
 
 
@@ -119,19 +119,19 @@ ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
 def test_odd_values_cost_nothing(run: Run, odd: object) -> None:
     keys = ("views", "shift", "outliers", "measured", "data", "split")
     for key in keys:
-        strange = replace(run, examined={**run.examined, key: odd})
+        damaged = replace(run, examined={**run.examined, key: odd})
         for show in (evaluation.groups, evaluation.views, evaluation.families):
-            show(strange)
-        for show in (evaluation.strangers, evaluation.examined_on, shift.corruption_rows):
-            show(strange)
+            show(damaged)
+        for show in (evaluation.ood_scores, evaluation.examined_on, shift.corruption_rows):
+            show(damaged)
     for key in ("labels", "duplicates", "classes"):
-        strange = replace(run, audit={**run.audit, key: odd})
+        damaged = replace(run, audit={**run.audit, key: odd})
         for show in (audit.label_facts, audit.depths, audit.twin_facts):
-            show(strange)
+            show(damaged)
         for show in (audit.twins, audit.suspects, audit.pairs):
-            show(strange)
-        assert isinstance(audit.notes(strange, key), list)
+            show(damaged)
+        assert isinstance(audit.notes(damaged, key), list)
     split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
-    strange = replace(run, result={**run.result, "test": split}, examined={})
-    evaluation.spread(strange), evaluation.groups(strange), evaluation.calibration(strange)
+    damaged = replace(run, result={**run.result, "test": split}, examined={})
+    evaluation.spread(damaged), evaluation.groups(damaged), evaluation.calibration(damaged)
     assert reliability.filled(odd) == []

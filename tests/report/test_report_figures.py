@@ -154,7 +154,7 @@ def test_class_chart_is_sorted_with_intervals(read):
 def cut_marks(figure):
     """Markers of lines and scatters that the edge of their axes cuts, as (x, y)."""
     figure.canvas.draw()
-    found = []
+    outside_points = []
     for axes in figure.axes:
         box, scale = axes.get_window_extent(), figure.dpi / 72 / 2
         marked = [
@@ -166,8 +166,8 @@ def cut_marks(figure):
         for points, size in marked:
             at, reach = axes.transData.transform(points), size * scale
             outside = (at < box.min + reach) | (at > box.max - reach)
-            found += points[outside.any(1)].tolist()
-    return found
+            outside_points += points[outside.any(1)].tolist()
+    return outside_points
 
 
 def test_no_mark_is_cut_at_0_or_100_per_cent(read):
@@ -182,7 +182,7 @@ def test_no_mark_is_cut_at_0_or_100_per_cent(read):
     scored = {"bins": at_ends, "ece": 0.1, "temperature": 1.2}
     split = {"per_class": ends, "calibration": scored, "calibrated": scored}
     result = {**plain.result, "test": {**plain.result["test"], **split}}
-    lines = [{**line, "rate": 0.0 if place else 0.1} for place, line in enumerate(plain.lines)]
+    lines = [{**line, "rate": 0.0 if index else 0.1} for index, line in enumerate(plain.lines)]
     run = replace(plain, result=result, lines=lines)
     with styled():
         for draw in (classes.per_class, reliability.reliability, figures.curves):

@@ -3,7 +3,7 @@
 from cifarlab.dashboard import html
 from cifarlab.dashboard.frame import put, section
 from cifarlab.report import audit, evaluation
-from cifarlab.report.audit import Shown
+from cifarlab.report.audit import AuditImage
 from cifarlab.report.evaluation import Table
 from cifarlab.report.formatting import percent
 from cifarlab.report.run_data import SPOKEN, Run, dig
@@ -13,7 +13,7 @@ _AUDIT = "Each training image was judged by a network that was trained without i
 
 
 def examination(run: Run) -> None:
-    """Groups, calibration, views, shift and strangers, as far as they were measured."""
+    """Groups, calibration, views, shift and out-of-distribution images, as far as they were measured."""
     split = SPOKEN.get(run.split_name or "", "")
     facts = evaluation.spread(run)
     groups, calibration = evaluation.groups(run), evaluation.calibration(run)
@@ -23,15 +23,15 @@ def examination(run: Run) -> None:
             _table("Groups of classes", groups)
             _table("Are its probabilities to be believed?", calibration)
     views, rows = evaluation.views(run), corruption_rows(run)
-    strangers = evaluation.strangers(run)
-    if views or rows or strangers:
+    ood_scores = evaluation.ood_scores(run)
+    if views or rows or ood_scores:
         with section(f"Examined: {evaluation.examined_on(run)}"):
             _table("What more views of an image bring", views)
             if rows:
                 put(f"<h3>Under fifteen common corruptions</h3>{_heat(rows)}")
                 _table("The same by family", evaluation.families(run))
             ood_source = dig(run.examined, "outliers", "data")
-            _table(f"Told from images of {ood_source}", strangers)
+            _table(f"Told from images of {ood_source}", ood_scores)
 
 
 def audited(run: Run) -> None:
@@ -67,5 +67,5 @@ def _heat(rows: list[dict]) -> str:
     return html.shaded(headers, names, values, lambda fraction: percent(fraction, 1))
 
 
-def _album(shown: list[Shown]) -> None:
+def _album(shown: list[AuditImage]) -> None:
     put(html.gallery((picture.images, picture.title, picture.details) for picture in shown))

@@ -15,7 +15,7 @@ from cifarlab.dashboard.urls import list_url, try_url
 from cifarlab.dashboard.views.measured import audited, examination
 from cifarlab.report import provenance, settings, tables
 from cifarlab.report.compare import state
-from cifarlab.report.diagnosis import diagnosed
+from cifarlab.report.diagnosis import diagnose
 from cifarlab.report.mistakes import confident, worst
 from cifarlab.report.run_data import SPOKEN, Run, read_runs
 from cifarlab.runs.folder import RunFolder
@@ -96,7 +96,7 @@ class _RunView:
         self.about.content = html.text(" · ".join(caption))
         self.numbers.content = html.big(tables.accuracies(run), run.data_name)
         self.facts.content = html.facts(tables.facts(run))
-        findings = diagnosed(run)
+        findings = diagnose(run)
         findings_html = f"<h2>What its curves say</h2>{html.findings(findings)}" if findings else ""
         self.remarks.content = html.notes(tables.notes(run)) + findings_html
         self.curves.options.clear()
