@@ -244,7 +244,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
     """One run's entry; whatever is wrong with the folder becomes its ``problem``."""
     name = storable(path.name)
     try:
-        folder = RunFolder(path)
+        folder = RunFolder(path).require()
         recipe, seed, group = _recipe(folder)
         result = folder.result()
         facts = _finished(result) if result is not None else _unfinished(folder)

@@ -1,6 +1,7 @@
 """Where everything of a run lies, and the small files in it.
 
 runs/<name>/
+  format.json         the number of this layout, written first
   recipe.yaml         the recipe, complete
   provenance.json     code and library versions, device, threads, data fingerprint, each start
                       (time, command, step) and each opening of the test split
@@ -26,7 +27,7 @@ from typing import Any
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
 from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.schemas import Provenance, TensorStatsLine, Result, checked
+from cifarlab.runs.schemas import Format, Provenance, TensorStatsLine, Result, checked
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
@@ -40,6 +41,7 @@ from cifarlab.system.files import (
 
 _EARLY_ENDS = {"budget": "ended by its budget", "stopped": "stopped by a search"}
 _RESTORE = "it was written whole once: restore it"
+FORMAT = 1  # of run folders; raised where a name of a file or a key changes
 
 
 class RunFolder:
@@ -47,6 +49,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.format_file = self.path / "format.json"
         self.recipe_file = self.path / "recipe.yaml"
         self.provenance_file = self.path / "provenance.json"
         self.result_file = self.path / "result.json"
@@ -66,7 +69,7 @@ class RunFolder:
     @property
     def vacant(self) -> bool:
         """Whether a new run may be started here: nothing is there, or what a killed start left."""
-        left = ("*.part", ".lock")
+        left = ("*.part", ".lock", self.format_file.name)
         return not is_folder(self.path) or all(
             any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
         )
@@ -89,11 +92,19 @@ class RunFolder:
         return shlex.join(["cifarlab", "train", recipe, "--run", str(self.path), "--resume"])
 
     def require(self) -> "RunFolder":
-        """Itself, or a RunFolderError where no run was started."""
+        """Return itself. Raises RunFolderError where no run was started, or in another format."""
         if not self.exists:
             raise RunFolderError(
                 f"{self.path} is no run folder: it has no recipe.yaml",
                 "name a folder that 'cifarlab train' made",
+            )
+        number = (read_json(self.format_file, _RESTORE, checked(Format)) or {}).get("format", 0)
+        if number != FORMAT:
+            age = "a newer" if number > FORMAT else "an older"
+            raise RunFolderError(
+                f"{self.path} was written by {age} cifarlab: its format is "
+                f"{number or 'not written down'}, this version reads {FORMAT}",
+                "read it with the version that made it, or train its recipe anew",
             )
         return self
 
@@ -136,7 +147,8 @@ class RunFolder:
         return from_yaml(self.recipe_file)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Start the folder. Raises StorageError."""
+        """Start the folder: its format, then its recipe. Raises StorageError."""
+        write_text(self.format_file, json.dumps({"format": FORMAT}) + "\n")
         write_text(self.recipe_file, to_yaml(recipe))
 
     def provenance(self) -> dict[str, Any]:
@@ -191,6 +203,7 @@ class RunFolder:
                 if self.vacant:  # it failed before it began: leave no empty folder behind
                     with suppress(OSError):
                         (self.path / ".lock").unlink()
+                        self.format_file.unlink(missing_ok=True)
                         self.path.rmdir()
 
 

@@ -44,13 +44,13 @@ def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[R
     """All runs at any depth under ``runs`` that came to their end, by their recipe's fingerprint.
 
     Those of one fingerprint in the order of their paths. With ``early`` those instead that a budget
-    or a search ended. A run whose result can't be read is none.
+    or a search ended. A run that can't be read is none.
     """
     found: dict[str, list[RunFolder]] = {}
     for file in sorted(runs.rglob("result.json")):
         folder = RunFolder(file.parent)
         with suppress(RunFolderError):
-            result = folder.result() if folder.exists else None
+            result = folder.require().result()
             if result and bool(describe_early_end(result)) == early:
                 found.setdefault(str(result.get("fingerprint")), []).append(folder)
     found.pop("None", None)

@@ -63,6 +63,12 @@ class TensorStatsLine(Stored):
     activations: dict[str, Histogram | None] = Field({})
 
 
+class Format(Stored):
+    """The format of a run folder; see runs/folder.py."""
+
+    format: Count
+
+
 class DataFacts(Stored):
     """What data a run was trained on."""
 

@@ -14,6 +14,7 @@ from cifarlab.runs.folder import RunFolder
 
 ALWAYS = ("report", "compare")
 READERS = {  # which other commands read a file
+    "format.json": ("evaluate", "predict", "explain", "audit", "resume", "extend"),
     "recipe.yaml": ("evaluate", "predict", "explain", "audit", "resume", "extend"),
     "provenance.json": ("evaluate", "extend"),
     "metrics.jsonl": (),
@@ -85,6 +86,7 @@ def made(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "file",
     [
+        "format.json",
         "provenance.json",
         "result.json",
         "metrics.jsonl",
