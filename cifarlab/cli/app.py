@@ -36,14 +36,14 @@ class SettingsCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise UserError for an option that is none here, but a setting."""
-        known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
-        for place, arg in enumerate(args):
+        known_options = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        for position, arg in enumerate(args):
             option, equals, value = arg.partition("=")
-            if not option.startswith("-") or option in known:
+            if not option.startswith("-") or option in known_options:
                 continue
-            following = args[place + 1] if place + 1 < len(args) else "-"
-            given = value if equals else None if re.match(r"-|.*=", following) else following
-            if hint := option_hint(option, given):
+            following = args[position + 1] if position + 1 < len(args) else "-"
+            option_value = value if equals else None if re.match(r"-|.*=", following) else following
+            if hint := option_hint(option, option_value):
                 raise UserError(f"no such option: {option}", hint)
         return super().parse_args(ctx, args)
 

@@ -40,19 +40,19 @@ def evaluate(
     _require_everything(everything, views, outliers, images)
     folder = RunFolder(run)
     with Display() as display:
-        told: dict[str, Any] = {
+        options: dict[str, Any] = {
             "command": command_line(),
             "progress": display.prepare,
             "tell": console.print,
         }
         if everything:
-            found = examine(folder, split, groups, outliers, images, **told)
+            results = examine(folder, split, groups, outliers, images, **options)
         else:
-            measured, data = evaluate_run(folder, split, views, groups, **told)
-            found = {"measured": measured, "data": data}
-    print_measured(split, found["measured"], found["data"])
+            measured, data = evaluate_run(folder, split, views, groups, **options)
+            results = {"measured": measured, "data": data}
+    print_measured(split, results["measured"], results["data"])
     if everything:
-        print_examination(found)
+        print_examination(results)
     say_next("report" if everything else "explain", run)
 
 
@@ -94,7 +94,7 @@ def audit(
     from cifarlab.training.display import Display
 
     with Display() as display:
-        place = run_audit(
+        audit_folder = run_audit(
             name,
             settings or [],
             folds=folds,
@@ -106,8 +106,8 @@ def audit(
             progress=display.prepare,
             tell=console.print,
         )
-    print_audit(place.findings() or {})
-    console.print(f"audit: {place.path}", soft_wrap=True)
+    print_audit(audit_folder.findings() or {})
+    console.print(f"audit: {audit_folder.path}", soft_wrap=True)
     say_next(*after_audit(name, settings or [], RunFolder(name).exists, out))
 
 

@@ -44,8 +44,8 @@ def after_study(name: str, seeds: int | None, scale: float, data: str | None) ->
     if scale == 1:
         return ("dashboard",)
     options = {"--seeds": seeds, "--data": data}
-    given = [word for option, value in options.items() if value for word in (option, value)]
-    return ("study", name, *given)
+    changed = [word for option, value in options.items() if value for word in (option, value)]
+    return ("study", name, *changed)
 
 
 def after_compare(

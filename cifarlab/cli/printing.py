@@ -38,10 +38,10 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
             )
 
 
-def print_examination(found: dict[str, Any]) -> None:
+def print_examination(results: dict[str, Any]) -> None:
     """What more was found out: views, corruptions, strangers."""
     rows = []
-    for row in found["views"]:
+    for row in results["views"]:
         against = row["against_one"]
         low, high = against["interval"] if against else (0, 0)
         gain = f"{100 * against['gain']:+.2f}" if against else ""
@@ -49,7 +49,7 @@ def print_examination(found: dict[str, Any]) -> None:
         seconds = f"{row['cost']['seconds']:.1f} s"
         rows.append((row["name"], percent(row["accuracy"]), gain, between, seconds))
     print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
-    shift = found["shift"]
+    shift = results["shift"]
     print_table(
         ("corruption", *(f"severity {n}" for n in range(1, 6))),
         [(row["name"], *map(percent, row["accuracy"])) for row in shift["corruptions"]],
@@ -58,23 +58,23 @@ def print_examination(found: dict[str, Any]) -> None:
         f"mean corruption accuracy {percent(shift['mean'])}, clean {percent(shift['clean'])}, "
         f"n = {shift['n']:,}"
     )
-    if outliers := found["outliers"]:
+    if outliers := results["outliers"]:
         scores = ", ".join(f"{row['name']} {row['auroc']:.4f}" for row in outliers["scores"])
-        console.print(f"{found['data']} against {outliers['data']}, AUROC: {scores}")
+        console.print(f"{results['data']} against {outliers['data']}, AUROC: {scores}")
 
 
-def print_audit(found: dict[str, Any]) -> None:
+def print_audit(findings: dict[str, Any]) -> None:
     """Near-duplicates between splits, and the labels that are most suspicious."""
-    copies = found["duplicates"]
+    copies = findings["duplicates"]
     console.print(
-        f"{found['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
+        f"{findings['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
         f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
     )
     rows = [(row["of"], row["in"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
     pairs = [(_image(pair["a"]), _image(pair["b"])) for pair in copies["pairs"][:10]]
     print_table(("pair", ""), pairs)
-    labels = found["labels"]
+    labels = findings["labels"]
     for note in [*copies["notes"], *(labels["notes"] if labels else [])]:
         console.print(f"warning: {note}")
     if not labels:
@@ -88,13 +88,13 @@ def print_audit(found: dict[str, Any]) -> None:
             f"of {noise['wrong']:,} labels known to be wrong, {noise['found']:,} are among as many "
             f"suspects: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
         )
-    names = found["classes"]
+    names = findings["classes"]
     suspects = [
-        (one["name"], names[one["given"]], names[one["suggested"]], f"{one['quality']:.4f}")
-        for one in labels["suspects"][:10]
+        (suspect["name"], names[suspect["given"]], names[suspect["suggested"]], f"{suspect['quality']:.4f}")
+        for suspect in labels["suspects"][:10]
     ]
     print_table(("image", "given label", "suggested", "quality"), suspects)
 
 
-def _image(found: dict[str, Any]) -> str:
-    return f"{found['split']}: {found['name']}"
+def _image(image: dict[str, Any]) -> str:
+    return f"{image['split']}: {image['name']}"

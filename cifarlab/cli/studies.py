@@ -92,12 +92,12 @@ def compare(
     say_next(*after_compare(names, against, out))
 
 
-def require_no_failed(count: int, place: str) -> None:
-    """Raise FailedRunsError where runs failed; ``place`` says where each is told."""
-    if count:
+def require_no_failed(n_failed: int, location: str) -> None:
+    """Raise FailedRunsError where runs failed; ``location`` says where the reasons stand."""
+    if n_failed:
         raise FailedRunsError(
-            f"{count} run{' has' if count == 1 else 's have'} failed; the others are compared",
-            f"{place} says why",
+            f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed; the others are compared",
+            f"{location} says why",
         )
 
 

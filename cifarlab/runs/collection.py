@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cifarlab.runs.schemas import Stored, checked
+from cifarlab.runs.schemas import Stored, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import held, read_json, write_text
 
@@ -24,7 +24,7 @@ class Collection:
 
     def content(self) -> dict[str, Any]:
         """What the file says; empty before the first run. Raises RunFolderError."""
-        return read_json(self.file, self.mend, checked(self.schema)) or {}
+        return read_json(self.file, self.mend, make_check(self.schema)) or {}
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace the file, whole. Raises StorageError."""

@@ -27,7 +27,7 @@ from typing import Any
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
 from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.schemas import Format, Provenance, TensorStatsLine, Result, checked
+from cifarlab.runs.schemas import Format, Provenance, TensorStatsLine, Result, make_check
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
@@ -98,7 +98,7 @@ class RunFolder:
                 f"{self.path} is no run folder: it has no recipe.yaml",
                 "name a folder that 'cifarlab train' made",
             )
-        number = (read_json(self.format_file, _RESTORE, checked(Format)) or {}).get("format", 0)
+        number = (read_json(self.format_file, _RESTORE, make_check(Format)) or {}).get("format", 0)
         if number != FORMAT:
             age = "a newer" if number > FORMAT else "an older"
             raise RunFolderError(
@@ -118,20 +118,20 @@ class RunFolder:
         Raises CheckpointError where a finished run's is not the file that its result knows.
         """
         name = checkpoint or self.recipe().evaluation.checkpoint
-        path, known = self.weights(name), (self.result() or {}).get("weights_sha256")
-        wanted = known.get(name) if isinstance(known, dict) else None
-        if wanted and path.is_file() and sha256(path) != wanted:
-            again = shlex.quote(str(self.recipe_file))
+        path, checksums = self.weights(name), (self.result() or {}).get("weights_sha256")
+        expected = checksums.get(name) if isinstance(checksums, dict) else None
+        if expected and path.is_file() and sha256(path) != expected:
+            recipe_path = shlex.quote(str(self.recipe_file))
             raise CheckpointError(
                 f"{path} is not the file that the run's result was measured on: it was changed",
-                f"restore it, or make it anew: cifarlab train {again} --run ANOTHER_FOLDER",
+                f"restore it, or make it anew: cifarlab train {recipe_path} --run ANOTHER_FOLDER",
             )
         return path
 
     def has_same_data(self, fingerprint: str) -> bool:
         """Whether the run was trained on images of this fingerprint, as far as it says."""
-        known = self.provenance().get("data", {}).get("fingerprint")
-        return known in (None, fingerprint)
+        own_fingerprint = self.provenance().get("data", {}).get("fingerprint")
+        return own_fingerprint in (None, fingerprint)
 
     def require_same_data(self, fingerprint: str) -> None:
         """A RunFolderError where the run was trained on images of another fingerprint."""
@@ -153,7 +153,7 @@ class RunFolder:
 
     def provenance(self) -> dict[str, Any]:
         """What is known of how the run was made; empty before it starts."""
-        return read_json(self.provenance_file, _RESTORE, checked(Provenance)) or {}
+        return read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace provenance.json, whole. Raises StorageError."""
@@ -161,7 +161,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The result of a finished run, None of an unfinished one."""
-        return read_json(self.result_file, _RESTORE, checked(Result))
+        return read_json(self.result_file, _RESTORE, make_check(Result))
 
     def temperature(self) -> float | None:
         """The temperature fitted on validation, above 0; None where a result holds none."""
@@ -178,9 +178,9 @@ class RunFolder:
         """What ``evaluate --everything`` found out of that split, None where it did not run."""
         return read_json(self._evaluation_file(split), _RESTORE)
 
-    def write_evaluation(self, split: str, found: dict[str, Any]) -> None:
-        """Replace what was found out of that split, whole. Raises StorageError."""
-        write_text(self._evaluation_file(split), json.dumps(found, indent=2) + "\n")
+    def write_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
+        """Replace what was evaluation out of that split, whole. Raises StorageError."""
+        write_text(self._evaluation_file(split), json.dumps(evaluation, indent=2) + "\n")
 
     def _evaluation_file(self, split: str) -> Path:
         return self.path / "evaluation" / f"{split}.json"

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cifarlab.runs.schemas import MetricsLine, checked
+from cifarlab.runs.schemas import MetricsLine, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, parse_line, read_json_lines, write_text
 
@@ -41,15 +41,15 @@ class MetricsLog:
         A last line without its end is being written, or was when its writer was killed: it is
         left out. Raises RunFolderError for any other line that is no epoch's.
         """
-        return read_json_lines(self.path, _HINT, checked(self._schema))
+        return read_json_lines(self.path, _HINT, make_check(self._schema))
 
     def keep_until(self, epoch: int) -> None:
         """Drop what was written after ``epoch``: a resumed run will write it again.
 
         Raises RunFolderError if an epoch up to there is missing, StorageError if it can't write.
         """
-        known = [line["epoch"] for line in self.read() if line["epoch"] <= epoch]
-        if known != list(range(1, epoch + 1)):
+        epochs_before = [line["epoch"] for line in self.read() if line["epoch"] <= epoch]
+        if epochs_before != list(range(1, epoch + 1)):
             raise RunFolderError(
                 f"{self.path} lacks epochs before the checkpoint's epoch {epoch}",
                 "restore the metrics log, or start the run anew in another folder",
@@ -58,12 +58,12 @@ class MetricsLog:
 
     def drop_after(self, epoch: int) -> None:
         """Keep the lines up to ``epoch`` and no other. Raises as ``read``, and StorageError."""
-        kept = [line for line in self.read() if line["epoch"] <= epoch]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        lines = [line for line in self.read() if line["epoch"] <= epoch]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
-    def parse(self, text: str, place: str) -> Line:
-        """One line; ``place`` says which. Raises RunFolderError where it is no epoch's."""
-        return parse_line(text, f"{self.path}, {place}", _HINT, checked(self._schema))
+    def parse(self, text: str, position: str) -> Line:
+        """One line; ``position`` says which. Raises RunFolderError where it is no epoch's."""
+        return parse_line(text, f"{self.path}, {position}", _HINT, make_check(self._schema))
 
 
 def without_cost(tree: Any) -> Any:

@@ -46,15 +46,15 @@ def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[R
     Those of one fingerprint in the order of their paths. With ``early`` those instead that a budget
     or a search ended. A run that can't be read is none.
     """
-    found: dict[str, list[RunFolder]] = {}
+    runs_by_fingerprint: dict[str, list[RunFolder]] = {}
     for file in sorted(runs.rglob("result.json")):
         folder = RunFolder(file.parent)
         with suppress(RunFolderError):
             result = folder.require().result()
             if result and bool(describe_early_end(result)) == early:
-                found.setdefault(str(result.get("fingerprint")), []).append(folder)
-    found.pop("None", None)
-    return found
+                runs_by_fingerprint.setdefault(str(result.get("fingerprint")), []).append(folder)
+    runs_by_fingerprint.pop("None", None)
+    return runs_by_fingerprint
 
 
 def folder_name(name: str, scale: float, data: str | None) -> str:

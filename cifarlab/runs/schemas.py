@@ -93,7 +93,7 @@ class Result(Stored):
 
 
 @cache
-def checked(schema: type[BaseModel]) -> Check:
+def make_check(schema: type[BaseModel]) -> Check:
     """Return a function that gives plain values back, and raises ValueError for odd ones."""
 
     def check(tree: Any) -> Any:
@@ -106,7 +106,7 @@ def checked(schema: type[BaseModel]) -> Check:
     return check
 
 
-def restored(kind: Any, tree: Any, what: str, hint: str) -> Any:
+def restore(kind: Any, tree: Any, what: str, hint: str) -> Any:
     """Return the value of type ``kind`` whose plain values are ``tree``.
 
     Raises RunFolderError, which begins with ``what`` and has ``hint``, where they are another's.

@@ -14,7 +14,7 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Row, Study
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.table import comparison_of
-from cifarlab.runs.schemas import restored
+from cifarlab.runs.schemas import restore
 from cifarlab.stats.paired import Interval, summary
 from cifarlab.system.errors import UserError
 
@@ -107,7 +107,7 @@ def earlier(explained: Explained, folder: SearchFolder) -> Finals | None:
 
 def flattery_of(told: Any) -> tuple[Flattery, ...]:
     """What search.json tells of finalists."""
-    flattery: tuple[Flattery, ...] = restored(
+    flattery: tuple[Flattery, ...] = restore(
         tuple[Flattery, ...],
         told,
         "the finalists are not as this cifarlab writes them",

@@ -14,7 +14,7 @@ from cifarlab.experiments.search.space import label
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.table import as_json, comparison_of, markdown, scale_words
-from cifarlab.runs.schemas import restored
+from cifarlab.runs.schemas import restore
 
 NOTHING = "-"
 _ENDS = {
@@ -173,8 +173,8 @@ def found_of(tree: dict[str, Any]) -> Found:
     finals = tree.get("finals") or {"flattery": [], "comparison": None}
     comparison = finals.get("comparison")
     return Found(
-        restored(tuple[Rung, ...], tree.get("rungs"), what, hint),
-        restored(tuple[Importance, ...], tree.get("importance"), what, hint),
+        restore(tuple[Rung, ...], tree.get("rungs"), what, hint),
+        restore(tuple[Importance, ...], tree.get("importance"), what, hint),
         flattery_of(finals.get("flattery")),
         comparison and comparison_of(comparison),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cifarlab.experiments.study.comparison import Comparison, Line
-from cifarlab.runs.schemas import restored
+from cifarlab.runs.schemas import restore
 from cifarlab.stats.paired import MOST_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
@@ -176,7 +176,7 @@ def comparison_of(tree: Any) -> Comparison:
     """The comparison that ``as_json`` made plain. Raises RunFolderError for anything else."""
     what = "the comparison is not one that this cifarlab writes"
     hint = "run the study again: finished runs are taken as they are"
-    comparison: Comparison = restored(Comparison, tree, what, hint)
+    comparison: Comparison = restore(Comparison, tree, what, hint)
     if comparison.baseline not in [line.row for line in comparison.lines]:
         raise RunFolderError(f"{what}: its baseline is no row", hint)
     return comparison
