@@ -33,11 +33,11 @@ READERS = {  # which other commands read a file
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures."""
-    monkeypatch.setattr("cifarlab.report.write.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
 
 
 @pytest.fixture
-def told(cifarlab: Command, quick: None) -> Callable[[str, Path], None]:
+def run_command(cifarlab: Command, quick: None) -> Callable[[str, Path], None]:
     """A function: a command that reads the run in a folder ends well, or in two lines."""
 
     def run(command: str, path: Path) -> None:
@@ -58,7 +58,7 @@ def told(cifarlab: Command, quick: None) -> Callable[[str, Path], None]:
 
 @pytest.mark.parametrize("file", READERS)
 def test_a_damaged_file_of_a_run(
-    copied: RunFolder, told: Callable[[str, Path], None], file: str
+    copied: RunFolder, run_command: Callable[[str, Path], None], file: str
 ) -> None:
     if "resume" in READERS[file]:
         copied.result_file.unlink()
@@ -66,12 +66,12 @@ def test_a_damaged_file_of_a_run(
     path.parent.mkdir(exist_ok=True)
     for _ in damaged(path, DAMAGE.values()):
         for command in (*ALWAYS, *READERS[file]):
-            told(command, copied.path)
+            run_command(command, copied.path)
         Index(copied.path.parent).listing()
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def full_run(tmp_path: Path) -> Path:
     """A run with everything that a report shows."""
     path = make_full_run(tmp_path / "runs" / "made")
     layer = {"low": -0.3, "high": 0.4, "counts": [1, 5, 2], "gradient": 0.1}
@@ -95,9 +95,9 @@ def made(tmp_path: Path) -> Path:
         "audit/findings.json",
     ],
 )
-def test_values_of_other_types(made: Path, told: Callable[[str, Path], None], file: str) -> None:
-    path = made / file
+def test_values_of_other_types(full_run: Path, run_command: Callable[[str, Path], None], file: str) -> None:
+    path = full_run / file
     for _ in damaged(path, spoilt(path)):
         for command in ALWAYS:
-            told(command, made)
-        Index(made.parent).listing()
+            run_command(command, full_run)
+        Index(full_run.parent).listing()

@@ -106,9 +106,9 @@ class Server:
             env={**known, **environment},
         )
         line = self._line(60)
-        found = re.search(r"http://\S+/", line)
-        assert found, f"the page did not start: {line}{self.process.stdout.read()}"
-        self.address = found[0].rstrip("/")
+        match = re.search(r"http://\S+/", line)
+        assert match, f"the page did not start: {line}{self.process.stdout.read()}"
+        self.address = match[0].rstrip("/")
 
     def _line(self, seconds: float) -> str:
         ready, _, _ = select.select([self.process.stdout], [], [], seconds)

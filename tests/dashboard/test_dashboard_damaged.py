@@ -35,9 +35,9 @@ from cifarlab.system.errors import CifarlabError
 def read_study(path: Path) -> None:
     """All that the page and a comparison take from a study's folder."""
     content = StudyFolder(path).content()
-    of = comparison_of(content.get("comparison"))
+    comparison = comparison_of(content.get("comparison"))
     for show in (heading, rows, footing, markdown, csv_text, as_json):
-        show(of)
+        show(comparison)
 
 
 def read_search(path: Path) -> None:
@@ -46,11 +46,11 @@ def read_search(path: Path) -> None:
     for trial in Ledger(folder.events()).ranked():
         ending(trial)
     folder.repair()
-    found = found_of(folder.content().get("found") or {})
-    rung_rows(found.rungs)
-    importance_rows(found.importance)
-    for one in found.flattery:
-        flattery_words(one)
+    results = found_of(folder.content().get("found") or {})
+    rung_rows(results.rungs)
+    importance_rows(results.importance)
+    for bias in results.flattery:
+        flattery_words(bias)
     folder.planned(0, {"optimizer.rate": 0.05})
 
 

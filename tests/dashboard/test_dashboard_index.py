@@ -44,16 +44,16 @@ def test_a_finished_run_is_listed_with_its_result(root):
 def test_seeds_of_one_recipe_are_one_group_and_other_recipes_others(root):
     make(root / "other", Plan(n=200, changes=(("optimizer.rate", 0.01),)))
     make(root / "elsewhere", Plan(n=200, data="CIFAR-10"))
-    found = entries(root)
-    assert found["a-s0"].group == found["a-s1"].group
-    groups = {found[name].group for name in ("a-s0", "young", "other", "elsewhere")}
+    by_url_path = entries(root)
+    assert by_url_path["a-s0"].group == by_url_path["a-s1"].group
+    groups = {by_url_path[name].group for name in ("a-s0", "young", "other", "elsewhere")}
     assert len(groups) == 4
 
 
 def test_the_same_recipe_on_images_that_changed_is_another_group(root):
     make(root / "changed", Plan(n=200, images="a third less"))
-    found = entries(root)
-    assert found["changed"].group != found["a-s0"].group
+    by_url_path = entries(root)
+    assert by_url_path["changed"].group != by_url_path["a-s0"].group
 
 
 @pytest.mark.parametrize("ended", ["budget", "stopped"])
@@ -75,8 +75,8 @@ def test_groups_of_one_name_are_told_apart_by_what_differs(root):
     assert by_url_path["rate-0.1-s0"] == "made/up optimizer.rate=0.1"
     assert by_url_path["rate-0.2-s0"] == by_url_path["rate-0.2-s1"] == "made/up optimizer.rate=0.2"
     assert by_url_path["a-s0"] == by_url_path["a-s1"] == "made/up optimizer.rate=0.05"
-    one = [run for run in runs if run.url_path == "rate-0.1-s0"]
-    assert list(index.group_names(one).values()) == ["made/up"]
+    only_run = [run for run in runs if run.url_path == "rate-0.1-s0"]
+    assert list(index.group_names(only_run).values()) == ["made/up"]
 
 
 def test_a_recipe_that_can_not_be_read_is_named_by_its_folder(root):

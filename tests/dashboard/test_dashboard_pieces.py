@@ -24,7 +24,7 @@ def read(tmp_path: Path, *plans: Plan) -> list[Run]:
 
 
 def series(options: dict, name: str) -> list[list]:
-    return [one["data"] for one in options["series"] if one["name"] == name]
+    return [series["data"] for series in options["series"] if series["name"] == name]
 
 
 def test_curves_are_the_metrics_logs(tmp_path):
@@ -42,7 +42,7 @@ def test_curves_are_the_metrics_logs(tmp_path):
 @pytest.mark.parametrize("plan", [Plan(n=100, val=False), Plan(n=100, finished=False, epochs=1)])
 def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
     whole, scarce = read(tmp_path, Plan(n=100), plan)
-    names = [[one["name"] for one in charts.curves(run)["series"]] for run in (whole, scarce)]
+    names = [[series["name"] for series in charts.curves(run)["series"]] for run in (whole, scarce)]
     assert names[0] == names[1]
     json.dumps(charts.curves(scarce), allow_nan=False)
 
@@ -50,8 +50,8 @@ def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
 def test_overlaid_seeds_share_a_colour_and_recipes_do_not(tmp_path):
     other = (("optimizer.rate", 0.01),)
     runs = read(tmp_path, Plan(n=100), Plan(n=100, seed=1), Plan(n=100, changes=other))
-    colours = [one["color"] for one in charts.overlay(runs)["series"]]
-    assert colours[0] == colours[1] != colours[2]
+    colors = [series["color"] for series in charts.overlay(runs)["series"]]
+    assert colors[0] == colors[1] != colors[2]
     assert charts.overlay(read(tmp_path, Plan(n=100, val=False))[:0]) is None
 
 
@@ -59,13 +59,13 @@ def test_overlaid_seeds_share_a_colour_and_recipes_do_not(tmp_path):
 def test_the_confusion_chart_holds_every_count(tmp_path, plan):
     (run,) = read(tmp_path, plan)
     counts = confusion_of(run)
-    share = counts / counts.sum(1, keepdims=True)
-    drawn = np.zeros_like(share)
-    for one in charts.confusion(run)["series"]:
-        for cell in one["data"]:
+    fractions = counts / counts.sum(1, keepdims=True)
+    drawn = np.zeros_like(fractions)
+    for series in charts.confusion(run)["series"]:
+        for cell in series["data"]:
             column, row, _, percent = cell["value"]
             drawn[row, column] = percent
-    assert np.abs(drawn - 100 * share).max() <= 0.05 + 1e-9
+    assert np.abs(drawn - 100 * fractions).max() <= 0.05 + 1e-9
 
 
 def test_the_confusion_chart_of_a_thousand_classes_stays_small(tmp_path):
@@ -75,14 +75,14 @@ def test_the_confusion_chart_of_a_thousand_classes_stays_small(tmp_path):
     assert len(json.dumps(options)) < 300_000 and len(options["yAxis"]["data"]) == 30
     counts = confusion_of(run)
     row, column = np.unravel_index((counts - np.diag(np.diag(counts))).argmax(), counts.shape)
-    told = [cell["name"] for cell in options["series"][0]["data"]]
+    tooltips = [cell["name"] for cell in options["series"][0]["data"]]
     words = f"{names[row]} taken for {names[column]}<br>{counts[row, column]} of 5"
-    assert any(name.startswith(words) for name in told)
+    assert any(name.startswith(words) for name in tooltips)
 
 
 def test_no_class_name_becomes_markup(tmp_path):
     (run,) = read(tmp_path, Plan(classes=(HOSTILE, "b"), n=60, skill=0.5))
-    told = [c["name"] for one in charts.confusion(run)["series"] for c in one["data"]]
+    tooltips = [c["name"] for series in charts.confusion(run)["series"] for c in series["data"]]
     pieces = [
         html.class_bars(class_rows(run)),
         html.table((HOSTILE,), [(HOSTILE,)]),
@@ -91,11 +91,11 @@ def test_no_class_name_becomes_markup(tmp_path):
         html.warned([HOSTILE]),
         html.notes([HOSTILE]),
         html.differences([(HOSTILE, [HOSTILE])], [html.run_link(HOSTILE, HOSTILE)]),
-        *told,
+        *tooltips,
     ]
-    assert len(told) > 2
+    assert len(tooltips) > 2
     assert not [piece for piece in pieces if "<img src=x" in piece]
-    assert all("&lt;img" in piece for piece in pieces if piece not in told)
+    assert all("&lt;img" in piece for piece in pieces if piece not in tooltips)
 
 
 def test_numbers_stand_on_the_right_and_words_do_not():
@@ -127,8 +127,8 @@ def test_addresses_survive_any_name():
 
 def test_an_image_is_called_by_its_path_and_the_path_stays_text():
     image = np.zeros((8, 8, 1), np.uint8)
-    told = html.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
-    assert "cat/&lt;img src=x onerror=alert(1)&gt;.png" in told and HOSTILE not in told
+    gallery = html.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
+    assert "cat/&lt;img src=x onerror=alert(1)&gt;.png" in gallery and HOSTILE not in gallery
 
 
 def test_in_a_figure_the_end_of_a_path_is_kept():

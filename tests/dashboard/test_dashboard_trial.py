@@ -37,12 +37,12 @@ def picture(value: int = 128) -> bytes:
 def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
     tried = Network(finished.path).predict_image(picture())
     predictor = Predictor.load(finished.weights("last"))
-    warmth = finished.result()["temperature"]["value"]
-    probabilities = (predictor.logits(tried.image[None])[0].double() / warmth).softmax(0)
+    temperature = finished.result()["temperature"]["value"]
+    probabilities = (predictor.logits(tried.image[None])[0].double() / temperature).softmax(0)
     likeliest = [probability for _, probability in tried.likeliest]
     assert likeliest == pytest.approx(sorted(probabilities.tolist(), reverse=True)[:5], rel=1e-12)
     assert tried.likeliest[0][0] == predictor.classes[int(probabilities.argmax())]
-    assert tried.temperature == warmth
+    assert tried.temperature == temperature
 
 
 def test_a_fitted_temperature_calibrates(copied):
@@ -64,7 +64,7 @@ def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(fin
     for target in (3, 7):
         probabilities = np.eye(10)[[target]]
         network.oracle.answers = lambda inputs, probabilities=probabilities: Answers(inputs.ids, (), probabilities, None)
-        pictures = {one.layer: one.picture for one in network.predict_image(picture()).maps}
+        pictures = {activation_map.layer: activation_map.picture for activation_map in network.predict_image(picture()).maps}
         maps = class_activation_maps(network.predictor, image[None], list(pictures), np.array([target]))
         for layer, heat in maps.items():
             assert (pictures[layer] == heated(image, heat[0])).all()
@@ -85,12 +85,12 @@ def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
 
     def features(image: np.ndarray) -> np.ndarray:
         body = network.predictor.classifier.body
-        given = []
-        handle = body.dense.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
+        inputs = []
+        handle = body.dense.register_forward_pre_hook(lambda _m, x: inputs.append(x[0]))
         with torch.no_grad():
             network.predictor.logits(image[None])
         handle.remove()
-        return given[0][0].numpy().astype(np.float64)
+        return inputs[0][0].numpy().astype(np.float64)
 
     mine = features(tried.image)
     distances = {}

@@ -217,7 +217,7 @@ def test_only_what_killed_writers_left_is_removed(folder):
     command = [sys.executable, "-c", WRITE, str(target)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as living:
-        left, used = (Path(one.stdout.readline().strip()) for one in (killed, living))
+        left, used = (Path(process.stdout.readline().strip()) for process in (killed, living))
         killed.kill()
         killed.wait()
         assert left.exists() and used.exists()
@@ -229,5 +229,5 @@ def test_only_what_killed_writers_left_is_removed(folder):
 
 def test_a_folder_can_be_told_to_another_process(folder):
     folder.metrics.append({"epoch": 1})
-    told = pickle.loads(pickle.dumps(folder))
-    assert told.path == folder.path and told.metrics.read() == [{"epoch": 1}]
+    copy = pickle.loads(pickle.dumps(folder))
+    assert copy.path == folder.path and copy.metrics.read() == [{"epoch": 1}]
