@@ -199,7 +199,7 @@ def test_ended_while_the_report_is_drawn(
     result = copied.result()
     copied.result_file.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr("cifarlab.report.write.style.save", end)
+        patch.setattr("cifarlab.plots.style.save", end)
         output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
     assert output.code == code and output.err.count("\n") == 2
     assert f"the run is complete; its report: cifarlab report {copied.path}" in output.err
