@@ -13,7 +13,7 @@ import numpy as np
 
 from cifarlab.plots.style import BLUE, CYCLE, GREY, VERMILION, label
 from cifarlab.report.formatting import number, percent
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 from cifarlab.report.tables import class_names, confusion_of, drawn_classes
 
 Options = dict[str, Any]
@@ -67,13 +67,13 @@ def _tooltip() -> Options:
     }
 
 
-def _points(run: Run, values: np.ndarray) -> list[list[float]]:
+def _points(run: RunData, values: np.ndarray) -> list[list[float]]:
     kept = ~np.isnan(values)
     pairs = zip(run.epochs[kept], values[kept], strict=True)
     return [[int(epoch), round(float(value), 6)] for epoch, value in pairs]
 
 
-def curves(run: Run) -> Options:
+def curves(run: RunData) -> Options:
     """Accuracy, loss and learning rate over epochs, beneath each other; always the same series."""
     tops, heights = (34, 282, 460), (200, 130, 70)
     names = ("accuracy (%)", "loss (nats)", "learning rate")
@@ -130,7 +130,7 @@ def _line(name: str, data: list[list[float]], color: str, grid_index: int) -> Op
     }
 
 
-def _best(run: Run) -> Options:
+def _best(run: RunData) -> Options:
     """The best validation accuracy as a ring."""
     best = run.best
     data = [] if best is None else [[best[0], round(100 * best[1], 6)]]
@@ -144,7 +144,7 @@ def _best(run: Run) -> Options:
     }
 
 
-def _test(run: Run) -> Options:
+def _test(run: RunData) -> Options:
     """The test accuracy as a diamond at the epoch that was measured."""
     value = number(dig(run.split("test"), "accuracy"))
     epoch = dig(run.result, "evaluated", "epoch")
@@ -160,7 +160,7 @@ def _test(run: Run) -> Options:
     }
 
 
-def overlay(runs: Sequence[Run]) -> Options | None:
+def overlay(runs: Sequence[RunData]) -> Options | None:
     """Validation accuracy of several runs; those that differ by their seed alone share a colour.
 
     None where no run holds images out.
@@ -168,7 +168,7 @@ def overlay(runs: Sequence[Run]) -> Options | None:
     shown = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
     if not shown:
         return None
-    groups: dict[Any, list[Run]] = {}
+    groups: dict[Any, list[RunData]] = {}
     for run in shown:
         key = run.recipe.model_copy(update={"seed": 0, "name": "unnamed"})
         groups.setdefault(key, []).append(run)
@@ -198,7 +198,7 @@ def overlay(runs: Sequence[Run]) -> Options | None:
     }
 
 
-def confusion(run: Run) -> Options | None:
+def confusion(run: RunData) -> Options | None:
     """Confusion matrix by fraction of the true class; errors by the square root up to the largest."""
     counts = confusion_of(run)
     if counts is None:

@@ -7,10 +7,10 @@ from typing import Any
 from cifarlab.dashboard.index import Entry
 from cifarlab.dashboard.urls import run_url
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 
-def run_rows(entries: Iterable[Entry], now: float) -> list[Row]:
+def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
     """One row per run, accuracies in per cent; what is not known is None."""
     rows = []
     for entry in entries:
@@ -39,7 +39,7 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[Row]:
     return sorted(rows, key=lambda row: -row["last_modified"])
 
 
-def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[Row]:
+def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[TableRow]:
     """One row per recipe and images: its finished runs' mean, sample deviation and range.
 
     ``names`` are the groups'.
@@ -55,7 +55,7 @@ def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[Row]
     return sorted(rows, key=lambda row: (-(row["test"] or row["val"] or 0), row["recipe"]))
 
 
-def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> Row:
+def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> TableRow:
     by_seed: dict[int | None, Entry] = {}
     for entry in members:
         if entry.finished and not entry.early:

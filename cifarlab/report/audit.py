@@ -10,7 +10,7 @@ from cifarlab.plots.style import NARROW, label, sheet
 from cifarlab.report.evaluation import Table, listed, table_of
 from cifarlab.report.formatting import count, number, percent, plain
 from cifarlab.report.mistakes import data_uri
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 from cifarlab.report.tables import Fact
 
 MOST = 20
@@ -29,7 +29,7 @@ class AuditImage(NamedTuple):
         return [data_uri(image) for image in self.images]
 
 
-def label_facts(run: Run) -> list[Fact]:
+def label_facts(run: RunData) -> list[Fact]:
     """How many labels are suspected, and how good the ranking is where the truth is known."""
     section = dig(run.audit, "labels")
     if not isinstance(section, dict):
@@ -49,7 +49,7 @@ def label_facts(run: Run) -> list[Fact]:
     return facts
 
 
-def depths(run: Run) -> Table | None:
+def depths(run: RunData) -> Table | None:
     """Precision and recall by the number of suspects looked at, where the truth is known."""
     return table_of(
         "suspects#, precision#, recall#",
@@ -60,7 +60,7 @@ def depths(run: Run) -> Table | None:
     )
 
 
-def twin_facts(run: Run) -> list[Fact]:
+def twin_facts(run: RunData) -> list[Fact]:
     """How many images are there twice."""
     section = dig(run.audit, "duplicates")
     if not isinstance(section, dict):
@@ -76,7 +76,7 @@ def twin_facts(run: Run) -> list[Fact]:
     ]
 
 
-def twins(run: Run) -> Table | None:
+def twins(run: RunData) -> Table | None:
     """How many images of each split have a twin in each."""
     return table_of(
         "images of, with a twin in, images#",
@@ -87,7 +87,7 @@ def twins(run: Run) -> Table | None:
     )
 
 
-def suspects(run: Run) -> list[AuditImage]:
+def suspects(run: RunData) -> list[AuditImage]:
     """The most suspicious labels, of those that the network would change, with their images."""
     rows = listed(dig(run.audit, "labels", "suspects"))
     pictures = run.audit_images.get("suspects", np.empty(0))
@@ -103,7 +103,7 @@ def suspects(run: Run) -> list[AuditImage]:
     return items[:MOST]
 
 
-def pairs(run: Run) -> list[AuditImage]:
+def pairs(run: RunData) -> list[AuditImage]:
     """Near-duplicates side by side, those across splits first."""
     rows = listed(dig(run.audit, "duplicates", "pairs"))
     pictures = run.audit_images.get("pairs", np.empty(0))
@@ -127,18 +127,18 @@ def image_name(image: dict[str, Any]) -> str:
     return str(image.get("name") or f"index {image.get('index')}")
 
 
-def notes(run: Run, part: str) -> list[str]:
+def notes(run: RunData, part: str) -> list[str]:
     """What must be read beside the findings in ``labels`` or ``duplicates``."""
     lines = dig(run.audit, part, "notes")
     return [str(note) for note in lines] if isinstance(lines, list) else []
 
 
-def suspects_figure(run: Run) -> Figure | None:
+def suspects_figure(run: RunData) -> Figure | None:
     """The label suspects as one figure; None without any."""
     return _sheet(suspects(run), 5, "given label → suggested one")
 
 
-def pairs_figure(run: Run) -> Figure | None:
+def pairs_figure(run: RunData) -> Figure | None:
     """The near-duplicates as one figure; None without any."""
     return _sheet(pairs(run), 4, "near-duplicates")
 
@@ -169,7 +169,7 @@ def _draw_item(axes: Axes, item: AuditImage, left: float, top: float) -> None:
     axes.text(left, top - 0.04, text, fontsize=5.5, va="bottom", linespacing=1.1)
 
 
-def _named(run: Run, index: Any) -> str:
+def _named(run: RunData, index: Any) -> str:
     names = dig(run.audit, "classes")
     sound = isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names)
     return str(names[index]) if sound else plain(index)

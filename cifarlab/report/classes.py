@@ -10,14 +10,14 @@ from matplotlib.ticker import MaxNLocator
 
 from cifarlab.plots.style import BLUE, NARROW, VERMILION, WIDE, label, sheet, tidy, with_margin
 from cifarlab.report.formatting import number, pair, percent
-from cifarlab.report.run_data import SPOKEN, Run
+from cifarlab.report.run_data import SPOKEN, RunData
 from cifarlab.report.tables import class_rows
 
 _ONE_COLUMN = 30  # classes; with more, a single column would be taller than a page
 _MOST = 120  # classes; of more, those of the least accuracy are drawn
 
 
-def per_class(run: Run) -> Figure | None:
+def per_class(run: RunData) -> Figure | None:
     """Accuracy of each class with its interval, best first; None where it was not measured.
 
     Of very many classes, the least accurate ones.

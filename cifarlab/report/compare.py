@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.report.formatting import count, interval, percent, seconds
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 
 
-class Row(NamedTuple):
+class ComparedRun(NamedTuple):
     """One run in the comparison."""
 
     anchor: str
@@ -24,12 +24,12 @@ class Row(NamedTuple):
     state: str
 
 
-def row(run: Run, anchor: str) -> Row:
+def row(run: RunData, anchor: str) -> ComparedRun:
     """The run's line; an unfinished one shows its last validation accuracy and says so."""
     test, val = run.split("test"), run.split("val").get("accuracy")
     if not run.finished and run.lines:
         val = float(run.curve("val", "accuracy")[-1])
-    return Row(
+    return ComparedRun(
         anchor=anchor,
         run=run.name,
         recipe=run.recipe_name,
@@ -45,7 +45,7 @@ def row(run: Run, anchor: str) -> Row:
     )
 
 
-def state(run: Run) -> str:
+def state(run: RunData) -> str:
     """``finished``, what ended it early, or how far an unfinished run has come."""
     if run.finished:
         return run.early_end or "finished"
@@ -53,7 +53,7 @@ def state(run: Run) -> str:
     return f"unfinished: {epochs} epoch{'' if epochs == 1 else 's'} so far"
 
 
-def warnings(runs: Sequence[Run]) -> list[str]:
+def warnings(runs: Sequence[RunData]) -> list[str]:
     """Why these runs' accuracies may not be compared; empty if nothing is known against it."""
     messages = []
     names = _distinct(run.data_name for run in runs)
@@ -80,7 +80,7 @@ def warnings(runs: Sequence[Run]) -> list[str]:
     return messages
 
 
-def _different_images(runs: Sequence[Run], split: str, word: str, same_data: bool) -> list[str]:
+def _different_images(runs: Sequence[RunData], split: str, word: str, same_data: bool) -> list[str]:
     """A warning where a split of the same data is not the same images in all runs that have it."""
     sizes = _distinct(run.split(split).get("n") for run in runs)
     if len(sizes) > 1:

@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from cifarlab.plots.style import INK, NARROW, label, sheet
-from cifarlab.report.run_data import SPOKEN, Run
+from cifarlab.report.run_data import SPOKEN, RunData
 from cifarlab.report.tables import class_names, confusion_of, drawn_classes
 
 MOST_NUMBERED = 12  # classes; with more, a number no longer fits its cell
@@ -19,7 +19,7 @@ _CELL_PIXELS = 12
 _TINT = {False: 0.22, True: 0.45}  # of the diagonal: pale, but small cells need more to be seen
 
 
-def confusion(run: Run) -> Figure | None:
+def confusion(run: RunData) -> Figure | None:
     """Row-normalised confusion matrix of the shown split; None where there is none.
 
     It has (K, K) cells, or those of ``drawn_classes`` where K is large. Errors have their own

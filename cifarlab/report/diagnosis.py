@@ -8,7 +8,7 @@ import numpy as np
 
 from cifarlab.recipes.lint import Finding
 from cifarlab.report.formatting import number, percent
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
@@ -16,20 +16,20 @@ LOW = 0.1  # share of the peak rate below which little is learned
 SILENT = 0.2  # share of a layer's units
 
 
-def diagnose(run: Run) -> list[Finding]:
+def diagnose(run: RunData) -> list[Finding]:
     """Findings about a run, finished or not; none where its curves look as they should."""
     if not run.lines:
         return []
     return [finding for check in _CHECKS for finding in check(run)]
 
 
-def _guessing(run: Run) -> float | None:
+def _guessing(run: RunData) -> float | None:
     """Cross-entropy in nats of guessing among the run's classes."""
     classes = dig(run.provenance, "data", "classes")
     return math.log(len(classes)) if isinstance(classes, list) and len(classes) > 1 else None
 
 
-def _diverged(run: Run) -> Iterator[Finding]:
+def _diverged(run: RunData) -> Iterator[Finding]:
     loss, guessing = run.curve("train", "loss"), _guessing(run)
     if guessing is None or np.isnan(loss).all():
         return
@@ -43,7 +43,7 @@ def _diverged(run: Run) -> Iterator[Finding]:
         )
 
 
-def _never_left_the_plateau(run: Run) -> Iterator[Finding]:
+def _never_left_the_plateau(run: RunData) -> Iterator[Finding]:
     loss, guessing = run.curve("train", "loss"), _guessing(run)
     if guessing is None or np.isnan(loss).all():
         return
@@ -57,13 +57,13 @@ def _never_left_the_plateau(run: Run) -> Iterator[Finding]:
         )
 
 
-def _learned(run: Run) -> bool:
+def _learned(run: RunData) -> bool:
     """Whether validation, without dropout and augmentation, is well above guessing."""
     classes, accuracy = dig(run.provenance, "data", "classes"), run.curve("val", "accuracy")
     return not np.isnan(accuracy).all() and np.nanmax(accuracy) > 2 / len(classes)
 
 
-def _lr_fell_before_learning(run: Run) -> Iterator[Finding]:
+def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
     lr, accuracy = run.curve("rate"), run.curve("train", "accuracy")
     has_both = ~np.isnan(lr) & ~np.isnan(accuracy)
     if has_both.sum() < 4 or not has_both.all():
@@ -89,7 +89,7 @@ def _lr_fell_before_learning(run: Run) -> Iterator[Finding]:
         )
 
 
-def _validates_at_guessing(run: Run) -> Iterator[Finding]:
+def _validates_at_guessing(run: RunData) -> Iterator[Finding]:
     train, val = run.curve("train", "accuracy"), run.curve("val", "accuracy")
     loss, guessing = run.curve("val", "loss"), _guessing(run)
     if guessing is None or np.isnan([train[-1], val[-1], loss[-1]]).any():
@@ -107,7 +107,7 @@ def _validates_at_guessing(run: Run) -> Iterator[Finding]:
         )
 
 
-def _overfit(run: Run) -> Iterator[Finding]:
+def _overfit(run: RunData) -> Iterator[Finding]:
     val, train = run.curve("val", "loss"), run.curve("train", "loss")
     others = (_never_left_the_plateau, _validates_at_guessing)
     if len(val) < 3 or np.isnan(val).any() or any(any(check(run)) for check in others):
@@ -127,7 +127,7 @@ def _overfit(run: Run) -> Iterator[Finding]:
         )
 
 
-def _still_learning(run: Run) -> Iterator[Finding]:
+def _still_learning(run: RunData) -> Iterator[Finding]:
     accuracy = run.curve("val", "accuracy")
     if not run.finished or len(accuracy) < 10 or np.isnan(accuracy).any():
         return
@@ -143,7 +143,7 @@ def _still_learning(run: Run) -> Iterator[Finding]:
         )
 
 
-def _silent_units(run: Run) -> Iterator[Finding]:
+def _silent_units(run: RunData) -> Iterator[Finding]:
     layers = dig(run.result, "silent_units", "layers")
     counts_by_layer = layers if isinstance(layers, dict) else {}
     fractions = {name: pair[0] / pair[1] for name, pair in counts_by_layer.items() if _counted(pair)}
@@ -167,7 +167,7 @@ def _counted(pair: Any) -> bool:
     return silent is not None and bool(units)
 
 
-_CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[RunData], Iterator[Finding]], ...] = (
     _diverged,
     _never_left_the_plateau,
     _lr_fell_before_learning,

@@ -12,7 +12,7 @@ from cifarlab.report.formatting import (
     plain,
     seconds,
 )
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 from cifarlab.report.shift import corruption_rows
 from cifarlab.report.tables import Fact
 
@@ -32,7 +32,7 @@ def table_of(columns: str, rows: list[tuple[str, ...]]) -> Table | None:
     return Table(plain_names, rows, tuple(name.endswith("#") for name in names)) if rows else None
 
 
-def spread(run: Run) -> list[Fact]:
+def spread(run: RunData) -> list[Fact]:
     """Top-k accuracies and the deviation between classes."""
     split = run.split(run.split_name)
     top = split.get("top_k")
@@ -47,7 +47,7 @@ def spread(run: Run) -> list[Fact]:
     return facts
 
 
-def groups(run: Run) -> Table | None:
+def groups(run: RunData) -> Table | None:
     """Accuracy of groups of classes: of the examination, where it was given some, else usual."""
     same = dig(run.examined, "split") == run.split_name
     rows = dig(run.examined, "measured", "groups") if same else None
@@ -68,7 +68,7 @@ def groups(run: Run) -> Table | None:
     )
 
 
-def calibration(run: Run) -> Table | None:
+def calibration(run: RunData) -> Table | None:
     """Scores of the probabilities as trained, and at the temperature of the validation images."""
     split = run.split(run.split_name)
     calibrated = "calibrated" + (" (on these images)" if run.split_name == "val" else "")
@@ -89,7 +89,7 @@ def calibration(run: Run) -> Table | None:
     )
 
 
-def views(run: Run) -> Table | None:
+def views(run: RunData) -> Table | None:
     """What each number of test-time views gains and costs."""
     return table_of(
         "views, passes#, accuracy#, gain (points)#, its 95 % interval#, p#, time#, images/s#",
@@ -109,7 +109,7 @@ def views(run: Run) -> Table | None:
     )
 
 
-def families(run: Run) -> Table | None:
+def families(run: RunData) -> Table | None:
     """Mean accuracy by family of corruptions, and over all."""
     accuracies = dig(run.examined, "shift", "families")
     if not isinstance(accuracies, dict) or not corruption_rows(run):
@@ -120,7 +120,7 @@ def families(run: Run) -> Table | None:
     return table_of("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
 
 
-def ood_scores(run: Run) -> Table | None:
+def ood_scores(run: RunData) -> Table | None:
     """How well scores of the network tell images of another source."""
     return table_of(
         "score, area under the curve#",
@@ -131,7 +131,7 @@ def ood_scores(run: Run) -> Table | None:
     )
 
 
-def examined_on(run: Run) -> str:
+def examined_on(run: RunData) -> str:
     """Which images the examination took, in words; empty where there was none."""
     split = SPOKEN.get(str(dig(run.examined, "split")))
     return f"{split} split of {plain(dig(run.examined, 'data'))}" if split else ""

@@ -21,12 +21,12 @@ from cifarlab.plots.style import (
 )
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.formatting import number, pair, percent
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 
 _DASHES = ("-", "--", ":", "-.")
 
 
-def curves(run: Run) -> Figure | None:
+def curves(run: RunData) -> Figure | None:
     """Accuracy, loss and learning rate by epoch; None before the first epoch ends."""
     if not run.lines:
         return None
@@ -49,7 +49,7 @@ def curves(run: Run) -> Figure | None:
     return figure
 
 
-def _lines(axes: Axes, run: Run, what: str, scale: float) -> None:
+def _lines(axes: Axes, run: RunData, what: str, scale: float) -> None:
     for split, spoken, color in (("train", "training", GREY), ("val", "validation", BLUE)):
         values = run.curve(split, what)
         if not np.isnan(values).all():
@@ -57,7 +57,7 @@ def _lines(axes: Axes, run: Run, what: str, scale: float) -> None:
     tidy(axes)
 
 
-def _plot_lr(axes: Axes, run: Run) -> None:
+def _plot_lr(axes: Axes, run: RunData) -> None:
     lrs = run.curve("rate")
     axes.plot(run.epochs, lrs, color=INK, marker=_marker(run), linewidth=1.2)
     axes.set_ylim(with_margin(0, 1.1 * max(np.nanmax(lrs, initial=0), 1e-9), 0.07))
@@ -67,12 +67,12 @@ def _plot_lr(axes: Axes, run: Run) -> None:
     axes.set(ylabel="learning rate", xlabel="epoch")
 
 
-def _marker(run: Run) -> str:
+def _marker(run: RunData) -> str:
     """Points where they can be told apart; a single epoch would be no line at all."""
     return "o" if len(run.lines) <= 25 else ""
 
 
-def _mark_best(run: Run, accuracy: Axes, *below: Axes) -> None:
+def _mark_best(run: RunData, accuracy: Axes, *below: Axes) -> None:
     if run.best is None:
         return
     epoch, value = run.best
@@ -89,7 +89,7 @@ def _mark_best(run: Run, accuracy: Axes, *below: Axes) -> None:
     )
 
 
-def _mark_test(run: Run, axes: Axes) -> None:
+def _mark_test(run: RunData, axes: Axes) -> None:
     value = number(dig(run.split("test"), "accuracy"))
     if value is None:
         return
@@ -111,7 +111,7 @@ def _mark_test(run: Run, axes: Axes) -> None:
     )
 
 
-def overlay(runs: Sequence[Run]) -> Figure | None:
+def overlay(runs: Sequence[RunData]) -> Figure | None:
     """Validation accuracy of several runs by epoch; None where no run holds images out.
 
     Runs that differ by their seed alone share a colour, so that the eye compares recipes.
@@ -119,7 +119,7 @@ def overlay(runs: Sequence[Run]) -> Figure | None:
     plotted = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
     if not plotted:
         return None
-    groups: dict[Recipe, list[Run]] = {}
+    groups: dict[Recipe, list[RunData]] = {}
     for run in plotted:
         groups.setdefault(run.recipe.model_copy(update={"seed": 0, "name": "unnamed"}), []).append(
             run
@@ -138,7 +138,7 @@ def overlay(runs: Sequence[Run]) -> Figure | None:
     return figure
 
 
-def _group(axes: Axes, runs: list[Run], color: str, dash: str) -> None:
+def _group(axes: Axes, runs: list[RunData], color: str, dash: str) -> None:
     several = len(runs) > 1
     text = f"{label(runs[0].recipe_name)} ({len(runs)} runs)" if several else label(runs[0].name)
     for index, run in enumerate(runs):

@@ -18,11 +18,11 @@ from cifarlab.report.explained import ExplainedFigure
 from cifarlab.report.figures import curves, overlay
 from cifarlab.report.mistakes import confident, confident_gallery, gallery, worst
 from cifarlab.report.reliability import reliability
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 from cifarlab.report.shift import heat_map
 from cifarlab.report.tensor_stats import activations, signals, weights
 
-FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
+FIGURES: tuple[tuple[str, Callable[[RunData], Figure | None], str], ...] = (
     ("curves", curves, "Accuracy, loss and learning rate by epoch"),
     ("confusion", confusion, "Confusion matrix"),
     ("classes", per_class, "Accuracy of each class with its interval"),
@@ -43,12 +43,12 @@ _INSIDE = ("weights", "activations", "signals")
 class Section:
     """One run's part of the page: the run, its pictures by kind, and the way to it."""
 
-    run: Run
+    run: RunData
     anchor: str
     pictures: dict[str, Picture]
 
 
-def page(runs: Sequence[Run], formats: Sequence[str] = ("svg",)) -> tuple[str, list[Picture]]:
+def page(runs: Sequence[RunData], formats: Sequence[str] = ("svg",)) -> tuple[str, list[Picture]]:
     """The HTML of a report on one or more runs, and all its figures in these formats."""
     with styled():
         sections = [
@@ -71,7 +71,7 @@ def page(runs: Sequence[Run], formats: Sequence[str] = ("svg",)) -> tuple[str, l
     return text, [*pictures, *([overlaid] if overlaid else [])]
 
 
-def _pictures(run: Run, formats: Sequence[str]) -> dict[str, Picture]:
+def _pictures(run: RunData, formats: Sequence[str]) -> dict[str, Picture]:
     drawn = {}
     for kind, draw, alt in FIGURES:
         figure = draw(run)
@@ -121,13 +121,13 @@ def _section(section: Section) -> dict[str, Any]:
     }
 
 
-def _recorded(run: Run) -> int:
+def _recorded(run: RunData) -> int:
     """Of how many images the recorded activations are."""
     images = run.tensor_stats[0].get("images") if run.tensor_stats else None
     return images if isinstance(images, int) else 0
 
 
-def _evaluation(run: Run) -> dict[str, Any]:
+def _evaluation(run: RunData) -> dict[str, Any]:
     return {
         "on": evaluation.examined_on(run),
         "spread": evaluation.spread(run),
@@ -140,7 +140,7 @@ def _evaluation(run: Run) -> dict[str, Any]:
     }
 
 
-def _audit(run: Run) -> dict[str, Any]:
+def _audit(run: RunData) -> dict[str, Any]:
     return {
         "folds": dig(run.audit, "labels", "folds"),
         "labels": audit.label_facts(run),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cifarlab.plots.style import NARROW, label, sheet
-from cifarlab.report.run_data import SPOKEN, Run
+from cifarlab.report.run_data import SPOKEN, RunData
 
 MOST = 25
 
@@ -35,12 +35,12 @@ class Mistake:
         return data_uri(self.image)
 
 
-def worst(run: Run) -> list[Mistake]:
+def worst(run: RunData) -> list[Mistake]:
     """Up to ``MOST`` mistakes, highest loss first; none where there are no predictions."""
     return _stored_mistakes(run)[:MOST]
 
 
-def confident(run: Run) -> list[Mistake]:
+def confident(run: RunData) -> list[Mistake]:
     """Up to ``MOST`` mistakes, those first that the network was surest of.
 
     Empty where there are so few that ``worst`` shows all of them.
@@ -49,7 +49,7 @@ def confident(run: Run) -> list[Mistake]:
     return sorted(mistakes, key=lambda mistake: -mistake.probability)[:MOST] if len(mistakes) > MOST else []
 
 
-def _stored_mistakes(run: Run) -> list[Mistake]:
+def _stored_mistakes(run: RunData) -> list[Mistake]:
     predictions = run.predictions
     if predictions is None:
         return []
@@ -86,17 +86,17 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def gallery(run: Run) -> Figure | None:
+def gallery(run: RunData) -> Figure | None:
     """The worst mistakes as one figure, five to a row; None where there are none to show."""
     return _gallery(run, worst(run))
 
 
-def confident_gallery(run: Run) -> Figure | None:
+def confident_gallery(run: RunData) -> Figure | None:
     """The most confident mistakes, likewise."""
     return _gallery(run, confident(run))
 
 
-def _gallery(run: Run, mistakes: list[Mistake]) -> Figure | None:
+def _gallery(run: RunData, mistakes: list[Mistake]) -> Figure | None:
     if not mistakes:
         return None
     rows = (len(mistakes) + 4) // 5

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from cifarlab.report.formatting import plain
-from cifarlab.report.run_data import Run
+from cifarlab.report.run_data import RunData
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 
@@ -17,7 +17,7 @@ class Log(NamedTuple):
     empty: str
 
 
-def origin(run: Run) -> list[tuple[str, str]]:
+def origin(run: RunData) -> list[tuple[str, str]]:
     """Everything of provenance.json that is no log, as (what, value), in the file's order."""
     rows: list[tuple[str, str]] = []
     for key, value in run.provenance.items():
@@ -31,7 +31,7 @@ def origin(run: Run) -> list[tuple[str, str]]:
     return [*rows, ("recipe fingerprint", plain(fingerprint))] if fingerprint else rows
 
 
-def logs(run: Run) -> list[Log]:
+def logs(run: RunData) -> list[Log]:
     """Starts, openings of the test split, and any other list of records.
 
     What all records share with the provenance itself, as a start its versions, is left out.
@@ -41,7 +41,7 @@ def logs(run: Run) -> list[Log]:
     return [_log(run, key, logs_by_key.get(key, [])) for key in keys]
 
 
-def _log(run: Run, key: str, records: list[dict[str, Any]]) -> Log:
+def _log(run: RunData, key: str, records: list[dict[str, Any]]) -> Log:
     names = dict.fromkeys(name for record in records for name in record)
     provenance = run.provenance
     columns = [

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 from cifarlab.plots.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy, with_margin
 from cifarlab.report.formatting import number
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 ENOUGH = 10  # images in a bin; the accuracy of fewer says little
 
 
-def reliability(run: Run) -> Figure | None:
+def reliability(run: RunData) -> Figure | None:
     """Accuracy over confidence by bin, before and after the temperature, above the images' shares.
 
     None where calibration was not measured.

@@ -22,7 +22,7 @@ SPOKEN = {"test": "test", "val": "validation"}
 
 
 @dataclass(frozen=True)
-class Run:
+class RunData:
     """One run as it lies on the disk; ``result`` is empty for an unfinished one.
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
@@ -118,12 +118,12 @@ def dig(tree: Any, *keys: Any) -> Any:
     return tree
 
 
-def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[Run]:
+def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
     """Read each folder once, in the order given. Raises RunFolderError and RecipeError.
 
     Without ``predictions`` none are read: who looks at accuracies alone needs none.
     """
-    runs: list[Run] = []
+    runs: list[RunData] = []
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
         base = re.sub(r"[^\w.+-]+", "-", path.name, flags=re.ASCII).strip("-.") or "run"
         taken = {run.slug for run in runs}
@@ -136,12 +136,12 @@ def _numbered(base: str, taken: int) -> list[str]:
     return [base, *(f"{base}-{number}" for number in range(2, taken + 3))]
 
 
-def _read(path: Path, slug: str, with_predictions: bool) -> Run:
+def _read(path: Path, slug: str, with_predictions: bool) -> RunData:
     folder = RunFolder(path).require()
     predicted, predictions, problem = _predictions(folder) if with_predictions else (None, None, None)
     problem = problem or (_changed_weights(folder) if with_predictions else None)
     audit = Audit(folder.audit)
-    return Run(
+    return RunData(
         path=path,
         slug=slug,
         recipe=folder.recipe(),

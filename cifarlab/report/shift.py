@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from cifarlab.plots.style import INK, NARROW, label, sheet
 from cifarlab.report.formatting import count, number, percent
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 
-def corruption_rows(run: Run) -> list[dict[str, Any]]:
+def corruption_rows(run: RunData) -> list[dict[str, Any]]:
     """The rows of the shift, as they were written; those of the usual form alone."""
     entries = dig(run.examined, "shift", "corruptions")
     rows = [row for row in entries if isinstance(row, dict)] if isinstance(entries, list) else []
@@ -24,7 +24,7 @@ def corruption_rows(run: Run) -> list[dict[str, Any]]:
     return sound
 
 
-def heat_map(run: Run) -> Figure | None:
+def heat_map(run: RunData) -> Figure | None:
     """Corruptions by severity, accuracy in each cell; None where they were not measured."""
     rows = corruption_rows(run)
     if not rows or len({len(row["accuracy"]) for row in rows}) != 1:
@@ -46,7 +46,7 @@ def heat_map(run: Run) -> Figure | None:
     return figure
 
 
-def _title(run: Run, clean: float) -> str:
+def _title(run: RunData, clean: float) -> str:
     split = SPOKEN.get(str(dig(run.examined, "split")), "")
     images, mean = (dig(run.examined, "shift", key) for key in ("n", "mean"))
     return (

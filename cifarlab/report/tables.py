@@ -14,7 +14,7 @@ from cifarlab.report.formatting import (
     plain,
     seconds,
 )
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 
 class Fact(NamedTuple):
@@ -34,7 +34,7 @@ class Pair(NamedTuple):
     fraction: str
 
 
-def accuracies(run: Run) -> list[Fact]:
+def accuracies(run: RunData) -> list[Fact]:
     """The test and validation accuracy with interval, n and data; what exists of them."""
     facts = []
     for name, spoken in SPOKEN.items():
@@ -51,7 +51,7 @@ def accuracies(run: Run) -> list[Fact]:
     return facts
 
 
-def facts(run: Run) -> list[Fact]:
+def facts(run: RunData) -> list[Fact]:
     """The rest of the headline."""
     cost, device = run.result.get("cost"), run.provenance.get("device")
     spent = dig(cost, "train_seconds")
@@ -75,7 +75,7 @@ def facts(run: Run) -> list[Fact]:
     return [row for row in rows if row.value != NOTHING]
 
 
-def notes(run: Run) -> list[str]:
+def notes(run: RunData) -> list[str]:
     """What must be known beside the numbers: the run's own notes, and what it lacks."""
     values = run.result.get("notes")
     messages = [str(note) for note in values] if isinstance(values, list) else []
@@ -88,14 +88,14 @@ def notes(run: Run) -> list[str]:
     return [*messages, *([run.problem] if run.problem else [])]
 
 
-def _best(run: Run) -> str:
+def _best(run: RunData) -> str:
     if run.best is None:
         return NOTHING
     epoch, accuracy = run.best
     return f"{epoch} (validation {percent(accuracy)}, {run.data_name})"
 
 
-def _evaluated(run: Run) -> str:
+def _evaluated(run: RunData) -> str:
     evaluated = run.result.get("evaluated")
     if not isinstance(evaluated, dict):
         return NOTHING
@@ -107,13 +107,13 @@ def _evaluated(run: Run) -> str:
     )
 
 
-def class_rows(run: Run) -> list[dict[str, Any]]:
+def class_rows(run: RunData) -> list[dict[str, Any]]:
     """The shown split's result by class, as it was written."""
     rows = run.split(run.split_name).get("per_class")
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def confusion_of(run: Run) -> np.ndarray | None:
+def confusion_of(run: RunData) -> np.ndarray | None:
     """The shown split's confusion matrix, int64 (K, K), rows true; None if it is no square."""
     table = run.split(run.split_name).get("confusion")
     try:
@@ -124,7 +124,7 @@ def confusion_of(run: Run) -> np.ndarray | None:
     return counts if square else None
 
 
-def class_names(run: Run, k: int) -> list[str]:
+def class_names(run: RunData, k: int) -> list[str]:
     """K class names: of the result, else of the provenance, else their numbers."""
     from_provenance = dig(run.provenance, "data", "classes")
     for names in ([row.get("class") for row in class_rows(run)], from_provenance):
@@ -164,7 +164,7 @@ def drawn_note(counts: np.ndarray) -> str:
     )
 
 
-def confused(run: Run, most: int = 10) -> list[Pair]:
+def confused(run: RunData, most: int = 10) -> list[Pair]:
     """The most frequent confusions of the shown split, most frequent first."""
     counts = confusion_of(run)
     if counts is None:

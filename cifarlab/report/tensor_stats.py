@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from cifarlab.plots.style import NARROW, WIDE, label, sheet
 from cifarlab.report.formatting import number
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 
 _MOST = 24  # panels of a figure; with more layers, evenly spread ones are shown
 _ROWS = 80  # of a panel's heat map
@@ -21,17 +21,17 @@ _FEW = 20  # per cent of silent units that a colour scale reaches at least
 _KEPT = 0.998  # share of the values that a panel's range holds
 
 
-def weights(run: Run) -> Figure | None:
+def weights(run: RunData) -> Figure | None:
     """The distribution of each layer's weights by epoch; None where none was recorded."""
     return _distributions(run, "weights", "weight")
 
 
-def activations(run: Run) -> Figure | None:
+def activations(run: RunData) -> Figure | None:
     """The distribution of what each activation layer puts out, by epoch."""
     return _distributions(run, "activations", "activation")
 
 
-def signals(run: Run) -> Figure | None:
+def signals(run: RunData) -> Figure | None:
     """Gradient norms and silent units, by layer and epoch."""
     gradients = _table(run, "weights", lambda entries: number(entries.get("gradient")))
     silent = _table(run, "activations", _silent)
@@ -64,7 +64,7 @@ def _silent(entries: dict[str, Any]) -> float | None:
 
 
 def _table(
-    run: Run, part: str, value: Callable[[dict[str, Any]], float | None]
+    run: RunData, part: str, value: Callable[[dict[str, Any]], float | None]
 ) -> tuple[list[str], np.ndarray] | None:
     """Layer names (L), and a value for each layer and epoch (L, E), NaN where there is none."""
     names = _names(run, part)
@@ -79,13 +79,13 @@ def _table(
     return names, values
 
 
-def _names(run: Run, part: str) -> list[str]:
+def _names(run: RunData, part: str) -> list[str]:
     entries = dig(run.tensor_stats[0], part) if run.tensor_stats else None
     return list(entries) if isinstance(entries, dict) else []
 
 
 def _by_layer(
-    axes: Axes, run: Run, names: list[str], values: np.ndarray, norm: Normalize, title: str
+    axes: Axes, run: RunData, names: list[str], values: np.ndarray, norm: Normalize, title: str
 ) -> None:
     epochs = [line["epoch"] for line in run.tensor_stats]
     edges = np.append(np.array(epochs) - 0.5, epochs[-1] + 0.5)
@@ -109,7 +109,7 @@ def _by_layer(
     bar.outline.set_visible(False)
 
 
-def _distributions(run: Run, part: str, what: str) -> Figure | None:
+def _distributions(run: RunData, part: str, what: str) -> Figure | None:
     names = _names(run, part)
     if len(run.tensor_stats) < 2 or not names:
         return None
@@ -129,7 +129,7 @@ def _distributions(run: Run, part: str, what: str) -> Figure | None:
     return figure
 
 
-def _panel(axes: Axes, run: Run, part: str, name: str) -> None:
+def _panel(axes: Axes, run: RunData, part: str, name: str) -> None:
     """Each epoch a column, as dark as its values are dense, by the square root.
 
     The bin of an activation's zeros, which may hold most of them, is left out of the scale.

@@ -13,13 +13,13 @@ from cifarlab.dashboard.urls import compare_url, list_url, run_url, try_url
 from cifarlab.plots.style import label
 from cifarlab.report import formatting
 from cifarlab.report.mistakes import Mistake
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.report.tables import class_rows, confusion_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def read(tmp_path: Path, *plans: Plan) -> list[Run]:
+def read(tmp_path: Path, *plans: Plan) -> list[RunData]:
     return read_runs([make(tmp_path / f"run{n}", plan) for n, plan in enumerate(plans)])
 
 

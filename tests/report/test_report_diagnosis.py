@@ -7,7 +7,7 @@ import pytest
 
 from cifarlab.recipes.text import build
 from cifarlab.report.diagnosis import diagnose
-from cifarlab.report.run_data import Run
+from cifarlab.report.run_data import RunData
 
 CLASSES = [str(k) for k in range(10)]
 EPOCHS = 20
@@ -40,7 +40,7 @@ def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, rate=None
     recipe = build({"schedule": {"kind": settings.pop("schedule", "cosine")}})
     result = {"silent_units": {"images": 250, "layers": settings.pop("layers", {"act": [0, 64]})}}
     provenance = {"data": {"classes": CLASSES}}
-    return Run(Path("run"), "run", recipe, provenance, result, settings.pop("finished", True), lines)
+    return RunData(Path("run"), "run", recipe, provenance, result, settings.pop("finished", True), lines)
 
 
 def finding_titles(report_run):
@@ -53,7 +53,7 @@ def test_a_healthy_run_has_no_finding():
 
 def test_without_a_metrics_log_there_is_nothing_to_say():
     report_run = run()
-    assert diagnose(Run(report_run.path, "run", report_run.recipe, {}, {}, False, [])) == []
+    assert diagnose(RunData(report_run.path, "run", report_run.recipe, {}, {}, False, [])) == []
 
 
 @pytest.mark.parametrize("end", [4.0, 2.29])

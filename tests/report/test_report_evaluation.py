@@ -12,17 +12,17 @@ from reading import read
 
 from cifarlab.plots.style import styled
 from cifarlab.report import audit, evaluation, mistakes, reliability, shift
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.report.write import write_report
 from cifarlab.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
+def run(tmp_path_factory) -> RunData:
     return read_runs([make_full_run(tmp_path_factory.mktemp("runs") / "whole", Plan(skill=2.0))])[0]
 
 
-def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
+def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
     page = read(write_report([run.path], tmp_path / "page.html"))
     assert not page.unclosed
     assert page.tables["groups"][1][:4] == ["animals", "bird, cat", "400", "80.00 %"]
@@ -53,7 +53,7 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
         assert f"whole-{kind}.svg" in made
 
 
-def test_confident_mistakes_are_the_surest(run: Run) -> None:
+def test_confident_mistakes_are_the_surest(run: RunData) -> None:
     probabilities = [mistake.probability for mistake in mistakes.confident(run)]
     predictions = run.predictions
     powers = np.exp(predictions.logits[predictions.mistakes].astype(float))
@@ -82,7 +82,7 @@ def test_test_is_shown_before_validation(tmp_path: Path) -> None:
     assert read_runs([folder.path])[0].examined["split"] == "test"
 
 
-def test_the_reliability_diagram_shows_the_filled_bins(run: Run) -> None:
+def test_the_reliability_diagram_shows_the_filled_bins(run: RunData) -> None:
     with styled():
         above, below = reliability.reliability(run).axes
     _, before, after = above.lines
@@ -94,7 +94,7 @@ def test_the_reliability_diagram_shows_the_filled_bins(run: Run) -> None:
     assert sum(heights) == pytest.approx(100) and len(heights) == 14
 
 
-def test_the_heat_map_is_true_to_the_numbers(run: Run) -> None:
+def test_the_heat_map_is_true_to_the_numbers(run: RunData) -> None:
     with styled():
         axes = shift.heat_map(run).axes[0]
     values = np.array([row["accuracy"] for row in examined()["shift"]["corruptions"]])
@@ -104,7 +104,7 @@ def test_the_heat_map_is_true_to_the_numbers(run: Run) -> None:
     assert "clean 86.00\u00a0%, corrupted 61.30\u00a0%" in axes.get_title(loc="left")
 
 
-def test_groups_of_a_mapping_come_before_the_usual(run: Run) -> None:
+def test_groups_of_a_mapping_come_before_the_usual(run: RunData) -> None:
     groups = [{"group": "mine", "classes": ["cat"], "n": 3}]
     with_groups = {**run.examined, "measured": {"groups": groups}}
     assert evaluation.groups(replace(run, examined=with_groups)).rows[0][0] == "mine"
@@ -116,7 +116,7 @@ ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=json.dumps)
-def test_odd_values_cost_nothing(run: Run, odd: object) -> None:
+def test_odd_values_cost_nothing(run: RunData, odd: object) -> None:
     keys = ("views", "shift", "outliers", "measured", "data", "split")
     for key in keys:
         damaged = replace(run, examined={**run.examined, key: odd})

@@ -8,7 +8,7 @@ from cifarlab.dashboard import html
 from cifarlab.dashboard.frame import Site, chart, framed, put, show_errors, section
 from cifarlab.dashboard.index import NotFoundError
 from cifarlab.report import compare, settings
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.system.errors import CifarlabError, RunFolderError
 
 _MOST = 24
@@ -37,7 +37,7 @@ async def show(site: Site, url_paths: Sequence[str]) -> None:
         _compared(read, runs)
 
 
-def _compared(read: Sequence[tuple[str, Run]], runs: Sequence[Run]) -> None:
+def _compared(read: Sequence[tuple[str, RunData]], runs: Sequence[RunData]) -> None:
     links = [html.run_link(url_path, run.name) for url_path, run in read]
     with section("What differs between the recipes"):
         put(html.differences(settings.differences([run.recipe for run in runs]), links))
@@ -60,7 +60,7 @@ def _compared(read: Sequence[tuple[str, Run]], runs: Sequence[Run]) -> None:
             chart(options, 420, "validation accuracy by epoch").mark("overlay")
 
 
-def _read(site: Site, url_paths: Sequence[str]) -> tuple[list[tuple[str, Run]], list[str]]:
+def _read(site: Site, url_paths: Sequence[str]) -> tuple[list[tuple[str, RunData]], list[str]]:
     read, problems = [], []
     for url_path in url_paths:
         try:

@@ -10,7 +10,7 @@ from nicegui import ui
 from cifarlab.dashboard import html
 from cifarlab.dashboard.frame import Site, framed, put, section
 from cifarlab.dashboard.index import Listing
-from cifarlab.dashboard.tables import Row, recipe_rows, run_rows
+from cifarlab.dashboard.tables import TableRow, recipe_rows, run_rows
 from cifarlab.dashboard.urls import compare_url, list_url, search_url, study_url
 
 _PACE = 5.0  # seconds between two looks at all folders
@@ -122,7 +122,7 @@ def _titled(title: str, by: str) -> None:
     )
 
 
-def _table(columns: list[dict[str, Any]], rows: list[Row], key: str, **more: Any) -> ui.table:
+def _table(columns: list[dict[str, Any]], rows: list[TableRow], key: str, **more: Any) -> ui.table:
     table = ui.table(columns=columns, rows=rows, row_key=key, **more).classes("list")
     table.props("flat dense virtual-scroll binary-state-sort :virtual-scroll-item-size=33")
     table.props('no-data-label="No run matches." hide-selected-banner')
@@ -149,7 +149,7 @@ def _runs(site: Site, listing: Listing, selected_group: tuple[str, str], find: s
     group, name = selected_group
     filters: dict[str, str | None] = {"state": None, "data": None}
 
-    def rows_of(current: Listing) -> list[Row]:
+    def rows_of(current: Listing) -> list[TableRow]:
         runs_shown = [run for run in current.runs if not group or run.group == group]
         rows = run_rows(runs_shown, time.time())
         return [row for row in rows if all(row[k] == v for k, v in filters.items() if v)]

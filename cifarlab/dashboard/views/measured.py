@@ -6,13 +6,13 @@ from cifarlab.report import audit, evaluation
 from cifarlab.report.audit import AuditImage
 from cifarlab.report.evaluation import Table
 from cifarlab.report.formatting import percent
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 from cifarlab.report.shift import corruption_rows
 
 _AUDIT = "Each training image was judged by a network that was trained without it"
 
 
-def examination(run: Run) -> None:
+def examination(run: RunData) -> None:
     """Groups, calibration, views, shift and out-of-distribution images, as far as they were measured."""
     split = SPOKEN.get(run.split_name or "", "")
     facts = evaluation.spread(run)
@@ -34,7 +34,7 @@ def examination(run: Run) -> None:
             _table(f"Told from images of {ood_source}", ood_scores)
 
 
-def audited(run: Run) -> None:
+def audited(run: RunData) -> None:
     """Labels that are probably wrong, and images that are there twice."""
     if facts := audit.label_facts(run):
         with section("Labels that are probably wrong"):

@@ -17,7 +17,7 @@ from cifarlab.report import provenance, settings, tables
 from cifarlab.report.compare import state
 from cifarlab.report.diagnosis import diagnose
 from cifarlab.report.mistakes import confident, worst
-from cifarlab.report.run_data import SPOKEN, Run, read_runs
+from cifarlab.report.run_data import SPOKEN, RunData, read_runs
 from cifarlab.runs.folder import RunFolder
 
 _RECIPE, _RESULT, _METRICS, _PROVENANCE = range(4)  # places in ``stamps``
@@ -104,11 +104,11 @@ class _RunView:
         self.curves.update()
 
 
-def _read(path: Path) -> Run:
+def _read(path: Path) -> RunData:
     return read_runs([path])[0]
 
 
-def _failures(run: Run) -> None:
+def _failures(run: RunData) -> None:
     """Where it fails: classes, confusions, the worst mistakes."""
     if run.split_name:
         with section(f"Where it fails: {SPOKEN[run.split_name]} split of {run.data_name}"):
@@ -125,7 +125,7 @@ def _failures(run: Run) -> None:
             put(html.mistakes(sure))
 
 
-def _confusion(run: Run) -> None:
+def _confusion(run: RunData) -> None:
     options, counts = charts.confusion(run), tables.confusion_of(run)
     if options is None or counts is None:
         return
@@ -143,7 +143,7 @@ def _confusion(run: Run) -> None:
             put(html.table(("true", "predicted", "images", "of the class"), tables.confused(run)))
 
 
-def _origins(run: Run) -> None:
+def _origins(run: RunData) -> None:
     with ui.element("div").classes("halves"):
         with section("The recipe"):
             put('<p class="soft">Complete; what departs from the defaults is marked.</p>')

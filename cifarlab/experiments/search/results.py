@@ -9,7 +9,7 @@ from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, importance
 from cifarlab.experiments.search.trial_history import Ledger, Trial, Verdict
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 
 
 class Row(NamedTuple):
@@ -44,7 +44,7 @@ class Explained(NamedTuple):
     rows: tuple[Row, ...]
     rungs: tuple[Rung, ...]
     importance: tuple[Importance, ...]
-    runs: dict[int, Run]
+    runs: dict[int, RunData]
 
     @property
     def verdicts(self) -> list[tuple[int, Verdict]]:
@@ -83,7 +83,7 @@ def explain(search: Search, scale: float, folder: SearchFolder) -> Explained:
     )
 
 
-def _row(place: int, trial: Trial, run: Run | None) -> Row:
+def _row(place: int, trial: Trial, run: RunData | None) -> Row:
     if run is None or run.best is None:
         return Row(place, trial, trial.score, None, None, trial.epochs)
     epoch, score = run.best

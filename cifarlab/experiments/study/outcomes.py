@@ -12,7 +12,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validated
 from cifarlab.report.compare import warnings
 from cifarlab.report.formatting import number
-from cifarlab.report.run_data import Run, dig, read_runs
+from cifarlab.report.run_data import RunData, dig, read_runs
 from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, finished_runs
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     notes: tuple[str, ...]
 
 
-def outcome(row: str, run: Run) -> Outcome:
+def outcome(row: str, run: RunData) -> Outcome:
     """What a run's folder says, as one run of ``row``."""
     accuracies = {
         name: number(dig(run.split(split), "accuracy"))
@@ -41,7 +41,7 @@ def outcome(row: str, run: Run) -> Outcome:
     return Outcome(row, run.recipe.seed, mine, run.data_name, **accuracies, failure=failure)
 
 
-def read_finished(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     """Runs without their predictions, and what forbids comparing those that came to their end."""
     runs = read_runs(paths, predictions=False)
     return runs, warnings([run for run in runs if run.finished and not run.early_end])
@@ -63,7 +63,7 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
     for name in names:
         paths += _folders(Path(name)) or _of_recipe(name, runs)
     read, notes = read_finished(paths)
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str], list[RunData]] = {}
     data_names = _data_names(read)
     for run in read:
         groups.setdefault((without_seed(run.recipe), data_names[run.path]), []).append(run)
@@ -92,7 +92,7 @@ def gather(names: Sequence[str], runs: Path = RUNS) -> Found:
     return Found(tuple(rows), tuple(outcomes), tuple(notes))
 
 
-def _data_names(runs: Sequence[Run]) -> dict[Path, str]:
+def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
     """What each run's data are called: by name, with a fingerprint where one name has several.
 
     The images of a folder change while its path, which the recipe has, does not.
