@@ -49,7 +49,7 @@ class SettingsCommand(TyperCommand):
 
 
 def option_hint(option: str, value: str | None) -> str | None:
-    """What to write in the place of an option; None where it is like no setting."""
+    """Return what to write in the place of an option; None where it is like no setting."""
     from cifarlab.recipes.hints import advice
     from cifarlab.recipes.keys import keys
 
@@ -67,12 +67,12 @@ def one_process(context: typer.Context) -> None:
 
 
 def command_line() -> str:
-    """The command as it was typed, for provenance and for what goes on."""
+    """Return the command as it was typed, for provenance and for what goes on."""
     return storable(shlex.join(["cifarlab", *sys.argv[1:]]))
 
 
 def _process() -> int | None:
-    """This process's number among those that torchrun started on this machine, counted from 0.
+    """Return this process's number among torchrun's on this machine, counted from 0.
 
     None without torchrun.
     """
@@ -113,6 +113,6 @@ def _run() -> int:
 
 
 def _say(kind: str, what: str, hint: str) -> None:
-    """Two lines on standard error, whatever a file has written into them."""
+    """Print two lines on standard error, whatever a file has written into them."""
     what, hint = (" ".join(text.splitlines()) for text in (what, hint))
     sys.stderr.write(f"{kind}: {what}\n  {hint}\n")  # typer.echo would go past Output

@@ -20,14 +20,14 @@ def after_report(runs: Sequence[Path]) -> tuple[object, ...]:
 def after_audit(
     name: str, settings: Sequence[str], run: bool, out: Path | None
 ) -> tuple[object, ...]:
-    """See the findings in the run's report, or train the recipe that was looked at."""
+    """Return how to see the findings in the run's report, or train the audited recipe."""
     if not run:
         return ("train", name, *settings)
     return ("report", name) if out is None else ("explain", name)
 
 
 def after_predict(run: Path, paths: Sequence[Path], fit: str | None) -> tuple[object, ...]:
-    """See why: of the image, where there was one."""
+    """Return how to see why: of the image, where there was one."""
     if len(paths) > 1 or not _is_image(paths[0]):
         return "explain", run
     return ("explain", run, paths[0], *([] if fit is None else ["--fit", fit]))

@@ -10,7 +10,7 @@ from cifarlab.training.display import score_line
 
 
 def per_class_table(measured: dict[str, Any]) -> Table:
-    """Accuracy of each class with its interval."""
+    """Return the accuracy of each class with its interval."""
     table = Table("class", "n", "accuracy", "95 % interval", box=None)
     for row in measured["per_class"]:
         if row["n"]:
@@ -21,7 +21,7 @@ def per_class_table(measured: dict[str, Any]) -> Table:
 
 
 def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
-    """A split's accuracy, by class and group, and how far its probabilities are to be believed."""
+    """Print a split's accuracy, by class and group, and the calibration of its probabilities."""
     console.print(score_line(split, measured, data))
     console.print(per_class_table(measured))
     for row in measured["groups"] or []:
@@ -39,7 +39,7 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
 
 
 def print_examination(results: dict[str, Any]) -> None:
-    """What more was found out: views, corruptions, strangers."""
+    """Print the rest of the evaluation: views, corruptions, out-of-distribution scores."""
     rows = []
     for row in results["views"]:
         against = row["against_one"]
@@ -64,7 +64,7 @@ def print_examination(results: dict[str, Any]) -> None:
 
 
 def print_audit(findings: dict[str, Any]) -> None:
-    """Near-duplicates between splits, and the labels that are most suspicious."""
+    """Print near-duplicates between splits, and the labels that are most suspicious."""
     copies = findings["duplicates"]
     console.print(
         f"{findings['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "

@@ -102,7 +102,7 @@ def require_no_failed(n_failed: int, location: str) -> None:
 
 
 def print_comparison(comparison: "Comparison") -> None:
-    """The table, with what stands over and under it."""
+    """Print the table, with what stands over and under it."""
     from cifarlab.experiments.study.table import footing, heading, rows
     from cifarlab.system.terminal import console, print_table
 

@@ -74,7 +74,7 @@ def _points(run: RunData, values: np.ndarray) -> list[list[float]]:
 
 
 def curves(run: RunData) -> Options:
-    """Accuracy, loss and learning rate over epochs, beneath each other; always the same series."""
+    """Return accuracy, loss and learning rate by epoch, beneath each other, as the same series."""
     tops, heights = (34, 282, 460), (200, 130, 70)
     names = ("accuracy (%)", "loss (nats)", "learning rate")
     series = []
@@ -131,7 +131,7 @@ def _line(name: str, data: list[list[float]], color: str, grid_index: int) -> Op
 
 
 def _best(run: RunData) -> Options:
-    """The best validation accuracy as a ring."""
+    """Return the best validation accuracy as a ring."""
     best = run.best
     data = [] if best is None else [[best[0], round(100 * best[1], 6)]]
     return {
@@ -145,7 +145,7 @@ def _best(run: RunData) -> Options:
 
 
 def _test(run: RunData) -> Options:
-    """The test accuracy as a diamond at the epoch that was measured."""
+    """Return the test accuracy as a diamond at the epoch that was measured."""
     value = number(dig(run.split("test"), "accuracy"))
     epoch = dig(run.result, "evaluated", "epoch")
     epoch = epoch if isinstance(epoch, int) else run.last_epoch
@@ -161,7 +161,7 @@ def _test(run: RunData) -> Options:
 
 
 def overlay(runs: Sequence[RunData]) -> Options | None:
-    """Validation accuracy of several runs; those that differ by their seed alone share a colour.
+    """Return several runs' validation accuracy; those that differ by their seed share a colour.
 
     None where no run holds images out.
     """
@@ -199,7 +199,7 @@ def overlay(runs: Sequence[RunData]) -> Options | None:
 
 
 def confusion(run: RunData) -> Options | None:
-    """Confusion matrix by fraction of the true class; errors by the square root up to the largest."""
+    """Return the confusion matrix by fraction of the true class; errors by the square root."""
     counts = confusion_of(run)
     if counts is None:
         return None

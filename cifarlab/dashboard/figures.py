@@ -53,7 +53,7 @@ def find_figures(folder: Path) -> list[Path]:
 
 
 def title(file: Path) -> str:
-    """What a figure shows, in words."""
+    """Return what a figure shows, in words."""
     title_text = file.stem.replace("-", " ").replace("_", " ").capitalize()
     suffix = ", of the images given" if file.stem.startswith("given-") else ""
     return _TITLES[_kind(file)] + suffix if _kind(file) in _TITLES else title_text
@@ -79,7 +79,7 @@ def width(file: Path) -> float:
 
 
 def sheets(index: Index, files: list[Path]) -> str:
-    """Figures on white, each under its title; inside of an <img> nothing in them runs."""
+    """Return figures on white, each under its title; inside of an <img> nothing in them runs."""
     parts = []
     for file in files:
         title_text = html.text(title(file))
@@ -92,7 +92,7 @@ def sheets(index: Index, files: list[Path]) -> str:
 
 
 def serve_figure(index: Index, url_path: str) -> Response:
-    """One figure under the root, or 404 for anything else."""
+    """Return the response with one figure under the root, or 404 for anything else."""
     try:
         file = index.path(Path(url_path).parent.as_posix()) / Path(url_path).name
         servable = file.suffix in _KINDS and file.is_file() and not file.is_symlink()

@@ -38,13 +38,13 @@ class Site:
 
 
 def put(content: str, kind: str = "") -> ui.html:
-    """HTML that ``html`` made, which escapes what comes from files."""
+    """Put HTML of the module ``html``, which escapes what comes from files, into the page."""
     return ui.html(content, sanitize=False).classes(kind)
 
 
 @contextmanager
 def framed(site: Site, title: str, here: str = "") -> Iterator[None]:
-    """The top of the page, and the main part to be filled; ``here`` is the part's word."""
+    """Show the top of the page, and the main part to be filled; ``here`` is the part's word."""
     ui.page_title(f"{title} - cifarlab" if title else "cifarlab")
     ui.colors(primary=BLUE)
     links = [("Runs", list_url()), ("Try an image", try_url())]
@@ -63,7 +63,7 @@ def framed(site: Site, title: str, here: str = "") -> Iterator[None]:
 
 @contextmanager
 def section(title: str = "") -> Iterator[None]:
-    """A part of a view; whatever is wrong with its data is said in its place."""
+    """Show a part of a view; an error of its data is shown in its place."""
     with ui.element("section"):
         if title:
             put(f"<h2>{html.text(title)}</h2>")
@@ -107,13 +107,13 @@ def watched(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
 
 
 def chart(options: dict[str, Any], height: int, alt: str) -> ui.echart:
-    """A chart as wide as its place."""
+    """Return a chart as wide as the element around it."""
     made = ui.echart(options).classes("chart").style(f"height: {height}px")
     return made.props(f'role=img aria-label="{html.text(alt)}"')
 
 
 def file_stamp(path: Path) -> tuple[int, int] | None:
-    """Time of change and size of a file, None where it is not there."""
+    """Return the time of change and size of a file, None where it is not there."""
     try:
         status = path.stat()
     except OSError:

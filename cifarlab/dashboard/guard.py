@@ -79,7 +79,7 @@ class Guard:
             await _refuse(scope, send, 401, "give the password first")
 
     def _foreign(self, headers: dict[str, bytes]) -> str:
-        """Why a request is not from a page of ours, empty where it may be."""
+        """Return why a request is not from a page of ours, empty where it may be."""
         host = headers.get("host", b"").decode("latin-1")
         origin = headers.get("origin")
         try:
@@ -171,7 +171,7 @@ def _same(password: str, expected: str) -> bool:
 
 
 def _declared(scope: Scope) -> int:
-    """How many bytes a request says its body has."""
+    """Return how many bytes a request says its body has."""
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     return int(declared) if declared.isdigit() else 0
 
@@ -182,7 +182,7 @@ def _query(scope: Scope) -> str:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body of what is posted to the login page, None where it is too long for a password."""
+    """Return the body that is posted to the login page, None where it is too long."""
     body = b""
     while len(body) <= _LOGIN_BYTES:
         message = await receive()

@@ -65,7 +65,7 @@ class Entry:
     problem: str = ""
 
     def state(self, now: float) -> str:
-        """How it stands, as far as files can tell.
+        """Return the run's state, as far as files can tell.
 
         ``finished``, ``ended early``, ``training``, ``stopped`` or ``damaged``.
         """
@@ -112,7 +112,7 @@ class Index:
         self._reading = threading.Lock()
 
     def listing(self) -> Listing:
-        """Everything as it is now."""
+        """Return all runs, studies and searches as they are now."""
         with self._reading:
             folders = list(walk(self.root))
             runs = [self._entry(folder.path) for folder in folders if folder.kind == "run"]
@@ -152,11 +152,11 @@ class Index:
         return self._recipes[run.group]
 
     def url_path(self, path: Path) -> str:
-        """The address of a folder under the root; the root's own is empty."""
+        """Return a folder's path under the root, as its URL ends; the root's own is empty."""
         return "" if path == self.root else storable(path.relative_to(self.root).as_posix())
 
     def path(self, url_path: str, kind: str = "") -> Path:
-        """The folder of an address: any, or that of a ``kind`` (run, study, search).
+        """Return the folder at a URL path: any, or that of a ``kind`` (run, study, search).
 
         Raises NotFoundError for one that is not under the root or not of that kind.
         """
@@ -187,7 +187,7 @@ class Index:
 
 
 def walk(root: Path) -> Iterator[ScannedFolder]:
-    """Every run, study and search at ``root`` and under it, and folders that are none of them.
+    """Yield every run, study and search at ``root`` and under it, and unrecognized folders.
 
     Links and hidden folders are not followed; what is inside of a run is its own, and so is what a
     study or a search has beside its runs.
@@ -229,7 +229,7 @@ def walk(root: Path) -> Iterator[ScannedFolder]:
 
 
 def stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Time of change and size of the files that a run's entry depends on."""
+    """Return the time of change and size of the files that a run's entry depends on."""
     file_stamps: list[tuple[int, int] | None] = []
     for name in OF_A_RUN[:4]:
         try:
@@ -241,7 +241,7 @@ def stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
 
 
 def read_entry(path: Path, url_path: str) -> Entry:
-    """One run's entry; whatever is wrong with the folder becomes its ``problem``."""
+    """Return one run's entry; whatever is wrong with the folder becomes its ``problem``."""
     name = storable(path.name)
     try:
         folder = RunFolder(path).require()
@@ -259,7 +259,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
 
 
 def _recipe(folder: RunFolder) -> tuple[str, int, str]:
-    """A recipe's name, its seed, and its text without both. Raises RunFolderError."""
+    """Return a recipe's name, its seed, and its text without both. Raises RunFolderError."""
     try:
         text = read_text(folder.recipe_file, MOST_YAML_BYTES)
     except FileNotFoundError as error:
@@ -297,7 +297,7 @@ def _unfinished(folder: RunFolder) -> dict[str, Any]:
 
 
 def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
-    """The newest whole line, without reading the others. Raises RunFolderError."""
+    """Return the newest whole line, without reading the others. Raises RunFolderError."""
     try:
         with require_plain(metrics.path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -315,7 +315,7 @@ def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
 
 
 def _last_modified(folder: RunFolder) -> float:
-    """When a run last wrote something that it writes once per epoch or start."""
+    """Return when a run last wrote something that it writes once per epoch or start."""
     times = [0.0]
     for file in (folder.metrics.path, folder.provenance_file, folder.recipe_file):
         try:

@@ -16,7 +16,7 @@ class ActivationMap(NamedTuple):
 
 
 def activation_maps(predictor: Predictor, image: np.ndarray, target: int) -> list[ActivationMap]:
-    """Class-activation maps of an image uint8 (H, W, C) for class ``target``, layer by layer."""
+    """Return the class-activation maps of an image uint8 (H, W, C) for class ``target``."""
     from cifarlab.explain import figures, maps
 
     results = []

@@ -21,7 +21,7 @@ ICON = (
 
 
 def application(root: Path, *, password: str | None = None, anywhere: bool = False) -> Guard:
-    """Everything under ``root`` as an ASGI application; one per process, as NiceGUI has it."""
+    """Return the ASGI application of the folder ``root``; NiceGUI allows one per process."""
     site = Site(root)
     threading.Thread(target=site.index.listing, daemon=True).start()  # before anybody asks
     _addresses(site)

@@ -11,7 +11,7 @@ TableRow = dict[str, Any]
 
 
 def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
-    """One row per run, accuracies in per cent; what is not known is None."""
+    """Return one row per run, accuracies in per cent; what is not known is None."""
     rows = []
     for entry in entries:
         low, high = entry.interval
@@ -40,7 +40,7 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
 
 
 def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[TableRow]:
-    """One row per recipe and images: its finished runs' mean, sample deviation and range.
+    """Return one row per recipe and images: its finished runs' mean, std and range.
 
     ``names`` are the groups'.
 
@@ -88,7 +88,7 @@ def _mean(accuracies: Sequence[float]) -> float | None:
 
 
 def _spread(accuracies: Sequence[float]) -> float | None:
-    """Sample deviation in points; none of a single run."""
+    """Return the sample standard deviation in points; none of a single run."""
     return 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else None
 
 

@@ -96,7 +96,7 @@ class Network:
         )
 
     def gallery(self) -> Gallery:
-        """The training images that a tried one is compared with, from the data's cache alone."""
+        """Return the training images that an image is compared with, from the data's cache."""
         if self._gallery is None:
             self._gallery = _gallery(self.folder, self.recipe, self.predictor)
         return self._gallery
@@ -145,7 +145,7 @@ class NetworkCache:
         self._turn = threading.Lock()
 
     def predict_image(self, path: Path, blob: bytes, name: str) -> TriedImage:
-        """What the run at ``path`` says of a file. Raises as ``Network`` does."""
+        """Return what the run at ``path`` says of a file. Raises as ``Network`` does."""
         with self._turn:
             key = (path, *stamps(path), _changed(path))
             network = self._kept.pop(key, None) or Network(path)

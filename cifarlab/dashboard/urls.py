@@ -5,36 +5,36 @@ from urllib.parse import quote, urlencode
 
 
 def run_url(url_path: str) -> str:
-    """Where a run is shown in full."""
+    """Return the URL of a run."""
     return f"/run/{quote(url_path)}"
 
 
 def study_url(url_path: str) -> str:
-    """Where a study is shown."""
+    """Return the URL of a study."""
     return f"/study/{quote(url_path)}"
 
 
 def search_url(url_path: str) -> str:
-    """Where a search is shown."""
+    """Return the URL of a search."""
     return f"/search/{quote(url_path)}"
 
 
 def figure_url(url_path: str) -> str:
-    """Where a figure's file is served."""
+    """Return the URL of a figure's file."""
     return f"/figure/{quote(url_path)}"
 
 
 def compare_url(url_paths: Iterable[str]) -> str:
-    """Where runs are compared, in this order."""
+    """Return the URL of a comparison of runs, in this order."""
     return "/compare?" + urlencode([("runs", url_path) for url_path in url_paths])
 
 
 def try_url(url_path: str | None = None) -> str:
-    """Where an image is tried, on that run's network."""
+    """Return the URL of the form that tries an image on that run's network."""
     return "/try" if url_path is None else "/try?" + urlencode({"run": url_path})
 
 
 def list_url(**filters: str) -> str:
-    """The list, with what is searched or chosen in it."""
+    """Return the URL of the list, with what is searched or chosen in it."""
     query = {key: value for key, value in filters.items() if value}
     return "/?" + urlencode(query) if query else "/"

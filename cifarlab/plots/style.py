@@ -101,12 +101,12 @@ def styled() -> Iterator[None]:
 
 
 def sheet(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches; its parts find their places by themselves."""
+    """Return an empty figure of that size in inches, which lays its parts out by itself."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def tidy(axes: Axes, grid: str = "y") -> None:
-    """A light grid along one direction, or ``both``."""
+    """Draw a light grid along one direction, or ``both``."""
     axes.grid(True, axis=grid)  # type: ignore[arg-type]
 
 
@@ -117,7 +117,7 @@ def with_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float
 
 
 def label(text: str, longest: int = 28, end: bool = False) -> str:
-    """``text`` fit for a figure: printable, one line, cut where it would push the axes away.
+    """Return ``text`` fit for a figure: printable, one line, cut where it would push the axes away.
 
     With ``end`` its end is kept, which tells paths apart.
     """

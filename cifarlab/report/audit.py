@@ -30,7 +30,7 @@ class AuditImage(NamedTuple):
 
 
 def label_facts(run: RunData) -> list[Fact]:
-    """How many labels are suspected, and how good the ranking is where the truth is known."""
+    """Return how many labels are suspected, and the ranking's precision where it is known."""
     section = dig(run.audit, "labels")
     if not isinstance(section, dict):
         return []
@@ -50,7 +50,7 @@ def label_facts(run: RunData) -> list[Fact]:
 
 
 def depths(run: RunData) -> Table | None:
-    """Precision and recall by the number of suspects looked at, where the truth is known."""
+    """Return precision and recall by the number of suspects looked at, where the truth is known."""
     return table_of(
         "suspects#, precision#, recall#",
         [
@@ -61,7 +61,7 @@ def depths(run: RunData) -> Table | None:
 
 
 def twin_facts(run: RunData) -> list[Fact]:
-    """How many images are there twice."""
+    """Return how many images are there twice."""
     section = dig(run.audit, "duplicates")
     if not isinstance(section, dict):
         return []
@@ -77,7 +77,7 @@ def twin_facts(run: RunData) -> list[Fact]:
 
 
 def twins(run: RunData) -> Table | None:
-    """How many images of each split have a twin in each."""
+    """Return how many images of each split have a twin in each."""
     return table_of(
         "images of, with a twin in, images#",
         [
@@ -88,7 +88,7 @@ def twins(run: RunData) -> Table | None:
 
 
 def suspects(run: RunData) -> list[AuditImage]:
-    """The most suspicious labels, of those that the network would change, with their images."""
+    """Return the most suspicious labels that the network would change, with their images."""
     rows = listed(dig(run.audit, "labels", "suspects"))
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
@@ -104,7 +104,7 @@ def suspects(run: RunData) -> list[AuditImage]:
 
 
 def pairs(run: RunData) -> list[AuditImage]:
-    """Near-duplicates side by side, those across splits first."""
+    """Return near-duplicates side by side, those across splits first."""
     rows = listed(dig(run.audit, "duplicates", "pairs"))
     pictures = run.audit_images.get("pairs", np.empty(0))
     items = []
@@ -123,23 +123,23 @@ def pairs(run: RunData) -> list[AuditImage]:
 
 
 def image_name(image: dict[str, Any]) -> str:
-    """What the data call an image of the findings, or else its index."""
+    """Return what the data call an image of the findings, or else its index."""
     return str(image.get("name") or f"index {image.get('index')}")
 
 
 def notes(run: RunData, part: str) -> list[str]:
-    """What must be read beside the findings in ``labels`` or ``duplicates``."""
+    """Return what must be read beside the findings in ``labels`` or ``duplicates``."""
     lines = dig(run.audit, part, "notes")
     return [str(note) for note in lines] if isinstance(lines, list) else []
 
 
 def suspects_figure(run: RunData) -> Figure | None:
-    """The label suspects as one figure; None without any."""
+    """Draw the label suspects as one figure; None without any."""
     return _sheet(suspects(run), 5, "given label → suggested one")
 
 
 def pairs_figure(run: RunData) -> Figure | None:
-    """The near-duplicates as one figure; None without any."""
+    """Draw the near-duplicates as one figure; None without any."""
     return _sheet(pairs(run), 4, "near-duplicates")
 
 

@@ -18,7 +18,7 @@ _MOST = 120  # classes; of more, those of the least accuracy are drawn
 
 
 def per_class(run: RunData) -> Figure | None:
-    """Accuracy of each class with its interval, best first; None where it was not measured.
+    """Draw the accuracy of each class with its interval, best first; None where there is none.
 
     Of very many classes, the least accurate ones.
     """
@@ -83,7 +83,7 @@ def _dots(axes: Axes, rows: list[dict[str, Any]], depth: int, dense: bool) -> No
 
 
 def _floor(rows: list[dict[str, Any]]) -> float:
-    """A round number under every interval: dots, unlike bars, need no zero."""
+    """Return a round number under every interval: dots, unlike bars, need no zero."""
     lows = [pair(row.get("interval"))[0] for row in rows]
     least = min(
         number(row["accuracy"]) or 0.0 if low is None else low

@@ -25,7 +25,7 @@ class ComparedRun(NamedTuple):
 
 
 def row(run: RunData, anchor: str) -> ComparedRun:
-    """The run's line; an unfinished one shows its last validation accuracy and says so."""
+    """Return the run's line; an unfinished one shows its last validation accuracy and says so."""
     test, val = run.split("test"), run.split("val").get("accuracy")
     if not run.finished and run.lines:
         val = float(run.curve("val", "accuracy")[-1])
@@ -46,7 +46,7 @@ def row(run: RunData, anchor: str) -> ComparedRun:
 
 
 def state(run: RunData) -> str:
-    """``finished``, what ended it early, or how far an unfinished run has come."""
+    """Return ``finished``, what ended it early, or how far an unfinished run has come."""
     if run.finished:
         return run.early_end or "finished"
     epochs = run.last_epoch
@@ -54,7 +54,7 @@ def state(run: RunData) -> str:
 
 
 def warnings(runs: Sequence[RunData]) -> list[str]:
-    """Why these runs' accuracies may not be compared; empty if nothing is known against it."""
+    """Return why these runs' accuracies may not be compared; empty if nothing forbids it."""
     messages = []
     names = _distinct(run.data_name for run in runs)
     prints = _distinct(dig(run.provenance, "data", "fingerprint") for run in runs)
@@ -81,7 +81,7 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
 
 
 def _different_images(runs: Sequence[RunData], split: str, word: str, same_data: bool) -> list[str]:
-    """A warning where a split of the same data is not the same images in all runs that have it."""
+    """Return a warning where a split does not hold the same images in all runs."""
     sizes = _distinct(run.split(split).get("n") for run in runs)
     if len(sizes) > 1:
         return [f"The {word} splits differ in size ({', '.join(map(count, sizes))} images)."]

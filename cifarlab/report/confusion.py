@@ -20,7 +20,7 @@ _TINT = {False: 0.22, True: 0.45}  # of the diagonal: pale, but small cells need
 
 
 def confusion(run: RunData) -> Figure | None:
-    """Row-normalised confusion matrix of the shown split; None where there is none.
+    """Draw the row-normalised confusion matrix of the shown split; None where there is none.
 
     It has (K, K) cells, or those of ``drawn_classes`` where K is large. Errors have their own
     colour scale, by the square root up to the largest error: beside a diagonal near 100 % they
@@ -85,7 +85,7 @@ def _name_classes(axes: Axes, names: list[str]) -> None:
 
 
 def _number_cells(axes: Axes, fractions: np.ndarray, pixels: np.ndarray) -> None:
-    """Percent of the true class in each cell that is not empty."""
+    """Write the percentage of the true class in each cell that is not empty."""
     for (row, column), value in np.ndenumerate(fractions):
         if value > 0:
             dark = pixels[row, column, :3] @ (0.299, 0.587, 0.114) < 0.55

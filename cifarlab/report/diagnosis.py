@@ -17,14 +17,14 @@ SILENT = 0.2  # share of a layer's units
 
 
 def diagnose(run: RunData) -> list[Finding]:
-    """Findings about a run, finished or not; none where its curves look as they should."""
+    """Return findings about a run, finished or not; none where its curves look as they should."""
     if not run.lines:
         return []
     return [finding for check in _CHECKS for finding in check(run)]
 
 
 def _guessing(run: RunData) -> float | None:
-    """Cross-entropy in nats of guessing among the run's classes."""
+    """Return the cross-entropy in nats of guessing among the run's classes."""
     classes = dig(run.provenance, "data", "classes")
     return math.log(len(classes)) if isinstance(classes, list) and len(classes) > 1 else None
 

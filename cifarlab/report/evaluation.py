@@ -26,14 +26,14 @@ class Table(NamedTuple):
 
 
 def table_of(columns: str, rows: list[tuple[str, ...]]) -> Table | None:
-    """Columns by commas, those of numbers marked by a sharp; None without rows."""
+    """Return a table: columns by commas, those of numbers marked by #; None without rows."""
     names = columns.split(", ")
     plain_names = tuple(name.removesuffix("#") for name in names)
     return Table(plain_names, rows, tuple(name.endswith("#") for name in names)) if rows else None
 
 
 def spread(run: RunData) -> list[Fact]:
-    """Top-k accuracies and the deviation between classes."""
+    """Return the top-k accuracies and the standard deviation between classes."""
     split = run.split(run.split_name)
     top = split.get("top_k")
     facts = [
@@ -48,7 +48,7 @@ def spread(run: RunData) -> list[Fact]:
 
 
 def groups(run: RunData) -> Table | None:
-    """Accuracy of groups of classes: of the examination, where it was given some, else usual."""
+    """Return the accuracy of groups of classes: the full evaluation's, else the result's."""
     same = dig(run.examined, "split") == run.split_name
     rows = dig(run.examined, "measured", "groups") if same else None
     rows = rows or run.split(run.split_name).get("groups")
@@ -69,7 +69,7 @@ def groups(run: RunData) -> Table | None:
 
 
 def calibration(run: RunData) -> Table | None:
-    """Scores of the probabilities as trained, and at the temperature of the validation images."""
+    """Return scores of the probabilities as trained, and at the fitted temperature."""
     split = run.split(run.split_name)
     calibrated = "calibrated" + (" (on these images)" if run.split_name == "val" else "")
     parts = (("as trained", "calibration"), (calibrated, "calibrated"))
@@ -90,7 +90,7 @@ def calibration(run: RunData) -> Table | None:
 
 
 def views(run: RunData) -> Table | None:
-    """What each number of test-time views gains and costs."""
+    """Return what each number of test-time views gains and costs."""
     return table_of(
         "views, passes#, accuracy#, gain (points)#, its 95 % interval#, p#, time#, images/s#",
         [
@@ -110,7 +110,7 @@ def views(run: RunData) -> Table | None:
 
 
 def families(run: RunData) -> Table | None:
-    """Mean accuracy by family of corruptions, and over all."""
+    """Return the mean accuracy by family of corruptions, and over all."""
     accuracies = dig(run.examined, "shift", "families")
     if not isinstance(accuracies, dict) or not corruption_rows(run):
         return None
@@ -121,7 +121,7 @@ def families(run: RunData) -> Table | None:
 
 
 def ood_scores(run: RunData) -> Table | None:
-    """How well scores of the network tell images of another source."""
+    """Return the AUROC of each score against images of another source."""
     return table_of(
         "score, area under the curve#",
         [
@@ -132,13 +132,13 @@ def ood_scores(run: RunData) -> Table | None:
 
 
 def examined_on(run: RunData) -> str:
-    """Which images the examination took, in words; empty where there was none."""
+    """Return which images the full evaluation took, in words; empty where there was none."""
     split = SPOKEN.get(str(dig(run.examined, "split")))
     return f"{split} split of {plain(dig(run.examined, 'data'))}" if split else ""
 
 
 def listed(rows: Any) -> list[dict[str, Any]]:
-    """The mappings in what should be a list of them."""
+    """Return the mappings in what should be a list of them."""
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
@@ -153,7 +153,7 @@ def _chance(p: Any) -> str:
 
 
 def points(fraction: Any) -> str:
-    """A difference of shares in points, with its sign."""
+    """Return a difference of fractions in points, with its sign."""
     value = number(fraction)
     return NOTHING if value is None else f"{100 * value:+.2f}"
 

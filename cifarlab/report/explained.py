@@ -29,7 +29,7 @@ class ExplainedFigure:
 
 
 def explained(folder: RunFolder) -> list[ExplainedFigure]:
-    """The figures that are there and whole; a foreign or damaged index counts as none."""
+    """Return the figures that are there and whole; none for a foreign or damaged index."""
     try:
         index = read_json(folder.explained / INDEX, "explain the run again") or {}
         epoch, entries = int(index["epoch"]), dict(index["figures"])

@@ -27,7 +27,7 @@ _DASHES = ("-", "--", ":", "-.")
 
 
 def curves(run: RunData) -> Figure | None:
-    """Accuracy, loss and learning rate by epoch; None before the first epoch ends."""
+    """Draw accuracy, loss and learning rate by epoch; None before the first epoch ends."""
     if not run.lines:
         return None
     figure = sheet(NARROW, 5.0)
@@ -68,7 +68,7 @@ def _plot_lr(axes: Axes, run: RunData) -> None:
 
 
 def _marker(run: RunData) -> str:
-    """Points where they can be told apart; a single epoch would be no line at all."""
+    """Return the marker: points where they can be told apart; one epoch would be no line."""
     return "o" if len(run.lines) <= 25 else ""
 
 
@@ -112,7 +112,7 @@ def _mark_test(run: RunData, axes: Axes) -> None:
 
 
 def overlay(runs: Sequence[RunData]) -> Figure | None:
-    """Validation accuracy of several runs by epoch; None where no run holds images out.
+    """Draw the validation accuracy of several runs by epoch; None where no run holds images out.
 
     Runs that differ by their seed alone share a colour, so that the eye compares recipes.
     """

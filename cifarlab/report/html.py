@@ -49,7 +49,7 @@ class Section:
 
 
 def page(runs: Sequence[RunData], formats: Sequence[str] = ("svg",)) -> tuple[str, list[Picture]]:
-    """The HTML of a report on one or more runs, and all its figures in these formats."""
+    """Return the HTML of a report on one or more runs, and all its figures in these formats."""
     with styled():
         sections = [
             Section(run, f"run-{number}", _pictures(run, formats))
@@ -122,7 +122,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _recorded(run: RunData) -> int:
-    """Of how many images the recorded activations are."""
+    """Return of how many images the activations were recorded."""
     images = run.tensor_stats[0].get("images") if run.tensor_stats else None
     return images if isinstance(images, int) else 0
 

@@ -36,12 +36,12 @@ class Mistake:
 
 
 def worst(run: RunData) -> list[Mistake]:
-    """Up to ``MOST`` mistakes, highest loss first; none where there are no predictions."""
+    """Return up to ``MOST`` mistakes, highest loss first; none where there are no predictions."""
     return _stored_mistakes(run)[:MOST]
 
 
 def confident(run: RunData) -> list[Mistake]:
-    """Up to ``MOST`` mistakes, those first that the network was surest of.
+    """Return up to ``MOST`` mistakes, those first that the network was surest of.
 
     Empty where there are so few that ``worst`` shows all of them.
     """
@@ -74,12 +74,12 @@ def _stored_mistakes(run: RunData) -> list[Mistake]:
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A uint8 image (H, W, C) as a PNG inside an address."""
+    """Return a uint8 image (H, W, C) as a PNG inside an address."""
     return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")
 
 
 def png(image: np.ndarray) -> bytes:
-    """A uint8 image (H, W, C), C 1 or 3, as PNG."""
+    """Return a uint8 image (H, W, C), C 1 or 3, as PNG."""
     pixels = image[..., 0] if image.shape[-1] == 1 else image
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", optimize=True)
@@ -87,12 +87,12 @@ def png(image: np.ndarray) -> bytes:
 
 
 def gallery(run: RunData) -> Figure | None:
-    """The worst mistakes as one figure, five to a row; None where there are none to show."""
+    """Draw the worst mistakes as one figure, five to a row; None where there are none to show."""
     return _gallery(run, worst(run))
 
 
 def confident_gallery(run: RunData) -> Figure | None:
-    """The most confident mistakes, likewise."""
+    """Draw the most confident mistakes, likewise."""
     return _gallery(run, confident(run))
 
 
@@ -112,7 +112,7 @@ def _gallery(run: RunData, mistakes: list[Mistake]) -> Figure | None:
 
 
 def _draw_mistake(axes: Axes, mistake: Mistake, left: float, top: float) -> None:
-    """One image of side 1 with its words above it."""
+    """Draw one image of side 1 with its words above it."""
     image = np.repeat(mistake.image, 3, -1) if mistake.image.shape[-1] == 1 else mistake.image
     axes.imshow(image, interpolation="none", extent=(left, left + 1, top + 1, top))
     words = f"{label(mistake.true, 14)}\n→ {label(mistake.predicted, 14)}\n"

@@ -18,7 +18,7 @@ class Log(NamedTuple):
 
 
 def origin(run: RunData) -> list[tuple[str, str]]:
-    """Everything of provenance.json that is no log, as (what, value), in the file's order."""
+    """Return all of provenance.json that is no log, as (what, value), in the file's order."""
     rows: list[tuple[str, str]] = []
     for key, value in run.provenance.items():
         if _is_log(value) or key in _TITLES:
@@ -32,7 +32,7 @@ def origin(run: RunData) -> list[tuple[str, str]]:
 
 
 def logs(run: RunData) -> list[Log]:
-    """Starts, openings of the test split, and any other list of records.
+    """Return starts, openings of the test split, and any other list of records.
 
     What all records share with the provenance itself, as a start its versions, is left out.
     """

@@ -14,7 +14,7 @@ ENOUGH = 10  # images in a bin; the accuracy of fewer says little
 
 
 def reliability(run: RunData) -> Figure | None:
-    """Accuracy over confidence by bin, before and after the temperature, above the images' shares.
+    """Draw accuracy over confidence by bin, before and after the temperature, and the bin sizes.
 
     None where calibration was not measured.
     """
@@ -51,7 +51,7 @@ def reliability(run: RunData) -> Figure | None:
 
 
 def filled(calibration: Any) -> list[dict[str, Any]]:
-    """The bins with images in them, of a calibration as result.json has it; none of another."""
+    """Return the bins that hold images of a calibration in result.json; none of another."""
     bins = dig(calibration, "bins")
     rows = [row for row in bins if isinstance(row, dict)] if isinstance(bins, list) else []
     keys = ("low", "high", "n", "confidence", "accuracy")
@@ -61,7 +61,7 @@ def filled(calibration: Any) -> list[dict[str, Any]]:
 
 
 def _line(axes: Axes, rows: list[dict[str, Any]], color: str, marker: str, text: str) -> None:
-    """A line through the bins with enough images; the others are pale dots."""
+    """Draw a line through the bins with enough images; the others are pale dots."""
     sure = [row for row in rows if row["n"] >= ENOUGH]
     axes.plot(*_points(sure), color=color, marker=marker, label=text)
     few = [row for row in rows if row["n"] < ENOUGH]

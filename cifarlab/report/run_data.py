@@ -76,7 +76,7 @@ class RunData:
         return next((name for name in SPLITS if self.split(name)), None)
 
     def split(self, name: str | None) -> dict[str, Any]:
-        """The result on one split, empty if it was not measured."""
+        """Return the result on one split, empty if it was not measured."""
         split = dig(self.result, name) if name in SPLITS else None
         return split if isinstance(split, dict) else {}
 
@@ -99,7 +99,7 @@ class RunData:
         return int(self.lines[-1]["epoch"]) if self.lines else 0
 
     def curve(self, *keys: str) -> np.ndarray:
-        """One metrics log value by epoch, float64 (E,); NaN where it is absent."""
+        """Return one metrics log value by epoch, float64 (E,); NaN where it is absent."""
         values = [number(dig(line, *keys)) for line in self.lines]
         return np.array([np.nan if value is None else value for value in values], dtype=float)
 
@@ -110,7 +110,7 @@ class RunData:
 
 
 def dig(tree: Any, *keys: Any) -> Any:
-    """The value at a path of keys, None where the path ends early."""
+    """Return the value at a path of keys, None where the path ends early."""
     for key in keys:
         if not isinstance(tree, dict):
             return None
@@ -161,7 +161,7 @@ def _read(path: Path, slug: str, with_predictions: bool) -> RunData:
 
 
 def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str | None]:
-    """The test split's predictions, else the validation split's.
+    """Return the test split's predictions, else the validation split's.
 
     A damaged file costs the page its pictures, not its existence: the page then says why.
     """
@@ -176,7 +176,7 @@ def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str
 
 
 def _changed_weights(folder: RunFolder) -> str | None:
-    """That the weights are no longer those that the result was measured on, in words."""
+    """Return a message where the weights are not those that the result was measured on."""
     try:
         folder.measured_weights()
     except CheckpointError as error:

@@ -22,7 +22,7 @@ class Setting(NamedTuple):
 
 
 def settings(recipe: Recipe) -> list[Setting]:
-    """The complete recipe as YAML, line by line, each beside the default that it departs from."""
+    """Return the complete recipe as lines of YAML, each with the default it departs from."""
     tree = recipe.model_dump(mode="json")
     kinds = {
         name: {"kind": part["kind"]}
@@ -55,7 +55,7 @@ def _inline(value: Any) -> str:
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping by dotted path, in its own order."""
+    """Return a nested mapping by dotted path, in its own order."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -66,7 +66,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[str]]]:
-    """Settings that are not the same in all: path and each recipe's value (dash: no such key)."""
+    """Return the settings that differ: path and each recipe's value (dash: no such key)."""
     leaves = [flat(recipe.model_dump(mode="json", exclude={"name"})) for recipe in recipes]
     parts = list(Recipe.model_fields)
     paths = dict.fromkeys(path for leaf in leaves for path in leaf)
@@ -111,6 +111,6 @@ def _majority(cells: list[str]) -> bool:
 def _with_settings(
     name: str, changed: Sequence[tuple[str, list[str]]], usual: Mapping[str, str], column: int
 ) -> str:
-    """A name and a recipe's settings, without those that are as ``usual``."""
+    """Return a name and a recipe's settings, without those that are as ``usual``."""
     assignments = [f"{path}={c[column]}" for path, c in changed if c[column] != usual.get(path)]
     return " ".join([name, *assignments])

@@ -13,7 +13,7 @@ from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 
 def corruption_rows(run: RunData) -> list[dict[str, Any]]:
-    """The rows of the shift, as they were written; those of the usual form alone."""
+    """Return the rows of the shift, as they were written; those of the usual form alone."""
     entries = dig(run.examined, "shift", "corruptions")
     rows = [row for row in entries if isinstance(row, dict)] if isinstance(entries, list) else []
     sound = []
@@ -25,7 +25,7 @@ def corruption_rows(run: RunData) -> list[dict[str, Any]]:
 
 
 def heat_map(run: RunData) -> Figure | None:
-    """Corruptions by severity, accuracy in each cell; None where they were not measured."""
+    """Draw corruptions by severity, accuracy in each cell; None where they were not measured."""
     rows = corruption_rows(run)
     if not rows or len({len(row["accuracy"]) for row in rows}) != 1:
         return None

@@ -35,7 +35,7 @@ class Pair(NamedTuple):
 
 
 def accuracies(run: RunData) -> list[Fact]:
-    """The test and validation accuracy with interval, n and data; what exists of them."""
+    """Return the test and validation accuracy with interval, n and data; what exists of them."""
     facts = []
     for name, spoken in SPOKEN.items():
         split = run.split(name)
@@ -52,7 +52,7 @@ def accuracies(run: RunData) -> list[Fact]:
 
 
 def facts(run: RunData) -> list[Fact]:
-    """The rest of the headline."""
+    """Return the rest of the headline."""
     cost, device = run.result.get("cost"), run.provenance.get("device")
     spent = dig(cost, "train_seconds")
     if spent is None and run.lines:
@@ -76,7 +76,7 @@ def facts(run: RunData) -> list[Fact]:
 
 
 def notes(run: RunData) -> list[str]:
-    """What must be known beside the numbers: the run's own notes, and what it lacks."""
+    """Return what must be known beside the numbers: the run's own notes, and what it lacks."""
     values = run.result.get("notes")
     messages = [str(note) for note in values] if isinstance(values, list) else []
     if run.early_end:
@@ -108,13 +108,13 @@ def _evaluated(run: RunData) -> str:
 
 
 def class_rows(run: RunData) -> list[dict[str, Any]]:
-    """The shown split's result by class, as it was written."""
+    """Return the shown split's result by class, as it was written."""
     rows = run.split(run.split_name).get("per_class")
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def confusion_of(run: RunData) -> np.ndarray | None:
-    """The shown split's confusion matrix, int64 (K, K), rows true; None if it is no square."""
+    """Return the shown split's confusion matrix, int64 (K, K), rows true; None if not square."""
     table = run.split(run.split_name).get("confusion")
     try:
         counts = np.array(table, dtype=np.int64)
@@ -125,7 +125,7 @@ def confusion_of(run: RunData) -> np.ndarray | None:
 
 
 def class_names(run: RunData, k: int) -> list[str]:
-    """K class names: of the result, else of the provenance, else their numbers."""
+    """Return K class names: of the result, else of the provenance, else their numbers."""
     from_provenance = dig(run.provenance, "data", "classes")
     for names in ([row.get("class") for row in class_rows(run)], from_provenance):
         if isinstance(names, list) and len(names) == k:
@@ -165,7 +165,7 @@ def drawn_note(counts: np.ndarray) -> str:
 
 
 def confused(run: RunData, most: int = 10) -> list[Pair]:
-    """The most frequent confusions of the shown split, most frequent first."""
+    """Return the most frequent confusions of the shown split, most frequent first."""
     counts = confusion_of(run)
     if counts is None:
         return []

@@ -22,17 +22,17 @@ _KEPT = 0.998  # share of the values that a panel's range holds
 
 
 def weights(run: RunData) -> Figure | None:
-    """The distribution of each layer's weights by epoch; None where none was recorded."""
+    """Draw the distribution of each layer's weights by epoch; None where none was recorded."""
     return _distributions(run, "weights", "weight")
 
 
 def activations(run: RunData) -> Figure | None:
-    """The distribution of what each activation layer puts out, by epoch."""
+    """Draw the distribution of what each activation layer puts out, by epoch."""
     return _distributions(run, "activations", "activation")
 
 
 def signals(run: RunData) -> Figure | None:
-    """Gradient norms and silent units, by layer and epoch."""
+    """Draw gradient norms and silent units, by layer and epoch."""
     gradients = _table(run, "weights", lambda entries: number(entries.get("gradient")))
     silent = _table(run, "activations", _silent)
     if len(run.tensor_stats) < 2 or gradients is None or silent is None:
@@ -51,7 +51,7 @@ def signals(run: RunData) -> Figure | None:
 
 
 def _reach(values: np.ndarray) -> tuple[float, float]:
-    """The least and the largest, never equal."""
+    """Return the least and the largest, never equal."""
     low, high = float(values.min()), float(values.max())
     return (low, high) if high > low else (low / 2, 2 * high)
 
@@ -66,7 +66,7 @@ def _silent(entries: dict[str, Any]) -> float | None:
 def _table(
     run: RunData, part: str, value: Callable[[dict[str, Any]], float | None]
 ) -> tuple[list[str], np.ndarray] | None:
-    """Layer names (L), and a value for each layer and epoch (L, E), NaN where there is none."""
+    """Return layer names (L) and a value for each layer and epoch (L, E), NaN for none."""
     names = _names(run, part)
     if not names:
         return None
@@ -130,7 +130,7 @@ def _distributions(run: RunData, part: str, what: str) -> Figure | None:
 
 
 def _panel(axes: Axes, run: RunData, part: str, name: str) -> None:
-    """Each epoch a column, as dark as its values are dense, by the square root.
+    """Draw each epoch a column, as dark as its values are dense, by the square root.
 
     The bin of an activation's zeros, which may hold most of them, is left out of the scale.
     """
@@ -157,7 +157,7 @@ def _panel(axes: Axes, run: RunData, part: str, name: str) -> None:
 
 
 def _range(histograms: list[dict[str, Any]]) -> tuple[float, float]:
-    """Between which values a panel shows: all but the outermost of every epoch."""
+    """Return the range that a panel shows: all but the outermost values of every epoch."""
     ends = []
     for histogram in histograms:
         edges, cumulated = _cumulated(histogram)
@@ -168,27 +168,27 @@ def _range(histograms: list[dict[str, Any]]) -> tuple[float, float]:
 
 
 def _bin_fractions(histogram: dict[str, Any], grid: np.ndarray) -> np.ndarray:
-    """The share of a histogram's values in each cell of a grid, as if evenly spread in its bins."""
+    """Return the fraction of a histogram's values in each cell of a grid."""
     edges, cumulated = _cumulated(histogram)
     return np.diff(np.interp(grid, edges, cumulated, left=0, right=1))
 
 
 def _holds_zero(histogram: dict[str, Any], grid: np.ndarray) -> np.ndarray:
-    """Which cells of a grid meet the bin of a histogram that holds 0."""
+    """Return which cells of a grid meet the bin of a histogram that holds 0."""
     edges = np.linspace(histogram["low"], histogram["high"], len(histogram["counts"]) + 1)
     bin_ = int(np.clip(np.searchsorted(edges, 0, "right") - 1, 0, len(edges) - 2))
     return (grid[:-1] < edges[bin_ + 1]) & (grid[1:] > edges[bin_])
 
 
 def _cumulated(histogram: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """A histogram's edges (B + 1), and the share of its values below each."""
+    """Return a histogram's edges (B + 1), and the fraction of its values below each."""
     counts = np.array(histogram["counts"], dtype=float)
     edges = np.linspace(histogram["low"], histogram["high"], len(counts) + 1)
     return edges, np.concatenate([[0], counts.cumsum()]) / max(counts.sum(), 1)
 
 
 def _spoken(name: str) -> str:
-    """``stages.stage2.0.branch.conv1`` as ``stage2.0 conv1``: where, and what."""
+    """Return ``stages.stage2.0.branch.conv1`` as ``stage2.0 conv1``: where, and what."""
     parts = [part for part in name.split(".") if part not in ("stages", "blocks", "branch", "act")]
     what = 2 if parts[-1:] and parts[-1].isdigit() else 1  # groups.0.convs.1 has a number there
     return " ".join(".".join(some) for some in (parts[:-what], parts[-what:]) if some)

@@ -23,7 +23,7 @@ class Collection:
         self.file = self.path / f"{self.what}.json"
 
     def content(self) -> dict[str, Any]:
-        """What the file says; empty before the first run. Raises RunFolderError."""
+        """Return the file's content; empty before the first run. Raises RunFolderError."""
         return read_json(self.file, self.mend, make_check(self.schema)) or {}
 
     def write(self, content: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ class RunFolder:
             return False
 
     def resume_command(self, recipe: str) -> str:
-        """What to type to go on with an unfinished run of the recipe of that name."""
+        """Return what to type to go on with an unfinished run of the recipe of that name."""
         return shlex.join(["cifarlab", "train", recipe, "--run", str(self.path), "--resume"])
 
     def require(self) -> "RunFolder":
@@ -109,7 +109,7 @@ class RunFolder:
         return self
 
     def weights(self, checkpoint: str) -> Path:
-        """Where the weights of the ``last`` or the ``best`` checkpoint lie."""
+        """Return where the weights of the ``last`` or the ``best`` checkpoint lie."""
         return self.checkpoints / f"{checkpoint}.safetensors"
 
     def measured_weights(self, checkpoint: str | None = None) -> Path:
@@ -134,7 +134,7 @@ class RunFolder:
         return own_fingerprint in (None, fingerprint)
 
     def require_same_data(self, fingerprint: str) -> None:
-        """A RunFolderError where the run was trained on images of another fingerprint."""
+        """Raise RunFolderError where the run was trained on images of another fingerprint."""
         if not self.has_same_data(fingerprint):
             raise RunFolderError(
                 f"the images are not those that {self.path} was trained on",
@@ -142,7 +142,7 @@ class RunFolder:
             )
 
     def recipe(self) -> Recipe:
-        """The run's recipe. Raises RunFolderError or RecipeError."""
+        """Return the run's recipe. Raises RunFolderError or RecipeError."""
         self.require()
         return from_yaml(self.recipe_file)
 
@@ -152,7 +152,7 @@ class RunFolder:
         write_text(self.recipe_file, to_yaml(recipe))
 
     def provenance(self) -> dict[str, Any]:
-        """What is known of how the run was made; empty before it starts."""
+        """Return what is known of how the run was made; empty before it starts."""
         return read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
@@ -160,11 +160,11 @@ class RunFolder:
         write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run, None of an unfinished one."""
+        """Return the result of a finished run, None of an unfinished one."""
         return read_json(self.result_file, _RESTORE, make_check(Result))
 
     def temperature(self) -> float | None:
-        """The temperature fitted on validation, above 0; None where a result holds none."""
+        """Return the temperature fitted on validation, above 0; None where a result holds none."""
         value = ((self.result() or {}).get("temperature") or {}).get("value")
         if isinstance(value, int | float) and math.isfinite(value) and value > 0:
             return float(value)
@@ -175,7 +175,7 @@ class RunFolder:
         write_text(self.result_file, json.dumps(result, indent=2) + "\n")
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
-        """What ``evaluate --everything`` found out of that split, None where it did not run."""
+        """Return what ``evaluate --everything`` measured on that split, None before."""
         return read_json(self._evaluation_file(split), _RESTORE)
 
     def write_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:

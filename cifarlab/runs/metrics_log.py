@@ -36,7 +36,7 @@ class MetricsLog:
         append_line(self.path, json.dumps(line))
 
     def read(self) -> list[EpochLine]:
-        """All whole lines, oldest first; none before the first epoch ends.
+        """Return all whole lines, oldest first; none before the first epoch ends.
 
         A last line without its end is being written, or was when its writer was killed: it is
         left out. Raises RunFolderError for any other line that is no epoch's.
@@ -62,12 +62,12 @@ class MetricsLog:
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def parse(self, text: str, position: str) -> EpochLine:
-        """One line; ``position`` says which. Raises RunFolderError where it is no epoch's."""
+        """Return one line; ``position`` names it in the RunFolderError where it is no epoch's."""
         return parse_line(text, f"{self.path}, {position}", _HINT, make_check(self._schema))
 
 
 def without_cost(tree: Any) -> Any:
-    """A metrics log or result without what was measured by a clock: equal for equal runs."""
+    """Return a metrics log or result without ``cost``: equal for equal runs."""
     if isinstance(tree, dict):
         return {key: without_cost(value) for key, value in tree.items() if key != "cost"}
     return [without_cost(value) for value in tree] if isinstance(tree, list) else tree

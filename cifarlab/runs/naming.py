@@ -14,7 +14,7 @@ RUNS = Path("runs")
 
 
 def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
-    """The first free folder for this recipe, e.g. ``runs/fudan-resnet10-s0-bccd0e3c-2``."""
+    """Return the first free folder for this recipe, e.g. ``runs/fudan-resnet10-s0-bccd0e3c-2``."""
     name, number = _name(recipe), 1
     while not (folder := RunFolder(runs / _numbered(name, number))).vacant:
         number += 1
@@ -22,7 +22,7 @@ def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
 
 
 def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFolder:
-    """The newest finished or unfinished run of this recipe. Raises RunFolderError."""
+    """Return the newest finished or unfinished run of this recipe. Raises RunFolderError."""
     name = _name(recipe)
     numbers = {
         int(match[1] or 1)
@@ -41,7 +41,7 @@ def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFo
 
 
 def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[RunFolder]]:
-    """All runs at any depth under ``runs`` that came to their end, by their recipe's fingerprint.
+    """Return all finished runs at any depth under ``runs`` by their recipe's fingerprint.
 
     Those of one fingerprint in the order of their paths. With ``early`` those instead that a budget
     or a search ended. A run that can't be read is none.
@@ -58,7 +58,7 @@ def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[R
 
 
 def folder_name(name: str, scale: float, data: str | None) -> str:
-    """How the folder of a study or search is called, at a scale, on other data than its own."""
+    """Return the name of a study's or search's folder, at a scale, on other data."""
     name = name.replace("/", "-")
     if data is not None:
         name += "-on-" + (re.sub(r"[^\w.+-]+", "-", Path(data).name)[:60].strip("-") or "data")

@@ -118,7 +118,7 @@ def restore(kind: Any, tree: Any, what: str, hint: str) -> Any:
 
 
 def _first(error: ValidationError) -> str:
-    """The first finding in a line."""
+    """Return the first finding in a line."""
     first = error.errors(include_input=False, include_url=False)[0]
     path = ".".join(map(str, first["loc"]))
     what = "it is no object" if first["type"] == "model_type" else first["msg"].lower()

@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 async def show(site: Site, url_paths: Sequence[str]) -> None:
-    """The runs at ``url_paths``, in that order; those that can't be read are named and left out."""
+    """Show the runs at ``url_paths``, in that order; name those that can't be read."""
     requested = list(dict.fromkeys(url_paths))
     with framed(site, "Compare"), show_errors():
         if not requested:

@@ -30,7 +30,7 @@ _TIME = (
 
 
 def _column(name: str, title: str, form: str = "", *, wide: bool = False) -> dict[str, Any]:
-    """A column; with a form it holds numbers. ``wide`` ones are left out on narrow screens."""
+    """Return a column, of numbers with a form; a ``wide`` one is hidden on narrow screens."""
     column: dict[str, Any] = {"name": name, "label": title, "field": name, "sortable": True}
     column["align"] = "right" if form else "left"
     if form:
@@ -93,7 +93,7 @@ _RECIPE_CELL = (
 
 
 async def show(site: Site, by: str, group: str, find: str) -> None:
-    """The list ``by`` "recipe" or by run; of one ``group`` of seeds, or all; with a search word."""
+    """Show the list ``by`` "recipe" or by run, of one ``group`` or all, that match ``find``."""
     listing = await asyncio.to_thread(site.index.listing)
     names = await asyncio.to_thread(site.index.group_names, listing.runs) if by or group else {}
     with framed(site, "", "Runs"):
@@ -109,7 +109,7 @@ def _counted(rows: Sequence[Any]) -> str:
 
 
 def _titled(title: str, by: str) -> None:
-    """The title, and the way to the other list."""
+    """Show the title, and the way to the other list."""
     put(
         f'<div class="titled"><h1>{html.text(title)}</h1>'
         '<div class="switch" role="group" aria-label="a row is">'

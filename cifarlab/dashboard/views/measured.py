@@ -13,7 +13,7 @@ _AUDIT = "Each training image was judged by a network that was trained without i
 
 
 def examination(run: RunData) -> None:
-    """Groups, calibration, views, shift and out-of-distribution images, as far as they were measured."""
+    """Show what was measured of groups, calibration, views, corruptions and ood scores."""
     split = SPOKEN.get(run.split_name or "", "")
     facts = evaluation.spread(run)
     groups, calibration = evaluation.groups(run), evaluation.calibration(run)
@@ -35,7 +35,7 @@ def examination(run: RunData) -> None:
 
 
 def audited(run: RunData) -> None:
-    """Labels that are probably wrong, and images that are there twice."""
+    """Show labels that are probably wrong, and images that are there twice."""
     if facts := audit.label_facts(run):
         with section("Labels that are probably wrong"):
             folds = dig(run.audit, "labels", "folds")
@@ -58,7 +58,7 @@ def _table(title: str, table: Table | None) -> None:
 
 
 def _heat(rows: list[dict]) -> str:
-    """Accuracy by corruption and severity, as a table in shades."""
+    """Return accuracy by corruption and severity, as a table in shades."""
     most = max(len(row["accuracy"]) for row in rows)
     headers = ("corruption", *(f"severity {severity}" for severity in range(1, most + 1)), "mean")
     means = [sum(row["accuracy"]) / len(row["accuracy"]) for row in rows]

@@ -24,7 +24,7 @@ _RECIPE, _RESULT, _METRICS, _PROVENANCE = range(4)  # places in ``stamps``
 
 
 async def show(site: Site, url_path: str) -> None:
-    """The run at ``url_path``, or why it can't be shown."""
+    """Show the run at ``url_path``, or why it can't be shown."""
     with framed(site, url_path or site.index.root.name), show_errors():
         await _RunView(site, url_path, site.index.path(url_path, "run")).begin()
 
@@ -90,7 +90,7 @@ class _RunView:
         _origins(run)
 
     def _update(self) -> None:
-        """Everything that an epoch changes."""
+        """Show again all that an epoch changes."""
         run = self.run
         caption = (run.recipe_name, run.data_name, state(run))
         self.about.content = html.text(" · ".join(caption))
@@ -109,7 +109,7 @@ def _read(path: Path) -> RunData:
 
 
 def _failures(run: RunData) -> None:
-    """Where it fails: classes, confusions, the worst mistakes."""
+    """Show where it fails: classes, confusions, the worst mistakes."""
     if run.split_name:
         with section(f"Where it fails: {SPOKEN[run.split_name]} split of {run.data_name}"):
             if rows := tables.class_rows(run):

@@ -27,7 +27,7 @@ from cifarlab.report.run_data import dig
 
 
 async def show(site: Site, url_path: str) -> None:
-    """The search at ``url_path``; it is read anew when its record grows."""
+    """Show the search at ``url_path``; it is read anew when its record grows."""
     with framed(site, url_path or site.index.root.name), show_errors():
         folder = SearchFolder(site.index.path(url_path, "search"))
         watched(

@@ -13,7 +13,7 @@ from cifarlab.report.run_data import dig
 
 
 async def show(site: Site, url_path: str) -> None:
-    """The study at ``url_path``; it is read anew when its file changes."""
+    """Show the study at ``url_path``; it is read anew when its file changes."""
     with framed(site, url_path or site.index.root.name), show_errors():
         folder = StudyFolder(site.index.path(url_path, "study"))
         watched(lambda: file_stamp(folder.file), lambda: _study(site, folder))
@@ -39,7 +39,7 @@ def _study(site: Site, folder: StudyFolder) -> None:
 
 
 def show_comparison(comparison: Comparison) -> None:
-    """A comparison as a table, under what all its numbers share."""
+    """Show a comparison as a table, under what all its numbers share."""
     for line in heading(comparison):
         put(f'<p class="soft">{html.text(line)}</p>')
     headers, cells = rows(comparison)

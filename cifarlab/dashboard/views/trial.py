@@ -45,7 +45,7 @@ zone.dataset.ready = "yes";
 
 
 async def show(site: Site, url_path: str | None) -> None:
-    """The form for the run at ``url_path``, by default the one that wrote last."""
+    """Show the form for the run at ``url_path``, by default the one that wrote last."""
     with framed(site, "Try an image", "Try an image"), show_errors():
         put("<h1>Try an image</h1>")
         listing = await asyncio.to_thread(site.index.listing)
@@ -60,7 +60,7 @@ async def show(site: Site, url_path: str | None) -> None:
 
 
 def _usable_runs(site: Site, runs: tuple[Entry, ...]) -> list[Entry]:
-    """Runs with a network, finished ones first, the newest first."""
+    """Return runs with a network, finished ones first, the newest first."""
     readable = [run for run in runs if not run.problem and _has_weights(site.index.path(run.url_path))]
     return sorted(readable, key=lambda run: (not run.finished, -run.last_modified))
 
