@@ -46,13 +46,13 @@ def evaluate(
             "tell": console.print,
         }
         if everything:
-            results = examine(folder, split, groups, outliers, images, **options)
+            evaluation = examine(folder, split, groups, outliers, images, **options)
         else:
             measured, data = evaluate_run(folder, split, views, groups, **options)
-            results = {"measured": measured, "data": data}
-    print_measured(split, results["measured"], results["data"])
+            evaluation = {"measured": measured, "data": data}
+    print_measured(split, evaluation["measured"], evaluation["data"])
     if everything:
-        print_examination(results)
+        print_examination(evaluation)
     say_next("report" if everything else "explain", run)
 
 

@@ -38,10 +38,10 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
             )
 
 
-def print_examination(results: dict[str, Any]) -> None:
-    """Print the rest of the evaluation: views, corruptions, out-of-distribution scores."""
+def print_examination(evaluation: dict[str, Any]) -> None:
+    """Print test-time augmentation, corruptions and out-of-distribution images."""
     rows = []
-    for row in results["views"]:
+    for row in evaluation["views"]:
         against = row["against_one"]
         low, high = against["interval"] if against else (0, 0)
         gain = f"{100 * against['gain']:+.2f}" if against else ""
@@ -49,7 +49,7 @@ def print_examination(results: dict[str, Any]) -> None:
         seconds = f"{row['cost']['seconds']:.1f} s"
         rows.append((row["name"], percent(row["accuracy"]), gain, between, seconds))
     print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
-    shift = results["shift"]
+    shift = evaluation["shift"]
     print_table(
         ("corruption", *(f"severity {n}" for n in range(1, 6))),
         [(row["name"], *map(percent, row["accuracy"])) for row in shift["corruptions"]],
@@ -58,9 +58,9 @@ def print_examination(results: dict[str, Any]) -> None:
         f"mean corruption accuracy {percent(shift['mean'])}, clean {percent(shift['clean'])}, "
         f"n = {shift['n']:,}"
     )
-    if outliers := results["outliers"]:
+    if outliers := evaluation["outliers"]:
         scores = ", ".join(f"{row['name']} {row['auroc']:.4f}" for row in outliers["scores"])
-        console.print(f"{results['data']} against {outliers['data']}, AUROC: {scores}")
+        console.print(f"{evaluation['data']} against {outliers['data']}, AUROC: {scores}")
 
 
 def print_audit(findings: dict[str, Any]) -> None:

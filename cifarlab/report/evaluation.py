@@ -1,4 +1,4 @@
-"""What was measured beyond accuracy, as rows of text: groups, calibration, views, out-of-distribution scores."""
+"""What was measured beyond accuracy, as rows of text: groups, calibration, test-time augmentation, OOD."""
 
 from typing import Any, NamedTuple
 
@@ -41,9 +41,9 @@ def spread(run: RunData) -> list[Fact]:
         for k, value in enumerate(top if isinstance(top, list) else [], 1)
         if k in (2, 3, 5)
     ]
-    class_std = number(split.get("deviation"))
-    if class_std is not None:
-        facts.append(Fact("Deviation between classes", f"{100 * class_std:.1f} points"))
+    std = number(split.get("deviation"))
+    if std is not None:
+        facts.append(Fact("Deviation between classes", f"{100 * std:.1f} points"))
     return facts
 
 
@@ -120,7 +120,7 @@ def families(run: RunData) -> Table | None:
     return table_of("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
 
 
-def ood_scores(run: RunData) -> Table | None:
+def ood(run: RunData) -> Table | None:
     """Return the AUROC of each score against images of another source."""
     return table_of(
         "score, area under the curve#",

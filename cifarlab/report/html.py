@@ -135,8 +135,8 @@ def _evaluation(run: RunData) -> dict[str, Any]:
         "calibration": evaluation.calibration(run),
         "views": evaluation.views(run),
         "families": evaluation.families(run),
-        "ood_scores": evaluation.ood_scores(run),
-        "ood_source": dig(run.examined, "outliers", "data"),
+        "ood": evaluation.ood(run),
+        "ood_data": dig(run.examined, "outliers", "data"),
     }
 
 

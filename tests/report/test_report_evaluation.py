@@ -31,7 +31,7 @@ def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
     assert page.tables["views"][2][5] == "0.003"
     assert page.tables["views"][2][4] == "+0.40 to +2.10"
     assert page.tables["families"][-1] == ["all, mean", "61.30 %"]
-    assert page.tables["ood_scores"][1] == ["energy", "0.9512"]
+    assert page.tables["ood"][1] == ["energy", "0.9512"]
     assert page.tables["depths"][1] == ["10", "80.00 %", "40.00 %"]
     assert page.tables["twins"][1] == ["train", "test", "3"]
     for text in (
@@ -122,7 +122,7 @@ def test_odd_values_cost_nothing(run: RunData, odd: object) -> None:
         damaged = replace(run, examined={**run.examined, key: odd})
         for show in (evaluation.groups, evaluation.views, evaluation.families):
             show(damaged)
-        for show in (evaluation.ood_scores, evaluation.examined_on, shift.corruption_rows):
+        for show in (evaluation.ood, evaluation.examined_on, shift.corruption_rows):
             show(damaged)
     for key in ("labels", "duplicates", "classes"):
         damaged = replace(run, audit={**run.audit, key: odd})

@@ -13,7 +13,7 @@ _AUDIT = "Each training image was judged by a network that was trained without i
 
 
 def examination(run: RunData) -> None:
-    """Show what was measured of groups, calibration, views, corruptions and ood scores."""
+    """Show groups, calibration, test-time augmentation, shift and OOD, as far as they were measured."""
     split = SPOKEN.get(run.split_name or "", "")
     facts = evaluation.spread(run)
     groups, calibration = evaluation.groups(run), evaluation.calibration(run)
@@ -23,15 +23,15 @@ def examination(run: RunData) -> None:
             _table("Groups of classes", groups)
             _table("Are its probabilities to be believed?", calibration)
     views, rows = evaluation.views(run), corruption_rows(run)
-    ood_scores = evaluation.ood_scores(run)
-    if views or rows or ood_scores:
+    ood = evaluation.ood(run)
+    if views or rows or ood:
         with section(f"Examined: {evaluation.examined_on(run)}"):
             _table("What more views of an image bring", views)
             if rows:
                 put(f"<h3>Under fifteen common corruptions</h3>{_heat(rows)}")
                 _table("The same by family", evaluation.families(run))
-            ood_source = dig(run.examined, "outliers", "data")
-            _table(f"Told from images of {ood_source}", ood_scores)
+            ood_data = dig(run.examined, "outliers", "data")
+            _table(f"Told from images of {ood_data}", ood)
 
 
 def audited(run: RunData) -> None:
