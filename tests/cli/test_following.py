@@ -113,7 +113,7 @@ def test_a_comparison_of_recipes_that_was_kept() -> None:
 def test_every_command_that_does_something_says_what_is_next() -> None:
     """A search is tried in tests/experiments/search; the others above."""
     root = Path(__file__).parents[2] / "cifarlab" / "cli"
-    code = "\n".join(file.read_text() for file in root.glob("*.py"))
+    code = "\n@app\n".join(file.read_text() for file in root.glob("*.py"))
     commands = dict(
         re.findall(r"@app\.command\(.*?\)\ndef (\w+)(.*?)(?=\n@app|\Z)", code, re.DOTALL)
     )
