@@ -64,8 +64,8 @@ def table(file: Path) -> list[dict[str, Any]]:
 def training_seconds(file: Path) -> float:
     """Seconds that all trials spent in training and validation."""
     total = 0.0
-    for journal in folder(file).path.glob("trial-*/journal.jsonl"):
-        for line in journal.read_text(encoding="utf-8").splitlines():
+    for metrics in folder(file).path.glob("trial-*/metrics.jsonl"):
+        for line in metrics.read_text(encoding="utf-8").splitlines():
             cost = json.loads(line)["cost"]
             total += cost["train_seconds"] + cost["evaluate_seconds"]
     return total
@@ -83,5 +83,5 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[bytes]) -> floa
 
 def epochs(file: Path) -> int:
     """Epochs that all trials have trained so far."""
-    journals = folder(file).path.glob("trial-*/journal.jsonl")
-    return sum(journal.read_bytes().count(b"\n") for journal in journals)
+    metrics_files = folder(file).path.glob("trial-*/metrics.jsonl")
+    return sum(metrics.read_bytes().count(b"\n") for metrics in metrics_files)

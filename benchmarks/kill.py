@@ -5,7 +5,7 @@
 Trains quickstart, lengthened to 60 epochs, once without interruption and once under 20 SIGKILLs
 at random (seeded) moments of its epochs, resuming each time with the command line; kills while a
 run prepares, writes or finishes are in tests/resume. Bar: weights, optimizer state, predictions,
-journal and result are the same to the last bit, whatever a clock measured apart.
+metrics log and result are the same to the last bit, whatever a clock measured apart.
 """
 
 import json
@@ -88,15 +88,15 @@ def kill_often(folder: RunFolder, epoch: float) -> list[dict[str, Any]]:
         process.kill()
         if process.wait() >= 0:
             sys.exit("the run ended before it was killed: start again on a quieter machine")
-        kill = {"step": saved_step(folder), "journal_lines": epochs(folder)}
-        print(f"kill {number + 1:2}: saved step {kill['step']:4}, {kill['journal_lines']:2} epochs")
+        kill = {"step": saved_step(folder), "metrics_lines": epochs(folder)}
+        print(f"kill {number + 1:2}: saved step {kill['step']:4}, {kill['metrics_lines']:2} epochs")
         kills.append(kill)
     return kills
 
 
 def epochs(folder: RunFolder) -> int:
-    """How many epochs the journal has."""
-    return len(folder.journal.read())
+    """How many epochs the metrics log has."""
+    return len(folder.metrics.read())
 
 
 def saved_step(folder: RunFolder) -> int:
@@ -120,7 +120,7 @@ def compared(one: RunFolder, other: RunFolder) -> dict[str, bool]:
     return {
         **{p: (one.path / p).read_bytes() == (other.path / p).read_bytes() for p in paths},
         "optimizer state": state(one) == state(other),
-        "journal": without_cost(one.journal.read()) == without_cost(other.journal.read()),
+        "metrics": without_cost(one.metrics.read()) == without_cost(other.metrics.read()),
         "result": without_cost(one.result()) == without_cost(other.result()),
     }
 

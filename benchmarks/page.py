@@ -57,7 +57,7 @@ def main() -> None:
 def made_runs(root: Path) -> Path:
     """Finished runs of 200 recipes over 5 seeds, with the files that a training leaves."""
     line = {"loss": 1.0, "accuracy": 0.5}
-    journal = "".join(
+    metrics = "".join(
         json.dumps({"epoch": n, "step": n, "lr": 0.1, "train": line, "val": line, "cost": {}})
         + "\n"
         for n in range(1, EPOCHS + 1)
@@ -70,7 +70,7 @@ def made_runs(root: Path) -> Path:
         )
         folder.write_recipe(recipe)
         folder.write_provenance({"data": {"name": "CIFAR-10"}})
-        folder.journal.path.write_text(journal)
+        folder.metrics.path.write_text(metrics)
         folder.write_result(result(recipe, 0.8 + 0.0001 * number))
     return root
 
@@ -102,7 +102,7 @@ def result(recipe: Recipe, accuracy: float) -> dict[str, object]:
 
 def visits(browser: Browser, runs: Path) -> tuple[float, float]:
     """Two visits to a fresh server, from the click until the table has its rows."""
-    words = [sys.executable, "-m", "cifarlab", "page", str(runs), "--no-open", "--port", "0"]
+    words = [sys.executable, "-m", "cifarlab", "dashboard", str(runs), "--no-open", "--port", "0"]
     server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:

@@ -63,11 +63,11 @@ def measured(name: str, data: str, epochs: int, share: float) -> dict[str, Any]:
             "data": result["data"],
             "epochs": epochs,
             "share_of_data": share,
-            "images": folder.record.read()[0]["images"],
+            "images": folder.tensor_stats.read()[0]["images"],
             "record_seconds": recorder.seconds,
             "train_seconds": result["cost"]["train_seconds"],
             "share": sum(recorder.seconds) / result["cost"]["train_seconds"],
-            "bytes_per_epoch": folder.record.path.stat().st_size // (epochs + 1),
+            "bytes_per_epoch": folder.tensor_stats.path.stat().st_size // (epochs + 1),
         }
 
 

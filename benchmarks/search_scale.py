@@ -55,7 +55,7 @@ class Simulated(Trainable):
         self.epoch += 1
         score = self.limit * (1 - 0.5**self.epoch)
         point = {"accuracy": score, "loss": 1 - score}
-        self.run.journal.append({"epoch": self.epoch, "train": point, "val": point})
+        self.run.metrics.append({"epoch": self.epoch, "train": point, "val": point})
         told = {EPOCH: self.epoch, SCORE: score}
         return told if self.epoch < LONGEST else {**told, STOP_REASON: "planned", DONE: True}
 

@@ -4,7 +4,7 @@
     ... --peer "airbench94_muon=python elsewhere/peer.py"
 
 Each run trains on all training images and opens the test split once, at its end. The counted
-seconds are training (loader, augmentation, journal) and the evaluation of the test images with
+seconds are training (loader, augmentation, metrics log) and the evaluation of the test images with
 the recipe's views, not the start of the process, the opening of the data or the checkpoints;
 ``wall`` counts these too. FLOP are of one forward and backward pass per image at each image size,
 as torch counts them (a multiply-add is 2), and of the evaluation with all views for all images: at

@@ -2,7 +2,7 @@
 
 recipe -> sources -> splits -> loader -> augment -> network -> loss -> optimizer
                                               |
-                        metrics, checkpoints -> evaluate -> result, predictions -> report
+                        metrics, checkpoints -> evaluation -> result, predictions -> report
 """
 
 __version__ = "0.1.0"

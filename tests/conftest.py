@@ -90,7 +90,7 @@ def _end_of(folder: RunFolder) -> dict[str, Any]:
     return {
         **{file.name: _hash(file.read_bytes()) for file in sorted(files) if file.exists()},
         "state": _state(folder.weights("last.state")),
-        "journal": without_cost(folder.journal.read()),
+        "metrics": without_cost(folder.metrics.read()),
         "result": without_cost(folder.result()),
     }
 

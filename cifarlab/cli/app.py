@@ -39,20 +39,20 @@ class SettingsCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise UserError for an option that is none here, but a setting."""
-        known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
-        for place, arg in enumerate(args):
+        known_options = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        for position, arg in enumerate(args):
             option, equals, value = arg.partition("=")
-            if not option.startswith("-") or option in known:
+            if not option.startswith("-") or option in known_options:
                 continue
-            following = args[place + 1] if place + 1 < len(args) else "-"
-            given = value if equals else None if re.match(r"-|.*=", following) else following
-            if hint := option_hint(option, given):
+            following = args[position + 1] if position + 1 < len(args) else "-"
+            option_value = value if equals else None if re.match(r"-|.*=", following) else following
+            if hint := option_hint(option, option_value):
                 raise UserError(f"no such option: {option}", hint)
         return super().parse_args(ctx, args)
 
 
 def option_hint(option: str, value: str | None) -> str | None:
-    """What to write in the place of an option; None where it is like no setting."""
+    """Return what to write in the place of an option; None where it is like no setting."""
     from cifarlab.recipes.hints import advice
     from cifarlab.recipes.keys import keys
 
@@ -75,12 +75,12 @@ def formats(figures: str) -> list[str]:
 
 
 def command_line() -> str:
-    """The command as it was typed, for provenance and for what goes on."""
+    """Return the command as it was typed, for provenance and for what goes on."""
     return storable(shlex.join(["cifarlab", *sys.argv[1:]]))
 
 
 def _process() -> int | None:
-    """This process's number among those that torchrun started on this machine, counted from 0.
+    """Return this process's number among torchrun's on this machine, counted from 0.
 
     None without torchrun.
     """
@@ -121,6 +121,6 @@ def _run() -> int:
 
 
 def _say(kind: str, what: str, hint: str) -> None:
-    """Two lines on standard error, whatever a file has written into them."""
+    """Print two lines on standard error, whatever a file has written into them."""
     what, hint = (" ".join(text.splitlines()) for text in (what, hint))
     sys.stderr.write(f"{kind}: {what}\n  {hint}\n")  # typer.echo would go past Output

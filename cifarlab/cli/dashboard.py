@@ -1,4 +1,4 @@
-"""Commands about this machine: page, check."""
+"""Commands about this machine: dashboard, check."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from cifarlab.cli.app import app
 
 
 @app.command()
-def page(
+def dashboard(
     runs: Annotated[
         Path, typer.Argument(metavar="[RUNS_DIR]", help="a folder of runs, studies, searches")
     ] = Path("runs"),
@@ -19,7 +19,7 @@ def page(
     port: Annotated[int, typer.Option(help="0: a free one")] = 8642,
     password: Annotated[
         str | None,
-        typer.Option(envvar="CIFARLAB_PAGE_PASSWORD", help="what a visitor must give"),
+        typer.Option(envvar="CIFARLAB_DASHBOARD_PASSWORD", help="what a visitor must give"),
     ] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="open a browser")] = True,
 ) -> None:
@@ -27,7 +27,7 @@ def page(
     from cifarlab.dashboard.serve import serve
     from cifarlab.system.terminal import console
 
-    serve(runs, host=host, port=port, password=password, show=show, tell=console.print)
+    serve(runs, host=host, port=port, password=password, show=show, log=console.print)
 
 
 @app.command()

@@ -105,7 +105,7 @@ def audit(
     from cifarlab.training.display import Display
 
     with Display() as display:
-        place = run_audit(
+        audit_folder = run_audit(
             name,
             settings or [],
             folds=folds,
@@ -117,8 +117,8 @@ def audit(
             progress=display.prepare,
             log=console.print,
         )
-    print_audit(place.findings() or {})
-    console.print(f"audit: {place.path}", soft_wrap=True)
+    print_audit(audit_folder.findings() or {})
+    console.print(f"audit: {audit_folder.path}", soft_wrap=True)
     if csv:
         tables = [place.path / name for name in ("pairs.csv", "labels.csv")[: 2 if folds else 1]]
         console.print(f"tables: {', '.join(map(str, tables))}", soft_wrap=True)
@@ -208,4 +208,4 @@ def explain(
     for note in explained.notes:
         console.print(note)
     console.print(f"figures: {explained.folder} ({', '.join(explained.slugs)})", soft_wrap=True)
-    say_next(*(("page", run.parent) if images or out else ("report", run)))
+    say_next(*(("dashboard", run.parent) if images or out else ("report", run)))

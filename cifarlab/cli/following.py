@@ -14,20 +14,20 @@ def say_next(*words: object, err: bool = False) -> None:
 
 def after_report(runs: Sequence[Path]) -> tuple[object, ...]:
     """Look at one run beside its neighbours, or compare several."""
-    return ("page", runs[0].parent) if len(runs) == 1 else ("compare", *runs)
+    return ("dashboard", runs[0].parent) if len(runs) == 1 else ("compare", *runs)
 
 
 def after_audit(
     name: str, settings: Sequence[str], run: bool, out: Path | None
 ) -> tuple[object, ...]:
-    """See the findings in the run's report, or train the recipe that was looked at."""
+    """Return how to see the findings in the run's report, or train the audited recipe."""
     if not run:
         return ("train", name, *settings)
     return ("report", name) if out is None else ("explain", name)
 
 
 def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> tuple[object, ...]:
-    """See why: of the image, where there was one."""
+    """Return how to see why: of the image, where there was one."""
     if len(paths) > 1 or not _is_image(paths[0]):
         return "explain", run
     return ("explain", run, paths[0], *([] if resize_mode is None else ["--resize-mode", resize_mode]))
@@ -42,10 +42,10 @@ def _is_image(path: Path) -> bool:
 def after_study(name: str, n_seeds: int | None, scale: float, data: str | None) -> tuple[object, ...]:
     """Run in full what was tried at a scale, else look at the runs."""
     if scale == 1:
-        return ("page",)
+        return ("dashboard",)
     options = {"--n-seeds": n_seeds, "--data": data}
-    given = [word for option, value in options.items() if value for word in (option, value)]
-    return ("study", name, *given)
+    changed = [word for option, value in options.items() if value for word in (option, value)]
+    return ("study", name, *changed)
 
 
 def after_compare(
@@ -61,4 +61,4 @@ def after_compare(
             "comparison",
         )
     first = Path(names[0])
-    return ("page", first.parent) if first.exists() else ("page",)
+    return ("dashboard", first.parent) if first.exists() else ("dashboard",)

@@ -17,12 +17,12 @@ _EXTRAS = {
     "search": ("ray", "optuna"),
     "explain": ("captum",),
     "audit": ("cleanlab",),
-    "page": ("nicegui",),
+    "dashboard": ("nicegui",),
 }
 
 
 def findings() -> list[tuple[str, str]]:
-    """Rows of (what, found), in the order in which a user asks."""
+    """Return rows of (what, found), in the order in which a user asks."""
     compute = choose()
     described = compute.describe()
     native = "native" if has_bfloat16(compute.device) else "not native"

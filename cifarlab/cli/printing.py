@@ -10,7 +10,7 @@ from cifarlab.training.display import score_line
 
 
 def per_class_table(measured: dict[str, Any]) -> Table:
-    """Accuracy of each class with its interval."""
+    """Return the accuracy of each class with its interval."""
     table = Table("class", "n", "accuracy", "95 % interval", box=None)
     for row in measured["per_class"]:
         if row["n"]:
@@ -21,7 +21,7 @@ def per_class_table(measured: dict[str, Any]) -> Table:
 
 
 def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
-    """A split's accuracy, by class and group, and how far its probabilities are to be believed."""
+    """Print a split's accuracy, by class and group, and the calibration of its probabilities."""
     console.print(score_line(split, measured, data))
     console.print(per_class_table(measured))
     for row in measured["groups"] or []:
@@ -63,18 +63,18 @@ def print_evaluation(evaluation: dict[str, Any]) -> None:
         console.print(f"{evaluation['data']} against {ood['data']}, AUROC: {scores}")
 
 
-def print_audit(found: dict[str, Any]) -> None:
-    """Near-duplicates between splits, and the labels that are most suspicious."""
-    copies = found["duplicates"]
+def print_audit(findings: dict[str, Any]) -> None:
+    """Print near-duplicates between splits, and the labels that are most suspicious."""
+    copies = findings["duplicates"]
     console.print(
-        f"{found['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
+        f"{findings['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
         f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
     )
     rows = [(row["of"], row["in"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
     pairs = [(_image(pair["a"]), _image(pair["b"])) for pair in copies["pairs"][:10]]
     print_table(("pair", ""), pairs)
-    labels = found["labels"]
+    labels = findings["labels"]
     for note in [*copies["notes"], *(labels["notes"] if labels else [])]:
         console.print(f"warning: {note}")
     if not labels:
@@ -88,13 +88,13 @@ def print_audit(found: dict[str, Any]) -> None:
             f"of {noise['wrong']:,} labels known to be wrong, {noise['found']:,} are among as many "
             f"suspects: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
         )
-    names = found["classes"]
+    names = findings["classes"]
     suspects = [
-        (one["name"], names[one["given_label"]], names[one["predicted_label"]], f"{one['label_quality']:.4f}")
-        for one in labels["suspects"][:10]
+        (suspect["name"], names[suspect["given_label"]], names[suspect["predicted_label"]], f"{suspect['label_quality']:.4f}")
+        for suspect in labels["suspects"][:10]
     ]
     print_table(("image", "given label", "predicted label", "label quality"), suspects)
 
 
-def _image(found: dict[str, Any]) -> str:
-    return f"{found['split']}: {found['name']}"
+def _image(image: dict[str, Any]) -> str:
+    return f"{image['split']}: {image['name']}"

@@ -32,7 +32,7 @@ def train(
         int | None,
         typer.Option(min=1, help="of the processor; default: as many as cores are free"),
     ] = None,
-    record: Annotated[
+    tensor_stats: Annotated[
         bool, typer.Option(help="keep histograms of weights and activations of each epoch")
     ] = True,
 ) -> None:
@@ -58,7 +58,7 @@ def train(
         )
         if not job.trained:
             with Display() if processes.is_main_process else nullcontext() as display:
-                recorders = [TensorStats()] if record and processes.is_main_process else []
+                recorders = [TensorStats()] if tensor_stats and processes.is_main_process else []
                 run_training(
                     job.recipe,
                     job.folder,

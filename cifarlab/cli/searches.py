@@ -68,7 +68,7 @@ def search(
     )
     _print_search(finished)
     best = finished.folder.best_recipe
-    say_next(*(("train", best) if best.exists() else ("page",)))
+    say_next(*(("train", best) if best.exists() else ("dashboard",)))
     require_no_failed(finished.n_failed, "its line of the table")
 
 

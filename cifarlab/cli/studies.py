@@ -95,17 +95,17 @@ def compare(
     say_next(*after_compare(names, against, out))
 
 
-def require_no_failed(count: int, place: str) -> None:
-    """Raise FailedRunsError where runs failed; ``place`` says where each is told."""
-    if count:
+def require_no_failed(n_failed: int, location: str) -> None:
+    """Raise FailedRunsError where runs failed; ``location`` says where the reasons stand."""
+    if n_failed:
         raise FailedRunsError(
-            f"{count} run{' has' if count == 1 else 's have'} failed; the others are compared",
-            f"{place} says why",
+            f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed; the others are compared",
+            f"{location} says why",
         )
 
 
 def print_comparison(comparison: "Comparison") -> None:
-    """The table, with what stands over and under it."""
+    """Print the table, with what stands over and under it."""
     from cifarlab.experiments.study.table import footing, heading, format_rows
     from cifarlab.system.terminal import console, print_table
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cifarlab.plots.style import BLUE, CYCLE, GREY, VERMILION, label
 from cifarlab.report.formatting import number, percent
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 from cifarlab.report.tables import class_names, confusion_of, drawn_classes
 
 Options = dict[str, Any]
@@ -25,7 +25,7 @@ _BLUES = ["rgba(0,114,178,0.04)", "rgba(0,114,178,0.45)"]
 
 
 def theme(name: str) -> str:
-    """JavaScript for a colour of style.css."""
+    """Return JavaScript for a color of style.css."""
     return f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()"
 
 
@@ -67,24 +67,24 @@ def _tooltip() -> Options:
     }
 
 
-def _points(run: Run, values: np.ndarray) -> list[list[float]]:
+def _points(run: RunData, values: np.ndarray) -> list[list[float]]:
     kept = ~np.isnan(values)
     pairs = zip(run.epochs[kept], values[kept], strict=True)
     return [[int(epoch), round(float(value), 6)] for epoch, value in pairs]
 
 
-def curves(run: Run) -> Options:
-    """Accuracy, loss and learning rate over epochs, beneath each other; always the same series."""
+def curves(run: RunData) -> Options:
+    """Return accuracy, loss and learning rate by epoch, beneath each other, as the same series."""
     tops, heights = (34, 282, 460), (200, 130, 70)
     names = ("accuracy (%)", "loss (nats)", "learning rate")
     series = []
-    for split, spoken, colour in (("train", "training", GREY), ("val", "validation", BLUE)):
-        for place, (what, scale) in enumerate((("accuracy", 100), ("loss", 1))):
+    for split, spoken, color in (("train", "training", GREY), ("val", "validation", BLUE)):
+        for grid_index, (what, scale) in enumerate((("accuracy", 100), ("loss", 1))):
             series.append(
-                _line(spoken, _points(run, scale * run.curve(split, what)), colour, place)
+                _line(spoken, _points(run, scale * run.curve(split, what)), color, grid_index)
             )
-    rate = _line("learning rate", _points(run, run.curve("lr")), VERMILION, 2)
-    series += [rate | {"step": False}, _best(run), _test(run)]
+    lr_line = _line("learning rate", _points(run, run.curve("lr")), VERMILION, 2)
+    series += [lr_line | {"step": False}, _best(run), _test(run)]
     shared = _shared()
     shared["legend"]["data"] = ["training", "validation", "best", "test"]  # the rate has its axis
     return shared | {
@@ -96,9 +96,9 @@ def curves(run: Run) -> Options:
         ],
         "xAxis": [
             _axis(
-                "epoch" if place == 2 else "",
+                "epoch" if grid_index == 2 else "",
                 type="value",
-                gridIndex=place,
+                gridIndex=grid_index,
                 min=1,
                 max=max(run.last_epoch, 2),
                 minInterval=1,
@@ -106,32 +106,32 @@ def curves(run: Run) -> Options:
                 nameGap=28,
                 splitLine={"show": False},
             )
-            for place in range(3)
+            for grid_index in range(3)
         ],
         "yAxis": [
-            _axis(name, type="value", gridIndex=place, scale=place < 2, splitNumber=5 - place)
-            for place, name in enumerate(names)
+            _axis(name, type="value", gridIndex=grid_index, scale=grid_index < 2, splitNumber=5 - grid_index)
+            for grid_index, name in enumerate(names)
         ],
         "series": series,
     }
 
 
-def _line(name: str, data: list[list[float]], colour: str, place: int) -> Options:
+def _line(name: str, data: list[list[float]], color: str, grid_index: int) -> Options:
     return {
         "name": name,
         "type": "line",
         "data": data,
-        "xAxisIndex": place,
-        "yAxisIndex": place,
-        "color": colour,
-        "lineStyle": {"width": 2, "color": colour},
+        "xAxisIndex": grid_index,
+        "yAxisIndex": grid_index,
+        "color": color,
+        "lineStyle": {"width": 2, "color": color},
         "showSymbol": len(data) <= 25,
         "symbolSize": 5,
     }
 
 
-def _best(run: Run) -> Options:
-    """The best validation accuracy as a ring."""
+def _best(run: RunData) -> Options:
+    """Return the best validation accuracy as a ring."""
     best = run.best
     data = [] if best is None else [[best[0], round(100 * best[1], 6)]]
     return {
@@ -144,8 +144,8 @@ def _best(run: Run) -> Options:
     }
 
 
-def _test(run: Run) -> Options:
-    """The test accuracy as a diamond at the epoch that was measured."""
+def _test(run: RunData) -> Options:
+    """Return the test accuracy as a diamond at the epoch that was measured."""
     value = number(dig(run.split("test"), "accuracy"))
     epoch = dig(run.result, "evaluated", "epoch")
     epoch = epoch if isinstance(epoch, int) else run.last_epoch
@@ -160,25 +160,25 @@ def _test(run: Run) -> Options:
     }
 
 
-def overlay(runs: Sequence[Run]) -> Options | None:
-    """Validation accuracy of several runs; those that differ by their seed alone share a colour.
+def overlay(runs: Sequence[RunData]) -> Options | None:
+    """Return several runs' validation accuracy; those that differ by their seed share a colour.
 
     None where no run holds images out.
     """
     shown = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
     if not shown:
         return None
-    groups: dict[Any, list[Run]] = {}
+    groups: dict[Any, list[RunData]] = {}
     for run in shown:
         key = run.recipe.model_copy(update={"seed": 0, "name": "unnamed"})
         groups.setdefault(key, []).append(run)
     series = []
-    for place, members in enumerate(groups.values()):
-        colour = CYCLE[place % (len(CYCLE) - 1)]  # the last is ink, which the dark theme lacks
+    for index, members in enumerate(groups.values()):
+        color = CYCLE[index % (len(CYCLE) - 1)]  # the last is ink, which the dark theme lacks
         for run in members:
             name = run.name if len(members) == 1 else f"{run.recipe_name} ({len(members)} seeds)"
             series.append(
-                _line(label(name, 48), _points(run, 100 * run.curve("val", "accuracy")), colour, 0)
+                _line(label(name, 48), _points(run, 100 * run.curve("val", "accuracy")), color, 0)
             )
     many = len(groups) > 1
     return _shared() | {
@@ -198,25 +198,25 @@ def overlay(runs: Sequence[Run]) -> Options | None:
     }
 
 
-def confusion(run: Run) -> Options | None:
-    """Confusion matrix by share of the true class; errors by the square root up to the largest."""
+def confusion(run: RunData) -> Options | None:
+    """Return the confusion matrix by fraction of the true class; errors by the square root."""
     counts = confusion_of(run)
     if counts is None:
         return None
     shown, totals = drawn_classes(counts), counts.sum(axis=1)
-    k, every = len(shown), class_names(run, len(counts))
-    names, totals = [every[number] for number in shown], totals[shown]
+    k, all_names = len(shown), class_names(run, len(counts))
+    names, totals = [all_names[number] for number in shown], totals[shown]
     counts = counts[np.ix_(shown, shown)]
-    share = counts / np.maximum(totals[:, None], 1)
+    fraction_matrix = counts / np.maximum(totals[:, None], 1)
     cells: dict[bool, list[Options]] = {False: [], True: []}
     for row, column in zip(*np.nonzero(counts), strict=True):
         true, guess = names[row], names[column]
-        value = float(share[row, column])
-        said = f"{true}: right" if row == column else f"{true} taken for {guess}"
-        told = f"{counts[row, column]} of {totals[row]}, {percent(value, 1)}"
+        value = float(fraction_matrix[row, column])
+        title = f"{true}: right" if row == column else f"{true} taken for {guess}"
+        detail = f"{counts[row, column]} of {totals[row]}, {percent(value, 1)}"
         shade = value if row == column else math.sqrt(value)
-        at = [int(column), int(row), round(shade, 4), round(100 * value, 1)]
-        cells[bool(row == column)].append({"value": at, "name": f"{html.escape(said)}<br>{told}"})
+        cell = [int(column), int(row), round(shade, 4), round(100 * value, 1)]
+        cells[bool(row == column)].append({"value": cell, "name": f"{html.escape(title)}<br>{detail}"})
     largest = max((cell["value"][2] for cell in cells[False]), default=1.0)
     return _shared() | {
         "legend": {"show": False},
@@ -253,14 +253,14 @@ def _classes(names: Sequence[str], what: str, rotate: int = 0, inverse: bool = F
     ) | {"name": "", "id": what}
 
 
-def _shades(place: int, colours: list[str], most: float) -> Options:
+def _shades(series_index: int, colors: list[str], most: float) -> Options:
     return {
         "show": False,
         "min": 0,
         "max": most,
         "dimension": 2,
-        "seriesIndex": place,
-        "inRange": {"color": colours},
+        "seriesIndex": series_index,
+        "inRange": {"color": colors},
     }
 
 

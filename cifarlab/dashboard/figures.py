@@ -5,16 +5,16 @@ from pathlib import Path
 
 from starlette.responses import FileResponse, Response
 
-from cifarlab.dashboard import html as markup
+from cifarlab.dashboard import html
 from cifarlab.dashboard.index import Index
-from cifarlab.dashboard.urls import figure_address
+from cifarlab.dashboard.urls import figure_url
 from cifarlab.plots.style import WIDE
 from cifarlab.report.explained import KINDS
 from cifarlab.report.html import FIGURES
 from cifarlab.system.errors import RunFolderError
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
-_PLACES = ("explained", "figures", "report/figures")
+_FOLDERS = ("explained", "figures", "report/figures")
 _SHOWN = ("-curves", "-confusion", "-classes", "-mistakes")  # the page draws these itself
 # by the last word of a file's name; those of a report have theirs there
 _TITLES = {kind: title for kind, _, title in FIGURES} | {
@@ -37,14 +37,14 @@ _WIDTH = re.compile(rb'<svg[^>]* width="([1-9]\d{0,3}(?:\.\d+)?)pt"')
 _POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def figures(folder: Path) -> list[Path]:
+def find_figures(folder: Path) -> list[Path]:
     """Return a folder's figures in the order of their titles, without those the page draws itself.
 
     A report names its figures after the folder: of a kind, as of a folder that was renamed, the
     newest is shown.
     """
     files = [
-        file for place in _PLACES for file in sorted((folder / place).glob("*.svg"), key=_order)
+        file for name in _FOLDERS for file in sorted((folder / name).glob("*.svg"), key=_order)
     ]
     newest = {
         (file.parent, _kind(file)): file for file in sorted(files, key=lambda f: f.stat().st_mtime)
@@ -53,10 +53,10 @@ def figures(folder: Path) -> list[Path]:
 
 
 def title(file: Path) -> str:
-    """What a figure shows, in words."""
-    words = file.stem.replace("-", " ").replace("_", " ").capitalize()
-    given = ", of the images given" if file.stem.startswith("given-") else ""
-    return _TITLES[_kind(file)] + given if _kind(file) in _TITLES else words
+    """Return what a figure shows, in words."""
+    title_text = file.stem.replace("-", " ").replace("_", " ").capitalize()
+    suffix = ", of the images given" if file.stem.startswith("given-") else ""
+    return _TITLES[_kind(file)] + suffix if _kind(file) in _TITLES else title_text
 
 
 def _kind(file: Path) -> str:
@@ -79,24 +79,24 @@ def width(file: Path) -> float:
 
 
 def sheets(index: Index, files: list[Path]) -> str:
-    """Figures on white, each under its title; inside of an <img> nothing in them runs."""
+    """Return figures on white, each under its title; inside of an <img> nothing in them runs."""
     parts = []
     for file in files:
-        words = markup.text(title(file))
-        address = figure_address(index.place(file.resolve()))
+        title_text = html.text(title(file))
+        address = figure_url(index.url_path(file.resolve()))
         parts.append(
-            f"<h3>{words}</h3><div class='sheet' style='--inches:{width(file):.2f}'>"
-            f"<img loading='lazy' src='{markup.text(address)}' alt='{words}'></div>"
+            f"<h3>{title_text}</h3><div class='sheet' style='--inches:{width(file):.2f}'>"
+            f"<img loading='lazy' src='{html.text(address)}' alt='{title_text}'></div>"
         )
     return "".join(parts)
 
 
-def answer(index: Index, place: str) -> Response:
-    """One figure under the root, or 404 for anything else."""
+def serve_figure(index: Index, url_path: str) -> Response:
+    """Return the response with one figure under the root, or 404 for anything else."""
     try:
-        file = index.path(Path(place).parent.as_posix()) / Path(place).name
-        whole = file.suffix in _KINDS and file.is_file() and not file.is_symlink()
-        if not whole or file.stat().st_size > _MOST_BYTES:
+        file = index.path(Path(url_path).parent.as_posix()) / Path(url_path).name
+        servable = file.suffix in _KINDS and file.is_file() and not file.is_symlink()
+        if not servable or file.stat().st_size > _MOST_BYTES:
             return Response(status_code=404)
     except (RunFolderError, OSError, ValueError):
         return Response(status_code=404)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
 
-from cifarlab.dashboard import html as markup
+from cifarlab.dashboard import html
 from cifarlab.dashboard.index import Index, NotFoundError
-from cifarlab.dashboard.urls import list_address, try_address
+from cifarlab.dashboard.urls import list_url, try_url
 from cifarlab.plots.style import BLUE
 from cifarlab.system.errors import CifarlabError
 
 if TYPE_CHECKING:  # it imports torch
-    from cifarlab.dashboard.trial import Networks
+    from cifarlab.dashboard.trial import NetworkCache
 
 HERE = Path(__file__).parent
 PACE = 2.0  # seconds between two looks at the files behind what is shown
@@ -30,31 +30,31 @@ class Site:
         self.index = Index(root)
 
     @cached_property
-    def networks(self) -> "Networks":
+    def networks(self) -> "NetworkCache":
         """Made when the first image is tried: torch takes seconds."""
-        from cifarlab.dashboard.trial import Networks
+        from cifarlab.dashboard.trial import NetworkCache
 
-        return Networks()
+        return NetworkCache()
 
 
 def put(content: str, kind: str = "") -> ui.html:
-    """HTML that ``markup`` made, which escapes what comes from files."""
+    """Put HTML of the module ``html``, which escapes what comes from files, into the page."""
     return ui.html(content, sanitize=False).classes(kind)
 
 
 @contextmanager
 def framed(site: Site, title: str, here: str = "") -> Iterator[None]:
-    """The top of the page, and the main part to be filled; ``here`` is the part's word."""
+    """Show the top of the page, and the main part to be filled; ``here`` is the part's word."""
     ui.page_title(f"{title} - cifarlab" if title else "cifarlab")
     ui.colors(primary=BLUE)
-    links = [("Runs", list_address()), ("Try an image", try_address())]
-    told = "".join(
-        f'<a href="{markup.text(address)}"{" aria-current=page" if word == here else ""}>{word}</a>'
+    links = [("Runs", list_url()), ("Try an image", try_url())]
+    links_html = "".join(
+        f'<a href="{html.text(address)}"{" aria-current=page" if word == here else ""}>{word}</a>'
         for word, address in links
     )
-    where = markup.text(site.index.root)
+    where = html.text(site.index.root)
     put(
-        f'<header class="top"><nav><a class="home" href="/">cifarlab</a>{told}'
+        f'<header class="top"><nav><a class="home" href="/">cifarlab</a>{links_html}'
         f'<span class="where" title="{where}"><bdi>{where}</bdi></span></nav></header>'
     )
     with ui.element("div").classes("page"):
@@ -63,26 +63,26 @@ def framed(site: Site, title: str, here: str = "") -> Iterator[None]:
 
 @contextmanager
 def section(title: str = "") -> Iterator[None]:
-    """A part of a view; whatever is wrong with its data is said in its place."""
+    """Show a part of a view; an error of its data is shown in its place."""
     with ui.element("section"):
         if title:
-            put(f"<h2>{markup.text(title)}</h2>")
-        with said():
+            put(f"<h2>{html.text(title)}</h2>")
+        with show_errors():
             yield
 
 
 @contextmanager
-def said() -> Iterator[None]:
+def show_errors() -> Iterator[None]:
     """Say an error where it happens; a folder from elsewhere may hold anything."""
     try:
         yield
     except CifarlabError as error:
         if isinstance(error, NotFoundError):
             ui.context.client.status_code = 404
-        put(markup.warned([f"{error.what}. {error.hint.capitalize()}."]))
+        put(html.warned([f"{error.what}. {error.hint.capitalize()}."]))
     except Exception as error:
         traceback.print_exc()
-        put(markup.warned([f"This can't be shown: {type(error).__name__}: {error}."]))
+        put(html.warned([f"This can't be shown: {type(error).__name__}: {error}."]))
 
 
 def watched(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
@@ -92,7 +92,7 @@ def watched(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
 
     def fill() -> None:
         container.clear()
-        with container, said():
+        with container, show_errors():
             build()
 
     async def look() -> None:
@@ -107,13 +107,13 @@ def watched(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
 
 
 def chart(options: dict[str, Any], height: int, alt: str) -> ui.echart:
-    """A chart as wide as its place."""
+    """Return a chart as wide as the element around it."""
     made = ui.echart(options).classes("chart").style(f"height: {height}px")
-    return made.props(f'role=img aria-label="{markup.text(alt)}"')
+    return made.props(f'role=img aria-label="{html.text(alt)}"')
 
 
 def file_stamp(path: Path) -> tuple[int, int] | None:
-    """Time of change and size of a file, None where it is not there."""
+    """Return the time of change and size of a file, None where it is not there."""
     try:
         status = path.stat()
     except OSError:

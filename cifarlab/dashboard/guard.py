@@ -2,7 +2,7 @@
 
 Always: only under names of this machine (against DNS rebinding), only from its own pages (against
 other sites' scripts), only bodies of a bounded size; each answer tells the browser to load from
-and send to nowhere else. With a password: nothing but the door until it was given.
+and send to nowhere else. With a password: nothing but the login page until it was given.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 UPLOAD_BYTES = 2**24
 _BODY_BYTES = UPLOAD_BYTES + 2**16  # with the form around the file
-_DOOR_BYTES = 4096
+_LOGIN_BYTES = 4096
 _WRONG_COSTS = 1.0  # seconds
-DOOR = "/login"
+LOGIN = "/login"
 # NiceGUI compiles its templates in the browser: hence the unsafe ones, for its own code alone.
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
@@ -74,12 +74,12 @@ class Guard:
         elif self._password is None or self._admitted(headers):
             await self._hand_on(scope, receive, send)
         elif scope["type"] == "http":
-            await self._door(scope, receive, send)
+            await self._login(scope, receive, send)
         else:
             await _refuse(scope, send, 401, "give the password first")
 
     def _foreign(self, headers: dict[str, bytes]) -> str:
-        """Why a request is not from a page of ours, empty where it may be."""
+        """Return why a request is not from a page of ours, empty where it may be."""
         host = headers.get("host", b"").decode("latin-1")
         origin = headers.get("origin")
         try:
@@ -92,8 +92,8 @@ class Guard:
         return "" if asked_by == host else "another site's page may not ask this one"
 
     def _admitted(self, headers: dict[str, bytes]) -> bool:
-        for crumb in headers.get("cookie", b"").decode("latin-1").split(";"):
-            name, _, value = crumb.strip().partition("=")
+        for cookie in headers.get("cookie", b"").decode("latin-1").split(";"):
+            name, _, value = cookie.strip().partition("=")
             if name == self._cookie:
                 return _same(value, self._session)
         return False
@@ -133,14 +133,14 @@ class Guard:
         if left < 0 and not began:
             await _refuse(scope, send, 413, too_large)
 
-    async def _door(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _login(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Ask for the password; with it, hand out the session and go where the visitor wanted."""
-        if scope["path"] != DOOR:
-            wanted = scope["path"] + (f"?{q}" if (q := _query(scope)) else "")
+        if scope["path"] != LOGIN:
+            target_path = scope["path"] + (f"?{q}" if (q := _query(scope)) else "")
             if scope["method"] != "GET" or scope["path"].startswith("/_nicegui"):
                 await _refuse(scope, send, 401, "give the password first")
                 return
-            await _answer(send, 303, b"", (b"location", f"{DOOR}?to={quote(wanted)}".encode()))
+            await _answer(send, 303, b"", (b"location", f"{LOGIN}?to={quote(target_path)}".encode()))
             return
         to = parse_qs(_query(scope)).get("to", ["/"])[0]
         if scope["method"] != "POST":
@@ -148,11 +148,11 @@ class Guard:
             return
         body = await _body(receive)
         if body is None:
-            await _refuse(scope, send, 413, f"more than {_DOOR_BYTES} bytes")
+            await _refuse(scope, send, 413, f"more than {_LOGIN_BYTES} bytes")
             return
-        given = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
+        password = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[0]
         async with self._guess:
-            wrong = not _same(given, self._password or "")
+            wrong = not _same(password, self._password or "")
             if wrong:
                 await asyncio.sleep(_WRONG_COSTS)
         if wrong:
@@ -161,19 +161,19 @@ class Guard:
         # a path of ours: "//elsewhere" and "https:..." would lead away
         target = to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
         cookie = f"{self._cookie}={self._session}; HttpOnly; SameSite=Lax; Path=/"
-        place = (b"location", quote(target, safe="/?&=%+").encode())
-        await _answer(send, 303, b"", place, (b"set-cookie", cookie.encode()))
+        location = (b"location", quote(target, safe="/?&=%+").encode())
+        await _answer(send, 303, b"", location, (b"set-cookie", cookie.encode()))
 
 
-def _same(given: str, expected: str) -> bool:
+def _same(password: str, expected: str) -> bool:
     """Compare in a time that tells nothing of where they differ."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
+    return hmac.compare_digest(password.encode("utf-8", "replace"), expected.encode())
 
 
 def _declared(scope: Scope) -> int:
-    """How many bytes a request says its body has."""
-    told = dict(scope["headers"]).get(b"content-length", b"0")
-    return int(told) if told.isdigit() else 0
+    """Return how many bytes a request says its body has."""
+    declared = dict(scope["headers"]).get(b"content-length", b"0")
+    return int(declared) if declared.isdigit() else 0
 
 
 def _query(scope: Scope) -> str:
@@ -182,9 +182,9 @@ def _query(scope: Scope) -> str:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body of what is posted to the door, None where it is too long for a password."""
+    """Return the body that is posted to the login page, None where it is too long."""
     body = b""
-    while len(body) <= _DOOR_BYTES:
+    while len(body) <= _LOGIN_BYTES:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body", False):
@@ -221,7 +221,7 @@ place-items: center; min-height: 80vh; margin: 1rem }} form {{ width: min(20rem,
 input, button {{ font: inherit; width: 100%; box-sizing: border-box; padding: .5rem;
 margin: .3rem 0 }}
 p {{ color: #c0392b }}</style></head><body>
-<form method="post" action="{DOOR}?to={html.escape(quote(to))}"><h1>cifarlab</h1>
+<form method="post" action="{LOGIN}?to={html.escape(quote(to))}"><h1>cifarlab</h1>
 <label for="password">Password of this page</label>
 <input id="password" name="password" type="password" autofocus required
 autocomplete="current-password">{alert}<button>Open</button></form></body></html>""".encode()

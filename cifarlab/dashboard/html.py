@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.dashboard.urls import run_address
+from cifarlab.dashboard.urls import run_url
 from cifarlab.recipes.lint import Finding
 from cifarlab.report.formatting import NOTHING, interval, number, pair, percent
 from cifarlab.report.mistakes import Mistake, png
@@ -26,15 +26,15 @@ _PROSE = 30  # letters; a longer cell keeps some width on a narrow screen
 
 
 def text(value: Any) -> str:
-    """Anything as text of a page."""
+    """Return a value as escaped text."""
     return html.escape(storable(str(value)))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: bool = True) -> str:
-    """A table; cells that look like numbers are aligned on the right. ``Html`` cells stay."""
+    """Return a table; numbers are aligned on the right, ``Html`` cells are taken as they are."""
     cells = [[_cell(value, numbers) for value in row] for row in rows]
     right = [
-        bool(cells) and all(row[place].plain for row in cells) for place in range(len(headers))
+        bool(cells) and all(row[column].plain for row in cells) for column in range(len(headers))
     ]
     kinds = ["number" if turned else "" for turned in right]
     head = _line("th", zip(map(text, headers), kinds, strict=True))
@@ -52,11 +52,11 @@ def shaded(
     values: Sequence[Sequence[float]],
     words: Callable[[float], str],
 ) -> str:
-    """A table of numbers, each on a shade: the greater, the stronger."""
+    """Return a table of numbers, each on a shade: the greater, the stronger."""
     every = [value for row in values for value in row]
     low, span = min(every), (max(every) - min(every)) or 1.0
     head = _line(
-        "th", ((text(word), "number" if place else "") for place, word in enumerate(headers))
+        "th", ((text(word), "number" if column else "") for column, word in enumerate(headers))
     )
     body = "".join(
         f"<tr><td>{text(name)}</td>"
@@ -84,13 +84,13 @@ class Html(str):
 
 
 def link(address: str, words: str) -> Html:
-    """A link to a page of ours."""
+    """Return a link to a page of ours."""
     return Html(f'<a href="{text(address)}">{text(words)}</a>')
 
 
-def run_link(place: str, name: str) -> Html:
-    """A link to a run."""
-    return link(run_address(place), name)
+def run_link(column: str, name: str) -> Html:
+    """Return a link to a run."""
+    return link(run_url(column), name)
 
 
 class _Cell(NamedTuple):
@@ -111,7 +111,7 @@ def _cell(value: Any, numbers: bool) -> _Cell:
 
 
 def big(facts: Sequence[Fact], data: str) -> str:
-    """The accuracies, large, each with its interval, n and data."""
+    """Return the accuracies, large, each with its interval, n and data."""
     return "".join(
         f'<div class="big"><div class="label">{text(fact.label)}, {text(data)}</div>'
         f'<div class="value">{text(fact.value)}</div>'
@@ -121,60 +121,60 @@ def big(facts: Sequence[Fact], data: str) -> str:
 
 
 def facts(rows: Sequence[Fact]) -> str:
-    """The rest of the headline."""
+    """Return the rest of the headline."""
     inner = "".join(
         f"<div><dt>{text(row.label)}</dt><dd>{text(row.value)}</dd></div>" for row in rows
     )
     return f"<dl class='facts'>{inner}</dl>"
 
 
-def findings(found: Sequence[Finding]) -> str:
-    """What the curves say, and what to do about it."""
+def findings(items: Sequence[Finding]) -> str:
+    """Return what the curves say, and what to do about it."""
     return (
         "<ul class='findings'>"
         + "".join(
             f"<li><strong>{text(f.what)}.</strong> {text(f.why[:1].upper() + f.why[1:])}. "
             f"What to do: {text(f.do)}.</li>"
-            for f in found
+            for f in items
         )
         + "</ul>"
     )
 
 
 def class_bars(rows: Sequence[dict[str, Any]]) -> str:
-    """Each class's accuracy with its interval as a bar, best first."""
+    """Return each class's accuracy with its interval as a bar, best first."""
     known = [row for row in rows if number(row.get("accuracy")) is not None]
     known.sort(key=lambda row: (-float(row["accuracy"]), str(row.get("class"))))
     lines = []
     for row in known:
         low, high = pair(row.get("interval"))
-        share = float(row["accuracy"])
+        accuracy = float(row["accuracy"])
         band = ""
         if low is not None and high is not None:
             left, wide = 100 * low, 100 * max(high - low, 0)
             band = f'<span class="band" style="left:{left:.2f}%;width:{wide:.2f}%"></span>'
-        told = f"{percent(share)}, 95 % interval {interval(row.get('interval'))}"
+        tooltip = f"{percent(accuracy)}, 95 % interval {interval(row.get('interval'))}"
         lines.append(
-            f'<li title="{text(told)}"><span class="name">{text(row.get("class", "?"))}</span>'
-            f'<span class="bar"><span class="fill" style="width:{100 * share:.2f}%"></span>{band}'
-            f'</span><span class="amount">{percent(share, 1)}</span></li>'
+            f'<li title="{text(tooltip)}"><span class="name">{text(row.get("class", "?"))}</span>'
+            f'<span class="bar"><span class="fill" style="width:{100 * accuracy:.2f}%"></span>{band}'
+            f'</span><span class="amount">{percent(accuracy, 1)}</span></li>'
         )
     return f"<ul class='bars{' many' if len(known) > 20 else ''}'>{''.join(lines)}</ul>"
 
 
-def share_bars(rows: Sequence[tuple[str, float]]) -> str:
-    """The likeliest classes with their probabilities."""
-    return class_bars([{"class": name, "accuracy": share} for name, share in rows])
+def probability_bars(rows: Sequence[tuple[str, float]]) -> str:
+    """Return the likeliest classes with their probabilities."""
+    return class_bars([{"class": name, "accuracy": accuracy} for name, accuracy in rows])
 
 
 def picture(image: np.ndarray, alt: str, kind: str = "pixels") -> str:
-    """An image uint8 (h, w, 1 or 3) inside the page, its pixels kept sharp."""
+    """Return an image uint8 (h, w, 1 or 3) inside the page, its pixels kept sharp."""
     data = base64.b64encode(png(image)).decode("ascii")
     return f'<img class="{kind}" src="data:image/png;base64,{data}" alt="{text(alt)}">'
 
 
-def mistakes(found: Sequence[Mistake]) -> str:
-    """The worst mistakes as a gallery."""
+def mistakes(items: Sequence[Mistake]) -> str:
+    """Return the worst mistakes as a gallery."""
     return gallery(
         (
             [mistake.image],
@@ -184,12 +184,12 @@ def mistakes(found: Sequence[Mistake]) -> str:
                 mistake.name,
             ],
         )
-        for mistake in found
+        for mistake in items
     )
 
 
 def gallery(pictures: Iterable[tuple[Sequence[np.ndarray], str, Sequence[str]]]) -> str:
-    """Places with one image or two side by side, a title and soft lines each."""
+    """Return a gallery of one image or two side by side, with a title and soft lines each."""
     return (
         "<ul class='gallery'>"
         + "".join(
@@ -203,7 +203,7 @@ def gallery(pictures: Iterable[tuple[Sequence[np.ndarray], str, Sequence[str]]])
 
 
 def recipe(settings: Sequence[Setting]) -> str:
-    """The whole recipe, departures from the defaults marked."""
+    """Return the complete recipe, departures from the defaults marked."""
     lines = []
     for setting in settings:
         words = text(setting.text)
@@ -216,7 +216,7 @@ def recipe(settings: Sequence[Setting]) -> str:
 
 
 def origin(rows: Sequence[tuple[str, str]], logs: Sequence[Log]) -> str:
-    """Where a run comes from."""
+    """Return where a run comes from."""
     parts = ['<div class="origin">', table(("", ""), rows, numbers=False), "</div>"]
     for log in logs:
         parts.append(f"<h3>{text(log.title)}</h3>")
@@ -226,7 +226,7 @@ def origin(rows: Sequence[tuple[str, str]], logs: Sequence[Log]) -> str:
 
 
 def differences(rows: Sequence[tuple[str, list[str]]], names: Sequence[Html]) -> str:
-    """What differs between recipes: a setting per row, a run per column."""
+    """Return what differs between recipes: a setting per row, a run per column."""
     if not rows:
         return "<p>Nothing: all recipes are equal but for their names.</p>"
     cells = [
@@ -242,16 +242,16 @@ def differences(rows: Sequence[tuple[str, list[str]]], names: Sequence[Html]) ->
 
 
 def warned(words: Iterable[str]) -> str:
-    """Sentences that must not be missed."""
+    """Return sentences that must not be missed."""
     return "".join(f'<p class="warning" role="alert">{text(line)}</p>' for line in words)
 
 
 def notes(words: Iterable[str]) -> str:
-    """Sentences that should be read."""
+    """Return sentences that should be read."""
     lines = "".join(f"<p>{text(line)}</p>" for line in words)
     return lines and f'<div class="note">{lines}</div>'
 
 
 def or_dash(value: Any, form: str) -> str:
-    """A number by a format, a dash for none."""
+    """Return a number by a format, a dash for none."""
     return NOTHING if value is None else format(value, form)

@@ -20,11 +20,11 @@ from cifarlab.report.formatting import number, pair
 from cifarlab.report.run_data import dig
 from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.metrics_log import Journal
+from cifarlab.runs.metrics_log import MetricsLog
 from cifarlab.system.errors import RecipeError, RunFolderError
 from cifarlab.system.files import MOST_YAML_BYTES, read_text, require_plain, storable
 
-OF_A_RUN = ("recipe.yaml", "result.json", "journal.jsonl", "provenance.json", "checkpoints")
+OF_A_RUN = ("recipe.yaml", "result.json", "metrics.jsonl", "provenance.json", "checkpoints")
 MARKS = {"study.json": "study", "search.json": "search"}
 _FILES = {"run": OF_A_RUN, "study": ("study.json",), "search": ("search.json", "search.jsonl")}
 MOST_FOLDERS = 20_000  # somebody may name the root of a disk
@@ -33,20 +33,20 @@ _MOST_READ = 50  # recipes of one name, as of a search's trials: reading one tak
 SILENCE = 120.0  # seconds without a new line, at least, after which no training is assumed
 _NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
 _SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
-_TAIL = 4096  # bytes; a journal line has some 400
+_TAIL = 4096  # bytes; a metrics log line has some 400
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run in the list. ``place`` is its path under the root, by slashes; its address.
+    """One run in the list. ``url_path`` is its path under the root, by slashes, as its URL ends.
 
     ``recipe`` is its name, ``group`` the same for all seeds of one recipe on the same images.
     ``early`` says of a finished run what ended it before its recipe would have.
-    Accuracies and intervals are shares; ``heard`` is when it last wrote (seconds since 1970),
+    Accuracies and intervals are shares; ``last_modified`` is when it last wrote (seconds since 1970),
     ``pace`` seconds per epoch. ``problem`` is why it can't be read, empty for a whole run.
     """
 
-    place: str
+    url_path: str
     name: str
     recipe: str = ""
     group: str = ""
@@ -60,12 +60,12 @@ class Entry:
     val: float | None = None
     seconds: float | None = None
     parameters: int | None = None
-    heard: float = 0.0
+    last_modified: float = 0.0
     pace: float | None = None
     problem: str = ""
 
     def state(self, now: float) -> str:
-        """How it stands, as far as files can tell.
+        """Return the run's state, as far as files can tell.
 
         ``finished``, ``ended early``, ``training``, ``stopped`` or ``damaged``.
         """
@@ -76,22 +76,22 @@ class Entry:
         if self.finished:
             return "finished"
         patience = max(SILENCE, 3 * (self.pace or 0))
-        return "training" if now - self.heard < patience else "stopped"
+        return "training" if now - self.last_modified < patience else "stopped"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All that was found; ``strange`` are (place, reason) of folders that are no run of ours."""
+    """All that was found; ``unrecognized_entries`` are (url_path, reason) of folders that are no run of ours."""
 
     runs: tuple[Entry, ...]
     studies: tuple[str, ...]
     searches: tuple[str, ...]
-    strange: tuple[tuple[str, str], ...]
+    unrecognized_entries: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Found:
-    """A folder by what it is: run, study, search or strange."""
+class ScannedFolder:
+    """A folder by what it is: run, study, search or unrecognized."""
 
     kind: str
     path: Path
@@ -112,18 +112,18 @@ class Index:
         self._reading = threading.Lock()
 
     def listing(self) -> Listing:
-        """Everything as it is now."""
+        """Return all runs, studies and searches as they are now."""
         with self._reading:
-            found = list(walk(self.root))
-            runs = [self._entry(one.path) for one in found if one.kind == "run"]
-            self._known = {one.path: self._known[one.path] for one in found if one.kind == "run"}
-        places = {
-            kind: tuple(self.place(one.path) for one in found if one.kind == kind)
+            folders = list(walk(self.root))
+            runs = [self._entry(folder.path) for folder in folders if folder.kind == "run"]
+            self._known = {folder.path: self._known[folder.path] for folder in folders if folder.kind == "run"}
+        url_paths = {
+            kind: tuple(self.url_path(folder.path) for folder in folders if folder.kind == kind)
             for kind in ("study", "search")
         }
-        strange = [(self.place(one.path), one.reason) for one in found if one.kind == "strange"]
-        strange += [(run.place, run.problem) for run in runs if run.problem]
-        return Listing(tuple(runs), places["study"], places["search"], tuple(strange))
+        unrecognized_entries = [(self.url_path(folder.path), folder.reason) for folder in folders if folder.kind == "unrecognized"]
+        unrecognized_entries += [(run.url_path, run.problem) for run in runs if run.problem]
+        return Listing(tuple(runs), url_paths["study"], url_paths["search"], tuple(unrecognized_entries))
 
     def group_names(self, runs: Iterable[Entry]) -> dict[str, str]:
         """Return each group's name: its recipe's, with what differs from others of that name."""
@@ -148,31 +148,31 @@ class Index:
 
     def _recipe(self, run: Entry) -> Recipe:
         if run.group not in self._recipes:
-            self._recipes[run.group] = RunFolder(self.path(run.place)).recipe()
+            self._recipes[run.group] = RunFolder(self.path(run.url_path)).recipe()
         return self._recipes[run.group]
 
-    def place(self, path: Path) -> str:
-        """The address of a folder under the root; the root's own is empty."""
+    def url_path(self, path: Path) -> str:
+        """Return a folder's path under the root, as its URL ends; the root's own is empty."""
         return "" if path == self.root else storable(path.relative_to(self.root).as_posix())
 
-    def path(self, place: str, kind: str = "") -> Path:
-        """The folder of an address: any, or that of a ``kind`` (run, study, search).
+    def path(self, url_path: str, kind: str = "") -> Path:
+        """Return the folder at a URL path: any, or that of a ``kind`` (run, study, search).
 
         Raises NotFoundError for one that is not under the root or not of that kind.
         """
         try:
-            path = (self.root / place).resolve()
+            path = (self.root / url_path).resolve()
             inside = path.is_relative_to(self.root) and path.is_dir()
         except (OSError, ValueError):  # too long, a NUL
             inside = False
         if not inside:
             raise NotFoundError(
-                f"there is no folder {place!r} under {self.root}",
+                f"there is no folder {url_path!r} under {self.root}",
                 "it was moved or deleted, or the address is wrong: go back to the list",
             )
         if kind and not any((path / name).exists() for name in _FILES[kind]):
             raise NotFoundError(
-                f"{place!r} is no {kind}: it has no {_FILES[kind][0]}", "go back to the list"
+                f"{url_path!r} is no {kind}: it has no {_FILES[kind][0]}", "go back to the list"
             )
         return path
 
@@ -181,13 +181,13 @@ class Index:
         known = self._known.get(path)
         if known and known[0] == stamp:
             return known[1]
-        entry = read_entry(path, self.place(path))
+        entry = read_entry(path, self.url_path(path))
         self._known[path] = (stamp, entry)
         return entry
 
 
-def walk(root: Path) -> Iterator[Found]:
-    """Every run, study and search at ``root`` and under it, and folders that are none of them.
+def walk(root: Path) -> Iterator[ScannedFolder]:
+    """Yield every run, study and search at ``root`` and under it, and unrecognized folders.
 
     Links and hidden folders are not followed; what is inside of a run is its own, and so is what a
     study or a search has beside its runs.
@@ -197,31 +197,31 @@ def walk(root: Path) -> Iterator[Found]:
         folder, depth, owned = pending.pop()
         seen += 1
         if seen > MOST_FOLDERS:
-            yield Found("strange", root, f"only its first {MOST_FOLDERS:,} folders were looked at")
+            yield ScannedFolder("unrecognized", root, f"only its first {MOST_FOLDERS:,} folders were looked at")
             return
         try:
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            yield Found("strange", folder, f"can't be read: {error.strerror}")
+            yield ScannedFolder("unrecognized", folder, f"can't be read: {error.strerror}")
             continue
         names = {entry.name for entry in inside}
         kind = next((kind for mark, kind in MARKS.items() if mark in names), None)
         if kind is None and not names.isdisjoint(OF_A_RUN):
-            yield Found("run", folder)
+            yield ScannedFolder("run", folder)
             continue
         if kind is not None:
-            yield Found(kind, folder)
+            yield ScannedFolder(kind, folder)
         below = [
             Path(entry.path)
             for entry in inside
             if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
         ]
         odd = [path for path in below if storable(path.name) != path.name]
-        yield from (Found("strange", path, "its name is not UTF-8: rename it") for path in odd)
+        yield from (ScannedFolder("unrecognized", path, "its name is not UTF-8: rename it") for path in odd)
         visible = any(not name.startswith(".") for name in names)
         if kind is None and visible and not (below or owned) and depth:
-            yield Found("strange", folder, "it is no run of cifarlab: it has no recipe.yaml")
+            yield ScannedFolder("unrecognized", folder, "it is no run of cifarlab: it has no recipe.yaml")
         if depth < DEPTH:
             pending += [
                 (path, depth + 1, owned or kind is not None) for path in below if path not in odd
@@ -229,37 +229,37 @@ def walk(root: Path) -> Iterator[Found]:
 
 
 def stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Time of change and size of the files that a run's entry depends on."""
-    found: list[tuple[int, int] | None] = []
+    """Return the time of change and size of the files that a run's entry depends on."""
+    file_stamps: list[tuple[int, int] | None] = []
     for name in OF_A_RUN[:4]:
         try:
             status = os.stat(path / name)  # noqa: PTH116  (Path.stat is twice as slow)
-            found.append((status.st_mtime_ns, status.st_size))
+            file_stamps.append((status.st_mtime_ns, status.st_size))
         except OSError:
-            found.append(None)
-    return tuple(found)
+            file_stamps.append(None)
+    return tuple(file_stamps)
 
 
-def read_entry(path: Path, place: str) -> Entry:
-    """One run's entry; whatever is wrong with the folder becomes its ``problem``."""
+def read_entry(path: Path, url_path: str) -> Entry:
+    """Return one run's entry; whatever is wrong with the folder becomes its ``problem``."""
     name = storable(path.name)
     try:
-        folder = RunFolder(path)
+        folder = RunFolder(path).require()
         recipe, seed, group = _recipe(folder)
         result = folder.result()
         facts = _finished(result) if result is not None else _unfinished(folder)
         images = dig(folder.provenance(), "data", "fingerprint")  # the path may hold others now
     except RunFolderError as error:
-        return Entry(place, name, problem=error.what.replace(f"{path}{os.sep}", ""))
+        return Entry(url_path, name, problem=error.what.replace(f"{path}{os.sep}", ""))
     facts["data"] = data = str(facts["data"] or "")
-    told = str(dig(result, "recipe") or recipe)
-    heard = _heard(folder)
+    recipe_name = str(dig(result, "recipe") or recipe)
+    last_modified = _last_modified(folder)
     digest = hashlib.sha256(f"{group}\n{data}\n{images}".encode()).hexdigest()[:12]
-    return Entry(place, name, told, digest, seed, finished=result is not None, heard=heard, **facts)
+    return Entry(url_path, name, recipe_name, digest, seed, finished=result is not None, last_modified=last_modified, **facts)
 
 
 def _recipe(folder: RunFolder) -> tuple[str, int, str]:
-    """A recipe's name, its seed, and its text without both. Raises RunFolderError."""
+    """Return a recipe's name, its seed, and its text without both. Raises RunFolderError."""
     try:
         text = read_text(folder.recipe_file, MOST_YAML_BYTES)
     except FileNotFoundError as error:
@@ -287,7 +287,7 @@ def _finished(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unfinished(folder: RunFolder) -> dict[str, Any]:
-    line = last_line(folder.journal)
+    line = last_line(folder.metrics)
     return {
         "data": dig(folder.provenance(), "data", "name"),
         "val": number(dig(line, "val", "accuracy")),
@@ -296,28 +296,28 @@ def _unfinished(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def last_line(journal: Journal) -> dict[str, Any] | None:
-    """The newest whole line, without reading the others. Raises RunFolderError."""
+def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
+    """Return the newest whole line, without reading the others. Raises RunFolderError."""
     try:
-        with require_plain(journal.path).open("rb") as file:
+        with require_plain(metrics.path).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             tail = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RunFolderError(f"journal.jsonl can't be read: {error}", "restore it") from error
+        raise RunFolderError(f"metrics.jsonl can't be read: {error}", "restore it") from error
     whole = tail[: tail.rfind(b"\n") + 1].splitlines()
     if not whole or (len(whole) == 1 and size > _TAIL):  # that line's start is further up
-        lines = journal.read()
+        lines = metrics.read()
         return lines[-1] if lines else None
-    return journal.parse(whole[-1].decode("utf-8", "replace"), "its last line")
+    return metrics.parse(whole[-1].decode("utf-8", "replace"), "its last line")
 
 
-def _heard(folder: RunFolder) -> float:
-    """When a run last wrote something that it writes once per epoch or start."""
+def _last_modified(folder: RunFolder) -> float:
+    """Return when a run last wrote something that it writes once per epoch or start."""
     times = [0.0]
-    for file in (folder.journal.path, folder.provenance_file, folder.recipe_file):
+    for file in (folder.metrics.path, folder.provenance_file, folder.recipe_file):
         try:
             times.append(file.stat().st_mtime)
         except OSError:

@@ -16,15 +16,15 @@ class ActivationMap(NamedTuple):
 
 
 def activation_maps(predictor: Predictor, image: np.ndarray, target: int) -> list[ActivationMap]:
-    """Class-activation maps of an image uint8 (H, W, C) for class ``target``, layer by layer."""
+    """Return the class-activation maps of an image uint8 (H, W, C) for class ``target``."""
     from cifarlab.explain import figures, maps
 
-    found = []
+    results = []
     layers = maps.spatial_layers(maps.map_shapes(predictor))
     targets = np.array([target])
     for layer, heat in maps.class_activation_maps(predictor, image[None], layers, targets).items():
         height, width = heat.shape[1:]
         coarse = min(height, width) <= maps.COARSE
         warning = f"{height} x {width} pixels: too coarse to say where" if coarse else ""
-        found.append(ActivationMap(layer, figures.overlay_heatmap(image, heat[0]), warning))
-    return found
+        results.append(ActivationMap(layer, figures.overlay_heatmap(image, heat[0]), warning))
+    return results

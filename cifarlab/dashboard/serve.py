@@ -1,9 +1,9 @@
-"""The local page: runs, studies and searches in a browser, and images tried on a network.
+"""The local dashboard: runs, studies and searches in a browser, and images tried on a network.
 
 It reads run folders and writes nothing, so it can neither lock nor crash a run; it loads nothing
 from elsewhere. Read in this order: ``index`` (what is there), ``tables``, ``charts`` and
-``markup`` (pure functions from what is there to what is shown), ``views`` (what each address
-shows), ``beside`` (figures that others drew), ``trial`` (an image on a network), ``guard`` (who
+``html`` (pure functions from what is there to what is shown), ``views`` (what each address
+shows), ``figures`` (figures that others drew), ``trial`` (an image on a network), ``guard`` (who
 may ask), ``server`` (how it is served).
 """
 
@@ -17,14 +17,14 @@ __all__ = ["require_extra", "serve"]
 
 
 def require_extra() -> None:
-    """Raise MissingExtraError where a library that the page needs is not installed."""
+    """Raise MissingExtraError where a library that the dashboard needs is not installed."""
     for package in ("nicegui", "matplotlib"):
         try:
             importlib.import_module(package)
         except ModuleNotFoundError as error:
             raise MissingExtraError(
-                f"the page needs {package}, which is not installed",
-                "pip install 'cifarlab[page]'",
+                f"the dashboard needs {package}, which is not installed",
+                "pip install 'cifarlab[dashboard]'",
             ) from error
 
 
@@ -35,15 +35,15 @@ def serve(
     port: int = 8642,
     password: str | None = None,
     show: bool = True,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> None:
     """Serve the folder ``runs`` until Ctrl-C; ``show`` opens a browser where there is a screen.
 
-    ``tell`` gets the address. Port 0 takes a free one. Raises UserError for a folder that is not
+    ``log`` gets the address. Port 0 takes a free one. Raises UserError for a folder that is not
     there, a port that is taken, and a ``host`` beyond this machine without a password, and
     MissingExtraError.
     """
     require_extra()
     from cifarlab.dashboard.server import run_server
 
-    run_server(runs, host, port, password, show, tell)
+    run_server(runs, host, port, password, show, log)

@@ -15,12 +15,12 @@ from cifarlab.dashboard.guard import is_loopback
 from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.files import is_folder
 
-PASSWORD = "CIFARLAB_PAGE_PASSWORD"
+PASSWORD = "CIFARLAB_DASHBOARD_PASSWORD"
 _PATIENCE = 2  # seconds for open requests at the end
 
 
 def run_server(
-    runs: Path, host: str, port: int, password: str | None, show: bool, tell: Callable[[str], None]
+    runs: Path, host: str, port: int, password: str | None, show: bool, log: Callable[[str], None]
 ) -> None:
     """Serve until SIGINT or SIGTERM; see ``cifarlab.dashboard.serve.serve``."""
     if not is_folder(runs):
@@ -28,7 +28,7 @@ def run_server(
     anywhere = not is_loopback(host)
     if anywhere and not password:
         raise UserError(
-            f"on {host} others can reach the page, so it needs a password",
+            f"on {host} others can reach the dashboard, so it needs a password",
             f"set {PASSWORD} or give --password; or leave --host as it is",
         )
     with _socket(host, port) as listening:
@@ -45,7 +45,7 @@ def run_server(
             ws="wsproto",
             timeout_graceful_shutdown=_PATIENCE,
         )
-        tell(f"cifarlab page: {address}  (Ctrl-C ends it)")
+        log(f"cifarlab dashboard: {address}  (Ctrl-C ends it)")
         if show and _has_screen():
             threading.Timer(0.5, webbrowser.open, [address]).start()
         with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has ended

@@ -7,11 +7,11 @@ from fastapi import FastAPI, Query
 from nicegui import ui
 from starlette.responses import Response
 
-from cifarlab.dashboard import figures as beside
+from cifarlab.dashboard import figures
 from cifarlab.dashboard.frame import HERE, Site
 from cifarlab.dashboard.guard import Guard
 from cifarlab.dashboard.views import compare, listing, search, study, trial
-from cifarlab.dashboard.views import run as one
+from cifarlab.dashboard.views import run as run_view
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" '
@@ -21,16 +21,16 @@ ICON = (
 
 
 def application(root: Path, *, password: str | None = None, anywhere: bool = False) -> Guard:
-    """Everything under ``root`` as an ASGI application; one per process, as NiceGUI has it."""
+    """Return the ASGI application of the folder ``root``; NiceGUI allows one per process."""
     site = Site(root)
     threading.Thread(target=site.index.listing, daemon=True).start()  # before anybody asks
     _addresses(site)
     ui.add_head_html(f"<style>{(HERE / 'style.css').read_text('utf-8')}</style>", shared=True)
     outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
-    @outer.get("/figure/{place:path}")
-    def _figure(place: str) -> Response:
-        return beside.answer(site.index, place)
+    @outer.get("/figure/{url_path:path}")
+    def _figure(url_path: str) -> Response:
+        return figures.serve_figure(site.index, url_path)
 
     ui.run_with(
         outer,
@@ -50,21 +50,21 @@ def _addresses(site: Site) -> None:
     async def _listing(by: str = "", group: str = "", find: str = "") -> None:
         await listing.show(site, by, group, find)
 
-    @ui.page("/run/{place:path}", response_timeout=30)
-    async def _one(place: str) -> None:
-        await one.show(site, place)
+    @ui.page("/run/{url_path:path}", response_timeout=30)
+    async def _run(url_path: str) -> None:
+        await run_view.show(site, url_path)
 
     @ui.page("/compare", response_timeout=30)
     async def _compare(runs: list[str] = Query(default=[])) -> None:  # noqa: B008
         await compare.show(site, runs)
 
-    @ui.page("/study/{place:path}", response_timeout=30)
-    async def _study(place: str) -> None:
-        await study.show(site, place)
+    @ui.page("/study/{url_path:path}", response_timeout=30)
+    async def _study(url_path: str) -> None:
+        await study.show(site, url_path)
 
-    @ui.page("/search/{place:path}", response_timeout=30)
-    async def _search(place: str) -> None:
-        await search.show(site, place)
+    @ui.page("/search/{url_path:path}", response_timeout=30)
+    async def _search(url_path: str) -> None:
+        await search.show(site, url_path)
 
     @ui.page("/try", response_timeout=30)
     async def _trial(run: str | None = None) -> None:

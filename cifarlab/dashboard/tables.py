@@ -5,20 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cifarlab.dashboard.index import Entry
-from cifarlab.dashboard.urls import run_address
+from cifarlab.dashboard.urls import run_url
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 
-def run_rows(entries: Iterable[Entry], now: float) -> list[Row]:
-    """One row per run, accuracies in per cent; what is not known is None."""
+def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
+    """Return one row per run, accuracies in per cent; what is not known is None."""
     rows = []
     for entry in entries:
         low, high = entry.interval
         rows.append(
             {
-                "place": entry.place,
-                "address": run_address(entry.place),
+                "url_path": entry.url_path,
+                "url": run_url(entry.url_path),
                 "run": entry.name or "(this folder)",
                 "recipe": entry.recipe,
                 "group": entry.group,
@@ -32,15 +32,15 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[Row]:
                 "val": _percent(entry.val),
                 "seconds": entry.seconds,
                 "parameters": entry.parameters,
-                "heard": entry.heard,
+                "last_modified": entry.last_modified,
                 "problem": entry.problem or entry.early,
             }
         )
-    return sorted(rows, key=lambda row: -row["heard"])
+    return sorted(rows, key=lambda row: -row["last_modified"])
 
 
-def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[Row]:
-    """One row per recipe and images: its finished runs' mean, sample deviation and range.
+def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[TableRow]:
+    """Return one row per recipe and images: its finished runs' mean, std and range.
 
     ``names`` are the groups'.
 
@@ -55,7 +55,7 @@ def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[Row]
     return sorted(rows, key=lambda row: (-(row["test"] or row["val"] or 0), row["recipe"]))
 
 
-def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> Row:
+def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> TableRow:
     by_seed: dict[int | None, Entry] = {}
     for entry in members:
         if entry.finished and not entry.early:
@@ -83,14 +83,14 @@ def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> Row:
     }
 
 
-def _mean(shares: Sequence[float]) -> float | None:
-    return 100 * statistics.fmean(shares) if shares else None
+def _mean(accuracies: Sequence[float]) -> float | None:
+    return 100 * statistics.fmean(accuracies) if accuracies else None
 
 
-def _spread(shares: Sequence[float]) -> float | None:
-    """Sample deviation in points; none of a single run."""
-    return 100 * statistics.stdev(shares) if len(shares) > 1 else None
+def _spread(accuracies: Sequence[float]) -> float | None:
+    """Return the sample standard deviation in points; none of a single run."""
+    return 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else None
 
 
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _percent(accuracy: float | None) -> float | None:
+    return None if accuracy is None else 100 * accuracy

@@ -40,7 +40,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedImage:
     """What a network says of an image.
 
     ``image`` is what it saw, uint8 (H, W, C); ``likeliest`` are classes with probabilities, the
@@ -78,16 +78,16 @@ class Network:
         self.predictor = self.run_predictor.predictor
         self._gallery: Gallery | None = None
 
-    def tried(self, blob: bytes, name: str = "the image") -> Tried:
+    def predict_image(self, blob: bytes, name: str = "the image") -> TriedImage:
         """Predict one file's image. Raises DataError for one that can't be decoded."""
         run_predictor, classes = self.run_predictor, self.predictor.classes
         image = decode_image(blob, name, run_predictor.policy, UPLOAD_PIXELS)
-        shares = run_predictor.predict(Inputs([name], image[None])).probabilities[0]
-        order = np.argsort(-shares, kind="stable")[:LIKELIEST]
+        probabilities = run_predictor.predict(Inputs([name], image[None])).probabilities[0]
+        order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
         gallery = self.gallery()
-        return Tried(
+        return TriedImage(
             image=image,
-            likeliest=[(classes[place], float(shares[place])) for place in order],
+            likeliest=[(classes[index], float(probabilities[index])) for index in order],
             temperature=run_predictor.temperature,
             views=run_predictor.evaluation.tta_views,
             maps=activation_maps(self.predictor, image, int(order[0])),
@@ -96,7 +96,7 @@ class Network:
         )
 
     def gallery(self) -> Gallery:
-        """The training images that a tried one is compared with, from the data's cache alone."""
+        """Return the training images that an image is compared with, from the data's cache."""
         if self._gallery is None:
             self._gallery = _gallery(self.folder, self.recipe, self.predictor)
         return self._gallery
@@ -105,8 +105,8 @@ class Network:
         subset = gallery.subset
         if subset is None:
             return []
-        mine = features(self.predictor, image[None])[0]
-        places, distances = nearest_neighbors(mine, gallery.features, NEIGHBOURS)
+        image_features = features(self.predictor, image[None])[0]
+        nearest_indices, distances = nearest_neighbors(image_features, gallery.features, NEIGHBOURS)
         return [
             Neighbour(
                 np.array(subset.images[index]),
@@ -115,7 +115,7 @@ class Network:
                 subset.names[index],
                 float(distance),
             )
-            for index, distance in zip(subset.indices[places], distances, strict=True)
+            for index, distance in zip(subset.indices[nearest_indices], distances, strict=True)
         ]
 
 
@@ -132,27 +132,27 @@ def _gallery(folder: RunFolder, recipe: Recipe, predictor: Predictor) -> Gallery
     except CifarlabError as error:
         return Gallery(None, nothing, f"No neighbours: {error.what}.")
     step = -(-len(train) // _GALLERY)
-    chosen = replace(train, indices=train.indices[::step])
-    note = f"Among {len(chosen):,} of its {len(train):,} training images, from the data's cache."
-    return Gallery(chosen, features(predictor, chosen.images, chosen.indices), note)
+    subset = replace(train, indices=train.indices[::step])
+    note = f"Among {len(subset):,} of its {len(train):,} training images, from the data's cache."
+    return Gallery(subset, features(predictor, subset.images, subset.indices), note)
 
 
-class Networks:
+class NetworkCache:
     """The networks tried last; one thread at a time, so that memory stays bounded."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[object, ...], Network] = OrderedDict()
         self._turn = threading.Lock()
 
-    def tried(self, path: Path, blob: bytes, name: str) -> Tried:
-        """What the run at ``path`` says of a file. Raises as ``Network`` and its ``tried``."""
+    def predict_image(self, path: Path, blob: bytes, name: str) -> TriedImage:
+        """Return what the run at ``path`` says of a file. Raises as ``Network`` does."""
         with self._turn:
             key = (path, *stamps(path), _changed(path))
             network = self._kept.pop(key, None) or Network(path)
             self._kept[key] = network
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-            return network.tried(blob, name)
+            return network.predict_image(blob, name)
 
 
 def _changed(path: Path) -> tuple[int, ...]:

@@ -4,37 +4,37 @@ from collections.abc import Iterable
 from urllib.parse import quote, urlencode
 
 
-def run_address(place: str) -> str:
-    """Where a run is shown in full."""
-    return f"/run/{quote(place)}"
+def run_url(url_path: str) -> str:
+    """Return the URL of a run."""
+    return f"/run/{quote(url_path)}"
 
 
-def study_address(place: str) -> str:
-    """Where a study is shown."""
-    return f"/study/{quote(place)}"
+def study_url(url_path: str) -> str:
+    """Return the URL of a study."""
+    return f"/study/{quote(url_path)}"
 
 
-def search_address(place: str) -> str:
-    """Where a search is shown."""
-    return f"/search/{quote(place)}"
+def search_url(url_path: str) -> str:
+    """Return the URL of a search."""
+    return f"/search/{quote(url_path)}"
 
 
-def figure_address(place: str) -> str:
-    """Where a figure's file is served."""
-    return f"/figure/{quote(place)}"
+def figure_url(url_path: str) -> str:
+    """Return the URL of a figure's file."""
+    return f"/figure/{quote(url_path)}"
 
 
-def compare_address(places: Iterable[str]) -> str:
-    """Where runs are compared, in this order."""
-    return "/compare?" + urlencode([("runs", place) for place in places])
+def compare_url(url_paths: Iterable[str]) -> str:
+    """Return the URL of a comparison of runs, in this order."""
+    return "/compare?" + urlencode([("runs", url_path) for url_path in url_paths])
 
 
-def try_address(place: str | None = None) -> str:
-    """Where an image is tried, on that run's network."""
-    return "/try" if place is None else "/try?" + urlencode({"run": place})
+def try_url(url_path: str | None = None) -> str:
+    """Return the URL of the form that tries an image on that run's network."""
+    return "/try" if url_path is None else "/try?" + urlencode({"run": url_path})
 
 
-def list_address(**chosen: str) -> str:
-    """The list, with what is searched or chosen in it."""
-    given = {key: value for key, value in chosen.items() if value}
-    return "/?" + urlencode(given) if given else "/"
+def list_url(**filters: str) -> str:
+    """Return the URL of the list, with what is searched or chosen in it."""
+    query = {key: value for key, value in filters.items() if value}
+    return "/?" + urlencode(query) if query else "/"

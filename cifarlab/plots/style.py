@@ -101,23 +101,23 @@ def styled() -> Iterator[None]:
 
 
 def sheet(width: float, height: float) -> Figure:
-    """An empty figure of that size in inches; its parts find their places by themselves."""
+    """Return an empty figure of that size in inches, which lays its parts out by itself."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def tidy(axes: Axes, grid: str = "y") -> None:
-    """A light grid along one direction, or ``both``."""
+    """Draw a light grid along one direction, or ``both``."""
     axes.grid(True, axis=grid)  # type: ignore[arg-type]
 
 
-def with_margin(low: float, high: float, share: float = 0.025) -> tuple[float, float]:
+def with_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float, float]:
     """Return limits a little beyond ``low`` and ``high``: a mark at the very end is drawn whole."""
-    margin = share * (high - low)
+    margin = fraction * (high - low)
     return low - margin, high + margin
 
 
 def label(text: str, longest: int = 28, end: bool = False) -> str:
-    """``text`` fit for a figure: printable, one line, cut where it would push the axes away.
+    """Return ``text`` fit for a figure: printable, one line, cut where it would push the axes away.
 
     With ``end`` its end is kept, which tells paths apart.
     """
@@ -150,9 +150,9 @@ def save(picture: Picture, folder: Path) -> None:
     """
     paths = {name: folder / f"{picture.slug}.{name}" for name in FORMATS}
     with disk_errors(folder):
-        known = paths["svg"].read_bytes() if paths["svg"].is_file() else None
+        previous = paths["svg"].read_bytes() if paths["svg"].is_file() else None
         for name, path in paths.items():
             if name in picture.files:
                 write_bytes(path, picture.files[name])
-            elif known != picture.svg:
+            elif previous != picture.svg:
                 path.unlink(missing_ok=True)

@@ -10,15 +10,15 @@ from matplotlib.ticker import MaxNLocator
 
 from cifarlab.plots.style import BLUE, NARROW, VERMILION, WIDE, label, sheet, tidy, with_margin
 from cifarlab.report.formatting import number, pair, percent
-from cifarlab.report.run_data import SPOKEN, Run
+from cifarlab.report.run_data import SPOKEN, RunData
 from cifarlab.report.tables import class_rows
 
 _ONE_COLUMN = 30  # classes; with more, a single column would be taller than a page
 _MOST = 120  # classes; of more, those of the least accuracy are drawn
 
 
-def per_class(run: Run) -> Figure | None:
-    """Accuracy of each class with its interval, best first; None where it was not measured.
+def per_class(run: RunData) -> Figure | None:
+    """Draw the accuracy of each class with its interval, best first; None where there is none.
 
     Of very many classes, the least accurate ones.
     """
@@ -35,8 +35,8 @@ def per_class(run: Run) -> Figure | None:
     row_height = 0.24 if columns == 1 else 0.145
     figure = sheet(NARROW if columns == 1 else WIDE, 0.95 + row_height * depth)
     panels = figure.subplots(1, columns, sharex=True, squeeze=False)[0]
-    for place, axes in enumerate(panels):
-        _dots(axes, rows[place * depth : (place + 1) * depth], depth, columns > 1)
+    for index, axes in enumerate(panels):
+        _dots(axes, rows[index * depth : (index + 1) * depth], depth, columns > 1)
     overall = number(run.split(run.split_name).get("accuracy"))
     if overall is not None:
         for axes in panels:
@@ -60,10 +60,10 @@ def _dots(axes: Axes, rows: list[dict[str, Any]], depth: int, dense: bool) -> No
     high = np.array(
         [v if e[1] is None else max(e[1], v) for v, e in zip(values, ends, strict=True)]
     )
-    places = np.arange(len(rows))
+    row_positions = np.arange(len(rows))
     axes.errorbar(
         100 * values,
-        places,
+        row_positions,
         xerr=100 * np.stack([values - low, high - values]),
         fmt="o",
         color=BLUE,
@@ -72,7 +72,7 @@ def _dots(axes: Axes, rows: list[dict[str, Any]], depth: int, dense: bool) -> No
         capsize=0 if dense else 2,
     )
     axes.set_yticks(
-        places,
+        row_positions,
         [label(str(row.get("class", "?")), 18) for row in rows],
         fontsize=5.8 if dense else 7.5,
     )
@@ -83,7 +83,7 @@ def _dots(axes: Axes, rows: list[dict[str, Any]], depth: int, dense: bool) -> No
 
 
 def _floor(rows: list[dict[str, Any]]) -> float:
-    """A round number under every interval: dots, unlike bars, need no zero."""
+    """Return a round number under every interval: dots, unlike bars, need no zero."""
     lows = [pair(row.get("interval"))[0] for row in rows]
     least = min(
         number(row["accuracy"]) or 0.0 if low is None else low

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.report.formatting import count, interval, percent, seconds
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 
 
-class Row(NamedTuple):
+class ComparedRun(NamedTuple):
     """One run in the comparison."""
 
     anchor: str
@@ -24,12 +24,12 @@ class Row(NamedTuple):
     state: str
 
 
-def row(run: Run, anchor: str) -> Row:
-    """The run's line; an unfinished one shows its last validation accuracy and says so."""
+def row(run: RunData, anchor: str) -> ComparedRun:
+    """Return the run's line; an unfinished one shows its last validation accuracy and says so."""
     test, val = run.split("test"), run.split("val").get("accuracy")
     if not run.finished and run.lines:
         val = float(run.curve("val", "accuracy")[-1])
-    return Row(
+    return ComparedRun(
         anchor=anchor,
         run=run.name,
         recipe=run.recipe_name,
@@ -45,43 +45,43 @@ def row(run: Run, anchor: str) -> Row:
     )
 
 
-def state(run: Run) -> str:
-    """``finished``, what ended it early, or how far an unfinished run has come."""
+def state(run: RunData) -> str:
+    """Return ``finished``, what ended it early, or how far an unfinished run has come."""
     if run.finished:
         return run.early_end or "finished"
     epochs = run.last_epoch
     return f"unfinished: {epochs} epoch{'' if epochs == 1 else 's'} so far"
 
 
-def warnings(runs: Sequence[Run]) -> list[str]:
-    """Why these runs' accuracies may not be compared; empty if nothing is known against it."""
-    found = []
+def warnings(runs: Sequence[RunData]) -> list[str]:
+    """Return why these runs' accuracies may not be compared; empty if nothing forbids it."""
+    messages = []
     names = _distinct(run.data_name for run in runs)
     prints = _distinct(dig(run.provenance, "data", "fingerprint") for run in runs)
     if len(names) > 1:
-        found.append(
+        messages.append(
             f"These runs were measured on different data ({', '.join(names)}): "
             "their accuracies can't be compared."
         )
     elif len(prints) > 1:
-        found.append(
+        messages.append(
             f"All runs call their data {names[0]}, but the data's fingerprints differ: they did "
             "not see the same images, so their accuracies can't be compared."
         )
     if len(names) == 1:
-        found += _different_images(runs, "test", "test", same_data=len(prints) == 1)
-        found += _different_images(runs, "val", "validation", same_data=len(prints) == 1)
+        messages += _different_images(runs, "test", "test", same_data=len(prints) == 1)
+        messages += _different_images(runs, "val", "validation", same_data=len(prints) == 1)
     if not all(run.finished for run in runs):
-        found.append("Unfinished runs are shown as far as they have come.")
+        messages.append("Unfinished runs are shown as far as they have come.")
     if early := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
-        found.append(
+        messages.append(
             f"Not what their recipes give, since they were ended before: {'; '.join(early)}."
         )
-    return found
+    return messages
 
 
-def _different_images(runs: Sequence[Run], split: str, word: str, same_data: bool) -> list[str]:
-    """A warning where a split of the same data is not the same images in all runs that have it."""
+def _different_images(runs: Sequence[RunData], split: str, word: str, same_data: bool) -> list[str]:
+    """Return a warning where a split does not hold the same images in all runs."""
     sizes = _distinct(run.split(split).get("n") for run in runs)
     if len(sizes) > 1:
         return [f"The {word} splits differ in size ({', '.join(map(count, sizes))} images)."]

@@ -1,4 +1,4 @@
-"""What a colleague would say of a run's curves: findings from its journal and result alone."""
+"""What a colleague would say of a run's curves: findings from its metrics log and result alone."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ import numpy as np
 
 from cifarlab.recipes.lint import Finding
 from cifarlab.report.formatting import number, percent
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
@@ -16,20 +16,20 @@ LOW = 0.1  # share of the peak rate below which little is learned
 SILENT = 0.2  # share of a layer's units
 
 
-def diagnosed(run: Run) -> list[Finding]:
-    """Findings about a run, finished or not; none where its curves look as they should."""
+def diagnose(run: RunData) -> list[Finding]:
+    """Return findings about a run, finished or not; none where its curves look as they should."""
     if not run.lines:
         return []
     return [finding for check in _CHECKS for finding in check(run)]
 
 
-def _guessing(run: Run) -> float | None:
-    """Cross-entropy in nats of guessing among the run's classes."""
+def _guessing(run: RunData) -> float | None:
+    """Return the cross-entropy in nats of guessing among the run's classes."""
     classes = dig(run.provenance, "data", "classes")
     return math.log(len(classes)) if isinstance(classes, list) and len(classes) > 1 else None
 
 
-def _diverged(run: Run) -> Iterator[Finding]:
+def _diverged(run: RunData) -> Iterator[Finding]:
     loss, guessing = run.curve("train", "loss"), _guessing(run)
     if guessing is None or np.isnan(loss).all():
         return
@@ -43,7 +43,7 @@ def _diverged(run: Run) -> Iterator[Finding]:
         )
 
 
-def _never_left_the_plateau(run: Run) -> Iterator[Finding]:
+def _never_left_the_plateau(run: RunData) -> Iterator[Finding]:
     loss, guessing = run.curve("train", "loss"), _guessing(run)
     if guessing is None or np.isnan(loss).all():
         return
@@ -57,28 +57,28 @@ def _never_left_the_plateau(run: Run) -> Iterator[Finding]:
         )
 
 
-def _learned(run: Run) -> bool:
+def _learned(run: RunData) -> bool:
     """Whether validation, without dropout and augmentation, is well above guessing."""
     classes, accuracy = dig(run.provenance, "data", "classes"), run.curve("val", "accuracy")
     return not np.isnan(accuracy).all() and np.nanmax(accuracy) > 2 / len(classes)
 
 
-def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
-    rate, accuracy = run.curve("lr"), run.curve("train", "accuracy")
-    known = ~np.isnan(rate) & ~np.isnan(accuracy)
-    if known.sum() < 4 or not known.all():
+def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
+    lr, accuracy = run.curve("lr"), run.curve("train", "accuracy")
+    has_both = ~np.isnan(lr) & ~np.isnan(accuracy)
+    if has_both.sum() < 4 or not has_both.all():
         return
-    schedule, peak = run.recipe.schedule, int(rate.argmax())
-    highest = rate[peak]
+    schedule, peak_epoch = run.recipe.schedule, int(lr.argmax())
+    peak_lr = lr[peak_epoch]
     if not schedule.warmup.value and schedule.kind != "onecycle":
-        highest = max(highest, run.recipe.optimizer.lr)  # it may fall within the first epoch
-    low = np.flatnonzero(rate[peak:] <= LOW * LOW * highest)
+        peak_lr = max(peak_lr, run.recipe.optimizer.lr)  # it may fall within the first epoch
+    low = np.flatnonzero(lr[peak_epoch:] <= LOW * LOW * peak_lr)
     if not len(low) or schedule.kind in ("constant", "plateau"):
         return
-    first = peak + int(low[0])
-    share = (first + 1) / len(rate)
+    first = peak_epoch + int(low[0])
+    elapsed_fraction = (first + 1) / len(lr)
     after = accuracy[first:].max() - accuracy[first]
-    if share <= 0.5 and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
+    if elapsed_fraction <= 0.5 and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
         yield Finding(
             f"the rate fell before it had learned: from epoch {run.epochs[first]} of "
             f"{run.epochs[-1]} on it is at most 1 % of its peak, at a training accuracy of "
@@ -89,7 +89,7 @@ def _rate_fell_before_it_learned(run: Run) -> Iterator[Finding]:
         )
 
 
-def _validates_at_guessing(run: Run) -> Iterator[Finding]:
+def _validates_at_guessing(run: RunData) -> Iterator[Finding]:
     train, val = run.curve("train", "accuracy"), run.curve("val", "accuracy")
     loss, guessing = run.curve("val", "loss"), _guessing(run)
     if guessing is None or np.isnan([train[-1], val[-1], loss[-1]]).any():
@@ -107,14 +107,14 @@ def _validates_at_guessing(run: Run) -> Iterator[Finding]:
         )
 
 
-def _overfit(run: Run) -> Iterator[Finding]:
+def _overfit(run: RunData) -> Iterator[Finding]:
     val, train = run.curve("val", "loss"), run.curve("train", "loss")
     others = (_never_left_the_plateau, _validates_at_guessing)
     if len(val) < 3 or np.isnan(val).any() or any(any(check(run)) for check in others):
         return
     best = int(val.argmin())
     # one lucky epoch on few images is no turning point: each is also seen with its neighbours
-    level = np.array([np.median(val[max(0, at - 1) : at + 2]) for at in range(len(val))])
+    level = np.array([np.median(val[max(0, index - 1) : index + 2]) for index in range(len(val))])
     rose = val[-1] > WORSE * val[best] and level[-1] > WORSE * level.min()
     if rose and train[-1] < train[best]:
         yield Finding(
@@ -127,7 +127,7 @@ def _overfit(run: Run) -> Iterator[Finding]:
         )
 
 
-def _still_learning(run: Run) -> Iterator[Finding]:
+def _still_learning(run: RunData) -> Iterator[Finding]:
     accuracy = run.curve("val", "accuracy")
     if not run.finished or len(accuracy) < 10 or np.isnan(accuracy).any():
         return
@@ -143,13 +143,13 @@ def _still_learning(run: Run) -> Iterator[Finding]:
         )
 
 
-def _dead_units(run: Run) -> Iterator[Finding]:
+def _dead_units(run: RunData) -> Iterator[Finding]:
     layers = dig(run.result, "dead_units", "layers")
-    told = layers if isinstance(layers, dict) else {}
-    shares = {name: pair[0] / pair[1] for name, pair in told.items() if _counted(pair)}
-    worst = max(shares, key=lambda name: shares[name], default=None)
-    if worst is not None and shares[worst] >= SILENT:
-        dead, units = told[worst]
+    counts_by_layer = layers if isinstance(layers, dict) else {}
+    fractions = {name: pair[0] / pair[1] for name, pair in counts_by_layer.items() if _counted(pair)}
+    worst = max(fractions, key=lambda name: fractions[name], default=None)
+    if worst is not None and fractions[worst] >= SILENT:
+        dead, units = counts_by_layer[worst]
         yield Finding(
             f"dead activations: {dead} of {units} units of {worst} never exceed 0 on "
             f"{dig(run.result, 'dead_units', 'images')} images",
@@ -167,10 +167,10 @@ def _counted(pair: Any) -> bool:
     return dead is not None and bool(units)
 
 
-_CHECKS: tuple[Callable[[Run], Iterator[Finding]], ...] = (
+_CHECKS: tuple[Callable[[RunData], Iterator[Finding]], ...] = (
     _diverged,
     _never_left_the_plateau,
-    _rate_fell_before_it_learned,
+    _lr_fell_before_learning,
     _validates_at_guessing,
     _overfit,
     _still_learning,

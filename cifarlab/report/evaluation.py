@@ -12,7 +12,7 @@ from cifarlab.report.formatting import (
     plain,
     seconds,
 )
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 from cifarlab.report.shift import corruption_rows
 from cifarlab.report.tables import Fact
 
@@ -26,14 +26,14 @@ class Table(NamedTuple):
 
 
 def table_of(columns: str, rows: list[tuple[str, ...]]) -> Table | None:
-    """Columns by commas, those of numbers marked by a sharp; None without rows."""
+    """Return a table: columns by commas, those of numbers marked by #; None without rows."""
     names = columns.split(", ")
     plain_names = tuple(name.removesuffix("#") for name in names)
     return Table(plain_names, rows, tuple(name.endswith("#") for name in names)) if rows else None
 
 
-def spread(run: Run) -> list[Fact]:
-    """Top-k accuracies and the deviation between classes."""
+def spread(run: RunData) -> list[Fact]:
+    """Return the top-k accuracies and the standard deviation between classes."""
     split = run.split(run.split_name)
     top = split.get("top_k")
     facts = [
@@ -47,11 +47,11 @@ def spread(run: Run) -> list[Fact]:
     return facts
 
 
-def groups(run: Run) -> Table | None:
-    """Accuracy of groups of classes: of the examination, where it was given some, else usual."""
+def groups(run: RunData) -> Table | None:
+    """Return the accuracy of groups of classes: the full evaluation's, else the result's."""
     same = dig(run.examined, "split") == run.split_name
-    told = dig(run.examined, "measured", "groups") if same else None
-    told = told or run.split(run.split_name).get("groups")
+    rows = dig(run.examined, "measured", "groups") if same else None
+    rows = rows or run.split(run.split_name).get("groups")
     return table_of(
         "group, classes, n#, accuracy#, 95 % interval#, taken for the group#",
         [
@@ -63,17 +63,17 @@ def groups(run: Run) -> Table | None:
                 interval(row.get("interval")),
                 percent(row.get("inside")),
             )
-            for row in listed(told)
+            for row in listed(rows)
         ],
     )
 
 
-def calibration(run: Run) -> Table | None:
-    """Scores of the probabilities as trained, and at the temperature of the validation images."""
+def calibration(run: RunData) -> Table | None:
+    """Return scores of the probabilities as trained, and at the fitted temperature."""
     split = run.split(run.split_name)
     calibrated = "calibrated" + (" (on these images)" if run.split_name == "val" else "")
     parts = (("as trained", "calibration"), (calibrated, "calibrated"))
-    told = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
+    named_rows = [(name, row) for name, key in parts if isinstance(row := split.get(key), dict)]
     return table_of(
         "probabilities, temperature#, log loss#, Brier score#, calibration error#",
         [
@@ -84,13 +84,13 @@ def calibration(run: Run) -> Table | None:
                 _decimal(row.get("brier"), 4),
                 percent(row.get("ece")),
             )
-            for name, row in told
+            for name, row in named_rows
         ],
     )
 
 
-def tta(run: Run) -> Table | None:
-    """What each number of test-time views gains and costs."""
+def tta(run: RunData) -> Table | None:
+    """Return what each number of test-time views gains and costs."""
     return table_of(
         "views, passes#, accuracy#, gain (points)#, its 95 % interval#, p#, time#, images/s#",
         [
@@ -109,19 +109,19 @@ def tta(run: Run) -> Table | None:
     )
 
 
-def families(run: Run) -> Table | None:
-    """Mean accuracy by family of corruptions, and over all."""
-    told = dig(run.examined, "shift", "families")
-    if not isinstance(told, dict) or not corruption_rows(run):
+def families(run: RunData) -> Table | None:
+    """Return the mean accuracy by family of corruptions, and over all."""
+    accuracies = dig(run.examined, "shift", "families")
+    if not isinstance(accuracies, dict) or not corruption_rows(run):
         return None
     shift = run.examined["shift"]
     rows = [("none", percent(shift.get("clean")))]
-    rows += [(str(name), percent(value)) for name, value in told.items()]
+    rows += [(str(name), percent(value)) for name, value in accuracies.items()]
     return table_of("corruptions, accuracy#", [*rows, ("all, mean", percent(shift.get("mean")))])
 
 
-def ood(run: Run) -> Table | None:
-    """How well scores of the network tell images of another source."""
+def ood(run: RunData) -> Table | None:
+    """Return the AUROC of each score against images of another source."""
     return table_of(
         "score, area under the curve#",
         [
@@ -131,31 +131,31 @@ def ood(run: Run) -> Table | None:
     )
 
 
-def examined_on(run: Run) -> str:
-    """Which images the examination took, in words; empty where there was none."""
+def examined_on(run: RunData) -> str:
+    """Return which images the full evaluation took, in words; empty where there was none."""
     split = SPOKEN.get(str(dig(run.examined, "split")))
     return f"{split} split of {plain(dig(run.examined, 'data'))}" if split else ""
 
 
-def listed(told: Any) -> list[dict[str, Any]]:
-    """The mappings in what should be a list of them."""
-    return [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+def listed(rows: Any) -> list[dict[str, Any]]:
+    """Return the mappings in what should be a list of them."""
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _decimal(value: Any, digits: int) -> str:
-    told = number(value)
-    return NOTHING if told is None else f"{told:.{digits}f}"
+    value = number(value)
+    return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def _chance(p: Any) -> str:
-    told = number(p)
-    return "< 0.001" if told is not None and told < 0.001 else _decimal(p, 3)
+    value = number(p)
+    return "< 0.001" if value is not None and value < 0.001 else _decimal(p, 3)
 
 
-def points(share: Any) -> str:
-    """A difference of shares in points, with its sign."""
-    told = number(share)
-    return NOTHING if told is None else f"{100 * told:+.2f}"
+def points(fraction: Any) -> str:
+    """Return a difference of fractions in points, with its sign."""
+    value = number(fraction)
+    return NOTHING if value is None else f"{100 * value:+.2f}"
 
 
 def _between(bounds: Any) -> str:

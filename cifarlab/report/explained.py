@@ -13,7 +13,7 @@ KINDS = ("maps", "mistakes", "features", "filters", "sanity_check", "architectur
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedFigure:
     """One figure; ``epoch`` is that of the weights that it shows."""
 
     slug: str
@@ -28,20 +28,20 @@ class Explained:
         return self.caption.partition(":")[0]
 
 
-def explained(folder: RunFolder) -> list[Explained]:
-    """The figures that are there and whole; a foreign or damaged index counts as none."""
+def explained(folder: RunFolder) -> list[ExplainedFigure]:
+    """Return the figures that are there and whole; none for a foreign or damaged index."""
     try:
         index = read_json(folder.explained / INDEX, "explain the run again") or {}
-        epoch, told = int(index["epoch"]), dict(index["figures"])
+        epoch, entries = int(index["epoch"]), dict(index["figures"])
     except (RunFolderError, ValueError, KeyError, TypeError):
         return []
-    found = (_figure(folder, kind, told.get(kind), epoch) for kind in KINDS)
-    return [figure for figure in found if figure]
+    figures = (_figure(folder, kind, entries.get(kind), epoch) for kind in KINDS)
+    return [figure for figure in figures if figure]
 
 
-def _figure(folder: RunFolder, kind: str, told: Any, epoch: int) -> Explained | None:
+def _figure(folder: RunFolder, kind: str, entry: Any, epoch: int) -> ExplainedFigure | None:
     try:
         svg = read_bytes(folder.explained / f"{kind}.svg")
-        return Explained(kind, str(told["caption"]), svg, bool(told["wide"]), epoch)
+        return ExplainedFigure(kind, str(entry["caption"]), svg, bool(entry["wide"]), epoch)
     except (OSError, KeyError, TypeError):
         return None

@@ -21,23 +21,23 @@ from cifarlab.plots.style import (
 )
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.formatting import number, pair, percent
-from cifarlab.report.run_data import Run, dig
+from cifarlab.report.run_data import RunData, dig
 
 _DASHES = ("-", "--", ":", "-.")
 
 
-def curves(run: Run) -> Figure | None:
-    """Accuracy, loss and learning rate by epoch; None before the first epoch ends."""
+def curves(run: RunData) -> Figure | None:
+    """Draw accuracy, loss and learning rate by epoch; None before the first epoch ends."""
     if not run.lines:
         return None
     figure = sheet(NARROW, 5.0)
-    accuracy, loss, rate = figure.subplots(
+    accuracy, loss, lr_axes = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": [5, 4, 1.6]}
     )
     _lines(accuracy, run, "accuracy", 100)
     _lines(loss, run, "loss", 1)
-    _rate(rate, run)
-    _mark_best(run, accuracy, loss, rate)
+    _plot_lr(lr_axes, run)
+    _mark_best(run, accuracy, loss, lr_axes)
     _mark_test(run, accuracy)
     accuracy.set_title(
         ", ".join(dict.fromkeys((label(run.name), label(run.data_name, 40)))), loc="left"
@@ -49,30 +49,30 @@ def curves(run: Run) -> Figure | None:
     return figure
 
 
-def _lines(axes: Axes, run: Run, what: str, scale: float) -> None:
-    for split, spoken, colour in (("train", "training", GREY), ("val", "validation", BLUE)):
+def _lines(axes: Axes, run: RunData, what: str, scale: float) -> None:
+    for split, spoken, color in (("train", "training", GREY), ("val", "validation", BLUE)):
         values = run.curve(split, what)
         if not np.isnan(values).all():
-            axes.plot(run.epochs, scale * values, color=colour, marker=_marker(run), label=spoken)
+            axes.plot(run.epochs, scale * values, color=color, marker=_marker(run), label=spoken)
     tidy(axes)
 
 
-def _rate(axes: Axes, run: Run) -> None:
-    rates = run.curve("lr")
-    axes.plot(run.epochs, rates, color=INK, marker=_marker(run), linewidth=1.2)
-    axes.set_ylim(with_margin(0, 1.1 * max(np.nanmax(rates, initial=0), 1e-9), 0.07))
+def _plot_lr(axes: Axes, run: RunData) -> None:
+    lrs = run.curve("lr")
+    axes.plot(run.epochs, lrs, color=INK, marker=_marker(run), linewidth=1.2)
+    axes.set_ylim(with_margin(0, 1.1 * max(np.nanmax(lrs, initial=0), 1e-9), 0.07))
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(ylabel="learning rate", xlabel="epoch")
 
 
-def _marker(run: Run) -> str:
-    """Points where they can be told apart; a single epoch would be no line at all."""
+def _marker(run: RunData) -> str:
+    """Return the marker: points where they can be told apart; one epoch would be no line."""
     return "o" if len(run.lines) <= 25 else ""
 
 
-def _mark_best(run: Run, accuracy: Axes, *below: Axes) -> None:
+def _mark_best(run: RunData, accuracy: Axes, *below: Axes) -> None:
     if run.best is None:
         return
     epoch, value = run.best
@@ -89,7 +89,7 @@ def _mark_best(run: Run, accuracy: Axes, *below: Axes) -> None:
     )
 
 
-def _mark_test(run: Run, axes: Axes) -> None:
+def _mark_test(run: RunData, axes: Axes) -> None:
     value = number(dig(run.split("test"), "accuracy"))
     if value is None:
         return
@@ -111,25 +111,25 @@ def _mark_test(run: Run, axes: Axes) -> None:
     )
 
 
-def overlay(runs: Sequence[Run]) -> Figure | None:
-    """Validation accuracy of several runs by epoch; None where no run holds images out.
+def overlay(runs: Sequence[RunData]) -> Figure | None:
+    """Draw the validation accuracy of several runs by epoch; None where no run holds images out.
 
     Runs that differ by their seed alone share a colour, so that the eye compares recipes.
     """
-    shown = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
-    if not shown:
+    plotted = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
+    if not plotted:
         return None
-    groups: dict[Recipe, list[Run]] = {}
-    for run in shown:
+    groups: dict[Recipe, list[RunData]] = {}
+    for run in plotted:
         groups.setdefault(run.recipe.model_copy(update={"seed": 0, "name": "unnamed"}), []).append(
             run
         )
     rows = (len(groups) + 1) // 2
     figure = sheet(NARROW, 3.0 + 0.18 * rows)
     axes = figure.subplots()
-    for place, members in enumerate(groups.values()):
-        _group(axes, members, CYCLE[place % len(CYCLE)], _DASHES[place // len(CYCLE) % 4])
-    names = ", ".join(dict.fromkeys(run.data_name for run in shown))
+    for index, members in enumerate(groups.values()):
+        _group(axes, members, CYCLE[index % len(CYCLE)], _DASHES[index // len(CYCLE) % 4])
+    names = ", ".join(dict.fromkeys(run.data_name for run in plotted))
     axes.set_title(label(names, 60), loc="left")
     axes.set(xlabel="epoch", ylabel="validation accuracy (%)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -138,16 +138,16 @@ def overlay(runs: Sequence[Run]) -> Figure | None:
     return figure
 
 
-def _group(axes: Axes, runs: list[Run], colour: str, dash: str) -> None:
+def _group(axes: Axes, runs: list[RunData], color: str, dash: str) -> None:
     several = len(runs) > 1
     text = f"{label(runs[0].recipe_name)} ({len(runs)} runs)" if several else label(runs[0].name)
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         axes.plot(
             run.epochs,
             100 * run.curve("val", "accuracy"),
-            color=colour,
+            color=color,
             linestyle=dash,
             marker=_marker(run),
             linewidth=1.0 if several else 1.5,
-            label=text if not place else None,
+            label=text if not index else None,
         )

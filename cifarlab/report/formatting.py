@@ -8,20 +8,20 @@ _SPACE = "\u00a0"  # a number and its unit stay on one line
 
 
 def number(value: Any) -> float | None:
-    """``value`` as a finite float, or None: a report shows what there is and invents nothing."""
+    """Return ``value`` as a finite float, or None: a report invents nothing."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
 
 
-def percent(share: Any, digits: int = 2) -> str:
-    """0.861 as ``86.10 %``."""
-    value = number(share)
+def percent(fraction: Any, digits: int = 2) -> str:
+    """Return a fraction in per cent: 0.861 as ``86.10 %``."""
+    value = number(fraction)
     return NOTHING if value is None else f"{100 * value:.{digits}f}{_SPACE}%"
 
 
 def interval(bounds: Any) -> str:
-    """[0.854, 0.868] as ``85.40–86.80 %``."""
+    """Return an interval in per cent: [0.854, 0.868] as ``85.40–86.80 %``."""
     low, high = pair(bounds)
     if low is None or high is None:
         return NOTHING
@@ -29,20 +29,20 @@ def interval(bounds: Any) -> str:
 
 
 def pair(bounds: Any) -> tuple[float | None, float | None]:
-    """The two ends of an interval, None where they are absent."""
+    """Return the two ends of an interval, None where they are absent."""
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:
         return None, None
     return number(bounds[0]), number(bounds[1])
 
 
 def count(value: Any) -> str:
-    """4903242 as ``4,903,242``."""
-    whole = number(value)
-    return NOTHING if whole is None else f"{whole:,.0f}"
+    """Return a count with commas: 4903242 as ``4,903,242``."""
+    integer = number(value)
+    return NOTHING if integer is None else f"{integer:,.0f}"
 
 
 def seconds(value: Any) -> str:
-    """A time in the two units that matter: ``7 ms``, ``42.3 s``, ``12 min 3 s``, ``3 h 12 min``."""
+    """Return a time in at most two units: ``7 ms``, ``42.3 s``, ``12 min 3 s``, ``3 h 12 min``."""
     time = number(value)
     if time is None:
         return NOTHING
@@ -57,7 +57,7 @@ def seconds(value: Any) -> str:
 
 
 def memory(value: Any) -> str:
-    """Bytes as ``512 MiB`` or ``1.37 GiB``."""
+    """Return bytes as ``512 MiB`` or ``1.37 GiB``."""
     size = number(value)
     if size is None:
         return NOTHING
@@ -68,7 +68,7 @@ def memory(value: Any) -> str:
 
 
 def plain(value: Any) -> str:
-    """Any JSON value in one line: lists by commas, mappings as ``key value``."""
+    """Return any JSON value in one line: lists by commas, mappings as ``key value``."""
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):

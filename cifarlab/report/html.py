@@ -13,16 +13,16 @@ from cifarlab.plots.style import Picture, render, styled
 from cifarlab.report import audit, compare, evaluation, provenance, settings, tables
 from cifarlab.report.classes import per_class
 from cifarlab.report.confusion import MOST_NUMBERED, confusion
-from cifarlab.report.diagnosis import diagnosed
-from cifarlab.report.explained import Explained
+from cifarlab.report.diagnosis import diagnose
+from cifarlab.report.explained import ExplainedFigure
 from cifarlab.report.figures import curves, overlay
 from cifarlab.report.mistakes import confident, confident_gallery, gallery, worst
 from cifarlab.report.reliability import reliability
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 from cifarlab.report.shift import heat_map
 from cifarlab.report.tensor_stats import activations, signals, weights
 
-FIGURES: tuple[tuple[str, Callable[[Run], Figure | None], str], ...] = (
+FIGURES: tuple[tuple[str, Callable[[RunData], Figure | None], str], ...] = (
     ("curves", curves, "Accuracy, loss and learning rate by epoch"),
     ("confusion", confusion, "Confusion matrix"),
     ("classes", per_class, "Accuracy of each class with its interval"),
@@ -43,17 +43,17 @@ _INSIDE = ("weights", "activations", "signals")
 class Section:
     """One run's part of the page: the run, its pictures by kind, and the way to it."""
 
-    run: Run
+    run: RunData
     anchor: str
     pictures: dict[str, Picture]
 
 
-def page(runs: Sequence[Run], formats: Sequence[str] = ("svg",)) -> tuple[str, list[Picture]]:
-    """The HTML of a report on one or more runs, and all its figures in these formats."""
+def page(runs: Sequence[RunData], formats: Sequence[str] = ("svg",)) -> tuple[str, list[Picture]]:
+    """Return the HTML of a report on one or more runs, and all its figures in these formats."""
     with styled():
         sections = [
-            Section(run, f"run-{place}", _pictures(run, formats))
-            for place, run in enumerate(runs, 1)
+            Section(run, f"run-{number}", _pictures(run, formats))
+            for number, run in enumerate(runs, 1)
         ]
         shared = overlay(runs) if len(runs) > 1 else None
         alt = "Validation accuracy by epoch, all runs"
@@ -71,7 +71,7 @@ def page(runs: Sequence[Run], formats: Sequence[str] = ("svg",)) -> tuple[str, l
     return text, [*pictures, *([overlaid] if overlaid else [])]
 
 
-def _pictures(run: Run, formats: Sequence[str]) -> dict[str, Picture]:
+def _pictures(run: RunData, formats: Sequence[str]) -> dict[str, Picture]:
     drawn = {}
     for kind, draw, alt in FIGURES:
         figure = draw(run)
@@ -101,7 +101,7 @@ def _section(section: Section) -> dict[str, Any]:
         "accuracies": tables.accuracies(run),
         "facts": tables.facts(run),
         "notes": tables.notes(run),
-        "findings": diagnosed(run),
+        "findings": diagnose(run),
         "split": SPOKEN.get(run.split_name or "", ""),
         "predicted": SPOKEN.get(run.predicted or "", ""),
         "pictures": section.pictures,
@@ -121,13 +121,13 @@ def _section(section: Section) -> dict[str, Any]:
     }
 
 
-def _recorded(run: Run) -> int:
-    """Of how many images the recorded activations are."""
-    images = run.record[0].get("images") if run.record else None
+def _recorded(run: RunData) -> int:
+    """Return of how many images the activations were recorded."""
+    images = run.tensor_stats[0].get("images") if run.tensor_stats else None
     return images if isinstance(images, int) else 0
 
 
-def _evaluation(run: Run) -> dict[str, Any]:
+def _evaluation(run: RunData) -> dict[str, Any]:
     return {
         "on": evaluation.examined_on(run),
         "spread": evaluation.spread(run),
@@ -140,7 +140,7 @@ def _evaluation(run: Run) -> dict[str, Any]:
     }
 
 
-def _audit(run: Run) -> dict[str, Any]:
+def _audit(run: RunData) -> dict[str, Any]:
     return {
         "folds": dig(run.audit, "labels", "folds"),
         "labels": audit.label_facts(run),
@@ -155,17 +155,17 @@ def _audit(run: Run) -> dict[str, Any]:
 
 
 def _environment() -> Environment:
-    made = Environment(
+    environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["svg_uri"] = _svg_uri
-    return made
+    environment.filters["svg_uri"] = _svg_uri
+    return environment
 
 
-def _svg_uri(picture: Picture | Explained) -> str:
+def _svg_uri(picture: Picture | ExplainedFigure) -> str:
     """Inside an <img>, an SVG's ids are its own and nothing in it can run."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")

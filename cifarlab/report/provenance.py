@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from cifarlab.report.formatting import plain
-from cifarlab.report.run_data import Run
+from cifarlab.report.run_data import RunData
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 
@@ -17,8 +17,8 @@ class Log(NamedTuple):
     empty: str
 
 
-def origin(run: Run) -> list[tuple[str, str]]:
-    """Everything of provenance.json that is no log, as (what, value), in the file's order."""
+def origin(run: RunData) -> list[tuple[str, str]]:
+    """Return all of provenance.json that is no log, as (what, value), in the file's order."""
     rows: list[tuple[str, str]] = []
     for key, value in run.provenance.items():
         if _is_log(value) or key in _TITLES:
@@ -31,23 +31,23 @@ def origin(run: Run) -> list[tuple[str, str]]:
     return [*rows, ("recipe fingerprint", plain(fingerprint))] if fingerprint else rows
 
 
-def logs(run: Run) -> list[Log]:
-    """Starts, openings of the test split, and any other list of records.
+def logs(run: RunData) -> list[Log]:
+    """Return starts, openings of the test split, and any other list of records.
 
     What all records share with the provenance itself, as a start its versions, is left out.
     """
-    found = {key: value for key, value in run.provenance.items() if _is_log(value)}
-    keys = list(dict.fromkeys([*_TITLES, *found]))
-    return [_log(run, key, found.get(key, [])) for key in keys]
+    logs_by_key = {key: value for key, value in run.provenance.items() if _is_log(value)}
+    keys = list(dict.fromkeys([*_TITLES, *logs_by_key]))
+    return [_log(run, key, logs_by_key.get(key, [])) for key in keys]
 
 
-def _log(run: Run, key: str, records: list[dict[str, Any]]) -> Log:
-    every = dict.fromkeys(name for record in records for name in record)
-    own = run.provenance
+def _log(run: RunData, key: str, records: list[dict[str, Any]]) -> Log:
+    names = dict.fromkeys(name for record in records for name in record)
+    provenance = run.provenance
     columns = [
         name
-        for name in every
-        if name not in own or any(record.get(name) != own[name] for record in records)
+        for name in names
+        if name not in provenance or any(record.get(name) != provenance[name] for record in records)
     ]
     rows = [[plain(record.get(name)) for name in columns] for record in records]
     recorded = key in run.provenance

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 
 from cifarlab.plots.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy, with_margin
 from cifarlab.report.formatting import number
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 ENOUGH = 10  # images in a bin; the accuracy of fewer says little
 
 
-def reliability(run: Run) -> Figure | None:
-    """Accuracy over confidence by bin, before and after the temperature, above the images' shares.
+def reliability(run: RunData) -> Figure | None:
+    """Draw accuracy over confidence by bin, before and after the temperature, and the bin sizes.
 
     None where calibration was not measured.
     """
@@ -51,7 +51,7 @@ def reliability(run: Run) -> Figure | None:
 
 
 def filled(calibration: Any) -> list[dict[str, Any]]:
-    """The bins with images in them, of a calibration as result.json has it; none of another."""
+    """Return the bins that hold images of a calibration in result.json; none of another."""
     bins = dig(calibration, "bins")
     rows = [row for row in bins if isinstance(row, dict)] if isinstance(bins, list) else []
     keys = ("low", "high", "n", "confidence", "accuracy")
@@ -60,13 +60,13 @@ def filled(calibration: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _line(axes: Axes, rows: list[dict[str, Any]], colour: str, marker: str, text: str) -> None:
-    """A line through the bins with enough images; the others are pale dots."""
+def _line(axes: Axes, rows: list[dict[str, Any]], color: str, marker: str, text: str) -> None:
+    """Draw a line through the bins with enough images; the others are pale dots."""
     sure = [row for row in rows if row["n"] >= ENOUGH]
-    axes.plot(*_points(sure), color=colour, marker=marker, label=text)
+    axes.plot(*_points(sure), color=color, marker=marker, label=text)
     few = [row for row in rows if row["n"] < ENOUGH]
-    places, values = _points(few)
-    axes.scatter(places, values, s=9, color=colour, marker=marker, alpha=0.35, linewidths=0)
+    confidences, values = _points(few)
+    axes.scatter(confidences, values, s=9, color=color, marker=marker, alpha=0.35, linewidths=0)
 
 
 def _points(rows: list[dict[str, Any]]) -> list[np.ndarray]:

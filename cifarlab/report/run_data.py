@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.report.explained import Explained, explained
+from cifarlab.report.explained import ExplainedFigure, explained
 from cifarlab.report.formatting import number
 from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder, describe_early_end
@@ -22,12 +22,12 @@ SPOKEN = {"test": "test", "val": "validation"}
 
 
 @dataclass(frozen=True)
-class Run:
+class RunData:
     """One run as it lies on the disk; ``result`` is empty for an unfinished one.
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
     split named by ``predicted``; where they can't be read, or the weights are not the result's,
-    ``problem`` says so. ``record`` has the lines of training/tensor_stats.py, ``explained`` the
+    ``problem`` says so. ``tensor_stats`` has the lines of training/tensor_stats.py, ``explained`` the
     figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --full`` found, on
     test before validation, ``audit`` what ``cifarlab audit`` found, with its ``audit_images``; all
     empty where they did not run.
@@ -43,8 +43,8 @@ class Run:
     predicted: str | None = None
     predictions: Predictions | None = None
     problem: str | None = None
-    record: list[dict[str, Any]] = field(default_factory=list)
-    explained: list[Explained] = field(default_factory=list)
+    tensor_stats: list[dict[str, Any]] = field(default_factory=list)
+    explained: list[ExplainedFigure] = field(default_factory=list)
     examined: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
     audit_images: dict[str, np.ndarray] = field(default_factory=dict)
@@ -76,9 +76,9 @@ class Run:
         return next((name for name in SPLITS if self.split(name)), None)
 
     def split(self, name: str | None) -> dict[str, Any]:
-        """The result on one split, empty if it was not measured."""
-        told = dig(self.result, name) if name in SPLITS else None
-        return told if isinstance(told, dict) else {}
+        """Return the result on one split, empty if it was not measured."""
+        split = dig(self.result, name) if name in SPLITS else None
+        return split if isinstance(split, dict) else {}
 
     @property
     def best(self) -> tuple[int, float] | None:
@@ -90,27 +90,27 @@ class Run:
         curve = self.curve("val", "accuracy")
         if np.isnan(curve).all():
             return None
-        place = int(np.nanargmax(curve))
-        return self.lines[place]["epoch"], float(curve[place])
+        index = int(np.nanargmax(curve))
+        return self.lines[index]["epoch"], float(curve[index])
 
     @property
     def last_epoch(self) -> int:
-        """The newest epoch in the journal, 0 before the first ends."""
+        """The newest epoch in the metrics log, 0 before the first ends."""
         return int(self.lines[-1]["epoch"]) if self.lines else 0
 
     def curve(self, *keys: str) -> np.ndarray:
-        """One journal value by epoch, float64 (E,); NaN where it is absent."""
+        """Return one metrics log value by epoch, float64 (E,); NaN where it is absent."""
         values = [number(dig(line, *keys)) for line in self.lines]
         return np.array([np.nan if value is None else value for value in values], dtype=float)
 
     @property
     def epochs(self) -> np.ndarray:
-        """The journal's epochs, int64 (E,)."""
+        """The metrics log's epochs, int64 (E,)."""
         return np.array([line["epoch"] for line in self.lines], dtype=np.int64)
 
 
 def dig(tree: Any, *keys: Any) -> Any:
-    """The value at a path of keys, None where the path ends early."""
+    """Return the value at a path of keys, None where the path ends early."""
     for key in keys:
         if not isinstance(tree, dict):
             return None
@@ -118,12 +118,12 @@ def dig(tree: Any, *keys: Any) -> Any:
     return tree
 
 
-def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[Run]:
+def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
     """Read each folder once, in the order given. Raises RunFolderError and RecipeError.
 
     Without ``predictions`` none are read: who looks at accuracies alone needs none.
     """
-    runs: list[Run] = []
+    runs: list[RunData] = []
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
         base = re.sub(r"[^\w.+-]+", "-", path.name, flags=re.ASCII).strip("-.") or "run"
         taken = {run.slug for run in runs}
@@ -136,32 +136,32 @@ def _numbered(base: str, taken: int) -> list[str]:
     return [base, *(f"{base}-{number}" for number in range(2, taken + 3))]
 
 
-def _read(path: Path, slug: str, wanted: bool) -> Run:
+def _read(path: Path, slug: str, with_predictions: bool) -> RunData:
     folder = RunFolder(path).require()
-    predicted, predictions, problem = _predictions(folder) if wanted else (None, None, None)
-    problem = problem or (_changed_weights(folder) if wanted else None)
+    predicted, predictions, problem = _predictions(folder) if with_predictions else (None, None, None)
+    problem = problem or (_changed_weights(folder) if with_predictions else None)
     audit = Audit(folder.audit)
-    return Run(
+    return RunData(
         path=path,
         slug=slug,
         recipe=folder.recipe(),
         provenance=folder.provenance(),
         result=folder.result() or {},
         finished=folder.finished,
-        lines=folder.journal.read(),
+        lines=folder.metrics.read(),
         predicted=predicted,
         predictions=predictions,
         problem=problem,
-        record=_record(folder) if wanted else [],
-        explained=explained(folder) if wanted else [],
+        tensor_stats=_tensor_stats(folder) if with_predictions else [],
+        explained=explained(folder) if with_predictions else [],
         examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
         audit=audit.findings() or {},
-        audit_images=audit.images() if wanted else {},
+        audit_images=audit.images() if with_predictions else {},
     )
 
 
 def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str | None]:
-    """The test split's predictions, else the validation split's.
+    """Return the test split's predictions, else the validation split's.
 
     A damaged file costs the page its pictures, not its existence: the page then says why.
     """
@@ -176,7 +176,7 @@ def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str
 
 
 def _changed_weights(folder: RunFolder) -> str | None:
-    """That the weights are no longer those that the result was measured on, in words."""
+    """Return a message where the weights are not those that the result was measured on."""
     try:
         folder.measured_weights()
     except CheckpointError as error:
@@ -184,9 +184,9 @@ def _changed_weights(folder: RunFolder) -> str | None:
     return None
 
 
-def _record(folder: RunFolder) -> list[dict[str, Any]]:
-    """The record's lines; a damaged one costs a page its pictures, not its existence."""
+def _tensor_stats(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return the lines of the tensor stats, or none where they are damaged: a page then lacks pictures."""
     try:
-        return folder.record.read()
+        return folder.tensor_stats.read()
     except RunFolderError:
         return []

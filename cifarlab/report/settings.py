@@ -22,7 +22,7 @@ class Setting(NamedTuple):
 
 
 def settings(recipe: Recipe) -> list[Setting]:
-    """The complete recipe as YAML, line by line, each beside the default that it departs from."""
+    """Return the complete recipe as lines of YAML, each with the default it departs from."""
     tree = recipe.model_dump(mode="json")
     kinds = {
         name: {"kind": part["kind"]}
@@ -55,7 +55,7 @@ def _inline(value: Any) -> str:
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping by dotted path, in its own order."""
+    """Return a nested mapping by dotted path, in its own order."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:
@@ -66,13 +66,13 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[str]]]:
-    """Settings that are not the same in all: path and each recipe's value (dash: no such key)."""
+    """Return the settings that differ: path and each recipe's value (dash: no such key)."""
     leaves = [flat(recipe.model_dump(mode="json", exclude={"name"})) for recipe in recipes]
     parts = list(Recipe.model_fields)
-    paths = dict.fromkeys(path for one in leaves for path in one)
+    paths = dict.fromkeys(path for leaf in leaves for path in leaf)
     ordered = sorted(paths, key=lambda path: parts.index(path.split(".")[0]))
     rows = [
-        (path, [_inline(one[path]) if path in one else NOTHING for one in leaves])
+        (path, [_inline(leaf[path]) if path in leaf else NOTHING for leaf in leaves])
         for path in ordered
     ]
     return [(path, values) for path, values in rows if len(set(values)) > 1]
@@ -88,19 +88,19 @@ def distinct_names(
     """
     distinct = list(names)
     for name in {name for name in names if names.count(name) > 1}:
-        places = [place for place, other in enumerate(names) if other == name]
-        changed = differences([recipes[place] for place in places])
+        indices = [index for index, other in enumerate(names) if other == name]
+        changed = differences([recipes[index] for index in indices])
         kinds = tuple(path.removesuffix("kind") for path, _ in changed if path.endswith(".kind"))
         # another kind has other keys: it is named alone
         shown = [c for c in changed if c[0].endswith(".kind") or not c[0].startswith(kinds)]
         shown = [(path, cells) for path, cells in shown if path != "seed"]
         most = {path: mode(cells) for path, cells in shown if _majority(cells)}
         for usual in ({}, most):
-            labels = [_with_settings(name, shown, usual, column) for column in range(len(places))]
+            labels = [_with_settings(name, shown, usual, column) for column in range(len(indices))]
             if max(map(len, labels)) <= _LONGEST:
                 break
-        for place, label in zip(places, labels, strict=True):
-            distinct[place] = label if len(label) <= _LONGEST else f"{name} {folders[place]}"
+        for index, label in zip(indices, labels, strict=True):
+            distinct[index] = label if len(label) <= _LONGEST else f"{name} {folders[index]}"
     return distinct
 
 
@@ -111,6 +111,6 @@ def _majority(cells: list[str]) -> bool:
 def _with_settings(
     name: str, changed: Sequence[tuple[str, list[str]]], usual: Mapping[str, str], column: int
 ) -> str:
-    """A name and a recipe's settings, without those that are as ``usual``."""
-    words = [f"{path}={c[column]}" for path, c in changed if c[column] != usual.get(path)]
-    return " ".join([name, *words])
+    """Return a name and a recipe's settings, without those that are as ``usual``."""
+    assignments = [f"{path}={c[column]}" for path, c in changed if c[column] != usual.get(path)]
+    return " ".join([name, *assignments])

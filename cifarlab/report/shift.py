@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from cifarlab.plots.style import INK, NARROW, label, sheet
 from cifarlab.report.formatting import count, number, percent
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 
-def corruption_rows(run: Run) -> list[dict[str, Any]]:
-    """The rows of the shift, as they were written; those of the usual form alone."""
-    told = dig(run.examined, "shift", "corruptions")
-    rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+def corruption_rows(run: RunData) -> list[dict[str, Any]]:
+    """Return the rows of the shift, as they were written; those of the usual form alone."""
+    entries = dig(run.examined, "shift", "corruptions")
+    rows = [row for row in entries if isinstance(row, dict)] if isinstance(entries, list) else []
     sound = []
     for row in rows:
         values = row.get("accuracy")
@@ -24,8 +24,8 @@ def corruption_rows(run: Run) -> list[dict[str, Any]]:
     return sound
 
 
-def heat_map(run: Run) -> Figure | None:
-    """Corruptions by severity, accuracy in each cell; None where they were not measured."""
+def heat_map(run: RunData) -> Figure | None:
+    """Draw corruptions by severity, accuracy in each cell; None where they were not measured."""
     rows = corruption_rows(run)
     if not rows or len({len(row["accuracy"]) for row in rows}) != 1:
         return None
@@ -46,7 +46,7 @@ def heat_map(run: Run) -> Figure | None:
     return figure
 
 
-def _title(run: Run, clean: float) -> str:
+def _title(run: RunData, clean: float) -> str:
     split = SPOKEN.get(str(dig(run.examined, "split")), "")
     images, mean = (dig(run.examined, "shift", key) for key in ("n", "mean"))
     return (
@@ -76,11 +76,11 @@ def _cells(axes: Axes, values: np.ndarray, norm: Any) -> None:
 def _names(axes: Axes, rows: list[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(rows)), [label(str(row.get("name")), 18) for row in rows])
     severities = range(len(rows[0]["accuracy"]))
-    axes.set_xticks(severities, [str(place + 1) for place in severities])
+    axes.set_xticks(severities, [str(index + 1) for index in severities])
     axes.set_xlabel("severity")
     families = [row.get("family") for row in rows]
-    for place in range(1, len(rows)):
-        if families[place] != families[place - 1]:
-            axes.axhline(place - 0.5, color="white", linewidth=2.5)
+    for row in range(1, len(rows)):
+        if families[row] != families[row - 1]:
+            axes.axhline(row - 0.5, color="white", linewidth=2.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

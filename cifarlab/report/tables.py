@@ -14,7 +14,7 @@ from cifarlab.report.formatting import (
     plain,
     seconds,
 )
-from cifarlab.report.run_data import SPOKEN, Run, dig
+from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 
 class Fact(NamedTuple):
@@ -31,11 +31,11 @@ class Pair(NamedTuple):
     true: str
     predicted: str
     images: int
-    share: str
+    fraction: str
 
 
-def accuracies(run: Run) -> list[Fact]:
-    """The test and validation accuracy with interval, n and data; what exists of them."""
+def accuracies(run: RunData) -> list[Fact]:
+    """Return the test and validation accuracy with interval, n and data; what exists of them."""
     facts = []
     for name, spoken in SPOKEN.items():
         split = run.split(name)
@@ -51,8 +51,8 @@ def accuracies(run: Run) -> list[Fact]:
     return facts
 
 
-def facts(run: Run) -> list[Fact]:
-    """The rest of the headline."""
+def facts(run: RunData) -> list[Fact]:
+    """Return the rest of the headline."""
     cost, device = run.result.get("cost"), run.provenance.get("device")
     spent = dig(cost, "train_seconds")
     if spent is None and run.lines:
@@ -75,46 +75,46 @@ def facts(run: Run) -> list[Fact]:
     return [row for row in rows if row.value != NOTHING]
 
 
-def notes(run: Run) -> list[str]:
-    """What must be known beside the numbers: the run's own notes, and what it lacks."""
-    told = run.result.get("notes")
-    found = [str(note) for note in told] if isinstance(told, list) else []
+def notes(run: RunData) -> list[str]:
+    """Return what must be known beside the numbers: the run's own notes, and what it lacks."""
+    values = run.result.get("notes")
+    messages = [str(note) for note in values] if isinstance(values, list) else []
     if run.early_end:
-        found.append(f"This run was {run.early_end}: its recipe alone gives another result.")
+        messages.append(f"This run was {run.early_end}: its recipe alone gives another result.")
     if run.finished and not run.split("test"):
-        found.append("This run has no test result.")
+        messages.append("This run has no test result.")
     if run.finished and not run.split("val"):
-        found.append("This run held no validation images out.")
-    return [*found, *([run.problem] if run.problem else [])]
+        messages.append("This run held no validation images out.")
+    return [*messages, *([run.problem] if run.problem else [])]
 
 
-def _best(run: Run) -> str:
+def _best(run: RunData) -> str:
     if run.best is None:
         return NOTHING
     epoch, accuracy = run.best
     return f"{epoch} (validation {percent(accuracy)}, {run.data_name})"
 
 
-def _evaluated(run: Run) -> str:
-    told = run.result.get("evaluated")
-    if not isinstance(told, dict):
+def _evaluated(run: RunData) -> str:
+    evaluated = run.result.get("evaluated")
+    if not isinstance(evaluated, dict):
         return NOTHING
-    views, threshold = told.get("tta_views", 1), number(told.get("tta_threshold"))
+    views, threshold = evaluated.get("tta_views", 1), number(evaluated.get("tta_threshold"))
     return (
-        f"{plain(told.get('checkpoint'))} checkpoint, epoch {plain(told.get('epoch'))}, "
+        f"{plain(evaluated.get('checkpoint'))} checkpoint, epoch {plain(evaluated.get('epoch'))}, "
         f"{plain(views)} view{'' if views == 1 else 's'}"
         + (f" of images below a confidence of {threshold:.3f}" if threshold else "")
     )
 
 
-def class_rows(run: Run) -> list[dict[str, Any]]:
-    """The shown split's result by class, as it was written."""
+def class_rows(run: RunData) -> list[dict[str, Any]]:
+    """Return the shown split's result by class, as it was written."""
     rows = run.split(run.split_name).get("per_class")
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def confusion_of(run: Run) -> np.ndarray | None:
-    """The shown split's confusion matrix, int64 (K, K), rows true; None if it is no square."""
+def confusion_of(run: RunData) -> np.ndarray | None:
+    """Return the shown split's confusion matrix, int64 (K, K), rows true; None if not square."""
     table = run.split(run.split_name).get("confusion_matrix")
     try:
         counts = np.array(table, dtype=np.int64)
@@ -124,10 +124,10 @@ def confusion_of(run: Run) -> np.ndarray | None:
     return counts if square else None
 
 
-def class_names(run: Run, k: int) -> list[str]:
-    """K class names: of the result, else of the provenance, else their numbers."""
-    told = dig(run.provenance, "data", "classes")
-    for names in ([row.get("class") for row in class_rows(run)], told):
+def class_names(run: RunData, k: int) -> list[str]:
+    """Return K class names: of the result, else of the provenance, else their numbers."""
+    from_provenance = dig(run.provenance, "data", "classes")
+    for names in ([row.get("class") for row in class_rows(run)], from_provenance):
         if isinstance(names, list) and len(names) == k:
             return [str(name) for name in names]
     return [str(number) for number in range(k)]
@@ -164,17 +164,17 @@ def drawn_note(counts: np.ndarray) -> str:
     )
 
 
-def confused(run: Run, most: int = 10) -> list[Pair]:
-    """The most frequent confusions of the shown split, most frequent first."""
+def confused(run: RunData, most: int = 10) -> list[Pair]:
+    """Return the most frequent confusions of the shown split, most frequent first."""
     counts = confusion_of(run)
     if counts is None:
         return []
     names, totals = class_names(run, len(counts)), counts.sum(axis=1)
     errors = counts - np.diag(np.diag(counts))
     order = np.argsort(-errors, axis=None, kind="stable")[:most]
-    places = [divmod(int(flat), len(counts)) for flat in order]
+    cells = [divmod(int(flat), len(counts)) for flat in order]
     return [
         Pair(names[t], names[p], int(errors[t, p]), percent(errors[t, p] / totals[t], 1))
-        for t, p in places
+        for t, p in cells
         if errors[t, p] > 0
     ]

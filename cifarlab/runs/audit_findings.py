@@ -35,11 +35,11 @@ class Audit:
         write_text(self.findings_file, json.dumps(findings, indent=2) + "\n")
 
     def findings(self) -> dict[str, Any] | None:
-        """What was found, None where no audit ended. Raises RunFolderError."""
+        """Return what was found, None where no audit ended. Raises RunFolderError."""
         return read_json(self.findings_file, self._mend)
 
     def provenance(self) -> dict[str, Any]:
-        """``test_openings`` as a run has them, where the audit opened a test split without a run.
+        """Return ``test_openings`` as a run has them, of an audit without a run.
 
         Raises RunFolderError.
         """
@@ -50,7 +50,7 @@ class Audit:
         write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
 
     def images(self) -> dict[str, np.ndarray]:
-        """The images by kind, none where no audit ended. Raises RunFolderError."""
+        """Return the images by kind, none where no audit ended. Raises RunFolderError."""
         from safetensors import SafetensorError, safe_open
 
         if not self.images_file.exists():

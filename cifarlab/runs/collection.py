@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cifarlab.runs.schemas import Stored, checked
+from cifarlab.runs.schemas import Stored, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import held, read_json, write_text
 
@@ -23,8 +23,8 @@ class Collection:
         self.file = self.path / f"{self.what}.json"
 
     def content(self) -> dict[str, Any]:
-        """What the file says; empty before the first run. Raises RunFolderError."""
-        return read_json(self.file, self.mend, checked(self.schema)) or {}
+        """Return the file's content; empty before the first run. Raises RunFolderError."""
+        return read_json(self.file, self.mend, make_check(self.schema)) or {}
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace the file, whole. Raises StorageError."""

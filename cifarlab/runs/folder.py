@@ -1,13 +1,14 @@
 """Where everything of a run lies, and the small files in it.
 
 runs/<name>/
+  format.json         the number of this layout, written first
   recipe.yaml         the recipe, complete
   provenance.json     code and library versions, device, threads, data fingerprint, each start
                       (time, command, step) and each opening of the test split
-  journal.jsonl       one line per epoch, flushed as it happens
+  metrics.jsonl       one line per epoch, flushed as it happens
   checkpoints/        last and best: weights as safetensors, the rest of the state beside them
   predictions/        logits and labels of each evaluated split, the worst mistakes as images
-  record.jsonl        weights, activations and gradients by epoch, where they were recorded
+  tensor_stats.jsonl  weights, activations and gradients by epoch, where they were recorded
   explained/          figures of 'cifarlab explain', and what they show
   result.json         written last, whole; a run without it is unfinished
   evaluation/         what 'cifarlab evaluate --full' found out of a split, as JSON
@@ -25,8 +26,8 @@ from typing import Any
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
-from cifarlab.runs.metrics_log import Journal
-from cifarlab.runs.schemas import Provenance, RecordLine, Result, checked
+from cifarlab.runs.metrics_log import MetricsLog
+from cifarlab.runs.schemas import Format, Provenance, TensorStatsLine, Result, make_check
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
@@ -40,6 +41,7 @@ from cifarlab.system.files import (
 
 _EARLY_ENDS = {"max_time": "ended by its time limit", "stopped": "stopped by a search"}
 _RESTORE = "it was written whole once: restore it"
+FORMAT = 1  # of run folders; raised where a name of a file or a key changes
 
 
 class RunFolder:
@@ -47,11 +49,12 @@ class RunFolder:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.format_file = self.path / "format.json"
         self.recipe_file = self.path / "recipe.yaml"
         self.provenance_file = self.path / "provenance.json"
         self.result_file = self.path / "result.json"
-        self.journal = Journal(self.path / "journal.jsonl")
-        self.record = Journal(self.path / "record.jsonl", RecordLine)
+        self.metrics = MetricsLog(self.path / "metrics.jsonl")
+        self.tensor_stats = MetricsLog(self.path / "tensor_stats.jsonl", TensorStatsLine)
         self.explained = self.path / "explained"
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
@@ -66,7 +69,7 @@ class RunFolder:
     @property
     def vacant(self) -> bool:
         """Whether a new run may be started here: nothing is there, or what a killed start left."""
-        left = ("*.part", ".lock")
+        left = ("*.part", ".lock", self.format_file.name)
         return not is_folder(self.path) or all(
             any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
         )
@@ -85,20 +88,28 @@ class RunFolder:
             return False
 
     def resume_command(self, recipe: str) -> str:
-        """What to type to go on with an unfinished run of the recipe of that name."""
+        """Return what to type to go on with an unfinished run of the recipe of that name."""
         return shlex.join(["cifarlab", "train", recipe, "--run", str(self.path), "--resume"])
 
     def require(self) -> "RunFolder":
-        """Itself, or a RunFolderError where no run was started."""
+        """Return itself. Raises RunFolderError where no run was started, or in another format."""
         if not self.exists:
             raise RunFolderError(
                 f"{self.path} is no run folder: it has no recipe.yaml",
                 "name a folder that 'cifarlab train' made",
             )
+        number = (read_json(self.format_file, _RESTORE, make_check(Format)) or {}).get("format", 0)
+        if number != FORMAT:
+            age = "a newer" if number > FORMAT else "an older"
+            raise RunFolderError(
+                f"{self.path} was written by {age} cifarlab: its format is "
+                f"{number or 'not written down'}, this version reads {FORMAT}",
+                "read it with the version that made it, or train its recipe anew",
+            )
         return self
 
     def weights(self, checkpoint: str) -> Path:
-        """Where the weights of the ``last`` or the ``best`` checkpoint lie."""
+        """Return where the weights of the ``last`` or the ``best`` checkpoint lie."""
         return self.checkpoints / f"{checkpoint}.safetensors"
 
     def measured_weights(self, checkpoint: str | None = None) -> Path:
@@ -107,23 +118,23 @@ class RunFolder:
         Raises CheckpointError where a finished run's is not the file that its result knows.
         """
         name = checkpoint or self.recipe().evaluation.checkpoint
-        path, known = self.weights(name), (self.result() or {}).get("weights_sha256")
-        wanted = known.get(name) if isinstance(known, dict) else None
-        if wanted and path.is_file() and sha256(path) != wanted:
-            again = shlex.quote(str(self.recipe_file))
+        path, checksums = self.weights(name), (self.result() or {}).get("weights_sha256")
+        expected = checksums.get(name) if isinstance(checksums, dict) else None
+        if expected and path.is_file() and sha256(path) != expected:
+            recipe_path = shlex.quote(str(self.recipe_file))
             raise CheckpointError(
                 f"{path} is not the file that the run's result was measured on: it was changed",
-                f"restore it, or make it anew: cifarlab train {again} --run ANOTHER_FOLDER",
+                f"restore it, or make it anew: cifarlab train {recipe_path} --run ANOTHER_FOLDER",
             )
         return path
 
     def has_same_data(self, fingerprint: str) -> bool:
         """Whether the run was trained on images of this fingerprint, as far as it says."""
-        known = self.provenance().get("data", {}).get("fingerprint")
-        return known in (None, fingerprint)
+        own_fingerprint = self.provenance().get("data", {}).get("fingerprint")
+        return own_fingerprint in (None, fingerprint)
 
     def require_same_data(self, fingerprint: str) -> None:
-        """A RunFolderError where the run was trained on images of another fingerprint."""
+        """Raise RunFolderError where the run was trained on images of another fingerprint."""
         if not self.has_same_data(fingerprint):
             raise RunFolderError(
                 f"the images are not those that {self.path} was trained on",
@@ -131,28 +142,29 @@ class RunFolder:
             )
 
     def recipe(self) -> Recipe:
-        """The run's recipe. Raises RunFolderError or RecipeError."""
+        """Return the run's recipe. Raises RunFolderError or RecipeError."""
         self.require()
         return from_yaml(self.recipe_file)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Start the folder. Raises StorageError."""
+        """Start the folder: its format, then its recipe. Raises StorageError."""
+        write_text(self.format_file, json.dumps({"format": FORMAT}) + "\n")
         write_text(self.recipe_file, to_yaml(recipe))
 
     def provenance(self) -> dict[str, Any]:
-        """What is known of how the run was made; empty before it starts."""
-        return read_json(self.provenance_file, _RESTORE, checked(Provenance)) or {}
+        """Return what is known of how the run was made; empty before it starts."""
+        return read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace provenance.json, whole. Raises StorageError."""
         write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run, None of an unfinished one."""
-        return read_json(self.result_file, _RESTORE, checked(Result))
+        """Return the result of a finished run, None of an unfinished one."""
+        return read_json(self.result_file, _RESTORE, make_check(Result))
 
     def temperature(self) -> float | None:
-        """The temperature fitted on validation, above 0; None where a result holds none."""
+        """Return the temperature fitted on validation, above 0; None where a result holds none."""
         value = ((self.result() or {}).get("temperature") or {}).get("value")
         if isinstance(value, int | float) and math.isfinite(value) and value > 0:
             return float(value)
@@ -163,12 +175,12 @@ class RunFolder:
         write_text(self.result_file, json.dumps(result, indent=2) + "\n")
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
-        """What ``evaluate --full`` found out of that split, None where it did not run."""
+        """Return what ``evaluate --full`` measured on that split, None before."""
         return read_json(self._evaluation_file(split), _RESTORE)
 
-    def write_evaluation(self, split: str, found: dict[str, Any]) -> None:
-        """Replace what was found out of that split, whole. Raises StorageError."""
-        write_text(self._evaluation_file(split), json.dumps(found, indent=2) + "\n")
+    def write_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
+        """Replace what was evaluation out of that split, whole. Raises StorageError."""
+        write_text(self._evaluation_file(split), json.dumps(evaluation, indent=2) + "\n")
 
     def _evaluation_file(self, split: str) -> Path:
         return self.path / "evaluation" / f"{split}.json"
@@ -191,6 +203,7 @@ class RunFolder:
                 if self.vacant:  # it failed before it began: leave no empty folder behind
                     with suppress(OSError):
                         (self.path / ".lock").unlink()
+                        self.format_file.unlink(missing_ok=True)
                         self.path.rmdir()
 
 

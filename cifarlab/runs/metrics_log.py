@@ -1,4 +1,4 @@
-"""The journal: one JSON line per epoch, flushed as it happens.
+"""The metrics log: one JSON line per epoch, flushed as it happens.
 
     {"epoch": 3, "step": 1056, "lr": 0.081,
      "train": {"loss": 1.02, "accuracy": 0.63}, "val": {"loss": ..., "accuracy": ...} or null,
@@ -15,59 +15,59 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cifarlab.runs.schemas import JournalLine, checked
+from cifarlab.runs.schemas import MetricsLine, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, parse_line, read_json_lines, write_text
 
 _HINT = "remove that line to read the rest, or restore the file"
 
-Line = dict[str, Any]
+EpochLine = dict[str, Any]
 
 
-class Journal:
-    """Appends to and reads ``journal.jsonl``, or another file of one ``schema`` per epoch."""
+class MetricsLog:
+    """Appends to and reads ``metrics.jsonl``, or another file of one ``schema`` per epoch."""
 
-    def __init__(self, path: Path, schema: type[BaseModel] = JournalLine) -> None:
+    def __init__(self, path: Path, schema: type[BaseModel] = MetricsLine) -> None:
         self.path = path
         self._schema = schema
 
-    def append(self, line: Line) -> None:
+    def append(self, line: EpochLine) -> None:
         """Add one line and flush it to the disk. Raises StorageError."""
         append_line(self.path, json.dumps(line))
 
-    def read(self) -> list[Line]:
-        """All whole lines, oldest first; none before the first epoch ends.
+    def read(self) -> list[EpochLine]:
+        """Return all whole lines, oldest first; none before the first epoch ends.
 
         A last line without its end is being written, or was when its writer was killed: it is
         left out. Raises RunFolderError for any other line that is no epoch's.
         """
-        return read_json_lines(self.path, _HINT, checked(self._schema))
+        return read_json_lines(self.path, _HINT, make_check(self._schema))
 
     def keep_until(self, epoch: int) -> None:
         """Drop what was written after ``epoch``: a resumed run will write it again.
 
         Raises RunFolderError if an epoch up to there is missing, StorageError if it can't write.
         """
-        known = [line["epoch"] for line in self.read() if line["epoch"] <= epoch]
-        if known != list(range(1, epoch + 1)):
+        epochs_before = [line["epoch"] for line in self.read() if line["epoch"] <= epoch]
+        if epochs_before != list(range(1, epoch + 1)):
             raise RunFolderError(
                 f"{self.path} lacks epochs before the checkpoint's epoch {epoch}",
-                "restore the journal, or start the run anew in another folder",
+                "restore the metrics log, or start the run anew in another folder",
             )
         self.drop_after(epoch)
 
     def drop_after(self, epoch: int) -> None:
         """Keep the lines up to ``epoch`` and no other. Raises as ``read``, and StorageError."""
-        kept = [line for line in self.read() if line["epoch"] <= epoch]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        lines = [line for line in self.read() if line["epoch"] <= epoch]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
-    def parse(self, text: str, place: str) -> Line:
-        """One line; ``place`` says which. Raises RunFolderError where it is no epoch's."""
-        return parse_line(text, f"{self.path}, {place}", _HINT, checked(self._schema))
+    def parse(self, text: str, position: str) -> EpochLine:
+        """Return one line; ``position`` names it in the RunFolderError where it is no epoch's."""
+        return parse_line(text, f"{self.path}, {position}", _HINT, make_check(self._schema))
 
 
 def without_cost(tree: Any) -> Any:
-    """A journal or result without what was measured by a clock: equal for equal runs."""
+    """Return a metrics log or result without ``cost``: equal for equal runs."""
     if isinstance(tree, dict):
         return {key: without_cost(value) for key, value in tree.items() if key != "cost"}
     return [without_cost(value) for value in tree] if isinstance(tree, list) else tree

@@ -14,7 +14,7 @@ RUNS = Path("runs")
 
 
 def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
-    """The first free folder for this recipe, e.g. ``runs/fudan-resnet10-s0-bccd0e3c-2``."""
+    """Return the first free folder for this recipe, e.g. ``runs/fudan-resnet10-s0-bccd0e3c-2``."""
     name, number = _name(recipe), 1
     while not (folder := RunFolder(runs / _numbered(name, number))).vacant:
         number += 1
@@ -22,7 +22,7 @@ def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
 
 
 def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFolder:
-    """The newest finished or unfinished run of this recipe. Raises RunFolderError."""
+    """Return the newest finished or unfinished run of this recipe. Raises RunFolderError."""
     name = _name(recipe)
     numbers = {
         int(match[1] or 1)
@@ -41,24 +41,24 @@ def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFo
 
 
 def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[RunFolder]]:
-    """All runs at any depth under ``runs`` that came to their end, by their recipe's fingerprint.
+    """Return all finished runs at any depth under ``runs`` by their recipe's fingerprint.
 
     Those of one fingerprint in the order of their paths. With ``early`` those instead that a time limit
-    or a search ended. A run whose result can't be read is none.
+    or a search ended. A run that can't be read is none.
     """
-    found: dict[str, list[RunFolder]] = {}
+    runs_by_fingerprint: dict[str, list[RunFolder]] = {}
     for file in sorted(runs.rglob("result.json")):
         folder = RunFolder(file.parent)
         with suppress(RunFolderError):
-            result = folder.result() if folder.exists else None
+            result = folder.require().result()
             if result and bool(describe_early_end(result)) == early:
-                found.setdefault(str(result.get("fingerprint")), []).append(folder)
-    found.pop("None", None)
-    return found
+                runs_by_fingerprint.setdefault(str(result.get("fingerprint")), []).append(folder)
+    runs_by_fingerprint.pop("None", None)
+    return runs_by_fingerprint
 
 
 def folder_name(name: str, scale: float, data: str | None) -> str:
-    """How the folder of a study or search is called, at a scale, on other data than its own."""
+    """Return the name of a study's or search's folder, at a scale, on other data."""
     name = name.replace("/", "-")
     if data is not None:
         name += "-on-" + (re.sub(r"[^\w.+-]+", "-", Path(data).name)[:60].strip("-") or "data")

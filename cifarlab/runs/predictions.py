@@ -1,4 +1,4 @@
-"""What the network said of each image of a split: ``predictions/<split>.safetensors``."""
+"""Logits of each image of a split, and its worst mistakes: ``predictions/<split>.safetensors``."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _TENSORS = ("logits", "labels", "indices", "mistakes", "mistake_images")
 class Predictions:
     """Logits of one split, and its worst mistakes as images.
 
-    ``logits`` float32 (N, K); ``labels`` int64 (N,); ``indices`` int64 (N,): each image's place
+    ``logits`` float32 (N, K); ``labels`` int64 (N,); ``indices`` int64 (N,): each image's index
     in its source split. ``mistakes`` int64 (M,): rows of ``logits`` whose prediction is wrong,
     highest loss first; ``mistake_images`` uint8 (M, H, W, C), ``mistake_names`` what the data
     call them. ``fingerprint`` is a sha256 over the images and labels: results with equal ones were
@@ -43,13 +43,13 @@ class Predictions:
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        about = {
+        metadata = {
             "classes": self.classes,
             "fingerprint": self.fingerprint,
             "mistake_names": self.mistake_names,
         }
         # one entry: safetensors writes several in no fixed order
-        write_bytes(path, save(arrays, {"cifarlab": json.dumps(about)}))
+        write_bytes(path, save(arrays, {"cifarlab": json.dumps(metadata)}))
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
@@ -58,13 +58,13 @@ class Predictions:
 
         try:
             with safe_open(require_plain(path), "numpy") as file:
-                about = parse_json(file.metadata()["cifarlab"])
+                metadata = parse_json(file.metadata()["cifarlab"])
                 arrays = {name: file.get_tensor(name) for name in _TENSORS}
-            classes, fingerprint = tuple(map(str, about["classes"])), str(about["fingerprint"])
-            names = tuple(map(str, about.get("mistake_names", ())))
-            read = cls(classes, **arrays, fingerprint=fingerprint, mistake_names=names)
-            read._require_sound()
-            return read
+            classes, fingerprint = tuple(map(str, metadata["classes"])), str(metadata["fingerprint"])
+            names = tuple(map(str, metadata.get("mistake_names", ())))
+            predictions = cls(classes, **arrays, fingerprint=fingerprint, mistake_names=names)
+            predictions._require_sound()
+            return predictions
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunFolderError(
                 f"can't read predictions {path}: {reason(error)}",
@@ -74,12 +74,12 @@ class Predictions:
     def _require_sound(self) -> None:
         """Raise ValueError where the arrays do not belong together."""
         n, k = len(self.labels), len(self.classes)
-        numbers = (self.labels, k), (self.indices, 2**62), (self.mistakes, n)
+        index_arrays = (self.labels, k), (self.indices, 2**62), (self.mistakes, n)
         sound = (
             self.logits.shape == (n, k)
             and self.logits.dtype == np.float32
-            and all(a.ndim == 1 and a.dtype == np.int64 for a, _ in numbers)
-            and all(((a >= 0) & (a < most)).all() for a, most in numbers)
+            and all(a.ndim == 1 and a.dtype == np.int64 for a, _ in index_arrays)
+            and all(((a >= 0) & (a < limit)).all() for a, limit in index_arrays)
             and len(self.indices) == n
             and self.mistake_images.dtype == np.uint8
             and self.mistake_images.ndim == 4

@@ -32,12 +32,12 @@ class Cost(Stored):
     images_per_second: float | None = None
 
 
-class JournalLine(Stored):
+class MetricsLine(Stored):
     """One epoch; see runs/metrics_log.py."""
 
     epoch: Count
     step: Count | None = None
-    rate: float | None = None
+    lr: float | None = None
     train: Scores | None = None
     val: Scores | None = None
     cost: Cost | None = None
@@ -53,14 +53,20 @@ class Histogram(Stored):
     dead: tuple[Count, Count] | None = Field(None, strict=False)
 
 
-class RecordLine(Stored):
-    """One epoch of the record; see training/tensor_stats.py."""
+class TensorStatsLine(Stored):
+    """One epoch of the tensor stats; see training/tensor_stats.py."""
 
     epoch: Count
     images: Count | None = None
     grad_norm: float | None = None
     weights: dict[str, Histogram | None] = Field({})
     activations: dict[str, Histogram | None] = Field({})
+
+
+class Format(Stored):
+    """The format of a run folder; see runs/folder.py."""
+
+    format: Count
 
 
 class DataFacts(Stored):
@@ -87,7 +93,7 @@ class Result(Stored):
 
 
 @cache
-def checked(schema: type[BaseModel]) -> Check:
+def make_check(schema: type[BaseModel]) -> Check:
     """Return a function that gives plain values back, and raises ValueError for odd ones."""
 
     def check(tree: Any) -> Any:
@@ -100,7 +106,7 @@ def checked(schema: type[BaseModel]) -> Check:
     return check
 
 
-def restored(kind: Any, tree: Any, what: str, hint: str) -> Any:
+def restore(kind: Any, tree: Any, what: str, hint: str) -> Any:
     """Return the value of type ``kind`` whose plain values are ``tree``.
 
     Raises RunFolderError, which begins with ``what`` and has ``hint``, where they are another's.
@@ -112,7 +118,7 @@ def restored(kind: Any, tree: Any, what: str, hint: str) -> Any:
 
 
 def _first(error: ValidationError) -> str:
-    """The first finding in a line."""
+    """Return the first finding in a line."""
     first = error.errors(include_input=False, include_url=False)[0]
     path = ".".join(map(str, first["loc"]))
     what = "it is no object" if first["type"] == "model_type" else first["msg"].lower()

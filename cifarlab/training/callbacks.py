@@ -21,7 +21,7 @@ class Callback(Protocol):
         """
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
-        """An epoch's journal line and checkpoint are on the disk."""
+        """An epoch's metrics log line and checkpoint are on the disk."""
 
     def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
         """The result is on the disk."""

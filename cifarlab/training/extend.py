@@ -58,6 +58,6 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _copy(source: RunFolder, target: RunFolder) -> None:
     """The files that resuming reads, as far as they are there: resuming says what is missing."""
-    for file in (*Checkpoints(source).files(), source.journal.path, source.record.path):
+    for file in (*Checkpoints(source).files(), source.metrics.path, source.tensor_stats.path):
         if file.exists():
             write_bytes(target.path / file.relative_to(source.path), file.read_bytes())

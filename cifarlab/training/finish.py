@@ -125,7 +125,7 @@ def _predict_split(run: Run, predictor: Predictor, split: str, subset: Subset) -
 
 def _cost(run: Run) -> dict[str, float | None]:
     """Return the time over all starts of the run; memory of this start."""
-    lines = run.folder.journal.read()
+    lines = run.folder.metrics.read()
     speeds = [line["cost"]["images_per_second"] for line in lines]
     known = [speed for speed in speeds if speed is not None]
     seconds = run.clock.seconds

@@ -20,7 +20,7 @@ from cifarlab.training.stop import find_stop_reason, out_of_time
 
 
 def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
-    """Train from the run's state to its end: journal and checkpoints on the way.
+    """Train from the run's state to its end: metrics log and checkpoints on the way.
 
     ``training.max_time`` may end an epoch early; it is the last one then. Raises DivergenceError (the last good
     checkpoint stays), Interrupted (after a checkpoint), StorageError.
@@ -63,9 +63,9 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
         for callback in callbacks:
             callback.on_validation_end(run)
 
-        # write down: the journal first, since resume drops the lines ahead of its checkpoint
+        # write down: the metrics log first, since resume drops the lines ahead of its checkpoint
         line = epoch_metrics(run, val, {name: seconds[name] - seconds_before[name] for name in seconds_before}, n_examples)
-        run.processes.broadcast_from_rank0(partial(run.folder.journal.append, line))
+        run.processes.broadcast_from_rank0(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
         if val and isinstance(run.recipe.schedule, Plateau) and segment.mode != "hold":
             state.plateau = update_plateau(run.recipe.schedule, state.plateau, val.loss)

@@ -212,4 +212,4 @@ def _load(run: Run) -> None:
                 f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
                 "restore the recipe that belongs to the checkpoint",
             )
-    processes.broadcast_from_rank0(lambda: folder.journal.keep_until(run.state.epoch))
+    processes.broadcast_from_rank0(lambda: folder.metrics.keep_until(run.state.epoch))

@@ -1,4 +1,4 @@
-"""What weights, activations and gradients look like by epoch: ``record.jsonl`` in the run folder.
+"""What weights, activations and gradients look like by epoch: ``tensor_stats.jsonl`` in the run folder.
 
 A recipe says what decides the outcome, and a record decides nothing: it is a callback, so that a run
 with it and one without are equal. It does nothing inside a step. A line is written before the
@@ -42,17 +42,17 @@ class TensorStats:
         indices = recorded_images(run.loader.indices.numpy())
         self._images = np.array(run.dataset.read("train").images[indices])
         if run.state.step:
-            run.folder.record.drop_after(run.state.epoch)
+            run.folder.tensor_stats.drop_after(run.state.epoch)
         else:
             # whatever an earlier start left was of the same weights
-            write_text(run.folder.record.path, json.dumps(self._line(run)) + "\n")
+            write_text(run.folder.tensor_stats.path, json.dumps(self._line(run)) + "\n")
 
     def on_step_end(self, run: Run, images: int) -> None:
         """Nothing: a step waits for nobody."""
 
     def on_validation_end(self, run: Run) -> None:
         """Write the epoch's line."""
-        run.folder.record.append(self._line(run))
+        run.folder.tensor_stats.append(self._line(run))
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Nothing."""

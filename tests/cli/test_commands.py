@@ -111,8 +111,8 @@ def test_train_then_evaluate(cifarlab: Command, tmp_path: Path) -> None:
 def test_lint_speaks_before_training_and_once(cifarlab: Command) -> None:
     words = ("train", "quickstart", *SHORT, "optimizer.lr=1e-6", "--run", "run")
     first = cifarlab(*words).out.splitlines()
-    place = next(k for k, line in enumerate(first) if line.startswith("lint: optimizer.lr=1e-06"))
-    assert [line.split()[0] for line in first[place + 1 : place + 4]] == ["why:", "do:", "epoch"]
+    index = next(k for k, line in enumerate(first) if line.startswith("lint: optimizer.lr=1e-06"))
+    assert [line.split()[0] for line in first[index + 1 : index + 4]] == ["why:", "do:", "epoch"]
     RunFolder("run").result_file.unlink()
     assert "lint: " not in cifarlab(*words, "--resume").out
 
@@ -186,10 +186,10 @@ def test_a_study_and_its_comparison(cifarlab: Command) -> None:
 
     rows = [p for p in sorted(map(str, runs)) if "adamw" not in p]
     other = [p for p in map(str, runs) if "adamw" in p]
-    told = cifarlab("compare", *other, "--against", rows[0], "--out", "out")
-    assert told.code == 0, told.err
-    assert "the baseline" in told.out and "one pair of runs" in told.out
-    assert (Path("out") / "table.md").exists() and "comparison: out" in told.out
+    output = cifarlab("compare", *other, "--against", rows[0], "--out", "out")
+    assert output.code == 0, output.err
+    assert "the baseline" in output.out and "one pair of runs" in output.out
+    assert (Path("out") / "table.md").exists() and "comparison: out" in output.out
 
 
 def test_studies_are_listed(cifarlab: Command) -> None:
@@ -205,7 +205,7 @@ def test_searches_are_listed(cifarlab: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("asha2021/clasic",), "asha2021/classic"),
         (("quickstart", "--max-epochs", "30"), "no unit"),
@@ -214,19 +214,19 @@ def test_searches_are_listed(cifarlab: Command) -> None:
     ],
 )
 def test_a_search_that_is_asked_for_wrongly(
-    cifarlab: Command, words: tuple[str, ...], told: str
+    cifarlab: Command, words: tuple[str, ...], message: str
 ) -> None:
     output = cifarlab("search", *words)
-    assert output.code == 2 and told in output.err and not Path("runs").exists()
+    assert output.code == 2 and message in output.err and not Path("runs").exists()
 
 
 def test_lint_tells_and_exits_with_0(cifarlab: Command) -> None:
     clean = cifarlab("recipes", "lint", "quickstart")
     assert (clean.code, clean.out) == (0, "quickstart: 0 findings\n")
     adam = ("optimizer.kind=adam", "optimizer.weight_decay=0.1")
-    found = cifarlab("recipes", "lint", "quickstart", *adam)
-    assert found.code == 0
-    assert [line.split()[0] for line in found.out.splitlines()[1:]] == [
+    lint = cifarlab("recipes", "lint", "quickstart", *adam)
+    assert lint.code == 0
+    assert [line.split()[0] for line in lint.out.splitlines()[1:]] == [
         "why:",
         "do:",
         "quickstart:",

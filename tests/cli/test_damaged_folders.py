@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from command_line import Command
 from damage import DAMAGE, damaged, spoilt
-from made_whole import whole
+from made_whole import make_full_run
 
 from cifarlab.dashboard.index import Index
 from cifarlab.runs.folder import RunFolder
 
 ALWAYS = ("report", "compare")
 READERS = {  # which other commands read a file
+    "format.json": ("evaluate", "predict", "explain", "audit", "resume", "extend"),
     "recipe.yaml": ("evaluate", "predict", "explain", "audit", "resume", "extend"),
     "provenance.json": ("evaluate", "extend"),
-    "journal.jsonl": (),
-    "record.jsonl": (),
+    "metrics.jsonl": (),
+    "tensor_stats.jsonl": (),
     "result.json": ("predict", "extend"),
     "evaluation/val.json": (),
     "audit/findings.json": (),
@@ -32,11 +33,11 @@ READERS = {  # which other commands read a file
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures."""
-    monkeypatch.setattr("cifarlab.report.write.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
 
 
 @pytest.fixture
-def told(cifarlab: Command, quick: None) -> Callable[[str, Path], None]:
+def run_command(cifarlab: Command, quick: None) -> Callable[[str, Path], None]:
     """A function: a command that reads the run in a folder ends well, or in two lines."""
 
     def run(command: str, path: Path) -> None:
@@ -57,7 +58,7 @@ def told(cifarlab: Command, quick: None) -> Callable[[str, Path], None]:
 
 @pytest.mark.parametrize("file", READERS)
 def test_a_damaged_file_of_a_run(
-    copied: RunFolder, told: Callable[[str, Path], None], file: str
+    copied: RunFolder, run_command: Callable[[str, Path], None], file: str
 ) -> None:
     if "resume" in READERS[file]:
         copied.result_file.unlink()
@@ -65,37 +66,38 @@ def test_a_damaged_file_of_a_run(
     path.parent.mkdir(exist_ok=True)
     for _ in damaged(path, DAMAGE.values()):
         for command in (*ALWAYS, *READERS[file]):
-            told(command, copied.path)
+            run_command(command, copied.path)
         Index(copied.path.parent).listing()
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Path:
+def full_run(tmp_path: Path) -> Path:
     """A run with everything that a report shows."""
-    path = whole(tmp_path / "runs" / "made")
+    path = make_full_run(tmp_path / "runs" / "made")
     layer = {"low": -0.3, "high": 0.4, "counts": [1, 5, 2], "grad_norm": 0.1}
     active = {"low": 0, "high": 2.5, "counts": [9, 0, 1], "dead": [3, 64]}
     for epoch in range(3):
         line = {"epoch": epoch, "images": 25, "grad_norm": 0.8}
         layers = {"weights": {"stem": layer}, "activations": {"act": active}}
-        RunFolder(path).record.append(line | layers)
+        RunFolder(path).tensor_stats.append(line | layers)
     return path
 
 
 @pytest.mark.parametrize(
     "file",
     [
+        "format.json",
         "provenance.json",
         "result.json",
-        "journal.jsonl",
-        "record.jsonl",
+        "metrics.jsonl",
+        "tensor_stats.jsonl",
         "evaluation/test.json",
         "audit/findings.json",
     ],
 )
-def test_values_of_other_types(made: Path, told: Callable[[str, Path], None], file: str) -> None:
-    path = made / file
+def test_values_of_other_types(full_run: Path, run_command: Callable[[str, Path], None], file: str) -> None:
+    path = full_run / file
     for _ in damaged(path, spoilt(path)):
         for command in ALWAYS:
-            told(command, made)
-        Index(made.parent).listing()
+            run_command(command, full_run)
+        Index(full_run.parent).listing()

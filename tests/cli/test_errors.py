@@ -14,14 +14,14 @@ from cifarlab.runs.metrics_log import without_cost
 from cifarlab.system.errors import StorageError
 
 
-def require_two_lines(output: Output, code: int, *told: str) -> None:
+def require_two_lines(output: Output, code: int, *messages: str) -> None:
     assert output.code == code, output
     lines = output.err.splitlines()
     assert len(lines) == 2, output.err
     assert lines[0].startswith("error: " if code == 2 else "failed: ")
     assert lines[1].startswith("  ") and lines[1].strip()
     assert "Traceback" not in output.err
-    for text in told:
+    for text in messages:
         assert text in output.err
 
 
@@ -29,7 +29,7 @@ DURATION = "write training.duration='3 epochs'"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "messages"),
     [
         (["train", "quickstat"], ["'quickstat'", "did you mean 'quickstart'?"]),
         (["train", "no.yaml"], ["no.yaml"]),
@@ -75,9 +75,9 @@ DURATION = "write training.duration='3 epochs'"
     ],
     ids=lambda value: " ".join(value) if len(value) > 1 else None,
 )
-def test_a_mistake_is_two_lines(cifarlab: Command, words: list[str], told: list[str]) -> None:
+def test_a_mistake_is_two_lines(cifarlab: Command, words: list[str], messages: list[str]) -> None:
     output = cifarlab(*words)
-    require_two_lines(output, 2, *told)
+    require_two_lines(output, 2, *messages)
     assert output.out == ""
     assert not [path for path in Path.cwd().rglob("*") if path.is_file()]  # nothing was begun
 
@@ -92,13 +92,13 @@ def test_torchrun_is_for_training_alone(cifarlab: Command, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "messages"),
     [(["--split", "train"], "val or test"), (["--tta-views", "3"], "1, 2, 6")],
 )
 def test_a_split_or_views_that_do_not_exist(
-    cifarlab: Command, finished: RunFolder, options: list[str], told: str
+    cifarlab: Command, finished: RunFolder, options: list[str], messages: str
 ) -> None:
-    require_two_lines(cifarlab("evaluate", finished.path, *options), 2, told)
+    require_two_lines(cifarlab("evaluate", finished.path, *options), 2, messages)
 
 
 def test_the_closed_test_split(cifarlab: Command, copied: RunFolder) -> None:
@@ -121,8 +121,8 @@ def test_a_folder_in_use(cifarlab: Command, copied: RunFolder) -> None:
 
 def test_a_damaged_checkpoint(cifarlab: Command, copied: RunFolder) -> None:
     copied.weights("last").write_bytes(b"no weights")
-    told = "is not the file that the run's result was measured on", "cifarlab train"
-    require_two_lines(cifarlab("evaluate", copied.path), 2, *told)
+    messages = "is not the file that the run's result was measured on", "cifarlab train"
+    require_two_lines(cifarlab("evaluate", copied.path), 2, *messages)
     copied.result_file.unlink()
     require_two_lines(cifarlab("evaluate", copied.path), 2, "damaged or no checkpoint")
 
@@ -199,7 +199,7 @@ def test_ended_while_the_report_is_drawn(
     result = copied.result()
     copied.result_file.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr("cifarlab.report.write.style.save", end)
+        patch.setattr("cifarlab.plots.style.save", end)
         output = cifarlab("train", "tiny", "--run", copied.path, "--resume")
     assert output.code == code and output.err.count("\n") == 2
     assert f"the run is complete; its report: cifarlab report {copied.path}" in output.err

@@ -79,9 +79,9 @@ def test_an_audit_of_files_names_them_in_the_terminal_and_in_tables(
     words += ["schedule.kind=constant", "--test", "--csv", "--out", tmp_path / "audit"]
     output = cifarlab("audit", "quickstart", *words)
     assert (output.code, output.err) == (0, "")
-    told = " ".join(output.out.split())
-    assert "train: train/a/[b]3.png test: test/b/twin.png" in told
-    assert "too weak to judge" in told
+    text = " ".join(output.out.split())
+    assert "train: train/a/[b]3.png test: test/b/twin.png" in text
+    assert "too weak to judge" in text
     files = [f"{tmp_path / 'audit' / name}.csv" for name in ("pairs", "labels")]
     assert f"tables: {', '.join(files)}" in output.out
     labels, pairs = ((tmp_path / "audit" / f"{n}.csv").read_text() for n in ("labels", "pairs"))
@@ -93,8 +93,8 @@ def test_an_audit_of_files_names_them_in_the_terminal_and_in_tables(
 
 def test_a_prediction_in_each_format(cifarlab: Command, finished: RunFolder, picture: Path) -> None:
     assert str(picture) in cifarlab("predict", finished.path, picture).out
-    told = cifarlab("predict", finished.path, picture, "--format", "csv").out
-    [row] = csv.DictReader(io.StringIO(told))
+    text = cifarlab("predict", finished.path, picture, "--format", "csv").out
+    [row] = csv.DictReader(io.StringIO(text))
     assert row["id"] == str(picture) and sum(float(row[str(k)]) for k in range(10)) > 0.999
     kaggle = cifarlab("predict", finished.path, picture, "--format", "kaggle").out
     assert kaggle == f"ID,Labels\n7,{row['class']}\n"
@@ -131,7 +131,7 @@ def test_a_wrong_format_is_refused_before_anything_is_predicted(
 ) -> None:
     predicted: list[object] = []
     monkeypatch.setattr(
-        "cifarlab.inference.run_predictor.predict_paths", lambda *given: predicted.append(given)
+        "cifarlab.inference.run_predictor.predict_paths", lambda *args: predicted.append(args)
     )
     assert cifarlab("predict", finished.path, picture, *words).code == 2
     assert not predicted

@@ -14,7 +14,7 @@ from cifarlab.cli import app
 from cifarlab.cli.following import after_audit, after_compare, after_predict, after_study
 from cifarlab.runs.folder import RunFolder
 
-SHORT = ("training.duration=4 steps", "--no-record")
+SHORT = ("training.duration=4 steps", "--no-tensor-stats")
 
 
 def proposed(output: Output, *, err: bool = False) -> list[str]:
@@ -48,11 +48,11 @@ def picture(tmp_path: Path) -> Path:
 def test_from_training_on_each_command_leads_to_the_next(cifarlab: Command) -> None:
     words = proposed(cifarlab("train", "quickstart", *SHORT, "--run", "runs/a b"))
     seen = [words[0]]
-    while words[0] != "page":
+    while words[0] != "dashboard":
         assert words[1:] == ["runs/a b"]
         words = proposed(cifarlab(*words))
         seen.append(words[0])
-    assert seen == ["evaluate", "explain", "report", "page"] and words[1:] == ["runs"]
+    assert seen == ["evaluate", "explain", "report", "dashboard"] and words[1:] == ["runs"]
 
 
 def test_a_run_without_validation_is_explained(cifarlab: Command) -> None:
@@ -71,7 +71,7 @@ def test_several_runs_are_compared(cifarlab: Command, copied: RunFolder) -> None
     assert proposed(cifarlab("report", copied.path, copied.path)) == words
     kept = proposed(cifarlab(*words))
     assert kept == [*words, "--out", "comparison"]
-    assert proposed(cifarlab(*kept)) == ["page", str(copied.path.parent)]
+    assert proposed(cifarlab(*kept)) == ["dashboard", str(copied.path.parent)]
     assert Path("comparison/table.md").exists()
 
 
@@ -87,7 +87,7 @@ def test_a_prediction_is_explained(cifarlab: Command, copied: RunFolder, picture
     for options in ([], ["--format", "kaggle"], ["--out", "out.csv", "--format", "csv"]):
         words = proposed(cifarlab("predict", copied.path, picture, *options), err=True)
         assert words == ["explain", str(copied.path), str(picture)]
-    assert proposed(cifarlab(*words)) == ["page", str(copied.path.parent)]
+    assert proposed(cifarlab(*words)) == ["dashboard", str(copied.path.parent)]
     run = copied.path
     assert after_predict(run, [picture], "crop")[3:] == ("--resize-mode", "crop")
     assert after_predict(run, [picture, picture], None) == ("explain", run)
@@ -100,11 +100,11 @@ def test_a_study_at_a_scale_leads_to_the_whole_one(cifarlab: Command) -> None:
     assert after_study("quickstart", None, 0.1, "photos.zip") == (
         ("study", "quickstart", "--data", "photos.zip")
     )
-    assert after_study("quickstart", 3, 1.0, None) == ("page",)
+    assert after_study("quickstart", 3, 1.0, None) == ("dashboard",)
 
 
 def test_a_comparison_of_recipes_that_was_kept() -> None:
-    assert after_compare(["quickstart"], None, Path("out")) == ("page",)
+    assert after_compare(["quickstart"], None, Path("out")) == ("dashboard",)
     assert after_compare(["a", "b"], "c", None) == (
         ("compare", "a", "b", "--against", "c", "--out", "comparison")
     )
@@ -113,9 +113,9 @@ def test_a_comparison_of_recipes_that_was_kept() -> None:
 def test_every_command_that_does_something_says_what_is_next() -> None:
     """A search is tried in tests/experiments/search; the others above."""
     root = Path(__file__).parents[2] / "cifarlab" / "cli"
-    code = "\n".join(file.read_text() for file in root.glob("*.py"))
+    code = "\n@app\n".join(file.read_text() for file in root.glob("*.py"))
     commands = dict(
         re.findall(r"@app\.command\(.*?\)\ndef (\w+)(.*?)(?=\n@app|\Z)", code, re.DOTALL)
     )
     silent = {name for name, body in commands.items() if "say_next(" not in body}
-    assert silent == {"page", "check", "studies", "searches"}
+    assert silent == {"dashboard", "check", "studies", "searches"}

@@ -29,10 +29,10 @@ def full(cifarlab: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     return run
 
 
-def require_told(output: Any) -> None:
+def require_error_lines(output: Any) -> None:
     assert output.code == 1, output
-    told = [line for line in output.err.splitlines() if not line.startswith("next: ")]
-    assert told == [
+    error_lines = [line for line in output.err.splitlines() if not line.startswith("next: ")]
+    assert error_lines == [
         "failed: can't write the output: No space left on device",
         "  what it printed is lost; files that it writes are there",
     ]
@@ -53,25 +53,25 @@ def require_told(output: Any) -> None:
     ],
 )
 def test_commands_that_only_print(full: Command, words: list[str]) -> None:
-    require_told(full(*words))
+    require_error_lines(full(*words))
 
 
 def test_commands_that_look_at_a_run(full: Command, copied: RunFolder) -> None:
     Image.new("L", (8, 8)).save(copied.path / "image.png")
-    require_told(full("predict", copied.path, copied.path / "image.png"))
-    require_told(full("evaluate", copied.path))
-    require_told(full("compare", copied.path))
-    require_told(full("audit", copied.path, "--folds", "0"))
+    require_error_lines(full("predict", copied.path, copied.path / "image.png"))
+    require_error_lines(full("evaluate", copied.path))
+    require_error_lines(full("compare", copied.path))
+    require_error_lines(full("audit", copied.path, "--folds", "0"))
 
 
 def test_a_training_is_not_lost(
     full: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifarlab.report.write.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
     short = ("training.duration=2 epochs", "model.depths=[1]", "model.channels=[4]")
-    require_told(full("train", "quickstart", *short, "model.strides=[1]", "--run", "mine"))
+    require_error_lines(full("train", "quickstart", *short, "model.strides=[1]", "--run", "mine"))
     folder = RunFolder(tmp_path / "mine")
-    assert folder.finished and len(folder.journal.read()) == 2
+    assert folder.finished and len(folder.metrics.read()) == 2
     assert (folder.path / "report" / "report.html").exists()
 
 
@@ -82,7 +82,7 @@ def test_a_training_from_python_is_not_lost(
     with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as output:
         monkeypatch.setattr(sys, "stdout", output)
         train(tiny({"training.duration": "2 epochs"}), folder)
-    assert folder.finished and len(folder.journal.read()) == 2
+    assert folder.finished and len(folder.metrics.read()) == 2
 
 
 def test_an_error_is_told_though_the_output_fails(full: Command) -> None:

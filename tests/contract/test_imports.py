@@ -63,7 +63,7 @@ def imported(file: Path) -> Iterator[str]:
                 yield part
 
 
-def test_every_part_has_its_place() -> None:
+def test_every_part_is_in_the_order() -> None:
     assert set(parts()) == {*ORDER, "__init__"}
 
 

@@ -5,8 +5,8 @@ import torch
 from cifarlab.system.randomness import derived_seed, generator
 
 
-def draws(given: torch.Generator) -> list[float]:
-    return torch.rand(4, generator=given).tolist()
+def draws(source: torch.Generator) -> list[float]:
+    return torch.rand(4, generator=source).tolist()
 
 
 def test_a_seed_is_the_same_everywhere() -> None:

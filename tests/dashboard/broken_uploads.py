@@ -33,9 +33,9 @@ def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + check
 
 
-def png_of(width: int, height: int, pixels: bytes, depth: int = 8, colour: int = 2) -> bytes:
+def png_of(width: int, height: int, pixels: bytes, depth: int = 8, color_type: int = 2) -> bytes:
     """A PNG that declares a size, whatever its pixels are."""
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
     body = chunk(b"IDAT", zlib.compress(pixels))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IEND", b"")
 
@@ -43,8 +43,8 @@ def png_of(width: int, height: int, pixels: bytes, depth: int = 8, colour: int =
 def jpeg_of(width: int, height: int) -> bytes:
     """A whole JPEG whose header declares another size."""
     blob = bytearray(encoded(noise(), "JPEG"))
-    place = blob.index(b"\xff\xc0")
-    blob[place + 5 : place + 9] = struct.pack(">HH", height, width)
+    marker = blob.index(b"\xff\xc0")
+    blob[marker + 5 : marker + 9] = struct.pack(">HH", height, width)
     return bytes(blob)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from made_run import Plan, digits, hundred, make
 from made_study import made
-from made_whole import whole
+from made_whole import make_full_run
 
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
@@ -25,7 +25,7 @@ def make_site(root: Path) -> Path:
     """Runs finished, live, torn; a study; a search; a folder from elsewhere."""
     for seed in range(3):
         make(root / f"cifar-s{seed}", Plan(seed=seed, skill=3.7 + 0.1 * seed))
-        kind = whole if seed == 1 else make
+        kind = make_full_run if seed == 1 else make
         kind(root / f"slow-s{seed}", Plan(seed=seed, skill=3.2, changes=SLOWER))
     make(root / "digits", digits())
     make(root / "hundred", hundred())
@@ -78,12 +78,12 @@ def make_search(path: Path) -> None:
 
 
 def grow(run: Path, accuracy: float) -> int:
-    """One more epoch in a run's journal, as a training writes it; its number."""
-    journal = RunFolder(run).journal
-    epoch = len(journal.read()) + 1
+    """One more epoch in a run's metrics log, as a training writes it; its number."""
+    metrics = RunFolder(run).metrics
+    epoch = len(metrics.read()) + 1
     score = {"loss": 0.1, "accuracy": accuracy}
     cost = {"train_seconds": 5.0, "evaluate_seconds": 1.0, "images_per_second": 99.0}
-    journal.append(
+    metrics.append(
         {"epoch": epoch, "step": 352 * epoch, "lr": 0.01, "train": score, "val": score}
         | {"cost": cost}
     )
@@ -91,11 +91,11 @@ def grow(run: Path, accuracy: float) -> int:
 
 
 class Server:
-    """``cifarlab page`` as a user starts it; ``address`` is what it prints."""
+    """``cifarlab dashboard`` as a user starts it; ``address`` is what it prints."""
 
     def __init__(self, root: Path, *options: str, cwd: Path, **environment: str) -> None:
-        words = [sys.executable, "-m", "cifarlab", "page", str(root), "--no-open", "--port", "0"]
-        hidden = ("PYTEST_CURRENT_TEST", "CIFARLAB_PAGE_PASSWORD")
+        words = [sys.executable, "-m", "cifarlab", "dashboard", str(root), "--no-open", "--port", "0"]
+        hidden = ("PYTEST_CURRENT_TEST", "CIFARLAB_DASHBOARD_PASSWORD")
         known = {key: value for key, value in os.environ.items() if key not in hidden}
         self.process = subprocess.Popen(
             [*words, *options],
@@ -106,9 +106,9 @@ class Server:
             env={**known, **environment},
         )
         line = self._line(60)
-        found = re.search(r"http://\S+/", line)
-        assert found, f"the page did not start: {line}{self.process.stdout.read()}"
-        self.address = found[0].rstrip("/")
+        match = re.search(r"http://\S+/", line)
+        assert match, f"the page did not start: {line}{self.process.stdout.read()}"
+        self.address = match[0].rstrip("/")
 
     def _line(self, seconds: float) -> str:
         ready, _, _ = select.select([self.process.stdout], [], [], seconds)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_run import digits, make
 
-from cifarlab.dashboard import figures as beside
+from cifarlab.dashboard import figures
 from cifarlab.dashboard.index import Index
 from cifarlab.report.explained import KINDS
 from cifarlab.report.html import FIGURES
@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_drawn_figures_are_found_but_those_that_the_page_draws(run):
-    assert [file.name for file in beside.figures(run)] == [
+    assert [file.name for file in figures.find_figures(run)] == [
         "first-layer.svg",
         "a-b-reliability.svg",
     ]
@@ -40,10 +40,10 @@ def test_of_a_renamed_folder_the_newest_figures_are_shown(run):
     old = run / "report" / "figures" / "z-reliability.svg"
     old.write_text(SVG)
     os.utime(old, (1, 1))
-    assert old not in beside.figures(run)
+    assert old not in figures.find_figures(run)
     os.utime(old)
     os.utime(old.with_name("a-b-reliability.svg"), (1, 1))
-    assert old in beside.figures(run) and len(beside.figures(run)) == 2
+    assert old in figures.find_figures(run) and len(figures.find_figures(run)) == 2
 
 
 @pytest.mark.parametrize(
@@ -56,19 +56,19 @@ def test_of_a_renamed_folder_the_newest_figures_are_shown(run):
     ],
 )
 def test_a_figure_is_headed_by_words(name, title):
-    assert beside.title(Path(name)) == title
+    assert figures.title(Path(name)) == title
 
 
 def test_every_figure_that_is_drawn_has_a_title():
     slugs = [*KINDS, *(kind for kind, *_ in FIGURES), "rungs", "coordinates", "figure"]
-    untitled = [slug for slug in slugs if slug not in beside._TITLES]
+    untitled = [slug for slug in slugs if slug not in figures._TITLES]
     assert untitled == []
 
 
 def test_a_search_s_figures_stand_in_the_order_of_its_page_the_unknown_last(run):
     for name in ("importance", "coordinates", "rungs", "curves", "a-b"):
         (run / "explained" / f"of-{name}.svg").write_text(SVG)
-    named = [file.stem for file in beside.figures(run) if file.stem.startswith("of-")]
+    named = [file.stem for file in figures.find_figures(run) if file.stem.startswith("of-")]
     assert named == ["of-rungs", "of-coordinates", "of-importance", "of-a-b"]
 
 
@@ -79,25 +79,25 @@ def test_a_search_s_figures_stand_in_the_order_of_its_page_the_unknown_last(run)
 def test_a_figure_is_shown_by_its_inches(run, head, inches):
     file = run / "explained" / "first-layer.svg"
     file.write_text(f"<?xml version='1.0'?>\n{head} height='10pt'><g/></svg>")
-    assert beside.width(file) == pytest.approx(inches)
-    assert f"style='--inches:{inches:.2f}'" in beside.sheets(Index(run.parent), [file])
+    assert figures.width(file) == pytest.approx(inches)
+    assert f"style='--inches:{inches:.2f}'" in figures.sheets(Index(run.parent), [file])
 
 
 def test_a_figure_is_an_image_at_its_own_address(run):
     index = Index(run.parent)
-    text = beside.sheets(index, beside.figures(run))
+    text = figures.sheets(index, figures.find_figures(run))
     assert "src='/figure/a%20b/explained/first-layer.svg'" in text and "<svg" not in text
 
 
 def test_a_served_figure_may_run_nothing(run):
-    served = beside.answer(Index(run.parent), "a b/explained/first-layer.svg")
+    served = figures.serve_figure(Index(run.parent), "a b/explained/first-layer.svg")
     assert (served.status_code, served.media_type) == (200, "image/svg+xml")
     policy = served.headers["content-security-policy"]
     assert policy.startswith("sandbox; default-src 'none'") and "script" not in policy
 
 
 @pytest.mark.parametrize(
-    "place",
+    "url_path",
     [
         "a b/recipe.yaml",
         "a b/explained/index.json",
@@ -111,13 +111,13 @@ def test_a_served_figure_may_run_nothing(run):
         "",
     ],
 )
-def test_nothing_else_is_served(run, place):
+def test_nothing_else_is_served(run, url_path):
     (run.parents[1] / "secret.svg").write_text(SVG)
     (run / "explained" / "link.svg").symlink_to(run.parents[1] / "secret.svg")
-    assert beside.answer(Index(run.parent), place).status_code == 404
+    assert figures.serve_figure(Index(run.parent), url_path).status_code == 404
 
 
 def test_a_figure_of_any_size_is_not_served(run, monkeypatch):
-    monkeypatch.setattr(beside, "_MOST_BYTES", 10)
-    answered = beside.answer(Index(run.parent), "a b/explained/first-layer.svg")
+    monkeypatch.setattr(figures, "_MOST_BYTES", 10)
+    answered = figures.serve_figure(Index(run.parent), "a b/explained/first-layer.svg")
     assert answered.status_code == 404

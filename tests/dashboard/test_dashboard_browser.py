@@ -56,7 +56,7 @@ def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
+    program = next((path for name in NAMES if (path := shutil.which(name))), None)
     assert program, "the page's tests need Chromium: apt-get install chromium"
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
@@ -69,26 +69,26 @@ class Visit:
 
     def __init__(self, context: BrowserContext, address: str) -> None:
         self.page: Page = context.new_page()
-        self.address, self.asked, self.complaints = address, [], []
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+        self.address, self.requests, self.complaints = address, [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("websocket", lambda socket: self.requests.append(socket.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on(
-            "console", lambda told: told.type == "error" and self.complaints.append(told.text)
+            "console", lambda event: event.type == "error" and self.complaints.append(event.text)
         )
 
-    def go(self, place: str) -> Page:
-        self.page.goto(self.address + place)
+    def go(self, path: str) -> Page:
+        self.page.goto(self.address + path)
         expect(self.page.locator(".page")).to_be_visible()
         return self.page
 
     @property
     def elsewhere(self) -> list[str]:
         """Requests to any other host, and to another port of this one."""
-        own = urlsplit(self.address).netloc
+        own_host = urlsplit(self.address).netloc
         local = ("data", "blob")
-        parts = [urlsplit(url) for url in self.asked]
-        return [p.geturl() for p in parts if p.scheme not in local and p.netloc != own]
+        parts = [urlsplit(url) for url in self.requests]
+        return [p.geturl() for p in parts if p.scheme not in local and p.netloc != own_host]
 
 
 @pytest.fixture(params=[WIDE], ids=["wide"])
@@ -110,12 +110,12 @@ def no_sideways_scroll(page: Page) -> bool:
 
 @both_widths
 def test_each_view_opens_and_asks_nobody_else(visit: Visit) -> None:
-    for place in VIEWS:
-        page = visit.go(place)
+    for path in VIEWS:
+        page = visit.go(path)
         expect(page.locator("h1, .warning").first).to_be_visible()
-        assert no_sideways_scroll(page), place
-    hosts = {urlsplit(url).netloc for url in visit.asked} - {""}
-    assert len(visit.asked) > 50 and hosts == {urlsplit(visit.address).netloc}
+        assert no_sideways_scroll(page), path
+    hosts = {urlsplit(url).netloc for url in visit.requests} - {""}
+    assert len(visit.requests) > 50 and hosts == {urlsplit(visit.address).netloc}
 
 
 def test_the_list_sorts_and_filters(visit: Visit) -> None:
@@ -124,8 +124,8 @@ def test_the_list_sorts_and_filters(visit: Visit) -> None:
     expect(names).to_have_count(13)
     page.get_by_role("columnheader", name="validation %").click()
     page.get_by_role("columnheader", name="validation %").click()
-    shown = page.locator(".list tbody tr td:nth-child(5)").all_inner_texts()
-    values = [float(text) for text in shown if text.strip() != "—"]
+    cells = page.locator(".list tbody tr td:nth-child(5)").all_inner_texts()
+    values = [float(text) for text in cells if text.strip() != "—"]
     assert values == sorted(values, reverse=True) and len(values) == 12
     page.get_by_label("Search").fill("slow")
     expect(names).to_have_count(3)
@@ -201,16 +201,16 @@ def test_chosen_runs_are_compared_recipes_first(visit: Visit) -> None:
 
 def test_a_torn_and_a_foreign_folder_are_said_with_their_reason(visit: Visit) -> None:
     page = visit.go("/")
-    strange = page.locator("section").filter(has_text="can't be read as runs")
-    expect(strange).to_contain_text("photos")
-    expect(strange).to_contain_text("it has no recipe.yaml")
-    expect(strange).to_contain_text("can't read result.json")
+    section = page.locator("section").filter(has_text="can't be read as runs")
+    expect(section).to_contain_text("photos")
+    expect(section).to_contain_text("it has no recipe.yaml")
+    expect(section).to_contain_text("can't read result.json")
     expect(visit.go("/run/torn").locator(".warning")).to_contain_text("result.json")
 
 
 def test_what_is_not_there_answers_404_with_its_reason(visit: Visit) -> None:
     answered: dict[str, int] = {}
-    visit.page.on("response", lambda told: answered.setdefault(told.request.url, told.status))
+    visit.page.on("response", lambda event: answered.setdefault(event.request.url, event.status))
     missing = ("/run/none", "/run/photos", "/run/..%2f..%2fetc", "/run//etc", "/study/cifar-s0")
     missing += ("/search/cifar-s0", "/try?run=none")
     for outside in missing:
@@ -224,15 +224,15 @@ def test_what_is_not_there_answers_404_with_its_reason(visit: Visit) -> None:
 
 
 def test_who_leaves_during_an_upload_is_not_complained_about(visit: Visit) -> None:
-    page, asked = visit.go("/try?run=trained"), visit.asked
+    page, requests = visit.go("/try?run=trained"), visit.requests
     expect(page.locator(".zone[data-ready]")).to_be_visible()
     drop(page, encoded(noise(), "PNG"), "a.png")
     expect(page.get_by_test_id("answer").locator("img").first).to_be_visible(timeout=30_000)
-    place = urlsplit(next(url for url in asked if "/upload/" in url)).path
+    path = urlsplit(next(url for url in requests if "/upload/" in url)).path
     port = urlsplit(visit.address).port
     with socket.create_connection(("127.0.0.1", port)) as left:
         left.sendall(
-            f"POST {place} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 5000000\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 5000000\r\n"
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
         )
     visit.go("/")  # the server goes on; that it printed nothing is seen at its end
@@ -354,8 +354,8 @@ def test_an_image_is_dropped_pasted_and_picked(visit: Visit) -> None:
     expect(answer.locator(".likeliest li")).to_have_count(5)
     expect(answer.locator(".large .gallery li")).to_have_count(3)  # a map for each layer
     expect(answer.locator(".gallery li")).to_have_count(3 + 8)
-    shares = answer.locator(".likeliest .amount").all_inner_texts()
-    values = [float(text.rstrip("%").strip()) for text in shares]
+    percentages = answer.locator(".likeliest .amount").all_inner_texts()
+    values = [float(text.rstrip("%").strip()) for text in percentages]
     assert values == sorted(values, reverse=True) and 0 < sum(values) <= 100.3
     assert no_sideways_scroll(page)
 
@@ -395,7 +395,7 @@ def test_no_route_answers_outside_its_own_name(server: Server) -> None:
 def test_with_a_password_the_page_opens_only_to_it(
     root: Path, browser: Browser, tmp_path: Path
 ) -> None:
-    locked = Server(root, "--host", "127.0.0.2", cwd=tmp_path, CIFARLAB_PAGE_PASSWORD="sesame")
+    locked = Server(root, "--host", "127.0.0.2", cwd=tmp_path, CIFARLAB_DASHBOARD_PASSWORD="sesame")
     context = browser.new_context(viewport=WIDE)
     try:
         visited = Visit(context, locked.address)

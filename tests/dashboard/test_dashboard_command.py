@@ -1,4 +1,4 @@
-"""``cifarlab page`` before it serves: what is refused, and how it says so."""
+"""``cifarlab dashboard`` before it serves: what is refused, and how it says so."""
 
 import socket
 import sys
@@ -13,7 +13,7 @@ def test_beyond_this_machine_it_wants_a_password(tmp_path):
     for host in ("0.0.0.0", "::", "192.168.1.2"):
         with pytest.raises(UserError, match="needs a password") as caught:
             serve(tmp_path, host=host, port=0, show=False)
-        assert "CIFARLAB_PAGE_PASSWORD" in caught.value.hint
+        assert "CIFARLAB_DASHBOARD_PASSWORD" in caught.value.hint
         with pytest.raises(UserError, match="needs a password"):
             serve(tmp_path, host=host, port=0, password="", show=False)
 
@@ -45,4 +45,4 @@ def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nicegui", None)
     with pytest.raises(MissingExtraError) as caught:
         require_extra()
-    assert caught.value.hint == "pip install 'cifarlab[page]'"
+    assert caught.value.hint == "pip install 'cifarlab[dashboard]'"

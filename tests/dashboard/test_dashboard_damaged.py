@@ -35,9 +35,9 @@ from cifarlab.system.errors import CifarlabError
 def read_study(path: Path) -> None:
     """All that the page and a comparison take from a study's folder."""
     content = StudyFolder(path).content()
-    of = restore_comparison(content.get("comparison"))
+    comparison = restore_comparison(content.get("comparison"))
     for show in (heading, format_rows, footing, markdown, csv_text, as_json):
-        show(of)
+        show(comparison)
 
 
 def read_search(path: Path) -> None:
@@ -46,11 +46,11 @@ def read_search(path: Path) -> None:
     for trial in TrialHistory(folder.events()).ranking():
         describe_end(trial)
     folder.repair()
-    found = restore_results(folder.content().get("results") or {})
-    rung_rows(found.rungs)
-    importance_rows(found.importance)
-    for one in found.selection_bias:
-        describe_selection_bias(one)
+    results = restore_results(folder.content().get("results") or {})
+    rung_rows(results.rungs)
+    importance_rows(results.importance)
+    for bias in results.selection_bias:
+        describe_selection_bias(bias)
     folder.load_trial(0, {"optimizer.lr": 0.05})
 
 

@@ -14,11 +14,11 @@ class Behind:
     """An application that notes what reaches it, reads the whole body and answers 200."""
 
     def __init__(self) -> None:
-        self.seen: list[str] = []
+        self.paths: list[str] = []
         self.read = 0
 
     async def __call__(self, scope, receive, send) -> None:
-        self.seen.append(scope["path"])
+        self.paths.append(scope["path"])
         if scope["type"] == "websocket":
             await send({"type": "websocket.accept"})
             return
@@ -33,20 +33,20 @@ class Behind:
         await send({"type": "http.response.body", "body": b"inside"})
 
 
-def ask(guard, *given, **more):
-    """One request, as ``asked``."""
-    return asyncio.run(asked(guard, *given, **more))
+def ask(guard, *args, **more):
+    """One request, as ``request``."""
+    return asyncio.run(request(guard, *args, **more))
 
 
-async def asked(guard, path="/", method="GET", kind="http", chunks=(b"",), query="", **headers):
+async def request(guard, path="/", method="GET", kind="http", chunks=(b"",), query="", **headers):
     """One request; (status or message type, headers, body). Underscores are dashes."""
-    given = {"host": "127.0.0.1:8642", **headers}
+    header_values = {"host": "127.0.0.1:8642", **headers}
     scope = {
         "type": kind,
         "path": path,
         "method": method,
         "query_string": query if isinstance(query, bytes) else query.encode(),
-        "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in given.items()],
+        "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in header_values.items()],
     }
     sent, left = [], list(chunks)
 
@@ -72,7 +72,7 @@ def local() -> tuple[Guard, Behind]:
 
 
 def locked(monkeypatch) -> tuple[Guard, Behind]:
-    monkeypatch.setattr("cifarlab.dashboard.serve.guard._WRONG_COSTS", 0)
+    monkeypatch.setattr("cifarlab.dashboard.guard._WRONG_COSTS", 0)
     behind = Behind()
     return Guard(behind, password="open sesame", anywhere=True), behind
 
@@ -106,7 +106,7 @@ def test_what_is_this_machine_alone(host, expected):
 def test_without_a_password_this_machine_comes_in_and_nothing_may_load_from_elsewhere():
     guard, behind = local()
     status, headers, body = ask(guard, "/run/a")
-    assert (status, body, behind.seen) == (200, b"inside", ["/run/a"])
+    assert (status, body, behind.paths) == (200, b"inside", ["/run/a"])
     assert headers["content-security-policy"] == POLICY
     assert "http" not in POLICY and "*" not in POLICY
     assert headers["x-content-type-options"] == "nosniff"
@@ -115,43 +115,43 @@ def test_without_a_password_this_machine_comes_in_and_nothing_may_load_from_else
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_another_name_for_this_machine_is_refused(kind):
     guard, behind = local()
-    told, *_ = ask(guard, kind=kind, host="evil.example:8642")
-    assert told in (403, "websocket.close") and not behind.seen
+    status, *_ = ask(guard, kind=kind, host="evil.example:8642")
+    assert status in (403, "websocket.close") and not behind.paths
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1", "null"])
 def test_another_sites_page_is_refused(kind, origin):
     guard, behind = local()
-    told, *_ = ask(guard, kind=kind, method="POST", origin=origin)
-    assert told in (403, "websocket.close") and not behind.seen
+    status, *_ = ask(guard, kind=kind, method="POST", origin=origin)
+    assert status in (403, "websocket.close") and not behind.paths
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize("spoiled", [{"host": "[::1"}, {"origin": "http://[::1"}])
 def test_a_name_that_is_none_is_refused(kind, spoiled):
     guard, behind = local()
-    told, *_ = ask(guard, kind=kind, **spoiled)
-    assert told in (403, "websocket.close") and not behind.seen
+    status, *_ = ask(guard, kind=kind, **spoiled)
+    assert status in (403, "websocket.close") and not behind.paths
 
 
 @pytest.mark.parametrize("path", ["/", "/login"])
-def test_a_question_that_is_no_text_gets_to_the_door(monkeypatch, path):
+def test_a_question_that_is_no_text_gets_to_the_login_page(monkeypatch, path):
     guard, behind = locked(monkeypatch)
-    assert ask(guard, path, query=b"to=\xff")[0] in (200, 303) and not behind.seen
+    assert ask(guard, path, query=b"to=\xff")[0] in (200, 303) and not behind.paths
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_its_own_page_may_ask(kind):
     guard, behind = local()
     ask(guard, kind=kind, origin="http://127.0.0.1:8642")
-    assert behind.seen == ["/"]
+    assert behind.paths == ["/"]
 
 
 def test_a_body_that_says_it_is_too_large_is_not_read():
     guard, behind = local()
     status, *_ = ask(guard, method="POST", content_length=str(UPLOAD_BYTES * 2))
-    assert status == 413 and not behind.seen
+    assert status == 413 and not behind.paths
 
 
 def test_a_body_that_turns_out_too_large_is_cut_off():
@@ -215,7 +215,7 @@ def test_a_body_of_the_allowed_size_passes():
 def test_with_a_password_nothing_is_reached_without_it(monkeypatch, path, method):
     guard, behind = locked(monkeypatch)
     status, headers, _ = ask(guard, path, method, query="a=1")
-    assert status in (303, 401) and not behind.seen
+    assert status in (303, 401) and not behind.paths
     if status == 303:
         assert headers["location"] == f"/login?to={quote(path + '?a=1')}"
 
@@ -223,7 +223,7 @@ def test_with_a_password_nothing_is_reached_without_it(monkeypatch, path, method
 def test_with_a_password_no_websocket_opens_without_it(monkeypatch):
     guard, behind = locked(monkeypatch)
     assert ask(guard, "/_nicegui_ws/", kind="websocket")[0] == "websocket.close"
-    assert not behind.seen
+    assert not behind.paths
 
 
 def test_the_password_opens_everything(monkeypatch):
@@ -231,7 +231,7 @@ def test_the_password_opens_everything(monkeypatch):
     cookie = admitted(guard)
     assert ask(guard, "/run/a", cookie=f"x=1; {cookie}")[0] == 200
     assert ask(guard, "/ws", kind="websocket", cookie=cookie)[0] == "websocket.accept"
-    assert behind.seen == ["/run/a", "/ws"]
+    assert behind.paths == ["/run/a", "/ws"]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_the_password_opens_everything(monkeypatch):
 def test_a_wrong_password_opens_nothing(monkeypatch, body):
     guard, behind = locked(monkeypatch)
     status, headers, _ = ask(guard, "/login", "POST", chunks=[body])
-    assert status in (401, 413) and "set-cookie" not in headers and not behind.seen
+    assert status in (401, 413) and "set-cookie" not in headers and not behind.paths
 
 
 def test_a_made_up_or_foreign_session_opens_nothing(monkeypatch):
@@ -249,7 +249,7 @@ def test_a_made_up_or_foreign_session_opens_nothing(monkeypatch):
     name = admitted(guard).partition("=")[0]
     for cookie in (admitted(other), f"{name}=guess", f"{name}=", f"{name}=ä"):
         assert ask(guard, "/run/a", cookie=cookie)[0] == 303
-    assert not behind.seen
+    assert not behind.paths
 
 
 def test_sessions_are_random(monkeypatch):
@@ -285,7 +285,7 @@ def test_the_door_shows_nothing_that_was_sent_to_it(monkeypatch):
 def test_a_wrong_password_costs_a_second(monkeypatch):
     slept = []
     guard, _ = locked(monkeypatch)
-    monkeypatch.setattr("cifarlab.dashboard.serve.guard._WRONG_COSTS", 1.0)
+    monkeypatch.setattr("cifarlab.dashboard.guard._WRONG_COSTS", 1.0)
 
     async def sleep(seconds):
         slept.append(seconds)
@@ -309,7 +309,7 @@ def test_many_wrong_passwords_at_once_wait_for_each_other(monkeypatch):
     async def guess():
         form = [b"password=x"]
         return await asyncio.gather(
-            *(asked(guard, "/login", "POST", chunks=form) for _ in range(5))
+            *(request(guard, "/login", "POST", chunks=form) for _ in range(5))
         )
 
     monkeypatch.setattr("asyncio.sleep", sleep)

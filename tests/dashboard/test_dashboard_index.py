@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def entries(root: Path) -> dict[str, Entry]:
-    return {entry.place: entry for entry in Index(root).listing().runs}
+    return {entry.url_path: entry for entry in Index(root).listing().runs}
 
 
 def test_a_finished_run_is_listed_with_its_result(root):
@@ -44,16 +44,16 @@ def test_a_finished_run_is_listed_with_its_result(root):
 def test_seeds_of_one_recipe_are_one_group_and_other_recipes_others(root):
     make(root / "other", Plan(n=200, changes=(("optimizer.lr", 0.01),)))
     make(root / "elsewhere", Plan(n=200, data="CIFAR-10"))
-    found = entries(root)
-    assert found["a-s0"].group == found["a-s1"].group
-    groups = {found[name].group for name in ("a-s0", "young", "other", "elsewhere")}
+    by_url_path = entries(root)
+    assert by_url_path["a-s0"].group == by_url_path["a-s1"].group
+    groups = {by_url_path[name].group for name in ("a-s0", "young", "other", "elsewhere")}
     assert len(groups) == 4
 
 
 def test_the_same_recipe_on_images_that_changed_is_another_group(root):
     make(root / "changed", Plan(n=200, images="a third less"))
-    found = entries(root)
-    assert found["changed"].group != found["a-s0"].group
+    by_url_path = entries(root)
+    assert by_url_path["changed"].group != by_url_path["a-s0"].group
 
 
 @pytest.mark.parametrize("stop_reason", ["max_time", "stopped"])
@@ -71,12 +71,12 @@ def test_groups_of_one_name_are_told_apart_by_what_differs(root):
     index = Index(root)
     runs = index.listing().runs
     names = index.group_names(runs)
-    by_place = {run.place: names[run.group] for run in runs}
-    assert by_place["rate-0.1-s0"] == "made/up optimizer.lr=0.1"
-    assert by_place["rate-0.2-s0"] == by_place["rate-0.2-s1"] == "made/up optimizer.lr=0.2"
-    assert by_place["a-s0"] == by_place["a-s1"] == "made/up optimizer.lr=0.05"
-    one = [run for run in runs if run.place == "rate-0.1-s0"]
-    assert list(index.group_names(one).values()) == ["made/up"]
+    by_url_path = {run.url_path: names[run.group] for run in runs}
+    assert by_url_path["rate-0.1-s0"] == "made/up optimizer.lr=0.1"
+    assert by_url_path["rate-0.2-s0"] == by_url_path["rate-0.2-s1"] == "made/up optimizer.lr=0.2"
+    assert by_url_path["a-s0"] == by_url_path["a-s1"] == "made/up optimizer.lr=0.05"
+    only_run = [run for run in runs if run.url_path == "rate-0.1-s0"]
+    assert list(index.group_names(only_run).values()) == ["made/up"]
 
 
 def test_a_recipe_that_can_not_be_read_is_named_by_its_folder(root):
@@ -88,17 +88,17 @@ def test_a_recipe_that_can_not_be_read_is_named_by_its_folder(root):
 
 
 def test_an_unfinished_run_shows_its_last_epoch(root):
-    entry, lines = entries(root)["young"], RunFolder(root / "young").journal.read()
+    entry, lines = entries(root)["young"], RunFolder(root / "young").metrics.read()
     assert entry.epochs == lines[-1]["epoch"] == 6
     assert entry.val == lines[-1]["val"]["accuracy"] and entry.test is None
 
 
 def test_training_is_what_wrote_within_three_epochs(root):
     entry = entries(root)["young"]
-    assert entry.state(entry.heard + 100) == "training"  # 51.5 s per epoch
-    assert entry.state(entry.heard + 200) == "stopped"
+    assert entry.state(entry.last_modified + 100) == "training"  # 51.5 s per epoch
+    assert entry.state(entry.last_modified + 200) == "stopped"
     slow = replace(entry, pace=1000.0)
-    assert slow.state(entry.heard + 2900) == "training"
+    assert slow.state(entry.last_modified + 2900) == "training"
 
 
 def test_studies_and_searches_are_found_by_their_files(root):
@@ -107,8 +107,8 @@ def test_studies_and_searches_are_found_by_their_files(root):
     (root / "searches" / "wide" / "search.json").write_text("{}")
     listing = Index(root).listing()
     assert (listing.studies, listing.searches) == (("studies/s",), ("searches/wide",))
-    assert "studies/s/row-s0" in {run.place for run in listing.runs}
-    assert not listing.strange
+    assert "studies/s/row-s0" in {run.url_path for run in listing.runs}
+    assert not listing.unrecognized_entries
 
 
 def test_the_folder_may_be_a_run_itself(root):
@@ -131,14 +131,14 @@ def test_the_folder_may_be_a_run_itself(root):
 def test_a_torn_folder_is_listed_with_its_reason(root, spoil, reason):
     spoil(root / "a-s0")
     listing = Index(root).listing()
-    torn = next(run for run in listing.runs if run.place == "a-s0")
+    torn = next(run for run in listing.runs if run.url_path == "a-s0")
     assert torn.state(0) == "damaged" and reason in torn.problem
-    assert ("a-s0", torn.problem) in listing.strange
+    assert ("a-s0", torn.problem) in listing.unrecognized_entries
     assert len(listing.runs) == 4  # the others are whole
 
 
-def test_a_torn_journal_of_an_unfinished_run_is_its_problem(root):
-    with (root / "young" / "journal.jsonl").open("a") as file:
+def test_a_torn_metrics_log_of_an_unfinished_run_is_its_problem(root):
+    with (root / "young" / "metrics.jsonl").open("a") as file:
         file.write("no line\n")
     assert "its last line is damaged" in entries(root)["young"].problem
 
@@ -157,15 +157,15 @@ def test_foreign_folders_are_told_and_empty_or_hidden_ones_are_not(root):
     (root / "empty").mkdir()
     (root / ".hidden").mkdir()
     (root / ".hidden" / "x").write_text("")
-    assert [place for place, _ in Index(root).listing().strange] == ["photos"]
+    assert [url_path for url_path, _ in Index(root).listing().unrecognized_entries] == ["photos"]
 
 
 def test_a_folder_whose_name_is_not_utf_8_is_told_and_can_be_shown(root):
     make(root / "odd\udcff", Plan(n=100))
     listing = Index(root).listing()
-    assert listing.strange == (("odd\\udcff", "its name is not UTF-8: rename it"),)
+    assert listing.unrecognized_entries == (("odd\\udcff", "its name is not UTF-8: rename it"),)
     assert len(listing.runs) == 4
-    json.dumps(listing.strange, ensure_ascii=False).encode()
+    json.dumps(listing.unrecognized_entries, ensure_ascii=False).encode()
 
 
 def test_a_recipe_of_very_many_spaces_or_digits_takes_no_time(root):
@@ -180,7 +180,7 @@ def test_a_run_that_begins_is_nothing_strange(root):
     (root / "new").mkdir()
     (root / "new" / ".lock").write_text("")
     (root / "new" / ".recipe.yaml.7.part").write_text("nam")
-    assert not Index(root).listing().strange
+    assert not Index(root).listing().unrecognized_entries
 
 
 def test_links_are_not_followed(root, tmp_path):
@@ -192,22 +192,22 @@ def test_links_are_not_followed(root, tmp_path):
 
 def test_the_root_of_everything_is_not_walked_for_ever(root, monkeypatch):
     monkeypatch.setattr(index_module, "MOST_FOLDERS", 2)
-    (_, reason), *_ = Index(root).listing().strange
+    (_, reason), *_ = Index(root).listing().unrecognized_entries
     assert "first 2 folders" in reason
 
 
 def test_only_what_changed_is_read_again(root, monkeypatch):
     read, real = [], index_module.read_entry
     monkeypatch.setattr(
-        index_module, "read_entry", lambda path, place: read.append(place) or real(path, place)
+        index_module, "read_entry", lambda path, url_path: read.append(url_path) or real(path, url_path)
     )
     index = Index(root)
     index.listing()
     assert len(read) == 4
     index.listing()
     assert len(read) == 4
-    RunFolder(root / "young").journal.append({"epoch": 7, "val": None})
-    assert {run.place: run.epochs for run in index.listing().runs}["young"] == 7
+    RunFolder(root / "young").metrics.append({"epoch": 7, "val": None})
+    assert {run.url_path: run.epochs for run in index.listing().runs}["young"] == 7
     assert read[4:] == ["young"]
 
 
@@ -217,7 +217,7 @@ def test_a_deleted_run_leaves_the_list_and_the_memory(root):
     for file in sorted((root / "young").rglob("*"), reverse=True):
         file.unlink() if file.is_file() else file.rmdir()
     (root / "young").rmdir()
-    assert "young" not in {run.place for run in index.listing().runs}
+    assert "young" not in {run.url_path for run in index.listing().runs}
     assert root / "young" not in index._known
 
 
@@ -233,43 +233,43 @@ def test_reading_changes_nothing_and_needs_no_lock(root):
 
 
 @pytest.mark.parametrize(
-    "place", ["..", "../..", "/etc", "a-s0/../../x", "none", "a\0b", "x" * 5000]
+    "url_path", ["..", "../..", "/etc", "a-s0/../../x", "none", "a\0b", "x" * 5000]
 )
-def test_addresses_lead_nowhere_but_under_the_root(root, place):
+def test_addresses_lead_nowhere_but_under_the_root(root, url_path):
     with pytest.raises(RunFolderError, match="there is no folder"):
-        Index(root).path(place)
+        Index(root).path(url_path)
 
 
 @pytest.mark.parametrize(
-    ("place", "kind"), [("studies/s", "run"), ("a-s0", "study"), ("studies/s", "search")]
+    ("url_path", "kind"), [("studies/s", "run"), ("a-s0", "study"), ("studies/s", "search")]
 )
-def test_a_folder_of_another_kind_is_not_found(root, place, kind):
+def test_a_folder_of_another_kind_is_not_found(root, url_path, kind):
     with pytest.raises(NotFoundError, match=f"is no {kind}"):
-        Index(root).path(place, kind)
-    assert Index(root).path(place).is_dir()
+        Index(root).path(url_path, kind)
+    assert Index(root).path(url_path).is_dir()
 
 
 def test_an_address_is_the_way_back_to_its_folder(root):
     index = Index(root)
     for run in index.listing().runs:
-        assert index.place(index.path(run.place)) == run.place
+        assert index.url_path(index.path(run.url_path)) == run.url_path
 
 
-def test_the_last_line_is_that_of_the_whole_journal(root):
-    journal = RunFolder(root / "young").journal
-    assert last_line(journal) == journal.read()[-1]
-    with journal.path.open("a") as file:
+def test_the_last_line_is_that_of_the_whole_metrics_log(root):
+    metrics = RunFolder(root / "young").metrics
+    assert last_line(metrics) == metrics.read()[-1]
+    with metrics.path.open("a") as file:
         file.write('{"epoch": 99, "torn')
-    assert last_line(journal) == journal.read()[-1]
-    journal.append({"epoch": 7, "filler": "x" * 10_000})  # ends the torn line: damaged
+    assert last_line(metrics) == metrics.read()[-1]
+    metrics.append({"epoch": 7, "filler": "x" * 10_000})  # ends the torn line: damaged
     with pytest.raises(RunFolderError):
-        last_line(journal)
+        last_line(metrics)
 
 
 def test_a_line_longer_than_the_tail_is_read_whole(root):
-    journal = RunFolder(root / "young").journal
-    journal.append({"epoch": 7, "filler": "x" * 10_000})
-    assert last_line(journal)["epoch"] == 7
+    metrics = RunFolder(root / "young").metrics
+    metrics.append({"epoch": 7, "filler": "x" * 10_000})
+    assert last_line(metrics)["epoch"] == 7
 
 
 def test_a_folder_that_may_not_be_read_is_told(root, monkeypatch):
@@ -281,4 +281,4 @@ def test_a_folder_that_may_not_be_read_is_told(root, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    assert ("studies", "can't be read: Permission denied") in Index(root).listing().strange
+    assert ("studies", "can't be read: Permission denied") in Index(root).listing().unrecognized_entries

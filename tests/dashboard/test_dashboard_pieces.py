@@ -8,26 +8,26 @@ import pytest
 from made_run import Plan, digits, hundred, make
 
 from cifarlab.dashboard import charts
-from cifarlab.dashboard import html as markup
-from cifarlab.dashboard.urls import compare_address, list_address, run_address, try_address
+from cifarlab.dashboard import html
+from cifarlab.dashboard.urls import compare_url, list_url, run_url, try_url
 from cifarlab.plots.style import label
-from cifarlab.report import formatting as words
+from cifarlab.report import formatting
 from cifarlab.report.mistakes import Mistake
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.report.tables import class_rows, confusion_of
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def read(tmp_path: Path, *plans: Plan) -> list[Run]:
+def read(tmp_path: Path, *plans: Plan) -> list[RunData]:
     return read_runs([make(tmp_path / f"run{n}", plan) for n, plan in enumerate(plans)])
 
 
 def series(options: dict, name: str) -> list[list]:
-    return [one["data"] for one in options["series"] if one["name"] == name]
+    return [series["data"] for series in options["series"] if series["name"] == name]
 
 
-def test_curves_are_the_journals(tmp_path):
+def test_curves_are_the_metrics_logs(tmp_path):
     (run,) = read(tmp_path, Plan(n=100))
     options = charts.curves(run)
     accuracy, loss = series(options, "validation")
@@ -42,7 +42,7 @@ def test_curves_are_the_journals(tmp_path):
 @pytest.mark.parametrize("plan", [Plan(n=100, val=False), Plan(n=100, finished=False, epochs=1)])
 def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
     whole, scarce = read(tmp_path, Plan(n=100), plan)
-    names = [[one["name"] for one in charts.curves(run)["series"]] for run in (whole, scarce)]
+    names = [[series["name"] for series in charts.curves(run)["series"]] for run in (whole, scarce)]
     assert names[0] == names[1]
     json.dumps(charts.curves(scarce), allow_nan=False)
 
@@ -50,8 +50,8 @@ def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
 def test_overlaid_seeds_share_a_colour_and_recipes_do_not(tmp_path):
     other = (("optimizer.lr", 0.01),)
     runs = read(tmp_path, Plan(n=100), Plan(n=100, seed=1), Plan(n=100, changes=other))
-    colours = [one["color"] for one in charts.overlay(runs)["series"]]
-    assert colours[0] == colours[1] != colours[2]
+    colors = [series["color"] for series in charts.overlay(runs)["series"]]
+    assert colors[0] == colors[1] != colors[2]
     assert charts.overlay(read(tmp_path, Plan(n=100, val=False))[:0]) is None
 
 
@@ -59,13 +59,13 @@ def test_overlaid_seeds_share_a_colour_and_recipes_do_not(tmp_path):
 def test_the_confusion_chart_holds_every_count(tmp_path, plan):
     (run,) = read(tmp_path, plan)
     counts = confusion_of(run)
-    share = counts / counts.sum(1, keepdims=True)
-    drawn = np.zeros_like(share)
-    for one in charts.confusion(run)["series"]:
-        for cell in one["data"]:
+    fractions = counts / counts.sum(1, keepdims=True)
+    drawn = np.zeros_like(fractions)
+    for series in charts.confusion(run)["series"]:
+        for cell in series["data"]:
             column, row, _, percent = cell["value"]
             drawn[row, column] = percent
-    assert np.abs(drawn - 100 * share).max() <= 0.05 + 1e-9
+    assert np.abs(drawn - 100 * fractions).max() <= 0.05 + 1e-9
 
 
 def test_the_confusion_chart_of_a_thousand_classes_stays_small(tmp_path):
@@ -75,36 +75,36 @@ def test_the_confusion_chart_of_a_thousand_classes_stays_small(tmp_path):
     assert len(json.dumps(options)) < 300_000 and len(options["yAxis"]["data"]) == 30
     counts = confusion_of(run)
     row, column = np.unravel_index((counts - np.diag(np.diag(counts))).argmax(), counts.shape)
-    told = [cell["name"] for cell in options["series"][0]["data"]]
+    tooltips = [cell["name"] for cell in options["series"][0]["data"]]
     words = f"{names[row]} taken for {names[column]}<br>{counts[row, column]} of 5"
-    assert any(name.startswith(words) for name in told)
+    assert any(name.startswith(words) for name in tooltips)
 
 
 def test_no_class_name_becomes_markup(tmp_path):
     (run,) = read(tmp_path, Plan(classes=(HOSTILE, "b"), n=60, skill=0.5))
-    told = [c["name"] for one in charts.confusion(run)["series"] for c in one["data"]]
+    tooltips = [c["name"] for series in charts.confusion(run)["series"] for c in series["data"]]
     pieces = [
-        markup.class_bars(class_rows(run)),
-        markup.table((HOSTILE,), [(HOSTILE,)]),
-        markup.share_bars([(HOSTILE, 0.5)]),
-        markup.gallery([([np.zeros((8, 8, 1), np.uint8)], HOSTILE, [HOSTILE])]),
-        markup.warned([HOSTILE]),
-        markup.notes([HOSTILE]),
-        markup.differences([(HOSTILE, [HOSTILE])], [markup.run_link(HOSTILE, HOSTILE)]),
-        *told,
+        html.class_bars(class_rows(run)),
+        html.table((HOSTILE,), [(HOSTILE,)]),
+        html.probability_bars([(HOSTILE, 0.5)]),
+        html.gallery([([np.zeros((8, 8, 1), np.uint8)], HOSTILE, [HOSTILE])]),
+        html.warned([HOSTILE]),
+        html.notes([HOSTILE]),
+        html.differences([(HOSTILE, [HOSTILE])], [html.run_link(HOSTILE, HOSTILE)]),
+        *tooltips,
     ]
-    assert len(told) > 2
+    assert len(tooltips) > 2
     assert not [piece for piece in pieces if "<img src=x" in piece]
-    assert all("&lt;img" in piece for piece in pieces if piece not in told)
+    assert all("&lt;img" in piece for piece in pieces if piece not in tooltips)
 
 
 def test_numbers_stand_on_the_right_and_words_do_not():
-    text = markup.table(("row", "mean"), [("a", "90.10"), ("b", "8.00")])
+    text = html.table(("row", "mean"), [("a", "90.10"), ("b", "8.00")])
     assert '<td>a</td><td class="number">90.10</td>' in text
     assert '<th>row</th><th class="number">mean</th>' in text
-    times = markup.table(("time",), [[words.seconds(t)] for t in (0.02, 3.0, 125, 7000, None)])
+    times = html.table(("time",), [[formatting.seconds(t)] for t in (0.02, 3.0, 125, 7000, None)])
     assert times.count('<td class="number">') == 5
-    assert 'class="number"' not in markup.table(("size",), [["3 shirts"]])
+    assert 'class="number"' not in html.table(("size",), [["3 shirts"]])
 
 
 def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():
@@ -113,22 +113,22 @@ def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():
         {"class": "high", "accuracy": 0.5, "interval": None},
         {"class": "none", "accuracy": None},
     ]
-    text = markup.class_bars(rows)
+    text = html.class_bars(rows)
     assert text.index("high") < text.index("low") and "none" not in text
     assert "width:25.00%" in text and "left:20.00%;width:10.00%" in text
 
 
 def test_addresses_survive_any_name():
-    assert run_address("a/b c%") == "/run/a/b%20c%25"
-    assert compare_address(["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
-    assert try_address("a b") == "/try?run=a+b" and try_address() == "/try"
-    assert list_address(by="") == "/" and list_address(find="x y") == "/?find=x+y"
+    assert run_url("a/b c%") == "/run/a/b%20c%25"
+    assert compare_url(["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
+    assert try_url("a b") == "/try?run=a+b" and try_url() == "/try"
+    assert list_url(by="") == "/" and list_url(find="x y") == "/?find=x+y"
 
 
 def test_an_image_is_called_by_its_path_and_the_path_stays_text():
     image = np.zeros((8, 8, 1), np.uint8)
-    told = markup.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
-    assert "cat/&lt;img src=x onerror=alert(1)&gt;.png" in told and HOSTILE not in told
+    gallery = html.mistakes([Mistake("cat", "dog", 0.9, 2.3, f"cat/{HOSTILE}.png", image)])
+    assert "cat/&lt;img src=x onerror=alert(1)&gt;.png" in gallery and HOSTILE not in gallery
 
 
 def test_in_a_figure_the_end_of_a_path_is_kept():

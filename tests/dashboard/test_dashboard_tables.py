@@ -9,16 +9,16 @@ from cifarlab.dashboard.tables import recipe_rows, run_rows
 NAMES = {"g": "r", "h": "best"}
 
 
-def entry(place: str, seed: int = 0, test: float | None = None, **other) -> Entry:
+def entry(url_path: str, seed: int = 0, test: float | None = None, **other) -> Entry:
     usual = {"recipe": "r", "group": "g", "data": "digits", "finished": test is not None}
-    return Entry(place, place, seed=seed, test=test, **{**usual, **other})
+    return Entry(url_path, url_path, seed=seed, test=test, **{**usual, **other})
 
 
 def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
-    shares = [0.9, 0.92, 0.97]
-    rows = recipe_rows([entry(str(seed), seed, share) for seed, share in enumerate(shares)], NAMES)
+    accuracies = [0.9, 0.92, 0.97]
+    rows = recipe_rows([entry(str(seed), seed, accuracy) for seed, accuracy in enumerate(accuracies)], NAMES)
     assert len(rows) == 1
-    row, values = rows[0], 100 * np.array(shares)
+    row, values = rows[0], 100 * np.array(accuracies)
     assert row["n"] == 3
     assert row["test"] == pytest.approx(values.mean())
     assert row["spread"] == pytest.approx(values.std(ddof=1))
@@ -46,7 +46,7 @@ def test_what_ended_early_is_in_no_mean_and_says_why():
     runs = [entry("a", 0, 0.9), entry("b", 1, 0.4, early="stopped by a search after 1 epoch")]
     (row,) = recipe_rows(runs, NAMES)
     assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
-    early = next(row for row in run_rows(runs, now=1e6) if row["place"] == "b")
+    early = next(row for row in run_rows(runs, now=1e6) if row["url_path"] == "b")
     assert early["state"] == "ended early"
     assert early["problem"] == "stopped by a search after 1 epoch"
 
@@ -58,10 +58,10 @@ def test_recipes_come_best_first():
 
 def test_runs_come_newest_first_with_percentages_and_addresses():
     runs = [
-        entry("old", 0, 0.5, heard=1.0, interval=(0.4, 0.6)),
-        entry("a b/c#d?", 1, heard=2.0),
+        entry("old", 0, 0.5, last_modified=1.0, interval=(0.4, 0.6)),
+        entry("a b/c#d?", 1, last_modified=2.0),
     ]
     new, old = run_rows(runs, now=1e6)
-    assert new["address"] == "/run/a%20b/c%23d%3F" and new["test"] is None
+    assert new["url"] == "/run/a%20b/c%23d%3F" and new["test"] is None
     assert (old["test"], old["low"], old["high"]) == pytest.approx((50, 40, 60))
     assert (new["state"], old["state"]) == ("stopped", "finished")

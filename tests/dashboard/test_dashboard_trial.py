@@ -10,7 +10,7 @@ from broken_uploads import encoded
 from PIL import Image
 
 from cifarlab.dashboard import trial
-from cifarlab.dashboard.trial import Network, Networks
+from cifarlab.dashboard.trial import Network, NetworkCache
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain.figures import overlay_heatmap
@@ -35,23 +35,23 @@ def picture(value: int = 128) -> bytes:
 
 
 def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
-    tried = Network(finished.path).tried(picture())
+    tried = Network(finished.path).predict_image(picture())
     predictor = Predictor.load(finished.weights("last"))
-    warmth = finished.result()["temperature"]["value"]
-    shares = (predictor.logits(tried.image[None])[0].double() / warmth).softmax(0)
-    told = [share for _, share in tried.likeliest]
-    assert told == pytest.approx(sorted(shares.tolist(), reverse=True)[:5], rel=1e-12)
-    assert tried.likeliest[0][0] == predictor.classes[int(shares.argmax())]
-    assert tried.temperature == warmth
+    temperature = finished.result()["temperature"]["value"]
+    probabilities = (predictor.logits(tried.image[None])[0].double() / temperature).softmax(0)
+    likeliest = [probability for _, probability in tried.likeliest]
+    assert likeliest == pytest.approx(sorted(probabilities.tolist(), reverse=True)[:5], rel=1e-12)
+    assert tried.likeliest[0][0] == predictor.classes[int(probabilities.argmax())]
+    assert tried.temperature == temperature
 
 
 def test_a_fitted_temperature_calibrates(copied):
     result = copied.result()
     copied.write_result({**result, "temperature": None})
-    plain = Network(copied.path).tried(picture())
+    plain = Network(copied.path).predict_image(picture())
     assert plain.temperature is None
     copied.write_result({**result, "temperature": {"value": 2.5}})
-    warm = Network(copied.path).tried(picture())
+    warm = Network(copied.path).predict_image(picture())
     logits = Predictor.load(copied.weights("last")).logits(warm.image[None])[0].double()
     assert warm.temperature == 2.5
     assert warm.likeliest[0][1] == pytest.approx(float((logits / 2.5).softmax(0).max()))
@@ -60,37 +60,37 @@ def test_a_fitted_temperature_calibrates(copied):
 
 def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(finished):
     network = Network(finished.path)
-    image = network.tried(picture()).image
+    image = network.predict_image(picture()).image
     for target in (3, 7):
-        shares = np.eye(10)[[target]]
-        network.run_predictor.predict = lambda inputs, probabilities=shares: ClassProbabilities(inputs.ids, (), probabilities, None)
-        told = {one.layer: one.picture for one in network.tried(picture()).maps}
-        maps = class_activation_maps(network.predictor, image[None], list(told), np.array([target]))
+        probabilities = np.eye(10)[[target]]
+        network.run_predictor.predict = lambda inputs, probabilities=probabilities: ClassProbabilities(inputs.ids, (), probabilities, None)
+        pictures = {activation_map.layer: activation_map.picture for activation_map in network.predict_image(picture()).maps}
+        maps = class_activation_maps(network.predictor, image[None], list(pictures), np.array([target]))
         for layer, heat in maps.items():
-            assert (told[layer] == overlay_heatmap(image, heat[0])).all()
+            assert (pictures[layer] == overlay_heatmap(image, heat[0])).all()
 
 
 @pytest.mark.parametrize("value", [0, -1, None, "hot", float("nan")])
 def test_a_temperature_that_is_none_is_not_used(copied, value):
     text = json.dumps({**copied.result(), "temperature": {"value": value}})
     copied.result_file.write_text(text)
-    assert Network(copied.path).tried(picture()).temperature is None
+    assert Network(copied.path).predict_image(picture()).temperature is None
 
 
 def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
     network = Network(finished.path)
-    tried = network.tried(picture())
+    tried = network.predict_image(picture())
     recipe = finished.recipe()
     train, _ = training_subsets(open_dataset("digits"), recipe.data)
 
     def features(image: np.ndarray) -> np.ndarray:
         body = network.predictor.classifier.body
-        given = []
-        handle = body.head.register_forward_pre_hook(lambda _m, x: given.append(x[0]))
+        inputs = []
+        handle = body.head.register_forward_pre_hook(lambda _m, x: inputs.append(x[0]))
         with torch.no_grad():
             network.predictor.logits(image[None])
         handle.remove()
-        return given[0][0].numpy().astype(np.float64)
+        return inputs[0][0].numpy().astype(np.float64)
 
     mine = features(tried.image)
     distances = {}
@@ -113,7 +113,7 @@ def test_a_training_image_is_its_own_nearest(finished):
     train, _ = training_subsets(open_dataset("digits"), finished.recipe().data)
     index = int(train.indices[5])
     blob = encoded(Image.fromarray(train.images[index][..., 0]), "PNG")
-    tried = Network(finished.path).tried(blob)
+    tried = Network(finished.path).predict_image(blob)
     assert tried.neighbours[0].index == index
     assert tried.neighbours[0].distance == pytest.approx(0, abs=1e-5)
 
@@ -123,14 +123,14 @@ def test_without_the_cache_it_says_so_and_fetches_nothing(copied, monkeypatch, t
     for source in ("digits", "cifar10"):
         text = copied.recipe_file.read_text().replace("source: digits", f"source: {source}")
         copied.recipe_file.write_text(text)
-        tried = Network(copied.path).tried(picture())
+        tried = Network(copied.path).predict_image(picture())
         assert tried.neighbours == [] and "not in this machine's cache" in tried.neighbours_note
     assert not (tmp_path / "none").exists()
 
 
 def test_other_images_than_the_runs_are_no_neighbours(copied):
     copied.write_provenance({**copied.provenance(), "data": {"fingerprint": "other"}})
-    tried = Network(copied.path).tried(picture())
+    tried = Network(copied.path).predict_image(picture())
     assert tried.neighbours == [] and "not those" in tried.neighbours_note
 
 
@@ -147,13 +147,13 @@ def test_trying_changes_nothing_in_the_run(copied):
 
     with copied.in_use():  # as a run in training has it
         before = state()
-        Network(copied.path).tried(picture())
+        Network(copied.path).predict_image(picture())
         assert state() == before
 
 
 def test_broken_uploads_and_runs_say_what_is_wrong(copied):
     with pytest.raises(DataError, match=r"cat\.png"):
-        Network(copied.path).tried(b"no image", "cat.png")
+        Network(copied.path).predict_image(b"no image", "cat.png")
     copied.weights("last").write_bytes(b"torn")
     with pytest.raises(CheckpointError):
         Network(copied.path)
@@ -162,26 +162,26 @@ def test_broken_uploads_and_runs_say_what_is_wrong(copied):
 def test_a_network_is_kept_until_its_run_changes(copied, monkeypatch):
     loaded, real = [], trial.Network
     monkeypatch.setattr(trial, "Network", lambda path: loaded.append(path) or real(path))
-    networks = Networks()
+    networks = NetworkCache()
     for _ in range(3):
-        networks.tried(copied.path, picture(), "a")
+        networks.predict_image(copied.path, picture(), "a")
     assert len(loaded) == 1
     shutil.copystat(copied.recipe_file, copied.weights("last"))  # another time of change
-    networks.tried(copied.path, picture(), "a")
+    networks.predict_image(copied.path, picture(), "a")
     assert len(loaded) == 2
 
 
 def test_few_networks_are_kept(copied, finished, tmp_path):
-    networks = Networks()
+    networks = NetworkCache()
     folders = [copied.path, finished.path, tmp_path / "third"]
     shutil.copytree(finished.path, folders[2])
     for path in folders:
-        networks.tried(path, picture(), "a")
+        networks.predict_image(path, picture(), "a")
     assert len(networks._kept) == trial._KEPT
 
 
 def test_features_leave_no_hook(finished):
     network = Network(finished.path)
-    network.tried(picture())
+    network.predict_image(picture())
     assert not [m for m in network.predictor.classifier.modules() if m._forward_pre_hooks]
     assert isinstance(network.folder, RunFolder)

@@ -39,7 +39,7 @@ print(peak() - before)
 """
 
 
-def seen(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), resize_mode: str = "crop") -> np.ndarray:
+def decode_upload(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), resize_mode: str = "crop") -> np.ndarray:
     policy = input_policy(ImagePolicy(), shape, resize_mode)
     return decode_image(blob, "cat.png", policy, UPLOAD_PIXELS)
 
@@ -52,7 +52,7 @@ def test_there_are_fifty():
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_upload_gets_a_clear_error(name):
     with pytest.raises(DataError) as caught:
-        seen(BROKEN[name])
+        decode_upload(BROKEN[name])
     error = caught.value
     assert error.what.startswith("cat.png ") and len(error.what) < 200 and error.hint
     assert "data.images" not in str(error)  # whoever uploads has no recipe to change
@@ -83,27 +83,27 @@ def test_the_largest_image_takes_bounded_memory(tmp_path, mode):
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_of_an_animation_the_first_frame_is_seen(kind):
-    image = seen(frames(kind))
+    image = decode_upload(frames(kind))
     assert image[..., 0].min() > 200 and image[..., 2].max() < 60
 
 
 def test_cmyk_is_seen_in_its_colours():
-    image = seen(encoded(Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "TIFF"))  # red
+    image = decode_upload(encoded(Image.new("CMYK", (40, 40), (0, 255, 255, 0)), "TIFF"))  # red
     assert image[..., 0].min() > 200 and image[..., 1:].max() < 80
 
 
 def test_16_bits_are_scaled_not_clipped():
     deep = Image.fromarray(np.full((40, 40), 257 * 100, np.uint16))
-    assert (seen(encoded(deep, "PNG")) == 100).all()
+    assert (decode_upload(encoded(deep, "PNG")) == 100).all()
 
 
 def test_transparency_is_white():
-    assert (seen(encoded(Image.new("RGBA", (40, 40), (9, 9, 9, 0)), "PNG")) == 255).all()
+    assert (decode_upload(encoded(Image.new("RGBA", (40, 40), (9, 9, 9, 0)), "PNG")) == 255).all()
 
 
 def test_a_palette_is_seen_in_its_colours():
     image = Image.new("RGB", (40, 40), (10, 200, 30)).convert("P", palette=Image.Palette.ADAPTIVE)
-    assert (seen(encoded(image, "PNG")) == (10, 200, 30)).all()
+    assert (decode_upload(encoded(image, "PNG")) == (10, 200, 30)).all()
 
 
 def test_a_photo_is_turned_upright():
@@ -111,28 +111,28 @@ def test_a_photo_is_turned_upright():
     tall.paste("red", (0, 0, 40, 40))  # the upper half
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise: the red half goes to the right
-    image = seen(encoded(tall, "JPEG", exif=exif, quality=95))
+    image = decode_upload(encoded(tall, "JPEG", exif=exif, quality=95))
     assert image[:, -4:, 0].min() > 200 and image[:, :4, 0].max() < 60
 
 
 def test_the_short_side_is_scaled_and_the_centre_cropped():
     wide = Image.new("RGB", (96, 32), "white")
     wide.paste("red", (32, 0, 64, 32))
-    assert (seen(encoded(wide, "PNG")) == (255, 0, 0)).all()
+    assert (decode_upload(encoded(wide, "PNG")) == (255, 0, 0)).all()
 
 
 def test_the_recipes_own_way_to_fit_is_followed():
     wide = Image.new("RGB", (64, 32), "white")
-    image = seen(encoded(wide, "PNG"), resize_mode="pad")
+    image = decode_upload(encoded(wide, "PNG"), resize_mode="pad")
     assert (image[:8] == 0).all() and (image[8:24] == 255).all()
 
 
 def test_channels_follow_the_network():
-    assert seen(encoded(noise(), "PNG"), (8, 8, 1)).shape == (8, 8, 1)
-    grey = seen(encoded(noise(channels=1), "PNG"))
+    assert decode_upload(encoded(noise(), "PNG"), (8, 8, 1)).shape == (8, 8, 1)
+    grey = decode_upload(encoded(noise(channels=1), "PNG"))
     assert grey.shape == (32, 32, 3) and (grey == grey[..., :1]).all()
 
 
 def test_an_image_of_the_right_size_is_not_touched():
     image = noise(32, 32)
-    assert (seen(encoded(image, "PNG")) == np.asarray(image)).all()
+    assert (decode_upload(encoded(image, "PNG")) == np.asarray(image)).all()

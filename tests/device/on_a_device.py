@@ -49,7 +49,7 @@ class WaitRecorder:
 class Outcome:
     """What a run came to: losses and measurements, and of made images logits and maps."""
 
-    journal: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
     result: dict[str, Any]
     logits: np.ndarray
     maps: dict[str, np.ndarray]
@@ -68,7 +68,7 @@ def outcome(folder: RunFolder) -> Outcome:
     images = np.repeat(MADE, predictor.image_shape[2], 3)
     threshold = confidence_threshold(predictor.logits(images), 0.3)
     return Outcome(
-        journal=without_cost(folder.journal.read()),
+        metrics=without_cost(folder.metrics.read()),
         result={k: v for k, v in without_cost(folder.result()).items() if k != "weights_sha256"},
         logits=replace(predictor, tta_threshold=threshold).logits(images, 6).numpy(),
         maps=class_activation_maps(predictor, images),

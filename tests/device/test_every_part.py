@@ -79,8 +79,8 @@ def test_images_that_stay_in_the_host_s_memory(tiny: Callable, tmp_path: Path) -
         train(recipe, RunFolder(tmp_path / "b"), callbacks=[recorder])
     assert recorder.waits == []
     require_alike(
-        RunFolder(tmp_path / "b").journal.read()[-1]["train"],
-        RunFolder(tmp_path / "a").journal.read()[-1]["train"],
+        RunFolder(tmp_path / "b").metrics.read()[-1]["train"],
+        RunFolder(tmp_path / "a").metrics.read()[-1]["train"],
     )
 
 
@@ -95,7 +95,7 @@ def test_in_bfloat16(name: str, tmp_path: Path) -> None:
         outcome(RunFolder(tmp_path / "b"))
     assert recorder.waits == []
     ours, theirs = (
-        RunFolder(tmp_path / run).journal.read()[-1]["train"]["loss"] for run in ("b", "a")
+        RunFolder(tmp_path / run).metrics.read()[-1]["train"]["loss"] for run in ("b", "a")
     )
     assert ours == pytest.approx(theirs, rel=0.05)
 

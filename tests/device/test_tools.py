@@ -79,5 +79,5 @@ def test_the_record_is_the_same(tiny: Callable, tmp_path: Path) -> None:
     train(recipe, plain, callbacks=[TensorStats()])
     with pretended():
         train(recipe, folder, callbacks=[TensorStats()])
-    assert len(plain.record.read()) == 2
-    require_alike(folder.record.read(), plain.record.read())
+    assert len(plain.tensor_stats.read()) == 2
+    require_alike(folder.tensor_stats.read(), plain.tensor_stats.read())

@@ -54,15 +54,15 @@ def job(tmp_path: Path):
 
 def test_the_ray_cluster_is_one_by_ray_s_schema() -> None:
     schema = Path(ray.__file__).parent / "autoscaler" / "ray-schema.json"
-    told = yaml.safe_load((PLACE / "ray.yaml").read_text())
-    jsonschema.validate(told, json.loads(schema.read_text()))
-    assert told["provider"]["type"] == "local"
+    cluster_file = yaml.safe_load((PLACE / "ray.yaml").read_text())
+    jsonschema.validate(cluster_file, json.loads(schema.read_text()))
+    assert cluster_file["provider"]["type"] == "local"
 
 
 def test_a_slurm_job_searches_on_all_its_machines(job) -> None:
-    said = job("search.slurm", "quickstart", "--trials", "4")
-    assert said[-1] == "cifarlab search quickstart --trials 4 --cluster 10.0.0.1:23456 --resume"
-    started = [line for line in said if line.startswith("ray start")]
+    commands = job("search.slurm", "quickstart", "--trials", "4")
+    assert commands[-1] == "cifarlab search quickstart --trials 4 --cluster 10.0.0.1:23456 --resume"
+    started = [line for line in commands if line.startswith("ray start")]
     assert len(started) == 2
     assert "--head --node-ip-address=10.0.0.1 --port=23456" in "".join(started)
     assert "ray start --address 10.0.0.1:23456 --num-cpus 16 --block" in started
@@ -70,9 +70,9 @@ def test_a_slurm_job_searches_on_all_its_machines(job) -> None:
 
 
 def test_a_slurm_job_trains_on_all_its_machines_and_goes_on(job, tmp_path: Path) -> None:
-    begun = job("train.slurm", "runs/a", "quickstart", "seed=3")
-    assert begun[-1].endswith("-m -- cifarlab train quickstart seed=3 --run runs/a")
-    assert "--nnodes 2" in begun[-1] and "--rdzv-endpoint one:23456" in begun[-1]
+    commands = job("train.slurm", "runs/a", "quickstart", "seed=3")
+    assert commands[-1].endswith("-m -- cifarlab train quickstart seed=3 --run runs/a")
+    assert "--nnodes 2" in commands[-1] and "--rdzv-endpoint one:23456" in commands[-1]
     (tmp_path / "runs" / "a").mkdir(parents=True)
     (tmp_path / "runs" / "a" / "recipe.yaml").touch()
     assert job("train.slurm", "runs/a", "quickstart")[-1].endswith("--run runs/a --resume")

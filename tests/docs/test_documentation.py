@@ -26,7 +26,7 @@ SHORT = "training.duration=4 steps"
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the archive of class folders and the photo that the pages name."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def run_line(line: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_what_a_page_shows_works(page: Path, place: Path) -> None:
+def test_what_a_page_shows_works(page: Path, working_folder: Path) -> None:
     names: dict[str, object] = {}
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         assert language in ("sh", "python"), f"{page.name} has a block that no test runs"

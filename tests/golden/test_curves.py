@@ -94,7 +94,7 @@ def curve(recipe: Recipe, folder: Path) -> list[dict]:
         images = made_images(folder.parent / "images")
         recipe = change(recipe, {"data.source": str(images)})
     train(recipe, RunFolder(folder))
-    return [without_cost(line) for line in RunFolder(folder).journal.read()]
+    return [without_cost(line) for line in RunFolder(folder).metrics.read()]
 
 
 @pytest.mark.parametrize("name", RECIPES)

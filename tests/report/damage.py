@@ -44,25 +44,25 @@ def spoilt(path: Path) -> list[Damage]:
     if path.suffix == ".jsonl":
         first, _, rest = first.partition("\n")
     tree = json.loads(first)
-    texts = [f"{json.dumps(made)}\n{rest}" for made in _spoilt(tree)]
+    texts = [f"{json.dumps(spoilt)}\n{rest}" for spoilt in _spoilt(tree)]
     return [lambda file, text=text: file.write_text(text) for text in texts]
 
 
-def _places(tree: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
+def _paths(tree: Any, *above: Any) -> Iterator[tuple[Any, ...]]:
     """The paths to all values of a tree; of a list to its first."""
     pairs = tree.items() if isinstance(tree, dict) else list(enumerate(tree))[:1]
     for key, value in pairs:
         yield (*above, key)
         if isinstance(value, dict | list):
-            yield from _places(value, *above, key)
+            yield from _paths(value, *above, key)
 
 
 def _spoilt(tree: Any) -> Iterator[Any]:
     """The tree with one value after another replaced by one of another type."""
-    for number, path in enumerate(_places(tree)):
-        made = copy.deepcopy(tree)
-        parent = made
+    for number, path in enumerate(_paths(tree)):
+        spoilt = copy.deepcopy(tree)
+        parent = spoilt
         for key in path[:-1]:
             parent = parent[key]
         parent[path[-1]] = ODD[number % len(ODD)]
-        yield made
+        yield spoilt

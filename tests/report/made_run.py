@@ -63,22 +63,22 @@ def make(path: Path, plan: Plan | None = None) -> Path:
     splits = [name for name in ("val", "test") if getattr(plan, name)]
     done = plan.epochs if plan.finished else plan.epochs // 2
     for line in _lines(plan, draw)[:done]:
-        folder.journal.append(line)
+        folder.metrics.append(line)
     if plan.finished:
-        told = {split: _predictions(plan, draw) for split in splits}
-        for split, predictions in told.items():
+        by_split = {split: _predictions(plan, draw) for split in splits}
+        for split, predictions in by_split.items():
             predictions.write(folder.predictions / f"{split}.safetensors")
-        folder.write_result(_result(plan, recipe, told, folder.journal.read()))
+        folder.write_result(_result(plan, recipe, by_split, folder.metrics.read()))
     return path
 
 
 def _lines(plan: Plan, draw: np.random.Generator) -> list[dict[str, Any]]:
     lines = []
     for epoch in range(1, plan.epochs + 1):
-        share = epoch / plan.epochs
-        train = 0.92 - 0.6 * np.exp(-3 * share) + 0.004 * draw.standard_normal()
-        val = 0.88 - 0.6 * np.exp(-3.5 * share) + 0.012 * draw.standard_normal()
-        rate = 0.05 * (1 + np.cos(np.pi * share)) / 2
+        elapsed = epoch / plan.epochs
+        train = 0.92 - 0.6 * np.exp(-3 * elapsed) + 0.004 * draw.standard_normal()
+        val = 0.88 - 0.6 * np.exp(-3.5 * elapsed) + 0.012 * draw.standard_normal()
+        rate = 0.05 * (1 + np.cos(np.pi * elapsed)) / 2
         lines.append(
             {
                 "epoch": epoch,
@@ -106,7 +106,7 @@ def _predictions(plan: Plan, draw: np.random.Generator) -> Predictions:
     logits = draw.normal(0, 1, (plan.n, k)) + 0.9 * alike[labels]
     logits[np.arange(plan.n), labels] += plan.skill * hard[labels]
     logits = (1.5 * logits).astype(np.float32)
-    loss = -_log_shares(logits)[np.arange(plan.n), labels]
+    loss = -_log_probs(logits)[np.arange(plan.n), labels]
     wrong = np.flatnonzero(logits.argmax(1) != labels)
     worst = wrong[np.argsort(-loss[wrong], kind="stable")][:25]
     images = (
@@ -118,7 +118,7 @@ def _predictions(plan: Plan, draw: np.random.Generator) -> Predictions:
     return Predictions(plan.classes, logits, labels, indices, worst, images)
 
 
-def _log_shares(logits: np.ndarray) -> np.ndarray:
+def _log_probs(logits: np.ndarray) -> np.ndarray:
     shifted = logits - logits.max(1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
@@ -128,13 +128,13 @@ def _image(shape: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray
     y, x = np.mgrid[:h, :w] / h
     centre, radius = draw.uniform(0.3, 0.7, 2), draw.uniform(0.15, 0.4)
     blob = (np.hypot(y - centre[0], x - centre[1]) < radius)[..., None]
-    colour, ground = draw.uniform(0, 255, c), draw.uniform(0, 255, c)
-    picture = np.where(blob, colour, ground * (1 - 0.5 * y[..., None]))
+    color, ground = draw.uniform(0, 255, c), draw.uniform(0, 255, c)
+    picture = np.where(blob, color, ground * (1 - 0.5 * y[..., None]))
     return np.clip(picture + draw.normal(0, 9, shape), 0, 255).astype(np.uint8)
 
 
 def _result(
-    plan: Plan, recipe: Recipe, told: dict[str, Predictions], lines: list[dict[str, Any]]
+    plan: Plan, recipe: Recipe, by_split: dict[str, Predictions], lines: list[dict[str, Any]]
 ) -> dict[str, Any]:
     best = max(lines, key=lambda line: line["val"]["accuracy"]) if plan.val else None
     notes = [] if plan.test else ["the test file is gone: no test result"]
@@ -148,7 +148,7 @@ def _result(
         "stop_reason": plan.stop_reason,
         "evaluated": {"checkpoint": "last", "epoch": plan.epochs, "tta_views": 1},
         "best": best and {"epoch": best["epoch"], "val_accuracy": best["val"]["accuracy"]},
-        **{split: _split(plan, predictions) for split, predictions in told.items()},
+        **{split: _split(plan, predictions) for split, predictions in by_split.items()},
         "notes": notes,
         "cost": {
             "train_seconds": 412.0,
@@ -159,12 +159,12 @@ def _result(
     }
 
 
-def _split(plan: Plan, told: Predictions) -> dict[str, Any]:
-    k, guess = len(plan.classes), told.logits.argmax(1)
+def _split(plan: Plan, predictions: Predictions) -> dict[str, Any]:
+    k, guess = len(plan.classes), predictions.logits.argmax(1)
     confusion = np.zeros((k, k), int)
-    np.add.at(confusion, (told.labels, guess), 1)
+    np.add.at(confusion, (predictions.labels, guess), 1)
     right, totals = np.diag(confusion), confusion.sum(1)
-    loss = -_log_shares(told.logits)[np.arange(plan.n), told.labels].mean()
+    loss = -_log_probs(predictions.logits)[np.arange(plan.n), predictions.labels].mean()
     return {
         "n": plan.n,
         "accuracy": float(right.sum() / plan.n),

@@ -20,10 +20,10 @@ def bins(shift_by: float) -> list[dict]:
         count = 0 if n == 3 else 10 * (n + 1)
         middle = (n + 0.5) / 15
         right = max(0.0, middle - shift_by)
-        told = {"confidence": middle, "accuracy": right} if count else {}
+        scores = {"confidence": middle, "accuracy": right} if count else {}
         rows.append(
             {"low": n / 15, "high": (n + 1) / 15, "n": count, "confidence": None, "accuracy": None}
-            | told
+            | scores
         )
     return rows
 
@@ -103,13 +103,13 @@ def findings() -> dict:
 def more_mistakes(folder: RunFolder) -> None:
     """Keep forty mistakes, so that the most confident are not just the worst in another order."""
     file = folder.predictions / "test.safetensors"
-    told = Predictions.read(file)
-    wrong = np.flatnonzero(told.logits.argmax(1) != told.labels)[:40]
-    images = np.resize(told.mistake_images, (len(wrong), *told.mistake_images.shape[1:]))
-    replace(told, mistakes=wrong, mistake_images=images).write(file)
+    predictions = Predictions.read(file)
+    wrong = np.flatnonzero(predictions.logits.argmax(1) != predictions.labels)[:40]
+    images = np.resize(predictions.mistake_images, (len(wrong), *predictions.mistake_images.shape[1:]))
+    replace(predictions, mistakes=wrong, mistake_images=images).write(file)
 
 
-def whole(path: Path, plan: Plan | None = None, split: str = "test") -> Path:
+def make_full_run(path: Path, plan: Plan | None = None, split: str = "test") -> Path:
     """A made run with everything that can be found out of it."""
     folder = RunFolder(make(path, plan))
     more_mistakes(folder)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cifarlab.recipes.text import build
-from cifarlab.report.diagnosis import diagnosed
-from cifarlab.report.run_data import Run
+from cifarlab.report.diagnosis import diagnose
+from cifarlab.report.run_data import RunData
 
 CLASSES = [str(k) for k in range(10)]
 EPOCHS = 20
@@ -32,64 +32,64 @@ def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, lr=None, 
         ("val", "accuracy"): val_accuracy or falling(0.3, 0.88),
     }
     lines = []
-    for n, one in enumerate(lr or cosine()):
-        line = {"epoch": n + 1, "lr": one, "train": {}, "val": {}}
+    for n, value in enumerate(lr or cosine()):
+        line = {"epoch": n + 1, "lr": value, "train": {}, "val": {}}
         for (part, name), curve in curves.items():
             line[part][name] = curve[n]
         lines.append(line)
     recipe = build({"schedule": {"kind": settings.pop("schedule", "cosine")}})
     result = {"dead_units": {"images": 250, "layers": settings.pop("layers", {"act": [0, 64]})}}
-    told = {"data": {"classes": CLASSES}}
-    return Run(Path("run"), "run", recipe, told, result, settings.pop("finished", True), lines)
+    provenance = {"data": {"classes": CLASSES}}
+    return RunData(Path("run"), "run", recipe, provenance, result, settings.pop("finished", True), lines)
 
 
-def words(made):
-    return [finding.what.partition(":")[0] for finding in diagnosed(made)]
+def finding_titles(report_run):
+    return [finding.what.partition(":")[0] for finding in diagnose(report_run)]
 
 
 def test_a_healthy_run_has_no_finding():
-    assert words(run()) == []
+    assert finding_titles(run()) == []
 
 
-def test_without_a_journal_there_is_nothing_to_say():
-    made = run()
-    assert diagnosed(Run(made.path, "run", made.recipe, {}, {}, False, [])) == []
+def test_without_a_metrics_log_there_is_nothing_to_say():
+    report_run = run()
+    assert diagnose(RunData(report_run.path, "run", report_run.recipe, {}, {}, False, [])) == []
 
 
 @pytest.mark.parametrize("end", [4.0, 2.29])
 def test_diverged(end):
     loss = [*falling(2.0, 0.8, 12), *[end] * 8]
-    assert words(run(loss=loss)) == ["it diverged"]
+    assert finding_titles(run(loss=loss)) == ["it diverged"]
 
 
 def test_never_left_the_plateau():
     flat = [GUESSING - 0.01] * EPOCHS
     tenth = [0.1] * EPOCHS
-    made = run(loss=flat, val_loss=flat, accuracy=tenth, val_accuracy=tenth)
-    assert words(made) == ["it never left the plateau"]
+    report_run = run(loss=flat, val_loss=flat, accuracy=tenth, val_accuracy=tenth)
+    assert finding_titles(report_run) == ["it never left the plateau"]
 
 
 def test_a_plateau_is_no_overfit():
     flat, worse = [GUESSING - 0.001 * n for n in range(EPOCHS)], [2.5] * 10 + [3.0] * 10
     tenth = [0.1] * EPOCHS
-    made = run(loss=flat, val_loss=worse, accuracy=tenth, val_accuracy=tenth)
-    assert words(made) == ["it never left the plateau"]
+    report_run = run(loss=flat, val_loss=worse, accuracy=tenth, val_accuracy=tenth)
+    assert finding_titles(report_run) == ["it never left the plateau"]
 
 
 def test_a_high_training_loss_under_dropout_is_no_plateau():
-    assert words(run(loss=[GUESSING] * EPOCHS, accuracy=[0.2] * EPOCHS)) == []
+    assert finding_titles(run(loss=[GUESSING] * EPOCHS, accuracy=[0.2] * EPOCHS)) == []
 
 
 def test_the_rate_fell_within_the_first_epoch():
     accuracy = [0.19, 0.2, *[0.25] * 18]
-    [finding] = diagnosed(run(lr=[1e-4] * EPOCHS, accuracy=accuracy, schedule="multistep"))
+    [finding] = diagnose(run(lr=[1e-4] * EPOCHS, accuracy=accuracy, schedule="multistep"))
     assert finding.what.startswith("the rate fell before it had learned: from epoch 1 of 20")
 
 
 def test_the_rate_fell_before_it_learned():
     lr = [0.1, 0.001, 0.001] + [1e-4] * 17
     accuracy = [0.3, 0.5, 0.55] + [0.6] * 17
-    [finding] = diagnosed(run(lr=lr, accuracy=accuracy, schedule="multistep"))
+    [finding] = diagnose(run(lr=lr, accuracy=accuracy, schedule="multistep"))
     assert finding.what.startswith("the rate fell before it had learned: from epoch 2 of 20")
     assert "10.0 points only" in finding.why
 
@@ -103,60 +103,60 @@ def test_the_rate_fell_before_it_learned():
     ],
 )
 def test_a_low_rate_alone_is_no_finding(lr, accuracy):
-    assert words(run(lr=lr, accuracy=accuracy, schedule="multistep")) == []
+    assert finding_titles(run(lr=lr, accuracy=accuracy, schedule="multistep")) == []
 
 
 @pytest.mark.parametrize(
-    ("last", "found"),
+    ("last", "expected"),
     [(0.12, ["validation is at guessing, 12.00\xa0%, while"]), (0.3, ["it overf"])],
 )
-def test_validation_at_guessing_while_training_learned(last, found):
+def test_validation_at_guessing_while_training_learned(last, expected):
     val_loss = [*falling(2.0, 1.7, 15), *[2.95] * 5]
     val = [*falling(0.2, 0.4, 15), *[last] * 5]
-    made = run(val_loss=val_loss, val_accuracy=val, accuracy=falling(0.2, 0.52))
+    report_run = run(val_loss=val_loss, val_accuracy=val, accuracy=falling(0.2, 0.52))
     assert [
-        finding[: len(start)] for finding, start in zip(words(made), found, strict=True)
-    ] == found
+        finding[: len(start)] for finding, start in zip(finding_titles(report_run), expected, strict=True)
+    ] == expected
 
 
 def test_overfit_names_the_best_epoch():
     val_loss = [*falling(2.0, 0.6, 8), *[0.7 + 0.05 * n for n in range(12)]]
-    [finding] = diagnosed(run(val_loss=val_loss))
+    [finding] = diagnose(run(val_loss=val_loss))
     assert finding.what.startswith("it overfits from epoch 9 on")
 
 
 def test_one_lucky_epoch_is_no_overfit():
     val_loss = [*falling(2.0, 0.15, 16), 0.09, 0.107, 0.094, 0.1]  # seen on 144 digits
-    assert diagnosed(run(val_loss=val_loss)) == []
+    assert diagnose(run(val_loss=val_loss)) == []
 
 
 def test_validation_loss_that_rises_with_training_loss_is_no_overfit():
     curve = [*falling(2.0, 0.6, 8), *[0.7 + 0.05 * n for n in range(12)]]
-    assert words(run(val_loss=curve, loss=curve)) == []
+    assert finding_titles(run(val_loss=curve, loss=curve)) == []
 
 
 def test_still_learning_at_a_constant_rate():
     rising = [0.3 + 0.02 * n for n in range(EPOCHS)]
-    found = words(run(val_accuracy=rising, lr=[0.1] * EPOCHS, schedule="constant"))
-    assert found == ["it was still learning"]
-    assert words(run(val_accuracy=rising)) == []
+    expected = finding_titles(run(val_accuracy=rising, lr=[0.1] * EPOCHS, schedule="constant"))
+    assert expected == ["it was still learning"]
+    assert finding_titles(run(val_accuracy=rising)) == []
 
 
-@pytest.mark.parametrize(("dead", "found"), [(0, []), (12, []), (13, ["dead activations"])])
-def test_dead_activations(dead, found):
-    assert words(run(layers={"a": [0, 10], "stage1.act": [dead, 64]})) == found
+@pytest.mark.parametrize(("dead", "expected"), [(0, []), (12, []), (13, ["dead activations"])])
+def test_dead_activations(dead, expected):
+    assert finding_titles(run(layers={"a": [0, 10], "stage1.act": [dead, 64]})) == expected
 
 
 @pytest.mark.parametrize("odd", [None, 3, "x", [], [1, 0], ["a", 2], [1, 2, 3], {"a": 1}])
 def test_odd_counts_of_dead_units_cost_nothing(odd):
-    assert words(run(layers={"a": odd})) == []
-    assert words(run(layers={"a": odd, "b": [9, 10]})) == ["dead activations"]
-    assert words(run(layers=odd)) == []
+    assert finding_titles(run(layers={"a": odd})) == []
+    assert finding_titles(run(layers={"a": odd, "b": [9, 10]})) == ["dead activations"]
+    assert finding_titles(run(layers=odd)) == []
 
 
 def test_odd_values_cost_nothing():
-    made = run()
-    for line in made.lines[3:5]:
+    report_run = run()
+    for line in report_run.lines[3:5]:
         line["val"] = None
         line["train"] = {"loss": None, "accuracy": "x"}
-    assert isinstance(diagnosed(made), list)
+    assert isinstance(diagnose(report_run), list)

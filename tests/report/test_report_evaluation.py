@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_run import Plan, digits, make
-from made_whole import KINDS, NAME, bins, examined, whole
+from made_whole import KINDS, NAME, bins, examined, make_full_run
 from reading import read
 
 from cifarlab.plots.style import styled
 from cifarlab.report import audit, evaluation, mistakes, reliability, shift
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.report.write import write_report
 from cifarlab.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
-    return read_runs([whole(tmp_path_factory.mktemp("runs") / "whole", Plan(skill=2.0))])[0]
+def run(tmp_path_factory) -> RunData:
+    return read_runs([make_full_run(tmp_path_factory.mktemp("runs") / "whole", Plan(skill=2.0))])[0]
 
 
-def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
+def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
     page = read(write_report([run.path], tmp_path / "page.html"))
     assert not page.unclosed
     assert page.tables["groups"][1][:4] == ["animals", "bird, cat", "400", "80.00 %"]
@@ -53,12 +53,12 @@ def test_the_page_shows_everything(run: Run, tmp_path: Path) -> None:
         assert f"whole-{kind}.svg" in made
 
 
-def test_confident_mistakes_are_the_surest(run: Run) -> None:
-    shown = [one.probability for one in mistakes.confident(run)]
-    told = run.predictions
-    powers = np.exp(told.logits[told.mistakes].astype(float))
+def test_confident_mistakes_are_the_surest(run: RunData) -> None:
+    probabilities = [mistake.probability for mistake in mistakes.confident(run)]
+    predictions = run.predictions
+    powers = np.exp(predictions.logits[predictions.mistakes].astype(float))
     sure = (powers / powers.sum(1, keepdims=True)).max(1)
-    assert np.allclose(shown, np.sort(sure)[::-1][:25])
+    assert np.allclose(probabilities, np.sort(sure)[::-1][:25])
 
 
 def test_a_run_without_any_of_it_says_nothing_of_it(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_run_without_any_of_it_says_nothing_of_it(tmp_path: Path) -> None:
 
 
 def test_grey_images_and_validation(tmp_path: Path) -> None:
-    path = whole(tmp_path / "grey", digits(), split="val")
+    path = make_full_run(tmp_path / "grey", digits(), split="val")
     page = read(write_report([path], tmp_path / "page.html"))
     assert "validation split of CIFAR-10 (JPEG), one view" in page.text
 
@@ -82,7 +82,7 @@ def test_test_is_shown_before_validation(tmp_path: Path) -> None:
     assert read_runs([folder.path])[0].examined["split"] == "test"
 
 
-def test_the_reliability_diagram_shows_the_filled_bins(run: Run) -> None:
+def test_the_reliability_diagram_shows_the_filled_bins(run: RunData) -> None:
     with styled():
         above, below = reliability.reliability(run).axes
     _, before, after = above.lines
@@ -94,7 +94,7 @@ def test_the_reliability_diagram_shows_the_filled_bins(run: Run) -> None:
     assert sum(heights) == pytest.approx(100) and len(heights) == 14
 
 
-def test_the_heat_map_is_true_to_the_numbers(run: Run) -> None:
+def test_the_heat_map_is_true_to_the_numbers(run: RunData) -> None:
     with styled():
         axes = shift.heat_map(run).axes[0]
     values = np.array([row["accuracy"] for row in examined()["shift"]["corruptions"]])
@@ -104,11 +104,11 @@ def test_the_heat_map_is_true_to_the_numbers(run: Run) -> None:
     assert "clean 86.00\u00a0%, corrupted 61.30\u00a0%" in axes.get_title(loc="left")
 
 
-def test_groups_of_a_mapping_come_before_the_usual(run: Run) -> None:
-    given = [{"group": "mine", "classes": ["cat"], "n": 3}]
-    own = {**run.examined, "measured": {"groups": given}}
-    assert evaluation.groups(replace(run, examined=own)).rows[0][0] == "mine"
-    other = {**own, "split": "val"}
+def test_groups_of_a_mapping_come_before_the_usual(run: RunData) -> None:
+    groups = [{"group": "mine", "classes": ["cat"], "n": 3}]
+    with_groups = {**run.examined, "measured": {"groups": groups}}
+    assert evaluation.groups(replace(run, examined=with_groups)).rows[0][0] == "mine"
+    other = {**with_groups, "split": "val"}
     assert evaluation.groups(replace(run, examined=other)).rows[0][0] == "animals"
 
 
@@ -116,22 +116,22 @@ ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=json.dumps)
-def test_odd_values_cost_nothing(run: Run, odd: object) -> None:
+def test_odd_values_cost_nothing(run: RunData, odd: object) -> None:
     keys = ("tta", "shift", "ood", "measured", "data", "split")
     for key in keys:
-        strange = replace(run, examined={**run.examined, key: odd})
+        damaged = replace(run, examined={**run.examined, key: odd})
         for show in (evaluation.groups, evaluation.tta, evaluation.families):
-            show(strange)
+            show(damaged)
         for show in (evaluation.ood, evaluation.examined_on, shift.corruption_rows):
-            show(strange)
+            show(damaged)
     for key in ("labels", "duplicates", "classes"):
-        strange = replace(run, audit={**run.audit, key: odd})
+        damaged = replace(run, audit={**run.audit, key: odd})
         for show in (audit.label_facts, audit.depths, audit.twin_facts):
-            show(strange)
+            show(damaged)
         for show in (audit.twins, audit.suspects, audit.pairs):
-            show(strange)
-        assert isinstance(audit.notes(strange, key), list)
+            show(damaged)
+        assert isinstance(audit.notes(damaged, key), list)
     split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
-    strange = replace(run, result={**run.result, "test": split}, examined={})
-    evaluation.spread(strange), evaluation.groups(strange), evaluation.calibration(strange)
+    damaged = replace(run, result={**run.result, "test": split}, examined={})
+    evaluation.spread(damaged), evaluation.groups(damaged), evaluation.calibration(damaged)
     assert reliability.filled(odd) == []

@@ -54,8 +54,8 @@ def test_other_formats_stay_as_long_as_they_show_the_same(tmp_path):
     write_report([run], formats=["pdf"])
     write_report([run])
     assert curves.exists()
-    with (run / "journal.jsonl").open("a") as journal:
-        journal.write((run / "journal.jsonl").read_text().splitlines()[-1] + "\n")
+    with (run / "metrics.jsonl").open("a") as metrics:
+        metrics.write((run / "metrics.jsonl").read_text().splitlines()[-1] + "\n")
     write_report([run])
     assert not curves.exists() and curves.with_suffix(".svg").exists()
 
@@ -91,7 +91,7 @@ def test_imports_are_late_and_light():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_curves_show_the_journal_the_test_and_the_best_epoch(read):
+def test_curves_show_the_metrics_log_the_test_and_the_best_epoch(read):
     run = read["plain"]
     with styled():
         accuracy, loss, rate = figures.curves(run).axes
@@ -154,7 +154,7 @@ def test_class_chart_is_sorted_with_intervals(read):
 def cut_marks(figure):
     """Markers of lines and scatters that the edge of their axes cuts, as (x, y)."""
     figure.canvas.draw()
-    found = []
+    outside_points = []
     for axes in figure.axes:
         box, scale = axes.get_window_extent(), figure.dpi / 72 / 2
         marked = [
@@ -166,8 +166,8 @@ def cut_marks(figure):
         for points, size in marked:
             at, reach = axes.transData.transform(points), size * scale
             outside = (at < box.min + reach) | (at > box.max - reach)
-            found += points[outside.any(1)].tolist()
-    return found
+            outside_points += points[outside.any(1)].tolist()
+    return outside_points
 
 
 def test_no_mark_is_cut_at_0_or_100_per_cent(read):
@@ -182,7 +182,7 @@ def test_no_mark_is_cut_at_0_or_100_per_cent(read):
     scored = {"bins": at_ends, "ece": 0.1, "temperature": 1.2}
     split = {"per_class": ends, "calibration": scored, "calibrated": scored}
     result = {**plain.result, "test": {**plain.result["test"], **split}}
-    lines = [{**line, "lr": 0.0 if place else 0.1} for place, line in enumerate(plain.lines)]
+    lines = [{**line, "lr": 0.0 if index else 0.1} for index, line in enumerate(plain.lines)]
     run = replace(plain, result=result, lines=lines)
     with styled():
         for draw in (classes.per_class, reliability.reliability, figures.curves):

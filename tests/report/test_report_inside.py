@@ -1,4 +1,4 @@
-"""Figures of a run's record: true to its histograms, and silent where there is nothing."""
+"""Figures of a run's tensor stats: true to its histograms, and silent where there is nothing."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from made_run import digits, make
 
 from cifarlab.plots.style import styled
-from cifarlab.report import tensor_stats as inside
+from cifarlab.report import tensor_stats
 from cifarlab.report.run_data import read_runs
 from cifarlab.report.write import write_report
 from cifarlab.runs.folder import RunFolder
@@ -17,48 +17,48 @@ LAYERS = ("stem.conv1", "stages.stage1.0.branch.conv1", "head")
 
 def line(epoch, layers=LAYERS, spread=1.0):
     draw = np.random.default_rng(epoch)
-    told = {"weights": {}, "activations": {}}
-    for place, name in enumerate(layers):
-        counts, edges = np.histogram(draw.normal(0, spread * (place + 1), 2000), 64)
+    by_part = {"weights": {}, "activations": {}}
+    for index, name in enumerate(layers):
+        counts, edges = np.histogram(draw.normal(0, spread * (index + 1), 2000), 64)
         ends = {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}
-        told["weights"][name] = ends | {"grad_norm": None if epoch == 0 else 0.1 * 10**-place}
-        told["activations"][f"{name}.act1"] = ends | {"dead": [place * epoch, 20]}
-    return {"epoch": epoch, "images": 25, "grad_norm": None, **told}
+        by_part["weights"][name] = ends | {"grad_norm": None if epoch == 0 else 0.1 * 10**-index}
+        by_part["activations"][f"{name}.act1"] = ends | {"dead": [index * epoch, 20]}
+    return {"epoch": epoch, "images": 25, "grad_norm": None, **by_part}
 
 
 @pytest.fixture
-def made(tmp_path):
-    """A function of the record's lines: the run as a report reads it."""
+def make_run(tmp_path):
+    """A function of the lines of the tensor stats: the run as a report reads it."""
 
     def make_it(lines):
         folder = RunFolder(make(tmp_path / "run", digits()))
-        for one in lines:
-            folder.record.append(one)
+        for stats_line in lines:
+            folder.tensor_stats.append(stats_line)
         return read_runs([folder.path])[0]
 
     return make_it
 
 
-def test_every_layer_has_a_panel_and_every_epoch_a_column(made):
-    run = made([line(e) for e in range(4)])
+def test_every_layer_has_a_panel_and_every_epoch_a_column(make_run):
+    run = make_run([line(e) for e in range(4)])
     with styled():
-        for draw in (inside.weights, inside.activations):
+        for draw in (tensor_stats.weights, tensor_stats.activations):
             panels = [axes for axes in draw(run).axes if axes.images]
             assert len(panels) == len(LAYERS)
             for axes in panels:
                 assert axes.images[0].get_array().shape[1] == 4
                 assert axes.images[0].get_extent()[:2] == [-0.5, 3.5]
-        assert [a.get_title(loc="left") for a in inside.weights(run).axes if a.images] == [
+        assert [a.get_title(loc="left") for a in tensor_stats.weights(run).axes if a.images] == [
             "stem conv1",
             "stage1.0 conv1",
             "head",
         ]
 
 
-def test_a_panel_holds_nearly_all_values_on_a_common_scale(made):
-    run = made([line(e) for e in range(4)])
+def test_a_panel_holds_nearly_all_values_on_a_common_scale(make_run):
+    run = make_run([line(e) for e in range(4)])
     with styled():
-        first, _, last = [axes for axes in inside.weights(run).axes if axes.images]
+        first, _, last = [axes for axes in tensor_stats.weights(run).axes if axes.images]
     low, high = first.images[0].get_extent()[2:]
     assert -4.5 < low < -2.5 and 2.5 < high < 4.5
     low, high = last.images[0].get_extent()[2:]
@@ -66,35 +66,35 @@ def test_a_panel_holds_nearly_all_values_on_a_common_scale(made):
 
 
 def test_shares_are_those_of_the_bins():
-    one = {"low": 0.0, "high": 4.0, "counts": [1, 3, 0, 4]}
-    shares = inside._shares(one, np.linspace(-1, 5, 13))
+    histogram = {"low": 0.0, "high": 4.0, "counts": [1, 3, 0, 4]}
+    fractions = tensor_stats._bin_fractions(histogram, np.linspace(-1, 5, 13))
     expected = [0, 0, 0.5, 0.5, 1.5, 1.5, 0, 0, 2, 2, 0, 0]
-    assert np.allclose(shares, np.array(expected) / 8)
+    assert np.allclose(fractions, np.array(expected) / 8)
 
 
 def test_the_bin_of_zeros_is_found():
-    one = {"low": 0.0, "high": 4.0, "counts": [90, 3, 0, 4]}
+    histogram = {"low": 0.0, "high": 4.0, "counts": [90, 3, 0, 4]}
     grid = np.linspace(-1, 5, 13)
-    assert np.flatnonzero(inside._holds_zero(one, grid)).tolist() == [2, 3]
+    assert np.flatnonzero(tensor_stats._holds_zero(histogram, grid)).tolist() == [2, 3]
     below = {"low": -1.0, "high": 1.0, "counts": [1, 1, 9, 1]}
-    assert np.flatnonzero(inside._holds_zero(below, grid)).tolist() == [2]
+    assert np.flatnonzero(tensor_stats._holds_zero(below, grid)).tolist() == [2]
 
 
-def test_zeros_do_not_make_the_rest_of_an_activation_pale(made):
+def test_zeros_do_not_make_the_rest_of_an_activation_pale(make_run):
     lines = [line(e) for e in range(2)]
-    for one in lines:
-        told = one["activations"]["hidden.act1"]
-        told |= {"low": 0.0, "high": 64.0, "counts": [10_000] + [5] * 63}
+    for stats_line in lines:
+        histogram = stats_line["activations"]["hidden.act1"]
+        histogram |= {"low": 0.0, "high": 64.0, "counts": [10_000] + [5] * 63}
     with styled():
-        panels = [axes for axes in inside.activations(made(lines)).axes if axes.images]
+        panels = [axes for axes in tensor_stats.activations(make_run(lines)).axes if axes.images]
     shade = panels[2].images[0].get_array()[:, 0, :3].sum(-1)
     assert np.ptp(shade[5:]) < 0.3 and shade[5:].max() < 1.5  # as dark as any
 
 
-def test_gradients_and_dead_units_by_layer_and_epoch(made):
-    run = made([line(e) for e in range(4)])
+def test_gradients_and_dead_units_by_layer_and_epoch(make_run):
+    run = make_run([line(e) for e in range(4)])
     with styled():
-        left, right, *_ = inside.signals(run).axes
+        left, right, *_ = tensor_stats.signals(run).axes
     values = np.ma.filled(left.collections[0].get_array(), np.nan).reshape(3, 4)
     assert np.isnan(values[:, 0]).all()
     assert np.allclose(values[:, 1:], np.array([[0.1], [0.01], [0.001]]))
@@ -107,12 +107,12 @@ def test_gradients_and_dead_units_by_layer_and_epoch(made):
     ]
 
 
-def test_deep_networks_show_evenly_spread_layers(made):
+def test_deep_networks_show_evenly_spread_layers(make_run):
     names = [f"stages.stage1.{n}.branch.conv1" for n in range(60)]
-    run = made([line(e, names) for e in range(2)])
+    run = make_run([line(e, names) for e in range(2)])
     with styled():
-        panels = [axes for axes in inside.weights(run).axes if axes.images]
-        left, *_ = inside.signals(run).axes
+        panels = [axes for axes in tensor_stats.weights(run).axes if axes.images]
+        left, *_ = tensor_stats.signals(run).axes
     assert len(panels) == 24
     assert panels[0].get_title(loc="left") == "stage1.0 conv1"
     assert panels[-1].get_title(loc="left") == "stage1.59 conv1"
@@ -120,29 +120,29 @@ def test_deep_networks_show_evenly_spread_layers(made):
 
 
 @pytest.mark.parametrize("lines", [[], [0]])
-def test_without_a_record_of_epochs_there_is_no_figure(made, lines, tmp_path):
-    run = made([line(e) for e in lines])
-    assert inside.weights(run) is inside.activations(run) is inside.signals(run) is None
+def test_without_tensor_stats_of_epochs_there_is_no_figure(make_run, lines, tmp_path):
+    run = make_run([line(e) for e in lines])
+    assert tensor_stats.weights(run) is tensor_stats.activations(run) is tensor_stats.signals(run) is None
     page = write_report([run.path], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "epoch by epoch" not in page
 
 
-def test_a_page_shows_them(made, tmp_path):
-    run = made([line(e) for e in range(3)])
+def test_a_page_shows_them(make_run, tmp_path):
+    run = make_run([line(e) for e in range(3)])
     page = write_report([run.path], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Inside, epoch by epoch" in page and "for 25 training images" in page
     for kind in ("weights", "activations", "signals"):
         assert (tmp_path / "figures" / f"run-{kind}.svg").exists()
 
 
-def test_missing_values_and_a_damaged_record_cost_no_page(made, tmp_path):
+def test_missing_values_and_damaged_tensor_stats_cost_no_page(make_run, tmp_path):
     odd = line(1)
     odd["weights"]["head"] = {"low": None, "high": None, "counts": None, "grad_norm": None}
     del odd["weights"]["stem.conv1"]
     odd["activations"]["hidden.act1"] = None
-    run = made([line(0), odd, line(2)])
+    run = make_run([line(0), odd, line(2)])
     write_report([run.path], tmp_path / "page.html")
-    run.path.joinpath("record.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")
+    run.path.joinpath("tensor_stats.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")
     page = write_report([run.path], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "epoch by epoch" not in page
 
@@ -159,4 +159,4 @@ def test_missing_values_and_a_damaged_record_cost_no_page(made, tmp_path):
     ],
 )
 def test_layers_are_named_by_place_and_kind(name, spoken):
-    assert inside._spoken(name) == spoken
+    assert tensor_stats._spoken(name) == spoken

@@ -39,17 +39,17 @@ def result(run):
 
 @pytest.mark.parametrize("split, spoken", [("test", "Test"), ("val", "Validation")])
 def test_headline_shows_the_results_numbers_and_names_the_data(page, result, split, spoken):
-    told = result[split]
-    low, high = (f"{100 * end:.2f}" for end in told["interval"])
+    split_result = result[split]
+    low, high = (f"{100 * end:.2f}" for end in split_result["interval"])
     assert (
-        f"{spoken} accuracy, CIFAR-10 (JPEG) {100 * told['accuracy']:.2f} % "
+        f"{spoken} accuracy, CIFAR-10 (JPEG) {100 * split_result['accuracy']:.2f} % "
         f"95 % interval {low}–{high} %, n = 2,000"
     ) in page.text
 
 
 def test_headline_shows_cost_size_and_device(page, result):
     best = result["best"]
-    for words in (
+    for text in (
         "Parameters 4,903,242",
         "Training time 6 min 52 s",
         "Speed 873 images/s",
@@ -63,7 +63,7 @@ def test_headline_shows_cost_size_and_device(page, result):
         f"Best epoch {best['epoch']} (validation {100 * best['val_accuracy']:.2f} %, "
         "CIFAR-10 (JPEG))",
     ):
-        assert words in page.text
+        assert text in page.text
 
 
 def test_counts_are_the_confusion_matrix(page, result):
@@ -75,30 +75,30 @@ def test_counts_are_the_confusion_matrix(page, result):
 def test_confused_pairs_are_the_largest_errors(page, result):
     counts = np.array(result["test"]["confusion_matrix"])
     errors = counts - np.diag(np.diag(counts))
-    shown = [int(row[2]) for row in page.tables["confused"][1:]]
-    assert shown == sorted(errors.ravel().tolist(), reverse=True)[:10]
+    counts_shown = [int(row[2]) for row in page.tables["confused"][1:]]
+    assert counts_shown == sorted(errors.ravel().tolist(), reverse=True)[:10]
     names = [row["class"] for row in result["test"]["per_class"]]
-    true, predicted, images, share = page.tables["confused"][1]
+    true, predicted, images, fraction = page.tables["confused"][1]
     row = names.index(true)
     assert counts[row, names.index(predicted)] == int(images)
-    assert share == f"{100 * int(images) / counts[row].sum():.1f} %"
+    assert fraction == f"{100 * int(images) / counts[row].sum():.1f} %"
 
 
 def test_mistakes_are_those_of_the_predictions(run, page):
-    told = Predictions.read(run / "predictions" / "test.safetensors")
-    row = told.mistakes[0]
-    shares = np.exp(told.logits[row].astype(float))
-    shares /= shares.sum()
-    true = told.labels[row]
+    predictions = Predictions.read(run / "predictions" / "test.safetensors")
+    row = predictions.mistakes[0]
+    probabilities = np.exp(predictions.logits[row].astype(float))
+    probabilities /= probabilities.sum()
+    true = predictions.labels[row]
     assert "The 25 worst mistakes of the test split" in page.text
     assert (
-        f"{told.classes[true]} → {told.classes[shares.argmax()]} {100 * shares.max():.1f} %, "
-        f"loss {-np.log(shares[true]):.2f} index {told.indices[row]}"
+        f"{predictions.classes[true]} → {predictions.classes[probabilities.argmax()]} {100 * probabilities.max():.1f} %, "
+        f"loss {-np.log(probabilities[true]):.2f} index {predictions.indices[row]}"
     ) in page.text
     pictures = [a for a in page.addresses if a.startswith("data:image/png")]
     assert len(pictures) == 25
     pixels = np.array(Image.open(io.BytesIO(base64.b64decode(pictures[0].split(",")[1]))))
-    assert np.array_equal(pixels, told.mistake_images[0])
+    assert np.array_equal(pixels, predictions.mistake_images[0])
 
 
 def test_recipe_is_complete_valid_yaml_and_marks_departures(run, page):
@@ -119,13 +119,13 @@ def test_provenance_is_whole_and_lists_each_opening(page):
 def test_a_start_shows_what_is_not_said_already(run, tmp_path):
     path = shutil.copytree(run, tmp_path / "run")
     file = path / "provenance.json"
-    told = json.loads(file.read_text())
-    versions = {key: told[key] for key in ("cifarlab", "python", "libraries", "device")}
-    told["starts"] = [{**told["starts"][0], **versions}]
-    file.write_text(json.dumps(told))
+    provenance = json.loads(file.read_text())
+    versions = {key: provenance[key] for key in ("cifarlab", "python", "libraries", "device")}
+    provenance["starts"] = [{**provenance["starts"][0], **versions}]
+    file.write_text(json.dumps(provenance))
     assert read(write_report([path])).tables["log"][0] == ["time", "command", "step"]
-    told["starts"].append({**told["starts"][0], "python": "3.12.1"})
-    file.write_text(json.dumps(told))
+    provenance["starts"].append({**provenance["starts"][0], "python": "3.12.1"})
+    file.write_text(json.dumps(provenance))
     log = read(write_report([path])).tables["log"]
     assert log[0] == ["time", "command", "step", "python"]
     assert [row[3] for row in log[1:3]] == ["3.11.7", "3.12.1"]
@@ -155,8 +155,8 @@ def test_hostile_names_stay_text(tmp_path):
     result |= {"recipe": evil, "notes": [f"</style>{evil}"]}
     (path / "result.json").write_text(json.dumps(result))
     file = path / "predictions" / "test.safetensors"
-    told = Predictions.read(file)
-    replace(told, mistake_names=(f"a/{evil}.png",) * len(told.mistakes)).write(file)
+    predictions = Predictions.read(file)
+    replace(predictions, mistake_names=(f"a/{evil}.png",) * len(predictions.mistakes)).write(file)
     written = write_report([path])
     page = read(written)
     assert page.text.count(f"a/{evil}.png") >= 25

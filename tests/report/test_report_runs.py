@@ -25,10 +25,10 @@ def edit(path, **changes):
 def test_unfinished_run_shows_what_is_there(tmp_path):
     path = make(tmp_path / "run", Plan(finished=False))
     page = read(write_report([path]))
-    last = RunFolder(path).journal.read()[-1]
+    last = RunFolder(path).metrics.read()[-1]
     assert "unfinished: 4 epochs so far" in page.text
-    shown = f"{100 * last['val']['accuracy']:.2f} % after epoch 4"
-    assert f"Validation accuracy so far, CIFAR-10 (JPEG) {shown}" in page.text
+    accuracy = f"{100 * last['val']['accuracy']:.2f} % after epoch 4"
+    assert f"Validation accuracy so far, CIFAR-10 (JPEG) {accuracy}" in page.text
     assert "Test accuracy" not in page.text and "worst mistakes" not in page.text
     assert "none: the test split was not opened" in page.text
     assert [f.name for f in (path / "report/figures").glob("*.svg")] == ["run-curves.svg"]
@@ -154,8 +154,8 @@ def test_different_data_are_warned_about(tmp_path):
         in read(write_report(unequal, tmp_path / "x.html")).text
     )
     other = make(tmp_path / "c", Plan(finished=False))
-    told = json.loads((other / "provenance.json").read_text())
-    edit(other / "provenance.json", data=told["data"] | {"fingerprint": "another"})
+    provenance = json.loads((other / "provenance.json").read_text())
+    edit(other / "provenance.json", data=provenance["data"] | {"fingerprint": "another"})
     text = read(write_report([unequal[0], other], tmp_path / "y.html")).text
     assert "the data's fingerprints differ" in text and "different data" not in text
 
@@ -165,11 +165,11 @@ def test_runs_measured_on_different_images_are_warned_about(tmp_path, split, wor
     runs = [make(tmp_path / name, Plan()) for name in "ab"]
     assert "images differ" not in read(write_report(runs, tmp_path / "x.html")).text
     for run in runs:
-        told = json.loads((run / "result.json").read_text())
-        edit(run / "result.json", **{split: told[split] | {"fingerprint": run.name}})
+        result = json.loads((run / "result.json").read_text())
+        edit(run / "result.json", **{split: result[split] | {"fingerprint": run.name}})
     text = read(write_report(runs, tmp_path / "y.html")).text
     assert f"The {word} images differ between runs: see data.split_seed and data.{split}_fraction." in text
-    edit(runs[0] / "result.json", **{split: told[split] | {"n": 7}})
+    edit(runs[0] / "result.json", **{split: result[split] | {"n": 7}})
     text = read(write_report(runs, tmp_path / "z.html")).text
     assert f"The {word} splits differ in size" in text
 
@@ -178,18 +178,18 @@ def test_runs_measured_on_different_images_are_warned_about(tmp_path, split, wor
     ("stop_reason", "words"), [("max_time", "ended by its time limit"), ("stopped", "stopped by a search")]
 )
 def test_a_run_that_something_ended_early_says_so_alone_and_beside_others(tmp_path, stop_reason, words):
-    early, whole = make(tmp_path / "e", Plan(stop_reason=stop_reason)), make(tmp_path / "w", Plan(seed=1))
+    early, finished = make(tmp_path / "e", Plan(stop_reason=stop_reason)), make(tmp_path / "w", Plan(seed=1))
     assert f"This run was {words} after 8 epochs" in read(write_report([early])).text
-    text = read(write_report([early, whole], tmp_path / "x.html")).text
+    text = read(write_report([early, finished], tmp_path / "x.html")).text
     assert f"Not what their recipes give, since they were ended before: e {words}" in text
-    assert words not in read(write_report([whole])).text
+    assert words not in read(write_report([finished])).text
 
 
 def test_runs_of_one_name_keep_their_figures_apart(tmp_path):
     paths = [make(tmp_path / side / "run", Plan(finished=False, val=False)) for side in "ab"]
     page = read(write_report(paths, tmp_path))
-    found = {file.name for file in (tmp_path / "figures").glob("*.svg")}
-    assert found == {"run-curves.svg", "run-2-curves.svg"} and (tmp_path / "report.html").exists()
+    names = {file.name for file in (tmp_path / "figures").glob("*.svg")}
+    assert names == {"run-curves.svg", "run-2-curves.svg"} and (tmp_path / "report.html").exists()
     assert "there are no validation curves" in page.text
     assert "Nothing: all recipes are equal." in page.text
 

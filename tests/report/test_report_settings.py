@@ -12,8 +12,8 @@ CLIP = {"training.clip_grad_norm": 1.0, "data.train_subset_fraction": 0.5, "augm
 
 
 def names(*changes: dict) -> list[str]:
-    recipes = [change(PLAIN, one) for one in changes]
-    folders = [f"run-{place}" for place in range(len(changes))]
+    recipes = [change(PLAIN, overrides) for overrides in changes]
+    folders = [f"run-{index}" for index in range(len(changes))]
     return distinct_names(["plain"] * len(changes), recipes, folders)
 
 
@@ -37,8 +37,8 @@ def test_of_many_settings_those_that_most_others_have_are_left_out():
     ]
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_what_would_be_too_long_is_named_by_its_folder(place):
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_what_would_be_too_long_is_named_by_its_folder(index):
     changes = [{}, RATE, {}]
-    changes[place] = {**CLIP, **DECAY, "augment.translate": 0.1}
-    assert names(*changes)[place] == f"plain run-{place}"
+    changes[index] = {**CLIP, **DECAY, "augment.translate": 0.1}
+    assert names(*changes)[index] == f"plain run-{index}"

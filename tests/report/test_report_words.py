@@ -4,13 +4,13 @@ import math
 
 import pytest
 
-from cifarlab.report import formatting as words
+from cifarlab.report import formatting
 
 
 @pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, [], {}])
 def test_no_number_is_a_dash(value):
-    for write in (words.percent, words.count, words.seconds, words.memory, words.interval):
-        assert write(value) == words.NOTHING
+    for write in (formatting.percent, formatting.count, formatting.seconds, formatting.memory, formatting.interval):
+        assert write(value) == formatting.NOTHING
 
 
 @pytest.mark.parametrize(
@@ -28,16 +28,16 @@ def test_no_number_is_a_dash(value):
     ],
 )
 def test_times(time, text):
-    assert words.seconds(time).replace("\u00a0", " ") == text
+    assert formatting.seconds(time).replace("\u00a0", " ") == text
 
 
 def test_sizes_and_shares():
-    assert words.memory(512 * 2**20) == "512\u00a0MiB"
-    assert words.memory(2**30) == "1.00\u00a0GiB"
-    assert words.percent(0.861) == "86.10\u00a0%"
-    assert words.interval([0.854, 0.8677]) == "85.40–86.77\u00a0%"
+    assert formatting.memory(512 * 2**20) == "512\u00a0MiB"
+    assert formatting.memory(2**30) == "1.00\u00a0GiB"
+    assert formatting.percent(0.861) == "86.10\u00a0%"
+    assert formatting.interval([0.854, 0.8677]) == "85.40–86.77\u00a0%"
 
 
 def test_plain_values():
-    assert words.plain({"torch": "2.11", "cuda": None}) == "torch 2.11, cuda —"
-    assert words.plain([0.1 + 0.2, True, 3]) == "0.3, yes, 3"
+    assert formatting.plain({"torch": "2.11", "cuda": None}) == "torch 2.11, cuda —"
+    assert formatting.plain([0.1 + 0.2, True, 3]) == "0.3, yes, 3"

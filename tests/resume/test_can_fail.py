@@ -72,15 +72,15 @@ def test_a_spoilt_resume_has_other_weights(
     end, expected = spoilt_end(tmp_path, tiny, signal_after, end_of, spoil), end_of(finished)
     assert end["last.safetensors"] != expected["last.safetensors"]
     assert end["state"] != expected["state"]
-    assert end["journal"] != expected["journal"]
+    assert end["metrics"] != expected["metrics"]
 
 
-def test_lost_sums_show_in_the_journal(
+def test_lost_sums_show_in_the_metrics_log(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable, signal_after: Callable
 ) -> None:
     end, expected = spoilt_end(tmp_path, tiny, signal_after, end_of, totals_lost), end_of(finished)
     assert end["last.safetensors"] == expected["last.safetensors"]
-    assert end["journal"] != expected["journal"]
+    assert end["metrics"] != expected["metrics"]
 
 
 def spoilt_end(

@@ -142,7 +142,7 @@ def test_ema_is_judged_and_kept_while_training_goes_on_without(
             torch.testing.assert_close(value.double(), slow[name], rtol=1e-5, atol=1e-6)
     assert all(torch.equal(t, fast.weights[-1][name]) for name, t in of_training(ema).items())
     assert ema.result()["val"] != folder.result()["val"]
-    plain, averaged = (f.journal.read() for f in (folder, ema))
+    plain, averaged = (f.metrics.read() for f in (folder, ema))
     assert [line["train"] for line in plain] == [line["train"] for line in averaged]
     assert all(a["val"] != b["val"] for a, b in zip(plain, averaged, strict=True))
 
@@ -195,6 +195,6 @@ def test_a_state_without_the_weights_of_training_is_refused(
 
 
 def test_the_ways_are_what_they_say(whole: Callable) -> None:
-    assert whole("everything").journal.read()[0]["step"] == STEPS_PER_EPOCH
+    assert whole("everything").metrics.read()[0]["step"] == STEPS_PER_EPOCH
     names = load_file(whole("muon").weights("last.state"))
     assert any("momentum_buffer" in name for name in names)

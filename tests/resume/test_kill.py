@@ -62,7 +62,7 @@ def test_killed_again_and_again(
     draws, kills = random.Random(seed), 0
     for done in range(KILLS):
         process = start(recipe, folder.path)
-        while process.is_alive() and len(folder.journal.read()) < done:
+        while process.is_alive() and len(folder.metrics.read()) < done:
             time.sleep(0.002)
         time.sleep(draws.uniform(0, 1.3 * epoch))  # anywhere in that epoch or the next
         process.kill()

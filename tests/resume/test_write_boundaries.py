@@ -1,4 +1,4 @@
-"""A kill before each single renaming of a run: setup, journal, best, last, predictions, result."""
+"""A kill before each single renaming of a run: setup, metrics log, best, last, predictions, result."""
 
 import itertools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from cifarlab.training.train import train
 
 REAL = Path.replace
 SHORT = {"training.duration": "2 epochs", "evaluation.checkpoint": "best"}
-RENAMES = 16  # of a run of two epochs that both improve; the last test counts them
+RENAMES = 17  # of a run of two epochs that both improve; the last test counts them
 
 
 class KilledError(BaseException):
@@ -83,7 +83,7 @@ def test_whatever_is_there_can_be_read(tmp_path: Path, tiny: Callable, rename: i
     """A report or an evaluation may look at a run whose writer was killed."""
     folder = RunFolder(tmp_path / "run")
     killed_at(rename, tiny(SHORT), folder)
-    folder.journal.read()
+    folder.metrics.read()
     folder.provenance()
     if folder.exists:
         assert folder.recipe() == tiny(SHORT)
@@ -115,6 +115,6 @@ def test_the_boundaries_are_all_there_are(tmp_path: Path, tiny: Callable) -> Non
         done = die_before(patch, 10**6)
         train(tiny(SHORT), folder)
     assert len(done) == RENAMES
-    assert done[:2] == ["recipe.yaml", "provenance.json"]
+    assert done[:3] == ["format.json", "recipe.yaml", "provenance.json"]
     assert done[-1] == "result.json"
     assert {"last.safetensors", "last.state.safetensors", "best.safetensors"} <= set(done)

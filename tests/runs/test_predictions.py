@@ -32,9 +32,9 @@ def test_all_of_it_is_read_again(tmp_path, mistakes):
     again = Predictions.read(path)
     assert again.classes == ("cat", "dög", "a, b")
     for name in ARRAYS:
-        one, other = getattr(made(mistakes), name), getattr(again, name)
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(one, other)
+        first, other = getattr(made(mistakes), name), getattr(again, name)
+        assert first.dtype == other.dtype
+        np.testing.assert_array_equal(first, other)
 
 
 def test_mistakes_have_names_or_else_their_index(tmp_path):

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from cifarlab.dashboard.index import Index
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, to_yaml
 from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.naming import finished_runs
 from cifarlab.system.errors import RunFolderError, StorageError
 
 HOLD = """
@@ -58,7 +60,7 @@ def test_a_folder_held_by_another_process_is_refused_until_that_dies(folder, hol
 
 def test_a_held_folder_can_be_read(folder, holder):
     assert folder.recipe() == build({"seed": 3})
-    assert folder.journal.read() == []
+    assert folder.metrics.read() == []
 
 
 def test_a_folder_is_free_again_after_its_writer_ended_or_failed(folder):
@@ -100,6 +102,49 @@ def test_what_is_no_run_folder(tmp_path, foreign):
     for use in (RunFolder(path).require, RunFolder(path).recipe):
         with pytest.raises(RunFolderError, match=r"is no run folder: it has no recipe\.yaml"):
             use()
+
+
+def test_the_format_is_written_before_the_recipe(tmp_path, monkeypatch):
+    folder, names = RunFolder(tmp_path / "run"), []
+    monkeypatch.setattr("cifarlab.runs.folder.write_text", lambda path, _: names.append(path.name))
+    folder.write_recipe(Recipe())
+    assert names == ["format.json", "recipe.yaml"]
+
+
+def test_a_start_killed_after_the_format_leaves_the_folder_vacant(folder):
+    folder.recipe_file.unlink()
+    assert folder.format_file.exists() and folder.vacant and not folder.exists
+    assert take(folder)
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ("an older cifarlab", "not written down")),
+        ('{"format": 0}', ("an older cifarlab", "not written down")),
+        ('{"format": 2}', ("a newer cifarlab", "its format is 2, this version reads 1")),
+        ('{"format": "1"}', ("format.json", "integer")),
+        ("{}", ("format.json", "field required")),
+    ],
+)
+def test_another_format_is_refused(folder, content, words):
+    folder.format_file.unlink()
+    if content is not None:
+        folder.format_file.write_text(content)
+    for read in (folder.require, folder.recipe):
+        with pytest.raises(RunFolderError) as caught:
+            read()
+        assert len(str(caught.value).splitlines()) == 2
+        assert all(word in caught.value.what for word in (str(folder.path), *words))
+    assert Index(folder.path.parent).listing().unrecognized_entries[0][0] == "run"
+
+
+def test_a_finished_run_of_another_format_is_not_reused(folder):
+    folder.write_result({"fingerprint": "abc"})
+    assert list(finished_runs(folder.path.parent)) == ["abc"]
+    folder.format_file.write_text('{"format": 2}')
+    assert not finished_runs(folder.path.parent)
 
 
 def test_provenance_and_result(folder):
@@ -172,7 +217,7 @@ def test_only_what_killed_writers_left_is_removed(folder):
     command = [sys.executable, "-c", WRITE, str(target)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as living:
-        left, used = (Path(one.stdout.readline().strip()) for one in (killed, living))
+        left, used = (Path(process.stdout.readline().strip()) for process in (killed, living))
         killed.kill()
         killed.wait()
         assert left.exists() and used.exists()
@@ -183,6 +228,6 @@ def test_only_what_killed_writers_left_is_removed(folder):
 
 
 def test_a_folder_can_be_told_to_another_process(folder):
-    folder.journal.append({"epoch": 1})
-    told = pickle.loads(pickle.dumps(folder))
-    assert told.path == folder.path and told.journal.read() == [{"epoch": 1}]
+    folder.metrics.append({"epoch": 1})
+    copy = pickle.loads(pickle.dumps(folder))
+    assert copy.path == folder.path and copy.metrics.read() == [{"epoch": 1}]

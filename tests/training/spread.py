@@ -26,7 +26,7 @@ Told = dict[str, Any]
 
 
 class Losses:
-    """A callback that notes the mean loss of each step, as the journal sums it."""
+    """A callback that notes the mean loss of each step, as the metrics log sums it."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []

@@ -110,8 +110,8 @@ def test_same_weights_and_losses(
     trained = Predictor.load(folder.weights("last")).classifier.state_dict()
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(trained[name], value, rtol=1e-5, atol=1e-6)
-    journal = folder.journal.read()
-    assert [line["train"]["loss"] for line in journal] == pytest.approx(losses, rel=1e-5)
+    metrics = folder.metrics.read()
+    assert [line["train"]["loss"] for line in metrics] == pytest.approx(losses, rel=1e-5)
 
 
 @pytest.mark.parametrize("key", ["training.label_smoothing", "training.clip_grad_norm"])

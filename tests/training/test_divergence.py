@@ -49,7 +49,7 @@ def require_kept(folder: RunFolder, epoch: int) -> None:
     assert (about.epoch, about.step) == (epoch, 11 * epoch)
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     Predictor.load(folder.weights("last"))
-    assert [line["epoch"] for line in folder.journal.read()] == list(range(1, epoch + 1))
+    assert [line["epoch"] for line in folder.metrics.read()] == list(range(1, epoch + 1))
     assert not folder.finished
 
 

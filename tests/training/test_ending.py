@@ -40,16 +40,16 @@ def test_it_ends_after_so_many_epochs_without_a_better_one(
 ):
     folder = RunFolder(tmp_path)
     result = train(tiny({**LONG, "training.early_stopping": {"patience": patience}}), folder)
-    assert (result["epochs"], len(folder.journal.read())) == (epochs, epochs)
+    assert (result["epochs"], len(folder.metrics.read())) == (epochs, epochs)
     assert result["stop_reason"] == ("early_stopping" if epochs < 12 else "planned")
     assert result["steps"] == 11 * epochs
     assert result["evaluated"]["epoch"] == (2 if patience == 1 else 4)
 
 
-def test_a_real_run_ends_as_its_journal_says(tmp_path, tiny):
+def test_a_real_run_ends_as_its_metrics_log_says(tmp_path, tiny):
     folder = RunFolder(tmp_path)
     result = train(tiny({"training.duration": "60 epochs", "training.early_stopping": {"patience": 2}}), folder)
-    accuracies = [line["val"]["accuracy"] for line in folder.journal.read()]
+    accuracies = [line["val"]["accuracy"] for line in folder.metrics.read()]
     waited = [n - accuracies.index(max(accuracies[: n + 1])) for n in range(len(accuracies))]
     assert result["stop_reason"] == "early_stopping"
     assert waited.index(2) + 1 == result["epochs"] == len(waited)
@@ -87,7 +87,7 @@ def slow_clock(monkeypatch):
 def test_a_budget_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_clock):
     folder = RunFolder(tmp_path)
     result = train(tiny({**LONG, "training.max_time": "20 s"}), folder)
-    lines = folder.journal.read()
+    lines = folder.metrics.read()
     assert result["stop_reason"] == "max_time"
     assert 0 < result["steps"] == lines[-1]["step"] < 132
     assert result["steps"] % 11
@@ -100,7 +100,7 @@ def test_a_budget_that_is_never_reached_changes_nothing(tmp_path, tiny, finished
     folder = RunFolder(tmp_path)
     assert train(tiny({"training.max_time": "10 h"}), folder)["stop_reason"] == "planned"
     one, other = end_of(folder), end_of(finished)
-    assert all(one[name] == other[name] for name in ("last.safetensors", "state", "journal"))
+    assert all(one[name] == other[name] for name in ("last.safetensors", "state", "metrics"))
 
 
 def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
@@ -133,8 +133,8 @@ def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
     folder, watcher = RunFolder(tmp_path), Enough(epoch)
     result = train(tiny(), folder, callbacks=[watcher], should_stop=lambda: watcher.seen)
     assert (result["stop_reason"], result["epochs"]) == ("stopped", epoch)
-    whole = finished.journal.read()[:epoch]
-    assert without_cost(folder.journal.read()) == without_cost(whole)
+    whole = finished.metrics.read()[:epoch]
+    assert without_cost(folder.metrics.read()) == without_cost(whole)
     with pytest.raises(RunFolderError, match="by a search"):
         extended(folder, Extension(duration=Duration.parse("1 epoch"), schedule="hold"))
 
@@ -166,11 +166,11 @@ def test_look_ahead_that_never_came_to_its_first_update_is_the_network_itself(ti
         folder = RunFolder(tmp_path / name)
         ended = partial(has_epochs, folder, 3)
         result = train(tiny(changes), folder, callbacks=(), should_stop=ended)
-        losses.append([line["val"]["loss"] for line in folder.journal.read()])
+        losses.append([line["val"]["loss"] for line in folder.metrics.read()])
         losses[-1].append(result["test"]["loss"])
         assert result["stop_reason"] == "stopped"
     assert losses[0] == losses[1] and len(set(losses[0])) == 4
 
 
 def has_epochs(folder: RunFolder, epochs: int) -> bool:
-    return len(folder.journal.read()) >= epochs
+    return len(folder.metrics.read()) >= epochs

@@ -87,7 +87,7 @@ def test_the_three_ways_differ(copied: RunFolder) -> None:
     for how in HOW:
         recipe, folder = extended(copied, more("2 epochs", how))
         train(recipe, folder, resume=True)
-        rates.append([line["lr"] for line in folder.journal.read()])
+        rates.append([line["lr"] for line in folder.metrics.read()])
     assert rates[0][2] == rates[0][3] == rates[0][4]  # hold
     assert rates[1][3] == 0.1  # restart: a warm-up's end again
     assert rates[2][2] == rates[0][2]  # the past is not rewritten

@@ -92,7 +92,7 @@ def require_resumable(folder: RunFolder, tiny: Callable, end: Any, end_of: Calla
 def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable, calls: int
 ) -> None:
-    """In the second epoch, the flush number ``calls`` fails: journal, best, weights, state..."""
+    """In the second epoch, the flush number ``calls`` fails: metrics log, best, weights, state..."""
     folder, left, real = RunFolder(tmp_path / "run"), iter(range(calls)), os.fsync
     with pytest.MonkeyPatch.context() as patch:
 
@@ -105,7 +105,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
         with pytest.raises(StorageError, match="No space left") as caught:
             train(tiny(), folder, callbacks=[callback])
     assert "free some space" in caught.value.hint
-    if calls < 3:  # journal, weights or state of the second epoch
+    if calls < 3:  # metrics log, weights or state of the second epoch
         require_resumable(folder, tiny, end_of(finished), end_of)
     else:  # the second epoch was written down whole
         train(tiny(), folder, resume=True)
@@ -127,7 +127,7 @@ def test_a_disk_that_really_refuses(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable
 ) -> None:
     folder = RunFolder(tmp_path / "run")
-    limit = small_files_only(4000)  # the journal fits, no checkpoint does
+    limit = small_files_only(4000)  # the metrics log fits, no checkpoint does
     try:
         with pytest.raises(StorageError, match="File too large"):
             train(tiny(), folder, callbacks=[At(20, limit.__enter__)])
@@ -143,8 +143,8 @@ def test_a_torn_last_line_is_healed_on_resume(
     copied: RunFolder, finished: RunFolder, tiny: Callable, end_of: Callable, torn: str
 ) -> None:
     copied.result_file.unlink()
-    with copied.journal.path.open("a") as file:
+    with copied.metrics.path.open("a") as file:
         file.write(torn)
     train(tiny(), copied, resume=True)
-    assert copied.journal.path.read_bytes() == finished.journal.path.read_bytes()
+    assert copied.metrics.path.read_bytes() == finished.metrics.path.read_bytes()
     assert end_of(copied) == end_of(finished)

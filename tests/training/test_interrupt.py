@@ -118,7 +118,7 @@ def test_from_the_command_line(
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not folder.journal.path.exists() and process.poll() is None:
+    while not folder.metrics.path.exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signum)
     _, errors = process.communicate()
@@ -155,7 +155,7 @@ def test_a_closed_terminal_leaves_a_checkpoint(
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [*command, "--run", str(folder.path)])
-    while not folder.journal.path.exists():
+    while not folder.metrics.path.exists():
         os.read(terminal, 4096)
     time.sleep(delay)
     os.close(terminal)

@@ -129,13 +129,13 @@ def test_a_step_keeps_the_recipe_s_share_of_the_running_statistics(
     torch.testing.assert_close(after[1] - after[0], torch.full_like(after[0], 0.7))
 
 
-def test_the_journal_has_means_over_all_images(tmp_path: Path, tiny: Callable) -> None:
+def test_the_metrics_log_has_means_over_all_images(tmp_path: Path, tiny: Callable) -> None:
     """Of pieces and batches of different sizes: 118 and 117 images."""
     lines = []
     for name, micro_batch in (("a", 24), ("b", None)):
         changes = {"training.micro_batch_size": micro_batch, "training.duration": "1 epoch"}
         folder = RunFolder(tmp_path / name)
         train(tiny({**PLAIN, **changes}), folder)
-        lines += folder.journal.read()
+        lines += folder.metrics.read()
     assert lines[0]["train"]["accuracy"] == pytest.approx(lines[1]["train"]["accuracy"], abs=1e-3)
     assert lines[0]["train"]["loss"] == pytest.approx(lines[1]["train"]["loss"], rel=1e-5)

@@ -1,4 +1,4 @@
-"""The plateau schedule in a run: rates by the journal's losses, resume, extension."""
+"""The plateau schedule in a run: rates by the metrics log's losses, resume, extension."""
 
 import os
 import signal
@@ -32,11 +32,11 @@ def rates_by_hand(losses, rate):
 
 
 def told(folder):
-    lines = folder.journal.read()
+    lines = folder.metrics.read()
     return [line["lr"] for line in lines], [line["val"]["loss"] for line in lines]
 
 
-def test_the_rate_falls_as_the_journal_s_losses_say(tmp_path, tiny):
+def test_the_rate_falls_as_the_metrics_log_s_losses_say(tmp_path, tiny):
     folder = RunFolder(tmp_path)
     train(tiny(PLATEAU), folder)
     rates, losses = told(folder)

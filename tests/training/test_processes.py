@@ -149,7 +149,7 @@ def test_the_end_is_that_of_one_process(
     _, alone = one(name)
     folder, result = RunFolder(place / name), two[name][0]["result"]
     assert two[name][1]["result"] == result == without_cost_of(folder)
-    for mine, its in zip(folder.journal.read(), alone.journal.read(), strict=True):
+    for mine, its in zip(folder.metrics.read(), alone.metrics.read(), strict=True):
         assert mine["val"]["loss"] == pytest.approx(its["val"]["loss"], rel=1e-4)
         assert mine["train"]["loss"] == pytest.approx(its["train"]["loss"], rel=1e-5)
     for split in ("val", "test"):

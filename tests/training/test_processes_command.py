@@ -32,16 +32,16 @@ def begun(recipe: Recipe, folder: RunFolder, *words: str) -> subprocess.Popen[st
     """Start it in two processes; returns once two epochs are written down, one of them whole."""
     file = folder.path.with_suffix(".yaml")
     file.write_text(to_yaml(recipe))
-    before = len(folder.journal.read())
+    before = len(folder.metrics.read())
     process = torchrun("-m", "--", "cifarlab", "train", file, "--run", folder.path, *words)
-    while len(folder.journal.read()) < before + 2 and process.poll() is None:
+    while len(folder.metrics.read()) < before + 2 and process.poll() is None:
         time.sleep(0.01)
     return process
 
 
 def require_the_end_of(alone: RunFolder, folder: RunFolder) -> None:
     assert folder.finished
-    for mine, its in zip(folder.journal.read(), alone.journal.read(), strict=True):
+    for mine, its in zip(folder.metrics.read(), alone.metrics.read(), strict=True):
         np.testing.assert_allclose(mine["train"]["loss"], its["train"]["loss"], rtol=1e-3)
 
 
@@ -74,7 +74,7 @@ def test_a_process_is_lost_and_two_go_on(tmp_path: Path, alone: RunFolder) -> No
     assert errors.count("failed: another of the 2 processes was lost") == 1
     assert "--resume" in errors
     assert not folder.finished
-    epochs = len(folder.journal.read())
+    epochs = len(folder.metrics.read())
     about, _ = WeightsFile.read(folder.weights("last"))
     assert about.step in (21 * epochs, 21 * (epochs - 1))
     process = begun(alone.recipe(), folder, "--resume")

@@ -55,18 +55,18 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, tiny: Callable) -> RunFol
 
 
 def content(folder: RunFolder) -> bytes:
-    return folder.record.path.read_bytes()
+    return folder.tensor_stats.path.read_bytes()
 
 
 def test_a_record_changes_nothing_of_the_run(
     recorded: RunFolder, finished: RunFolder, end_of: Callable
 ) -> None:
     assert end_of(recorded) == end_of(finished)
-    assert not finished.record.path.exists()
+    assert not finished.tensor_stats.path.exists()
 
 
 def test_every_epoch_has_a_line_from_before_the_first_step_on(recorded: RunFolder) -> None:
-    lines = recorded.record.read()
+    lines = recorded.tensor_stats.read()
     assert [line["epoch"] for line in lines] == [0, 1, 2, 3]
     assert {line["images"] for line in lines} == {25}
     assert lines[0]["grad_norm"] is None and all(line["grad_norm"] > 0 for line in lines[1:])
@@ -84,7 +84,7 @@ def test_the_last_line_is_of_the_weights_that_are_judged(recorded: RunFolder) ->
     from cifarlab.inference.weights import WeightsFile
 
     _, tensors = WeightsFile.read(recorded.weights("last"))
-    told = recorded.record.read()[-1]["weights"]
+    told = recorded.tensor_stats.read()[-1]["weights"]
     for name, one in told.items():
         values = tensors[f"body.{name}.weight"].numpy().ravel()
         counts, _ = np.histogram(values, len(one["counts"]), (values.min(), values.max()))
@@ -133,8 +133,8 @@ def test_killed_between_record_and_checkpoint(
     monkeypatch.setattr(Checkpoints, "save_last", dying)
     with pytest.raises(KilledError):
         train(tiny(), folder, callbacks=[TensorStats()])
-    assert [line["epoch"] for line in folder.record.read()] == [0, 1, 2]
-    with folder.record.path.open("a") as file:
+    assert [line["epoch"] for line in folder.tensor_stats.read()] == [0, 1, 2]
+    with folder.tensor_stats.path.open("a") as file:
         file.write('{"epoch": 3, "torn')
     monkeypatch.undo()
     train(tiny(), folder, resume=True, callbacks=[TensorStats()])
@@ -144,11 +144,11 @@ def test_killed_between_record_and_checkpoint(
 def test_an_extended_run_goes_on_with_the_record(tmp_path: Path, tiny: Callable) -> None:
     folder = RunFolder(tmp_path / "run")
     train(tiny(), folder, callbacks=[TensorStats()])
-    before = folder.record.read()
+    before = folder.tensor_stats.read()
     longer = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
     recipe, longer_folder = extended(folder, longer)
     train(recipe, longer_folder, resume=True, callbacks=[TensorStats()])
-    lines = longer_folder.record.read()
+    lines = longer_folder.tensor_stats.read()
     assert lines[:-1] == before and lines[-1]["epoch"] == 4
 
 
@@ -170,7 +170,7 @@ def test_frozen_layers_have_no_gradient_norm(tmp_path: Path, tiny: Callable) -> 
     folder = RunFolder(tmp_path / "run")
     freeze = [{"start": "1 epoch", "stages": 1}]
     train(tiny({"training.freeze": freeze}), folder, callbacks=[TensorStats()])
-    _, one, two, _ = (line["weights"] for line in folder.record.read())
+    _, one, two, _ = (line["weights"] for line in folder.tensor_stats.read())
     assert one["stem.conv1"]["grad_norm"] > 0 and two["stem.conv1"]["grad_norm"] is None
     assert two["head"]["grad_norm"] > 0
 
@@ -182,7 +182,7 @@ def test_averaged_weights_are_the_ones_recorded(tmp_path: Path, tiny: Callable) 
     ema = {"averaging.kind": "ema", "averaging.decay": 0.9, "averaging.every": 2}
     train(tiny(ema), folder, callbacks=[TensorStats()])
     _, tensors = WeightsFile.read(folder.weights("last"))
-    told = folder.record.read()[-1]["weights"]["stem.conv1"]
+    told = folder.tensor_stats.read()[-1]["weights"]["stem.conv1"]
     assert told["high"] == pytest.approx(float(tensors["body.stem.conv1.weight"].max()), rel=1e-5)
 
 
@@ -192,7 +192,7 @@ def test_dead_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callable)
     with torch.no_grad():
         norm.weight[1], norm.bias[1] = 0.0, -1.0
     TensorStats().on_train_start(run)
-    [line] = run.folder.record.read()
+    [line] = run.folder.tensor_stats.read()
     indices = recorded_images(run.loader.indices.numpy())
     images = run.dataset.read("train").images
     wanted = dead_units(run.predictor, images, indices)["layers"]

@@ -135,7 +135,7 @@ def test_sums_count_what_is_trained_and_the_speed_what_is_drawn(
     train(tiny(changes), folder, callbacks=[drawn])
     assert drawn.images == [118] * 7 + [117] * 4
     assert trained == [35] * 11
-    (line,) = folder.journal.read()
+    (line,) = folder.metrics.read()
     hits = line["train"]["accuracy"] * sum(trained)
     assert hits == pytest.approx(round(hits), abs=1e-6)
     cost = line["cost"]

@@ -183,9 +183,9 @@ def test_a_state_without_its_tensors(copied: RunFolder, tiny: Callable) -> None:
         train(tiny(), copied, resume=True)
 
 
-def test_a_journal_without_epochs_before_the_checkpoint(copied: RunFolder, tiny: Callable) -> None:
-    lines = unfinished(copied).journal.path.read_text().splitlines(keepends=True)
-    copied.journal.path.write_text("".join(lines[1:]))
+def test_a_metrics_log_without_epochs_before_the_checkpoint(copied: RunFolder, tiny: Callable) -> None:
+    lines = unfinished(copied).metrics.path.read_text().splitlines(keepends=True)
+    copied.metrics.path.write_text("".join(lines[1:]))
     with pytest.raises(RunFolderError, match="lacks epochs"):
         train(tiny(), copied, resume=True)
 
@@ -193,13 +193,13 @@ def test_a_journal_without_epochs_before_the_checkpoint(copied: RunFolder, tiny:
 def test_leftovers_of_another_run_are_not_mixed_in(
     copied: RunFolder, tiny: Callable[..., Recipe]
 ) -> None:
-    """A folder whose recipe.yaml has gone: refused, or started with a journal of its own."""
+    """A folder whose recipe.yaml has gone: refused, or started with a metrics log of its own."""
     unfinished(copied).recipe_file.unlink()
     try:
         train(tiny(), copied)
     except CifarlabError:
         return
-    assert [line["epoch"] for line in copied.journal.read()] == [1, 2, 3]
+    assert [line["epoch"] for line in copied.metrics.read()] == [1, 2, 3]
     assert len(copied.provenance()["starts"]) == 1
 
 

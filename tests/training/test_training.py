@@ -38,7 +38,7 @@ def test_another_seed_is_another_run_on_the_same_split(
     other = RunFolder(tmp_path / "other")
     train(tiny({"seed": 1}), other)
     a, b = end_of(other), end_of(finished)
-    assert all(a[key] != b[key] for key in ("last.safetensors", "state", "journal", "result"))
+    assert all(a[key] != b[key] for key in ("last.safetensors", "state", "metrics", "result"))
     assert other.provenance()["data"] == finished.provenance()["data"]
 
 
@@ -55,11 +55,11 @@ class Recording:
         self.calls.append(("on_step_end", run.state.step, images))
 
     def on_validation_end(self, run: Run) -> None:
-        assert len(run.folder.journal.read()) == run.state.epoch - 1
+        assert len(run.folder.metrics.read()) == run.state.epoch - 1
         self.calls.append(("on_validation_end", run.state.epoch))
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
-        assert run.folder.journal.read()[-1] == line
+        assert run.folder.metrics.read()[-1] == line
         assert WeightsFile.read(run.checkpoints.last)[0].step == run.state.step
         self.calls.append(("on_epoch_end", line["epoch"]))
 
@@ -83,22 +83,22 @@ def test_hooks_are_called_in_order_and_change_nothing(
     assert end_of(folder) == end_of(finished)
 
 
-def test_result_and_journal_say_what_happened(finished: RunFolder, tiny: Callable) -> None:
-    result, journal = finished.result(), finished.journal.read()
+def test_result_and_metrics_log_say_what_happened(finished: RunFolder, tiny: Callable) -> None:
+    result, metrics = finished.result(), finished.metrics.read()
     assert result["fingerprint"] == fingerprint(tiny())
     assert (result["epochs"], result["steps"], result["data"]) == (3, 33, "digits")
     judged = {"checkpoint": "last", "epoch": 3, "tta_views": 1, "tta_fraction": 1, "tta_threshold": None}
     assert result["evaluated"] == judged
     files = {name: sha256(finished.weights(name).read_bytes()) for name in ("last", "best")}
     assert result["weights_sha256"] == {name: of.hexdigest() for name, of in files.items()}
-    assert [(line["epoch"], line["step"]) for line in journal] == [(1, 11), (2, 22), (3, 33)]
+    assert [(line["epoch"], line["step"]) for line in metrics] == [(1, 11), (2, 22), (3, 33)]
     # validation during training and the measurement at the end are the same measurement
-    assert journal[-1]["val"]["accuracy"] == result["val"]["accuracy"]
-    assert journal[-1]["val"]["loss"] == result["val"]["loss"]
-    best = max(journal, key=lambda line: line["val"]["accuracy"])
+    assert metrics[-1]["val"]["accuracy"] == result["val"]["accuracy"]
+    assert metrics[-1]["val"]["loss"] == result["val"]["loss"]
+    best = max(metrics, key=lambda line: line["val"]["accuracy"])
     assert result["best"]["epoch"] == best["epoch"]
-    assert journal[0]["lr"] == 0.1  # the last step of the warm-up
-    assert 0 < journal[-1]["lr"] < 0.001
+    assert metrics[0]["lr"] == 0.1  # the last step of the warm-up
+    assert 0 < metrics[-1]["lr"] < 0.001
 
 
 def test_nothing_held_out_selects_nothing(tmp_path: Path, tiny: Callable) -> None:
@@ -106,7 +106,7 @@ def test_nothing_held_out_selects_nothing(tmp_path: Path, tiny: Callable) -> Non
     result = train(tiny({"data.val_fraction": 0}), folder)
     assert result["best"] is None
     assert "val" not in result and "test" in result
-    assert [line["val"] for line in folder.journal.read()] == [None] * 3
+    assert [line["val"] for line in folder.metrics.read()] == [None] * 3
     assert not folder.weights("best").exists()
     assert [p.name for p in folder.predictions.iterdir()] == ["test.safetensors"]
 
@@ -125,7 +125,7 @@ def test_best_is_measured_where_the_recipe_wants_it(
     monkeypatch.setattr(step, "apply_schedule", exploding)
     folder = RunFolder(tmp_path / "run")
     result = train(tiny({"evaluation.checkpoint": "best", "evaluation.tta_views": 2}), folder)
-    scores = [line["val"]["accuracy"] for line in folder.journal.read()]
+    scores = [line["val"]["accuracy"] for line in folder.metrics.read()]
     epoch = scores.index(max(scores)) + 1
     assert epoch < 3
     judged = {"checkpoint": "best", "epoch": epoch, "tta_views": 2, "tta_fraction": 1, "tta_threshold": None}
@@ -179,7 +179,7 @@ def test_training_works_with_the_test_file_deleted(
     assert blind["val"] == whole["val"]
     ends = [end_of(RunFolder(tmp_path / name)) for name in ("whole", "blind")]
     assert ends[0]["last.safetensors"] == ends[1]["last.safetensors"]
-    assert ends[0]["journal"] == ends[1]["journal"]
+    assert ends[0]["metrics"] == ends[1]["metrics"]
 
 
 def test_a_recipe_can_keep_the_test_split_closed(
@@ -204,7 +204,7 @@ def test_a_source_test_split_is_read_once_and_only_at_the_end(
     folder, real = RunFolder(tmp_path / "run"), Dataset.read
 
     def watched(self: Dataset, split: str) -> Any:
-        reads.append((split, len(folder.journal.read()) == 3))
+        reads.append((split, len(folder.metrics.read()) == 3))
         return real(self, split)
 
     monkeypatch.setattr(Dataset, "read", watched)

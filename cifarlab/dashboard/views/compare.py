@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 
 from cifarlab.dashboard import charts
-from cifarlab.dashboard import html as markup
-from cifarlab.dashboard.frame import Site, chart, framed, put, said, section
+from cifarlab.dashboard import html
+from cifarlab.dashboard.frame import Site, chart, framed, put, show_errors, section
 from cifarlab.dashboard.index import NotFoundError
 from cifarlab.report import compare, settings
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.system.errors import CifarlabError, RunFolderError
 
 _MOST = 24
@@ -18,36 +18,36 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-async def show(site: Site, places: Sequence[str]) -> None:
-    """The runs at ``places``, in that order; those that can't be read are named and left out."""
-    wanted = list(dict.fromkeys(places))
-    with framed(site, "Compare"), said():
-        if not wanted:
+async def show(site: Site, url_paths: Sequence[str]) -> None:
+    """Show the runs at ``url_paths``, in that order; name those that can't be read."""
+    requested = list(dict.fromkeys(url_paths))
+    with framed(site, "Compare"), show_errors():
+        if not requested:
             raise RunFolderError(
                 "there is nothing to compare", "choose two runs or more in the list of runs"
             )
-        read, problems = await asyncio.to_thread(_read, site, wanted[:_MOST])
+        read, problems = await asyncio.to_thread(_read, site, requested[:_MOST])
         if not read:
             raise NotFoundError(" ".join(problems).rstrip("."), "choose runs in the list of runs")
         put(f"<h1>{len(read)} runs compared</h1>")
-        if len(wanted) > _MOST:
-            problems.append(f"Only the first {_MOST} of {len(wanted)} runs are shown.")
+        if len(requested) > _MOST:
+            problems.append(f"Only the first {_MOST} of {len(requested)} runs are shown.")
         runs = [run for _, run in read]
-        put(markup.warned([*problems, *compare.warnings(runs)]))
+        put(html.warned([*problems, *compare.warnings(runs)]))
         _compared(read, runs)
 
 
-def _compared(read: Sequence[tuple[str, Run]], runs: Sequence[Run]) -> None:
-    links = [markup.run_link(place, run.name) for place, run in read]
+def _compared(read: Sequence[tuple[str, RunData]], runs: Sequence[RunData]) -> None:
+    links = [html.run_link(url_path, run.name) for url_path, run in read]
     with section("What differs between the recipes"):
-        put(markup.differences(settings.differences([run.recipe for run in runs]), links))
+        put(html.differences(settings.differences([run.recipe for run in runs]), links))
     with section("What came of it"):
         rows = [
             (link, row.recipe, row.seed, row.data, row.val, row.test, row.interval, row.n, row.time,
              row.parameters, row.state)
             for link, row in zip(links, (compare.row(run, "") for run in runs), strict=True)
         ]  # fmt: skip
-        put(markup.table(_COLUMNS, rows))
+        put(html.table(_COLUMNS, rows))
         put(
             '<p class="soft">An interval is that of one run on its test images (Wilson); it says '
             "nothing of how much another seed would change. A study over seeds does.</p>"
@@ -55,17 +55,17 @@ def _compared(read: Sequence[tuple[str, Run]], runs: Sequence[Run]) -> None:
     with section("How they learned"):
         options = charts.overlay(runs)
         if options is None:
-            put(markup.notes(["No run held validation images out, so there are no curves."]))
+            put(html.notes(["No run held validation images out, so there are no curves."]))
         else:
             chart(options, 420, "validation accuracy by epoch").mark("overlay")
 
 
-def _read(site: Site, places: Sequence[str]) -> tuple[list[tuple[str, Run]], list[str]]:
+def _read(site: Site, url_paths: Sequence[str]) -> tuple[list[tuple[str, RunData]], list[str]]:
     read, problems = [], []
-    for place in places:
+    for url_path in url_paths:
         try:
-            path = site.index.path(place)
-            read.append((place, read_runs([path], predictions=False)[0]))
+            path = site.index.path(url_path)
+            read.append((url_path, read_runs([path], predictions=False)[0]))
         except CifarlabError as error:
-            problems.append(f"{place}: {error.what}.")
+            problems.append(f"{url_path}: {error.what}.")
     return read, problems

@@ -7,11 +7,11 @@ from typing import Any
 
 from nicegui import ui
 
-from cifarlab.dashboard import html as markup
+from cifarlab.dashboard import html
 from cifarlab.dashboard.frame import Site, framed, put, section
 from cifarlab.dashboard.index import Listing
-from cifarlab.dashboard.tables import Row, recipe_rows, run_rows
-from cifarlab.dashboard.urls import compare_address, list_address, search_address, study_address
+from cifarlab.dashboard.tables import TableRow, recipe_rows, run_rows
+from cifarlab.dashboard.urls import compare_url, list_url, search_url, study_url
 
 _PACE = 5.0  # seconds between two looks at all folders
 _MOST_COMPARED = 24
@@ -30,7 +30,7 @@ _TIME = (
 
 
 def _column(name: str, title: str, form: str = "", *, wide: bool = False) -> dict[str, Any]:
-    """A column; with a form it holds numbers. ``wide`` ones are left out on narrow screens."""
+    """Return a column, of numbers with a form; a ``wide`` one is hidden on narrow screens."""
     column: dict[str, Any] = {"name": name, "label": title, "field": name, "sortable": True}
     column["align"] = "right" if form else "left"
     if form:
@@ -52,7 +52,7 @@ _OF_RUNS = [
     _column("epochs", "epochs", _COUNT),
     _column("seconds", "training", _TIME),
     _column("parameters", "parameters", _COUNT, wide=True),
-    _column("heard", "last written", _WHEN),
+    _column("last_modified", "last written", _WHEN),
 ]
 _OF_RECIPES = [
     _column("recipe", "recipe"),
@@ -69,7 +69,7 @@ _OF_RECIPES = [
 ]
 # Vue escapes what stands between double braces and in bound attributes.
 _RUN_CELL = (
-    '<q-td :props="props" class="name"><a :href="props.row.address" :title="props.row.place">'
+    '<q-td :props="props" class="name"><a :href="props.row.url" :title="props.row.url_path">'
     "{{ props.value }}</a></q-td>"
 )
 _STATE_CELL = (
@@ -77,7 +77,7 @@ _STATE_CELL = (
     "{{ props.value }}</span></q-td>"
 )
 _WHEN_CELL = (
-    '<q-td :props="props"><span :title="props.row.heard ? new Date(1000 * props.row.heard)'
+    '<q-td :props="props"><span :title="props.row.last_modified ? new Date(1000 * props.row.last_modified)'
     ".toLocaleString('sv') : ''\">{{ props.value }}</span></q-td>"
 )
 _TITLED_CELL = '<q-td :props="props"><span :title="props.value">{{ props.value }}</span></q-td>'
@@ -93,7 +93,7 @@ _RECIPE_CELL = (
 
 
 async def show(site: Site, by: str, group: str, find: str) -> None:
-    """The list ``by`` "recipe" or by run; of one ``group`` of seeds, or all; with a search word."""
+    """Show the list ``by`` "recipe" or by run, of one ``group`` or all, that match ``find``."""
     listing = await asyncio.to_thread(site.index.listing)
     names = await asyncio.to_thread(site.index.group_names, listing.runs) if by or group else {}
     with framed(site, "", "Runs"):
@@ -101,7 +101,7 @@ async def show(site: Site, by: str, group: str, find: str) -> None:
             _recipes(listing, names, find)
         else:
             _runs(site, listing, (group, names.get(group, "")), find)
-        _strange(listing)
+        _unrecognized(listing)
 
 
 def _counted(rows: Sequence[Any]) -> str:
@@ -109,12 +109,12 @@ def _counted(rows: Sequence[Any]) -> str:
 
 
 def _titled(title: str, by: str) -> None:
-    """The title, and the way to the other list."""
+    """Show the title, and the way to the other list."""
     put(
-        f'<div class="titled"><h1>{markup.text(title)}</h1>'
+        f'<div class="titled"><h1>{html.text(title)}</h1>'
         '<div class="switch" role="group" aria-label="a row is">'
         + "".join(
-            f'<a href="{list_address(by=value)}"{" aria-current=true" if value == by else ""}>'
+            f'<a href="{list_url(by=value)}"{" aria-current=true" if value == by else ""}>'
             f"{word}</a>"
             for word, value in (("By run", ""), ("By recipe", "recipe"))
         )
@@ -122,7 +122,7 @@ def _titled(title: str, by: str) -> None:
     )
 
 
-def _table(columns: list[dict[str, Any]], rows: list[Row], key: str, **more: Any) -> ui.table:
+def _table(columns: list[dict[str, Any]], rows: list[TableRow], key: str, **more: Any) -> ui.table:
     table = ui.table(columns=columns, rows=rows, row_key=key, **more).classes("list")
     table.props("flat dense virtual-scroll binary-state-sort :virtual-scroll-item-size=33")
     table.props('no-data-label="No run matches." hide-selected-banner')
@@ -145,14 +145,14 @@ def _recipes(listing: Listing, names: dict[str, str], find: str) -> None:
     )
 
 
-def _runs(site: Site, listing: Listing, of: tuple[str, str], find: str) -> None:
-    group, name = of
-    chosen: dict[str, str | None] = {"state": None, "data": None}
+def _runs(site: Site, listing: Listing, selected_group: tuple[str, str], find: str) -> None:
+    group, name = selected_group
+    filters: dict[str, str | None] = {"state": None, "data": None}
 
-    def rows_of(found: Listing) -> list[Row]:
-        shown = [run for run in found.runs if not group or run.group == group]
-        rows = run_rows(shown, time.time())
-        return [row for row in rows if all(row[k] == v for k, v in chosen.items() if v)]
+    def rows_of(current: Listing) -> list[TableRow]:
+        runs_shown = [run for run in current.runs if not group or run.group == group]
+        rows = run_rows(runs_shown, time.time())
+        return [row for row in rows if all(row[k] == v for k, v in filters.items() if v)]
 
     rows = rows_of(listing)
     _titled(f"{name}: {_counted(rows)}" if group else "Runs", "")
@@ -164,27 +164,27 @@ def _runs(site: Site, listing: Listing, of: tuple[str, str], find: str) -> None:
             key: ui.select(
                 sorted({row[key] for row in rows if row[key]}), label=key.capitalize()
             ).props("dense outlined clearable options-dense")
-            for key in chosen
+            for key in filters
         }
         compare = ui.button("Compare").props("unelevated no-caps color=primary")
-    table = _table([dict(column) for column in _OF_RUNS], rows, "place", selection="multiple")
+    table = _table([dict(column) for column in _OF_RUNS], rows, "url_path", selection="multiple")
     table.add_slot("body-cell-run", _RUN_CELL)
     table.add_slot("body-cell-state", _STATE_CELL)
     table.add_slot("body-cell-test", _TEST_CELL)
-    table.add_slot("body-cell-heard", _WHEN_CELL)
+    table.add_slot("body-cell-last_modified", _WHEN_CELL)
     for name in ("recipe", "data"):  # cut where they are long
         table.add_slot(f"body-cell-{name}", _TITLED_CELL)
     table.bind_filter_from(box, "value", lambda value: value or "")
     counted = put("", "soft")
 
-    def refill(found: Listing) -> None:
-        new = rows_of(found)
+    def refill(current: Listing) -> None:
+        new = rows_of(current)
         if new != table.rows:
             table.rows = new
         counted.content = _counted(new)
 
     def choose(key: str, value: str | None) -> None:
-        chosen[key] = value
+        filters[key] = value
         refill(state["listing"])
 
     state = {"listing": listing}
@@ -196,11 +196,11 @@ def _runs(site: Site, listing: Listing, of: tuple[str, str], find: str) -> None:
         refill(state["listing"])
 
     def compared() -> None:
-        places = [row["place"] for row in table.selected][:_MOST_COMPARED]
-        if len(places) < 2:
+        url_paths = [row["url_path"] for row in table.selected][:_MOST_COMPARED]
+        if len(url_paths) < 2:
             ui.notify("Choose two runs or more in the first column.")
         else:
-            ui.navigate.to(compare_address(places))
+            ui.navigate.to(compare_url(url_paths))
 
     compare.on_click(compared)
     refill(listing)
@@ -208,16 +208,16 @@ def _runs(site: Site, listing: Listing, of: tuple[str, str], find: str) -> None:
 
 
 def _collections(listing: Listing) -> None:
-    for title, places, address in (
-        ("Studies", listing.studies, study_address),
-        ("Searches", listing.searches, search_address),
+    for title, url_paths, address in (
+        ("Studies", listing.studies, study_url),
+        ("Searches", listing.searches, search_url),
     ):
-        if places:
-            links = "".join(markup.link(address(place), place or "(this)") for place in places)
+        if url_paths:
+            links = "".join(html.link(address(url_path), url_path or "(this)") for url_path in url_paths)
             put(f'<div class="chips"><span>{title}</span>{links}</div>')
 
 
-def _strange(listing: Listing) -> None:
-    if listing.strange:
+def _unrecognized(listing: Listing) -> None:
+    if listing.unrecognized_entries:
         with section("Folders that can't be read as runs"):
-            put(markup.table(("folder", "why"), listing.strange, numbers=False))
+            put(html.table(("folder", "why"), listing.unrecognized_entries, numbers=False))

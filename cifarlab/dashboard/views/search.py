@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from cifarlab.dashboard import figures as beside
-from cifarlab.dashboard import html as markup
-from cifarlab.dashboard.frame import Site, file_stamp, framed, put, said, section, watched
-from cifarlab.dashboard.urls import run_address
-from cifarlab.dashboard.views.study import comparison
+from cifarlab.dashboard import figures
+from cifarlab.dashboard import html
+from cifarlab.dashboard.frame import Site, file_stamp, framed, put, show_errors, section, watched
+from cifarlab.dashboard.urls import run_url
+from cifarlab.dashboard.views.study import show_comparison
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.table import (
@@ -26,10 +26,10 @@ from cifarlab.report import settings
 from cifarlab.report.run_data import dig
 
 
-async def show(site: Site, place: str) -> None:
-    """The search at ``place``; it is read anew when its record grows."""
-    with framed(site, place or site.index.root.name), said():
-        folder = SearchFolder(site.index.path(place, "search"))
+async def show(site: Site, url_path: str) -> None:
+    """Show the search at ``url_path``; it is read anew when its record grows."""
+    with framed(site, url_path or site.index.root.name), show_errors():
+        folder = SearchFolder(site.index.path(url_path, "search"))
         watched(
             lambda: (file_stamp(folder.events_file), file_stamp(folder.file)),
             lambda: _search(site, folder),
@@ -38,34 +38,34 @@ async def show(site: Site, place: str) -> None:
 
 def _search(site: Site, folder: SearchFolder) -> None:
     content = folder.content()
-    put(f"<h1>{markup.text(dig(content, 'search', 'name') or folder.path.name)}</h1>")
-    put(f"<p>{markup.text(dig(content, 'search', 'about') or '')}</p>")
+    put(f"<h1>{html.text(dig(content, 'search', 'name') or folder.path.name)}</h1>")
+    put(f"<p>{html.text(dig(content, 'search', 'about') or '')}</p>")
     with section("Its trials"):
         ranked = TrialHistory(folder.events()).ranking()
         put(f'<p class="soft">{len(ranked)} trials, best first, by validation accuracy.</p>')
         _trials(site, folder, ranked)
-    if found := content.get("results"):
+    if results := content.get("results"):
         with section("What it found"):
-            _found(restore_results(found))
-    if files := beside.figures(folder.path):
+            _show_results(restore_results(results))
+    if files := figures.find_figures(folder.path):
         with section("Its figures"):
-            put(beside.sheets(site.index, files))
+            put(figures.sheets(site.index, files))
     if folder.best_recipe.exists():
         with section("The best trial's recipe"):
-            put(markup.recipe(settings.settings(from_yaml(folder.best_recipe))))
+            put(html.recipe(settings.settings(from_yaml(folder.best_recipe))))
 
 
 def _trials(site: Site, folder: SearchFolder, ranked: list[Trial]) -> None:
     keys = list(dict.fromkeys(key for trial in ranked for key in trial.params))
     columns = ("trial", "validation (%)", "epochs", "how it ended", *keys)
-    put(markup.table(columns, [_row(site, folder, trial, keys) for trial in ranked]))
+    put(html.table(columns, [_row(site, folder, trial, keys) for trial in ranked]))
 
 
 def _row(site: Site, folder: SearchFolder, trial: Trial, keys: list[str]) -> tuple[Any, ...]:
     named: Any = trial_name(trial.number)
     run = folder.trial(trial.number)
     if run.exists:
-        named = markup.link(run_address(site.index.place(run.path)), named)
+        named = html.link(run_url(site.index.url_path(run.path)), named)
     score, epochs = trial.score, trial.epochs
     if trial.stop_reason is None and trial.rung_decisions:  # on its way: as at its last rung
         score, epochs = trial.rung_decisions[-1].score, trial.rung_decisions[-1].epoch
@@ -78,15 +78,15 @@ def _row(site: Site, folder: SearchFolder, trial: Trial, keys: list[str]) -> tup
     )
 
 
-def _found(found: RestoredResults) -> None:
-    if found.comparison:
+def _show_results(results: RestoredResults) -> None:
+    if results.comparison:
         put("<h3>Finalists over other seeds</h3>")
-        put(markup.notes(describe_selection_bias(one) for one in found.selection_bias))
-        comparison(found.comparison)
-    if found.rungs:
+        put(html.notes(describe_selection_bias(bias) for bias in results.selection_bias))
+        show_comparison(results.comparison)
+    if results.rungs:
         put("<h3>Rungs</h3>")
-        put(markup.table(*rung_rows(found.rungs)))
-    if found.importance:
+        put(html.table(*rung_rows(results.rungs)))
+    if results.importance:
         put("<h3>What decides</h3>")
-        put(markup.table(*importance_rows(found.importance)))
-        put(f'<p class="soft">{markup.text(IMPORTANCE)}</p>')
+        put(html.table(*importance_rows(results.importance)))
+        put(f'<p class="soft">{html.text(IMPORTANCE)}</p>')

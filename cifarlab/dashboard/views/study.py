@@ -2,59 +2,59 @@
 
 from typing import Any
 
-from cifarlab.dashboard import figures as beside
-from cifarlab.dashboard import html as markup
-from cifarlab.dashboard.frame import Site, file_stamp, framed, put, said, section, watched
-from cifarlab.dashboard.urls import run_address
+from cifarlab.dashboard import figures
+from cifarlab.dashboard import html
+from cifarlab.dashboard.frame import Site, file_stamp, framed, put, show_errors, section, watched
+from cifarlab.dashboard.urls import run_url
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.table import restore_comparison, footing, heading, format_rows
 from cifarlab.report.run_data import dig
 
 
-async def show(site: Site, place: str) -> None:
-    """The study at ``place``; it is read anew when its file changes."""
-    with framed(site, place or site.index.root.name), said():
-        folder = StudyFolder(site.index.path(place, "study"))
+async def show(site: Site, url_path: str) -> None:
+    """Show the study at ``url_path``; it is read anew when its file changes."""
+    with framed(site, url_path or site.index.root.name), show_errors():
+        folder = StudyFolder(site.index.path(url_path, "study"))
         watched(lambda: file_stamp(folder.file), lambda: _study(site, folder))
 
 
 def _study(site: Site, folder: StudyFolder) -> None:
     content = folder.content()
-    put(f"<h1>{markup.text(dig(content, 'study', 'name') or folder.path.name)}</h1>")
-    put(f"<p>{markup.text(dig(content, 'study', 'about') or '')}</p>")
+    put(f"<h1>{html.text(dig(content, 'study', 'name') or folder.path.name)}</h1>")
+    put(f"<p>{html.text(dig(content, 'study', 'about') or '')}</p>")
     runs = [run for run in content.get("runs", []) if isinstance(run, dict)]
     done = sum(run.get("state") == "finished" for run in runs)
     put(f'<p class="soft">{done} of {len(runs)} runs are finished.</p>')
     if content.get("comparison") is None:
-        put(markup.notes(["It has not come to its end: there is no comparison yet."]))
+        put(html.notes(["It has not come to its end: there is no comparison yet."]))
     else:
         with section("Which is better, and is that real?"):
-            comparison(restore_comparison(content["comparison"]))
+            show_comparison(restore_comparison(content["comparison"]))
         with section("The figure"):
             figure = folder.path / "figure.svg"
-            put(beside.sheets(site.index, [figure]) if figure.exists() else "No figure was drawn.")
+            put(figures.sheets(site.index, [figure]) if figure.exists() else "No figure was drawn.")
     with section("Its runs"):
-        put(markup.table(("row", "seed", "state", "run"), [_run(site, folder, r) for r in runs]))
+        put(html.table(("row", "seed", "state", "run"), [_run(site, folder, r) for r in runs]))
 
 
-def comparison(comparison: Comparison) -> None:
-    """A comparison as a table, under what all its numbers share."""
+def show_comparison(comparison: Comparison) -> None:
+    """Show a comparison as a table, under what all its numbers share."""
     for line in heading(comparison):
-        put(f'<p class="soft">{markup.text(line)}</p>')
+        put(f'<p class="soft">{html.text(line)}</p>')
     headers, cells = format_rows(comparison)
-    put(markup.table(headers, cells))
-    put(markup.notes(footing(comparison)))
+    put(html.table(headers, cells))
+    put(html.notes(footing(comparison)))
 
 
 def _run(site: Site, folder: StudyFolder, run: dict[str, Any]) -> tuple[Any, ...]:
     failure = dig(run, "failure", "what")
     state = f"failed: {failure}" if failure else run.get("state", "")
     named: Any = ""
-    if told := run.get("run"):
-        path = (folder.path / str(told)).resolve()
+    if run_path := run.get("run"):
+        path = (folder.path / str(run_path)).resolve()
         inside = path.is_relative_to(site.index.root)
         named = path.name
         if inside:
-            named = markup.link(run_address(site.index.place(path)), path.name)
+            named = html.link(run_url(site.index.url_path(path)), path.name)
     return run.get("row", ""), run.get("seed", ""), state, named

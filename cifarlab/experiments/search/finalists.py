@@ -15,7 +15,7 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import StudyRow, Study
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.table import restore_comparison
-from cifarlab.runs.schemas import restored
+from cifarlab.runs.schemas import restore
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
 
@@ -114,7 +114,7 @@ def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists 
 
 def restore_selection_bias(stored: Any) -> tuple[SelectionBias, ...]:
     """Return the finalists' selection bias from search.json. Raises RunFolderError."""
-    selection_bias: tuple[SelectionBias, ...] = restored(
+    selection_bias: tuple[SelectionBias, ...] = restore(
         tuple[SelectionBias, ...],
         stored,
         "the finalists are not as this cifarlab writes them",

@@ -34,7 +34,7 @@ from cifarlab.recipes.text import build, validate_config
 from cifarlab.runs.collection import Collection
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, folder_name
-from cifarlab.runs.schemas import Count, Stored, checked
+from cifarlab.runs.schemas import Count, Stored, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text
 
@@ -136,7 +136,7 @@ class SearchFolder(Collection):
         A last line without its end is being written, or was when the driver was killed.
         """
         hint = "restore it, or search anew elsewhere"
-        events = read_json_lines(self.events_file, hint, checked(AnyEvent))
+        events = read_json_lines(self.events_file, hint, make_check(AnyEvent))
         known: set[int] = set()
         for event in events:
             if event["event"] == "drawn":

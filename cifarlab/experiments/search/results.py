@@ -9,7 +9,7 @@ from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, importance
 from cifarlab.experiments.search.trial_history import TrialHistory, Trial, RungDecision
-from cifarlab.report.run_data import Run, read_runs
+from cifarlab.report.run_data import RunData, read_runs
 
 
 class TrialRow(NamedTuple):
@@ -44,7 +44,7 @@ class SearchResults(NamedTuple):
     rows: tuple[TrialRow, ...]
     rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
-    runs: dict[int, Run]
+    runs: dict[int, RunData]
 
     @property
     def rung_decisions(self) -> list[tuple[int, RungDecision]]:
@@ -83,7 +83,7 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
     )
 
 
-def _row(rank: int, trial: Trial, run: Run | None) -> TrialRow:
+def _row(rank: int, trial: Trial, run: RunData | None) -> TrialRow:
     if run is None or run.best is None:
         return TrialRow(rank, trial, trial.score, None, None, trial.epochs)
     epoch, score = run.best

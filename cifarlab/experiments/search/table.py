@@ -14,7 +14,7 @@ from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.table import as_json, restore_comparison, markdown, scale_words
-from cifarlab.runs.schemas import restored
+from cifarlab.runs.schemas import restore
 
 NOTHING = "-"
 _ENDS = {
@@ -173,8 +173,8 @@ def restore_results(tree: dict[str, Any]) -> RestoredResults:
     finalists = tree.get("finalists") or {"selection_bias": [], "comparison": None}
     comparison = finalists.get("comparison")
     return RestoredResults(
-        restored(tuple[RungSummary, ...], tree.get("rungs"), what, hint),
-        restored(tuple[Importance, ...], tree.get("importance"), what, hint),
+        restore(tuple[RungSummary, ...], tree.get("rungs"), what, hint),
+        restore(tuple[Importance, ...], tree.get("importance"), what, hint),
         restore_selection_bias(finalists.get("selection_bias")),
         comparison and restore_comparison(comparison),
     )

@@ -55,7 +55,7 @@ class TrialSession:
     def next(self) -> Message:
         """Let the run go on to the end of its next epoch, or to its end; return its message.
 
-        A resumed run sends the epochs of its journal again, without training them.
+        A resumed run sends the epochs of its metrics log again, without training them.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._train, daemon=True)
@@ -125,7 +125,7 @@ class TrialSession:
             ) from error
 
     def _replay_epochs(self) -> None:
-        for line in self._folder.journal.read():
+        for line in self._folder.metrics.read():
             self.on_epoch_end(None, line)
 
     def on_train_start(self, run: Any) -> None:

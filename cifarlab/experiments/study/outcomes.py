@@ -12,7 +12,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
 from cifarlab.report.compare import warnings
 from cifarlab.report.formatting import number
-from cifarlab.report.run_data import Run, dig, read_runs
+from cifarlab.report.run_data import RunData, dig, read_runs
 from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, finished_runs
@@ -28,7 +28,7 @@ class GatheredRuns(NamedTuple):
     notes: tuple[str, ...]
 
 
-def run_outcome(row: str, run: Run) -> Outcome:
+def run_outcome(row: str, run: RunData) -> Outcome:
     """What a run's folder says, as one run of ``row``."""
     accuracies = {
         split: number(dig(run.split(split), "accuracy")) for split in ("test", "val")
@@ -40,7 +40,7 @@ def run_outcome(row: str, run: Run) -> Outcome:
     return Outcome(row, run.recipe.seed, recipe_fingerprint, run.data_name, **accuracies, failure=failure)
 
 
-def read_finished(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     """Runs without their predictions, and what forbids comparing those that came to their end."""
     runs = read_runs(paths, predictions=False)
     return runs, warnings([run for run in runs if run.finished and not run.early_end])
@@ -62,7 +62,7 @@ def gather_runs(names: Sequence[str], runs: Path = RUNS) -> GatheredRuns:
     for name in names:
         paths += _run_folders(Path(name)) or _recipe_runs(name, runs)
     read, notes = read_finished(paths)
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str], list[RunData]] = {}
     data_names = _data_names(read)
     for run in read:
         groups.setdefault((without_seed(run.recipe), data_names[run.path]), []).append(run)
@@ -91,7 +91,7 @@ def gather_runs(names: Sequence[str], runs: Path = RUNS) -> GatheredRuns:
     return GatheredRuns(tuple(rows), tuple(outcomes), tuple(notes))
 
 
-def _data_names(runs: Sequence[Run]) -> dict[Path, str]:
+def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
     """What each run's data are called: by name, with a fingerprint where one name has several.
 
     The images of a folder change while its path, which the recipe has, does not.

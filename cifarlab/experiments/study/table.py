@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from cifarlab.experiments.study.comparison import Comparison, ComparisonRow
 from cifarlab.experiments.study.definition import SPLIT_NAMES
-from cifarlab.runs.schemas import restored
+from cifarlab.runs.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
@@ -177,7 +177,7 @@ def restore_comparison(tree: Any) -> Comparison:
     """The comparison that ``as_json`` made plain. Raises RunFolderError for anything else."""
     what = "the comparison is not one that this cifarlab writes"
     hint = "run the study again: finished runs are taken as they are"
-    comparison: Comparison = restored(Comparison, tree, what, hint)
+    comparison: Comparison = restore(Comparison, tree, what, hint)
     if comparison.baseline not in [row.name for row in comparison.rows]:
         raise RunFolderError(f"{what}: its baseline is no row", hint)
     return comparison

@@ -40,7 +40,7 @@ def small(**overrides: Any) -> Search:
 
 
 def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
-    """A record and journals: the score depends on the rate alone; trial 1 failed."""
+    """A record and metrics logs: the score depends on the rate alone; trial 1 failed."""
     search, folder = small(trials=count), SearchFolder(path / "made")
     folder.path.mkdir(parents=True)
     content = {"search": search.model_dump(mode="json"), "base": {}, "scale": 1.0}
@@ -75,4 +75,4 @@ def _end(
     run.write_provenance({"data": {"name": "digits"}})
     for epoch, score in enumerate(scores, 1):
         line = {"epoch": epoch, "train": {"accuracy": score + 0.1}, "val": {"accuracy": score}}
-        run.journal.append(line)
+        run.metrics.append(line)

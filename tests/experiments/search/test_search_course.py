@@ -62,10 +62,10 @@ def test_a_whole_trial_is_the_run_that_its_recipe_gives_alone(
     messages = [trial.next() for _ in range(5)]
     assert [message[EPOCH] for message in messages] == [1, 2, 3, 4, 4]
     assert messages[4][STOP_REASON] == "planned" and all(STOP_REASON not in message for message in messages[:4])
-    journal = folder.trial(0).journal.read()
-    accuracies = [line["val"]["accuracy"] for line in journal]
+    metrics = folder.trial(0).metrics.read()
+    accuracies = [line["val"]["accuracy"] for line in metrics]
     assert [m[SCORE] for m in messages[:4]] == [max(accuracies[: n + 1]) for n in range(4)]
-    assert without_cost(journal) == without_cost(trained_alone(folder, tmp_path / "alone").journal.read())
+    assert without_cost(metrics) == without_cost(trained_alone(folder, tmp_path / "alone").metrics.read())
 
 
 def test_the_test_split_stays_closed(folder: SearchFolder) -> None:
@@ -86,8 +86,8 @@ def test_a_stopped_trial_ends_cleanly_at_its_rung(folder: SearchFolder, tmp_path
     trial.end()
     result = folder.trial(0).result()
     assert result and result["stop_reason"] == "stopped" and result["epochs"] == 2
-    whole = trained_alone(folder, tmp_path / "alone").journal.read()
-    assert without_cost(folder.trial(0).journal.read()) == without_cost(whole[:2])
+    whole = trained_alone(folder, tmp_path / "alone").metrics.read()
+    assert without_cost(folder.trial(0).metrics.read()) == without_cost(whole[:2])
 
 
 def test_a_trial_that_is_left_goes_on_in_another_worker(
@@ -102,8 +102,8 @@ def test_a_trial_that_is_left_goes_on_in_another_worker(
     messages = [second.next() for _ in range(5)]
     assert [m[EPOCH] for m in messages] == [1, 2, 3, 4, 4] and messages[4][STOP_REASON] == "planned"
     assert len(folder.trial(0).provenance()["starts"]) == 2
-    journal = trained_alone(folder, tmp_path / "alone").journal.read()
-    assert without_cost(folder.trial(0).journal.read()) == without_cost(journal)
+    metrics = trained_alone(folder, tmp_path / "alone").metrics.read()
+    assert without_cost(folder.trial(0).metrics.read()) == without_cost(metrics)
 
 
 def test_stopped_while_the_driver_died_it_only_finishes(folder: SearchFolder) -> None:

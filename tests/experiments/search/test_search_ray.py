@@ -63,8 +63,8 @@ def test_the_best_recipe_alone_gives_the_same_validation_curve(
     assert recipe.evaluation.test  # whoever trains it may look, once
     train(recipe, RunFolder(tmp_path / "alone"))
     best = searched.folder.trial(table(searched)[0]["trial"])
-    curve = [without_cost(line) for line in best.journal.read()]
-    alone = [without_cost(line) for line in RunFolder(tmp_path / "alone").journal.read()]
+    curve = [without_cost(line) for line in best.metrics.read()]
+    alone = [without_cost(line) for line in RunFolder(tmp_path / "alone").metrics.read()]
     assert curve == alone[: len(curve)] and curve
 
 
@@ -178,8 +178,8 @@ class Killer(threading.Thread):
     def run(self) -> None:
         import psutil
 
-        journal = self.path / "trial-000" / "journal.jsonl"
-        wait_for(journal.exists)
+        metrics = self.path / "trial-000" / "metrics.jsonl"
+        wait_for(metrics.exists)
         for process in psutil.Process().children(recursive=True):
             if any("ray::Worker" in word for word in process.cmdline()):
                 process.kill()
@@ -196,10 +196,10 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
 def test_a_signal_ends_the_search_and_resume_goes_on(
     searched: FinishedSearch, ray_here: None, tmp_path: Path
 ) -> None:
-    journal = tmp_path / "searches" / "made" / "trial-000" / "journal.jsonl"
+    metrics = tmp_path / "searches" / "made" / "trial-000" / "metrics.jsonl"
 
     def interrupt() -> None:
-        wait_for(journal.exists)
+        wait_for(metrics.exists)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()

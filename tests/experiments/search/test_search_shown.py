@@ -175,7 +175,7 @@ def test_finalists_are_measured_as_the_score_was(
     of = read_results(search, 1.0, folder)
     finalists = retrain_finalists(search, of, folder, 1, 1, ["svg"], "cifarlab search made", lambda _: None)
     (run,) = (RunFolder(p.parent) for p in (folder.path / "studies").rglob("result.json"))
-    curve = [line["val"]["accuracy"] for line in run.journal.read()]
+    curve = [line["val"]["accuracy"] for line in run.metrics.read()]
     assert finalists.selection_bias[0].mean == max(curve) and run.recipe().seed == 5
     result = run.result() or {}
     assert result["val"]["loss"] != evaluate_run(run, "val", 6)[0]["loss"]  # views would show

@@ -44,7 +44,7 @@ def begun(search: Search, runs: Path) -> SearchFolder:
         run.write_recipe(search.trial_recipe(values, search.base_recipe()))
         run.write_provenance({"data": {"name": "digits"}})
         train = {"accuracy": score}
-        run.journal.append({"epoch": 1, "train": train, "val": {"accuracy": score}})
+        run.metrics.append({"epoch": 1, "train": train, "val": {"accuracy": score}})
     folder.append_event(ended_event(0, "planned", 1, SCORES[0]))
     return folder
 

@@ -162,8 +162,8 @@ def test_killed_and_resumed_is_the_same(whole: FinishedStudy, tmp_path: Path) ->
     for line in process.stdout:
         if line.startswith("2/4 slow, seed 0 ..."):
             break
-    journal = tmp_path / "runs/studies/tests-small"
-    while process.poll() is None and len(list(journal.glob("slow*/journal.jsonl"))) < 1:
+    runs = tmp_path / "runs/studies/tests-small"
+    while process.poll() is None and len(list(runs.glob("slow*/metrics.jsonl"))) < 1:
         time.sleep(0.01)
     process.kill()
     process.wait()
