@@ -64,7 +64,10 @@ def measure(folder: Path) -> dict[str, Any]:
     shape = (32, 32, 3)
     dataset = Dataset("made", "made", classes, shape, "0", (), ("train",), sizes, False, folder)
     setup.open_data = lambda *_, **__: dataset  # type: ignore[assignment]
-    settings = {"data.val_fraction": 0.0, "augment.progressive_resize": [{"start": "0 epochs", "pixels": 20}]}
+    settings = {
+        "data.val_fraction": 0.0,
+        "augment.progressive_resize": [{"start": "0 epochs", "pixels": 20}],
+    }
     # a made source has no test split: nearly nothing is cut off for it
     recipe = change(find("speed/94"), settings | {"data.test_fraction": 1e-3})
     with tempfile.TemporaryDirectory() as target:

@@ -36,7 +36,7 @@ from _results import write_result
 def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dict[str, Any]:
     """Train once in a temporary folder; what its result says."""
     from cifarlab.recipes.catalog import find
-    from cifarlab.recipes.text import change, apply_overrides
+    from cifarlab.recipes.text import apply_overrides, change
     from cifarlab.runs.folder import RunFolder
     from cifarlab.training.train import train
 
@@ -69,7 +69,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
 
     from cifarlab.augment.pipeline import pixels_at
     from cifarlab.recipes.catalog import find
-    from cifarlab.recipes.text import change, apply_overrides
+    from cifarlab.recipes.text import apply_overrides, change
     from cifarlab.runs.folder import RunFolder
     from cifarlab.training.setup import prepare
 

@@ -4,7 +4,8 @@
 
 (a) the usual way: float32, contiguous NCHW, PIL transforms per image in a DataLoader with two
     workers, the loss read at each step, as in the common CIFAR-10 scripts;
-(b) cifarlab: ``train.loop.fit`` with loader, augmentation, clocks and metrics log, in the arithmetic
+(b) cifarlab: ``train.loop.fit`` with loader, augmentation, clocks and metrics log, in the
+arithmetic
     that ``cifarlab check`` chooses. Its time is the whole of ``fit`` for those steps, without the
     checkpoint, which here comes every few steps instead of once an epoch: its seconds are
     reported apart. Nothing is held out (data.val_fraction=0);

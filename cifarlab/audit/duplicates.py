@@ -123,7 +123,9 @@ def _candidate_pairs(small: Tensor, progress: Progress) -> Iterator[np.ndarray]:
     progress("looking for near-duplicates", count, count)
 
 
-def _full_size_similarity(images: np.ndarray, pairs: np.ndarray, device: torch.device) -> np.ndarray:
+def _full_size_similarity(
+    images: np.ndarray, pairs: np.ndarray, device: torch.device
+) -> np.ndarray:
     """Return the cosine at full size (P,), float64, below 1: these images are not equal."""
     first, second = (_directions(images[pairs[:, side]], device) for side in (0, 1))
     return (first * second).sum(1).double().clamp(max=1 - 1e-9).cpu().numpy()

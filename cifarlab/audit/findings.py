@@ -42,12 +42,19 @@ def duplicate_findings(twins: Twins, splits: list[AuditSplit]) -> dict[str, Any]
     labels = np.concatenate([split.labels[split.indices] for split in splits])
     index_of_image = np.concatenate([split.indices for split in splits])
     group = connected_groups(twins.pairs, len(split_of_image))
-    order = np.argsort(split_of_image[twins.pairs[:, 0]] == split_of_image[twins.pairs[:, 1]], kind="stable")
+    order = np.argsort(
+        split_of_image[twins.pairs[:, 0]] == split_of_image[twins.pairs[:, 1]], kind="stable"
+    )
 
     def describe(position: int) -> dict[str, Any]:
         split, index = splits[split_of_image[position]], int(index_of_image[position])
         given_label = int(labels[position])
-        return {"split": split.name, "index": index, "name": split.names[index], "given_label": given_label}
+        return {
+            "split": split.name,
+            "index": index,
+            "name": split.names[index],
+            "given_label": given_label,
+        }
 
     return {
         "images": {split.name: len(split.indices) for split in splits},
@@ -64,7 +71,9 @@ def duplicate_findings(twins: Twins, splits: list[AuditSplit]) -> dict[str, Any]
     }
 
 
-def _count_twins(group: np.ndarray, split_of_image: np.ndarray, splits: list[AuditSplit]) -> list[dict[str, Any]]:
+def _count_twins(
+    group: np.ndarray, split_of_image: np.ndarray, splits: list[AuditSplit]
+) -> list[dict[str, Any]]:
     """Count for each two splits how many images of the first have a twin in the second."""
     members = np.zeros((group.max(initial=0) + 1, len(splits)), dtype=np.int64)
     np.add.at(members, (group, split_of_image), 1)

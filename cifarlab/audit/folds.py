@@ -78,7 +78,9 @@ def out_of_fold_logits(
         _train(recipe_of_fold, folder, callbacks, command, progress)
         held_out = held_out_fold(dataset, recipe_of_fold.data)
         predictor = load_run_predictor(folder)
-        fold_logits = predictor.logits(held_out.images, recipe_of_fold.evaluation.tta_views, held_out.indices)
+        fold_logits = predictor.logits(
+            held_out.images, recipe_of_fold.evaluation.tta_views, held_out.indices
+        )
         logits[held_out.indices] = fold_logits.numpy()
     return logits
 

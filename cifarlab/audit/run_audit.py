@@ -13,20 +13,20 @@ from cifarlab.audit.findings import (
     AuditSplit,
     duplicate_findings,
     label_findings,
-    truncate_findings,
     pairs_to_show,
+    truncate_findings,
 )
-from cifarlab.audit.folds import out_of_fold_logits, fold_groups
+from cifarlab.audit.folds import fold_groups, out_of_fold_logits
 from cifarlab.audit.labels import require_cleanlab
 from cifarlab.audit.tables import write_tables
-from cifarlab.data.dataset import Dataset, Progress, Subset, Log
+from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import fingerprint, apply_overrides
+from cifarlab.recipes.text import apply_overrides, fingerprint
 from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
@@ -70,7 +70,9 @@ def audit(
         run.require_same_data(dataset.fingerprint)
     splits = _audit_splits(dataset, recipe)
     if test:
-        splits.append(_audit_split("test", _open_test(dataset, recipe, run or audit_folder, command)))
+        splits.append(
+            _audit_split("test", _open_test(dataset, recipe, run or audit_folder, command))
+        )
     twins, findings, images = _find_duplicates(splits, progress or _no_progress)
     if folds:
         training_pairs = twins.pairs[(twins.pairs < len(splits[0].indices)).all(1)]
@@ -90,7 +92,9 @@ def audit(
         images["suspects"] = np.array(splits[0].images[indices])
     if csv:
         write_tables(audit_folder.path, findings, dataset.classes)
-    audit_folder.write({**_metadata(dataset, recipe, command), **truncate_findings(findings)}, images)
+    audit_folder.write(
+        {**_metadata(dataset, recipe, command), **truncate_findings(findings)}, images
+    )
     return audit_folder
 
 
@@ -101,9 +105,7 @@ def _check_folds(folds: int) -> None:
         require_cleanlab()
 
 
-def _open_test(
-    dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, command: str
-) -> Subset:
+def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, command: str) -> Subset:
     """Return the test images; the opening is recorded in the folder of the run or of the audit.
 
     Raises RunFolderError for a run that has not finished.

@@ -15,7 +15,10 @@ def write_tables(folder: Path, findings: dict[str, Any], classes: Sequence[str])
     The labels with the most suspicious first, the pairs in the order of ``duplicate_findings``.
     """
     ends = [(pair["a"], pair["b"], pair["similarity"]) for pair in findings["duplicates"]["pairs"]]
-    pairs = [(*_describe_image(a, classes), *_describe_image(b, classes), f"{value:.6f}") for a, b, value in ends]
+    pairs = [
+        (*_describe_image(a, classes), *_describe_image(b, classes), f"{value:.6f}")
+        for a, b, value in ends
+    ]
     columns = [f"{field}_{end}" for end in "ab" for field in ("split", "index", "image", "label")]
     write_text(folder / "pairs.csv", _csv_text([*columns, "similarity"], pairs))
     if labels := findings["labels"]:

@@ -15,7 +15,9 @@ class Crop(Config):
     """Random crop at the original size after padding."""
 
     padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
-    padding_mode: Literal["constant", "reflect"] = Field("constant", description="what the padding holds")
+    padding_mode: Literal["constant", "reflect"] = Field(
+        "constant", description="what the padding holds"
+    )
 
     @model_validator(mode="after")
     def _nothing_idle(self) -> "Crop":
@@ -83,7 +85,10 @@ class MixPart(MixConfig):
 
     kind: str
     alpha: float = Field(
-        1.0, gt=0, le=100, description="the fraction of an image that is its own is Beta(alpha, alpha)"
+        1.0,
+        gt=0,
+        le=100,
+        description="the fraction of an image that is its own is Beta(alpha, alpha)",
     )
     prob: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
 
@@ -148,9 +153,7 @@ class Augment(Config):
         description="mirror left-right: each image with probability 1/2, or by turns so that "
         "two epochs show both sides (airbench, section 3.6)",
     )
-    vflip: bool = Field(
-        False, description="mirror top-bottom: each image with probability 1/2"
-    )
+    vflip: bool = Field(False, description="mirror top-bottom: each image with probability 1/2")
     policy: Policy = NoPolicy()
     color_jitter: ColorJitter = ColorJitter()
     gaussian_noise: GaussianNoise = GaussianNoise()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cifarlab.augment.transforms import warp_affine, translate, affine_matrices
+from cifarlab.augment.transforms import affine_matrices, translate, warp_affine
 
 
 class Operation(NamedTuple):

@@ -13,10 +13,18 @@ import torch
 from torch import Tensor
 
 from cifarlab.augment.batch_shard import BatchShard
-from cifarlab.augment.colors import adjust_brightness_contrast, adjust_saturation, adjust_hue
+from cifarlab.augment.colors import adjust_brightness_contrast, adjust_hue, adjust_saturation
 from cifarlab.augment.config import Augment, ResizeStage
 from cifarlab.augment.policy import apply_policy
-from cifarlab.augment.transforms import crop, cutout, flip, warp_affine, translate, downsample, affine_matrices
+from cifarlab.augment.transforms import (
+    affine_matrices,
+    crop,
+    cutout,
+    downsample,
+    flip,
+    translate,
+    warp_affine,
+)
 from cifarlab.system.errors import RecipeError
 from cifarlab.system.randomness import derived_seed, generator
 from cifarlab.system.transfer import sent
@@ -102,14 +110,20 @@ class Augmentation:
         """
         config, shard = self.config, BatchShard(len(indices), shard_indices)
         images = self._transform_geometry(images, indices, epoch, step, shard)
-        images = apply_policy(config.policy, config.fill_mode, images, self.seed, epoch, step, shard)
+        images = apply_policy(
+            config.policy, config.fill_mode, images, self.seed, epoch, step, shard
+        )
         images = self._transform_colors(images, epoch, step, shard)
         if config.cutout:
-            corners = self.sample_cutout_corners((shard.global_size, *images.shape[1:3]), epoch, step)
+            corners = self.sample_cutout_corners(
+                (shard.global_size, *images.shape[1:3]), epoch, step
+            )
             images = cutout(images, sent(shard.select(corners), images.device), config.cutout)
         return images
 
-    def _transform_geometry(self, images: Tensor, indices: Tensor, epoch: int, step: int, shard: BatchShard) -> Tensor:
+    def _transform_geometry(
+        self, images: Tensor, indices: Tensor, epoch: int, step: int, shard: BatchShard
+    ) -> Tensor:
         """Crop, rotate, scale and translate, flip."""
         config, device = self.config, images.device
         shape = (shard.global_size, *images.shape[1:3])
@@ -117,7 +131,9 @@ class Augmentation:
         if padding:
             draws = generator(self.seed, "crop", epoch, step)
             offsets = torch.randint(0, 2 * padding + 1, (shard.global_size, 2), generator=draws)
-            images = crop(images, sent(shard.select(offsets), device), padding, config.crop.padding_mode)
+            images = crop(
+                images, sent(shard.select(offsets), device), padding, config.crop.padding_mode
+            )
         if config.degrees or config.scale:
             matrices = affine_matrices(*map(shard.select, self.sample_affine(shape, epoch, step)))
             images = warp_affine(images, sent(matrices, device), config.fill_mode)
@@ -125,7 +141,9 @@ class Augmentation:
             *_, offsets = self.sample_affine(shape, epoch, step)
             images = translate(images, sent(shard.select(offsets), device), config.fill_mode)
         if config.hflip != "none":
-            images = flip(images, sent(shard.select(self.sample_hflips(indices, epoch, step)), device))
+            images = flip(
+                images, sent(shard.select(self.sample_hflips(indices, epoch, step)), device)
+            )
         if config.vflip:
             draws = generator(self.seed, "flip vertical", epoch, step)
             mask = torch.rand(shard.global_size, generator=draws) < 0.5
@@ -136,19 +154,27 @@ class Augmentation:
         """Change brightness, contrast, saturation and hue; add noise."""
         config, device = self.config, images.device
         if config.color_jitter.brightness_shift or config.color_jitter.contrast:
-            shifts, factors = map(shard.select, self.sample_brightness_contrast(shard.global_size, epoch, step))
+            shifts, factors = map(
+                shard.select, self.sample_brightness_contrast(shard.global_size, epoch, step)
+            )
             images = adjust_brightness_contrast(images, sent(shifts, device), sent(factors, device))
         if config.color_jitter.saturation or config.color_jitter.hue:
-            factors, turns = map(shard.select, self.sample_saturation_hue(shard.global_size, epoch, step))
+            factors, turns = map(
+                shard.select, self.sample_saturation_hue(shard.global_size, epoch, step)
+            )
             images = adjust_saturation(images, sent(factors, device))
             images = adjust_hue(images, sent(turns, device))
         if config.gaussian_noise.sigma:
             draws = generator(self.seed, "noise", epoch, step)
             noise = torch.randn(shard.global_size, *images.shape[1:], generator=draws)
-            images = images + sent(shard.select(noise) * (255 * config.gaussian_noise.sigma), device)
+            images = images + sent(
+                shard.select(noise) * (255 * config.gaussian_noise.sigma), device
+            )
         return images
 
-    def sample_affine(self, shape: tuple[int, ...], epoch: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    def sample_affine(
+        self, shape: tuple[int, ...], epoch: int, step: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Sample angles in degrees (N,), scales (N,), offsets int64 (N, 2), down and right.
 
         ``shape`` is (N, H, W). Uniform, the offset before it is rounded to whole pixels: Keras'
@@ -164,17 +190,25 @@ class Augmentation:
         offsets = torch.stack(shifts, 1).round().to(torch.int64)
         return angles * config.degrees, 1 + scales * config.scale, offsets
 
-    def sample_brightness_contrast(self, count: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+    def sample_brightness_contrast(
+        self, count: int, epoch: int, step: int
+    ) -> tuple[Tensor, Tensor]:
         """Sample shifts, uniform in 0 ± brightness, and factors, in 1 ± contrast: (N,) both."""
         draws = generator(self.seed, "jitter", epoch, step)
         shift, factor = torch.rand(2, count, generator=draws) * 2 - 1
-        return shift * self.config.color_jitter.brightness_shift, 1 + factor * self.config.color_jitter.contrast
+        return (
+            shift * self.config.color_jitter.brightness_shift,
+            1 + factor * self.config.color_jitter.contrast,
+        )
 
     def sample_saturation_hue(self, count: int, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         """Sample factors, uniform in 1 ± saturation, and turns, in 0 ± hue: (N,) both."""
         draws = generator(self.seed, "colour", epoch, step)
         factors, turns = _uniform_symmetric(count, draws), _uniform_symmetric(count, draws)
-        return 1 + factors * self.config.color_jitter.saturation, turns * self.config.color_jitter.hue
+        return (
+            1 + factors * self.config.color_jitter.saturation,
+            turns * self.config.color_jitter.hue,
+        )
 
     def sample_cutout_corners(self, shape: tuple[int, ...], epoch: int, step: int) -> Tensor:
         """Sample top and left of each image's grey square, int64 (N, 2); ``shape`` is (N, H, W).

@@ -33,7 +33,9 @@ def apply_policy(
     images = to_uint8(images)
     shard = shard or BatchShard(len(images))
     for op_indices, strengths in sample_operations(policy, shard.global_size, seed, epoch, step):
-        images = apply_operations(images, shard.select(op_indices), shard.select(strengths), fill_mode)
+        images = apply_operations(
+            images, shard.select(op_indices), shard.select(strengths), fill_mode
+        )
     return images
 
 
@@ -47,7 +49,9 @@ def sample_operations(
     """
     draws = generator(seed, "policy", epoch, step)
     fixed = isinstance(policy, RandAugment)
-    max_strengths = torch.tensor([op.max_strength if fixed else op.wide_max_strength for op in OPERATIONS])
+    max_strengths = torch.tensor(
+        [op.max_strength if fixed else op.wide_max_strength for op in OPERATIONS]
+    )
     signed = torch.tensor([op.signed for op in OPERATIONS])
     rounds = []
     for _ in range(policy.num_ops if isinstance(policy, RandAugment) else 1):
@@ -61,7 +65,9 @@ def sample_operations(
     return rounds
 
 
-def apply_operations(images: Tensor, op_indices: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+def apply_operations(
+    images: Tensor, op_indices: Tensor, strengths: Tensor, fill_mode: str
+) -> Tensor:
     """Change each image by its own operation, the one at that index of ``OPERATIONS``.
 
     ``op_indices`` int64 (N,) and ``strengths`` float32 (N,) are on the CPU.

@@ -69,7 +69,9 @@ def warp_affine(images: Tensor, matrices: Tensor, fill_mode: str) -> Tensor:
         align_corners=True,
     )
     if fill_mode == "constant":
-        sampled = sampled * ((positions >= -sides / 2) & (positions < sides / 2)).all(1, keepdim=True)
+        sampled = sampled * ((positions >= -sides / 2) & (positions < sides / 2)).all(
+            1, keepdim=True
+        )
     return sampled.permute(0, 2, 3, 1).contiguous()
 
 

@@ -39,7 +39,9 @@ class SettingsCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise UserError for an option that is none here, but a setting."""
-        known_options = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        known_options = {
+            name for param in self.params for name in (*param.opts, *param.secondary_opts)
+        }
         for position, arg in enumerate(args):
             option, equals, value = arg.partition("=")
             if not option.startswith("-") or option in known_options:

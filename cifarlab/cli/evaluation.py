@@ -67,9 +67,7 @@ def evaluate(
     say_next("report" if full else "explain", run)
 
 
-def _require_full(
-    full: bool, tta_views: int | None, ood: str | None, images: int | None
-) -> None:
+def _require_full(full: bool, tta_views: int | None, ood: str | None, images: int | None) -> None:
     if full and tta_views is not None:
         raise UserError("--full compares all views", "leave out --tta-views")
     if not full and (ood is not None or images is not None):
@@ -120,7 +118,9 @@ def audit(
     print_audit(audit_folder.findings() or {})
     console.print(f"audit: {audit_folder.path}", soft_wrap=True)
     if csv:
-        tables = [place.path / name for name in ("pairs.csv", "labels.csv")[: 2 if folds else 1]]
+        tables = [
+            audit_folder.path / name for name in ("pairs.csv", "labels.csv")[: 2 if folds else 1]
+        ]
         console.print(f"tables: {', '.join(map(str, tables))}", soft_wrap=True)
     say_next(*after_audit(name, settings or [], RunFolder(name).exists, out))
 
@@ -145,7 +145,7 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
 ) -> None:
     """Predict images, resized and normalised as in training, with calibrated confidence."""
-    from cifarlab.inference.formats import require_format, format_predictions
+    from cifarlab.inference.formats import format_predictions, require_format
     from cifarlab.inference.run_predictor import predict_paths
     from cifarlab.runs.folder import RunFolder
     from cifarlab.system.files import write_text
@@ -153,7 +153,9 @@ def predict(
     require_format(output_format, sample_submission)
     folder = RunFolder(run).require()
     _use_free_cores()
-    text = format_predictions(predict_paths(folder, paths, resize_mode), output_format, sample_submission)
+    text = format_predictions(
+        predict_paths(folder, paths, resize_mode), output_format, sample_submission
+    )
     if out:
         write_text(out, text)
     else:

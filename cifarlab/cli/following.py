@@ -30,7 +30,12 @@ def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> 
     """Return how to see why: of the image, where there was one."""
     if len(paths) > 1 or not _is_image(paths[0]):
         return "explain", run
-    return ("explain", run, paths[0], *([] if resize_mode is None else ["--resize-mode", resize_mode]))
+    return (
+        "explain",
+        run,
+        paths[0],
+        *([] if resize_mode is None else ["--resize-mode", resize_mode]),
+    )
 
 
 def _is_image(path: Path) -> bool:
@@ -39,7 +44,9 @@ def _is_image(path: Path) -> bool:
     return path.is_file() and bool(IMAGE.search(path.name))
 
 
-def after_study(name: str, n_seeds: int | None, scale: float, data: str | None) -> tuple[object, ...]:
+def after_study(
+    name: str, n_seeds: int | None, scale: float, data: str | None
+) -> tuple[object, ...]:
     """Run in full what was tried at a scale, else look at the runs."""
     if scale == 1:
         return ("dashboard",)

@@ -28,7 +28,9 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
         if row["n"]:
             console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
     top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(measured["top_k"], 1))
-    console.print(f"top {top}; standard deviation between classes {100 * measured['std']:.1f} points")
+    console.print(
+        f"top {top}; standard deviation between classes {100 * measured['std']:.1f} points"
+    )
     for name in ("calibration", "calibrated"):
         if row := measured[name]:
             fitted = ", fitted on these images" if (split, name) == ("val", "calibrated") else ""
@@ -90,7 +92,12 @@ def print_audit(findings: dict[str, Any]) -> None:
         )
     names = findings["classes"]
     suspects = [
-        (suspect["name"], names[suspect["given_label"]], names[suspect["predicted_label"]], f"{suspect['label_quality']:.4f}")
+        (
+            suspect["name"],
+            names[suspect["given_label"]],
+            names[suspect["predicted_label"]],
+            f"{suspect['label_quality']:.4f}",
+        )
         for suspect in labels["suspects"][:10]
     ]
     print_table(("image", "given label", "predicted label", "label quality"), suspects)

@@ -48,7 +48,7 @@ def search(
 
     Exits with 5 where it came to its end but trials failed.
     """
-    from cifarlab.experiments.search.definition import with_options, parse_wall_time
+    from cifarlab.experiments.search.definition import parse_wall_time, with_options
     from cifarlab.experiments.search.engine import run_search
     from cifarlab.experiments.search.shipped import find_search
     from cifarlab.system.terminal import console
@@ -84,7 +84,11 @@ def _print_search(finished: "FinishedSearch") -> None:
 
     results = finished.results
     console.print("\n".join(heading(results)))
-    for headers, cells in (rows(results), rung_rows(results.rungs), importance_rows(results.importance)):
+    for headers, cells in (
+        rows(results),
+        rung_rows(results.rungs),
+        importance_rows(results.importance),
+    ):
         if cells:
             print_table(headers, cells)
     if finished.finalists:

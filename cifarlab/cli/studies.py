@@ -106,7 +106,7 @@ def require_no_failed(n_failed: int, location: str) -> None:
 
 def print_comparison(comparison: "Comparison") -> None:
     """Print the table, with what stands over and under it."""
-    from cifarlab.experiments.study.table import footing, heading, format_rows
+    from cifarlab.experiments.study.table import footing, format_rows, heading
     from cifarlab.system.terminal import console, print_table
 
     console.print("\n".join(heading(comparison)))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from pydantic import ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
@@ -40,7 +40,7 @@ def knowing(plugins: Iterable[str]) -> Iterator[None]:
         _known.reset(token)
 
 
-class Family(Part):
+class Family(Config):
     """Base of all families of parts."""
 
     kind: str

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from cifarlab.config.base import Part
+from cifarlab.config.base import Config
 from cifarlab.config.family import owned_by
 from cifarlab.system.errors import PluginError
 from cifarlab.system.files import hint_to_read, read_bytes, write_text
@@ -26,7 +26,7 @@ MOST_BYTES = 2**20  # of one file
 GROUP = "cifarlab.plugins"
 
 
-class Plugin(Part):
+class Plugin(Config):
     """A plug-in file as a recipe names it; only ``sha256`` decides anything."""
 
     file: str = Field(min_length=1, max_length=4096, description="its path or entry point")

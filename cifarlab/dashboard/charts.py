@@ -109,7 +109,13 @@ def curves(run: RunData) -> Options:
             for grid_index in range(3)
         ],
         "yAxis": [
-            _axis(name, type="value", gridIndex=grid_index, scale=grid_index < 2, splitNumber=5 - grid_index)
+            _axis(
+                name,
+                type="value",
+                gridIndex=grid_index,
+                scale=grid_index < 2,
+                splitNumber=5 - grid_index,
+            )
             for grid_index, name in enumerate(names)
         ],
         "series": series,
@@ -216,7 +222,9 @@ def confusion(run: RunData) -> Options | None:
         detail = f"{counts[row, column]} of {totals[row]}, {percent(value, 1)}"
         shade = value if row == column else math.sqrt(value)
         cell = [int(column), int(row), round(shade, 4), round(100 * value, 1)]
-        cells[bool(row == column)].append({"value": cell, "name": f"{html.escape(title)}<br>{detail}"})
+        cells[bool(row == column)].append(
+            {"value": cell, "name": f"{html.escape(title)}<br>{detail}"}
+        )
     largest = max((cell["value"][2] for cell in cells[False]), default=1.0)
     return _shared() | {
         "legend": {"show": False},

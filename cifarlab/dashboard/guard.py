@@ -140,7 +140,9 @@ class Guard:
             if scope["method"] != "GET" or scope["path"].startswith("/_nicegui"):
                 await _refuse(scope, send, 401, "give the password first")
                 return
-            await _answer(send, 303, b"", (b"location", f"{LOGIN}?to={quote(target_path)}".encode()))
+            await _answer(
+                send, 303, b"", (b"location", f"{LOGIN}?to={quote(target_path)}".encode())
+            )
             return
         to = parse_qs(_query(scope)).get("to", ["/"])[0]
         if scope["method"] != "POST":

@@ -42,8 +42,8 @@ class Entry:
 
     ``recipe`` is its name, ``group`` the same for all seeds of one recipe on the same images.
     ``early`` says of a finished run what ended it before its recipe would have.
-    Accuracies and intervals are shares; ``last_modified`` is when it last wrote (seconds since 1970),
-    ``pace`` seconds per epoch. ``problem`` is why it can't be read, empty for a whole run.
+    Accuracies and intervals are shares; ``last_modified`` is when it last wrote (seconds since
+    1970), ``pace`` seconds per epoch. ``problem`` is why it can't be read, empty for a whole run.
     """
 
     url_path: str
@@ -116,14 +116,22 @@ class Index:
         with self._reading:
             folders = list(walk(self.root))
             runs = [self._entry(folder.path) for folder in folders if folder.kind == "run"]
-            self._known = {folder.path: self._known[folder.path] for folder in folders if folder.kind == "run"}
+            self._known = {
+                folder.path: self._known[folder.path] for folder in folders if folder.kind == "run"
+            }
         url_paths = {
             kind: tuple(self.url_path(folder.path) for folder in folders if folder.kind == kind)
             for kind in ("study", "search")
         }
-        unrecognized_entries = [(self.url_path(folder.path), folder.reason) for folder in folders if folder.kind == "unrecognized"]
+        unrecognized_entries = [
+            (self.url_path(folder.path), folder.reason)
+            for folder in folders
+            if folder.kind == "unrecognized"
+        ]
         unrecognized_entries += [(run.url_path, run.problem) for run in runs if run.problem]
-        return Listing(tuple(runs), url_paths["study"], url_paths["search"], tuple(unrecognized_entries))
+        return Listing(
+            tuple(runs), url_paths["study"], url_paths["search"], tuple(unrecognized_entries)
+        )
 
     def group_names(self, runs: Iterable[Entry]) -> dict[str, str]:
         """Return each group's name: its recipe's, with what differs from others of that name."""
@@ -197,7 +205,9 @@ def walk(root: Path) -> Iterator[ScannedFolder]:
         folder, depth, owned = pending.pop()
         seen += 1
         if seen > MOST_FOLDERS:
-            yield ScannedFolder("unrecognized", root, f"only its first {MOST_FOLDERS:,} folders were looked at")
+            yield ScannedFolder(
+                "unrecognized", root, f"only its first {MOST_FOLDERS:,} folders were looked at"
+            )
             return
         try:
             with os.scandir(folder) as entries:
@@ -218,10 +228,14 @@ def walk(root: Path) -> Iterator[ScannedFolder]:
             if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
         ]
         odd = [path for path in below if storable(path.name) != path.name]
-        yield from (ScannedFolder("unrecognized", path, "its name is not UTF-8: rename it") for path in odd)
+        yield from (
+            ScannedFolder("unrecognized", path, "its name is not UTF-8: rename it") for path in odd
+        )
         visible = any(not name.startswith(".") for name in names)
         if kind is None and visible and not (below or owned) and depth:
-            yield ScannedFolder("unrecognized", folder, "it is no run of cifarlab: it has no recipe.yaml")
+            yield ScannedFolder(
+                "unrecognized", folder, "it is no run of cifarlab: it has no recipe.yaml"
+            )
         if depth < DEPTH:
             pending += [
                 (path, depth + 1, owned or kind is not None) for path in below if path not in odd
@@ -255,7 +269,16 @@ def read_entry(path: Path, url_path: str) -> Entry:
     recipe_name = str(dig(result, "recipe") or recipe)
     last_modified = _last_modified(folder)
     digest = hashlib.sha256(f"{group}\n{data}\n{images}".encode()).hexdigest()[:12]
-    return Entry(url_path, name, recipe_name, digest, seed, finished=result is not None, last_modified=last_modified, **facts)
+    return Entry(
+        url_path,
+        name,
+        recipe_name,
+        digest,
+        seed,
+        finished=result is not None,
+        last_modified=last_modified,
+        **facts,
+    )
 
 
 def _recipe(folder: RunFolder) -> tuple[str, int, str]:

@@ -10,7 +10,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cifarlab.data.members import UNSAFE_HINT, Member, damage_errors, guard_read, safe_path, starts_with
+from cifarlab.data.members import (
+    UNSAFE_HINT,
+    Member,
+    damage_errors,
+    guard_read,
+    safe_path,
+    starts_with,
+)
 from cifarlab.data.tars import iter_tar_members
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import require_plain, storable

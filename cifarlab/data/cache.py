@@ -33,7 +33,9 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "cifarlab"
 
 
-def open_cached(source: str, stem: str, identity: object, decode: Callable[[Path], Decoded]) -> Dataset:
+def open_cached(
+    source: str, stem: str, identity: object, decode: Callable[[Path], Decoded]
+) -> Dataset:
     """Give the decoded source, from the cache if it is there and whole.
 
     ``identity`` is JSON-able and changes whenever the result of ``decode`` might. ``decode``

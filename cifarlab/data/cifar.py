@@ -154,13 +154,19 @@ class _SplitArrays(NamedTuple):
     names: list[str]
 
 
-def _join_batches(kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, _SplitArrays]:
+def _join_batches(
+    kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, _SplitArrays]:
     """Return each split that has any images, in the order of the kind's files."""
     splits = {}
     for split in SPLITS:
-        if batch_names := [n for n, split_name in kind.files.items() if split_name == split and n in batches]:
+        if batch_names := [
+            n for n, split_name in kind.files.items() if split_name == split and n in batches
+        ]:
             images, labels = zip(*(batches[name] for name in batch_names), strict=True)
-            names = [f"{name}[{index}]" for name in batch_names for index in range(len(batches[name][1]))]
+            names = [
+                f"{name}[{index}]" for name in batch_names for index in range(len(batches[name][1]))
+            ]
             splits[split] = _SplitArrays(np.concatenate(images), np.concatenate(labels), names)
     return splits
 
@@ -210,7 +216,9 @@ def _parse_batch(
     return np.ascontiguousarray(images), np.array(numbers, dtype=np.int64)
 
 
-def _class_names(content: dict[str, Any], kind: Kind, label_mode: str, where: str) -> tuple[str, ...]:
+def _class_names(
+    content: dict[str, Any], kind: Kind, label_mode: str, where: str
+) -> tuple[str, ...]:
     names = content.get(kind.class_keys[label_mode])
     count = kind.class_counts[label_mode]
     if not (

@@ -103,7 +103,9 @@ class _Machine:
 
     def run(self, blob: bytes) -> Any:
         """Return what the program leaves. Raises any exception for one that is not allowed."""
-        self.bytes_left = 2 * len(blob)  # Python 3 writes bytes for Python 2 as a text to be encoded
+        self.bytes_left = 2 * len(
+            blob
+        )  # Python 3 writes bytes for Python 2 as a text to be encoded
         for step, (code, argument, _) in enumerate(pickletools.genops(blob)):
             if step > _MOST_STEPS:
                 raise ValueError(f"it has more than {_MOST_STEPS:,} instructions")

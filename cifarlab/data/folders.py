@@ -50,7 +50,9 @@ def decode_folder(
     """
     with closing(Spool(build / "spool.bin")) as spool:
         folders: set[str] = set()
-        skipped = _fill_spool(spool, _image_files(source, members, folders), source, policy, progress)
+        skipped = _fill_spool(
+            spool, _image_files(source, members, folders), source, policy, progress
+        )
         folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
         try:
             layout = infer_layout(spool.names, folders)

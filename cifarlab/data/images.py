@@ -27,7 +27,9 @@ MAX_SCANS = 64  # of the largest image; a progressive photo has about ten
 MIN_SIDE, MAX_SIDE = 8, 96  # the sides that ImagePolicy.size allows
 _ORIENTATION_KEYS = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 _GREY_MODES = {"1", "L", "LA", "La"}
-_SET_SIZE = "set data.images.size and data.images.resize_mode to have all images brought to one size"
+_SET_SIZE = (
+    "set data.images.size and data.images.resize_mode to have all images brought to one size"
+)
 
 
 class Pixels(NamedTuple):

@@ -57,7 +57,9 @@ class Transition(Noise):
     def _rows_are_distributions(self) -> "Transition":
         for number, row in enumerate(self.transition_matrix):
             if len(row) != len(self.transition_matrix):
-                raise ValueError(f"row {number} has {len(row)} entries for {len(self.transition_matrix)} rows")
+                raise ValueError(
+                    f"row {number} has {len(row)} entries for {len(self.transition_matrix)} rows"
+                )
             if min(row) < 0 or abs(sum(row) - 1) > 1e-6:
                 raise ValueError(f"row {number} is no distribution: from 0 on, of sum 1")
         return self

@@ -94,11 +94,15 @@ def _has_splits(files: Sequence[str], depth: int) -> bool:
     folder_of_split: dict[str, str] = {}
     for name in sorted(names):
         if (split := _split(name)) in folder_of_split:
-            raise DataError(f"both {folder_of_split[split]}/ and {name}/ hold a {split} split", "keep one")
+            raise DataError(
+                f"both {folder_of_split[split]}/ and {name}/ hold a {split} split", "keep one"
+            )
         if split:
             folder_of_split[split] = name
     if "train" not in folder_of_split:
-        raise DataError(f"there is {min(folder_of_split.values())}/ but no train/ with images", _LAYOUTS)
+        raise DataError(
+            f"there is {min(folder_of_split.values())}/ but no train/ with images", _LAYOUTS
+        )
     return True
 
 
@@ -132,7 +136,9 @@ def _split_and_class(path: str, depth: int, with_splits: bool) -> tuple[str, str
     return split, parts[0]
 
 
-def _folder_split_and_class(folder: str, wrapping: list[str], with_splits: bool) -> tuple[str, str] | None:
+def _folder_split_and_class(
+    folder: str, wrapping: list[str], with_splits: bool
+) -> tuple[str, str] | None:
     """Give (split, class) of a folder, or None if it is not inside a class."""
     parts = folder.split("/")
     if parts[: len(wrapping)] != wrapping:
@@ -142,7 +148,9 @@ def _folder_split_and_class(folder: str, wrapping: list[str], with_splits: bool)
     return (split, parts[0]) if split and parts else None
 
 
-def _classes(file_classes: set[tuple[str, str]], empty_folders: set[tuple[str, str]]) -> tuple[str, ...]:
+def _classes(
+    file_classes: set[tuple[str, str]], empty_folders: set[tuple[str, str]]
+) -> tuple[str, ...]:
     classes = {name for split, name in file_classes if split == "train"}
     for split, name in sorted(file_classes | empty_folders):
         if name in classes:

@@ -3,7 +3,7 @@
 from itertools import accumulate
 
 from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Progress, Log
+from cifarlab.data.dataset import Dataset, Log, Progress
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import count_test_images, training_subsets
 
@@ -12,7 +12,9 @@ _MAX_LETTERS = 60  # letters of class names that a line shows
 
 def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> Dataset:
     """Open the source of a recipe and log what it holds. Raises as ``open_dataset``."""
-    dataset = open_dataset(data.source, label_mode=data.label_mode, images=data.images, progress=progress)
+    dataset = open_dataset(
+        data.source, label_mode=data.label_mode, images=data.images, progress=progress
+    )
     if log:
         for line in summary(dataset, data):
             log(line)
@@ -51,4 +53,6 @@ def _truncate_names(names: tuple[str, ...]) -> str:
     """Return the first names, one at least, as many as a line has room for."""
     lengths = list(accumulate(len(name) + 2 for name in names))
     shown = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
-    return ", ".join(name[:_MAX_LETTERS] for name in shown) + (", ..." if len(shown) < len(names) else "")
+    return ", ".join(name[:_MAX_LETTERS] for name in shown) + (
+        ", ..." if len(shown) < len(names) else ""
+    )

@@ -31,7 +31,9 @@ class Problems:
     @property
     def should_stop(self) -> bool:
         """Return whether so many images came after the first problem that it is reported."""
-        return self._first_problem_at is not None and self._looked_at - self._first_problem_at >= _MORE
+        return (
+            self._first_problem_at is not None and self._looked_at - self._first_problem_at >= _MORE
+        )
 
     @property
     def _looked_at(self) -> int:

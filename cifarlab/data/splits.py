@@ -31,7 +31,8 @@ def stratified_split(
     total = math.floor(fraction * len(labels) + 0.5)
     if fraction > 0 and total == 0:
         raise DataError(
-            f"a fraction of {fraction:g} of {len(labels)} images cuts none", "raise the fraction, or set 0"
+            f"a fraction of {fraction:g} of {len(labels)} images cuts none",
+            "raise the fraction, or set 0",
         )
     counts = _largest_remainder(sizes, total)
     if (counts >= sizes).any():
@@ -108,7 +109,10 @@ def _assign_folds(training: Subset, data: Data) -> np.ndarray:
     counts_by_fold = [([0] * (max(classes, default=0) + 1), [0]) for _ in range(data.fold.n_splits)]
     for group in groups + singles:
         group_classes = [classes[row] for row in group]
-        sizes = [(sum(by_class[k] for k in group_classes), total[0]) for by_class, total in counts_by_fold]
+        sizes = [
+            (sum(by_class[k] for k in group_classes), total[0])
+            for by_class, total in counts_by_fold
+        ]
         number = sizes.index(min(sizes))
         for k in group_classes:
             counts_by_fold[number][0][k] += 1
@@ -137,7 +141,9 @@ def _subsample(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:
     """Return the fraction of ``rest`` that is trained on, still ascending."""
     if data.train_subset_fraction == 1:
         return rest
-    kept, _ = stratified_split(train.labels[rest], 1 - data.train_subset_fraction, (data.split_seed, _TRAIN_SUBSET))
+    kept, _ = stratified_split(
+        train.labels[rest], 1 - data.train_subset_fraction, (data.split_seed, _TRAIN_SUBSET)
+    )
     return rest[kept]
 
 

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cifarlab.data.members import UNSAFE_HINT, Member, damage_errors, guard_read, safe_path, starts_with
+from cifarlab.data.members import (
+    UNSAFE_HINT,
+    Member,
+    damage_errors,
+    guard_read,
+    safe_path,
+    starts_with,
+)
 from cifarlab.system.errors import DataError
 
 MAX_HEADER_BYTES = 2**20  # tarfile reads a long-name or pax header into memory whole

@@ -31,7 +31,9 @@ def features(
     return torch.cat([torch.empty(0, head.in_features), *batches]).numpy()
 
 
-def nearest_neighbors(query: np.ndarray, database: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbors(
+    query: np.ndarray, database: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return indices in ``database`` (N, F), and cosine distances, 0..2, of the ``k`` nearest to ``query``.
 
     ``query`` is (F,). Nearest first, ties by index; a row of zeros is at distance 1 from any.

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cifarlab.data.dataset import Progress, Log
+from cifarlab.data.dataset import Log, Progress
 from cifarlab.evaluation.ood import measure_ood
 from cifarlab.evaluation.run_evaluation import measure_open_split, open_split, require_views
 from cifarlab.evaluation.shift import measure_shift

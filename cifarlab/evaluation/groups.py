@@ -77,11 +77,13 @@ def read_groups(path: Path, classes: Sequence[str]) -> Groups:
     return groups
 
 
-def accuracy_by_group(confusion_matrix: np.ndarray, classes: Sequence[str], groups: Groups) -> list[dict[str, Any]]:
+def accuracy_by_group(
+    confusion_matrix: np.ndarray, classes: Sequence[str], groups: Groups
+) -> list[dict[str, Any]]:
     """Per group ``group``, ``classes``, ``n``, ``correct``, ``accuracy``, ``interval``, ``inside``.
 
-    ``confusion_matrix`` is int (K, K), rows true. ``inside`` is the fraction of its images that were taken
-    for any class of the group; fractions of a group without images are null.
+    ``confusion_matrix`` is int (K, K), rows true. ``inside`` is the fraction of its images that
+    were taken for any class of the group; fractions of a group without images are null.
     """
     rows = []
     for name, members in groups.items():

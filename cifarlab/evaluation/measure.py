@@ -44,7 +44,9 @@ def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions
     mistakes_by_loss = mistakes[np.argsort(-losses[mistakes], kind="stable")]
     confidence = logits[mistakes_by_loss].double().softmax(1).amax(1).numpy()
     most_confident = np.argsort(-confidence, kind="stable")[:CONFIDENT_MISTAKES]
-    kept = mistakes_by_loss[np.union1d(np.arange(min(MISTAKES, len(mistakes_by_loss))), most_confident)]
+    kept = mistakes_by_loss[
+        np.union1d(np.arange(min(MISTAKES, len(mistakes_by_loss))), most_confident)
+    ]
     return Predictions(
         classes=predictor.classes,
         fingerprint=subset.fingerprint(),
@@ -63,11 +65,12 @@ def measure(
     """Return one split's object in result.json; intervals are 95 % Wilson score intervals.
 
     ``n``, ``fingerprint`` (of the images and labels), ``accuracy``, ``interval``, ``loss``,
-    ``top_k`` (fractions whose true class is among the 1, 2, ... likeliest), ``per_class`` (class, n,
-    correct, accuracy, interval; null for a class without images), ``std`` between the
-    classes' accuracies (of the population), ``groups`` (see ``accuracy_by_group``; null where ``groups``
-    are neither given nor known by the classes), ``confusion_matrix`` (rows true, columns predicted),
-    ``calibration`` and, at the ``temperature`` of the validation images, ``calibrated``.
+    ``top_k`` (fractions whose true class is among the 1, 2, ... likeliest), ``per_class`` (class,
+    n, correct, accuracy, interval; null for a class without images), ``std`` between the
+    classes' accuracies (of the population), ``groups`` (see ``accuracy_by_group``; null where
+    ``groups`` are neither given nor known by the classes), ``confusion_matrix`` (rows true, columns
+    predicted), ``calibration`` and, at the ``temperature`` of the validation images,
+    ``calibrated``.
     """
     logits, labels = torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels)
     total, classes = score(logits, labels), predictions.classes
@@ -102,7 +105,9 @@ def _count_confusions(labels: Tensor, predicted: Tensor, k: int) -> np.ndarray:
 
 def _per_class(confusion_matrix: np.ndarray, classes: tuple[str, ...]) -> list[dict[str, Any]]:
     rows = []
-    for name, row, correct in zip(classes, confusion_matrix, confusion_matrix.diagonal(), strict=True):
+    for name, row, correct in zip(
+        classes, confusion_matrix, confusion_matrix.diagonal(), strict=True
+    ):
         n, n_correct = int(row.sum()), int(correct)
         rows.append(
             {

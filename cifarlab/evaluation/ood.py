@@ -49,7 +49,9 @@ def measure_ood(
     from sklearn.metrics import roc_auc_score
 
     side, _, channels = predictor.image_shape
-    policy = ImagePolicy(size=side, resize_mode="stretch", channels="grey" if channels == 1 else "rgb")
+    policy = ImagePolicy(
+        size=side, resize_mode="stretch", channels="grey" if channels == 1 else "rgb"
+    )
     ood_dataset = open_dataset(source, images=policy, progress=progress)
     ood_images = ood_dataset.read("train")
     indices = space_evenly(np.arange(len(ood_images)), len(subset))

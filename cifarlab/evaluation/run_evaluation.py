@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from cifarlab.data.dataset import Dataset, Progress, Subset, Log
+from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.groups import Groups, read_groups

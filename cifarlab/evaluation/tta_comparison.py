@@ -18,8 +18,9 @@ NAMES = {1: "none", 2: "flip", 6: "flip and shifts", 10: "ten-crop"}
 def compare_tta(predictor: Predictor, subset: Subset) -> list[dict[str, Any]]:
     """Measure each number of views on all of these images, against a single view.
 
-    Per row ``views``, ``name``, ``accuracy`` with ``interval``, ``loss``, ``against_single_view`` (see
-    ``paired_gain``; null for the first) and, under ``cost``, ``seconds`` and ``images_per_second``.
+    Per row ``views``, ``name``, ``accuracy`` with ``interval``, ``loss``, ``against_single_view``
+    (see ``paired_gain``; null for the first) and, under ``cost``, ``seconds`` and
+    ``images_per_second``.
     """
     labels = subset.labels[subset.indices]
     predictor = replace(predictor, tta_threshold=None)

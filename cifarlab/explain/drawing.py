@@ -32,7 +32,9 @@ def draw_architecture(architecture: Architecture, title: str) -> Figure:
     widest = max(_chips_width(block) for stage in architecture.stages for block in stage.blocks)
     width = _NAMES + widest + _SHAPE + 2 * _NUMBER + 0.15
     notes = _notes(architecture, width)
-    height = _HEAD + sum(_height(stage) for stage in architecture.stages) + _FOOT * len(notes) + 0.08
+    height = (
+        _HEAD + sum(_height(stage) for stage in architecture.stages) + _FOOT * len(notes) + 0.08
+    )
     figure = sheet(width, height)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -51,10 +53,14 @@ def draw_architecture(architecture: Architecture, title: str) -> Figure:
     return figure
 
 
-def _heading(axes: Axes, architecture: Architecture, title: str, columns: tuple[float, ...]) -> None:
+def _heading(
+    axes: Axes, architecture: Architecture, title: str, columns: tuple[float, ...]
+) -> None:
     height, width, channels = architecture.image_shape
     size_text = f"images {channels} × {height} × {width}"
-    axes.text(0.08, 0.14, f"{label(title, 48)}, {size_text}", fontsize=8, va="center", weight="bold")
+    axes.text(
+        0.08, 0.14, f"{label(title, 48)}, {size_text}", fontsize=8, va="center", weight="bold"
+    )
     _, shape, parameters, operations = columns
     for x, texts in (
         (shape, "output"),
@@ -82,14 +88,18 @@ def _stage(
         for x, text in zip(right, texts, strict=True):
             axes.text(x, middle, text, fontsize=7, ha="right", va="center")
         _draw_fraction(axes, right[1], middle, block.parameters / max(architecture.parameters, 1))
-        _draw_fraction(axes, right[2], middle, block.multiply_adds / max(architecture.multiply_adds, 1))
+        _draw_fraction(
+            axes, right[2], middle, block.multiply_adds / max(architecture.multiply_adds, 1)
+        )
         top += arc + _ROW
 
 
 def _draw_fraction(axes: Axes, right: float, middle: float, fraction: float) -> None:
     """A line under a number, as long as its fraction of the whole."""
     full = _NUMBER - 0.12
-    box = Rectangle((right - full * fraction, middle + 0.085), full * fraction, 0.03, color="#7fb2d6")
+    box = Rectangle(
+        (right - full * fraction, middle + 0.085), full * fraction, 0.03, color="#7fb2d6"
+    )
     axes.add_patch(box)
 
 
@@ -120,7 +130,9 @@ def _chip(axes: Axes, step: LayerStep, x: float, middle: float, chip_width: floa
     if step.kind != "add":
         inner = (x + _ROUND, middle - _CHIP / 2 + _ROUND)
         box_style = f"round,pad={_ROUND}"
-        box = FancyBboxPatch(inner, chip_width - 2 * _ROUND, _CHIP - 2 * _ROUND, boxstyle=box_style, **style_options)
+        box = FancyBboxPatch(
+            inner, chip_width - 2 * _ROUND, _CHIP - 2 * _ROUND, boxstyle=box_style, **style_options
+        )
     axes.add_patch(box)
     axes.text(
         x + chip_width / 2,
@@ -134,7 +146,9 @@ def _chip(axes: Axes, step: LayerStep, x: float, middle: float, chip_width: floa
     )
 
 
-def _shortcut(axes: Axes, block: BlockSummary, positions: list[tuple[float, float]], middle: float) -> None:
+def _shortcut(
+    axes: Axes, block: BlockSummary, positions: list[tuple[float, float]], middle: float
+) -> None:
     """A line around the layers, with what lies on it in words."""
     assert block.shortcut
     start, end, steps = block.shortcut

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarlab.data.dataset import Progress, Tell
+from cifarlab.data.dataset import Log, Progress
 from cifarlab.explain.image_selection import ImageSet, read_images, select_held_out
 from cifarlab.explain.maps import default_layer, map_shapes, spatial_layers
 from cifarlab.explain.sanity import randomize_layers
@@ -54,15 +54,15 @@ def explain_run(
     out: Path | None = None,
     formats: Sequence[str] = ("svg",),
     progress: Progress | None = None,
-    tell: Tell | None = None,
+    tell: Log | None = None,
 ) -> Explanation:
     """Draw what a run's network looks at and what it is made of, into RUN/explained or ``out``.
 
     Without ``images``: of held-out ones and of the worst mistakes; a report shows these. With
     image files: of those alone. ``layers`` is ``all``, or names with commas between; None: the
     last one with a map. ``target`` is ``predicted``, ``true`` or a class. ``sanity_check`` adds the
-    check of ``sanity.randomize_layers``; ``tell`` gets what the data are. Raises UserError, RunFolderError,
-    CheckpointError, DataError, MissingExtraError, StorageError.
+    check of ``sanity.randomize_layers``; ``tell`` gets what the data are. Raises UserError,
+    RunFolderError, CheckpointError, DataError, MissingExtraError, StorageError.
     """
     require_formats(formats)
     require_extra("captum", "matplotlib")
@@ -73,7 +73,11 @@ def explain_run(
     run_predictor = RunPredictor(folder, resize_mode)
     predictor = run_predictor.predictor
     layer_names = _parse_layers(layers, map_shapes(predictor))
-    image_set = read_images(images, run_predictor.policy) if images else select_held_out(folder, recipe, progress, tell)
+    image_set = (
+        read_images(images, run_predictor.policy)
+        if images
+        else select_held_out(folder, recipe, progress, tell)
+    )
     predictions = predict_images(run_predictor, image_set)
     targets = _target_classes(predictor, image_set, predictions.predicted, target)
     run_figures = RunFigures(folder, recipe, predictor, layer_names, predictions, targets)
@@ -85,7 +89,9 @@ def explain_run(
     if not images:
         _write_index(directory, predictor, saved)
     notes = [*run_figures.notes(), *([check.verdict] if check else [])]
-    return Explanation(run_figures.rows(), notes, directory, [figure.slug for figure in captioned_figures])
+    return Explanation(
+        run_figures.rows(), notes, directory, [figure.slug for figure in captioned_figures]
+    )
 
 
 def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) -> Path:
@@ -127,7 +133,9 @@ def _parse_layers(option: str | None, shapes: dict[str, tuple[int, int, int]]) -
     return [name.strip() for name in option.split(",")]
 
 
-def _target_classes(predictor: Predictor, image_set: ImageSet, predicted: np.ndarray, target: str) -> np.ndarray:
+def _target_classes(
+    predictor: Predictor, image_set: ImageSet, predicted: np.ndarray, target: str
+) -> np.ndarray:
     """The class number that each image's map is for. Raises UserError."""
     if target == "predicted":
         return predicted
@@ -145,11 +153,15 @@ def _target_classes(predictor: Predictor, image_set: ImageSet, predicted: np.nda
     return np.full(len(image_set), predictor.classes.index(target))
 
 
-def _save_figure(captioned_figure: "CaptionedFigure", directory: Path, formats: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _save_figure(
+    captioned_figure: "CaptionedFigure", directory: Path, formats: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
     """Write a figure's files; its name, and what a report must know of it."""
     from cifarlab.plots.style import render, save
 
-    picture = render(captioned_figure.figure, captioned_figure.slug, captioned_figure.caption, formats)
+    picture = render(
+        captioned_figure.figure, captioned_figure.slug, captioned_figure.caption, formats
+    )
     save(picture, directory)
     return captioned_figure.slug, {"caption": captioned_figure.caption, "wide": picture.wide}
 

@@ -172,7 +172,9 @@ def draw_sanity_check(images: np.ndarray, check: RandomizationCheck, title: str)
     above, below = figure.subplots(2, 1, gridspec_kw={"height_ratios": [0.85 * len(examples), 1.7]})
     for row in examples:
         tiles = [make_tile(images[row])]
-        tiles += [overlay_heatmap(images[row], check.maps[step, row].clip(min=0)) for step in steps_shown]
+        tiles += [
+            overlay_heatmap(images[row], check.maps[step, row].clip(min=0)) for step in steps_shown
+        ]
         strip = join_tiles(*tiles)
         above.imshow(strip, extent=(0, len(tiles), row + 0.98, row), aspect="auto")
     heads = ["image", "trained", *(str(step) for step in steps_shown[1:])]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarlab.data.config import ImagePolicy
-from cifarlab.data.dataset import Progress, Tell
+from cifarlab.data.dataset import Log, Progress
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import training_subsets
 from cifarlab.inference.inputs import read_inputs
@@ -31,7 +31,7 @@ class ImageSet:
 
 
 def select_held_out(
-    folder: RunFolder, recipe: Recipe, progress: Progress | None = None, tell: Tell | None = None
+    folder: RunFolder, recipe: Recipe, progress: Progress | None = None, tell: Log | None = None
 ) -> ImageSet:
     """Select the first held-out image of each of ten classes, evenly spread; else training images.
 
@@ -45,7 +45,9 @@ def select_held_out(
     subset, split = (training, "training") if validation is None else (validation, "validation")
     labels = subset.labels[subset.indices]
     classes = np.unique(labels)
-    class_numbers = classes[np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)]
+    class_numbers = classes[
+        np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)
+    ]
     indices = subset.indices[[int(np.argmax(labels == k)) for k in class_numbers]]
     names = tuple(f"{split} {subset.names[index]}" for index in indices)
     return ImageSet(np.array(subset.images[indices]), names, class_numbers.astype(np.int64))
@@ -65,8 +67,12 @@ def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
         rows = predictions.mistakes[:_MISTAKES]
         if not len(rows):
             return None
-        names = tuple(f"{split_name} {predictions.mistake_name(number)}" for number in range(len(rows)))
-        image_set = ImageSet(predictions.mistake_images[: len(rows)], names, predictions.labels[rows])
+        names = tuple(
+            f"{split_name} {predictions.mistake_name(number)}" for number in range(len(rows))
+        )
+        image_set = ImageSet(
+            predictions.mistake_images[: len(rows)], names, predictions.labels[rows]
+        )
         return image_set, predictions.logits[rows].argmax(1)
     return None
 

@@ -77,7 +77,9 @@ class RunFigures:
             rows.append((figures.make_tile(image), heats, text))
         if len(self.layers) == 1:
             cells = [figures.Cell(figures.join_tiles(i, *heats), text) for i, heats, text in rows]
-            grid = figures.make_grid(figures.split_rows(cells, 5), f"{self._title()}, layer {names}")
+            grid = figures.make_grid(
+                figures.split_rows(cells, 5), f"{self._title()}, layer {names}"
+            )
         else:
             strips = [
                 [
@@ -133,10 +135,15 @@ class RunFigures:
         cells = []
         for n, image in enumerate(wrong_images.images):
             heats = [figures.overlay_heatmap(image, side[n]) for side in sides]
-            predicted_name, true_name = (label(self._class(k[n]), 14) for k in (predicted, wrong_images.labels))
+            predicted_name, true_name = (
+                label(self._class(k[n]), 14) for k in (predicted, wrong_images.labels)
+            )
             pixels = figures.join_tiles(figures.make_tile(image), *heats)
             cells.append(
-                figures.Cell(pixels, f"{predicted_name}, not {true_name}\n{label(wrong_images.names[n], 34, end=True)}")
+                figures.Cell(
+                    pixels,
+                    f"{predicted_name}, not {true_name}\n{label(wrong_images.names[n], 34, end=True)}",
+                )
             )
         return CaptionedFigure(
             "mistakes",
@@ -197,12 +204,18 @@ class RunFigures:
         predictions = self.predictions
         for n, target in enumerate(self.targets):
             true_class = predictions.image_set.labels[n]
-            under = f"true: {label(self._class(true_class), 16)}" if true_class >= 0 else predictions.image_set.names[n]
+            under = (
+                f"true: {label(self._class(true_class), 16)}"
+                if true_class >= 0
+                else predictions.image_set.names[n]
+            )
             percent = f"{100 * predictions.probabilities[n, target]:.1f} %"
             yield f"{label(self._class(target), 16)}: {percent}\n{label(under, 24, end=True)}"
 
 
 def predict_images(run_predictor: RunPredictor, image_set: ImageSet) -> ImagePredictions:
     """What the network says of images. Raises DataError for images of another kind."""
-    probabilities = run_predictor.predict(Inputs(list(image_set.names), image_set.images)).probabilities
+    probabilities = run_predictor.predict(
+        Inputs(list(image_set.names), image_set.images)
+    ).probabilities
     return ImagePredictions(image_set, probabilities.argmax(1), probabilities)

@@ -2,9 +2,9 @@
 
 Section 3.1 there, cascading randomisation: from the output to the input one layer after the other
 loses what it learned, and the maps must change. A method whose maps stay draws edges, not reasons.
-Departures: a weight is drawn from a normal distribution with the mean and standard deviation that the
-layer's weights have, so that signals keep their size; maps are compared before Grad-CAM cuts off
-what speaks against the class, since a map of zeros has no ranks.
+Departures: a weight is drawn from a normal distribution with the mean and standard deviation that
+the layer's weights have, so that signals keep their size; maps are compared before Grad-CAM cuts
+off what speaks against the class, since a map of zeros has no ranks.
 """
 
 import copy
@@ -60,10 +60,14 @@ def randomize_layers(predictor: Predictor, images: np.ndarray, seed: int = 0) ->
     targets = predictor.logits(images).argmax(1).numpy()
 
     def maps_of_copy() -> np.ndarray:
-        return class_activation_maps(copy_of_predictor, images, [layer], targets, signed=True)[layer]
+        return class_activation_maps(copy_of_predictor, images, [layer], targets, signed=True)[
+            layer
+        ]
 
     names, maps = [], [maps_of_copy()]
-    for position, (name, module, weight) in enumerate(reversed(_weighted_layers(copy_of_predictor.classifier.body))):
+    for position, (name, module, weight) in enumerate(
+        reversed(_weighted_layers(copy_of_predictor.classifier.body))
+    ):
         _randomize(module, seed, position)
         if weight.ndim > 1:  # a normalisation goes with the layer before it
             names.append(name)
@@ -94,5 +98,7 @@ def _rank_correlations(first: np.ndarray, later: np.ndarray) -> np.ndarray:
     correlations = []
     for first_map, later_map in zip(first, later, strict=True):
         constant = np.ptp(first_map) == 0 or np.ptp(later_map) == 0
-        correlations.append(0.0 if constant else float(spearmanr(first_map, later_map, axis=None).statistic))
+        correlations.append(
+            0.0 if constant else float(spearmanr(first_map, later_map, axis=None).statistic)
+        )
     return np.array(correlations)

@@ -15,12 +15,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifarlab.explain.steps import LayerStep, addition_step, layer_steps
-from cifarlab.models.airbench_modules import ConvGroup, AirbenchNet
+from cifarlab.models.airbench_modules import AirbenchNet, ConvGroup
 from cifarlab.models.build import build_body
 from cifarlab.models.cnn_modules import ConvNet
 from cifarlab.models.configs import Model
-from cifarlab.models.resnet_modules import ResidualBlock
-from cifarlab.models.resnet_modules import NormalizerFreeBlock, ResNet
+from cifarlab.models.resnet_modules import NormalizerFreeBlock, ResidualBlock, ResNet
 
 
 class Shortcut(NamedTuple):
@@ -78,7 +77,11 @@ def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) 
         body = build_body(model, image_shape, classes).eval()
     body = body.to_empty(device="cpu")
     costs = _Costs(body, image_shape)
-    parts: dict[type, Any] = {ConvNet: _cnn_stages, ResNet: _resnet_stages, AirbenchNet: _airbench_stages}
+    parts: dict[type, Any] = {
+        ConvNet: _cnn_stages,
+        ResNet: _resnet_stages,
+        AirbenchNet: _airbench_stages,
+    }
     stages = parts[type(body)](body, costs)
     return Architecture(image_shape, tuple(s for s in stages if any(b.steps for b in s.blocks)))
 
@@ -137,7 +140,9 @@ def _resnet_stages(body: ResNet, costs: _Costs) -> list[Stage]:
         costs.stage(body.stem, name="stem"),
     ]
     for name, stage in body.stages.named_children():
-        stages.append(Stage(name, group_equal(_summarize_residual_block(b, costs) for b in stage.children())))
+        stages.append(
+            Stage(name, group_equal(_summarize_residual_block(b, costs) for b in stage.children()))
+        )
     steps = [*layer_steps(body.tail), LayerStep("mean", "map", "pool"), *layer_steps(body.dropout)]
     last = (body.tail, body.dropout, body.head)
     return [*stages, Stage("head", (costs.block(last, [*steps, *layer_steps(body.head)]),))]

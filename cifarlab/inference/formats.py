@@ -28,13 +28,19 @@ class SampleSubmission(NamedTuple):
 def require_format(output_format: str, sample_path: Path | None = None) -> SampleSubmission | None:
     """Check the format and read the sample submission, before images are read. Raises DataError."""
     if output_format not in FORMATS:
-        raise DataError(f"there is no format {output_format!r}", f"take one of {', '.join(FORMATS)}")
+        raise DataError(
+            f"there is no format {output_format!r}", f"take one of {', '.join(FORMATS)}"
+        )
     if sample_path and output_format != "kaggle":
-        raise DataError("--sample-submission is a competition's: it needs --format kaggle", "add that")
+        raise DataError(
+            "--sample-submission is a competition's: it needs --format kaggle", "add that"
+        )
     return read_sample_submission(sample_path) if sample_path else None
 
 
-def format_predictions(predictions: ClassProbabilities, output_format: str, sample_path: Path | None = None) -> str:
+def format_predictions(
+    predictions: ClassProbabilities, output_format: str, sample_path: Path | None = None
+) -> str:
     """Write the predictions in one of ``FORMATS``; ``sample_path``, a sample submission, belongs to kaggle. Raises DataError."""
     sample_submission = require_format(output_format, sample_path)
     if output_format == "kaggle":
@@ -77,7 +83,9 @@ def to_json(predictions: ClassProbabilities) -> str:
                 "id": name,
                 "class": predictions.classes[best],
                 "confidence": float(probabilities[best]),
-                "probabilities": dict(zip(predictions.classes, probabilities.tolist(), strict=True)),
+                "probabilities": dict(
+                    zip(predictions.classes, probabilities.tolist(), strict=True)
+                ),
             }
         )
     return json.dumps({"temperature": predictions.temperature, "images": images}, indent=2) + "\n"
@@ -95,7 +103,9 @@ def to_kaggle(predictions: ClassProbabilities, sample_submission: SampleSubmissi
     names = _label_names(predictions.classes, sample_submission)
     best = predictions.probabilities.argmax(1)
     header = sample_submission.header if sample_submission else ("ID", "Labels")
-    return _rows_to_csv([list(header), *([image_id, names[k]] for image_id, k in zip(ids, best, strict=True))])
+    return _rows_to_csv(
+        [list(header), *([image_id, names[k]] for image_id, k in zip(ids, best, strict=True))]
+    )
 
 
 def read_sample_submission(path: Path) -> SampleSubmission:

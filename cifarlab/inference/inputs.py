@@ -49,8 +49,12 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
     for path in map(Path, paths):
         inputs = _read_pickle(path, policy) if path.suffix in _PICKLES else None
         if inputs is None:
-            named_images = _read_folder(path, policy) if _is_container(path) else [_read_file(path, policy)]
-            inputs = Inputs([name for name, _ in named_images], np.stack([image for _, image in named_images]))
+            named_images = (
+                _read_folder(path, policy) if _is_container(path) else [_read_file(path, policy)]
+            )
+            inputs = Inputs(
+                [name for name, _ in named_images], np.stack([image for _, image in named_images])
+            )
         ids += inputs.ids
         arrays.append(inputs.images)
     if not arrays:
@@ -63,10 +67,13 @@ def input_policy(
 ) -> ImagePolicy:
     """Return the policy that makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
 
-    ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises UserError.
+    ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises
+    UserError.
     """
     if resize_mode not in (None, *RESIZE_MODES):
-        raise UserError(f"there is no resize mode {resize_mode!r}", f"take one of {', '.join(RESIZE_MODES)}")
+        raise UserError(
+            f"there is no resize mode {resize_mode!r}", f"take one of {', '.join(RESIZE_MODES)}"
+        )
     side, _, channels = image_shape
     settings = {
         "size": side,
@@ -76,7 +83,9 @@ def input_policy(
     return ImagePolicy.model_validate(images.model_dump() | settings)
 
 
-def decode_image(blob: bytes, where: str, policy: ImagePolicy, limit: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(
+    blob: bytes, where: str, policy: ImagePolicy, limit: int = MAX_PIXELS
+) -> np.ndarray:
     """Decode an image file to uint8 (H, W, C): upright, its first frame, transparency over white.
 
     Raises DataError that names ``where``, also for one that declares more than ``limit`` pixels.
@@ -134,7 +143,10 @@ def _iterate_images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.n
             part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
         )
         if not member.is_folder and not hidden and IMAGE.search(member.path):
-            yield member.path, decode_image(_read_member(member, path), f"{path}: {member.path}", policy)
+            yield (
+                member.path,
+                decode_image(_read_member(member, path), f"{path}: {member.path}", policy),
+            )
 
 
 def _read_member(member: Member, source: Path) -> bytes:
@@ -180,4 +192,6 @@ def _ids(ids: object, count: int, path: Path) -> list[str]:
         raise DataError(f"{path} holds {len(ids)} ids for {count} images", _PICKLE_HINT)
     if any(len(item) > _MAX_ID_LETTERS for item in ids if not isinstance(item, int)):
         raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
-    return [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in ids]
+    return [
+        item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in ids
+    ]

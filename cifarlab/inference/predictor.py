@@ -59,8 +59,15 @@ class Predictor:
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
         classifier = classifier.to(compute.device)
-        told = about.tta_threshold, about.epoch, about.step
-        return cls(classifier, metadata.classes, metadata.image_shape, compute, *told)
+        return cls(
+            classifier,
+            metadata.classes,
+            metadata.image_shape,
+            compute,
+            metadata.tta_threshold,
+            metadata.epoch,
+            metadata.step,
+        )
 
     def logits(
         self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None
@@ -87,7 +94,9 @@ class Predictor:
                 logits = self._predict_batches(images, indices, 1)
                 uncertain = (confidence(logits) < self.tta_threshold).nonzero().flatten()
                 first_logits = logits[uncertain]
-                logits[uncertain] = self._predict_batches(images, indices[uncertain.cpu().numpy()], views, first_logits)
+                logits[uncertain] = self._predict_batches(
+                    images, indices[uncertain.cpu().numpy()], views, first_logits
+                )
         self.classifier.train(training)
         return logits.cpu()
 

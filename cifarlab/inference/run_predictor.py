@@ -51,7 +51,8 @@ class RunPredictor:
     def __init__(self, folder: RunFolder, resize_mode: str | None = None) -> None:
         """``resize_mode`` (crop, pad, stretch) brings images to the run's size, by default as its recipe.
 
-        Raises RunFolderError, RecipeError or CheckpointError, UserError for another ``resize_mode``.
+        Raises RunFolderError, RecipeError or CheckpointError, UserError for another
+        ``resize_mode``.
         """
         recipe = folder.recipe()
         self.evaluation = recipe.evaluation
@@ -67,7 +68,9 @@ class RunPredictor:
         """Return the probabilities of each image."""
         logits = self.predictor.logits(inputs.images, self.evaluation.tta_views)
         probabilities = scaled_softmax(logits.numpy(), self.temperature or 1.0)
-        return ClassProbabilities(inputs.ids, self.predictor.classes, probabilities, self.temperature)
+        return ClassProbabilities(
+            inputs.ids, self.predictor.classes, probabilities, self.temperature
+        )
 
 
 def predict_paths(

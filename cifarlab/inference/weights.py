@@ -28,8 +28,8 @@ from cifarlab.system.files import parse_json, reason, require_plain, write_bytes
 class WeightsFile:
     """Metadata of a weights file, beside its tensors; ``image_shape`` is (H, W, C).
 
-    ``tta_threshold`` as in ``Predictor``; where the recipe has a fraction instead, it is determined at the
-    run's end.
+    ``tta_threshold`` as in ``Predictor``; where the recipe has a fraction instead, it is determined
+    at the run's end.
     """
 
     model: Model

@@ -61,7 +61,9 @@ class AirbenchNet(nn.Module):
     1,971,352 trainable parameters by default at (32, 32, 3) and K = 10.
     """
 
-    def __init__(self, model: AirbenchConfig, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(
+        self, model: AirbenchConfig, image_shape: tuple[int, int, int], classes: int
+    ) -> None:
         super().__init__()
         height, width, channels = image_shape
         self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)

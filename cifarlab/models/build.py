@@ -23,14 +23,14 @@ __all__ = [
     "Role",
     "batch_norms",
     "build_body",
-    "map_layers",
     "count_parameters",
-    "parameter_roles",
-    "set_passes",
     "distribute_layers",
-    "stages",
-    "set_batch_position",
+    "map_layers",
     "n_whitening_images",
+    "parameter_roles",
+    "set_batch_position",
+    "set_passes",
+    "stages",
 ]
 
 _KINDS: dict[str, Callable[..., nn.Module]] = {

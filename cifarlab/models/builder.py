@@ -27,8 +27,8 @@ class Builder:
     """Adds layers named by step and number (conv1, norm1, act1, conv2), following their shapes.
 
     ``channels`` and ``size`` (H, W) are of what flows out of the last; ``size`` is None behind a
-    linear layer. ``overwritable`` says that nothing else needs this, so that an activation may overwrite
-    it. A step that would do nothing (norm ``none``, dropout at rate 0) adds no layer.
+    linear layer. ``overwritable`` says that nothing else needs this, so that an activation may
+    overwrite it. A step that would do nothing (norm ``none``, dropout at rate 0) adds no layer.
     """
 
     def __init__(self, model: ResNetConfig | CNNConfig, image_shape: tuple[int, int, int]) -> None:
@@ -55,7 +55,9 @@ class Builder:
         if kernel_size == 1 and stride > 1 and self.channels < 16:
             self._add("subsample", Subsample(stride))
             stride = 1
-        self._add("conv", kind(self.channels, channels, kernel_size, stride, kernel_size // 2, bias=bias))
+        self._add(
+            "conv", kind(self.channels, channels, kernel_size, stride, kernel_size // 2, bias=bias)
+        )
         self.channels, self.overwritable = channels, True
 
     def linear(self, width: int) -> None:

@@ -19,8 +19,8 @@ _FIT_BATCH = 32
 class Classifier(nn.Module):
     """Normalisation, then ``body``; ``mean`` and ``std`` per channel in units of 0..1.
 
-    With ``by_image`` each image is normalised by its own mean and standard deviation instead, over all its
-    pixels and channels; standard deviations below one grey level, 1 / 255, count as one.
+    With ``by_image`` each image is normalised by its own mean and standard deviation instead, over
+    all its pixels and channels; standard deviations below one grey level, 1 / 255, count as one.
     """
 
     mean: Tensor

@@ -26,7 +26,9 @@ class ConvNet(nn.Module):
         of_blocks, of_linear = model.dropouts
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         shape = image_shape
-        for number, (channels, dropout_rate) in enumerate(zip(model.channels, of_blocks, strict=True), 1):
+        for number, (channels, dropout_rate) in enumerate(
+            zip(model.channels, of_blocks, strict=True), 1
+        ):
             layers = Builder(model, shape)
             for step in model.block:
                 if step == "conv":

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-from cifarlab.config.base import Config, PositiveFloat, Fraction, Width, refuse_idle
+from cifarlab.config.base import Config, Fraction, PositiveFloat, Width, refuse_idle
 from cifarlab.config.family import Family
 from cifarlab.models.norm_configs import BatchNormConfig, Norm
 from cifarlab.models.orders import BlockStep, LinearStep, OrderParts, ResidualStep, split_order
@@ -13,7 +13,9 @@ from cifarlab.models.orders import BlockStep, LinearStep, OrderParts, ResidualSt
 GroupDepth = Annotated[int, Field(ge=1, le=4)]
 StageDepth = Annotated[int, Field(ge=1, le=1000)]
 Activation = Literal["relu", "relu6", "leaky_relu", "elu", "silu", "gelu"]
-Init = Literal["default", "dirac", "kaiming_normal", "kaiming_uniform", "xavier_uniform", "orthogonal"]
+Init = Literal[
+    "default", "dirac", "kaiming_normal", "kaiming_uniform", "xavier_uniform", "orthogonal"
+]
 BOTTLENECK = 4  # a bottleneck puts out that many times the channels of its 3x3 convolution
 _INIT = (
     "default: the network's own; dirac: over that, a convolution's first filters pass their input "
@@ -95,7 +97,9 @@ class ResNetConfig(ModelConfig):
         description="a block's layers and the addition of its shortcut; where it has two "
         "convolutions, a bottleneck goes twice from behind the first to the second",
     )
-    depths: tuple[StageDepth, ...] = Field((2, 2, 2, 2), min_length=1, description="blocks per stage")
+    depths: tuple[StageDepth, ...] = Field(
+        (2, 2, 2, 2), min_length=1, description="blocks per stage"
+    )
     channels: tuple[Width, ...] = Field(
         (64, 128, 256, 512), description="channels of each stage's 3x3 convolutions"
     )
@@ -176,9 +180,7 @@ class ResNetConfig(ModelConfig):
         if self.input_norm and self.norm.kind == "none":
             raise ValueError("input_norm needs another norm.kind than none")
         if self.weight_standardization and self.init == "dirac":
-            raise ValueError(
-                "weight_standardization would undo init dirac: take another one"
-            )
+            raise ValueError("weight_standardization would undo init dirac: take another one")
         return self
 
 
@@ -195,7 +197,9 @@ class CNNConfig(ModelConfig):
         ("conv", "act", "conv", "act", "pool", "dropout"),
         description="the layers of a block; pool: the maximum of 2 x 2 pixels",
     )
-    hidden_features: tuple[Width, ...] = Field((128,), description="widths of the hidden linear layers")
+    hidden_features: tuple[Width, ...] = Field(
+        (128,), description="widths of the hidden linear layers"
+    )
     linear_order: tuple[LinearStep, ...] = Field(
         ("linear", "act", "dropout"), description="a hidden linear layer and what goes with it"
     )
@@ -264,9 +268,7 @@ class AirbenchConfig(ModelConfig):
 
     kind: Literal["airbench"] = "airbench"
     activation: Activation = Field("gelu", description="non-linearity everywhere in the network")
-    init: Init = Field(
-        "dirac", description=f"of the convolutions. {_INIT}"
-    )
+    init: Init = Field("dirac", description=f"of the convolutions. {_INIT}")
     whitening: WhiteningConfig = WhiteningConfig(kernel_size=2)
     channels: tuple[Width, ...] = Field(
         (64, 256, 256), min_length=1, max_length=4, description="channels per group"

@@ -81,14 +81,18 @@ class _DistributedBatchNormFunction(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias, None, None
 
 
-def global_statistics(x: Tensor, template: Tensor, processes: Processes) -> tuple[Tensor, Tensor, Tensor]:
+def global_statistics(
+    x: Tensor, template: Tensor, processes: Processes
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance of each channel (C,) over all processes' x (N, C, ...).
 
-    And how many values of a channel they are of, (). In the type of ``template`` (C,). The processes'
-    variances are joined as in Chan et al. 1983 (equation 2.1), which loses no digits.
+    And how many values of a channel they are of, (). In the type of ``template`` (C,). The
+    processes' variances are joined as in Chan et al. 1983 (equation 2.1), which loses no digits.
     """
     # the running statistics that this would update are not needed, but say the type
-    local_statistics = torch.batch_norm_update_stats(x, torch.zeros_like(template), torch.zeros_like(template), 0.0)
+    local_statistics = torch.batch_norm_update_stats(
+        x, torch.zeros_like(template), torch.zeros_like(template), 0.0
+    )
     values = local_statistics[0].new_full((1,), x.numel() // x.shape[1])
     table = values.new_zeros(processes.world_size, 2 * x.shape[1] + 1)
     table[processes.rank] = torch.cat((*local_statistics, values))
@@ -102,7 +106,8 @@ def global_statistics(x: Tensor, template: Tensor, processes: Processes) -> tupl
 class DistributedDropout(nn.Dropout):
     """Dropout with the mask that one process would draw for all ``global_size`` images.
 
-    The images here are those from index ``start`` on. ``set_batch_position`` precedes each forward pass.
+    The images here are those from index ``start`` on. ``set_batch_position`` precedes each forward
+    pass.
     """
 
     def __init__(self, p: float) -> None:

@@ -8,8 +8,8 @@ from torch import nn
 def initialize_(network: nn.Module, name: str) -> None:
     """Start all convolutions and linear layers inside as the recipe's ``init`` says.
 
-    ``default`` leaves them as they are; ``fan_out`` is what residual networks begin with. A whitening
-    layer is neither.
+    ``default`` leaves them as they are; ``fan_out`` is what residual networks begin with. A
+    whitening layer is neither.
     """
     if name != "default" and has_values(network):
         network.apply(_INITIALIZERS[name])

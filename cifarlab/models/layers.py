@@ -6,11 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models.norm_configs import BatchNormConfig, GroupNormConfig, InstanceNormConfig, NoNormConfig, Norm
+from cifarlab.models.norm_configs import (
+    BatchNormConfig,
+    GroupNormConfig,
+    InstanceNormConfig,
+    NoNormConfig,
+    Norm,
+)
 from cifarlab.system.errors import RecipeError
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)  # what norm_layer makes
-BatchNorms = list[tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]]  # with the momentum of a whole step
+BatchNorms = list[
+    tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]
+]  # with the momentum of a whole step
 _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,

@@ -22,7 +22,13 @@ class ScaledConv2d(PackedConv2d):
     """
 
     def __init__(
-        self, channels_in: int, channels: int, kernel_size: int, stride: int, padding: int, bias: bool
+        self,
+        channels_in: int,
+        channels: int,
+        kernel_size: int,
+        stride: int,
+        padding: int,
+        bias: bool,
     ) -> None:
         super().__init__(channels_in, channels, kernel_size, stride, padding, bias=bias)
         self.gain = nn.Parameter(torch.ones(channels))

@@ -109,7 +109,9 @@ class NormalizerFreeBlock(ResidualBlock):
 class ResNet(nn.Module):
     """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), head."""
 
-    def __init__(self, model: ResNetConfig, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(
+        self, model: ResNetConfig, image_shape: tuple[int, int, int], classes: int
+    ) -> None:
         """Raises RecipeError where a normalisation does not fit a number of channels."""
         super().__init__()
         height, width, channels = image_shape

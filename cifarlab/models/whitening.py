@@ -26,7 +26,9 @@ class Whitening(nn.Module):
     leaves it alone.
     """
 
-    def __init__(self, channels: int, kernel_size: int, eps: float, n_components: int | None) -> None:
+    def __init__(
+        self, channels: int, kernel_size: int, eps: float, n_components: int | None
+    ) -> None:
         super().__init__()
         entries = channels * kernel_size**2
         features = entries if n_components is None else min(n_components, entries)
@@ -96,6 +98,9 @@ def whitening_layers(
 
 def n_whitening_images(model: networks.Model) -> int:
     """Return how many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
-    if not isinstance(model, networks.ResNetConfig | networks.AirbenchConfig) or not model.whitening.kernel_size:
+    if (
+        not isinstance(model, networks.ResNetConfig | networks.AirbenchConfig)
+        or not model.whitening.kernel_size
+    ):
         return 0
     return model.whitening.images

@@ -31,9 +31,9 @@ def apply_schedule(
 ) -> None:
     """Make ``optimizer`` (of ``build_optimizer``) ready for that step, counted from 0.
 
-    ``factor`` is the schedule's factor on the peak rates at that step, ``planned`` the run's planned
-    length in steps. A group with an end (``until``, of that length) follows its own line, and no
-    longer asks for gradients from there on.
+    ``factor`` is the schedule's factor on the peak rates at that step, ``planned`` the run's
+    planned length in steps. A group with an end (``until``, of that length) follows its own line,
+    and no longer asks for gradients from there on.
     """
     for group in optimizer.param_groups:
         requires_grad = True

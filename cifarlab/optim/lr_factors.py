@@ -12,12 +12,12 @@ from typing import Literal, NamedTuple
 from cifarlab.optim.schedules import (
     Constant,
     Cosine,
+    CosineRestarts,
     Exponential,
     Linear,
     MultiStep,
     OneCycle,
     Plateau,
-    CosineRestarts,
     Schedule,
     Step,
 )
@@ -73,7 +73,9 @@ def _planned_factor(schedule: Schedule, step: int, total: int, steps_per_epoch: 
         case OneCycle():
             if progress < schedule.pct_start:
                 return _half_cosine(schedule.start_factor, 1, progress / schedule.pct_start)
-            return _half_cosine(1, schedule.end_factor, (progress - schedule.pct_start) / (1 - schedule.pct_start))
+            return _half_cosine(
+                1, schedule.end_factor, (progress - schedule.pct_start) / (1 - schedule.pct_start)
+            )
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:

@@ -33,10 +33,10 @@ class Muon(Optimizer):
     """Muon for parameter groups with ``matrices`` true, SGD for the others.
 
     A group's keys: ``lr``, ``momentum``, ``nesterov``, ``weight_decay`` (decoupled for matrices,
-    else L2), and for matrices ``ns_steps``, ``normalize_weights`` and ``dtype``, in which the iteration
-    computes (None: the parameters' own). State of a parameter: ``momentum_buffer``, of its shape
-    and memory layout. Parameters without a gradient are left alone. A step never waits for the
-    device.
+    else L2), and for matrices ``ns_steps``, ``normalize_weights`` and ``dtype``, in which the
+    iteration computes (None: the parameters' own). State of a parameter: ``momentum_buffer``, of
+    its shape and memory layout. Parameters without a gradient are left alone. A step never waits
+    for the device.
     """
 
     def __init__(
@@ -82,7 +82,9 @@ class Muon(Optimizer):
                 updates = self._with_momentum(parameters, gradients, group)
             torch._foreach_add_(parameters, updates, alpha=-group["lr"])
 
-    def _with_momentum(self, parameters: Tensors, gradients: Tensors, group: dict[str, Any]) -> Tensors:
+    def _with_momentum(
+        self, parameters: Tensors, gradients: Tensors, group: dict[str, Any]
+    ) -> Tensors:
         """The gradients with momentum, whose buffers take them up; not to be changed in place."""
         for p in parameters:
             if "momentum_buffer" not in self.state[p]:

@@ -4,7 +4,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Config, PositiveFloat, Fraction
+from cifarlab.config.base import Config, Fraction, PositiveFloat
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 
@@ -93,7 +93,9 @@ class Adagrad(DecayConfig):
 
     kind: Literal["adagrad"] = "adagrad"
     lr: PositiveFloat = Field(0.01, description="peak learning rate")
-    initial_accumulator_value: float = Field(0.0, ge=0, description="what the sums of squares start from")
+    initial_accumulator_value: float = Field(
+        0.0, ge=0, description="what the sums of squares start from"
+    )
     eps: PositiveFloat = Field(1e-10, description="added to the denominator")
 
 

@@ -1,9 +1,9 @@
 """The recipe's optimizer: PyTorch's own, fused where it has that form, or Muon.
 
 Parameters come by role; each role may have a rate, a weight decay and an end of its own. What
-``group_settings.apply_schedule`` needs of a parameter group stands in it beside PyTorch's keys: ``peak_lr`` (the
-peak rate), ``until`` (a Duration, or None) and ``peak_momentum`` (None where there is none); and
-what ``penalties.apply_penalties`` needs: ``l1`` and ``decoupled_decay``.
+``group_settings.apply_schedule`` needs of a parameter group stands in it beside PyTorch's keys:
+``peak_lr`` (the peak rate), ``until`` (a Duration, or None) and ``peak_momentum`` (None where there
+is none); and what ``penalties.apply_penalties`` needs: ``l1`` and ``decoupled_decay``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,11 @@ def build_optimizer(
         case kinds.Adagrad():
             initial_accumulator_value = config.initial_accumulator_value
             return optim.Adagrad(
-                groups, config.lr, initial_accumulator_value=initial_accumulator_value, eps=config.eps, fused=True
+                groups,
+                config.lr,
+                initial_accumulator_value=initial_accumulator_value,
+                eps=config.eps,
+                fused=True,
             )
         case kinds.Adadelta():
             return optim.Adadelta(groups, config.lr, config.rho, config.eps, foreach=True)
@@ -65,7 +69,9 @@ def build_optimizer(
 def _build_muon(config: kinds.Muon, roles: Roles, precision: str) -> Muon:
     aux_sgd = config.aux_sgd
     groups = [
-        *_param_groups(config, roles, ("matrices",), config.lr, config.weight_decay, config.momentum),
+        *_param_groups(
+            config, roles, ("matrices",), config.lr, config.weight_decay, config.momentum
+        ),
         *(
             {**group, "matrices": False, "momentum": aux_sgd.momentum, "nesterov": aux_sgd.nesterov}
             for group in _param_groups(

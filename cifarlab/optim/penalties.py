@@ -8,8 +8,8 @@ from torch.optim import Optimizer
 def apply_penalties(optimizer: Optimizer) -> None:
     """Before a step of ``optimizer`` (of ``build_optimizer``): L1 and decoupled weight decay.
 
-    By group: ``l1`` adds l1 * sign(w) to the gradient, ``decoupled_decay`` shrinks w by lr times it. Both
-    touch only what has a gradient.
+    By group: ``l1`` adds l1 * sign(w) to the gradient, ``decoupled_decay`` shrinks w by lr times
+    it. Both touch only what has a gradient.
     """
     for group in optimizer.param_groups:
         parameters = [p for p in group["params"] if p.grad is not None]

@@ -24,7 +24,9 @@ def update_plateau(schedule: Plateau, state: PlateauState, loss: float) -> Plate
         return PlateauState(loss, 0, factor, factor)
     if state.bad_epochs < schedule.patience:
         return PlateauState(state.best_loss, state.bad_epochs + 1, factor, factor)
-    return PlateauState(state.best_loss, 0, max(schedule.min_factor, factor * schedule.factor), factor)
+    return PlateauState(
+        state.best_loss, 0, max(schedule.min_factor, factor * schedule.factor), factor
+    )
 
 
 def start_plateau_segment(state: PlateauState, mode: str) -> PlateauState:

@@ -84,7 +84,9 @@ class CosineRestarts(ScheduleConfig):
     cycle_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="each starts at that share of the start of the one before"
     )
-    end_factor: Floor = Field(0.0, description="rate at the end of the first as a share of the peak")
+    end_factor: Floor = Field(
+        0.0, description="rate at the end of the first as a share of the peak"
+    )
 
 
 class OneCycle(ScheduleConfig):

@@ -4,7 +4,7 @@ The searches themselves are named searches, not recipes. Where it augments, it c
 rotates at random; neither padding nor angle is given: 4 pixels and 15 degrees are taken.
 """
 
-from cifarlab.recipes.catalog import register_variant, register_recipe
+from cifarlab.recipes.catalog import register_recipe, register_variant
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 

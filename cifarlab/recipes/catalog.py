@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import cifarlab.recipes
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, from_yaml, named_or_file
+from cifarlab.recipes.text import build, change, find_or_read, from_yaml
 
 _REGISTRY: dict[str, Callable[[], Recipe]] = {}
 _REPORTED: dict[str, "ReportedAccuracy"] = {}
@@ -136,10 +136,10 @@ def find(name: str) -> Recipe:
 
     Raises RecipeError, with the nearest shipped name.
     """
-    return named_or_file("recipe", "recipes list", name, shipped(), _reader)()
+    return find_or_read("recipe", "recipes list", name, shipped_recipes(), _read_recipe)()
 
 
-def _reader(path: Path) -> Callable[[], Recipe]:
+def _read_recipe(path: Path) -> Callable[[], Recipe]:
     recipe = from_yaml(path)
     if recipe.name != Recipe.model_fields["name"].default:
         return lambda: recipe

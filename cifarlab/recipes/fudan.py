@@ -10,7 +10,7 @@ ResNet24, and gives numbers for the last two recipes only.
 
 from typing import Any
 
-from cifarlab.recipes.catalog import register_variant, register_recipe
+from cifarlab.recipes.catalog import register_recipe, register_variant
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 

@@ -92,7 +92,9 @@ def advice(word: str, value: Any = None, known: Iterable[str] = ()) -> str | Non
     for words, topic in _ELSEWHERE_WORDS.items():
         if last in words.split():
             return _ELSEWHERE[topic]
-    matching_paths = [path for path in known if word == path or ("." not in word and _last(path) == last)]
+    matching_paths = [
+        path for path in known if word == path or ("." not in word and _last(path) == last)
+    ]
     key = SYNONYMS.get(last) or min(matching_paths, key=lambda path: path.count("."), default=None)
     return key and f"write {_assignment(key, value, last)}"
 

@@ -1,7 +1,7 @@
 """kth2022: the tutorial CNN with more and more help, and residual networks."""
 
 from cifarlab.recipes import kth2024
-from cifarlab.recipes.catalog import register_variant, register_recipe
+from cifarlab.recipes.catalog import register_recipe, register_variant
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 

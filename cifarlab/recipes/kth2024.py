@@ -4,7 +4,7 @@ Keras' L2 adds l2 * |w|^2 to the loss, whose gradient is 2 * l2 * w: a weight de
 report's number, on the kernels of convolutions and hidden linear layers alone.
 """
 
-from cifarlab.recipes.catalog import register_variant, register_recipe
+from cifarlab.recipes.catalog import register_recipe, register_variant
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from cifarlab.config.duration import Duration
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.config import Data
-from cifarlab.models.configs import CNNConfig, AirbenchConfig
+from cifarlab.models.configs import AirbenchConfig, CNNConfig
 from cifarlab.optim.optimizers import SGD, Adam, DecayConfig, OptimizerConfig
-from cifarlab.optim.schedules import Exponential, MultiStep, Plateau, CosineRestarts, Step
+from cifarlab.optim.schedules import CosineRestarts, Exponential, MultiStep, Plateau, Step
 from cifarlab.recipes.schema import Recipe
 
 EARLY = 0.1  # share of the run in which no schedule should be through
@@ -181,7 +181,10 @@ def _first_acts(recipe: Recipe, length: _Length) -> dict[str, int]:
     def at(duration: Duration) -> int:
         return duration.in_steps(per_epoch, length.total)
 
-    first = {f"augment.progressive_resize.{i}": at(size.start) for i, size in enumerate(recipe.augment.progressive_resize)}
+    first = {
+        f"augment.progressive_resize.{i}": at(size.start)
+        for i, size in enumerate(recipe.augment.progressive_resize)
+    }
     first |= {f"training.freeze.{i}": at(part.start) for i, part in enumerate(training.freeze)}
     if training.selective_backprop.keep < 1:
         first["training.selective_backprop"] = at(training.selective_backprop.start)

@@ -1,6 +1,6 @@
 """nyu2024: a residual network under five million parameters with dropout 0.6 in its blocks."""
 
-from cifarlab.recipes.catalog import register_variant, register_recipe
+from cifarlab.recipes.catalog import register_recipe, register_variant
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 

@@ -3,7 +3,7 @@
 ResNet-18 is the yardstick of the benchmarks. Accuracies of the others are not measured here.
 """
 
-from cifarlab.recipes.catalog import register_variant, register_recipe
+from cifarlab.recipes.catalog import register_recipe, register_variant
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from cifarlab.augment.config import Augment
-from cifarlab.config.base import Name, Config, PositiveFloat, Fraction, refuse_idle
+from cifarlab.config.base import Config, Fraction, Name, PositiveFloat, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
 from cifarlab.config.family import knowing
 from cifarlab.config.plugins import Plugin, restore_plugin, source_of
@@ -96,8 +96,12 @@ class Training(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 arithmetic where the device has it, else float32"
     )
-    label_smoothing: Fraction = Field(0.0, description="share of the target spread over all classes")
-    clip_grad_norm: PositiveFloat | None = Field(None, description="largest gradient norm; null: no clipping")
+    label_smoothing: Fraction = Field(
+        0.0, description="share of the target spread over all classes"
+    )
+    clip_grad_norm: PositiveFloat | None = Field(
+        None, description="largest gradient norm; null: no clipping"
+    )
     agc: PositiveFloat | None = Field(
         None,
         description="largest gradient norm of a filter or row as a share of its weights' norm, "
@@ -105,8 +109,7 @@ class Training(Config):
     )
     early_stopping: EarlyStopping | None = Field(
         None,
-        description="when to end before the planned length; null: "
-        "it goes to its planned end",
+        description="when to end before the planned length; null: it goes to its planned end",
     )
     max_time: WallTime | None = Field(
         None,
@@ -246,7 +249,10 @@ class Recipe(Config):
     def _one_size_for_linear_layers(self) -> "Recipe":
         if not isinstance(self.model, CNNConfig):
             return self
-        if self.augment.progressive_resize or self.training.selective_backprop.image_size is not None:
+        if (
+            self.augment.progressive_resize
+            or self.training.selective_backprop.image_size is not None
+        ):
             raise ValueError(
                 "augment.progressive_resize and training.selective_backprop.image_size need a network for any image size: "
                 "the linear layers of model.kind=cnn take one; take resnet or airbench, or leave "

@@ -84,10 +84,10 @@ def with_plugins(tree: Any, folder: Path) -> Any:
     return {**tree, "plugins": named}
 
 
-def tree_of(path: Path, what: str) -> Any:
+def read_yaml(path: Path, what: str) -> Any:
     """The plain values of a YAML file that holds ``what``. Raises RecipeError."""
     try:
-        tree = _parsed(read_text(path, MOST_YAML_BYTES))
+        tree = _parse_yaml(read_text(path, MOST_YAML_BYTES))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         hint = hint_to_read(error, "check its name")
@@ -121,21 +121,21 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
             hint = key_hint(path, changes[path], _paths(tree))
-            raise RecipeError(f"{where}: unknown key {shown(path)}", hint)
+            raise RecipeError(f"{where}: unknown key {short_repr(path)}", hint)
         if last == "kind" and part["kind"] != changes[path]:
             part.clear()
         part[last] = changes[path]
         if last == "kind" or isinstance(changes[path], Mapping):
-            tree = _whole(tree, Recipe())
+            tree = _complete(tree, Recipe())
     return build(tree, where)
 
 
-def _whole(given: Any, default: Any) -> Any:
+def _complete(given: Any, default: Any) -> Any:
     """``given`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
 
     As validation would have it, but settings that contradict each other may still change.
     """
-    if not (isinstance(given, Mapping) and isinstance(default, Part)):
+    if not (isinstance(given, Mapping) and isinstance(default, Config)):
         return given
     if isinstance(default, Family) and (kind := given.get("kind", default.kind)) != default.kind:
         named = default.family().kinds().get(kind)
@@ -145,12 +145,12 @@ def _whole(given: Any, default: Any) -> Any:
     fields = type(default).model_fields
     whole = default.model_dump(mode="json") | dict(given)
     return {
-        name: _whole(value, getattr(default, name)) if name in fields else value
+        name: _complete(value, getattr(default, name)) if name in fields else value
         for name, value in whole.items()
     }
 
 
-def overridden(
+def apply_overrides(
     recipe: Recipe, assignments: Iterable[str], plain: Mapping[str, str] | None = None
 ) -> Recipe:
     """Apply ``key=value`` texts of a command line; values are read as YAML.
@@ -162,15 +162,15 @@ def overridden(
         key, equals, value = assignment.partition("=")
         if not equals:
             raise RecipeError(
-                f"{shown(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
+                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
             )
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
         try:
-            changes[key] = _parsed(value)
+            changes[key] = _parse_yaml(value)
         except yaml.YAMLError as error:
             raise RecipeError(
-                f"can't read {shown(assignment)} as YAML", "quote the value"
+                f"can't read {short_repr(assignment)} as YAML", "quote the value"
             ) from error
     return change(recipe, changes, "command line")
 
@@ -185,7 +185,7 @@ def fingerprint(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _departures(config: Part) -> dict[str, Any]:
+def _departures(config: Config) -> dict[str, Any]:
     """The settings of a part that are not its field's default, and its kind."""
     fields = type(config).model_fields
     values = {name: getattr(config, name) for name in fields}
@@ -197,14 +197,14 @@ def _departures(config: Part) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Part):
+    if isinstance(value, Config):
         return _departures(value)
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
-def _parsed(text: str) -> Any:
+def _parse_yaml(text: str) -> Any:
     """YAML as plain values. Raises yaml.YAMLError, and nothing else, for what is none."""
     try:
         return yaml.load(text, _StrictLoader)
@@ -214,7 +214,7 @@ def _parsed(text: str) -> Any:
         raise yaml.YAMLError(f"{type(error).__name__}: {error!s:.80}") from error
 
 
-def _odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def _find_odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Where Python took true for 1, and numbers that no file of ours may hold."""
     if isinstance(given, bool) and not isinstance(made, bool):
         yield path, "true or false"
@@ -222,10 +222,10 @@ def _odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[str, s
         yield path, f"a number of more than {_MOST_BITS} bits"
     elif isinstance(given, Mapping):
         for name, value in given.items():
-            yield from _odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
+            yield from _find_odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
     elif isinstance(given, list | tuple):
         for place, pair in enumerate(zip(given, made, strict=True)):
-            yield from _odd_numbers(*pair, f"{path}.{place}")
+            yield from _find_odd_numbers(*pair, f"{path}.{place}")
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -241,9 +241,9 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
         while left:
             node, level = left.pop()
             if id(node) in seen:
-                raise _refused("an alias (*name) can't stand here: write it out", node)
+                raise _yaml_error("an alias (*name) can't stand here: write it out", node)
             if level > _MOST_LEVELS:
-                raise _refused("it is nested too deep", node)
+                raise _yaml_error("it is nested too deep", node)
             seen.add(id(node))
             if isinstance(node, yaml.MappingNode):
                 left += [(one, level + 1) for pair in node.value for one in pair]
@@ -257,13 +257,13 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
         seen: set[Any] = set()
         for name in names:
             if name in seen:
-                raise _refused(f"key {shown(name)} is given twice", node)
+                raise _yaml_error(f"key {short_repr(name)} is given twice", node)
             seen.add(name)
         return made
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > _MOST_DIGITS:
-            raise _refused(f"a number of more than {_MOST_DIGITS} digits", node)
+            raise _yaml_error(f"a number of more than {_MOST_DIGITS} digits", node)
         number: int = super().construct_yaml_int(node)
         return number
 
@@ -271,11 +271,11 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
 
 
-def _refused(what: str, node: yaml.Node) -> yaml.YAMLError:
+def _yaml_error(what: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
 
 
-class _Short(reprlib.Repr):
+class _ShortRepr(reprlib.Repr):
     """The start of a value's repr, at a cost that does not grow with the value."""
 
     def __init__(self) -> None:
@@ -287,25 +287,27 @@ class _Short(reprlib.Repr):
         return f"a number of {x.bit_length()} bits" if many else repr(x)
 
 
-shown = _Short().repr
+short_repr = _ShortRepr().repr
 
 
-def _explain(error: ErrorDetails, schema: type[Part], tree: Any, list_keys: str) -> tuple[str, str]:
+def _describe_error(
+    error: ErrorDetails, schema: type[Config], tree: Any, list_keys: str
+) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
-    part, path = _follow(error["loc"], schema, tree)
+    part, path = _resolve_location(error["loc"], schema, tree)
     dotted = ".".join(path) or schema.__name__.lower()
     context = error.get("ctx", {})
     if error["type"] == "extra_forbidden":
         known = list(part.model_fields) if part else []
         mine = schema is Recipe and not kinds_with(dotted)
         meant = advice(dotted, error["input"]) if mine else None
-        return f"unknown key {shown(dotted)}", meant or nearest(path[-1], known)
+        return f"unknown key {short_repr(dotted)}", meant or nearest(path[-1], known)
     if error["type"] == "unknown_kind":
-        named = f"{dotted}.kind can't be {shown(context['kind'])}"
+        named = f"{dotted}.kind can't be {short_repr(context['kind'])}"
         return named, nearest(context["kind"], context["choices"])
     if error["type"] == "literal_error":
         choices = [c.strip("' ") for c in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"{dotted} can't be {shown(error['input'])}", nearest(error["input"], choices)
+        return f"{dotted} can't be {short_repr(error['input'])}", nearest(error["input"], choices)
     if error["type"] == "missing":
         return f"{dotted} is missing", list_keys
     if error["type"] in ("model_type", "model_attributes_type") and part:
@@ -313,7 +315,7 @@ def _explain(error: ErrorDetails, schema: type[Part], tree: Any, list_keys: str)
         tagged = "kind" in names and isinstance(value, str)
         usual = f"write {dotted}.kind={value:.60}" if tagged else None
         return (
-            f"{dotted} has keys of its own, so it can't be {shown(value)}",
+            f"{dotted} has keys of its own, so it can't be {short_repr(value)}",
             advice(dotted, value) or usual or f"its keys: {', '.join(names)}",
         )
     message = error["msg"].removeprefix("Value error, ")[:400]
@@ -322,16 +324,16 @@ def _explain(error: ErrorDetails, schema: type[Part], tree: Any, list_keys: str)
     if error["type"] == "value_error":
         return f"{dotted}: {message}" if path else message, list_keys
     return (
-        f"{dotted} can't be {shown(error['input'])}: {message[0].lower()}{message[1:]}",
+        f"{dotted} can't be {short_repr(error['input'])}: {message[0].lower()}{message[1:]}",
         list_keys,
     )
 
 
-def _follow(
-    loc: tuple[int | str, ...], schema: type[Part], tree: Any
-) -> tuple[type[Part] | None, list[str]]:
+def _resolve_location(
+    loc: tuple[int | str, ...], schema: type[Config], tree: Any
+) -> tuple[type[Config] | None, list[str]]:
     """The class of settings at the end of pydantic's location in ``tree``, and the dotted path."""
-    config: type[Part] | None = schema
+    config: type[Config] | None = schema
     inside = config  # of a list: what each entry is
     for step in loc:
         tree = tree.get(step) if isinstance(tree, Mapping) else _entry(tree, step)

@@ -95,7 +95,9 @@ def suspects(run: RunData) -> list[AuditImage]:
     for row, image in zip(rows, pictures, strict=False):
         if row.get("given_label") == row.get("predicted_label"):
             continue
-        given_label, predicted = (_named(run, row.get(key)) for key in ("given_label", "predicted_label"))
+        given_label, predicted = (
+            _named(run, row.get(key)) for key in ("given_label", "predicted_label")
+        )
         details = [f"{percent(row.get('probability'), 1)} {predicted}", image_name(row)]
         if row.get("true_label") != row.get("given_label"):
             details.append(f"truly {_named(run, row.get('true_label'))}")

@@ -146,7 +146,9 @@ def _still_learning(run: RunData) -> Iterator[Finding]:
 def _dead_units(run: RunData) -> Iterator[Finding]:
     layers = dig(run.result, "dead_units", "layers")
     counts_by_layer = layers if isinstance(layers, dict) else {}
-    fractions = {name: pair[0] / pair[1] for name, pair in counts_by_layer.items() if _counted(pair)}
+    fractions = {
+        name: pair[0] / pair[1] for name, pair in counts_by_layer.items() if _counted(pair)
+    }
     worst = max(fractions, key=lambda name: fractions[name], default=None)
     if worst is not None and fractions[worst] >= SILENT:
         dead, units = counts_by_layer[worst]

@@ -46,7 +46,11 @@ def confident(run: RunData) -> list[Mistake]:
     Empty where there are so few that ``worst`` shows all of them.
     """
     mistakes = _stored_mistakes(run)
-    return sorted(mistakes, key=lambda mistake: -mistake.probability)[:MOST] if len(mistakes) > MOST else []
+    return (
+        sorted(mistakes, key=lambda mistake: -mistake.probability)[:MOST]
+        if len(mistakes) > MOST
+        else []
+    )
 
 
 def _stored_mistakes(run: RunData) -> list[Mistake]:

@@ -27,8 +27,8 @@ class RunData:
 
     ``slug`` names its figure files and is unique in a report. ``predictions`` are those of the
     split named by ``predicted``; where they can't be read, or the weights are not the result's,
-    ``problem`` says so. ``tensor_stats`` has the lines of training/tensor_stats.py, ``explained`` the
-    figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --full`` found, on
+    ``problem`` says so. ``tensor_stats`` has the lines of training/tensor_stats.py, ``explained``
+    the figures that ``cifarlab explain`` made, ``examined`` what ``evaluate --full`` found, on
     test before validation, ``audit`` what ``cifarlab audit`` found, with its ``audit_images``; all
     empty where they did not run.
     """
@@ -138,7 +138,9 @@ def _numbered(base: str, taken: int) -> list[str]:
 
 def _read(path: Path, slug: str, with_predictions: bool) -> RunData:
     folder = RunFolder(path).require()
-    predicted, predictions, problem = _predictions(folder) if with_predictions else (None, None, None)
+    predicted, predictions, problem = (
+        _predictions(folder) if with_predictions else (None, None, None)
+    )
     problem = problem or (_changed_weights(folder) if with_predictions else None)
     audit = Audit(folder.audit)
     return RunData(

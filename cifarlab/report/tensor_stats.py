@@ -97,7 +97,9 @@ def _by_layer(
     step = math.ceil(len(names) / 40)
     positions = np.arange(0, len(names), step)
     size = 6.5 if len(names) <= 24 else 5.5
-    axes.set_yticks(positions + 0.5, [label(_spoken(names[p]), 26) for p in positions], fontsize=size)
+    axes.set_yticks(
+        positions + 0.5, [label(_spoken(names[p]), 26) for p in positions], fontsize=size
+    )
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
@@ -135,7 +137,11 @@ def _panel(axes: Axes, run: RunData, part: str, name: str) -> None:
     The bin of an activation's zeros, which may hold most of them, is left out of the scale.
     """
     entries = {column: dig(line, part, name) for column, line in enumerate(run.tensor_stats)}
-    histograms = {k: histogram for k, histogram in entries.items() if isinstance(histogram, dict) and histogram.get("counts")}
+    histograms = {
+        k: histogram
+        for k, histogram in entries.items()
+        if isinstance(histogram, dict) and histogram.get("counts")
+    }
     epochs = [line["epoch"] for line in run.tensor_stats]
     axes.set_title(label(_spoken(name), 30), loc="left", fontsize=6.5, pad=2)
     axes.tick_params(labelsize=6)

@@ -27,7 +27,7 @@ from typing import Any
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
 from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.schemas import Format, Provenance, TensorStatsLine, Result, make_check
+from cifarlab.runs.schemas import Format, Provenance, Result, TensorStatsLine, make_check
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
@@ -210,8 +210,8 @@ class RunFolder:
 def describe_early_end(result: dict[str, Any]) -> str:
     """Say why a finished run is not what its recipe gives; empty for one that is.
 
-    A recipe gives a run of its planned length, or one that early stopping ended. Where its time limit ends
-    it, the machine's speed decides; a search ends it because other runs were better.
+    A recipe gives a run of its planned length, or one that early stopping ended. Where its time
+    limit ends it, the machine's speed decides; a search ends it because other runs were better.
     """
     how, epochs = _EARLY_ENDS.get(str(result.get("stop_reason"))), result.get("epochs")
     return f"{how} after {epochs} epoch{'' if epochs == 1 else 's'}" if how else ""

@@ -43,8 +43,8 @@ def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFo
 def finished_runs(runs: Path = RUNS, *, early: bool = False) -> dict[str, list[RunFolder]]:
     """Return all finished runs at any depth under ``runs`` by their recipe's fingerprint.
 
-    Those of one fingerprint in the order of their paths. With ``early`` those instead that a time limit
-    or a search ended. A run that can't be read is none.
+    Those of one fingerprint in the order of their paths. With ``early`` those instead that a time
+    limit or a search ended. A run that can't be read is none.
     """
     runs_by_fingerprint: dict[str, list[RunFolder]] = {}
     for file in sorted(runs.rglob("result.json")):

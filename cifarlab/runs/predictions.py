@@ -60,7 +60,10 @@ class Predictions:
             with safe_open(require_plain(path), "numpy") as file:
                 metadata = parse_json(file.metadata()["cifarlab"])
                 arrays = {name: file.get_tensor(name) for name in _TENSORS}
-            classes, fingerprint = tuple(map(str, metadata["classes"])), str(metadata["fingerprint"])
+            classes, fingerprint = (
+                tuple(map(str, metadata["classes"])),
+                str(metadata["fingerprint"]),
+            )
             names = tuple(map(str, metadata.get("mistake_names", ())))
             predictions = cls(classes, **arrays, fingerprint=fingerprint, mistake_names=names)
             predictions._require_sound()

@@ -8,7 +8,7 @@ import numpy as np
 
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.activity import dead_units
-from cifarlab.evaluation.measure import measure_temperature, measure, predict
+from cifarlab.evaluation.measure import measure, measure_temperature, predict
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence_threshold

@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 from cifarlab.config.duration import Duration
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Extension, Recipe
-from cifarlab.recipes.text import change, fingerprint, apply_overrides
+from cifarlab.recipes.text import apply_overrides, change, fingerprint
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError

@@ -22,8 +22,8 @@ from cifarlab.training.stop import find_stop_reason, out_of_time
 def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
     """Train from the run's state to its end: metrics log and checkpoints on the way.
 
-    ``training.max_time`` may end an epoch early; it is the last one then. Raises DivergenceError (the last good
-    checkpoint stays), Interrupted (after a checkpoint), StorageError.
+    ``training.max_time`` may end an epoch early; it is the last one then. Raises DivergenceError
+    (the last good checkpoint stays), Interrupted (after a checkpoint), StorageError.
     """
     state, seconds = run.state, run.clock.seconds
     for epoch in run.plan.epochs[state.epoch :]:
@@ -45,7 +45,9 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
                     require_finite_losses(run)
                 for callback in callbacks:
                     callback.on_step_end(run, batch.global_size)
-                late = run.processes.is_main_process and out_of_time(run)  # one clock decides for all
+                late = run.processes.is_main_process and out_of_time(
+                    run
+                )  # one clock decides for all
                 signum, timed_out = run.processes.all_reduce_max(stop.signum, late)
                 if signum or timed_out:
                     break
@@ -64,7 +66,12 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             callback.on_validation_end(run)
 
         # write down: the metrics log first, since resume drops the lines ahead of its checkpoint
-        line = epoch_metrics(run, val, {name: seconds[name] - seconds_before[name] for name in seconds_before}, n_examples)
+        line = epoch_metrics(
+            run,
+            val,
+            {name: seconds[name] - seconds_before[name] for name in seconds_before},
+            n_examples,
+        )
         run.processes.broadcast_from_rank0(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
         if val and isinstance(run.recipe.schedule, Plateau) and segment.mode != "hold":
@@ -137,7 +144,9 @@ def require_finite_network(run: Run, val: Score | None) -> None:
     tensors = run.state.classifier.state_dict().values()
     weights = sum(t.double().sum() for t in tensors if t.is_floating_point())
     if not (math.isfinite(weights) and (val is None or math.isfinite(val.loss))):
-        raise divergence_error(run, "the network's weights or outputs became NaN", run.state.step - 1)
+        raise divergence_error(
+            run, "the network's weights or outputs became NaN", run.state.step - 1
+        )
 
 
 def divergence_error(run: Run, what: str, step: int) -> DivergenceError:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
-from cifarlab.augment.pipeline import pixels_at, downsample
+from cifarlab.augment.pipeline import downsample, pixels_at
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
 from cifarlab.models.distributed_layers import set_batch_position
@@ -23,8 +23,8 @@ from cifarlab.training.run import Run
 def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     """Update once; the mean loss and the number of correct predictions of the images trained on, and their number.
 
-    Those of all processes, each of which trains on its part of the batch. Loss and count stay on the
-    device.
+    Those of all processes, each of which trains on its part of the batch. Loss and count stay on
+    the device.
     """
     training, state = run.recipe.training, run.state
     # dropout draws from the global generator: named like every other draw
@@ -57,10 +57,11 @@ def set_step(run: Run, step: int) -> None:
 def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     """Gradients of the mean loss over all images, one micro-batch at a time; that loss, and how many are predicted correctly.
 
-    Of this process's images alone: over all processes they add up. The gradients of the micro-batches add up to
-    the whole batch's, but for batch normalisation, which takes its statistics from a micro-batch (Hoffer
-    et al. 2017, section 4); a step keeps the recipe's share of the running ones, however many
-    micro-batches it has. A mixed image counts as correct where the label with the larger share is predicted.
+    Of this process's images alone: over all processes they add up. The gradients of the
+    micro-batches add up to the whole batch's, but for batch normalisation, which takes its
+    statistics from a micro-batch (Hoffer et al. 2017, section 4); a step keeps the recipe's share
+    of the running ones, however many micro-batches it has. A mixed image counts as correct where
+    the label with the larger share is predicted.
     """
     losses, correct = [], []
     sizes = batch_sizes(batch.global_size, run.recipe.training.micro_batch_size)
@@ -73,7 +74,11 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
             loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()
         losses.append(loss.detach())
-        targets = micro_batch.labels if micro_batch.partner_labels is None or micro_batch.lam >= 0.5 else micro_batch.partner_labels
+        targets = (
+            micro_batch.labels
+            if micro_batch.partner_labels is None or micro_batch.lam >= 0.5
+            else micro_batch.partner_labels
+        )
         correct.append((logits.argmax(1) == targets).sum())
     return torch.stack(losses).sum(), torch.stack(correct).sum()
 

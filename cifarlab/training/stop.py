@@ -14,7 +14,11 @@ def find_stop_reason(run: Run) -> StopReason:
     """
     state, early_stopping = run.state, run.recipe.training.early_stopping
     if state.step < run.plan.steps and state.epoch:
-        if early_stopping and state.best and state.epoch - state.best.epoch >= early_stopping.patience:
+        if (
+            early_stopping
+            and state.best
+            and state.epoch - state.best.epoch >= early_stopping.patience
+        ):
             return "early_stopping"
         if out_of_time(run):
             return "max_time"

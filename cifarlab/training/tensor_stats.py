@@ -1,7 +1,7 @@
 """What weights, activations and gradients look like by epoch: ``tensor_stats.jsonl`` in the run folder.
 
-A recipe says what decides the outcome, and a record decides nothing: it is a callback, so that a run
-with it and one without are equal. It does nothing inside a step. A line is written before the
+A recipe says what decides the outcome, and a record decides nothing: it is a callback, so that a
+run with it and one without are equal. It does nothing inside a step. A line is written before the
 epoch's checkpoint, and resuming drops what is ahead of that, so that a run that was killed has the
 record of one that was not.
 
@@ -22,13 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.evaluation.activity import subsample, histogram, unit_maxima, watch_activations
+from cifarlab.evaluation.activity import histogram, subsample, unit_maxima, watch_activations
 from cifarlab.inference.predictor import CPU_BATCH
 from cifarlab.system.files import write_text
 from cifarlab.training.run import Run
 
 MIN_IMAGES, MAX_IMAGES = 25, CPU_BATCH  # images per epoch; never more than one batch
-IMAGES_PER_RECORDED = 100  # one image for so many that are trained on, which keeps the cost below 1 %
+IMAGES_PER_RECORDED = (
+    100  # one image for so many that are trained on, which keeps the cost below 1 %
+)
 
 
 class TensorStats:
@@ -74,9 +76,13 @@ class TensorStats:
             dead = [int((peaks <= 0).sum()), len(peaks)]
             activations[name] = histogram(out) | {"dead": dead}
 
-        watch_activations(run.predictor, self._images, np.arange(len(self._images)), record_activation)
+        watch_activations(
+            run.predictor, self._images, np.arange(len(self._images)), record_activation
+        )
         line = {"epoch": run.state.epoch, "images": len(self._images), "grad_norm": total_norm}
-        rounded: dict[str, Any] = round_floats(line | {"weights": weights, "activations": activations})
+        rounded: dict[str, Any] = round_floats(
+            line | {"weights": weights, "activations": activations}
+        )
         return rounded
 
 

@@ -26,7 +26,7 @@ from cifarlab.training.setup import prepare
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.warmup import compile_ahead
 
-__all__ = ["Callback", "TensorStats", "Run", "extended", "train"]
+__all__ = ["Callback", "Run", "TensorStats", "extended", "train"]
 
 
 def train(
@@ -43,12 +43,13 @@ def train(
 ) -> dict[str, Any]:
     """Train ``recipe`` in ``folder`` to its end and return its result (see result.json).
 
-    Without a folder it is a new one under ``runs/``. Without ``callbacks``, what goes on is printed as
-    the command line does; ``callbacks=()`` is silent. With ``resume``, a run that was begun there goes
-    on from its last checkpoint; without, the folder must hold none. Between two epochs the run
-    ends, as one that was ``stopped``, once ``should_stop`` is true. With several ``processes`` (see
-    ``cifarlab.system.processes.init_distributed``) each is to call this. ``threads`` is how many a CPU
-    computes with (default: cifarlab.system.threads). Raises every error of cifarlab.system.errors.
+    Without a folder it is a new one under ``runs/``. Without ``callbacks``, what goes on is printed
+    as the command line does; ``callbacks=()`` is silent. With ``resume``, a run that was begun
+    there goes on from its last checkpoint; without, the folder must hold none. Between two epochs
+    the run ends, as one that was ``stopped``, once ``should_stop`` is true. With several
+    ``processes`` (see ``cifarlab.system.processes.init_distributed``) each is to call this.
+    ``threads`` is how many a CPU computes with (default: cifarlab.system.threads). Raises every
+    error of cifarlab.system.errors.
     """
     folder = _run_folder(recipe, folder, processes)
     with ExitStack() as contexts, _translate_errors(recipe, folder):

@@ -4,7 +4,7 @@ import torch
 
 from cifarlab.augment.pipeline import pixels_at
 from cifarlab.training.run import Run
-from cifarlab.training.step import backward, set_step, resize, n_trained
+from cifarlab.training.step import backward, n_trained, resize, set_step
 
 
 def compile_ahead(run: Run) -> None:

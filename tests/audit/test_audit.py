@@ -153,7 +153,11 @@ def test_the_test_split_of_a_recipe_is_opened_and_the_opening_kept(recipe_file, 
         openings = audit_folder.provenance()["test_openings"]
         assert len(openings) == count
         assert (openings[-1]["by"], openings[-1]["command"]) == ("audit", "me")
-    assert audit_folder.findings()["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
+    assert audit_folder.findings()["duplicates"]["images"] == {
+        "train": 1294,
+        "val": 144,
+        "test": 359,
+    }
 
 
 def test_an_unfinished_run_keeps_its_test_split_closed(copied: RunFolder) -> None:

@@ -153,7 +153,9 @@ def test_beyond_the_most_pairs_groups_stay_whole(monkeypatch, most: int) -> None
     monkeypatch.setattr(duplicates, "_ROWS", 64)
     detected = find_near_duplicates(images, CPU, silent)
     assert detected.cut
-    assert np.array_equal(connected_groups(detected.pairs, len(images)), connected_groups(complete.pairs, len(images)))
+    assert np.array_equal(
+        connected_groups(detected.pairs, len(images)), connected_groups(complete.pairs, len(images))
+    )
     assert set(map(tuple, detected.pairs)) <= set(map(tuple, complete.pairs))
     assert 145 <= len(detected.pairs) < most + 16 + 7 + len(images)
     assert len(set(map(tuple, detected.pairs))) == len(detected.pairs)

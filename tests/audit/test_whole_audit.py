@@ -76,10 +76,16 @@ def test_the_tables_hold_every_label_and_both_paths_of_each_pair(audited, source
     result = audited.findings()
     labels, pairs = (table(audited.path / f"{name}.csv") for name in ("labels", "pairs"))
     assert len(labels) == result["labels"]["n"] > SHORT == len(result["labels"]["suspects"])
-    assert [float(row["label_quality"]) for row in labels] == sorted(float(r["label_quality"]) for r in labels)
+    assert [float(row["label_quality"]) for row in labels] == sorted(
+        float(r["label_quality"]) for r in labels
+    )
     for row, suspect in zip(labels, result["labels"]["suspects"], strict=False):
         assert (row["image"], int(row["index"])) == (suspect["name"], suspect["index"])
-        assert row["given_label"] == result["classes"][suspect["given_label"]] == row["image"].split("/")[0]
+        assert (
+            row["given_label"]
+            == result["classes"][suspect["given_label"]]
+            == row["image"].split("/")[0]
+        )
     train = open_dataset(str(source)).read("train")
     for row in pairs:
         for end in "ab":
@@ -127,7 +133,9 @@ def test_the_line_is_half_the_errors_of_the_commonest_class(right, classes, weak
 
 def test_a_group_too_large_for_a_fold_is_dealt_out_and_that_is_said() -> None:
     labels = np.repeat([0, 1], 30)
-    part = AuditSplit("train", np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100))
+    part = AuditSplit(
+        "train", np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100)
+    )
     part.labels[40:] = labels
     film = np.array([[n, n + 1] for n in range(11)])  # 12 of class 0's 30 images
     pairs = np.concatenate([film, [[20, 55], [40, 41], [41, 42]]])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance
 
-from cifarlab.augment.colors import adjust_brightness_contrast, adjust_saturation, adjust_hue
+from cifarlab.augment.colors import adjust_brightness_contrast, adjust_hue, adjust_saturation
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
@@ -124,7 +124,9 @@ def test_brightness_and_contrast_come_before_saturation_and_that_before_hue():
     first = adjust_brightness_contrast(torch.from_numpy(images), shifts, factors)
     expected = adjust_hue(adjust_saturation(first, saturations), turns)
     torch.testing.assert_close(applied(augment, images, 2, 3), expected)
-    other_way = adjust_brightness_contrast(adjust_hue(torch.from_numpy(images), turns), shifts, factors)
+    other_way = adjust_brightness_contrast(
+        adjust_hue(torch.from_numpy(images), turns), shifts, factors
+    )
     assert not torch.allclose(expected, adjust_saturation(other_way, saturations), atol=1)
 
 
@@ -148,7 +150,13 @@ def test_noise_leaves_the_range_rather_than_being_clipped():
 
 
 @pytest.mark.parametrize(
-    "part", [{"color_jitter": {"saturation": 0.5}}, {"color_jitter": {"hue": 0.2}}, {"gaussian_noise": {"sigma": 0.1}}], ids=str
+    "part",
+    [
+        {"color_jitter": {"saturation": 0.5}},
+        {"color_jitter": {"hue": 0.2}},
+        {"gaussian_noise": {"sigma": 0.1}},
+    ],
+    ids=str,
 )
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(30)[1:]

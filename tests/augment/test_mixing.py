@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from cifarlab.augment.mixing import beta_quantile, cutmix_box, cutmix, mix_batch, mixup
+from cifarlab.augment.mixing import beta_quantile, cutmix, cutmix_box, mix_batch, mixup
 from cifarlab.recipes.text import build
 
 NONE, MIXUP, CUTMIX = (
@@ -78,7 +78,9 @@ def test_shares_follow_the_beta_distribution(alpha):
 def test_a_quantile_is_its_beta_variate():
     for alpha in (0.3, 1.0, 40.0):
         for quantile in (0.01, 0.5, 0.9):
-            assert beta_quantile(alpha, quantile) == pytest.approx(stats.beta(alpha, alpha).ppf(quantile))
+            assert beta_quantile(alpha, quantile) == pytest.approx(
+                stats.beta(alpha, alpha).ppf(quantile)
+            )
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])

@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.augment.transforms import flip, warp_affine, translate, affine_matrices
+from cifarlab.augment.transforms import affine_matrices, flip, translate, warp_affine
 from cifarlab.recipes.text import build
 
 SHAPE = (10, 8, 3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cifarlab.augment.operations import OPERATIONS
-from cifarlab.augment.policy import sample_operations, apply_operations, apply_policy
+from cifarlab.augment.policy import apply_operations, apply_policy, sample_operations
 from cifarlab.recipes.text import build
 
 KINDS = pytest.mark.parametrize("kind", ["randaugment", "trivialaugment"])
@@ -92,7 +92,9 @@ def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
         if not operation.wide_max_strength:
             assert (mine == 0).all()
             continue
-        levels, counts = (mine.abs() / operation.wide_max_strength * 30).round().unique(return_counts=True)
+        levels, counts = (
+            (mine.abs() / operation.wide_max_strength * 30).round().unique(return_counts=True)
+        )
         torch.testing.assert_close(levels, torch.arange(31.0))
         assert counts.min() > 80  # 138 expected of each, deviation 12
         assert (mine < 0).any() == operation.signed
@@ -101,7 +103,10 @@ def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
 def test_the_operations_are_the_fourteen_of_the_papers():
     names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names) == 14
-    ranges = {operation.name: (operation.max_strength, operation.wide_max_strength) for operation in OPERATIONS}
+    ranges = {
+        operation.name: (operation.max_strength, operation.wide_max_strength)
+        for operation in OPERATIONS
+    }
     assert ranges["rotate"] == (30, 135)
     assert ranges["shear x"] == ranges["shear y"] == (0.3, 0.99)
     assert ranges["posterize"] == (4, 6)  # bits cleared: 4 to 8, 2 to 8 are kept

@@ -66,7 +66,9 @@ def test_jitter_is_the_slow_jitter(dtype):
     images = images_of(7, 5, 6, 3)
     shifts, factors = np.random.default_rng(1).uniform(-1, 1, (2, 7))
     given_shifts, given_factors = torch.tensor(shifts).float(), torch.tensor(1 + factors).float()
-    got = adjust_brightness_contrast(torch.from_numpy(images).to(dtype), given_shifts, given_factors)
+    got = adjust_brightness_contrast(
+        torch.from_numpy(images).to(dtype), given_shifts, given_factors
+    )
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got, slow_jitter(images, shifts, 1 + factors), atol=2e-4)
 
@@ -163,7 +165,9 @@ def test_shrinking_is_exact_where_the_network_computes_in_bfloat16():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda images: adjust_brightness_contrast(images, torch.full((4,), 0.1), torch.full((4,), 1.2)),
+        lambda images: adjust_brightness_contrast(
+            images, torch.full((4,), 0.1), torch.full((4,), 1.2)
+        ),
         lambda images: cutout(images, torch.ones(4, 2, dtype=torch.int64), 3),
         lambda images: downsample(images, 5),
     ],
@@ -207,14 +211,18 @@ def test_jitter_draws_are_uniform_in_their_range(part, range_of):
 
 
 def test_brightness_and_contrast_are_drawn_apart():
-    shifts, factors = augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4}).sample_brightness_contrast(9999, 0, 0)
+    shifts, factors = augmentation(
+        color_jitter={"brightness_shift": 0.2, "contrast": 0.4}
+    ).sample_brightness_contrast(9999, 0, 0)
     assert abs(torch.corrcoef(torch.stack([shifts, factors]))[0, 1]) < 0.05
 
 
 def test_the_jitter_of_a_batch_is_the_one_that_was_drawn():
     images = images_of(9, *SHAPE)
     augment = augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4})
-    shifts, factors = (draw.double().numpy() for draw in augment.sample_brightness_contrast(9, 3, 4))
+    shifts, factors = (
+        draw.double().numpy() for draw in augment.sample_brightness_contrast(9, 3, 4)
+    )
     expected = slow_jitter(images, shifts, factors)
     np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=2e-4)
 
@@ -248,7 +256,9 @@ def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
     )
 
 
-@pytest.mark.parametrize("part", [{"color_jitter": {"brightness_shift": 0.5}}, {"cutout": 4}], ids=str)
+@pytest.mark.parametrize(
+    "part", [{"color_jitter": {"brightness_shift": 0.5}}, {"cutout": 4}], ids=str
+)
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(50, *SHAPE)
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]

@@ -95,7 +95,9 @@ def full_run(tmp_path: Path) -> Path:
         "audit/findings.json",
     ],
 )
-def test_values_of_other_types(full_run: Path, run_command: Callable[[str, Path], None], file: str) -> None:
+def test_values_of_other_types(
+    full_run: Path, run_command: Callable[[str, Path], None], file: str
+) -> None:
     path = full_run / file
     for _ in damaged(path, spoilt(path)):
         for command in ALWAYS:

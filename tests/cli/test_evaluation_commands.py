@@ -120,7 +120,11 @@ def test_predictions_that_are_refused(
 
 @pytest.mark.parametrize(
     "words",
-    [["--format", "xml"], ["--sample-submission", "s.csv"], ["--format", "kaggle", "--sample-submission", "none.csv"]],
+    [
+        ["--format", "xml"],
+        ["--sample-submission", "s.csv"],
+        ["--format", "kaggle", "--sample-submission", "none.csv"],
+    ],
 )
 def test_a_wrong_format_is_refused_before_anything_is_predicted(
     cifarlab: Command,

@@ -14,8 +14,8 @@ from cifarlab.augment.config import Augment, Crop
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
-from cifarlab.models.configs import CNNConfig, ResNetConfig, AirbenchConfig, WhiteningConfig
-from cifarlab.optim.optimizers import SGD, Muon, AuxSGD
+from cifarlab.models.configs import AirbenchConfig, CNNConfig, ResNetConfig, WhiteningConfig
+from cifarlab.optim.optimizers import SGD, AuxSGD, Muon
 from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
 
 Agree = Callable[[dict[str, Any]], dict[str, Any]]
@@ -196,7 +196,11 @@ def _rows_are_distributions(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
     once = dict.fromkeys(index % 10**7 for group in tree["groups"] for index in group)
-    return {**tree, "index": tree["index"] % tree["n_splits"], "groups": [[index] for index in once]}
+    return {
+        **tree,
+        "index": tree["index"] % tree["n_splits"],
+        "groups": [[index] for index in once],
+    }
 
 
 _AGREE = {
@@ -208,7 +212,9 @@ _AGREE = {
     Crop: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
-    WhiteningConfig: _nothing_idle(lambda tree: not tree["kernel_size"], "eps", "images", "n_components"),
+    WhiteningConfig: _nothing_idle(
+        lambda tree: not tree["kernel_size"], "eps", "images", "n_components"
+    ),
     SelectiveBackprop: _nothing_idle(lambda tree: tree["keep"] == 1, "start", "image_size"),
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,

@@ -5,7 +5,7 @@ import pytest
 from cifarlab.recipes.hints import SYNONYMS, advice
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, apply_overrides
+from cifarlab.recipes.text import apply_overrides, build
 from cifarlab.system.errors import RecipeError
 
 PATHS = {key.path for key in keys()}

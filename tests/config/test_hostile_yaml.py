@@ -15,7 +15,7 @@ from cifarlab.experiments.study.definition import read_study
 from cifarlab.experiments.study.shipped import find_study
 from cifarlab.recipes.catalog import find as find_recipe
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, from_yaml, apply_overrides
+from cifarlab.recipes.text import apply_overrides, build, from_yaml
 from cifarlab.system.errors import CifarlabError, RecipeError
 
 MANY = "".join(f"k{n}: 1\n" for n in range(60_000))

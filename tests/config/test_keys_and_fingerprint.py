@@ -7,7 +7,7 @@ import yaml
 from other_values import KEYS, OTHER, base, changed, each_key, tree_at
 
 from cifarlab.recipes.schema import TAGGED, Recipe
-from cifarlab.recipes.text import build, change, fingerprint, apply_overrides
+from cifarlab.recipes.text import apply_overrides, build, change, fingerprint
 from cifarlab.system.errors import RecipeError
 
 USUAL = {part: attrgetter(part)(Recipe()).kind for part in TAGGED}
@@ -109,7 +109,10 @@ def test_the_keys_inside_a_list_are_listed_with_their_bounds():
     # the hint of every refusal says that this list has every setting
     allowed = {key.path: key.allowed for key in KEYS}
     assert "schedule: hold | restart | stretch" in allowed["training.extensions"]
-    assert allowed["augment.progressive_resize"] == "list of {start: duration, pixels: integer >= 4 <= 96}"
+    assert (
+        allowed["augment.progressive_resize"]
+        == "list of {start: duration, pixels: integer >= 4 <= 96}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from cifarlab.optim.optimizers import OptimizerConfig
 from cifarlab.recipes.catalog import shipped_recipes, usual_images, usual_splits
 from cifarlab.recipes.lint import USUAL_LR, lint
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, apply_overrides
+from cifarlab.recipes.text import apply_overrides, build
 from cifarlab.system.errors import RecipeError
 
 IMAGES = 45_000
@@ -41,7 +41,10 @@ def test_milestones_may_end_after_a_tenth(last, count):
 @pytest.mark.parametrize(
     ("assignments", "key"),
     [
-        (["schedule.kind=step", "schedule.step_size=1 epoch", "training.duration=30 epochs"], "step_size"),
+        (
+            ["schedule.kind=step", "schedule.step_size=1 epoch", "training.duration=30 epochs"],
+            "step_size",
+        ),
         (
             ["schedule.kind=exponential", "schedule.gamma=0.5", "training.duration=100 epochs"],
             "gamma",
@@ -109,7 +112,12 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
 @pytest.mark.parametrize(
     ("key", "assignments", "acts", "late"),
     [
-        ("augment.progressive_resize.0", ["augment.progressive_resize=[{start: {}, pixels: 16}]"], "3519 steps", "10 epochs"),
+        (
+            "augment.progressive_resize.0",
+            ["augment.progressive_resize=[{start: {}, pixels: 16}]"],
+            "3519 steps",
+            "10 epochs",
+        ),
         (
             "training.freeze.0",
             ["training.freeze=[{start: {}, stages: 1}]"],
@@ -128,7 +136,12 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
             "9 epochs",
             "3600 steps",
         ),
-        ("schedule.step_size", ["schedule.kind=step", "schedule.step_size={}"], "9 epochs", "10 epochs"),
+        (
+            "schedule.step_size",
+            ["schedule.kind=step", "schedule.step_size={}"],
+            "9 epochs",
+            "10 epochs",
+        ),
         (
             "schedule.cycle_mul",
             ["schedule.kind=cosine_restarts", "schedule.cycle_mul=2", "schedule.period={}"],
@@ -162,7 +175,7 @@ def test_an_average_that_train_refuses(kind):
     short = ["training.duration=10 epochs", "training.batch_size=128", f"averaging.kind={kind}"]
     for every, count in zip(said[kind], (0, 1), strict=True):
         assignments = [*short, f"averaging.every={every}"]
-        averaging = overridden(Recipe(), assignments).averaging
+        averaging = apply_overrides(Recipe(), assignments).averaging
         with pytest.raises(RecipeError) if count else nullcontext():
             build_averaging(averaging, nn.Linear(1, 1), 5, 50)
         findings = found(*assignments, images=640)
@@ -175,7 +188,7 @@ def test_a_share_of_a_split_that_the_source_brings(key, split):
     assert finding.what.startswith(f"data.{key}=0.3, and the source brings")
     assert not found(f"data.{key}=0.3", splits=("train",))
     assert not found(splits=("train", split))
-    assert usual_splits(overridden(Recipe(), ["data.source=digits"])) == ("train",)
+    assert usual_splits(apply_overrides(Recipe(), ["data.source=digits"])) == ("train",)
     assert "test" in usual_splits(Recipe())
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, apply_overrides
+from cifarlab.recipes.text import apply_overrides, build, change
 from cifarlab.system.errors import RecipeError
 
 ORDERS = list(
@@ -39,7 +39,9 @@ def test_a_kind_switches_in_any_order(order):
 
 def test_a_new_kind_starts_from_its_own_defaults():
     base = build({"optimizer": {"lr": 3.0, "weight_decay": 0.5}})
-    assert apply_overrides(base, ["optimizer.kind=adamw"]) == build({"optimizer": {"kind": "adamw"}})
+    assert apply_overrides(base, ["optimizer.kind=adamw"]) == build(
+        {"optimizer": {"kind": "adamw"}}
+    )
 
 
 def test_the_kind_that_it_has_changes_nothing():
@@ -73,7 +75,9 @@ def test_a_kind_and_what_it_needs_in_either_order(order):
     # between the two changes the recipe contradicts itself
     base = build({"data": {"val_fraction": 0}})
     both = ["schedule.kind=plateau", "data.val_fraction=0.2"][::order]
-    assert apply_overrides(base, both) == build({"schedule": {"kind": "plateau"}, "data": VALIDATED})
+    assert apply_overrides(base, both) == build(
+        {"schedule": {"kind": "plateau"}, "data": VALIDATED}
+    )
     part = ["model.norm={kind: none}", "model.order=[act, conv, act, conv, add]"][::order]
     free = apply_overrides(Recipe(), ["model.weight_standardization=true", *part])
     assert free.model.normalizer_free

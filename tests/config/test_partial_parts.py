@@ -10,9 +10,11 @@ from cifarlab.config.base import Config
 from cifarlab.models.configs import AirbenchConfig
 from cifarlab.models.norm_configs import BatchNormConfig, GroupNormConfig
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, from_yaml, apply_overrides
+from cifarlab.recipes.text import apply_overrides, build, change, from_yaml
 
-NORM = BatchNormConfig(scale=False, momentum=0.7, eps=1e-12)  # the airbench network's, one key changed
+NORM = BatchNormConfig(
+    scale=False, momentum=0.7, eps=1e-12
+)  # the airbench network's, one key changed
 AIRBENCH = {"kind": "airbench", "norm": {"momentum": 0.7}}
 
 
@@ -31,7 +33,10 @@ def test_the_class_s_own_defaults_differ():
 def test_in_a_tree():
     assert build({"model": AIRBENCH}).model.norm == NORM
     assert (
-        build({"model": {"kind": "airbench", "whitening": {"images": 7}}}).model.whitening.kernel_size == 2
+        build(
+            {"model": {"kind": "airbench", "whitening": {"images": 7}}}
+        ).model.whitening.kernel_size
+        == 2
     )
 
 
@@ -82,13 +87,19 @@ def test_the_usual_kind_of_an_inner_part_is_its_parent_s():
 
 def test_in_python():
     assert AirbenchConfig(norm={"momentum": 0.7}).norm == NORM
-    assert AirbenchConfig(norm=BatchNormConfig(momentum=0.7)).norm == BatchNormConfig(momentum=0.7)  # whole: as it is
+    assert AirbenchConfig(norm=BatchNormConfig(momentum=0.7)).norm == BatchNormConfig(
+        momentum=0.7
+    )  # whole: as it is
 
 
 def test_given_whole_it_is_taken_whole():
     whole = {"scale": True, "momentum": 0.1, "eps": 0.2}
-    assert build({"model": {"kind": "airbench", "norm": whole}}).model.norm == BatchNormConfig(**whole)
-    assert build({"model": {"kind": "airbench", "norm": {}}}) == build({"model": {"kind": "airbench"}})
+    assert build({"model": {"kind": "airbench", "norm": whole}}).model.norm == BatchNormConfig(
+        **whole
+    )
+    assert build({"model": {"kind": "airbench", "norm": {}}}) == build(
+        {"model": {"kind": "airbench"}}
+    )
 
 
 class Inner(Config):

@@ -4,7 +4,7 @@ import pytest
 from other_values import KEYS, NEEDS, base_tree, other
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, apply_overrides
+from cifarlab.recipes.text import apply_overrides, build, change
 from cifarlab.system.errors import RecipeError
 
 LIST = "'cifarlab recipes keys' lists every setting"
@@ -91,7 +91,11 @@ def test_an_unknown_key_in_a_tree_lists_what_its_part_has(tree, unknown, hint):
     ("assignment", "what", "hint"),
     [
         ("augment.hflip=randon", "augment.hflip can't be 'randon'", "did you mean 'random'? Allow"),
-        ("augment.crop.padding_mode=3", "augment.crop.padding_mode can't be 3", "Allowed: constant, reflect"),
+        (
+            "augment.crop.padding_mode=3",
+            "augment.crop.padding_mode can't be 3",
+            "Allowed: constant, reflect",
+        ),
         ("evaluation.tta_views=3", "evaluation.tta_views can't be 3", "Allowed: 1, 2, 6, 10"),
         ("model.kind=vit", "model.kind can't be 'vit'", MODELS),
         ("model.kind=cn", "model.kind can't be 'cn'", "did you mean 'cnn'?"),
@@ -137,20 +141,35 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ),
         ("training.duration=30", "training.duration: 30 has no unit: write '30 epochs', "),
         ("model.norm.momentum=2", "model.norm.momentum can't be 2: input should be less than or"),
-        ("training.selective_backprop.keep=0", "training.selective_backprop.keep can't be 0: input should be gre"),
-        ("training.micro_batch_size=1", "training.micro_batch_size can't be 1: input should be greater th"),
-        ("evaluation.tta_fraction=0", "evaluation.tta_fraction can't be 0: input should be greater than 0"),
+        (
+            "training.selective_backprop.keep=0",
+            "training.selective_backprop.keep can't be 0: input should be gre",
+        ),
+        (
+            "training.micro_batch_size=1",
+            "training.micro_batch_size can't be 1: input should be greater th",
+        ),
+        (
+            "evaluation.tta_fraction=0",
+            "evaluation.tta_fraction can't be 0: input should be greater than 0",
+        ),
         ("evaluation.tta_threshold=1", "evaluation.tta_threshold can't be 1: input should be less"),
         (
             "augment.mix={kind: mixup, probability: 0}",
             "augment.mix.probability can't be 0: input should be greater than 0",
         ),
-        ("augment.progressive_resize=[{start: 3, pixels: 8}]", "augment.progressive_resize.0.start: 3 has no unit: write"),
+        (
+            "augment.progressive_resize=[{start: 3, pixels: 8}]",
+            "augment.progressive_resize.0.start: 3 has no unit: write",
+        ),
         (
             "augment.progressive_resize=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
             "augment.progressive_resize.1.pixels can't be 97: input should be less than or equal to 96",
         ),
-        ("augment.progressive_resize=[{start: 0 steps}]", "augment.progressive_resize.0.pixels is missing"),
+        (
+            "augment.progressive_resize=[{start: 0 steps}]",
+            "augment.progressive_resize.0.pixels is missing",
+        ),
         ("schedule.warmup=soon", "schedule.warmup: 'soon' is no duration: write '30 epochs', "),
     ],
 )
@@ -210,7 +229,10 @@ def test_true_is_no_number(assignment):
         (["model.init=dirac", FREE[1]], "model: weight_standardization would undo"),
         (["model={kind: cnn, block: [act]}"], "model: block needs a conv"),
         (["model={kind: cnn, linear_order: [act]}"], "model: linear_order needs 'linear' once"),
-        (["model={kind: cnn, linear_order: [linear, linear]}"], "model: linear_order needs 'linear'"),
+        (
+            ["model={kind: cnn, linear_order: [linear, linear]}"],
+            "model: linear_order needs 'linear'",
+        ),
         (["model={kind: cnn, norm: {eps: 0.1}}"], "model: norm is set, but no layer uses it"),
         (
             ["model={kind: cnn, linear_order: [norm, linear], norm: {kind: instance}}"],
@@ -239,20 +261,32 @@ def test_true_is_no_number(assignment):
         ),
         (["optimizer.nesterov=true", "optimizer.momentum=0"], "optimizer: nesterov needs mom"),
         (["optimizer.kind=muon", "optimizer.momentum=0"], "optimizer: nesterov needs momentum"),
-        (["optimizer.kind=muon", "optimizer.aux_sgd.momentum=0"], "optimizer.aux_sgd: nesterov nee"),
-        (["model.kind=airbench", "model.shortcut=true", "model.depths=1"], "model: a shortcut needs"),
+        (
+            ["optimizer.kind=muon", "optimizer.aux_sgd.momentum=0"],
+            "optimizer.aux_sgd: nesterov nee",
+        ),
+        (
+            ["model.kind=airbench", "model.shortcut=true", "model.depths=1"],
+            "model: a shortcut needs",
+        ),
         (
             ["model.kind=airbench", "model.shortcut=true", "model.depths=[2, 1, 2]"],
             "model: a shortcut needs",
         ),
-        (["model.kind=airbench", "model.depths=[2, 3]"], "model: depths names 2 groups, channels 3"),
+        (
+            ["model.kind=airbench", "model.depths=[2, 3]"],
+            "model: depths names 2 groups, channels 3",
+        ),
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
         (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
         (
             ["model.kind=cnn", "training.selective_backprop={keep: 0.5, image_size: 16}"],
             "augment.progressive_resize and training.selective_backprop.image_size need",
         ),
-        (["training.early_stopping={patience: 2}", "data.val_fraction=0"], "training.early_stopping watches the validation"),
+        (
+            ["training.early_stopping={patience: 2}", "data.val_fraction=0"],
+            "training.early_stopping watches the validation",
+        ),
         (["schedule.kind=plateau", "data.val_fraction=0"], "schedule.kind=plateau watches the val"),
         (["evaluation.checkpoint=best", "data.val_fraction=0"], "evaluation.checkpoint=best sel"),
         (
@@ -266,7 +300,11 @@ def test_true_is_no_number(assignment):
             "take tta_views=2, 6 or 10, or tta_threshold=null",
         ),
         (
-            ["evaluation.tta_views=6", "evaluation.tta_fraction=0.25", "evaluation.tta_threshold=0.5"],
+            [
+                "evaluation.tta_views=6",
+                "evaluation.tta_fraction=0.25",
+                "evaluation.tta_threshold=0.5",
+            ],
             "evaluation: tta_threshold=0.5 says which images are unsure, and so does tta_fraction=0.25: "
             "take tta_fraction=1, or tta_threshold=null",
         ),
@@ -285,7 +323,9 @@ def test_settings_that_contradict_each_other(assignments, what):
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if k.path in NEEDS and k.kind != "airbench"],  # whose whitening has a kernel_size
+    [
+        k for k in KEYS if k.path in NEEDS and k.kind != "airbench"
+    ],  # whose whitening has a kernel_size
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_a_setting_that_would_do_nothing_is_refused(key):

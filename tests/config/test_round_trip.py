@@ -63,7 +63,9 @@ def test_a_part_without_its_kind_is_of_the_default_kind(part):
 
 
 def test_a_part_without_its_kind_keeps_what_it_says():
-    recipe = build({"model": {"stem_width": 8}, "optimizer": {"lr": 1}, "schedule": {"end_factor": 0.5}})
+    recipe = build(
+        {"model": {"stem_width": 8}, "optimizer": {"lr": 1}, "schedule": {"end_factor": 0.5}}
+    )
     assert (recipe.model.kind, recipe.model.stem_width) == ("resnet", 8)
     assert (recipe.optimizer.kind, recipe.optimizer.lr) == ("sgd", 1.0)
     assert (recipe.schedule.kind, recipe.schedule.end_factor) == ("cosine", 0.5)

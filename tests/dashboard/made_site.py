@@ -61,7 +61,14 @@ def make_search(path: Path) -> None:
     )
     rungs = [{"rung": 4, "n_reached": 5, "n_stopped": 3, "cutoff": 0.45}]
     importance = {"key": "optimizer.lr", "fraction": 0.9, "low": 0.7, "high": 1.0, "chance": 0.4}
-    selection_bias = {"trial": 0, "score": 0.97, "n": 1, "mean": 0.96, "excess": 0.01, "interval": None}
+    selection_bias = {
+        "trial": 0,
+        "score": 0.97,
+        "n": 1,
+        "mean": 0.96,
+        "excess": 0.01,
+        "interval": None,
+    }
     finalists = {"comparison": as_json(made()), "selection_bias": [selection_bias]}
     results = {"rungs": rungs, "importance": [importance], "finalists": finalists}
     about = {"name": "made/rates", "about": "Which rate?"}
@@ -94,7 +101,16 @@ class Server:
     """``cifarlab dashboard`` as a user starts it; ``address`` is what it prints."""
 
     def __init__(self, root: Path, *options: str, cwd: Path, **environment: str) -> None:
-        words = [sys.executable, "-m", "cifarlab", "dashboard", str(root), "--no-open", "--port", "0"]
+        words = [
+            sys.executable,
+            "-m",
+            "cifarlab",
+            "dashboard",
+            str(root),
+            "--no-open",
+            "--port",
+            "0",
+        ]
         hidden = ("PYTEST_CURRENT_TEST", "CIFARLAB_DASHBOARD_PASSWORD")
         known = {key: value for key, value in os.environ.items() if key not in hidden}
         self.process = subprocess.Popen(

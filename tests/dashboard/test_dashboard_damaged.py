@@ -13,8 +13,8 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.table import (
     describe_end,
     describe_selection_bias,
-    restore_results,
     importance_rows,
+    restore_results,
     rung_rows,
 )
 from cifarlab.experiments.search.trial_history import TrialHistory
@@ -22,12 +22,12 @@ from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import (
     as_json,
-    restore_comparison,
     csv_text,
     footing,
+    format_rows,
     heading,
     markdown,
-    format_rows,
+    restore_comparison,
 )
 from cifarlab.system.errors import CifarlabError
 

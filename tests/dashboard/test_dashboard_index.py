@@ -124,7 +124,10 @@ def test_the_folder_may_be_a_run_itself(root):
         (lambda run: (run / "result.json").write_text('{"recipe": "x", "te'), "can't read"),
         (lambda run: (run / "result.json").write_text("[]"), "no JSON object"),
         (lambda run: (run / "result.json").write_text("[" * 100_000), "nested too deep"),
-        (lambda run: (run / "result.json").write_text('{"stop_reason": 3}'), "stop_reason: input should be"),
+        (
+            lambda run: (run / "result.json").write_text('{"stop_reason": 3}'),
+            "stop_reason: input should be",
+        ),
         (lambda run: (run / "result.json").unlink() or (run / "result.json").mkdir(), "can't read"),
     ],
 )
@@ -199,7 +202,9 @@ def test_the_root_of_everything_is_not_walked_for_ever(root, monkeypatch):
 def test_only_what_changed_is_read_again(root, monkeypatch):
     read, real = [], index_module.read_entry
     monkeypatch.setattr(
-        index_module, "read_entry", lambda path, url_path: read.append(url_path) or real(path, url_path)
+        index_module,
+        "read_entry",
+        lambda path, url_path: read.append(url_path) or real(path, url_path),
     )
     index = Index(root)
     index.listing()
@@ -281,4 +286,6 @@ def test_a_folder_that_may_not_be_read_is_told(root, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    assert ("studies", "can't be read: Permission denied") in Index(root).listing().unrecognized_entries
+    assert ("studies", "can't be read: Permission denied") in Index(
+        root
+    ).listing().unrecognized_entries

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from made_run import Plan, digits, hundred, make
 
-from cifarlab.dashboard import charts
-from cifarlab.dashboard import html
+from cifarlab.dashboard import charts, html
 from cifarlab.dashboard.urls import compare_url, list_url, run_url, try_url
 from cifarlab.plots.style import label
 from cifarlab.report import formatting

@@ -16,7 +16,9 @@ def entry(url_path: str, seed: int = 0, test: float | None = None, **other) -> E
 
 def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
     accuracies = [0.9, 0.92, 0.97]
-    rows = recipe_rows([entry(str(seed), seed, accuracy) for seed, accuracy in enumerate(accuracies)], NAMES)
+    rows = recipe_rows(
+        [entry(str(seed), seed, accuracy) for seed, accuracy in enumerate(accuracies)], NAMES
+    )
     assert len(rows) == 1
     row, values = rows[0], 100 * np.array(accuracies)
     assert row["n"] == 3

@@ -63,9 +63,16 @@ def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(fin
     image = network.predict_image(picture()).image
     for target in (3, 7):
         probabilities = np.eye(10)[[target]]
-        network.run_predictor.predict = lambda inputs, probabilities=probabilities: ClassProbabilities(inputs.ids, (), probabilities, None)
-        pictures = {activation_map.layer: activation_map.picture for activation_map in network.predict_image(picture()).maps}
-        maps = class_activation_maps(network.predictor, image[None], list(pictures), np.array([target]))
+        network.run_predictor.predict = lambda inputs, probabilities=probabilities: (
+            ClassProbabilities(inputs.ids, (), probabilities, None)
+        )
+        pictures = {
+            activation_map.layer: activation_map.picture
+            for activation_map in network.predict_image(picture()).maps
+        }
+        maps = class_activation_maps(
+            network.predictor, image[None], list(pictures), np.array([target])
+        )
         for layer, heat in maps.items():
             assert (pictures[layer] == overlay_heatmap(image, heat[0])).all()
 

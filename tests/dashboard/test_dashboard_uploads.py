@@ -39,7 +39,9 @@ print(peak() - before)
 """
 
 
-def decode_upload(blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), resize_mode: str = "crop") -> np.ndarray:
+def decode_upload(
+    blob: bytes, shape: tuple[int, int, int] = (32, 32, 3), resize_mode: str = "crop"
+) -> np.ndarray:
     policy = input_policy(ImagePolicy(), shape, resize_mode)
     return decode_image(blob, "cat.png", policy, UPLOAD_PIXELS)
 

@@ -190,7 +190,9 @@ def test_a_size_that_differs_is_refused_by_name(tmp_path):
     assert "train/dog/9.png is 9x9" in refusal(tmp_path, files)
     message = refusal(tmp_path, files, images=ImagePolicy(size=8))
     assert "must have 8x8, but train/dog/9.png is 9x9" in message and "0.png" not in message
-    dataset = open_dataset(str(tmp_path / "pets"), images=ImagePolicy(size=8, resize_mode="stretch"))
+    dataset = open_dataset(
+        str(tmp_path / "pets"), images=ImagePolicy(size=8, resize_mode="stretch")
+    )
     assert dataset.image_shape == (8, 8, 3)
 
 
@@ -207,9 +209,18 @@ BROKEN = {"train/dog/8.png": png()[:40]}
     ("extra", "policy"),
     [
         ({"train/dog/9.png": png(size=(9, 9))}, {"size": 8, "resize_mode": "crop"}),
-        ({f"train/dog/{k}.png": png(k, (10, 12)) for k in range(9)}, {"size": 10, "resize_mode": "crop"}),
-        ({f"train/dog/{k}.png": png(k, (99, 98)) for k in range(9)}, {"size": 64, "resize_mode": "crop"}),
-        ({f"train/dog/{k}.png": png(k, (4, 4)) for k in range(9)}, {"size": 8, "resize_mode": "crop"}),
+        (
+            {f"train/dog/{k}.png": png(k, (10, 12)) for k in range(9)},
+            {"size": 10, "resize_mode": "crop"},
+        ),
+        (
+            {f"train/dog/{k}.png": png(k, (99, 98)) for k in range(9)},
+            {"size": 64, "resize_mode": "crop"},
+        ),
+        (
+            {f"train/dog/{k}.png": png(k, (4, 4)) for k in range(9)},
+            {"size": 8, "resize_mode": "crop"},
+        ),
         (BROKEN, {"on_bad_images": "skip"}),
         (
             BROKEN | {f"train/dog/{k}.png": png(k, (9, 8)) for k in (5, 6)},

@@ -15,7 +15,10 @@ def data(number: int | None, of: int = 3, groups=(), **other) -> Data:
     return Data(source="digits", fold=fold, **other)
 
 
-@pytest.mark.parametrize("other", [{}, {"train_subset_fraction": 0.5}, {"label_noise": {"kind": "pair", "noise_rate": 0.3}}])
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"train_subset_fraction": 0.5}, {"label_noise": {"kind": "pair", "noise_rate": 0.3}}],
+)
 def test_folds_are_a_partition_by_class(other) -> None:
     dataset = open_dataset("digits")
     whole, validation = training_subsets(dataset, data(None, **other))
@@ -39,7 +42,8 @@ def test_folds_are_a_partition_by_class(other) -> None:
 def test_the_split_seed_decides() -> None:
     dataset = open_dataset("digits")
     first, again, other = (
-        held_out_fold(dataset, data(0, split_seed=seed, val_fraction=0)).indices for seed in (0, 0, 1)
+        held_out_fold(dataset, data(0, split_seed=seed, val_fraction=0)).indices
+        for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 

@@ -71,7 +71,9 @@ def test_an_image_s_label_follows_from_the_seed_and_its_place_alone():
 
 
 def test_more_noise_changes_the_same_labels_and_more():
-    less, more = (apply_label_noise(LABELS, noise("pair", noise_rate=s), K) != LABELS for s in (0.1, 0.3))
+    less, more = (
+        apply_label_noise(LABELS, noise("pair", noise_rate=s), K) != LABELS for s in (0.1, 0.3)
+    )
     assert (more | ~less).all()
 
 

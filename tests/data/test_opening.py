@@ -29,7 +29,9 @@ def test_the_line_counts_what_training_validation_and_test_get(tmp_path):
     assert told(path, val_fraction=0, train_subset_fraction=0.5)[0] == without.replace("30", "15")
 
 
-@pytest.mark.parametrize("settings", [{}, {"val_fraction": 0.3, "test_fraction": 0.5, "split_seed": 3}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"val_fraction": 0.3, "test_fraction": 0.5, "split_seed": 3}]
+)
 def test_a_test_part_that_is_cut_off_is_counted(settings):
     [line] = told("digits", **settings)
     dataset, data = open_dataset("digits"), Data(source="digits", **settings)

@@ -121,7 +121,8 @@ def test_a_share_of_the_training_images_is_the_same_of_each_class(tmp_path, vali
 def test_a_larger_share_has_all_of_a_smaller_one(tmp_path):
     dataset = opened(tmp_path, train=80, test=2)
     small, large = (
-        set(training_subsets(dataset, Data(train_subset_fraction=share))[0].indices) for share in (0.1, 0.5)
+        set(training_subsets(dataset, Data(train_subset_fraction=share))[0].indices)
+        for share in (0.1, 0.5)
     )
     assert small < large
 

@@ -19,7 +19,11 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.system.processes import Processes
 from cifarlab.training.train import train
 
-SHORT = {"data.train_subset_fraction": 0.1, "training.batch_size": 34, "training.duration": "2 epochs"}  # 8 steps
+SHORT = {
+    "data.train_subset_fraction": 0.1,
+    "training.batch_size": 34,
+    "training.duration": "2 epochs",
+}  # 8 steps
 COLOUR = {"data.images.channels": "rgb"}
 MORE: dict[str, dict[str, Any]] = {
     **WAYS,
@@ -49,7 +53,8 @@ def test_every_kind_is_run(tiny: Callable) -> None:
     kinds = {
         (key.path, kind)
         for key in keys()
-        if key.path.endswith(".kind") and key.path != "data.label_noise.kind"  # is over before training
+        if key.path.endswith(".kind")
+        and key.path != "data.label_noise.kind"  # is over before training
         for kind in key.allowed.split(" | ")
     }
     assert len(kinds) > 30

@@ -13,8 +13,8 @@ from cifarlab.evaluation.calibration import (
     expected_calibration_error,
     find_temperature,
     log_loss,
-    scaled_softmax,
     reliability_bins,
+    scaled_softmax,
 )
 
 

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from cifarlab.evaluation.groups import CIFAR10, CIFAR100, accuracy_by_group, read_groups, known_groups
+from cifarlab.evaluation.groups import (
+    CIFAR10,
+    CIFAR100,
+    accuracy_by_group,
+    known_groups,
+    read_groups,
+)
 from cifarlab.evaluation.measure import top_k
 from cifarlab.stats.intervals import paired_gain, wilson_interval
 from cifarlab.system.errors import RecipeError
@@ -17,7 +23,9 @@ CONFUSION = np.array([[5, 2, 0, 1], [3, 4, 1, 0], [0, 0, 6, 4], [0, 0, 0, 0]])
 
 
 def test_groups_by_hand() -> None:
-    rows = accuracy_by_group(CONFUSION, CLASSES, {"insects": ("ant", "bee"), "pets": ("cat", "dog")})
+    rows = accuracy_by_group(
+        CONFUSION, CLASSES, {"insects": ("ant", "bee"), "pets": ("cat", "dog")}
+    )
     insects, pets = rows
     assert (insects["n"], insects["correct"], insects["accuracy"]) == (16, 9, 9 / 16)
     assert insects["inside"] == 14 / 16

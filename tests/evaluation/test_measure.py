@@ -46,7 +46,10 @@ def test_confusion_has_a_row_per_true_class(seed: int) -> None:
         counted[label][int(np.argmax(row))] += 1
     measured = measure(made)
     assert measured["confusion_matrix"] == counted
-    assert measured["confusion_matrix"] == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
+    assert (
+        measured["confusion_matrix"]
+        == confusion_matrix(made.labels, made.logits.argmax(1)).tolist()
+    )
     assert counted != np.transpose(counted).tolist()  # else the orientation is not tested
 
 

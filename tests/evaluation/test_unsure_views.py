@@ -210,10 +210,16 @@ def test_it_reaches_result_evaluation_and_prediction(
 
 def test_a_run_predicts_each_image_alone_as_it_was_measured(some: RunFolder) -> None:
     run_predictor, batch = RunPredictor(some), held_out(some)
-    kept = Predictions.read(some.predictions / "val.safetensors").logits / (run_predictor.temperature or 1)
+    kept = Predictions.read(some.predictions / "val.safetensors").logits / (
+        run_predictor.temperature or 1
+    )
     expected = torch.from_numpy(kept).double().softmax(1).numpy()
-    together = run_predictor.predict(Inputs([str(n) for n in range(len(batch))], batch)).probabilities
-    alone = [run_predictor.predict(Inputs(["one"], image[None])).probabilities[0] for image in batch]
+    together = run_predictor.predict(
+        Inputs([str(n) for n in range(len(batch))], batch)
+    ).probabilities
+    alone = [
+        run_predictor.predict(Inputs(["one"], image[None])).probabilities[0] for image in batch
+    ]
     np.testing.assert_allclose(together, expected, atol=1e-6)
     np.testing.assert_allclose(alone, expected, atol=1e-5)
 
@@ -260,7 +266,11 @@ def test_killed_after_best_got_its_threshold_it_ends_the_same(
 ) -> None:
     """The state knows the sha256 that best had before."""
     whole, killed = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "killed")
-    changes = {"evaluation.tta_views": 2, "evaluation.tta_fraction": 0.2, "evaluation.checkpoint": "best"}
+    changes = {
+        "evaluation.tta_views": 2,
+        "evaluation.tta_fraction": 0.2,
+        "evaluation.checkpoint": "best",
+    }
     train(tiny(EPOCH | changes), whole)
     assert WeightsFile.read(whole.weights("best"))[0].tta_threshold
     shutil.copytree(whole.path, killed.path)

@@ -6,7 +6,7 @@ import torch
 from cifarlab.inference.predictor import Predictor
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import CNNConfig, ResNetConfig, AirbenchConfig
+from cifarlab.models.configs import AirbenchConfig, CNNConfig, ResNetConfig
 from cifarlab.system.device import choose
 
 SMALL = {"stem_width": 4, "depths": (1, 2), "channels": (4, 6), "strides": (1, 2)}
@@ -25,7 +25,10 @@ MODELS = {
     "whitened": ResNetConfig(**SMALL, whitening={"kernel_size": 2}, norm={"kind": "layer"}),
     "cnn": CNNConfig(channels=(4, 6), hidden_features=(8,)),
     "pool-first": CNNConfig(
-        channels=(4, 6), hidden_features=(), block=("conv", "pool", "norm", "act"), activation="leaky_relu"
+        channels=(4, 6),
+        hidden_features=(),
+        block=("conv", "pool", "norm", "act"),
+        activation="leaky_relu",
     ),
     "airbench": AirbenchConfig(channels=(4, 6), shortcut=True),
     "airbench-relu": AirbenchConfig(channels=(4, 6), activation="relu6", norm={"kind": "none"}),

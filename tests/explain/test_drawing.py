@@ -90,7 +90,9 @@ def test_every_number_is_written(drawn):
 
 def test_the_same_network_gives_the_same_bytes():
     with styled():
-        first, again = (render(draw_architecture(shipped("quickstart"), "x"), "x", "").svg for _ in range(2))
+        first, again = (
+            render(draw_architecture(shipped("quickstart"), "x"), "x", "").svg for _ in range(2)
+        )
     assert first == again
 
 

@@ -71,7 +71,11 @@ def test_held_out_images_are_shown_one_of_each_class(explained, tiny):
 
 def test_probabilities_are_those_of_a_prediction(tmp_path, tiny):
     """Of all views, at the temperature, as 'cifarlab predict' has them."""
-    views = {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.5, "training.duration": "1 epoch"}
+    views = {
+        "evaluation.tta_views": 6,
+        "evaluation.tta_fraction": 0.5,
+        "training.duration": "1 epoch",
+    }
     folder = RunFolder(tmp_path / "run")
     train(tiny(views), folder)
     rng = np.random.default_rng(0)

@@ -9,8 +9,8 @@ import torch
 from made_networks import GREY, MODELS, hooks, images, predictor
 
 from cifarlab.explain.maps import (
-    default_layer,
     class_activation_maps,
+    default_layer,
     evaluation_mode,
     feature_maps,
     map_shapes,

@@ -78,7 +78,9 @@ def test_the_table_has_the_three_likeliest() -> None:
 
 
 def test_csv_reads_back() -> None:
-    rows = list(csv.DictReader(io.StringIO(format_predictions(predictions(["a,b", 'c"d', "e"]), "csv"))))
+    rows = list(
+        csv.DictReader(io.StringIO(format_predictions(predictions(["a,b", 'c"d', "e"]), "csv")))
+    )
     assert [row["id"] for row in rows] == ["a,b", 'c"d', "e"]
     assert [row["class"] for row in rows] == ["cat", "frog", "dog"]
     assert float(rows[1]["confidence"]) == float(rows[1]["frog"]) == 0.8
@@ -118,7 +120,10 @@ def test_a_sample_s_ids_say_what_is_kept_of_a_file_s_name(tmp_path: Path, form: 
     told = predictions(["test/1.png", "test/2.png", "test/10.png"])
     known = sample(tmp_path / "s.csv", "ID,Labels", *(f"{one},0" for one in ids))
     first, second, third = (form.format(number) for number in (1, 2, 10))
-    assert format_predictions(told, "kaggle", known) == f"ID,Labels\n{first},0\n{second},2\n{third},1\n"
+    assert (
+        format_predictions(told, "kaggle", known)
+        == f"ID,Labels\n{first},0\n{second},2\n{third},1\n"
+    )
 
 
 @pytest.mark.parametrize(

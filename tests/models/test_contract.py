@@ -30,7 +30,12 @@ VARIANTS = {
         "block": ["conv", "act", "pool"],
         "hidden_features": [24, 16],
     },
-    "no hidden linear layer": {"kind": "cnn", "channels": [8], "hidden_features": [], "kernel_size": 1},
+    "no hidden linear layer": {
+        "kind": "cnn",
+        "channels": [8],
+        "hidden_features": [],
+        "kernel_size": 1,
+    },
     "normed cnn": NORMED,
     "layer-normed cnn": {**NORMED, "norm": {"kind": "layer"}},
     "group-normed cnn": {**NORMED, "norm": GROUPS},

@@ -122,7 +122,13 @@ def test_orthogonal_filters():
 
 def test_residual_networks_and_their_head_too():
     torch.manual_seed(0)
-    tree = {"init": "xavier_uniform", "stem_width": 8, "channels": [8], "depths": [1], "strides": [1]}
+    tree = {
+        "init": "xavier_uniform",
+        "stem_width": 8,
+        "channels": [8],
+        "depths": [1],
+        "strides": [1],
+    }
     net = build_body(build({"model": tree}).model, (8, 8, 3), 10)
     for layer in (net.stem.conv1, net.stages.stage1[0].branch.conv2, net.head):
         bound = (6 / sum(fans(layer.weight))) ** 0.5

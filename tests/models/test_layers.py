@@ -128,7 +128,12 @@ def test_the_layers_of_the_tutorial_cnn():
 
 
 def test_the_layers_of_the_classic_cnn():
-    tree = {"channels": [6, 16], "kernel_size": 5, "block": ["conv", "act", "pool"], "hidden_features": [9, 8]}
+    tree = {
+        "channels": [6, 16],
+        "kernel_size": 5,
+        "block": ["conv", "act", "pool"],
+        "hidden_features": [9, 8],
+    }
     block = ["PackedConv2d", "ReLU", "MaxPool2d"]
     head = ["Flatten", "Linear", "ReLU", "Linear", "ReLU", "Head"]
     net = body({**CNN, **tree})

@@ -69,7 +69,9 @@ def test_the_gain_of_relu_is_the_paper_s():
     assert activation_gain("relu") == pytest.approx(RELU_GAIN, rel=1e-6)
 
 
-@pytest.mark.parametrize(("channels_in", "stride", "kernel_size"), [(6, 1, 0), (4, 1, 1), (6, 2, 3)])
+@pytest.mark.parametrize(
+    ("channels_in", "stride", "kernel_size"), [(6, 1, 0), (4, 1, 1), (6, 2, 3)]
+)
 def test_a_block_by_the_equation(channels_in, stride, kernel_size):
     """x + alpha * gain * f(x / beta), f = conv g conv g, g the scaled activation."""
     model = config(alpha=0.3, shortcut_kernel_size=kernel_size or 1)

@@ -8,7 +8,13 @@ from torch.nn import functional
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import batch_norms, norm_layer, set_passes
-from cifarlab.models.norm_configs import BatchNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig, NoNormConfig
+from cifarlab.models.norm_configs import (
+    BatchNormConfig,
+    GroupNormConfig,
+    InstanceNormConfig,
+    LayerNormConfig,
+    NoNormConfig,
+)
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 

@@ -193,7 +193,13 @@ def test_wide_residual_networks_counted_by_hand(depth, factor, known):
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_a_shortcut_is_a_convolution_only_where_the_shape_changes(kernel_size):
-    model = config(shortcut_kernel_size=kernel_size, depths=[2, 2], channels=[8, 16], strides=[1, 2], stem_width=8)
+    model = config(
+        shortcut_kernel_size=kernel_size,
+        depths=[2, 2],
+        channels=[8, 16],
+        strides=[1, 2],
+        stem_width=8,
+    )
     net = build_body(model, (8, 8, 3), 10)
     shortcuts = {n: m for n, m in net.named_modules() if n.endswith(".shortcut")}
     changed = {n: m for n, m in shortcuts.items() if list(m.children())}
@@ -217,7 +223,9 @@ def test_the_strides_of_the_stages(size, maps):
 
 def test_the_head_is_the_mean_over_the_map_and_a_dense_layer():
     torch.manual_seed(0)
-    net = build_body(config(stem_width=4, depths=[1], channels=[4], strides=[1]), (8, 8, 1), 3).eval()
+    net = build_body(
+        config(stem_width=4, depths=[1], channels=[4], strides=[1]), (8, 8, 1), 3
+    ).eval()
     x = torch.randn(2, 1, 8, 8)
     features = net.stages(net.stem(x))
     expected = features.flatten(2).mean(2) @ net.head.weight.T + net.head.bias
@@ -225,7 +233,9 @@ def test_the_head_is_the_mean_over_the_map_and_a_dense_layer():
 
 
 def test_blocks_and_widths_are_those_of_the_recipe():
-    net = build_body(config(stem_width=5, depths=[1, 3], channels=[6, 7], strides=[1, 2]), (8, 8, 3), 10)
+    net = build_body(
+        config(stem_width=5, depths=[1, 3], channels=[6, 7], strides=[1, 2]), (8, 8, 3), 10
+    )
     widths = [[block.branch.conv2.out_channels for block in stage] for stage in net.stages]
     assert widths == [[6], [7, 7, 7]]
     assert net.stem.conv1.out_channels == 5

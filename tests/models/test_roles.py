@@ -54,7 +54,9 @@ def test_every_kind_of_normalisation_is_one(norm):
 def test_of_plain_networks():
     block = ["conv", "act", "norm", "pool"]
     order = ["linear", "norm", "act"]
-    roles = roles_by_name(kind="cnn", channels=[4, 6], block=block, hidden_features=[8], linear_order=order)
+    roles = roles_by_name(
+        kind="cnn", channels=[4, 6], block=block, hidden_features=[8], linear_order=order
+    )
     layers = ["blocks.block1.conv1", "blocks.block2.conv1", "hidden.linear1"]
     norms = ["blocks.block1.norm1", "blocks.block2.norm1", "hidden.norm1"]
     assert roles == {

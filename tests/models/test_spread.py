@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifarlab.models.build import build_body
-from cifarlab.models.distributed_layers import DistributedBatchNorm, DistributedDropout, distribute_layers, set_batch_position
+from cifarlab.models.distributed_layers import (
+    DistributedBatchNorm,
+    DistributedDropout,
+    distribute_layers,
+    set_batch_position,
+)
 from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
@@ -62,7 +67,9 @@ def test_batch_norm_is_that_of_the_whole_batch(shape: tuple[int, ...], count: in
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert all(torch.equal(one[name], found[0][name]) for one in found)
         torch.testing.assert_close(found[0][name], expected[name])
-    alone = trained(copy.deepcopy(plain), x, SINGLE_PROCESS.shard(shape[0] // 2))  # so the test can fail
+    alone = trained(
+        copy.deepcopy(plain), x, SINGLE_PROCESS.shard(shape[0] // 2)
+    )  # so the test can fail
     assert not torch.allclose(alone["running_mean"], expected["running_mean"])
 
 
@@ -97,7 +104,9 @@ def test_batch_norm_where_something_needs_no_gradient(frozen: str) -> None:
 def test_batch_norm_of_bfloat16_has_statistics_in_float32() -> None:
     x, plain = normal(6, 4, 3, 3, dtype=torch.bfloat16), batch_norm(True, torch.float32)
     expected = trained(copy.deepcopy(plain), x, slice(None))
-    found = in_threads(2, lambda p: trained(DistributedBatchNorm(copy.deepcopy(plain), p), x, p.shard(6)))
+    found = in_threads(
+        2, lambda p: trained(DistributedBatchNorm(copy.deepcopy(plain), p), x, p.shard(6))
+    )
     assert found[0]["y"].dtype == found[0]["x"].dtype == torch.bfloat16
     torch.testing.assert_close(found[0]["running_var"], expected["running_var"])
     for name in ("y", "x"):

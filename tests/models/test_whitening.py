@@ -7,7 +7,7 @@ from torch import nn
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.whitening import Whitening, patch_moment, n_whitening_images, fix_signs
+from cifarlab.models.whitening import Whitening, fix_signs, n_whitening_images, patch_moment
 from cifarlab.recipes.text import build
 
 NARROW = {
@@ -214,7 +214,10 @@ def test_how_many_images_a_recipe_needs():
     assert n_whitening_images(config("airbench", images=77)) == 77
     assert n_whitening_images(config("resnet", images=5)) == 5
     assert (
-        n_whitening_images(build({"model": {"kind": "airbench", "whitening": {"kernel_size": 0}}}).model) == 0
+        n_whitening_images(
+            build({"model": {"kind": "airbench", "whitening": {"kernel_size": 0}}}).model
+        )
+        == 0
     )
     assert n_whitening_images(build({}).model) == 0
     assert n_whitening_images(build({"model": {"kind": "cnn"}}).model) == 0

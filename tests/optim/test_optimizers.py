@@ -175,7 +175,13 @@ def test_adam(betas, eps, decay, dtype, tolerance, memory_format):
 
 
 BY_HAND = {
-    "adagrad": (adagrad_by_hand, [{"initial_accumulator_value": 0, "eps": 1e-10}, {"initial_accumulator_value": 0.5, "eps": 0.1}]),
+    "adagrad": (
+        adagrad_by_hand,
+        [
+            {"initial_accumulator_value": 0, "eps": 1e-10},
+            {"initial_accumulator_value": 0.5, "eps": 0.1},
+        ],
+    ),
     "adadelta": (adadelta_by_hand, [{"rho": 0.9, "eps": 1e-6}, {"rho": 0.5, "eps": 0.1}]),
     "rmsprop": (
         rmsprop_by_hand,
@@ -193,7 +199,9 @@ BY_HAND = {
 @pytest.mark.parametrize("decay", [0, 0.1])
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("kind", BY_HAND)
-def test_the_ada_family(kind, which, decay, decoupled_weight_decay, dtype, tolerance, memory_format):
+def test_the_ada_family(
+    kind, which, decay, decoupled_weight_decay, dtype, tolerance, memory_format
+):
     by_hand, cases = BY_HAND[kind]
     settings = cases[which]
     module = Quadratic(dtype, memory_format)
@@ -217,7 +225,9 @@ def test_it_starts_at_the_recipe_s_rate_and_leaves_frozen_parameters_alone(kind)
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "adagrad", "adadelta", "rmsprop", "muon"])
 def test_gradient_and_state_of_a_real_network_lie_in_memory_as_its_weights_do(kind):
     # the fused kernels walk memory in order: another layout would mix the weights up silently
-    model = build({"model": {"stem_width": 4, "depths": [1], "channels": [8], "strides": [2]}}).model
+    model = build(
+        {"model": {"stem_width": 4, "depths": [1], "channels": [8], "strides": [2]}}
+    ).model
     net = Classifier(build_body(model, (8, 8, 1), 3), [0.5], [0.5])
     by_role = roles(
         matrices=[p for p in net.parameters() if p.ndim == 4],

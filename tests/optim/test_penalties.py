@@ -55,7 +55,9 @@ def test_l2_and_decoupled_decay_are_the_same_without_momentum_and_not_with_it():
     torch.testing.assert_close(decoupled, by_hand(decoupled_weight_decay=0.5))
     torch.testing.assert_close(l2, decoupled)
     heavy = {"kind": "sgd", "momentum": 0.5, "weight_decay": 0.5}
-    assert not torch.allclose(stepped(**heavy)["head"], stepped(**heavy, decoupled_weight_decay=True)["head"])
+    assert not torch.allclose(
+        stepped(**heavy)["head"], stepped(**heavy, decoupled_weight_decay=True)["head"]
+    )
 
 
 def test_decoupled_sgd_is_sgdw():
@@ -105,7 +107,9 @@ def test_every_penalty_can_be_kept_from_a_role(kind):
 
 def test_what_has_no_gradient_is_left_alone():
     w = nn.Parameter(START.clone())
-    config = build({"optimizer": {"l1": 1.0, "weight_decay": 1.0, "decoupled_weight_decay": True}}).optimizer
+    config = build(
+        {"optimizer": {"l1": 1.0, "weight_decay": 1.0, "decoupled_weight_decay": True}}
+    ).optimizer
     optimizer = build_optimizer(config, {role: [] for role in ROLES} | {"head": [w]})
     apply_penalties(optimizer)
     optimizer.step()

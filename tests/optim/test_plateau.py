@@ -55,7 +55,13 @@ def test_too_small_an_improvement_is_none():
 
 
 def test_the_rate_never_falls_below_the_least():
-    assert factors(plateau(patience=0, factor=0.5, min_factor=0.3), [1.0] * 5) == [1, 0.5, 0.3, 0.3, 0.3]
+    assert factors(plateau(patience=0, factor=0.5, min_factor=0.3), [1.0] * 5) == [
+        1,
+        0.5,
+        0.3,
+        0.3,
+        0.3,
+    ]
 
 
 @given(

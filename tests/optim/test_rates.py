@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim.group_settings import linear_decay, momentum_at, apply_schedule
+from cifarlab.optim.group_settings import apply_schedule, linear_decay, momentum_at
 from cifarlab.optim.lr_factors import Segment, lr_factor
 from cifarlab.optim.param_groups import ROLES, build_optimizer
 from cifarlab.recipes.text import build
@@ -60,7 +60,10 @@ def walk(optimizer, schedule, key, segments=EXTENDED):
 
 def test_countdown_by_exact_fractions():
     assert [linear_decay(step, 5) for step in range(5)] == [1 - step / 5 for step in range(5)]
-    assert [linear_decay(step, 8) for step in range(10)] == [n / 8 for n in range(8, 0, -1)] + [0, 0]
+    assert [linear_decay(step, 8) for step in range(10)] == [n / 8 for n in range(8, 0, -1)] + [
+        0,
+        0,
+    ]
     assert [linear_decay(step, 0) for step in range(3)] == [0, 0, 0]
 
 

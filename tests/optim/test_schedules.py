@@ -98,9 +98,7 @@ def test_warm_up_rises_by_exact_fractions_and_reaches_the_peak_on_its_last_step(
 
 
 def test_a_milestone_holds_from_its_own_step_on():
-    config = schedule(
-        "multistep", milestones=["3 steps", "2 epochs", "0.75 of the run"], gamma=0.5
-    )
+    config = schedule("multistep", milestones=["3 steps", "2 epochs", "0.75 of the run"], gamma=0.5)
     assert factors(config, 16) == [1] * 3 + [0.5] * 5 + [0.25] * 4 + [0.125] * 4
 
 
@@ -144,7 +142,9 @@ warmups = st.one_of(
 @given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups, final=st.integers(0, 4))
 def test_cosine_against_the_slow_one(total, per_epoch, warmup, final):
     rise = steps_of(warmup, total, per_epoch)
-    got = factors(schedule("cosine", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch)
+    got = factors(
+        schedule("cosine", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch
+    )
     slow = warmed(rise, slow_cosine(total, min(rise, total), final / 4))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-14)
 
@@ -163,7 +163,9 @@ def test_linear_to_zero_is_to_the_last_bit_what_airbench_writes(total):
 @given(total=lengths, per_epoch=st.integers(1, 9), warmup=warmups, final=st.integers(0, 4))
 def test_linear_against_the_slow_one(total, per_epoch, warmup, final):
     rise = steps_of(warmup, total, per_epoch)
-    got = factors(schedule("linear", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch)
+    got = factors(
+        schedule("linear", warmup=warmup, end_factor=final / 4), total, per_epoch=per_epoch
+    )
     slow = warmed(rise, slow_linear(total, min(rise, total), Fraction(final, 4)))
     assert got == pytest.approx([float(f) for f in slow], abs=1e-15)
 
@@ -229,7 +231,12 @@ def slow_restarts(total, rise, period, growth, peak, final):
     final=st.sampled_from([0, 0.25]),
 )
 def test_restarts_against_the_slow_one(total, warmup, period, growth, peak, final):
-    settings = {"period": f"{period} steps", "cycle_mul": growth, "cycle_decay": peak, "end_factor": final}
+    settings = {
+        "period": f"{period} steps",
+        "cycle_mul": growth,
+        "cycle_decay": peak,
+        "end_factor": final,
+    }
     rise = steps_of(warmup, total, PER_EPOCH)
     got = factors(schedule("cosine_restarts", warmup=warmup, **settings), total)
     slow = warmed(rise, slow_restarts(total, min(rise, total), period, growth, peak, final))
@@ -245,9 +252,9 @@ def test_restarts_are_pytorch_s(growth):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
-    assert factors(schedule("cosine_restarts", period="5 steps", cycle_mul=growth), 40) == pytest.approx(
-        expected, abs=1e-12
-    )
+    assert factors(
+        schedule("cosine_restarts", period="5 steps", cycle_mul=growth), 40
+    ) == pytest.approx(expected, abs=1e-12)
 
 
 def test_one_cycle_at_the_points_that_are_exact():

@@ -73,7 +73,14 @@ def _end(split: str, index: int, given: int) -> dict:
 
 
 def findings() -> dict:
-    suspect = {"index": 5, "name": NAME, "given_label": 3, "predicted_label": 5, "true_label": 5, "label_quality": 0.01}
+    suspect = {
+        "index": 5,
+        "name": NAME,
+        "given_label": 3,
+        "predicted_label": 5,
+        "true_label": 5,
+        "label_quality": 0.01,
+    }
     pair = {"a": _end("train", 3, 1), "b": _end("test", 9, 2), "similarity": 0.9912}
     curve = [{"suspects": 10, "precision": 0.8, "recall": 0.4}]
     return {
@@ -105,7 +112,9 @@ def more_mistakes(folder: RunFolder) -> None:
     file = folder.predictions / "test.safetensors"
     predictions = Predictions.read(file)
     wrong = np.flatnonzero(predictions.logits.argmax(1) != predictions.labels)[:40]
-    images = np.resize(predictions.mistake_images, (len(wrong), *predictions.mistake_images.shape[1:]))
+    images = np.resize(
+        predictions.mistake_images, (len(wrong), *predictions.mistake_images.shape[1:])
+    )
     replace(predictions, mistakes=wrong, mistake_images=images).write(file)
 
 

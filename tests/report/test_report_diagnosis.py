@@ -40,7 +40,9 @@ def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, lr=None, 
     recipe = build({"schedule": {"kind": settings.pop("schedule", "cosine")}})
     result = {"dead_units": {"images": 250, "layers": settings.pop("layers", {"act": [0, 64]})}}
     provenance = {"data": {"classes": CLASSES}}
-    return RunData(Path("run"), "run", recipe, provenance, result, settings.pop("finished", True), lines)
+    return RunData(
+        Path("run"), "run", recipe, provenance, result, settings.pop("finished", True), lines
+    )
 
 
 def finding_titles(report_run):
@@ -115,7 +117,8 @@ def test_validation_at_guessing_while_training_learned(last, expected):
     val = [*falling(0.2, 0.4, 15), *[last] * 5]
     report_run = run(val_loss=val_loss, val_accuracy=val, accuracy=falling(0.2, 0.52))
     assert [
-        finding[: len(start)] for finding, start in zip(finding_titles(report_run), expected, strict=True)
+        finding[: len(start)]
+        for finding, start in zip(finding_titles(report_run), expected, strict=True)
     ] == expected
 
 

@@ -122,7 +122,12 @@ def test_deep_networks_show_evenly_spread_layers(make_run):
 @pytest.mark.parametrize("lines", [[], [0]])
 def test_without_tensor_stats_of_epochs_there_is_no_figure(make_run, lines, tmp_path):
     run = make_run([line(e) for e in lines])
-    assert tensor_stats.weights(run) is tensor_stats.activations(run) is tensor_stats.signals(run) is None
+    assert (
+        tensor_stats.weights(run)
+        is tensor_stats.activations(run)
+        is tensor_stats.signals(run)
+        is None
+    )
     page = write_report([run.path], tmp_path / "page.html").read_text(encoding="utf-8")
     assert "epoch by epoch" not in page
 

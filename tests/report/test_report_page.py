@@ -69,7 +69,9 @@ def test_headline_shows_cost_size_and_device(page, result):
 def test_counts_are_the_confusion_matrix(page, result):
     rows = page.tables["counts"]
     assert rows[0][1:] == [row["class"] for row in result["test"]["per_class"]]
-    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result["test"]["confusion_matrix"]
+    assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == result["test"][
+        "confusion_matrix"
+    ]
 
 
 def test_confused_pairs_are_the_largest_errors(page, result):

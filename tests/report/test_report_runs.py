@@ -60,7 +60,12 @@ def test_run_without_test_falls_back_to_validation_and_says_so(tmp_path):
 
 def test_whatever_is_missing_is_left_out(tmp_path):
     path = make(tmp_path / "run", Plan(n=200))
-    split = {"n": 200, "accuracy": 0.5, "confusion_matrix": [[1, 2], [3]], "per_class": [{"class": "a"}]}
+    split = {
+        "n": 200,
+        "accuracy": 0.5,
+        "confusion_matrix": [[1, 2], [3]],
+        "per_class": [{"class": "a"}],
+    }
     edit(
         path / "result.json",
         test=split,
@@ -168,17 +173,26 @@ def test_runs_measured_on_different_images_are_warned_about(tmp_path, split, wor
         result = json.loads((run / "result.json").read_text())
         edit(run / "result.json", **{split: result[split] | {"fingerprint": run.name}})
     text = read(write_report(runs, tmp_path / "y.html")).text
-    assert f"The {word} images differ between runs: see data.split_seed and data.{split}_fraction." in text
+    assert (
+        f"The {word} images differ between runs: see data.split_seed and data.{split}_fraction."
+        in text
+    )
     edit(runs[0] / "result.json", **{split: result[split] | {"n": 7}})
     text = read(write_report(runs, tmp_path / "z.html")).text
     assert f"The {word} splits differ in size" in text
 
 
 @pytest.mark.parametrize(
-    ("stop_reason", "words"), [("max_time", "ended by its time limit"), ("stopped", "stopped by a search")]
+    ("stop_reason", "words"),
+    [("max_time", "ended by its time limit"), ("stopped", "stopped by a search")],
 )
-def test_a_run_that_something_ended_early_says_so_alone_and_beside_others(tmp_path, stop_reason, words):
-    early, finished = make(tmp_path / "e", Plan(stop_reason=stop_reason)), make(tmp_path / "w", Plan(seed=1))
+def test_a_run_that_something_ended_early_says_so_alone_and_beside_others(
+    tmp_path, stop_reason, words
+):
+    early, finished = (
+        make(tmp_path / "e", Plan(stop_reason=stop_reason)),
+        make(tmp_path / "w", Plan(seed=1)),
+    )
     assert f"This run was {words} after 8 epochs" in read(write_report([early])).text
     text = read(write_report([early, finished], tmp_path / "x.html")).text
     assert f"Not what their recipes give, since they were ended before: e {words}" in text

@@ -28,7 +28,9 @@ def test_equal_names_get_the_settings_that_differ():
 
 
 def test_of_many_settings_those_that_most_others_have_are_left_out():
-    assert names({}, RATE, DECAY, {"data.train_subset_fraction": 0.5}, {"training.clip_grad_norm": 1.0}) == [
+    assert names(
+        {}, RATE, DECAY, {"data.train_subset_fraction": 0.5}, {"training.clip_grad_norm": 1.0}
+    ) == [
         "plain",
         "plain optimizer.lr=0.5",
         "plain optimizer.weight_decay=0.001",

@@ -9,7 +9,13 @@ from cifarlab.report import formatting
 
 @pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, [], {}])
 def test_no_number_is_a_dash(value):
-    for write in (formatting.percent, formatting.count, formatting.seconds, formatting.memory, formatting.interval):
+    for write in (
+        formatting.percent,
+        formatting.count,
+        formatting.seconds,
+        formatting.memory,
+        formatting.interval,
+    ):
         assert write(value) == formatting.NOTHING
 
 

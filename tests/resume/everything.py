@@ -16,7 +16,12 @@ EVERYTHING: dict[str, Any] = {
     "augment.hflip": "alternating",
     "augment.vflip": True,
     "augment.policy": {"kind": "randaugment", "magnitude": 3},
-    "augment.color_jitter": {"brightness_shift": 0.1, "contrast": 0.2, "saturation": 0.1, "hue": 0.1},
+    "augment.color_jitter": {
+        "brightness_shift": 0.1,
+        "contrast": 0.2,
+        "saturation": 0.1,
+        "hue": 0.1,
+    },
     "augment.gaussian_noise.sigma": 0.02,
     "augment.cutout": 2,
     "augment.cutout_inside": False,

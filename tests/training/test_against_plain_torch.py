@@ -55,9 +55,7 @@ def slow_rate(recipe: Recipe, step: int, steps: int, warmup: int) -> float:
     """One epoch of linear warm-up, then half a cosine to zero."""
     if step < warmup:
         return recipe.optimizer.lr * (step + 1) / warmup
-    return (
-        recipe.optimizer.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
-    )
+    return recipe.optimizer.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
 
 
 def slow_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:

@@ -48,7 +48,9 @@ def test_it_ends_after_so_many_epochs_without_a_better_one(
 
 def test_a_real_run_ends_as_its_metrics_log_says(tmp_path, tiny):
     folder = RunFolder(tmp_path)
-    result = train(tiny({"training.duration": "60 epochs", "training.early_stopping": {"patience": 2}}), folder)
+    result = train(
+        tiny({"training.duration": "60 epochs", "training.early_stopping": {"patience": 2}}), folder
+    )
     accuracies = [line["val"]["accuracy"] for line in folder.metrics.read()]
     waited = [n - accuracies.index(max(accuracies[: n + 1])) for n in range(len(accuracies))]
     assert result["stop_reason"] == "early_stopping"
@@ -114,7 +116,9 @@ def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
 
 
 def test_every_ending_but_the_recipes_own_is_early():
-    early = {reason for reason in get_args(StopReason) if describe_early_end({"stop_reason": reason})}
+    early = {
+        reason for reason in get_args(StopReason) if describe_early_end({"stop_reason": reason})
+    }
     assert early == {"max_time", "stopped"}
 
 
@@ -141,7 +145,9 @@ def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
 
 def test_enough_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
     watcher = Enough(3)
-    result = train(tiny(), RunFolder(tmp_path), callbacks=[watcher], should_stop=lambda: watcher.seen)
+    result = train(
+        tiny(), RunFolder(tmp_path), callbacks=[watcher], should_stop=lambda: watcher.seen
+    )
     assert result["stop_reason"] == "planned"
 
 

@@ -104,7 +104,9 @@ class Rates(Watching):
         self.rates.append(run.state.optimizer.param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize("kind", [part.model_fields["kind"].default for part in config_classes(Schedule)])
+@pytest.mark.parametrize(
+    "kind", [part.model_fields["kind"].default for part in config_classes(Schedule)]
+)
 def test_hold_keeps_the_last_rate_under_every_schedule(
     tmp_path: Path, tiny: Callable, end_of: Callable, kind: str
 ) -> None:

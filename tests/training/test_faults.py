@@ -101,7 +101,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
                 no_space()
             real(descriptor)
 
-        callback =  At(20, lambda: patch.setattr(os, "fsync", failing))
+        callback = At(20, lambda: patch.setattr(os, "fsync", failing))
         with pytest.raises(StorageError, match="No space left") as caught:
             train(tiny(), folder, callbacks=[callback])
     assert "free some space" in caught.value.hint

@@ -60,7 +60,11 @@ def test_the_gradient_is_the_whole_batch_s(
 def test_the_update_is_the_whole_batch_s(tmp_path: Path, tiny: Callable) -> None:
     runs = []
     for name, micro_batch in (("a", 24), ("b", None)):
-        changes = {**PLAIN, "training.clip_grad_norm": 0.1, "training.micro_batch_size": micro_batch}
+        changes = {
+            **PLAIN,
+            "training.clip_grad_norm": 0.1,
+            "training.micro_batch_size": micro_batch,
+        }
         run = prepared(tiny(changes), tmp_path / name)
         before = copy.deepcopy(run.state.classifier.state_dict())
         step(run, first_batch(run))

@@ -14,7 +14,7 @@ from cifarlab.data.loader import Batch
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
-from cifarlab.training.step import backward, mixed_loss, resize, step, select_hard_examples
+from cifarlab.training.step import backward, mixed_loss, resize, select_hard_examples, step
 from cifarlab.training.train import train
 
 BOTH = pytest.mark.parametrize("kind", ["mixup", "cutmix"])
@@ -61,7 +61,9 @@ def test_a_part_of_a_batch_keeps_what_belongs_together() -> None:
         assert part.lam == 0.3
         assert part.global_size == len(part.labels) == len(part.images)
     plain = batch._replace(partner_labels=None)
-    assert {plain.select(places).partner_labels for places in (torch.tensor([1]), slice(1, 3))} == {None}
+    assert {plain.select(places).partner_labels for places in (torch.tensor([1]), slice(1, 3))} == {
+        None
+    }
 
 
 @BOTH
@@ -120,7 +122,9 @@ def test_hits_are_counted_against_the_label_with_the_larger_share(
     mixed = batch._replace(partner_labels=batch.labels.roll(1), lam=share)
     predicted = run.network(batch.images).argmax(1)
     # so that both ways of counting differ
-    mixed = mixed._replace(partner_labels=torch.where(torch.arange(20) < 15, predicted, mixed.partner_labels))
+    mixed = mixed._replace(
+        partner_labels=torch.where(torch.arange(20) < 15, predicted, mixed.partner_labels)
+    )
     wanted = mixed.labels if share >= 0.5 else mixed.partner_labels
     _, hits = backward(run, mixed)
     assert int(hits) == int((predicted == wanted).sum())
@@ -146,14 +150,18 @@ def test_examples_are_selected_by_their_mixed_loss(
     chosen = select_hard_examples(run, batch)
     assert torch.equal(chosen.images, batch.images[kept])
     assert torch.equal(chosen.labels, batch.labels[kept])
-    assert chosen.partner_labels is not None and torch.equal(chosen.partner_labels, batch.partner_labels[kept])
+    assert chosen.partner_labels is not None and torch.equal(
+        chosen.partner_labels, batch.partner_labels[kept]
+    )
     assert chosen.lam == batch.lam
 
 
 @BOTH
 def test_a_smaller_size_keeps_the_labels(tmp_path: Path, tiny: Callable, kind: str) -> None:
     sizes = [{"start": "0 steps", "pixels": 5}]
-    run = prepared(tiny({"augment.mix.kind": kind, "augment.progressive_resize": sizes}), tmp_path / "run")
+    run = prepared(
+        tiny({"augment.mix.kind": kind, "augment.progressive_resize": sizes}), tmp_path / "run"
+    )
     batch = first_batch(run)
     small = resize(run, batch, 0)
     assert small.images.shape[1:3] == (5, 5)

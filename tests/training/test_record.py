@@ -11,7 +11,7 @@ import torch
 from prepared import Watching, first_batch, prepared
 
 from cifarlab.config.duration import Duration
-from cifarlab.evaluation.activity import subsample, histogram, dead_units
+from cifarlab.evaluation.activity import dead_units, histogram, subsample
 from cifarlab.recipes.schema import Extension
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted
@@ -108,7 +108,13 @@ def test_interrupted_and_resumed_it_is_the_same_file(
 @pytest.mark.parametrize("first", [False, True], ids=["behind the record", "before the record"])
 @pytest.mark.parametrize(
     ("point", "epoch"),
-    [("on_train_start", 0), ("on_validation_end", 1), ("on_epoch_end", 1), ("on_validation_end", 3), ("on_epoch_end", 3)],
+    [
+        ("on_train_start", 0),
+        ("on_validation_end", 1),
+        ("on_epoch_end", 1),
+        ("on_validation_end", 3),
+        ("on_epoch_end", 3),
+    ],
 )
 def test_killed_and_resumed_it_is_the_same_file(
     tmp_path: Path, tiny: Callable, recorded: RunFolder, point: str, epoch: int, first: bool

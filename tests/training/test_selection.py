@@ -48,7 +48,9 @@ def moved(run: Run) -> None:
 def test_exactly_the_hardest(
     tmp_path: Path, tiny: Callable, share: float, images: int, more: dict[str, Any]
 ) -> None:
-    run = prepared(tiny({**DROPOUT, **more, "training.selective_backprop.keep": share}), tmp_path / "run")
+    run = prepared(
+        tiny({**DROPOUT, **more, "training.selective_backprop.keep": share}), tmp_path / "run"
+    )
     moved(run)
     batch = first_batch(run, images)
     kept = hardest(run, batch.images, batch.labels, share)
@@ -88,12 +90,17 @@ def test_a_size_that_makes_nothing_smaller_is_refused(
     tmp_path: Path, tiny: Callable, pixels: int
 ) -> None:
     part = {"keep": 0.25, "image_size": pixels}
-    with pytest.raises(RecipeError, match=f"image_size={pixels} makes no image of 8 pixels smaller"):
+    with pytest.raises(
+        RecipeError, match=f"image_size={pixels} makes no image of 8 pixels smaller"
+    ):
         prepared(tiny({"training.selective_backprop": part}), tmp_path / "run")
 
 
 def test_judging_leaves_no_trace(tmp_path: Path, tiny: Callable) -> None:
-    part = {"training.selective_backprop": {"keep": 0.25, "image_size": 5}, "training.micro_batch_size": 50}
+    part = {
+        "training.selective_backprop": {"keep": 0.25, "image_size": 5},
+        "training.micro_batch_size": 50,
+    }
     run = prepared(tiny({**DROPOUT, **part}), tmp_path / "run")
     before = copy.deepcopy(run.state.classifier.state_dict())
     draws, batch = torch.get_rng_state(), first_batch(run)

@@ -165,5 +165,7 @@ def test_runs_at_once_share_the_cores_out(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")  # a spawned worker sees no pretended machine
     counts = []
     jobs = [RunJob("row", None, "", "") for _ in range(2)]
-    train_in_processes(jobs, 2, lambda: 0, lambda job, failure: counts.append(failure.kind), say_threads)
+    train_in_processes(
+        jobs, 2, lambda: 0, lambda job, failure: counts.append(failure.kind), say_threads
+    )
     assert counts == ["2", "2"]

@@ -183,7 +183,9 @@ def test_a_state_without_its_tensors(copied: RunFolder, tiny: Callable) -> None:
         train(tiny(), copied, resume=True)
 
 
-def test_a_metrics_log_without_epochs_before_the_checkpoint(copied: RunFolder, tiny: Callable) -> None:
+def test_a_metrics_log_without_epochs_before_the_checkpoint(
+    copied: RunFolder, tiny: Callable
+) -> None:
     lines = unfinished(copied).metrics.path.read_text().splitlines(keepends=True)
     copied.metrics.path.write_text("".join(lines[1:]))
     with pytest.raises(RunFolderError, match="lacks epochs"):

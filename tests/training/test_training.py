@@ -87,7 +87,13 @@ def test_result_and_metrics_log_say_what_happened(finished: RunFolder, tiny: Cal
     result, metrics = finished.result(), finished.metrics.read()
     assert result["fingerprint"] == fingerprint(tiny())
     assert (result["epochs"], result["steps"], result["data"]) == (3, 33, "digits")
-    judged = {"checkpoint": "last", "epoch": 3, "tta_views": 1, "tta_fraction": 1, "tta_threshold": None}
+    judged = {
+        "checkpoint": "last",
+        "epoch": 3,
+        "tta_views": 1,
+        "tta_fraction": 1,
+        "tta_threshold": None,
+    }
     assert result["evaluated"] == judged
     files = {name: sha256(finished.weights(name).read_bytes()) for name in ("last", "best")}
     assert result["weights_sha256"] == {name: of.hexdigest() for name, of in files.items()}
@@ -128,7 +134,13 @@ def test_best_is_measured_where_the_recipe_wants_it(
     scores = [line["val"]["accuracy"] for line in folder.metrics.read()]
     epoch = scores.index(max(scores)) + 1
     assert epoch < 3
-    judged = {"checkpoint": "best", "epoch": epoch, "tta_views": 2, "tta_fraction": 1, "tta_threshold": None}
+    judged = {
+        "checkpoint": "best",
+        "epoch": epoch,
+        "tta_views": 2,
+        "tta_fraction": 1,
+        "tta_threshold": None,
+    }
     assert result["evaluated"] == judged
     assert result["best"] == {"epoch": epoch, "val_accuracy": max(scores)}
     assert WeightsFile.read(folder.weights("best"))[0].epoch == epoch

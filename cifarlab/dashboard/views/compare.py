@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from cifarlab.dashboard import charts
-from cifarlab.dashboard import html
-from cifarlab.dashboard.frame import Site, chart, framed, put, show_errors, section
+from cifarlab.dashboard import charts, html
+from cifarlab.dashboard.frame import Site, chart, framed, put, section, show_errors
 from cifarlab.dashboard.index import NotFoundError
 from cifarlab.report import compare, settings
 from cifarlab.report.run_data import RunData, read_runs

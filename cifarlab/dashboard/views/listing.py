@@ -213,7 +213,9 @@ def _collections(listing: Listing) -> None:
         ("Searches", listing.searches, search_url),
     ):
         if url_paths:
-            links = "".join(html.link(address(url_path), url_path or "(this)") for url_path in url_paths)
+            links = "".join(
+                html.link(address(url_path), url_path or "(this)") for url_path in url_paths
+            )
             put(f'<div class="chips"><span>{title}</span>{links}</div>')
 
 

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from nicegui import ui
 
-from cifarlab.dashboard import charts
-from cifarlab.dashboard import figures
-from cifarlab.dashboard import html
-from cifarlab.dashboard.frame import PACE, Site, chart, framed, put, show_errors, section
+from cifarlab.dashboard import charts, figures, html
+from cifarlab.dashboard.frame import PACE, Site, chart, framed, put, section, show_errors
 from cifarlab.dashboard.index import stamps
 from cifarlab.dashboard.urls import list_url, try_url
 from cifarlab.dashboard.views.measured import audited, examination
@@ -117,7 +115,9 @@ def _failures(run: RunData) -> None:
                 put(html.class_bars(rows))
             _confusion(run)
     if worst_mistakes := worst(run):
-        with section(f"The {len(worst_mistakes)} worst mistakes, {SPOKEN.get(run.predicted or '', '')}"):
+        with section(
+            f"The {len(worst_mistakes)} worst mistakes, {SPOKEN.get(run.predicted or '', '')}"
+        ):
             put('<p class="soft">True class → predicted class, the probability it was given.</p>')
             put(html.mistakes(worst_mistakes))
     if sure := confident(run):

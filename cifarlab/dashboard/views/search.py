@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from cifarlab.dashboard import figures
-from cifarlab.dashboard import html
-from cifarlab.dashboard.frame import Site, file_stamp, framed, put, show_errors, section, watched
+from cifarlab.dashboard import figures, html
+from cifarlab.dashboard.frame import Site, file_stamp, framed, put, section, show_errors, watched
 from cifarlab.dashboard.urls import run_url
 from cifarlab.dashboard.views.study import show_comparison
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
@@ -15,12 +14,12 @@ from cifarlab.experiments.search.table import (
     RestoredResults,
     describe_end,
     describe_selection_bias,
-    restore_results,
     importance_rows,
     percent,
+    restore_results,
     rung_rows,
 )
-from cifarlab.experiments.search.trial_history import TrialHistory, Trial
+from cifarlab.experiments.search.trial_history import Trial, TrialHistory
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report import settings
 from cifarlab.report.run_data import dig

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from cifarlab.dashboard import figures
-from cifarlab.dashboard import html
-from cifarlab.dashboard.frame import Site, file_stamp, framed, put, show_errors, section, watched
+from cifarlab.dashboard import figures, html
+from cifarlab.dashboard.frame import Site, file_stamp, framed, put, section, show_errors, watched
 from cifarlab.dashboard.urls import run_url
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.table import restore_comparison, footing, heading, format_rows
+from cifarlab.experiments.study.table import footing, format_rows, heading, restore_comparison
 from cifarlab.report.run_data import dig
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nicegui import events, ui
 
 from cifarlab.dashboard import html
-from cifarlab.dashboard.frame import Site, framed, put, show_errors, section
+from cifarlab.dashboard.frame import Site, framed, put, section, show_errors
 from cifarlab.dashboard.guard import UPLOAD_BYTES
 from cifarlab.dashboard.index import Entry
 from cifarlab.dashboard.urls import run_url, try_url
@@ -61,7 +61,9 @@ async def show(site: Site, url_path: str | None) -> None:
 
 def _usable_runs(site: Site, runs: tuple[Entry, ...]) -> list[Entry]:
     """Return runs with a network, finished ones first, the newest first."""
-    readable = [run for run in runs if not run.problem and _has_weights(site.index.path(run.url_path))]
+    readable = [
+        run for run in runs if not run.problem and _has_weights(site.index.path(run.url_path))
+    ]
     return sorted(readable, key=lambda run: (not run.finished, -run.last_modified))
 
 
@@ -101,7 +103,9 @@ def _form(site: Site, url_path: str, path: Path) -> None:
         start = time.monotonic()
         with answer_area, show_errors():
             try:
-                result = await asyncio.to_thread(lambda: site.networks.predict_image(path, blob, name))
+                result = await asyncio.to_thread(
+                    lambda: site.networks.predict_image(path, blob, name)
+                )
             finally:
                 answer_area.clear()
             _show_result(result, name, url_path, time.monotonic() - start)

@@ -83,7 +83,9 @@ def displace(images: Tensor, field: Tensor) -> Tensor:
 def pixelate(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
     """Fewer pixels, and back to as many."""
     fraction = _PIXELATE[severity - 1]
-    return both_axes(images, *(pixelate_matrix(side, int(fraction * side)) for side in images.shape[1:3]))
+    return both_axes(
+        images, *(pixelate_matrix(side, int(fraction * side)) for side in images.shape[1:3])
+    )
 
 
 def jpeg(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:

@@ -160,7 +160,9 @@ def _cluster_resources(jobs: int | None) -> TrialResources:
     jobs = jobs or max(1, len(processors))
     threads = _threads_per_trial(processors, jobs)
     threads = min(threads, told_threads() or threads)
-    return TrialResources(jobs, threads, _gpus_per_trial(sum(node.get("GPU", 0) for node in nodes), jobs))
+    return TrialResources(
+        jobs, threads, _gpus_per_trial(sum(node.get("GPU", 0) for node in nodes), jobs)
+    )
 
 
 def _threads_per_trial(processors: list[int], jobs: int) -> int:

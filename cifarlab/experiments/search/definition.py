@@ -12,9 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cifarlab.config.base import Name, Config
+from cifarlab.config.base import Config, Name
 from cifarlab.config.duration import Duration, Length, WallTime
-from cifarlab.experiments.search.space import Choice, Space, Params, is_active, as_overrides, sort_by_condition
+from cifarlab.experiments.search.space import (
+    Choice,
+    Params,
+    Space,
+    as_overrides,
+    is_active,
+    sort_by_condition,
+)
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
@@ -40,8 +47,8 @@ Epochs = Annotated[Length, AfterValidator(_whole_epochs)]
 class ASHA(Config):
     """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934).
 
-    At each rung a trial goes on if its score is among the best 1 / ``reduction_factor`` of those that
-    were there before it.
+    At each rung a trial goes on if its score is among the best 1 / ``reduction_factor`` of those
+    that were there before it.
     """
 
     kind: Literal["asha"] = "asha"
@@ -78,7 +85,9 @@ class Search(Config):
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
     trials: int = Field(30, ge=1, description="how many")
-    max_epochs: Epochs = Field(Duration.parse("30 epochs"), description="the longest that a trial runs")
+    max_epochs: Epochs = Field(
+        Duration.parse("30 epochs"), description="the longest that a trial runs"
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="decides what is drawn, not the training")
     sampler: Annotated[RandomSampler | TPESampler, Field(discriminator="kind")] = RandomSampler()
     scheduler: Annotated[ASHA | NoStopping, Field(discriminator="kind")] = ASHA()
@@ -93,8 +102,12 @@ class Search(Config):
     def _searches_what_may_vary(self) -> "Search":
         for key in self.space:
             # a whole part is searched by its own name, and holds what is below it
-            is_fixed = f"{key}.".startswith(_FIXED_PREFIXES) and not key.startswith(_SEARCHABLE_PREFIXES)
-            if is_fixed or any(reserved == key or reserved.startswith(f"{key}.") for reserved in _SEARCH_KEYS):
+            is_fixed = f"{key}.".startswith(_FIXED_PREFIXES) and not key.startswith(
+                _SEARCHABLE_PREFIXES
+            )
+            if is_fixed or any(
+                reserved == key or reserved.startswith(f"{key}.") for reserved in _SEARCH_KEYS
+            ):
                 raise ValueError(
                     f"space: {key} can't be searched: "
                     + ("trials would not be comparable" if is_fixed else "the search decides it")

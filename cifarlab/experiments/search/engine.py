@@ -9,7 +9,7 @@ from cifarlab.config.duration import WallTime
 from cifarlab.experiments.search.cluster import TrialResources, connect_ray, require_extra
 from cifarlab.experiments.search.definition import Search, validate
 from cifarlab.experiments.search.event_log import EventLog, Log
-from cifarlab.experiments.search.finalists import Finalists, stored_finalists, retrain_finalists
+from cifarlab.experiments.search.finalists import Finalists, retrain_finalists, stored_finalists
 from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.trial_history import Trial
@@ -113,7 +113,8 @@ def run_search(
             finalists = None
         else:
             here = 1 if cluster else jobs or 1
-            finalists = retrain_finalists(search, results, folder, n_seeds, here, formats, command, log
+            finalists = retrain_finalists(
+                search, results, folder, n_seeds, here, formats, command, log
             )
         problems += write_results(results, finalists, folder, formats)
         _write_best(request, results)
@@ -152,7 +153,9 @@ def _require_same_search(request: _SearchRequest) -> None:
     request.folder.write({**content, **header})
 
 
-def _require_same_images(request: _SearchRequest, event_log: EventLog, n_pending: int, log: Log) -> None:
+def _require_same_images(
+    request: _SearchRequest, event_log: EventLog, n_pending: int, log: Log
+) -> None:
     """Decode the images once, before many workers wait for one of them.
 
     Raises DataError, and RunFolderError where earlier trials were trained on others. Where no trial
@@ -211,7 +214,9 @@ def _count_pending(request: _SearchRequest, event_log: EventLog, resume: bool) -
     return len(unfinished) + max(0, request.search.trials - len(event_log.history.trials))
 
 
-def _train_trials(request: _SearchRequest, event_log: EventLog, jobs: int | None, cluster: str | None) -> None:
+def _train_trials(
+    request: _SearchRequest, event_log: EventLog, jobs: int | None, cluster: str | None
+) -> None:
     """Train until all is done, the time is used up, or somebody asks to stop."""
     # Ray sets a handler of its own when it starts
     with connect_ray(jobs, cluster) as resources, stop_on_signal() as stop:
@@ -231,7 +236,9 @@ def _train_trials(request: _SearchRequest, event_log: EventLog, jobs: int | None
         )
 
 
-def _run_tune(request: _SearchRequest, event_log: EventLog, resources: TrialResources, stop: Stop) -> bool:
+def _run_tune(
+    request: _SearchRequest, event_log: EventLog, resources: TrialResources, stop: Stop
+) -> bool:
     """One run of Ray Tune; whether it was ended before its time. Raises StorageError."""
     from ray import tune
 
@@ -242,7 +249,9 @@ def _run_tune(request: _SearchRequest, event_log: EventLog, resources: TrialReso
 
     unfinished = _unfinished(request, event_log)
     n_new = max(0, request.search.trials - len(event_log.history.trials))
-    searcher = TrialSearcher(request.search, request.base, request.scale, event_log, unfinished, resources.threads)
+    searcher = TrialSearcher(
+        request.search, request.base, request.scale, event_log, unfinished, resources.threads
+    )
     stopper = Stopper(request.max_time, lambda: bool(stop.signum or searcher.fatal))
     tune_dir = request.folder.path.resolve() / ".tune"
     shutil.rmtree(tune_dir, ignore_errors=True)  # of a driver that was killed

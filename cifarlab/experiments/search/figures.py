@@ -58,7 +58,9 @@ def pictures(results: SearchResults, formats: Sequence[str] = ("svg",)) -> list[
 
 def curves(results: SearchResults) -> Figure | None:
     """Training beside validation accuracy of every trial, coloured by score."""
-    scored_rows = [row for row in results.rows if row.score is not None and row.trial.number in results.runs]
+    scored_rows = [
+        row for row in results.rows if row.score is not None and row.trial.number in results.runs
+    ]
     if not scored_rows:
         return None
     shown = _select_rows(scored_rows)
@@ -112,9 +114,14 @@ def rungs(results: SearchResults) -> Figure | None:
         x, [100 * (v.cutoff or 0) for v in needed], "_", color=INK, markersize=7, label="needed"
     )
     axes.set_xlim(-0.5, len(results.rungs) - 0.5)
-    axes.set_xticks(range(len(results.rungs)), [f"{r.rung}\n{r.n_stopped} of {r.n_reached}" for r in results.rungs])
+    axes.set_xticks(
+        range(len(results.rungs)),
+        [f"{r.rung}\n{r.n_stopped} of {r.n_reached}" for r in results.rungs],
+    )
     axes.set(xlabel="rung (epoch), trials stopped there", ylabel="best validation so far (%)")
-    axes.set_title(_title(results, len(decisions), len(results.rung_decisions), "decisions"), loc="left")
+    axes.set_title(
+        _title(results, len(decisions), len(results.rung_decisions), "decisions"), loc="left"
+    )
     figure.legend(loc="outside lower center", ncols=3)
     tidy(axes)
     return figure
@@ -219,7 +226,9 @@ def importance(results: SearchResults) -> Figure | None:
         axes.plot([min(item.chance, 1)], [index], "|", color=VERMILION, markersize=11)
     axes.plot([], [], color=INK, linewidth=1.2, label="95 % interval")
     axes.plot([], [], "|", color=VERMILION, markersize=9, label="reached by chance in 5 %")
-    axes.set_yticks(range(len(results.importance)), [label(item.key) for item in results.importance])
+    axes.set_yticks(
+        range(len(results.importance)), [label(item.key) for item in results.importance]
+    )
     axes.invert_yaxis()
     axes.set(xlabel="importance (share of all keys)", xlim=(0, 1))
     figure.legend(loc="outside lower center", ncols=2)
@@ -247,7 +256,9 @@ def _spread(items: Sequence[Item], maximum: int) -> list[Item]:
     return [items[index] for index in positions.round().astype(int)]
 
 
-def _title(results: SearchResults, n_shown: int, n_total: int, what: str = "trials, best and others") -> str:
+def _title(
+    results: SearchResults, n_shown: int, n_total: int, what: str = "trials, best and others"
+) -> str:
     title = f"{label(results.search.name, 40)}, {label(results.data, 40)}"
     if n_shown < n_total:
         title += f"; {n_shown:,} of {n_total:,} {what}"

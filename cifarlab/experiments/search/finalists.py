@@ -12,7 +12,7 @@ from cifarlab.experiments.search.event_log import Log
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.table import restore_comparison
 from cifarlab.runs.schemas import restore
@@ -80,19 +80,30 @@ def retrain_finalists(
         ),
     )
     finished_study = run_study(
-        study, n_seeds=n_seeds,
+        study,
+        n_seeds=n_seeds,
         jobs=jobs,
         resume=True,
         runs=folder.path,
         formats=formats,
-        command=command, log=log,
+        command=command,
+        log=log,
     )
     selection_bias = []
     for number, score in selected.items():
-        comparison_row = next(x for x in finished_study.comparison.rows if x.name == trial_name(number))
+        comparison_row = next(
+            x for x in finished_study.comparison.rows if x.name == trial_name(number)
+        )
         if comparison_row.accuracies:
-            selection_bias.append(measure_selection_bias(number, score, list(comparison_row.accuracies.values())))
-    return Finalists(finished_study.comparison, tuple(selection_bias), str(finished_study.folder.path), finished_study.n_failed)
+            selection_bias.append(
+                measure_selection_bias(number, score, list(comparison_row.accuracies.values()))
+            )
+    return Finalists(
+        finished_study.comparison,
+        tuple(selection_bias),
+        str(finished_study.folder.path),
+        finished_study.n_failed,
+    )
 
 
 def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:

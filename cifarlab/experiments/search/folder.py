@@ -17,8 +17,8 @@ The record holds three kinds of events. With them alone a killed search is taken
      "failure": null}
 
 ``score`` is the highest validation accuracy (0..1) so far; ``cutoff`` the score that was needed to
-go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``n_reached`` trials that
-had come so far by then, this one included.
+go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``n_reached``
+trials that had come so far by then, this one included.
 """
 
 import json

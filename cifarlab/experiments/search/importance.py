@@ -53,7 +53,9 @@ def importance(
     shuffled = np.array([divergences(everything, rng.permutation(values)) for _ in range(_REPEATS)])
     observed = np.array(divergences(everything, values))
     fractions = observed / observed.sum()
-    low, high = np.percentile(resampled_importance / resampled_importance.sum(axis=1, keepdims=True), [2.5, 97.5], axis=0)
+    low, high = np.percentile(
+        resampled_importance / resampled_importance.sum(axis=1, keepdims=True), [2.5, 97.5], axis=0
+    )
     chance = np.percentile(shuffled, 95, axis=0) / observed.sum()
     rows = zip(keys, fractions, low, high, chance, strict=True)
     named = [Importance(key, *(float(number) for number in rest)) for key, *rest in rows]
@@ -79,7 +81,9 @@ class _Divergences:
             point = {k: v for k, v in self._points[index].items() if k in self._distributions}
             distributions = {key: self._distributions[key] for key in point}
             study.add_trial(
-                optuna.trial.create_trial(params=point, distributions=distributions, value=float(score))
+                optuna.trial.create_trial(
+                    params=point, distributions=distributions, value=float(score)
+                )
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of few trials: the intervals tell that

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, importance
-from cifarlab.experiments.search.trial_history import TrialHistory, Trial, RungDecision
+from cifarlab.experiments.search.trial_history import RungDecision, Trial, TrialHistory
 from cifarlab.report.run_data import RunData, read_runs
 
 
@@ -49,7 +49,11 @@ class SearchResults(NamedTuple):
     @property
     def rung_decisions(self) -> list[tuple[int, RungDecision]]:
         """Every decision, with its trial's number."""
-        return [(row.trial.number, decision) for row in self.rows for decision in row.trial.rung_decisions]
+        return [
+            (row.trial.number, decision)
+            for row in self.rows
+            for decision in row.trial.rung_decisions
+        ]
 
     @property
     def best_row(self) -> TrialRow | None:

@@ -14,7 +14,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from cifarlab.experiments.search.definition import ASHA, Search
 from cifarlab.experiments.search.event_log import EventLog
 from cifarlab.experiments.search.messages import EPOCH, SCORE, TRIAL
-from cifarlab.experiments.search.trial_history import TrialHistory, RungDecision, rung_event
+from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory, rung_event
 
 
 class RungScheduler(FIFOScheduler):

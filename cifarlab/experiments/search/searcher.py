@@ -17,9 +17,22 @@ from ray.tune.search.optuna import OptunaSearch
 from cifarlab.experiments.search.definition import Search, TPESampler
 from cifarlab.experiments.search.event_log import EventLog
 from cifarlab.experiments.search.folder import Event
-from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, JOB, SCORE, TRIAL, STOP_REASON
+from cifarlab.experiments.search.messages import (
+    EPOCH,
+    FAILURE,
+    FATAL,
+    JOB,
+    SCORE,
+    STOP_REASON,
+    TRIAL,
+)
 from cifarlab.experiments.search.space import Params, suggest_params
-from cifarlab.experiments.search.trial_history import Trial, TrialStopReason, drawn_event, ended_event
+from cifarlab.experiments.search.trial_history import (
+    Trial,
+    TrialStopReason,
+    drawn_event,
+    ended_event,
+)
 from cifarlab.experiments.search.trial_session import TrialJob
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError
@@ -162,10 +175,16 @@ class TrialSearcher(Searcher):
             return
         if self._event_log.history.trials[number].stop_reason:  # it only had to be finished
             return
-        failure = self._death_failure(number) if error else json.loads(message.get(FAILURE) or "null")
-        stop_reason: TrialStopReason = "failed" if failure else message.get(STOP_REASON) or "stopped"
+        failure = (
+            self._death_failure(number) if error else json.loads(message.get(FAILURE) or "null")
+        )
+        stop_reason: TrialStopReason = (
+            "failed" if failure else message.get(STOP_REASON) or "stopped"
+        )
         epochs, score = message.get(EPOCH, 0), message.get(SCORE)
-        self._end_trial(ended_event(number, stop_reason,  epochs, score if epochs else None, failure))
+        self._end_trial(
+            ended_event(number, stop_reason, epochs, score if epochs else None, failure)
+        )
 
     def _death_failure(self, number: int) -> dict[str, str]:
         error = self._event_log.death_messages.get(number, "for no known reason")

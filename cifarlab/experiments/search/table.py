@@ -9,11 +9,11 @@ from cifarlab.experiments.search.event_log import describe_stop
 from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_selection_bias
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
-from cifarlab.experiments.search.results import SearchResults, TrialRow, RungSummary
+from cifarlab.experiments.search.results import RungSummary, SearchResults, TrialRow
 from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.table import as_json, restore_comparison, markdown, scale_words
+from cifarlab.experiments.study.table import as_json, markdown, restore_comparison, scale_words
 from cifarlab.runs.schemas import restore
 
 NOTHING = "-"
@@ -82,7 +82,8 @@ def importance_rows(
 ) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the keys' importance."""
     return ("key", "importance", "95 % interval", "by chance up to"), [
-        (i.key, f"{i.fraction:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}") for i in importances
+        (i.key, f"{i.fraction:.2f}", f"{i.low:.2f} to {i.high:.2f}", f"{i.chance:.2f}")
+        for i in importances
     ]
 
 
@@ -97,7 +98,9 @@ def describe_selection_bias(bias: SelectionBias) -> str:
     )
 
 
-def markdown_page(results: SearchResults, finalists: Finalists | None, figures: Sequence[tuple[str, str]]) -> str:
+def markdown_page(
+    results: SearchResults, finalists: Finalists | None, figures: Sequence[tuple[str, str]]
+) -> str:
     """The whole search as Markdown; ``figures`` are (file, what it shows)."""
     parts = [f"# {results.search.name}", results.search.about, " ".join(heading(results))]
     if results.best_row:
@@ -185,7 +188,10 @@ def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict
     return {
         "data": results.data,
         "table": [
-            {**_raw(row, list(results.search.space)), "rungs": as_json(tuple(row.trial.rung_decisions))}
+            {
+                **_raw(row, list(results.search.space)),
+                "rungs": as_json(tuple(row.trial.rung_decisions)),
+            }
             for row in results.rows
         ],
         "rungs": as_json(results.rungs),

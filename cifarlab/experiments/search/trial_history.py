@@ -51,7 +51,9 @@ class TrialHistory:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[int, Trial] = {}
-        self.rung_decisions: list[tuple[int, RungDecision]] = []  # as they came, each with its trial
+        self.rung_decisions: list[
+            tuple[int, RungDecision]
+        ] = []  # as they came, each with its trial
         for event in events:
             self.add(event)
 
@@ -90,7 +92,9 @@ def rung_event(number: int, decision: RungDecision) -> Event:
     return {"event": "rung", "trial": number, **decision._asdict()}
 
 
-def ended_event(number: int, stop_reason: TrialStopReason, epochs: int, score: float | None, failure: Any = None) -> Event:
+def ended_event(
+    number: int, stop_reason: TrialStopReason, epochs: int, score: float | None, failure: Any = None
+) -> Event:
     """The event of a trial's end; ``failure`` has the keys of study.workers.Failure."""
     return {
         "event": "ended",

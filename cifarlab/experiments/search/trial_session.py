@@ -24,8 +24,8 @@ Message = dict[str, Any]
 class TrialJob(NamedTuple):
     """The trial that a worker trains; plain values, to be sent as JSON.
 
-    ``search_dir`` is the search's folder, absolute, whose search.json says the rest; ``working_dir`` the
-    folder in which the command was given: relative paths of data begin there.
+    ``search_dir`` is the search's folder, absolute, whose search.json says the rest;
+    ``working_dir`` the folder in which the command was given: relative paths of data begin there.
     """
 
     number: int

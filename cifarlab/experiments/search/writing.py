@@ -6,13 +6,17 @@ from pathlib import Path
 from cifarlab.experiments.search.finalists import Finalists
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.results import SearchResults
-from cifarlab.experiments.search.table import results_as_json, csv_text, markdown_page
+from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
 from cifarlab.report.write import require_extra
 from cifarlab.system.errors import MissingExtraError
 from cifarlab.system.files import write_text
 
 
-def write_results(results: SearchResults, finalists: Finalists | None, folder: SearchFolder, formats: Sequence[str] = ("svg",)
+def write_results(
+    results: SearchResults,
+    finalists: Finalists | None,
+    folder: SearchFolder,
+    formats: Sequence[str] = ("svg",),
 ) -> list[str]:
     """Write table, page and figures; what could not be made, in words. Raises StorageError."""
     folder.write({**folder.content(), "results": results_as_json(results, finalists)})
@@ -24,7 +28,8 @@ def write_results(results: SearchResults, finalists: Finalists | None, folder: S
     return problems
 
 
-def _figures(results: SearchResults, directory: Path, formats: Sequence[str]
+def _figures(
+    results: SearchResults, directory: Path, formats: Sequence[str]
 ) -> tuple[list[str], Sequence[tuple[str, str]]]:
     """What could not be drawn, and (file, what it shows) of each figure."""
     try:

@@ -53,7 +53,11 @@ def agreement(
         if row not in summaries:
             continue
         by = comparable(theirs, data, scale)
-        aside = "" if theirs.split == split else f" (theirs: {SPLIT_NAMES[theirs.split]}, ours: {SPLIT_NAMES[split]})"
+        aside = (
+            ""
+            if theirs.split == split
+            else f" (theirs: {SPLIT_NAMES[theirs.split]}, ours: {SPLIT_NAMES[split]})"
+        )
         if by == "level":
             row_agreement = _judge(theirs.accuracy / 100, summaries[row], "{:.2f}")
         elif row == baseline or baseline not in reported:
@@ -93,7 +97,9 @@ def _judge(theirs: float, ours: Summary, form: str) -> Agreement:
     return Agreement(inside, f"{word}: {reported_text} is {relation} {low_text} to {high_text}")
 
 
-def rank_correlation(ours: Mapping[str, float], theirs: Mapping[str, float]) -> RankCorrelation | None:
+def rank_correlation(
+    ours: Mapping[str, float], theirs: Mapping[str, float]
+) -> RankCorrelation | None:
     """Kendall's tau-b over the rows of ``ours``; None for fewer than two, or all alike."""
     from scipy.stats import kendalltau
 

@@ -7,15 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cifarlab.experiments.study.agreement import Agreement, RankCorrelation, agreement, comparable, rank_correlation
+from cifarlab.experiments.study.agreement import (
+    Agreement,
+    RankCorrelation,
+    agreement,
+    comparable,
+    rank_correlation,
+)
 from cifarlab.experiments.study.definition import Reported
 from cifarlab.stats.paired import (
     ALPHA,
     PairedComparison,
     Summary,
+    compare_pairs,
     detectable_difference,
     holm,
-    compare_pairs,
     seeds_needed,
     summarize,
 )
@@ -112,7 +118,11 @@ def compare(
     }
     tested = {row: p for row, pair in pairs.items() if pair and (p := pair.p) is not None}
     corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    summaries = {row: summarize(list(seed_accuracies.values())) for row, seed_accuracies in accuracies.items() if seed_accuracies}
+    summaries = {
+        row: summarize(list(seed_accuracies.values()))
+        for row, seed_accuracies in accuracies.items()
+        if seed_accuracies
+    }
     comparable_numbers = {
         row: number
         for row, number in (reported or {}).items()
@@ -134,8 +144,12 @@ def compare(
         for row in rows
     )
     ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
-    correlation = rank_correlation(ranked, {row: comparable_numbers[row].accuracy for row in ranked})
-    others = dict.fromkeys(n.data for row, n in (reported or {}).items() if row not in comparable_numbers)
+    correlation = rank_correlation(
+        ranked, {row: comparable_numbers[row].accuracy for row in ranked}
+    )
+    others = dict.fromkeys(
+        n.data for row, n in (reported or {}).items() if row not in comparable_numbers
+    )
     notes = (
         *_notes(outcomes, accuracies, split, len(tested)),
         *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
@@ -195,7 +209,9 @@ def _pairs(ours: Mapping[int, float], baseline: Mapping[int, float]) -> PairedCo
     return compare_pairs([ours[seed] for seed in common], [baseline[seed] for seed in common])
 
 
-def _skip_reason(row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str) -> str:
+def _skip_reason(
+    row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str
+) -> str:
     """Why a row is not compared with the baseline, in words; empty where it is."""
     if not by_row[row]:
         return "no run finished"
@@ -251,7 +267,9 @@ def _notes(
     counts = {row: len(seed_accuracies) for row, seed_accuracies in accuracies.items()}
     if len(set(counts.values())) > 1:
         run_counts = ", ".join(f"{row} {n}" for row, n in counts.items())
-        notes.append(f"Not all rows have the same number of runs: {run_counts}. Pairs are common seeds.")
+        notes.append(
+            f"Not all rows have the same number of runs: {run_counts}. Pairs are common seeds."
+        )
     if max(counts.values()) == 1:
         notes.append("One seed per row: no interval, no test; take two seeds at least.")
     for row, seed_accuracies in accuracies.items():

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Name, Config
+from cifarlab.config.base import Config, Name
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import MOST_SEED, Recipe
 from cifarlab.recipes.text import change, read_yaml, validate_config
@@ -45,7 +45,9 @@ class Study(Config):
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
-    n_seeds: int = Field(3, ge=1, le=1000, description="runs per row, with seeds from first_seed on")
+    n_seeds: int = Field(
+        3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
+    )
     first_seed: int = Field(0, ge=0, le=MOST_SEED, description="the first of its seeds")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all rows")
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")

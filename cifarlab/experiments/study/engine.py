@@ -90,11 +90,15 @@ def _plan(
     for seed in range(study.first_seed, study.first_seed + n_seeds):
         for row, recipe in recipes.items():
             seeded_recipe = recipe.model_copy(update={"seed": seed})
-            planned.append(PlannedRun(row, seeded_recipe, fingerprint(seeded_recipe), row in wanted))
+            planned.append(
+                PlannedRun(row, seeded_recipe, fingerprint(seeded_recipe), row in wanted)
+            )
     return planned
 
 
-def _train(jobs: Sequence[RunJob], workers: int, record: StudyRecord, command: str, log: Log) -> None:
+def _train(
+    jobs: Sequence[RunJob], workers: int, record: StudyRecord, command: str, log: Log
+) -> None:
     """Train the jobs, telling of each. Raises Interrupted with the command that goes on."""
     n_ended = 0
 
@@ -141,7 +145,9 @@ def _open_data_once(job: RunJob, log: Log) -> None:
 
 def _accuracy(path: str) -> str:
     result = RunFolder(path).result() or {}
-    shown = [f"{SPLIT_NAMES[s]} {100 * result[s]['accuracy']:.2f} %" for s in SPLIT_NAMES if s in result]
+    shown = [
+        f"{SPLIT_NAMES[s]} {100 * result[s]['accuracy']:.2f} %" for s in SPLIT_NAMES if s in result
+    ]
     early = [describe_early_end(result)] if describe_early_end(result) else []
     where = f"on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
     return ", ".join([f"{', '.join(shown)} {where}", *early])

@@ -37,7 +37,12 @@ PRESSED = 2.5  # a panel may be so many times as wide as its near rows need
 def picture(comparison: Comparison, formats: Sequence[str] = ("svg",)) -> Picture:
     """The figure in these formats; the same comparison gives the same bytes."""
     with styled():
-        return render(draw(comparison), "figure", f"{SPLIT_NAMES[comparison.split]} accuracy by row: {comparison.title}", formats)
+        return render(
+            draw(comparison),
+            "figure",
+            f"{SPLIT_NAMES[comparison.split]} accuracy by row: {comparison.title}",
+            formats,
+        )
 
 
 def draw(comparison: Comparison) -> Figure:
@@ -97,7 +102,10 @@ def _mean(axes: Axes, position: int, mean_summary: Summary | None) -> None:
         return
     reach = None
     if mean_summary.interval:
-        reach = [[100 * (mean_summary.mean - mean_summary.interval[0])], [100 * (mean_summary.interval[1] - mean_summary.mean)]]
+        reach = [
+            [100 * (mean_summary.mean - mean_summary.interval[0])],
+            [100 * (mean_summary.interval[1] - mean_summary.mean)],
+        ]
     axes.errorbar(
         [100 * mean_summary.mean],
         [position],

@@ -69,7 +69,9 @@ def study_folder(study: Study, scale: float, data: str | None, runs: Path = RUNS
     return StudyFolder(runs / "studies" / folder_name(study.name, scale, data))
 
 
-def write_comparison(comparison: Comparison, folder: Path, formats: Sequence[str] = ("svg",)) -> list[str]:
+def write_comparison(
+    comparison: Comparison, folder: Path, formats: Sequence[str] = ("svg",)
+) -> list[str]:
     """Write table and figure; what could not be made, in words. Raises UserError, StorageError."""
     require_formats(formats)
     write_text(folder / "table.md", markdown(comparison))

@@ -30,14 +30,14 @@ class GatheredRuns(NamedTuple):
 
 def run_outcome(row: str, run: RunData) -> Outcome:
     """What a run's folder says, as one run of ``row``."""
-    accuracies = {
-        split: number(dig(run.split(split), "accuracy")) for split in ("test", "val")
-    }
+    accuracies = {split: number(dig(run.split(split), "accuracy")) for split in ("test", "val")}
     failure = run.early_end if run.finished else "not finished"
     if not failure and all(value is None for value in accuracies.values()):
         failure = "it has neither a test nor a validation accuracy"
     recipe_fingerprint = fingerprint(run.recipe)
-    return Outcome(row, run.recipe.seed, recipe_fingerprint, run.data_name, **accuracies, failure=failure)
+    return Outcome(
+        row, run.recipe.seed, recipe_fingerprint, run.data_name, **accuracies, failure=failure
+    )
 
 
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
@@ -78,10 +78,13 @@ def gather_runs(names: Sequence[str], runs: Path = RUNS) -> GatheredRuns:
         row = _unique_name(name, rows)
         rows.append(row)
         if (fraction := row_runs[0].recipe.data.train_subset_fraction) < 1:
-            notes.append(f"{row}: trained on {fraction:g} of the training images (data.train_subset_fraction).")
+            notes.append(
+                f"{row}: trained on {fraction:g} of the training images (data.train_subset_fraction)."
+            )
         seeds: set[int] = set()
         for outcome, run in sorted(
-            ((run_outcome(row, run), run) for run in row_runs), key=lambda pair: bool(pair[0].failure)
+            ((run_outcome(row, run), run) for run in row_runs),
+            key=lambda pair: bool(pair[0].failure),
         ):
             if outcome.seed in seeds:
                 notes.append(f"{row}, seed {outcome.seed}: {run.name} is another run; left out.")
@@ -126,7 +129,9 @@ def compare_runs(names: Sequence[str], against: str | None = None, runs: Path = 
             hint = f"{error.hint}; the rows here are {', '.join(gathered.rows)}"
             raise RecipeError(error.what, hint) from error
         baseline = gathered.rows[0]
-    return compare("Comparison", gathered.rows, baseline, gathered.outcomes).with_notes(gathered.notes)
+    return compare("Comparison", gathered.rows, baseline, gathered.outcomes).with_notes(
+        gathered.notes
+    )
 
 
 def _run_folders(path: Path) -> list[Path]:

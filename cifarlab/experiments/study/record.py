@@ -8,7 +8,7 @@ from cifarlab.data.sources import open_dataset
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.outcomes import run_outcome, read_finished
+from cifarlab.experiments.study.outcomes import read_finished, run_outcome
 from cifarlab.experiments.study.table import as_json
 from cifarlab.experiments.study.workers import Failure, RunJob
 from cifarlab.recipes.schema import Recipe
@@ -35,7 +35,9 @@ class StudyRecord:
     ) -> None:
         self.study, self.scale, self.planned, self.folder = study, scale, planned, folder
         self.notes: list[str] = []  # what to know of the runs that are there
-        self._image_fingerprints: dict[Data, str | None] = {}  # fingerprints, as far as they were asked for
+        self._image_fingerprints: dict[
+            Data, str | None
+        ] = {}  # fingerprints, as far as they were asked for
         self.finished = self._reusable(runs)
         stored_runs = folder.content().get("runs", [])
         self.failures = {
@@ -47,8 +49,8 @@ class StudyRecord:
     def _reusable(self, runs: Path) -> dict[str, RunFolder]:
         """The finished run of each planned one, where there is one of the images of today.
 
-        Best in the study's own folder. A run that its time limit ended is known there alone: it would
-        end so again, but elsewhere that says nothing.
+        Best in the study's own folder. A run that its time limit ended is known there alone: it
+        would end so again, but elsewhere that says nothing.
         """
         known, early = finished_runs(runs), finished_runs(self.folder.path, early=True)
         reusable: dict[str, RunFolder] = {}
@@ -78,7 +80,9 @@ class StudyRecord:
 
     def _fingerprint(self, data: Data) -> str | None:
         try:
-            return open_dataset(data.source, label_mode=data.label_mode, images=data.images).fingerprint
+            return open_dataset(
+                data.source, label_mode=data.label_mode, images=data.images
+            ).fingerprint
         except CifarlabError as error:
             self.notes.append(f"finished runs are taken unseen, since {error.what}")
             return None
@@ -103,7 +107,10 @@ class StudyRecord:
                 )
             self.failures.pop(planned_run.fingerprint, None)
             path = (unfinished or new_folder(planned_run.recipe, self.folder.path)).path
-            jobs.setdefault(planned_run.fingerprint, RunJob(planned_run.row, planned_run.recipe, str(path), command))
+            jobs.setdefault(
+                planned_run.fingerprint,
+                RunJob(planned_run.row, planned_run.recipe, str(path), command),
+            )
         return list(jobs.values())
 
     def log_end(self, job: RunJob, failure: Failure | None) -> None:
@@ -150,7 +157,9 @@ class StudyRecord:
             return run_outcome(planned_run.row, read[planned_run.fingerprint])
         failure = self.failures.get(planned_run.fingerprint)
         why = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
-        return Outcome(planned_run.row, planned_run.recipe.seed, planned_run.fingerprint, failure=why)
+        return Outcome(
+            planned_run.row, planned_run.recipe.seed, planned_run.fingerprint, failure=why
+        )
 
     def write(self, comparison: Comparison | None = None) -> None:
         """Replace study.json. Raises StorageError."""
@@ -169,7 +178,10 @@ class StudyRecord:
         return "failed" if planned_run.fingerprint in self.failures else "open"
 
     def _entry(self, planned_run: PlannedRun) -> dict[str, Any]:
-        finished, failure = self.finished.get(planned_run.fingerprint), self.failures.get(planned_run.fingerprint)
+        finished, failure = (
+            self.finished.get(planned_run.fingerprint),
+            self.failures.get(planned_run.fingerprint),
+        )
         return {
             "row": planned_run.row,
             "seed": planned_run.recipe.seed,

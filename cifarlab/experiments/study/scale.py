@@ -12,7 +12,7 @@ from cifarlab.config.base import Config
 from cifarlab.config.duration import Duration
 from cifarlab.optim.averaging import EMA, Lookahead
 from cifarlab.optim.schedules import Exponential, Plateau
-from cifarlab.recipes.schema import Recipe, EarlyStopping
+from cifarlab.recipes.schema import EarlyStopping, Recipe
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import UserError
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cifarlab.experiments.study.definition import Reported, StudyRow, Study, read_study
+from cifarlab.experiments.study.definition import Reported, Study, StudyRow, read_study
 from cifarlab.experiments.study.speed import SPEED94
 from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
 from cifarlab.recipes.text import find_or_read
@@ -14,7 +14,9 @@ def _row(recipe: str, name: str | None = None) -> StudyRow:
     number = reported_accuracy(recipe)
     source = recipe.partition("/")[0]
     reported_number = Reported(**number._asdict(), source=source) if number else None
-    return StudyRow(name=name or recipe.partition("/")[2] or recipe, recipe=recipe, reported=reported_number)
+    return StudyRow(
+        name=name or recipe.partition("/")[2] or recipe, recipe=recipe, reported=reported_number
+    )
 
 
 def _report_study(report: str, baseline: str, about: str, without: tuple[str, ...] = ()) -> Study:
@@ -57,15 +59,21 @@ def _order(text: str) -> dict[str, Any]:
 
 
 _REPORTS = (
-    _report_study("asha2021", "resnet34-schedule", "asha2021's best networks, and its further work."),
-    _report_study("fudan", "resnet24", "fudan's networks under 5 million parameters, part by part."),
+    _report_study(
+        "asha2021", "resnet34-schedule", "asha2021's best networks, and its further work."
+    ),
+    _report_study(
+        "fudan", "resnet24", "fudan's networks under 5 million parameters, part by part."
+    ),
     _report_study(
         "kth2022",
         "baseline",
         "From the tutorial CNN to a residual network, as kth2022 went.",
         without=("resnet-cifar100",),  # other images
     ),
-    _report_study("kth2024", "baseline", "Regularisers, optimizers and schedules on one small CNN."),
+    _report_study(
+        "kth2024", "baseline", "Regularisers, optimizers and schedules on one small CNN."
+    ),
     _report_study(
         "nyu2024",
         "resnet",
@@ -151,7 +159,9 @@ _AUGMENTATION = _overrides_study(
         "zoom": {"augment.scale": 0.1},
         "vertical-flip": {"augment.vflip": True},
         "noise": {"augment.gaussian_noise.sigma": 0.1},
-        "jitter": {"augment.color_jitter": {"brightness_shift": 0.2, "contrast": 0.2, "saturation": 0.2}},
+        "jitter": {
+            "augment.color_jitter": {"brightness_shift": 0.2, "contrast": 0.2, "saturation": 0.2}
+        },
         "cutout": {"augment.cutout": 16, "augment.cutout_inside": False},
         "mixup": {"augment.mix.kind": "mixup"},
         "cutmix": {"augment.mix.kind": "cutmix"},

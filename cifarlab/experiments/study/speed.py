@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.definition import Study, StudyRow
 
 # airbench94's rates before Muon: 11.5 per 1,024 images whose losses are added up, norms 64 times
 _BATCH = 500
@@ -65,6 +65,9 @@ SPEED94 = Study(
     overrides={"evaluation.test": False},
     rows=(
         StudyRow(name="as-it-is", recipe="speed/94"),
-        *(StudyRow(name=name, recipe="speed/94", overrides=overrides) for name, overrides in _CHANGES.items()),
+        *(
+            StudyRow(name=name, recipe="speed/94", overrides=overrides)
+            for name, overrides in _CHANGES.items()
+        ),
     ),
 )

@@ -48,8 +48,15 @@ def scale_words(scale: float) -> str:
 
 def footing(comparison: Comparison) -> list[str]:
     """What must be read beside the table."""
-    sentences = [] if comparison.rank_correlation is None else [f"{comparison.rank_correlation.n} rows with a reported number: Kendall's tau "]
-    tau = comparison.rank_correlation and f"between our order and theirs {comparison.rank_correlation.tau:.2f} (p = {comparison.rank_correlation.p:.2g})."
+    sentences = (
+        []
+        if comparison.rank_correlation is None
+        else [f"{comparison.rank_correlation.n} rows with a reported number: Kendall's tau "]
+    )
+    tau = (
+        comparison.rank_correlation
+        and f"between our order and theirs {comparison.rank_correlation.tau:.2f} (p = {comparison.rank_correlation.p:.2g})."
+    )
     judged = any(row.agreement.by for row in comparison.rows)
     how = (
         "Agreement: whether the reported number, a single run, lies where 95 % of our single runs "
@@ -60,7 +67,11 @@ def footing(comparison: Comparison) -> list[str]:
             else "."
         )
     )
-    return [*comparison.notes, *([how] if judged else []), *(f"{start}{tau}" for start in sentences)]
+    return [
+        *comparison.notes,
+        *([how] if judged else []),
+        *(f"{start}{tau}" for start in sentences),
+    ]
 
 
 def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -125,7 +136,12 @@ def markdown(comparison: Comparison) -> str:
     table = [headers, tuple("---" for _ in headers), *cells]
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     notes = [f"- {note}" for note in footing(comparison)]
-    parts = [f"# {comparison.title}", " ".join(heading(comparison)), "\n".join(lines), "\n".join(notes)]
+    parts = [
+        f"# {comparison.title}",
+        " ".join(heading(comparison)),
+        "\n".join(lines),
+        "\n".join(notes),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -134,7 +134,11 @@ def _train_in_worker(job: RunJob) -> Failure | None:
 
 
 def train_in_processes(
-    jobs: Sequence[RunJob], workers: int, stop_requested: Callable[[], int], on_end: OnEnd, train_one: TrainOne = _train_in_worker
+    jobs: Sequence[RunJob],
+    workers: int,
+    stop_requested: Callable[[], int],
+    on_end: OnEnd,
+    train_one: TrainOne = _train_in_worker,
 ) -> None:
     """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, else 0.
 
@@ -143,7 +147,9 @@ def train_in_processes(
     """
     remaining = list(jobs)
     while remaining:
-        remaining, pool_broke = _train_in_pool(remaining, workers, stop_requested, on_end, train_one)
+        remaining, pool_broke = _train_in_pool(
+            remaining, workers, stop_requested, on_end, train_one
+        )
         if pool_broke and workers == 1:
             job = remaining.pop(0)
             what = "the process that trained it was ended from outside"
@@ -164,7 +170,11 @@ def _start_resource_tracker() -> None:
 
 
 def _train_in_pool(
-    jobs: Sequence[RunJob], workers: int, stop_requested: Callable[[], int], on_end: OnEnd, train_one: TrainOne
+    jobs: Sequence[RunJob],
+    workers: int,
+    stop_requested: Callable[[], int],
+    on_end: OnEnd,
+    train_one: TrainOne,
 ) -> tuple[list[RunJob], bool]:
     """The jobs that are left, in order, and whether the pool broke. Raises as ``train_all``."""
     from cifarlab.system.threads import available_threads
@@ -202,7 +212,9 @@ def _train_in_pool(
 
 
 def _as_ended(
-    futures: dict[Future[Failure | None], RunJob], stop_requested: Callable[[], int], stopping: Event
+    futures: dict[Future[Failure | None], RunJob],
+    stop_requested: Callable[[], int],
+    stopping: Event,
 ) -> Iterator[Future[Failure | None]]:
     """The futures as they end; once the study is to stop, those that did not begin are dropped."""
     pending = set(futures)

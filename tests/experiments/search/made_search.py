@@ -5,7 +5,12 @@ from typing import Any
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.trial_history import RungDecision, drawn_event, ended_event, rung_event
+from cifarlab.experiments.search.trial_history import (
+    RungDecision,
+    drawn_event,
+    ended_event,
+    rung_event,
+)
 
 SPACE = {
     "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
@@ -68,8 +73,12 @@ def _end(
     epochs = 1 if stopped else 9
     scores = [0.2 + 0.7 * limit * (1 - 0.5**epoch) for epoch in range(1, epochs + 1)]
     cutoff = None if number == 0 else 0.35
-    folder.append_event(rung_event(number, RungDecision(1, 1, scores[0], cutoff, 1, number + 1, stopped)))
-    folder.append_event(ended_event(number, "stopped" if stopped else "planned", epochs, max(scores)))
+    folder.append_event(
+        rung_event(number, RungDecision(1, 1, scores[0], cutoff, 1, number + 1, stopped))
+    )
+    folder.append_event(
+        ended_event(number, "stopped" if stopped else "planned", epochs, max(scores))
+    )
     run = folder.trial(number)
     run.write_recipe(search.trial_recipe(values, search.base_recipe()))
     run.write_provenance({"data": {"name": "digits"}})

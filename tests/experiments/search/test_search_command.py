@@ -23,7 +23,16 @@ def listening(pid: int) -> set[str]:
 
 
 def test_it_tells_its_own_story_and_listens_on_the_loopback_address_alone(tmp_path: Path) -> None:
-    words = ["search", "quickstart", "--trials", "3", "--max-epochs", "2 epochs", "--sampler", "tpe"]
+    words = [
+        "search",
+        "quickstart",
+        "--trials",
+        "3",
+        "--max-epochs",
+        "2 epochs",
+        "--sampler",
+        "tpe",
+    ]
     addresses: set[str] = set()
     with subprocess.Popen(
         [sys.executable, "-m", "cifarlab", *words],

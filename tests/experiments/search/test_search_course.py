@@ -11,7 +11,7 @@ from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, STOP_REASON
 from cifarlab.experiments.search.trial_history import RungDecision, drawn_event, rung_event
-from cifarlab.experiments.search.trial_session import TrialSession, TrialJob, parse_job
+from cifarlab.experiments.search.trial_session import TrialJob, TrialSession, parse_job
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.metrics_log import without_cost
 from cifarlab.training.train import train
@@ -41,7 +41,9 @@ def started_search(path: Path, search: Search) -> SearchFolder:
 
 
 def session(folder: SearchFolder, params: dict[str, Any] | None = None) -> TrialSession:
-    return TrialSession(parse_job(json.dumps(TrialJob(0, params or PARAMS, str(folder.path), 1, "."))))
+    return TrialSession(
+        parse_job(json.dumps(TrialJob(0, params or PARAMS, str(folder.path), 1, ".")))
+    )
 
 
 def stop_at_rung(folder: SearchFolder, epoch: int) -> None:
@@ -61,11 +63,15 @@ def test_a_whole_trial_is_the_run_that_its_recipe_gives_alone(
     trial = session(folder)
     messages = [trial.next() for _ in range(5)]
     assert [message[EPOCH] for message in messages] == [1, 2, 3, 4, 4]
-    assert messages[4][STOP_REASON] == "planned" and all(STOP_REASON not in message for message in messages[:4])
+    assert messages[4][STOP_REASON] == "planned" and all(
+        STOP_REASON not in message for message in messages[:4]
+    )
     metrics = folder.trial(0).metrics.read()
     accuracies = [line["val"]["accuracy"] for line in metrics]
     assert [m[SCORE] for m in messages[:4]] == [max(accuracies[: n + 1]) for n in range(4)]
-    assert without_cost(metrics) == without_cost(trained_alone(folder, tmp_path / "alone").metrics.read())
+    assert without_cost(metrics) == without_cost(
+        trained_alone(folder, tmp_path / "alone").metrics.read()
+    )
 
 
 def test_the_test_split_stays_closed(folder: SearchFolder) -> None:
@@ -125,7 +131,13 @@ def test_a_run_that_finished_unheard_is_told_again(folder: SearchFolder) -> None
     before = folder.trial(0).result()
     second = session(folder)
     messages = [second.next() for _ in range(5)]
-    assert messages[-1][STOP_REASON] == "planned" and [m[EPOCH] for m in messages] == [1, 2, 3, 4, 4]
+    assert messages[-1][STOP_REASON] == "planned" and [m[EPOCH] for m in messages] == [
+        1,
+        2,
+        3,
+        4,
+        4,
+    ]
     assert folder.trial(0).result() == before
 
 

@@ -7,7 +7,7 @@ import pytest
 from made_search import SPACE, small
 
 from cifarlab.config.duration import Duration
-from cifarlab.experiments.search.definition import Search, with_options, validate, parse_wall_time
+from cifarlab.experiments.search.definition import Search, parse_wall_time, validate, with_options
 from cifarlab.experiments.search.shipped import SEARCHES, find_search
 from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
@@ -130,7 +130,10 @@ def test_rungs_are_those_below_the_longest() -> None:
 def test_at_scale_trials_and_rungs_are_shorter() -> None:
     search = small(max_epochs="30 epochs")
     recipe = search.trial_recipe({}, search.base_recipe(), 0.1)
-    assert recipe.training.duration == Duration.parse("3 epochs") and recipe.data.train_subset_fraction == 0.1
+    assert (
+        recipe.training.duration == Duration.parse("3 epochs")
+        and recipe.data.train_subset_fraction == 0.1
+    )
     assert search.epochs(0.1) == 3 and search.rungs(0.1) == [1]
     assert search.epochs(0.15) == 5  # 4.5 epochs: the fifth is half of one
 

@@ -9,8 +9,8 @@ from made_search import SPACE, small
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.event_log import EventLog
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, FAILURE, JOB, SCORE, TRIAL, STOP_REASON
-from cifarlab.experiments.search.searcher import TrialSearcher, ParamSampler
+from cifarlab.experiments.search.messages import EPOCH, FAILURE, JOB, SCORE, STOP_REASON, TRIAL
+from cifarlab.experiments.search.searcher import ParamSampler, TrialSearcher
 from cifarlab.experiments.search.trial_history import drawn_event, ended_event
 
 TPE = {"kind": "tpe", "n_startup_trials": 3}
@@ -21,7 +21,10 @@ def walk(search: Search, count: int) -> list[dict[str, Any]]:
     points, events = ParamSampler(search, search.base_recipe()), []
     for number in range(count):
         values = points.suggest(number)
-        events += [drawn_event(number, values), ended_event(number, "planned", 9, values["optimizer.lr"])]
+        events += [
+            drawn_event(number, values),
+            ended_event(number, "planned", 9, values["optimizer.lr"]),
+        ]
         points.tell(number, values["optimizer.lr"])
     return events
 
@@ -113,7 +116,9 @@ def test_a_full_disk_ends_the_search_and_no_trial(tmp_path: Path) -> None:
     draws, notes = begin(tmp_path, small())
     draws.suggest("0")
     draws.on_trial_complete("0", {EPOCH: 0, SCORE: 0.0, "fatal": '["can\'t write", "free some"]'})
-    assert draws.fatal == ["can't write", "free some"] and notes.history.trials[0].stop_reason is None
+    assert (
+        draws.fatal == ["can't write", "free some"] and notes.history.trials[0].stop_reason is None
+    )
 
 
 def test_values_that_contradict_are_a_failed_trial_and_the_next_is_drawn(tmp_path: Path) -> None:

@@ -48,7 +48,11 @@ def test_trials_are_runs_and_say_how_they_ended(searched: FinishedSearch) -> Non
     for row in rows:
         run = searched.folder.trial(row["trial"])
         result = run.result()
-        assert result and result["stop_reason"] == row["stop_reason"] and result["epochs"] == row["epochs"]
+        assert (
+            result
+            and result["stop_reason"] == row["stop_reason"]
+            and result["epochs"] == row["epochs"]
+        )
         assert "test" not in result and run.provenance()["test_openings"] == []
     stopped = [row for row in rows if row["stop_reason"] == "stopped"]
     assert all(row["rungs"][-1]["stopped"] for row in stopped)
@@ -126,7 +130,9 @@ def copied(of: FinishedSearch, runs: Path, events: int) -> SearchFolder:
 
 
 @pytest.mark.parametrize("events", [1, 6])
-def test_a_killed_driver_loses_nothing(searched: FinishedSearch, tmp_path: Path, events: int) -> None:
+def test_a_killed_driver_loses_nothing(
+    searched: FinishedSearch, tmp_path: Path, events: int
+) -> None:
     copied(searched, tmp_path, events)
     with pytest.raises(RunFolderError, match="--resume"):
         run_search(tiny(), runs=tmp_path, command="cifarlab search x")

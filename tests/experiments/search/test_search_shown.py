@@ -14,7 +14,11 @@ from matplotlib import colors
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.experiments.search import figures
 from cifarlab.experiments.search.figures import coordinates, curves, pictures, rungs
-from cifarlab.experiments.search.finalists import select_finalists, measure_selection_bias, retrain_finalists
+from cifarlab.experiments.search.finalists import (
+    measure_selection_bias,
+    retrain_finalists,
+    select_finalists,
+)
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, describe_selection_bias, markdown_page, rows
 from cifarlab.experiments.search.writing import write_results
@@ -81,7 +85,9 @@ def test_the_csv_has_every_number(results: SearchResults) -> None:
 def test_figures_are_four_and_the_same_each_time(results: SearchResults) -> None:
     made_of = pictures(results)
     assert [picture.slug for picture in made_of] == ["curves", "rungs", "coordinates", "importance"]
-    assert all(picture.svg.startswith(b"<?xml") and list(picture.files) == ["svg"] for picture in made_of)
+    assert all(
+        picture.svg.startswith(b"<?xml") and list(picture.files) == ["svg"] for picture in made_of
+    )
     again = pictures(explained, ["png"])
     assert [picture.svg for picture in again] == [picture.svg for picture in made_of]
     assert all(one.files["png"][1:4] == b"PNG" for one in again)
@@ -133,7 +139,10 @@ def test_a_line_below_an_axis_says_why(results: SearchResults) -> None:
 
 def test_a_search_without_rungs_or_scores_still_has_a_page(tmp_path: Path) -> None:
     search, folder = made(tmp_path, 2)
-    assert {picture.slug for picture in pictures(read_results(search, 1.0, folder))} == {"curves", "rungs"}
+    assert {picture.slug for picture in pictures(read_results(search, 1.0, folder))} == {
+        "curves",
+        "rungs",
+    }
     plain = read_results(small(scheduler={"kind": "none"}), 1.0, folder)
     assert "## Rungs" not in markdown_page(plain, None, []) and not plain.rungs
 
@@ -173,7 +182,9 @@ def test_finalists_are_measured_as_the_score_was(
     views = {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.5}
     folder.trial(0).write_recipe(tiny({"training.duration": "2 epochs", "seed": 4, **views}))
     of = read_results(search, 1.0, folder)
-    finalists = retrain_finalists(search, of, folder, 1, 1, ["svg"], "cifarlab search made", lambda _: None)
+    finalists = retrain_finalists(
+        search, of, folder, 1, 1, ["svg"], "cifarlab search made", lambda _: None
+    )
     (run,) = (RunFolder(p.parent) for p in (folder.path / "studies").rglob("result.json"))
     curve = [line["val"]["accuracy"] for line in run.metrics.read()]
     assert finalists.selection_bias[0].mean == max(curve) and run.recipe().seed == 5
@@ -184,7 +195,9 @@ def test_finalists_are_measured_as_the_score_was(
 def test_a_trial_that_its_budget_ended_is_no_finalist(results: SearchResults) -> None:
     best = results.rows[0]
     early = best._replace(trial=replace(best.trial, stop_reason="max_time"))
-    patient = results.rows[1]._replace(trial=replace(results.rows[1].trial, stop_reason="early_stopping"))
+    patient = results.rows[1]._replace(
+        trial=replace(results.rows[1].trial, stop_reason="early_stopping")
+    )
     rows = (early, patient, *results.rows[2:])
     selected = select_finalists(results._replace(rows=rows))
     assert early.trial.number not in selected and patient.trial.number in selected
@@ -197,4 +210,6 @@ def test_how_far_the_best_was_flattered() -> None:
     assert low < 0.02 < high and high - low == pytest.approx(2 * 4.3027 * 0.01 / 3**0.5, rel=1e-4)
     words = describe_selection_bias(picture)
     assert "90.00 % in the search, 88.00 % over 3 other seeds" in words and "+2.00 points" in words
-    assert "one seed gives no interval" in describe_selection_bias(measure_selection_bias(7, 0.9, [0.88]))
+    assert "one seed gives no interval" in describe_selection_bias(
+        measure_selection_bias(7, 0.9, [0.88])
+    )

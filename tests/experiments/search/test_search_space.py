@@ -8,7 +8,13 @@ import pytest
 from made_search import SPACE, small
 
 from cifarlab.experiments.search.definition import Search, read_search
-from cifarlab.experiments.search.space import is_active, suggest_params, format_value, as_overrides, sort_by_condition
+from cifarlab.experiments.search.space import (
+    as_overrides,
+    format_value,
+    is_active,
+    sort_by_condition,
+    suggest_params,
+)
 from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError
 

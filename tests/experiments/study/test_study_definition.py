@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.shipped import STUDIES, find_study
 from cifarlab.recipes.catalog import find
@@ -140,7 +140,10 @@ def test_an_unknown_study_names_the_nearest():
     [
         ({"first_seed": 10**20}, "can't be"),
         ({"first_seed": 2**32}, "first_seed can't be 4294967296"),
-        ({"first_seed": 2**32 - 2, "n_seeds": 3}, "3 seeds from first_seed on go beyond 4294967295"),
+        (
+            {"first_seed": 2**32 - 2, "n_seeds": 3},
+            "3 seeds from first_seed on go beyond 4294967295",
+        ),
     ],
 )
 def test_seeds_that_no_run_can_have_are_refused_before_anything_is_written(tree, told):

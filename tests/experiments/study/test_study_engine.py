@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.experiments.study.table import as_json
 from cifarlab.runs.folder import RunFolder
@@ -261,7 +261,9 @@ def test_a_study_s_folder_is_compared_with_its_own_baseline(tmp_path: Path) -> N
     lines = {line.name: line for line in finished_study.comparison.rows}
     for line in found.rows:
         assert line == lines[line.name]
-    assert "slow: trained on 0.5 of the training images (data.train_subset_fraction)." in found.notes
+    assert (
+        "slow: trained on 0.5 of the training images (data.train_subset_fraction)." in found.notes
+    )
 
 
 @pytest.mark.parametrize("asked", [{"jobs": 0}, {"jobs": -1}, {"n_seeds": 0}])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 
 STUDY = Study(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.experiments.study.definition import StudyRow, Study
+from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
@@ -104,7 +104,10 @@ def test_an_unfinished_run_on_images_that_changed_does_not_go_on(
         train(recipe, new_folder(recipe, begun), callbacks=[signal_after(1)])
     without_a_third(shades)
     finished_study, told = study(tmp_path / "runs", data=str(shades))
-    assert "1 runs to train" in told and finished_study.folder.content()["runs"][0]["state"] == "finished"
+    assert (
+        "1 runs to train" in told
+        and finished_study.folder.content()["runs"][0]["state"] == "finished"
+    )
 
 
 def test_runs_whose_images_are_gone_are_still_compared(shades: Path, tmp_path: Path) -> None:
@@ -134,7 +137,9 @@ def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_pa
     hasty = StudyRow(name="hasty", recipe="quickstart", overrides={"training.max_time": "0.001 s"})
     both = DIGITS.model_copy(update={"rows": (*DIGITS.rows, hasty)})
     finished_study, told = study(tmp_path, both)
-    assert "hasty, seed 0: ended by its time limit after 1 epoch." in finished_study.comparison.notes
+    assert (
+        "hasty, seed 0: ended by its time limit after 1 epoch." in finished_study.comparison.notes
+    )
     assert finished_study.comparison.rows[1].accuracies == {}
     assert told.endswith("ended by its time limit after 1 epoch")
     again, told = study(tmp_path, both)  # it would end so again

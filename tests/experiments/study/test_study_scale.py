@@ -114,7 +114,9 @@ def test_what_is_no_length_of_time_stays():
 
 
 def test_a_share_of_a_share():
-    assert scale_recipe(build({"data": {"train_subset_fraction": 0.5}}), 0.1).data.train_subset_fraction == pytest.approx(0.05)
+    assert scale_recipe(
+        build({"data": {"train_subset_fraction": 0.5}}), 0.1
+    ).data.train_subset_fraction == pytest.approx(0.05)
 
 
 def test_a_step_is_left_of_few_and_none_of_none():

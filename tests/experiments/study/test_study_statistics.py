@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import norm, t
 
 from cifarlab.stats.paired import (
+    compare_pairs,
     detectable_difference,
     holm,
-    compare_pairs,
     power,
     prediction_interval,
     seeds_needed,

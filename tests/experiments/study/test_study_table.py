@@ -13,12 +13,12 @@ from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
     HEADERS,
     as_json,
-    restore_comparison,
     csv_text,
     footing,
+    format_rows,
     heading,
     markdown,
-    format_rows,
+    restore_comparison,
 )
 from cifarlab.system.errors import RunFolderError, UserError
 
@@ -177,7 +177,9 @@ def test_what_was_written_as_json_is_the_comparison_again(data, reported):
     assert restore_comparison(tree) == of
 
 
-@pytest.mark.parametrize("tree", [{}, [], "x", None, {"rows": [{}], "rank_correlation": None, "notes": []}])
+@pytest.mark.parametrize(
+    "tree", [{}, [], "x", None, {"rows": [{}], "rank_correlation": None, "notes": []}]
+)
 def test_other_json_is_no_comparison(tree):
     with pytest.raises(RunFolderError, match="not one that this cifarlab writes"):
         restore_comparison(tree)
