@@ -61,16 +61,16 @@ def lint(recipe: Recipe, images: int, splits: Collection[str] = ()) -> list[Find
     total, *more = (max(1, duration.in_steps(per_epoch)) for duration in durations)
     length = _Length(per_epoch, total, total + sum(more))
     found = [finding for check in _CHECKS for finding in check(recipe, length)]
-    return [*found, *_shares_of_own_splits(recipe.data, splits)]
+    return [*found, *_fractions_of_own_splits(recipe.data, splits)]
 
 
-def _shares_of_own_splits(data: Data, splits: Collection[str]) -> Iterator[Finding]:
-    for split, key in (("test", "test"), ("val", "validation")):
-        share = getattr(data, key)
-        if split in splits and share not in (0, Data.model_fields[key].default):
+def _fractions_of_own_splits(data: Data, splits: Collection[str]) -> Iterator[Finding]:
+    for split, key in (("test", "test_fraction"), ("val", "val_fraction")):
+        fraction = getattr(data, key)
+        if split in splits and fraction not in (0, Data.model_fields[key].default):
             yield Finding(
-                f"data.{key}={share:g}, and the source brings a {split} split of its own",
-                "that split is taken whole: the run is the same without this share",
+                f"data.{key}={fraction:g}, and the source brings a {split} split of its own",
+                "that split is taken whole: the run is the same without this key",
                 f"leave data.{key} out",
             )
 
