@@ -44,16 +44,16 @@ class Config(BaseModel):
             return tree
         fields = cls.model_fields
         defaults = {name: fields[name].default for name in tree if name in fields}
-        return {name: completed(value, defaults.get(name)) for name, value in tree.items()}
+        return {name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()}
 
 
-def refuse_idle(part: Config, names: Iterable[str], without: str) -> None:
+def refuse_idle(config: Config, names: Iterable[str], without: str) -> None:
     """Refuse settings other than the default that do nothing ``without`` something else.
 
     Raises ValueError.
     """
-    fields = type(part).model_fields
-    idle = [name for name in names if getattr(part, name) != fields[name].default]
+    fields = type(config).model_fields
+    idle = [name for name in names if getattr(config, name) != fields[name].default]
     if idle:
         raise ValueError(
             f"{' and '.join(idle)} would do nothing without {without}: set that too, or leave "
@@ -61,14 +61,14 @@ def refuse_idle(part: Config, names: Iterable[str], without: str) -> None:
         )
 
 
-def completed(given: Any, default: Any) -> Any:
-    """``given`` with what it leaves out of a part, at any depth, taken from ``default``.
+def fill_defaults(tree: Any, default: Any) -> Any:
+    """Return ``tree`` with what it leaves out of a part, at any depth, taken from ``default``.
 
     Only a mapping that completes a part of its own kind is changed: another kind has other keys.
     """
-    if not (isinstance(given, Mapping) and isinstance(default, Config)):
-        return given
-    usual = {name: getattr(default, name) for name in type(default).model_fields}
-    if given.get("kind", usual.get("kind")) != usual.get("kind"):
-        return given
-    return usual | {name: completed(value, usual.get(name)) for name, value in given.items()}
+    if not (isinstance(tree, Mapping) and isinstance(default, Config)):
+        return tree
+    defaults = {name: getattr(default, name) for name in type(default).model_fields}
+    if tree.get("kind", defaults.get("kind")) != defaults.get("kind"):
+        return tree
+    return defaults | {name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()}

@@ -138,10 +138,10 @@ def packs_convolutions() -> bool:
     They do where bfloat16 is computed in AMX tiles; $CIFARLAB_PACK overrides, as 1 or 0. Raises
     UserError for another value.
     """
-    asked = os.environ.get("CIFARLAB_PACK", "")
-    if asked not in ("", "0", "1"):
-        raise UserError(f"CIFARLAB_PACK={asked}: that is neither 0 nor 1", "leave it out")
-    return asked == "1" or (not asked and has_amx())
+    override = os.environ.get("CIFARLAB_PACK", "")
+    if override not in ("", "0", "1"):
+        raise UserError(f"CIFARLAB_PACK={override}: that is neither 0 nor 1", "leave it out")
+    return override == "1" or (not override and has_amx())
 
 
 @cache
