@@ -83,7 +83,7 @@ def test_the_bin_of_zeros_is_found():
 def test_zeros_do_not_make_the_rest_of_an_activation_pale(made):
     lines = [line(e) for e in range(2)]
     for one in lines:
-        told = one["activations"]["hidden.act1"]
+        told = one["activations"]["head.act1"]
         told |= {"low": 0.0, "high": 64.0, "counts": [10_000] + [5] * 63}
     with styled():
         panels = [axes for axes in inside.activations(made(lines)).axes if axes.images]
@@ -139,7 +139,7 @@ def test_missing_values_and_a_damaged_record_cost_no_page(made, tmp_path):
     odd = line(1)
     odd["weights"]["head"] = {"low": None, "high": None, "counts": None, "gradient": None}
     del odd["weights"]["stem.conv1"]
-    odd["activations"]["hidden.act1"] = None
+    odd["activations"]["head.act1"] = None
     run = made([line(0), odd, line(2)])
     write_report([run.path], tmp_path / "page.html")
     run.path.joinpath("record.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")
