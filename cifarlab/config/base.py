@@ -38,7 +38,7 @@ class Config(BaseModel):
     def _start_from_the_defaults(cls, tree: Any) -> Any:
         """A part that is given in part starts from the default that its parent has for it.
 
-        That is not always its class's: the speed network's normalisation has no scale.
+        That is not always its class's: the airbench network's normalisation has no scale.
         """
         if not isinstance(tree, Mapping):
             return tree

@@ -113,7 +113,7 @@ def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors instead of returning it to the system.
 
     Without, glibc maps and unmaps every large activation, and each step touches fresh pages:
-    7 % of the speed network's training time at pieces of 250 images, 15 % at 500. Other
+    7 % of the airbench network's training time at pieces of 250 images, 15 % at 500. Other
     C libraries have no such setting.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
