@@ -71,4 +71,6 @@ def fill_defaults(tree: Any, default: Any) -> Any:
     defaults = {name: getattr(default, name) for name in type(default).model_fields}
     if tree.get("kind", defaults.get("kind")) != defaults.get("kind"):
         return tree
-    return defaults | {name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()}
+    return defaults | {
+        name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()
+    }

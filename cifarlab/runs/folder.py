@@ -31,8 +31,8 @@ from cifarlab.runs.schemas import Format, Provenance, Result, TensorStatsLine, m
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
-    lock_folder,
     is_folder,
+    lock_folder,
     read_json,
     remove_leftovers,
     sha256,

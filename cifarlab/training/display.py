@@ -19,7 +19,7 @@ from cifarlab.augment.pipeline import pixels_at
 from cifarlab.data.opening import summary
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
-from cifarlab.system.terminal import console, percent, format_duration
+from cifarlab.system.terminal import console, format_duration, percent
 from cifarlab.training.run import Run
 
 _REFRESH = 0.1  # seconds between two moves of a bar

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cifarlab.cli import app
 from cifarlab.recipes.keys import keys
 
 ROOT = Path(__file__).parents[2]

@@ -26,7 +26,9 @@ def test_the_line_counts_what_training_validation_and_test_get(tmp_path):
     assert logged_lines(path) == [line]
     without = line.replace("27 train + 3 val", "30 train")
     assert logged_lines(path, val_fraction=0) == [without]
-    assert logged_lines(path, val_fraction=0, train_subset_fraction=0.5)[0] == without.replace("30", "15")
+    assert logged_lines(path, val_fraction=0, train_subset_fraction=0.5)[0] == without.replace(
+        "30", "15"
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,9 @@ def test_the_test_split_stays_closed(tmp_path):
 def test_what_was_skipped_is_counted(tmp_path):
     broken = {f"cat/x{k}.png": b"" for k in range(3)}
     path = as_folder(tmp_path / "pets", class_folders({"": 10}) | broken)
-    assert logged_lines(path, images={"on_bad_images": "skip"})[0].endswith("of 8 x 8, colour; 3 skipped")
+    assert logged_lines(path, images={"on_bad_images": "skip"})[0].endswith(
+        "of 8 x 8, colour; 3 skipped"
+    )
 
 
 def test_many_or_long_class_names_are_cut_short(tmp_path):
@@ -87,9 +91,9 @@ def test_grey_images_stored_in_colour_are_noticed(tmp_path):
     path = as_folder(tmp_path / "grey", grey_files(("train", "val", "test")))
     line, note = logged_lines(path)
     assert line.endswith("of 8 x 8, colour") and note.startswith(GREY)
-    assert [line.endswith("8 x 8, grey") for line in logged_lines(path, images={"channels": "grey"})] == [
-        True
-    ]
+    assert [
+        line.endswith("8 x 8, grey") for line in logged_lines(path, images={"channels": "grey"})
+    ] == [True]
     assert len(logged_lines(path, images={"channels": "rgb"})) == 1  # asked for
 
 

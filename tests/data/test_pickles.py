@@ -39,7 +39,9 @@ def test_what_is_written_is_read(protocol: int, key: Any) -> None:
 
 
 def test_what_python_2_wrote_is_read() -> None:
-    loaded = load(python2_pickle({"labels": [1, 2], "data": ARRAYS["data"], "names": ["a"]}), "file")
+    loaded = load(
+        python2_pickle({"labels": [1, 2], "data": ARRAYS["data"], "names": ["a"]}), "file"
+    )
     assert loaded["labels"] == [1, 2] and loaded["names"] == [b"a"]
     assert np.array_equal(loaded["data"], ARRAYS["data"])
 

@@ -93,7 +93,10 @@ def test_begun_trials_come_first_and_then_new_ones(tmp_path: Path) -> None:
     suggested = [again.suggest(f"b{n}") for n in range(4)]
     assert suggested[0] == first[1] and [t[TRIAL] for t in suggested[:3]] == [1, 2, 3]
     assert suggested[3] == "FINISHED"
-    assert event_log.history.trials[0].score == 0.7 and event_log.history.trials[0].stop_reason == "planned"
+    assert (
+        event_log.history.trials[0].score == 0.7
+        and event_log.history.trials[0].stop_reason == "planned"
+    )
     assert '"optimizer.lr"' in suggested[0][JOB]
 
 
@@ -115,9 +118,12 @@ def test_ends_are_written_down_with_their_reasons(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_search_and_no_trial(tmp_path: Path) -> None:
     searcher, event_log = start_searcher(tmp_path, small())
     searcher.suggest("0")
-    searcher.on_trial_complete("0", {EPOCH: 0, SCORE: 0.0, "fatal": '["can\'t write", "free some"]'})
+    searcher.on_trial_complete(
+        "0", {EPOCH: 0, SCORE: 0.0, "fatal": '["can\'t write", "free some"]'}
+    )
     assert (
-        searcher.fatal == ["can't write", "free some"] and event_log.history.trials[0].stop_reason is None
+        searcher.fatal == ["can't write", "free some"]
+        and event_log.history.trials[0].stop_reason is None
     )
 
 

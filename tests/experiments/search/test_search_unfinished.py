@@ -60,13 +60,17 @@ def test_the_page_and_best_yaml_name_the_same_trial(
     assert any("2 trials are not finished" in problem for problem in finished.problems)
 
 
-def test_finalists_wait_for_the_last_trial(tune_calls: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_finalists_wait_for_the_last_trial(
+    tune_calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
     folder = started_search(small(trials=3), tmp_path)
     finished = run_search(small(trials=3), runs=tmp_path, resume=True, n_seeds=2)
     assert finished.finalists is None and not (folder.path / "studies").exists()
 
 
-def test_a_record_that_cant_be_read_is_named(tune_calls: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_a_record_that_cant_be_read_is_named(
+    tune_calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
     folder = started_search(small(trials=3), tmp_path)
     folder.events_file.write_bytes(b"\xff" + folder.events_file.read_bytes())
     with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
@@ -75,7 +79,9 @@ def test_a_record_that_cant_be_read_is_named(tune_calls: list[dict[str, Any]], t
         folder.repair()
 
 
-def test_trials_of_other_images_do_not_go_on(tune_calls: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_trials_of_other_images_do_not_go_on(
+    tune_calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
     """Each would fail for that reason, and stand in the record as failed."""
     folder = started_search(small(trials=3), tmp_path)
     folder.trial(1).write_provenance({"data": {"name": "digits", "fingerprint": "others"}})
