@@ -7,6 +7,7 @@ from pydantic import Field, SerializeAsAny
 from cifarlab.config.base import Fraction
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
+from cifarlab.metrics.kinds import LogLoss, Metric
 
 Floor = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, lt=1)]
@@ -104,16 +105,18 @@ class Plateau(ScheduleConfig):
     """The rate is multiplied by ``factor`` when the validation loss has stopped falling.
 
     After ``patience`` epochs in a row without a loss below (1 - ``threshold``) times the least one
-    so far, the next epoch has the lower rate. What it has seen is in the checkpoint.
+    so far, the next epoch has the lower rate; of a ``monitor`` of which more is better, above
+    (1 + ``threshold``) times the highest. What it has seen is in the checkpoint.
     """
 
     kind: Literal["plateau"] = "plateau"
+    monitor: Metric = Field(LogLoss(), description="what is watched, on the validation images")
     factor: Factor = Field(0.1, description="what the rate is multiplied by")
     patience: int = Field(
         10, ge=0, description="epochs without improvement that are borne; the next one lowers"
     )
     threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
-        1e-4, description="share by which the loss must fall to count as improved"
+        1e-4, description="fraction by which it must change to count as improved"
     )
     min_factor: Floor = Field(0.0, description="the rate never falls below this share of the peak")
 

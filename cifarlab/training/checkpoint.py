@@ -51,6 +51,7 @@ class Counters(NamedTuple):
     epoch: Count
     seen: Count
     best: Best | None
+    monitored: Best | None
     plateau: PlateauState
     seconds: dict[str, float]
     weights_sha256: str
@@ -90,6 +91,7 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
+            "monitored": asdict(state.monitored) if state.monitored else None,
             "plateau": state.plateau,
             "seconds": state.seconds,
             "weights_sha256": digest,
@@ -115,7 +117,8 @@ class Checkpoints:
             raise self._damage_error(error) from error
         state.totals = Totals(**sums, seen=counters.seen)
         state.epoch = counters.epoch
-        state.best, state.plateau = counters.best, counters.plateau
+        state.best, state.monitored = counters.best, counters.monitored
+        state.plateau = counters.plateau
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
