@@ -11,7 +11,7 @@ from cifarlab.data.dataset import Dataset, Progress, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import open_data
 from cifarlab.data.splits import channel_statistics, training_subsets
-from cifarlab.losses.modules import build_loss
+from cifarlab.losses.build import build_losses
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.distributed_layers import distribute_layers
@@ -56,10 +56,10 @@ def prepare(
     threads_used = _use_threads(compute, folder, processes, threads)
     dataset = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
     training, validation = training_subsets(dataset, recipe.data)
-    augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
+    class_counts = training.counts(len(dataset.classes))
     loader = Loader(
         training,
-        augmentation,
+        Augmentation(recipe.augment, dataset.image_shape, recipe.seed),
         recipe.training.batch_size,
         recipe.seed,
         compute.device,
@@ -71,10 +71,6 @@ def prepare(
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     state = initial_state(recipe, dataset, training, mean, std, compute, processes)
     state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
-    losses = [
-        build_loss(loss, dataset.classes, training.counts(len(dataset.classes)), compute.device)
-        for loss in (recipe.loss, recipe.loss.without_smoothing())
-    ]
     run = Run(
         recipe=recipe,
         folder=folder,
@@ -92,8 +88,7 @@ def prepare(
         batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
-        loss=losses[0],
-        selection_loss=losses[1],
+        losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
         checkpoints=Checkpoints(folder, processes),
         clock=Clock(compute, state.seconds),
     )

@@ -121,7 +121,11 @@ def test_an_equal_value_is_no_better_one(metric: MetricConfig) -> None:
 
 
 def test_a_name_says_the_settings_that_were_changed() -> None:
-    assert [TopK().name, TopK(k=3).name, MacroF1().title] == ["top_k", "top_k(k=3)", "macro f1"]
+    assert [TopK().name, TopK(k=3).name, MacroF1().facts.title] == [
+        "top_k",
+        "top_k(k=3)",
+        "macro f1",
+    ]
 
 
 def test_a_value_that_is_no_finite_number_is_refused() -> None:

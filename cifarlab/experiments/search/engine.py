@@ -147,6 +147,7 @@ def _require_same_search(request: _SearchRequest) -> None:
     header = {
         "search": request.search.model_dump(mode="json"),
         "base": request.base.model_dump(mode="json"),
+        "metric": request.base.evaluation.metric.facts._asdict(),
         "scale": request.scale,
         "command": request.command,
     }
@@ -208,7 +209,8 @@ def _count_pending(request: _SearchRequest, event_log: EventLog, resume: bool) -
     unfinished = _unfinished(request, event_log)
     if unfinished and not resume:
         raise RunFolderError(
-            f"{request.folder.path}: {trial_name(unfinished[0].number)} was begun and is not finished",
+            f"{request.folder.path}: {trial_name(unfinished[0].number)} was begun and is not "
+            "finished",
             f"go on with: {_resume_command(request.command)}",
         )
     return len(unfinished) + max(0, request.search.trials - len(event_log.history.trials))
@@ -261,7 +263,9 @@ def _run_tune(
             name="tune",
             storage_path=str(tune_dir),
             search_alg=searcher,
-            scheduler=RungScheduler(request.search, request.scale, event_log),
+            scheduler=RungScheduler(
+                request.search, request.scale, event_log, request.base.evaluation.metric.facts
+            ),
             stop=stopper,
             num_samples=len(unfinished) + n_new,
             max_concurrent_trials=resources.jobs,

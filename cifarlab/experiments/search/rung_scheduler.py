@@ -15,14 +15,18 @@ from cifarlab.experiments.search.definition import ASHA, Search
 from cifarlab.experiments.search.event_log import EventLog
 from cifarlab.experiments.search.messages import EPOCH, SCORE, TRIAL
 from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory, rung_event
+from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 
 
 class RungScheduler(FIFOScheduler):
     """Decide after each epoch whether a trial goes on; ``event_log`` keeps the decisions."""
 
-    def __init__(self, search: Search, scale: float, event_log: EventLog) -> None:
+    def __init__(
+        self, search: Search, scale: float, event_log: EventLog, metric: MetricFacts = ACCURACY
+    ) -> None:
         super().__init__()
         self._metric = SCORE
+        self._mode, self._sign = metric.mode, metric.sign
         self._event_log = event_log
         self._last = search.epochs(scale)
         self._rungs = search.rungs(scale)
@@ -38,7 +42,7 @@ class RungScheduler(FIFOScheduler):
         return ASHAScheduler(
             time_attr=EPOCH,
             metric=SCORE,
-            mode="max",
+            mode=self._mode,
             max_t=self._last,
             grace_period=search.first_rung(scale),
             reduction_factor=search.scheduler.reduction_factor,
@@ -86,8 +90,8 @@ class RungScheduler(FIFOScheduler):
                 rung,
                 epoch,
                 score,
-                cutoff(earlier_scores, self._quantile),
-                1 + sum(other > score for other in earlier_scores),
+                cutoff(earlier_scores, self._quantile, self._sign),
+                1 + sum(self._sign * (other - score) > 0 for other in earlier_scores),
                 len(earlier_scores) + 1,
                 decision == TrialScheduler.STOP,
             )
@@ -123,6 +127,11 @@ class RungScheduler(FIFOScheduler):
         return str(self._asha.on_trial_result(None, SimpleNamespace(trial_id=number), result))
 
 
-def cutoff(earlier_scores: list[float], quantile: float) -> float | None:
-    """The score that is needed to go on, as ASHA has it: a quantile of those that came before."""
-    return float(np.nanpercentile(earlier_scores, 100 * quantile)) if earlier_scores else None
+def cutoff(earlier_scores: list[float], quantile: float, sign: int = 1) -> float | None:
+    """The score that is needed to go on, as ASHA has it: a quantile of those that came before.
+
+    ``sign`` is -1 where less is better.
+    """
+    if not earlier_scores:
+        return None
+    return sign * float(np.nanpercentile(sign * np.array(earlier_scores), 100 * quantile))

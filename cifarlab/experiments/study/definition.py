@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, Name
+from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import MOST_SEED, Recipe
-from cifarlab.recipes.text import change, read_yaml, validate_config
+from cifarlab.recipes.text import apply_overrides, change, read_yaml, validate_config
 from cifarlab.system.errors import UserError
 
 SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
@@ -45,6 +46,7 @@ class Study(Config):
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
+    metric: Metric = Field(Accuracy(), description="what the rows are compared by")
     n_seeds: int = Field(
         3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
     )
@@ -95,6 +97,14 @@ class Study(Config):
                 f"no row of {self.name} matches {pattern!r}", f"its rows: {', '.join(names)}"
             )
         return [name for name in names if name in (self.baseline_name, *matching)]
+
+
+def parse_metric(text: str) -> MetricConfig:
+    """Return the metric that a command line names, or gives as YAML. Raises RecipeError."""
+    metric: MetricConfig = apply_overrides(
+        Recipe(), [f"evaluation.metric={text}"]
+    ).evaluation.metric
+    return metric
 
 
 def read_study(path: Path) -> Study:

@@ -145,6 +145,7 @@ class StudyRecord:
                 outcomes,
                 self.study.reported,
                 self.scale,
+                self.study.metric.facts,
             )
         except UserError as error:
             if self.n_failed:
@@ -154,7 +155,7 @@ class StudyRecord:
 
     def _outcome(self, planned_run: PlannedRun, read: dict[str, Any]) -> Outcome:
         if planned_run.fingerprint in read:
-            return run_outcome(planned_run.row, read[planned_run.fingerprint])
+            return run_outcome(planned_run.row, read[planned_run.fingerprint], self.study.metric)
         failure = self.failures.get(planned_run.fingerprint)
         why = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
         return Outcome(

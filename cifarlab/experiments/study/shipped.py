@@ -34,7 +34,7 @@ def _overrides_study(
     overrides: Mapping[str, Mapping[str, Any]],
     usual: Mapping[str, Any] | None = None,
 ) -> Study:
-    """One recipe with the ``usual`` overrides, called ``first``, and with each of these over them."""
+    """One recipe with the ``usual`` overrides, called ``first``, and each of these over them."""
     rows = {first: {}, **overrides}
     return Study(
         name=name,

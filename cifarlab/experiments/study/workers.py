@@ -140,7 +140,7 @@ def train_in_processes(
     on_end: OnEnd,
     train_one: TrainOne = _train_in_worker,
 ) -> None:
-    """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, else 0.
+    """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, or 0.
 
     A worker that dies takes all of its pool's runs along. These are then trained in one process
     of their own, where it is plain which run it was: that one is recorded as failed.
