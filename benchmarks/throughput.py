@@ -39,8 +39,8 @@ from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.roles import parameter_roles
-from cifarlab.models.whitening import n_whitening_images
 from cifarlab.optim.lr_factors import Segment
 from cifarlab.optim.param_groups import build_optimizer
 from cifarlab.recipes.catalog import find
@@ -195,7 +195,7 @@ def main() -> None:
         "augment.progressive_resize": [],
         "training.batch_size": given.batch or named.training.batch_size,
     }
-    if n_whitening_images(named.model):
+    if getattr(named.model, "whitening", WhiteningConfig()).kernel_size:
         settings["optimizer.whitening.until"] = "1 steps"
     recipe = change(named, settings)
     steps = max(4, -(-IMAGES // recipe.training.batch_size))

@@ -65,7 +65,7 @@ class RunFigures:
         if check is not None:
             yield self._sanity_check(f"{prefix}sanity_check", check)
         if not prefix:
-            yield self._filters()
+            yield from self._filters()
             yield self._architecture()
 
     def _maps(self, slug: str) -> CaptionedFigure:
@@ -107,13 +107,10 @@ class RunFigures:
             "mean, their numbers over them; each has a grey scale of its own.",
         )
 
-    def _filters(self) -> CaptionedFigure:
-        figure, text = figures.draw_filters(self.predictor.classifier.body)
-        return CaptionedFigure(
-            "filters",
-            figure,
-            f"The first layer's filters after epoch {self.predictor.epoch}: {text}.",
-        )
+    def _filters(self) -> Iterator[CaptionedFigure]:
+        if drawn := figures.draw_filters(self.predictor.classifier.body):
+            words = f"The first layer's filters after epoch {self.predictor.epoch}: {drawn[1]}."
+            yield CaptionedFigure("filters", drawn[0], words)
 
     def _architecture(self) -> CaptionedFigure:
         summary = architecture(

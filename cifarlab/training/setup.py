@@ -15,9 +15,8 @@ from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.distributed_layers import distribute_layers
 from cifarlab.models.layers import batch_norms
+from cifarlab.models.network import stages
 from cifarlab.models.roles import parameter_roles
-from cifarlab.models.stages import stages
-from cifarlab.models.whitening import n_whitening_images
 from cifarlab.optim.averagers import build_averaging
 from cifarlab.optim.param_groups import build_optimizer
 from cifarlab.recipes.schema import Recipe
@@ -123,7 +122,7 @@ def initial_state(
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalization == "image")
-    if n_images := n_whitening_images(recipe.model):
+    if n_images := classifier.n_whitening_images:
         classifier.fit_whitening(_sample_images(training, n_images, recipe.seed))
     distribute_layers(classifier, processes)
     classifier = classifier.to(compute.device)

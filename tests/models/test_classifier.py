@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models.build import _KINDS, build_body
+from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import ModelConfig
 from cifarlab.recipes.text import build
 
 MEANS = {1: [0.31], 3: [0.4914, 0.4822, 0.4465]}
@@ -79,7 +80,7 @@ def test_the_caller_s_images_stay_as_they_are():
     assert torch.equal(pixels, before)
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", ModelConfig.kinds())
 def test_logits_are_no_rounded_bfloat16(kind):
     """Rounded ones tie, and ties go to the lower class number."""
     model = build({"model": {"kind": kind}}).model
