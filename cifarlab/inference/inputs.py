@@ -65,8 +65,9 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
 def input_policy(
     images: ImagePolicy, image_shape: tuple[int, int, int], resize_mode: str | None = None
 ) -> ImagePolicy:
-    """Return the policy that makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
+    """Return the policy that makes any image a network's input (H, W, C), H = W.
 
+    ``images`` is the recipe's.
     ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises
     UserError.
     """
