@@ -67,8 +67,7 @@ def input_policy(
 ) -> ImagePolicy:
     """Return the policy that makes any image a network's input (H, W, C), H = W.
 
-    ``images`` is the recipe's.
-    ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises
+    ``images`` is the recipe's; ``resize_mode`` (crop, pad, stretch) replaces its own. Raises
     UserError.
     """
     if resize_mode not in (None, *RESIZE_MODES):

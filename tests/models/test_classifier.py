@@ -68,13 +68,15 @@ def test_the_body_sees_channels_last_without_a_copy_of_the_layout():
     assert classifier.body.input.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_body_that_says_nothing_sees_pytorch_s_usual_layout():
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_body_that_says_nothing_sees_pytorch_s_usual_layout(channels):
     class Quiet(nn.Module):
         def forward(self, x):
             return x.view(len(x), -1)  # fails on channels_last
 
-    pixels = torch.from_numpy(images(3))
-    classifier = Classifier(nn.Sequential(nn.Conv2d(3, 4, 3), Quiet()), MEANS[3], STDS[3])
+    pixels = torch.from_numpy(images(channels))
+    body = nn.Sequential(nn.Conv2d(channels, 4, 3), Quiet())
+    classifier = Classifier(body, MEANS[channels], STDS[channels])
     assert classifier(pixels).shape == (4, 4 * 3 * 5)
 
 
