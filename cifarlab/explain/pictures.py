@@ -136,12 +136,9 @@ class RunFigures:
                 label(self._class(k[n]), 14) for k in (predicted, wrong_images.labels)
             )
             pixels = figures.join_tiles(figures.make_tile(image), *heats)
-            cells.append(
-                figures.Cell(
-                    pixels,
-                    f"{predicted_name}, not {true_name}\n{label(wrong_images.names[n], 34, end=True)}",
-                )
-            )
+            name_of_image = label(wrong_images.names[n], 34, end=True)
+            text = f"{predicted_name}, not {true_name}\n{name_of_image}"
+            cells.append(figures.Cell(pixels, text))
         return CaptionedFigure(
             "mistakes",
             figures.make_grid(figures.split_rows(cells, 3), f"{self._title()}, layer {name}"),

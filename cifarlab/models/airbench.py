@@ -70,7 +70,7 @@ class AirbenchConfig(LayeredConfig):
 
     @builds_on_meta
     def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":
-        """Build the network. Raises RecipeError where a normalisation does not fit a number of channels."""
+        """Build it. Raises RecipeError where a normalisation does not fit the channels."""
         from cifarlab.models.airbench_modules import AirbenchNet
 
         return AirbenchNet(self, image_shape, classes)

@@ -62,5 +62,7 @@ class Classifier(nn.Module):
             pixels = (pixels - mean) / image_std.clamp(min=1 / 255)
         else:
             pixels = (pixels - self.mean) / self.std
-        # a permuted (N, H, W, C) is what PyTorch calls channels_last: there nothing is copied
-        return pixels.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+        pixels = pixels.permute(0, 3, 1, 2)  # what PyTorch calls channels_last, without a copy
+        if self.memory_format is torch.channels_last:
+            return pixels
+        return pixels.clone(memory_format=self.memory_format)  # of one channel too

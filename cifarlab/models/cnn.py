@@ -65,8 +65,8 @@ class CNNConfig(LayeredConfig):
         self._require_step_norm((*self.block, *linear_order), "block or linear_order")
         if self.norm.needs_map and "norm" in linear_order:
             raise ValueError(
-                f"norm.kind {self.norm.kind} leaves nothing of a linear layer, whose channels are single "
-                "values: take norm out of linear_order, or another kind"
+                f"norm.kind {self.norm.kind} leaves nothing of a linear layer, whose channels are "
+                "single values: take norm out of linear_order, or another kind"
             )
         return self
 

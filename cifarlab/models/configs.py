@@ -20,7 +20,8 @@ Init = Literal[
 INIT = (
     "default: the network's own; dirac: over that, a convolution's first filters pass their input "
     "through unchanged (airbench, section 3.2); kaiming_normal: normal by fan-in (He et al. 2015), "
-    "kaiming_uniform: the same, uniform; xavier_uniform: Glorot & Bengio 2010; orthogonal: Saxe et al. 2014"
+    "kaiming_uniform: the same, uniform; xavier_uniform: Glorot & Bengio 2010; orthogonal: Saxe et "
+    "al. 2014"
 )
 
 

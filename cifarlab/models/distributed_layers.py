@@ -138,9 +138,10 @@ def distribute_layers(network: nn.Module, processes: Processes) -> None:
         return
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:
+            derived = type(layer) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.affine and not derived:
                 setattr(parent, name, DistributedBatchNorm(layer, processes))
-            elif type(layer) is nn.Dropout:
+            elif isinstance(layer, nn.Dropout) and not derived:
                 setattr(parent, name, DistributedDropout(layer.p))
 
 

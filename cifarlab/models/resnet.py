@@ -129,7 +129,7 @@ class ResNetConfig(LayeredConfig):
 
     @builds_on_meta
     def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":
-        """Build the network. Raises RecipeError where a normalisation does not fit a number of channels."""
+        """Build it. Raises RecipeError where a normalisation does not fit the channels."""
         from cifarlab.models.resnet_modules import ResNet
 
         return ResNet(self, image_shape, classes)

@@ -100,9 +100,9 @@ class ResidualBlock(nn.Module):
 class NormalizerFreeBlock(ResidualBlock):
     """x + alpha * gain * f(x / beta), beta the standard deviation of x at the start.
 
-    Brock et al. 2021, section 3. Where the shape changes, the shortcut reads x / beta too, so that what leaves
-    has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is trained and starts at 0
-    (SkipInit: De & Smith 2020, arXiv:2002.10444), as in the authors' code: at first only
+    Brock et al. 2021, section 3. Where the shape changes, the shortcut reads x / beta too, so that
+    what leaves has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is trained and starts
+    at 0 (SkipInit: De & Smith 2020, arXiv:2002.10444), as in the authors' code: at first only
     shortcuts pass. These variances are of gain 1.
     """
 
@@ -181,7 +181,7 @@ class ResNet(nn.Module):
         return stages
 
     def map_layers(self) -> dict[str, nn.Module]:
-        """Return ``whitening`` where there is one, ``stem``, ``stage1``, ..., the tail as the last."""
+        """Return ``whitening`` where there is one, ``stem``, ``stage1``, ...; the tail is last."""
         layers = {"whitening": self.whitening, "stem": self.stem}
         if isinstance(self.whitening, nn.Identity):
             del layers["whitening"]

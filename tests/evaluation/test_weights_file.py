@@ -64,12 +64,8 @@ def a_list(path: Path) -> None:
 
 
 def unknown_model(path: Path) -> None:
-    about = {
-        "model": {"kind": "perceptron"},
-        "classes": ["a"],
-        "image_shape": [8, 8, 1],
-        "plugins": [],
-    }
+    about = {"model": {"kind": "perceptron"}, "classes": ["a"], "image_shape": [8, 8, 1]}
+    about["plugins"] = []
     save_file({"weight": torch.zeros(3)}, path, {"cifarlab": json.dumps(about)})
 
 

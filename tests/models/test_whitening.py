@@ -7,6 +7,7 @@ from torch import nn
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.whitening import Whitening, fix_signs, patch_moment
 from cifarlab.recipes.text import build
 
@@ -212,8 +213,11 @@ def test_a_network_without_the_layer_is_left_as_it_is():
 
 @pytest.mark.parametrize("kind", NARROW)
 def test_how_many_images_a_network_wants(kind):
-    assert classifier(kind, images=77).n_whitening_images == 77
+    assert classifier(kind).n_whitening_images == 5000
     assert classifier(kind, kernel_size=0).n_whitening_images == 0
+    fewer = WhiteningConfig(kernel_size=2, images=7)
+    model = config(kind, 2).model_copy(update={"whitening": fewer})
+    assert Classifier(model.build((8, 8, 3), 10), [0.5] * 3, [0.5] * 3).n_whitening_images == 7
 
 
 def test_a_residual_network_trains_behind_the_layer():
