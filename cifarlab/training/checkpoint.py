@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.inference.weights import WeightsFile, load_weights
-from cifarlab.optim.plateau import PlateauState
+from cifarlab.optim.schedules import ScheduleState
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.schemas import Count
 from cifarlab.system.errors import CheckpointError
@@ -51,7 +51,7 @@ class Counters(NamedTuple):
     epoch: Count
     seen: Count
     best: Best | None
-    plateau: PlateauState
+    schedule: ScheduleState
     seconds: dict[str, float]
     weights_sha256: str
 
@@ -90,7 +90,7 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
-            "plateau": state.plateau,
+            "schedule": state.schedule,
             "seconds": state.seconds,
             "weights_sha256": digest,
         }
@@ -115,7 +115,7 @@ class Checkpoints:
             raise self._damage_error(error) from error
         state.totals = Totals(**sums, seen=counters.seen)
         state.epoch = counters.epoch
-        state.best, state.plateau = counters.best, counters.plateau
+        state.best, state.schedule = counters.best, counters.schedule
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:

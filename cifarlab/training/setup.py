@@ -18,8 +18,8 @@ from cifarlab.models.layers import batch_norms
 from cifarlab.models.roles import parameter_roles
 from cifarlab.models.stages import stages
 from cifarlab.models.whitening import n_whitening_images
-from cifarlab.optim.averagers import build_averaging
-from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.optim.averaging import build_averaging
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
