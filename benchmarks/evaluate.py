@@ -2,7 +2,7 @@
 
     python benchmarks/evaluate.py [--device cpu]
 
-ResNet-18 and the speed network on generated images, one view, three ways: through cifarlab; the
+ResNet-18 and the airbench network on generated images, one view, three ways: through cifarlab; the
 bare forward pass of one fixed batch of the same size in the same arithmetic, as often as needed for
 as many images (bar for cifarlab: 0.95 of it); and as is usual, each image decoded from an array,
 scaled and normalised alone, then stacked. Then each of the fifteen corruptions at severity 3, by

@@ -70,7 +70,7 @@ class Watch:
         self.since = self.heard = time.perf_counter()
 
     def __call__(self, line: str) -> None:
-        """A line that the search tells."""
+        """A line that the search logs."""
         self.heard = time.perf_counter()
         if "=" not in line or " stopped " in line:
             return
@@ -109,7 +109,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         watch = Watch(Path(place) / "searches" / "scale" / "search.jsonl")
         begun = time.perf_counter()
-        run_search(search, jobs=JOBS, runs=Path(place), tell=watch, worker=Simulated)
+        run_search(search, jobs=JOBS, runs=Path(place), log=watch, worker=Simulated)
         seconds = time.perf_counter() - begun
         size = watch.record.stat().st_size / 2**20
         shown = begun + seconds - watch.heard

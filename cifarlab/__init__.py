@@ -1,8 +1,46 @@
 """cifarlab: which recipe is better, by how much, and is that real?
 
-recipe -> sources -> splits -> loader -> augment -> network -> loss -> optimizer
-                                              |
-                        metrics, checkpoints -> evaluation -> result, predictions -> report
+    import cifarlab as lab
+    run = lab.train("quickstart", {"optimizer.lr": 0.05})
+    run.accuracy, run.history, run.plot.curves(), run.predict(images)
+
+Each name is imported when it is first used, so that ``import cifarlab`` loads no torch.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cifarlab.api import ComparisonTable as ComparisonTable
+    from cifarlab.api import RunTable as RunTable
+    from cifarlab.api import SearchTable as SearchTable
+    from cifarlab.api import TrainedRun as TrainedRun
+    from cifarlab.api import compare as compare
+    from cifarlab.api import evaluate as evaluate
+    from cifarlab.api import find_recipe as find_recipe
+    from cifarlab.api import load_run as load_run
+    from cifarlab.api import predict as predict
+    from cifarlab.api import runs as runs
+    from cifarlab.api import search as search
+    from cifarlab.api import study as study
+    from cifarlab.api import train as train
+    from cifarlab.recipes.schema import Recipe as Recipe
+
 __version__ = "0.1.0"
+
+_MODULES = {
+    "cifarlab.api": "ComparisonTable RunTable SearchTable TrainedRun compare evaluate find_recipe "
+    "load_run predict runs search study train",
+    "cifarlab.recipes.schema": "Recipe",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'cifarlab' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULE_OF]

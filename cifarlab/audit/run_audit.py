@@ -31,7 +31,7 @@ from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import DataError, RunFolderError
-from cifarlab.system.files import held
+from cifarlab.system.files import lock_folder
 from cifarlab.training.callbacks import Callback
 
 AUDITS = Path("audits")
@@ -116,7 +116,7 @@ def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, comm
         f"{folder.path} is in use by another process",
         "wait for it or end it, or give another folder with --out",
     )
-    with held(folder.path, busy):  # two at once would lose one of the records
+    with lock_folder(folder.path, busy):  # two at once would lose one of the records
         return open_test_split(dataset, recipe.data, folder, "audit", command)
 
 

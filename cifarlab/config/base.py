@@ -38,13 +38,13 @@ class Config(BaseModel):
     def _start_from_the_defaults(cls, tree: Any) -> Any:
         """A part that is given in part starts from the default that its parent has for it.
 
-        That is not always its class's: the speed network's normalisation has no scale.
+        That is not always its class's: the airbench network's normalisation has no scale.
         """
         if not isinstance(tree, Mapping):
             return tree
         fields = cls.model_fields
         defaults = {name: fields[name].default for name in tree if name in fields}
-        return {name: completed(value, defaults.get(name)) for name, value in tree.items()}
+        return {name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()}
 
     def scaled(self, scale: float) -> dict[str, Any]:
         """Return what counts epochs or steps without being a duration, in a run made shorter.
@@ -54,13 +54,13 @@ class Config(BaseModel):
         return {}
 
 
-def refuse_idle(part: Config, names: Iterable[str], without: str) -> None:
+def refuse_idle(config: Config, names: Iterable[str], without: str) -> None:
     """Refuse settings other than the default that do nothing ``without`` something else.
 
     Raises ValueError.
     """
-    fields = type(part).model_fields
-    idle = [name for name in names if getattr(part, name) != fields[name].default]
+    fields = type(config).model_fields
+    idle = [name for name in names if getattr(config, name) != fields[name].default]
     if idle:
         raise ValueError(
             f"{' and '.join(idle)} would do nothing without {without}: set that too, or leave "
@@ -68,14 +68,16 @@ def refuse_idle(part: Config, names: Iterable[str], without: str) -> None:
         )
 
 
-def completed(given: Any, default: Any) -> Any:
-    """``given`` with what it leaves out of a part, at any depth, taken from ``default``.
+def fill_defaults(tree: Any, default: Any) -> Any:
+    """Return ``tree`` with what it leaves out of a part, at any depth, taken from ``default``.
 
     Only a mapping that completes a part of its own kind is changed: another kind has other keys.
     """
-    if not (isinstance(given, Mapping) and isinstance(default, Config)):
-        return given
-    usual = {name: getattr(default, name) for name in type(default).model_fields}
-    if given.get("kind", usual.get("kind")) != usual.get("kind"):
-        return given
-    return usual | {name: completed(value, usual.get(name)) for name, value in given.items()}
+    if not (isinstance(tree, Mapping) and isinstance(default, Config)):
+        return tree
+    defaults = {name: getattr(default, name) for name in type(default).model_fields}
+    if tree.get("kind", defaults.get("kind")) != defaults.get("kind"):
+        return tree
+    return defaults | {
+        name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()
+    }

@@ -62,6 +62,23 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
     return Inputs(ids, np.concatenate(arrays))
 
 
+def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
+    """Bring images uint8 (N, H, W, C) or (N, H, W) to the policy's; their ids are 0, 1, ...
+
+    Raises DataError for another shape, type or size.
+    """
+    images = images[..., None] if images.ndim == 3 else images
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise DataError(
+            f"images are {images.dtype} of shape {images.shape}",
+            "give uint8 (N, H, W, 1 or 3) or (N, H, W), 0 to 255",
+        )
+    try:
+        return Inputs([str(n) for n in range(len(images))], conform(images, policy))
+    except RefusedError as refused:
+        raise DataError(f"each image {refused.what}", refused.hint) from refused
+
+
 def input_policy(
     images: ImagePolicy, image_shape: tuple[int, int, int], resize_mode: str | None = None
 ) -> ImagePolicy:

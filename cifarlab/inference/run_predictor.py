@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.inference.inputs import Inputs, input_policy, read_inputs
+from cifarlab.inference.inputs import Inputs, array_inputs, input_policy, read_inputs
 from cifarlab.inference.predictor import Predictor, scaled_softmax
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import CheckpointError
@@ -63,6 +63,10 @@ class RunPredictor:
     def read(self, paths: Sequence[Path | str]) -> Inputs:
         """Read the images of these paths, as the network takes them. Raises DataError."""
         return read_inputs(paths, self.policy)
+
+    def take(self, images: np.ndarray) -> Inputs:
+        """Take images uint8 (N, H, W, C) or (N, H, W) as the network does. Raises DataError."""
+        return array_inputs(images, self.policy)
 
     def predict(self, inputs: Inputs) -> ClassProbabilities:
         """Return the probabilities of each image."""

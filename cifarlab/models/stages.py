@@ -14,7 +14,7 @@ def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
     """Return the parameters of each stage, in the order of the data; the linear layers are in none.
 
     What comes before the first stage belongs to it, a residual network's tail to the last. Residual
-    networks: their stages; the speed network: its groups; plain networks: their blocks.
+    networks: their stages; the airbench network: its groups; plain networks: their blocks.
     """
     body = classifier.body
     entrance: list[nn.Module] = []
@@ -36,7 +36,7 @@ def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
 def map_layers(classifier: Classifier) -> dict[str, nn.Module]:
     """Return the layers that put out the network's feature maps (N, C, H, W), in the order of the data.
 
-    ``whitening`` where there is one; residual networks: ``stem``, ``stage1``, ...; the speed
+    ``whitening`` where there is one; residual networks: ``stem``, ``stage1``, ...; the airbench
     network: ``group1``, ...; plain networks: ``block1``, ... A residual network's tail belongs to
     its last stage. A block that ends with a pool is seen before it, where its map is finer.
     """

@@ -16,7 +16,7 @@ def speed94() -> Recipe:
 
     Source: airbench94_muon's settings, with what a processor wants: narrower first groups (67
     instead of 118 million multiply-adds per image at 32 pixels), small images early and more
-    epochs, batches of 500 in pieces of 250, SiLU, the strongest whitening directions alone, a
+    epochs, batches of 500 in pieces of 250, SiLU, the strongest whitening components alone, a
     whitening bias that is trained briefly, and a third convolution and shortcuts. Chosen on
     validation images of CIFAR-10 (JPEG), on 2 cores. Reported for airbench94_muon on CIFAR-10:
     94.01 %.

@@ -8,7 +8,7 @@ from typing import Any
 
 from cifarlab.runs.schemas import Stored, make_check
 from cifarlab.system.errors import RunFolderError
-from cifarlab.system.files import held, read_json, write_text
+from cifarlab.system.files import lock_folder, read_json, write_text
 
 
 class Collection:
@@ -36,5 +36,5 @@ class Collection:
         busy = RunFolderError(
             f"the {self.what} in {self.path} is in use by another process", "wait for it or end it"
         )
-        with held(self.path, busy):
+        with lock_folder(self.path, busy):
             yield

@@ -31,8 +31,8 @@ from cifarlab.runs.schemas import Format, Provenance, Result, TensorStatsLine, m
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
-    held,
     is_folder,
+    lock_folder,
     read_json,
     remove_leftovers,
     sha256,
@@ -195,7 +195,7 @@ class RunFolder:
             f"{self.path} is in use by another process",
             "wait for it or end it, or give another folder with --run",
         )
-        with held(self.path, busy):
+        with lock_folder(self.path, busy):
             remove_leftovers(self.path)
             try:
                 yield

@@ -113,7 +113,7 @@ def keep_freed_memory() -> None:
     """Let this process reuse the memory of freed tensors instead of returning it to the system.
 
     Without, glibc maps and unmaps every large activation, and each step touches fresh pages:
-    7 % of the speed network's training time at pieces of 250 images, 15 % at 500. Other
+    7 % of the airbench network's training time at pieces of 250 images, 15 % at 500. Other
     C libraries have no such setting.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
@@ -138,10 +138,10 @@ def packs_convolutions() -> bool:
     They do where bfloat16 is computed in AMX tiles; $CIFARLAB_PACK overrides, as 1 or 0. Raises
     UserError for another value.
     """
-    asked = os.environ.get("CIFARLAB_PACK", "")
-    if asked not in ("", "0", "1"):
-        raise UserError(f"CIFARLAB_PACK={asked}: that is neither 0 nor 1", "leave it out")
-    return asked == "1" or (not asked and has_amx())
+    override = os.environ.get("CIFARLAB_PACK", "")
+    if override not in ("", "0", "1"):
+        raise UserError(f"CIFARLAB_PACK={override}: that is neither 0 nor 1", "leave it out")
+    return override == "1" or (not override and has_amx())
 
 
 @cache

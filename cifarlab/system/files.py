@@ -41,7 +41,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(folder: Path, busy: CifarlabError) -> Iterator[None]:
+def lock_folder(folder: Path, busy: CifarlabError) -> Iterator[None]:
     """Hold a folder, made where it is missing, for one process; the lock dies with it.
 
     Raises ``busy`` where another process holds it, StorageError where it can't be made.

@@ -18,7 +18,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time as people say it, two digits at most."""
     for unit, length in (("h", 3600), ("min", 60)):
         if seconds >= 1.5 * length:

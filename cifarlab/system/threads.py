@@ -54,7 +54,7 @@ def _choose(requested: int | None, kept: int | None) -> Threads:
     if _shared is not None:
         return Threads(kept or _shared)
     available = available_threads()
-    if kept is None or told_threads() or kept == available.number:
+    if kept is None or env_threads() or kept == available.number:
         return available
     busy = f"{available.note}; " if available.note else ""
     return Threads(kept, f"{busy}this run goes on with its {_threads(kept)}, so that its bits hold")
@@ -66,8 +66,8 @@ def available_threads() -> Threads:
     Looks for half a second, at most once a minute.
     """
     global _last_look
-    if told := told_threads():
-        return Threads(told)
+    if n_threads := env_threads():
+        return Threads(n_threads)
     if _last_look is None or time.monotonic() - _last_look[0] > _REMEMBERED:
         _last_look = time.monotonic(), busy_cores()
     count = free_cores(_last_look[1])
@@ -86,10 +86,10 @@ def share_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def told_threads() -> int | None:
+def env_threads() -> int | None:
     """Return what $OMP_NUM_THREADS says, of its nested numbers the first; None without it."""
-    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(told) or None if told.isdecimal() else None
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) or None if text.isdecimal() else None
 
 
 def cores() -> int:

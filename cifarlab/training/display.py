@@ -19,7 +19,7 @@ from cifarlab.augment.pipeline import pixels_at
 from cifarlab.data.opening import summary
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
-from cifarlab.system.terminal import console, percent, spoken
+from cifarlab.system.terminal import console, format_duration, percent
 from cifarlab.training.run import Run
 
 _REFRESH = 0.1  # seconds between two moves of a bar
@@ -149,7 +149,7 @@ class Display:
         self._first = math.inf, 0  # once for a run
         seconds_left = (now - since) / (run.state.step - first) * _steps_left(run)
         if seconds_left >= _SHORTEST_ESTIMATE:
-            console.print(f"about {spoken(seconds_left)} of training to go")
+            console.print(f"about {format_duration(seconds_left)} of training to go")
 
     def _print_once(self, line: str) -> None:
         """Print a line that several runs of one command may share."""

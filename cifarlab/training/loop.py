@@ -111,7 +111,7 @@ def update_best(state: State, val: Score | None) -> bool:
 def epoch_metrics(
     run: Run, val: Score | None, seconds: dict[str, float], images: int
 ) -> dict[str, Any]:
-    """Return the metrics line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
+    """The journal line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
     state, totals = run.state, run.state.totals
     return {
         "epoch": state.epoch,

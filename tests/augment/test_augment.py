@@ -71,8 +71,8 @@ def test_crop_is_the_slow_crop(count, height, width, channels, padding, mode, da
     if mode == "reflect":
         padding = min(padding, height - 1, width - 1)
     images = images_of(count, height, width, channels)
-    place = st.integers(0, 2 * padding)
-    offsets = data.draw(st.lists(st.tuples(place, place), min_size=count, max_size=count))
+    offset = st.integers(0, 2 * padding)
+    offsets = data.draw(st.lists(st.tuples(offset, offset), min_size=count, max_size=count))
     got = crop(torch.from_numpy(images), torch.tensor(offsets), padding, mode)
     assert got.dtype == torch.uint8
     np.testing.assert_array_equal(got.numpy(), slow_crop(images, offsets, padding, mode))
@@ -117,8 +117,8 @@ def test_every_window_is_drawn_about_equally_often():
     images = torch.zeros(9000, 5, 5, 1, dtype=torch.uint8)
     images[:, 2, 2] = 255
     got = augmentation(padding=1, shape=(5, 5, 1))(images, torch.arange(9000), 0, 0)
-    places, counts = got.flatten(1).argmax(1).unique(return_counts=True)
-    assert places.tolist() == [6, 7, 8, 11, 12, 13, 16, 17, 18]
+    positions, counts = got.flatten(1).argmax(1).unique(return_counts=True)
+    assert positions.tolist() == [6, 7, 8, 11, 12, 13, 16, 17, 18]
     # 1000 expected of each, deviation 30
     assert counts.min() > 850
     assert counts.max() < 1150
@@ -137,8 +137,8 @@ def test_the_windows_are_new_in_each_epoch_step_and_seed():
 
 def test_random_flips_pick_half():
     augment = augmentation("random")
-    share = augment.sample_hflips(torch.arange(20_000), 0, 0).double().mean().item()
-    assert share == pytest.approx(0.5, abs=0.02)  # deviation 0.0035
+    fraction = augment.sample_hflips(torch.arange(20_000), 0, 0).double().mean().item()
+    assert fraction == pytest.approx(0.5, abs=0.02)  # deviation 0.0035
 
 
 def test_a_random_flip_is_new_in_each_epoch_and_step():

@@ -45,9 +45,9 @@ def test_the_images_read_are_those_of_the_whole_batch(augment: dict) -> None:
         whole, parts = loader(augment).epoch(epoch), loader(augment, every_third).epoch(epoch)
         sizes = []
         for all_, some in zip(whole, parts, strict=True):
-            places = every_third(len(all_.labels))
-            assert torch.equal(some.labels, all_.labels[places])
-            assert torch.equal(some.images, all_.images[places])
+            indices = every_third(len(all_.labels))
+            assert torch.equal(some.labels, all_.labels[indices])
+            assert torch.equal(some.images, all_.images[indices])
             assert some.global_size == all_.global_size == len(all_.labels)
             sizes.append((all_.global_size, len(some.labels)))
         assert sizes == [(8, 3), (8, 3), (7, 2)]

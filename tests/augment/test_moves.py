@@ -30,11 +30,11 @@ def applied(augment, images, epoch=0, step=0):
     return augment(torch.as_tensor(images), torch.arange(len(images)), epoch, step)
 
 
-def folded(place, size):
+def folded(position, size):
     """A place mirrored at the centres of the edge's pixels until it lies between them."""
-    while size > 1 and not 0 <= place <= size - 1:
-        place = -place if place < 0 else 2 * (size - 1) - place
-    return place
+    while size > 1 and not 0 <= position <= size - 1:
+        position = -position if position < 0 else 2 * (size - 1) - position
+    return position
 
 
 def slow_value(image, row, column, fill):
@@ -112,11 +112,11 @@ def test_a_turn_is_pillow_s_with_black_corners(angle):
 def test_maps_lead_back_from_where_a_pixel_goes():
     draws = np.random.default_rng(2)
     angles, zooms = draws.uniform(-180, 180, 6), draws.uniform(0.2, 1.9, 6)
-    shifts, place = draws.uniform(-5, 5, (6, 2)), (1.5, -2.5)
+    shifts, position = draws.uniform(-5, 5, (6, 2)), (1.5, -2.5)
     maps = affine_matrices(*(torch.from_numpy(draw) for draw in (angles, zooms, shifts))).numpy()
     for angle, zoom, shift, found in zip(angles, zooms, shifts, maps, strict=True):
-        there = slow_place(angle, zoom, shift, *place)
-        np.testing.assert_allclose(found @ [*there, 1], place, atol=1e-9)
+        there = slow_place(angle, zoom, shift, *position)
+        np.testing.assert_allclose(found @ [*there, 1], position, atol=1e-9)
 
 
 @every_fill
@@ -190,8 +190,8 @@ def test_moves_are_uniform_in_their_range(part, angle, zoom, shift):
 
 def test_shifts_are_whole_pixels_as_often_as_the_nearest_real_ones():
     _, _, shifts = augmentation(translate=0.1).sample_affine((32_000, 32, 32), 0, 0)
-    places, counts = shifts[:, 0].unique(return_counts=True)
-    assert places.tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    positions, counts = shifts[:, 0].unique(return_counts=True)
+    assert positions.tolist() == [-3, -2, -1, 0, 1, 2, 3]
     # of ±3.2 pixels, ±3 stand for 0.7 each, the others for 1: 3,500 and 5,000
     np.testing.assert_allclose(counts, [3500, *[5000] * 5, 3500], atol=400)
 

@@ -36,8 +36,8 @@ def by_pillow(images, strengths, change):
 
 
 def applied(name, images, strengths, fill="nearest"):
-    given = torch.from_numpy(images), torch.tensor(np.array(strengths), dtype=torch.float32)
-    got = OPERATION_BY_NAME[name](*given, fill)
+    arguments = torch.from_numpy(images), torch.tensor(np.array(strengths), dtype=torch.float32)
+    got = OPERATION_BY_NAME[name](*arguments, fill)
     assert got.dtype == torch.uint8
     assert got.shape == images.shape
     return got.numpy()

@@ -73,8 +73,8 @@ def test_randaugment_draws_operations_alike_at_one_magnitude(operations, magnitu
     for chosen, strengths in rounds:
         counts = chosen.bincount(minlength=14)
         assert (counts - 1000).abs().max() < 150  # deviation 30
-        for place, operation in enumerate(OPERATIONS):
-            mine = strengths[chosen == place]
+        for index, operation in enumerate(OPERATIONS):
+            mine = strengths[chosen == index]
             wanted = operation.max_strength * magnitude / 30
             torch.testing.assert_close(mine.abs(), torch.full_like(mine, wanted))
             up = (mine > 0).double().mean().item()
@@ -87,8 +87,8 @@ def test_randaugment_draws_operations_alike_at_one_magnitude(operations, magnitu
 def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
     ((chosen, strengths),) = sample_operations(policy_of("trivialaugment"), 60_000, 0, 0, 0)
     assert (chosen.bincount(minlength=14) - 60_000 / 14).abs().max() < 400  # deviation 63
-    for place, operation in enumerate(OPERATIONS):
-        mine = strengths[chosen == place]
+    for index, operation in enumerate(OPERATIONS):
+        mine = strengths[chosen == index]
         if not operation.wide_max_strength:
             assert (mine == 0).all()
             continue

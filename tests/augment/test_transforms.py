@@ -232,8 +232,8 @@ def test_every_corner_is_drawn_about_equally_often_and_lies_inside():
     got = applied(augmentation(cutout=7), np.zeros((8000, *SHAPE), np.uint8))[..., 0] == 127
     assert (got.flatten(1).sum(1) == 49).all()
     tops, lefts = got.any(2).int().argmax(1), got.any(1).int().argmax(1)
-    places, counts = (tops * 10 + lefts).unique(return_counts=True)
-    assert places.tolist() == [0, 1, 10, 11, 20, 21, 30, 31]
+    positions, counts = (tops * 10 + lefts).unique(return_counts=True)
+    assert positions.tolist() == [0, 1, 10, 11, 20, 21, 30, 31]
     assert counts.min() > 850  # 1,000 expected of each, deviation 30
     assert counts.max() < 1150
 
@@ -243,8 +243,8 @@ def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
     images = np.zeros((16_000, *SHAPE), np.uint8)
     augment = augmentation(cutout=side, cutout_inside=False)
     centres = augment.sample_cutout_corners(images.shape[:3], 0, 0) + side // 2
-    places, counts = (centres[:, 0] * 8 + centres[:, 1]).unique(return_counts=True)
-    assert places.tolist() == list(range(80))
+    positions, counts = (centres[:, 0] * 8 + centres[:, 1]).unique(return_counts=True)
+    assert positions.tolist() == list(range(80))
     assert (counts - 200).abs().max() < 70  # deviation 14
     got = applied(augment, images)[..., 0] == 127
     areas = got.flatten(1).sum(1)

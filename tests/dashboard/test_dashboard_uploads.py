@@ -22,7 +22,7 @@ sys.path.insert(0, sys.argv[1])
 from broken_uploads import broken
 from cifarlab.system.errors import DataError
 from cifarlab.data.config import ImagePolicy
-from cifarlab.inference.inputs import decoded
+from cifarlab.inference.inputs import decode_image
 policy = ImagePolicy(size=32, resize_mode="crop", channels="rgb")
 most, what = int(sys.argv[2]), sys.argv[3]
 blobs = list(broken().values()) if what == "broken" else [open(what, "rb").read()]
@@ -32,7 +32,7 @@ def peak():
 before = peak()
 for blob in blobs:
     try:
-        decoded(blob, "it", policy, most)
+        decode_image(blob, "it", policy, most)
     except DataError:
         pass
 print(peak() - before)

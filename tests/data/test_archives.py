@@ -111,14 +111,14 @@ def test_a_sparse_tar_member_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2", "a.zip"])
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_a_truncated_archive_is_never_taken_for_whole(tmp_path, name, share):
+@pytest.mark.parametrize("fraction", [0.3, 0.9])
+def test_a_truncated_archive_is_never_taken_for_whole(tmp_path, name, fraction):
     files = class_folders({"train": 20})
     archive = (as_zip if name.endswith("zip") else as_tar)(tmp_path / name, files)
     content = archive.read_bytes()
     if name == "a.tar":  # without what pads it to a full record
         content = content[: len(content) - 8192]
-    archive.write_bytes(content[: int(len(content) * share)])
+    archive.write_bytes(content[: int(len(content) * fraction)])
     assert str(archive) in refusal(archive)
 
 

@@ -93,12 +93,12 @@ def test_a_damaged_entry_is_built_again(archive, decodings, damage):
 
 def test_training_works_with_the_test_files_deleted(archive, decodings):
     before = open_dataset(str(archive))
-    wanted = training_subsets(before, Data())
+    expected = training_subsets(before, Data())
     for file in before.folder.glob("test.*"):
         file.unlink()
     after = open_dataset(str(archive))
     assert len(decodings) == 1 and after == before
-    for one, two in zip(training_subsets(after, Data()), wanted, strict=True):
+    for one, two in zip(training_subsets(after, Data()), expected, strict=True):
         np.testing.assert_array_equal(one.indices, two.indices)
     with pytest.raises(DataError, match="decoded test split of pets is missing") as caught:
         after.read("test")
@@ -165,8 +165,8 @@ print(dataset.fingerprint, len(dataset.read("train")), dataset.folder)
     for run in runs:
         run.stdin.write("\n")
         run.stdin.flush()
-    said = {run.communicate(timeout=60)[0] for run in runs}
-    assert len(said) == 1 and " 800 " in said.pop()
+    outputs = {run.communicate(timeout=60)[0] for run in runs}
+    assert len(outputs) == 1 and " 800 " in outputs.pop()
 
 
 def everything(folder: Path) -> dict[str, int]:

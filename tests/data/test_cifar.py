@@ -188,7 +188,7 @@ def test_any_other_missing_file_is_named(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "expected"),
     [
         ({"labels": [0]}, "no uint8 matrix"),
         ({"data": np.zeros((1, 3072)), "labels": [0]}, "no uint8 matrix"),
@@ -201,9 +201,9 @@ def test_any_other_missing_file_is_named(tmp_path, name):
         ([1, 2], "is not what the official archive has"),
     ],
 )
-def test_content_that_is_not_as_published_is_refused(tmp_path, content, said):
+def test_content_that_is_not_as_published_is_refused(tmp_path, content, expected):
     message = refusal(tmp_path, cifar10_files() | {TRAIN_1: pickle.dumps(content, 4)})
-    assert TRAIN_1 in message and said in message
+    assert TRAIN_1 in message and expected in message
 
 
 def test_class_names_are_checked(tmp_path):

@@ -18,7 +18,7 @@ KIND = replace(cifar.CIFAR10, archive="made.bin", md5=md5(CONTENT), size=len(CON
 
 
 class Server:
-    """What one mirror does, and the ranges that it was asked for."""
+    """What one mirror does, and the ranges that it was range_header for."""
 
     def __init__(self, content: bytes = CONTENT, **behaviour: object) -> None:
         self.content = content
@@ -31,17 +31,17 @@ class Server:
         self.released = threading.Event()
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
-        asked = handler.headers["Range"]
-        self.ranges.append(asked)
+        range_header = handler.headers["Range"]
+        self.ranges.append(range_header)
         if self.status:
             handler.send_error(self.status)
             return
-        start = int(asked[6:-1]) + self.shift if asked and self.knows_ranges else 0
+        start = int(range_header[6:-1]) + self.shift if range_header and self.knows_ranges else 0
         body = self.content[start:]
         handler.send_response(206 if start else 200)
         if start:
-            whole = len(self.content)
-            handler.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+            total = len(self.content)
+            handler.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
         limit = self.breaks_after or self.stalls_after

@@ -100,7 +100,7 @@ def test_other_spellings_of_the_splits(tmp_path, train, others):
 
 
 @pytest.mark.parametrize(
-    ("splits", "said"),
+    ("splits", "expected"),
     [
         (("Train_a", "Train_b", "Test"), "both Train_a/ and Train_b/ hold a train split"),
         (("Testing", "Validation"), "there is Testing/ but no train/"),
@@ -109,8 +109,8 @@ def test_other_spellings_of_the_splits(tmp_path, train, others):
         (("trainpng", "testpng"), "testpng, trainpng look like splits"),
     ],
 )
-def test_splits_that_can_not_be_told_apart_are_refused(tmp_path, splits, said):
-    assert said in refusal(tmp_path, class_folders(dict.fromkeys(splits, 1)))
+def test_splits_that_can_not_be_told_apart_are_refused(tmp_path, splits, expected):
+    assert expected in refusal(tmp_path, class_folders(dict.fromkeys(splits, 1)))
 
 
 @pytest.mark.parametrize("splits", [("Training", "Testing"), ("train", "test")])
@@ -146,7 +146,7 @@ def test_other_files_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "expected"),
     [
         ({"test/bird/0.png": png()}, "class 'bird' is in test but not in train"),
         ({"train/0.png": png()}, "train/0.png lies in no class folder"),
@@ -154,8 +154,8 @@ def test_other_files_are_refused_by_name(tmp_path):
         ({"val/cat/0.png": png(), "valid/cat/0.png": png()}, "both val/ and valid/"),
     ],
 )
-def test_misplaced_images_are_refused(tmp_path, extra, said):
-    assert said in refusal(tmp_path, class_folders({"train": 2}) | extra)
+def test_misplaced_images_are_refused(tmp_path, extra, expected):
+    assert expected in refusal(tmp_path, class_folders({"train": 2}) | extra)
 
 
 def test_no_training_folder_no_image_one_class(tmp_path):
@@ -263,10 +263,10 @@ def test_grey_only_if_all_are_grey(tmp_path):
     mixed = {"a/1.png": png(5), "z/0.png": png(6), **grey, "b/1.png": png(7)}
     images = open_dataset(made(tmp_path / "mixed", mixed)).read("train").images
     assert images.shape == (7, 8, 8, 3)
-    wanted = [
+    expected = [
         np.array(Image.open(tmp_path / "mixed/pets" / n).convert("RGB")) for n in sorted(mixed)
     ]
-    np.testing.assert_array_equal(images, wanted)
+    np.testing.assert_array_equal(images, expected)
 
 
 @pytest.mark.parametrize("name", ["CIFAR-10", "cifar10-small", "CIFAR-100 (fine)", "Digits"])

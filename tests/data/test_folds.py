@@ -24,18 +24,18 @@ def test_folds_are_a_partition_by_class(other) -> None:
     whole, validation = training_subsets(dataset, data(None, **other))
     every = []
     for number in range(3):
-        mine = data(number, **other)
-        kept, same = training_subsets(dataset, mine)
-        left = held_out_fold(dataset, mine)
+        config = data(number, **other)
+        kept, same = training_subsets(dataset, config)
+        held_out = held_out_fold(dataset, config)
         assert np.array_equal(same.indices, validation.indices)
-        assert np.array_equal(np.sort([*kept.indices, *left.indices]), whole.indices)
-        assert (np.diff(left.indices) > 0).all()
-        for part in (kept, left):
+        assert np.array_equal(np.sort([*kept.indices, *held_out.indices]), whole.indices)
+        assert (np.diff(held_out.indices) > 0).all()
+        for part in (kept, held_out):
             assert np.array_equal(part.labels, whole.labels)
-        sizes = np.bincount(left.labels[left.indices], minlength=10)
+        sizes = np.bincount(held_out.labels[held_out.indices], minlength=10)
         expected = np.bincount(whole.labels[whole.indices], minlength=10) / 3
         assert (abs(sizes - expected) < 1).all()
-        every += left.indices.tolist()
+        every += held_out.indices.tolist()
     assert sorted(every) == whole.indices.tolist()
 
 

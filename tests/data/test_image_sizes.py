@@ -86,7 +86,7 @@ def test_no_sizes_leave_all_as_it_is():
     step=st.integers(0, 70),
 )
 def test_the_size_at_a_step_is_the_last_that_has_started(firsts, step):
-    stages = tuple((first, 100 + place) for place, first in enumerate(firsts))
+    stages = tuple((first, 100 + index) for index, first in enumerate(firsts))
     now = None
     for first, pixels in stages:
         if first <= step:

@@ -17,9 +17,9 @@ RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
 
 def pixels(blob: bytes, policy: ImagePolicy = AS_IS) -> np.ndarray:
-    found = decode(blob, policy)
-    array = np.frombuffer(found.data, dtype=np.uint8)
-    return array.reshape(found.height, found.width, found.channels)
+    decoded = decode(blob, policy)
+    array = np.frombuffer(decoded.data, dtype=np.uint8)
+    return array.reshape(decoded.height, decoded.width, decoded.channels)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
@@ -56,9 +56,9 @@ def test_palette_becomes_colour():
 def test_transparency_is_blended_over_white(mode):
     image = Image.new(mode, (8, 8), (0,) * (len(mode) - 1) + (0,))
     image.putpixel((0, 0), (0,) * (len(mode) - 1) + (255,))
-    found = pixels(encoded(image))
-    assert found.shape[2] == {"RGBA": 3, "LA": 1}[mode]
-    assert (found[0, 0] == 0).all() and (found[1:] == 255).all()
+    decoded = pixels(encoded(image))
+    assert decoded.shape[2] == {"RGBA": 3, "LA": 1}[mode]
+    assert (decoded[0, 0] == 0).all() and (decoded[1:] == 255).all()
 
 
 def test_half_transparency_is_half_white():
@@ -75,14 +75,14 @@ def test_a_transparent_colour_becomes_white(mode):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_are_scaled_not_clipped(kind):
     deep = np.linspace(0, 65535, 64).round().astype(np.uint16).reshape(8, 8)
-    found = pixels(encoded(Image.fromarray(deep), kind))
-    np.testing.assert_array_equal(found[..., 0], np.rint(deep / 257))
+    decoded = pixels(encoded(Image.fromarray(deep), kind))
+    np.testing.assert_array_equal(decoded[..., 0], np.rint(deep / 257))
 
 
 def test_sixteen_bits_of_pgm():
     deep = np.linspace(0, 65535, 64).round().astype(">u2").reshape(8, 8)
-    found = pixels(b"P5\n8 8\n65535\n" + deep.tobytes())
-    np.testing.assert_array_equal(found[..., 0], np.rint(deep / 257))
+    decoded = pixels(b"P5\n8 8\n65535\n" + deep.tobytes())
+    np.testing.assert_array_equal(decoded[..., 0], np.rint(deep / 257))
 
 
 def test_a_transparent_sixteen_bit_grey_becomes_white():
@@ -108,8 +108,8 @@ def test_exif_orientation_is_applied(kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise
     image = Image.fromarray(np.stack([wide] * 3, -1))
-    found = pixels(encoded(image, kind, exif=exif), ImagePolicy(size=16, resize_mode="stretch"))
-    assert found[0].mean() < 40 and found[-1].mean() > 215
+    decoded = pixels(encoded(image, kind, exif=exif), ImagePolicy(size=16, resize_mode="stretch"))
+    assert decoded[0].mean() < 40 and decoded[-1].mean() > 215
 
 
 def test_first_frame_of_an_animation():

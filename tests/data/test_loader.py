@@ -70,9 +70,9 @@ def test_its_batches_are_those_of_the_rule(count, batch_size):
 
 
 def test_only_the_subset_s_images_are_shown():
-    places = [3, 5, 8, 13, 21, 34]
-    images, labels = joined(loader(indices=places, batch_size=4).epoch(0))
-    assert sorted(labels.tolist()) == places
+    indices = [3, 5, 8, 13, 21, 34]
+    images, labels = joined(loader(indices=indices, batch_size=4).epoch(0))
+    assert sorted(labels.tolist()) == indices
     np.testing.assert_array_equal(images.numpy(), numbered(50)[0][labels.numpy()])
 
 
@@ -155,7 +155,7 @@ def test_images_mapped_from_disk_are_never_written_to(augment, mode, tmp_path):
     assert hashlib.sha256(path.read_bytes()).digest() == before
 
 
-@pytest.mark.parametrize("places", [[0], []])
-def test_fewer_than_two_images_are_refused(places):
+@pytest.mark.parametrize("indices", [[0], []])
+def test_fewer_than_two_images_are_refused(indices):
     with pytest.raises(DataError, match="training image"):
-        loader(indices=places)
+        loader(indices=indices)

@@ -22,8 +22,8 @@ FILES = class_folders({"train": 4, "val": 2, "test": 2})
 
 
 def names(dataset, split: str) -> list[str]:
-    found = dataset.read(split)
-    return [found.names[index] for index in range(len(found))]
+    loaded = dataset.read(split)
+    return [loaded.names[index] for index in range(len(loaded))]
 
 
 @pytest.mark.parametrize("kind", ["folder", "tar", "zip"])

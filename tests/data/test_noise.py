@@ -23,21 +23,21 @@ def noise(kind, **settings):
     return build({"data": {"label_noise": {"kind": kind, **settings}}}).data.label_noise
 
 
-def slow_matrix(kind, share):
+def slow_matrix(kind, rate):
     matrix = [[0.0] * K for _ in range(K)]
     for true in range(K):
-        matrix[true][true] = 1 - share
+        matrix[true][true] = 1 - rate
         others = [(true + 1) % K] if kind == "pair" else [k for k in range(K) if k != true]
         for other in others:
-            matrix[true][other] += share / len(others)
+            matrix[true][other] += rate / len(others)
     return matrix
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
-@pytest.mark.parametrize("share", [0, 0.2, 0.45])
-def test_the_matrix_against_the_definition(kind, share):
-    got = transition_matrix(noise(kind, noise_rate=share), K)
-    np.testing.assert_allclose(got, slow_matrix(kind, share), atol=1e-15)
+@pytest.mark.parametrize("rate", [0, 0.2, 0.45])
+def test_the_matrix_against_the_definition(kind, rate):
+    got = transition_matrix(noise(kind, noise_rate=rate), K)
+    np.testing.assert_allclose(got, slow_matrix(kind, rate), atol=1e-15)
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
@@ -105,8 +105,8 @@ def test_a_matrix_of_another_size_names_both():
 def test_a_run_records_how_many_labels_it_changed(tmp_path, tiny):
     recipe = tiny({"data.label_noise": {"kind": "symmetric", "noise_rate": 0.5}})
     train(recipe, RunFolder(tmp_path))
-    told = json.loads((tmp_path / "provenance.json").read_text())["data"]
-    assert 0.4 < told["wrong_labels"] / told["train"] < 0.6
+    data = json.loads((tmp_path / "provenance.json").read_text())["data"]
+    assert 0.4 < data["wrong_labels"] / data["train"] < 0.6
     clean = tmp_path / "clean"
     train(tiny(), RunFolder(clean))
     assert json.loads((clean / "provenance.json").read_text())["data"]["wrong_labels"] == 0

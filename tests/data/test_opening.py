@@ -13,7 +13,7 @@ from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 
 
-def told(path, **settings) -> list[str]:
+def logged_lines(path, **settings) -> list[str]:
     lines: list[str] = []
     open_data(Data(source=str(path), **settings), log=lines.append)
     return lines
@@ -23,17 +23,19 @@ def test_the_line_counts_what_training_validation_and_test_get(tmp_path):
     files = class_folders({"train": 10, "test": 3}, ("cat", "dog", "emu"))
     path = as_folder(tmp_path / "pets", files)
     line = "3 classes: cat, dog, emu; 27 train + 3 val + 9 test images of 8 x 8, colour"
-    assert told(path) == [line]
+    assert logged_lines(path) == [line]
     without = line.replace("27 train + 3 val", "30 train")
-    assert told(path, val_fraction=0) == [without]
-    assert told(path, val_fraction=0, train_subset_fraction=0.5)[0] == without.replace("30", "15")
+    assert logged_lines(path, val_fraction=0) == [without]
+    assert logged_lines(path, val_fraction=0, train_subset_fraction=0.5)[0] == without.replace(
+        "30", "15"
+    )
 
 
 @pytest.mark.parametrize(
     "settings", [{}, {"val_fraction": 0.3, "test_fraction": 0.5, "split_seed": 3}]
 )
 def test_a_test_part_that_is_cut_off_is_counted(settings):
-    [line] = told("digits", **settings)
+    [line] = logged_lines("digits", **settings)
     dataset, data = open_dataset("digits"), Data(source="digits", **settings)
     training, validation = training_subsets(dataset, data)
     sizes = [len(training), len(validation), len(test_subset(dataset, data))]
@@ -54,15 +56,17 @@ def test_the_test_split_stays_closed(tmp_path):
 def test_what_was_skipped_is_counted(tmp_path):
     broken = {f"cat/x{k}.png": b"" for k in range(3)}
     path = as_folder(tmp_path / "pets", class_folders({"": 10}) | broken)
-    assert told(path, images={"on_bad_images": "skip"})[0].endswith("of 8 x 8, colour; 3 skipped")
+    assert logged_lines(path, images={"on_bad_images": "skip"})[0].endswith(
+        "of 8 x 8, colour; 3 skipped"
+    )
 
 
 def test_many_or_long_class_names_are_cut_short(tmp_path):
     names = tuple(f"class number {k:02}" for k in range(26))
-    [line] = told(as_tar(tmp_path / "a.tar", class_folders({"": 10}, names)))
+    [line] = logged_lines(as_tar(tmp_path / "a.tar", class_folders({"": 10}, names)))
     assert line.startswith("26 classes: class number 00, class number 01, class number 02, ")
     assert ", ...; " in line and "class number 04" not in line
-    [line] = told(as_tar(tmp_path / "b.tar", class_folders({"": 10}, ("a" * 90, "b" * 90))))
+    [line] = logged_lines(as_tar(tmp_path / "b.tar", class_folders({"": 10}, ("a" * 90, "b" * 90))))
     assert line.startswith(f"2 classes: {'a' * 60}, ...; ")
 
 
@@ -85,24 +89,24 @@ def grey_files(splits=("train",), odd: str = "") -> dict[str, bytes]:
 
 def test_grey_images_stored_in_colour_are_noticed(tmp_path):
     path = as_folder(tmp_path / "grey", grey_files(("train", "val", "test")))
-    line, note = told(path)
+    line, note = logged_lines(path)
     assert line.endswith("of 8 x 8, colour") and note.startswith(GREY)
-    assert [line.endswith("8 x 8, grey") for line in told(path, images={"channels": "grey"})] == [
-        True
-    ]
-    assert len(told(path, images={"channels": "rgb"})) == 1  # asked for
+    assert [
+        line.endswith("8 x 8, grey") for line in logged_lines(path, images={"channels": "grey"})
+    ] == [True]
+    assert len(logged_lines(path, images={"channels": "rgb"})) == 1  # asked for
 
 
 @pytest.mark.parametrize("odd", ["train/a/0.png", "train/b/z.png", "val/b/z.png"])
 def test_one_coloured_image_is_enough(tmp_path, odd):
-    assert len(told(as_folder(tmp_path / "odd", grey_files(("train", "val"), odd)))) == 1
+    assert len(logged_lines(as_folder(tmp_path / "odd", grey_files(("train", "val"), odd)))) == 1
 
 
 def test_colour_in_the_last_part_of_many_images(tmp_path, monkeypatch):
     monkeypatch.setattr("cifarlab.data.cache._CHUNK", 3)
     files = grey_files(("train",), "train/b/z.png")
-    assert len(told(as_folder(tmp_path / "odd", files))) == 1
-    assert len(told(as_folder(tmp_path / "grey", grey_files()))) == 2
+    assert len(logged_lines(as_folder(tmp_path / "odd", files))) == 1
+    assert len(logged_lines(as_folder(tmp_path / "grey", grey_files()))) == 2
 
 
 def test_images_of_an_official_archive_are_looked_at_too(tmp_path):
@@ -113,5 +117,5 @@ def test_images_of_an_official_archive_are_looked_at_too(tmp_path):
     files = cifar10_files()
     for k in range(5):
         files[f"cifar-10-batches-py/data_batch_{k + 1}"] = grey(batch(20, k, labels=10))
-    assert told(as_tar(tmp_path / "c.tar", files))[1].startswith(GREY)
-    assert len(told(as_tar(tmp_path / "d.tar", cifar10_files()))) == 1
+    assert logged_lines(as_tar(tmp_path / "c.tar", files))[1].startswith(GREY)
+    assert len(logged_lines(as_tar(tmp_path / "d.tar", cifar10_files()))) == 1

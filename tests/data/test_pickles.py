@@ -29,19 +29,21 @@ PLAIN = {"ids": [1, -1, 300, 70_000, 2**40, "ä", b"\xff", None, True, 1.5], "na
 @pytest.mark.parametrize("key", [str, str.encode])
 def test_what_is_written_is_read(protocol: int, key: Any) -> None:
     content = {**ARRAYS, **PLAIN}
-    told = load(pickle.dumps({key(k): v for k, v in content.items()}, protocol), "file")
-    assert list(told) == list(content)
-    assert {k: told[k] for k in PLAIN} == PLAIN
+    loaded = load(pickle.dumps({key(k): v for k, v in content.items()}, protocol), "file")
+    assert list(loaded) == list(content)
+    assert {k: loaded[k] for k in PLAIN} == PLAIN
     for name, array in ARRAYS.items():
-        assert np.array_equal(told[name], array)
-        assert told[name].dtype == array.dtype.newbyteorder("=")
-        assert told[name].flags.writeable
+        assert np.array_equal(loaded[name], array)
+        assert loaded[name].dtype == array.dtype.newbyteorder("=")
+        assert loaded[name].flags.writeable
 
 
 def test_what_python_2_wrote_is_read() -> None:
-    told = load(python2_pickle({"labels": [1, 2], "data": ARRAYS["data"], "names": ["a"]}), "file")
-    assert told["labels"] == [1, 2] and told["names"] == [b"a"]
-    assert np.array_equal(told["data"], ARRAYS["data"])
+    loaded = load(
+        python2_pickle({"labels": [1, 2], "data": ARRAYS["data"], "names": ["a"]}), "file"
+    )
+    assert loaded["labels"] == [1, 2] and loaded["names"] == [b"a"]
+    assert np.array_equal(loaded["data"], ARRAYS["data"])
 
 
 def shared_tuples(depth: int) -> bytes:

@@ -42,14 +42,14 @@ def test_relative_paths_are_looked_up_under_the_data_folder(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("asked", "meant"),
+    ("source", "meant"),
     [("cifar-10", "cifar10"), ("Digits", "digits"), ("flower.tar.gz", "flowers.tar.gz")],
 )
-def test_an_unknown_source_names_the_nearest(tmp_path, monkeypatch, asked, meant):
+def test_an_unknown_source_names_the_nearest(tmp_path, monkeypatch, source, meant):
     as_tar(tmp_path / "flowers.tar.gz", class_folders({"train": 2}))
     monkeypatch.setenv("CIFARLAB_DATA", str(tmp_path))
     with pytest.raises(DataError) as caught:
-        open_dataset(asked)
+        open_dataset(source)
     assert caught.value.hint.startswith(f"did you mean {meant}?")
 
 

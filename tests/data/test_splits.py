@@ -23,13 +23,13 @@ labels_of = st.lists(st.integers(0, 5), min_size=1, max_size=300).map(np.array)
 
 
 @settings(deadline=None)
-@given(labels=labels_of, share=st.floats(0, 0.99), seed=st.integers(0, 2**40))
-def test_a_cut_is_a_partition_in_proportion(labels, share, seed):
+@given(labels=labels_of, fraction=st.floats(0, 0.99), seed=st.integers(0, 2**40))
+def test_a_cut_is_a_partition_in_proportion(labels, fraction, seed):
     try:
-        kept, cut = stratified_split(labels, share, seed)
+        kept, cut = stratified_split(labels, fraction, seed)
     except DataError:
         return
-    total = int(np.floor(share * len(labels) + 0.5))
+    total = int(np.floor(fraction * len(labels) + 0.5))
     assert len(cut) == total and kept.dtype == cut.dtype == np.int64
     assert sorted([*kept, *cut]) == list(range(len(labels)))
     assert (np.diff(kept) > 0).all() and (np.diff(cut) > 0).all()
@@ -39,16 +39,16 @@ def test_a_cut_is_a_partition_in_proportion(labels, share, seed):
 
 
 @settings(deadline=None)
-@given(labels=labels_of, share=st.floats(0.001, 0.99))
-def test_a_refused_cut_was_impossible(labels, share):
+@given(labels=labels_of, fraction=st.floats(0.001, 0.99))
+def test_a_refused_cut_was_impossible(labels, fraction):
     try:
-        stratified_split(labels, share, 0)
+        stratified_split(labels, fraction, 0)
     except DataError as error:
         sizes = np.unique(labels, return_counts=True)[1]
         if "cuts none" in error.what:
-            assert share * len(labels) < 0.5
+            assert fraction * len(labels) < 0.5
         else:
-            assert (np.ceil(share * sizes + sizes / 2 / len(labels)) >= sizes).any()
+            assert (np.ceil(fraction * sizes + sizes / 2 / len(labels)) >= sizes).any()
 
 
 def test_the_seed_decides_and_nothing_else():
@@ -121,8 +121,8 @@ def test_a_share_of_the_training_images_is_the_same_of_each_class(tmp_path, vali
 def test_a_larger_share_has_all_of_a_smaller_one(tmp_path):
     dataset = opened(tmp_path, train=80, test=2)
     small, large = (
-        set(training_subsets(dataset, Data(train_subset_fraction=share))[0].indices)
-        for share in (0.1, 0.5)
+        set(training_subsets(dataset, Data(train_subset_fraction=fraction))[0].indices)
+        for fraction in (0.1, 0.5)
     )
     assert small < large
 

@@ -83,7 +83,7 @@ def test_the_bin_of_zeros_is_found():
 def test_zeros_do_not_make_the_rest_of_an_activation_pale(make_run):
     lines = [line(e) for e in range(2)]
     for stats_line in lines:
-        histogram = stats_line["activations"]["hidden.act1"]
+        histogram = stats_line["activations"]["head.act1"]
         histogram |= {"low": 0.0, "high": 64.0, "counts": [10_000] + [5] * 63}
     with styled():
         panels = [axes for axes in tensor_stats.activations(make_run(lines)).axes if axes.images]
@@ -144,7 +144,7 @@ def test_missing_values_and_damaged_tensor_stats_cost_no_page(make_run, tmp_path
     odd = line(1)
     odd["weights"]["head"] = {"low": None, "high": None, "counts": None, "grad_norm": None}
     del odd["weights"]["stem.conv1"]
-    odd["activations"]["hidden.act1"] = None
+    odd["activations"]["head.act1"] = None
     run = make_run([line(0), odd, line(2)])
     write_report([run.path], tmp_path / "page.html")
     run.path.joinpath("tensor_stats.jsonl").write_text("{}\n" + json.dumps(line(1)) + "\n")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cifarlab.runs.folder import RunFolder
-from cifarlab.system.terminal import spoken
+from cifarlab.system.terminal import format_duration
 from cifarlab.training.callbacks import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.tensor_stats import TensorStats
@@ -76,4 +76,4 @@ def test_larger_images_later_on_take_longer(monkeypatch, capsys):
     [(7, "7 s"), (89, "89 s"), (90, "1.5 min"), (3599, "60 min"), (7200, "2 h"), (1e6, "280 h")],
 )
 def test_a_time_in_words(seconds, words):
-    assert spoken(seconds) == words
+    assert format_duration(seconds) == words

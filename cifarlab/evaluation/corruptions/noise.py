@@ -46,8 +46,8 @@ def shot_noise(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tens
     levels = (images * 255).round().to(torch.int64)
     width = table.numel() // 256
     # one ascending sequence: the distribution of level n lies between n and n + 1
-    found = torch.searchsorted(table, levels + draws[0].double()) - levels * width
-    return found / photons
+    photon_counts = torch.searchsorted(table, levels + draws[0].double()) - levels * width
+    return photon_counts / photons
 
 
 @lru_cache(maxsize=8)

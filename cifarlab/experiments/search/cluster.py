@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifarlab.system.errors import CifarlabError, MissingExtraError, UserError
-from cifarlab.system.threads import available_threads, told_threads
+from cifarlab.system.threads import available_threads, env_threads
 
 # the paths of its sockets may not be long, so not under a long $TMPDIR
 _ROOT = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
@@ -159,7 +159,7 @@ def _cluster_resources(jobs: int | None) -> TrialResources:
     processors = [int(node["CPU"]) for node in nodes if node.get("CPU")]
     jobs = jobs or max(1, len(processors))
     threads = _threads_per_trial(processors, jobs)
-    threads = min(threads, told_threads() or threads)
+    threads = min(threads, env_threads() or threads)
     return TrialResources(
         jobs, threads, _gpus_per_trial(sum(node.get("GPU", 0) for node in nodes), jobs)
     )

@@ -50,7 +50,7 @@ class TrialSession:
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._permissions: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._enough = False
+        self._stop_requested = False
 
     def next(self) -> Message:
         """Let the run go on to the end of its next epoch, or to its end; return its message.
@@ -69,8 +69,8 @@ class TrialSession:
         """The trial gets no further epoch: finish its run if a rung stopped it, else leave it."""
         if self._thread is None or not self._thread.is_alive():
             return
-        self._enough = TrialHistory(self._search.events()).trials[self.job.number].stopped
-        self._permissions.put(self._enough)
+        self._stop_requested = TrialHistory(self._search.events()).trials[self.job.number].stopped
+        self._permissions.put(self._stop_requested)
         self._thread.join()
 
     def _train(self) -> None:
@@ -105,7 +105,7 @@ class TrialSession:
                 resume=folder.exists,
                 callbacks=[self],
                 command=command,
-                should_stop=lambda: self._enough,
+                should_stop=lambda: self._stop_requested,
             )
         return {STOP_REASON: result["stop_reason"]}
 
@@ -139,12 +139,12 @@ class TrialSession:
         """Nothing: the epoch's line has it."""
 
     def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
-        """Tell the epoch and wait for leave to go on."""
-        if self._enough:
+        """Send the epoch's message and wait for leave to go on."""
+        if self._stop_requested:
             return
         score = max(self.last_message[SCORE], line["val"]["accuracy"])
         self._messages.put({EPOCH: line["epoch"], SCORE: score})
-        if not self._permissions.get() and not self._enough:
+        if not self._permissions.get() and not self._stop_requested:
             raise _Abandoned
 
     def on_train_end(self, run: Any, result: dict[str, Any]) -> None:

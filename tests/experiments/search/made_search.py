@@ -51,19 +51,19 @@ def made(path: Path, count: int = 12) -> tuple[Search, SearchFolder]:
     content = {"search": search.model_dump(mode="json"), "base": {}, "scale": 1.0}
     folder.write(content)
     for number in range(count):
-        values: dict[str, Any] = {
+        params: dict[str, Any] = {
             "optimizer.kind": ("sgd", "adam")[number % 2],
             "optimizer.lr": 1e-4 * 10 ** (3 * (number * 7 % count) / count),
         }
         if not number % 2:
-            values["optimizer.momentum"] = 0.5 + 0.04 * number
-        folder.append_event(drawn_event(number, values))
-        _end(search, folder, number, values, (number * 7 % count) / count)
+            params["optimizer.momentum"] = 0.5 + 0.04 * number
+        folder.append_event(drawn_event(number, params))
+        _end(search, folder, number, params, (number * 7 % count) / count)
     return search, folder
 
 
 def _end(
-    search: Search, folder: SearchFolder, number: int, values: dict[str, Any], limit: float
+    search: Search, folder: SearchFolder, number: int, params: dict[str, Any], limit: float
 ) -> None:
     if number == 1:
         failure = {"kind": "DivergenceError", "what": "NaN at step 3 | b", "hint": "lower it"}
@@ -80,7 +80,7 @@ def _end(
         ended_event(number, "stopped" if stopped else "planned", epochs, max(scores))
     )
     run = folder.trial(number)
-    run.write_recipe(search.trial_recipe(values, search.base_recipe()))
+    run.write_recipe(search.trial_recipe(params, search.base_recipe()))
     run.write_provenance({"data": {"name": "digits"}})
     for epoch, score in enumerate(scores, 1):
         line = {"epoch": epoch, "train": {"accuracy": score + 0.1}, "val": {"accuracy": score}}

@@ -28,8 +28,8 @@ def test_as_many_trials_run_at_once_as_were_asked_for(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    with connect_ray(jobs, None) as share:
-        assert share.jobs == (jobs or 1) and share.threads == threads
+    with connect_ray(jobs, None) as resources:
+        assert resources.jobs == (jobs or 1) and resources.threads == threads
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -38,8 +38,8 @@ def searched(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
     return run_search(tiny(), jobs=1, runs=tmp_path_factory.mktemp("searched"))
 
 
-def table(of: FinishedSearch) -> list[dict[str, Any]]:
-    return list(of.folder.content()["results"]["table"])
+def table(finished: FinishedSearch) -> list[dict[str, Any]]:
+    return list(finished.folder.content()["results"]["table"])
 
 
 def test_trials_are_runs_and_say_how_they_ended(searched: FinishedSearch) -> None:
@@ -96,9 +96,9 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_workers_are_reused(ray_here: None, tmp_path: Path, jobs: int) -> None:
-    found = run_search(tiny(trials=12), jobs=jobs, runs=tmp_path, worker=Counted)
-    assert len(table(found)) == 12
-    assert len(list(found.folder.path.glob("*.pid"))) <= 2 * jobs - 1
+    finished = run_search(tiny(trials=12), jobs=jobs, runs=tmp_path, worker=Counted)
+    assert len(table(finished)) == 12
+    assert len(list(finished.folder.path.glob("*.pid"))) <= 2 * jobs - 1
 
 
 def test_what_is_there_is_not_trained_again(searched: FinishedSearch) -> None:
@@ -115,13 +115,13 @@ def test_another_search_does_not_go_on_in_its_place(searched: FinishedSearch) ->
         run_search(tiny(max_epochs="5 epochs"), runs=runs)
 
 
-def copied(of: FinishedSearch, runs: Path, events: int) -> SearchFolder:
+def copied(finished: FinishedSearch, runs: Path, events: int) -> SearchFolder:
     """The search as a driver that was killed after so many events left it."""
     import shutil
 
     path = runs / "searches" / "made"
-    shutil.copytree(of.folder.path, path)
-    lines = of.folder.events_file.read_text().splitlines(keepends=True)
+    shutil.copytree(finished.folder.path, path)
+    lines = finished.folder.events_file.read_text().splitlines(keepends=True)
     (path / "search.jsonl").write_text("".join(lines[:events]) + lines[events][:9])
     for number in range(5):
         if f'"drawn", "trial": {number},' not in "".join(lines[:events]):
@@ -150,14 +150,14 @@ def test_data_lie_where_the_command_is_given_not_where_ray_began(
             image = Image.new("L", (8, 8), abs(grey - number))
             image.save(tmp_path / "shades" / name / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    found = run_search(tiny(trials=1, max_epochs="1 epoch"), data="shades", runs=Path("runs"))
-    assert [row["stop_reason"] for row in table(found)] == ["planned"]
+    finished = run_search(tiny(trials=1, max_epochs="1 epoch"), data="shades", runs=Path("runs"))
+    assert [row["stop_reason"] for row in table(finished)] == ["planned"]
 
 
 def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_path: Path) -> None:
     space = {"optimizer.lr": {"kind": "choice", "values": [1e30, 0.1]}}
-    found = run_search(tiny(space=space, max_epochs="1 epoch"), jobs=2, runs=tmp_path)
-    rows = table(found)
+    finished = run_search(tiny(space=space, max_epochs="1 epoch"), jobs=2, runs=tmp_path)
+    rows = table(finished)
     stop_reasons = {row["stop_reason"] for row in rows}
     assert stop_reasons == {"planned", "failed"} and len(rows) == 5
     failed = [row for row in rows if row["stop_reason"] == "failed"]

@@ -20,7 +20,7 @@ SCORES = [0.5, 0.6, 0.4]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def tune_calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What Tune was asked for, each time; it trains nothing."""
     calls: list[dict[str, Any]] = []
 
@@ -33,15 +33,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def begun(search: Search, runs: Path) -> SearchFolder:
+def started_search(search: Search, runs: Path) -> SearchFolder:
     """Three trials with an epoch each, of which the first has ended."""
     folder = SearchFolder(runs / "searches" / search.name)
     folder.path.mkdir(parents=True)
     for number, score in enumerate(SCORES):
-        values = {"optimizer.kind": "adam", "optimizer.lr": 0.01 * (1 + number)}
-        folder.append_event(drawn_event(number, values))
+        params = {"optimizer.kind": "adam", "optimizer.lr": 0.01 * (1 + number)}
+        folder.append_event(drawn_event(number, params))
         run = folder.trial(number)
-        run.write_recipe(search.trial_recipe(values, search.base_recipe()))
+        run.write_recipe(search.trial_recipe(params, search.base_recipe()))
         run.write_provenance({"data": {"name": "digits"}})
         train = {"accuracy": score}
         run.metrics.append({"epoch": 1, "train": train, "val": {"accuracy": score}})
@@ -50,24 +50,28 @@ def begun(search: Search, runs: Path) -> SearchFolder:
 
 
 def test_the_page_and_best_yaml_name_the_same_trial(
-    asked: list[dict[str, Any]], tmp_path: Path
+    tune_calls: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    folder = begun(small(trials=3), tmp_path)
-    found = run_search(small(trials=3), runs=tmp_path, resume=True)
-    assert found.results.best_row and found.results.best_row.trial.number == 1
+    folder = started_search(small(trials=3), tmp_path)
+    finished = run_search(small(trials=3), runs=tmp_path, resume=True)
+    assert finished.results.best_row and finished.results.best_row.trial.number == 1
     assert "Best: trial-001, 60.00 %, in best.yaml" in (folder.path / "page.md").read_text()
     assert find(str(folder.best_recipe)).optimizer.lr == 0.02
-    assert any("2 trials are not finished" in problem for problem in found.problems)
+    assert any("2 trials are not finished" in problem for problem in finished.problems)
 
 
-def test_finalists_wait_for_the_last_trial(asked: list[dict[str, Any]], tmp_path: Path) -> None:
-    folder = begun(small(trials=3), tmp_path)
-    found = run_search(small(trials=3), runs=tmp_path, resume=True, n_seeds=2)
-    assert found.finalists is None and not (folder.path / "studies").exists()
+def test_finalists_wait_for_the_last_trial(
+    tune_calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = started_search(small(trials=3), tmp_path)
+    finished = run_search(small(trials=3), runs=tmp_path, resume=True, n_seeds=2)
+    assert finished.finalists is None and not (folder.path / "studies").exists()
 
 
-def test_a_record_that_cant_be_read_is_named(asked: list[dict[str, Any]], tmp_path: Path) -> None:
-    folder = begun(small(trials=3), tmp_path)
+def test_a_record_that_cant_be_read_is_named(
+    tune_calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    folder = started_search(small(trials=3), tmp_path)
     folder.events_file.write_bytes(b"\xff" + folder.events_file.read_bytes())
     with pytest.raises(RunFolderError, match=r"can't read .*search\.jsonl"):
         run_search(small(trials=3), runs=tmp_path, resume=True)
@@ -75,35 +79,37 @@ def test_a_record_that_cant_be_read_is_named(asked: list[dict[str, Any]], tmp_pa
         folder.repair()
 
 
-def test_trials_of_other_images_do_not_go_on(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_trials_of_other_images_do_not_go_on(
+    tune_calls: list[dict[str, Any]], tmp_path: Path
+) -> None:
     """Each would fail for that reason, and stand in the record as failed."""
-    folder = begun(small(trials=3), tmp_path)
+    folder = started_search(small(trials=3), tmp_path)
     folder.trial(1).write_provenance({"data": {"name": "digits", "fingerprint": "others"}})
     record = folder.events_file.read_bytes()
     for trials in (3, 5):
         with pytest.raises(RunFolderError, match="the images are not those") as caught:
             run_search(small(trials=trials), runs=tmp_path, resume=True)
         assert "another name" in caught.value.hint
-    assert asked == [] and folder.events_file.read_bytes() == record
+    assert tune_calls == [] and folder.events_file.read_bytes() == record
 
 
 def test_images_that_are_gone_are_not_missed_where_all_trials_have_ended(
-    asked: list[dict[str, Any]], tmp_path: Path
+    tune_calls: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     search = small(trials=3, overrides={"data.source": "no/where"})
-    folder = begun(search, tmp_path)
+    folder = started_search(search, tmp_path)
     with pytest.raises(DataError, match="no/where"):
         run_search(search, runs=tmp_path, resume=True)
     for number in (1, 2):
         folder.append_event(ended_event(number, "planned", 1, SCORES[number]))
-    assert run_search(search, runs=tmp_path).results.best_row and asked == []
+    assert run_search(search, runs=tmp_path).results.best_row and tune_calls == []
 
 
 @pytest.mark.parametrize(("trials", "expected"), [(1, 2), (3, 2), (5, 4)])
 def test_all_that_was_begun_goes_on_however_few_trials_are_asked_for(
-    asked: list[dict[str, Any]], tmp_path: Path, trials: int, expected: int
+    tune_calls: list[dict[str, Any]], tmp_path: Path, trials: int, expected: int
 ) -> None:
     search = small(trials=trials, space=SPACE)
-    begun(search, tmp_path)
+    started_search(search, tmp_path)
     run_search(search, runs=tmp_path, resume=True)
-    assert asked[0]["num_samples"] == expected
+    assert tune_calls[0]["num_samples"] == expected

@@ -76,7 +76,7 @@ def varied(runs, name, **changes):
 
 
 def test_recipes_of_one_name_are_named_by_what_differs(runs):
-    other = varied(runs, "other", optimizer__rate=0.3)
+    other = varied(runs, "other", optimizer__lr=0.3)
     found = compare_runs([str(runs / "plain-0"), other, str(runs / "studies/s")], runs=runs)
     first, second = "quickstart optimizer.lr=0.1", "quickstart optimizer.lr=0.3"
     assert list(told(found)) == [first, second, "mine/adam"]
@@ -96,7 +96,7 @@ def test_where_much_differs_the_run_is_named(runs):
 
 
 def test_against_takes_a_printed_row(runs):
-    names = [str(runs / "plain-0"), varied(runs, "other", optimizer__rate=0.3)]
+    names = [str(runs / "plain-0"), varied(runs, "other", optimizer__lr=0.3)]
     row = list(told(compare_runs(names, runs=runs)))[1]
     found = compare_runs(names, against=row, runs=runs)
     assert found.baseline == row and list(told(found))[1] == row

@@ -1,0 +1,355 @@
+"""What a notebook holds: a trained run, a table of runs, a study, search or comparison.
+
+Objects are views of folders on the disk: whatever the command line made can be loaded here, and
+the other way round. Nothing here imports torch before it trains or predicts.
+"""
+
+import html
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cifarlab.recipes.catalog import find
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import change, from_yaml
+from cifarlab.report.formatting import percent
+from cifarlab.report.run_data import RunData, read_runs
+from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.naming import RUNS, new_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from cifarlab.experiments.search.definition import Search
+    from cifarlab.experiments.search.results import SearchResults
+    from cifarlab.experiments.study.comparison import Comparison
+    from cifarlab.experiments.study.definition import Study
+
+# a source, (images, labels), or two such pairs: training and test
+Data = str | Path | tuple[Any, Any]
+
+
+class TrainedRun:
+    """One run: its numbers, its history, its figures, its network."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.folder = RunFolder(path).require()
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @cached_property
+    def _data(self) -> RunData:
+        return read_runs([self.path])[0]
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything that decided the outcome."""
+        return self._data.recipe
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the test split, 0 to 1; on validation where it was not opened; None if unfinished."""
+        return self._data.split(self._data.split_name).get("accuracy")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What ``result.json`` holds; empty for a run that has not finished."""
+        return self._data.result
+
+    @property
+    def history(self) -> "pd.DataFrame":
+        """The metrics of each epoch, a row each: ``epoch``, ``lr``, ``train.loss``, ..."""
+        import pandas as pd
+
+        return pd.json_normalize(self._data.lines)
+
+    @property
+    def plot(self) -> "Plots":
+        """The run's figures, each a function that returns one."""
+        return Plots(self._data)
+
+    def predict(self, images: Any) -> "pd.DataFrame":
+        """Return the probability of each class, a row for each image.
+
+        ``images``: files and folders, or an array uint8 (N, H, W, C) or (N, H, W). Images of
+        another size are resized as the recipe says. Raises DataError and CheckpointError.
+        """
+        import pandas as pd
+
+        from cifarlab.inference.run_predictor import RunPredictor
+
+        predictor = RunPredictor(self.folder)
+        if isinstance(images, np.ndarray):
+            inputs = predictor.take(images)
+        else:
+            paths = [images] if isinstance(images, str | Path) else list(images)
+            inputs = predictor.read(paths)
+        found = predictor.predict(inputs)
+        return pd.DataFrame(found.probabilities, index=found.ids, columns=list(found.classes))
+
+    def evaluate(self, split: str = "val", **options: Any) -> dict[str, Any]:
+        """Measure ``val`` or ``test`` anew (see evaluation/run_evaluation.py)."""
+        from cifarlab.evaluation.run_evaluation import evaluate_run
+
+        return evaluate_run(self.folder, split, **options)[0]
+
+    def __repr__(self) -> str:
+        named = f"{self._data.recipe_name} on {self._data.data_name}"
+        return f"<TrainedRun {self.path}: {named}, {_accuracy_words(self._data)}>"
+
+    def _repr_html_(self) -> str:
+        return _table([self._data])
+
+
+class Plots:
+    """A run's figures, as Matplotlib figures; None where a run has nothing to show."""
+
+    def __init__(self, run: RunData) -> None:
+        self._run = run
+
+    def curves(self) -> "Figure | None":
+        """Loss, accuracy and learning rate by epoch."""
+        from cifarlab.report.figures import curves
+
+        return _styled(curves, self._run)
+
+    def confusion_matrix(self) -> "Figure | None":
+        """Which class is taken for which."""
+        from cifarlab.report.confusion import confusion
+
+        return _styled(confusion, self._run)
+
+    def per_class(self) -> "Figure | None":
+        """The accuracy of each class, with its interval."""
+        from cifarlab.report.classes import per_class
+
+        return _styled(per_class, self._run)
+
+    def reliability(self) -> "Figure | None":
+        """How often the network is right that is sure by so much."""
+        from cifarlab.report.reliability import reliability
+
+        return _styled(reliability, self._run)
+
+
+class RunTable(Sequence[TrainedRun]):
+    """Runs beside each other: a sequence of ``TrainedRun``, and ``frame``, a data frame."""
+
+    def __init__(self, paths: Sequence[Path | str]) -> None:
+        self._runs = read_runs([Path(path) for path in paths], predictions=False)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return RunTable([run.path for run in self._runs[index]])
+        return TrainedRun(self._runs[index].path)
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row for each run: recipe, seed, data, accuracies (0 to 1), whether it finished."""
+        import pandas as pd
+
+        return pd.DataFrame([_fields(run) for run in self._runs])
+
+    def __repr__(self) -> str:
+        return f"<RunTable of {len(self)} runs>"
+
+    def _repr_html_(self) -> str:
+        return _table(self._runs)
+
+
+class ComparisonTable:
+    """Recipes beside each other: a row for each, with what may be concluded of it."""
+
+    def __init__(self, comparison: "Comparison", path: Path | None = None) -> None:
+        self.comparison = comparison
+        self.path = path
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row for each recipe, as the command line prints it."""
+        import pandas as pd
+
+        from cifarlab.experiments.study.table import format_rows
+
+        headers, rows = format_rows(self.comparison)
+        return pd.DataFrame(rows, columns=list(headers)).set_index("row")
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """What may be concluded of each recipe against the baseline."""
+        return {one.name: one.verdict for one in self.comparison.rows}
+
+    def __repr__(self) -> str:
+        verdicts = "; ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
+        return f"<ComparisonTable with {self.comparison.baseline}: {verdicts}>"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html()
+
+
+class SearchTable:
+    """A search's trials, the best first, and the recipe of the best."""
+
+    def __init__(self, results: "SearchResults", path: Path) -> None:
+        self.results = results
+        self.path = path
+
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row for each trial, as ``table.csv`` has it."""
+        import io
+
+        import pandas as pd
+
+        from cifarlab.experiments.search.table import csv_text
+
+        return pd.read_csv(io.StringIO(csv_text(self.results))).set_index("rank")
+
+    @property
+    def best(self) -> Recipe:
+        """The recipe of the best trial. Raises RecipeError where no trial has a score."""
+        return from_yaml(self.path / "best.yaml")
+
+    def __repr__(self) -> str:
+        best = self.results.best_row
+        score = f", best {100 * best.score:.2f} %" if best and best.score is not None else ""
+        return f"<SearchTable {self.path}: {len(self.results.rows)} trials{score}>"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html()
+
+
+def train(
+    recipe: Recipe | str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    data: Data | None = None,
+    run: Path | str | None = None,
+    **options: Any,
+) -> TrainedRun:
+    """Train a recipe, by name, YAML file or value, with settings changed by dotted path.
+
+    ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
+    pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
+    one under ``runs``); ``options`` are those of training/train.py. Raises every error of
+    cifarlab.system.errors.
+    """
+    from cifarlab.training.train import train as train_recipe
+
+    recipe = find_recipe(recipe, changes)
+    folder = RunFolder(run) if run else new_folder(recipe)
+    if data is not None:
+        recipe = change(recipe, {"data.source": _source(data, folder)})
+    train_recipe(recipe, folder, command="cifarlab.train", **options)
+    return TrainedRun(folder.path)
+
+
+def find_recipe(recipe: Recipe | str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Return a recipe by name or YAML file, with changes. Raises RecipeError."""
+    found = find(recipe) if isinstance(recipe, str) else recipe
+    return change(found, changes) if changes else found
+
+
+def load_run(path: Path | str) -> TrainedRun:
+    """Open a run folder. Raises RunFolderError."""
+    return TrainedRun(path)
+
+
+def runs(folder: Path | str = RUNS) -> RunTable:
+    """Return all runs at any depth under a folder."""
+    return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
+
+
+def predict(run: TrainedRun | Path | str, images: Any) -> "pd.DataFrame":
+    """Return ``TrainedRun.predict`` of a run or its folder."""
+    return _run(run).predict(images)
+
+
+def evaluate(run: TrainedRun | Path | str, split: str = "val", **options: Any) -> dict[str, Any]:
+    """Return ``TrainedRun.evaluate`` of a run or its folder."""
+    return _run(run).evaluate(split, **options)
+
+
+def compare(*runs: TrainedRun | Path | str, against: str | None = None) -> ComparisonTable:
+    """Compare finished runs, grouped by recipe and paired by seed; as ``cifarlab compare``."""
+    from cifarlab.experiments.study.outcomes import compare_runs
+
+    names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
+    return ComparisonTable(compare_runs(names, against))
+
+
+def study(name: "Study | str", **options: Any) -> ComparisonTable:
+    """Run a study by name, YAML file or value; ``options`` as experiments/study/engine.py."""
+    from cifarlab.experiments.study.engine import run_study
+    from cifarlab.experiments.study.shipped import find_study
+
+    found = find_study(name) if isinstance(name, str) else name
+    finished = run_study(found, **{"log": print, "command": "cifarlab.study", **options})
+    return ComparisonTable(finished.comparison, finished.folder.path)
+
+
+def search(name: "Search | str", **options: Any) -> SearchTable:
+    """Run a search by name, YAML file or value; ``options`` as experiments/search/engine.py."""
+    from cifarlab.experiments.search.engine import run_search
+    from cifarlab.experiments.search.shipped import find_search
+
+    found = find_search(name) if isinstance(name, str) else name
+    finished = run_search(found, **{"log": print, "command": "cifarlab.search", **options})
+    return SearchTable(finished.results, finished.folder.path)
+
+
+def _run(run: TrainedRun | Path | str) -> TrainedRun:
+    return run if isinstance(run, TrainedRun) else TrainedRun(run)
+
+
+def _source(data: Data, folder: RunFolder) -> Any:
+    if isinstance(data, str | Path):
+        return str(data)
+    from cifarlab.data.arrays import store_arrays
+
+    return store_arrays(folder.path.parent / "arrays", data)
+
+
+def _fields(run: RunData) -> dict[str, Any]:
+    """A run as a row of a data frame."""
+    return {
+        "run": run.name,
+        "recipe": run.recipe_name,
+        "seed": run.recipe.seed,
+        "data": run.data_name,
+        "val": run.split("val").get("accuracy"),
+        "test": run.split("test").get("accuracy"),
+        "finished": run.finished,
+    }
+
+
+def _accuracy_words(run: RunData) -> str:
+    name = run.split_name
+    if name is None:
+        return f"{run.last_epoch} epochs so far"
+    return f"{name} accuracy {percent(run.split(name).get('accuracy'))}"
+
+
+def _styled(draw: Callable[[RunData], "Figure | None"], run: RunData) -> "Figure | None":
+    from cifarlab.plots.style import styled
+
+    with styled():
+        return draw(run)
+
+
+def _table(runs: Sequence[RunData]) -> str:
+    """Runs as an HTML table."""
+    rows = [{name: str(value) for name, value in _fields(run).items()} for run in runs]
+    heads = "".join(f"<th>{name}</th>" for name in (rows[0] if rows else {}))
+    cells = ("".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows)
+    return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"

@@ -1,0 +1,89 @@
+"""The words of the glossary: no definition, key, option or file has a name of its left-hand column."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cifarlab.recipes.keys import keys
+
+ROOT = Path(__file__).parents[2]
+
+# Parts of names: snake_case and CamelCase are cut into words.
+OLD_PARTS = {
+    "rate", "share", "shares", "deviation", "told", "said", "asked", "found", "heard", "place", "places",
+    "tell", "tells", "normalise", "normalisation", "initialisation", "standardisation", "colour", "colours",
+    "strangers", "flattery", "oracle", "journal", "crumb", "ledger", "flattered",
+}  # fmt: skip
+# Whole names.
+OLD_NAMES = {
+    "Part", "Rate", "Share", "pieces", "piece_sizes", "hits", "worth_a_backward_pass", "sized", "shrunk",
+    "turned", "moves", "ALONE", "by_first", "in_turn", "add_up", "joined", "gathered", "Watch", "watched",
+    "ending", "enough", "Asked", "Hook", "Recorder", "again", "examine", "gains", "silent_units",
+    "Answers", "Draws", "Judge", "Course", "Notes", "finals", "hindrance", "beside", "strange", "words",
+    "inside", "chosen", "Shown", "Told", "SpreadBatchNorm", "SpreadDropout", "of", "one", "own", "whole",
+    "fresh", "given",
+}  # fmt: skip
+# Names that stay, each with its reason.
+EXCEPTIONS: dict[str, str] = {
+    "noise_rate": "the glossary's own word",
+}
+
+
+def words_of(name: str) -> list[str]:
+    """Cut a name into its words in lower case."""
+    spaced = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    return [word for word in re.split(r"[\W_]+", spaced.lower()) if word]
+
+
+def is_old(name: str) -> bool:
+    """Return whether a name is one of the glossary's left-hand column."""
+    if name in EXCEPTIONS:
+        return False
+    return name.strip("_") in OLD_NAMES or bool(OLD_PARTS.intersection(words_of(name)))
+
+
+def defined(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield every name that a file defines, with its line."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.alias) and node.asname:
+            yield node.lineno, node.asname
+
+
+FILES = sorted((ROOT / "cifarlab").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
+def test_no_definition_has_an_old_name(file: Path) -> None:
+    old = sorted({f"{name} (line {line})" for line, name in defined(file) if is_old(name)})
+    assert not old
+
+
+def test_no_file_has_an_old_name() -> None:
+    assert not [str(f) for f in FILES if is_old(f.stem)]
+
+
+def test_no_key_has_an_old_name() -> None:
+    assert not [key.path for key in keys() if any(map(is_old, key.path.split(".")))]
+
+
+def test_the_old_names_are_noticed() -> None:
+    assert all(map(is_old, ("tell_places", "Share", "_share", "ShareOfAll", "by_first", "lr_rate")))
+    assert not any(map(is_old, ("lr", "n_epochs", "separate", "shared_memory", "placement")))
+
+
+def test_every_exception_has_its_use() -> None:
+    names = {name for file in FILES for _, name in defined(file)} | {
+        part for key in keys() for part in key.path.split(".")
+    }
+    assert set(EXCEPTIONS) <= names
