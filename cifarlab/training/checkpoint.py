@@ -13,6 +13,7 @@ finds the state ahead of the weights (the writer was killed in between) finishes
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,7 @@ class Counters(NamedTuple):
     seen: Count
     best: Best | None
     schedule: ScheduleState
+    optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
     weights_sha256: str
 
@@ -91,6 +93,7 @@ class Checkpoints:
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
             "schedule": state.schedule,
+            "optimizer": _numbers(state.optimizer),
             "seconds": state.seconds,
             "weights_sha256": digest,
         }
@@ -107,7 +110,7 @@ class Checkpoints:
         if state.averager:
             load_weights(state.classifier, _strip_prefix("trained.", tensors), self._state)
         try:
-            _restore(state.optimizer, tensors)
+            _restore(state.optimizer, tensors, counters.optimizer)
             sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")
@@ -197,8 +200,23 @@ def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo ``_flatten``, each tensor in the memory layout of its parameter.
+def _numbers(optimizer: Optimizer) -> dict[str, float]:
+    """What a parameter's state and the groups hold beside tensors, as a user's optimizer may."""
+    saved = optimizer.state_dict()
+    places = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
+    return {
+        f"{place}.{number}.{name}": value
+        for place, parts in places.items()
+        for number, values in parts.items()
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }
+
+
+def _restore(
+    optimizer: Optimizer, tensors: dict[str, Tensor], numbers: Mapping[str, float]
+) -> None:
+    """Undo ``_flatten`` and ``_numbers``, each tensor in the memory layout of its parameter.
 
     PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
     parameter must not meet a contiguous momentum.
@@ -214,4 +232,8 @@ def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
+    for key, number in numbers.items():
+        place, index, name = key.split(".", 2)
+        part = groups[int(index)] if place == "groups" else slots.setdefault(int(index), {})
+        part[name] = number
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
