@@ -14,6 +14,7 @@ from pydantic import ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 from cifarlab.config.base import Config
+from cifarlab.config.findings import Finding, RunLength
 
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
@@ -86,6 +87,14 @@ class Family(Config):
             for (kind, owner), made in cls._registry.items()
             if owner in known and issubclass(made, cls)
         }
+
+    def lint(self, length: RunLength) -> Iterator[Finding]:
+        """Yield what in these settings trains badly in a run of that length."""
+        yield from ()
+
+    def first_acts(self, length: RunLength) -> dict[str, int]:
+        """Return the first step, counted from 0, that each setting changes which waits for it."""
+        return {}
 
     @model_validator(mode="wrap")
     @classmethod

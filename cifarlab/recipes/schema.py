@@ -20,8 +20,8 @@ from cifarlab.data.config import Data
 from cifarlab.models.configs import Model
 from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
-from cifarlab.optim.optimizers import SGD, Optimizer, RMSprop
-from cifarlab.optim.schedules import Cosine, Plateau, Schedule
+from cifarlab.optim.optimizers import SGD, Optimizer
+from cifarlab.optim.schedules import Cosine, Schedule
 
 
 class Extension(Config):
@@ -68,6 +68,10 @@ class EarlyStopping(Config):
         "accuracy", description="what is watched, on the validation images"
     )
     patience: int = Field(ge=1, description="epochs without improvement that are borne")
+
+    def scaled(self, scale: float) -> dict[str, Any]:
+        """Return as ``Config.scaled`` says."""
+        return {"patience": max(1, round(self.patience * scale))}
 
 
 class Training(Config):
@@ -238,11 +242,11 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _plateau_needs_validation(self) -> "Recipe":
-        if isinstance(self.schedule, Plateau) and self.data.val_fraction == 0:
+    def _schedule_needs_validation(self) -> "Recipe":
+        if self.schedule.needs_validation and self.data.val_fraction == 0:
             raise ValueError(
-                "schedule.kind=plateau watches the validation loss, but data.val_fraction is 0: "
-                "hold some out, or take another schedule"
+                f"schedule.kind={self.schedule.kind} watches the validation loss, but "
+                "data.val_fraction is 0: hold some out, or take another schedule"
             )
         return self
 
@@ -259,11 +263,8 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _momentum_to_move(self) -> "Recipe":
-        if self.schedule.final_momentum is None:
-            return self
-        momentum = getattr(self.optimizer, "momentum", None)
-        # RMSprop's state has no place for a momentum that starts at zero
-        if momentum is None or (isinstance(self.optimizer, RMSprop) and not momentum):
+        moved = self.schedule.final_momentum is not None
+        if moved and self.optimizer.momentum_to_move is None:
             raise ValueError(
                 "schedule.final_momentum needs an optimizer with momentum: sgd, muon, or rmsprop "
                 "with optimizer.momentum above 0"

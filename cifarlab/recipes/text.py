@@ -138,7 +138,7 @@ def _complete(given: Any, default: Any) -> Any:
     if not (isinstance(given, Mapping) and isinstance(default, Config)):
         return given
     if isinstance(default, Family) and (kind := given.get("kind", default.kind)) != default.kind:
-        named = default.family().kinds().get(kind)
+        named = default.family().kinds().get(kind) if isinstance(kind, str) else None
         if named is None:
             return given
         default = named.model_validate({})
@@ -162,7 +162,7 @@ def apply_overrides(
         key, equals, value = assignment.partition("=")
         if not equals:
             raise RecipeError(
-                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
+                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.lr=0.05"
             )
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
@@ -294,10 +294,12 @@ def _describe_error(
     error: ErrorDetails, schema: type[Config], tree: Any, list_keys: str
 ) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
-    part, path = _resolve_location(error["loc"], schema, tree)
+    unknown = error["type"] == "extra_forbidden"
+    path = [str(step) for step in error["loc"]]
+    part = _part_at(error["loc"][:-1] if unknown else error["loc"], schema, tree)
     dotted = ".".join(path) or schema.__name__.lower()
     context = error.get("ctx", {})
-    if error["type"] == "extra_forbidden":
+    if unknown:
         known = list(part.model_fields) if part else []
         mine = schema is Recipe and not kinds_with(dotted)
         meant = advice(dotted, error["input"]) if mine else None
@@ -329,10 +331,8 @@ def _describe_error(
     )
 
 
-def _resolve_location(
-    loc: tuple[int | str, ...], schema: type[Config], tree: Any
-) -> tuple[type[Config] | None, list[str]]:
-    """The class of settings at the end of pydantic's location in ``tree``, and the dotted path."""
+def _part_at(loc: tuple[int | str, ...], schema: type[Config], tree: Any) -> type[Config] | None:
+    """The class of settings at pydantic's location in ``tree``; None where there is none."""
     config: type[Config] | None = schema
     inside = config  # of a list: what each entry is
     for step in loc:
@@ -345,7 +345,7 @@ def _resolve_location(
             config = _named_kind(inside, tree, None)
         else:
             config = None
-    return config, [str(step) for step in loc]
+    return config
 
 
 def _entry(tree: Any, step: int | str) -> Any:

@@ -13,6 +13,7 @@ finds the state ahead of the weights (the writer was killed in between) finishes
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.inference.weights import WeightsFile, load_weights
-from cifarlab.optim.plateau import PlateauState
+from cifarlab.optim.schedules import ScheduleState
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.schemas import Count
 from cifarlab.system.errors import CheckpointError
@@ -51,7 +52,8 @@ class Counters(NamedTuple):
     epoch: Count
     seen: Count
     best: Best | None
-    plateau: PlateauState
+    schedule: ScheduleState
+    optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
     weights_sha256: str
 
@@ -90,7 +92,8 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
-            "plateau": state.plateau,
+            "schedule": state.schedule,
+            "optimizer": _numbers(state.optimizer),
             "seconds": state.seconds,
             "weights_sha256": digest,
         }
@@ -107,7 +110,7 @@ class Checkpoints:
         if state.averager:
             load_weights(state.classifier, _strip_prefix("trained.", tensors), self._state)
         try:
-            _restore(state.optimizer, tensors)
+            _restore(state.optimizer, tensors, counters.optimizer)
             sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")
@@ -115,7 +118,7 @@ class Checkpoints:
             raise self._damage_error(error) from error
         state.totals = Totals(**sums, seen=counters.seen)
         state.epoch = counters.epoch
-        state.best, state.plateau = counters.best, counters.plateau
+        state.best, state.schedule = counters.best, counters.schedule
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
@@ -197,8 +200,23 @@ def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo ``_flatten``, each tensor in the memory layout of its parameter.
+def _numbers(optimizer: Optimizer) -> dict[str, float]:
+    """What a parameter's state and the groups hold beside tensors, as a user's optimizer may."""
+    saved = optimizer.state_dict()
+    places = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
+    return {
+        f"{place}.{number}.{name}": value
+        for place, parts in places.items()
+        for number, values in parts.items()
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }
+
+
+def _restore(
+    optimizer: Optimizer, tensors: dict[str, Tensor], numbers: Mapping[str, float]
+) -> None:
+    """Undo ``_flatten`` and ``_numbers``, each tensor in the memory layout of its parameter.
 
     PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
     parameter must not meet a contiguous momentum.
@@ -214,4 +232,8 @@ def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
+    for key, number in numbers.items():
+        place, index, name = key.split(".", 2)
+        part = groups[int(index)] if place == "groups" else slots.setdefault(int(index), {})
+        part[name] = number
     optimizer.load_state_dict({"state": slots, "param_groups": groups})

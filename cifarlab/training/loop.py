@@ -8,8 +8,6 @@ from typing import Any
 import torch
 
 from cifarlab.evaluation.measure import Score, score
-from cifarlab.optim.plateau import start_plateau_segment, update_plateau
-from cifarlab.optim.schedules import Plateau
 from cifarlab.system.errors import DivergenceError, Interrupted
 from cifarlab.system.signals import Stop
 from cifarlab.training.callbacks import Callback
@@ -31,7 +29,7 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             break
         first, segment = run.plan.segment(epoch.first)
         if state.step == first:
-            state.plateau = start_plateau_segment(state.plateau, segment.mode)
+            state.schedule = state.schedule.start_segment(segment.mode)
 
         # train
         state.classifier.train()
@@ -74,8 +72,8 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
         )
         run.processes.broadcast_from_rank0(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
-        if val and isinstance(run.recipe.schedule, Plateau) and segment.mode != "hold":
-            state.plateau = update_plateau(run.recipe.schedule, state.plateau, val.loss)
+        if val and segment.mode != "hold":
+            state.schedule = run.recipe.schedule.after_epoch(state.schedule, val.loss)
         improved = update_best(state, val)
         run.checkpoints.save_last(state, run.about)
         if improved:  # in this order: after a kill in between, resume makes best of last

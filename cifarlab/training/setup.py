@@ -17,8 +17,8 @@ from cifarlab.models.distributed_layers import distribute_layers
 from cifarlab.models.layers import batch_norms
 from cifarlab.models.network import stages
 from cifarlab.models.roles import parameter_roles
-from cifarlab.optim.averagers import build_averaging
-from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.optim.averaging import build_averaging
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
