@@ -186,7 +186,7 @@ class RunFigures:
         return notes
 
     def _title(self) -> str:
-        data = self.folder.provenance().get("data", {}).get("name", self.recipe.data.source)
+        data = self.folder.provenance().get("data", {}).get("name", str(self.recipe.data.source))
         names = dict.fromkeys((label(self.folder.path.resolve().name), label(data, 40)))
         return f"{', '.join(names)}, epoch {self.predictor.epoch}"
 

@@ -7,7 +7,7 @@ ever ignored.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
@@ -189,6 +189,7 @@ MOST_SEED = 2**32 - 1
 class Recipe(Config):
     """Everything that decides the outcome of a run."""
 
+    decides_nothing: ClassVar[frozenset[str]] = frozenset({"name"})
     name: Name = Field(
         "unnamed", description="a label; the only key that is not in the fingerprint"
     )

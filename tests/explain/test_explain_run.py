@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cifarlab.cli import app
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain import explain_run as run
 from cifarlab.explain.explain_run import explain_run
