@@ -52,6 +52,7 @@ class Counters(NamedTuple):
     epoch: Count
     seen: Count
     best: Best | None
+    monitored: Best | None
     schedule: ScheduleState
     optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
@@ -92,6 +93,7 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
+            "monitored": asdict(state.monitored) if state.monitored else None,
             "schedule": state.schedule,
             "optimizer": _numbers(state.optimizer),
             "seconds": state.seconds,
@@ -119,6 +121,8 @@ class Checkpoints:
         state.totals = Totals(**sums, seen=counters.seen)
         state.epoch = counters.epoch
         state.best, state.schedule = counters.best, counters.schedule
+        state.monitored = counters.monitored
+
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
