@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter
@@ -122,7 +122,6 @@ class Checkpoints:
         state.epoch = counters.epoch
         state.best, state.schedule = counters.best, counters.schedule
         state.monitored = counters.monitored
-
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
@@ -226,7 +225,7 @@ def _restore(
     parameter must not meet a contiguous momentum.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    slots: dict[int, dict[str, Tensor]] = {}
+    slots: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")
         if kind == "optimizer":
@@ -236,8 +235,10 @@ def _restore(
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
-    for key, number in numbers.items():
-        place, index, name = key.split(".", 2)
-        part = groups[int(index)] if place == "groups" else slots.setdefault(int(index), {})
-        part[name] = number
+    for key, entry in numbers.items():
+        where, index, name = key.split(".", 2)
+        part: dict[str, Any] = (
+            groups[int(index)] if where == "groups" else slots.setdefault(int(index), {})
+        )
+        part[name] = entry
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
