@@ -31,15 +31,15 @@ class ImageSet:
 
 
 def select_held_out(
-    folder: RunFolder, recipe: Recipe, progress: Progress | None = None, tell: Log | None = None
+    folder: RunFolder, recipe: Recipe, progress: Progress | None = None, log: Log | None = None
 ) -> ImageSet:
     """Select the first held-out image of each of ten classes, evenly spread; else training images.
 
-    ``tell`` gets what the data are. Raises DataError or RunFolderError where the images are not
+    ``log`` gets what the data are. Raises DataError or RunFolderError where the images are not
     those of the run.
     """
     data = recipe.data
-    dataset = open_data(data, progress, tell)
+    dataset = open_data(data, progress, log)
     folder.require_same_data(dataset.fingerprint)
     training, validation = training_subsets(dataset, data)
     subset, split = (training, "training") if validation is None else (validation, "validation")
