@@ -222,7 +222,7 @@ def _restore(
     parameter must not meet a contiguous momentum.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    slots: dict[int, dict[str, Tensor]] = {}
+    slots: dict[int, dict[str, Tensor | float]] = {}
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")
         if kind == "optimizer":
@@ -232,8 +232,8 @@ def _restore(
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
-    for key, number in numbers.items():
-        place, index, name = key.split(".", 2)
-        part = groups[int(index)] if place == "groups" else slots.setdefault(int(index), {})
-        part[name] = number
+    for key, entry in numbers.items():
+        place, number, name = key.split(".", 2)
+        part = groups[int(number)] if place == "groups" else slots.setdefault(int(number), {})
+        part[name] = entry
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
