@@ -1,7 +1,7 @@
 """What all parts of a recipe share."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -28,6 +28,8 @@ Name = Annotated[
 
 class Config(BaseModel):
     """Base of all parts of a recipe: frozen, no unknown keys, no NaN."""
+
+    decides_nothing: ClassVar[frozenset[str]] = frozenset()  # settings left out of fingerprints
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True

@@ -45,6 +45,7 @@ class Family(Config):
     """Base of all families of parts."""
 
     kind: str
+    short_form: ClassVar[str] = ""  # what may stand for a part but a mapping, in words
     owner: ClassVar[str] = IMPORTED  # the SHA-256 of the plug-in that defined this kind
     _registry: ClassVar[dict[tuple[str, str], type["Family"]]]
 
@@ -96,10 +97,17 @@ class Family(Config):
         """Return the first step, counted from 0, that each setting changes which waits for it."""
         return {}
 
+    @classmethod
+    def from_text(cls, text: str) -> Any:
+        """Return what a text stands for that is in a part's place; here it stands for nothing."""
+        return text
+
     @model_validator(mode="wrap")
     @classmethod
     def _pick_the_kind(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Validate by the class that ``kind`` names where this one is a family."""
+        if isinstance(tree, str):
+            tree = cls.from_text(tree)
         if cls.is_kind() or not isinstance(tree, Mapping):
             return handler(tree)
         kind, kinds = tree.get("kind"), cls.kinds()

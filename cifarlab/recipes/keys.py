@@ -55,9 +55,13 @@ def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Ite
         if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
             continue
-        choices = family_of(field.annotation).kinds()
-        usual = value.kind
-        yield Key(f"{path}.kind", kind, _kind_meaning(name), usual, " | ".join(choices))
+        family = family_of(field.annotation)
+        choices, usual = family.kinds(), value.kind
+        if family.short_form:
+            words = " | ".join((*choices, family.short_form))
+            yield Key(path, kind, field.description or "", str(value), words)
+        else:
+            yield Key(f"{path}.kind", kind, _kind_meaning(name), usual, " | ".join(choices))
         for tag, choice in choices.items():
             inner = f"{kind}, {tag}" if kind else tag
             yield from keys(value if tag == usual else choice.model_validate({}), f"{path}.", inner)
@@ -85,7 +89,9 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         inner = _type(args[0])
         return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
-    if config := config_of(annotation):
+    if (config := config_of(annotation)) and issubclass(config, Family):
+        return f"{{kind: {' | '.join(config.family().kinds())}, its settings}}"
+    if config:
         settings = (f"{n}: {allowed(f)}" for n, f in config.model_fields.items())
         return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union

@@ -11,7 +11,6 @@ from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.config import Data
-from cifarlab.models.configs import AirbenchConfig, CNNConfig
 from cifarlab.recipes.schema import Recipe
 
 
@@ -84,25 +83,10 @@ def _first_acts(recipe: Recipe, length: RunLength) -> dict[str, int]:
 
 
 def _dropout_before_normalisation(recipe: Recipe, _: RunLength) -> Iterator[Finding]:
-    model = recipe.model
-    if isinstance(model, AirbenchConfig) or model.norm.kind != "batch":
-        return
-    if isinstance(model, CNNConfig):
-        blocks, hidden = model.dropouts
-        steps: list[tuple[str, float]] = [(s, rate) for rate in blocks for s in model.block]
-        steps += [(step, rate) for rate in hidden for step in model.linear_order]
-    else:
-        steps = [
-            (step, rate)
-            for rate, count in zip(model.dropouts, model.depths, strict=True)
-            for step in model.order * count
-        ]
-    norms = [position for position, (step, _rate) in enumerate(steps) if step == "norm"]
-    drops = [position for position, (step, rate) in enumerate(steps) if step == "dropout" and rate]
-    if norms and any(position < norms[-1] for position in drops):
-        first = steps[next(position for position in drops if position < norms[-1])]
+    rate = recipe.model.dropout_before_norm()
+    if rate is not None:
         yield Finding(
-            f"batch normalisation comes behind dropout ({first[1]:g})",
+            f"batch normalisation comes behind dropout ({rate:g})",
             "dropout gives activations another variance in training than at test time, so that the "
             "running statistics behind it are wrong (Li et al. 2019, arXiv:1801.05134); kth2024's "
             "exchanged order reached 59.49 %",

@@ -7,7 +7,7 @@ ever ignored.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
@@ -17,7 +17,8 @@ from cifarlab.config.duration import Duration, Length, WallTime
 from cifarlab.config.family import knowing
 from cifarlab.config.plugins import Plugin, restore_plugin, source_of
 from cifarlab.data.config import Data
-from cifarlab.models.configs import CNNConfig, Model, ResNetConfig
+from cifarlab.models.configs import Model
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
 from cifarlab.optim.optimizers import SGD, Optimizer
 from cifarlab.optim.schedules import Cosine, Schedule
@@ -57,7 +58,7 @@ class Freeze(Config):
     """The network's first stages are no longer trained (Brock et al. 2017, FreezeOut)."""
 
     start: Duration = Field(description="from when on")
-    stages: int = Field(ge=1, description="how many, from the input: see models/stages.py")
+    stages: int = Field(ge=1, description="how many, from the input: see models/network.py")
 
 
 class EarlyStopping(Config):
@@ -188,6 +189,7 @@ MOST_SEED = 2**32 - 1
 class Recipe(Config):
     """Everything that decides the outcome of a run."""
 
+    decides_nothing: ClassVar[frozenset[str]] = frozenset({"name"})
     name: Name = Field(
         "unnamed", description="a label; the only key that is not in the fingerprint"
     )
@@ -251,16 +253,12 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _one_size_for_linear_layers(self) -> "Recipe":
-        if not isinstance(self.model, CNNConfig):
-            return self
-        if (
-            self.augment.progressive_resize
-            or self.training.selective_backprop.image_size is not None
-        ):
+        resizes = self.augment.progressive_resize or self.training.selective_backprop.image_size
+        if resizes and not self.model.any_image_size:
             raise ValueError(
-                "augment.progressive_resize and training.selective_backprop.image_size need a network for any image size: "
-                "the linear layers of model.kind=cnn take one; take resnet or airbench, or leave "
-                "them out"
+                "augment.progressive_resize and training.selective_backprop.image_size need a "
+                f"network for any image size: model.kind={self.model.kind} takes one; take resnet "
+                "or airbench, or leave them out"
             )
         return self
 

@@ -116,8 +116,10 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
     for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
         *parents, last = path.split(".")
         part: Any = tree
+        config: Any = recipe
         for parent in parents:
-            part = part.get(parent) if isinstance(part, dict) else None
+            config = getattr(config, parent, None)
+            part = _inner_part(part, parent, config)
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
             hint = key_hint(path, changes[path], _paths(tree))
@@ -128,6 +130,17 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
         if last == "kind" or isinstance(changes[path], Mapping):
             tree = _complete(tree, Recipe())
     return build(tree, where)
+
+
+def _inner_part(part: Any, name: str, config: Any) -> Any:
+    """Return the part of that name, first written out where a text stands for it, such as a path.
+
+    ``config`` is what the recipe had there before.
+    """
+    inner = part.get(name) if isinstance(part, dict) else None
+    if isinstance(inner, str) and isinstance(config, Family):
+        inner = part[name] = dict(config.family().model_validate(inner))
+    return inner
 
 
 def _complete(given: Any, default: Any) -> Any:
@@ -143,7 +156,8 @@ def _complete(given: Any, default: Any) -> Any:
             return given
         default = named.model_validate({})
     fields = type(default).model_fields
-    whole = default.model_dump(mode="json") | dict(given)
+    usual = default.model_dump(mode="json")
+    whole = (usual if isinstance(usual, dict) else dict(default)) | dict(given)
     return {
         name: _complete(value, getattr(default, name)) if name in fields else value
         for name, value in whole.items()
@@ -176,19 +190,18 @@ def apply_overrides(
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """SHA-256 (hex) of all settings but the name that are not their defaults, as sorted JSON.
+    """SHA-256 (hex) of all settings that decide and are not their defaults, as sorted JSON.
 
     So a key that is added later changes no fingerprint where it has its default.
     """
     settings = {**_departures(recipe), "plugins": sorted(p.sha256 for p in recipe.plugins)}
-    settings.pop("name", None)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _departures(config: Config) -> dict[str, Any]:
     """The settings of a part that are not its field's default, and its kind."""
     fields = type(config).model_fields
-    values = {name: getattr(config, name) for name in fields}
+    values = {n: getattr(config, n) for n in fields if n not in config.decides_nothing}
     return {
         name: _plain(value)
         for name, value in values.items()
@@ -222,7 +235,8 @@ def _find_odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[s
         yield path, f"a number of more than {_MOST_BITS} bits"
     elif isinstance(given, Mapping):
         for name, value in given.items():
-            yield from _find_odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
+            kept = made[name] if isinstance(made, Mapping) else value  # a text may stand for it
+            yield from _find_odd_numbers(value, kept, f"{path}.{name}".lstrip("."))
     elif isinstance(given, list | tuple):
         for place, pair in enumerate(zip(given, made, strict=True)):
             yield from _find_odd_numbers(*pair, f"{path}.{place}")

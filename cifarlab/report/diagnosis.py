@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cifarlab.config.findings import Finding
-from cifarlab.report.formatting import number, percent
-from cifarlab.report.run_data import RunData, dig
+from cifarlab.runs.run_data import RunData, dig
+from cifarlab.system.formatting import number, percent
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit

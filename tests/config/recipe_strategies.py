@@ -15,7 +15,10 @@ from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
-from cifarlab.models.configs import AirbenchConfig, CNNConfig, ResNetConfig, WhiteningConfig
+from cifarlab.models.airbench import AirbenchConfig
+from cifarlab.models.cnn import CNNConfig
+from cifarlab.models.configs import WhiteningConfig
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.optimizers import SGD, AuxSGD, Muon
 from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
 
