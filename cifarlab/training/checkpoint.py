@@ -203,10 +203,10 @@ def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
 def _numbers(optimizer: Optimizer) -> dict[str, float]:
     """What a parameter's state and the groups hold beside tensors, as a user's optimizer may."""
     saved = optimizer.state_dict()
-    places = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
+    sections = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
     return {
-        f"{place}.{number}.{name}": value
-        for place, parts in places.items()
+        f"{section}.{number}.{name}": value
+        for section, parts in sections.items()
         for number, values in parts.items()
         for name, value in values.items()
         if isinstance(value, int | float)
@@ -233,7 +233,7 @@ def _restore(
             slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     for key, entry in numbers.items():
-        place, number, name = key.split(".", 2)
-        part = groups[int(number)] if place == "groups" else slots.setdefault(int(number), {})
+        section, number, name = key.split(".", 2)
+        part = groups[int(number)] if section == "groups" else slots.setdefault(int(number), {})
         part[name] = entry
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
