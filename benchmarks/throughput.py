@@ -40,8 +40,8 @@ from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.roles import parameter_roles
-from cifarlab.optim.schedules import Segment
 from cifarlab.optim.optimizers import build_optimizer
+from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change

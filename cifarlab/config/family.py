@@ -62,7 +62,7 @@ class Family(Config):
     def _register(cls, kind: str) -> None:
         """Add this class as the owner's ``kind``. Raises TypeError for a kind of cifarlab's own."""
         shipped = cls._registry.get((kind, IMPORTED))
-        if shipped and shipped.__module__.startswith("cifarlab."):
+        if shipped and shipped.is_shipped():
             raise TypeError(
                 f"{cls.__name__} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that "
                 "name; take another"
@@ -73,6 +73,11 @@ class Family(Config):
     def is_kind(cls) -> bool:
         """Return whether this class is a kind, and no family or common base of kinds."""
         return isinstance(cls.model_fields["kind"].default, str)
+
+    @classmethod
+    def is_shipped(cls) -> bool:
+        """Return whether cifarlab brings this class."""
+        return cls.__module__.startswith("cifarlab.")
 
     @classmethod
     def family(cls) -> type["Family"]:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.dashboard.urls import run_url
 from cifarlab.config.findings import Finding
+from cifarlab.dashboard.urls import run_url
 from cifarlab.report.mistakes import Mistake, png
 from cifarlab.report.provenance import Log
 from cifarlab.report.settings import Setting

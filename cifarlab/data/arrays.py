@@ -91,7 +91,7 @@ def content_hash(arrays: Arrays) -> str:
     digest = hashlib.sha256(json.dumps(list(arrays.classes)).encode())
     for split, images, labels in splits_of(arrays):
         digest.update(json.dumps([split, images.shape]).encode())
-        digest.update(np.ascontiguousarray(images))
+        digest.update(np.ascontiguousarray(images).tobytes())
         digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 

@@ -18,7 +18,7 @@ _VALUES = 2**20  # of a tensor that are counted, evenly spread: float32 counts u
 
 
 def dead_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
-    """Count the units whose activation is never above 0, on at most 250 images.
+    """Count units whose activation is never above 0, on at most 250 images.
 
     A unit is a channel or an entry of a linear layer. Images are uint8 (N, H, W, C), evenly spread
     over ``indices``. Returns ``images`` and, by ``layers``, ``[dead, units]``.

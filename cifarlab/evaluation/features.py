@@ -35,7 +35,7 @@ def features(
 def nearest_neighbors(
     query: np.ndarray, database: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices in ``database`` (N, F) and cosine distances, 0..2, of the ``k`` nearest.
+    """Return the indices in ``database`` (N, F) and cosine distances, 0..2, of the nearest.
 
     ``query`` is (F,). Nearest first, ties by index; a row of zeros is at distance 1 from any.
     """

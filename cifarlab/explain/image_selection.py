@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.dataset import Log, Progress
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_data
 from cifarlab.inference.inputs import read_inputs
 from cifarlab.recipes.schema import Recipe

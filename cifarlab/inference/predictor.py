@@ -114,10 +114,3 @@ class Predictor:
             known_logits = None if first_logits is None else first_logits[batch_slice]
             batch_logits.append(average_logits(self.classifier, batch, views, known_logits))
         return torch.cat(batch_logits)
-
-
-def scaled_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """The softmax of the logits over the temperature: float64 (N, K)."""
-    from scipy.special import softmax
-
-    return softmax(logits.astype(np.float64) / temperature, axis=1)

@@ -16,6 +16,7 @@ from cifarlab.config.base import Fraction
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
+from cifarlab.metrics.kinds import LogLoss, Metric, MetricConfig
 
 Floor = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, lt=1)]
@@ -73,13 +74,18 @@ class ScheduleConfig(Family):
         """Return the factor at ``step``, behind the warm-up, of a run of ``total`` steps."""
         return 1.0
 
-    def react(self, state: ScheduleState, loss: float) -> ScheduleState:
-        """Return the state after an epoch of that validation loss."""
+    @property
+    def watched_metric(self) -> MetricConfig:
+        """The metric of the validation images that ``react`` gets."""
+        return LogLoss()
+
+    def react(self, state: ScheduleState, value: float) -> ScheduleState:
+        """Return the state after an epoch of that value of the watched metric."""
         return state
 
-    def after_epoch(self, state: ScheduleState, loss: float) -> ScheduleState:
+    def after_epoch(self, state: ScheduleState, value: float) -> ScheduleState:
         """Return ``react``'s answer, which also holds the factor that the epoch was trained at."""
-        return self.react(state, loss)._replace(last_factor=state.factor)
+        return self.react(state, value)._replace(last_factor=state.factor)
 
     def after_warmup(self, step: int, total: int, steps_per_epoch: int) -> float:
         """Return the share of what follows the warm-up that is done at ``step``."""
@@ -294,31 +300,39 @@ class Plateau(ScheduleConfig):
     """The rate is multiplied by ``factor`` when the validation loss has stopped falling.
 
     After ``patience`` epochs in a row without a loss below (1 - ``threshold``) times the least one
-    so far, the next epoch has the lower rate.
+    so far, the next epoch has the lower rate; of a ``monitor`` of which more is better, above
+    (1 + ``threshold``) times the highest.
     """
 
     needs_validation: ClassVar[bool] = True
     kind: Literal["plateau"] = "plateau"
+    monitor: Metric = Field(LogLoss(), description="what is watched, on the validation images")
     factor: Factor = Field(0.1, description="what the rate is multiplied by")
     patience: int = Field(
         10, ge=0, description="epochs without improvement that are borne; the next one lowers"
     )
     threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
-        1e-4, description="share by which the loss must fall to count as improved"
+        1e-4, description="fraction by which it must change to count as improved"
     )
     min_factor: Floor = Field(0.0, description="the rate never falls below this share of the peak")
 
-    def react(self, state: ScheduleState, loss: float) -> ScheduleState:
-        least, borne = state.seen.get("least"), state.seen.get("borne", 0)
-        if least is None or loss < (1 - self.threshold) * least:
-            return state._replace(seen={"least": loss, "borne": 0})
-        if borne < self.patience:
-            return state._replace(seen={"least": least, "borne": borne + 1})
+    @property
+    def watched_metric(self) -> MetricConfig:
+        return self.monitor
+
+    def react(self, state: ScheduleState, value: float) -> ScheduleState:
+        best, bad_epochs = state.seen.get("best"), state.seen.get("bad_epochs", 0)
+        sign = 1 if self.monitor.higher_is_better else -1
+        needed = None if best is None else (1 + sign * self.threshold) * best
+        if best is None or self.monitor.is_better(value, needed):
+            return state._replace(seen={"best": value, "bad_epochs": 0})
+        if bad_epochs < self.patience:
+            return state._replace(seen={"best": best, "bad_epochs": bad_epochs + 1})
         lower = max(self.min_factor, state.factor * self.factor)
-        return state._replace(factor=lower, seen={"least": least, "borne": 0})
+        return state._replace(factor=lower, seen={"best": best, "bad_epochs": 0})
 
     def first_acts(self, length: RunLength) -> dict[str, int]:
-        # the first epoch sets the least loss, then patience, and one that lowers
+        # the first epoch sets the best value, then patience, and one that lowers
         return {"patience": (self.patience + 2) * length.steps_per_epoch}
 
     def scaled(self, scale: float) -> dict[str, Any]:

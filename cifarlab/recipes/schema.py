@@ -12,11 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from cifarlab.augment.config import Augment
-from cifarlab.config.base import Config, Fraction, Name, PositiveFloat, refuse_idle
+from cifarlab.config.base import Config, Name, PositiveFloat, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
 from cifarlab.config.family import knowing
 from cifarlab.config.plugins import Plugin, restore_plugin, source_of
 from cifarlab.data.config import Data
+from cifarlab.losses.kinds import CrossEntropy, Loss
+from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.models.configs import Model
 from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
@@ -64,9 +66,7 @@ class Freeze(Config):
 class EarlyStopping(Config):
     """Training ends after ``patience`` epochs in a row without a better ``monitor``."""
 
-    monitor: Literal["accuracy"] = Field(
-        "accuracy", description="what is watched, on the validation images"
-    )
+    monitor: Metric = Field(Accuracy(), description="what is watched, on the validation images")
     patience: int = Field(ge=1, description="epochs without improvement that are borne")
 
     def scaled(self, scale: float) -> dict[str, Any]:
@@ -101,9 +101,6 @@ class Training(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 arithmetic where the device has it, else float32"
     )
-    label_smoothing: Fraction = Field(
-        0.0, description="share of the target spread over all classes"
-    )
     clip_grad_norm: PositiveFloat | None = Field(
         None, description="largest gradient norm; null: no clipping"
     )
@@ -126,8 +123,11 @@ class Training(Config):
 class Evaluation(Config):
     """How the trained network is judged."""
 
+    metric: Metric = Field(
+        Accuracy(), description="what the best epoch is best by, on the validation images"
+    )
     checkpoint: Literal["last", "best"] = Field(
-        "last", description="which weights the result is measured on; best: by validation accuracy"
+        "last", description="which weights the result is measured on; best: by evaluation.metric"
     )
     test: bool = Field(
         True,
@@ -177,9 +177,11 @@ TAGGED = (
     "augment.policy",
     "augment.mix",
     "model",
+    "loss",
     "optimizer",
     "schedule",
     "averaging",
+    "evaluation.metric",
 )
 
 
@@ -200,6 +202,7 @@ class Recipe(Config):
     data: Data = Data()
     augment: Augment = Augment()
     model: Model = ResNetConfig()
+    loss: Loss = CrossEntropy()
     optimizer: Optimizer = SGD()
     schedule: Schedule = Cosine()
     averaging: Averaging = NoAveraging()
@@ -226,10 +229,30 @@ class Recipe(Config):
             )
         if self.training.early_stopping is not None and self.data.val_fraction == 0:
             raise ValueError(
-                "training.early_stopping watches the validation accuracy, but data.val_fraction is 0: "
+                "training.early_stopping watches validation images, but data.val_fraction is 0: "
                 "hold some out, or leave training.early_stopping out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _loss_of_mixed_images(self) -> "Recipe":
+        if self.augment.mix.kind != "none" and not self.loss.mixes:
+            raise ValueError(
+                f"loss.kind={self.loss.kind} has no meaning for mixed images: take another loss, "
+                f"or augment.mix.kind=none"
+            )
+        return self
+
+    @property
+    def metrics(self) -> list[MetricConfig]:
+        """The metrics that decide something in a run, each once."""
+        early_stopping = self.training.early_stopping
+        deciding: list[MetricConfig | None] = [
+            self.evaluation.metric,
+            early_stopping.monitor if early_stopping else None,
+            self.schedule.watched_metric if self.schedule.needs_validation else None,
+        ]
+        return list({metric.name: metric for metric in deciding if metric}.values())
 
     @model_validator(mode="after")
     def _tta_fraction_needs_validation(self) -> "Recipe":
@@ -246,7 +269,7 @@ class Recipe(Config):
     def _schedule_needs_validation(self) -> "Recipe":
         if self.schedule.needs_validation and self.data.val_fraction == 0:
             raise ValueError(
-                f"schedule.kind={self.schedule.kind} watches the validation loss, but "
+                f"schedule.kind={self.schedule.kind} watches validation images, but "
                 "data.val_fraction is 0: hold some out, or take another schedule"
             )
         return self

@@ -214,6 +214,8 @@ def _plain(value: Any) -> Any:
         return _departures(value)
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
     return value if isinstance(value, str | int | float | None) else str(value)
 
 

@@ -92,7 +92,9 @@ def _best(run: RunData) -> str:
     if run.best is None:
         return NOTHING
     epoch, accuracy = run.best
-    return f"{epoch} (validation {percent(accuracy)}, {run.data_name})"
+    metric = run.recipe.evaluation.metric
+    by = "" if metric.name == "accuracy" else f"best {metric.title}; "
+    return f"{epoch} ({by}validation {percent(accuracy)}, {run.data_name})"
 
 
 def _evaluated(run: RunData) -> str:

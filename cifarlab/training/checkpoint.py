@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter
@@ -52,6 +52,7 @@ class Counters(NamedTuple):
     epoch: Count
     seen: Count
     best: Best | None
+    monitored: Best | None
     schedule: ScheduleState
     optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
@@ -92,6 +93,7 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
+            "monitored": asdict(state.monitored) if state.monitored else None,
             "schedule": state.schedule,
             "optimizer": _numbers(state.optimizer),
             "seconds": state.seconds,
@@ -119,6 +121,7 @@ class Checkpoints:
         state.totals = Totals(**sums, seen=counters.seen)
         state.epoch = counters.epoch
         state.best, state.schedule = counters.best, counters.schedule
+        state.monitored = counters.monitored
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
@@ -222,7 +225,7 @@ def _restore(
     parameter must not meet a contiguous momentum.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    slots: dict[int, dict[str, Tensor | float]] = {}
+    slots: dict[int, dict[str, Any | float]] = {}
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")
         if kind == "optimizer":
@@ -234,6 +237,8 @@ def _restore(
     groups = optimizer.state_dict()["param_groups"]
     for key, entry in numbers.items():
         section, number, name = key.split(".", 2)
-        part = groups[int(number)] if section == "groups" else slots.setdefault(int(number), {})
+        part: dict[str, Any] = (
+            groups[int(number)] if section == "groups" else slots.setdefault(int(number), {})
+        )
         part[name] = entry
     optimizer.load_state_dict({"state": slots, "param_groups": groups})

@@ -10,6 +10,7 @@ from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
+from cifarlab.losses.kinds import LossFunction
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
 from cifarlab.models.roles import parameter_roles
@@ -30,7 +31,8 @@ class Run:
     """All that the loop needs; only ``state`` and ``clock`` change.
 
     ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
-    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
+    recipe's image sizes by step; from step ``select_from`` on, examples are selected, those with
+    the largest ``selection_loss``; ``frozen``
     has what is no longer trained from which step on; ``batch_norms`` have the momentum of a step
     of one pass; ``should_stop`` is called between epochs: whether to end here.
     """
@@ -51,6 +53,8 @@ class Run:
     batch_norms: BatchNorms
     state: State
     network: Classifier
+    loss: LossFunction
+    selection_loss: LossFunction
     checkpoints: Checkpoints
     clock: Clock
     should_stop: Callable[[], bool] = lambda: False

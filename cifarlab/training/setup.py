@@ -11,6 +11,7 @@ from cifarlab.data.dataset import Dataset, Progress, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.data.splits import channel_statistics
+from cifarlab.losses.modules import build_loss
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.distributed_layers import distribute_layers
@@ -69,6 +70,10 @@ def prepare(
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     state = initial_state(recipe, dataset, training, mean, std, compute, processes)
     state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
+    losses = [
+        build_loss(loss, dataset.classes, training.counts(len(dataset.classes)), compute.device)
+        for loss in (recipe.loss, recipe.loss.without_smoothing())
+    ]
     run = Run(
         recipe=recipe,
         folder=folder,
@@ -86,6 +91,8 @@ def prepare(
         batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
+        loss=losses[0],
+        selection_loss=losses[1],
         checkpoints=Checkpoints(folder, processes),
         clock=Clock(compute, state.seconds),
     )
@@ -103,7 +110,8 @@ def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
     smallest = min(opened.dataset.image_shape[:2])
     if image_size is not None and image_size >= smallest:
         raise RecipeError(
-            f"training.selective_backprop.image_size={image_size} makes no image of {smallest} pixels smaller",
+            f"training.selective_backprop.image_size={image_size} makes no image of {smallest} "
+            "pixels smaller",
             f"take less than {smallest}, or leave it out",
         )
     return opened

@@ -319,6 +319,8 @@ def test_a_cutout_that_leaves_nothing_is_refused(side, shape):
     with pytest.raises(RecipeError) as caught:
         augmentation(cutout=side, shape=shape)
     most = min(shape[:2]) - 1
-    what = f"augment.cutout: a square of {side} pixels leaves nothing of images of {most + 1} pixels"
+    what = (
+        f"augment.cutout: a square of {side} pixels leaves nothing of images of {most + 1} pixels"
+    )
     assert str(caught.value) == f"{what}\ntake at most {most}"
     augmentation(cutout=most, shape=shape)
