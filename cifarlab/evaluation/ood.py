@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import Progress, Subset
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.opening import open_dataset
 from cifarlab.evaluation.shift import space_evenly
 from cifarlab.inference.predictor import Predictor
 from cifarlab.metrics.calibration import scaled_softmax

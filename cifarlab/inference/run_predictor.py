@@ -50,7 +50,7 @@ class RunPredictor:
     """A run's network, ready to predict images of any size."""
 
     def __init__(self, folder: RunFolder, resize_mode: str | None = None) -> None:
-        """``resize_mode`` (crop, pad, stretch) brings images to the run's size, by default as its recipe.
+        """``resize_mode`` (crop, pad, stretch) brings images to the run's size; None: the recipe's.
 
         Raises RunFolderError, RecipeError or CheckpointError, UserError for another
         ``resize_mode``.

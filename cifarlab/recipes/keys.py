@@ -56,10 +56,14 @@ def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Ite
         if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
             continue
-        choices = family_of(field.annotation).kinds()
-        usual = value.kind
-        meaning = f"{field.description or f'which {name}'}; {_NEW_KIND}"
-        yield Key(f"{path}.kind", kind, meaning, usual, " | ".join(choices))
+        family = family_of(field.annotation)
+        choices, usual = family.kinds(), value.kind
+        if family.short_form:
+            words = " | ".join((*choices, family.short_form))
+            yield Key(path, kind, field.description or "", str(value), words)
+        else:
+            meaning = f"{field.description or f'which {name}'}; {_NEW_KIND}"
+            yield Key(f"{path}.kind", kind, meaning, usual, " | ".join(choices))
         for tag, choice in choices.items():
             inner = f"{kind}, {tag}" if kind else tag
             yield from keys(value if tag == usual else choice.model_validate({}), f"{path}.", inner)
@@ -89,7 +93,9 @@ def _type(annotation: Any) -> str:
         return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
     if origin is dict:
         return f"{{{_type(args[0])}: {_type(args[1])}}}"
-    if config := config_of(annotation):
+    if (config := config_of(annotation)) and issubclass(config, Family):
+        return f"{{kind: {' | '.join(config.family().kinds())}, its settings}}"
+    if config:
         if issubclass(config, Family) and not config.is_kind():
             return " | ".join(config.kinds())
         settings = (f"{n}: {allowed(f)}" for n, f in config.model_fields.items())

@@ -7,7 +7,7 @@ ever ignored.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
@@ -19,10 +19,11 @@ from cifarlab.config.plugins import Plugin, restore_plugin, source_of
 from cifarlab.data.config import Data
 from cifarlab.losses.kinds import CrossEntropy, Loss
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
-from cifarlab.models.configs import CNNConfig, Model, ResNetConfig
+from cifarlab.models.configs import Model
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
-from cifarlab.optim.optimizers import SGD, Optimizer, RMSprop
-from cifarlab.optim.schedules import Cosine, Plateau, Schedule
+from cifarlab.optim.optimizers import SGD, Optimizer
+from cifarlab.optim.schedules import Cosine, Schedule
 
 
 class Extension(Config):
@@ -59,7 +60,7 @@ class Freeze(Config):
     """The network's first stages are no longer trained (Brock et al. 2017, FreezeOut)."""
 
     start: Duration = Field(description="from when on")
-    stages: int = Field(ge=1, description="how many, from the input: see models/stages.py")
+    stages: int = Field(ge=1, description="how many, from the input: see models/network.py")
 
 
 class EarlyStopping(Config):
@@ -67,6 +68,10 @@ class EarlyStopping(Config):
 
     monitor: Metric = Field(Accuracy(), description="what is watched, on the validation images")
     patience: int = Field(ge=1, description="epochs without improvement that are borne")
+
+    def scaled(self, scale: float) -> dict[str, Any]:
+        """Return as ``Config.scaled`` says."""
+        return {"patience": max(1, round(self.patience * scale))}
 
 
 class Training(Config):
@@ -186,6 +191,7 @@ MOST_SEED = 2**32 - 1
 class Recipe(Config):
     """Everything that decides the outcome of a run."""
 
+    decides_nothing: ClassVar[frozenset[str]] = frozenset({"name"})
     name: Name = Field(
         "unnamed", description="a label; the only key that is not in the fingerprint"
     )
@@ -244,7 +250,7 @@ class Recipe(Config):
         deciding: list[MetricConfig | None] = [
             self.evaluation.metric,
             early_stopping.monitor if early_stopping else None,
-            getattr(self.schedule, "monitor", None),
+            self.schedule.watched_metric if self.schedule.needs_validation else None,
         ]
         return list({metric.name: metric for metric in deciding if metric}.values())
 
@@ -260,36 +266,29 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _plateau_needs_validation(self) -> "Recipe":
-        if isinstance(self.schedule, Plateau) and self.data.val_fraction == 0:
+    def _schedule_needs_validation(self) -> "Recipe":
+        if self.schedule.needs_validation and self.data.val_fraction == 0:
             raise ValueError(
-                "schedule.kind=plateau watches validation images, but data.val_fraction is 0: "
-                "hold some out, or take another schedule"
+                f"schedule.kind={self.schedule.kind} watches validation images, but "
+                "data.val_fraction is 0: hold some out, or take another schedule"
             )
         return self
 
     @model_validator(mode="after")
     def _one_size_for_linear_layers(self) -> "Recipe":
-        if not isinstance(self.model, CNNConfig):
-            return self
-        if (
-            self.augment.progressive_resize
-            or self.training.selective_backprop.image_size is not None
-        ):
+        resizes = self.augment.progressive_resize or self.training.selective_backprop.image_size
+        if resizes and not self.model.any_image_size:
             raise ValueError(
-                "augment.progressive_resize and training.selective_backprop.image_size need a network for any image size: "
-                "the linear layers of model.kind=cnn take one; take resnet or airbench, or leave "
-                "them out"
+                "augment.progressive_resize and training.selective_backprop.image_size need a "
+                f"network for any image size: model.kind={self.model.kind} takes one; take resnet "
+                "or airbench, or leave them out"
             )
         return self
 
     @model_validator(mode="after")
     def _momentum_to_move(self) -> "Recipe":
-        if self.schedule.final_momentum is None:
-            return self
-        momentum = getattr(self.optimizer, "momentum", None)
-        # RMSprop's state has no place for a momentum that starts at zero
-        if momentum is None or (isinstance(self.optimizer, RMSprop) and not momentum):
+        moved = self.schedule.final_momentum is not None
+        if moved and self.optimizer.momentum_to_move is None:
             raise ValueError(
                 "schedule.final_momentum needs an optimizer with momentum: sgd, muon, or rmsprop "
                 "with optimizer.momentum above 0"

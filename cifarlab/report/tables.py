@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.report.formatting import (
+from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.system.formatting import (
     NOTHING,
     count,
     interval,
@@ -14,7 +15,6 @@ from cifarlab.report.formatting import (
     plain,
     seconds,
 )
-from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 
 class Fact(NamedTuple):

@@ -7,8 +7,6 @@ from typing import Any
 
 from cifarlab.metrics.calibration import log_loss
 from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
-from cifarlab.optim.plateau import start_plateau_segment, update_plateau
-from cifarlab.optim.schedules import Plateau
 from cifarlab.system.errors import DivergenceError, Interrupted
 from cifarlab.system.signals import Stop
 from cifarlab.training.callbacks import Callback
@@ -33,7 +31,7 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             break
         first, segment = run.plan.segment(epoch.first)
         if state.step == first:
-            state.plateau = start_plateau_segment(state.plateau, segment.mode)
+            state.schedule = state.schedule.start_segment(segment.mode)
         seconds_before = dict(seconds)
         n_examples = train_epoch(run, epoch, callbacks, stop)
 
@@ -55,8 +53,9 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
         run.processes.broadcast_from_rank0(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
         schedule = run.recipe.schedule
-        if val and isinstance(schedule, Plateau) and segment.mode != "hold":
-            state.plateau = update_plateau(schedule, state.plateau, val[schedule.monitor.name])
+        if val and schedule.needs_validation and segment.mode != "hold":
+            value = val[schedule.watched_metric.name]
+            state.schedule = schedule.after_epoch(state.schedule, value)
         improved = update_best(run, val)
         run.checkpoints.save_last(state, run.about)
         if improved:  # in this order: after a kill in between, resume makes best of last

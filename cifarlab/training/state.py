@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.models.classifier import Classifier
-from cifarlab.optim.averagers import Averager
-from cifarlab.optim.plateau import PlateauState
+from cifarlab.optim.averaging import Averager
+from cifarlab.optim.schedules import ScheduleState
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class State:
     epoch: int = 0
     best: Best | None = None
     monitored: Best | None = None
-    plateau: PlateauState = field(default_factory=PlateauState)
+    schedule: ScheduleState = field(default_factory=ScheduleState)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
 
     @property

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from cifarlab.augment.pipeline import downsample, pixels_at
+from cifarlab.augment.pipeline import pixels_at
+from cifarlab.augment.transforms import downsample
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
 from cifarlab.losses.build import mean_loss

@@ -11,6 +11,7 @@ KEYS = list(keys())
 OTHER = {
     "name": "mine",
     "seed": 1,
+    "plugins": [{"file": "mine.py", "sha256": "0" * 64}],
     "data.source": "digits",
     "data.label_mode": "coarse",
     "data.images.size": 16,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from cifarlab.report.run_data import read_runs
 from made_plugin import known
 from sklearn.metrics import (
     accuracy_score,
@@ -30,7 +31,6 @@ from cifarlab.metrics.kinds import (
     shipped_metrics,
 )
 from cifarlab.recipes.text import build, to_yaml
-from cifarlab.report.run_data import read_runs
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.loader import Loader
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.schema import Recipe

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.optim import Optimizer
 
 from cifarlab.data.dataset import images_file
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.evaluation.measure import measure, predict
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.inference.predictor import Predictor

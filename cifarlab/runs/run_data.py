@@ -11,12 +11,12 @@ import numpy as np
 
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
-from cifarlab.report.explained import ExplainedFigure, explained
-from cifarlab.report.formatting import number
 from cifarlab.runs.audit_findings import Audit
+from cifarlab.runs.explained import ExplainedFigure, explained
 from cifarlab.runs.folder import RunFolder, describe_early_end
 from cifarlab.runs.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, RunFolderError
+from cifarlab.system.formatting import number
 
 SPLITS = ("test", "val")
 SPOKEN = {"test": "test", "val": "validation"}
