@@ -45,6 +45,7 @@ class Family(Config):
 
     kind: str
     owner: ClassVar[str] = IMPORTED  # the SHA-256 of the plug-in that defined this kind
+    in_recipe: ClassVar[bool] = True  # false: its kinds stand beside the recipe and decide nothing
     _registry: ClassVar[dict[tuple[str, str], type["Family"]]]
 
     @classmethod
@@ -98,3 +99,13 @@ class Family(Config):
             context = {"kind": kind, "choices": list(kinds)}
             raise PydanticCustomError("unknown_kind", "no such kind", context)
         return kinds[kind].model_validate(tree)
+
+
+def kinds_of(owner: str) -> list[type[Family]]:
+    """Return the kinds, of all families, that a plug-in has defined."""
+    return [
+        made
+        for family in Family.__subclasses__()
+        for (_, its_owner), made in family._registry.items()
+        if its_owner == owner
+    ]

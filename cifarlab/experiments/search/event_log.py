@@ -43,7 +43,8 @@ def describe_event(event: Event) -> str:
 
 def describe_stop(rung: Event) -> str:
     """Return why a rung stopped a trial: the rung, its score, the cut-off, its rank."""
+    needed = "" if rung["cutoff"] is None else f" {100 * rung['cutoff']:.2f} % needed,"
     return (
-        f"at rung {rung['rung']}: {100 * rung['score']:.2f} %, {100 * rung['cutoff']:.2f} % needed,"
+        f"at rung {rung['rung']}: {100 * rung['score']:.2f} %,{needed}"
         f" rank {rung['rank']} of {rung['n_reached']}"
     )

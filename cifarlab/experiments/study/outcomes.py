@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
@@ -142,7 +143,9 @@ def _run_folders(path: Path) -> list[Path]:
     if RunFolder(path).exists:
         return [path]
     if stored := StudyFolder(path).content():
-        study = validate_config(Study, stored.get("study"), str(path / "study.json"))
+        study = validate_config(
+            Study, load_named_plugins(stored.get("study"), path), str(path / "study.json")
+        )
         runs = [run for run in stored.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]
