@@ -17,7 +17,7 @@ from cifarlab.report.run_data import RunData, dig, read_runs
 from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, finished_runs
-from cifarlab.system.errors import RecipeError, RunFolderError
+from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import is_folder
 
 
@@ -159,7 +159,7 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
         folder.path
         for early in (False, True)  # those that something ended early are named, not compared
         for folders in finished_runs(runs, early=early).values()
-        if without_seed(folders[0].recipe()) == wanted
+        if _seedless_fingerprint(folders[0]) == wanted
         for folder in folders
     ]
     if not paths:
@@ -167,6 +167,14 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
             f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
         )
     return paths
+
+
+def _seedless_fingerprint(folder: RunFolder) -> str | None:
+    """``without_seed`` of a run; None where its plug-ins may not be loaded."""
+    try:
+        return without_seed(folder.recipe())
+    except PluginError:
+        return None
 
 
 def _unique_name(name: str, taken: Sequence[str]) -> str:
