@@ -20,7 +20,6 @@ import torch
 from _results import in_turns, paired_ratio, write_result
 from PIL import Image, ImageEnhance, ImageOps
 
-from cifarlab.augment.mixing import mix_batch
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
 from cifarlab.system.device import choose
@@ -126,7 +125,7 @@ def sides(part: str, batch: int) -> dict[str, Callable[[], float]]:
         begun = time.perf_counter()
         for step in range(BATCHES):
             changed = augmentation(resident, places, 0, step)
-            mix_batch(config.mix, changed, 0, 0, step)
+            config.mix.mix(changed, 0, 0, step)
         compute.synchronise()
         return BATCHES * batch / (time.perf_counter() - begun)
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OPENING = """
 import time
 start = time.perf_counter()
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.data.config import Data
 training_subsets(open_dataset("cifar10-jpeg.tar.xz"), Data())

@@ -35,14 +35,13 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from cifarlab.data.batch_plan import batch_sizes
-from cifarlab.data.sources import open_dataset
-from cifarlab.data.splits import training_subsets
+from cifarlab.data.opening import open_data
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.roles import parameter_roles
-from cifarlab.models.whitening import n_whitening_images
-from cifarlab.optim.lr_factors import Segment
-from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.optim.optimizers import build_optimizer
+from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
@@ -81,8 +80,8 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 def usual_way(recipe: Recipe, steps: int, compute: Compute) -> Callable[[], float]:
     """Images/s of one pass over ``steps`` batches, after the workers delivered the first."""
-    dataset = open_dataset(recipe.data.source)
-    train, _ = training_subsets(dataset, recipe.data)
+    opened = open_data(recipe.data)
+    dataset, train = opened.dataset, opened.training
     batch = recipe.training.batch_size
     count = (steps + 1) * batch
     pil = PilImages(np.array(train.images[train.indices[:count]]), train.labels[train.indices])
@@ -195,7 +194,7 @@ def main() -> None:
         "augment.progressive_resize": [],
         "training.batch_size": given.batch or named.training.batch_size,
     }
-    if n_whitening_images(named.model):
+    if getattr(named.model, "whitening", WhiteningConfig()).kernel_size:
         settings["optimizer.whitening.until"] = "1 steps"
     recipe = change(named, settings)
     steps = max(4, -(-IMAGES // recipe.training.batch_size))

@@ -16,10 +16,10 @@ from cifarlab.config.plugins import approve_plugins
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
-from cifarlab.report.formatting import percent
-from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, new_folder
+from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:
     import pandas as pd

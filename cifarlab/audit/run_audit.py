@@ -22,7 +22,6 @@ from cifarlab.audit.tables import write_tables
 from cifarlab.config.plugins import Plugin
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import open_data
-from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
@@ -67,10 +66,12 @@ def audit(
     recipe = _recipe(name, run, settings, plugins)
     _check_folds(folds)
     audit_folder = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
-    dataset = open_data(recipe.data, progress, log)
+    opened = open_data(recipe.data, progress, log)
+    dataset = opened.dataset
     if run:
         run.require_same_data(dataset.fingerprint)
-    splits = _audit_splits(dataset, recipe)
+    parts = {"train": opened.training, "val": opened.validation}
+    splits = [_audit_split(split, part) for split, part in parts.items() if part is not None]
     if test:
         splits.append(
             _audit_split("test", _open_test(dataset, recipe, run or audit_folder, command))
@@ -157,11 +158,6 @@ def _recipe(
     if recipe.data.fold is not None:
         raise DataError("data.fold is set: folds are the audit's to choose", "leave it out")
     return recipe
-
-
-def _audit_splits(dataset: Dataset, recipe: Recipe) -> list[AuditSplit]:
-    subsets = zip(("train", "val"), training_subsets(dataset, recipe.data), strict=True)
-    return [_audit_split(name, subset) for name, subset in subsets if subset is not None]
 
 
 def _audit_split(name: str, subset: Subset) -> AuditSplit:

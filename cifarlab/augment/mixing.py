@@ -5,38 +5,114 @@ the batch, so that an image may meet itself. Lambda is known on the CPU: nothing
 """
 
 import math
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from pydantic import Field, SerializeAsAny
 
-from cifarlab.augment.config import CutMix, Mix, MixPart, Mixup
+from cifarlab.config.family import Family
 from cifarlab.system.randomness import generator
-from cifarlab.system.transfer import sent
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right: rows top..bottom - 1
 
 
-def mix_batch(
-    config: Mix, images: Tensor, seed: int, epoch: int, step: int
-) -> tuple[Tensor, Tensor | None, float]:
-    """Mix the images of a batch as the recipe says.
+class MixConfig(Family):
+    """How images of a batch are mixed with each other."""
 
-    Return the images (N, H, W, C), the indices of their partners in the batch, int64 (N,) on the
-    images' device, and lam, the fraction of each image's own label in its loss, 0..1. Without
-    partners, where the batch was not drawn to be mixed, lam is 1. mixup gives float32 either way.
-    """
-    if not isinstance(config, MixPart):
+    mixes: ClassVar[bool] = True  # so that each process needs all images of a batch
+
+    def mix(
+        self, images: "Tensor", seed: int, epoch: int, step: int
+    ) -> "tuple[Tensor, Tensor | None, float]":
+        """Mix the images of a batch (N, H, W, C), in place of none of them.
+
+        Return the images, the indices of their partners in the batch, int64 (N,) on the images'
+        device, and lam, the fraction of each image's own label in its loss, 0..1. Without partners,
+        where the batch was not drawn to be mixed, lam is 1.
+        """
+        raise NotImplementedError(f"mix kind {self.kind} has no mix(images, seed, epoch, step)")
+
+
+class NoMix(MixConfig):
+    """Each image for itself."""
+
+    kind: Literal["none"] = "none"
+    mixes: ClassVar[bool] = False
+
+    def mix(
+        self, images: "Tensor", seed: int, epoch: int, step: int
+    ) -> "tuple[Tensor, Tensor | None, float]":
+        """Return the images as they are."""
         return images, None, 1.0
-    draws = generator(seed, "mix", epoch, step)
-    draw, quantile = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
-    lam = beta_quantile(config.alpha, quantile) if draw < config.prob else 1.0
-    partners = sent(torch.randperm(len(images), generator=draws), images.device)
-    if isinstance(config, Mixup):
-        images = mixup(images, partners, lam)
-    elif isinstance(config, CutMix) and lam < 1:
+
+
+class BetaMix(MixConfig):
+    """What mixup and CutMix have in common: lambda, drawn for a batch, and a permutation of it."""
+
+    kind: str
+    alpha: float = Field(
+        1.0,
+        gt=0,
+        le=100,
+        description="the fraction of an image that is its own is Beta(alpha, alpha)",
+    )
+    prob: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
+
+    def mix(
+        self, images: "Tensor", seed: int, epoch: int, step: int
+    ) -> "tuple[Tensor, Tensor | None, float]":
+        """Mix each image with its partner."""
+        import torch
+
+        from cifarlab.system.transfer import sent
+
+        draws = generator(seed, "mix", epoch, step)
+        draw, quantile = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
+        lam = beta_quantile(self.alpha, quantile) if draw < self.prob else 1.0
+        partners = sent(torch.randperm(len(images), generator=draws), images.device)
+        images, lam = self.join(images, partners, lam, draws)
+        return images, partners if lam < 1 else None, lam
+
+    def join(
+        self, images: "Tensor", partners: "Tensor", lam: float, draws: "torch.Generator"
+    ) -> "tuple[Tensor, float]":
+        """Return the images mixed with their partners, and the lambda that they really have."""
+        raise NotImplementedError(f"mix kind {self.kind} has no join(images, partners, lam, draws)")
+
+
+class Mixup(BetaMix):
+    """Sums of two images and of their losses (Zhang et al. 2018)."""
+
+    kind: Literal["mixup"] = "mixup"
+
+    def join(
+        self, images: "Tensor", partners: "Tensor", lam: float, draws: "torch.Generator"
+    ) -> "tuple[Tensor, float]":
+        """Return the sums: float32, whether or not the batch is mixed."""
+        return mixup(images, partners, lam), lam
+
+
+class CutMix(BetaMix):
+    """A box of one image in another, losses by area (Yun et al. 2019)."""
+
+    kind: Literal["cutmix"] = "cutmix"
+
+    def join(
+        self, images: "Tensor", partners: "Tensor", lam: float, draws: "torch.Generator"
+    ) -> "tuple[Tensor, float]":
+        """Put a box of each partner into the image."""
+        import torch
+
+        if lam == 1:
+            return images, lam
         center = torch.rand(2, generator=draws, dtype=torch.float64).tolist()
-        images, lam = cutmix(images, partners, cutmix_box(images.shape[1:3], lam, center))
-    return images, partners if lam < 1 else None, lam
+        return cutmix(images, partners, cutmix_box(images.shape[1:3], lam, center))
+
+
+Mix = SerializeAsAny[MixConfig]
 
 
 def beta_quantile(alpha: float, quantile: float) -> float:
@@ -46,13 +122,13 @@ def beta_quantile(alpha: float, quantile: float) -> float:
     return float(betaincinv(alpha, alpha, quantile))
 
 
-def mixup(images: Tensor, partners: Tensor, lam: float) -> Tensor:
+def mixup(images: "Tensor", partners: "Tensor", lam: float) -> "Tensor":
     """Return lam * image + (1 - lam) * partner, float32, of uint8 or float (section 2)."""
-    pixels = images.to(torch.float32)
+    pixels = images.float()
     return pixels * lam + pixels[partners] * (1 - lam)
 
 
-def cutmix(images: Tensor, partners: Tensor, box: Box) -> tuple[Tensor, float]:
+def cutmix(images: "Tensor", partners: "Tensor", box: Box) -> "tuple[Tensor, float]":
     """Put each partner's box into the image; the type stays.
 
     Return also the fraction of the pixels that are still the image's own (equation 1, with the

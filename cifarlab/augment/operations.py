@@ -7,20 +7,21 @@ are about the image's centre and bilinear, what they move in is the recipe's ``a
 and translations are by whole pixels, as a fraction of the side.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cifarlab.augment.transforms import affine_matrices, translate, warp_affine
+from cifarlab.system.transfer import sent
 
 
 class Operation(NamedTuple):
     """An operation, and its largest strength for RandAugment and, wider, for TrivialAugment.
 
     ``apply`` takes uint8 images (N, H, W, C) in 0..255, strengths float32 (N,) and the fill mode,
-    and return such images. ``signed``: strengths go both ways. Strength 0 changes nothing, but for
+    and returns such images. ``signed``: strengths go both ways. Strength 0 changes nothing, but for
     autocontrast and equalize, which know no strength.
     """
 
@@ -177,3 +178,26 @@ OPERATIONS = (
     Operation("autocontrast", autocontrast, 0, 0, False),
     Operation("equalize", equalize, 0, 0, False),
 )
+
+
+def apply_operations(
+    images: Tensor,
+    op_indices: Tensor,
+    strengths: Tensor,
+    fill_mode: str,
+    operations: Sequence[Operation] = OPERATIONS,
+) -> Tensor:
+    """Change each uint8 image by its own operation, the one at that index of ``operations``.
+
+    ``op_indices`` int64 (N,) and ``strengths`` float32 (N,) are on the CPU.
+    """
+    order = op_indices.argsort(stable=True)
+    sizes = op_indices.bincount(minlength=len(operations)).tolist()
+    positions, sorted_strengths = sent(order, images.device), sent(strengths[order], images.device)
+    groups = zip(
+        operations, images[positions].split(sizes), sorted_strengths.split(sizes), strict=True
+    )
+    outputs = [op.apply(group, by, fill_mode) for op, group, by in groups if len(group)]
+    out = torch.empty_like(images)
+    out[positions] = torch.cat(outputs)
+    return out

@@ -9,7 +9,7 @@ from platform import platform, python_version
 import torch
 
 from cifarlab.data.cache import cache_root
-from cifarlab.data.sources import data_folder, list_sources
+from cifarlab.data.paths import data_folder, list_sources
 from cifarlab.system.device import choose, has_bfloat16, library_versions
 
 _EXTRAS = {

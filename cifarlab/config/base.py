@@ -1,7 +1,7 @@
 """What all parts of a recipe share."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -29,6 +29,8 @@ Name = Annotated[
 class Config(BaseModel):
     """Base of all parts of a recipe: frozen, no unknown keys, no NaN."""
 
+    decides_nothing: ClassVar[frozenset[str]] = frozenset()  # settings left out of fingerprints
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
@@ -45,6 +47,13 @@ class Config(BaseModel):
         fields = cls.model_fields
         defaults = {name: fields[name].default for name in tree if name in fields}
         return {name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()}
+
+    def scaled(self, scale: float) -> dict[str, Any]:
+        """Return what counts epochs or steps without being a duration, in a run made shorter.
+
+        That run has ``scale`` of the images and of the epochs, so ``scale**2`` of the steps.
+        """
+        return {}
 
 
 def refuse_idle(config: Config, names: Iterable[str], without: str) -> None:

@@ -14,6 +14,7 @@ from pydantic import ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 from cifarlab.config.base import Config
+from cifarlab.config.findings import Finding, RunLength
 
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
@@ -44,6 +45,7 @@ class Family(Config):
     """Base of all families of parts."""
 
     kind: str
+    short_form: ClassVar[str] = ""  # what may stand for a part but a mapping, in words
     owner: ClassVar[str] = IMPORTED  # the SHA-256 of the plug-in that defined this kind
     in_recipe: ClassVar[bool] = True  # false: its kinds stand beside the recipe and decide nothing
     _registry: ClassVar[dict[tuple[str, str], type["Family"]]]
@@ -61,7 +63,7 @@ class Family(Config):
     def _register(cls, kind: str) -> None:
         """Add this class as the owner's ``kind``. Raises TypeError for a kind of cifarlab's own."""
         shipped = cls._registry.get((kind, IMPORTED))
-        if shipped and shipped.__module__.startswith("cifarlab."):
+        if shipped and shipped.is_shipped():
             raise TypeError(
                 f"{cls.__name__} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that "
                 "name; take another"
@@ -72,6 +74,11 @@ class Family(Config):
     def is_kind(cls) -> bool:
         """Return whether this class is a kind, and no family or common base of kinds."""
         return isinstance(cls.model_fields["kind"].default, str)
+
+    @classmethod
+    def is_shipped(cls) -> bool:
+        """Return whether cifarlab brings this class."""
+        return cls.__module__.startswith("cifarlab.")
 
     @classmethod
     def family(cls) -> type["Family"]:
@@ -88,10 +95,25 @@ class Family(Config):
             if owner in known and issubclass(made, cls)
         }
 
+    def lint(self, length: RunLength) -> Iterator[Finding]:
+        """Yield what in these settings trains badly in a run of that length."""
+        yield from ()
+
+    def first_acts(self, length: RunLength) -> dict[str, int]:
+        """Return the first step, counted from 0, that each setting changes which waits for it."""
+        return {}
+
+    @classmethod
+    def from_text(cls, text: str) -> Any:
+        """Return what a text stands for that is in a part's place; here it stands for nothing."""
+        return text
+
     @model_validator(mode="wrap")
     @classmethod
     def _pick_the_kind(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Validate by the class that ``kind`` names where this one is a family."""
+        if isinstance(tree, str):
+            tree = cls.from_text(tree)
         if cls.is_kind() or not isinstance(tree, Mapping):
             return handler(tree)
         kind, kinds = tree.get("kind"), cls.kinds()

@@ -17,13 +17,13 @@ from typing import Any
 
 from cifarlab.config.plugins import approvals_file
 from cifarlab.recipes.schema import Recipe
-from cifarlab.report.formatting import number, pair
-from cifarlab.report.run_data import dig
 from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder, describe_early_end
 from cifarlab.runs.metrics_log import MetricsLog
+from cifarlab.runs.run_data import dig
 from cifarlab.system.errors import CifarlabError, PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import MOST_YAML_BYTES, read_text, require_plain, storable
+from cifarlab.system.formatting import number, pair
 
 OF_A_RUN = ("recipe.yaml", "result.json", "metrics.jsonl", "provenance.json", "checkpoints")
 MARKS = {"study.json": "study", "search.json": "search"}

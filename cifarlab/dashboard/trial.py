@@ -11,15 +11,14 @@ import numpy as np
 from cifarlab.dashboard.index import stamps
 from cifarlab.dashboard.maps import ActivationMap, activation_maps
 from cifarlab.data.dataset import Subset
-from cifarlab.data.sources import cached_dataset
-from cifarlab.data.splits import training_subsets
+from cifarlab.data.opening import open_cached_data
 from cifarlab.evaluation.features import features, nearest_neighbors
 from cifarlab.inference.inputs import Inputs, decode_image
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.recipes.schema import Recipe
-from cifarlab.report.run_data import read_runs
 from cifarlab.runs.folder import RunFolder
+from cifarlab.runs.run_data import read_runs
 from cifarlab.system.errors import CifarlabError
 
 UPLOAD_PIXELS = 2**24  # more than a phone's photo has; some 300 MB while it is decoded
@@ -123,12 +122,12 @@ def _gallery(folder: RunFolder, recipe: Recipe, predictor: Predictor) -> Gallery
     nothing = np.zeros((0, 0), np.float32)
     data = recipe.data
     try:
-        dataset = cached_dataset(data.source, label_mode=data.label_mode, images=data.images)
-        if dataset is None:
+        opened = open_cached_data(data)
+        if opened is None:
             why = f"the training images of {data.source} are not in this machine's cache"
             return Gallery(None, nothing, f"No neighbours: {why}.")
-        folder.require_same_data(dataset.fingerprint)
-        train, _ = training_subsets(dataset, data)
+        folder.require_same_data(opened.dataset.fingerprint)
+        train = opened.training
     except CifarlabError as error:
         return Gallery(None, nothing, f"No neighbours: {error.what}.")
     step = -(-len(train) // _GALLERY)

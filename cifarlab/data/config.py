@@ -4,35 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Config, Fraction, refuse_idle
+from cifarlab.config.base import Config, Fraction
+from cifarlab.data.arrays import StoredArrays as _StoredArrays  # noqa: F401  a kind
+from cifarlab.data.files import Cifar10
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.label_noise import CleanLabels, LabelNoise
+from cifarlab.data.sources import Source
 
 Normalization = Literal["dataset", "image", "half", "unit"]
-
-
-class ImagePolicy(Config):
-    """How a source's files become uint8 images of one size and one number of channels."""
-
-    size: int | None = Field(
-        None, ge=8, le=96, description="side of the square images in pixels; null: as they are"
-    )
-    resize_mode: Literal["error", "crop", "pad", "stretch"] = Field(
-        "error",
-        description="an image of another size: refuse it by name, scale its short side and crop "
-        "the centre, scale its long side and pad with black, or stretch it",
-    )
-    channels: Literal["auto", "grey", "rgb"] = Field(
-        "auto", description="auto: grey if every file is greyscale, else rgb"
-    )
-    on_bad_images: Literal["error", "skip"] = Field(
-        "error", description="a file that can't be decoded: stop and name it, or skip and count"
-    )
-
-    @model_validator(mode="after")
-    def _nothing_idle(self) -> "ImagePolicy":
-        if self.size is None:
-            refuse_idle(self, ("resize_mode",), "a size")
-        return self
 
 
 class Fold(Config):
@@ -61,11 +40,10 @@ class Fold(Config):
 class Data(Config):
     """Which images, and how they are split and normalized."""
 
-    source: str = Field(
-        "cifar10",
-        min_length=1,
-        description="cifar10, cifar100, digits, or a path to a folder or archive; a relative "
-        "path is also looked up in $CIFARLAB_DATA",
+    source: Source = Field(
+        Cifar10(),
+        description="the images: a kind by its name, or the path to a folder or archive; a "
+        "relative path is also looked up in $CIFARLAB_DATA",
     )
     label_mode: Literal["fine", "coarse"] = Field(
         "fine", description="CIFAR-100's 100 classes or its 20 superclasses"

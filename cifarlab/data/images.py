@@ -19,7 +19,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from cifarlab.data.config import ImagePolicy
+from cifarlab.data.image_policy import ImagePolicy
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 2**26
@@ -94,9 +94,11 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> Pi
 def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring decoded images, uint8 (N, H, W, C), to the policy's size and channels.
 
-    For sources without image files. Raises RefusedError where ``resize_mode`` is ``error``.
+    For sources without image files. Raises RefusedError where their size can't be used as it is.
     """
     n, height, width, channels = images.shape
+    if policy.size is None:
+        _refuse_shape((width, height))
     same_size = policy.size is None or (height, width) == (policy.size, policy.size)
     if same_size and policy.channels in ("auto", {1: "grey", 3: "rgb"}[channels]):
         return images

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifarlab.augment.batch_shard import BatchShard
-from cifarlab.augment.mixing import mix_batch
+from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.splits import Subset
@@ -93,9 +92,10 @@ class Loader:
         bounds = list(pairwise(accumulate(self.batch_sizes, initial=0)))
         for step in range(start, self.steps_per_epoch if stop is None else stop):
             batch = slice(*bounds[step])
-            shard = BatchShard(self.batch_sizes[step], self.local_indices(self.batch_sizes[step]))
-            images = sent(self.images[shard.select(indices[batch])], self.device)
-            yield self.augment(images, shard.select(labels[batch]), order[batch], epoch, step)
+            shard = self.local_indices(self.batch_sizes[step])
+            images = sent(self.images[select_shard(indices[batch], shard)], self.device)
+            local_labels = select_shard(labels[batch], shard)
+            yield self.augment(images, local_labels, order[batch], epoch, step)
 
     def augment(
         self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, step: int
@@ -109,7 +109,7 @@ class Loader:
         if shard_indices is not None:
             return Batch(images, labels, n_examples=len(indices))
         mix = self.augmentation.config.mix
-        images, partners, lam = mix_batch(mix, images, self.seed, epoch, step)
+        images, partners, lam = mix.mix(images, self.seed, epoch, step)
         return Batch(images, labels, None if partners is None else labels[partners], lam)
 
 

@@ -1,35 +1,120 @@
 """Open the images that a recipe names, and say in a line what was found."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
+from pathlib import Path
 
+from cifarlab.data.cache import load_cached, open_cached
+from cifarlab.data.cifar import refuse_label_mode
 from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Log, Progress
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.dataset import Dataset, Log, Progress, Subset
+from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.sources import SourceConfig
 from cifarlab.data.splits import count_test_images, training_subsets
 
 _MAX_LETTERS = 60  # letters of class names that a line shows
+_DEFAULT_POLICY = ImagePolicy()
 
 
-def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> Dataset:
-    """Open the source of a recipe and log what it holds. Raises as ``open_dataset``."""
+@dataclass(frozen=True)
+class OpenData:
+    """The images of a recipe: the whole source, and what is trained and validated on."""
+
+    dataset: Dataset
+    data: Data
+
+    @cached_property
+    def _subsets(self) -> tuple[Subset, Subset | None]:
+        return training_subsets(self.dataset, self.data)
+
+    @property
+    def training(self) -> Subset:
+        """Return the training images. Raises DataError and RecipeError: ``training_subsets``."""
+        return self._subsets[0]
+
+    @property
+    def validation(self) -> Subset | None:
+        """Return the images held out, None where none are."""
+        return self._subsets[1]
+
+
+def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> OpenData:
+    """Open the images of a recipe and log what they are. Raises as ``open_dataset``."""
     dataset = open_dataset(
         data.source, label_mode=data.label_mode, images=data.images, progress=progress
     )
+    opened = OpenData(dataset, data)
     if log:
-        for line in summary(dataset, data):
+        for line in summary(opened):
             log(line)
-    return dataset
+    return opened
 
 
-def summary(dataset: Dataset, data: Data) -> list[str]:
+def open_cached_data(data: Data) -> OpenData | None:
+    """Open the images of a recipe from the cache alone, None where they are not in it.
+
+    Nothing is downloaded, decoded, written or locked. Raises DataError for an unknown source.
+    """
+    path = data.source.find()
+    stem, identity = _cache_key(data.source, path, data.label_mode, data.images)
+    dataset = load_cached(str(data.source), stem, identity)
+    return OpenData(dataset, data) if dataset else None
+
+
+def open_dataset(
+    source: str | SourceConfig,
+    *,
+    label_mode: str = "fine",
+    images: ImagePolicy = _DEFAULT_POLICY,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open a source, or what a text stands for: a kind's name, or the path to images.
+
+    ``label_mode`` (``fine``, ``coarse``) matters to CIFAR-100 only; ``progress`` gets what is being
+    done, how much of it is done and, where known, how much there is. The first opening decodes
+    into the cache, the later ones map it. The test split may be missing. Raises DataError for
+    a source that is unknown, broken or unsafe, DownloadError, StorageError.
+    """
+    report = progress or _no_progress
+    config = source if isinstance(source, SourceConfig) else _named_source(source)
+    if label_mode not in config.label_modes:
+        refuse_label_mode(label_mode, str(config))
+    path = config.find(report)
+    return open_cached(
+        str(config),
+        *_cache_key(config, path, label_mode, images),
+        lambda build: config.decode(path, label_mode, images, build, report),
+    )
+
+
+def _named_source(text: str) -> SourceConfig:
+    """Return the source that a text stands for; a path need not be UTF-8."""
+    settings = SourceConfig.from_text(text)
+    return SourceConfig.kinds()[settings["kind"]].model_construct(**settings)
+
+
+def _cache_key(
+    source: SourceConfig, path: Path | None, label_mode: str, images: ImagePolicy
+) -> tuple[str, list[object]]:
+    """Return a cache entry's stem, and what it depends on."""
+    stem = (path.name or "root") if path else source.kind
+    return stem, [source.identity(path), label_mode, images.model_dump()]
+
+
+def _no_progress(_what: str, _done: int, _total: int | None) -> None:
+    pass
+
+
+def summary(opened: OpenData) -> list[str]:
     """Return classes, images by part, their size and what was skipped, in a line; then notes.
 
     The test split is not opened. Raises DataError as ``training_subsets`` does.
     """
-    training, validation = training_subsets(dataset, data)
+    dataset, data = opened.dataset, opened.data
     sizes = {
-        "train": len(training),
-        "val": len(validation or ()),
+        "train": len(opened.training),
+        "val": len(opened.validation or ()),
         "test": count_test_images(dataset, data),
     }
     part_sizes = " + ".join(f"{size:,} {part}" for part, size in sizes.items() if size)

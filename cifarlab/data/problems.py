@@ -3,7 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from cifarlab.data.config import ImagePolicy
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import MAX_SIDE, MIN_SIDE, BrokenError, Pixels
 from cifarlab.system.errors import DataError
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Split, Subset
-from cifarlab.data.noisy_labels import apply_label_noise
-from cifarlab.system.errors import DataError
+from cifarlab.system.errors import DataError, RecipeError
 
 _TEST, _VAL, _TRAIN_SUBSET, _FOLD = 1, 2, 3, 4  # each cut draws from a stream of its own
 _CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit
@@ -69,7 +68,8 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
     that ``test_subset`` gives. A source with its own validation split keeps it. Of what is left for
     training, ``data.train_subset_fraction`` is kept, with the labels that ``data.label_noise``
     gives them, and ``data.fold`` of that left out. Never reads a source's test split. Raises
-    DataError as ``stratified_split`` does, RecipeError as ``apply_label_noise`` does.
+    DataError as ``stratified_split`` does, RecipeError where the label noise
+    does not fit the classes.
     """
     training, validation = _training_subset(dataset, data)
     if data.fold is None:
@@ -132,9 +132,22 @@ def _training_subset(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
         seed = (data.split_seed, _VAL)
         kept, cut = stratified_split(train.labels[rest], data.val_fraction, seed)
         validation, rest = _subset(train, rest[cut]), rest[kept]
-    labels = apply_label_noise(train.labels, data.label_noise, len(dataset.classes))
     training = _subset(train, _subsample(train, rest, data))
+    labels = _add_noise(training, data, len(dataset.classes))
     return replace(training, labels=labels), validation
+
+
+def _add_noise(training: Subset, data: Data, classes: int) -> np.ndarray:
+    """Return the split's labels as ``data.label_noise`` has them."""
+    labels = data.label_noise.flip(training.labels, classes, training.indices)
+    kept_type = labels.shape == training.labels.shape and labels.dtype == np.int64
+    if not kept_type or labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
+        raise RecipeError(
+            f"data.label_noise.kind={data.label_noise.kind} gives no {len(training.labels)} labels "
+            f"int64 from 0 to {classes - 1}",
+            "mend its flip(labels, classes, indices)",
+        )
+    return labels
 
 
 def _subsample(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:

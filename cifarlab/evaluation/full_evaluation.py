@@ -37,7 +37,7 @@ def evaluate_fully(
     require_views(folder, split, None)
     begun = time.perf_counter()
     run = open_split(folder, split, "evaluate", command, progress, groups, log)
-    if ood is None and run.recipe.data.source != OOD_SOURCE:
+    if ood is None and str(run.recipe.data.source) != OOD_SOURCE:
         ood = OOD_SOURCE
     report = progress or _silent
     # first, since a source may not be there

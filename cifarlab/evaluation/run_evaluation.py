@@ -5,7 +5,6 @@ from typing import Any, NamedTuple, get_args
 
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import open_data
-from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.groups import Groups, read_groups
 from cifarlab.evaluation.measure import measure, predict
 from cifarlab.evaluation.test_split import open_test_split
@@ -85,19 +84,19 @@ def open_split(
         )
     predictor = load_run_predictor(folder, views, "; evaluate --tta-views 1 works without")
     class_groups = read_groups(groups, predictor.classes) if groups else None
-    dataset = open_data(recipe.data, progress, log)
+    opened = open_data(recipe.data, progress, log)
+    dataset = opened.dataset
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
         with folder.in_use():  # two at once would lose one of the records
             subset = open_test_split(dataset, recipe.data, folder, by, command)
         return OpenSplit(recipe, predictor, dataset, subset, class_groups)
-    _, held_out = training_subsets(dataset, recipe.data)
-    if held_out is None:
+    if opened.validation is None:
         raise DataError(
             f"the run in {folder.path} held nothing out: data.val_fraction is 0",
             "evaluate --split test, or train with a validation share",
         )
-    return OpenSplit(recipe, predictor, dataset, held_out, class_groups)
+    return OpenSplit(recipe, predictor, dataset, opened.validation, class_groups)
 
 
 def measure_open_split(folder: RunFolder, run: OpenSplit, views: int | None) -> dict[str, Any]:
@@ -108,4 +107,5 @@ def measure_open_split(folder: RunFolder, run: OpenSplit, views: int | None) -> 
     recipe_views = run.recipe.evaluation.tta_views
     same_views = views in (None, recipe_views)
     predictions = predict(run.predictor, run.subset, recipe_views if views is None else views)
-    return measure(predictions, folder.temperature() if same_views else None, run.groups)
+    temperature = folder.temperature() if same_views else None
+    return measure(predictions, temperature, run.groups, run.recipe.metrics)

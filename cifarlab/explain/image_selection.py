@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cifarlab.data.config import ImagePolicy
 from cifarlab.data.dataset import Log, Progress
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_data
-from cifarlab.data.splits import training_subsets
 from cifarlab.inference.inputs import read_inputs
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
@@ -38,11 +37,11 @@ def select_held_out(
     ``tell`` gets what the data are. Raises DataError or RunFolderError where the images are not
     those of the run.
     """
-    data = recipe.data
-    dataset = open_data(data, progress, tell)
-    folder.require_same_data(dataset.fingerprint)
-    training, validation = training_subsets(dataset, data)
-    subset, split = (training, "training") if validation is None else (validation, "validation")
+    opened = open_data(recipe.data, progress, tell)
+    folder.require_same_data(opened.dataset.fingerprint)
+    subset, split = opened.validation, "validation"
+    if subset is None:
+        subset, split = opened.training, "training"
     labels = subset.labels[subset.indices]
     classes = np.unique(labels)
     class_numbers = classes[

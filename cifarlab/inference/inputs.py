@@ -14,10 +14,10 @@ import numpy as np
 
 from cifarlab.data.archives import iter_members
 from cifarlab.data.cifar_pickles import load
-from cifarlab.data.config import ImagePolicy
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
 from cifarlab.data.members import Member, damage_errors
-from cifarlab.data.sources import ARCHIVE_SUFFIXES
+from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import hint_to_read, is_folder, require_plain
 
@@ -82,9 +82,9 @@ def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
 def input_policy(
     images: ImagePolicy, image_shape: tuple[int, int, int], resize_mode: str | None = None
 ) -> ImagePolicy:
-    """Return the policy that makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
+    """Return the policy that makes any image a network's input (H, W, C), H = W.
 
-    ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises
+    ``images`` is the recipe's; ``resize_mode`` (crop, pad, stretch) replaces its own. Raises
     UserError.
     """
     if resize_mode not in (None, *RESIZE_MODES):

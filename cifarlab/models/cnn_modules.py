@@ -5,13 +5,16 @@ Padding is "same" everywhere, so that images of 8 pixels pass three pools.
 """
 
 from collections import OrderedDict
+from itertools import takewhile
 
+import torch
 from torch import Tensor, nn
 
 from cifarlab.models.builder import Builder
-from cifarlab.models.configs import CNNConfig
+from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head
+from cifarlab.models.outline import Outline, module_block
 
 
 class ConvNet(nn.Module):
@@ -19,6 +22,8 @@ class ConvNet(nn.Module):
 
     550,570 parameters by default at (32, 32, 3) and K = 10.
     """
+
+    memory_format = torch.channels_last
 
     def __init__(self, model: CNNConfig, image_shape: tuple[int, int, int], classes: int) -> None:
         """Raises RecipeError where a pool would leave nothing of the map."""
@@ -54,3 +59,26 @@ class ConvNet(nn.Module):
         """(N, C, H, W) -> logits (N, K)."""
         logits: Tensor = self.head(self.hidden(self.blocks(x)))
         return logits
+
+    def stage_modules(self) -> list[list[nn.Module]]:
+        """Return the blocks; the linear layers are in none."""
+        return [[block] for block in self.blocks]
+
+    def map_layers(self) -> dict[str, nn.Module]:
+        """Return what each block puts out before a pool at its end, where its map is finer."""
+        return {name: _before_the_pool(block) for name, block in self.blocks.named_children()}
+
+    def outline(self) -> Outline:
+        """Return the blocks, and the linear layers together."""
+        blocks = {name: [module_block(block)] for name, block in self.blocks.named_children()}
+        return {**blocks, "head": [module_block(self.hidden, self.head)]}
+
+
+def _before_the_pool(block: nn.Module) -> nn.Module:
+    """The last layer of a block but for dropout and a pool at its end."""
+    layers = list(block.children())
+    dropouts = list(takewhile(lambda layer: isinstance(layer, nn.Dropout), reversed(layers)))
+    last = len(layers) - 1 - len(dropouts)
+    if last > 0 and isinstance(layers[last], nn.MaxPool2d):
+        last -= 1
+    return layers[last]

@@ -94,31 +94,34 @@ def reported_accuracy(name: str) -> ReportedAccuracy | None:
 
 
 def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
-    """Image shape (H, W, C) and classes K of the recipe's data, as far as its name tells.
+    """Image shape (H, W, C) and classes K of the recipe's data, as far as its source knows.
 
     A folder or archive is taken for one like CIFAR-10: (32, 32, 3) and 10.
     """
     data = recipe.data
-    side, channels = (8, 1) if data.source == "digits" else (32, 3)
-    side = data.images.size or side
+    usual = data.source.usual(data.label_mode)
+    height, width, channels = usual.image_shape
+    size = data.images.size
     channels = {"auto": channels, "grey": 1, "rgb": 3}[data.images.channels]
-    cifar100 = {"fine": 100, "coarse": 20}[data.label_mode]
-    return (side, side, channels), cifar100 if data.source == "cifar100" else 10
+    return (size or height, size or width, channels), usual.classes
 
 
 def usual_images(recipe: Recipe) -> int:
-    """How many images the recipe trains on, as far as its data's name tells.
+    """How many images the recipe trains on, as far as its data's source knows.
 
     A folder or archive is taken for one like CIFAR-10: 50,000 with those for validation.
     """
     data = recipe.data
-    all_of_them = 1797 * (1 - data.test_fraction) if data.source == "digits" else 50_000
-    return round(all_of_them * (1 - data.val_fraction) * data.train_subset_fraction)
+    usual = data.source.usual(data.label_mode)
+    cuts_test = usual.splits is not None and "test" not in usual.splits
+    cuts_val = usual.splits is None or "val" not in usual.splits
+    kept = (1 - data.test_fraction if cuts_test else 1) * (1 - data.val_fraction if cuts_val else 1)
+    return round(usual.images * kept * data.train_subset_fraction)
 
 
 def usual_splits(recipe: Recipe) -> tuple[str, ...]:
-    """The splits that the recipe's data bring, as far as their name tells."""
-    return ("train", "test") if recipe.data.source in ("cifar10", "cifar100") else ("train",)
+    """The splits that the recipe's data bring, as far as their source knows."""
+    return recipe.data.source.usual(recipe.data.label_mode).splits or ("train",)
 
 
 def _label(path: Path) -> str:

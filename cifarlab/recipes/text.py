@@ -101,8 +101,10 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
     for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
         *parents, last = path.split(".")
         part: Any = tree
+        config: Any = recipe
         for parent in parents:
-            part = part.get(parent) if isinstance(part, dict) else None
+            config = getattr(config, parent, None)
+            part = _inner_part(part, parent, config)
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
             hint = key_hint(path, changes[path], _paths(tree))
@@ -115,6 +117,17 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
     return build(tree, where)
 
 
+def _inner_part(part: Any, name: str, config: Any) -> Any:
+    """Return the part of that name, first written out where a text stands for it, such as a path.
+
+    ``config`` is what the recipe had there before.
+    """
+    inner = part.get(name) if isinstance(part, dict) else None
+    if isinstance(inner, str) and isinstance(config, Family):
+        inner = part[name] = dict(config.family().model_validate(inner))
+    return inner
+
+
 def _complete(given: Any, default: Any) -> Any:
     """``given`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
 
@@ -123,12 +136,13 @@ def _complete(given: Any, default: Any) -> Any:
     if not (isinstance(given, Mapping) and isinstance(default, Config)):
         return given
     if isinstance(default, Family) and (kind := given.get("kind", default.kind)) != default.kind:
-        named = default.family().kinds().get(kind)
+        named = default.family().kinds().get(kind) if isinstance(kind, str) else None
         if named is None:
             return given
         default = named.model_validate({})
     fields = type(default).model_fields
-    whole = default.model_dump(mode="json") | dict(given)
+    usual = default.model_dump(mode="json")
+    whole = (usual if isinstance(usual, dict) else dict(default)) | dict(given)
     return {
         name: _complete(value, getattr(default, name)) if name in fields else value
         for name, value in whole.items()
@@ -147,7 +161,7 @@ def apply_overrides(
         key, equals, value = assignment.partition("=")
         if not equals:
             raise RecipeError(
-                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
+                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.lr=0.05"
             )
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
@@ -161,19 +175,18 @@ def apply_overrides(
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """SHA-256 (hex) of all settings but the name that are not their defaults, as sorted JSON.
+    """SHA-256 (hex) of all settings that decide and are not their defaults, as sorted JSON.
 
     So a key that is added later changes no fingerprint where it has its default.
     """
     settings = {**_departures(recipe), "plugins": sorted(p.sha256 for p in recipe.plugins)}
-    settings.pop("name", None)
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _departures(config: Config) -> dict[str, Any]:
     """The settings of a part that are not its field's default, and its kind."""
     fields = type(config).model_fields
-    values = {name: getattr(config, name) for name in fields}
+    values = {n: getattr(config, n) for n in fields if n not in config.decides_nothing}
     return {
         name: _plain(value)
         for name, value in values.items()
@@ -186,6 +199,8 @@ def _plain(value: Any) -> Any:
         return _departures(value)
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
@@ -207,7 +222,8 @@ def _find_odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[s
         yield path, f"a number of more than {_MOST_BITS} bits"
     elif isinstance(given, Mapping):
         for name, value in given.items():
-            yield from _find_odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
+            kept = made[name] if isinstance(made, Mapping) else value  # a text may stand for it
+            yield from _find_odd_numbers(value, kept, f"{path}.{name}".lstrip("."))
     elif isinstance(given, list | tuple):
         for place, pair in enumerate(zip(given, made, strict=True)):
             yield from _find_odd_numbers(*pair, f"{path}.{place}")
@@ -279,10 +295,12 @@ def _describe_error(
     error: ErrorDetails, schema: type[Config], tree: Any, list_keys: str
 ) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
-    part, path = _resolve_location(error["loc"], schema, tree)
+    unknown = error["type"] == "extra_forbidden"
+    path = [str(step) for step in error["loc"]]
+    part = _part_at(error["loc"][:-1] if unknown else error["loc"], schema, tree)
     dotted = ".".join(path) or schema.__name__.lower()
     context = error.get("ctx", {})
-    if error["type"] == "extra_forbidden":
+    if unknown:
         known = list(part.model_fields) if part else []
         mine = schema is Recipe and not kinds_with(dotted)
         meant = advice(dotted, error["input"]) if mine else None
@@ -314,10 +332,8 @@ def _describe_error(
     )
 
 
-def _resolve_location(
-    loc: tuple[int | str, ...], schema: type[Config], tree: Any
-) -> tuple[type[Config] | None, list[str]]:
-    """The class of settings at the end of pydantic's location in ``tree``, and the dotted path."""
+def _part_at(loc: tuple[int | str, ...], schema: type[Config], tree: Any) -> type[Config] | None:
+    """The class of settings at pydantic's location in ``tree``; None where there is none."""
     config: type[Config] | None = schema
     inside = config  # of a list: what each entry is
     for step in loc:
@@ -330,7 +346,7 @@ def _resolve_location(
             config = _named_kind(inside, tree, None)
         else:
             config = None
-    return config, [str(step) for step in loc]
+    return config
 
 
 def _entry(tree: Any, step: int | str) -> Any:

@@ -14,13 +14,13 @@ from cifarlab.report import audit, compare, evaluation, provenance, settings, ta
 from cifarlab.report.classes import per_class
 from cifarlab.report.confusion import MOST_NUMBERED, confusion
 from cifarlab.report.diagnosis import diagnose
-from cifarlab.report.explained import ExplainedFigure
 from cifarlab.report.figures import curves, overlay
 from cifarlab.report.mistakes import confident, confident_gallery, gallery, worst
 from cifarlab.report.reliability import reliability
-from cifarlab.report.run_data import SPOKEN, RunData, dig
 from cifarlab.report.shift import heat_map
 from cifarlab.report.tensor_stats import activations, signals, weights
+from cifarlab.runs.explained import ExplainedFigure
+from cifarlab.runs.run_data import SPOKEN, RunData, dig
 
 FIGURES: tuple[tuple[str, Callable[[RunData], Figure | None], str], ...] = (
     ("curves", curves, "Accuracy, loss and learning rate by epoch"),

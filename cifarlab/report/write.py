@@ -35,7 +35,7 @@ def write_report(
     require_extra()
     from cifarlab.plots.style import save
     from cifarlab.report.html import page
-    from cifarlab.report.run_data import read_runs
+    from cifarlab.runs.run_data import read_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from cifarlab.augment.pipeline import pixels_at
-from cifarlab.data.opening import summary
+from cifarlab.data.opening import OpenData, summary
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
 from cifarlab.system.terminal import console, format_duration, percent
@@ -79,7 +79,7 @@ class Display(Callback):
     def on_train_start(self, run: Run) -> None:
         """Say what the data are, what is about to be trained, and what in it is seldom meant."""
         data, state = run.dataset, run.state
-        for line in summary(data, run.recipe.data):
+        for line in summary(OpenData(data, run.recipe.data)):
             self._print_once(line)
         count = run.processes.world_size
         device = f"{count} x {run.compute.device.type}" if count > 1 else run.compute.device.type

@@ -10,10 +10,11 @@ from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
+from cifarlab.losses.kinds import LossFunction
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
 from cifarlab.models.roles import parameter_roles
-from cifarlab.optim.lr_factors import lr_factor
+from cifarlab.optim.schedules import lr_factor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute
@@ -30,7 +31,8 @@ class Run:
     """All that the loop needs; only ``state`` and ``clock`` change.
 
     ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
-    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
+    recipe's image sizes by step; from step ``select_from`` on, examples are selected, those with
+    the largest ``selection_loss``; ``frozen``
     has what is no longer trained from which step on; ``batch_norms`` have the momentum of a step
     of one pass; ``should_stop`` is called between epochs: whether to end here.
     """
@@ -51,6 +53,8 @@ class Run:
     batch_norms: BatchNorms
     state: State
     network: Classifier
+    loss: LossFunction
+    selection_loss: LossFunction
     checkpoints: Checkpoints
     clock: Clock
     should_stop: Callable[[], bool] = lambda: False
@@ -92,4 +96,4 @@ class Run:
         """Return the factor on the peak learning rates at that step, counted from 0."""
         plan = self.plan
         planned = lr_factor(self.recipe.schedule, step, plan.segments, plan.steps_per_epoch)
-        return planned * self.state.plateau.factor
+        return planned * self.state.schedule.factor

@@ -10,17 +10,17 @@ from torch import nn
 from cifarlab.augment.pipeline import Augmentation, sizes_by_step
 from cifarlab.data.dataset import Dataset, Progress, Subset
 from cifarlab.data.loader import Loader
-from cifarlab.data.opening import open_data
-from cifarlab.data.splits import channel_statistics, training_subsets
+from cifarlab.data.opening import OpenData, open_data
+from cifarlab.data.splits import channel_statistics
+from cifarlab.losses.modules import build_loss
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.distributed_layers import distribute_layers
 from cifarlab.models.layers import batch_norms
+from cifarlab.models.network import stages
 from cifarlab.models.roles import parameter_roles
-from cifarlab.models.stages import stages
-from cifarlab.models.whitening import n_whitening_images
-from cifarlab.optim.averagers import build_averaging
-from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.optim.averaging import build_averaging
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
@@ -56,8 +56,8 @@ def prepare(
     compute = choose(processes.broadcast_from_rank0(lambda: _precision(recipe, folder)))
     forget_peak_memory(compute.device)
     threads_used = _use_threads(compute, folder, processes, threads)
-    dataset = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
-    training, validation = training_subsets(dataset, recipe.data)
+    opened = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
+    dataset, training = opened.dataset, opened.training
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(
         training,
@@ -73,6 +73,10 @@ def prepare(
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     state = initial_state(recipe, dataset, training, mean, std, compute, processes)
     state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
+    losses = [
+        build_loss(loss, dataset.classes, training.counts(len(dataset.classes)), compute.device)
+        for loss in (recipe.loss, recipe.loss.without_smoothing())
+    ]
     run = Run(
         recipe=recipe,
         folder=folder,
@@ -82,7 +86,7 @@ def prepare(
         threads=threads_used,
         dataset=dataset,
         loader=loader,
-        validation=validation,
+        validation=opened.validation,
         plan=length,
         sizes=sizes_by_step(recipe.augment.progressive_resize, per_epoch, planned),
         select_from=recipe.training.selective_backprop.start.in_steps(per_epoch, planned),
@@ -90,6 +94,8 @@ def prepare(
         batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
+        loss=losses[0],
+        selection_loss=losses[1],
         checkpoints=Checkpoints(folder, processes),
         clock=Clock(compute, state.seconds),
     )
@@ -101,16 +107,17 @@ def prepare(
     return run
 
 
-def _open_data(recipe: Recipe, progress: Progress | None) -> Dataset:
+def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
     image_size = recipe.training.selective_backprop.image_size
-    dataset = open_data(recipe.data, progress)
-    smallest = min(dataset.image_shape[:2])
+    opened = open_data(recipe.data, progress)
+    smallest = min(opened.dataset.image_shape[:2])
     if image_size is not None and image_size >= smallest:
         raise RecipeError(
-            f"training.selective_backprop.image_size={image_size} makes no image of {smallest} pixels smaller",
+            f"training.selective_backprop.image_size={image_size} makes no image of {smallest} "
+            "pixels smaller",
             f"take less than {smallest}, or leave it out",
         )
-    return dataset
+    return opened
 
 
 def initial_state(
@@ -126,7 +133,7 @@ def initial_state(
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalization == "image")
-    if n_images := n_whitening_images(recipe.model):
+    if n_images := classifier.n_whitening_images:
         classifier.fit_whitening(_sample_images(training, n_images, recipe.seed))
     distribute_layers(classifier, processes)
     classifier = classifier.to(compute.device)

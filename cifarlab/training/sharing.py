@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from cifarlab.augment.config import NoMix
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Loader
 from cifarlab.recipes.schema import Recipe, Training
@@ -13,13 +12,13 @@ from cifarlab.training.step import n_selected
 
 
 def indices_to_read(recipe: Recipe, processes: Processes, images: int) -> Tensor | None:
-    """Return the indices that this process reads of a batch of so many images, ascending; None: all.
+    """Return which of a batch of so many images this process reads, ascending; None: all.
 
     All are read to be mixed with others, or to be selected among them.
     """
     training = recipe.training
-    mixes = not isinstance(recipe.augment.mix, NoMix)
-    if processes.world_size == 1 or mixes or training.selective_backprop.keep < 1:
+    needs_all = recipe.augment.mix.mixes or training.selective_backprop.keep < 1
+    if processes.world_size == 1 or needs_all:
         return None
     micro_batches = torch.arange(images).split(batch_sizes(images, training.micro_batch_size))
     return torch.cat([indices[processes.shard(len(indices))] for indices in micro_batches])

@@ -1,4 +1,4 @@
-"""What weights, activations and gradients look like by epoch: ``tensor_stats.jsonl`` in the run folder.
+"""What weights, activations and gradients look like by epoch: a run's ``tensor_stats.jsonl``.
 
 A recipe says what decides the outcome, and a record decides nothing: it is a callback, so that a
 run with it and one without are equal. It does nothing inside a step. A line is written before the

@@ -10,7 +10,7 @@ from cifarlab.audit.duplicates import Twins
 from cifarlab.audit.findings import AuditSplit, duplicate_findings, pairs_to_show
 from cifarlab.audit.folds import fold_recipe
 from cifarlab.audit.run_audit import audit
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.text import to_yaml

@@ -12,7 +12,7 @@ from cifarlab.audit import findings
 from cifarlab.audit.findings import AuditSplit, label_findings
 from cifarlab.audit.folds import fold_groups
 from cifarlab.audit.run_audit import audit
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold
 from cifarlab.runs.audit_findings import Audit
 from cifarlab.runs.folder import RunFolder

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cifarlab.augment.draws import Draws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import crop, flip
 from cifarlab.recipes.text import build
@@ -24,6 +25,10 @@ def images_of(count, height, width, channels, seed=0):
 def augmentation(flip="none", padding=0, mode="constant", seed=0, shape=SHAPE):
     tree = {"augment": {"hflip": flip, "crop": {"padding": padding, "padding_mode": mode}}}
     return Augmentation(build(tree).augment, shape, seed)
+
+
+def sample_hflips(augment, indices, epoch, step):
+    return augment.pipeline["hflip"].sample(Draws(augment.seed, epoch, step, indices))
 
 
 def pixel(image, row, column, mode):
@@ -137,13 +142,13 @@ def test_the_windows_are_new_in_each_epoch_step_and_seed():
 
 def test_random_flips_pick_half():
     augment = augmentation("random")
-    fraction = augment.sample_hflips(torch.arange(20_000), 0, 0).double().mean().item()
+    fraction = sample_hflips(augment, torch.arange(20_000), 0, 0).double().mean().item()
     assert fraction == pytest.approx(0.5, abs=0.02)  # deviation 0.0035
 
 
 def test_a_random_flip_is_new_in_each_epoch_and_step():
     augment = augmentation("random")
-    draws = [augment.sample_hflips(torch.arange(99), e, s) for e, s in ((0, 0), (0, 1), (1, 0))]
+    draws = [sample_hflips(augment, torch.arange(99), e, s) for e, s in ((0, 0), (0, 1), (1, 0))]
     same = [(a == b).double().mean().item() for a in draws for b in draws if a is not b]
     assert max(same) < 0.8
 
@@ -151,28 +156,28 @@ def test_a_random_flip_is_new_in_each_epoch_and_step():
 def test_alternating_shows_both_sides_in_any_two_epochs_in_a_row():
     augment = augmentation("alternating")
     indices = torch.randperm(500)
-    sides = [augment.sample_hflips(indices, epoch, 0) for epoch in range(5)]
+    sides = [sample_hflips(augment, indices, epoch, 0) for epoch in range(5)]
     for one, other in pairwise(sides):
         assert torch.equal(one, ~other)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_alternating_flips_about_half_in_each_epoch(epoch):
-    flips = augmentation("alternating").sample_hflips(torch.arange(20_000), epoch, 0)
+    flips = sample_hflips(augmentation("alternating"), torch.arange(20_000), epoch, 0)
     assert flips.double().mean().item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_alternating_depends_on_the_image_not_on_its_batch_or_step():
-    whole = augmentation("alternating").sample_hflips(torch.arange(1000), 3, 0)
+    whole = sample_hflips(augmentation("alternating"), torch.arange(1000), 3, 0)
     augment = augmentation("alternating")  # asked for few images first: its draw must grow
     for step, indices in enumerate(torch.randperm(1000).split([1, 2, 15, 17, 300, 665])):
-        assert torch.equal(augment.sample_hflips(indices, 3, step), whole[indices])
+        assert torch.equal(sample_hflips(augment, indices, 3, step), whole[indices])
 
 
 @pytest.mark.parametrize("flip", ["random", "alternating"])
 def test_the_seed_decides_the_flips(flip):
     one, same, other = (
-        augmentation(flip, seed=seed).sample_hflips(torch.arange(99), 0, 0) for seed in (1, 1, 2)
+        sample_hflips(augmentation(flip, seed=seed), torch.arange(99), 0, 0) for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
@@ -185,7 +190,7 @@ def test_a_reflection_wider_than_the_image_is_refused(padding, shape, most):
     with pytest.raises(RecipeError) as caught:
         augmentation(padding=padding, mode="reflect", shape=shape)
     what, hint = str(caught.value).split("\n")
-    assert what.startswith(f"augment.crop.padding={padding} can't be reflected")
-    assert hint == f"take at most {most}, or augment.crop.padding_mode=constant"
+    assert what.startswith(f"augment.crop: padding={padding} can't be reflected")
+    assert hint == f"take at most {most}, or padding_mode=constant"
     augmentation(padding=most, mode="reflect", shape=shape)
     augmentation(padding=padding, mode="constant", shape=shape)

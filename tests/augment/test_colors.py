@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from cifarlab.augment.colors import adjust_brightness_contrast, adjust_hue, adjust_saturation
+from cifarlab.augment.draws import Draws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
@@ -26,6 +27,16 @@ def images_of(count, channels=3, seed=0):
 
 def augmentation(seed=0, shape=SHAPE, **parts):
     return Augmentation(build({"augment": parts}).augment, shape, seed)
+
+
+def sample_brightness_contrast(augment, count, epoch, step):
+    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    return augment.pipeline["color_jitter"].sample_brightness_contrast(draws)
+
+
+def sample_saturation_hue(augment, count, epoch, step):
+    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    return augment.pipeline["color_jitter"].sample_saturation_hue(draws)
 
 
 def applied(augment, images, epoch=0, step=0):
@@ -105,7 +116,7 @@ def test_the_caller_s_images_stay_as_they_are(change):
     ids=str,
 )
 def test_draws_are_uniform_in_their_range(part, ranges):
-    draws = augmentation(color_jitter=part).sample_saturation_hue(20_000, 0, 0)
+    draws = sample_saturation_hue(augmentation(color_jitter=part), 20_000, 0, 0)
     for drawn, (low, high) in zip(draws, ranges, strict=True):
         if low == high:
             assert (drawn == low).all()
@@ -119,8 +130,8 @@ def test_brightness_and_contrast_come_before_saturation_and_that_before_hue():
     images = images_of(8)
     part = {"brightness_shift": 0.2, "contrast": 0.5, "saturation": 0.5, "hue": 0.3}
     augment = augmentation(color_jitter=part)
-    shifts, factors = augment.sample_brightness_contrast(8, 2, 3)
-    saturations, turns = augment.sample_saturation_hue(8, 2, 3)
+    shifts, factors = sample_brightness_contrast(augment, 8, 2, 3)
+    saturations, turns = sample_saturation_hue(augment, 8, 2, 3)
     first = adjust_brightness_contrast(torch.from_numpy(images), shifts, factors)
     expected = adjust_hue(adjust_saturation(first, saturations), turns)
     torch.testing.assert_close(applied(augment, images, 2, 3), expected)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from cifarlab.augment.mixing import beta_quantile, cutmix, cutmix_box, mix_batch, mixup
+from cifarlab.augment.mixing import beta_quantile, cutmix, cutmix_box, mixup
 from cifarlab.recipes.text import build
 
 NONE, MIXUP, CUTMIX = (
@@ -70,7 +70,7 @@ def test_a_box_in_the_middle_is_about_as_large_as_asked():
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 5.0])
 def test_shares_follow_the_beta_distribution(alpha):
     config, images = mix_of("mixup", alpha=alpha), torch.zeros(2, 1, 1, 1)
-    lams = [mix_batch(config, images, 0, 0, step)[2] for step in range(1500)]
+    lams = [config.mix(images, 0, 0, step)[2] for step in range(1500)]
     assert stats.kstest(lams, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
     assert stats.kstest(lams, stats.beta(alpha * 2, alpha * 2).cdf).pvalue < 1e-3
 
@@ -87,7 +87,7 @@ def test_a_quantile_is_its_beta_variate():
 @pytest.mark.parametrize("prob", [0.05, 0.3, 1.0])
 def test_that_share_of_the_batches_is_mixed(kind, prob):
     config, images = mix_of(kind, prob=prob), torch.zeros(4, 32, 32, 1)
-    outcomes = [mix_batch(config, images, 0, 0, step) for step in range(1000)]
+    outcomes = [config.mix(images, 0, 0, step) for step in range(1000)]
     drawn = [partners is not None for _, partners, _ in outcomes]
     # deviation 0.0145; a box of no area, one in 250, mixes nothing
     assert np.mean(drawn) == pytest.approx(prob, abs=0.06)
@@ -99,7 +99,7 @@ def test_what_is_said_of_a_mixed_batch_holds(config):
     images = images_of(7, 12, 10)
     checked = 0
     for step in range(20):
-        got, partners, lam = mix_batch(config, torch.from_numpy(images), 0, 1, step)
+        got, partners, lam = config.mix(torch.from_numpy(images), 0, 1, step)
         if partners is None:
             continue
         assert sorted(partners.tolist()) == list(range(7))
@@ -118,7 +118,7 @@ def test_what_is_said_of_a_mixed_batch_holds(config):
 
 def test_none_leaves_all_as_it_is():
     images = torch.zeros(4, 5, 5, 1, dtype=torch.uint8)
-    got, partners, lam = mix_batch(NONE, images, 0, 0, 0)
+    got, partners, lam = NONE.mix(images, 0, 0, 0)
     assert got is images
     assert (partners, lam) == (None, 1.0)
 
@@ -127,7 +127,7 @@ def test_none_leaves_all_as_it_is():
 def test_batches_have_one_type_whether_they_are_drawn_or_not(kind, dtype):
     """Else a compiled network would be compiled anew in the middle of training."""
     config, images = mix_of(kind, prob=0.5), torch.zeros(4, 8, 8, 1, dtype=torch.uint8)
-    outcomes = [mix_batch(config, images, 0, 0, step) for step in range(30)]
+    outcomes = [config.mix(images, 0, 0, step) for step in range(30)]
     assert {partners is None for _, partners, _ in outcomes} == {True, False}
     assert {got.dtype for got, *_ in outcomes} == {dtype}
 
@@ -136,16 +136,16 @@ def test_batches_have_one_type_whether_they_are_drawn_or_not(kind, dtype):
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(config):
     images = torch.from_numpy(images_of(20, 32, 32))
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    lams = [mix_batch(config, images, *time)[2] for time in times]
+    lams = [config.mix(images, *time)[2] for time in times]
     assert len(set(lams)) == 4
-    again = mix_batch(config, images, *times[0])
+    again = config.mix(images, *times[0])
     assert again[2] == lams[0]
-    assert torch.equal(again[0], mix_batch(config, images, *times[0])[0])
+    assert torch.equal(again[0], config.mix(images, *times[0])[0])
 
 
 @pytest.mark.parametrize("config", [MIXUP, CUTMIX], ids=["mixup", "cutmix"])
 def test_the_caller_s_images_stay_as_they_are(config):
     images = torch.from_numpy(images_of(20, 32, 32))
     before = images.clone()
-    assert not torch.equal(mix_batch(config, images, 0, 0, 0)[0].float(), before.float())
+    assert not torch.equal(config.mix(images, 0, 0, 0)[0].float(), before.float())
     assert torch.equal(images, before)

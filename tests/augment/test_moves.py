@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
+from cifarlab.augment.draws import Draws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import affine_matrices, flip, translate, warp_affine
 from cifarlab.recipes.text import build
@@ -24,6 +25,12 @@ def images_of(count, height, width, channels, seed=0):
 
 def augmentation(seed=0, shape=SHAPE, **parts):
     return Augmentation(build({"augment": parts}).augment, shape, seed)
+
+
+def sample_affine(augment, shape, epoch, step):
+    count, *sides = shape
+    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    return augment.pipeline["degrees"].sample(sides, draws)
 
 
 def applied(augment, images, epoch=0, step=0):
@@ -174,7 +181,7 @@ def test_a_vertical_flip_picks_half_apart_from_the_other_flip():
     ids=str,
 )
 def test_moves_are_uniform_in_their_range(part, angle, zoom, shift):
-    angles, zooms, shifts = augmentation(**part).sample_affine((20_000, 30, 12), 0, 0)
+    angles, zooms, shifts = sample_affine(augmentation(**part), (20_000, 30, 12), 0, 0)
     for drawn, middle, reach in ((angles, 0, angle), (zooms, 1, zoom)):
         if not reach:
             assert (drawn == middle).all()
@@ -189,7 +196,7 @@ def test_moves_are_uniform_in_their_range(part, angle, zoom, shift):
 
 
 def test_shifts_are_whole_pixels_as_often_as_the_nearest_real_ones():
-    _, _, shifts = augmentation(translate=0.1).sample_affine((32_000, 32, 32), 0, 0)
+    _, _, shifts = sample_affine(augmentation(translate=0.1), (32_000, 32, 32), 0, 0)
     positions, counts = shifts[:, 0].unique(return_counts=True)
     assert positions.tolist() == [-3, -2, -1, 0, 1, 2, 3]
     # of ±3.2 pixels, ±3 stand for 0.7 each, the others for 1: 3,500 and 5,000
@@ -197,7 +204,7 @@ def test_shifts_are_whole_pixels_as_often_as_the_nearest_real_ones():
 
 
 def test_rows_and_columns_are_moved_apart():
-    _, _, shifts = augmentation(translate=0.5).sample_affine((9999, 32, 32), 0, 0)
+    _, _, shifts = sample_affine(augmentation(translate=0.5), (9999, 32, 32), 0, 0)
     assert abs(np.corrcoef(shifts.T.double().numpy())[0, 1]) < 0.05
 
 
@@ -219,7 +226,7 @@ def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
 def test_what_is_done_is_what_was_drawn(fill):
     images = images_of(9, *SHAPE)
     augment = augmentation(degrees=40, scale=0.5, translate=0.3, fill_mode=fill)
-    maps = affine_matrices(*augment.sample_affine((9, *SHAPE[:2]), 3, 4))
+    maps = affine_matrices(*sample_affine(augment, (9, *SHAPE[:2]), 3, 4))
     expected = slow_resampled(images, maps.double().numpy(), fill)
     np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=5e-3)
 
@@ -228,11 +235,12 @@ def test_a_shift_draws_the_same_with_a_turn_beside_it_and_stays_exact_without():
     images = images_of(9, *SHAPE)
     alone = augmentation(translate=0.3)
     assert torch.equal(
-        alone.sample_affine((9, 10, 8), 0, 0)[2],
-        augmentation(translate=0.3, scale=0.2).sample_affine((9, 10, 8), 0, 0)[2],
+        sample_affine(alone, (9, 10, 8), 0, 0)[2],
+        sample_affine(augmentation(translate=0.3, scale=0.2), (9, 10, 8), 0, 0)[2],
     )
     got = applied(alone, images)
     assert got.dtype == torch.uint8
     assert torch.equal(
-        got, translate(torch.as_tensor(images), alone.sample_affine((9, 10, 8), 0, 0)[2], "nearest")
+        got,
+        translate(torch.as_tensor(images), sample_affine(alone, (9, 10, 8), 0, 0)[2], "nearest"),
     )

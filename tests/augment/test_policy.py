@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from cifarlab.augment.operations import OPERATIONS
-from cifarlab.augment.policy import apply_operations, apply_policy, sample_operations
+from cifarlab.augment.draws import Draws
+from cifarlab.augment.kinds import PolicyOperations
+from cifarlab.augment.operations import OPERATIONS, apply_operations
 from cifarlab.recipes.text import build
 
 KINDS = pytest.mark.parametrize("kind", ["randaugment", "trivialaugment"])
@@ -15,6 +16,15 @@ KINDS = pytest.mark.parametrize("kind", ["randaugment", "trivialaugment"])
 
 def policy_of(kind, **settings):
     return build({"augment": {"policy": {"kind": kind, **settings}}}).augment.policy
+
+
+def sample_operations(policy, count, seed, epoch, step):
+    return policy.sample(count, Draws(seed, epoch, step, torch.arange(count)).generator("policy"))
+
+
+def apply_policy(policy, fill_mode, images, seed, epoch, step):
+    draws = Draws(seed, epoch, step, torch.arange(len(images)))
+    return PolicyOperations(policy=policy, fill_mode=fill_mode).apply(images, draws)
 
 
 def images_of(count, channels=3, side=12):

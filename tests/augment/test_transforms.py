@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from cifarlab.augment.colors import adjust_brightness_contrast
+from cifarlab.augment.draws import Draws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import cutout, downsample
 from cifarlab.recipes.text import build
@@ -26,6 +27,17 @@ def images_of(count, height, width, channels, seed=0):
 
 def augmentation(seed=0, shape=SHAPE, **parts):
     return Augmentation(build({"augment": parts}).augment, shape, seed)
+
+
+def sample_brightness_contrast(augment, count, epoch, step):
+    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    return augment.pipeline["color_jitter"].sample_brightness_contrast(draws)
+
+
+def sample_cutout_corners(augment, shape, epoch, step):
+    count, *sides = shape
+    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    return augment.pipeline["cutout"].sample(sides, draws)
 
 
 def applied(augment, images, epoch=0, step=0):
@@ -198,7 +210,7 @@ def test_without_jitter_and_cutout_nothing_is_converted_or_drawn():
     ids=["brightness", "contrast", "both"],
 )
 def test_jitter_draws_are_uniform_in_their_range(part, range_of):
-    draws = augmentation(color_jitter=part).sample_brightness_contrast(20_000, 0, 0)
+    draws = sample_brightness_contrast(augmentation(color_jitter=part), 20_000, 0, 0)
     for drawn, (low, high) in zip(draws, range_of, strict=True):
         assert drawn.dtype == torch.float32
         if low == high:
@@ -211,9 +223,9 @@ def test_jitter_draws_are_uniform_in_their_range(part, range_of):
 
 
 def test_brightness_and_contrast_are_drawn_apart():
-    shifts, factors = augmentation(
-        color_jitter={"brightness_shift": 0.2, "contrast": 0.4}
-    ).sample_brightness_contrast(9999, 0, 0)
+    shifts, factors = sample_brightness_contrast(
+        augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4}), 9999, 0, 0
+    )
     assert abs(torch.corrcoef(torch.stack([shifts, factors]))[0, 1]) < 0.05
 
 
@@ -221,7 +233,7 @@ def test_the_jitter_of_a_batch_is_the_one_that_was_drawn():
     images = images_of(9, *SHAPE)
     augment = augmentation(color_jitter={"brightness_shift": 0.2, "contrast": 0.4})
     shifts, factors = (
-        draw.double().numpy() for draw in augment.sample_brightness_contrast(9, 3, 4)
+        draw.double().numpy() for draw in sample_brightness_contrast(augment, 9, 3, 4)
     )
     expected = slow_jitter(images, shifts, factors)
     np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=2e-4)
@@ -242,7 +254,7 @@ def test_every_corner_is_drawn_about_equally_often_and_lies_inside():
 def test_a_cutout_that_the_border_may_cut_has_its_centre_anywhere_inside(side):
     images = np.zeros((16_000, *SHAPE), np.uint8)
     augment = augmentation(cutout=side, cutout_inside=False)
-    centres = augment.sample_cutout_corners(images.shape[:3], 0, 0) + side // 2
+    centres = sample_cutout_corners(augment, images.shape[:3], 0, 0) + side // 2
     positions, counts = (centres[:, 0] * 8 + centres[:, 1]).unique(return_counts=True)
     assert positions.tolist() == list(range(80))
     assert (counts - 200).abs().max() < 70  # deviation 14
@@ -307,6 +319,8 @@ def test_a_cutout_that_leaves_nothing_is_refused(side, shape):
     with pytest.raises(RecipeError) as caught:
         augmentation(cutout=side, shape=shape)
     most = min(shape[:2]) - 1
-    what = f"augment.cutout={side} leaves nothing of images of {most + 1} pixels"
+    what = (
+        f"augment.cutout: a square of {side} pixels leaves nothing of images of {most + 1} pixels"
+    )
     assert str(caught.value) == f"{what}\ntake at most {most}"
     augmentation(cutout=most, shape=shape)

@@ -12,9 +12,13 @@ from pydantic.fields import FieldInfo
 
 from cifarlab.augment.config import Augment, Crop
 from cifarlab.config.duration import Duration, WallTime
+from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
-from cifarlab.models.configs import AirbenchConfig, CNNConfig, ResNetConfig, WhiteningConfig
+from cifarlab.models.airbench import AirbenchConfig
+from cifarlab.models.cnn import CNNConfig
+from cifarlab.models.configs import WhiteningConfig
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.optimizers import SGD, AuxSGD, Muon
 from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
 
@@ -29,7 +33,7 @@ durations = lengths | st.integers(0, 1000).map(lambda n: f"{n / 1000:g} of the r
 
 def recipes() -> st.SearchStrategy[dict[str, Any]]:
     """Trees of plain values that ``build`` accepts."""
-    return part(Recipe)
+    return part(Recipe).map(lambda tree: tree | {"plugins": []})  # these would be files
 
 
 def part(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
@@ -77,6 +81,8 @@ def _plain(annotation: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
             names = st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
             return names.filter(lambda name: len(name) <= 120)
         return st.text(min_size=1, max_size=12)
+    if issubclass(annotation, Family) and not annotation.is_kind():
+        return st.one_of([part(kind) for kind in annotation.kinds().values()])
     low, above = _bound(metadata, "ge", None), _bound(metadata, "gt", None)
     high, below = _bound(metadata, "le", None), _bound(metadata, "lt", None)
     if annotation is int:

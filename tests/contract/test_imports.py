@@ -16,6 +16,8 @@ ORDER = (
     "system",
     "stats",
     "config",
+    "losses",
+    "metrics",
     "augment",
     "data",
     "models",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from cifarlab.dashboard import trial
 from cifarlab.dashboard.trial import Network, NetworkCache
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain.figures import overlay_heatmap
 from cifarlab.explain.maps import class_activation_maps

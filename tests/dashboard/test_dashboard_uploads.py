@@ -11,7 +11,7 @@ from PIL import Image
 
 from cifarlab.dashboard.guard import UPLOAD_BYTES
 from cifarlab.dashboard.trial import UPLOAD_PIXELS
-from cifarlab.data.config import ImagePolicy
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.inference.inputs import decode_image, input_policy
 from cifarlab.system.errors import DataError
 
@@ -21,7 +21,7 @@ import resource, sys
 sys.path.insert(0, sys.argv[1])
 from broken_uploads import broken
 from cifarlab.system.errors import DataError
-from cifarlab.data.config import ImagePolicy
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.inference.inputs import decode_image
 policy = ImagePolicy(size=32, resize_mode="crop", channels="rgb")
 most, what = int(sys.argv[2]), sys.argv[3]

@@ -11,7 +11,7 @@ import pytest
 from made_sources import as_folder, as_tar, as_zip, class_folders, png
 
 from cifarlab.data import archives, tars
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DataError
 
 FILES = class_folders({"train": 2, "test": 1})

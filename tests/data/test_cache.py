@@ -11,10 +11,10 @@ import pytest
 from made_sources import as_folder, as_tar, class_folders, png
 
 from cifarlab.data import cache as cache_module
-from cifarlab.data import sources
+from cifarlab.data import paths
 from cifarlab.data.cache import cache_root
 from cifarlab.data.config import Data, ImagePolicy
-from cifarlab.data.sources import cached_dataset, open_dataset
+from cifarlab.data.opening import open_cached_data, open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.system.errors import DataError, StorageError
 
@@ -29,10 +29,8 @@ def archive(tmp_path) -> Path:
 @pytest.fixture
 def decodings(monkeypatch) -> list[Path]:
     """Each decoding of a source adds its path."""
-    calls, real = [], sources._decode_path
-    monkeypatch.setattr(
-        sources, "_decode_path", lambda path, *a: calls.append(path) or real(path, *a)
-    )
+    calls, real = [], paths.decode_path
+    monkeypatch.setattr(paths, "decode_path", lambda path, *a: calls.append(path) or real(path, *a))
     return calls
 
 
@@ -152,7 +150,7 @@ def test_two_processes_opening_at_once_get_the_same(tmp_path):
     archive = as_tar(tmp_path / "pets.tar.gz", class_folders({"train": 400}))
     code = """
 import sys
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 print("ready", flush=True); sys.stdin.readline()
 dataset = open_dataset(sys.argv[1])
 print(dataset.fingerprint, len(dataset.read("train")), dataset.folder)
@@ -176,26 +174,27 @@ def everything(folder: Path) -> dict[str, int]:
 @pytest.mark.parametrize("source", ["archive", "digits"])
 def test_what_is_cached_is_given_without_opening_it(archive, cache, decodings, source):
     name = str(archive) if source == "archive" else source
-    assert cached_dataset(name) is None and not everything(cache)
+    assert open_cached_data(Data(source=name)) is None and not everything(cache)
     opened = open_dataset(name)
     before, counted = everything(cache), len(decodings)
-    assert cached_dataset(name) == opened
-    assert cached_dataset(name, images=ImagePolicy(size=16, resize_mode="crop")) is None
+    crop = ImagePolicy(size=16, resize_mode="crop")
+    assert open_cached_data(Data(source=name)).dataset == opened
+    assert open_cached_data(Data(source=name, images=crop)) is None
     assert everything(cache) == before and len(decodings) == counted
 
 
 def test_an_archive_that_changed_is_not_cached(archive):
     open_dataset(str(archive))
     os.utime(archive, (1, 1))
-    assert cached_dataset(str(archive)) is None
+    assert open_cached_data(Data(source=str(archive))) is None
 
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100"])
 def test_nothing_is_downloaded_to_look_into_the_cache(cache, monkeypatch, source):
-    monkeypatch.setattr(sources, "fetch", lambda *_: pytest.fail("it was downloaded"))
-    assert cached_dataset(source) is None and not everything(cache)
+    monkeypatch.setattr(paths, "fetch", lambda *_: pytest.fail("it was downloaded"))
+    assert open_cached_data(Data(source=source)) is None and not everything(cache)
 
 
 def test_an_unknown_source_is_in_no_cache():
     with pytest.raises(DataError, match="there is no data source"):
-        cached_dataset("cifra10")
+        open_cached_data(Data(source="cifra10"))

@@ -16,10 +16,10 @@ from made_sources import (
     python2_pickle,
 )
 
-from cifarlab.data import sources
+from cifarlab.data import paths
 from cifarlab.data.cifar import CIFAR10, KINDS, content_hash
-from cifarlab.data.config import ImagePolicy
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DataError
 
 TRAIN_1 = "cifar-10-batches-py/data_batch_1"
@@ -78,8 +78,8 @@ def published(tmp_path, monkeypatch) -> None:
         ("fine", name): content_hash(split.images, split.labels, dataset.classes)
         for name, split in ((name, dataset.read(name)) for name in dataset.split_names)
     }
-    monkeypatch.setattr(sources, "KINDS", {"cifar10": replace(CIFAR10, published=hashes)})
-    monkeypatch.setattr(sources, "recognize", lambda _path: sources.KINDS["cifar10"])
+    monkeypatch.setattr(paths, "KINDS", {"cifar10": replace(CIFAR10, published=hashes)})
+    monkeypatch.setattr(paths, "recognize", lambda _path: paths.KINDS["cifar10"])
 
 
 def swapped(content: dict) -> dict:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from made_sources import as_tar, cifar10_files, md5
 
-from cifarlab.data import cifar, download, sources
-from cifarlab.data.sources import open_dataset
+from cifarlab.data import cifar, download, paths
+from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DownloadError, StorageError
 
 CONTENT = bytes(range(256)) * 40
@@ -212,7 +212,7 @@ def test_an_unwritable_cache_says_what_to_set(tmp_path, monkeypatch):
 def test_cifar10_is_downloaded_once_on_demand(tmp_path, monkeypatch, cache):
     content = as_tar(tmp_path / "made.tar.gz", cifar10_files()).read_bytes()
     kind = replace(cifar.CIFAR10, md5=md5(content), size=len(content))
-    monkeypatch.setitem(sources.KINDS, "cifar10", kind)
+    monkeypatch.setitem(paths.KINDS, "cifar10", kind)
     server = Server(content)
     with serving(server) as address:
         monkeypatch.setattr(download, "MIRRORS", (address,))

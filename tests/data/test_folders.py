@@ -9,8 +9,8 @@ import pytest
 from made_sources import Files, as_folder, as_tar, as_zip, bomb, class_folders, encoded, png
 from PIL import Image
 
-from cifarlab.data.config import ImagePolicy
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.opening import open_dataset
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides
 from cifarlab.system.errors import DataError

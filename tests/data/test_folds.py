@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from cifarlab.data.config import Data, Fold
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.system.errors import DataError
 

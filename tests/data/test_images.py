@@ -9,7 +9,7 @@ import pytest
 from made_sources import bomb, encoded, png
 from PIL import Image
 
-from cifarlab.data.config import ImagePolicy
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import MAX_SCANS, BrokenError, RefusedError, conform, decode
 
 AS_IS = ImagePolicy()

@@ -13,9 +13,9 @@ from made_sources import (
     png,
 )
 
-from cifarlab.data import sources
+from cifarlab.data import paths
 from cifarlab.data.config import Data, Fold
-from cifarlab.data.sources import cached_dataset, open_dataset
+from cifarlab.data.opening import open_cached_data, open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 
 FILES = class_folders({"train": 4, "val": 2, "test": 2})
@@ -88,10 +88,10 @@ def test_an_old_entry_without_names_is_built_again(tmp_path, monkeypatch, old):
         tree = json.loads(meta.read_text())
         tree["bytes"] = {name: n for name, n in tree["bytes"].items() if name.endswith(".npy")}
         meta.write_text(json.dumps(tree))
-    assert cached_dataset(str(archive)) is None
+    assert open_cached_data(Data(source=str(archive))) is None
     decoded = []
-    real = sources._decode_path
-    monkeypatch.setattr(sources, "_decode_path", lambda *a: decoded.append(a) or real(*a))
+    real = paths.decode_path
+    monkeypatch.setattr(paths, "decode_path", lambda *a: decoded.append(a) or real(*a))
     after = open_dataset(str(archive))
     assert after == before and len(decoded) == 1
     assert names(after, "train")[0] == "train/cat/0.png"

@@ -1,13 +1,14 @@
 """Label noise: rates against their definition, what is touched, what is recorded."""
 
 import json
+from typing import Literal
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare
 
-from cifarlab.data.noisy_labels import apply_label_noise, transition_matrix
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.label_noise import LabelNoiseConfig
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 from cifarlab.recipes.text import build
 from cifarlab.runs.folder import RunFolder
@@ -19,8 +20,33 @@ LABELS = np.random.default_rng(0).integers(0, K, N)
 MATRIX = [[0.5, 0.25, 0.25], [0, 1, 0], [0.125, 0, 0.875]]
 
 
+class Lazy(LabelNoiseConfig):
+    """The first of the images that are trained on are called class 0."""
+
+    kind: Literal["test-lazy"] = "test-lazy"
+    count: int = 50
+
+    def flip(self, labels, classes, indices):
+        out = labels.copy()
+        out[indices[: self.count]] = 0
+        return out
+
+
+class Wild(LabelNoiseConfig):
+    """Labels of no class."""
+
+    kind: Literal["test-wild"] = "test-wild"
+
+    def flip(self, labels, classes, indices):
+        return labels + classes
+
+
 def noise(kind, **settings):
     return build({"data": {"label_noise": {"kind": kind, **settings}}}).data.label_noise
+
+
+def apply_label_noise(labels, label_noise, classes):
+    return label_noise.flip(labels, classes, np.arange(len(labels)))
 
 
 def slow_matrix(kind, rate):
@@ -36,7 +62,7 @@ def slow_matrix(kind, rate):
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
 @pytest.mark.parametrize("rate", [0, 0.2, 0.45])
 def test_the_matrix_against_the_definition(kind, rate):
-    got = transition_matrix(noise(kind, noise_rate=rate), K)
+    got = noise(kind, noise_rate=rate).probabilities(K)
     np.testing.assert_allclose(got, slow_matrix(kind, rate), atol=1e-15)
 
 
@@ -99,7 +125,7 @@ def test_rows_that_are_no_distributions_are_refused(rows):
 
 def test_a_matrix_of_another_size_names_both():
     with pytest.raises(RecipeError, match="3 rows, the data 10 classes"):
-        transition_matrix(noise("matrix", transition_matrix=MATRIX), 10)
+        noise("matrix", transition_matrix=MATRIX).probabilities(10)
 
 
 def test_a_run_records_how_many_labels_it_changed(tmp_path, tiny):
@@ -110,3 +136,28 @@ def test_a_run_records_how_many_labels_it_changed(tmp_path, tiny):
     clean = tmp_path / "clean"
     train(tiny(), RunFolder(clean))
     assert json.loads((clean / "provenance.json").read_text())["data"]["wrong_labels"] == 0
+
+
+@pytest.mark.parametrize("kind", [k for k in LabelNoiseConfig.kinds() if k != "test-wild"])
+def test_every_kind_keeps_the_labels_it_is_given(kind):
+    settings = {"transition_matrix": MATRIX} if kind == "matrix" else {}
+    labels = LABELS % 3
+    before = labels.copy()
+    got = apply_label_noise(labels, noise(kind, **settings), 3)
+    assert np.array_equal(labels, before)
+    assert (got.dtype, got.shape) == (np.int64, labels.shape)
+    assert 0 <= got.min() <= got.max() < 3
+    assert np.array_equal(got, apply_label_noise(labels, noise(kind, **settings), 3))
+
+
+def test_an_own_kind_is_trained_with(tmp_path, tiny):
+    label_noise = {"kind": "test-lazy", "count": 100}
+    recipe = tiny({"data.label_noise": label_noise, "training.duration": "1 epoch"})
+    train(recipe, RunFolder(tmp_path))
+    data = json.loads((tmp_path / "provenance.json").read_text())["data"]
+    assert 70 < data["wrong_labels"] < 100
+
+
+def test_labels_of_no_class_are_refused(tiny, tmp_path):
+    with pytest.raises(RecipeError, match="test-wild gives no 1797 labels int64 from 0 to 9"):
+        train(tiny({"data.label_noise.kind": "test-wild"}), RunFolder(tmp_path))

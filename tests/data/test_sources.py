@@ -8,8 +8,8 @@ import pytest
 from made_sources import as_folder, as_tar, class_folders
 from sklearn.datasets import load_digits
 
-from cifarlab.data.config import ImagePolicy
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DataError
 
 

@@ -10,7 +10,7 @@ from made_sources import as_tar, class_folders
 
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Subset
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import channel_statistics, stratified_split, test_subset, training_subsets
 from cifarlab.system.errors import DataError
 

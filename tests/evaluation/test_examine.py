@@ -140,7 +140,7 @@ def test_a_source_that_is_not_there_costs_no_measurement(
 
 
 def test_the_area_is_that_of_known_above_unknown(copied: RunFolder) -> None:
-    from cifarlab.data.sources import open_dataset
+    from cifarlab.data.opening import open_dataset
     from cifarlab.evaluation.run_evaluation import open_split
 
     run = open_split(copied, "val", "test", "", None)

@@ -13,7 +13,7 @@ import torch
 from made_predictor import images, made, slow_views
 from torch import Tensor
 
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.inference.inputs import Inputs

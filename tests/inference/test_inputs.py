@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.data.config import ImagePolicy
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.inference.inputs import MAX_IMAGE_BYTES, read_inputs
 from cifarlab.system.errors import DataError
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.inference.formats import FORMATS, format_predictions
 from cifarlab.inference.run_predictor import ClassProbabilities, predict_paths

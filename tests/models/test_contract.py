@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from cifarlab.models.build import _KINDS, build_body, count_parameters
+from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import ModelConfig
 from cifarlab.models.resnet_modules import NormalizerFreeBlock
 from cifarlab.recipes.text import build
 
@@ -100,7 +101,7 @@ def batch(size=9, channels=3, classes=10, count=6):
 
 
 def test_every_kind_has_a_narrow_version():
-    assert NARROW.keys() == _KINDS.keys()
+    assert NARROW.keys() == ModelConfig.kinds().keys()
     assert all(config(kind).kind == kind for kind in NARROW)
 
 

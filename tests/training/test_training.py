@@ -11,7 +11,7 @@ from PIL import Image
 from torch.optim import Optimizer
 
 from cifarlab.data.dataset import images_file
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_dataset
 from cifarlab.evaluation.measure import measure, predict
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.inference.predictor import Predictor
@@ -142,7 +142,7 @@ def test_best_is_measured_where_the_recipe_wants_it(
         "tta_threshold": None,
     }
     assert result["evaluated"] == judged
-    assert result["best"] == {"epoch": epoch, "val_accuracy": max(scores)}
+    assert result["best"] == {"epoch": epoch, "metric": "accuracy", "value": max(scores)}
     assert WeightsFile.read(folder.weights("best"))[0].epoch == epoch
     assert evaluate_run(folder, "val", 1)[0]["accuracy"] == max(scores)
     assert evaluate_run(folder, "val")[0] == result["val"]  # of the file of best, with 2 views

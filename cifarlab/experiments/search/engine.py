@@ -172,7 +172,7 @@ def _require_same_images(
     from cifarlab.data.opening import open_data
 
     try:
-        dataset = open_data(request.base.data, log=log if n_pending else None)
+        dataset = open_data(request.base.data, log=log if n_pending else None).dataset
     except CifarlabError:
         if n_pending:
             raise

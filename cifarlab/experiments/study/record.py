@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.data.config import Data
-from cifarlab.data.sources import open_dataset
+from cifarlab.data.opening import open_data
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
@@ -80,9 +80,7 @@ class StudyRecord:
 
     def _fingerprint(self, data: Data) -> str | None:
         try:
-            return open_dataset(
-                data.source, label_mode=data.label_mode, images=data.images
-            ).fingerprint
+            return open_data(data).dataset.fingerprint
         except CifarlabError as error:
             self.notes.append(f"finished runs are taken unseen, since {error.what}")
             return None

@@ -181,7 +181,7 @@ _REGULARISATION = Study(
             StudyRow(name=name, recipe="kth2024/baseline", overrides=overrides)
             for name, overrides in {
                 "l1": {"optimizer.l1": 1e-5},
-                "label-smoothing": {"training.label_smoothing": 0.1},
+                "label-smoothing": {"loss.label_smoothing": 0.1},
                 "mixup": {"augment.mix.kind": "mixup"},
                 "cutout": {"augment.cutout": 8},
                 "averaged-weights": {"averaging.kind": "ema", "averaging.decay": 0.999},
@@ -207,7 +207,7 @@ _LABEL_NOISE = _overrides_study(
         for suffix, help_ in (
             ("", {}),
             ("-mixup", {"augment.mix.kind": "mixup"}),
-            ("-smoothing", {"training.label_smoothing": 0.2}),
+            ("-smoothing", {"loss.label_smoothing": 0.2}),
         )
     },
 )

@@ -88,7 +88,7 @@ def test_figures_are_four_and_the_same_each_time(results: SearchResults) -> None
     assert all(
         picture.svg.startswith(b"<?xml") and list(picture.files) == ["svg"] for picture in made_of
     )
-    again = pictures(explained, ["png"])
+    again = pictures(results, ["png"])
     assert [picture.svg for picture in again] == [picture.svg for picture in made_of]
     assert all(one.files["png"][1:4] == b"PNG" for one in again)
 

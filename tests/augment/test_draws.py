@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cifarlab.augment.batch_shard import BatchShard
+from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
@@ -62,5 +62,5 @@ def test_every_augmentation_does_something() -> None:
 
 def test_a_part_without_places_is_everything() -> None:
     rows = torch.arange(4)
-    assert BatchShard(4).select(rows) is rows
-    assert BatchShard(4, torch.tensor([0, 3])).select(rows).tolist() == [0, 3]
+    assert select_shard(rows, None) is rows
+    assert select_shard(rows, torch.tensor([0, 3])).tolist() == [0, 3]

@@ -1,0 +1,59 @@
+"""The random draws for a batch, and which of its images this process has."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cifarlab.system.randomness import generator
+from cifarlab.system.transfer import sent
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is drawn for one batch: the same on every device and for any number of processes.
+
+    ``indices``, int64 (N,) on the CPU, are of the whole batch's images in their split. This
+    process has those at ``shard_indices``, int64 (n,) on the CPU, None: all. Each draw is made for
+    the whole batch, from a generator named by seed, purpose, epoch and step.
+    """
+
+    seed: int
+    epoch: int
+    step: int
+    indices: Tensor
+    shard_indices: Tensor | None = None
+    device: torch.device = _CPU
+    purpose: str = ""
+    _generators: dict[str, torch.Generator] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Return the number N of the whole batch's images."""
+        return len(self.indices)
+
+    def generator(self, purpose: str | None = None) -> torch.Generator:
+        """Return the CPU generator of that purpose; asked for again, it goes on."""
+        name = self.purpose if purpose is None else purpose
+        if name not in self._generators:
+            self._generators[name] = generator(self.seed, name, self.epoch, self.step)
+        return self._generators[name]
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Draw from 0..1 for each image: float32 (n, *shape) on the device."""
+        return self.send(self.select(torch.rand(self.size, *shape, generator=self.generator())))
+
+    def select(self, rows: Tensor) -> Tensor:
+        """Return this process's rows (n, ...) of the batch's (N, ...), on any device."""
+        return select_shard(rows, self.shard_indices)
+
+    def send(self, rows: Tensor) -> Tensor:
+        """Return a tensor on the images' device, without waiting for it."""
+        return sent(rows, self.device)
+
+
+def select_shard(rows: Tensor, shard_indices: Tensor | None) -> Tensor:
+    """Return the rows at these indices, int64 (n,) on the CPU; None: all."""
+    return rows if shard_indices is None else rows[sent(shard_indices, rows.device)]

@@ -1,0 +1,325 @@
+"""What can be done to a batch of training images: each kind draws and applies.
+
+Where pixels go is in ``augment/transforms.py``, what becomes of colours in ``augment/colors.py``.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from cifarlab.augment.policy import NoPolicy, Policy
+from cifarlab.config.base import Config, Fraction, refuse_idle
+from cifarlab.config.family import Family
+from cifarlab.system.errors import RecipeError
+from cifarlab.system.randomness import derived_seed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from cifarlab.augment.draws import Draws
+
+Degrees = Annotated[
+    float,
+    Field(ge=0, le=180, description="largest turn about the centre to either side, in degrees"),
+]
+Scale = Annotated[
+    float, Field(ge=0, le=0.9, description="largest relative change of size, smaller or larger")
+]
+Translate = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=0.5,
+        description="largest shift down or up, right or left, as a fraction of the side; rounded "
+        "to whole pixels",
+    ),
+]
+FillMode = Annotated[
+    Literal["nearest", "constant", "reflect"],
+    Field(
+        description="what is moved in from outside of an image by degrees, scale, translate and "
+        "policy"
+    ),
+]
+CutoutInside = Annotated[
+    bool,
+    Field(
+        description="whether that square lies wholly inside; false: its centre does, and the "
+        "border may cut it (DeVries & Taylor 2017)"
+    ),
+]
+
+
+class AugmentationConfig(Family):
+    """One change of a batch of training images, on their device."""
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Return images (n, H, W, C), of uint8 or float32 ones in 0..255; change none in place."""
+        raise NotImplementedError(f"augmentation kind {self.kind} has no apply(images, draws)")
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise RecipeError where images (H, W, C) can't be changed so."""
+
+
+class CropSettings(Config):
+    """Random crop at the original size after padding."""
+
+    padding: int = Field(0, ge=0, le=32, description="pixels on each side; 0: no crop")
+    padding_mode: Literal["constant", "reflect"] = Field(
+        "constant", description="what the padding holds"
+    )
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "CropSettings":
+        if not self.padding:
+            refuse_idle(self, ("padding_mode",), "padding")
+        return self
+
+
+class Crop(CropSettings, AugmentationConfig):
+    """Random crop at the original size after padding."""
+
+    kind: Literal["crop"] = "crop"
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise RecipeError where so wide a padding can't be reflected."""
+        smallest = min(image_shape[:2])
+        if self.padding_mode == "reflect" and self.padding >= smallest:
+            raise RecipeError(
+                f"padding={self.padding} can't be reflected in images of {smallest} pixels",
+                f"take at most {smallest - 1}, or padding_mode=constant",
+            )
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Crop each image at a place of its own."""
+        import torch
+
+        from cifarlab.augment.transforms import crop
+
+        corners, generator = 2 * self.padding + 1, draws.generator("crop")
+        offsets = torch.randint(0, corners, (draws.size, 2), generator=generator)
+        return crop(images, draws.send(draws.select(offsets)), self.padding, self.padding_mode)
+
+
+class Affine(AugmentationConfig):
+    """Random turn, change of size and shift, in one resampling."""
+
+    kind: Literal["affine"] = "affine"
+    degrees: Degrees = 0.0
+    scale: Scale = 0.0
+    translate: Translate = 0.0
+    fill_mode: FillMode = "nearest"
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Move each image; by whole pixels where none is turned or scaled."""
+        from cifarlab.augment.transforms import affine_matrices, translate, warp_affine
+
+        angles, scales, offsets = map(draws.select, self.sample(images.shape[1:3], draws))
+        if self.degrees or self.scale:
+            matrices = affine_matrices(angles, scales, offsets)
+            return warp_affine(images, draws.send(matrices), self.fill_mode)
+        return translate(images, draws.send(offsets), self.fill_mode) if self.translate else images
+
+    def sample(self, sides: tuple[int, ...], draws: "Draws") -> tuple["Tensor", "Tensor", "Tensor"]:
+        """Sample angles in degrees (N,), scales (N,), offsets int64 (N, 2), down and right.
+
+        ``sides`` is (H, W). Uniform, the offset before it is rounded to whole pixels: Keras'
+        ``height_shift_range`` and ``width_shift_range``, which it resembles, blur by parts of one.
+        """
+        import torch
+
+        angles, scales = (
+            _uniform_symmetric(draws.size, draws.generator(name)) for name in ("rotation", "zoom")
+        )
+        generator = draws.generator("shift")
+        shifts = [_uniform_symmetric(draws.size, generator) * self.translate * n for n in sides]
+        offsets = torch.stack(shifts, 1).round().to(torch.int64)
+        return angles * self.degrees, 1 + scales * self.scale, offsets
+
+
+class HFlip(AugmentationConfig):
+    """Mirror left-right."""
+
+    kind: Literal["hflip"] = "hflip"
+    mode: Literal["random", "alternating"] = Field(
+        "random", description="each image with probability 1/2, or by turns"
+    )
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Mirror those images that were drawn."""
+        from cifarlab.augment.transforms import flip
+
+        return flip(images, draws.send(draws.select(self.sample(draws))))
+
+    def sample(self, draws: "Draws") -> "Tensor":
+        """Sample which images of a batch are mirrored, bool (N,).
+
+        Alternating: each image's side in epoch 0 follows from the seed and its index in the split;
+        it changes with every epoch.
+        """
+        import torch
+
+        if self.mode == "random":
+            return torch.rand(draws.size, generator=draws.generator("flip")) < 0.5
+        offset = derived_seed(draws.seed, "first side") % 2**32
+        return (_hash(draws.indices + offset) % 2 + draws.epoch) % 2 == 1
+
+
+class VFlip(AugmentationConfig):
+    """Mirror top-bottom, each image with probability 1/2."""
+
+    kind: Literal["vflip"] = "vflip"
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Mirror those images that were drawn."""
+        import torch
+
+        from cifarlab.augment.transforms import flip
+
+        mask = torch.rand(draws.size, generator=draws.generator("flip vertical")) < 0.5
+        return flip(images, draws.send(draws.select(mask)), axis=1)
+
+
+class PolicyOperations(AugmentationConfig):
+    """Operations that a policy draws anew for each image."""
+
+    kind: Literal["policy"] = "policy"
+    policy: Policy = NoPolicy()
+    fill_mode: FillMode = "nearest"
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Change each image by its own operations: uint8, of uint8 or rounded float."""
+        from cifarlab.augment.operations import apply_operations, to_uint8
+
+        operations = self.policy.operations()
+        rounds = self.policy.sample(draws.size, draws.generator("policy"))
+        for op_indices, strengths in (map(draws.select, drawn) for drawn in rounds):
+            images = apply_operations(
+                to_uint8(images), op_indices, strengths, self.fill_mode, operations
+            )
+        return images
+
+
+class ColorSettings(Config):
+    """Random brightness, contrast (hiverge/cifar10-speedrun), saturation and hue per image."""
+
+    brightness_shift: float = Field(
+        0.0, ge=0, le=1, description="largest shift of all pixels, as a fraction of 255"
+    )
+    contrast: Fraction = Field(
+        0.0, description="largest relative change of the distances from the image's own mean"
+    )
+    saturation: Fraction = Field(
+        0.0, description="largest relative change of the distances from each pixel's own grey"
+    )
+    hue: float = Field(
+        0.0, ge=0, le=0.5, description="largest turn of the hue, as a fraction of the colour circle"
+    )
+
+
+class ColorJitter(ColorSettings, AugmentationConfig):
+    """Random brightness, contrast, saturation and hue per image."""
+
+    kind: Literal["color_jitter"] = "color_jitter"
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise RecipeError for changed colours of grey images."""
+        if image_shape[2] == 1 and (self.saturation or self.hue):
+            raise RecipeError("saturation and hue change nothing in grey images", "leave them at 0")
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Change brightness and contrast, then saturation, then hue; nothing is clipped."""
+        from cifarlab.augment import colors
+
+        if self.brightness_shift or self.contrast:
+            rows = map(draws.select, self.sample_brightness_contrast(draws))
+            images = colors.adjust_brightness_contrast(images, *map(draws.send, rows))
+        if self.saturation or self.hue:
+            factors, turns = map(draws.select, self.sample_saturation_hue(draws))
+            images = colors.adjust_saturation(images, draws.send(factors))
+            images = colors.adjust_hue(images, draws.send(turns))
+        return images
+
+    def sample_brightness_contrast(self, draws: "Draws") -> tuple["Tensor", "Tensor"]:
+        """Sample shifts, uniform in 0 ± brightness, and factors, in 1 ± contrast: (N,) both."""
+        import torch
+
+        shift, factor = torch.rand(2, draws.size, generator=draws.generator("jitter")) * 2 - 1
+        return shift * self.brightness_shift, 1 + factor * self.contrast
+
+    def sample_saturation_hue(self, draws: "Draws") -> tuple["Tensor", "Tensor"]:
+        """Sample factors, uniform in 1 ± saturation, and turns, in 0 ± hue: (N,) both."""
+        generator = draws.generator("colour")
+        factors, turns = (_uniform_symmetric(draws.size, generator) for _ in range(2))
+        return 1 + factors * self.saturation, turns * self.hue
+
+
+class NoiseSettings(Config):
+    """Noise added to each value, one draw for each; nothing is clipped."""
+
+    sigma: float = Field(0.0, ge=0, le=1, description="standard deviation, as a fraction of 255")
+
+
+class GaussianNoise(NoiseSettings, AugmentationConfig):
+    """Noise added to each value, one draw for each; nothing is clipped."""
+
+    kind: Literal["gaussian_noise"] = "gaussian_noise"
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Add the noise: float32."""
+        import torch
+
+        shape, generator = (draws.size, *images.shape[1:]), draws.generator("noise")
+        noise = draws.select(torch.randn(shape, generator=generator)) * (255 * self.sigma)
+        return images + draws.send(noise)
+
+
+class Cutout(AugmentationConfig):
+    """A square of each image, at a random place, is greyed (DeVries & Taylor 2017)."""
+
+    kind: Literal["cutout"] = "cutout"
+    size: int = Field(8, ge=1, le=96, description="side of the square in pixels")
+    inside: CutoutInside = True
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise RecipeError where the square is as large as the image."""
+        smallest = min(image_shape[:2])
+        if self.size >= smallest:
+            raise RecipeError(
+                f"a square of {self.size} pixels leaves nothing of images of {smallest} pixels",
+                f"take at most {smallest - 1}",
+            )
+
+    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+        """Grey out a square of each image."""
+        from cifarlab.augment.transforms import cutout
+
+        corners = draws.select(self.sample(images.shape[1:3], draws))
+        return cutout(images, draws.send(corners), self.size)
+
+    def sample(self, sides: tuple[int, ...], draws: "Draws") -> "Tensor":
+        """Sample top and left of each image's square, int64 (N, 2); ``sides`` is (H, W).
+
+        Every position inside the image is as likely; without ``inside``, every centre.
+        """
+        import torch
+
+        generator, lowest = draws.generator("cutout"), 0 if self.inside else -(self.size // 2)
+        counts = [n - self.size + 1 if self.inside else n for n in sides]
+        positions = [torch.randint(0, n, (draws.size,), generator=generator) for n in counts]
+        return torch.stack(positions, 1) + lowest
+
+
+def _uniform_symmetric(count: int, generator: "torch.Generator") -> "Tensor":
+    """Sample uniformly in -1..1, float32 (N,)."""
+    import torch
+
+    return torch.rand(count, generator=generator) * 2 - 1
+
+
+def _hash(numbers: "Tensor") -> "Tensor":
+    """Hash int64 to non-negative int64 (the finaliser of splitmix64, Steele et al. 2014)."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        numbers = (numbers ^ (numbers >> shift)) * factor
+    return (numbers ^ (numbers >> 31)) & (2**63 - 1)

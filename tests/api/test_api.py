@@ -1,0 +1,126 @@
+"""The public face: ``import cifarlab as lab``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cifarlab as lab
+from cifarlab.system.errors import DataError, RunFolderError
+
+SHORT = {"training.duration": "2 epochs"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three runs of two recipes on the digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, changes in (("a", {}), ("b", {"optimizer.lr": 0.01}), ("c", {"seed": 1})):
+        lab.train("quickstart", {**SHORT, **changes}, run=folder / name, callbacks=())
+    return folder
+
+
+def test_importing_takes_no_time_and_no_torch() -> None:
+    code = (
+        "import sys, time; start = time.perf_counter(); import cifarlab; "
+        "took = time.perf_counter() - start; "
+        "sys.exit('torch' in sys.modules or 'pydantic' in sys.modules or took > 0.1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_name_is_there_and_completes() -> None:
+    names = {"train", "load_run", "runs", "compare", "study", "search", "predict", "Recipe"}
+    assert names <= set(dir(lab))
+    assert all(getattr(lab, name) is not None for name in names)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = lab.trian
+
+
+def test_what_type_checkers_see_is_what_is_there() -> None:
+    source = Path(lab.__file__).read_text(encoding="utf-8")
+    seen = {
+        line.split()[-1] for line in source.splitlines() if " as " in line and "    from" in line
+    }
+    assert seen == set(lab._MODULE_OF)
+
+
+def test_a_run_shows_what_it_is(runs: Path) -> None:
+    run = lab.load_run(runs / "a")
+    assert run.accuracy == run.result["test"]["accuracy"] > 0.5
+    assert repr(run).startswith(f"<TrainedRun {runs / 'a'}: quickstart on digits, test accuracy ")
+    assert (
+        list(run.history["epoch"]) == [1, 2] and run.history["train.loss"].is_monotonic_decreasing
+    )
+    assert "quickstart" in run._repr_html_() and "<table>" in run._repr_html_()
+    with pytest.raises(RunFolderError):
+        lab.load_run(runs)
+
+
+def test_figures_are_returned_and_draw_the_run(runs: Path) -> None:
+    plot = lab.load_run(runs / "a").plot
+    figures = (plot.curves(), plot.confusion_matrix(), plot.per_class(), plot.reliability())
+    assert all(figure is not None and figure.axes for figure in figures)
+
+
+def test_predictions_are_those_of_the_run(runs: Path) -> None:
+    from cifarlab.data.opening import open_dataset
+    from cifarlab.inference.run_predictor import RunPredictor
+    from cifarlab.runs.folder import RunFolder
+
+    images = np.array(open_dataset("digits").read("train").images[:7])
+    found = lab.load_run(runs / "a").predict(images)
+    predictor = RunPredictor(RunFolder(runs / "a"))
+    assert found.shape == (7, 10) and list(found.columns) == [str(n) for n in range(10)]
+    assert np.array_equal(found.to_numpy(), predictor.predict(predictor.take(images)).probabilities)
+    grey = lab.predict(runs / "a", images[..., 0])
+    assert np.array_equal(grey.to_numpy(), found.to_numpy())
+    with pytest.raises(DataError, match="float64"):
+        lab.predict(runs / "a", images / 255)
+
+
+def test_runs_are_a_table(runs: Path) -> None:
+    table = lab.runs(runs)
+    assert len(table) == 3 and [run.path.name for run in table] == ["a", "b", "c"]
+    assert list(table.frame["seed"]) == [0, 0, 1] and table.frame["finished"].all()
+    assert len(table[1:]) == 2 and "<table>" in table._repr_html_()
+
+
+def test_runs_are_compared_by_recipe(runs: Path) -> None:
+    both = lab.compare(lab.load_run(runs / "a"), runs / "b", runs / "c")
+    assert len(both.frame) == 2 and set(both.verdicts) == set(both.frame.index)
+    assert repr(both).startswith("<ComparisonTable with ")
+
+
+def test_a_study_and_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(
+        "name: mine\nabout: Does a lower learning rate cost anything?\n"
+        "overrides: {training.duration: 2 epochs}\nn_seeds: 2\n"
+        "rows:\n- {name: usual, recipe: quickstart}\n"
+        "- {name: low, recipe: quickstart, overrides: {optimizer.lr: 0.001}}\n"
+    )
+    study = lab.study("mine.yaml")
+    assert list(study.frame.index) == ["usual", "low"] and set(study.verdicts) == {"usual", "low"}
+    assert study.path is not None and len(lab.runs(study.path)) == 4
+
+
+def test_arrays_are_trained_on_and_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["dark", "light"], 60)
+    images = rng.integers(0, 100, (120, 12, 12, 3)).astype(np.uint8)
+    images[60:] += 120
+    run = lab.train(
+        "quickstart", {"training.duration": "4 epochs"}, data=(images, labels), callbacks=()
+    )
+    assert run.accuracy is not None and run.accuracy > 0.9
+    again = lab.load_run(run.path)
+    assert again.evaluate("val")["accuracy"] == again.result["val"]["accuracy"]
+    assert list(again.predict(images[:2]).columns) == ["dark", "light"]
+    with pytest.raises(DataError):
+        lab.train("quickstart", data=(images / 255, labels))

@@ -1,0 +1,263 @@
+"""Sources of a user's own, and arrays: read through the same door as those that are shipped."""
+
+import json
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from cifarlab.config.plugins import add_plugin
+from cifarlab.data.arrays import StoredArrays, store_arrays
+from cifarlab.data.config import Data
+from cifarlab.data.opening import open_cached_data, open_data, open_dataset
+from cifarlab.data.sources import Arrays, SourceConfig
+from cifarlab.recipes.catalog import usual_images, usual_shape, usual_splits
+from cifarlab.recipes.text import apply_overrides, build, change, fingerprint, to_yaml
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import DataError, RecipeError
+from cifarlab.training.train import train
+
+SHADES = """
+from typing import Literal
+import numpy as np
+from cifarlab.data.sources import Arrays, SourceConfig
+
+
+class Shades(SourceConfig):
+    kind: Literal["plugged-shades"] = "plugged-shades"
+
+    def read(self):
+        labels = np.arange(60) % 2
+        images = np.full((60, 8, 8, 1), {light}, np.uint8) - labels[:, None, None, None] * 100
+        return Arrays(("light", "dark"), (images.astype(np.uint8), labels))
+"""
+
+
+def shades(count, classes=3, side=8, channels=1, seed=0):
+    """Images whose class is their shade, and labels."""
+    draws = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    noise = draws.integers(0, 20, (count, side, side, channels))
+    return (noise + 60 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
+class Shades(SourceConfig):
+    """Images whose class is their shade."""
+
+    kind: Literal["test-shades"] = "test-shades"
+    count: int = 300
+    dtype: str = "uint8"
+    highest: int = 2
+    names: tuple[str, ...] = ("dark", "grey", "light")
+
+    def read(self) -> Arrays:
+        images, labels = shades(self.count)
+        labels = np.minimum(labels, self.highest)
+        return Arrays(self.names, (images.astype(self.dtype), labels), test=shades(30, seed=1))
+
+
+def test_an_own_source_is_named_by_its_kind_or_with_settings():
+    plain = build({"data": {"source": "test-shades"}})
+    assert plain.data.source == Shades()
+    more = build({"data": {"source": {"kind": "test-shades", "count": 99}}})
+    assert more.data.source == Shades(count=99)
+    assert apply_overrides(plain, ["data.source.count=99"]) == more
+    assert apply_overrides(build({}), ["data.source=test-shades", "data.source.count=99"]) == more
+    one = ["data.source.kind=test-shades", "data.source.count=99"]
+    assert apply_overrides(build({}), one) == more
+    assert change(more, {"data.source": "digits"}).data.source.kind == "digits"
+    assert fingerprint(plain) != fingerprint(more)
+    for recipe in (plain, more, build({"data": {"source": "/some/where"}})):
+        assert build(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [
+        ("cifar100", "source: cifar100\n"),
+        ("some/folder", "source: some/folder\n"),
+        ({"kind": "files", "path": "x.tar"}, "source: x.tar\n"),
+        ({"kind": "files", "path": "digits"}, "source: {kind: files, path: digits}\n"),
+    ],
+    ids=str,
+)
+def test_a_source_is_written_as_short_as_it_can_be(source, written):
+    recipe = build({"data": {"source": source}})
+    assert written in to_yaml(recipe)
+    assert build(recipe.model_dump(mode="json")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"kind": "test-shade"}, "did you mean 'test-shades'"),
+        ({"kind": "test-shades", "many": 1}, "unknown key 'data.source.many'"),
+        ({"kind": "test-shades", "count": "x"}, "data.source.count can't be 'x'"),
+        (3, "data.source has keys of its own, so it can't be 3"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_source_is_named(source, said):
+    with pytest.raises(RecipeError) as caught:
+        build({"data": {"source": source}})
+    assert said in str(caught.value)
+
+
+def test_an_own_source_is_opened_once_for_its_settings_and_kept():
+    source = Shades(count=150)
+    data = Data(source=source, val_fraction=0.2)
+    assert open_cached_data(data) is None
+    opened = open_data(data)
+    assert opened.dataset.classes == ("dark", "grey", "light")
+    assert (len(opened.training), len(opened.validation or ())) == (120, 30)
+    assert np.array_equal(opened.dataset.read("train").images, shades(150)[0])
+    assert open_cached_data(data).dataset == opened.dataset
+    assert open_dataset(Shades(count=151)).fingerprint != opened.dataset.fingerprint
+
+
+def test_a_plug_in_that_changed_is_read_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    prints = []
+    for light in (250, 240):
+        (tmp_path / "mine.py").write_text(SHADES.replace("{light}", str(light)))
+        plugin = add_plugin("mine.py", tmp_path, approved=True)
+        tree = {"plugins": [plugin], "data": {"source": "plugged-shades"}}
+        prints.append(open_data(build(tree).data).dataset.fingerprint)
+    assert prints[0] != prints[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"dtype": "float32"}, "the train images are float32, not uint8"),
+        ({"names": ("dark", "grey")}, "labels go from 0 to 2, the classes from 0 to 1"),
+        ({"names": ("dark", "dark", "grey")}, "3 class names"),
+        ({"highest": 1}, "class 'light' has no training image"),
+    ],
+    ids=str,
+)
+def test_a_source_that_gives_something_else_is_refused(settings, said):
+    with pytest.raises(DataError, match=said):
+        open_dataset(Shades(**settings))
+
+
+def test_the_recipe_s_image_policy_holds_for_every_source():
+    data = build({"data": {"source": "test-shades", "images": {"size": 12, "resize_mode": "pad"}}})
+    assert open_data(data.data).dataset.image_shape == (12, 12, 1)
+    with pytest.raises(DataError, match="is 8x8, not 12x12"):
+        open_data(build({"data": {"source": "test-shades", "images": {"size": 12}}}).data)
+    with pytest.raises(DataError, match="has one kind of labels"):
+        open_data(Data(source=Shades(), label_mode="coarse"))
+
+
+def test_what_is_known_of_a_source_before_it_is_opened(tmp_path):
+    stored = store_arrays(tmp_path, (shades(90, 3, 16, 3), shades(9, 3, 16, 3)))
+    recipe = build({"data": {"source": stored.model_dump(), "val_fraction": 0.1}})
+    assert usual_shape(recipe) == ((16, 16, 3), 3)
+    assert usual_images(recipe) == 81
+    assert usual_splits(recipe) == ("train", "test")
+    assert usual_images(build({"data": {"source": "digits"}})) == 1294
+    coarse = build({"data": {"source": "cifar100", "label_mode": "coarse"}})
+    assert usual_shape(coarse) == ((32, 32, 3), 20)
+    for source in ("cifar10", "some/folder", "test-shades"):
+        assert usual_images(build({"data": {"source": source}})) == 45_000
+
+
+@pytest.mark.parametrize("kind", ["test-shades", "arrays"])
+def test_own_images_are_trained_on_and_resumed(kind, tiny, tmp_path, end_of, signal_after):
+    source = kind
+    if kind == "arrays":
+        stored = store_arrays(tmp_path / "data", (shades(300), shades(30)))
+        source = stored.model_dump()
+    recipe = tiny({"data.source": source, "training.duration": "2 epochs"})
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    result = train(recipe, whole)
+    assert result["test"]["n"] == 30
+    with pytest.raises(Exception, match="interrupted"):
+        train(recipe, cut, callbacks=[signal_after(3)])
+    train(cut.recipe(), cut, resume=True)
+    assert end_of(cut) == end_of(whole)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.array([3, 7] * 10), ("3", "7")),
+        (np.array([0, 1] * 10, dtype=np.uint8), ("0", "1")),
+        (["dog", "cat"] * 10, ("cat", "dog")),
+        (np.array(["dog", "cat"] * 10, dtype=object), ("cat", "dog")),
+    ],
+    ids=str,
+)
+def test_labels_may_be_any_integers_or_names(tmp_path, labels, classes):
+    images = shades(20)[0]
+    dataset = open_dataset(store_arrays(tmp_path, (images[..., 0], labels)))
+    assert dataset.classes == classes
+    split = dataset.read("train")
+    assert np.array_equal(split.images, images), "without channels they are grey"
+    names = [classes[label] for label in split.labels]
+    assert names == [str(label) for label in np.asarray(labels).tolist()]
+
+
+IMAGES, LABELS = shades(12)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (IMAGES, "data of type ndarray is no pair"),
+        ((IMAGES, LABELS, LABELS), "no pair"),
+        ((IMAGES / 255, LABELS), "the training images are float64, not uint8"),
+        ((IMAGES.transpose(0, 3, 1, 2), LABELS), r"not \(N, H, W, C\)"),
+        ((IMAGES.repeat(4, 3), LABELS), r"\(12, 8, 8, 4\), not \(N, H, W, C\)"),
+        ((IMAGES[0], LABELS), "the training labels are"),
+        ((IMAGES, LABELS[:5]), r"int64 of shape \(5,\), the images are 12"),
+        ((IMAGES, LABELS / 2), "labels are float64"),
+        ((IMAGES, np.eye(3)[LABELS]), r"of shape \(12, 3\)"),
+        ((IMAGES, LABELS * 0), "just one class, '?0"),
+        ((IMAGES[:0], LABELS[:0]), "images are none"),
+        (((IMAGES, LABELS), (IMAGES, LABELS + 1)), "class 3 is in test but not in training"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_arrays_that_are_no_data_are_refused(tmp_path, data, said):
+    with pytest.raises(DataError, match=said):
+        store_arrays(tmp_path, data)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_content_of_arrays_decides_not_their_folder(tmp_path):
+    here, there = (store_arrays(tmp_path / name, (IMAGES, LABELS)) for name in "ab")
+    assert here.sha256 == there.sha256
+    prints = {fingerprint(build({"data": {"source": s.model_dump()}})) for s in (here, there)}
+    assert len(prints) == 1
+    other = store_arrays(tmp_path / "c", (IMAGES, LABELS[::-1]))
+    assert fingerprint(build({"data": {"source": other.model_dump()}})) not in prints
+
+
+def test_arrays_that_changed_or_went_are_refused(tmp_path):
+    source = store_arrays(tmp_path / "a", (IMAGES, LABELS))
+    open_dataset(source)
+    np.save(tmp_path / "a" / "train" / "labels.npy", LABELS[::-1])
+    with pytest.raises(DataError, match="were changed"):
+        open_dataset(source)
+    (tmp_path / "a" / "train" / "images.npy").unlink()
+    with pytest.raises(DataError, match="can't read the arrays"):
+        open_dataset(source)
+    with pytest.raises(DataError, match="there is no data source"):
+        open_dataset(StoredArrays(folder=str(tmp_path / "b")))
+
+
+def test_a_folder_of_arrays_made_by_hand_brings_its_validation_split(tmp_path):
+    for split, count in (("train", 30), ("val", 6), ("test", 9)):
+        (tmp_path / split).mkdir()
+        images, labels = shades(count)
+        np.save(tmp_path / split / "images.npy", images)
+        np.save(tmp_path / split / "labels.npy", labels)
+    (tmp_path / "classes.json").write_text(json.dumps(["a", "b", "c"]))
+    opened = open_data(Data(source=StoredArrays(folder=str(tmp_path))))
+    assert opened.dataset.split_sizes == {"train": 30, "val": 6, "test": 9}
+    assert len(opened.validation or ()) == 6
+    (tmp_path / "classes.json").write_text("{}")
+    with pytest.raises(DataError, match="no list of names"):
+        open_data(Data(source=StoredArrays(folder=str(tmp_path))))
