@@ -220,7 +220,7 @@ def explain(
             out=out,
             formats=formats(figures),
             progress=display.prepare,
-            tell=console.print,
+            log=console.print,
         )
     print_table(("image", "true", "predicted", "probability", "map for"), explained.rows)
     for note in explained.notes:

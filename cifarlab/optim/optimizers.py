@@ -83,8 +83,8 @@ class OptimizerConfig(Family):
 
     def group(self, role: Role) -> Group:
         """Return what a role has of its own."""
-        own: Group = getattr(self, role, Group())
-        return own
+        group: Group = getattr(self, role, Group())
+        return group
 
     def param_groups(self, roles: Roles, precision: str) -> ParamGroups:
         """Return a group for each role if any has its own settings, else for those that are alike.
@@ -94,24 +94,24 @@ class OptimizerConfig(Family):
         apart = any(self.group(role) != Group() for role in ROLES)
         groups: ParamGroups = []
         for role in ROLES:
-            own, settings = self.group(role), self.settings_of(role)
+            group, settings = self.group(role), self.settings_of(role)
             parameters = [p for p in roles[role] if p.requires_grad]
             # without penalties is how groups are left alone, whether a network has them or not
-            if (own.lr or own.until or own.weight_decay or own.l1) and not parameters:
+            if (group.lr or group.until or group.weight_decay or group.l1) and not parameters:
                 raise RecipeError(
                     f"optimizer.{role} is set, but this network trains no such parameters",
                     f"leave optimizer.{role} out, or take a network that has them",
                 )
-            lr = settings["lr"] if own.lr is None else own.lr
-            decay = settings["weight_decay"] if own.weight_decay is None else own.weight_decay
-            inside, beside = self.split_decay(decay)
+            lr = settings["lr"] if group.lr is None else group.lr
+            decay = settings["weight_decay"] if group.weight_decay is None else group.weight_decay
+            l2, decoupled = self.split_decay(decay)
             settings |= {
                 "lr": lr,
                 "peak_lr": lr,
-                "weight_decay": inside,
-                "decoupled_decay": beside,
-                "l1": self.l1 if own.l1 is None else own.l1,
-                "until": own.until,
+                "weight_decay": l2,
+                "decoupled_decay": decoupled,
+                "l1": self.l1 if group.l1 is None else group.l1,
+                "until": group.until,
                 "precision": precision,
             }
             if groups and not apart and {**groups[-1], "params": []} == {"params": [], **settings}:

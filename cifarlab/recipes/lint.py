@@ -24,8 +24,8 @@ def lint(recipe: Recipe, images: int, splits: Collection[str] = ()) -> list[Find
     durations = (training.duration, *(part.duration for part in training.extensions))
     total, *more = (max(1, duration.in_steps(per_epoch)) for duration in durations)
     length = RunLength(per_epoch, total, total + sum(more))
-    found = [finding for check in _CHECKS for finding in check(recipe, length)]
-    return [*found, *_fractions_of_own_splits(recipe.data, splits)]
+    findings = [finding for check in _CHECKS for finding in check(recipe, length)]
+    return [*findings, *_fractions_of_own_splits(recipe.data, splits)]
 
 
 def _fractions_of_own_splits(data: Data, splits: Collection[str]) -> Iterator[Finding]:
@@ -82,11 +82,11 @@ def _first_acts(recipe: Recipe, length: RunLength) -> dict[str, int]:
     return first
 
 
-def _dropout_before_normalisation(recipe: Recipe, _: RunLength) -> Iterator[Finding]:
-    rate = recipe.model.dropout_before_norm()
-    if rate is not None:
+def _dropout_before_norm(recipe: Recipe, _: RunLength) -> Iterator[Finding]:
+    dropout = recipe.model.dropout_before_norm()
+    if dropout is not None:
         yield Finding(
-            f"batch normalisation comes behind dropout ({rate:g})",
+            f"batch normalisation comes behind dropout ({dropout:g})",
             "dropout gives activations another variance in training than at test time, so that the "
             "running statistics behind it are wrong (Li et al. 2019, arXiv:1801.05134); kth2024's "
             "exchanged order reached 59.49 %",
@@ -97,5 +97,5 @@ def _dropout_before_normalisation(recipe: Recipe, _: RunLength) -> Iterator[Find
 _CHECKS: tuple[Callable[[Recipe, RunLength], Iterator[Finding]], ...] = (
     _of_the_parts,
     _acts_after_the_end,
-    _dropout_before_normalisation,
+    _dropout_before_norm,
 )

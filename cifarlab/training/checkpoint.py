@@ -206,10 +206,10 @@ def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
 def _numbers(optimizer: Optimizer) -> dict[str, float]:
     """What a parameter's state and the groups hold beside tensors, as a user's optimizer may."""
     saved = optimizer.state_dict()
-    places = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
+    sections = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
     return {
-        f"{place}.{number}.{name}": value
-        for place, parts in places.items()
+        f"{section}.{number}.{name}": value
+        for section, parts in sections.items()
         for number, values in parts.items()
         for name, value in values.items()
         if isinstance(value, int | float)
@@ -225,7 +225,7 @@ def _restore(
     parameter must not meet a contiguous momentum.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    slots: dict[int, dict[str, Any]] = {}
+    slots: dict[int, dict[str, Any | float]] = {}
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")
         if kind == "optimizer":
@@ -236,9 +236,9 @@ def _restore(
             slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
     for key, entry in numbers.items():
-        where, index, name = key.split(".", 2)
+        section, number, name = key.split(".", 2)
         part: dict[str, Any] = (
-            groups[int(index)] if where == "groups" else slots.setdefault(int(index), {})
+            groups[int(number)] if section == "groups" else slots.setdefault(int(number), {})
         )
         part[name] = entry
     optimizer.load_state_dict({"state": slots, "param_groups": groups})

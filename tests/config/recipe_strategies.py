@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cifarlab.augment.config import Augment, Crop
+from cifarlab.augment.config import Augment
+from cifarlab.augment.kinds import CropSettings
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
@@ -215,7 +216,7 @@ _AGREE = {
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,
     AirbenchConfig: _depths_fit,
-    Crop: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
+    CropSettings: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     WhiteningConfig: _nothing_idle(
