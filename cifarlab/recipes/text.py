@@ -8,8 +8,7 @@ import difflib
 import hashlib
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from cifarlab.config.base import Config
 from cifarlab.config.family import Family, knowing
-from cifarlab.config.plugins import Plugin, add_plugin, load_plugins
+from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
 from cifarlab.recipes.keys import config_of
 from cifarlab.recipes.schema import Recipe
@@ -60,28 +59,14 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
-def from_yaml(path: Path) -> Recipe:
+def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults.
 
-    Its plug-ins are loaded: their copies beside it, or the files, relative to its folder. Raises
-    RecipeError and PluginError.
+    Its plug-ins are loaded: their copies beside it, or the files, relative to its folder;
+    ``plugins`` are added to them. Raises RecipeError and PluginError.
     """
-    return build(with_plugins(read_yaml(path, "recipe"), path.parent), str(path))
-
-
-def with_plugins(tree: Any, folder: Path) -> Any:
-    """The tree of a recipe, study or search whose ``plugins`` are loaded and named by hash.
-
-    Each is a path relative to ``folder``, an entry point, or what a recipe in a run folder has.
-    Raises PluginError; what is no list of these stays, for validation to refuse.
-    """
-    entries = tree.get("plugins") if isinstance(tree, Mapping) else None
-    if not isinstance(entries, list):
-        return tree
-    named = [add_plugin(e, folder) if isinstance(e, str) else e for e in entries]
-    with suppress(ValidationError):
-        load_plugins([Plugin.model_validate(entry) for entry in named], folder)
-    return {**tree, "plugins": named}
+    tree = load_named_plugins(read_yaml(path, "recipe"), path.parent, plugins)
+    return build(tree, str(path))
 
 
 def read_yaml(path: Path, what: str) -> Any:

@@ -1,5 +1,6 @@
 """From a recipe to a run that is ready to train: data, network, state, folder."""
 
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -27,6 +28,7 @@ from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
 from cifarlab.system.threads import Threads, use_threads
+from cifarlab.training.callbacks import Callback
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
 from cifarlab.training.plan import plan
@@ -45,6 +47,7 @@ def prepare(
     progress: Progress | None,
     processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Build a run in its folder, or load the one that is there; in each of its processes.
 
@@ -95,7 +98,7 @@ def prepare(
         _load(run)
     else:
         processes.broadcast_from_rank0(lambda: folder.write_recipe(recipe))
-    processes.broadcast_from_rank0(lambda: record_start(run, mean, std))
+    processes.broadcast_from_rank0(lambda: record_start(run, mean, std, callbacks))
     return run
 
 

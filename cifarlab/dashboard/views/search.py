@@ -3,7 +3,8 @@
 from typing import Any
 
 from cifarlab.dashboard import figures, html
-from cifarlab.dashboard.frame import Site, file_stamp, framed, put, section, show_errors, watched
+from cifarlab.dashboard.frame import Site, framed, put, section, show_errors, watched
+from cifarlab.dashboard.index import file_stamp
 from cifarlab.dashboard.urls import run_url
 from cifarlab.dashboard.views.study import show_comparison
 from cifarlab.experiments.search.folder import SearchFolder, trial_name

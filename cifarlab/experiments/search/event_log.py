@@ -44,7 +44,8 @@ def describe_event(event: Event, metric: MetricFacts) -> str:
 
 def describe_stop(rung: Event, metric: MetricFacts) -> str:
     """Return why a rung stopped a trial: the rung, its score, the cut-off, its rank."""
+    needed = "" if rung["cutoff"] is None else f" {metric.text(rung['cutoff'])} needed,"
     return (
-        f"at rung {rung['rung']}: {metric.text(rung['score'])}, {metric.text(rung['cutoff'])} "
-        f"needed, rank {rung['rank']} of {rung['n_reached']}"
+        f"at rung {rung['rung']}: {metric.text(rung['score'])},{needed}"
+        f" rank {rung['rank']} of {rung['n_reached']}"
     )

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
 from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
@@ -65,6 +66,7 @@ def run_study(
     planned = _plan(study, n_runs, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs)
     with folder.in_use():
+        copy_plugins(study.plugins, folder.path)
         record = StudyRecord(study, scale, planned, folder, runs)
         pending = record.pending_jobs(command, resume)
         for note in record.notes:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
@@ -16,7 +17,7 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, finished_runs
 from cifarlab.runs.run_data import RunData, dig, read_runs
-from cifarlab.system.errors import RecipeError, RunFolderError
+from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
 from cifarlab.runs.predictions import Predictions
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
@@ -165,7 +166,9 @@ def _run_folders(path: Path) -> list[Path]:
     if RunFolder(path).exists:
         return [path]
     if stored := StudyFolder(path).content():
-        study = validate_config(Study, stored.get("study"), str(path / "study.json"))
+        study = validate_config(
+            Study, load_named_plugins(stored.get("study"), path), str(path / "study.json")
+        )
         runs = [run for run in stored.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]
@@ -179,7 +182,7 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
         folder.path
         for early in (False, True)  # those that something ended early are named, not compared
         for folders in finished_runs(runs, early=early).values()
-        if without_seed(folders[0].recipe()) == wanted
+        if _seedless_fingerprint(folders[0]) == wanted
         for folder in folders
     ]
     if not paths:
@@ -187,6 +190,14 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
             f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
         )
     return paths
+
+
+def _seedless_fingerprint(folder: RunFolder) -> str | None:
+    """``without_seed`` of a run; None where its plug-ins may not be loaded."""
+    try:
+        return without_seed(folder.recipe())
+    except PluginError:
+        return None
 
 
 def _unique_name(name: str, taken: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ class StudyRecord:
             path = (unfinished or new_folder(planned_run.recipe, self.folder.path)).path
             jobs.setdefault(
                 planned_run.fingerprint,
-                RunJob(planned_run.row, planned_run.recipe, str(path), command),
+                RunJob(planned_run.row, planned_run.recipe, str(path), command, self.study),
             )
         return list(jobs.values())
 

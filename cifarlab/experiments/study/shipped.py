@@ -1,8 +1,10 @@
 """The studies that come with cifarlab: of each report, of questions across them, of speed/94."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.definition import Reported, Study, StudyRow, read_study
 from cifarlab.experiments.study.speed import SPEED94
 from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
@@ -274,9 +276,11 @@ STUDIES = {
 }
 
 
-def find_study(name: str) -> Study:
+def find_study(name: str, plugins: Sequence[Plugin] = ()) -> Study:
     """The shipped study called ``name``, or the one in the YAML file of that path.
 
-    Raises UserError, with the nearest shipped name, and RecipeError for a bad file.
+    With ``plugins``, which are loaded. Raises UserError, with the nearest shipped name, and
+    RecipeError for a bad file.
     """
-    return find_or_read("study", "studies", name, STUDIES, read_study)
+    read = partial(read_study, plugins=plugins)
+    return find_or_read("study", "studies", name, STUDIES, read).add_plugins(plugins)
