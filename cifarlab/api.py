@@ -92,8 +92,8 @@ class TrainedRun:
         else:
             paths = [images] if isinstance(images, str | Path) else list(images)
             inputs = predictor.read(paths)
-        found = predictor.predict(inputs)
-        return pd.DataFrame(found.probabilities, index=found.ids, columns=list(found.classes))
+        predicted = predictor.predict(inputs)
+        return pd.DataFrame(predicted.probabilities, index=predicted.ids, columns=list(predicted.classes))
 
     def evaluate(self, split: str = "val", **options: Any) -> dict[str, Any]:
         """Measure ``val`` or ``test`` anew (see evaluation/run_evaluation.py)."""
@@ -188,7 +188,7 @@ class ComparisonTable:
     @property
     def verdicts(self) -> dict[str, str]:
         """What may be concluded of each recipe against the baseline."""
-        return {one.name: one.verdict for one in self.comparison.rows}
+        return {row.name: row.verdict for row in self.comparison.rows}
 
     def __repr__(self) -> str:
         verdicts = "; ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
@@ -261,8 +261,8 @@ def find_recipe(
 ) -> Recipe:
     """Return a recipe by name or YAML file, with changes and plug-ins. Raises RecipeError."""
     approved = approve_plugins(plugins)
-    found = find(recipe, approved) if isinstance(recipe, str) else recipe.add_plugins(approved)
-    return change(found, changes) if changes else found
+    resolved = find(recipe, approved) if isinstance(recipe, str) else recipe.add_plugins(approved)
+    return change(resolved, changes) if changes else resolved
 
 
 def load_run(path: Path | str) -> TrainedRun:
@@ -298,8 +298,8 @@ def study(name: "Study | str", **options: Any) -> ComparisonTable:
     from cifarlab.experiments.study.engine import run_study
     from cifarlab.experiments.study.shipped import find_study
 
-    found = find_study(name) if isinstance(name, str) else name
-    finished = run_study(found, **{"log": print, "command": "cifarlab.study", **options})
+    resolved = find_study(name) if isinstance(name, str) else name
+    finished = run_study(resolved, **{"log": print, "command": "cifarlab.study", **options})
     return ComparisonTable(finished.comparison, finished.folder.path)
 
 
@@ -308,8 +308,8 @@ def search(name: "Search | str", **options: Any) -> SearchTable:
     from cifarlab.experiments.search.engine import run_search
     from cifarlab.experiments.search.shipped import find_search
 
-    found = find_search(name) if isinstance(name, str) else name
-    finished = run_search(found, **{"log": print, "command": "cifarlab.search", **options})
+    resolved = find_search(name) if isinstance(name, str) else name
+    finished = run_search(resolved, **{"log": print, "command": "cifarlab.search", **options})
     return SearchTable(finished.results, finished.folder.path)
 
 

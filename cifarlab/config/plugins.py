@@ -149,9 +149,9 @@ def load_plugins(
         copy = folder / "plugins" / plugin.copy_name
         path = copy if copy.is_file() else folder / plugin.file
         source = _read(path)
-        if (found := hashlib.sha256(source).hexdigest()) != plugin.sha256:
+        if (digest := hashlib.sha256(source).hexdigest()) != plugin.sha256:
             raise PluginError(
-                f"the plug-in {path} was changed: its SHA-256 is {found[:12]}..., the recipe's "
+                f"the plug-in {path} was changed: its SHA-256 is {digest[:12]}..., the recipe's "
                 f"{plugin.sha256[:12]}...",
                 "bring back the file as it was, or start a new run with --plugin",
             )
