@@ -59,7 +59,7 @@ def open_cached_data(data: Data) -> OpenData | None:
     path = data.source.find()
     stem, identity = _cache_key(data.source, path, data.label_mode, data.images)
     dataset = load_cached(str(data.source), stem, identity)
-    return dataset and OpenData(dataset, data)
+    return OpenData(dataset, data) if dataset else None
 
 
 def open_dataset(

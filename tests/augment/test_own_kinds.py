@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import Field
 
-from cifarlab.augment.draws import Draws
+from cifarlab.augment.draws import BatchDraws
 from cifarlab.augment.kinds import AugmentationConfig
 from cifarlab.augment.mixing import MixConfig
 from cifarlab.augment.operations import Operation
@@ -131,7 +131,7 @@ def test_what_is_wrong_in_the_list_is_named(tree, said):
 @pytest.mark.parametrize("kind", PolicyConfig.kinds())
 def test_every_policy(kind):
     policy = build({"augment": {"policy": {"kind": kind}}}).augment.policy
-    draws = Draws(0, 0, 0, torch.arange(40))
+    draws = BatchDraws(0, 0, 0, torch.arange(40))
     rounds = policy.sample(draws.size, draws.generator("policy"))
     assert len(rounds) == policy.rounds
     for op_indices, strengths in rounds:

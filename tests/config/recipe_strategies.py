@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cifarlab.augment.config import Augment, Crop
+from cifarlab.augment.config import Augment
+from cifarlab.augment.kinds import Crop, CropSettings
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
@@ -209,7 +210,7 @@ _AGREE = {
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,
     AirbenchConfig: _depths_fit,
-    Crop: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
+    **dict.fromkeys((Crop, CropSettings), _nothing_idle(lambda tree: not tree["padding"], "padding_mode")),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     WhiteningConfig: _nothing_idle(
