@@ -51,7 +51,7 @@ def measure(folder: Path) -> dict[str, Any]:
     """Images/s of each repeat, seconds until the first step, and memory. In a fresh process."""
     import cifarlab.training.setup as setup
     from cifarlab.data.dataset import Dataset, labels_file
-    from cifarlab.optim.lr_factors import Segment
+    from cifarlab.optim.schedules import Segment
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import change
     from cifarlab.runs.folder import RunFolder

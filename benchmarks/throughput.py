@@ -38,10 +38,10 @@ from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.opening import open_data
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.roles import parameter_roles
-from cifarlab.models.whitening import n_whitening_images
-from cifarlab.optim.lr_factors import Segment
-from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.optim.optimizers import build_optimizer
+from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
@@ -193,7 +193,7 @@ def main() -> None:
         "augment.progressive_resize": [],
         "training.batch_size": given.batch or named.training.batch_size,
     }
-    if n_whitening_images(named.model):
+    if getattr(named.model, "whitening", WhiteningConfig()).kernel_size:
         settings["optimizer.whitening.until"] = "1 steps"
     recipe = change(named, settings)
     steps = max(4, -(-IMAGES // recipe.training.batch_size))

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cifarlab.config.plugins import approve_plugins
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
-from cifarlab.report.formatting import percent
-from cifarlab.report.run_data import RunData, read_runs
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, new_folder
+from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,18 +236,19 @@ def train(
     *,
     data: Data | None = None,
     run: Path | str | None = None,
+    plugins: Sequence[str] = (),
     **options: Any,
 ) -> TrainedRun:
     """Train a recipe, by name, YAML file or value, with settings changed by dotted path.
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``options`` are those of training/train.py. Raises every error of
+    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of training/train.py. Raises every error of
     cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 
-    recipe = find_recipe(recipe, changes)
+    recipe = find_recipe(recipe, changes, plugins)
     folder = RunFolder(run) if run else new_folder(recipe)
     if data is not None:
         recipe = change(recipe, {"data.source": _source(data, folder)})
@@ -254,9 +256,12 @@ def train(
     return TrainedRun(folder.path)
 
 
-def find_recipe(recipe: Recipe | str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Return a recipe by name or YAML file, with changes. Raises RecipeError."""
-    found = find(recipe) if isinstance(recipe, str) else recipe
+def find_recipe(
+    recipe: Recipe | str, changes: Mapping[str, Any] | None = None, plugins: Sequence[str] = ()
+) -> Recipe:
+    """Return a recipe by name or YAML file, with changes and plug-ins. Raises RecipeError."""
+    approved = approve_plugins(plugins)
+    found = find(recipe, approved) if isinstance(recipe, str) else recipe.add_plugins(approved)
     return change(found, changes) if changes else found
 
 

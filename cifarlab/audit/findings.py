@@ -7,7 +7,7 @@ import numpy as np
 from cifarlab.audit.duplicates import MOST_PAIRS, Twins, connected_groups
 from cifarlab.audit.labels import evaluate_ranking, rank_labels
 from cifarlab.data.dataset import Dataset, ImageNames
-from cifarlab.inference.predictor import scaled_softmax
+from cifarlab.metrics.calibration import scaled_softmax
 
 KEPT = 1000  # pairs and suspects that findings.json has; all are in the tables of --csv
 SHOWN = 25  # of each, kept as images

@@ -8,12 +8,21 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import FiguresOption, SettingsCommand, app, command_line, formats
+from cifarlab.cli.app import (
+    FiguresOption,
+    PluginOption,
+    SettingsCommand,
+    app,
+    command_line,
+    formats,
+    takes_plugins,
+)
 from cifarlab.cli.following import after_report, say_next
 from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 
 
 @app.command(cls=SettingsCommand)
+@takes_plugins
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a name or a YAML file")],
     settings: Annotated[
@@ -33,15 +42,18 @@ def train(
         typer.Option(min=1, help="of the processor; default: as many as cores are free"),
     ] = None,
     tensor_stats: Annotated[
-        bool, typer.Option(help="keep histograms of weights and activations of each epoch")
+        bool, typer.Option(help="short for --callback tensor-stats: histograms of each epoch")
     ] = True,
+    callback: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="what watches the run, of a plug-in")
+    ] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
     from cifarlab.system.processes import init_distributed
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
     from cifarlab.training.launch import launch
-    from cifarlab.training.tensor_stats import TensorStats
     from cifarlab.training.train import train as run_training
 
     with init_distributed() as processes:
@@ -54,16 +66,17 @@ def train(
                 resume=resume,
                 extend=extend,
                 schedule=schedule,
+                plugins=plugin or [],
+                callbacks=[*(["tensor-stats"] if tensor_stats else []), *(callback or [])],
             )
         )
         if not job.trained:
             with Display() if processes.is_main_process else nullcontext() as display:
-                recorders = [TensorStats()] if tensor_stats and processes.is_main_process else []
                 run_training(
                     job.recipe,
                     job.folder,
                     resume=job.resume,
-                    callbacks=[display, *recorders] if display else [],
+                    callbacks=[display, *job.callbacks.build_callbacks()] if display else [],
                     command=command_line(),
                     progress=display.prepare if display else None,
                     processes=processes,
@@ -92,6 +105,7 @@ def _report_trained(run: Path) -> None:
 
 
 @app.command()
+@takes_plugins
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders")],
     out: Annotated[Path | None, typer.Option(help="the page; figures go beside it")] = None,

@@ -48,6 +48,13 @@ class Config(BaseModel):
         defaults = {name: fields[name].default for name in tree if name in fields}
         return {name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()}
 
+    def scaled(self, scale: float) -> dict[str, Any]:
+        """Return what counts epochs or steps without being a duration, in a run made shorter.
+
+        That run has ``scale`` of the images and of the epochs, so ``scale**2`` of the steps.
+        """
+        return {}
+
 
 def refuse_idle(config: Config, names: Iterable[str], without: str) -> None:
     """Refuse settings other than the default that do nothing ``without`` something else.

@@ -14,6 +14,7 @@ from pydantic import ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 from cifarlab.config.base import Config
+from cifarlab.config.findings import Finding, RunLength
 
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
@@ -46,6 +47,7 @@ class Family(Config):
     kind: str
     short_form: ClassVar[str] = ""  # what may stand for a part but a mapping, in words
     owner: ClassVar[str] = IMPORTED  # the SHA-256 of the plug-in that defined this kind
+    in_recipe: ClassVar[bool] = True  # false: its kinds stand beside the recipe and decide nothing
     _registry: ClassVar[dict[tuple[str, str], type["Family"]]]
 
     @classmethod
@@ -61,7 +63,7 @@ class Family(Config):
     def _register(cls, kind: str) -> None:
         """Add this class as the owner's ``kind``. Raises TypeError for a kind of cifarlab's own."""
         shipped = cls._registry.get((kind, IMPORTED))
-        if shipped and shipped.__module__.startswith("cifarlab."):
+        if shipped and shipped.is_shipped():
             raise TypeError(
                 f"{cls.__name__} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that "
                 "name; take another"
@@ -72,6 +74,11 @@ class Family(Config):
     def is_kind(cls) -> bool:
         """Return whether this class is a kind, and no family or common base of kinds."""
         return isinstance(cls.model_fields["kind"].default, str)
+
+    @classmethod
+    def is_shipped(cls) -> bool:
+        """Return whether cifarlab brings this class."""
+        return cls.__module__.startswith("cifarlab.")
 
     @classmethod
     def family(cls) -> type["Family"]:
@@ -87,6 +94,14 @@ class Family(Config):
             for (kind, owner), made in cls._registry.items()
             if owner in known and issubclass(made, cls)
         }
+
+    def lint(self, length: RunLength) -> Iterator[Finding]:
+        """Yield what in these settings trains badly in a run of that length."""
+        yield from ()
+
+    def first_acts(self, length: RunLength) -> dict[str, int]:
+        """Return the first step, counted from 0, that each setting changes which waits for it."""
+        return {}
 
     @classmethod
     def from_text(cls, text: str) -> Any:
@@ -106,3 +121,13 @@ class Family(Config):
             context = {"kind": kind, "choices": list(kinds)}
             raise PydanticCustomError("unknown_kind", "no such kind", context)
         return kinds[kind].model_validate(tree)
+
+
+def kinds_of(owner: str) -> list[type[Family]]:
+    """Return the kinds, of all families, that a plug-in has defined."""
+    return [
+        made
+        for family in Family.__subclasses__()
+        for (_, its_owner), made in family._registry.items()
+        if its_owner == owner
+    ]

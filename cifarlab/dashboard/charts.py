@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from cifarlab.plots.style import BLUE, CYCLE, GREY, VERMILION, label
-from cifarlab.report.formatting import number, percent
-from cifarlab.report.run_data import RunData, dig
 from cifarlab.report.tables import class_names, confusion_of, drawn_classes
+from cifarlab.runs.run_data import RunData, dig
+from cifarlab.system.formatting import number, percent
 
 Options = dict[str, Any]
 

@@ -9,8 +9,8 @@ from cifarlab.dashboard import html
 from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.urls import figure_url
 from cifarlab.plots.style import WIDE
-from cifarlab.report.explained import KINDS
 from cifarlab.report.html import FIGURES
+from cifarlab.runs.explained import KINDS
 from cifarlab.system.errors import RunFolderError
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}

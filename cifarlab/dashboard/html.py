@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cifarlab.config.findings import Finding
 from cifarlab.dashboard.urls import run_url
-from cifarlab.recipes.lint import Finding
-from cifarlab.report.formatting import NOTHING, interval, number, pair, percent
 from cifarlab.report.mistakes import Mistake, png
 from cifarlab.report.provenance import Log
 from cifarlab.report.settings import Setting
 from cifarlab.report.tables import Fact
 from cifarlab.system.files import storable
+from cifarlab.system.formatting import NOTHING, interval, number, pair, percent
 
 _NUMERIC = set("0123456789.,+-–—% <>")
 _UNIT = re.compile("\u00a0(?:ms|s|min|h|MiB|GiB)\\b")

@@ -79,6 +79,10 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def counts(self, classes: int) -> list[int]:
+        """Return the part's number of images of each of so many classes."""
+        return np.bincount(self.labels[self.indices], minlength=classes).tolist()
+
     def fingerprint(self) -> str:
         """A sha256 (hex) over the part's images and labels, in their order."""
         digest = hashlib.sha256(self.labels[self.indices].astype("<i8").tobytes())

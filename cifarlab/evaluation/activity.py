@@ -1,6 +1,7 @@
 """What a network's units do on some images: which are dead, how their outputs are spread."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ _VALUES = 2**20  # of a tensor that are counted, evenly spread: float32 counts u
 
 
 def dead_units(predictor: Predictor, images: np.ndarray, indices: np.ndarray) -> dict[str, Any]:
-    """Count the units whose activation is never above 0, on at most 250 of the images at ``indices``.
+    """Count units whose activation is never above 0, on at most 250 images.
 
     A unit is a channel or an entry of a linear layer. Images are uint8 (N, H, W, C), evenly spread
     over ``indices``. Returns ``images`` and, by ``layers``, ``[dead, units]``.
@@ -42,17 +43,25 @@ def watch_activations(
 ) -> None:
     """Predict the images at ``indices``; ``callback`` gets each activation layer's name and output.
 
-    Once per batch, in the order of the data; an output is (n, units) or (n, units, H, W).
+    Once per batch, in the order of the data; an output is (n, units) or (n, units, H, W). Later
+    uses of one layer in a pass are numbered.
     """
 
+    body, uses = predictor.classifier.body, Counter[str]()
+
     def make_hook(name: str) -> Any:
-        return lambda _module, _inputs, out: callback(name, out.detach())
+        def report(_module: nn.Module, _inputs: Any, out: Tensor) -> None:
+            uses[name] += 1
+            callback(name if uses[name] == 1 else f"{name}, use {uses[name]}", out.detach())
+
+        return report
 
     handles = [
         module.register_forward_hook(make_hook(name))
-        for name, module in predictor.classifier.body.named_modules()
+        for name, module in body.named_modules()
         if isinstance(module, ACTIVATIONS)
     ]
+    handles.append(body.register_forward_pre_hook(lambda *_: uses.clear()))
     try:
         predictor.logits(images, 1, indices)
     finally:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cifarlab.inference.predictor import Predictor
-from cifarlab.models.layers import Head
+from cifarlab.models.network import last_linear
 
 
 def features(
@@ -18,23 +18,24 @@ def features(
     ``indices`` picks images without copying the rest. Raises DataError for images of another kind.
     """
     batches: list[Tensor] = []
-    head = next(m for m in predictor.classifier.body.modules() if isinstance(m, Head))
+    body = predictor.classifier.body
+    head = last_linear(body) or body  # without linear layers the images themselves
 
     def collect(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        batches.append(inputs[0].detach().float().cpu())
+        batches.append(inputs[0].detach().float().cpu().flatten(1))
 
     handle = head.register_forward_pre_hook(collect)
     try:
         predictor.logits(images, 1, indices)
     finally:
         handle.remove()
-    return torch.cat([torch.empty(0, head.in_features), *batches]).numpy()
+    return torch.cat(batches or [torch.empty(0, getattr(head, "in_features", 0))]).numpy()
 
 
 def nearest_neighbors(
     query: np.ndarray, database: np.ndarray, k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return indices in ``database`` (N, F), and cosine distances, 0..2, of the ``k`` nearest to ``query``.
+    """Return the indices in ``database`` (N, F) and cosine distances, 0..2, of the nearest.
 
     ``query`` is (F,). Nearest first, ties by index; a row of zeros is at distance 1 from any.
     """

@@ -1,6 +1,7 @@
 """What is measured of a split: accuracy, loss, per class and group, confusion, calibration."""
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,28 +9,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cifarlab.data.splits import Subset
-from cifarlab.evaluation.calibration import calibration, find_temperature, log_loss
 from cifarlab.evaluation.groups import Groups, accuracy_by_group, known_groups
 from cifarlab.inference.predictor import Predictor
+from cifarlab.metrics.calibration import calibration, find_temperature, log_loss
+from cifarlab.metrics.kinds import MetricConfig, measure_metrics, shipped_metrics
 from cifarlab.runs.predictions import Predictions
 from cifarlab.stats.intervals import wilson_interval
 
 # kept as images beside the logits; a report shows the first of them
 MISTAKES, CONFIDENT_MISTAKES = 100, 50
 TOP = 5
-
-
-class Score(NamedTuple):
-    """Accuracy, 0..1, and mean cross-entropy in nats."""
-
-    accuracy: float
-    loss: float
-
-
-def score(logits: Tensor, labels: Tensor) -> Score:
-    """Return accuracy and loss of logits (N, K) and labels (N,)."""
-    correct = int((logits.argmax(1) == labels).sum())
-    return Score(correct / len(labels), float(cross_entropy(logits.double(), labels)))
 
 
 def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions:
@@ -60,31 +49,37 @@ def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions
 
 
 def measure(
-    predictions: Predictions, temperature: float | None = None, groups: Groups | None = None
+    predictions: Predictions,
+    temperature: float | None = None,
+    groups: Groups | None = None,
+    metrics: Iterable[MetricConfig] = (),
 ) -> dict[str, Any]:
     """Return one split's object in result.json; intervals are 95 % Wilson score intervals.
 
     ``n``, ``fingerprint`` (of the images and labels), ``accuracy``, ``interval``, ``loss``,
-    ``top_k`` (fractions whose true class is among the 1, 2, ... likeliest), ``per_class`` (class,
-    n, correct, accuracy, interval; null for a class without images), ``std`` between the
+    ``metrics`` (those that cifarlab brings, and these, by name), ``top_k`` (fractions whose true
+    class is among the 1, 2, ... likeliest), ``per_class`` (class, n, correct, accuracy, interval;
+    null for a class without images), ``std`` between the
     classes' accuracies (of the population), ``groups`` (see ``accuracy_by_group``; null where
     ``groups`` are neither given nor known by the classes), ``confusion_matrix`` (rows true, columns
     predicted), ``calibration`` and, at the ``temperature`` of the validation images,
     ``calibrated``.
     """
     logits, labels = torch.from_numpy(predictions.logits), torch.from_numpy(predictions.labels)
-    total, classes = score(logits, labels), predictions.classes
+    classes = predictions.classes
     confusion_matrix = _count_confusions(labels, logits.argmax(1), len(classes))
     per_class = _per_class(confusion_matrix, classes)
     accuracies = [row["accuracy"] for row in per_class if row["n"]]
     groups = groups or known_groups(classes)
     logits_and_labels = predictions.logits, predictions.labels
+    values = measure_metrics([*shipped_metrics(), *metrics], *logits_and_labels)
     return {
         "n": len(labels),
         "fingerprint": predictions.fingerprint,
-        "accuracy": total.accuracy,
+        "accuracy": values["accuracy"],
         "interval": wilson_interval(int(confusion_matrix.trace()), len(labels)),
-        "loss": total.loss,
+        "loss": values["log_loss"],
+        "metrics": values,
         "top_k": top_k(*logits_and_labels),
         "per_class": per_class,
         "std": float(np.std(accuracies)),

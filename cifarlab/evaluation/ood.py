@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.dataset import Progress, Subset
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_dataset
 from cifarlab.evaluation.shift import space_evenly
-from cifarlab.inference.predictor import Predictor, scaled_softmax
+from cifarlab.inference.predictor import Predictor
+from cifarlab.metrics.calibration import scaled_softmax
 
 
 def max_probability(logits: np.ndarray) -> np.ndarray:
@@ -39,7 +40,7 @@ SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def measure_ood(
     predictor: Predictor, subset: Subset, source: str, progress: Progress | None
 ) -> dict[str, Any]:
-    """Score known images against as many of another source, brought to their size and channels; 1 view.
+    """Score known images against as many of another source, of their size and channels; 1 view.
 
     ``source``, ``data`` (its name), ``known``, ``unknown`` (their numbers), and ``scores``: per
     row ``name`` and ``auroc``, the chance that a known image scores above an unknown one. Takes

@@ -107,4 +107,5 @@ def measure_open_split(folder: RunFolder, run: OpenSplit, views: int | None) -> 
     recipe_views = run.recipe.evaluation.tta_views
     same_views = views in (None, recipe_views)
     predictions = predict(run.predictor, run.subset, recipe_views if views is None else views)
-    return measure(predictions, folder.temperature() if same_views else None, run.groups)
+    temperature = folder.temperature() if same_views else None
+    return measure(predictions, temperature, run.groups, run.recipe.metrics)

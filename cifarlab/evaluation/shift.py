@@ -19,7 +19,9 @@ SEED = 0  # one for all runs: every network sees the same corrupted images
 def measure_shift(
     predictor: Predictor, subset: Subset, images: int | None, progress: Progress
 ) -> dict[str, Any]:
-    """Measure the accuracy on ``images`` of the subset, evenly spread (null: all), clean and corrupted; 1 view.
+    """Measure accuracy on ``images`` of the subset, evenly spread (null: all), in a single view.
+
+    Clean and corrupted.
 
     ``n``, ``clean``, ``mean`` over all corruptions and severities, ``families`` (the mean of each)
     and ``corruptions``: per row ``name``, ``family`` and ``accuracy`` by severity, 1 to 5.
@@ -55,7 +57,7 @@ def measure_shift(
 
 
 def space_evenly(indices: np.ndarray, count: int | None) -> np.ndarray:
-    """Return ``count`` of the indices (n,), evenly spread and in their order; all where it is None."""
+    """Return ``count`` of the indices (n,), evenly spread, in their order; all where it is None."""
     if count is None or count >= len(indices):
         return indices
     return indices[np.arange(count) * len(indices) // count]

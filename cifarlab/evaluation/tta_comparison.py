@@ -5,11 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from cifarlab.data.dataset import Subset
-from cifarlab.evaluation.measure import score
 from cifarlab.inference.predictor import Predictor
+from cifarlab.metrics.calibration import log_loss
 from cifarlab.stats.intervals import paired_gain, wilson_interval
 
 NAMES = {1: "none", 2: "flip", 6: "flip and shifts", 10: "ten-crop"}
@@ -29,18 +28,17 @@ def compare_tta(predictor: Predictor, subset: Subset) -> list[dict[str, Any]]:
     rows = []
     for views, name in NAMES.items():
         start = time.perf_counter()
-        logits = predictor.logits(subset.images, views, subset.indices)
+        logits = predictor.logits(subset.images, views, subset.indices).numpy()
         seconds = time.perf_counter() - start
-        correct = logits.argmax(1).numpy() == labels
+        correct = logits.argmax(1) == labels
         baseline = correct if views == 1 else baseline
-        measured = score(logits, torch.from_numpy(labels))
         rows.append(
             {
                 "views": views,
                 "name": name,
-                "accuracy": measured.accuracy,
+                "accuracy": float(correct.mean()),
                 "interval": wilson_interval(int(correct.sum()), len(labels)),
-                "loss": measured.loss,
+                "loss": log_loss(logits, labels),
                 "against_single_view": paired_gain(correct, baseline) if views > 1 else None,
                 "cost": {"seconds": seconds, "images_per_second": len(labels) / seconds},
             }

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
 
-from cifarlab.explain.steps import ABBREVIATIONS, Kind, LayerStep
 from cifarlab.explain.structure import Architecture, BlockSummary, Stage
+from cifarlab.models.outline import ABBREVIATIONS, Kind, LayerStep
 from cifarlab.plots.style import GREY, INK, label, sheet
 
 _FILL: dict[Kind, str] = {

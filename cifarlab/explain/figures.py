@@ -108,11 +108,16 @@ def split_rows(cells: Sequence[Cell], across: int) -> list[list[Cell]]:
     return [list(cells[start : start + across]) for start in range(0, len(cells), across)]
 
 
-def draw_filters(body: nn.Module) -> tuple[Figure, str]:
-    """The first convolution's filters, in colour where it reads three channels; and words."""
-    name, module = next(
-        (name, m) for name, m in body.named_modules() if isinstance(m, nn.Conv2d | Whitening)
-    )
+def draw_filters(body: nn.Module) -> tuple[Figure, str] | None:
+    """The first convolution's filters, in colour where it reads three channels; and words.
+
+    None where there is no convolution.
+    """
+    layers = body.named_modules()
+    convolutions = [(name, m) for name, m in layers if isinstance(m, nn.Conv2d | Whitening)]
+    if not convolutions:
+        return None
+    name, module = convolutions[0]
     with torch.no_grad():
         weight = module.standardized_weight() if isinstance(module, ScaledConv2d) else module.weight
     weight = weight.detach().float().cpu()

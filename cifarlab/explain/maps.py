@@ -6,14 +6,15 @@ arithmetic. A map's size is its layer's; ``upsampled`` brings it to the image's.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from cifarlab.inference.predictor import Predictor
-from cifarlab.models.stages import map_layers
+from cifarlab.models.network import map_layers
 from cifarlab.system.errors import UserError
 
 COARSE = 4  # a map of so many rows or columns, or fewer, says little of where
@@ -80,20 +81,37 @@ def feature_maps(
 
 
 def map_shapes(predictor: Predictor) -> dict[str, Shape]:
-    """(C, h, w) of each layer that puts out feature maps, in the order of the data."""
-    shapes: dict[str, Shape] = {}
+    """(C, h, w) of each layer that puts out feature maps, in the order of the data.
 
-    def make_hook(name: str) -> Callable[..., None]:
-        return lambda _module, _inputs, out: shapes.update({name: tuple(out.shape[1:])})
+    Raises UserError for a network without any.
+    """
+    return {name: shape for name, (_, shape) in _layers(predictor).items()}
 
-    modules = map_layers(predictor.classifier)
-    handles = [module.register_forward_hook(make_hook(name)) for name, module in modules.items()]
+
+def _layers(predictor: Predictor) -> dict[str, tuple[nn.Module, Shape]]:
+    """The layers that put out feature maps of one image, and the shape of these."""
+    shapes: dict[nn.Module, Shape] = {}
+
+    def record(module: nn.Module, _inputs: Any, out: Any) -> None:
+        shapes.pop(module, None)  # the last time counts
+        if isinstance(out, Tensor) and out.ndim == 4:
+            channels, height, width = out.shape[1:]
+            shapes[module] = (channels, height, width)
+
+    body = predictor.classifier.body
+    handles = [module.register_forward_hook(record) for module in body.modules()]
     try:
         predictor.logits(np.zeros((1, *predictor.image_shape), np.uint8))
     finally:
         for handle in handles:
             handle.remove()
-    return {name: shapes[name] for name in modules}
+    layers = map_layers(body, shapes)
+    if not layers:
+        raise UserError(
+            "no layer of this network puts out feature maps (N, C, H, W)",
+            "name such layers in a method map_layers of the network",
+        )
+    return {name: (module, shapes[module]) for name, module in layers.items()}
 
 
 def spatial_layers(shapes: dict[str, Shape]) -> list[str]:
@@ -151,14 +169,14 @@ def _pixels(predictor: Predictor, images: np.ndarray | Tensor) -> Tensor:
     return torch.as_tensor(np.asarray(images)).to(predictor.compute.device).float()
 
 
-def _modules(predictor: Predictor, layers: Sequence[str] | None) -> dict[str, torch.nn.Module]:
-    available = map_layers(predictor.classifier)
-    if layers is None:
-        layers = [default_layer(map_shapes(predictor))]
-    for name in layers:
+def _modules(predictor: Predictor, names: Sequence[str] | None) -> dict[str, nn.Module]:
+    available = _layers(predictor)
+    if names is None:
+        names = [default_layer({name: shape for name, (_, shape) in available.items()})]
+    for name in names:
         if name not in available:
             raise UserError(
                 f"this network has no layer {name!r} with feature maps",
                 f"take all, or some of {', '.join(available)}",
             )
-    return {name: available[name] for name in layers}
+    return {name: available[name][0] for name in names}

@@ -65,7 +65,7 @@ class RunFigures:
         if check is not None:
             yield self._sanity_check(f"{prefix}sanity_check", check)
         if not prefix:
-            yield self._filters()
+            yield from self._filters()
             yield self._architecture()
 
     def _maps(self, slug: str) -> CaptionedFigure:
@@ -107,13 +107,10 @@ class RunFigures:
             "mean, their numbers over them; each has a grey scale of its own.",
         )
 
-    def _filters(self) -> CaptionedFigure:
-        figure, text = figures.draw_filters(self.predictor.classifier.body)
-        return CaptionedFigure(
-            "filters",
-            figure,
-            f"The first layer's filters after epoch {self.predictor.epoch}: {text}.",
-        )
+    def _filters(self) -> Iterator[CaptionedFigure]:
+        if drawn := figures.draw_filters(self.predictor.classifier.body):
+            caption = f"The first layer's filters after epoch {self.predictor.epoch}: {drawn[1]}."
+            yield CaptionedFigure("filters", drawn[0], caption)
 
     def _architecture(self) -> CaptionedFigure:
         summary = architecture(
@@ -139,12 +136,9 @@ class RunFigures:
                 label(self._class(k[n]), 14) for k in (predicted, wrong_images.labels)
             )
             pixels = figures.join_tiles(figures.make_tile(image), *heats)
-            cells.append(
-                figures.Cell(
-                    pixels,
-                    f"{predicted_name}, not {true_name}\n{label(wrong_images.names[n], 34, end=True)}",
-                )
-            )
+            name_of_image = label(wrong_images.names[n], 34, end=True)
+            text = f"{predicted_name}, not {true_name}\n{name_of_image}"
+            cells.append(figures.Cell(pixels, text))
         return CaptionedFigure(
             "mistakes",
             figures.make_grid(figures.split_rows(cells, 3), f"{self._title()}, layer {name}"),

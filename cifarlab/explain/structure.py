@@ -8,26 +8,15 @@ al. 2016a.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from cifarlab.explain.steps import LayerStep, addition_step, layer_steps
-from cifarlab.models.airbench_modules import AirbenchNet, ConvGroup
-from cifarlab.models.build import build_body
-from cifarlab.models.cnn_modules import ConvNet
+from cifarlab.models.build import build_for_weights
 from cifarlab.models.configs import Model
-from cifarlab.models.resnet_modules import NormalizerFreeBlock, ResidualBlock, ResNet
-
-
-class Shortcut(NamedTuple):
-    """A way around layers: from before step ``start`` to step ``end``, which adds; its layers."""
-
-    start: int
-    end: int
-    steps: tuple[LayerStep, ...]
+from cifarlab.models.outline import Block, LayerStep, Shortcut, network_outline
 
 
 @dataclass(frozen=True)
@@ -55,35 +44,35 @@ class Stage:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A whole network for images of (H, W, C); ``parameters`` are those that are trained."""
+    """A whole network for images of (H, W, C).
+
+    ``parameters`` are those that are trained, ``multiply_adds`` those of one image.
+    """
 
     image_shape: tuple[int, int, int]
     stages: tuple[Stage, ...]
-
-    @property
-    def parameters(self) -> int:
-        """All that are trained."""
-        return sum(block.parameters for stage in self.stages for block in stage.blocks)
-
-    @property
-    def multiply_adds(self) -> int:
-        """Of one image."""
-        return sum(block.multiply_adds for stage in self.stages for block in stage.blocks)
+    parameters: int
+    multiply_adds: int
 
 
 def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) -> Architecture:
     """Describe the recipe's network for images (H, W, C) of K classes. Raises RecipeError."""
-    with torch.device("meta"):
-        body = build_body(model, image_shape, classes).eval()
-    body = body.to_empty(device="cpu")
+    body = build_for_weights(model, image_shape, classes).eval()
     costs = _Costs(body, image_shape)
-    parts: dict[type, Any] = {
-        ConvNet: _cnn_stages,
-        ResNet: _resnet_stages,
-        AirbenchNet: _airbench_stages,
-    }
-    stages = parts[type(body)](body, costs)
-    return Architecture(image_shape, tuple(s for s in stages if any(b.steps for b in s.blocks)))
+    stages = [
+        Stage(name, group_equal(costs.summary(block) for block in blocks if costs.runs(block)))
+        for name, blocks in network_outline(body).items()
+    ]
+    return Architecture(
+        image_shape,
+        tuple(stage for stage in stages if stage.blocks),
+        _count_parameters([body]),
+        costs.multiply_adds(body),
+    )
+
+
+def _count_parameters(modules: Iterable[nn.Module]) -> int:
+    return sum(p.numel() for m in modules for p in m.parameters() if p.requires_grad)
 
 
 class _Costs:
@@ -107,90 +96,27 @@ class _Costs:
             for name, module in body.named_modules()
         }
 
-    def _record_shape(self, module: nn.Module, _inputs: Any, out: torch.Tensor) -> None:
-        self._shapes[module] = tuple(out.shape[1:])
+    def _record_shape(self, module: nn.Module, _inputs: Any, out: Any) -> None:
+        if isinstance(out, torch.Tensor):
+            self._shapes[module] = tuple(out.shape[1:])
 
-    def block(
-        self,
-        modules: Iterable[nn.Module],
-        steps: Iterable[LayerStep],
-        shortcut: Shortcut | None = None,
-    ) -> BlockSummary:
-        """A block of these modules, in the order of the data, drawn as ``steps``."""
-        modules = list(modules)
-        executed = [module for module in modules if module in self._shapes]
+    def multiply_adds(self, module: nn.Module) -> int:
+        """Of one image."""
+        return self._operations[module] // 2
+
+    def runs(self, block: Block) -> bool:
+        """Whether there is something to draw that one image passed."""
+        return bool(block.steps) and any(module in self._shapes for module in block.modules)
+
+    def summary(self, block: Block) -> BlockSummary:
+        """The block with its costs."""
         return BlockSummary(
-            steps=tuple(steps),
-            shape=self._shapes[executed[-1]],
-            parameters=sum(p.numel() for m in modules for p in m.parameters() if p.requires_grad),
-            multiply_adds=sum(self._operations[module] for module in modules) // 2,
-            shortcut=shortcut,
+            steps=block.steps,
+            shape=[self._shapes[m] for m in block.modules if m in self._shapes][-1],
+            parameters=_count_parameters(block.modules),
+            multiply_adds=sum(self._operations[module] for module in block.modules) // 2,
+            shortcut=block.shortcut,
         )
-
-    def stage(self, *modules: nn.Module, name: str, trailing: Iterable[LayerStep] = ()) -> Stage:
-        """A stage of one block without a shortcut; ``trailing`` steps come behind its layers."""
-        steps = [step for module in modules for step in layer_steps(module)]
-        return Stage(name, (self.block(modules, [*steps, *trailing]),))
-
-
-def _resnet_stages(body: ResNet, costs: _Costs) -> list[Stage]:
-    stages = [
-        costs.stage(body.input_norm, name="input"),
-        costs.stage(body.whitening, name="whitening"),
-        costs.stage(body.stem, name="stem"),
-    ]
-    for name, stage in body.stages.named_children():
-        stages.append(
-            Stage(name, group_equal(_summarize_residual_block(b, costs) for b in stage.children()))
-        )
-    steps = [*layer_steps(body.tail), LayerStep("mean", "map", "pool"), *layer_steps(body.dropout)]
-    last = (body.tail, body.dropout, body.head)
-    return [*stages, Stage("head", (costs.block(last, [*steps, *layer_steps(body.head)]),))]
-
-
-def _summarize_residual_block(block: nn.Module, costs: _Costs) -> BlockSummary:
-    assert isinstance(block, ResidualBlock)
-    before, branch = layer_steps(block.before), layer_steps(block.branch)
-    if isinstance(block, NormalizerFreeBlock):
-        before = (LayerStep("÷ β", "", "other"), *before)
-        branch = (*branch, LayerStep("× α g", "", "other"))
-    steps = (*before, *branch, addition_step(), *layer_steps(block.after))
-    start = len(before) if block.projects else 0
-    shortcut = Shortcut(start, len(before) + len(branch), layer_steps(block.shortcut))
-    return costs.block([block], steps, shortcut)
-
-
-def _airbench_stages(body: AirbenchNet, costs: _Costs) -> list[Stage]:
-    stages = [costs.stage(body.whitening, name="whitening")]
-    for number, group in enumerate(body.groups, 1):
-        assert isinstance(group, ConvGroup)
-        stages.append(Stage(f"group{number}", (_summarize_conv_group(group, costs),)))
-    scale = LayerStep("×", f"{body.logit_scale:.3g}", "other")
-    steps = (LayerStep("max", "map", "pool"), *layer_steps(body.head), scale)
-    return [*stages, Stage("head", (costs.block([body.head], steps),))]
-
-
-def _summarize_conv_group(group: ConvGroup, costs: _Costs) -> BlockSummary:
-    """A group's forward pass, step by step: see models/airbench_modules.py."""
-    total = costs.block([group], ())
-    steps: list[LayerStep] = []
-    shortcut, first, last = None, 0, len(group.convs) - 1
-    for index, layers in enumerate(zip(group.convs, group.norms, group.acts, strict=True)):
-        conv, norm, act = map(layer_steps, layers)
-        pool = (LayerStep("pool", "max 2×2", "pool"),) if index == 0 and group.pooled else ()
-        steps += [*conv, *pool, *norm]
-        if group.shortcut and index == last:
-            shortcut = Shortcut(first, len(steps), ())
-            steps.append(addition_step())
-        steps += act
-        if index == 0:
-            first = len(steps)
-    return replace(total, steps=tuple(steps), shortcut=shortcut)
-
-
-def _cnn_stages(body: ConvNet, costs: _Costs) -> list[Stage]:
-    blocks = [costs.stage(block, name=name) for name, block in body.blocks.named_children()]
-    return [*blocks, costs.stage(body.hidden, body.head, name="head")]
 
 
 def group_equal(blocks: Iterable[BlockSummary]) -> tuple[BlockSummary, ...]:

@@ -41,7 +41,10 @@ def require_format(output_format: str, sample_path: Path | None = None) -> Sampl
 def format_predictions(
     predictions: ClassProbabilities, output_format: str, sample_path: Path | None = None
 ) -> str:
-    """Write the predictions in one of ``FORMATS``; ``sample_path``, a sample submission, belongs to kaggle. Raises DataError."""
+    """Write the predictions in one of ``FORMATS``; ``sample_path`` is kaggle's.
+
+    Raises DataError.
+    """
     sample_submission = require_format(output_format, sample_path)
     if output_format == "kaggle":
         return to_kaggle(predictions, sample_submission)

@@ -82,9 +82,9 @@ def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
 def input_policy(
     images: ImagePolicy, image_shape: tuple[int, int, int], resize_mode: str | None = None
 ) -> ImagePolicy:
-    """Return the policy that makes any image a network's input (H, W, C), H = W, of the recipe's ``images``.
+    """Return the policy that makes any image a network's input (H, W, C), H = W.
 
-    ``resize_mode`` (crop, pad, stretch) brings it to size; None: as the recipe says. Raises
+    ``images`` is the recipe's; ``resize_mode`` (crop, pad, stretch) replaces its own. Raises
     UserError.
     """
     if resize_mode not in (None, *RESIZE_MODES):

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from cifarlab.inference.tta import average_logits, confidence
 from cifarlab.inference.weights import WeightsFile, load_weights
-from cifarlab.models.build import build_body
+from cifarlab.models.build import build_for_weights
 from cifarlab.models.classifier import Classifier
 from cifarlab.system.device import Compute, choose
 from cifarlab.system.errors import CheckpointError, DataError, RecipeError
-from cifarlab.system.files import reason
 
 # Images at a time: what stays in a processor's cache, what fills a GPU. Fixed, so that the same
 # images in the same order give the same bits.
@@ -44,18 +43,16 @@ class Predictor:
 
     @classmethod
     def load(cls, path: Path) -> "Predictor":
-        """Load a predictor from a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
+        """Load a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
         metadata, tensors = WeightsFile.read(path)
         compute = choose(metadata.precision)
         try:
-            with torch.device("meta"):
-                body = build_body(metadata.model, metadata.image_shape, len(metadata.classes))
-        except (RecipeError, RuntimeError, ValueError, TypeError) as error:
-            what = f"{path} describes a network that can't be built: {reason(error)}"
+            body = build_for_weights(metadata.model, metadata.image_shape, len(metadata.classes))
+        except RecipeError as error:
+            what = f"{path} describes a network that can't be built: {error.what}"
             raise CheckpointError(what, "restore the file, or train again") from error
         channels = metadata.image_shape[2]
         by_image = metadata.normalization == "image"
-        body = body.to_empty(device="cpu")
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
         classifier = classifier.to(compute.device)
@@ -117,10 +114,3 @@ class Predictor:
             known_logits = None if first_logits is None else first_logits[batch_slice]
             batch_logits.append(average_logits(self.classifier, batch, views, known_logits))
         return torch.cat(batch_logits)
-
-
-def scaled_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """The softmax of the logits over the temperature: float64 (N, K)."""
-    from scipy.special import softmax
-
-    return softmax(logits.astype(np.float64) / temperature, axis=1)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cifarlab.inference.inputs import Inputs, array_inputs, input_policy, read_inputs
-from cifarlab.inference.predictor import Predictor, scaled_softmax
+from cifarlab.inference.predictor import Predictor
+from cifarlab.metrics.calibration import scaled_softmax
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import CheckpointError
 
@@ -49,7 +50,7 @@ class RunPredictor:
     """A run's network, ready to predict images of any size."""
 
     def __init__(self, folder: RunFolder, resize_mode: str | None = None) -> None:
-        """``resize_mode`` (crop, pad, stretch) brings images to the run's size, by default as its recipe.
+        """``resize_mode`` (crop, pad, stretch) brings images to the run's size; None: the recipe's.
 
         Raises RunFolderError, RecipeError or CheckpointError, UserError for another
         ``resize_mode``.

@@ -38,7 +38,7 @@ def average_logits(
 
 
 def generate_views(images: Tensor, views: int) -> Iterator[Tensor]:
-    """Yield each view of the images (N, H, W, C), the images themselves first; ``views``: 1, 2, 6, 10."""
+    """Yield 1, 2, 6 or 10 views of the images (N, H, W, C), the images themselves first."""
     for down, right in _OFFSETS[views]:
         view = shift(shift(images, 1, down), 2, right)
         yield view
@@ -47,7 +47,7 @@ def generate_views(images: Tensor, views: int) -> Iterator[Tensor]:
 
 
 def shift(images: Tensor, axis: int, offset: int) -> Tensor:
-    """Return what a window of their size sees that lies one pixel on (1) or back (-1) on that axis."""
+    """Return what a window of their size sees one pixel on (1) or back (-1) on that axis."""
     if offset == 0:
         return images
     last = images.shape[axis] - 1

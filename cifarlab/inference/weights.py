@@ -7,6 +7,7 @@ names, image shape, the arithmetic, and below which confidence an image gets fur
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from cifarlab.config.base import Width
+from cifarlab.config.base import Config, Width
+from cifarlab.config.family import Family, knowing
 from cifarlab.data.config import Normalization
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import Model
@@ -42,7 +44,7 @@ class WeightsFile:
     tta_threshold: float | None = None
 
     def write(self, path: Path, classifier: Classifier) -> str:
-        """Write weights and metadata to one file, whole; return its sha256 (hex). Raises StorageError."""
+        """Write one file, whole; return its sha256 (hex). Raises StorageError."""
         content = self.content(classifier.state_dict())
         write_bytes(path, content)
         return hashlib.sha256(content).hexdigest()
@@ -51,6 +53,7 @@ class WeightsFile:
         """Return the file of these tensors."""
         metadata = {
             "model": self.model.model_dump(mode="json"),
+            "plugins": sorted(set(_owners(self.model))),
             "classes": self.classes,
             "image_shape": self.image_shape,
             "precision": self.precision,
@@ -70,23 +73,37 @@ class WeightsFile:
             with safe_open(require_plain(path), "pt") as file:
                 metadata = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return TypeAdapter(cls).validate_python(metadata), tensors
+            with knowing(metadata["plugins"]):
+                return TypeAdapter(cls).validate_python(metadata), tensors
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"there is no checkpoint {path}", "the run has not finished its first epoch"
             ) from error
-        except (
-            OSError,
-            SafetensorError,
-            ValidationError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            unknown = _unknown_kind(error)
+            if unknown:
+                raise CheckpointError(
+                    f"{path} holds a network with kind {unknown!r}, which is not known here",
+                    "load the plug-in that defines it: --plugin FILE",
+                ) from error
             raise CheckpointError(
                 f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}",
                 "restore the file, or train again",
             ) from error
+
+
+def _owners(config: Config) -> Iterator[str]:
+    """The hashes of the plug-ins that define a part and the parts inside it."""
+    if isinstance(config, Family) and config.owner:
+        yield config.owner
+    for name in type(config).model_fields:
+        if isinstance(value := getattr(config, name), Config):
+            yield from _owners(value)
+
+
+def _unknown_kind(error: Exception) -> str | None:
+    first = error.errors()[0] if isinstance(error, ValidationError) else None
+    return str(first["ctx"]["kind"]) if first and first["type"] == "unknown_kind" else None
 
 
 def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path) -> None:

@@ -1,46 +1,16 @@
 """Networks by the recipe's ``model`` part, for images of 8 to 96 pixels and 1 or 3 channels."""
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
-from cifarlab.models.airbench_modules import AirbenchNet
-from cifarlab.models.classifier import Classifier
-from cifarlab.models.cnn_modules import ConvNet
 from cifarlab.models.configs import Model
-from cifarlab.models.distributed_layers import distribute_layers, set_batch_position
-from cifarlab.models.layers import BatchNorms, batch_norms, set_passes
-from cifarlab.models.resnet_modules import ResNet
-from cifarlab.models.roles import Role, parameter_roles
-from cifarlab.models.stages import map_layers, stages
-from cifarlab.models.whitening import n_whitening_images
-from cifarlab.system.errors import RecipeError
+from cifarlab.system.errors import CifarlabError, RecipeError
+from cifarlab.system.files import reason
 
-__all__ = [
-    "BatchNorms",
-    "Classifier",
-    "Role",
-    "batch_norms",
-    "build_body",
-    "count_parameters",
-    "distribute_layers",
-    "map_layers",
-    "n_whitening_images",
-    "parameter_roles",
-    "set_batch_position",
-    "set_passes",
-    "stages",
-]
-
-_KINDS: dict[str, Callable[..., nn.Module]] = {
-    "resnet": ResNet,
-    "cnn": ConvNet,
-    "airbench": AirbenchNet,
-}
+Shape = tuple[int, int, int]
 
 
-def build_body(model: Model, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+def build_body(model: Model, image_shape: Shape, classes: int) -> nn.Module:
     """Build the network (N, C, H, W) -> (N, K), initialised from torch's global generator.
 
     ``image_shape`` is (H, W, C), ``classes`` is K. Raises RecipeError for a network that does not
@@ -53,13 +23,70 @@ def build_body(model: Model, image_shape: tuple[int, int, int], classes: int) ->
                 f"model.max_parameters={model.max_parameters:,}: this network has {n_parameters:,}",
                 "take fewer channels or blocks, or raise that limit",
             )
-    return _KINDS[model.kind](model, image_shape, classes)
+    body = _build(model, image_shape, classes)
+    if not _on_meta(model):
+        _require_logits(body, model, image_shape, classes)
+    return body
 
 
-def count_parameters(
-    model: Model, image_shape: tuple[int, int, int] = (32, 32, 3), classes: int = 10
-) -> int:
-    """Count the trainable parameters, without allocating them; ``max_parameters`` is not looked at."""
-    with torch.device("meta"):
-        body = _KINDS[model.kind](model, image_shape, classes)
+def build_for_weights(model: Model, image_shape: Shape, classes: int) -> nn.Module:
+    """Build the network on the CPU for weights to be loaded. Draws nothing. Raises RecipeError."""
+    body = _build_without_draws(model, image_shape, classes)
+    return body.to_empty(device="cpu") if _on_meta(model) else body
+
+
+def count_parameters(model: Model, image_shape: Shape = (32, 32, 3), classes: int = 10) -> int:
+    """Count the trainable parameters; ``max_parameters`` is not looked at. Raises RecipeError."""
+    body = _build_without_draws(model, image_shape, classes)
     return sum(p.numel() for p in body.parameters() if p.requires_grad)
+
+
+def _build_without_draws(model: Model, image_shape: Shape, classes: int) -> nn.Module:
+    """The network, without values where it can be built so."""
+    if _on_meta(model):
+        with torch.device("meta"):
+            return _build(model, image_shape, classes)
+    with torch.random.fork_rng(devices=[]):
+        body = _build(model, image_shape, classes)
+        _require_logits(body, model, image_shape, classes)
+        return body
+
+
+def _on_meta(model: Model) -> bool:
+    return getattr(model.build, "builds_on_meta", False)
+
+
+def _build(model: Model, image_shape: Shape, classes: int) -> nn.Module:
+    try:
+        return model.build(image_shape, classes)
+    except CifarlabError:
+        raise
+    except Exception as error:
+        raise _misfit(model, image_shape, f"{type(error).__name__}: {reason(error)}") from error
+
+
+@torch.no_grad()
+def _require_logits(body: nn.Module, model: Model, image_shape: Shape, classes: int) -> None:
+    """Let a network that we didn't write see one image, so that it is refused before training.
+
+    What it draws meanwhile is drawn anew. Raises RecipeError.
+    """
+    height, width, channels = image_shape
+    training, device = body.training, next(body.parameters(), torch.empty(0)).device
+    with torch.random.fork_rng(devices=[]):
+        try:
+            out = body.eval()(torch.zeros(1, channels, height, width, device=device))
+        except Exception as error:
+            raise _misfit(model, image_shape, f"{type(error).__name__}: {reason(error)}") from error
+        finally:
+            body.train(training)
+    shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+    if shape != (1, classes):
+        raise _misfit(model, image_shape, f"of one image it makes {shape}, not {(1, classes)}")
+
+
+def _misfit(model: Model, image_shape: Shape, why: str) -> RecipeError:
+    return RecipeError(
+        f"model.kind={model.kind} can't be built for images {image_shape}: {why}",
+        "change its settings, or what build(image_shape, classes) returns",
+    )

@@ -4,8 +4,8 @@ from collections import Counter, OrderedDict
 
 from torch import Tensor, nn
 
-from cifarlab.models.configs import CNNConfig, ResNetConfig
-from cifarlab.models.layers import activation, norm_layer
+from cifarlab.models.configs import LayeredConfig
+from cifarlab.models.layers import activation
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d, activation_gain
 from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.system.errors import RecipeError
@@ -29,17 +29,24 @@ class Builder:
     ``channels`` and ``size`` (H, W) are of what flows out of the last; ``size`` is None behind a
     linear layer. ``overwritable`` says that nothing else needs this, so that an activation may
     overwrite it. A step that would do nothing (norm ``none``, dropout at rate 0) adds no layer.
+    ``standardized``: convolutions are (ScaledConv2d); ``scaled``: activations are.
     """
 
-    def __init__(self, model: ResNetConfig | CNNConfig, image_shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        model: LayeredConfig,
+        image_shape: tuple[int, int, int],
+        standardized: bool = False,
+        scaled: bool = False,
+    ) -> None:
         height, width, self.channels = image_shape
         self.size: tuple[int, int] | None = (height, width)
         self.overwritable = False
         self._model = model
         self._layers: list[tuple[str, nn.Module]] = []
         self._counts: Counter[str] = Counter()
-        free = isinstance(model, ResNetConfig) and model.normalizer_free
-        self._gain = activation_gain(model.activation) if free else None
+        self._conv = ScaledConv2d if standardized else PackedConv2d
+        self._gain = activation_gain(model.activation) if scaled else None
 
     def conv(self, channels: int, kernel_size: int, stride: int = 1, *, bias: bool = False) -> None:
         """Add a convolution with padding "same"; without normalisation it always has a bias.
@@ -48,15 +55,14 @@ class Builder:
         memory below 16 input channels (torch 2.13, x86-64): there the stride goes before the
         convolution, which is the same function.
         """
-        bias = bias or self._model.norm.kind == "none"
-        standardized = isinstance(self._model, ResNetConfig) and self._model.weight_standardization
-        kind = ScaledConv2d if standardized else PackedConv2d
+        bias = bias or not self._model.norm.normalizes
         self.size = self._strided_size(stride)
         if kernel_size == 1 and stride > 1 and self.channels < 16:
             self._add("subsample", Subsample(stride))
             stride = 1
         self._add(
-            "conv", kind(self.channels, channels, kernel_size, stride, kernel_size // 2, bias=bias)
+            "conv",
+            self._conv(self.channels, channels, kernel_size, stride, kernel_size // 2, bias=bias),
         )
         self.channels, self.overwritable = channels, True
 
@@ -73,7 +79,7 @@ class Builder:
             self.size = None
         return self.channels
 
-    def step(self, name: str, dropout_rate: float = 0.0) -> None:
+    def step(self, name: str, dropout: float = 0.0) -> None:
         """Add one of norm, act, pool, dropout (of that rate). Raises RecipeError."""
         if name == "norm":
             self.norm()
@@ -83,14 +89,14 @@ class Builder:
             self.overwritable = False
         elif name == "pool":
             self._pool()
-        elif dropout_rate:
+        elif dropout:
             assert name == "dropout"
-            self._add("dropout", nn.Dropout(dropout_rate))
+            self._add("dropout", nn.Dropout(dropout))
 
     def norm(self) -> None:
         """Add the recipe's normalisation. Raises RecipeError."""
-        if self._model.norm.kind != "none":
-            self._add("norm", norm_layer(self._model.norm, self.channels, self.size))
+        if self._model.norm.normalizes:
+            self._add("norm", self._model.norm.build(self.channels, self.size))
             self.overwritable = True
 
     def pop_layers(self) -> nn.Sequential:

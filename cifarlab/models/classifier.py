@@ -31,17 +31,22 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.by_image = by_image
-        self.body = body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # what says nothing gets the layout that PyTorch's users write for: .view() needs it
+        self.memory_format = getattr(body, "memory_format", torch.contiguous_format)
+        self.body = body.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, H, W, C), uint8 or float in 0..255, to logits (N, K), float32.
-
-        A permuted (N, H, W, C) tensor is what PyTorch calls channels_last: nothing is copied.
-        """
+        """Images (N, H, W, C), uint8 or float in 0..255, to logits (N, K), float32."""
         logits: Tensor = self.body(self._normalize(images))
-        return logits
+        return logits.float()
+
+    @property
+    def n_whitening_images(self) -> int:
+        """How many training images ``fit_whitening`` wants: 0 without such a layer."""
+        layers = [m for m in self.body.modules() if isinstance(m, Whitening)]
+        return max((layer.images for layer in layers), default=0)
 
     def fit_whitening(self, images: np.ndarray | Tensor) -> None:
         """Fit the body's whitening layer, if it has one, to uint8 images (N, H, W, C)."""
@@ -57,4 +62,7 @@ class Classifier(nn.Module):
             pixels = (pixels - mean) / image_std.clamp(min=1 / 255)
         else:
             pixels = (pixels - self.mean) / self.std
-        return pixels.permute(0, 3, 1, 2)
+        pixels = pixels.permute(0, 3, 1, 2)  # what PyTorch calls channels_last, without a copy
+        if self.memory_format is torch.channels_last:
+            return pixels
+        return pixels.clone(memory_format=self.memory_format)  # of one channel too

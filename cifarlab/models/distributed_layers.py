@@ -129,14 +129,19 @@ class DistributedDropout(nn.Dropout):
 
 
 def distribute_layers(network: nn.Module, processes: Processes) -> None:
-    """Replace layers that mix images or draw for each, in place; nothing for a single process."""
+    """Replace layers that mix images or draw for each, in place; nothing for a single process.
+
+    Layers that only derive from these may do more, and stay as they are: they see the images of
+    their own process alone.
+    """
     if processes.world_size == 1:
         return
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            derived = type(layer) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.affine and not derived:
                 setattr(parent, name, DistributedBatchNorm(layer, processes))
-            elif isinstance(layer, nn.Dropout):
+            elif isinstance(layer, nn.Dropout) and not derived:
                 setattr(parent, name, DistributedDropout(layer.p))
 
 

@@ -34,7 +34,7 @@ def dirac_(module: nn.Module) -> None:
 
 
 def fan_out_(module: nn.Module) -> None:
-    """He et al. 2015 for convolutions, by fan-out, biases zero: the default of residual networks."""
+    """He et al. 2015 for convolutions, by fan-out, biases zero: residual networks' default."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         _no_bias(module)

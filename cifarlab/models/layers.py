@@ -6,19 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models.norm_configs import (
-    BatchNormConfig,
-    GroupNormConfig,
-    InstanceNormConfig,
-    NoNormConfig,
-    Norm,
-)
-from cifarlab.system.errors import RecipeError
-
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm)  # what norm_layer makes
-BatchNorms = list[
-    tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]
-]  # with the momentum of a whole step
+# with the momentum of a whole step
+BatchNorms = list[tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]]
 _ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
@@ -60,49 +49,8 @@ class GroupedNorm(nn.GroupNorm):
 
 
 def activation(name: str, *, inplace: bool = True) -> nn.Module:
-    """Return an activation layer by its recipe name; ``inplace`` where it may overwrite its input."""
+    """Return an activation layer by name; ``inplace`` where it may overwrite its input."""
     return nn.GELU() if name == "gelu" else _ACTIVATIONS[name](inplace=inplace)
-
-
-def norm_layer(norm: Norm, channels: int, size: tuple[int, int] | None) -> nn.Module:
-    """Return the normalisation that the recipe has; without ``scale`` its weight stays one.
-
-    ``size`` is the map's (H, W); None: there is none, as behind a linear layer. Layer, group and
-    instance normalisation are one with different numbers of groups (Wu & He 2018, figure 2).
-    Raises RecipeError where the groups don't divide the channels or hold single values.
-    """
-    if isinstance(norm, NoNormConfig):
-        return nn.Identity()
-    layer: nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm
-    if isinstance(norm, BatchNormConfig):
-        if size:
-            layer = nn.BatchNorm2d(channels, norm.eps, norm.momentum)
-        else:
-            layer = nn.BatchNorm1d(channels, norm.eps, norm.momentum)
-    else:
-        layer = GroupedNorm(_groups(norm, channels, size or (1, 1)), channels, eps=norm.eps)
-    layer.weight.requires_grad_(norm.scale)
-    return layer
-
-
-def _groups(norm: Norm, channels: int, size: tuple[int, int]) -> int:
-    groups = 1
-    if isinstance(norm, InstanceNormConfig):
-        groups = channels
-    if isinstance(norm, GroupNormConfig):
-        groups = norm.num_groups
-        if channels % groups:
-            raise RecipeError(
-                f"model.norm.num_groups={groups} doesn't divide the network's {channels} channels",
-                "take a number that divides all its numbers of channels, or another norm.kind",
-            )
-    height, width = size
-    if channels * height * width == groups:
-        raise RecipeError(
-            f"model.norm.kind={norm.kind} leaves nothing of {channels} channels of 1 x 1 pixel",
-            "take another norm.kind, larger images or fewer strides and pools",
-        )
-    return groups
 
 
 def batch_norms(network: nn.Module) -> BatchNorms:

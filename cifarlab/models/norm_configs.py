@@ -1,15 +1,30 @@
 """The recipe's normalisation inside a network: one class for each kind."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
 
 from cifarlab.config.base import PositiveFloat, Width
 from cifarlab.config.family import Family
+from cifarlab.system.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class NormConfig(Family):
-    """A normalisation inside a network."""
+    """A normalisation inside a network: a kind adds its settings and ``build``."""
+
+    normalizes: ClassVar[bool] = True  # without, convolutions get a bias
+    needs_map: ClassVar[bool] = False  # whether it leaves nothing of a linear layer's values
+    running_statistics: ClassVar[bool] = False  # whether it uses those of training in evaluation
+
+    def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
+        """Build the layer, the same shape out as in: (N, C, H, W), or (N, C) where it is no map.
+
+        ``size`` is the map's (H, W); None: there is none, as behind a linear layer.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no build(self, channels, size)")
 
 
 class BaseNormConfig(NormConfig):
@@ -30,15 +45,56 @@ class BatchNormConfig(BaseNormConfig):
         le=1,
         description="share of the running statistics replaced at each optimizer step",
     )
+    running_statistics: ClassVar[bool] = True
+
+    def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
+        """Build nn.BatchNorm2d, or 1d behind a linear layer."""
+        from torch import nn
+
+        layer = (nn.BatchNorm2d if size else nn.BatchNorm1d)(channels, self.eps, self.momentum)
+        layer.weight.requires_grad_(self.scale)
+        return layer
 
 
-class LayerNormConfig(BaseNormConfig):
+class _GroupedConfig(BaseNormConfig):
+    """Layer, group and instance normalisation: one, with different numbers of groups.
+
+    Wu & He 2018, figure 2.
+    """
+
+    kind: str
+
+    def n_groups(self, channels: int) -> int:
+        """Return how many groups so many channels are in."""
+        raise NotImplementedError
+
+    def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
+        """Build it. Raises RecipeError where a group would be a single value."""
+        from cifarlab.models.layers import GroupedNorm
+
+        groups = self.n_groups(channels)
+        height, width = size or (1, 1)
+        if channels * height * width == groups:
+            raise RecipeError(
+                f"model.norm.kind={self.kind} leaves nothing of {channels} channels of 1 x 1 pixel",
+                "take another norm.kind, larger images or fewer strides and pools",
+            )
+        layer = GroupedNorm(groups, channels, eps=self.eps)
+        layer.weight.requires_grad_(self.scale)
+        return layer
+
+
+class LayerNormConfig(_GroupedConfig):
     """Each image over all channels and the map (Ba et al. 2016; Wu & He 2018, figure 2)."""
 
     kind: Literal["layer"] = "layer"
 
+    def n_groups(self, channels: int) -> int:
+        """Return one."""
+        return 1
 
-class GroupNormConfig(BaseNormConfig):
+
+class GroupNormConfig(_GroupedConfig):
     """Each image over the map and one group of channels (Wu & He 2018).
 
     The paper has 32 groups for widths from 64 on; 8 divide the widths of small networks too.
@@ -47,17 +103,39 @@ class GroupNormConfig(BaseNormConfig):
     kind: Literal["group"] = "group"
     num_groups: Width = Field(8, description="groups; they must divide every number of channels")
 
+    def n_groups(self, channels: int) -> int:
+        """Return the recipe's. Raises RecipeError where they don't divide the channels."""
+        if channels % self.num_groups:
+            raise RecipeError(
+                f"model.norm.num_groups={self.num_groups} doesn't divide the network's {channels} "
+                "channels",
+                "take a number that divides all its numbers of channels, or another norm.kind",
+            )
+        return self.num_groups
 
-class InstanceNormConfig(BaseNormConfig):
+
+class InstanceNormConfig(_GroupedConfig):
     """Each image and channel over the map (Ulyanov et al. 2016)."""
 
     kind: Literal["instance"] = "instance"
+    needs_map: ClassVar[bool] = True
+
+    def n_groups(self, channels: int) -> int:
+        """Return one for each channel."""
+        return channels
 
 
 class NoNormConfig(NormConfig):
     """Nothing in the place of a normalisation; convolutions get a bias instead."""
 
     kind: Literal["none"] = "none"
+    normalizes: ClassVar[bool] = False
+
+    def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
+        """Build nothing."""
+        from torch import nn
+
+        return nn.Identity()
 
 
 Norm = SerializeAsAny[NormConfig]

@@ -58,7 +58,7 @@ class ScaledActivation(nn.Module):
 
 
 def activation_gain(name: str) -> float:
-    """1 / the standard deviation of an activation of a standard normal variable (section 4.3 there).
+    """1 / the standard deviation of an activation of a standard normal variable (section 4.3).
 
     For ReLU sqrt(2 / (1 - 1 / pi)). By the trapezoidal rule, whose error is below 1e-6.
     """

@@ -12,27 +12,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models import configs as networks
+from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.layers import activation
 
 
 class Whitening(nn.Module):
     """Convolution without padding: F whitening filters and their negatives.
 
-    F is ``directions``, but never more than a patch's C k k entries, all of them for None.
+    F is ``n_components``, but never more than a patch's C k k entries, all of them for None.
+    ``images`` is how many it wants to be fitted to.
 
     ``weight`` (2F, C, k, k) is never trained and zero until ``fit``; ``bias`` (2F) is trained and
     starts as PyTorch's convolutions do. No nn.Conv2d, so that what initialises convolutions
     leaves it alone.
     """
 
+    parameter_role = "whitening"
+
     def __init__(
-        self, channels: int, kernel_size: int, eps: float, n_components: int | None
+        self,
+        channels: int,
+        kernel_size: int,
+        eps: float,
+        n_components: int | None,
+        images: int = 5000,
     ) -> None:
         super().__init__()
         entries = channels * kernel_size**2
         features = entries if n_components is None else min(n_components, entries)
-        self.eps = eps
+        self.eps, self.images = eps, images
         weight = torch.zeros(2 * features, channels, kernel_size, kernel_size)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.empty(2 * features))
@@ -84,7 +92,7 @@ def fix_signs(eigenvectors: Tensor) -> Tensor:
 
 
 def whitening_layers(
-    whitening: networks.WhiteningConfig, channels: int, activation_name: str
+    whitening: WhiteningConfig, channels: int, activation_name: str
 ) -> tuple[nn.Module, int]:
     """The whitening layer and its activation, and the channels after them.
 
@@ -92,15 +100,6 @@ def whitening_layers(
     """
     if not whitening.kernel_size:
         return nn.Identity(), channels
-    layer = Whitening(channels, whitening.kernel_size, whitening.eps, whitening.n_components)
+    settings = whitening.eps, whitening.n_components, whitening.images
+    layer = Whitening(channels, whitening.kernel_size, *settings)
     return nn.Sequential(layer, activation(activation_name)), len(layer.bias)
-
-
-def n_whitening_images(model: networks.Model) -> int:
-    """Return how many training images ``Classifier.fit_whitening`` needs: 0 without such a layer."""
-    if (
-        not isinstance(model, networks.ResNetConfig | networks.AirbenchConfig)
-        or not model.whitening.kernel_size
-    ):
-        return 0
-    return model.whitening.images

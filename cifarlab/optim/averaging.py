@@ -1,19 +1,89 @@
-"""The recipe's averaging of weights: one class for each kind.
+# ruff: noqa: D102  # what a kind answers is described in the base
+"""Averages of the weights over training: moving averages, means and look-ahead, a class for each.
 
-A run too short for an average of two weights is refused when it starts.
+What is averaged: all floating-point parameters and buffers, so the running statistics of batch
+normalisation too. Integer buffers are copied. A run too short for an average of two weights is
+refused when it starts.
 """
 
-from typing import Literal
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny
 
 from cifarlab.config.base import Fraction
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
+from cifarlab.config.findings import Finding, RunLength
+from cifarlab.system.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Network = TypeVar("Network", bound="nn.Module")
+
+
+class Averager(ABC, Generic[Network]):
+    """``slow`` is a copy of the network that holds the average and asks for no gradients.
+
+    Beside the tensors in ``slow`` there is no state: what an update does depends on its step.
+    ``first_step``: so many steps are complete before ``slow`` says more than the network itself.
+    """
+
+    first_step = 0
+
+    def __init__(self, network: Network) -> None:
+        self.slow: Network = copy.deepcopy(network).requires_grad_(False)
+
+    @abstractmethod
+    def update(self, network: Network, step: int, total: int) -> None:
+        """To be called after the optimizer's update number ``step``, counted from 0.
+
+        ``total`` is where the run's present segment ends: the number of all steps up to there.
+        """
 
 
 class AveragingConfig(Family):
-    """What all averaging shares: nothing."""
+    """What all averaging shares. A kind says ``build``."""
+
+    def first_average(self, steps_per_epoch: int, planned: int) -> int:
+        """Return the steps after which the result is first an average, in a run of ``planned``."""
+        return 0
+
+    def build(
+        self, network: Network, steps_per_epoch: int, planned: int
+    ) -> Averager[Network] | None:
+        """Return the averager of ``network`` in a run of ``planned`` steps; None for none."""
+        raise NotImplementedError
+
+    def lint(self, length: RunLength) -> Iterator[Finding]:
+        """Yield what ``Family.lint`` does: no two weights to average."""
+        first, total = self.first_average(*length[:2]), length.planned
+        keys = [f"averaging.{key}" for key in ("every", "start") if key in type(self).model_fields]
+        sooner = f"lower {' or '.join(keys)}, " if keys else ""
+        if total < first:
+            yield Finding(
+                f"averaging.kind={self.kind} would average nothing: it first does after "
+                f"{first:,} steps, and training has {total:,}",
+                "no two weights would be averaged: 'cifarlab train' refuses it",
+                f"{sooner}lengthen training.duration, or leave averaging out",
+            )
+
+
+def build_averaging(
+    config: AveragingConfig, network: Network, steps_per_epoch: int, planned: int
+) -> Averager[Network] | None:
+    """Return the recipe's averaging, of ``network`` as it is before its first step; None for none.
+
+    ``planned`` is the run's planned length in steps, which shares of the run are of. Raises
+    RecipeError where no two weights would be averaged in it.
+    """
+    for finding in AveragingConfig.lint(config, RunLength(steps_per_epoch, planned, planned)):
+        raise RecipeError(finding.what, finding.do)
+    return config.build(network, steps_per_epoch, planned)
 
 
 class NoAveraging(AveragingConfig):
@@ -21,9 +91,8 @@ class NoAveraging(AveragingConfig):
 
     kind: Literal["none"] = "none"
 
-    def first_average(self, steps_per_epoch: int, planned: int) -> int:
-        """Return the steps after which the result is first an average, in a run of ``planned``."""
-        return 0
+    def build(self, network: Network, steps_per_epoch: int, planned: int) -> None:
+        return None
 
 
 class EMA(AveragingConfig):
@@ -31,7 +100,6 @@ class EMA(AveragingConfig):
 
     Every ``every`` steps slow = decay * slow + (1 - decay) * fast. Up to the first of these updates
     slow is a copy of the weights, so that the random initial ones are no part of the average.
-    Running statistics of batch normalisation are averaged like weights.
     """
 
     kind: Literal["ema"] = "ema"
@@ -39,8 +107,29 @@ class EMA(AveragingConfig):
     every: int = Field(1, ge=1, description="steps from one update to the next")
 
     def first_average(self, steps_per_epoch: int, planned: int) -> int:
-        """Return as ``NoAveraging``."""
         return 2 * self.every
+
+    def build(self, network: Network, steps_per_epoch: int, planned: int) -> Averager[Network]:
+        return _MovingAverage(self, network)
+
+    def scaled(self, scale: float) -> dict[str, Any]:
+        steps = self.every * scale**2
+        every = max(1, round(steps))  # decay is per update
+        return {"every": every, "decay": self.decay ** (every / steps)}
+
+
+class _MovingAverage(Averager[Network]):
+    """Average as ``EMA`` says."""
+
+    def __init__(self, config: EMA, network: Network) -> None:
+        super().__init__(network)
+        self._decay, self._every = config.decay, config.every
+
+    def update(self, network: Network, step: int, total: int) -> None:
+        if step < self._every:
+            _blend(self.slow, network, 0.0)
+        elif (step + 1) % self._every == 0:
+            _blend(self.slow, network, self._decay)
 
 
 class Lookahead(AveragingConfig):
@@ -50,8 +139,7 @@ class Lookahead(AveragingConfig):
     d = decay**every * progress**3, progress being the share of the run that is done; slow starts
     as the initial weights. At the run's end fast = slow: the slow weights are the result, and
     steps after the last update count for nothing. An extension is a run's end once more, with
-    progress counted from the run's start. Running statistics of batch normalisation are averaged
-    like weights.
+    progress counted from the run's start.
     """
 
     kind: Literal["lookahead"] = "lookahead"
@@ -59,8 +147,33 @@ class Lookahead(AveragingConfig):
     every: int = Field(5, ge=1, description="steps from one update to the next")
 
     def first_average(self, steps_per_epoch: int, planned: int) -> int:
-        """Return as ``NoAveraging``."""
         return self.every
+
+    def build(self, network: Network, steps_per_epoch: int, planned: int) -> Averager[Network]:
+        return _Lookahead(self, network)
+
+    def scaled(self, scale: float) -> dict[str, Any]:
+        steps = scale**2  # decay is per step
+        return {"every": max(1, round(self.every * steps)), "decay": self.decay ** (1 / steps)}
+
+
+class _Lookahead(Averager[Network]):
+    """Average as ``Lookahead`` says."""
+
+    def __init__(self, config: Lookahead, network: Network) -> None:
+        super().__init__(network)
+        self._decay, self._every = config.decay**config.every, config.every
+        self.first_step = config.every  # before it, slow holds the initial weights
+
+    def update(self, network: Network, step: int, total: int) -> None:
+        import torch
+
+        n_steps = step + 1
+        due = n_steps % self._every == 0
+        if due:
+            _blend(self.slow, network, self._decay * (n_steps / total) ** 3)
+        if due or n_steps == total:
+            torch._foreach_copy_(_tensors(network)[0], _tensors(self.slow)[0])
 
 
 class SWA(AveragingConfig):
@@ -78,14 +191,51 @@ class SWA(AveragingConfig):
     every: Length = Field(Duration.parse("1 epoch"), description="distance of what is averaged")
 
     def first_average(self, steps_per_epoch: int, planned: int) -> int:
-        """Return as ``NoAveraging``."""
         start, every = self.in_steps(steps_per_epoch, planned)
         return start + 2 * every
+
+    def build(self, network: Network, steps_per_epoch: int, planned: int) -> Averager[Network]:
+        return _Mean(network, *self.in_steps(steps_per_epoch, planned))
 
     def in_steps(self, steps_per_epoch: int, planned: int) -> tuple[int, int]:
         """Return ``start`` and ``every`` as optimizer steps."""
         start = self.start.in_steps(steps_per_epoch, planned)
         return start, max(1, self.every.in_steps(steps_per_epoch))
+
+
+class _Mean(Averager[Network]):
+    """Average as ``SWA`` says."""
+
+    def __init__(self, network: Network, start: int, every: int) -> None:
+        super().__init__(network)
+        self._start, self._every = start, every
+
+    def update(self, network: Network, step: int, total: int) -> None:
+        n_steps = step + 1 - self._start
+        if n_steps < self._every:
+            _blend(self.slow, network, 0.0)
+        elif n_steps % self._every == 0:
+            count = n_steps // self._every
+            _blend(self.slow, network, (count - 1) / count)
+
+
+def _blend(slow: "nn.Module", fast: "nn.Module", decay: float) -> None:
+    """slow = decay * slow + (1 - decay) * fast, in place."""
+    import torch  # not above: a recipe is read without it
+
+    (slow_floats, slow_integers), (floats, integers) = _tensors(slow), _tensors(fast)
+    torch._foreach_lerp_(slow_floats, floats, 1 - decay)
+    if integers:
+        torch._foreach_copy_(slow_integers, integers)
+
+
+def _tensors(network: "nn.Module") -> "tuple[list[Tensor], list[Tensor]]":
+    """All parameters and buffers, not tracked by autograd: the floating-point ones, the others."""
+    tensors = [t.detach() for t in chain(network.parameters(), network.buffers())]
+    return (
+        [t for t in tensors if t.is_floating_point()],
+        [t for t in tensors if not t.is_floating_point()],
+    )
 
 
 Averaging = SerializeAsAny[AveragingConfig]

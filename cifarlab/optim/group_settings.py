@@ -1,4 +1,4 @@
-"""Every group's learning rate and momentum at a step: pure functions of the step, and one that sets them."""
+"""Every group's rate and momentum at a step: pure functions, and one that sets them."""
 
 from collections.abc import Iterable
 

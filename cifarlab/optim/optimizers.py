@@ -1,12 +1,33 @@
-"""The recipe's optimizer: one class for each kind."""
+# ruff: noqa: D102  # what a kind answers is described in the base
+"""The recipe's optimizer: one class for each kind, over groups of parameters by their role.
 
-from typing import Literal, TypeVar
+PyTorch's own, fused where it has that form, or Muon. Each role may have a rate, a weight decay and
+an end of its own. What ``group_settings.apply_schedule`` needs of a parameter group stands in it
+beside PyTorch's keys: ``peak_lr`` (the peak rate), ``until`` (a Duration, or None) and
+``peak_momentum`` (None where there is none); what ``penalties.apply_penalties`` needs: ``l1`` and
+``decoupled_decay``; and ``precision``, the arithmetic of the run.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Config, Fraction, PositiveFloat
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
+from cifarlab.config.findings import Finding, RunLength
+from cifarlab.system.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import nn, optim
+
+Role = Literal["matrices", "norms", "biases", "head", "whitening"]
+Roles = Mapping[Role, Sequence["nn.Parameter"]]
+ROLES: tuple[Role, ...] = get_args(Role)
+ParamGroups = list[dict[str, Any]]
+
+FAR = 10  # times outside of the usual range
 
 
 class Group(Config):
@@ -23,28 +44,141 @@ class Group(Config):
 
 
 class OptimizerConfig(Family):
-    """What all optimizers share: a penalty, and groups of parameters with settings of their own.
+    """What all optimizers share: a rate, penalties, and groups with settings of their own.
 
-    Which parameters a penalty touches is said by the groups: ``norms: {weight_decay: 0}``.
+    Which parameters a penalty touches is said by the groups: ``norms: {weight_decay: 0}``. A kind
+    says ``build``, and what it knows better than the rest.
     """
 
+    usual_lrs: ClassVar[tuple[float, float] | None] = None  # least and most, of small images
+    divides_decay: ClassVar[bool] = False  # whether a denominator divides the L2 in the gradient
+    decouple: ClassVar[str] = "take optimizer.kind=adamw"  # what helps then
+
     kind: str
+    lr: PositiveFloat = Field(0.1, description="peak learning rate")
+    weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
     l1: float = Field(0.0, ge=0, description="L1: this times the weights' signs, in the gradient")
     norms: Group = Group()
     biases: Group = Group()
     head: Group = Group()
     whitening: Group = Group()
 
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        """Return the optimizer of these groups, each with its ``lr`` and ``weight_decay``."""
+        raise NotImplementedError
+
+    @property
+    def momentum_to_move(self) -> float | None:
+        """The momentum in each group that a schedule may move; None where there is none."""
+        return None
+
+    def split_decay(self, decay: float) -> tuple[float, float]:
+        """Return what of a weight decay the optimizer does, and what is done beside it."""
+        return decay, 0.0
+
+    def settings_of(self, role: Role) -> dict[str, Any]:
+        """Return what a role's group has of the rest's settings."""
+        momentum = self.momentum_to_move
+        return {"lr": self.lr, "weight_decay": self.weight_decay, "peak_momentum": momentum}
+
+    def group(self, role: Role) -> Group:
+        """Return what a role has of its own."""
+        group: Group = getattr(self, role, Group())
+        return group
+
+    def param_groups(self, roles: Roles, precision: str) -> ParamGroups:
+        """Return a group for each role if any has its own settings, else for those that are alike.
+
+        Raises RecipeError for the rate, end or penalty of a role that has no parameters.
+        """
+        apart = any(self.group(role) != Group() for role in ROLES)
+        groups: ParamGroups = []
+        for role in ROLES:
+            group, settings = self.group(role), self.settings_of(role)
+            parameters = [p for p in roles[role] if p.requires_grad]
+            # without penalties is how groups are left alone, whether a network has them or not
+            if (group.lr or group.until or group.weight_decay or group.l1) and not parameters:
+                raise RecipeError(
+                    f"optimizer.{role} is set, but this network trains no such parameters",
+                    f"leave optimizer.{role} out, or take a network that has them",
+                )
+            lr = settings["lr"] if group.lr is None else group.lr
+            decay = settings["weight_decay"] if group.weight_decay is None else group.weight_decay
+            l2, decoupled = self.split_decay(decay)
+            settings |= {
+                "lr": lr,
+                "peak_lr": lr,
+                "weight_decay": l2,
+                "decoupled_decay": decoupled,
+                "l1": self.l1 if group.l1 is None else group.l1,
+                "until": group.until,
+                "precision": precision,
+            }
+            if groups and not apart and {**groups[-1], "params": []} == {"params": [], **settings}:
+                groups[-1]["params"] += parameters
+            elif parameters:
+                groups.append({"params": parameters, **settings})
+        return groups
+
+    def lint(self, length: RunLength) -> Iterator[Finding]:
+        """Yield what ``Family.lint`` does: weight decay that is divided, an unusual rate."""
+        if self.divides_decay and self.split_decay(self.weight_decay)[0]:
+            yield Finding(
+                f"optimizer.weight_decay={self.weight_decay:g} is L2 in the gradient of "
+                f"{self.kind}",
+                "its denominator divides the penalty too, so that weights with large gradients are "
+                "decayed least (Loshchilov & Hutter 2019, section 2)",
+                f"{self.decouple}, with a larger weight decay, or leave it at 0",
+            )
+        least, most = self.usual_lrs or (self.lr, self.lr)
+        if not least / FAR <= self.lr <= most * FAR:
+            side = "below" if self.lr < least else "above"
+            yield Finding(
+                f"optimizer.lr={self.lr:g} is more than {FAR} times {side} what {self.kind} "
+                f"usually has, {least:g} to {most:g}",
+                "optimizers differ in their rates by orders of magnitude (PyTorch's defaults: "
+                "0.001 for Adam, 1 for Adadelta): one carried over from another stalls or diverges",
+                f"start between {least:g} and {most:g}",
+            )
+
+
+def build_optimizer(
+    config: OptimizerConfig, roles: Roles, precision: str = "float32"
+) -> "optim.Optimizer":
+    """Return an optimizer over all trainable parameters; ``apply_schedule`` sets its rates.
+
+    ``roles`` has the parameters of each of ``ROLES``; ``precision`` is the arithmetic of Muon's
+    iteration. Parameters are numbered role by role. Raises RecipeError for what a role without
+    parameters is set to, or a penalty that the optimizer does not have.
+    """
+    optimizer = config.build(config.param_groups(roles, precision))
+    for group in optimizer.param_groups:
+        if "peak_lr" not in group:
+            raise RecipeError(
+                f"optimizer.kind={config.kind} leaves out the settings of its groups of parameters",
+                "let its build give param_groups whole to the optimizer",
+            )
+        if group["weight_decay"] and "weight_decay" not in optimizer.defaults:
+            raise RecipeError(
+                f"optimizer.kind={config.kind} has no weight decay: "
+                f"{group['weight_decay']:g} would do nothing",
+                "leave it out, or give the optimizer a default of weight_decay that it uses",
+            )
+    return optimizer
+
 
 class DecayConfig(OptimizerConfig):
     """What the optimizers share whose weight decay is L2 unless it is decoupled."""
 
-    weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
+    decouple: ClassVar[str] = "set optimizer.decoupled_weight_decay=true"
     decoupled_weight_decay: bool = Field(
         False,
         description="whether weights shrink by lr * weight_decay instead, beside the gradient "
         "(Loshchilov & Hutter 2019)",
     )
+
+    def split_decay(self, decay: float) -> tuple[float, float]:
+        return (0.0, decay) if self.decoupled_weight_decay else (decay, 0.0)
 
 
 HasMomentum = TypeVar("HasMomentum", "SGD", "AuxSGD", "Muon")
@@ -60,37 +194,61 @@ def nesterov_needs_momentum(config: HasMomentum) -> HasMomentum:
 class SGD(DecayConfig):
     """Stochastic gradient descent with momentum."""
 
+    usual_lrs: ClassVar[tuple[float, float]] = (1e-3, 0.5)
     kind: Literal["sgd"] = "sgd"
-    lr: PositiveFloat = Field(0.1, description="peak learning rate")
     momentum: Fraction = Field(0.9, description="momentum")
     nesterov: bool = Field(False, description="Nesterov's look-ahead")
 
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
 
+    @property
+    def momentum_to_move(self) -> float:
+        return self.momentum
+
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        from torch import optim
+
+        momentum, nesterov = self.momentum, self.nesterov
+        return optim.SGD(param_groups, self.lr, momentum=momentum, nesterov=nesterov, fused=True)
+
 
 class Adam(OptimizerConfig):
     """Adam (Kingma & Ba 2015); weight decay as L2, which the denominator distorts."""
 
+    usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
+    divides_decay: ClassVar[bool] = True
     kind: Literal["adam"] = "adam"
     lr: PositiveFloat = Field(1e-3, description="peak learning rate")
     betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decays of the two moments")
     eps: PositiveFloat = Field(1e-8, description="added to the denominator")
-    weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
+
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        from torch import optim
+
+        return optim.Adam(param_groups, self.lr, self.betas, self.eps, fused=True)
 
 
 class AdamW(OptimizerConfig):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
+    usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     kind: Literal["adamw"] = "adamw"
     lr: PositiveFloat = Field(1e-3, description="peak learning rate")
     betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decays of the two moments")
     eps: PositiveFloat = Field(1e-8, description="added to the denominator")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
 
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        from torch import optim
+
+        return optim.AdamW(param_groups, self.lr, self.betas, self.eps, fused=True)
+
 
 class Adagrad(DecayConfig):
     """Adagrad (Duchi et al. 2011): the gradient over the root of all squares so far."""
 
+    usual_lrs: ClassVar[tuple[float, float]] = (1e-3, 0.1)
+    divides_decay: ClassVar[bool] = True
     kind: Literal["adagrad"] = "adagrad"
     lr: PositiveFloat = Field(0.01, description="peak learning rate")
     initial_accumulator_value: float = Field(
@@ -98,24 +256,52 @@ class Adagrad(DecayConfig):
     )
     eps: PositiveFloat = Field(1e-10, description="added to the denominator")
 
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        from torch import optim
+
+        start = self.initial_accumulator_value
+        return optim.Adagrad(
+            param_groups, self.lr, initial_accumulator_value=start, eps=self.eps, fused=True
+        )
+
 
 class Adadelta(DecayConfig):
     """Adadelta (Zeiler 2012): steps as large as recent ones, so that a rate of 1 is usual."""
 
+    usual_lrs: ClassVar[tuple[float, float]] = (0.1, 1.0)
+    divides_decay: ClassVar[bool] = True
     kind: Literal["adadelta"] = "adadelta"
     lr: PositiveFloat = Field(1.0, description="peak learning rate")
     rho: Fraction = Field(0.9, description="decay of the two averages of squares")
     eps: PositiveFloat = Field(1e-6, description="added to both averages")
 
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        from torch import optim
+
+        return optim.Adadelta(param_groups, self.lr, self.rho, self.eps, foreach=True)
+
 
 class RMSprop(DecayConfig):
     """The gradient over the root of its recent squares (Tieleman & Hinton 2012, lecture 6.5)."""
 
+    usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
+    divides_decay: ClassVar[bool] = True
     kind: Literal["rmsprop"] = "rmsprop"
     lr: PositiveFloat = Field(1e-3, description="peak learning rate")
     alpha: Fraction = Field(0.99, description="decay of the average of squares")
     momentum: Fraction = Field(0.0, description="momentum of the scaled gradient")
     eps: PositiveFloat = Field(1e-8, description="added to the denominator")
+
+    @property
+    def momentum_to_move(self) -> float | None:
+        return self.momentum or None  # its state has no place for one that starts at zero
+
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        from torch import optim
+
+        return optim.RMSprop(
+            param_groups, self.lr, self.alpha, self.eps, momentum=self.momentum, foreach=True
+        )
 
 
 class AuxSGD(Config):
@@ -136,6 +322,7 @@ class Muon(OptimizerConfig):
     each filter. All other parameters are trained by SGD (``aux_sgd``, and their own groups).
     """
 
+    usual_lrs: ClassVar[tuple[float, float]] = (0.01, 0.5)
     kind: Literal["muon"] = "muon"
     lr: PositiveFloat = Field(0.24, description="peak learning rate of the matrices")
     momentum: Fraction = Field(0.6, description="momentum of the matrices")
@@ -149,6 +336,37 @@ class Muon(OptimizerConfig):
     aux_sgd: AuxSGD = AuxSGD()
 
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
+
+    @property
+    def momentum_to_move(self) -> float:
+        return self.momentum
+
+    def settings_of(self, role: Role) -> dict[str, Any]:
+        rest = self if role == "matrices" else self.aux_sgd
+        return {
+            "lr": rest.lr,
+            "weight_decay": rest.weight_decay,
+            "momentum": rest.momentum,
+            "peak_momentum": rest.momentum,
+            "nesterov": rest.nesterov,
+            "matrices": role == "matrices",
+        }
+
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        import torch
+
+        from cifarlab.optim.muon import Muon
+
+        return Muon(
+            param_groups,
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            weight_decay=self.weight_decay,
+            ns_steps=self.ns_steps,
+            normalize_weights=self.normalize_weights,
+            dtype=torch.bfloat16 if param_groups[0]["precision"] == "bfloat16" else None,
+        )
 
 
 Optimizer = SerializeAsAny[OptimizerConfig]

@@ -11,6 +11,7 @@ from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.recipes.schema import Recipe
 
+_NEW_KIND = "changing it starts that part from the new kind's defaults"
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -61,7 +62,8 @@ def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Ite
             words = " | ".join((*choices, family.short_form))
             yield Key(path, kind, field.description or "", str(value), words)
         else:
-            yield Key(f"{path}.kind", kind, _kind_meaning(name), usual, " | ".join(choices))
+            meaning = f"{field.description or f'which {name}'}; {_NEW_KIND}"
+            yield Key(f"{path}.kind", kind, meaning, usual, " | ".join(choices))
         for tag, choice in choices.items():
             inner = f"{kind}, {tag}" if kind else tag
             yield from keys(value if tag == usual else choice.model_validate({}), f"{path}.", inner)
@@ -89,9 +91,13 @@ def _type(annotation: Any) -> str:
     if origin is tuple:
         inner = _type(args[0])
         return f"list of {inner}" if args[-1] is Ellipsis else f"list of {len(args)} {inner}"
+    if origin is dict:
+        return f"{{{_type(args[0])}: {_type(args[1])}}}"
     if (config := config_of(annotation)) and issubclass(config, Family):
         return f"{{kind: {' | '.join(config.family().kinds())}, its settings}}"
     if config:
+        if issubclass(config, Family) and not config.is_kind():
+            return " | ".join(config.kinds())
         settings = (f"{n}: {allowed(f)}" for n, f in config.model_fields.items())
         return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union
@@ -114,7 +120,3 @@ def _format_default(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _kind_meaning(name: str) -> str:
-    return f"which {name}; changing it starts that part from the new kind's defaults"

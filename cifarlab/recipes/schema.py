@@ -6,21 +6,22 @@ averaging) are tagged by ``kind``; each kind has just its own keys, so that none
 ever ignored.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, model_validator
 
 from cifarlab.augment.config import Augment
-from cifarlab.config.base import Config, Fraction, Name, PositiveFloat, refuse_idle
+from cifarlab.config.base import Config, Name, PositiveFloat, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
-from cifarlab.config.family import knowing
-from cifarlab.config.plugins import Plugin, restore_plugin, source_of
+from cifarlab.config.plugins import ExtensibleConfig
 from cifarlab.data.config import Data
-from cifarlab.models.configs import CNNConfig, Model, ResNetConfig
+from cifarlab.losses.kinds import CrossEntropy, Loss
+from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
+from cifarlab.models.configs import Model
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
-from cifarlab.optim.optimizers import SGD, Optimizer, RMSprop
-from cifarlab.optim.schedules import Cosine, Plateau, Schedule
+from cifarlab.optim.optimizers import SGD, Optimizer
+from cifarlab.optim.schedules import Cosine, Schedule
 
 
 class Extension(Config):
@@ -57,16 +58,18 @@ class Freeze(Config):
     """The network's first stages are no longer trained (Brock et al. 2017, FreezeOut)."""
 
     start: Duration = Field(description="from when on")
-    stages: int = Field(ge=1, description="how many, from the input: see models/stages.py")
+    stages: int = Field(ge=1, description="how many, from the input: see models/network.py")
 
 
 class EarlyStopping(Config):
     """Training ends after ``patience`` epochs in a row without a better ``monitor``."""
 
-    monitor: Literal["accuracy"] = Field(
-        "accuracy", description="what is watched, on the validation images"
-    )
+    monitor: Metric = Field(Accuracy(), description="what is watched, on the validation images")
     patience: int = Field(ge=1, description="epochs without improvement that are borne")
+
+    def scaled(self, scale: float) -> dict[str, Any]:
+        """Return as ``Config.scaled`` says."""
+        return {"patience": max(1, round(self.patience * scale))}
 
 
 class Training(Config):
@@ -96,9 +99,6 @@ class Training(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 arithmetic where the device has it, else float32"
     )
-    label_smoothing: Fraction = Field(
-        0.0, description="share of the target spread over all classes"
-    )
     clip_grad_norm: PositiveFloat | None = Field(
         None, description="largest gradient norm; null: no clipping"
     )
@@ -121,8 +121,11 @@ class Training(Config):
 class Evaluation(Config):
     """How the trained network is judged."""
 
+    metric: Metric = Field(
+        Accuracy(), description="what the best epoch is best by, on the validation images"
+    )
     checkpoint: Literal["last", "best"] = Field(
-        "last", description="which weights the result is measured on; best: by validation accuracy"
+        "last", description="which weights the result is measured on; best: by evaluation.metric"
     )
     test: bool = Field(
         True,
@@ -172,16 +175,18 @@ TAGGED = (
     "augment.policy",
     "augment.mix",
     "model",
+    "loss",
     "optimizer",
     "schedule",
     "averaging",
+    "evaluation.metric",
 )
 
 
 MOST_SEED = 2**32 - 1
 
 
-class Recipe(Config):
+class Recipe(ExtensibleConfig):
     """Everything that decides the outcome of a run."""
 
     decides_nothing: ClassVar[frozenset[str]] = frozenset({"name"})
@@ -189,28 +194,15 @@ class Recipe(Config):
         "unnamed", description="a label; the only key that is not in the fingerprint"
     )
     seed: int = Field(0, ge=0, le=MOST_SEED, description="decides every random draw of the run")
-    plugins: tuple[Plugin, ...] = Field(
-        (), description="files with parts of your own (docs/extend.md); their hashes decide"
-    )
     data: Data = Data()
     augment: Augment = Augment()
     model: Model = ResNetConfig()
+    loss: Loss = CrossEntropy()
     optimizer: Optimizer = SGD()
     schedule: Schedule = Cosine()
     averaging: Averaging = NoAveraging()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _know_the_plugins(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        with knowing(_hashes(tree)):
-            return handler(tree)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with the plug-ins' sources, so that other processes know their kinds."""
-        sources = [(plugin, source_of(plugin)) for plugin in self.plugins]
-        return _unpickled, (self.model_dump(mode="json"), sources)
 
     @model_validator(mode="after")
     def _checkpoint_and_early_stopping_need_validation(self) -> "Recipe":
@@ -221,10 +213,30 @@ class Recipe(Config):
             )
         if self.training.early_stopping is not None and self.data.val_fraction == 0:
             raise ValueError(
-                "training.early_stopping watches the validation accuracy, but data.val_fraction is 0: "
+                "training.early_stopping watches validation images, but data.val_fraction is 0: "
                 "hold some out, or leave training.early_stopping out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _loss_of_mixed_images(self) -> "Recipe":
+        if self.augment.mix.kind != "none" and not self.loss.mixes:
+            raise ValueError(
+                f"loss.kind={self.loss.kind} has no meaning for mixed images: take another loss, "
+                f"or augment.mix.kind=none"
+            )
+        return self
+
+    @property
+    def metrics(self) -> list[MetricConfig]:
+        """The metrics that decide something in a run, each once."""
+        early_stopping = self.training.early_stopping
+        deciding: list[MetricConfig | None] = [
+            self.evaluation.metric,
+            early_stopping.monitor if early_stopping else None,
+            self.schedule.watched_metric if self.schedule.needs_validation else None,
+        ]
+        return list({metric.name: metric for metric in deciding if metric}.values())
 
     @model_validator(mode="after")
     def _tta_fraction_needs_validation(self) -> "Recipe":
@@ -238,53 +250,31 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
-    def _plateau_needs_validation(self) -> "Recipe":
-        if isinstance(self.schedule, Plateau) and self.data.val_fraction == 0:
+    def _schedule_needs_validation(self) -> "Recipe":
+        if self.schedule.needs_validation and self.data.val_fraction == 0:
             raise ValueError(
-                "schedule.kind=plateau watches the validation loss, but data.val_fraction is 0: "
-                "hold some out, or take another schedule"
+                f"schedule.kind={self.schedule.kind} watches validation images, but "
+                "data.val_fraction is 0: hold some out, or take another schedule"
             )
         return self
 
     @model_validator(mode="after")
     def _one_size_for_linear_layers(self) -> "Recipe":
-        if not isinstance(self.model, CNNConfig):
-            return self
-        if (
-            self.augment.progressive_resize
-            or self.training.selective_backprop.image_size is not None
-        ):
+        resizes = self.augment.progressive_resize or self.training.selective_backprop.image_size
+        if resizes and not self.model.any_image_size:
             raise ValueError(
-                "augment.progressive_resize and training.selective_backprop.image_size need a network for any image size: "
-                "the linear layers of model.kind=cnn take one; take resnet or airbench, or leave "
-                "them out"
+                "augment.progressive_resize and training.selective_backprop.image_size need a "
+                f"network for any image size: model.kind={self.model.kind} takes one; take resnet "
+                "or airbench, or leave them out"
             )
         return self
 
     @model_validator(mode="after")
     def _momentum_to_move(self) -> "Recipe":
-        if self.schedule.final_momentum is None:
-            return self
-        momentum = getattr(self.optimizer, "momentum", None)
-        # RMSprop's state has no place for a momentum that starts at zero
-        if momentum is None or (isinstance(self.optimizer, RMSprop) and not momentum):
+        moved = self.schedule.final_momentum is not None
+        if moved and self.optimizer.momentum_to_move is None:
             raise ValueError(
                 "schedule.final_momentum needs an optimizer with momentum: sgd, muon, or rmsprop "
                 "with optimizer.momentum above 0"
             )
         return self
-
-
-def _hashes(tree: Any) -> list[str]:
-    """The hashes of the plug-ins that a recipe's tree names, where it is one."""
-    entries = tree.get("plugins", ()) if isinstance(tree, Mapping) else ()
-    plugins = entries if isinstance(entries, list | tuple) else ()
-    named = [one.model_dump() if isinstance(one, Plugin) else one for one in plugins]
-    hashes = [one.get("sha256") for one in named if isinstance(one, Mapping)]
-    return [text for text in hashes if isinstance(text, str)]
-
-
-def _unpickled(tree: dict[str, Any], sources: list[tuple[Plugin, bytes]]) -> Recipe:
-    for plugin, source in sources:
-        restore_plugin(plugin, source)
-    return Recipe.model_validate(tree)

@@ -62,8 +62,8 @@ def speed94() -> Recipe:
                 "duration": "11.5 epochs",
                 "batch_size": 500,
                 "micro_batch_size": 250,
-                "label_smoothing": 0.2,
             },
+            "loss": {"label_smoothing": 0.2},
             "evaluation": {"tta_views": 6, "tta_threshold": 0.7},
         }
     )

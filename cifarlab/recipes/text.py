@@ -8,8 +8,7 @@ import difflib
 import hashlib
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from cifarlab.config.base import Config
 from cifarlab.config.family import Family, knowing
-from cifarlab.config.plugins import Plugin, add_plugin, load_plugins
+from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
 from cifarlab.recipes.keys import config_of
 from cifarlab.recipes.schema import Recipe
@@ -60,28 +59,14 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
-def from_yaml(path: Path) -> Recipe:
+def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults.
 
-    Its plug-ins are loaded: their copies beside it, or the files, relative to its folder. Raises
-    RecipeError and PluginError.
+    Its plug-ins are loaded: their copies beside it, or the files, relative to its folder;
+    ``plugins`` are added to them. Raises RecipeError and PluginError.
     """
-    return build(with_plugins(read_yaml(path, "recipe"), path.parent), str(path))
-
-
-def with_plugins(tree: Any, folder: Path) -> Any:
-    """The tree of a recipe, study or search whose ``plugins`` are loaded and named by hash.
-
-    Each is a path relative to ``folder``, an entry point, or what a recipe in a run folder has.
-    Raises PluginError; what is no list of these stays, for validation to refuse.
-    """
-    entries = tree.get("plugins") if isinstance(tree, Mapping) else None
-    if not isinstance(entries, list):
-        return tree
-    named = [add_plugin(e, folder) if isinstance(e, str) else e for e in entries]
-    with suppress(ValidationError):
-        load_plugins([Plugin.model_validate(entry) for entry in named], folder)
-    return {**tree, "plugins": named}
+    tree = load_named_plugins(read_yaml(path, "recipe"), path.parent, plugins)
+    return build(tree, str(path))
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -142,7 +127,7 @@ def _complete(given: Any, default: Any) -> Any:
     if not (isinstance(given, Mapping) and isinstance(default, Config)):
         return given
     if isinstance(default, Family) and (kind := given.get("kind", default.kind)) != default.kind:
-        named = default.family().kinds().get(kind)
+        named = default.family().kinds().get(kind) if isinstance(kind, str) else None
         if named is None:
             return given
         default = named.model_validate({})
@@ -167,7 +152,7 @@ def apply_overrides(
         key, equals, value = assignment.partition("=")
         if not equals:
             raise RecipeError(
-                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.rate=0.05"
+                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.lr=0.05"
             )
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
@@ -205,6 +190,8 @@ def _plain(value: Any) -> Any:
         return _departures(value)
     if isinstance(value, tuple):
         return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
     return value if isinstance(value, str | int | float | None) else str(value)
 
 
@@ -299,10 +286,12 @@ def _describe_error(
     error: ErrorDetails, schema: type[Config], tree: Any, list_keys: str
 ) -> tuple[str, str]:
     """One of pydantic's findings as (what and where, what to do)."""
-    part, path = _resolve_location(error["loc"], schema, tree)
+    unknown = error["type"] == "extra_forbidden"
+    path = [str(step) for step in error["loc"]]
+    part = _part_at(error["loc"][:-1] if unknown else error["loc"], schema, tree)
     dotted = ".".join(path) or schema.__name__.lower()
     context = error.get("ctx", {})
-    if error["type"] == "extra_forbidden":
+    if unknown:
         known = list(part.model_fields) if part else []
         mine = schema is Recipe and not kinds_with(dotted)
         meant = advice(dotted, error["input"]) if mine else None
@@ -334,10 +323,8 @@ def _describe_error(
     )
 
 
-def _resolve_location(
-    loc: tuple[int | str, ...], schema: type[Config], tree: Any
-) -> tuple[type[Config] | None, list[str]]:
-    """The class of settings at the end of pydantic's location in ``tree``, and the dotted path."""
+def _part_at(loc: tuple[int | str, ...], schema: type[Config], tree: Any) -> type[Config] | None:
+    """The class of settings at pydantic's location in ``tree``; None where there is none."""
     config: type[Config] | None = schema
     inside = config  # of a list: what each entry is
     for step in loc:
@@ -350,7 +337,7 @@ def _resolve_location(
             config = _named_kind(inside, tree, None)
         else:
             config = None
-    return config, [str(step) for step in loc]
+    return config
 
 
 def _entry(tree: Any, step: int | str) -> Any:

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from cifarlab.plots.style import NARROW, label, sheet
 from cifarlab.report.evaluation import Table, listed, table_of
-from cifarlab.report.formatting import count, number, percent, plain
 from cifarlab.report.mistakes import data_uri
-from cifarlab.report.run_data import RunData, dig
 from cifarlab.report.tables import Fact
+from cifarlab.runs.run_data import RunData, dig
+from cifarlab.system.formatting import count, number, percent, plain
 
 MOST = 20
 

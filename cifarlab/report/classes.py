@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cifarlab.plots.style import BLUE, NARROW, VERMILION, WIDE, label, sheet, tidy, with_margin
-from cifarlab.report.formatting import number, pair, percent
-from cifarlab.report.run_data import SPOKEN, RunData
 from cifarlab.report.tables import class_rows
+from cifarlab.runs.run_data import SPOKEN, RunData
+from cifarlab.system.formatting import number, pair, percent
 
 _ONE_COLUMN = 30  # classes; with more, a single column would be taller than a page
 _MOST = 120  # classes; of more, those of the least accuracy are drawn

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.report.formatting import count, interval, percent, seconds
-from cifarlab.report.run_data import RunData, dig
+from cifarlab.runs.run_data import RunData, dig
+from cifarlab.system.formatting import count, interval, percent, seconds
 
 
 class ComparedRun(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.recipes.lint import Finding
-from cifarlab.report.formatting import number, percent
-from cifarlab.report.run_data import RunData, dig
+from cifarlab.config.findings import Finding
+from cifarlab.runs.run_data import RunData, dig
+from cifarlab.system.formatting import number, percent
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
@@ -68,12 +68,12 @@ def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
     has_both = ~np.isnan(lr) & ~np.isnan(accuracy)
     if has_both.sum() < 4 or not has_both.all():
         return
-    schedule, peak_epoch = run.recipe.schedule, int(lr.argmax())
+    peak_epoch, length = int(lr.argmax()), _length(run)
     peak_lr = lr[peak_epoch]
-    if not schedule.warmup.value and schedule.kind != "onecycle":
-        peak_lr = max(peak_lr, run.recipe.optimizer.lr)  # it may fall within the first epoch
+    if run.recipe.schedule.planned_factor(0, *length) == 1:  # it may fall within the first epoch
+        peak_lr = max(peak_lr, run.recipe.optimizer.lr)
     low = np.flatnonzero(lr[peak_epoch:] <= LOW * LOW * peak_lr)
-    if not len(low) or schedule.kind in ("constant", "plateau"):
+    if not len(low) or run.recipe.schedule.is_constant(*length):
         return
     first = peak_epoch + int(low[0])
     elapsed_fraction = (first + 1) / len(lr)
@@ -87,6 +87,12 @@ def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
             "decay ended so at 64.42 %",
             "let the schedule's boundaries be shares of the run, as in '0.5 of the run'",
         )
+
+
+def _length(run: RunData) -> tuple[int, int]:
+    """Return the steps of the run, and of its epochs, as the metrics log has them."""
+    first, last = (max(1, int(number(run.lines[at].get("step")) or 1)) for at in (0, -1))
+    return last, first
 
 
 def _validates_at_guessing(run: RunData) -> Iterator[Finding]:
@@ -133,8 +139,7 @@ def _still_learning(run: RunData) -> Iterator[Finding]:
         return
     tenth = max(1, len(accuracy) // 10)
     gain = accuracy[-tenth:].mean() - accuracy[-2 * tenth : -tenth].mean()
-    constant = run.recipe.schedule.kind in ("constant", "plateau")
-    if constant and gain > 0.005:
+    if run.recipe.schedule.is_constant(*_length(run)) and gain > 0.005:
         yield Finding(
             f"it was still learning: the last {tenth} epochs brought {100 * gain:.1f} points of "
             "validation accuracy",

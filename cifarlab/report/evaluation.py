@@ -2,7 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from cifarlab.report.formatting import (
+from cifarlab.report.shift import corruption_rows
+from cifarlab.report.tables import Fact
+from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.system.formatting import (
     NOTHING,
     count,
     interval,
@@ -12,9 +15,6 @@ from cifarlab.report.formatting import (
     plain,
     seconds,
 )
-from cifarlab.report.run_data import SPOKEN, RunData, dig
-from cifarlab.report.shift import corruption_rows
-from cifarlab.report.tables import Fact
 
 
 class Table(NamedTuple):

@@ -20,8 +20,8 @@ from cifarlab.plots.style import (
     with_margin,
 )
 from cifarlab.recipes.schema import Recipe
-from cifarlab.report.formatting import number, pair, percent
-from cifarlab.report.run_data import RunData, dig
+from cifarlab.runs.run_data import RunData, dig
+from cifarlab.system.formatting import number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")
 

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from cifarlab.report.formatting import plain
-from cifarlab.report.run_data import RunData
+from cifarlab.runs.run_data import RunData
+from cifarlab.system.formatting import plain
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 

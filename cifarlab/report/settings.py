@@ -8,7 +8,7 @@ import yaml
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
-from cifarlab.report.formatting import NOTHING
+from cifarlab.system.formatting import NOTHING
 
 _LONGEST = 60  # letters of a name that lists settings
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifarlab.plots.style import INK, NARROW, label, sheet
-from cifarlab.report.formatting import count, number, percent
-from cifarlab.report.run_data import SPOKEN, RunData, dig
+from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.system.formatting import count, number, percent
 
 
 def corruption_rows(run: RunData) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.report.formatting import (
+from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.system.formatting import (
     NOTHING,
     count,
     interval,
@@ -14,7 +15,6 @@ from cifarlab.report.formatting import (
     plain,
     seconds,
 )
-from cifarlab.report.run_data import SPOKEN, RunData, dig
 
 
 class Fact(NamedTuple):
@@ -92,7 +92,9 @@ def _best(run: RunData) -> str:
     if run.best is None:
         return NOTHING
     epoch, accuracy = run.best
-    return f"{epoch} (validation {percent(accuracy)}, {run.data_name})"
+    metric = run.recipe.evaluation.metric
+    by = "" if metric.name == "accuracy" else f"best {metric.facts.title}; "
+    return f"{epoch} ({by}validation {percent(accuracy)}, {run.data_name})"
 
 
 def _evaluated(run: RunData) -> str:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cifarlab.plots.style import NARROW, WIDE, label, sheet
-from cifarlab.report.formatting import number
-from cifarlab.report.run_data import RunData, dig
+from cifarlab.runs.run_data import RunData, dig
+from cifarlab.system.formatting import number
 
 _MOST = 24  # panels of a figure; with more layers, evenly spread ones are shown
 _ROWS = 80  # of a panel's heat map

@@ -13,9 +13,10 @@ finds the state ahead of the weights (the writer was killed in between) finishes
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import TypeAdapter
@@ -25,7 +26,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.inference.weights import WeightsFile, load_weights
-from cifarlab.optim.plateau import PlateauState
+from cifarlab.optim.schedules import ScheduleState
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.schemas import Count
 from cifarlab.system.errors import CheckpointError
@@ -51,7 +52,9 @@ class Counters(NamedTuple):
     epoch: Count
     seen: Count
     best: Best | None
-    plateau: PlateauState
+    monitored: Best | None
+    schedule: ScheduleState
+    optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
     weights_sha256: str
 
@@ -90,7 +93,9 @@ class Checkpoints:
             "epoch": state.epoch,
             "seen": state.totals.seen,
             "best": asdict(state.best) if state.best else None,
-            "plateau": state.plateau,
+            "monitored": asdict(state.monitored) if state.monitored else None,
+            "schedule": state.schedule,
+            "optimizer": _numbers(state.optimizer),
             "seconds": state.seconds,
             "weights_sha256": digest,
         }
@@ -107,7 +112,7 @@ class Checkpoints:
         if state.averager:
             load_weights(state.classifier, _strip_prefix("trained.", tensors), self._state)
         try:
-            _restore(state.optimizer, tensors)
+            _restore(state.optimizer, tensors, counters.optimizer)
             sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")
@@ -115,7 +120,8 @@ class Checkpoints:
             raise self._damage_error(error) from error
         state.totals = Totals(**sums, seen=counters.seen)
         state.epoch = counters.epoch
-        state.best, state.plateau = counters.best, counters.plateau
+        state.best, state.schedule = counters.best, counters.schedule
+        state.monitored = counters.monitored
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
@@ -197,14 +203,29 @@ def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Undo ``_flatten``, each tensor in the memory layout of its parameter.
+def _numbers(optimizer: Optimizer) -> dict[str, float]:
+    """What a parameter's state and the groups hold beside tensors, as a user's optimizer may."""
+    saved = optimizer.state_dict()
+    sections = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
+    return {
+        f"{section}.{number}.{name}": value
+        for section, parts in sections.items()
+        for number, values in parts.items()
+        for name, value in values.items()
+        if isinstance(value, int | float)
+    }
+
+
+def _restore(
+    optimizer: Optimizer, tensors: dict[str, Tensor], numbers: Mapping[str, float]
+) -> None:
+    """Undo ``_flatten`` and ``_numbers``, each tensor in the memory layout of its parameter.
 
     PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
     parameter must not meet a contiguous momentum.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    slots: dict[int, dict[str, Tensor]] = {}
+    slots: dict[int, dict[str, Any | float]] = {}
     for key, value in tensors.items():
         kind, _, rest = key.partition(".")
         if kind == "optimizer":
@@ -214,4 +235,10 @@ def _restore(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
                 value = torch.empty_like(parameter, requires_grad=False).copy_(value)
             slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
+    for key, entry in numbers.items():
+        section, number, name = key.split(".", 2)
+        part: dict[str, Any] = (
+            groups[int(number)] if section == "groups" else slots.setdefault(int(number), {})
+        )
+        part[name] = entry
     optimizer.load_state_dict({"state": slots, "param_groups": groups})

@@ -37,14 +37,15 @@ def finish(run: Run) -> dict[str, Any]:
         if run.validation:
             predictions = _predict_split(run, predictor, "val", run.validation)
             temperature = measure_temperature(predictions)
-            splits["val"] = measure(predictions, temperature["value"])
+            splits["val"] = measure(predictions, temperature["value"], metrics=run.recipe.metrics)
         dead = dead_units(predictor, *_images_for_activity(run))
         try:
             if evaluation.test:
                 source = run.dataset, run.recipe.data, run.folder
                 test = open_test_split(*source, by="train", command=run.command)
                 predictions = _predict_split(run, predictor, "test", test)
-                splits["test"] = measure(predictions, temperature["value"] if temperature else None)
+                at = temperature["value"] if temperature else None
+                splits["test"] = measure(predictions, at, metrics=run.recipe.metrics)
         except DataError as error:
             notes.append(f"no test result: {error.what}")
     best = run.state.best
@@ -70,7 +71,8 @@ def finish(run: Run) -> dict[str, Any]:
             for file in (run.checkpoints.last, run.checkpoints.best)
             if file.exists()
         },
-        "best": {"epoch": best.epoch, "val_accuracy": best.val_accuracy} if best else None,
+        "best": best
+        and {"epoch": best.epoch, "metric": evaluation.metric.name, "value": best.value},
         **splits,
         "temperature": temperature,
         "dead_units": dead,
@@ -92,10 +94,10 @@ def _load_selected(run: Run) -> tuple[Predictor, WeightsFile]:
 
 
 def _add_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predictor:
-    """Return the predictor with the confidence below which images get further views, kept on the disk.
+    """Return the predictor with the confidence below which images get further views.
 
-    It has the recipe's already, where that says one; else the recipe's share of the validation
-    images lies below it.
+    It is kept on the disk. It is the recipe's, where that says one; else the recipe's fraction of
+    the validation images lies below it.
     """
     evaluation, held_out = run.recipe.evaluation, run.validation
     if evaluation.tta_fraction == 1 or held_out is None:
@@ -111,7 +113,7 @@ def _add_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predic
 
 
 def _images_for_activity(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return images that dead units are looked for on, and their indices: held out, else trained on."""
+    """Return images to look for dead units on, and their indices: held out, else trained on."""
     if run.validation:
         return run.validation.images, run.validation.indices
     return run.dataset.read("train").images, run.loader.indices.numpy()

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
-from cifarlab.evaluation.measure import Score, score
-from cifarlab.optim.plateau import start_plateau_segment, update_plateau
-from cifarlab.optim.schedules import Plateau
+from cifarlab.metrics.calibration import log_loss
+from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.system.errors import DivergenceError, Interrupted
 from cifarlab.system.signals import Stop
 from cifarlab.training.callbacks import Callback
+from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
-from cifarlab.training.state import NEVER, Best, State, Totals
+from cifarlab.training.state import NEVER, Best, Totals
 from cifarlab.training.step import step
 from cifarlab.training.stop import find_stop_reason, out_of_time
+
+SPOILT = "the network's weights or outputs became NaN"
 
 
 def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
@@ -31,36 +31,14 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             break
         first, segment = run.plan.segment(epoch.first)
         if state.step == first:
-            state.plateau = start_plateau_segment(state.plateau, segment.mode)
-
-        # train
-        state.classifier.train()
-        seconds_before, n_examples, signum = dict(seconds), 0, 0
-        with run.clock.running("train"):
-            for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
-                state.totals.add(*step(run, batch), state.step)
-                state.step += 1
-                n_examples += batch.global_size
-                if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
-                    require_finite_losses(run)
-                for callback in callbacks:
-                    callback.on_step_end(run, batch.global_size)
-                late = run.processes.is_main_process and out_of_time(
-                    run
-                )  # one clock decides for all
-                signum, timed_out = run.processes.all_reduce_max(stop.signum, late)
-                if signum or timed_out:
-                    break
-        require_finite_losses(run)
-        if signum and state.step < epoch.first + epoch.steps:
-            require_finite_network(run, None)
-            run.checkpoints.save_last(state, run.about)
-            raise interruption(run, signum)
+            state.schedule = state.schedule.start_segment(segment.mode)
+        seconds_before = dict(seconds)
+        n_examples = train_epoch(run, epoch, callbacks, stop)
 
         # validate
+        require_finite_weights(run)
         with run.clock.running("evaluate"):
             val = validate(run)
-        require_finite_network(run, val)
         state.epoch += 1
         for callback in callbacks:
             callback.on_validation_end(run)
@@ -74,9 +52,11 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
         )
         run.processes.broadcast_from_rank0(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
-        if val and isinstance(run.recipe.schedule, Plateau) and segment.mode != "hold":
-            state.plateau = update_plateau(run.recipe.schedule, state.plateau, val.loss)
-        improved = update_best(state, val)
+        schedule = run.recipe.schedule
+        if val and schedule.needs_validation and segment.mode != "hold":
+            value = val[schedule.watched_metric.name]
+            state.schedule = schedule.after_epoch(state.schedule, value)
+        improved = update_best(run, val)
         run.checkpoints.save_last(state, run.about)
         if improved:  # in this order: after a kill in between, resume makes best of last
             run.checkpoints.save_best(state, run.about)
@@ -87,33 +67,80 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             raise interruption(run, signum)
 
 
+def train_epoch(run: Run, epoch: Epoch, callbacks: Sequence[Callback], stop: Stop) -> int:
+    """Train from the run's state to the end of the epoch; return the number of images.
+
+    Raises Interrupted after a checkpoint where a signal came before that end, DivergenceError.
+    """
+    state, n_examples, signum = run.state, 0, 0
+    state.classifier.train()
+    with run.clock.running("train"):
+        for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
+            state.totals.add(*step(run, batch), state.step)
+            state.step += 1
+            n_examples += batch.global_size
+            if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
+                require_finite_losses(run)
+            for callback in callbacks:
+                callback.on_step_end(run, batch.global_size)
+            # one clock decides for all
+            late = run.processes.is_main_process and out_of_time(run)
+            signum, timed_out = run.processes.all_reduce_max(stop.signum, late)
+            if signum or timed_out:
+                break
+    require_finite_losses(run)
+    if signum and state.step < epoch.first + epoch.steps:
+        require_finite_weights(run)
+        run.checkpoints.save_last(state, run.about)
+        raise interruption(run, signum)
+    return n_examples
+
+
 def lr_at(run: Run, step: int) -> float:
     """Return the learning rate of that step, counted from 0."""
     return run.recipe.optimizer.lr * run.lr_factor(step)
 
 
-def validate(run: Run) -> Score | None:
-    """Return accuracy and loss on what is held out; None where nothing is."""
+def validate(run: Run) -> dict[str, float] | None:
+    """Return accuracy, loss and the recipe's metrics of what is held out; None where nothing is.
+
+    Raises DivergenceError where the loss is no number.
+    """
     if run.validation is None:
         return None
     indices, processes = run.validation.indices, run.processes
-    logits = run.predictor.logits(run.validation.images, 1, indices[processes.shard(len(indices))])
+    part = run.predictor.logits(run.validation.images, 1, indices[processes.shard(len(indices))])
+    logits = processes.all_gather(part, len(indices)).cpu().numpy()
     labels = run.validation.labels[indices]
-    return score(processes.all_gather(logits, len(indices)), torch.from_numpy(labels))
+    loss = log_loss(logits, labels)
+    if not math.isfinite(loss):
+        raise divergence_error(run, SPOILT, run.state.step - 1)
+    values = measure_metrics([Accuracy(), *run.recipe.metrics], logits, labels)
+    return {"accuracy": values.pop("accuracy"), "loss": loss, **values}
 
 
-def update_best(state: State, val: Score | None) -> bool:
-    """Record the epoch that just ended as the best so far, where it is, and say whether it is."""
-    if val is None or (state.best and val.accuracy <= state.best.val_accuracy):
+def update_best(run: Run, val: dict[str, float] | None) -> bool:
+    """Record where the epoch that just ended is the best so far; say whether ``best`` changed."""
+    state, early_stopping = run.state, run.recipe.training.early_stopping
+    if val is None:
         return False
-    state.best = Best(state.epoch, val.accuracy, "")
-    return True
+    if early_stopping:
+        state.monitored = better(state.monitored, early_stopping.monitor, val, state.epoch)
+    best_before, metric = state.best, run.recipe.evaluation.metric
+    state.best = better(best_before, metric, val, state.epoch)
+    return state.best is not best_before
+
+
+def better(best: Best | None, metric: MetricConfig, val: dict[str, float], epoch: int) -> Best:
+    """Return the best epoch by a metric, of those up to now and this one."""
+    value = val[metric.name]
+    return Best(epoch, value) if best is None or metric.is_better(value, best.value) else best
 
 
 def epoch_metrics(
-    run: Run, val: Score | None, seconds: dict[str, float], images: int
+    run: Run, val: dict[str, float] | None, seconds: dict[str, float], images: int
 ) -> dict[str, Any]:
-    """The journal line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
+    """Return the metrics line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
     state, totals = run.state, run.state.totals
     return {
         "epoch": state.epoch,
@@ -123,7 +150,7 @@ def epoch_metrics(
             "accuracy": int(totals.correct) / totals.seen,
             "loss": float(totals.loss) / totals.seen,
         },
-        "val": val._asdict() if val else None,
+        "val": val,
         "cost": {
             "train_seconds": seconds["train"],
             "evaluate_seconds": seconds["evaluate"],
@@ -139,14 +166,12 @@ def require_finite_losses(run: Run) -> None:
         raise divergence_error(run, "the training loss became NaN or infinite", bad_step)
 
 
-def require_finite_network(run: Run, val: Score | None) -> None:
+def require_finite_weights(run: Run) -> None:
     """Raise DivergenceError if the epoch's last update spoilt the weights, before a save."""
     tensors = run.state.classifier.state_dict().values()
     weights = sum(t.double().sum() for t in tensors if t.is_floating_point())
-    if not (math.isfinite(weights) and (val is None or math.isfinite(val.loss))):
-        raise divergence_error(
-            run, "the network's weights or outputs became NaN", run.state.step - 1
-        )
+    if not math.isfinite(weights):
+        raise divergence_error(run, SPOILT, run.state.step - 1)
 
 
 def divergence_error(run: Run, what: str, step: int) -> DivergenceError:

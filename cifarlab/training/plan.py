@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from cifarlab.optim.lr_factors import Segment
+from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.schema import Training
 
 

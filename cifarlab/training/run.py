@@ -10,10 +10,11 @@ from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
+from cifarlab.losses.build import Losses
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
 from cifarlab.models.roles import parameter_roles
-from cifarlab.optim.lr_factors import lr_factor
+from cifarlab.optim.schedules import lr_factor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute
@@ -51,6 +52,7 @@ class Run:
     batch_norms: BatchNorms
     state: State
     network: Classifier
+    losses: Losses
     checkpoints: Checkpoints
     clock: Clock
     should_stop: Callable[[], bool] = lambda: False
@@ -92,4 +94,4 @@ class Run:
         """Return the factor on the peak learning rates at that step, counted from 0."""
         plan = self.plan
         planned = lr_factor(self.recipe.schedule, step, plan.segments, plan.steps_per_epoch)
-        return planned * self.state.plateau.factor
+        return planned * self.state.schedule.factor

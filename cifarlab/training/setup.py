@@ -1,5 +1,6 @@
 """From a recipe to a run that is ready to train: data, network, state, folder."""
 
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,15 +12,15 @@ from cifarlab.data.dataset import Dataset, Progress, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.data.splits import channel_statistics
+from cifarlab.losses.build import build_losses
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.distributed_layers import distribute_layers
 from cifarlab.models.layers import batch_norms
+from cifarlab.models.network import stages
 from cifarlab.models.roles import parameter_roles
-from cifarlab.models.stages import stages
-from cifarlab.models.whitening import n_whitening_images
-from cifarlab.optim.averagers import build_averaging
-from cifarlab.optim.param_groups import build_optimizer
+from cifarlab.optim.averaging import build_averaging
+from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
@@ -27,6 +28,7 @@ from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
 from cifarlab.system.threads import Threads, use_threads
+from cifarlab.training.callbacks import Callback
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
 from cifarlab.training.plan import plan
@@ -45,6 +47,7 @@ def prepare(
     progress: Progress | None,
     processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Build a run in its folder, or load the one that is there; in each of its processes.
 
@@ -55,10 +58,10 @@ def prepare(
     threads_used = _use_threads(compute, folder, processes, threads)
     opened = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
     dataset, training = opened.dataset, opened.training
-    augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
+    class_counts = training.counts(len(dataset.classes))
     loader = Loader(
         training,
-        augmentation,
+        Augmentation(recipe.augment, dataset.image_shape, recipe.seed),
         recipe.training.batch_size,
         recipe.seed,
         compute.device,
@@ -87,6 +90,7 @@ def prepare(
         batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
+        losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
         checkpoints=Checkpoints(folder, processes),
         clock=Clock(compute, state.seconds),
     )
@@ -94,7 +98,7 @@ def prepare(
         _load(run)
     else:
         processes.broadcast_from_rank0(lambda: folder.write_recipe(recipe))
-    processes.broadcast_from_rank0(lambda: record_start(run, mean, std))
+    processes.broadcast_from_rank0(lambda: record_start(run, mean, std, callbacks))
     return run
 
 
@@ -104,7 +108,8 @@ def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
     smallest = min(opened.dataset.image_shape[:2])
     if image_size is not None and image_size >= smallest:
         raise RecipeError(
-            f"training.selective_backprop.image_size={image_size} makes no image of {smallest} pixels smaller",
+            f"training.selective_backprop.image_size={image_size} makes no image of {smallest} "
+            "pixels smaller",
             f"take less than {smallest}, or leave it out",
         )
     return opened
@@ -123,7 +128,7 @@ def initial_state(
     seed_global(compute.device, recipe.seed, "initialisation")
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalization == "image")
-    if n_images := n_whitening_images(recipe.model):
+    if n_images := classifier.n_whitening_images:
         classifier.fit_whitening(_sample_images(training, n_images, recipe.seed))
     distribute_layers(classifier, processes)
     classifier = classifier.to(compute.device)

@@ -12,7 +12,7 @@ from cifarlab.training.step import n_selected
 
 
 def indices_to_read(recipe: Recipe, processes: Processes, images: int) -> Tensor | None:
-    """Return the indices that this process reads of a batch of so many, ascending; None: all.
+    """Return which of a batch of so many images this process reads, ascending; None: all.
 
     All are read to be mixed with others, or to be selected among them.
     """

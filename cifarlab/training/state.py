@@ -7,20 +7,20 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from cifarlab.models.classifier import Classifier
-from cifarlab.optim.averagers import Averager
-from cifarlab.optim.plateau import PlateauState
+from cifarlab.optim.averaging import Averager
+from cifarlab.optim.schedules import ScheduleState
 
 
 @dataclass(frozen=True)
 class Best:
-    """The epoch, counted from 1, with the highest validation accuracy so far; ties: the first.
+    """The epoch, counted from 1, with the best value of a metric so far; ties: the first.
 
     ``weights_sha256`` is of the weights file as that epoch saved it, empty until then.
     """
 
     epoch: int
-    val_accuracy: float
-    weights_sha256: str
+    value: float
+    weights_sha256: str = ""
 
 
 ACTIVITIES = ("compile", "train", "evaluate")  # what a run's clock tells apart
@@ -49,7 +49,7 @@ class Totals:
         )
 
     def add(self, loss: Tensor, correct: Tensor, images: int, step: int) -> None:
-        """Count the batch of ``step``: ``images``, their mean ``loss``, ``correct`` of them right."""
+        """Count the batch of ``step``: so many images, their mean ``loss``, ``correct`` of them."""
         self.loss += loss.double() * images
         self.correct += correct
         self.bad_step.clamp_(max=torch.where(loss.isfinite(), NEVER, step))
@@ -58,7 +58,10 @@ class Totals:
 
 @dataclass
 class State:
-    """Everything that a step changes; ``step`` and ``epoch`` count what is complete."""
+    """Everything that a step changes; ``step`` and ``epoch`` count what is complete.
+
+    ``best`` is by the recipe's ``evaluation.metric``, ``monitored`` by what early stopping watches.
+    """
 
     classifier: Classifier
     optimizer: Optimizer
@@ -67,7 +70,8 @@ class State:
     step: int = 0
     epoch: int = 0
     best: Best | None = None
-    plateau: PlateauState = field(default_factory=PlateauState)
+    monitored: Best | None = None
+    schedule: ScheduleState = field(default_factory=ScheduleState)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ACTIVITIES, 0.0))
 
     @property

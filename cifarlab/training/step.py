@@ -1,17 +1,18 @@
 """One optimizer step: what is trained on, in which micro-batches, and the update."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from cifarlab.augment.pipeline import pixels_at
 from cifarlab.augment.transforms import downsample
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
+from cifarlab.losses.build import mean_loss
+from cifarlab.losses.kinds import LossFunction
 from cifarlab.models.distributed_layers import set_batch_position
 from cifarlab.models.layers import set_passes
 from cifarlab.optim.clipping import adaptive_clip_grad
@@ -22,10 +23,10 @@ from cifarlab.training.run import Run
 
 
 def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
-    """Update once; the mean loss and the number of correct predictions of the images trained on, and their number.
+    """Update once; return the mean loss, the number of correct predictions, and of images.
 
-    Those of all processes, each of which trains on its part of the batch. Loss and count stay on
-    the device.
+    Those trained on by all processes, each of which has its part of the batch. Loss and count stay
+    on the device.
     """
     training, state = run.recipe.training, run.state
     # dropout draws from the global generator: named like every other draw
@@ -56,13 +57,13 @@ def set_step(run: Run, step: int) -> None:
 
 
 def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Gradients of the mean loss over all images, one micro-batch at a time; that loss, and how many are predicted correctly.
+    """Compute the gradients of the mean loss over all images, one micro-batch at a time.
 
-    Of this process's images alone: over all processes they add up. The gradients of the
-    micro-batches add up to the whole batch's, but for batch normalisation, which takes its
-    statistics from a micro-batch (Hoffer et al. 2017, section 4); a step keeps the recipe's share
-    of the running ones, however many micro-batches it has. A mixed image counts as correct where
-    the label with the larger share is predicted.
+    Return that loss, and how many are predicted correctly. Of this process's images alone: over all
+    processes they add up. The gradients of the micro-batches add up to the whole batch's, but for
+    batch normalisation, which takes its statistics from a micro-batch (Hoffer et al. 2017, section
+    4); a step keeps the recipe's share of the running ones, however many micro-batches it has. A
+    mixed image counts as correct where the label with the larger fraction is predicted.
     """
     losses, correct = [], []
     sizes = batch_sizes(batch.global_size, run.recipe.training.micro_batch_size)
@@ -70,7 +71,7 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     for micro_batch in micro_batches(run, batch, sizes):
         with run.compute.autocast():
             logits = run.network(micro_batch.images)
-        loss = mixed_loss(logits, micro_batch, run.recipe.training.label_smoothing)
+        loss = mixed_loss(partial(mean_loss, run.losses.trained), logits, micro_batch)
         if len(micro_batch.labels) < batch.global_size:
             loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()
@@ -85,7 +86,7 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def micro_batches(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
-    """Yield what this process has of each micro-batch, of these sizes, and tell the network where it lies."""
+    """Yield what this process has of each micro-batch, of these sizes; the network hears where."""
     first = read = 0
     for size in sizes:
         shard = run.processes.shard(size)
@@ -98,7 +99,7 @@ def micro_batches(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batc
 
 
 def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
-    """Add up the gradients of all processes, in place, and give the sums of loss and correct predictions.
+    """Add up the gradients of all processes, in place; return the sums of loss and ``correct``.
 
     One sum for all, and not DistributedDataParallel, which gains by starting with the last layers'
     gradients but must be told of micro-batches and built anew when a stage is frozen.
@@ -113,19 +114,15 @@ def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tenso
     return total[-2][0], total[-1][0].to(correct.dtype)
 
 
-def mixed_loss(
-    logits: Tensor, batch: Batch, smoothing: float = 0.0, reduction: str = "mean"
-) -> Tensor:
-    """Cross-entropy with the labels, or with both labels weighted by lam of mixed images.
+def mixed_loss(loss: LossFunction, logits: Tensor, batch: Batch) -> Tensor:
+    """Return the loss with the labels; of mixed images with both, weighted by lam.
 
-    Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. Mean, or (N,) with ``none``.
+    Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1.
     """
-    settings: dict[str, Any] = {"label_smoothing": smoothing, "reduction": reduction}
-    loss = cross_entropy(logits, batch.labels, **settings)
+    losses = loss(logits, batch.labels)
     if batch.partner_labels is None:
-        return loss
-    partner_loss = cross_entropy(logits, batch.partner_labels, **settings)
-    return loss * batch.lam + partner_loss * (1 - batch.lam)
+        return losses
+    return losses * batch.lam + loss(logits, batch.partner_labels) * (1 - batch.lam)
 
 
 def resize(run: Run, batch: Batch, step: int) -> Batch:
@@ -136,7 +133,7 @@ def resize(run: Run, batch: Batch, step: int) -> Batch:
 
 @torch.no_grad()
 def select_hard_examples(run: Run, batch: Batch) -> Batch:
-    """Return the recipe's share of the batch with the largest losses (Jiang et al. 2019, section 3).
+    """Return the recipe's part of the batch with the largest losses (Jiang et al. 2019, section 3).
 
     Judged by the network as it evaluates, in one forward pass, at the size of the recipe's
     ``training.selective_backprop.image_size``; mixed images by their mixed loss.
@@ -155,7 +152,7 @@ def select_hard_examples(run: Run, batch: Batch) -> Batch:
         chunks = images.split(run.recipe.training.micro_batch_size or len(images))
         logits = torch.cat([network(chunk) for chunk in chunks])
     network.train()
-    losses = run.processes.all_gather(mixed_loss(logits, shard, reduction="none"), n_examples)
+    losses = run.processes.all_gather(mixed_loss(run.losses.selection, logits, shard), n_examples)
     return batch.select(losses.topk(count).indices.sort().values)
 
 

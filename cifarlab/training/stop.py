@@ -1,4 +1,4 @@
-"""When training ends before its planned length: early stopping, a time limit, or whoever watches it."""
+"""When training ends before its planned length: early stopping, a time limit, who watches it."""
 
 from typing import Literal
 
@@ -16,8 +16,8 @@ def find_stop_reason(run: Run) -> StopReason:
     if state.step < run.plan.steps and state.epoch:
         if (
             early_stopping
-            and state.best
-            and state.epoch - state.best.epoch >= early_stopping.patience
+            and state.monitored
+            and state.epoch - state.monitored.epoch >= early_stopping.patience
         ):
             return "early_stopping"
         if out_of_time(run):

@@ -67,6 +67,7 @@ def train(
             progress=progress,
             processes=processes,
             threads=threads,
+            callbacks=callbacks,
         )
         run.should_stop = should_stop
         for callback in callbacks:

@@ -104,9 +104,12 @@ def test_a_study_at_a_scale_leads_to_the_whole_one(cifarlab: Command) -> None:
 
 
 def test_a_comparison_of_recipes_that_was_kept() -> None:
-    assert after_compare(["quickstart"], None, Path("out")) == ("dashboard",)
-    assert after_compare(["a", "b"], "c", None) == (
+    assert after_compare(["quickstart"], None, "accuracy", Path("out")) == ("dashboard",)
+    assert after_compare(["a", "b"], "c", "accuracy", None) == (
         ("compare", "a", "b", "--against", "c", "--out", "comparison")
+    )
+    assert after_compare(["a"], None, "macro_f1", None) == (
+        ("compare", "a", "--metric", "macro_f1", "--out", "comparison")
     )
 
 

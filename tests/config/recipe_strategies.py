@@ -13,9 +13,13 @@ from pydantic.fields import FieldInfo
 from cifarlab.augment.config import Augment
 from cifarlab.augment.kinds import Crop, CropSettings
 from cifarlab.config.duration import Duration, WallTime
+from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
-from cifarlab.models.configs import AirbenchConfig, CNNConfig, ResNetConfig, WhiteningConfig
+from cifarlab.models.airbench import AirbenchConfig
+from cifarlab.models.cnn import CNNConfig
+from cifarlab.models.configs import WhiteningConfig
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.optimizers import SGD, AuxSGD, Muon
 from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
 
@@ -30,7 +34,7 @@ durations = lengths | st.integers(0, 1000).map(lambda n: f"{n / 1000:g} of the r
 
 def recipes() -> st.SearchStrategy[dict[str, Any]]:
     """Trees of plain values that ``build`` accepts."""
-    return part(Recipe)
+    return part(Recipe).map(lambda tree: tree | {"plugins": []})  # these would be files
 
 
 def part(schema: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
@@ -78,6 +82,8 @@ def _plain(annotation: type, metadata: list[Any]) -> st.SearchStrategy[Any]:
             names = st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
             return names.filter(lambda name: len(name) <= 120)
         return st.text(min_size=1, max_size=12)
+    if issubclass(annotation, Family) and not annotation.is_kind():
+        return st.one_of([part(kind) for kind in annotation.kinds().values()])
     low, above = _bound(metadata, "ge", None), _bound(metadata, "gt", None)
     high, below = _bound(metadata, "le", None), _bound(metadata, "lt", None)
     if annotation is int:
@@ -210,7 +216,9 @@ _AGREE = {
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,
     AirbenchConfig: _depths_fit,
-    **dict.fromkeys((Crop, CropSettings), _nothing_idle(lambda tree: not tree["padding"], "padding_mode")),
+    **dict.fromkeys(
+        (Crop, CropSettings), _nothing_idle(lambda tree: not tree["padding"], "padding_mode")
+    ),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     WhiteningConfig: _nothing_idle(

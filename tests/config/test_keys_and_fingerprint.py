@@ -100,7 +100,11 @@ def test_no_two_parts_share_a_kind():
 
 def test_every_part_of_several_kinds_is_known_as_such():
     tagged = {key.path for key in KEYS if key.path.endswith(".kind")}
-    assert tagged == {*(f"{part}.kind" for part in TAGGED), "model.norm.kind"}
+    assert tagged == {
+        *(f"{part}.kind" for part in TAGGED),
+        "model.norm.kind",
+        "schedule.monitor.kind",
+    }
 
 
 def test_no_key_is_listed_twice():

@@ -7,7 +7,7 @@ from other_values import base_tree, changed, each_key, merged, other, tree_at
 from pydantic import Field
 
 from cifarlab.config.base import Config
-from cifarlab.models.configs import AirbenchConfig
+from cifarlab.models.airbench import AirbenchConfig
 from cifarlab.models.norm_configs import BatchNormConfig, GroupNormConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, build, change, from_yaml

@@ -23,7 +23,7 @@ def refusal(*assignments):
     ("assignment", "nearest"),
     [
         ("optimizer.l=1", "optimizer.lr"),
-        ("optimzer.lr=1", "optimizer.lr"),
+        ("optimzer.l1=1", "optimizer.l1"),
         ("data.images.sizes=8", "data.images.size"),
         ("training.batchsize=64", "training.batch_size"),
         ("sed=1", "seed"),
@@ -51,7 +51,7 @@ def test_a_key_of_another_kind_is_unknown():
 @pytest.mark.parametrize(
     ("tree", "unknown", "hint"),
     [
-        ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, data, "),
+        ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, plugins, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, padding_mode"),
         ({"model": {"kind": "cnn", "stem_width": 1}}, "model.stem_width", "Allowed: kind, "),
@@ -155,16 +155,18 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ),
         ("evaluation.tta_threshold=1", "evaluation.tta_threshold can't be 1: input should be less"),
         (
-            "augment.mix={kind: mixup, probability: 0}",
-            "augment.mix.probability can't be 0: input should be greater than 0",
+            "augment.mix={kind: mixup, prob: 0}",
+            "augment.mix.prob can't be 0: input should be greater than 0",
         ),
         (
             "augment.progressive_resize=[{start: 3, pixels: 8}]",
             "augment.progressive_resize.0.start: 3 has no unit: write",
         ),
         (
-            "augment.progressive_resize=[{start: 0 steps, pixels: 8}, {start: 1 epoch, pixels: 97}]",
-            "augment.progressive_resize.1.pixels can't be 97: input should be less than or equal to 96",
+            "augment.progressive_resize=[{start: 0 steps, pixels: 8}, {start: 1 epoch, "
+            "pixels: 97}]",
+            "augment.progressive_resize.1.pixels can't be 97: input should be less than or equal "
+            "to 96",
         ),
         (
             "augment.progressive_resize=[{start: 0 steps}]",
@@ -305,13 +307,13 @@ def test_true_is_no_number(assignment):
                 "evaluation.tta_fraction=0.25",
                 "evaluation.tta_threshold=0.5",
             ],
-            "evaluation: tta_threshold=0.5 says which images are unsure, and so does tta_fraction=0.25: "
-            "take tta_fraction=1, or tta_threshold=null",
+            "evaluation: tta_threshold=0.5 says which images are unsure, and so does "
+            "tta_fraction=0.25: take tta_fraction=1, or tta_threshold=null",
         ),
         (
             ["evaluation.tta_views=6", "evaluation.tta_fraction=0.25", "data.val_fraction=0"],
-            "evaluation.tta_fraction=0.25 is found on validation images, but data.val_fraction is 0: take "
-            "evaluation.tta_fraction=1, with evaluation.tta_threshold where only some",
+            "evaluation.tta_fraction=0.25 is found on validation images, but data.val_fraction is "
+            "0: take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some",
         ),
     ],
 )

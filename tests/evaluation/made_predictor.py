@@ -6,7 +6,7 @@ import torch
 from cifarlab.inference.predictor import Predictor
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import ResNetConfig
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.system.device import choose
 
 MODEL = ResNetConfig(stem_width=4, depths=(1,), channels=(6,), strides=(2,))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
-from cifarlab.evaluation.measure import measure, score
+from cifarlab.evaluation.measure import measure
 from cifarlab.runs.predictions import Predictions
 from cifarlab.stats.intervals import wilson_interval
 
@@ -81,18 +81,6 @@ def test_interval_belongs_to_the_accuracy() -> None:
     measured = measure(made)
     correct = int((made.logits.argmax(1) == made.labels).sum())
     assert measured["interval"] == wilson_interval(correct, 200)
-
-
-def test_score_of_huge_logits_is_finite() -> None:
-    logits = torch.tensor([[1e30, 0.0], [0.0, 1e30]])
-    assert score(logits, torch.tensor([0, 1])) == (1.0, 0.0)
-
-
-def test_score_is_computed_in_double_precision() -> None:
-    logits = torch.tensor([[0.1, -0.2, 0.3]]).repeat(100_000, 1)
-    one = math.log(sum(math.exp(x) for x in logits[0].tolist())) - logits[0, 0].item()
-    loss = score(logits, torch.zeros(100_000, dtype=torch.int64)).loss
-    assert loss == pytest.approx(one, rel=1e-12)
 
 
 def test_deviation_is_that_of_the_classes_with_images() -> None:

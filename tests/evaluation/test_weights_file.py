@@ -13,7 +13,9 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import CNNConfig, Model, ResNetConfig
+from cifarlab.models.cnn import CNNConfig
+from cifarlab.models.configs import Model
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.system.errors import CheckpointError, StorageError
 
 RESIDUAL = ResNetConfig(stem_width=4, depths=(1,), channels=(4,), strides=(1,))
@@ -63,6 +65,7 @@ def a_list(path: Path) -> None:
 
 def unknown_model(path: Path) -> None:
     about = {"model": {"kind": "perceptron"}, "classes": ["a"], "image_shape": [8, 8, 1]}
+    about["plugins"] = []
     save_file({"weight": torch.zeros(3)}, path, {"cifarlab": json.dumps(about)})
 
 
@@ -129,6 +132,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, other: Model) -> N
         "epoch": 1,
         "step": 5,
         "tta_threshold": None,
+        "plugins": [],
     }
     save_file(tensors, tmp_path / "w.safetensors", {"cifarlab": json.dumps(about)})
     with pytest.raises(CheckpointError, match="another model"):

@@ -4,9 +4,11 @@ import numpy as np
 import torch
 
 from cifarlab.inference.predictor import Predictor
+from cifarlab.models.airbench import AirbenchConfig
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import AirbenchConfig, CNNConfig, ResNetConfig
+from cifarlab.models.cnn import CNNConfig
+from cifarlab.models.resnet import ResNetConfig
 from cifarlab.system.device import choose
 
 SMALL = {"stem_width": 4, "depths": (1, 2), "channels": (4, 6), "strides": (1, 2)}

@@ -14,7 +14,7 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain import explain_run as run
 from cifarlab.explain.explain_run import explain_run
-from cifarlab.inference.run_predictor import Oracle, predict_paths
+from cifarlab.inference.run_predictor import RunPredictor, predict_paths
 from cifarlab.report.write import write_report
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import DataError, MissingExtraError, UserError
@@ -47,11 +47,11 @@ def test_every_figure_is_written_and_listed(explained):
 
 def test_the_weights_that_were_checked_are_those_that_are_told(copied, monkeypatch):
     def changed_once_it_is_read(folder, fit):
-        oracle = Oracle(folder, fit)
+        oracle = RunPredictor(folder, fit)
         folder.weights("last").unlink()
         return oracle
 
-    monkeypatch.setattr(run, "Oracle", changed_once_it_is_read)
+    monkeypatch.setattr(run, "RunPredictor", changed_once_it_is_read)
     explain_run(copied)
     index = json.loads((copied.explained / "explained.json").read_text())
     assert (index["epoch"], index["step"]) == (3, 33)

@@ -90,7 +90,7 @@ def made_images(folder: Path) -> Path:
 
 
 def curve(recipe: Recipe, folder: Path) -> list[dict]:
-    if recipe.data.source == MADE:
+    if str(recipe.data.source) == MADE:
         images = made_images(folder.parent / "images")
         recipe = change(recipe, {"data.source": str(images)})
     train(recipe, RunFolder(folder))

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.models.build import _KINDS, build_body
+from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import ModelConfig
 from cifarlab.recipes.text import build
 
 MEANS = {1: [0.31], 3: [0.4914, 0.4822, 0.4465]}
@@ -15,6 +16,8 @@ STDS = {1: [0.19], 3: [0.2470, 0.2435, 0.2616]}
 
 class Through(nn.Module):
     """A body that gives back its input as its logits."""
+
+    memory_format = torch.channels_last
 
     def forward(self, x):
         self.input = x
@@ -65,6 +68,24 @@ def test_the_body_sees_channels_last_without_a_copy_of_the_layout():
     assert classifier.body.input.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_body_that_says_nothing_sees_pytorch_s_usual_layout(channels):
+    class Quiet(nn.Module):
+        def forward(self, x):
+            return x.view(len(x), -1)  # fails on channels_last
+
+    pixels = torch.from_numpy(images(channels))
+    body = nn.Sequential(nn.Conv2d(channels, 4, 3), Quiet())
+    classifier = Classifier(body, MEANS[channels], STDS[channels])
+    assert classifier(pixels).shape == (4, 4 * 3 * 5)
+
+
+def test_logits_are_float32_whatever_the_body_makes():
+    classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(105, 2)), MEANS[3], STDS[3])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert classifier(torch.from_numpy(images(3))).dtype == torch.float32
+
+
 def test_floats_from_0_to_255_are_read_as_bytes_are():
     classifier = Classifier(Through(), MEANS[3], STDS[3])
     pixels = torch.from_numpy(images(3))
@@ -79,7 +100,7 @@ def test_the_caller_s_images_stay_as_they_are():
     assert torch.equal(pixels, before)
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", ModelConfig.kinds())
 def test_logits_are_no_rounded_bfloat16(kind):
     """Rounded ones tie, and ties go to the lower class number."""
     model = build({"model": {"kind": kind}}).model

@@ -16,7 +16,9 @@ import pytest
 
 TRAIN = """
 import json, sys, torch
-from cifarlab.models.build import Classifier, build_body, stages
+from cifarlab.models.build import build_body
+from cifarlab.models.classifier import Classifier
+from cifarlab.models.network import stages
 from cifarlab.recipes.text import build
 tree, frozen = json.loads(sys.argv[1]), int(sys.argv[2])
 net = Classifier(build_body(build({"model": tree}).model, (96, 96, 1), 2), [0.5], [0.5])

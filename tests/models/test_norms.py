@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.layers import batch_norms, norm_layer, set_passes
+from cifarlab.models.layers import batch_norms, set_passes
 from cifarlab.models.norm_configs import (
     BatchNormConfig,
     GroupNormConfig,
@@ -46,7 +46,7 @@ def norms(tree):
 @pytest.mark.parametrize("scale", [True, False])
 def test_each_kind_is_its_formula(name, scale):
     part, sets = SETS[name]
-    layer = norm_layer(part.model_copy(update={"scale": scale}), 6, (4, 5)).double()
+    layer = part.model_copy(update={"scale": scale}).build(6, (4, 5)).double()
     assert [p.requires_grad for p in (layer.weight, layer.bias)] == [scale, True]
     torch.manual_seed(0)
     x = torch.randn(3, 6, 4, 5, dtype=torch.float64) * 3 + 1
@@ -65,7 +65,7 @@ def test_each_kind_is_its_formula(name, scale):
 @pytest.mark.parametrize("name", SETS)
 def test_gradients_and_layout_are_those_of_torch_s_own(name):
     part, _ = SETS[name]
-    layer = norm_layer(part, 6, (4, 5)).double()
+    layer = part.build(6, (4, 5)).double()
     torch.manual_seed(0)
     x = torch.randn(3, 6, 4, 5, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     back = torch.randn_like(x)
@@ -82,7 +82,7 @@ def test_gradients_and_layout_are_those_of_torch_s_own(name):
 
 
 def test_none_is_nothing():
-    assert type(norm_layer(NoNormConfig(), 3, (8, 8))) is nn.Identity
+    assert type(NoNormConfig().build(3, (8, 8))) is nn.Identity
 
 
 @pytest.mark.parametrize("kind", ["batch", "layer", "group", "instance", "none"])
@@ -136,14 +136,14 @@ def test_a_normalisation_of_single_values_is_refused(norm):
 
 
 def test_the_default_is_torch_s_to_the_bit():
-    ours, torch_s = norm_layer(BatchNormConfig(), 3, (8, 8)), nn.BatchNorm2d(3)
+    ours, torch_s = BatchNormConfig().build(3, (8, 8)), nn.BatchNorm2d(3)
     assert (ours.momentum, ours.eps) == (torch_s.momentum, torch_s.eps) == (0.1, 1e-5)
     assert ours.weight.requires_grad
     assert ours.bias.requires_grad
 
 
 def test_airbench_s_values_by_the_formula():
-    layer = norm_layer(BatchNormConfig(scale=False, momentum=0.4, eps=1e-12), 2, (8, 8))
+    layer = BatchNormConfig(scale=False, momentum=0.4, eps=1e-12).build(2, (8, 8))
     assert not layer.weight.requires_grad
     assert layer.bias.requires_grad
     x = torch.tensor([[1.0, 10.0], [3.0, 30.0]])[:, :, None, None]
@@ -154,7 +154,7 @@ def test_airbench_s_values_by_the_formula():
 
 
 def test_eps_is_added_to_the_variance():
-    layer = norm_layer(BatchNormConfig(eps=3.0), 1, (8, 8))
+    layer = BatchNormConfig(eps=3.0).build(1, (8, 8))
     x = torch.tensor([-1.0, 1.0])[:, None, None, None]
     torch.testing.assert_close(layer(x).flatten(), torch.tensor([-0.5, 0.5]))
 

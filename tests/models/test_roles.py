@@ -4,8 +4,9 @@ from typing import get_args
 
 import pytest
 
-from cifarlab.models.build import _KINDS, build_body
+from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.models.configs import ModelConfig
 from cifarlab.models.roles import Role, parameter_roles
 from cifarlab.recipes.text import build
 
@@ -82,7 +83,7 @@ def test_gains_of_a_normaliser_free_network_stand_in_for_norms():
     assert set(roles["norms"]) == {f"{block}.gain", *[f"{conv}.gain" for conv in convs]}
 
 
-@pytest.mark.parametrize("kind", _KINDS)
+@pytest.mark.parametrize("kind", ModelConfig.kinds())
 def test_each_trainable_parameter_has_one_role(kind):
     body = build_body(build({"model": {"kind": kind}}).model, (8, 8, 1), 10)
     classifier = Classifier(body, [0.5], [0.2])

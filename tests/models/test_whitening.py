@@ -7,7 +7,8 @@ from torch import nn
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.whitening import Whitening, fix_signs, n_whitening_images, patch_moment
+from cifarlab.models.configs import WhiteningConfig
+from cifarlab.models.whitening import Whitening, fix_signs, patch_moment
 from cifarlab.recipes.text import build
 
 NARROW = {
@@ -210,17 +211,13 @@ def test_a_network_without_the_layer_is_left_as_it_is():
         assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_how_many_images_a_recipe_needs():
-    assert n_whitening_images(config("airbench", images=77)) == 77
-    assert n_whitening_images(config("resnet", images=5)) == 5
-    assert (
-        n_whitening_images(
-            build({"model": {"kind": "airbench", "whitening": {"kernel_size": 0}}}).model
-        )
-        == 0
-    )
-    assert n_whitening_images(build({}).model) == 0
-    assert n_whitening_images(build({"model": {"kind": "cnn"}}).model) == 0
+@pytest.mark.parametrize("kind", NARROW)
+def test_how_many_images_a_network_wants(kind):
+    assert classifier(kind).n_whitening_images == 5000
+    assert classifier(kind, kernel_size=0).n_whitening_images == 0
+    fewer = WhiteningConfig(kernel_size=2, images=7)
+    model = config(kind, 2).model_copy(update={"whitening": fewer})
+    assert Classifier(model.build((8, 8, 3), 10), [0.5] * 3, [0.5] * 3).n_whitening_images == 7
 
 
 def test_a_residual_network_trains_behind_the_layer():

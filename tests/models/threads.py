@@ -33,7 +33,7 @@ class Threaded(Processes):
         assert meeting is not None
         meeting.given[self.rank] = tensor.clone()
         meeting.barrier.wait()
-        total = torch.stack([meeting.given[rank] for rank in range(self.count)]).sum(0)
+        total = torch.stack([meeting.given[rank] for rank in range(self.world_size)]).sum(0)
         meeting.barrier.wait()
         return tensor.copy_(total)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim.averagers import build_averaging
+from cifarlab.optim.averaging import build_averaging
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 

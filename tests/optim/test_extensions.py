@@ -2,7 +2,7 @@
 
 import pytest
 
-from cifarlab.optim.lr_factors import Segment, lr_factor
+from cifarlab.optim.schedules import Segment, lr_factor
 from cifarlab.recipes.text import build
 
 PER_EPOCH = 4

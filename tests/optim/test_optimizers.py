@@ -7,7 +7,7 @@ from torch import nn
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.optim.optimizers import ROLES, build_optimizer
 from cifarlab.optim.penalties import apply_penalties
 from cifarlab.recipes.text import build
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.optim.optimizers import ROLES, build_optimizer
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 

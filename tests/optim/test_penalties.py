@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.optim.optimizers import ROLES, build_optimizer
 from cifarlab.optim.penalties import apply_penalties
 from cifarlab.recipes.text import build
 

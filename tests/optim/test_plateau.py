@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from cifarlab.optim.plateau import PlateauState, update_plateau
+from cifarlab.optim.schedules import ScheduleState
 from cifarlab.recipes.text import build
 
 losses = st.lists(st.integers(1, 400).map(lambda n: n / 100), min_size=1, max_size=40)
@@ -18,9 +18,9 @@ def plateau(**settings):
 
 def factors(schedule, values):
     """The rate's factor in the epoch after each of these losses."""
-    state, seen = PlateauState(), []
+    state, seen = ScheduleState(), []
     for value in values:
-        state = update_plateau(schedule, state, value)
+        state = schedule.after_epoch(state, value)
         seen.append(state.factor)
     return seen
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from cifarlab.optim.group_settings import apply_schedule, linear_decay, momentum_at
-from cifarlab.optim.lr_factors import Segment, lr_factor
-from cifarlab.optim.param_groups import ROLES, build_optimizer
+from cifarlab.optim.optimizers import ROLES, build_optimizer
+from cifarlab.optim.schedules import Segment, lr_factor
 from cifarlab.recipes.text import build
 
 PER_EPOCH = 4

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, OneCycleLR
 
-from cifarlab.optim.lr_factors import Segment, lr_factor
+from cifarlab.optim.schedules import Segment, lr_factor
 from cifarlab.recipes.text import build
 
 PER_EPOCH = 4

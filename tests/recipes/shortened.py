@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cifarlab.models.configs import CNNConfig
+from cifarlab.models.cnn import CNNConfig
 from cifarlab.recipes.schema import Recipe
 
 NARROWER = 8

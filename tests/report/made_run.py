@@ -147,7 +147,8 @@ def _result(
         "steps": 352 * plan.epochs,
         "stop_reason": plan.stop_reason,
         "evaluated": {"checkpoint": "last", "epoch": plan.epochs, "tta_views": 1},
-        "best": best and {"epoch": best["epoch"], "val_accuracy": best["val"]["accuracy"]},
+        "best": best
+        and {"epoch": best["epoch"], "metric": "accuracy", "value": best["val"]["accuracy"]},
         **{split: _split(plan, predictions) for split, predictions in by_split.items()},
         "notes": notes,
         "cost": {

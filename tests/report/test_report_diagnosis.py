@@ -7,7 +7,7 @@ import pytest
 
 from cifarlab.recipes.text import build
 from cifarlab.report.diagnosis import diagnose
-from cifarlab.report.run_data import RunData
+from cifarlab.runs.run_data import RunData
 
 CLASSES = [str(k) for k in range(10)]
 EPOCHS = 20
@@ -33,7 +33,7 @@ def run(*, loss=None, accuracy=None, val_loss=None, val_accuracy=None, lr=None, 
     }
     lines = []
     for n, value in enumerate(lr or cosine()):
-        line = {"epoch": n + 1, "lr": value, "train": {}, "val": {}}
+        line = {"epoch": n + 1, "step": 10 * (n + 1), "lr": value, "train": {}, "val": {}}
         for (part, name), curve in curves.items():
             line[part][name] = curve[n]
         lines.append(line)

@@ -15,8 +15,8 @@ from PIL import Image
 from cifarlab.plots.style import render, styled
 from cifarlab.report import classes, confusion, figures, mistakes, reliability
 from cifarlab.report.html import page
-from cifarlab.report.run_data import read_runs
 from cifarlab.report.write import write_report
+from cifarlab.runs.run_data import read_runs
 from cifarlab.system.errors import UserError
 
 KINDS = ("classes", "confusion", "curves", "mistakes")

@@ -60,8 +60,7 @@ def test_headline_shows_cost_size_and_device(page, result):
         "Epochs 8",
         "recipe made/up",
         "finished",
-        f"Best epoch {best['epoch']} (validation {100 * best['val_accuracy']:.2f} %, "
-        "CIFAR-10 (JPEG))",
+        f"Best epoch {best['epoch']} (validation {100 * best['value']:.2f} %, CIFAR-10 (JPEG))",
     ):
         assert text in page.text
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cifarlab.report import formatting
+from cifarlab.system import formatting
 
 
 @pytest.mark.parametrize("value", [None, "x", True, math.nan, math.inf, [], {}])

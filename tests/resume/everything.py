@@ -47,7 +47,7 @@ EVERYTHING: dict[str, Any] = {
     "training.micro_batch_size": 50,
     "training.freeze": [{"start": "0.6 of the run", "stages": 1}],
     "training.selective_backprop": {"keep": 0.5, "start": "4 steps", "image_size": 5},
-    "training.label_smoothing": 0.1,
+    "loss.label_smoothing": 0.1,
     "training.clip_grad_norm": 2.0,
     "evaluation": {"tta_views": 6, "tta_fraction": 0.5},
 }

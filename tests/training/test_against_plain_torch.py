@@ -19,7 +19,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.randomness import derived_seed
-from cifarlab.training.setup import initial_state, normalisation
+from cifarlab.training.setup import initial_state, normalization
 from cifarlab.training.train import train
 
 CPU = torch.device("cpu")
@@ -31,7 +31,7 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
     part, _ = training_subsets(dataset, recipe.data)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
     loader = Loader(part, augmentation, recipe.training.batch_size, recipe.seed, CPU)
-    mean, std = normalisation(recipe, part, dataset.image_shape[2])
+    mean, std = normalization(recipe, part, dataset.image_shape[2])
     network = initial_state(recipe, dataset, part, mean, std, choose("float32")).classifier.train()
     velocity = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
     step, means = 0, []
@@ -40,7 +40,7 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
         for images, labels, *_ in loader.epoch(epoch):
             torch.manual_seed(derived_seed(recipe.seed, "network", step))
             rate = slow_rate(recipe, step, epochs * loader.steps_per_epoch, loader.steps_per_epoch)
-            loss = slow_loss(network(images), labels, recipe.training.label_smoothing)
+            loss = slow_loss(network(images), labels, recipe.loss.label_smoothing)
             network.zero_grad()
             loss.backward()
             clip(network, recipe.training.clip_grad_norm)
@@ -90,7 +90,7 @@ def slow_step(network: nn.Module, velocity: dict[str, Tensor], sgd: Any, rate: f
     "changes",
     [
         {},
-        {"training.label_smoothing": 0.2},
+        {"loss.label_smoothing": 0.2},
         {"training.clip_grad_norm": 0.5},
         {"optimizer.nesterov": False, "optimizer.momentum": 0.5},
     ],
@@ -112,7 +112,7 @@ def test_same_weights_and_losses(
     assert [line["train"]["loss"] for line in metrics] == pytest.approx(losses, rel=1e-5)
 
 
-@pytest.mark.parametrize("key", ["training.label_smoothing", "training.clip_grad_norm"])
+@pytest.mark.parametrize("key", ["loss.label_smoothing", "training.clip_grad_norm"])
 def test_the_setting_changes_the_weights(
     tmp_path: Path, tiny: Callable[..., Recipe], key: str
 ) -> None:

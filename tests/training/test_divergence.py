@@ -18,18 +18,18 @@ from cifarlab.training import step
 from cifarlab.training.callbacks import Callback
 from cifarlab.training.train import train
 
-REAL_LOSS, REAL_RATES = step.cross_entropy, step.apply_schedule
+REAL_LOSS, REAL_RATES = step.mean_loss, step.apply_schedule
 
 
 def loss_at(monkeypatch: pytest.MonkeyPatch, bad_step: int, value: float) -> None:
     """The loss of step ``bad_step`` becomes ``value``."""
     calls = iter(range(10**6))
 
-    def spoilt(logits: Tensor, labels: Tensor, **options: float) -> Tensor:
-        loss = REAL_LOSS(logits, labels, **options)
+    def spoilt(*given: Any) -> Tensor:
+        loss = REAL_LOSS(*given)
         return loss * value if next(calls) == bad_step else loss
 
-    monkeypatch.setattr(step, "cross_entropy", spoilt)
+    monkeypatch.setattr(step, "mean_loss", spoilt)
 
 
 def rate_at(monkeypatch: pytest.MonkeyPatch, bad_step: int) -> None:

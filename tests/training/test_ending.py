@@ -29,7 +29,7 @@ def unlucky(monkeypatch):
     accuracies = {1: 0.3, 2: 0.5, 3: 0.4, 4: 0.6}
 
     def spoilt(run):
-        return real(run)._replace(accuracy=accuracies.get(next(calls), 0.55))
+        return real(run) | {"accuracy": accuracies.get(next(calls), 0.55)}
 
     monkeypatch.setattr(loop, "validate", spoilt)
 

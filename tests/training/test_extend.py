@@ -9,8 +9,7 @@ import pytest
 from prepared import Watching
 
 from cifarlab.config.duration import Duration
-from cifarlab.optim.schedules import Schedule
-from cifarlab.recipes.keys import config_classes
+from cifarlab.optim.schedules import ScheduleConfig
 from cifarlab.recipes.schema import Extension
 from cifarlab.recipes.text import fingerprint
 from cifarlab.runs.folder import RunFolder
@@ -104,9 +103,7 @@ class Rates(Watching):
         self.rates.append(run.state.optimizer.param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize(
-    "kind", [part.model_fields["kind"].default for part in config_classes(Schedule)]
-)
+@pytest.mark.parametrize("kind", ScheduleConfig.kinds())
 def test_hold_keeps_the_last_rate_under_every_schedule(
     tmp_path: Path, tiny: Callable, end_of: Callable, kind: str
 ) -> None:

@@ -92,7 +92,7 @@ def require_resumable(folder: RunFolder, tiny: Callable, end: Any, end_of: Calla
 def test_a_full_disk_keeps_the_last_checkpoint(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable, calls: int
 ) -> None:
-    """In the second epoch, the flush number ``calls`` fails: metrics log, best, weights, state..."""
+    """In the second epoch, flush number ``calls`` fails: metrics log, best, weights, state..."""
     folder, left, real = RunFolder(tmp_path / "run"), iter(range(calls)), os.fsync
     with pytest.MonkeyPatch.context() as patch:
 

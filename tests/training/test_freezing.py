@@ -8,7 +8,7 @@ import torch
 from prepared import PLAIN, Watching, prepared
 from torch import Tensor
 
-from cifarlab.models.stages import stages
+from cifarlab.models.network import stages
 from cifarlab.recipes.text import change
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import RecipeError

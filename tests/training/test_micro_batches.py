@@ -44,7 +44,7 @@ def pieces_seen(run: Run) -> list[int]:
 def test_the_gradient_is_the_whole_batch_s(
     tmp_path: Path, tiny: Callable, images: int, micro_batch: int, pieces: list[int]
 ) -> None:
-    smoothing = {"training.label_smoothing": 0.1}
+    smoothing = {"loss.label_smoothing": 0.1}
     cut = prepared(
         tiny({**PLAIN, **smoothing, "training.micro_batch_size": micro_batch}), tmp_path / "a"
     )

@@ -11,6 +11,7 @@ from prepared import PLAIN, Watching, first_batch, gradients, prepared
 from torch import Tensor
 
 from cifarlab.data.loader import Batch
+from cifarlab.losses.modules import CrossEntropyLoss
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
@@ -46,9 +47,10 @@ def test_the_loss_is_the_cross_entropy_with_the_mixed_label(share: float, smooth
         for a, b in zip(labels, others, strict=True)
     ]
     expected = [slow_loss(z, target) for z, target in zip(logits, targets, strict=True)]
-    got = mixed_loss(logits, batch, smoothing, reduction="none")
+    loss = CrossEntropyLoss(None, smoothing)
+    got = mixed_loss(loss, logits, batch)
     assert got.tolist() == pytest.approx(expected, rel=1e-12)
-    assert mixed_loss(logits, batch, smoothing).item() == pytest.approx(sum(expected) / 6)
+    assert mixed_loss(loss.mean, logits, batch).item() == pytest.approx(sum(expected) / 6)
 
 
 def test_a_part_of_a_batch_keeps_what_belongs_together() -> None:
@@ -99,7 +101,7 @@ def test_the_loader_s_labels_are_those_of_the_images_mixed(
 def test_pieces_give_the_whole_batch_s_gradient(
     tmp_path: Path, tiny: Callable, kind: str, micro_batch: int
 ) -> None:
-    changes = {**PLAIN, "augment.mix.kind": kind, "training.label_smoothing": 0.1}
+    changes = {**PLAIN, "augment.mix.kind": kind, "loss.label_smoothing": 0.1}
     runs = [
         prepared(tiny({**changes, "training.micro_batch_size": size}), tmp_path / str(size))
         for size in (micro_batch, None)

@@ -41,7 +41,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "mixed": {
         "augment.mix": {"kind": "cutmix", "prob": 0.7},
         "training.micro_batch_size": 50,
-        "training.label_smoothing": 0.1,
+        "loss.label_smoothing": 0.1,
         # not with a bias before a normalisation: its gradient is rounding, which Adam makes large
         "optimizer": {"kind": "adamw", "lr": 1e-3},
         "data.label_noise": {"kind": "symmetric", "noise_rate": 0.2},

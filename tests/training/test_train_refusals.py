@@ -135,7 +135,7 @@ def test_another_seed_s_best_of_the_same_epoch(
 ) -> None:
     """Its sha256 would be written into the result, and where it is measured, its accuracy."""
     changes, real = {"evaluation.checkpoint": checkpoint}, loop.validate
-    monkeypatch.setattr(loop, "validate", lambda run: real(run)._replace(accuracy=0.5))
+    monkeypatch.setattr(loop, "validate", lambda run: real(run) | {"accuracy": 0.5})
     folder, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "other")
     for run, seed in ((folder, 0), (other, 1)):  # no epoch is better than the first
         assert train(tiny(changes | {"seed": seed}), run)["best"]["epoch"] == 1
@@ -235,8 +235,9 @@ def test_a_failed_start_leaves_no_folder(tmp_path: Path, tiny: Callable) -> None
         {"epoch": None},
         {"best": [1]},
         {"best": {"epoch": 1}},
-        {"plateau": 3},
-        {"plateau": [None, "x", 1.0]},
+        {"schedule": 3},
+        {"schedule": [1.0, "x", {}]},
+        {"optimizer": {"groups.9.k": 1}},
         {"seconds": [1.0]},
     ],
     ids=str,

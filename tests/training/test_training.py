@@ -142,7 +142,7 @@ def test_best_is_measured_where_the_recipe_wants_it(
         "tta_threshold": None,
     }
     assert result["evaluated"] == judged
-    assert result["best"] == {"epoch": epoch, "val_accuracy": max(scores)}
+    assert result["best"] == {"epoch": epoch, "metric": "accuracy", "value": max(scores)}
     assert WeightsFile.read(folder.weights("best"))[0].epoch == epoch
     assert evaluate_run(folder, "val", 1)[0]["accuracy"] == max(scores)
     assert evaluate_run(folder, "val")[0] == result["val"]  # of the file of best, with 2 views

@@ -10,9 +10,7 @@ from typing import Any
 
 from cifarlab.config.base import Config
 from cifarlab.config.duration import Duration
-from cifarlab.optim.averaging import EMA, Lookahead
-from cifarlab.optim.schedules import Exponential, Plateau
-from cifarlab.recipes.schema import EarlyStopping, Recipe
+from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import UserError
 
@@ -37,7 +35,7 @@ def _scale_values(value: Any, scale: float) -> Any:
     if not isinstance(value, Config):
         return value
     tree = {name: _scale_values(getattr(value, name), scale) for name in type(value).model_fields}
-    return tree | _scale_counts(value, scale)
+    return tree | value.scaled(scale)
 
 
 def _scale_duration(duration: Duration, scale: float) -> str:
@@ -48,20 +46,3 @@ def _scale_duration(duration: Duration, scale: float) -> str:
         steps = (duration.value * factor * factor).to_integral_value()
         return str(Duration(max(steps, min(duration.value, Decimal(1))), "steps"))
     return str(duration)
-
-
-def _scale_counts(part: Config, scale: float) -> dict[str, Any]:
-    """Settings that count epochs or steps without being durations."""
-    steps = scale**2
-    if isinstance(part, Exponential):
-        return {"gamma": part.gamma ** (1 / scale)}
-    if isinstance(part, EarlyStopping):
-        return {"patience": max(1, round(part.patience * scale))}
-    if isinstance(part, Plateau):
-        return {"patience": round(part.patience * scale)}
-    if isinstance(part, EMA):  # decay is per update, of which there is one every so many steps
-        every = max(1, round(part.every * steps))
-        return {"every": every, "decay": part.decay ** (every / (part.every * steps))}
-    if isinstance(part, Lookahead):  # decay is per step
-        return {"every": max(1, round(part.every * steps)), "decay": part.decay ** (1 / steps)}
-    return {}

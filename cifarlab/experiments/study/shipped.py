@@ -1,8 +1,10 @@
 """The studies that come with cifarlab: of each report, of questions across them, of speed/94."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.definition import Reported, Study, StudyRow, read_study
 from cifarlab.experiments.study.speed import SPEED94
 from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
@@ -34,7 +36,7 @@ def _overrides_study(
     overrides: Mapping[str, Mapping[str, Any]],
     usual: Mapping[str, Any] | None = None,
 ) -> Study:
-    """One recipe with the ``usual`` overrides, called ``first``, and with each of these over them."""
+    """One recipe with the ``usual`` overrides, called ``first``, and each of these over them."""
     rows = {first: {}, **overrides}
     return Study(
         name=name,
@@ -179,7 +181,7 @@ _REGULARISATION = Study(
             StudyRow(name=name, recipe="kth2024/baseline", overrides=overrides)
             for name, overrides in {
                 "l1": {"optimizer.l1": 1e-5},
-                "label-smoothing": {"training.label_smoothing": 0.1},
+                "label-smoothing": {"loss.label_smoothing": 0.1},
                 "mixup": {"augment.mix.kind": "mixup"},
                 "cutout": {"augment.cutout": 8},
                 "averaged-weights": {"averaging.kind": "ema", "averaging.decay": 0.999},
@@ -205,7 +207,7 @@ _LABEL_NOISE = _overrides_study(
         for suffix, help_ in (
             ("", {}),
             ("-mixup", {"augment.mix.kind": "mixup"}),
-            ("-smoothing", {"training.label_smoothing": 0.2}),
+            ("-smoothing", {"loss.label_smoothing": 0.2}),
         )
     },
 )
@@ -274,9 +276,11 @@ STUDIES = {
 }
 
 
-def find_study(name: str) -> Study:
+def find_study(name: str, plugins: Sequence[Plugin] = ()) -> Study:
     """The shipped study called ``name``, or the one in the YAML file of that path.
 
-    Raises UserError, with the nearest shipped name, and RecipeError for a bad file.
+    With ``plugins``, which are loaded. Raises UserError, with the nearest shipped name, and
+    RecipeError for a bad file.
     """
-    return find_or_read("study", "studies", name, STUDIES, read_study)
+    read = partial(read_study, plugins=plugins)
+    return find_or_read("study", "studies", name, STUDIES, read).add_plugins(plugins)

@@ -42,7 +42,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "no-flip": {"augment.hflip": "none"},
     "no-translation": {"augment.crop": {}},
     "full-size-throughout": {"augment.progressive_resize": []},
-    "no-label-smoothing": {"training.label_smoothing": 0.0},
+    "no-label-smoothing": {"loss.label_smoothing": 0.0},
     "one-view": {"evaluation.tta_views": 1, "evaluation.tta_threshold": None},
     "ten-views": {"evaluation.tta_views": 10},
     "with-selection": {

@@ -5,7 +5,7 @@ import torch
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.stages import stages
+from cifarlab.models.network import stages
 from cifarlab.recipes.text import build
 
 RESNET = {

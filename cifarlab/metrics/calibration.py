@@ -7,18 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.inference.predictor import scaled_softmax
-
 BINS = 15  # of equal width over the confidence 0..1, as Guo et al. have them
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.02, 50.0
 
 
-def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
-    """Mean negative log-likelihood in nats."""
-    from scipy.special import log_softmax
+def scaled_softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Return the softmax of the logits over the temperature: float64 (N, K)."""
+    from scipy.special import softmax
 
-    logs = log_softmax(logits.astype(np.float64) / temperature, axis=1)
-    return float(-logs[np.arange(len(labels)), labels].mean())
+    probabilities: np.ndarray = softmax(logits.astype(np.float64) / temperature, axis=1)
+    return probabilities
+
+
+def log_loss(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> float:
+    """Return the mean negative log-likelihood in nats, computed in double precision."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    scaled = torch.from_numpy(logits).double() / temperature
+    return float(cross_entropy(scaled, torch.from_numpy(labels)))
 
 
 def brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -53,8 +60,13 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
     return rows
 
 
+def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the expected calibration error, 0..1."""
+    return expected_calibration_error(reliability_bins(scaled_softmax(logits), labels))
+
+
 def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
-    """Expected calibration error, 0..1: the bins' gaps, weighted by their images.
+    """Return the expected calibration error, 0..1: the bins' gaps, weighted by their images.
 
     Naeini et al. 2015; Guo et al. 2017, equation 3.
     """
@@ -77,7 +89,7 @@ def calibration(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0
 
 
 def find_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the temperature of the least negative log-likelihood, to be fitted on validation alone.
+    """Return the temperature of the least negative log-likelihood: to be fitted on validation.
 
     Above 1 the network was too sure. Between 0.02 and 50: where nothing is wrong, the least loss
     lies at zero.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from cifarlab.evaluation.calibration import (
+from cifarlab.metrics.calibration import (
     BINS,
     brier_score,
     calibration,

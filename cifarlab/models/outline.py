@@ -1,10 +1,11 @@
-"""A layer in two short lines, for a drawing."""
+"""How a network is drawn: stages of blocks, each layer in two short lines."""
 
 from typing import Literal, NamedTuple
 
 from torch import nn
 
 from cifarlab.models.builder import Subsample
+from cifarlab.models.network import children
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d
 from cifarlab.models.whitening import Whitening
 
@@ -35,6 +36,42 @@ class LayerStep(NamedTuple):
     text: str
     note: str
     kind: Kind
+
+
+class Shortcut(NamedTuple):
+    """A way around layers: from before step ``start`` to step ``end``, which adds; its layers."""
+
+    start: int
+    end: int
+    steps: tuple[LayerStep, ...]
+
+
+class Block(NamedTuple):
+    """Layers one after the other: the modules that hold them, and what is drawn."""
+
+    modules: tuple[nn.Module, ...]
+    steps: tuple[LayerStep, ...]
+    shortcut: Shortcut | None = None
+
+
+Outline = dict[str, list[Block]]  # by the stages' names
+
+
+def network_outline(body: nn.Module) -> Outline:
+    """Return the blocks of each stage; of a network that says nothing its children are stages."""
+    if declared := getattr(body, "outline", None):
+        outline: Outline = declared()
+        return outline
+    parts = children(body) or {"network": body}
+    return {name: [module_block(child)] for name, child in parts.items()}
+
+
+def module_block(*modules: nn.Module) -> Block:
+    """Return a block of modules that run in turn; one may have an ``outline`` of its own."""
+    if len(modules) == 1 and (declared := getattr(modules[0], "outline", None)):
+        block: Block = declared()
+        return block
+    return Block(modules, tuple(step for module in modules for step in layer_steps(module)))
 
 
 def addition_step() -> LayerStep:

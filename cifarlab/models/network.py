@@ -1,0 +1,73 @@
+"""What tools ask of a network, and the answers for any ``nn.Module`` that says nothing.
+
+A module may have these; all shipped networks do:
+
+    memory_format = torch.channels_last     the layout that it is written for, else PyTorch's usual
+    def stage_modules(self) -> list[list[nn.Module]]     what is frozen together
+    def map_layers(self) -> dict[str, nn.Module]         layers that put out maps (N, C, H, W)
+    def outline(self) -> dict[str, list[Block]]          how it is drawn (models/outline.py)
+
+Both lists are in the order of the data. Otherwise its children are its stages and its blocks.
+"""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from cifarlab.models.classifier import Classifier
+
+
+def children(network: nn.Module) -> dict[str, nn.Module]:
+    """Return its children by name; those of the only one that has parameters, where it has some.
+
+    The entries of a list of modules count as children: the list itself is never run.
+    """
+    named: dict[str, nn.Module] = {}
+    for name, child in network.named_children():
+        listed = isinstance(child, nn.ModuleList | nn.ModuleDict)
+        entries = {f"{name}.{index}": entry for index, entry in child.named_children()}
+        named |= entries if listed else {name: child}
+    trained = [name for name, child in named.items() if next(child.parameters(), None) is not None]
+    inner = children(named[trained[0]]) if len(trained) == 1 else {}
+    return {f"{trained[0]}.{name}": child for name, child in inner.items()} or named
+
+
+def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
+    """Return the parameters of each stage, in the order of the data; the last layer is in none.
+
+    What comes before the first stage belongs to it.
+    """
+    body = classifier.body
+    declared = getattr(body, "stage_modules", None)
+    if declared:
+        return [[p for m in stage for p in m.parameters()] for stage in declared()]
+    parts = [list(child.parameters()) for child in children(body).values()] or [[]]
+    head, of_parts = last_linear(body), {p for part in parts for p in part}
+    parts[0][:0] = [p for p in body.parameters() if p not in of_parts]
+    left_out = set(head.parameters()) if head else set()
+    parts = [[p for p in part if p not in left_out] for part in parts]
+    return [part for part in parts if part]
+
+
+def map_layers(body: nn.Module, put_out: Iterable[nn.Module]) -> dict[str, nn.Module]:
+    """Return the layers that put out the network's feature maps, by name, in the data's order.
+
+    ``put_out`` are all modules that put out maps (N, C, H, W), the last one last. Of a network
+    that says nothing: of each child with parameters the last one.
+    """
+    if declared := getattr(body, "map_layers", None):
+        layers: dict[str, nn.Module] = declared()
+        return layers
+    latest = list(put_out)[::-1]
+    last = {
+        name: next((m for m in latest if m in set(child.modules())), None)
+        for name, child in children(body).items()
+        if next(child.parameters(), None) is not None
+    }
+    return {name: layer for name, layer in last.items() if layer}
+
+
+def last_linear(network: nn.Module) -> nn.Linear | None:
+    """Return the last linear layer: what turns features into logits, in most networks."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    return layers[-1] if layers else None

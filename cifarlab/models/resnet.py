@@ -1,0 +1,134 @@
+"""Settings of residual networks for small images."""
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from cifarlab.config.base import Fraction, PositiveFloat, Width
+from cifarlab.models.configs import LayeredConfig, WhiteningConfig, as_tuple, builds_on_meta
+from cifarlab.models.orders import OrderParts, ResidualStep, split_order
+
+if TYPE_CHECKING:
+    from torch import nn
+
+StageDepth = Annotated[int, Field(ge=1, le=1000)]
+
+
+class ResNetConfig(LayeredConfig):
+    """Residual network for small images (no pooling in the stem; He et al. 2016a, 2016b).
+
+    An order that starts with its first convolution has a stem of convolution, normalisation and
+    activation. Otherwise the stem is the convolution alone, and what the order has before its
+    first convolution once more follows the last block: pre-activation (He et al. 2016b). There
+    the shortcut's convolution reads what the branch's first one reads.
+    """
+
+    kind: Literal["resnet"] = "resnet"
+    any_image_size: ClassVar[bool] = True
+    stem_width: Width = Field(64, description="channels of the first 3x3 convolution")
+    block: Literal["basic", "bottleneck"] = Field(
+        "basic",
+        description="basic: two 3x3 convolutions; bottleneck: 1x1, 3x3 and 1x1, the last to four "
+        "times the channels",
+    )
+    order: tuple[ResidualStep, ...] = Field(
+        ("conv", "norm", "act", "dropout", "conv", "norm", "add", "act"),
+        description="a block's layers and the addition of its shortcut; where it has two "
+        "convolutions, a bottleneck goes twice from behind the first to the second",
+    )
+    depths: tuple[StageDepth, ...] = Field(
+        (2, 2, 2, 2), min_length=1, description="blocks per stage"
+    )
+    channels: tuple[Width, ...] = Field(
+        (64, 128, 256, 512), description="channels of each stage's 3x3 convolutions"
+    )
+    strides: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(
+        (1, 2, 2, 2), description="stride of each stage's first block"
+    )
+    shortcut_kernel_size: Literal[1, 3] = Field(
+        1, description="kernel of the convolution on a shortcut whose shape changes"
+    )
+    input_norm: bool = Field(
+        False, description="whether the image's channels are normalised before the first layer"
+    )
+    whitening: WhiteningConfig = WhiteningConfig()
+    dropout: tuple[Fraction, ...] = Field(
+        (0.0,),
+        min_length=1,
+        description="probability of zeroing an activation where the order has dropout: one "
+        "number, or one for each stage",
+    )
+    head_dropout: Fraction = Field(0.0, description="the same before the linear layer")
+    weight_standardization: bool = Field(
+        False,
+        description="whether each filter is used with mean 0 and unit power, times a trained gain "
+        "(Brock et al. 2021, arXiv:2101.08692)",
+    )
+    alpha: PositiveFloat = Field(
+        0.2,
+        description="factor on the branches of a normalizer-free network, which is one with norm "
+        "none and standardised weights (Brock et al. 2021, arXiv:2101.08692)",
+    )
+
+    @property
+    def order_parts(self) -> OrderParts:
+        """The order as what comes before the first convolution, up to the addition, after it."""
+        return split_order(self.order, 2 if self.block == "basic" else 3)
+
+    @property
+    def dropouts(self) -> tuple[float, ...]:
+        """The rate of each stage."""
+        return self.dropout * len(self.depths) if len(self.dropout) == 1 else self.dropout
+
+    @property
+    def normalizer_free(self) -> bool:
+        """Whether branches are scaled as in Brock et al. 2021 (arXiv:2101.08692)."""
+        return not self.norm.normalizes and self.weight_standardization
+
+    @field_validator("dropout", mode="before")
+    @classmethod
+    def _as_tuple(cls, dropout: Any) -> Any:
+        return as_tuple(dropout)
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> "ResNetConfig":
+        if not len(self.depths) == len(self.channels) == len(self.strides):
+            raise ValueError(
+                f"depths, channels and strides name {len(self.depths)}, {len(self.channels)} and "
+                f"{len(self.strides)} stages: give each as many entries"
+            )
+        if len(self.dropouts) != len(self.depths):
+            raise ValueError(
+                f"dropout names {len(self.dropout)} stages, depths {len(self.depths)}: give each "
+                "as many entries, or one rate for all"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _order_fits(self) -> "ResNetConfig":
+        order_parts = self.order_parts
+        self._require_step_dropout(self.dropout, self.order)
+        self._require_step_norm((*self.order, *["norm"] * self.input_norm), "order")
+        if self.normalizer_free and order_parts.after:
+            raise ValueError(
+                "a normalizer-free network (norm none, weight_standardization) needs an order that "
+                "ends with its addition: e.g. [act, conv, act, conv, add]"
+            )
+        if not self.normalizer_free and self.alpha != type(self).model_fields["alpha"].default:
+            raise ValueError("alpha needs norm.kind none and weight_standardization")
+        if self.input_norm and not self.norm.normalizes:
+            raise ValueError("input_norm needs another norm.kind than none")
+        if self.weight_standardization and self.init == "dirac":
+            raise ValueError("weight_standardization would undo init dirac: take another one")
+        return self
+
+    def _steps(self) -> list[tuple[str, float]]:
+        stages = zip(self.dropouts, self.depths, strict=True)
+        return [(step, p) for p, blocks in stages for step in self.order * blocks]
+
+    @builds_on_meta
+    def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":
+        """Build it. Raises RecipeError where a normalisation does not fit the channels."""
+        from cifarlab.models.resnet_modules import ResNet
+
+        return ResNet(self, image_shape, classes)

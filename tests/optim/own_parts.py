@@ -1,0 +1,97 @@
+"""A plug-in file as a user writes one: an optimizer, two schedules and an average."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from cifarlab.optim.averaging import Averager, AveragingConfig
+from cifarlab.optim.optimizers import OptimizerConfig
+from cifarlab.optim.schedules import ScheduleConfig
+
+
+class Signs(torch.optim.Optimizer):
+    """Signed momentum that fades with the number of its steps, of which it counts two ways."""
+
+    def __init__(self, groups, lr, beta):
+        super().__init__(groups, {"lr": lr, "beta": beta, "weight_decay": 0.0, "done": 0})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            group["done"] += 1
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                state["steps"] = state.get("steps", 0) + 1
+                mean = state.setdefault("mean", torch.zeros_like(p))
+                mean.lerp_(p.grad, 1 - group["beta"])
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.sub_(mean.sign(), alpha=group["lr"] / (state["steps"] * group["done"]) ** 0.1)
+
+
+class SignsConfig(OptimizerConfig):
+    """The sign of momentum."""
+
+    kind: Literal["signs"] = "signs"
+    lr: float = Field(0.01, gt=0, description="peak learning rate")
+    beta: float = Field(0.9, ge=0, lt=1, description="momentum")
+
+    def build(self, param_groups):
+        return Signs(param_groups, self.lr, self.beta)
+
+
+class Sawtooth(ScheduleConfig):
+    """Down from the peak in every epoch."""
+
+    kind: Literal["sawtooth"] = "sawtooth"
+    depth: float = Field(0.5, ge=0, le=1, description="what is lost in an epoch")
+
+    def factor_at(self, step, total, steps_per_epoch):
+        return 1 - self.depth * (step % steps_per_epoch) / steps_per_epoch
+
+
+class Timid(ScheduleConfig):
+    """Halves the rate after every epoch whose loss is above the mean of those before."""
+
+    kind: Literal["timid"] = "timid"
+    needs_validation = True
+    patience: int = Field(0, ge=0, description="epochs that are borne")
+
+    def react(self, state, loss):
+        count, total = state.seen.get("count", 0), state.seen.get("total", 0.0)
+        seen = {"count": count + 1, "total": total + loss}
+        worse = count > self.patience and loss > 0.99 * total / count
+        return state._replace(factor=state.factor * (0.5 if worse else 0.9), seen=seen)
+
+    def scaled(self, scale):
+        return {"patience": round(self.patience * scale)}
+
+
+class Half(AveragingConfig):
+    """The mean of the weights and their mean so far, every so many steps."""
+
+    kind: Literal["half"] = "half"
+    every: int = Field(4, ge=1, description="steps from one update to the next")
+
+    def first_average(self, steps_per_epoch, planned):
+        return self.every
+
+    def build(self, network, steps_per_epoch, planned):
+        return HalfAverager(network, self.every)
+
+
+class HalfAverager(Averager):
+    """Averages as ``Half`` says."""
+
+    def __init__(self, network, every):
+        super().__init__(network)
+        self.every = self.first_step = every
+
+    @torch.no_grad()
+    def update(self, network, step, total):
+        if (step + 1) % self.every == 0:
+            pairs = zip(self.slow.state_dict().values(), network.state_dict().values(), strict=True)
+            for slow, fast in pairs:
+                slow.lerp_(fast, 0.5) if slow.is_floating_point() else slow.copy_(fast)

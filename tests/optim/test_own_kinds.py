@@ -1,0 +1,210 @@
+"""Kinds of a user's own, from a plug-in file, go through what the shipped ones go through."""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+from cifarlab.config.family import knowing, owned_by
+from cifarlab.config.findings import RunLength
+from cifarlab.config.plugins import add_plugin
+from cifarlab.experiments.study.scale import scale_recipe
+from cifarlab.optim.averaging import AveragingConfig, build_averaging
+from cifarlab.optim.optimizers import ROLES, OptimizerConfig, build_optimizer
+from cifarlab.optim.penalties import apply_penalties
+from cifarlab.optim.schedules import ScheduleConfig, ScheduleState, Segment, lr_factor
+from cifarlab.recipes.lint import lint
+from cifarlab.recipes.text import build
+from cifarlab.runs.folder import RunFolder
+from cifarlab.system.errors import Interrupted, RecipeError
+from cifarlab.training.train import train
+
+OWN = Path(__file__).with_name("own_parts.py")
+LENGTH = RunLength(11, 110, 110)
+CHOICES = {
+    "signs": {"optimizer": {"kind": "signs", "head": {"lr": 0.02, "weight_decay": 0.1}}},
+    "sawtooth": {"schedule": {"kind": "sawtooth", "warmup": "5 steps"}},
+    "timid": {"schedule": {"kind": "timid"}},
+    "half": {"averaging": {"kind": "half"}},
+}
+CHOICES["all"] = {key: value for choice in CHOICES.values() for key, value in choice.items()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin(tmp_path_factory):
+    """The plug-in of own_parts.py, whose kinds the recipes of this file know."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        added = add_plugin(str(OWN), approved=True)
+        with knowing([added.sha256]):
+            yield added
+
+
+def with_plugin(plugin, tree):
+    return build({"plugins": [plugin.model_dump()], **tree})
+
+
+def own_recipe(plugin, tiny, choice):
+    return with_plugin(plugin, tiny().model_dump(exclude={"plugins"}) | choice)
+
+
+@pytest.mark.parametrize("choice", CHOICES.values(), ids=CHOICES)
+@pytest.mark.parametrize("step", [9, 22])
+def test_killed_and_resumed_is_bit_identical(
+    plugin, tiny, tmp_path, end_of, signal_after, choice, step
+):
+    recipe = own_recipe(plugin, tiny, choice)
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    train(recipe, whole)
+    with pytest.raises(Interrupted):
+        train(recipe, cut, callbacks=[signal_after(step)])
+    train(cut.recipe(), cut, resume=True)
+    assert end_of(cut) == end_of(whole)
+    lines = whole.metrics.read()
+    assert lines[-1]["train"]["loss"] < lines[0]["train"]["loss"]
+
+
+def test_rates_of_a_run_follow_both_sides_of_a_schedule(plugin, tiny, tmp_path):
+    folders = [RunFolder(tmp_path / kind) for kind in ("sawtooth", "timid")]
+    for folder in folders:
+        schedule = {"kind": folder.path.name}
+        train(own_recipe(plugin, tiny, {"schedule": schedule}), folder)
+    sawtooth, timid = ([line["lr"] for line in folder.metrics.read()] for folder in folders)
+    assert sawtooth == pytest.approx([0.1 * (1 - 0.5 * 10 / 11)] * 3)
+    assert timid[:2] == pytest.approx([0.1, 0.09]) and timid[2] < timid[1]
+
+
+def kinds_of(family):
+    """Each kind of a family with its defaults, the user's among them."""
+    return [kind() for kind in family.kinds().values()]
+
+
+def parameters():
+    generator = torch.Generator().manual_seed(0)
+    return {role: [nn.Parameter(torch.randn(3, 4, generator=generator))] for role in ROLES}
+
+
+def test_each_optimizer_takes_settings_of_roles():
+    assert "signs" in OptimizerConfig.kinds()
+    group = {"lr": 1e-3, "l1": 0.1, "until": "3 steps"}
+    for config in kinds_of(OptimizerConfig):
+        roles = parameters()
+        before = {role: p.detach().clone() for role, (p,) in roles.items()}
+        settings = {"kind": config.kind, "norms": group, "head": {"weight_decay": 0}}
+        made = build_optimizer(OptimizerConfig.model_validate(settings), roles)
+        norms = made.param_groups[1]
+        assert [norms[key] for key in ("lr", "peak_lr", "l1")] == [1e-3, 1e-3, 0.1]
+        assert [g["weight_decay"] for g in made.param_groups][3] == 0
+        sum((p**2).sum() for (p,) in roles.values()).backward()
+        apply_penalties(made)
+        made.step()
+        assert not any(torch.equal(before[role], p) for role, (p,) in roles.items())
+
+
+with owned_by("0" * 64):  # known to no recipe
+
+    class Adrift(OptimizerConfig):
+        kind: Literal["adrift"] = "adrift"
+
+        def build(self, param_groups):
+            return torch.optim.Rprop([p for group in param_groups for p in group["params"]])
+
+    class Weightless(OptimizerConfig):
+        kind: Literal["weightless"] = "weightless"
+
+        def build(self, param_groups):
+            return torch.optim.Rprop(param_groups)
+
+    class Steep(ScheduleConfig):
+        kind: Literal["steep"] = "steep"
+
+        def factor_at(self, step, total, steps_per_epoch):
+            return 1.0 if step < 10 else 1e-3
+
+
+def test_what_an_optimizer_leaves_out_is_refused():
+    with pytest.raises(RecipeError, match="leaves out the settings of its groups"):
+        build_optimizer(Adrift(), parameters())
+    with pytest.raises(RecipeError, match=r"has no weight decay: 0\.1 would do nothing"):
+        build_optimizer(Weightless(weight_decay=0.1), parameters())
+    build_optimizer(Weightless(), parameters())
+
+
+def test_each_schedule_is_warmed_up_extended_and_finite():
+    assert {"sawtooth", "timid"} <= set(ScheduleConfig.kinds())
+    segments = [Segment(110, "planned"), Segment(5, "hold"), Segment(22, "restart")]
+    for kind in ScheduleConfig.kinds().values():
+        schedule = kind(warmup="10 steps")
+        factors = [lr_factor(schedule, step, segments, 11) for step in range(137)]
+        assert factors[:10] == [(step + 1) / 10 for step in range(10)]
+        assert factors[110:115] == [factors[109]] * 5
+        assert factors[115:125] == factors[:10]
+        assert all(0 <= factor <= 1 and math.isfinite(factor) for factor in factors)
+        state = schedule.after_epoch(ScheduleState(), 1.0)
+        assert state.last_factor == 1.0
+        assert schedule.needs_validation or state == ScheduleState()
+
+
+def test_whether_the_rate_moves_is_found_in_the_factors():
+    constant = {s.kind for s in kinds_of(ScheduleConfig) if s.is_constant(1100, 11)}
+    assert constant == {"constant", "plateau", "timid"}
+
+
+def test_a_schedule_that_is_spent_early_is_found_in_its_factors():
+    (finding,) = Steep().lint(LENGTH)
+    assert (
+        finding.what
+        == "after a tenth of the run the rate is 0.001 of its peak (schedule.kind=steep)"
+    )
+    assert not list(Steep().lint(LENGTH._replace(planned=90)))
+
+
+def test_each_average_is_of_two_weights_at_last():
+    assert "half" in AveragingConfig.kinds()
+    for config in kinds_of(AveragingConfig):
+        network = nn.Linear(2, 2)
+        averager = build_averaging(config, network, 11, 110)
+        assert (averager is None) == (config.kind == "none")
+        first = config.first_average(11, 110)
+        for step in range(first if averager else 0):
+            with torch.no_grad():
+                network.weight.add_(1.0)
+            averager.update(network, step, 110)
+        if averager and config.kind != "lookahead":  # which sets the network back to it
+            assert not torch.equal(averager.slow.weight, network.weight)
+        if first:
+            with pytest.raises(RecipeError, match=f"averaging.kind={config.kind} would average"):
+                build_averaging(config, network, 11, 1)
+
+
+def test_they_are_linted_and_scaled(plugin):
+    tree = {
+        "optimizer": {"kind": "signs", "lr": 9.0},
+        "schedule": {"kind": "timid", "patience": 20},
+    }
+    recipe = with_plugin(plugin, tree | CHOICES["half"])
+    assert lint(recipe, 45_000) == []
+    short = with_plugin(plugin, {**CHOICES["half"], "training": {"duration": "3 steps"}})
+    (finding,) = lint(short, 45_000)
+    assert finding.what.startswith("averaging.kind=half would average nothing")
+    assert "averaging.every" in finding.do
+    small = scale_recipe(recipe, 0.1)
+    assert (small.schedule.patience, small.optimizer) == (2, recipe.optimizer)
+
+
+def test_a_schedule_that_watches_needs_validation_and_a_momentum_is_not_guessed(plugin):
+    for tree, what in (
+        (
+            {"schedule": {"kind": "timid"}, "data": {"val_fraction": 0}},
+            "schedule.kind=timid watches",
+        ),
+        (
+            CHOICES["signs"] | {"schedule": {"final_momentum": 0.5}},
+            "needs an optimizer with momentum",
+        ),
+    ):
+        with pytest.raises(RecipeError, match=what):
+            with_plugin(plugin, tree)
