@@ -80,8 +80,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 def usual_way(recipe: Recipe, steps: int, compute: Compute) -> Callable[[], float]:
     """Images/s of one pass over ``steps`` batches, after the workers delivered the first."""
-    opened = open_data(recipe.data)
-    dataset, train = opened.dataset, opened.training
+    train = open_data(recipe.data).training
     batch = recipe.training.batch_size
     count = (steps + 1) * batch
     pil = PilImages(np.array(train.images[train.indices[:count]]), train.labels[train.indices])

@@ -100,11 +100,13 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
     # whole parts before their keys, kinds before the rest
     for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
         *parents, last = path.split(".")
-        part: Any = tree
-        config: Any = recipe
+        part, config = tree, recipe  # type: Any, Any
         for parent in parents:
             config = getattr(config, parent, None)
-            part = _inner_part(part, parent, config)
+            inner = part.get(parent) if isinstance(part, dict) else None
+            if isinstance(inner, str) and isinstance(config, Family):  # it is written out
+                inner = part[parent] = dict(config.family().model_validate(inner))
+            part = inner
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
             hint = key_hint(path, changes[path], _paths(tree))
@@ -115,17 +117,6 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
         if last == "kind" or isinstance(changes[path], Mapping):
             tree = _complete(tree, Recipe())
     return build(tree, where)
-
-
-def _inner_part(part: Any, name: str, config: Any) -> Any:
-    """Return the part of that name, first written out where a text stands for it, such as a path.
-
-    ``config`` is what the recipe had there before.
-    """
-    inner = part.get(name) if isinstance(part, dict) else None
-    if isinstance(inner, str) and isinstance(config, Family):
-        inner = part[name] = dict(config.family().model_validate(inner))
-    return inner
 
 
 def _complete(given: Any, default: Any) -> Any:
@@ -222,8 +213,8 @@ def _find_odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[s
         yield path, f"a number of more than {_MOST_BITS} bits"
     elif isinstance(given, Mapping):
         for name, value in given.items():
-            kept = made[name] if isinstance(made, Mapping) else value  # a text may stand for it
-            yield from _find_odd_numbers(value, kept, f"{path}.{name}".lstrip("."))
+            if isinstance(made, Mapping):  # and no text that stands for a mapping
+                yield from _find_odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
     elif isinstance(given, list | tuple):
         for place, pair in enumerate(zip(given, made, strict=True)):
             yield from _find_odd_numbers(*pair, f"{path}.{place}")

@@ -13,6 +13,9 @@ OTHER = {
     "seed": 1,
     "plugins": [{"file": "mine.py", "sha256": "0" * 64}],
     "data.source": "digits",
+    "data.source.path": "pets",
+    "data.source.folder": "pets",
+    "data.source.sha256": "0" * 64,
     "data.label_mode": "coarse",
     "data.images.size": 16,
     "data.images.resize_mode": "pad",
@@ -49,6 +52,7 @@ OTHER = {
     "augment.policy.kind": "randaugment",
     "augment.policy.num_ops": 1,
     "augment.policy.magnitude": 10,
+    "augment.extra": [{"kind": "vflip"}],
     "augment.mix.kind": "mixup",
     "augment.mix.alpha": 0.2,
     "augment.mix.prob": 0.5,
@@ -213,7 +217,7 @@ def base_tree(key, needs=NEEDS):
         tree = NORM_IN_CNN
     if not key.kind:
         return tree
-    part = next(tagged for tagged in TAGGED if key.path.startswith(f"{tagged}."))
+    part = next(tagged for tagged in (*TAGGED, "data.source") if key.path.startswith(f"{tagged}."))
     outer, _, nested = key.kind.partition(", ")
     tree = merged(tree, tree_at(part, {"kind": outer}))
     if nested:

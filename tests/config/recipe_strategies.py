@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cifarlab.augment.config import Augment
-from cifarlab.augment.kinds import CropSettings
+from cifarlab.augment.kinds import Crop, CropSettings
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
@@ -216,7 +216,9 @@ _AGREE = {
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,
     AirbenchConfig: _depths_fit,
-    CropSettings: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
+    **dict.fromkeys(
+        (Crop, CropSettings), _nothing_idle(lambda tree: not tree["padding"], "padding_mode")
+    ),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     WhiteningConfig: _nothing_idle(
