@@ -93,7 +93,9 @@ class TrainedRun:
             paths = [images] if isinstance(images, str | Path) else list(images)
             inputs = predictor.read(paths)
         predicted = predictor.predict(inputs)
-        return pd.DataFrame(predicted.probabilities, index=predicted.ids, columns=list(predicted.classes))
+        return pd.DataFrame(
+            predicted.probabilities, index=predicted.ids, columns=list(predicted.classes)
+        )
 
     def evaluate(self, split: str = "val", **options: Any) -> dict[str, Any]:
         """Measure ``val`` or ``test`` anew (see evaluation/run_evaluation.py)."""

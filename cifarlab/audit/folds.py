@@ -14,7 +14,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.runs.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.train import train
 
 

@@ -32,7 +32,7 @@ from cifarlab.runs.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
 

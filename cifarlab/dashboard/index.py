@@ -356,7 +356,9 @@ def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
     except OSError as error:
         raise RunFolderError(f"metrics.jsonl can't be read: {error}", "restore it") from error
     complete_lines = tail[: tail.rfind(b"\n") + 1].splitlines()
-    if not complete_lines or (len(complete_lines) == 1 and size > _TAIL):  # that line's start is further up
+    if not complete_lines or (
+        len(complete_lines) == 1 and size > _TAIL
+    ):  # that line's start is further up
         lines = metrics.read()
         return lines[-1] if lines else None
     return metrics.parse(complete_lines[-1].decode("utf-8", "replace"), "its last line")

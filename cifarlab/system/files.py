@@ -256,7 +256,10 @@ def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]
         return []
     except (OSError, ValueError) as error:
         raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
-    return [parse_line(line, f"{path}, line {n}", hint, check) for n, line in enumerate(complete_lines, 1)]
+    return [
+        parse_line(line, f"{path}, line {n}", hint, check)
+        for n, line in enumerate(complete_lines, 1)
+    ]
 
 
 def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cifarlab.runs.naming import new_folder
 from cifarlab.system.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.signals import stop_on_signal
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.extend import extended
 from cifarlab.training.finish import finish

@@ -80,7 +80,9 @@ def test_no_key_has_an_old_name() -> None:
 
 
 def test_the_old_names_are_noticed() -> None:
-    assert all(map(is_old, ("tell_places", "Share", "_share", "ShareOfAll", "by_first", "told_rate")))
+    assert all(
+        map(is_old, ("tell_places", "Share", "_share", "ShareOfAll", "by_first", "told_rate"))
+    )
     assert not any(map(is_old, ("lr", "n_epochs", "separate", "shared_memory", "placement")))
 
 
