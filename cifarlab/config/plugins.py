@@ -182,8 +182,8 @@ def plugin_hashes(tree: Any) -> list[str]:
     """Return the hashes of the plug-ins that a tree of plain values names, where it is one."""
     entries = tree.get("plugins", ()) if isinstance(tree, Mapping) else ()
     plugins = entries if isinstance(entries, list | tuple) else ()
-    named = [one.model_dump() if isinstance(one, Plugin) else one for one in plugins]
-    hashes = [one.get("sha256") for one in named if isinstance(one, Mapping)]
+    trees = [plugin.model_dump() if isinstance(plugin, Plugin) else plugin for plugin in plugins]
+    hashes = [entry.get("sha256") for entry in trees if isinstance(entry, Mapping)]
     return [text for text in hashes if isinstance(text, str)]
 
 

@@ -19,8 +19,8 @@ from cifarlab.report.mistakes import confident, confident_gallery, gallery, wors
 from cifarlab.report.reliability import reliability
 from cifarlab.report.shift import heat_map
 from cifarlab.report.tensor_stats import activations, signals, weights
-from cifarlab.runs.explained import ExplainedFigure
-from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.explained import ExplainedFigure
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 
 FIGURES: tuple[tuple[str, Callable[[RunData], Figure | None], str], ...] = (
     ("curves", curves, "Accuracy, loss and learning rate by epoch"),

@@ -27,8 +27,6 @@ OLD_NAMES = {
 # Names that stay, each with its reason.
 EXCEPTIONS: dict[str, str] = {
     "noise_rate": "the glossary's own word",
-    "UniformRateNoise": "label noise of one noise rate",
-    "dropout_rate": "the probability that nn.Dropout calls p, as papers call it",
     "tell": "Optuna's word for handing a trial's score over",
     "NotFoundError": "HTTP's 404",
 }

@@ -16,7 +16,7 @@ from cifarlab.data.opening import open_data
 from cifarlab.data.samplers import BalancedSampler, SamplerConfig, UniformSampler, WeightsSampler
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, fingerprint, from_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RecipeError
 from cifarlab.system.randomness import generator
 from cifarlab.training.setup import prepare

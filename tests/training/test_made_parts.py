@@ -8,7 +8,7 @@ from made_plugin import NAMED
 
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RecipeError
 from cifarlab.training.train import train
 

@@ -23,7 +23,7 @@ from cifarlab.experiments.search.trial_history import Trial, TrialHistory
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report import settings
-from cifarlab.runs.run_data import dig
+from cifarlab.run_folder.run_data import dig
 
 
 async def show(site: Site, url_path: str) -> None:

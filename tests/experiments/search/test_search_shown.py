@@ -24,7 +24,7 @@ from cifarlab.experiments.search.table import csv_text, describe_selection_bias,
 from cifarlab.experiments.search.writing import write_results
 from cifarlab.metrics.kinds import ACCURACY
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
