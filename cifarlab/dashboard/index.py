@@ -81,7 +81,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """All that was found; ``unrecognized_entries`` are (url_path, reason) of folders that are no run of ours."""
+    """All that was found; ``unrecognized_entries`` are (url_path, reason) of folders not ours."""
 
     runs: tuple[Entry, ...]
     studies: tuple[str, ...]
@@ -98,7 +98,7 @@ class ScannedFolder:
     reason: str = ""
 
 
-class NotFoundError(RunFolderError):
+class NoSuchFolderError(RunFolderError):
     """An address leads to no folder, or to one that is not what it should be."""
 
 
@@ -166,20 +166,20 @@ class Index:
     def path(self, url_path: str, kind: str = "") -> Path:
         """Return the folder at a URL path: any, or that of a ``kind`` (run, study, search).
 
-        Raises NotFoundError for one that is not under the root or not of that kind.
+        Raises NoSuchFolderError for one that is not under the root or not of that kind.
         """
         try:
             path = (self.root / url_path).resolve()
-            inside = path.is_relative_to(self.root) and path.is_dir()
+            is_inside = path.is_relative_to(self.root) and path.is_dir()
         except (OSError, ValueError):  # too long, a NUL
-            inside = False
-        if not inside:
-            raise NotFoundError(
+            is_inside = False
+        if not is_inside:
+            raise NoSuchFolderError(
                 f"there is no folder {url_path!r} under {self.root}",
                 "it was moved or deleted, or the address is wrong: go back to the list",
             )
         if kind and not any((path / name).exists() for name in _FILES[kind]):
-            raise NotFoundError(
+            raise NoSuchFolderError(
                 f"{url_path!r} is no {kind}: it has no {_FILES[kind][0]}", "go back to the list"
             )
         return path
@@ -197,7 +197,7 @@ class Index:
 def walk(root: Path) -> Iterator[ScannedFolder]:
     """Yield every run, study and search at ``root`` and under it, and unrecognized folders.
 
-    Links and hidden folders are not followed; what is inside of a run is its own, and so is what a
+    Links and hidden folders are not followed; what is is_inside of a run is its own, and so is what a
     study or a search has beside its runs.
     """
     pending, seen = [(root, 0, False)], 0
@@ -211,11 +211,11 @@ def walk(root: Path) -> Iterator[ScannedFolder]:
             return
         try:
             with os.scandir(folder) as entries:
-                inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
+                is_inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             yield ScannedFolder("unrecognized", folder, f"can't be read: {error.strerror}")
             continue
-        names = {entry.name for entry in inside}
+        names = {entry.name for entry in is_inside}
         kind = next((kind for mark, kind in MARKS.items() if mark in names), None)
         if kind is None and not names.isdisjoint(OF_A_RUN):
             yield ScannedFolder("run", folder)
@@ -285,7 +285,7 @@ def _recipe(folder: RunFolder) -> tuple[str, int, str]:
     """Return a recipe's name, its seed, and its text without both. Raises RunFolderError."""
     try:
         text = read_text(folder.recipe_file, MOST_YAML_BYTES)
-    except FileNotFoundError as error:
+    except FileNoSuchFolderError as error:
         raise RunFolderError("it has no recipe.yaml", "restore it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"recipe.yaml can't be read: {error}", "restore it") from error
@@ -326,15 +326,15 @@ def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL))
             tail = file.read()
-    except FileNotFoundError:
+    except FileNoSuchFolderError:
         return None
     except OSError as error:
         raise RunFolderError(f"metrics.jsonl can't be read: {error}", "restore it") from error
-    whole = tail[: tail.rfind(b"\n") + 1].splitlines()
-    if not whole or (len(whole) == 1 and size > _TAIL):  # that line's start is further up
+    lines = tail[: tail.rfind(b"\n") + 1].splitlines()
+    if not lines or (len(lines) == 1 and size > _TAIL):  # that line's start is further up
         lines = metrics.read()
         return lines[-1] if lines else None
-    return metrics.parse(whole[-1].decode("utf-8", "replace"), "its last line")
+    return metrics.parse(lines[-1].decode("utf-8", "replace"), "its last line")
 
 
 def _last_modified(folder: RunFolder) -> float:

@@ -21,7 +21,7 @@ def require_extra() -> None:
     for package in ("nicegui", "matplotlib"):
         try:
             importlib.import_module(package)
-        except ModuleNotFoundError as error:
+        except ModuleNoSuchFolderError as error:
             raise MissingExtraError(
                 f"the dashboard needs {package}, which is not installed",
                 "pip install 'cifarlab[dashboard]'",

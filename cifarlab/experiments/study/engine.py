@@ -14,7 +14,7 @@ from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_c
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.experiments.study.workers import Failure, RunJob, interruption, train_all
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.text import change, fingerprint, validate_config
 from cifarlab.runs.folder import RunFolder, describe_early_end
 from cifarlab.runs.naming import RUNS
