@@ -15,9 +15,9 @@ import numpy as np
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import RUNS, new_folder
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, new_folder
+from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ def evaluate(
     from cifarlab.cli.printing import print_evaluation, print_measured
     from cifarlab.evaluation.full_evaluation import evaluate_fully
     from cifarlab.evaluation.run_evaluation import evaluate_run
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
@@ -98,7 +98,7 @@ def audit(
     """Look for images that are there twice and labels that are wrong in the training data."""
     from cifarlab.audit.run_audit import audit as run_audit
     from cifarlab.cli.printing import print_audit
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
@@ -147,7 +147,7 @@ def predict(
     """Predict images, resized and normalised as in training, with calibrated confidence."""
     from cifarlab.inference.formats import format_predictions, require_format
     from cifarlab.inference.run_predictor import predict_paths
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.files import write_text
 
     require_format(output_format, sample_submission)
@@ -187,7 +187,7 @@ def explain(
 ) -> None:
     """Show where a network looks, what its layers see, and what it is made of."""
     from cifarlab.explain.explain_run import explain_run
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console, print_table
     from cifarlab.training.display import Display
 

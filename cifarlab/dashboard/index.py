@@ -17,9 +17,9 @@ from typing import Any
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.settings import distinct_names
-from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.run_data import dig
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.metrics_log import MetricsLog
+from cifarlab.run_folder.run_data import dig
 from cifarlab.system.errors import RecipeError, RunFolderError
 from cifarlab.system.files import MOST_YAML_BYTES, read_text, require_plain, storable
 from cifarlab.system.formatting import number, pair

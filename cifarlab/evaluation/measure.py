@@ -11,7 +11,7 @@ from cifarlab.data.splits import Subset
 from cifarlab.evaluation.calibration import calibration, find_temperature, log_loss
 from cifarlab.evaluation.groups import Groups, accuracy_by_group, known_groups
 from cifarlab.inference.predictor import Predictor
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.stats.intervals import wilson_interval
 
 # kept as images beside the logits; a report shows the first of them

@@ -22,7 +22,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.spec import label
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 
 @dataclass(frozen=True)

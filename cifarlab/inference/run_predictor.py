@@ -8,7 +8,7 @@ import numpy as np
 
 from cifarlab.inference.inputs import Inputs, array_inputs, input_policy, read_inputs
 from cifarlab.inference.predictor import Predictor, scaled_softmax
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError
 
 

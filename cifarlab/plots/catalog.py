@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from cifarlab.plots import images, run, tensor_stats
 from cifarlab.plots.spec import Plot
-from cifarlab.runs.run_data import RunData
+from cifarlab.run_folder.run_data import RunData
 
 FIGURES: dict[str, tuple[Callable[[RunData], Plot | None], str]] = {
     "curves": (run.curves, "Accuracy, loss and learning rate by epoch"),

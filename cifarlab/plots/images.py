@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cifarlab.plots.spec import NARROW, Axis, Image, Panel, Plot, Text, label
-from cifarlab.runs.run_data import SPOKEN, RunData, dig, listed
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import number, percent, plain
 
 _MOST = 25  # mistakes

@@ -27,7 +27,7 @@ from cifarlab.plots.spec import (
     with_margin,
 )  # fmt: skip
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.run_data import SPOKEN, RunData, dig, listed
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import count, number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.plots.spec import NARROW, WIDE, Axis, Matrix, Panel, Plot, label
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import number
 
 _MOST = 24  # panels of a figure; with more layers, evenly spread ones are shown

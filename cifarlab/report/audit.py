@@ -3,7 +3,7 @@
 from typing import Any
 
 from cifarlab.report.tables import Fact, Table, table_of
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import count, number, percent, plain
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cifarlab.report.tables import Table
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import count, interval, percent, seconds
 
 _COLUMNS = (

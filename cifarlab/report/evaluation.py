@@ -5,7 +5,7 @@ from typing import Any
 
 from cifarlab.plots.run import corruption_rows
 from cifarlab.report.tables import Fact, Table, table_of
-from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system.formatting import (
     NOTHING,
     count,

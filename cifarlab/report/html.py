@@ -22,8 +22,8 @@ from cifarlab.plots.run import overlay
 from cifarlab.plots.style import Picture
 from cifarlab.report import audit, compare, evaluation, provenance, settings, tables
 from cifarlab.report.diagnosis import diagnose
-from cifarlab.runs.explained import ExplainedFigure
-from cifarlab.runs.run_data import SPOKEN, RunData
+from cifarlab.run_folder.explained import ExplainedFigure
+from cifarlab.run_folder.run_data import SPOKEN, RunData
 from cifarlab.system.formatting import interval, percent
 
 

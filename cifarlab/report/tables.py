@@ -8,7 +8,7 @@ import numpy as np
 
 from cifarlab.plots.run import class_names, confusion_counts, drawn_classes, largest_errors
 from cifarlab.plots.spec import MANY
-from cifarlab.runs.run_data import SPOKEN, RunData, dig, listed
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import (
     NOTHING,
     count,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cifarlab.plots.spec import require_formats
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import MissingExtraError, RunFolderError
 from cifarlab.system.files import is_folder, write_text
 
@@ -34,7 +34,7 @@ def write_report(
     require_extra()
     from cifarlab.plots.style import save
     from cifarlab.report.html import page
-    from cifarlab.runs.run_data import read_runs
+    from cifarlab.run_folder.run_data import read_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")

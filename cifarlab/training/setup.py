@@ -21,7 +21,7 @@ from cifarlab.models.whitening import n_whitening_images
 from cifarlab.optim.averagers import build_averaging
 from cifarlab.optim.param_groups import build_optimizer
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes

@@ -110,7 +110,7 @@ def test_no_module_imports_itself_by_a_circle() -> None:
         "cifarlab.cli",
         "cifarlab.config",
         "cifarlab.recipes.catalog",
-        "cifarlab.runs",
+        "cifarlab.run_folder",
         "cifarlab.data",
         "cifarlab.report.write",
         "cifarlab.experiments.search",

@@ -21,7 +21,7 @@ from cifarlab.plots.run import (
 from cifarlab.plots.spec import label
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system import formatting
 
 HOSTILE = "<img src=x onerror=alert(1)>"

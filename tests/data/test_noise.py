@@ -10,7 +10,7 @@ from cifarlab.data.noisy_labels import apply_label_noise, transition_matrix
 from cifarlab.data.sources import open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train
 

@@ -14,8 +14,8 @@ from cifarlab.plots import images
 from cifarlab.plots import run as figures
 from cifarlab.report import audit, evaluation
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import RunData, read_runs
 
 
 @pytest.fixture(scope="module")

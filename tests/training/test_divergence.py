@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, DivergenceError
 from cifarlab.training import step
 from cifarlab.training.callbacks import Callback

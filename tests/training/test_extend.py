@@ -13,7 +13,7 @@ from cifarlab.optim.schedules import Schedule
 from cifarlab.recipes.keys import config_classes
 from cifarlab.recipes.schema import Extension
 from cifarlab.recipes.text import fingerprint
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, Interrupted, RecipeError, RunFolderError
 from cifarlab.training.extend import extended
 from cifarlab.training.launch import launch

@@ -11,7 +11,7 @@ from prepared import PLAIN, Watching, first_batch, gradients, prepared
 from torch import Tensor
 
 from cifarlab.data.loader import Batch
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
 from cifarlab.training.step import backward, mixed_loss, resize, select_hard_examples, step

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.terminal import format_duration
 from cifarlab.training.callbacks import Callback
 from cifarlab.training.display import Display

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cifarlab.cli import app
 from cifarlab.experiments.study.workers import Failure, RunJob, train_in_processes
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system import threads
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.system.threads import Threads

@@ -9,7 +9,7 @@ from cifarlab.dashboard.urls import run_link
 from cifarlab.plots.run import overlay
 from cifarlab.report import compare
 from cifarlab.report.html import parts
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system.errors import CifarlabError, RunFolderError
 
 _MOST = 24

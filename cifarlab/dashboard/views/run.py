@@ -14,8 +14,8 @@ from cifarlab.plots import run as plots
 from cifarlab.plots.spec import MANY
 from cifarlab.report import tables
 from cifarlab.report.html import parts, render
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.run_data import SPOKEN, RunData, read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import SPOKEN, RunData, read_runs
 
 _RECIPE, _RESULT, _METRICS, _PROVENANCE = range(4)  # places in ``stamps``
 _CURVES = 600  # pixels

@@ -31,7 +31,7 @@ from cifarlab.experiments.search.table import (
 from cifarlab.experiments.search.trial_history import Trial, TrialHistory
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report.html import parts
-from cifarlab.runs.run_data import dig
+from cifarlab.run_folder.run_data import dig
 
 
 async def show(site: Site, url_path: str) -> None:

@@ -18,7 +18,7 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.table import footing, format_rows, heading, restore_comparison
 from cifarlab.report.html import parts
-from cifarlab.runs.run_data import dig
+from cifarlab.run_folder.run_data import dig
 
 
 async def show(site: Site, url_path: str) -> None:

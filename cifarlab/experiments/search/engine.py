@@ -17,7 +17,7 @@ from cifarlab.experiments.search.writing import write_results
 from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
-from cifarlab.runs.naming import RUNS
+from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import (
     CifarlabError,
     Interrupted,

@@ -14,7 +14,7 @@ from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.table import as_json, markdown, restore_comparison, scale_words
-from cifarlab.runs.schemas import restore
+from cifarlab.run_folder.schemas import restore
 
 NOTHING = "-"
 _ENDS = {

@@ -13,7 +13,7 @@ from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, StorageError
 
 _POLL = 0.2  # seconds between two looks whether the study is asked to stop

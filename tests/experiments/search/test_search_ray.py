@@ -22,8 +22,8 @@ from cifarlab.experiments.search.engine import FinishedSearch, run_search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
 from cifarlab.recipes.catalog import find
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, MissingExtraError, RunFolderError, UserError
 from cifarlab.training.train import train
 

@@ -24,7 +24,7 @@ from cifarlab.experiments.search.writing import write_results
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Marks, Plot, Text
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from typing import Any
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
-from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.schemas import Format, Provenance, Result, TensorStatsLine, make_check
+from cifarlab.run_folder.metrics_log import MetricsLog
+from cifarlab.run_folder.schemas import Format, Provenance, Result, TensorStatsLine, make_check
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,

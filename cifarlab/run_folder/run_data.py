@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.explained import ExplainedFigure, explained
-from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.explained import ExplainedFigure, explained
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.formatting import number
 
