@@ -5,7 +5,7 @@ the other way round. Nothing here imports torch before it trains or predicts.
 """
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,27 +119,26 @@ class Plots:
 
     def curves(self) -> "Figure | None":
         """Loss, accuracy and learning rate by epoch."""
-        from cifarlab.report.figures import curves
-
-        return _styled(curves, self._run)
+        return self._draw("curves")
 
     def confusion_matrix(self) -> "Figure | None":
         """Which class is taken for which."""
-        from cifarlab.report.confusion import confusion
-
-        return _styled(confusion, self._run)
+        return self._draw("confusion")
 
     def per_class(self) -> "Figure | None":
         """The accuracy of each class, with its interval."""
-        from cifarlab.report.classes import per_class
-
-        return _styled(per_class, self._run)
+        return self._draw("classes")
 
     def reliability(self) -> "Figure | None":
         """How often the network is right that is sure by so much."""
-        from cifarlab.report.reliability import reliability
+        return self._draw("reliability")
 
-        return _styled(reliability, self._run)
+    def _draw(self, kind: str) -> "Figure | None":
+        from cifarlab.plots.catalog import FIGURES
+        from cifarlab.plots.draw import draw
+
+        plot = FIGURES[kind][0](self._run)
+        return draw(plot) if plot else None
 
 
 class RunTable(Sequence[TrainedRun]):
@@ -345,13 +344,6 @@ def _accuracy_words(run: RunData) -> str:
     if name is None:
         return f"{run.last_epoch} epochs so far"
     return f"{name} accuracy {percent(run.split(name).get('accuracy'))}"
-
-
-def _styled(draw: Callable[[RunData], "Figure | None"], run: RunData) -> "Figure | None":
-    from cifarlab.plots.style import styled
-
-    with styled():
-        return draw(run)
 
 
 def _table(runs: Sequence[RunData]) -> str:

@@ -16,7 +16,7 @@ from cifarlab.explain.sanity import randomize_layers
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.explained import INDEX, KINDS
 from cifarlab.run_folder.folder import RunFolder

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import MissingExtraError, PluginError, RunFolderError
 from cifarlab.system.files import is_folder, write_text

@@ -28,7 +28,6 @@ OLD_NAMES = {
 EXCEPTIONS: dict[str, str] = {
     "noise_rate": "the glossary's own word",
     "tell": "Optuna's word for handing a trial's score over",
-    "NotFoundError": "HTTP's 404",
 }
 
 
