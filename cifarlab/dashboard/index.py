@@ -207,7 +207,7 @@ class Index:
 def walk(root: Path) -> Iterator[ScannedFolder]:
     """Yield every run, study and search at ``root`` and under it, and unrecognized folders.
 
-    Links and hidden folders are not followed; what is entries_inside of a run is its own, and so is what a
+    Links and hidden folders are not followed; what is inside of a run is its own, and so is what a
     study or a search has beside its runs.
     """
     pending, seen = [(root, 0, False)], 0
