@@ -174,6 +174,7 @@ OTHER = {
 NEEDS = {
     "evaluation.tta_fraction": {"evaluation": {"tta_views": 2}},
     "evaluation.tta_threshold": {"evaluation": {"tta_views": 2}},
+    "data.sampler.sha256": {"data": {"sampler": {"file": __file__}}},
     "data.images.resize_mode": {"data": {"images": {"size": 16}}},
     "augment.crop.padding_mode": {"augment": {"crop": {"padding": 1}}},
     "augment.fill_mode": {"augment": {"translate": 0.1}},
