@@ -54,7 +54,7 @@ def measure(folder: Path) -> dict[str, Any]:
     from cifarlab.optim.schedules import Segment
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import change
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.signals import Stop
     from cifarlab.training.loop import fit
     from cifarlab.training.plan import Epoch, Plan

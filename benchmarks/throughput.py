@@ -45,7 +45,7 @@ from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute, choose
 from cifarlab.system.signals import Stop
 from cifarlab.training.loop import fit

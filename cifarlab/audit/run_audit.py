@@ -27,12 +27,12 @@ from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
 

@@ -16,10 +16,10 @@ from cifarlab.explain.sanity import randomize_layers
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.explained import INDEX, KINDS
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.explained import INDEX, KINDS
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
 from cifarlab.system.files import read_json, write_text
 

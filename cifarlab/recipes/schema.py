@@ -172,6 +172,7 @@ class Evaluation(Config):
 # parts that exist in several kinds
 TAGGED = (
     "data.label_noise",
+    "data.sampler",
     "augment.policy",
     "augment.mix",
     "model",

@@ -1,6 +1,6 @@
 """Reports: run folders in, one HTML page and its figures out.
 
-Reads what a run left behind (``cifarlab.runs``) and nothing else; works on finished and unfinished
+Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and unfinished
 runs alike. Matplotlib and Jinja are imported only when a report is made.
 """
 
@@ -8,8 +8,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cifarlab.plots.formats import require_formats
-from cifarlab.runs.folder import RunFolder
+from cifarlab.plots.spec import require_formats
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import MissingExtraError, PluginError, RunFolderError
 from cifarlab.system.files import is_folder, write_text
 
@@ -35,7 +35,7 @@ def write_report(
     require_extra()
     from cifarlab.plots.style import save
     from cifarlab.report.html import page
-    from cifarlab.runs.run_data import read_runs
+    from cifarlab.run_folder.run_data import read_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cifarlab.recipes.schema import Extension, Recipe, Training
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import write_bytes
 from cifarlab.training.checkpoint import Checkpoints

@@ -16,7 +16,7 @@ from cifarlab.models.layers import BatchNorms
 from cifarlab.models.roles import parameter_roles
 from cifarlab.optim.schedules import lr_factor
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute
 from cifarlab.system.processes import Processes
 from cifarlab.system.threads import Threads

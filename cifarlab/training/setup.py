@@ -22,13 +22,13 @@ from cifarlab.models.roles import parameter_roles
 from cifarlab.optim.averaging import build_averaging
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
 from cifarlab.system.threads import Threads, use_threads
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
 from cifarlab.training.plan import plan
@@ -59,15 +59,7 @@ def prepare(
     opened = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
     dataset, training = opened.dataset, opened.training
     class_counts = training.counts(len(dataset.classes))
-    loader = Loader(
-        training,
-        Augmentation(recipe.augment, dataset.image_shape, recipe.seed),
-        recipe.training.batch_size,
-        recipe.seed,
-        compute.device,
-        lambda images: indices_to_read(recipe, processes, images),
-    )
-    require_enough_images(recipe.training, loader, processes)
+    loader = _loader(recipe, opened, compute, processes)
     mean, std = normalization(recipe, training, dataset.image_shape[2])
     length = plan(recipe.training, loader.steps_per_epoch)
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
@@ -113,6 +105,20 @@ def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
             f"take less than {smallest}, or leave it out",
         )
     return opened
+
+
+def _loader(recipe: Recipe, opened: OpenData, compute: Compute, processes: Processes) -> Loader:
+    loader = Loader(
+        opened.training,
+        Augmentation(recipe.augment, opened.dataset.image_shape, recipe.seed),
+        recipe.training.batch_size,
+        recipe.seed,
+        compute.device,
+        lambda images: indices_to_read(recipe, processes, images),
+        recipe.data.sampler,
+    )
+    require_enough_images(recipe.training, loader, processes)
+    return loader
 
 
 def initial_state(

@@ -13,7 +13,7 @@ from cifarlab.augment.policy import PolicyConfig
 from cifarlab.config.family import knowing
 from cifarlab.config.plugins import add_plugin
 from cifarlab.recipes.text import build, fingerprint, to_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.system.randomness import generator
 from cifarlab.training.train import train

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from cifarlab.cli import app
 from cifarlab.cli.following import after_audit, after_compare, after_predict, after_study
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 SHORT = ("training.duration=4 steps", "--no-tensor-stats")
 

@@ -26,6 +26,9 @@ OTHER = {
     "data.train_subset_fraction": 0.5,
     "data.fold": {"n_splits": 3, "index": 1},
     "data.split_seed": 1,
+    "data.sampler.kind": "balanced",
+    "data.sampler.file": __file__,  # what is in it is read by training alone
+    "data.sampler.sha256": "0" * 64,
     "data.label_noise.kind": "pair",
     "data.label_noise.seed": 1,
     "data.label_noise.noise_rate": 0.3,

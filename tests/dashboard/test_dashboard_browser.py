@@ -20,7 +20,7 @@ from made_site import Server, grow, make_site
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -254,7 +254,7 @@ def test_a_report_breaks_no_command_one_word_a_line(browser, finished, tmp_path)
 def test_a_run_is_shown_in_full(visit: Visit, root: Path) -> None:
     page = visit.go("/run/cifar-s0")
     result = RunFolder(root / "cifar-s0").result()
-    expect(page.locator(".big .value").first).to_have_text(
+    expect(page.locator(".accuracy .value").first).to_have_text(
         f"{100 * result['test']['accuracy']:.2f}\u00a0%"
     )
     expect(page.locator(".chart")).to_have_count(2)
@@ -277,10 +277,12 @@ def test_what_was_measured_beside_accuracy_and_found_in_the_data_is_shown(visit:
         "similarity 0.9912",
     ):
         expect(page.locator(".page")).to_contain_text(words)
-    shades = page.locator("td.shade")
-    expect(shades).to_have_count(4 * 6)
-    expect(shades.first).to_have_text("85.0\u00a0%")
-    assert shades.first.get_attribute("style") == "--shade:1.00"
+    cells = page.get_by_label("shift").evaluate(
+        "element => getElement(Number(element.id.slice(1))).chart.getOption().series[0].data"
+    )
+    assert len(cells) == 4 * 6 and cells[0]["text"] == "85.0" and cells[0]["value"][:2] == [0, 0]
+    reliability = page.get_by_label("reliability")
+    expect(reliability.locator("canvas")).to_be_visible()
     expect(page.locator(".side").filter(has=page.locator("img + img"))).to_have_count(2)
 
 
@@ -309,13 +311,13 @@ def test_a_run_in_training_is_watched(visit: Visit, root: Path) -> None:
     for accuracy in (0.9123, 0.9234):
         epoch = grow(root / "live", accuracy)
         expect(page.locator(".page")).to_contain_text(f"{epoch} epochs so far", timeout=8000)
-        expect(page.locator(".big .value")).to_have_text(f"{100 * accuracy:.2f}\u00a0%")
+        expect(page.locator(".accuracy .value")).to_have_text(f"{100 * accuracy:.2f}\u00a0%")
     drawn = page.locator(".chart").first.evaluate(
-        "element => getElement(Number(element.id.slice(1))).chart.getOption().series[2].data"
+        "element => getElement(Number(element.id.slice(1))).chart.getOption().series[1].data"
     )
     assert drawn[-1] == [12, 92.34]
     shutil.copy(root / "cifar-s0" / "result.json", root / "live" / "result.json")
-    expect(page.locator(".big .label").first).to_contain_text("Test accuracy", timeout=8000)
+    expect(page.locator(".accuracy .label").first).to_contain_text("Test accuracy", timeout=8000)
 
 
 def drop(page: Page, blob: bytes | int, name: str, how: str = "drop") -> None:

@@ -11,7 +11,7 @@ from cifarlab.data.label_noise import LabelNoiseConfig
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train
 

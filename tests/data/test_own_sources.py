@@ -14,7 +14,7 @@ from cifarlab.data.opening import open_cached_data, open_data, open_dataset
 from cifarlab.data.sources import SourceConfig
 from cifarlab.recipes.catalog import usual_images, usual_shape, usual_splits
 from cifarlab.recipes.text import apply_overrides, build, change, fingerprint, to_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, RecipeError
 from cifarlab.training.train import train
 

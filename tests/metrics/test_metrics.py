@@ -31,7 +31,7 @@ from cifarlab.metrics.kinds import (
     shipped_metrics,
 )
 from cifarlab.recipes.text import build, to_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train
 

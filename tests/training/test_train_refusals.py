@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.training import loop
 from cifarlab.training.train import train

@@ -15,7 +15,7 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.table import restore_comparison
-from cifarlab.runs.schemas import restore
+from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
 

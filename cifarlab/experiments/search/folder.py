@@ -35,10 +35,10 @@ from cifarlab.experiments.search.space import Params
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, validate_config
-from cifarlab.runs.collection import Collection
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import RUNS, folder_name
-from cifarlab.runs.schemas import Count, Stored, make_check, restore
+from cifarlab.run_folder.collection import Collection
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder.schemas import Count, Stored, make_check, restore
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text
 

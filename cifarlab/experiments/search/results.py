@@ -10,7 +10,7 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, importance
 from cifarlab.experiments.search.trial_history import RungDecision, Trial, TrialHistory
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.run_data import RunData, read_runs
 
 
 class TrialRow(NamedTuple):

@@ -15,7 +15,7 @@ from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.table import as_json, markdown, restore_comparison, scale_words
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
-from cifarlab.runs.schemas import restore
+from cifarlab.run_folder.schemas import restore
 
 NOTHING = "-"
 _ENDS = {

@@ -15,7 +15,7 @@ from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, S
 from cifarlab.experiments.search.space import Params
 from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 
 _HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
 

@@ -117,15 +117,15 @@ def compare(
         row: None if skip_reasons[row] else _pairs(values[row], values[baseline]) for row in rows
     }
     summaries = {row: summarize(list(mine.values())) for row, mine in values.items() if mine}
-    given = (reported or {}) if metric.name == "accuracy" else {}
+    known_numbers = (reported or {}) if metric.name == "accuracy" else {}
     numbers = {
         row: number
-        for row, number in given.items()
+        for row, number in known_numbers.items()
         if row in rows and comparable(number, data, scale)
     }
     agreements = agreement(baseline, summaries, pairs, numbers, data, split, scale)
     ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
-    others = dict.fromkeys(n.data for row, n in given.items() if row not in numbers)
+    others = dict.fromkeys(n.data for row, n in known_numbers.items() if row not in numbers)
     tested = {row: p for row, pair in pairs.items() if pair and (p := pair.p) is not None}
     notes = (
         *_notes(outcomes, values, split, len(tested), metric),

@@ -87,8 +87,8 @@ class Study(WatchedConfig):
         recipes = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
-            found = find(row.recipe, self.plugins)
-            changed = change(found, {**row.overrides, "name": row.name}, where)
+            base = find(row.recipe, self.plugins)
+            changed = change(base, {**row.overrides, "name": row.name}, where)
             recipes[row.name] = change(changed, self.overrides, where)
         return recipes
 

@@ -13,8 +13,8 @@ from cifarlab.experiments.study.table import as_json
 from cifarlab.experiments.study.workers import Failure, RunJob
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import finished_runs, latest_folder, new_folder
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from cifarlab.experiments.study.comparison import SMALL, Comparison, ComparisonRow
 from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.metrics.kinds import MetricFacts
-from cifarlab.runs.schemas import restore
+from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 

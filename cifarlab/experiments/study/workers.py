@@ -13,7 +13,7 @@ from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, StorageError
 from cifarlab.training.callbacks import Callback, WatchedConfig
 
@@ -111,9 +111,9 @@ def _start_worker(threads: int, stopping: Event) -> None:
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    from cifarlab.system.threads import share_threads
+    from cifarlab.system.threads import limit_threads
 
-    share_threads(threads)
+    limit_threads(threads)
 
 
 def _train_in_worker(job: RunJob) -> Failure | None:

@@ -24,8 +24,8 @@ from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
 from cifarlab.metrics.kinds import LogLoss
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import from_yaml
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, MissingExtraError, RunFolderError, UserError
 from cifarlab.training.train import train
 

@@ -6,7 +6,7 @@ from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Reported
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change, fingerprint
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 ACCURACIES = {
     "base": [0.900, 0.904, 0.896],

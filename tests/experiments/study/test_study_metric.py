@@ -20,7 +20,7 @@ from cifarlab.experiments.study.table import (
     restore_comparison,
 )
 from cifarlab.metrics.kinds import ACCURACY, LogLoss, MacroF1, MetricConfig, TopK
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError, UserError
 
 LESS = LogLoss().facts

@@ -4,7 +4,7 @@ import pytest
 from made_study import make_run
 
 from cifarlab.experiments.study.outcomes import compare_runs
-from cifarlab.runs.naming import finished_runs
+from cifarlab.run_folder.naming import finished_runs
 from cifarlab.system.errors import RecipeError, RunFolderError
 
 

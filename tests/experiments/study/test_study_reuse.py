@@ -13,8 +13,8 @@ from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import new_folder
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import new_folder
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.training.train import train
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.explained import ExplainedFigure, explained
-from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.explained import ExplainedFigure, explained
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.formatting import number
 
@@ -122,6 +122,11 @@ def dig(tree: Any, *keys: Any) -> Any:
             return None
         tree = tree.get(key)
     return tree
+
+
+def listed(rows: Any) -> list[dict[str, Any]]:
+    """Return the mappings in what should be a list of them."""
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
