@@ -255,14 +255,27 @@ def confusion(run: RunData) -> Plot | None:
         return None if many else np.array(cells, dtype=object).reshape(shown.shape)
 
     largest = max(np.nanmax(errors, initial=0), 1.0)
-    bar = "errors, share of the true class (%)"
     right_cells = np.where(right & (percents > 0), percents, np.nan)
     pale = (-18.0, 450.0) if not many else (-18.0, 220.0)  # small cells need more to be seen
     marks: list[Mark] = [
-        Matrix(values=errors, colors="Oranges", limits=(0, largest), scale="sqrt", bar=bar,
-               texts=texts(errors), tip=tip),
-        Matrix(values=right_cells, colors="Blues", limits=pale, texts=texts(right_cells), bold=True, tip=tip),
-    ]  # fmt: skip
+        Matrix(
+            values=errors,
+            colors="Oranges",
+            limits=(0, largest),
+            scale="sqrt",
+            bar="errors, share of the true class (%)",
+            texts=texts(errors),
+            tip=tip,
+        ),
+        Matrix(
+            values=right_cells,
+            colors="Blues",
+            limits=pale,
+            texts=texts(right_cells),
+            bold=True,
+            tip=tip,
+        ),
+    ]
     if k <= _MOST_NAMED:
         marks += [Rule(i + 0.5, "white", flat=flat) for i in range(k - 1) for flat in (True, False)]
     short = [label(name, 16) for name in names]
