@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from cifarlab.augment.kinds import AugmentationConfig as AugmentationConfig
     from cifarlab.augment.mixing import MixConfig as MixConfig
     from cifarlab.augment.policy import PolicyConfig as PolicyConfig
-    from cifarlab.data.arrays import Arrays as Arrays
     from cifarlab.data.label_noise import LabelNoiseConfig as LabelNoiseConfig
+    from cifarlab.data.sources import Arrays as Arrays
     from cifarlab.data.sources import SourceConfig as SourceConfig
     from cifarlab.losses.kinds import LossConfig as LossConfig
     from cifarlab.metrics.kinds import MetricConfig as MetricConfig
@@ -47,9 +47,8 @@ _MODULES = {
     "cifarlab.augment.kinds": "AugmentationConfig",
     "cifarlab.augment.mixing": "MixConfig",
     "cifarlab.augment.policy": "PolicyConfig",
-    "cifarlab.data.arrays": "Arrays",
     "cifarlab.data.label_noise": "LabelNoiseConfig",
-    "cifarlab.data.sources": "SourceConfig",
+    "cifarlab.data.sources": "Arrays SourceConfig",
     "cifarlab.losses.kinds": "LossConfig",
     "cifarlab.metrics.kinds": "MetricConfig",
     "cifarlab.models.configs": "ModelConfig",

@@ -244,8 +244,8 @@ def train(
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of training/train.py. Raises every error of
-    cifarlab.system.errors.
+    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of
+    training/train.py. Raises every error of cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 

@@ -1,7 +1,7 @@
 """Reports: run folders in, one HTML page and its figures out.
 
-Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and unfinished
-runs alike. Matplotlib and Jinja are imported only when a report is made.
+Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and
+unfinished runs alike. Matplotlib and Jinja are imported only when a report is made.
 """
 
 import importlib

@@ -9,6 +9,7 @@ import numpy as np
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults, TrialRow
 from cifarlab.experiments.search.space import AnyDimension, Choice, LogUniform, Params
+from cifarlab.experiments.search.trial_history import RungDecision
 from cifarlab.experiments.study.table import scale_words
 from cifarlab.plots.spec import (
     BLUE,
@@ -72,7 +73,12 @@ def rungs(results: SearchResults) -> Plot | None:
     shown = [v for n in rung_numbers for v in _spread([d for d in every if d.rung == n], _DRAWN)]
 
     def marks(
-        group: list, scores: list[float], color: str, marker: str, name: str, size: float = 3.5
+        group: list[RungDecision],
+        scores: list[float],
+        color: str,
+        marker: str,
+        name: str,
+        size: float = 3.5,
     ) -> Marks:
         at = [rung_numbers.index(v.rung) - 0.18 + 0.36 * v.n_reached / (1 + maximum) for v in group]
         return Marks(
