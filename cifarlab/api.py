@@ -348,7 +348,11 @@ def _accuracy_words(run: RunData) -> str:
 
 def _table(runs: Sequence[RunData]) -> str:
     """Runs as an HTML table."""
-    rows = [{name: str(value) for name, value in _fields(run).items()} for run in runs]
+    rows = [{name: _cell(value) for name, value in _fields(run).items()} for run in runs]
     heads = "".join(f"<th>{name}</th>" for name in (rows[0] if rows else {}))
     cells = ("".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows)
     return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+def _cell(value: Any) -> str:
+    return percent(value) if isinstance(value, float) else str(value)
