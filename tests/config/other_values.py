@@ -174,7 +174,6 @@ OTHER = {
 NEEDS = {
     "evaluation.tta_fraction": {"evaluation": {"tta_views": 2}},
     "evaluation.tta_threshold": {"evaluation": {"tta_views": 2}},
-    "data.sampler.sha256": {"data": {"sampler": {"file": __file__}}},
     "data.images.resize_mode": {"data": {"images": {"size": 16}}},
     "augment.crop.padding_mode": {"augment": {"crop": {"padding": 1}}},
     "augment.fill_mode": {"augment": {"translate": 0.1}},
@@ -216,6 +215,8 @@ def base_tree(key, needs=NEEDS):
     tree = needs.get(key.path, {})
     if key.path.startswith("model.norm.") and key.kind.startswith("cnn"):
         tree = NORM_IN_CNN
+    if key.path == "data.sampler.sha256":
+        tree = {"data": {"sampler": {"file": __file__}}}
     if not key.kind:
         return tree
     part = next(tagged for tagged in (*TAGGED, "data.source") if key.path.startswith(f"{tagged}."))
