@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from cifarlab.data.label_noise import LabelNoiseConfig as LabelNoiseConfig
     from cifarlab.data.sources import Arrays as Arrays
     from cifarlab.data.sources import SourceConfig as SourceConfig
+    from cifarlab.experiments.search.samplers import TrialSamplerConfig as TrialSamplerConfig
+    from cifarlab.experiments.search.schedulers import TrialSchedulerConfig as TrialSchedulerConfig
     from cifarlab.losses.kinds import LossConfig as LossConfig
     from cifarlab.metrics.kinds import MetricConfig as MetricConfig
     from cifarlab.models.configs import ModelConfig as ModelConfig
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from cifarlab.optim.optimizers import OptimizerConfig as OptimizerConfig
     from cifarlab.optim.schedules import ScheduleConfig as ScheduleConfig
     from cifarlab.recipes.schema import Recipe as Recipe
+    from cifarlab.training.callbacks import Callback as Callback
+    from cifarlab.training.callbacks import CallbackConfig as CallbackConfig
 
 __version__ = "0.1.0"
 
@@ -49,6 +53,8 @@ _MODULES = {
     "cifarlab.augment.policy": "PolicyConfig",
     "cifarlab.data.label_noise": "LabelNoiseConfig",
     "cifarlab.data.sources": "Arrays SourceConfig",
+    "cifarlab.experiments.search.samplers": "TrialSamplerConfig",
+    "cifarlab.experiments.search.schedulers": "TrialSchedulerConfig",
     "cifarlab.losses.kinds": "LossConfig",
     "cifarlab.metrics.kinds": "MetricConfig",
     "cifarlab.models.configs": "ModelConfig",
@@ -57,6 +63,7 @@ _MODULES = {
     "cifarlab.optim.optimizers": "OptimizerConfig",
     "cifarlab.optim.schedules": "ScheduleConfig",
     "cifarlab.recipes.schema": "Recipe",
+    "cifarlab.training.callbacks": "Callback CallbackConfig",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
