@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cifarlab.optim.optimizers import OptimizerConfig as OptimizerConfig
     from cifarlab.optim.schedules import ScheduleConfig as ScheduleConfig
     from cifarlab.recipes.schema import Recipe as Recipe
-    from cifarlab.training.callbacks import Callback as Callback
+    from cifarlab.training.callback import Callback as Callback
     from cifarlab.training.callbacks import CallbackConfig as CallbackConfig
 
 __version__ = "0.1.0"
@@ -63,7 +63,8 @@ _MODULES = {
     "cifarlab.optim.optimizers": "OptimizerConfig",
     "cifarlab.optim.schedules": "ScheduleConfig",
     "cifarlab.recipes.schema": "Recipe",
-    "cifarlab.training.callbacks": "Callback CallbackConfig",
+    "cifarlab.training.callback": "Callback",
+    "cifarlab.training.callbacks": "CallbackConfig",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
