@@ -219,6 +219,12 @@ def drawn_classes(counts: np.ndarray) -> np.ndarray:
     return np.sort(list(dict.fromkeys(ends))[:_CONFUSED])
 
 
+def _percent_texts(percents: np.ndarray) -> np.ndarray:
+    """Return what stands in each cell: nothing where there is no number."""
+    cells = ["" if np.isnan(v) else f"{v:.1f}" if v < 99.95 else "100" for v in percents.flat]
+    return np.array(cells, dtype=object).reshape(percents.shape)
+
+
 def confusion(run: RunData) -> spec.Plot | None:
     """Return the confusion matrix of the shown split by share of the true class.
 
@@ -243,10 +249,6 @@ def confusion(run: RunData) -> spec.Plot | None:
         parts = f"{counts_shown[row, column]} of {totals[row]}"
         return f"{title}\n{parts}, {percents[row, column]:.1f}\u00a0%"
 
-    def texts(shown: np.ndarray) -> np.ndarray | None:
-        cells = ["" if np.isnan(v) else f"{v:.1f}" if v < 99.95 else "100" for v in shown.flat]
-        return None if many else np.array(cells, dtype=object).reshape(shown.shape)
-
     largest = max(np.nanmax(errors, initial=0), 1.0)
     right_cells = np.where(right & (percents > 0), percents, np.nan)
     pale = (-18.0, 450.0) if not many else (-18.0, 220.0)  # small cells need more to be seen
@@ -257,14 +259,14 @@ def confusion(run: RunData) -> spec.Plot | None:
             limits=(0, largest),
             scale="sqrt",
             bar="errors, share of the true class (%)",
-            texts=texts(errors),
+            texts=None if many else _percent_texts(errors),
             tip=tip,
         ),
         spec.Matrix(
             values=right_cells,
             colors="Blues",
             limits=pale,
-            texts=texts(right_cells),
+            texts=None if many else _percent_texts(right_cells),
             bold=True,
             tip=tip,
         ),
