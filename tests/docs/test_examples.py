@@ -1,0 +1,56 @@
+"""Everything under examples/ is executed: plug-ins by their own commands, scripts, the notebook."""
+
+import json
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cifarlab.cli import app
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PLUGINS = ["own_network.py", "own_optimizer_and_loss.py"]
+SHORT = "training.duration=4 steps"
+
+
+@pytest.fixture(autouse=True)
+def _folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def test_nothing_is_left_out() -> None:
+    names = {path.name for path in EXAMPLES.iterdir() if path.is_file()}
+    assert names == {*PLUGINS, "own_data.py", "data_to_verdict.ipynb"}
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_a_plugin_trains_by_the_command_that_it_shows(name: str) -> None:
+    text = (EXAMPLES / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    command = re.search(r"^cifarlab .*$", text, re.MULTILINE)
+    assert command
+    words = shlex.split(command[0].replace("examples/", f"{EXAMPLES}/"))
+    outcome = CliRunner().invoke(app, [*words[1:], SHORT])
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_arrays_are_learned(capsys: pytest.CaptureFixture[str]) -> None:
+    run = runpy.run_path(str(EXAMPLES / "own_data.py"))["run"]
+    assert run.accuracy > 0.9
+    assert "<TrainedRun " in capsys.readouterr().out
+
+
+def test_the_notebook_runs_and_shows_what_it_made() -> None:
+    notebook = json.loads((EXAMPLES / "data_to_verdict.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names: dict[str, object] = {}
+    for cell in cells:
+        source = "".join(line for line in cell["source"] if not line.startswith("%"))
+        exec(compile(source, "data_to_verdict.ipynb", "exec"), names)
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert {output["output_type"] for output in outputs} == {"execute_result"}
+    assert sum("image/png" in output["data"] for output in outputs) == 2
+    assert set(names["study"].verdicts) == {"usual", "low"}
