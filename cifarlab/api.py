@@ -5,7 +5,7 @@ the other way round. Nothing here imports torch before it trains or predicts.
 """
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ from cifarlab.config.plugins import approve_plugins
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import RUNS, new_folder
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, new_folder
+from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:
@@ -92,8 +92,10 @@ class TrainedRun:
         else:
             paths = [images] if isinstance(images, str | Path) else list(images)
             inputs = predictor.read(paths)
-        found = predictor.predict(inputs)
-        return pd.DataFrame(found.probabilities, index=found.ids, columns=list(found.classes))
+        predicted = predictor.predict(inputs)
+        return pd.DataFrame(
+            predicted.probabilities, index=predicted.ids, columns=list(predicted.classes)
+        )
 
     def evaluate(self, split: str = "val", **options: Any) -> dict[str, Any]:
         """Measure ``val`` or ``test`` anew (see evaluation/run_evaluation.py)."""
@@ -117,27 +119,26 @@ class Plots:
 
     def curves(self) -> "Figure | None":
         """Loss, accuracy and learning rate by epoch."""
-        from cifarlab.report.figures import curves
-
-        return _styled(curves, self._run)
+        return self._draw("curves")
 
     def confusion_matrix(self) -> "Figure | None":
         """Which class is taken for which."""
-        from cifarlab.report.confusion import confusion
-
-        return _styled(confusion, self._run)
+        return self._draw("confusion")
 
     def per_class(self) -> "Figure | None":
         """The accuracy of each class, with its interval."""
-        from cifarlab.report.classes import per_class
-
-        return _styled(per_class, self._run)
+        return self._draw("classes")
 
     def reliability(self) -> "Figure | None":
         """How often the network is right that is sure by so much."""
-        from cifarlab.report.reliability import reliability
+        return self._draw("reliability")
 
-        return _styled(reliability, self._run)
+    def _draw(self, kind: str) -> "Figure | None":
+        from cifarlab.plots.catalog import FIGURES
+        from cifarlab.plots.draw import draw
+
+        plot = FIGURES[kind][0](self._run)
+        return draw(plot) if plot else None
 
 
 class RunTable(Sequence[TrainedRun]):
@@ -188,7 +189,7 @@ class ComparisonTable:
     @property
     def verdicts(self) -> dict[str, str]:
         """What may be concluded of each recipe against the baseline."""
-        return {one.name: one.verdict for one in self.comparison.rows}
+        return {row.name: row.verdict for row in self.comparison.rows}
 
     def __repr__(self) -> str:
         verdicts = "; ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
@@ -243,8 +244,8 @@ def train(
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of training/train.py. Raises every error of
-    cifarlab.system.errors.
+    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of
+    training/train.py. Raises every error of cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 
@@ -261,8 +262,8 @@ def find_recipe(
 ) -> Recipe:
     """Return a recipe by name or YAML file, with changes and plug-ins. Raises RecipeError."""
     approved = approve_plugins(plugins)
-    found = find(recipe, approved) if isinstance(recipe, str) else recipe.add_plugins(approved)
-    return change(found, changes) if changes else found
+    resolved = find(recipe, approved) if isinstance(recipe, str) else recipe.add_plugins(approved)
+    return change(resolved, changes) if changes else resolved
 
 
 def load_run(path: Path | str) -> TrainedRun:
@@ -298,8 +299,8 @@ def study(name: "Study | str", **options: Any) -> ComparisonTable:
     from cifarlab.experiments.study.engine import run_study
     from cifarlab.experiments.study.shipped import find_study
 
-    found = find_study(name) if isinstance(name, str) else name
-    finished = run_study(found, **{"log": print, "command": "cifarlab.study", **options})
+    resolved = find_study(name) if isinstance(name, str) else name
+    finished = run_study(resolved, **{"log": print, "command": "cifarlab.study", **options})
     return ComparisonTable(finished.comparison, finished.folder.path)
 
 
@@ -308,8 +309,8 @@ def search(name: "Search | str", **options: Any) -> SearchTable:
     from cifarlab.experiments.search.engine import run_search
     from cifarlab.experiments.search.shipped import find_search
 
-    found = find_search(name) if isinstance(name, str) else name
-    finished = run_search(found, **{"log": print, "command": "cifarlab.search", **options})
+    resolved = find_search(name) if isinstance(name, str) else name
+    finished = run_search(resolved, **{"log": print, "command": "cifarlab.search", **options})
     return SearchTable(finished.results, finished.folder.path)
 
 
@@ -345,16 +346,13 @@ def _accuracy_words(run: RunData) -> str:
     return f"{name} accuracy {percent(run.split(name).get('accuracy'))}"
 
 
-def _styled(draw: Callable[[RunData], "Figure | None"], run: RunData) -> "Figure | None":
-    from cifarlab.plots.style import styled
-
-    with styled():
-        return draw(run)
-
-
 def _table(runs: Sequence[RunData]) -> str:
     """Runs as an HTML table."""
-    rows = [{name: str(value) for name, value in _fields(run).items()} for run in runs]
+    rows = [{name: _cell(value) for name, value in _fields(run).items()} for run in runs]
     heads = "".join(f"<th>{name}</th>" for name in (rows[0] if rows else {}))
     cells = ("".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows)
     return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+def _cell(value: Any) -> str:
+    return percent(value) if isinstance(value, float) else str(value)

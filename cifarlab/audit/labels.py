@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.system.errors import MissingExtraError
+from cifarlab.system.extras import require_packages
 
 METHOD = "normalized_margin"
 
@@ -25,13 +25,7 @@ class Ranking(NamedTuple):
 
 def require_cleanlab() -> None:
     """Raise MissingExtraError where cleanlab is not installed."""
-    try:
-        import cleanlab  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "an audit of labels needs cleanlab, which is not installed",
-            "pip install 'cifarlab[audit]'",
-        ) from error
+    require_packages("an audit of labels", "audit", "cleanlab")
 
 
 def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:
@@ -65,12 +59,12 @@ def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | N
          "recall": float(n_correct[depth - 1] / known)}
         for depth in depths
     ]  # fmt: skip
-    n_found = int(n_correct[known - 1])
+    n_correct_at_known = int(n_correct[known - 1])
     return {
         "wrong": known,
-        "found": n_found,
-        "precision": n_found / known,
-        "recall": n_found / known,
+        "found": n_correct_at_known,
+        "precision": n_correct_at_known / known,
+        "recall": n_correct_at_known / known,
         "chance": known / len(order),
         "curve": curve,
     }

@@ -27,12 +27,12 @@ from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
 
@@ -59,8 +59,8 @@ def audit(
     ``out``. Near-duplicates are looked for within and across training, validation and, with
     ``test``, the test split of a finished run or of the recipe's data; the opening is recorded in
     the run, else in the audit. Labels are judged by ``folds`` networks, each trained on the other
-    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``; a recipe may use ``plugins``. Raises every error of
-    cifarlab.system.errors.
+    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``; a recipe may use ``plugins``.
+    Raises every error of cifarlab.system.errors.
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)

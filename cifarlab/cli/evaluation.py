@@ -53,7 +53,7 @@ def evaluate(
     from cifarlab.cli.printing import print_evaluation, print_measured
     from cifarlab.evaluation.full_evaluation import evaluate_fully
     from cifarlab.evaluation.run_evaluation import evaluate_run
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
@@ -111,7 +111,7 @@ def audit(
     from cifarlab.audit.run_audit import audit as run_audit
     from cifarlab.cli.printing import print_audit
     from cifarlab.config.plugins import approve_plugins
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
@@ -162,7 +162,7 @@ def predict(
     """Predict images, resized and normalised as in training, with calibrated confidence."""
     from cifarlab.inference.formats import format_predictions, require_format
     from cifarlab.inference.run_predictor import predict_paths
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.files import write_text
 
     require_format(output_format, sample_submission)
@@ -203,7 +203,7 @@ def explain(
 ) -> None:
     """Show where a network looks, what its layers see, and what it is made of."""
     from cifarlab.explain.explain_run import explain_run
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console, print_table
     from cifarlab.training.display import Display
 

@@ -69,7 +69,7 @@ def recipes_keys(plugin: PluginOption = None) -> None:
     from cifarlab.recipes.keys import keys
     from cifarlab.system.terminal import print_table
 
-    with knowing(one.sha256 for one in approve_plugins(plugin or [])):
+    with knowing(approved.sha256 for approved in approve_plugins(plugin or [])):
         rows = [
             (
                 f"{key.path} ({key.kind})" if key.kind else key.path,

@@ -4,7 +4,7 @@ import shlex
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,10 @@ from cifarlab.cli.app import (
 )
 from cifarlab.cli.following import after_report, say_next
 from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
+
+if TYPE_CHECKING:
+    from cifarlab.system.processes import Processes
+    from cifarlab.training.launch import Launch
 
 
 @app.command(cls=SettingsCommand)
@@ -52,10 +56,9 @@ def train(
     """Train a recipe, evaluate it and write its report."""
     from cifarlab.system.processes import init_distributed
     from cifarlab.system.terminal import console
-    from cifarlab.training.display import Display
     from cifarlab.training.launch import launch
-    from cifarlab.training.train import train as run_training
 
+    watching = [*(["tensor-stats"] if tensor_stats else []), *(callback or [])]
     with init_distributed() as processes:
         job = processes.broadcast_from_rank0(
             lambda: launch(
@@ -67,26 +70,34 @@ def train(
                 extend=extend,
                 schedule=schedule,
                 plugins=plugin or [],
-                callbacks=[*(["tensor-stats"] if tensor_stats else []), *(callback or [])],
+                callbacks=watching,
             )
         )
         if not job.trained:
-            with Display() if processes.is_main_process else nullcontext() as display:
-                run_training(
-                    job.recipe,
-                    job.folder,
-                    resume=job.resume,
-                    callbacks=[display, *job.callbacks.build_callbacks()] if display else [],
-                    command=command_line(),
-                    progress=display.prepare if display else None,
-                    processes=processes,
-                    threads=threads,
-                )
+            _train(job, processes, threads)
     if processes.is_main_process:
         console.print(f"run: {job.folder.path}")
         _report_trained(job.folder.path)
         held_out = "val" in (job.folder.result() or {})
         say_next("evaluate" if held_out else "explain", job.folder.path)
+
+
+def _train(job: "Launch", processes: "Processes", threads: int | None) -> None:
+    """Train what was asked for; the first process shows how far it is."""
+    from cifarlab.training.display import Display
+    from cifarlab.training.train import train as run_training
+
+    with Display() if processes.is_main_process else nullcontext() as display:
+        run_training(
+            job.recipe,
+            job.folder,
+            resume=job.resume,
+            callbacks=[display, *job.callbacks.build_callbacks()] if display else [],
+            command=command_line(),
+            progress=display.prepare if display else None,
+            processes=processes,
+            threads=threads,
+        )
 
 
 def _report_trained(run: Path) -> None:

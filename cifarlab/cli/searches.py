@@ -91,14 +91,15 @@ def _print_search(finished: "FinishedSearch") -> None:
     console.print("\n".join(heading(results)))
     for headers, cells in (
         rows(results),
-        rung_rows(results.rungs),
+        rung_rows(results.rungs, results.metric),
         importance_rows(results.importance),
     ):
         if cells:
             print_table(headers, cells)
     if finished.finalists:
         print_comparison(finished.finalists.comparison)
-        console.print("\n".join(map(describe_selection_bias, finished.finalists.selection_bias)))
+        for bias in finished.finalists.selection_bias:
+            console.print(describe_selection_bias(bias, results.metric))
     for problem in finished.problems:
         console.print(problem)
     console.print(f"search: {finished.folder.path}")

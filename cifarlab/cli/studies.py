@@ -82,28 +82,33 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help="the baseline: a row, run or recipe; default: the first")
     ] = None,
+    metric: Annotated[
+        str, typer.Option(help="what they are compared by: accuracy, macro_f1, log_loss, ...")
+    ] = "accuracy",
     out: Annotated[Path | None, typer.Option(help="a folder for table and figure")] = None,
     figures: FiguresOption = "svg",
 ) -> None:
     """Compare finished runs, grouped by recipe and paired by seed."""
+    from cifarlab.experiments.study.definition import parse_metric
     from cifarlab.experiments.study.folder import write_comparison
     from cifarlab.experiments.study.outcomes import compare_runs
     from cifarlab.system.terminal import console
 
-    comparison = compare_runs(names, against)
+    comparison = compare_runs(names, against, metric=parse_metric(metric))
     print_comparison(comparison)
     if out:
         for problem in write_comparison(comparison, out, formats(figures)):
             console.print(problem)
         console.print(f"comparison: {out}")
-    say_next(*after_compare(names, against, out))
+    say_next(*after_compare(names, against, metric, out))
 
 
 def require_no_failed(n_failed: int, location: str) -> None:
     """Raise FailedRunsError where runs failed; ``location`` says where the reasons stand."""
     if n_failed:
         raise FailedRunsError(
-            f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed; the others are compared",
+            f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed; the others are "
+            "compared",
             f"{location} says why",
         )
 

@@ -149,9 +149,9 @@ def load_plugins(
         copy = folder / "plugins" / plugin.copy_name
         path = copy if copy.is_file() else folder / plugin.file
         source = _read(path)
-        if (found := hashlib.sha256(source).hexdigest()) != plugin.sha256:
+        if (digest := hashlib.sha256(source).hexdigest()) != plugin.sha256:
             raise PluginError(
-                f"the plug-in {path} was changed: its SHA-256 is {found[:12]}..., the recipe's "
+                f"the plug-in {path} was changed: its SHA-256 is {digest[:12]}..., the recipe's "
                 f"{plugin.sha256[:12]}...",
                 "bring back the file as it was, or start a new run with --plugin",
             )
@@ -182,8 +182,8 @@ def plugin_hashes(tree: Any) -> list[str]:
     """Return the hashes of the plug-ins that a tree of plain values names, where it is one."""
     entries = tree.get("plugins", ()) if isinstance(tree, Mapping) else ()
     plugins = entries if isinstance(entries, list | tuple) else ()
-    named = [one.model_dump() if isinstance(one, Plugin) else one for one in plugins]
-    hashes = [one.get("sha256") for one in named if isinstance(one, Mapping)]
+    trees = [plugin.model_dump() if isinstance(plugin, Plugin) else plugin for plugin in plugins]
+    hashes = [entry.get("sha256") for entry in trees if isinstance(entry, Mapping)]
     return [text for text in hashes if isinstance(text, str)]
 
 

@@ -11,8 +11,8 @@ from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_data
 from cifarlab.inference.inputs import read_inputs
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 
 _CLASSES, _MISTAKES = 10, 9
 

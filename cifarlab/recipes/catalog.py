@@ -144,8 +144,8 @@ def find(name: str, plugins: Sequence[Plugin] = ()) -> Recipe:
     """
     plugins = decisive_plugins(plugins)
     read = partial(_read_recipe, plugins=plugins)
-    found = find_or_read("recipe", "recipes list", name, shipped_recipes(), read)()
-    return found.add_plugins(plugins)
+    recipe = find_or_read("recipe", "recipes list", name, shipped_recipes(), read)()
+    return recipe.add_plugins(plugins)
 
 
 def _read_recipe(path: Path, plugins: Sequence[Plugin]) -> Callable[[], Recipe]:

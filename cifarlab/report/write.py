@@ -1,16 +1,16 @@
 """Reports: run folders in, one HTML page and its figures out.
 
-Reads what a run left behind (``cifarlab.runs``) and nothing else; works on finished and unfinished
-runs alike. Matplotlib and Jinja are imported only when a report is made.
+Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and
+unfinished runs alike. Matplotlib and Jinja are imported only when a report is made.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cifarlab.plots.formats import require_formats
-from cifarlab.runs.folder import RunFolder
-from cifarlab.system.errors import MissingExtraError, PluginError, RunFolderError
+from cifarlab.plots.spec import require_formats
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import PluginError, RunFolderError
+from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder, write_text
 
 __all__ = ["require_extra", "write_report"]
@@ -35,7 +35,7 @@ def write_report(
     require_extra()
     from cifarlab.plots.style import save
     from cifarlab.report.html import page
-    from cifarlab.runs.run_data import read_runs
+    from cifarlab.run_folder.run_data import read_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")
@@ -69,14 +69,7 @@ def _loadable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 def require_extra() -> None:
     """Raise MissingExtraError where the libraries that draw and lay out are not installed."""
-    for package in ("matplotlib", "jinja2"):
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"a report needs {package}, which is not installed",
-                "pip install 'cifarlab[report]'",
-            ) from error
+    require_packages("a report", "report", "matplotlib", "jinja2")
 
 
 def _target(first: Path, count: int, out: Path | None) -> Path:

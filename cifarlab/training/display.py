@@ -20,7 +20,7 @@ from cifarlab.data.opening import OpenData, summary
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
 from cifarlab.system.terminal import console, format_duration, percent
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 _REFRESH = 0.1  # seconds between two moves of a bar

@@ -10,8 +10,8 @@ from cifarlab.config.plugins import Plugin, approve_plugins, decisive_plugins
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Extension, Recipe
 from cifarlab.recipes.text import apply_overrides, change, fingerprint
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import latest_folder, new_folder
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.training.callbacks import WatchedConfig, name_callbacks
 from cifarlab.training.extend import extended

@@ -9,7 +9,7 @@ from typing import Any
 
 import cifarlab
 from cifarlab.system.device import library_versions
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 

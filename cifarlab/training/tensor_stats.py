@@ -25,7 +25,7 @@ from torch import Tensor
 from cifarlab.evaluation.activity import histogram, subsample, unit_maxima, watch_activations
 from cifarlab.inference.predictor import CPU_BATCH
 from cifarlab.system.files import write_text
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 MIN_IMAGES, MAX_IMAGES = 25, CPU_BATCH  # images per epoch; never more than one batch

@@ -12,7 +12,7 @@ from command_line import Command
 from PIL import Image
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.output import Output
 from cifarlab.training.train import train
 
@@ -67,7 +67,7 @@ def test_commands_that_look_at_a_run(full: Command, copied: RunFolder) -> None:
 def test_a_training_is_not_lost(
     full: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.html.FIGURES", {})
     short = ("training.duration=2 epochs", "model.depths=[1]", "model.channels=[4]")
     require_error_lines(full("train", "quickstart", *short, "model.strides=[1]", "--run", "mine"))
     folder = RunFolder(tmp_path / "mine")

@@ -13,6 +13,9 @@ OTHER = {
     "seed": 1,
     "plugins": [{"file": "mine.py", "sha256": "0" * 64}],
     "data.source": "digits",
+    "data.source.path": "pets",
+    "data.source.folder": "pets",
+    "data.source.sha256": "0" * 64,
     "data.label_mode": "coarse",
     "data.images.size": 16,
     "data.images.resize_mode": "pad",
@@ -23,6 +26,9 @@ OTHER = {
     "data.train_subset_fraction": 0.5,
     "data.fold": {"n_splits": 3, "index": 1},
     "data.split_seed": 1,
+    "data.sampler.kind": "balanced",
+    "data.sampler.file": __file__,  # what is in it is read by training alone
+    "data.sampler.sha256": "0" * 64,
     "data.label_noise.kind": "pair",
     "data.label_noise.seed": 1,
     "data.label_noise.noise_rate": 0.3,
@@ -46,6 +52,7 @@ OTHER = {
     "augment.policy.kind": "randaugment",
     "augment.policy.num_ops": 1,
     "augment.policy.magnitude": 10,
+    "augment.extra": [{"kind": "vflip"}],
     "augment.mix.kind": "mixup",
     "augment.mix.alpha": 0.2,
     "augment.mix.prob": 0.5,
@@ -208,9 +215,11 @@ def base_tree(key, needs=NEEDS):
     tree = needs.get(key.path, {})
     if key.path.startswith("model.norm.") and key.kind.startswith("cnn"):
         tree = NORM_IN_CNN
+    if key.path == "data.sampler.sha256":
+        tree = {"data": {"sampler": {"file": __file__}}}
     if not key.kind:
         return tree
-    part = next(tagged for tagged in TAGGED if key.path.startswith(f"{tagged}."))
+    part = next(tagged for tagged in (*TAGGED, "data.source") if key.path.startswith(f"{tagged}."))
     outer, _, nested = key.kind.partition(", ")
     tree = merged(tree, tree_at(part, {"kind": outer}))
     if nested:

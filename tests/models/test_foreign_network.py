@@ -29,8 +29,8 @@ from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.lint import lint
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import CheckpointError, RecipeError
 from cifarlab.training.train import train
 

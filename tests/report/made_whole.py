@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from made_run import CIFAR10, Plan, _image, make
 
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 
 KINDS = ("gaussian noise", "zoom blur", "frost", "jpeg")
 FAMILIES = ("noise", "blur", "weather", "digital")
@@ -47,8 +47,8 @@ def examined(split: str = "test") -> dict:
         "split": split,
         "measured": {"groups": None},
         "tta": [
-            {"views": 1, "name": "none", "accuracy": 0.86, "against_single_view": None, "cost": cost},
-            {"views": 2, "name": "flip", "accuracy": 0.8725, "against_single_view": against, "cost": cost},
+            {"views": n, "name": name, "accuracy": value, "against_single_view": gain, "cost": cost}
+            for n, name, value, gain in ((1, "none", 0.86, None), (2, "flip", 0.8725, against))
         ],
         "shift": {
             "n": 2000,

@@ -1,4 +1,4 @@
-"""A kill before each single renaming of a run: setup, metrics log, best, last, predictions, result."""
+"""A kill before each renaming of a run: setup, metrics log, best, last, predictions, result."""
 
 import itertools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training import loop
 from cifarlab.training.train import train
 

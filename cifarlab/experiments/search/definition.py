@@ -26,6 +26,7 @@ from cifarlab.experiments.search.space import (
     sort_by_condition,
 )
 from cifarlab.experiments.study.scale import scale_recipe
+from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, read_yaml, validate_config
@@ -46,6 +47,9 @@ class Search(WatchedConfig):
     about: str = Field("", description="the question, in a sentence")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
+    metric: Metric | None = Field(
+        None, description="what trials are compared by; null: the recipe's evaluation.metric"
+    )
     trials: int = Field(30, ge=1, description="how many")
     max_epochs: Epochs = Field(
         Duration.parse("30 epochs"), description="the longest that a trial runs"
@@ -80,6 +84,8 @@ class Search(WatchedConfig):
         """The recipe before anything is drawn. Raises RecipeError."""
         where = f"search {self.name}"
         overrides = self.overrides | ({} if data is None else {"data.source": data})
+        if self.metric:
+            overrides |= {"evaluation.metric": self.metric.model_dump(mode="json")}
         recipe = change(find(self.recipe, self.plugins), overrides, where)
         recipe = change(recipe, {"training.duration": str(self.max_epochs)}, where)
         if not recipe.data.val_fraction:

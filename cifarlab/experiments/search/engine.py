@@ -15,10 +15,10 @@ from cifarlab.experiments.search.folder import SearchFolder, search_folder, tria
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.search.writing import write_results
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
-from cifarlab.runs.naming import RUNS
+from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import (
     CifarlabError,
     Interrupted,
@@ -149,6 +149,7 @@ def _require_same_search(request: _SearchRequest) -> None:
     header = {
         "search": current,
         "base": base,
+        "metric": request.base.evaluation.metric.facts._asdict(),
         "scale": request.scale,
         "command": request.command,
     }
@@ -216,7 +217,8 @@ def _count_pending(request: _SearchRequest, event_log: EventLog, resume: bool) -
     unfinished = _unfinished(request, event_log)
     if unfinished and not resume:
         raise RunFolderError(
-            f"{request.folder.path}: {trial_name(unfinished[0].number)} was begun and is not finished",
+            f"{request.folder.path}: {trial_name(unfinished[0].number)} was begun and is not "
+            "finished",
             f"go on with: {_resume_command(request.command)}",
         )
     return len(unfinished) + max(0, request.search.trials - len(event_log.history.trials))
@@ -269,7 +271,9 @@ def _run_tune(
             name="tune",
             storage_path=str(tune_dir),
             search_alg=searcher,
-            scheduler=RungScheduler(request.search, request.scale, event_log),
+            scheduler=RungScheduler(
+                request.search, request.scale, event_log, request.base.evaluation.metric.facts
+            ),
             stop=stopper,
             num_samples=len(unfinished) + n_new,
             max_concurrent_trials=resources.jobs,

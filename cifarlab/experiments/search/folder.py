@@ -32,12 +32,13 @@ from pydantic import Field, RootModel
 from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.space import Params
+from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, validate_config
-from cifarlab.runs.collection import Collection
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import RUNS, folder_name
-from cifarlab.runs.schemas import Count, Stored, make_check
+from cifarlab.run_folder.collection import Collection
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder.schemas import Count, Stored, make_check, restore
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text
 
@@ -55,6 +56,7 @@ class SearchFile(Stored):
 
     search: dict[str, Any] = Field({})
     base: dict[str, Any] = Field({})
+    metric: dict[str, Any] = Field({})
     scale: float = 1.0
     command: str = ""
     results: StoredResults | None = None
@@ -113,6 +115,13 @@ class SearchFolder(Collection):
     def trial(self, number: int) -> RunFolder:
         """The run folder of a trial, counted from 0."""
         return RunFolder(self.path / trial_name(number))
+
+    @property
+    def metric(self) -> MetricFacts:
+        """What trials are compared by. Raises RunFolderError."""
+        what, hint = f"{self.file}: its metric is none of this cifarlab", "restore it"
+        facts: MetricFacts = restore(MetricFacts, self.content().get("metric", {}), what, hint)
+        return facts
 
     def load_trial(
         self, number: int, params: Params, approved: Container[str] = ()

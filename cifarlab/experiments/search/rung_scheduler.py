@@ -14,14 +14,18 @@ from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.event_log import EventLog
 from cifarlab.experiments.search.messages import EPOCH, SCORE, TRIAL
 from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory, rung_event
+from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 
 
 class RungScheduler(FIFOScheduler):
     """Decide after each epoch whether a trial goes on; ``event_log`` keeps the decisions."""
 
-    def __init__(self, search: Search, scale: float, event_log: EventLog) -> None:
+    def __init__(
+        self, search: Search, scale: float, event_log: EventLog, metric: MetricFacts = ACCURACY
+    ) -> None:
         super().__init__()
         self._metric = SCORE
+        self._sign = metric.sign  # what decides is told that more is better
         self._event_log = event_log
         self._last = search.epochs(scale)
         self._rungs = search.rungs(scale)
@@ -32,7 +36,7 @@ class RungScheduler(FIFOScheduler):
         self._replay(event_log.history)
 
     def _replay(self, history: TrialHistory) -> None:
-        """Bring the scheduler to where the record ends: the scores in the order in which they came."""
+        """Bring the scheduler to where the record ends: the scores in their order."""
         for number, rung_decision in history.rung_decisions:
             self._add_trial(number)
             self._scores[rung_decision.rung][number] = rung_decision.score
@@ -71,8 +75,8 @@ class RungScheduler(FIFOScheduler):
             rung,
             epoch,
             score,
-            self._config.cutoff(earlier_scores),
-            1 + sum(other > score for other in earlier_scores),
+            self._cutoff(earlier_scores),
+            1 + sum(self._sign * (other - score) > 0 for other in earlier_scores),
             len(earlier_scores) + 1,
             decision == TrialScheduler.STOP,
         )
@@ -103,5 +107,9 @@ class RungScheduler(FIFOScheduler):
         return None if reached is None or number in self._scores[reached] else reached
 
     def _decide(self, number: int, epoch: int, score: float) -> str:
-        result = {EPOCH: epoch, SCORE: score}
+        result = {EPOCH: epoch, SCORE: self._sign * score}
         return str(self._inner.on_trial_result(None, SimpleNamespace(trial_id=number), result))
+
+    def _cutoff(self, earlier_scores: list[float]) -> float | None:
+        cutoff = self._config.cutoff([self._sign * score for score in earlier_scores])
+        return None if cutoff is None else self._sign * cutoff

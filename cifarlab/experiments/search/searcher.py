@@ -73,7 +73,7 @@ class ParamSampler:
         self._optuna = OptunaSearch(
             space=self._suggest_params,
             metric=SCORE,
-            mode="max",
+            mode=base.evaluation.metric.facts.mode,
             sampler=_SeededSampler(search.sampler.build, search.seed),
             storage=storage,
             study_name=search.name,
@@ -121,7 +121,7 @@ class TrialSearcher(Searcher):
         unfinished: Sequence[Trial],
         threads: int,
     ) -> None:
-        super().__init__(metric=SCORE, mode="max")
+        super().__init__(metric=SCORE, mode=base.evaluation.metric.facts.mode)
         self._search, self._base, self._scale = search, base, scale
         self._plugins = [plugin.sha256 for plugin in (*search.plugins, *base.plugins)]
         self._event_log, self._threads = event_log, threads

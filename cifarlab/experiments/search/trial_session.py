@@ -15,7 +15,7 @@ from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, S
 from cifarlab.experiments.search.space import Params
 from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 
 _HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
 
@@ -50,6 +50,7 @@ class TrialSession(Callback):
         self.last_message: Message = {EPOCH: 0, SCORE: 0.0}
         self._search = SearchFolder(Path(job.search_dir))
         self._folder = self._search.trial(job.number)
+        self._metric = self._search.metric
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._permissions: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -140,7 +141,9 @@ class TrialSession(Callback):
         """Send the epoch's message and wait for leave to go on."""
         if self._stop_requested:
             return
-        score = max(self.last_message[SCORE], line["val"]["accuracy"])
+        metric, score = self._metric, line["val"][self._metric.name]
+        if self.last_message[EPOCH]:
+            score = metric.sign * max(metric.sign * score, metric.sign * self.last_message[SCORE])
         self._messages.put({EPOCH: line["epoch"], SCORE: score})
         if not self._permissions.get() and not self._stop_requested:
             raise _Abandoned

@@ -13,9 +13,10 @@ from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, Name
 from cifarlab.config.plugins import Plugin, load_named_plugins
+from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import MOST_SEED, Recipe
-from cifarlab.recipes.text import change, read_yaml, validate_config
+from cifarlab.recipes.text import apply_overrides, change, read_yaml, validate_config
 from cifarlab.system.errors import UserError
 from cifarlab.training.callbacks import WatchedConfig
 
@@ -48,6 +49,7 @@ class Study(WatchedConfig):
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
+    metric: Metric = Field(Accuracy(), description="what the rows are compared by")
     n_seeds: int = Field(
         3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
     )
@@ -85,8 +87,8 @@ class Study(WatchedConfig):
         recipes = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
-            found = find(row.recipe, self.plugins)
-            changed = change(found, {**row.overrides, "name": row.name}, where)
+            base = find(row.recipe, self.plugins)
+            changed = change(base, {**row.overrides, "name": row.name}, where)
             recipes[row.name] = change(changed, self.overrides, where)
         return recipes
 
@@ -99,6 +101,14 @@ class Study(WatchedConfig):
                 f"no row of {self.name} matches {pattern!r}", f"its rows: {', '.join(names)}"
             )
         return [name for name in names if name in (self.baseline_name, *matching)]
+
+
+def parse_metric(text: str) -> MetricConfig:
+    """Return the metric that a command line names, or gives as YAML. Raises RecipeError."""
+    metric: MetricConfig = apply_overrides(
+        Recipe(), [f"evaluation.metric={text}"]
+    ).evaluation.metric
+    return metric
 
 
 def read_study(path: Path, plugins: Sequence[Plugin] = ()) -> Study:

@@ -36,7 +36,7 @@ def _overrides_study(
     overrides: Mapping[str, Mapping[str, Any]],
     usual: Mapping[str, Any] | None = None,
 ) -> Study:
-    """One recipe with the ``usual`` overrides, called ``first``, and with each of these over them."""
+    """One recipe with the ``usual`` overrides, called ``first``, and each of these over them."""
     rows = {first: {}, **overrides}
     return Study(
         name=name,
@@ -84,7 +84,7 @@ _REPORTS = (
     ),
 )
 
-_NORMALISATION = Study(
+_NORMALIZATION = Study(
     name="normalisation",
     about="Which normalisation helps the tutorial CNN in 10 epochs, as kth2022 compared them?",
     rows=(
@@ -198,12 +198,12 @@ _LABEL_NOISE = _overrides_study(
     "fudan/resnet10",
     "clean",
     {
-        f"{kind}-{share}{suffix}": {
+        f"{kind}-{noise_rate}{suffix}": {
             "data.label_noise.kind": kind,
-            "data.label_noise.noise_rate": share,
+            "data.label_noise.noise_rate": noise_rate,
             **help_,
         }
-        for kind, share in (("symmetric", 0.2), ("symmetric", 0.4), ("pair", 0.4))
+        for kind, noise_rate in (("symmetric", 0.2), ("symmetric", 0.4), ("pair", 0.4))
         for suffix, help_ in (
             ("", {}),
             ("-mixup", {"augment.mix.kind": "mixup"}),
@@ -260,7 +260,7 @@ STUDIES = {
     study.name: study
     for study in (
         *_REPORTS,
-        _NORMALISATION,
+        _NORMALIZATION,
         _OPTIMIZERS,
         _SCHEDULES,
         _ACTIVATIONS,

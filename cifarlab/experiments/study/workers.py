@@ -13,9 +13,10 @@ from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, StorageError
-from cifarlab.training.callbacks import Callback, WatchedConfig
+from cifarlab.training.callback import Callback
+from cifarlab.training.callbacks import WatchedConfig
 
 _POLL = 0.2  # seconds between two looks whether the study is asked to stop
 
@@ -111,9 +112,9 @@ def _start_worker(threads: int, stopping: Event) -> None:
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    from cifarlab.system.threads import share_threads
+    from cifarlab.system.threads import limit_threads
 
-    share_threads(threads)
+    limit_threads(threads)
 
 
 def _train_in_worker(job: RunJob) -> Failure | None:
@@ -130,7 +131,7 @@ def train_in_processes(
     on_end: OnEnd,
     train_one: TrainOne = _train_in_worker,
 ) -> None:
-    """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, else 0.
+    """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, or 0.
 
     A worker that dies takes all of its pool's runs along. These are then trained in one process
     of their own, where it is plain which run it was: that one is recorded as failed.

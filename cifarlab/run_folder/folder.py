@@ -28,8 +28,8 @@ from typing import Any
 from cifarlab.config.plugins import copy_plugins
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
-from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.schemas import Format, Provenance, Result, TensorStatsLine, make_check
+from cifarlab.run_folder.metrics_log import MetricsLog
+from cifarlab.run_folder.schemas import Format, Provenance, Result, TensorStatsLine, make_check
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
