@@ -1,4 +1,4 @@
-"""Plug-in files: approved once by hash, found again by their copies, known by who names them."""
+"""Plug-in files: approved once by hash, found again by their copies, known by who names one."""
 
 import pickle
 import subprocess
