@@ -83,19 +83,6 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
     assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
 
 
-def test_the_public_names_are_where_the_package_says() -> None:
-    import importlib
-
-    import cifarlab
-
-    rows = re.findall(
-        r"^    (cifarlab\.\w+) +(\w+(?:, \w+)*)$", cifarlab.__doc__ or "", re.MULTILINE
-    )
-    assert len(rows) == 16
-    for module, names in rows:
-        assert all(hasattr(importlib.import_module(module), name) for name in names.split(", "))
-
-
 def test_no_page_has_a_gap_to_be_filled() -> None:
     assert not [page.name for page in PAGES if re.search(r"@[A-Z]+@", page.read_text("utf-8"))]
 
