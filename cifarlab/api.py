@@ -244,8 +244,8 @@ def train(
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of training/train.py. Raises every error of
-    cifarlab.system.errors.
+    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of
+    training/train.py. Raises every error of cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 
@@ -348,7 +348,11 @@ def _accuracy_words(run: RunData) -> str:
 
 def _table(runs: Sequence[RunData]) -> str:
     """Runs as an HTML table."""
-    rows = [{name: str(value) for name, value in _fields(run).items()} for run in runs]
+    rows = [{name: _cell(value) for name, value in _fields(run).items()} for run in runs]
     heads = "".join(f"<th>{name}</th>" for name in (rows[0] if rows else {}))
     cells = ("".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows)
     return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+def _cell(value: Any) -> str:
+    return percent(value) if isinstance(value, float) else str(value)

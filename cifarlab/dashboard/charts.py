@@ -129,7 +129,7 @@ def _series(mark: Marks | Bars | Matrix, panel: Panel) -> Options:
             "width": max(mark.width, 1) * 4 / 3,
             "type": "dashed" if mark.dash != "-" else "solid",
         }
-        symbol = {"showSymbol": bool(mark.marker), "symbolSize": 5}
+        symbol: Options = {"showSymbol": bool(mark.marker), "symbolSize": 5}
         return made | {"type": "line", "lineStyle": line | color} | symbol
     ring = {"color": "transparent", "borderWidth": 2, "borderColor": mark.color}
     style = {"itemStyle": ring if mark.hollow else {"opacity": mark.alpha}}

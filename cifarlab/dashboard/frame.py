@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from nicegui import ui
 
 from cifarlab.dashboard import charts
-from cifarlab.dashboard.index import Index, NoSuchFolderError
+from cifarlab.dashboard.index import Index, MissingFolderError
 from cifarlab.dashboard.urls import list_url, try_url
 from cifarlab.plots.spec import BLUE, Plot
 from cifarlab.report.html import parts
@@ -87,7 +87,7 @@ def show_errors() -> Iterator[None]:
     try:
         yield
     except CifarlabError as error:
-        if isinstance(error, NoSuchFolderError):
+        if isinstance(error, MissingFolderError):
             ui.context.client.status_code = 404
         put(parts().warnings([f"{error.what}. {error.hint.capitalize()}."]))
     except Exception as error:

@@ -101,7 +101,7 @@ class ScannedFolder:
     reason: str = ""
 
 
-class NoSuchFolderError(RunFolderError):
+class MissingFolderError(RunFolderError):
     """An address leads to no folder, or to one that is not what it should be."""
 
 
@@ -176,7 +176,7 @@ class Index:
     def path(self, url_path: str, kind: str = "") -> Path:
         """Return the folder at a URL path: any, or that of a ``kind`` (run, study, search).
 
-        Raises NoSuchFolderError for one that is not under the root or not of that kind.
+        Raises MissingFolderError for one that is not under the root or not of that kind.
         """
         try:
             path = (self.root / url_path).resolve()
@@ -184,12 +184,12 @@ class Index:
         except (OSError, ValueError):  # too long, a NUL
             entries_inside = False
         if not entries_inside:
-            raise NoSuchFolderError(
+            raise MissingFolderError(
                 f"there is no folder {url_path!r} under {self.root}",
                 "it was moved or deleted, or the address is wrong: go back to the list",
             )
         if kind and not any((path / name).exists() for name in _FILES[kind]):
-            raise NoSuchFolderError(
+            raise MissingFolderError(
                 f"{url_path!r} is no {kind}: it has no {_FILES[kind][0]}", "go back to the list"
             )
         return path
@@ -207,7 +207,7 @@ class Index:
 def walk(root: Path) -> Iterator[ScannedFolder]:
     """Yield every run, study and search at ``root`` and under it, and unrecognized folders.
 
-    Links and hidden folders are not followed; what is entries_inside of a run is its own, and so is what a
+    Links and hidden folders are not followed; what is inside of a run is its own, and so is what a
     study or a search has beside its runs.
     """
     pending, seen = [(root, 0, False)], 0

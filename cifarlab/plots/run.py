@@ -6,26 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.plots.spec import (
-    BLUE,
-    CYCLE,
-    GREY,
-    INK,
-    MANY,
-    NARROW,
-    VERMILION,
-    WIDE,
-    Axis,
-    Bars,
-    Mark,
-    Marks,
-    Matrix,
-    Panel,
-    Plot,
-    Rule,
-    label,
-    with_margin,
-)  # fmt: skip
+from cifarlab.plots import spec
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import count, number, pair, percent
@@ -40,7 +21,7 @@ _CONFUSED = 30  # of them: so many have room for their names
 ENOUGH = 10  # images in a bin; the accuracy of fewer says little
 
 
-def curves(run: RunData) -> Plot | None:
+def curves(run: RunData) -> spec.Plot | None:
     """Return accuracy, loss and learning rate by epoch; None before the first epoch ends.
 
     The marks are the same at every epoch, so that a chart can be watched.
@@ -55,29 +36,34 @@ def curves(run: RunData) -> Plot | None:
         math.nan if end is None else end for end in pair(run.split("test").get("interval"))
     )
     points = [
-        Marks(
-            x=[epoch], y=[100 * best], color=BLUE, marker="o", size=8, hollow=True,
+        spec.Marks(
+            x=[epoch], y=[100 * best], color=spec.BLUE, marker="o", size=8, hollow=True,
             label=f"best validation: {percent(best)}, epoch {epoch}",
         ),
-        Marks(
-            x=[measured], y=[math.nan if test is None else 100 * test], color=VERMILION, z=4,
+        spec.Marks(
+            x=[measured], y=[math.nan if test is None else 100 * test], color=spec.VERMILION, z=4,
             marker="D", size=4.5, ends=100 * np.array([[low], [high]]),
             label=f"test: {percent(test)}, epoch {measured}",
         ),
     ]  # fmt: skip
-    rule = [Rule(epoch, BLUE, ":")] if run.best else []
+    rule = [spec.Rule(epoch, spec.BLUE, ":")] if run.best else []
     lr = run.curve("lr")
     top = 1.1 * max(np.nanmax(lr, initial=0), 1e-9)
-    title = ", ".join(dict.fromkeys((label(run.name), label(run.data_name, 40))))
-    x, lr_line = Axis(integer=True), _line(run, lr, INK)
-    return Plot(
+    title = ", ".join(dict.fromkeys((spec.label(run.name), spec.label(run.data_name, 40))))
+    x, lr_line = spec.Axis(integer=True), _line(run, lr, spec.INK)
+    return spec.Plot(
         [
-            Panel([*rule, *_splits(run, "accuracy", 100), *points], x, Axis("accuracy (%)"), title),
-            Panel([*rule, *_splits(run, "loss", 1)], x, Axis("loss (nats)")),
-            Panel(
+            spec.Panel(
+                [*rule, *_splits(run, "accuracy", 100), *points],
+                x,
+                spec.Axis("accuracy (%)"),
+                title,
+            ),
+            spec.Panel([*rule, *_splits(run, "loss", 1)], x, spec.Axis("loss (nats)")),
+            spec.Panel(
                 [*rule, lr_line],
-                Axis("epoch", integer=True),
-                Axis("learning rate", with_margin(0, top, 0.07), ticks=3),
+                spec.Axis("epoch", integer=True),
+                spec.Axis("learning rate", spec.with_margin(0, top, 0.07), ticks=3),
                 grid="",
             ),
         ],
@@ -88,21 +74,24 @@ def curves(run: RunData) -> Plot | None:
     )
 
 
-def _splits(run: RunData, what: str, scale: float) -> list[Marks]:
+def _splits(run: RunData, what: str, scale: float) -> list[spec.Marks]:
     return [
         _line(run, scale * run.curve(split, what), color, spoken)
-        for split, spoken, color in (("train", "training", GREY), ("val", "validation", BLUE))
+        for split, spoken, color in (
+            ("train", "training", spec.GREY),
+            ("val", "validation", spec.BLUE),
+        )
     ]
 
 
-def _line(run: RunData, values: np.ndarray, color: str, name: str = "", **more: Any) -> Marks:
+def _line(run: RunData, values: np.ndarray, color: str, name: str = "", **more: Any) -> spec.Marks:
     """Return values by epoch, with points where they can be told apart."""
     marker = "o" if len(values) <= _FEW_EPOCHS else ""
     look: dict[str, Any] = {"width": 1.5, "marker": marker} | more
-    return Marks(x=run.epochs, y=values, color=color, label=name, **look)
+    return spec.Marks(x=run.epochs, y=values, color=color, label=name, **look)
 
 
-def overlay(runs: Sequence[RunData]) -> Plot | None:
+def overlay(runs: Sequence[RunData]) -> spec.Plot | None:
     """Return the validation accuracy of several runs by epoch; None where none holds images out.
 
     Runs that differ by their seed alone share a colour, so that the eye compares recipes.
@@ -117,16 +106,20 @@ def overlay(runs: Sequence[RunData]) -> Plot | None:
     lines = []
     for index, members in enumerate(groups.values()):
         first, several = members[0], len(members) > 1
-        name = f"{label(first.recipe_name)} ({len(members)} runs)" if several else label(first.name)
-        look = {"width": 1.0 if several else 1.5, "dash": _DASHES[index // len(CYCLE) % 4]}
-        color = CYCLE[index % len(CYCLE)]
+        name = (
+            f"{spec.label(first.recipe_name)} ({len(members)} runs)"
+            if several
+            else spec.label(first.name)
+        )
+        look = {"width": 1.0 if several else 1.5, "dash": _DASHES[index // len(spec.CYCLE) % 4]}
+        color = spec.CYCLE[index % len(spec.CYCLE)]
         lines += [
             _line(run, 100 * run.curve("val", "accuracy"), color, name, **look) for run in members
         ]
-    title = label(", ".join(dict.fromkeys(run.data_name for run in plotted)), 60)
-    x = Axis("epoch", integer=True)
-    return Plot(
-        [Panel(lines, x, Axis("validation accuracy (%)"), title)],
+    title = spec.label(", ".join(dict.fromkeys(run.data_name for run in plotted)), 60)
+    x = spec.Axis("epoch", integer=True)
+    return spec.Plot(
+        [spec.Panel(lines, x, spec.Axis("validation accuracy (%)"), title)],
         height=3.0 + 0.18 * ((len(groups) + 1) // 2),
         legend="below",
         legend_columns=2,
@@ -148,7 +141,7 @@ def ranked_classes(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, flo
     return sorted(ranked, key=lambda row: (-row[1], row[0]))
 
 
-def per_class(run: RunData) -> Plot | None:
+def per_class(run: RunData) -> spec.Plot | None:
     """Return the accuracy of each class with its interval; of very many, the least accurate."""
     ranked = ranked_classes(class_rows(run))
     if not ranked:
@@ -160,29 +153,29 @@ def per_class(run: RunData) -> Plot | None:
     depth = math.ceil(len(rows) / columns)
     overall = number(run.split(run.split_name).get("accuracy"))
     rule = [] if overall is None else [
-        Rule(100 * overall, VERMILION, "--", f"all classes: {percent(overall)}", 1)
+        spec.Rule(100 * overall, spec.VERMILION, "--", f"all classes: {percent(overall)}", 1)
     ]  # fmt: skip
     # dots, unlike bars, need no zero
     floor = max(0.0, 10 * math.floor(10 * min(row[2] for row in rows) - 0.05))
     panels = []
     for start in range(0, len(rows), depth):
         names, values, low, high = zip(*rows[start : start + depth], strict=True)
-        dots = Marks(
+        dots = spec.Marks(
             x=100 * np.array(values), y=range(len(values)), ends=100 * np.array([low, high]),
             flat=True, marker="o", size=2.6 if dense else 4,
         )  # fmt: skip
-        x = Axis(limits=with_margin(floor, 100), integer=True, ticks=6)
-        short, size = [label(name, 18) for name in names], 5.8 if dense else 7.5
-        y = Axis(limits=(depth - 0.4, -0.6), names=short, size=size)
-        panels.append(Panel([*rule, dots], x, y, grid="x"))
+        x = spec.Axis(limits=spec.with_margin(floor, 100), integer=True, ticks=6)
+        short, size = [spec.label(name, 18) for name in names], 5.8 if dense else 7.5
+        y = spec.Axis(limits=(depth - 0.4, -0.6), names=short, size=size)
+        panels.append(spec.Panel([*rule, dots], x, y, grid="x"))
     split = SPOKEN[run.split_name or "test"]
-    return Plot(
+    return spec.Plot(
         panels,
-        width=WIDE if dense else NARROW,
+        width=spec.WIDE if dense else spec.NARROW,
         height=0.95 + (0.145 if dense else 0.24) * depth,
         columns=columns,
         common_x=True,
-        below=f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval{some}",
+        below=f"{split} accuracy on {spec.label(run.data_name, 40)} (%), 95 % interval{some}",
         legend="above" if rule else "",
     )
 
@@ -226,7 +219,7 @@ def drawn_classes(counts: np.ndarray) -> np.ndarray:
     return np.sort(list(dict.fromkeys(ends))[:_CONFUSED])
 
 
-def confusion(run: RunData) -> Plot | None:
+def confusion(run: RunData) -> spec.Plot | None:
     """Return the confusion matrix of the shown split by share of the true class.
 
     Errors have their own colour scale, by the square root up to the largest error: beside a
@@ -242,7 +235,7 @@ def confusion(run: RunData) -> Plot | None:
     percents = 100 * counts_shown / np.maximum(totals[:, None], 1)
     right = np.eye(k, dtype=bool)
     errors = np.where((percents > 0) & ~right, percents, np.nan)
-    many = k > MANY
+    many = k > spec.MANY
 
     def tip(row: int, column: int) -> str:
         true, guess = names[row], names[column]
@@ -255,25 +248,40 @@ def confusion(run: RunData) -> Plot | None:
         return None if many else np.array(cells, dtype=object).reshape(shown.shape)
 
     largest = max(np.nanmax(errors, initial=0), 1.0)
-    bar = "errors, share of the true class (%)"
     right_cells = np.where(right & (percents > 0), percents, np.nan)
     pale = (-18.0, 450.0) if not many else (-18.0, 220.0)  # small cells need more to be seen
-    marks: list[Mark] = [
-        Matrix(values=errors, colors="Oranges", limits=(0, largest), scale="sqrt", bar=bar,
-               texts=texts(errors), tip=tip),
-        Matrix(values=right_cells, colors="Blues", limits=pale, texts=texts(right_cells), bold=True, tip=tip),
-    ]  # fmt: skip
+    marks: list[spec.Mark] = [
+        spec.Matrix(
+            values=errors,
+            colors="Oranges",
+            limits=(0, largest),
+            scale="sqrt",
+            bar="errors, share of the true class (%)",
+            texts=texts(errors),
+            tip=tip,
+        ),
+        spec.Matrix(
+            values=right_cells,
+            colors="Blues",
+            limits=pale,
+            texts=texts(right_cells),
+            bold=True,
+            tip=tip,
+        ),
+    ]
     if k <= _MOST_NAMED:
-        marks += [Rule(i + 0.5, "white", flat=flat) for i in range(k - 1) for flat in (True, False)]
-    short = [label(name, 16) for name in names]
+        marks += [
+            spec.Rule(i + 0.5, "white", flat=flat) for i in range(k - 1) for flat in (True, False)
+        ]
+    short = [spec.label(name, 16) for name in names]
     rotation = 90 if many else 45 if max(map(len, short)) > 3 else 0
-    x = Axis("predicted class", None, short, 20 if k > _MOST_NAMED else k, 7.5, rotation)
-    y = Axis("true class", None, short, x.most_names, 6.5 if many else 7.5)
+    x = spec.Axis("predicted class", None, short, 20 if k > _MOST_NAMED else k, 7.5, rotation)
+    y = spec.Axis("true class", None, short, x.most_names, 6.5 if many else 7.5)
     some = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
     split = SPOKEN[run.split_name or "test"]
-    title = f"{label(run.data_name, 40)}, {split} split{some}"
-    panel = Panel(marks, x, y, title, grid="", square=True, frame=k > _MOST_NAMED)
-    return Plot([panel], width=6.6 if many else NARROW, height=5.7 if many else 4.1)
+    title = f"{spec.label(run.data_name, 40)}, {split} split{some}"
+    panel = spec.Panel(marks, x, y, title, grid="", square=True, frame=k > _MOST_NAMED)
+    return spec.Plot([panel], width=6.6 if many else spec.NARROW, height=5.7 if many else 4.1)
 
 
 def filled_bins(calibration: Any) -> list[dict[str, Any]]:
@@ -283,17 +291,19 @@ def filled_bins(calibration: Any) -> list[dict[str, Any]]:
     return [r for r in rows if r.get("n") and all(number(r.get(k)) is not None for k in keys)]
 
 
-def reliability(run: RunData) -> Plot | None:
+def reliability(run: RunData) -> spec.Plot | None:
     """Return accuracy over confidence by bin, before and after the temperature, and bin sizes."""
     split = run.split(run.split_name)
     bins = filled_bins(split.get("calibration"))
     if not bins:
         return None
     temperature = number(dig(split, "calibrated", "temperature")) or 1.0
-    marks: list[Any] = [Marks(x=[0, 100], y=[0, 100], color=GREY, width=0.8, dash="--", z=1)]
+    marks: list[Any] = [
+        spec.Marks(x=[0, 100], y=[0, 100], color=spec.GREY, width=0.8, dash="--", z=1)
+    ]
     for part, name, color, marker in (
-        ("calibration", "as trained", VERMILION, "o"),
-        ("calibrated", f"temperature {temperature:.2f}", BLUE, "s"),
+        ("calibration", "as trained", spec.VERMILION, "o"),
+        ("calibrated", f"temperature {temperature:.2f}", spec.BLUE, "s"),
     ):
         rows = filled_bins(split.get(part))
         ece = number(dig(split, part, "ece"))
@@ -302,21 +312,24 @@ def reliability(run: RunData) -> Plot | None:
             points = [row for row in rows if (row["n"] < ENOUGH) == few]
             look: dict[str, Any] = {"alpha": 0.35} if few else {"width": 1.5, "label": text}
             at, values = ([100 * p[k] for p in points] for k in ("confidence", "accuracy"))
-            marks.append(Marks(x=at, y=values, color=color, marker=marker, **look))
+            marks.append(spec.Marks(x=at, y=values, color=color, marker=marker, **look))
     total = sum(row["n"] for row in bins)
-    sizes = Bars(
+    sizes = spec.Bars(
         [50 * (row["low"] + row["high"]) for row in bins],
         [100 * row["n"] / total for row in bins],
         95 * (bins[0]["high"] - bins[0]["low"]),
-        VERMILION,
+        spec.VERMILION,
     )
-    x, y = Axis(limits=with_margin(0, 100)), Axis("accuracy (%)", with_margin(0, 100))
-    below = Axis("confidence in the likeliest class (%)", with_margin(0, 100))
-    title = f"{label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split"
-    return Plot(
+    x, y = (
+        spec.Axis(limits=spec.with_margin(0, 100)),
+        spec.Axis("accuracy (%)", spec.with_margin(0, 100)),
+    )
+    below = spec.Axis("confidence in the likeliest class (%)", spec.with_margin(0, 100))
+    title = f"{spec.label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split"
+    return spec.Plot(
         [
-            Panel(marks, x, y, title, grid="both"),
-            Panel([sizes], below, Axis("images (%)", ticks=3), grid="both"),
+            spec.Panel(marks, x, y, title, grid="both"),
+            spec.Panel([sizes], below, spec.Axis("images (%)", ticks=3), grid="both"),
         ],
         height=4.2,
         heights=(4, 1),
@@ -336,7 +349,7 @@ def corruption_rows(run: RunData) -> list[dict[str, Any]]:
     ]
 
 
-def shift(run: RunData) -> Plot | None:
+def shift(run: RunData) -> spec.Plot | None:
     """Return accuracy by corruption and severity, and its mean over the severities."""
     rows = corruption_rows(run)
     if not rows or len({len(row["accuracy"]) for row in rows}) != 1:
@@ -344,7 +357,7 @@ def shift(run: RunData) -> Plot | None:
     values = 100 * np.array([[*row["accuracy"], np.mean(row["accuracy"])] for row in rows])
     clean = number(dig(run.examined, "shift", "clean")) or 0.0
     top = max(100 * clean, values.max())
-    names = [label(str(row.get("name")).replace("_", " "), 18) for row in rows]
+    names = [spec.label(str(row.get("name")).replace("_", " "), 18) for row in rows]
     columns = [*map(str, range(1, values.shape[1])), "mean"]
     families = [row.get("family") for row in rows]
     borders = [n for n in range(1, len(rows)) if families[n] != families[n - 1]]
@@ -355,25 +368,25 @@ def shift(run: RunData) -> Plot | None:
         return f"{names[row]}, {severity}\n{texts[row, column]}\u00a0%"
 
     limits = (min(values.min(), top - 1), top)
-    matrix = Matrix(
+    matrix = spec.Matrix(
         values=values, colors="viridis", limits=limits, texts=texts, bar="accuracy (%)", tip=tip
     )
     split = SPOKEN.get(str(dig(run.examined, "split")), "")
     images, mean = (dig(run.examined, "shift", key) for key in ("n", "mean"))
     title = (
-        f"{label(run.data_name, 30)}, {split} split, n = {count(images)}\n"
+        f"{spec.label(run.data_name, 30)}, {split} split, n = {count(images)}\n"
         f"clean {percent(clean)}, corrupted {percent(mean)} on average"
     )
-    panel = Panel(
+    panel = spec.Panel(
         [
             matrix,
-            *(Rule(n - 0.5, "white", width=2.5, flat=True) for n in borders),
-            Rule(len(columns) - 1.5, "white", width=2.5),
+            *(spec.Rule(n - 0.5, "white", width=2.5, flat=True) for n in borders),
+            spec.Rule(len(columns) - 1.5, "white", width=2.5),
         ],
-        Axis("severity", names=columns),
-        Axis(names=names),
+        spec.Axis("severity", names=columns),
+        spec.Axis(names=names),
         title,
         grid="",
         frame=False,
     )
-    return Plot([panel], height=0.95 + 0.25 * len(rows))
+    return spec.Plot([panel], height=0.95 + 0.25 * len(rows))

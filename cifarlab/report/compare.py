@@ -79,7 +79,8 @@ def _different_images(runs: Sequence[RunData], split: str, word: str, same_data:
         return [f"The {word} splits differ in size ({', '.join(map(count, sizes))} images)."]
     if same_data and len(_distinct(run.split(split).get("fingerprint") for run in runs)) > 1:
         return [
-            f"The {word} images differ between runs: see data.split_seed, data.{split}_fraction. "
+            f"The {word} images differ between runs: see data.split_seed and "
+            f"data.{split}_fraction. "
             f"Differences of {word} accuracy are differences of images, too."
         ]
     return []

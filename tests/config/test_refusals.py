@@ -287,9 +287,9 @@ def test_true_is_no_number(assignment):
         ),
         (
             ["training.early_stopping={patience: 2}", "data.val_fraction=0"],
-            "training.early_stopping watches the validation",
+            "training.early_stopping watches validation images",
         ),
-        (["schedule.kind=plateau", "data.val_fraction=0"], "schedule.kind=plateau watches the val"),
+        (["schedule.kind=plateau", "data.val_fraction=0"], "schedule.kind=plateau watches val"),
         (["evaluation.checkpoint=best", "data.val_fraction=0"], "evaluation.checkpoint=best sel"),
         (
             ["evaluation.tta_fraction=0.25"],

@@ -4,7 +4,6 @@ One server and one Chromium for all. No Chromium is a failure, not a skip: ``.ci
 """
 
 import base64
-import json
 import re
 import shutil
 import socket
@@ -17,13 +16,11 @@ from urllib.parse import urlsplit
 import pytest
 from broken_uploads import broken, encoded, noise
 from made_site import Server, grow, make_site
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 VIEWS = (
     "/",
     "/?by=recipe",
@@ -52,16 +49,6 @@ def server(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     yield started
     code, rest = started.stop()
     assert (code, rest) == (0, "")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = next((path for name in NAMES if (path := shutil.which(name))), None)
-    assert program, "the page's tests need Chromium: apt-get install chromium"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 class Visit:
@@ -236,19 +223,6 @@ def test_who_leaves_during_an_upload_is_not_complained_about(visit: Visit) -> No
             "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n".encode()
         )
     visit.go("/")  # the server goes on; that it printed nothing is seen at its end
-
-
-def test_a_report_breaks_no_command_one_word_a_line(browser, finished, tmp_path) -> None:
-    file = shutil.copytree(finished.path, tmp_path / "run") / "provenance.json"
-    told = json.loads(file.read_text())
-    start = {**told["starts"][0], "command": "cifarlab train tiny " + "seed=3 " * 20}
-    starts = [{**start, f"k{n}": "more words of a start " * 9} for n in range(9)]
-    file.write_text(json.dumps({**told, "starts": starts}))
-    page = browser.new_page(viewport=WIDE)
-    page.goto(write_report([file.parent]).as_uri())
-    command = page.get_by_role("cell", name="cifarlab train tiny").first
-    ems = "cell => cell.clientWidth / parseFloat(getComputedStyle(cell).fontSize)"
-    assert command.evaluate(ems) > 14
 
 
 def test_a_run_is_shown_in_full(visit: Visit, root: Path) -> None:

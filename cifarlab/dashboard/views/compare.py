@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from cifarlab.dashboard.frame import Site, chart, framed, put, section, show_errors
-from cifarlab.dashboard.index import NoSuchFolderError
+from cifarlab.dashboard.index import MissingFolderError
 from cifarlab.dashboard.urls import run_link
 from cifarlab.plots.run import overlay
 from cifarlab.report import compare
@@ -25,7 +25,7 @@ async def show(site: Site, url_paths: Sequence[str]) -> None:
             )
         read, problems = await asyncio.to_thread(_read, site, requested[:_MOST])
         if not read:
-            raise NoSuchFolderError(
+            raise MissingFolderError(
                 " ".join(problems).rstrip("."), "choose runs in the list of runs"
             )
         put("<h1>{} runs compared</h1>", len(read))

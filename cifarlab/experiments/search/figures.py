@@ -9,23 +9,9 @@ import numpy as np
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults, TrialRow
 from cifarlab.experiments.search.space import AnyDimension, Choice, LogUniform, Params
+from cifarlab.experiments.search.trial_history import RungDecision
 from cifarlab.experiments.study.table import scale_words
-from cifarlab.plots.spec import (
-    BLUE,
-    GREY,
-    INK,
-    VERMILION,
-    WIDE,
-    Axis,
-    Bars,
-    Mark,
-    Marks,
-    Panel,
-    Plot,
-    Text,
-    label,
-    viridis,
-)  # fmt: skip
+from cifarlab.plots import spec
 
 Item = TypeVar("Item")
 _MARKERS = "osD^v"  # of the trials that a legend names
@@ -35,7 +21,7 @@ _UNSET = -0.16  # where a line passes a key that its trial does not have
 _SPREAD = 0.06  # how far, up and down, lines through one choice are spread
 
 
-def curves(results: SearchResults) -> Plot | None:
+def curves(results: SearchResults) -> spec.Plot | None:
     """Training beside validation accuracy of every trial, coloured by score."""
     scored_rows = [
         row for row in results.rows if row.score is not None and row.trial.number in results.runs
@@ -50,19 +36,22 @@ def curves(results: SearchResults) -> Plot | None:
         text = f"{trial_name(row.trial.number)}: {np.max(val):.2f}, {np.nanmax(train):.2f}"
         z = 2 - index / len(shown)  # the best over all others
         lines += [
-            Marks(
+            spec.Marks(
                 x=run.epochs, y=val, color=color, width=1.9, z=z, label=text if marker else "",
                 marker=marker or ("o" if len(val) < 3 else ""), every=-(-len(val) // _MARKS),
             ),
-            Marks(x=run.epochs, y=train, color=color, width=0.8, alpha=0.45, z=z),
+            spec.Marks(x=run.epochs, y=train, color=color, width=0.8, alpha=0.45, z=z),
         ]  # fmt: skip
-    x, y = Axis("epoch", integer=True), Axis("accuracy (%): validation bold, training faint")
-    panel = Panel(lines, x, y, _title(results, len(shown), len(scored_rows)))
+    x, y = (
+        spec.Axis("epoch", integer=True),
+        spec.Axis("accuracy (%): validation bold, training faint"),
+    )
+    panel = spec.Panel(lines, x, y, _title(results, len(shown), len(scored_rows)))
     heading = "highest validation,\ntraining (%)"
-    return Plot([panel], width=WIDE, height=3.9, legend="right", legend_title=heading)
+    return spec.Plot([panel], width=spec.WIDE, height=3.9, legend="right", legend_title=heading)
 
 
-def rungs(results: SearchResults) -> Plot | None:
+def rungs(results: SearchResults) -> spec.Plot | None:
     """Every decision: the score, and the cut-off that it met."""
     every = [decision for _, decision in results.rung_decisions]
     if not every:
@@ -72,10 +61,15 @@ def rungs(results: SearchResults) -> Plot | None:
     shown = [v for n in rung_numbers for v in _spread([d for d in every if d.rung == n], _DRAWN)]
 
     def marks(
-        group: list, scores: list[float], color: str, marker: str, name: str, size: float = 3.5
-    ) -> Marks:
+        group: list[RungDecision],
+        scores: list[float],
+        color: str,
+        marker: str,
+        name: str,
+        size: float = 3.5,
+    ) -> spec.Marks:
         at = [rung_numbers.index(v.rung) - 0.18 + 0.36 * v.n_reached / (1 + maximum) for v in group]
-        return Marks(
+        return spec.Marks(
             x=at,
             y=[results.metric.factor * score for score in scores],
             color=color,
@@ -87,18 +81,18 @@ def rungs(results: SearchResults) -> Plot | None:
     went_on, stopped = ([v for v in shown if v.stopped == which] for which in (False, True))
     cut = [v for v in shown if v.cutoff is not None]
     points = [
-        marks(went_on, [v.score for v in went_on], BLUE, "o", "went on"),
-        marks(stopped, [v.score for v in stopped], VERMILION, "x", "stopped"),
-        marks(cut, [v.cutoff or 0 for v in cut], INK, "_", "needed", 7),
+        marks(went_on, [v.score for v in went_on], spec.BLUE, "o", "went on"),
+        marks(stopped, [v.score for v in stopped], spec.VERMILION, "x", "stopped"),
+        marks(cut, [v.cutoff or 0 for v in cut], spec.INK, "_", "needed", 7),
     ]
     names = [f"{rung.rung}\n{rung.n_stopped} of {rung.n_reached}" for rung in results.rungs]
-    x = Axis("rung (epoch), trials stopped there", (-0.5, len(names) - 0.5), names)
+    x = spec.Axis("rung (epoch), trials stopped there", (-0.5, len(names) - 0.5), names)
     title = _title(results, len(shown), len(every), "decisions")
-    panel = Panel(points, x, Axis(f"best validation {results.metric.axis} so far"), title)
-    return Plot([panel], legend="below", legend_columns=3)
+    panel = spec.Panel(points, x, spec.Axis(f"best validation {results.metric.axis} so far"), title)
+    return spec.Plot([panel], legend="below", legend_columns=3)
 
 
-def coordinates(results: SearchResults) -> Plot | None:
+def coordinates(results: SearchResults) -> spec.Plot | None:
     """One axis per key and one for the score; a line per trial, the best drawn last."""
     scored_rows = [row for row in results.rows if row.score is not None and not row.trial.failure]
     if len(scored_rows) < 2:
@@ -109,15 +103,15 @@ def coordinates(results: SearchResults) -> Plot | None:
     low, high = scores.min(), scores.max()
     last = (scores - low) / (high - low) if high > low else np.full(len(scores), 0.5)
     lines = np.stack([*(_heights(space[key], key, shown) for key in space), last], axis=1)
-    marks: list[Mark] = [
-        Marks(
+    marks: list[spec.Mark] = [
+        spec.Marks(
             x=range(len(space) + 1), y=line, color=color, z=3 - index / len(shown),
             width=1.0 if index else 2.4, alpha=0.7 if index else 1.0,
         )
         for index, (line, color) in enumerate(zip(lines, _colors(results, shown), strict=True))
     ]  # fmt: skip
     for index, (key, dimension) in enumerate(space.items()):
-        marks.append(Marks(x=[index, index], y=[0, 1], color=GREY, width=0.8, z=1))
+        marks.append(spec.Marks(x=[index, index], y=[0, 1], color=spec.GREY, width=0.8, z=1))
         if isinstance(dimension, Choice):
             names = list(dimension.labeled_values)
             ends = list(zip(np.linspace(0, 1, len(names)), names, strict=True))
@@ -134,19 +128,19 @@ def coordinates(results: SearchResults) -> Plot | None:
         *(key.replace(".", ".\n") for key in space),
         "score (%)" if metric.percent else "score",
     ]
-    panel = Panel(
+    panel = spec.Panel(
         marks,
-        Axis(limits=(-0.3, len(space) + 0.55), names=names),
-        Axis(hidden=True),
+        spec.Axis(limits=(-0.3, len(space) + 0.55), names=names),
+        spec.Axis(hidden=True),
         _title(results, len(shown), len(scored_rows)),
         grid="",
         frame=False,
     )
-    return Plot([panel], width=WIDE, height=3.6)
+    return spec.Plot([panel], width=spec.WIDE, height=3.6)
 
 
-def _text(index: int, height: float, text: str) -> Text:
-    return Text(index + 0.04, height, label(text, 14), 7, base="center", boxed=True)
+def _text(index: int, height: float, text: str) -> spec.Text:
+    return spec.Text(index + 0.04, height, spec.label(text, 14), 7, base="center", boxed=True)
 
 
 def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> list[float]:
@@ -178,7 +172,7 @@ def _height(dimension: AnyDimension, key: str, values: Params) -> float:
     return float((value - low) / (high - low))
 
 
-def importance(results: SearchResults) -> Plot | None:
+def importance(results: SearchResults) -> spec.Plot | None:
     """Each key's share with its interval, and what chance reaches."""
     items = results.importance
     if not items:
@@ -186,21 +180,28 @@ def importance(results: SearchResults) -> Plot | None:
     at, fractions = range(len(items)), [item.fraction for item in items]
     ends = np.array([[item.low for item in items], [item.high for item in items]])
     chance = [min(item.chance, 1.0) for item in items]
-    marks: list[Mark] = [
-        Bars(at, fractions, 0.55, flat=True),
-        Marks(x=fractions, y=at, ends=ends, flat=True, color=INK, label="95 % interval"),
-        Marks(
-            x=chance, y=at, color=VERMILION, marker="|", size=11, label="reached by chance in 5 %"
+    marks: list[spec.Mark] = [
+        spec.Bars(at, fractions, 0.55, flat=True),
+        spec.Marks(x=fractions, y=at, ends=ends, flat=True, color=spec.INK, label="95 % interval"),
+        spec.Marks(
+            x=chance,
+            y=at,
+            color=spec.VERMILION,
+            marker="|",
+            size=11,
+            label="reached by chance in 5 %",
         ),
     ]
-    x = Axis("importance (share of all keys)", (0, 1))
-    y = Axis(limits=(len(items) - 0.5, -0.5), names=[label(item.key) for item in items])
+    x = spec.Axis("importance (share of all keys)", (0, 1))
+    y = spec.Axis(limits=(len(items) - 0.5, -0.5), names=[spec.label(item.key) for item in items])
     height = 1.2 + 0.3 * len(items)
-    return Plot([Panel(marks, x, y, grid="x")], height=height, legend="below", legend_columns=2)
+    return spec.Plot(
+        [spec.Panel(marks, x, y, grid="x")], height=height, legend="below", legend_columns=2
+    )
 
 
 # by file name: what is drawn, and what it says in words
-FIGURES: dict[str, tuple[Callable[[SearchResults], Plot | None], str]] = {
+FIGURES: dict[str, tuple[Callable[[SearchResults], spec.Plot | None], str]] = {
     "curves": (curves, "Accuracy of all trials by epoch: validation bold, training faint"),
     "rungs": (rungs, "Scores at each rung: which trials went on and which were stopped"),
     "coordinates": (coordinates, "Every trial's values and score as one line"),
@@ -212,7 +213,7 @@ def _colors(results: SearchResults, shown: Sequence[TrialRow]) -> list[str]:
     """Each score's colour: dark for the worst, bright but still seen on white for the best."""
     scores = [results.metric.sign * (row.score or 0.0) for row in shown]
     low, high = min(scores), max(scores)
-    return [viridis(0.8 * (score - low) / ((high - low) or 1.0)) for score in scores]
+    return [spec.viridis(0.8 * (score - low) / ((high - low) or 1.0)) for score in scores]
 
 
 def _select_rows(rows: Sequence[TrialRow]) -> list[TrialRow]:
@@ -232,7 +233,7 @@ def _spread(items: Sequence[Item], maximum: int) -> list[Item]:
 def _title(
     results: SearchResults, n_shown: int, n_total: int, what: str = "trials, best and others"
 ) -> str:
-    title = f"{label(results.search.name, 40)}, {label(results.data, 40)}"
+    title = f"{spec.label(results.search.name, 40)}, {spec.label(results.data, 40)}"
     if n_shown < n_total:
         title += f"; {n_shown:,} of {n_total:,} {what}"
     return title if results.scale == 1 else f"{title}\n{scale_words(results.scale)}"

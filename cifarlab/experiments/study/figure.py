@@ -12,32 +12,17 @@ import numpy as np
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.study.table import scale_words
-from cifarlab.plots.spec import (
-    BLUE,
-    GREY,
-    INK,
-    NARROW,
-    VERMILION,
-    WIDE,
-    Axis,
-    Mark,
-    Marks,
-    Panel,
-    Plot,
-    Rule,
-    Text,
-    label,
-)  # fmt: skip
+from cifarlab.plots import spec
 from cifarlab.stats.paired import Summary
 
 FAR = 4.0  # times the middle half of the rows' means, beyond its ends
 PRESSED = 2.5  # a panel may be so many times as wide as its near rows need
 
 
-def figure(comparison: Comparison) -> Plot:
+def figure(comparison: Comparison) -> spec.Plot:
     """The metric on the left and, where there are any, differences from the baseline beside."""
     rows, metric = comparison.rows, comparison.metric
-    y = Axis(limits=(len(rows) - 0.4, -0.6), names=[label(row.name) for row in rows])
+    y = spec.Axis(limits=(len(rows) - 0.4, -0.6), names=[spec.label(row.name) for row in rows])
     panels = [
         _panel(
             [list(row.values.values()) for row in rows],
@@ -62,16 +47,16 @@ def figure(comparison: Comparison) -> Plot:
                 ],
                 [row.pairs and row.pairs.difference for row in rows],
                 [value if value is None else metric.factor * value for value in expected],
-                f"difference from {label(comparison.baseline)}{' (points)' * metric.percent}",
+                f"difference from {spec.label(comparison.baseline)}{' (points)' * metric.percent}",
                 y,
                 metric.factor,
-                [Rule(0, INK)],
+                [spec.Rule(0, spec.INK)],
             )
         )
-    title = f"{label(comparison.title, 60)}, {label(comparison.data, 40)}"
-    return Plot(
+    title = f"{spec.label(comparison.title, 60)}, {spec.label(comparison.data, 40)}"
+    return spec.Plot(
         panels,
-        width=WIDE if len(panels) > 1 else NARROW,
+        width=spec.WIDE if len(panels) > 1 else spec.NARROW,
         height=1.35 + 0.26 * len(rows),
         columns=len(panels),
         common_y=True,
@@ -86,10 +71,10 @@ def _panel(
     summaries: Sequence[Summary | None],
     reported: Sequence[float | None],
     name: str,
-    y: Axis,
+    y: spec.Axis,
     factor: int,
-    rules: Sequence[Mark] = (),
-) -> Panel:
+    rules: Sequence[spec.Mark] = (),
+) -> spec.Panel:
     """Return the runs, means and reported numbers of each row; fractions but for the reported."""
     at = np.arange(len(runs))
     nothing = (math.nan, math.nan)
@@ -104,19 +89,23 @@ def _panel(
     limits, far = _cut(x, rows, means, factor)
     marks = [
         *rules,
-        Marks(x=points[:, 0], y=points[:, 1], color=GREY, marker="o", size=2.6, label="a run"),
-        Marks(
+        spec.Marks(
+            x=points[:, 0], y=points[:, 1], color=spec.GREY, marker="o", size=2.6, label="a run"
+        ),
+        spec.Marks(
             x=means, y=at, ends=ends, flat=True, marker="o", size=4.5, label="mean, 95 % interval"
         ),
-        Marks(x=values, y=at, color=VERMILION, marker="D", size=4.5, z=4, label="reported"),
+        spec.Marks(
+            x=values, y=at, color=spec.VERMILION, marker="D", size=4.5, z=4, label="reported"
+        ),
         *far,
     ]
-    return Panel(marks, Axis(name, limits), y, grid="x")
+    return spec.Panel(marks, spec.Axis(name, limits), y, grid="x")
 
 
 def _cut(
     x: np.ndarray, rows: np.ndarray, means: np.ndarray, factor: int
-) -> tuple[tuple[float, float] | None, list[Text]]:
+) -> tuple[tuple[float, float] | None, list[spec.Text]]:
     """Return where a panel ends before rows far from the others, and texts that say their means."""
     if np.isnan(means).all():
         return None, []
@@ -134,5 +123,5 @@ def _cut(
         mean = f"{means[row]:.1f}" if factor > 1 else f"{means[row]:.3g}"
         text = f"\u25c2 {mean}" if below else f"{mean} \u25b8"
         at, align = (left, "left") if below else (right, "right")
-        texts.append(Text(at, row, text, 7, align, "center", BLUE, boxed=True))
+        texts.append(spec.Text(at, row, text, 7, align, "center", spec.BLUE, boxed=True))
     return (left, right), texts
