@@ -59,7 +59,7 @@ class StoredArrays(SourceConfig):
 
 
 def store_arrays(folder: Path, data: Any) -> StoredArrays:
-    """Store ``data`` in a folder and return the source that reads it.
+    """Store ``data`` below ``folder``, under its hash, and return the source that reads it.
 
     ``data`` is (images, labels), or two such pairs: of training and test. Images are uint8 (N, H,
     W, C), C 1 or 3, or (N, H, W); labels (N,) integers or strings, which then name the classes.
@@ -68,6 +68,11 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
     import numpy as np
 
     arrays = _as_arrays(data)
+    sha256 = content_hash(arrays)
+    folder = folder / sha256[:16]
+    source = StoredArrays(folder=str(folder), sha256=sha256)
+    if (folder / "classes.json").exists():  # which is written last
+        return source
     try:
         for split, *pair in arrays.splits():
             (folder / split).mkdir(parents=True, exist_ok=True)
@@ -77,7 +82,7 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
         what = f"can't write the arrays to {folder}: {error.strerror or error}"
         raise StorageError(what, "free space, or give another folder") from error
     write_text(folder / "classes.json", json.dumps(list(arrays.classes)))
-    return StoredArrays(folder=str(folder), sha256=content_hash(arrays))
+    return source
 
 
 def content_hash(arrays: Arrays) -> str:

@@ -26,7 +26,7 @@ def no_network(monkeypatch):
     def refuse(*_args, **_kwargs):
         raise AssertionError("something was downloaded")
 
-    monkeypatch.setattr("cifarlab.data.sources.fetch", refuse)
+    monkeypatch.setattr("cifarlab.data.paths.fetch", refuse)
 
 
 def picture(value: int = 128) -> bytes:

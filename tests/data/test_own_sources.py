@@ -1,6 +1,7 @@
 """Sources of a user's own, and arrays: read through the same door as those that are shipped."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -237,17 +238,27 @@ def test_the_content_of_arrays_decides_not_their_folder(tmp_path):
     assert here.sha256 == there.sha256
     prints = {fingerprint(own_build({"data": {"source": s.model_dump()}})) for s in (here, there)}
     assert len(prints) == 1
-    other = store_arrays(tmp_path / "c", (IMAGES, LABELS[::-1]))
+    other = store_arrays(tmp_path / "a", (IMAGES, LABELS[::-1]))
+    assert other.folder != here.folder
+    assert open_dataset(here).classes == open_dataset(other).classes
     assert fingerprint(own_build({"data": {"source": other.model_dump()}})) not in prints
+
+
+def test_arrays_that_are_stored_already_are_not_written_again(tmp_path):
+    first = store_arrays(tmp_path, (IMAGES, LABELS))
+    times = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    assert store_arrays(tmp_path, (IMAGES, LABELS)) == first
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == times
 
 
 def test_arrays_that_changed_or_went_are_refused(tmp_path):
     source = store_arrays(tmp_path / "a", (IMAGES, LABELS))
     open_dataset(source)
-    np.save(tmp_path / "a" / "train" / "labels.npy", LABELS[::-1])
+    train_folder = Path(source.folder) / "train"
+    np.save(train_folder / "labels.npy", LABELS[::-1])
     with pytest.raises(DataError, match="were changed"):
         open_dataset(source)
-    (tmp_path / "a" / "train" / "images.npy").unlink()
+    (train_folder / "images.npy").unlink()
     with pytest.raises(DataError, match="can't read the arrays"):
         open_dataset(source)
     with pytest.raises(DataError, match="there is no data source"):
