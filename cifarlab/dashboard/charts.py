@@ -131,8 +131,8 @@ def _series(mark: Marks | Bars | Matrix, panel: Panel) -> Options:
         }
         symbol: Options = {"showSymbol": bool(mark.marker), "symbolSize": 5}
         return made | {"type": "line", "lineStyle": line | color} | symbol
-    ring = {"color": "transparent", "borderWidth": 2, "borderColor": mark.color}
-    style = {"itemStyle": ring if mark.hollow else {"opacity": mark.alpha}}
+    ring: Options = {"color": "transparent", "borderWidth": 2, "borderColor": mark.color}
+    style: Options = {"itemStyle": ring if mark.hollow else {"opacity": mark.alpha}}
     symbol = {"symbol": _SYMBOLS.get(mark.marker, "circle"), "symbolSize": 4.5 + mark.size}
     return made | {"type": "scatter", "z": mark.z} | style | symbol
 
