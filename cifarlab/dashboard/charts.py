@@ -125,7 +125,7 @@ def _series(mark: Marks | Bars | Matrix, panel: Panel) -> Options:
     color = {":color": theme("ink")} if mark.color == INK else {"color": mark.color}
     made: Options = {"name": mark.label or panel.y.label, "data": data, **color}
     if mark.width:
-        line: dict[str, Any] = {
+        line: Options = {
             "width": max(mark.width, 1) * 4 / 3,
             "type": "dashed" if mark.dash != "-" else "solid",
         }

@@ -71,9 +71,8 @@ def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
     peak_epoch, length = int(lr.argmax()), _length(run)
     peak_lr = lr[peak_epoch]
     if run.recipe.schedule.planned_factor(0, *length) == 1:  # it may fall within the first epoch
-        peak_lr = max(
-            peak_lr, getattr(run.recipe.optimizer, "lr", 0.0)
-        )
+        # it may fall within the first epoch
+        peak_lr = max(peak_lr, getattr(run.recipe.optimizer, "lr", 0.0))
     low = np.flatnonzero(lr[peak_epoch:] <= LOW * LOW * peak_lr)
     if not len(low) or run.recipe.schedule.is_constant(*length):
         return

@@ -198,7 +198,7 @@ def _changed_weights(folder: RunFolder) -> str | None:
 
 
 def _tensor_stats(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of the tensor stats, none where they are damaged: a page lacks pictures."""
+    """Return the lines of the tensor stats; none where they are damaged: a page lacks pictures."""
     try:
         return folder.tensor_stats.read()
     except RunFolderError:

@@ -20,7 +20,7 @@ REAL_SET = step.set_step
 
 
 def momentum_lost(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(checkpoint, "_restore", lambda optimizer, tensors: None)
+    patch.setattr(checkpoint, "_restore", lambda *_: None)
 
 
 def other_order(patch: pytest.MonkeyPatch) -> None:

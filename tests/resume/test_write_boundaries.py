@@ -72,7 +72,7 @@ def test_an_epoch_that_ends_otherwise_when_it_is_trained_again_can_be_finished(
     """As on a GPU: ``best`` must not be of an epoch that the resumed run finds worse."""
     folder, real = RunFolder(tmp_path / "run"), loop.validate
     killed_at(rename, tiny(SHORT), folder)
-    monkeypatch.setattr(loop, "validate", lambda run: real(run)._replace(accuracy=0.01))
+    monkeypatch.setattr(loop, "validate", lambda run: {**real(run), "accuracy": 0.01})
     result = train(tiny(SHORT), folder, resume=folder.exists)
     about, _ = WeightsFile.read(folder.weights("best"))
     assert about.epoch == result["best"]["epoch"] == result["evaluated"]["epoch"]
