@@ -13,6 +13,9 @@ OTHER = {
     "seed": 1,
     "plugins": [{"file": "mine.py", "sha256": "0" * 64}],
     "data.source": "digits",
+    "data.source.folder": "elsewhere",
+    "data.source.path": "elsewhere",
+    "data.source.sha256": "0" * 64,
     "data.label_mode": "coarse",
     "data.images.size": 16,
     "data.images.resize_mode": "pad",
@@ -43,6 +46,7 @@ OTHER = {
     "augment.gaussian_noise.sigma": 0.1,
     "augment.cutout": 4,
     "augment.cutout_inside": False,
+    "augment.extra": [{"kind": "vflip"}],
     "augment.policy.kind": "randaugment",
     "augment.policy.num_ops": 1,
     "augment.policy.magnitude": 10,
@@ -210,7 +214,8 @@ def base_tree(key, needs=NEEDS):
         tree = NORM_IN_CNN
     if not key.kind:
         return tree
-    part = next(tagged for tagged in TAGGED if key.path.startswith(f"{tagged}."))
+    parts = (*TAGGED, "data.source")
+    part = next(tagged for tagged in parts if key.path.startswith(f"{tagged}."))
     outer, _, nested = key.kind.partition(", ")
     tree = merged(tree, tree_at(part, {"kind": outer}))
     if nested:

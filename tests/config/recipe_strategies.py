@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cifarlab.augment.config import Augment
-from cifarlab.augment.kinds import CropSettings
+from cifarlab.augment.kinds import Crop, CropSettings
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
@@ -59,6 +59,8 @@ def _value(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(args)
     if origin in (Union, UnionType):
         return st.one_of([_value(a, metadata) for a in args])
+    if origin is dict:
+        return st.dictionaries(_value(args[0], []), _value(args[1], []), min_size=1, max_size=3)
     if origin is tuple and args[-1] is not Ellipsis:
         return st.tuples(*[_value(a, []) for a in args]).map(list)
     if origin is tuple:
@@ -210,13 +212,15 @@ def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_crop_agrees = _nothing_idle(lambda tree: not tree["padding"], "padding_mode")
 _AGREE = {
     Fold: _fold_is_one_of_them,
     Transition: _rows_are_distributions,
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,
     AirbenchConfig: _depths_fit,
-    CropSettings: _nothing_idle(lambda tree: not tree["padding"], "padding_mode"),
+    CropSettings: _crop_agrees,
+    Crop: _crop_agrees,
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     WhiteningConfig: _nothing_idle(
