@@ -21,7 +21,7 @@ _WORDS = {
     "loss.class_weights=balanced": "class_weight class_weights weighted_loss",
     "loss.kind=focal": "focal focal_loss",
     "loss.kind=binary_cross_entropy": "bce bce_loss",
-    "evaluation.metric": "metric metric_for_best_model scoring",
+    "evaluation.metric.kind": "metric metric_for_best_model scoring",
     "training.clip_grad_norm": "clip clip_grad grad_clip clip_norm clipnorm max_norm max_grad_norm "
     "gradient_clip_val gradient_clipping",
     "training.early_stopping={patience: 5}": "patience early_stop early_stopping_patience",

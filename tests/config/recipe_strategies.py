@@ -191,6 +191,8 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
         tree["training"]["early_stopping"] = None
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
+    if tree["loss"]["kind"] == "focal":
+        tree["augment"]["mix"] = {"kind": "none"}
     if tree["model"]["kind"] == "cnn":
         tree["augment"]["progressive_resize"] = []
         tree["training"]["selective_backprop"].pop("image_size", None)
