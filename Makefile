@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadfile
 # what answers within two minutes on two cores: rules, settings and everything that is pure
 QUICK := tests/contract tests/config tests/augment tests/losses tests/metrics tests/optim \
-	tests/stats tests/golden tests/runs
+	tests/stats tests/golden tests/run_folder
 
 .PHONY: run test quick lint chromium clean
 

@@ -51,11 +51,10 @@ def measure(folder: Path) -> dict[str, Any]:
     """Images/s of each repeat, seconds until the first step, and memory. In a fresh process."""
     import cifarlab.training.setup as setup
     from cifarlab.data.dataset import Dataset, labels_file
-    from cifarlab.data.opening import OpenData
     from cifarlab.optim.schedules import Segment
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import change
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.signals import Stop
     from cifarlab.training.loop import fit
     from cifarlab.training.plan import Epoch, Plan
@@ -64,7 +63,7 @@ def measure(folder: Path) -> dict[str, Any]:
     sizes = {"train": len(np.load(labels_file(folder, "train")))}
     shape = (32, 32, 3)
     dataset = Dataset("made", "made", classes, shape, "0", (), ("train",), sizes, False, folder)
-    setup.open_data = lambda data, *_: OpenData(dataset, data)
+    setup.open_data = lambda data, *_: setup.OpenData(dataset, data)
     settings = {
         "data.val_fraction": 0.0,
         "augment.progressive_resize": [{"start": "0 epochs", "pixels": 20}],

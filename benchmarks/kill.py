@@ -22,8 +22,8 @@ from _results import write_result
 from safetensors import safe_open
 from safetensors.torch import save
 
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 
 KILLS = 20
 EPOCHS = 60

@@ -26,7 +26,7 @@ from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from cifarlab.dashboard.index import Index
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 RUNS, SEEDS, REPEATS, CLASSES, EPOCHS = 1000, 5, 5, 10, 30
 ROOT = Path(__file__).resolve().parent.parent

@@ -68,7 +68,7 @@ def work(arguments: argparse.Namespace) -> None:
     """Train in this process, one of several or alone; the first writes what it saw."""
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.processes import init_distributed
     from cifarlab.training.train import train
 

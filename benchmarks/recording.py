@@ -20,7 +20,7 @@ from _results import write_result
 
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.training.run import Run
 from cifarlab.training.tensor_stats import TensorStats

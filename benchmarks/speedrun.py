@@ -37,7 +37,7 @@ def one_run(recipe_name: str, source: str, changes: list[str], seed: int) -> dic
     """Train once in a temporary folder; what its result says."""
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides, change
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.training.train import train
 
     settings = {"data.source": source, "data.val_fraction": 0.0, "seed": seed}
@@ -70,7 +70,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     from cifarlab.augment.pipeline import pixels_at
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides, change
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.training.setup import prepare
 
     recipe = apply_overrides(

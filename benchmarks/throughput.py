@@ -45,7 +45,7 @@ from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute, choose
 from cifarlab.system.signals import Stop
 from cifarlab.training.loop import fit
@@ -80,8 +80,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 def usual_way(recipe: Recipe, steps: int, compute: Compute) -> Callable[[], float]:
     """Images/s of one pass over ``steps`` batches, after the workers delivered the first."""
-    opened = open_data(recipe.data)
-    dataset, train = opened.dataset, opened.training
+    train = open_data(recipe.data).training
     batch = recipe.training.batch_size
     count = (steps + 1) * batch
     pil = PilImages(np.array(train.images[train.indices[:count]]), train.labels[train.indices])

@@ -24,6 +24,19 @@ if TYPE_CHECKING:
     from cifarlab.api import search as search
     from cifarlab.api import study as study
     from cifarlab.api import train as train
+    from cifarlab.augment.kinds import AugmentationConfig as AugmentationConfig
+    from cifarlab.augment.mixing import MixConfig as MixConfig
+    from cifarlab.augment.policy import PolicyConfig as PolicyConfig
+    from cifarlab.data.arrays import Arrays as Arrays
+    from cifarlab.data.label_noise import LabelNoiseConfig as LabelNoiseConfig
+    from cifarlab.data.sources import SourceConfig as SourceConfig
+    from cifarlab.losses.kinds import LossConfig as LossConfig
+    from cifarlab.metrics.kinds import MetricConfig as MetricConfig
+    from cifarlab.models.configs import ModelConfig as ModelConfig
+    from cifarlab.models.norm_configs import NormConfig as NormConfig
+    from cifarlab.optim.averaging import AveragingConfig as AveragingConfig
+    from cifarlab.optim.optimizers import OptimizerConfig as OptimizerConfig
+    from cifarlab.optim.schedules import ScheduleConfig as ScheduleConfig
     from cifarlab.recipes.schema import Recipe as Recipe
 
 __version__ = "0.1.0"
@@ -31,6 +44,19 @@ __version__ = "0.1.0"
 _MODULES = {
     "cifarlab.api": "ComparisonTable RunTable SearchTable TrainedRun compare evaluate find_recipe "
     "load_run predict runs search study train",
+    "cifarlab.augment.kinds": "AugmentationConfig",
+    "cifarlab.augment.mixing": "MixConfig",
+    "cifarlab.augment.policy": "PolicyConfig",
+    "cifarlab.data.arrays": "Arrays",
+    "cifarlab.data.label_noise": "LabelNoiseConfig",
+    "cifarlab.data.sources": "SourceConfig",
+    "cifarlab.losses.kinds": "LossConfig",
+    "cifarlab.metrics.kinds": "MetricConfig",
+    "cifarlab.models.configs": "ModelConfig",
+    "cifarlab.models.norm_configs": "NormConfig",
+    "cifarlab.optim.averaging": "AveragingConfig",
+    "cifarlab.optim.optimizers": "OptimizerConfig",
+    "cifarlab.optim.schedules": "ScheduleConfig",
     "cifarlab.recipes.schema": "Recipe",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

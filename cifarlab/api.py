@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cifarlab.config.plugins import approve_plugins
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import RUNS, new_folder
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, new_folder
+from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:
@@ -91,8 +92,10 @@ class TrainedRun:
         else:
             paths = [images] if isinstance(images, str | Path) else list(images)
             inputs = predictor.read(paths)
-        found = predictor.predict(inputs)
-        return pd.DataFrame(found.probabilities, index=found.ids, columns=list(found.classes))
+        predicted = predictor.predict(inputs)
+        return pd.DataFrame(
+            predicted.probabilities, index=predicted.ids, columns=list(predicted.classes)
+        )
 
     def evaluate(self, split: str = "val", **options: Any) -> dict[str, Any]:
         """Measure ``val`` or ``test`` anew (see evaluation/run_evaluation.py)."""
@@ -187,7 +190,7 @@ class ComparisonTable:
     @property
     def verdicts(self) -> dict[str, str]:
         """What may be concluded of each recipe against the baseline."""
-        return {one.name: one.verdict for one in self.comparison.rows}
+        return {row.name: row.verdict for row in self.comparison.rows}
 
     def __repr__(self) -> str:
         verdicts = "; ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
@@ -235,18 +238,19 @@ def train(
     *,
     data: Data | None = None,
     run: Path | str | None = None,
+    plugins: Sequence[str] = (),
     **options: Any,
 ) -> TrainedRun:
     """Train a recipe, by name, YAML file or value, with settings changed by dotted path.
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``options`` are those of training/train.py. Raises every error of
+    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of training/train.py. Raises every error of
     cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 
-    recipe = find_recipe(recipe, changes)
+    recipe = find_recipe(recipe, changes, plugins)
     folder = RunFolder(run) if run else new_folder(recipe)
     if data is not None:
         recipe = change(recipe, {"data.source": _source(data, folder)})
@@ -254,10 +258,13 @@ def train(
     return TrainedRun(folder.path)
 
 
-def find_recipe(recipe: Recipe | str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Return a recipe by name or YAML file, with changes. Raises RecipeError."""
-    found = find(recipe) if isinstance(recipe, str) else recipe
-    return change(found, changes) if changes else found
+def find_recipe(
+    recipe: Recipe | str, changes: Mapping[str, Any] | None = None, plugins: Sequence[str] = ()
+) -> Recipe:
+    """Return a recipe by name or YAML file, with changes and plug-ins. Raises RecipeError."""
+    approved = approve_plugins(plugins)
+    resolved = find(recipe, approved) if isinstance(recipe, str) else recipe.add_plugins(approved)
+    return change(resolved, changes) if changes else resolved
 
 
 def load_run(path: Path | str) -> TrainedRun:
@@ -293,8 +300,8 @@ def study(name: "Study | str", **options: Any) -> ComparisonTable:
     from cifarlab.experiments.study.engine import run_study
     from cifarlab.experiments.study.shipped import find_study
 
-    found = find_study(name) if isinstance(name, str) else name
-    finished = run_study(found, **{"log": print, "command": "cifarlab.study", **options})
+    resolved = find_study(name) if isinstance(name, str) else name
+    finished = run_study(resolved, **{"log": print, "command": "cifarlab.study", **options})
     return ComparisonTable(finished.comparison, finished.folder.path)
 
 
@@ -303,8 +310,8 @@ def search(name: "Search | str", **options: Any) -> SearchTable:
     from cifarlab.experiments.search.engine import run_search
     from cifarlab.experiments.search.shipped import find_search
 
-    found = find_search(name) if isinstance(name, str) else name
-    finished = run_search(found, **{"log": print, "command": "cifarlab.search", **options})
+    resolved = find_search(name) if isinstance(name, str) else name
+    finished = run_search(resolved, **{"log": print, "command": "cifarlab.search", **options})
     return SearchTable(finished.results, finished.folder.path)
 
 

@@ -18,8 +18,8 @@ from safetensors.torch import save
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 
 # Every kind of draw takes part: order, crop, flip, dropout; so do momentum and running statistics.
 TINY = {

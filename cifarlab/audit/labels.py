@@ -65,12 +65,12 @@ def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | N
          "recall": float(n_correct[depth - 1] / known)}
         for depth in depths
     ]  # fmt: skip
-    n_found = int(n_correct[known - 1])
+    n_correct_at_known = int(n_correct[known - 1])
     return {
         "wrong": known,
-        "found": n_found,
-        "precision": n_found / known,
-        "recall": n_found / known,
+        "found": n_correct_at_known,
+        "precision": n_correct_at_known / known,
+        "recall": n_correct_at_known / known,
         "chance": known / len(order),
         "curve": curve,
     }

@@ -19,6 +19,7 @@ from cifarlab.audit.findings import (
 from cifarlab.audit.folds import fold_groups, out_of_fold_logits
 from cifarlab.audit.labels import require_cleanlab
 from cifarlab.audit.tables import write_tables
+from cifarlab.config.plugins import Plugin
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import open_data
 from cifarlab.evaluation.run_evaluation import open_split
@@ -26,12 +27,12 @@ from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, fingerprint
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import DataError, RunFolderError
 from cifarlab.system.files import lock_folder
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
 
@@ -46,6 +47,7 @@ def audit(
     test: bool = False,
     csv: bool = False,
     out: Path | None = None,
+    plugins: Sequence[Plugin] = (),
     callbacks: Sequence[Callback] = (),
     command: str = "cifarlab.audit.run_audit.audit",
     progress: Progress | None = None,
@@ -57,11 +59,11 @@ def audit(
     ``out``. Near-duplicates are looked for within and across training, validation and, with
     ``test``, the test split of a finished run or of the recipe's data; the opening is recorded in
     the run, else in the audit. Labels are judged by ``folds`` networks, each trained on the other
-    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``. Raises every error of
+    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``; a recipe may use ``plugins``. Raises every error of
     cifarlab.system.errors.
     """
     run = RunFolder(name) if RunFolder(name).exists else None
-    recipe = _recipe(name, run, settings)
+    recipe = _recipe(name, run, settings, plugins)
     _check_folds(folds)
     audit_folder = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
     opened = open_data(recipe.data, progress, log)
@@ -142,9 +144,11 @@ def _metadata(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:
     }
 
 
-def _recipe(name: str, run: RunFolder | None, settings: Sequence[str]) -> Recipe:
+def _recipe(
+    name: str, run: RunFolder | None, settings: Sequence[str], plugins: Sequence[Plugin]
+) -> Recipe:
     if run is None:
-        recipe = apply_overrides(find(name), settings)
+        recipe = apply_overrides(find(name, plugins), settings)
     elif settings:
         raise RunFolderError(
             f"{name} has its recipe: its settings can't be changed", "audit a recipe instead"

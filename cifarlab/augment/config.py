@@ -59,12 +59,12 @@ class Augment(Config):
     def _nothing_idle(self) -> "Augment":
         if not self.cutout:
             refuse_idle(self, ("cutout_inside",), "cutout")
-        if not (self._moves or self.policy.rounds):
+        if not (self._is_affine or self.policy.rounds):
             refuse_idle(self, ("fill_mode",), "degrees, scale, translate or policy")
         return self
 
     @property
-    def _moves(self) -> bool:
+    def _is_affine(self) -> bool:
         return bool(self.degrees or self.scale or self.translate)
 
     def pipeline(self) -> dict[str, AugmentationConfig]:
@@ -73,13 +73,13 @@ class Augment(Config):
         All but ``mix``, which needs labels, and ``progressive_resize``.
         """
         fill = {"fill_mode": self.fill_mode}
-        moves = {name: getattr(self, name) for name in ("degrees", "scale", "translate")}
-        square = {"size": self.cutout, "inside": self.cutout_inside}
+        affine = {name: getattr(self, name) for name in ("degrees", "scale", "translate")}
+        square = {"size": self.cutout, "stay_inside": self.cutout_inside}
         steps: dict[str, AugmentationConfig] = {}
         if self.crop.padding:
             steps["crop"] = kinds.Crop.model_validate(dict(self.crop))
-        if self._moves:
-            steps["degrees"] = kinds.Affine.model_validate(moves | fill)
+        if self._is_affine:
+            steps["degrees"] = kinds.Affine.model_validate(affine | fill)
         if self.hflip != "none":
             steps["hflip"] = kinds.HFlip(mode=self.hflip)
         if self.vflip:

@@ -12,7 +12,7 @@ _CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Draws:
+class BatchDraws:
     """What is drawn for one batch: the same on every device and for any number of processes.
 
     ``indices``, int64 (N,) on the CPU, are of the whole batch's images in their split. This

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from cifarlab.augment.draws import Draws
+    from cifarlab.augment.draws import BatchDraws
 
 Degrees = Annotated[
     float,
@@ -54,7 +54,7 @@ CutoutInside = Annotated[
 class AugmentationConfig(Family):
     """One change of a batch of training images, on their device."""
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Return images (n, H, W, C), of uint8 or float32 ones in 0..255; change none in place."""
         raise NotImplementedError(f"augmentation kind {self.kind} has no apply(images, draws)")
 
@@ -91,7 +91,7 @@ class Crop(CropSettings, AugmentationConfig):
                 f"take at most {smallest - 1}, or padding_mode=constant",
             )
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Crop each image at a place of its own."""
         import torch
 
@@ -111,7 +111,7 @@ class Affine(AugmentationConfig):
     translate: Translate = 0.0
     fill_mode: FillMode = "nearest"
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Move each image; by whole pixels where none is turned or scaled."""
         from cifarlab.augment.transforms import affine_matrices, translate, warp_affine
 
@@ -121,7 +121,9 @@ class Affine(AugmentationConfig):
             return warp_affine(images, draws.send(matrices), self.fill_mode)
         return translate(images, draws.send(offsets), self.fill_mode) if self.translate else images
 
-    def sample(self, sides: tuple[int, ...], draws: "Draws") -> tuple["Tensor", "Tensor", "Tensor"]:
+    def sample(
+        self, sides: tuple[int, ...], draws: "BatchDraws"
+    ) -> tuple["Tensor", "Tensor", "Tensor"]:
         """Sample angles in degrees (N,), scales (N,), offsets int64 (N, 2), down and right.
 
         ``sides`` is (H, W). Uniform, the offset before it is rounded to whole pixels: Keras'
@@ -146,13 +148,13 @@ class HFlip(AugmentationConfig):
         "random", description="each image with probability 1/2, or by turns"
     )
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Mirror those images that were drawn."""
         from cifarlab.augment.transforms import flip
 
         return flip(images, draws.send(draws.select(self.sample(draws))))
 
-    def sample(self, draws: "Draws") -> "Tensor":
+    def sample(self, draws: "BatchDraws") -> "Tensor":
         """Sample which images of a batch are mirrored, bool (N,).
 
         Alternating: each image's side in epoch 0 follows from the seed and its index in the split;
@@ -171,7 +173,7 @@ class VFlip(AugmentationConfig):
 
     kind: Literal["vflip"] = "vflip"
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Mirror those images that were drawn."""
         import torch
 
@@ -188,7 +190,7 @@ class PolicyOperations(AugmentationConfig):
     policy: Policy = NoPolicy()
     fill_mode: FillMode = "nearest"
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Change each image by its own operations: uint8, of uint8 or rounded float."""
         from cifarlab.augment.operations import apply_operations, to_uint8
 
@@ -228,7 +230,7 @@ class ColorJitter(ColorSettings, AugmentationConfig):
         if image_shape[2] == 1 and (self.saturation or self.hue):
             raise RecipeError("saturation and hue change nothing in grey images", "leave them at 0")
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Change brightness and contrast, then saturation, then hue; nothing is clipped."""
         from cifarlab.augment import colors
 
@@ -241,14 +243,14 @@ class ColorJitter(ColorSettings, AugmentationConfig):
             images = colors.adjust_hue(images, draws.send(turns))
         return images
 
-    def sample_brightness_contrast(self, draws: "Draws") -> tuple["Tensor", "Tensor"]:
+    def sample_brightness_contrast(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
         """Sample shifts, uniform in 0 ± brightness, and factors, in 1 ± contrast: (N,) both."""
         import torch
 
         shift, factor = torch.rand(2, draws.size, generator=draws.generator("jitter")) * 2 - 1
         return shift * self.brightness_shift, 1 + factor * self.contrast
 
-    def sample_saturation_hue(self, draws: "Draws") -> tuple["Tensor", "Tensor"]:
+    def sample_saturation_hue(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
         """Sample factors, uniform in 1 ± saturation, and turns, in 0 ± hue: (N,) both."""
         generator = draws.generator("colour")
         factors, turns = (_uniform_symmetric(draws.size, generator) for _ in range(2))
@@ -266,7 +268,7 @@ class GaussianNoise(NoiseSettings, AugmentationConfig):
 
     kind: Literal["gaussian_noise"] = "gaussian_noise"
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Add the noise: float32."""
         import torch
 
@@ -280,7 +282,7 @@ class Cutout(AugmentationConfig):
 
     kind: Literal["cutout"] = "cutout"
     size: int = Field(8, ge=1, le=96, description="side of the square in pixels")
-    inside: CutoutInside = True
+    stay_inside: CutoutInside = True
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raise RecipeError where the square is as large as the image."""
@@ -291,22 +293,22 @@ class Cutout(AugmentationConfig):
                 f"take at most {smallest - 1}",
             )
 
-    def apply(self, images: "Tensor", draws: "Draws") -> "Tensor":
+    def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Grey out a square of each image."""
         from cifarlab.augment.transforms import cutout
 
         corners = draws.select(self.sample(images.shape[1:3], draws))
         return cutout(images, draws.send(corners), self.size)
 
-    def sample(self, sides: tuple[int, ...], draws: "Draws") -> "Tensor":
+    def sample(self, sides: tuple[int, ...], draws: "BatchDraws") -> "Tensor":
         """Sample top and left of each image's square, int64 (N, 2); ``sides`` is (H, W).
 
-        Every position inside the image is as likely; without ``inside``, every centre.
+        Every position inside the image is as likely; without ``stay_inside``, every centre.
         """
         import torch
 
-        generator, lowest = draws.generator("cutout"), 0 if self.inside else -(self.size // 2)
-        counts = [n - self.size + 1 if self.inside else n for n in sides]
+        generator, lowest = draws.generator("cutout"), 0 if self.stay_inside else -(self.size // 2)
+        counts = [n - self.size + 1 if self.stay_inside else n for n in sides]
         positions = [torch.randint(0, n, (draws.size,), generator=generator) for n in counts]
         return torch.stack(positions, 1) + lowest
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cifarlab.augment.config import Augment, ResizeStage
-from cifarlab.augment.draws import Draws
+from cifarlab.augment.draws import BatchDraws
 from cifarlab.system.errors import RecipeError
 
 Sizes = tuple[tuple[int, int], ...]  # (first step, pixels), by step
@@ -79,9 +79,9 @@ class Augmentation:
         uint8 (N, H, W, C) in 0..255 -> the same, or float32 where the recipe turns or scales
         without a policy, jitters or adds noise; the last two may leave that range. All of the
         recipe's but ``mix`` and ``progressive_resize``. Where ``images`` are a part of the batch,
-        ``shard_indices`` (n,) says which. Draws of a kind that names no purpose are named by it.
+        ``shard_indices`` (n,) says which. A kind's own draws are named by it.
         """
-        draws = Draws(self.seed, epoch, step, indices, shard_indices, images.device)
+        draws = BatchDraws(self.seed, epoch, step, indices, shard_indices, images.device)
         for augmentation in self.pipeline.values():
             purpose = f"augmentation {augmentation.kind}"
             changed = augmentation.apply(images, replace(draws, purpose=purpose))

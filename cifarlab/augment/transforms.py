@@ -39,10 +39,10 @@ def translate(images: Tensor, offsets: Tensor, fill_mode: str) -> Tensor:
     if fill_mode == "reflect":
         rows, columns = _reflect_index(rows, height), _reflect_index(columns, width)
         return images[sample, rows[:, :, None], columns[:, None, :]]
-    inside = _in_range(rows, height)[:, :, None] & _in_range(columns, width)[:, None, :]
+    in_image = _in_range(rows, height)[:, :, None] & _in_range(columns, width)[:, None, :]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     moved = images[sample, rows[:, :, None], columns[:, None, :]]
-    return moved * inside[..., None] if fill_mode == "constant" else moved
+    return moved * in_image[..., None] if fill_mode == "constant" else moved
 
 
 def warp_affine(images: Tensor, matrices: Tensor, fill_mode: str) -> Tensor:

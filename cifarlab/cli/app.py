@@ -1,11 +1,14 @@
 """The application, what its commands share, and how errors leave it."""
 
 import errno
+import inspect
 import os
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TextIO, cast
 
@@ -32,6 +35,48 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")
 FiguresOption = Annotated[
     str, typer.Option("--figures", help="how figures are drawn, with commas: svg, png, pdf")
 ]
+
+
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE", help="parts of your own; this approves the file for you"),
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-plugins", help="approve for you the plug-ins of recipe and runs")
+]
+
+
+def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that reads recipes or runs ``--plugin`` and ``--trust-plugins``.
+
+    A command with a parameter ``plugin`` adds them to its recipe; for others they are approved.
+    """
+    signature = inspect.signature(command)
+    adds = "plugin" in signature.parameters
+
+    @wraps(command)
+    def wrapped(*args: Any, trust_plugins: bool, plugin: list[str] | None, **kwargs: Any) -> None:
+        from cifarlab.config.plugins import approve_plugins, trusting
+
+        if adds:
+            kwargs["plugin"] = plugin
+        else:
+            approve_plugins(plugin or [])
+        with trusting(trust_plugins):
+            command(*args, **kwargs)
+
+    options = {"plugin": (PluginOption, None), "trust_plugins": (TrustOption, False)}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+        for name, (option, default) in options.items()
+        if name not in signature.parameters
+    ]
+    setattr(  # noqa: B010  (Typer reads it)
+        wrapped,
+        "__signature__",
+        signature.replace(parameters=[*signature.parameters.values(), *added]),
+    )
+    return wrapped
 
 
 class SettingsCommand(TyperCommand):

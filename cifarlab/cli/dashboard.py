@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import app
+from cifarlab.cli.app import app, takes_plugins
 
 
 @app.command()
+@takes_plugins
 def dashboard(
     runs: Annotated[
         Path, typer.Argument(metavar="[RUNS_DIR]", help="a folder of runs, studies, searches")

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cifarlab.cli.app import FiguresOption, RunArgument, SettingsCommand, app, command_line, formats
+from cifarlab.cli.app import (
+    FiguresOption,
+    PluginOption,
+    RunArgument,
+    SettingsCommand,
+    app,
+    command_line,
+    formats,
+    takes_plugins,
+)
 from cifarlab.cli.following import after_audit, after_predict, say_next
 from cifarlab.system.errors import UserError
 
@@ -21,6 +30,7 @@ def _use_free_cores() -> None:
 
 
 @app.command()
+@takes_plugins
 def evaluate(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="val or test")] = "val",
@@ -43,7 +53,7 @@ def evaluate(
     from cifarlab.cli.printing import print_evaluation, print_measured
     from cifarlab.evaluation.full_evaluation import evaluate_fully
     from cifarlab.evaluation.run_evaluation import evaluate_run
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
@@ -75,6 +85,7 @@ def _require_full(full: bool, tta_views: int | None, ood: str | None, images: in
 
 
 @app.command(cls=SettingsCommand)
+@takes_plugins
 def audit(
     name: Annotated[
         str, typer.Argument(metavar="RUN_OR_RECIPE", help="a run folder, a recipe's name or file")
@@ -94,11 +105,13 @@ def audit(
     out: Annotated[
         Path | None, typer.Option(help="a folder; default: the run's, or under audits/")
     ] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Look for images that are there twice and labels that are wrong in the training data."""
     from cifarlab.audit.run_audit import audit as run_audit
     from cifarlab.cli.printing import print_audit
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.config.plugins import approve_plugins
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
@@ -110,6 +123,7 @@ def audit(
             test=test,
             csv=csv,
             out=out,
+            plugins=approve_plugins(plugin or []),
             callbacks=[display],
             command=command_line(),
             progress=display.prepare,
@@ -126,6 +140,7 @@ def audit(
 
 
 @app.command()
+@takes_plugins
 def predict(
     run: RunArgument,
     paths: Annotated[
@@ -147,7 +162,7 @@ def predict(
     """Predict images, resized and normalised as in training, with calibrated confidence."""
     from cifarlab.inference.formats import format_predictions, require_format
     from cifarlab.inference.run_predictor import predict_paths
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.files import write_text
 
     require_format(output_format, sample_submission)
@@ -164,6 +179,7 @@ def predict(
 
 
 @app.command()
+@takes_plugins
 def explain(
     run: RunArgument,
     images: Annotated[
@@ -187,7 +203,7 @@ def explain(
 ) -> None:
     """Show where a network looks, what its layers see, and what it is made of."""
     from cifarlab.explain.explain_run import explain_run
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console, print_table
     from cifarlab.training.display import Display
 
@@ -204,7 +220,7 @@ def explain(
             out=out,
             formats=formats(figures),
             progress=display.prepare,
-            tell=console.print,
+            log=console.print,
         )
     print_table(("image", "true", "predicted", "probability", "map for"), explained.rows)
     for note in explained.notes:

@@ -56,7 +56,7 @@ def after_study(
 
 
 def after_compare(
-    names: Sequence[str], against: str | None, out: Path | None
+    names: Sequence[str], against: str | None, metric: str, out: Path | None
 ) -> tuple[object, ...]:
     """Keep the table and draw the figure, else look at the runs."""
     if out is None:
@@ -64,6 +64,7 @@ def after_compare(
             "compare",
             *names,
             *(["--against", against] if against else []),
+            *(["--metric", metric] if metric != "accuracy" else []),
             "--out",
             "comparison",
         )

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import FiguresOption, SettingsCommand, app, formats
+from cifarlab.cli.app import (
+    FiguresOption,
+    PluginOption,
+    SettingsCommand,
+    app,
+    formats,
+    takes_plugins,
+)
 
 recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
 app.add_typer(recipes_app, name="recipes")
@@ -31,13 +38,18 @@ def recipes_list() -> None:
 
 
 @recipes_app.command("show")
-def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file")]) -> None:
+@takes_plugins
+def recipes_show(
+    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
+    plugin: PluginOption = None,
+) -> None:
     """A recipe's source, its parameter count and its complete YAML."""
+    from cifarlab.config.plugins import approve_plugins
     from cifarlab.models.build import count_parameters
     from cifarlab.recipes.catalog import describe, find, usual_shape
     from cifarlab.recipes.text import to_yaml
 
-    recipe = find(name)
+    recipe = find(name, approve_plugins(plugin or []))
     (height, width, channels), classes = usual_shape(recipe)
     count = count_parameters(recipe.model, (height, width, channels), classes)
     typer.echo(describe(name), nl=False)
@@ -49,36 +61,43 @@ def recipes_show(name: Annotated[str, typer.Argument(help="a name or a YAML file
 
 
 @recipes_app.command("keys")
-def recipes_keys() -> None:
+@takes_plugins
+def recipes_keys(plugin: PluginOption = None) -> None:
     """Every setting with its meaning, default and allowed values."""
+    from cifarlab.config.family import knowing
+    from cifarlab.config.plugins import approve_plugins
     from cifarlab.recipes.keys import keys
     from cifarlab.system.terminal import print_table
 
-    rows = [
-        (
-            f"{key.path} ({key.kind})" if key.kind else key.path,
-            key.default,
-            key.allowed,
-            key.meaning,
-        )
-        for key in keys()
-    ]
+    with knowing(approved.sha256 for approved in approve_plugins(plugin or [])):
+        rows = [
+            (
+                f"{key.path} ({key.kind})" if key.kind else key.path,
+                key.default,
+                key.allowed,
+                key.meaning,
+            )
+            for key in keys()
+        ]
     print_table(("key", "default", "allowed", "meaning"), rows)
 
 
 @recipes_app.command("lint", cls=SettingsCommand)
+@takes_plugins
 def recipes_lint(
     name: Annotated[str, typer.Argument(help="a name or a YAML file")],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
     ] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
+    from cifarlab.config.plugins import approve_plugins
     from cifarlab.recipes.catalog import find, usual_images, usual_splits
     from cifarlab.recipes.lint import lint
     from cifarlab.recipes.text import apply_overrides
 
-    recipe = apply_overrides(find(name), settings or [])
+    recipe = apply_overrides(find(name, approve_plugins(plugin or [])), settings or [])
     findings = lint(recipe, usual_images(recipe), usual_splits(recipe))
     for finding in findings:
         typer.echo(str(finding))
@@ -87,6 +106,7 @@ def recipes_lint(
 
 
 @recipes_app.command("draw", cls=SettingsCommand)
+@takes_plugins
 def recipes_draw(
     name: Annotated[str, typer.Argument(help="a name or a YAML file")],
     settings: Annotated[
@@ -94,12 +114,18 @@ def recipes_draw(
     ] = None,
     out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
     figures: FiguresOption = "svg",
+    plugin: PluginOption = None,
 ) -> None:
     """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
+    from cifarlab.config.plugins import approve_plugins
     from cifarlab.explain.explain_run import draw_recipe
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides
     from cifarlab.system.terminal import console
 
-    drawn = draw_recipe(apply_overrides(find(name), settings or []), out, formats(figures))
+    drawn = draw_recipe(
+        apply_overrides(find(name, approve_plugins(plugin or [])), settings or []),
+        out,
+        formats(figures),
+    )
     console.print(f"drawn: {drawn}", soft_wrap=True)

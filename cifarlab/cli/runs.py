@@ -4,16 +4,29 @@ import shlex
 import signal
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarlab.cli.app import FiguresOption, SettingsCommand, app, command_line, formats
+from cifarlab.cli.app import (
+    FiguresOption,
+    PluginOption,
+    SettingsCommand,
+    app,
+    command_line,
+    formats,
+    takes_plugins,
+)
 from cifarlab.cli.following import after_report, say_next
 from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 
+if TYPE_CHECKING:
+    from cifarlab.system.processes import Processes
+    from cifarlab.training.launch import Launch
+
 
 @app.command(cls=SettingsCommand)
+@takes_plugins
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a name or a YAML file")],
     settings: Annotated[
@@ -33,17 +46,19 @@ def train(
         typer.Option(min=1, help="of the processor; default: as many as cores are free"),
     ] = None,
     tensor_stats: Annotated[
-        bool, typer.Option(help="keep histograms of weights and activations of each epoch")
+        bool, typer.Option(help="short for --callback tensor-stats: histograms of each epoch")
     ] = True,
+    callback: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="what watches the run, of a plug-in")
+    ] = None,
+    plugin: PluginOption = None,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
     from cifarlab.system.processes import init_distributed
     from cifarlab.system.terminal import console
-    from cifarlab.training.display import Display
     from cifarlab.training.launch import launch
-    from cifarlab.training.tensor_stats import TensorStats
-    from cifarlab.training.train import train as run_training
 
+    watching = [*(["tensor-stats"] if tensor_stats else []), *(callback or [])]
     with init_distributed() as processes:
         job = processes.broadcast_from_rank0(
             lambda: launch(
@@ -54,26 +69,35 @@ def train(
                 resume=resume,
                 extend=extend,
                 schedule=schedule,
+                plugins=plugin or [],
+                callbacks=watching,
             )
         )
         if not job.trained:
-            with Display() if processes.is_main_process else nullcontext() as display:
-                recorders = [TensorStats()] if tensor_stats and processes.is_main_process else []
-                run_training(
-                    job.recipe,
-                    job.folder,
-                    resume=job.resume,
-                    callbacks=[display, *recorders] if display else [],
-                    command=command_line(),
-                    progress=display.prepare if display else None,
-                    processes=processes,
-                    threads=threads,
-                )
+            _train(job, processes, threads)
     if processes.is_main_process:
         console.print(f"run: {job.folder.path}")
         _report_trained(job.folder.path)
         held_out = "val" in (job.folder.result() or {})
         say_next("evaluate" if held_out else "explain", job.folder.path)
+
+
+def _train(job: "Launch", processes: "Processes", threads: int | None) -> None:
+    """Train what was asked for; the first process shows how far it is."""
+    from cifarlab.training.display import Display
+    from cifarlab.training.train import train as run_training
+
+    with Display() if processes.is_main_process else nullcontext() as display:
+        run_training(
+            job.recipe,
+            job.folder,
+            resume=job.resume,
+            callbacks=[display, *job.callbacks.build_callbacks()] if display else [],
+            command=command_line(),
+            progress=display.prepare if display else None,
+            processes=processes,
+            threads=threads,
+        )
 
 
 def _report_trained(run: Path) -> None:
@@ -92,6 +116,7 @@ def _report_trained(run: Path) -> None:
 
 
 @app.command()
+@takes_plugins
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders")],
     out: Annotated[Path | None, typer.Option(help="the page; figures go beside it")] = None,

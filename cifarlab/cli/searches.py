@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarlab.cli.app import FiguresOption, app, command_line, formats
+from cifarlab.cli.app import FiguresOption, PluginOption, app, command_line, formats, takes_plugins
 from cifarlab.cli.following import say_next
 from cifarlab.cli.studies import print_comparison, require_no_failed
 
@@ -23,6 +23,7 @@ def searches() -> None:
 
 
 @app.command()
+@takes_plugins
 def search(
     name: Annotated[str, typer.Argument(metavar="SEARCH", help="a shipped search or a YAML file")],
     trials: Annotated[int | None, typer.Option(help="how many")] = None,
@@ -40,21 +41,25 @@ def search(
         float, typer.Option(help="share of the training images and of the epochs, for a try")
     ] = 1.0,
     data: Annotated[str | None, typer.Option(help="data.source of all trials")] = None,
-    sampler: Annotated[str | None, typer.Option(help="random or tpe")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="asha or none")] = None,
+    sampler: Annotated[str | None, typer.Option(help="a kind: random, tpe")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="a kind: asha, none")] = None,
     figures: FiguresOption = "svg",
+    plugin: PluginOption = None,
 ) -> None:
     """Search a recipe's settings, stop hopeless trials early, and explain what was found.
 
     Exits with 5 where it came to its end but trials failed.
     """
+    from cifarlab.config.plugins import approve_plugins
     from cifarlab.experiments.search.definition import parse_wall_time, with_options
     from cifarlab.experiments.search.engine import run_search
     from cifarlab.experiments.search.shipped import find_search
     from cifarlab.system.terminal import console
 
     finished = run_search(
-        with_options(find_search(name), trials, max_epochs, sampler, scheduler),
+        with_options(
+            find_search(name, approve_plugins(plugin or [])), trials, max_epochs, sampler, scheduler
+        ),
         jobs=jobs,
         cluster=cluster,
         max_time=parse_wall_time(max_time),
@@ -86,14 +91,15 @@ def _print_search(finished: "FinishedSearch") -> None:
     console.print("\n".join(heading(results)))
     for headers, cells in (
         rows(results),
-        rung_rows(results.rungs),
+        rung_rows(results.rungs, results.metric),
         importance_rows(results.importance),
     ):
         if cells:
             print_table(headers, cells)
     if finished.finalists:
         print_comparison(finished.finalists.comparison)
-        console.print("\n".join(map(describe_selection_bias, finished.finalists.selection_bias)))
+        for bias in finished.finalists.selection_bias:
+            console.print(describe_selection_bias(bias, results.metric))
     for problem in finished.problems:
         console.print(problem)
     console.print(f"search: {finished.folder.path}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cifarlab.cli.app import FiguresOption, app, command_line, formats
+from cifarlab.cli.app import FiguresOption, PluginOption, app, command_line, formats, takes_plugins
 from cifarlab.cli.following import after_compare, after_study, say_next
 from cifarlab.system.errors import FailedRunsError
 
@@ -24,6 +24,7 @@ def studies() -> None:
 
 
 @app.command()
+@takes_plugins
 def study(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a shipped study or a YAML file")],
     n_seeds: Annotated[int | None, typer.Option(min=1, help="runs per row")] = None,
@@ -37,17 +38,19 @@ def study(
     resume: Annotated[bool, typer.Option("--resume", help="go on with unfinished runs")] = False,
     data: Annotated[str | None, typer.Option(help="data.source of all rows")] = None,
     figures: FiguresOption = "svg",
+    plugin: PluginOption = None,
 ) -> None:
     """Train recipes over seeds and say which is better, by how much, and whether that is real.
 
     Exits with 5 where it came to its end but runs failed.
     """
+    from cifarlab.config.plugins import approve_plugins
     from cifarlab.experiments.study.engine import run_study
     from cifarlab.experiments.study.shipped import find_study
     from cifarlab.system.terminal import console
 
     finished = run_study(
-        find_study(name),
+        find_study(name, approve_plugins(plugin or [])),
         n_seeds=n_seeds,
         scale=scale,
         only=only,
@@ -67,6 +70,7 @@ def study(
 
 
 @app.command()
+@takes_plugins
 def compare(
     names: Annotated[
         list[str],
@@ -78,28 +82,33 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help="the baseline: a row, run or recipe; default: the first")
     ] = None,
+    metric: Annotated[
+        str, typer.Option(help="what they are compared by: accuracy, macro_f1, log_loss, ...")
+    ] = "accuracy",
     out: Annotated[Path | None, typer.Option(help="a folder for table and figure")] = None,
     figures: FiguresOption = "svg",
 ) -> None:
     """Compare finished runs, grouped by recipe and paired by seed."""
+    from cifarlab.experiments.study.definition import parse_metric
     from cifarlab.experiments.study.folder import write_comparison
     from cifarlab.experiments.study.outcomes import compare_runs
     from cifarlab.system.terminal import console
 
-    comparison = compare_runs(names, against)
+    comparison = compare_runs(names, against, metric=parse_metric(metric))
     print_comparison(comparison)
     if out:
         for problem in write_comparison(comparison, out, formats(figures)):
             console.print(problem)
         console.print(f"comparison: {out}")
-    say_next(*after_compare(names, against, out))
+    say_next(*after_compare(names, against, metric, out))
 
 
 def require_no_failed(n_failed: int, location: str) -> None:
     """Raise FailedRunsError where runs failed; ``location`` says where the reasons stand."""
     if n_failed:
         raise FailedRunsError(
-            f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed; the others are compared",
+            f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed; the others are "
+            "compared",
             f"{location} says why",
         )
 

@@ -47,6 +47,7 @@ class Family(Config):
     kind: str
     short_form: ClassVar[str] = ""  # what may stand for a part but a mapping, in words
     owner: ClassVar[str] = IMPORTED  # the SHA-256 of the plug-in that defined this kind
+    in_recipe: ClassVar[bool] = True  # false: its kinds stand beside the recipe and decide nothing
     _registry: ClassVar[dict[tuple[str, str], type["Family"]]]
 
     @classmethod
@@ -120,3 +121,13 @@ class Family(Config):
             context = {"kind": kind, "choices": list(kinds)}
             raise PydanticCustomError("unknown_kind", "no such kind", context)
         return kinds[kind].model_validate(tree)
+
+
+def kinds_of(owner: str) -> list[type[Family]]:
+    """Return the kinds, of all families, that a plug-in has defined."""
+    return [
+        made
+        for family in Family.__subclasses__()
+        for (_, its_owner), made in family._registry.items()
+        if its_owner == owner
+    ]

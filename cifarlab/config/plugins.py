@@ -10,17 +10,25 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from cifarlab.config.base import Config
-from cifarlab.config.family import owned_by
+from cifarlab.config.family import kinds_of, knowing, owned_by
 from cifarlab.system.errors import PluginError
-from cifarlab.system.files import hint_to_read, read_bytes, write_text
+from cifarlab.system.files import append_line, hint_to_read, read_bytes, storable, write_bytes
 
 MOST_BYTES = 2**20  # of one file
 GROUP = "cifarlab.plugins"
@@ -35,15 +43,51 @@ class Plugin(Config):
     @property
     def copy_name(self) -> str:
         """The name of its copy in the ``plugins`` folder of a run."""
-        return f"{Path(self.file).stem}-{self.sha256[:12]}.py"
+        return f"{Path(self.file).stem[:60]}-{self.sha256[:12]}.py"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plugin) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
 
 
-class _Loaded(NamedTuple):
-    module: str
-    source: bytes
+class ExtensibleConfig(Config):
+    """Base of what names plug-ins, whose kinds its parts can be: a recipe, a study, a search."""
+
+    plugins: tuple[Plugin, ...] = Field(
+        (), description="files with parts of your own (docs/extend.md); their hashes decide"
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _know_the_plugins(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        with knowing(plugin_hashes(tree)):
+            return handler(tree)
+
+    def add_plugins(self, plugins: Iterable[Plugin]) -> Self:
+        """Return a copy that names these, too."""
+        return self.model_copy(update={"plugins": tuple(dict.fromkeys((*self.plugins, *plugins)))})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the plug-ins' sources, so that other processes know their kinds."""
+        sources = [(plugin, _loaded[plugin.sha256]) for plugin in self.plugins]
+        return _unpickled, (type(self), self.model_dump(mode="json"), sources)
 
 
-_loaded: dict[str, _Loaded] = {}  # by SHA-256
+_loaded: dict[str, bytes] = {}  # sources by SHA-256
+_loading = threading.RLock()
+_trusted: ContextVar[bool] = ContextVar("_trusted", default=False)
+
+
+@contextmanager
+def trusting(trusted: bool) -> Iterator[None]:
+    """Approve, meanwhile, whatever recipes and run folders bring, if ``trusted``."""
+    token = _trusted.set(trusted)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
 
 
 def approvals_file() -> Path:
@@ -63,10 +107,17 @@ def approve(plugin: Plugin) -> None:
     """Note that this user wants that file run from now on. Raises StorageError."""
     if is_approved(plugin.sha256):
         return
-    path = approvals_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
-    write_text(path, f"{earlier}{plugin.sha256} {Path(plugin.file).name}\n")
+    approvals_file().parent.mkdir(parents=True, exist_ok=True)
+    name = " ".join(storable(Path(plugin.file).name).split())
+    append_line(approvals_file(), f"{plugin.sha256} {name}")
+
+
+def approve_plugins(names: Iterable[str]) -> tuple[Plugin, ...]:
+    """Load files or entry points that the user named outside of any file: that approves them.
+
+    Raises PluginError and StorageError.
+    """
+    return tuple(add_plugin(name, approved=True) for name in names)
 
 
 def add_plugin(name: str, folder: Path = Path(), approved: bool = False) -> Plugin:
@@ -74,20 +125,23 @@ def add_plugin(name: str, folder: Path = Path(), approved: bool = False) -> Plug
 
     ``approved``: the user named it on the command line. Raises PluginError and StorageError.
     """
-    path = _entry_point_file(name) or folder / name
+    installed = _entry_point_file(name)
+    path = installed or folder / name
     source = _read(path)
     plugin = Plugin(file=str(path), sha256=hashlib.sha256(source).hexdigest())
-    if approved or _entry_point_file(name):
+    if approved or installed:
         approve(plugin)
     _run(plugin, path, source)
     return plugin
 
 
-def load_plugins(plugins: Iterable[Plugin], folder: Path, trusted: bool = False) -> None:
+def load_plugins(
+    plugins: Iterable[Plugin], folder: Path, approved: Container[str] = frozenset()
+) -> None:
     """Load the plug-ins of a recipe that lies in ``folder``: its copy there, or the file itself.
 
-    ``trusted``: they are approved by who loads them. Raises PluginError for a file that is not
-    there, was changed or was not approved.
+    ``approved`` are hashes that this user approved elsewhere. Raises PluginError for a file that
+    is not there, was changed or was not approved.
     """
     for plugin in plugins:
         if plugin.sha256 in _loaded:
@@ -95,32 +149,69 @@ def load_plugins(plugins: Iterable[Plugin], folder: Path, trusted: bool = False)
         copy = folder / "plugins" / plugin.copy_name
         path = copy if copy.is_file() else folder / plugin.file
         source = _read(path)
-        if (found := hashlib.sha256(source).hexdigest()) != plugin.sha256:
+        if (digest := hashlib.sha256(source).hexdigest()) != plugin.sha256:
             raise PluginError(
-                f"the plug-in {path} was changed: its SHA-256 is {found[:12]}..., the recipe's "
+                f"the plug-in {path} was changed: its SHA-256 is {digest[:12]}..., the recipe's "
                 f"{plugin.sha256[:12]}...",
                 "bring back the file as it was, or start a new run with --plugin",
             )
-        if trusted:
-            approve(plugin)
-        _run(plugin, path, source)
+        _run(plugin, path, source, approved)
 
 
-def source_of(plugin: Plugin) -> bytes:
-    """Return the bytes of a plug-in that was loaded."""
-    return _loaded[plugin.sha256].source
+def load_named_plugins(
+    tree: Any, folder: Path, more: Sequence[Plugin] = (), approved: Container[str] = frozenset()
+) -> Any:
+    """Return the tree of a recipe, study or search with its ``plugins`` loaded, and ``more``.
+
+    Each is a path relative to ``folder``, an entry point, or what a recipe in a run folder has.
+    Raises PluginError; what is no list of these stays, for validation to refuse.
+    """
+    entries = tree.get("plugins", []) if isinstance(tree, Mapping) else None
+    if not isinstance(entries, list) or not (entries or more):
+        return tree
+    named = [add_plugin(entry, folder) if isinstance(entry, str) else entry for entry in entries]
+    try:
+        plugins = [Plugin.model_validate(entry) for entry in named]
+    except ValidationError:
+        return tree
+    load_plugins(plugins, folder, approved)
+    return {**tree, "plugins": list(dict.fromkeys([*plugins, *more]))}
 
 
-def restore_plugin(plugin: Plugin, source: bytes) -> None:
-    """Load a plug-in that another process of this user sent with its recipe."""
-    if plugin.sha256 not in _loaded:
+def plugin_hashes(tree: Any) -> list[str]:
+    """Return the hashes of the plug-ins that a tree of plain values names, where it is one."""
+    entries = tree.get("plugins", ()) if isinstance(tree, Mapping) else ()
+    plugins = entries if isinstance(entries, list | tuple) else ()
+    trees = [plugin.model_dump() if isinstance(plugin, Plugin) else plugin for plugin in plugins]
+    hashes = [entry.get("sha256") for entry in trees if isinstance(entry, Mapping)]
+    return [text for text in hashes if isinstance(text, str)]
+
+
+def copy_plugins(plugins: Iterable[Plugin], folder: Path) -> None:
+    """Copy the sources of loaded plug-ins to where ``load_plugins`` looks. Raises StorageError."""
+    for plugin in plugins:
+        (folder / "plugins").mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "plugins" / plugin.copy_name, _loaded[plugin.sha256])
+
+
+def decisive_plugins(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
+    """Return those that belong in a recipe: not those that bring, say, nothing but callbacks."""
+    kinds = {plugin: kinds_of(plugin.sha256) for plugin in plugins}
+    return tuple(p for p, made in kinds.items() if not made or any(k.in_recipe for k in made))
+
+
+def _unpickled(
+    schema: type[ExtensibleConfig], tree: dict[str, Any], sources: list[tuple[Plugin, bytes]]
+) -> ExtensibleConfig:
+    for plugin, source in sources:  # another process of this user sent them
         _execute(plugin, Path(plugin.file), source)
+    return schema.model_validate(tree)
 
 
-def _run(plugin: Plugin, path: Path, source: bytes) -> None:
-    if plugin.sha256 in _loaded:
-        return
-    if not is_approved(plugin.sha256):
+def _run(plugin: Plugin, path: Path, source: bytes, approved: Container[str] = frozenset()) -> None:
+    if _trusted.get():
+        approve(plugin)
+    if not (plugin.sha256 in approved or is_approved(plugin.sha256)):
         raise PluginError(
             f"{path} (SHA-256 {plugin.sha256[:12]}...) is code that you have not approved",
             "read it; then --trust-plugins approves it and goes on",
@@ -130,21 +221,24 @@ def _run(plugin: Plugin, path: Path, source: bytes) -> None:
 
 def _execute(plugin: Plugin, path: Path, source: bytes) -> None:
     """Run the file's code once, as a module of its own; its kinds belong to its hash."""
-    name = f"cifarlab_plugin_{plugin.sha256}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None:
-        raise PluginError(f"{path} is no Python file", "give a file whose name ends in .py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        with owned_by(plugin.sha256):
-            exec(compile(source, str(path), "exec"), module.__dict__)
-    except Exception as error:
-        del sys.modules[name]
-        raise PluginError(
-            f"the plug-in {path} fails: {type(error).__name__}: {error!s:.200}",
-            f"mend it; 'python {path}' shows where",
-        ) from error
-    _loaded[plugin.sha256] = _Loaded(name, source)
+    with _loading:
+        if plugin.sha256 in _loaded:
+            return
+        name = f"cifarlab_plugin_{plugin.sha256}"
+        spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
+        assert spec
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        module.__file__ = str(path)
+        try:
+            with owned_by(plugin.sha256):
+                exec(compile(source, str(path), "exec"), module.__dict__)
+        except Exception as error:
+            del sys.modules[name]
+            raise PluginError(
+                f"the plug-in {path} fails: {type(error).__name__}: {error!s:.200}",
+                f"mend it; 'python {path}' shows where",
+            ) from error
+        _loaded[plugin.sha256] = source
 
 
 def _entry_point_file(name: str) -> Path | None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cifarlab.plots.style import BLUE, CYCLE, GREY, VERMILION, label
 from cifarlab.report.tables import class_names, confusion_of, drawn_classes
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import number, percent
 
 Options = dict[str, Any]

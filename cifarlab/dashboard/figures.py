@@ -10,7 +10,7 @@ from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.urls import figure_url
 from cifarlab.plots.style import WIDE
 from cifarlab.report.html import FIGURES
-from cifarlab.runs.explained import KINDS
+from cifarlab.run_folder.explained import KINDS
 from cifarlab.system.errors import RunFolderError
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}

@@ -110,12 +110,3 @@ def chart(options: dict[str, Any], height: int, alt: str) -> ui.echart:
     """Return a chart as wide as the element around it."""
     made = ui.echart(options).classes("chart").style(f"height: {height}px")
     return made.props(f'role=img aria-label="{html.text(alt)}"')
-
-
-def file_stamp(path: Path) -> tuple[int, int] | None:
-    """Return the time of change and size of a file, None where it is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

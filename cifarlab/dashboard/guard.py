@@ -84,12 +84,12 @@ class Guard:
         origin = headers.get("origin")
         try:
             name = urlsplit(f"//{host}").hostname or ""
-            asked_by = host if origin is None else urlsplit(origin.decode("latin-1")).netloc
+            origin_host = host if origin is None else urlsplit(origin.decode("latin-1")).netloc
         except ValueError:  # a bracket without its other half
             return "that is no name of a machine"
         if not (self._anywhere or is_loopback(name)):
             return f"this page is not served under the name {name!r}"
-        return "" if asked_by == host else "another site's page may not ask this one"
+        return "" if origin_host == host else "another site's page may not ask this one"
 
     def _admitted(self, headers: dict[str, bytes]) -> bool:
         for cookie in headers.get("cookie", b"").decode("latin-1").split(";"):
@@ -106,13 +106,13 @@ class Guard:
         if _declared(scope) > _BODY_BYTES:
             await _refuse(scope, send, 413, too_large)
             return
-        left, began, whole, gone = _BODY_BYTES, False, False, False
+        left, began, complete, gone = _BODY_BYTES, False, False, False
 
         async def receiving() -> Message:
-            nonlocal left, whole, gone
+            nonlocal left, complete, gone
             message = await receive()
-            gone = message["type"] == "http.disconnect" and not whole
-            whole = whole or not message.get("more_body", False)
+            gone = message["type"] == "http.disconnect" and not complete
+            complete = complete or not message.get("more_body", False)
             left -= len(message.get("body", b""))
             return message if left >= 0 else {"type": "http.disconnect"}
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cifarlab.config.plugins import approvals_file
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.settings import distinct_names
-from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.run_data import dig
-from cifarlab.system.errors import RecipeError, RunFolderError
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.metrics_log import MetricsLog
+from cifarlab.run_folder.run_data import dig
+from cifarlab.system.errors import CifarlabError, PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import MOST_YAML_BYTES, read_text, require_plain, storable
 from cifarlab.system.formatting import number, pair
 
@@ -43,7 +44,8 @@ class Entry:
     ``recipe`` is its name, ``group`` the same for all seeds of one recipe on the same images.
     ``early`` says of a finished run what ended it before its recipe would have.
     Accuracies and intervals are shares; ``last_modified`` is when it last wrote (seconds since
-    1970), ``pace`` seconds per epoch. ``problem`` is why it can't be read, empty for a whole run.
+    1970), ``pace`` seconds per epoch. ``note`` is why its recipe
+    can't be shown. ``problem`` is why it can't be read, empty for a whole run.
     """
 
     url_path: str
@@ -62,6 +64,7 @@ class Entry:
     parameters: int | None = None
     last_modified: float = 0.0
     pace: float | None = None
+    note: str = ""
     problem: str = ""
 
     def state(self, now: float) -> str:
@@ -115,7 +118,10 @@ class Index:
         """Return all runs, studies and searches as they are now."""
         with self._reading:
             folders = list(walk(self.root))
-            runs = [self._entry(folder.path) for folder in folders if folder.kind == "run"]
+            approvals = file_stamp(approvals_file())
+            runs = [
+                self._entry(folder.path, approvals) for folder in folders if folder.kind == "run"
+            ]
             self._known = {
                 folder.path: self._known[folder.path] for folder in folders if folder.kind == "run"
             }
@@ -128,7 +134,9 @@ class Index:
             for folder in folders
             if folder.kind == "unrecognized"
         ]
-        unrecognized_entries += [(run.url_path, run.problem) for run in runs if run.problem]
+        unrecognized_entries += [
+            (run.url_path, why) for run in runs if (why := run.problem or run.note)
+        ]
         return Listing(
             tuple(runs), url_paths["study"], url_paths["search"], tuple(unrecognized_entries)
         )
@@ -145,7 +153,9 @@ class Index:
             alike = counts[run.recipe]
             names[group] = run.recipe if alike == 1 else f"{run.recipe} {run.name}"
             if 1 < alike <= _MOST_READ:
-                with suppress(RunFolderError, RecipeError):  # being deleted, or no recipe of ours
+                with suppress(
+                    RunFolderError, RecipeError, PluginError
+                ):  # being deleted, or no recipe of ours
                     read.append((run, self._recipe(run)))
         distinct = distinct_names(
             [run.recipe for run, _ in read],
@@ -184,8 +194,8 @@ class Index:
             )
         return path
 
-    def _entry(self, path: Path) -> Entry:
-        stamp = stamps(path)
+    def _entry(self, path: Path, approvals: object) -> Entry:
+        stamp = stamps(path), approvals
         known = self._known.get(path)
         if known and known[0] == stamp:
             return known[1]
@@ -244,14 +254,16 @@ def walk(root: Path) -> Iterator[ScannedFolder]:
 
 def stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
     """Return the time of change and size of the files that a run's entry depends on."""
-    file_stamps: list[tuple[int, int] | None] = []
-    for name in OF_A_RUN[:4]:
-        try:
-            status = os.stat(path / name)  # noqa: PTH116  (Path.stat is twice as slow)
-            file_stamps.append((status.st_mtime_ns, status.st_size))
-        except OSError:
-            file_stamps.append(None)
-    return tuple(file_stamps)
+    return tuple(file_stamp(path / name) for name in OF_A_RUN[:4])
+
+
+def file_stamp(path: Path) -> tuple[int, int] | None:
+    """Return the time of change and size of a file, None where it is not there."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  (Path.stat is twice as slow)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def read_entry(path: Path, url_path: str) -> Entry:
@@ -269,6 +281,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
     recipe_name = str(dig(result, "recipe") or recipe)
     last_modified = _last_modified(folder)
     digest = hashlib.sha256(f"{group}\n{data}\n{images}".encode()).hexdigest()[:12]
+    note = "" if "\nplugins: []" in f"\n{group}" else _plugin_problem(folder)
     return Entry(
         url_path,
         name,
@@ -277,6 +290,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
         seed,
         finished=result is not None,
         last_modified=last_modified,
+        note=note,
         **facts,
     )
 
@@ -293,6 +307,17 @@ def _recipe(folder: RunFolder) -> tuple[str, int, str]:
     if name is None or seed is None or not re.search(r"^evaluation:", text, re.MULTILINE):
         raise RunFolderError("recipe.yaml is torn: name, seed or its end is missing", "restore it")
     return name[1].strip(" '\""), int(seed[1]), _SEED.sub("", _NAME.sub("", text, count=1), count=1)
+
+
+def _plugin_problem(folder: RunFolder) -> str:
+    """Return why its plug-ins may not be loaded, as where somebody else made the run."""
+    try:
+        folder.recipe()
+    except PluginError as error:
+        return f"{error.what}; {error.hint}"
+    except CifarlabError:  # its own page says so
+        pass
+    return ""
 
 
 def _finished(result: dict[str, Any]) -> dict[str, Any]:
@@ -330,11 +355,13 @@ def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise RunFolderError(f"metrics.jsonl can't be read: {error}", "restore it") from error
-    whole = tail[: tail.rfind(b"\n") + 1].splitlines()
-    if not whole or (len(whole) == 1 and size > _TAIL):  # that line's start is further up
+    complete_lines = tail[: tail.rfind(b"\n") + 1].splitlines()
+    if not complete_lines or (
+        len(complete_lines) == 1 and size > _TAIL
+    ):  # that line's start is further up
         lines = metrics.read()
         return lines[-1] if lines else None
-    return metrics.parse(whole[-1].decode("utf-8", "replace"), "its last line")
+    return metrics.parse(complete_lines[-1].decode("utf-8", "replace"), "its last line")
 
 
 def _last_modified(folder: RunFolder) -> float:

@@ -33,7 +33,7 @@ def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
                 "seconds": entry.seconds,
                 "parameters": entry.parameters,
                 "last_modified": entry.last_modified,
-                "problem": entry.problem or entry.early,
+                "problem": entry.problem or entry.note or entry.early,
             }
         )
     return sorted(rows, key=lambda row: -row["last_modified"])

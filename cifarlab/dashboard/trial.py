@@ -17,8 +17,8 @@ from cifarlab.inference.inputs import Inputs, decode_image
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.run_data import read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import read_runs
 from cifarlab.system.errors import CifarlabError
 
 UPLOAD_PIXELS = 2**24  # more than a phone's photo has; some 300 MB while it is decoded

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from cifarlab.data.sources import Arrays, SourceConfig, Usual
+from cifarlab.data.array_splits import Arrays, check_images
+from cifarlab.data.sources import SourceConfig, Usual
 from cifarlab.system.errors import DataError, StorageError
 from cifarlab.system.files import hint_to_read, write_text
 
@@ -23,9 +24,7 @@ class StoredArrays(SourceConfig):
     kind: Literal["arrays"] = "arrays"
     decides_nothing: ClassVar[frozenset[str]] = frozenset({"folder"})  # the content does
     folder: str = Field(".", min_length=1, description="where they are; relative: as paths are")
-    sha256: str = Field(
-        "", pattern=r"^([0-9a-f]{64})?$", description="of their content; empty: not compared"
-    )
+    sha256: str | None = Field(None, description="of their content; null: not compared")
 
     def find(self, progress: "Progress | None" = None) -> Path:
         """Return the folder as given or under $CIFARLAB_DATA. Raises DataError."""
@@ -36,9 +35,9 @@ class StoredArrays(SourceConfig):
     def read(self) -> Arrays:
         """Map the arrays. Raises DataError where they are not there or were changed."""
         arrays = _read(self.find())
-        if self.sha256 and (found := content_hash(arrays)) != self.sha256:
+        if self.sha256 and (actual := content_hash(arrays)) != self.sha256:
             raise DataError(
-                f"the arrays in {self.folder} were changed: their SHA-256 is {found[:12]}..., the "
+                f"the arrays in {self.folder} were changed: their SHA-256 is {actual[:12]}..., the "
                 f"recipe's {self.sha256[:12]}...",
                 "restore them, or store the new ones in another folder",
             )
@@ -50,13 +49,13 @@ class StoredArrays(SourceConfig):
             arrays = _read(self.find())
         except DataError:
             return Usual()
-        splits = tuple(s for s in ("train", "val", "test") if getattr(arrays, s) is not None)
+        splits = tuple(split for split, _, _ in arrays.splits())
         images, _ = arrays.train
         return Usual(tuple(images.shape[1:]), len(arrays.classes), len(images), splits)
 
     def __str__(self) -> str:
         """Return the kind and the start of the hash."""
-        return f"arrays {self.sha256[:8]}".strip()
+        return f"arrays {self.sha256[:8]}" if self.sha256 else "arrays"
 
 
 def store_arrays(folder: Path, data: Any) -> StoredArrays:
@@ -70,11 +69,10 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
 
     arrays = _as_arrays(data)
     try:
-        for split in ("train", "test"):
-            if (pair := getattr(arrays, split)) is not None:
-                (folder / split).mkdir(parents=True, exist_ok=True)
-                for name, array in zip(_FILES, pair, strict=True):
-                    np.save(folder / split / name, array)
+        for split, *pair in arrays.splits():
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            for name, array in zip(_FILES, pair, strict=True):
+                np.save(folder / split / name, array)
     except OSError as error:
         what = f"can't write the arrays to {folder}: {error.strerror or error}"
         raise StorageError(what, "free space, or give another folder") from error
@@ -86,12 +84,10 @@ def content_hash(arrays: Arrays) -> str:
     """Return a SHA-256 (hex) over the classes, and each split's images and labels."""
     import numpy as np
 
-    from cifarlab.data.array_splits import splits_of
-
     digest = hashlib.sha256(json.dumps(list(arrays.classes)).encode())
-    for split, images, labels in splits_of(arrays):
+    for split, images, labels in arrays.splits():
         digest.update(json.dumps([split, images.shape]).encode())
-        digest.update(np.ascontiguousarray(images).tobytes())
+        digest.update(np.ascontiguousarray(images).data)
         digest.update(labels.astype("<i8").tobytes())
     return digest.hexdigest()
 
@@ -121,11 +117,9 @@ def _as_arrays(data: Any) -> Arrays:
     """Number the classes of one or two pairs. Raises DataError."""
     import numpy as np
 
-    from cifarlab.data.array_splits import check_images
-
     pairs = _pairs(data)
     names = ("training", "test")[: len(pairs)]
-    found = []
+    checked = []
     for name, (images, labels) in zip(names, pairs, strict=True):
         images, labels = np.asarray(images), np.asarray(labels)
         images = images[..., None] if images.ndim == 3 else images
@@ -138,17 +132,17 @@ def _as_arrays(data: Any) -> Arrays:
                 f"{len(images):,}",
                 "give one label for each image, as (N,): an integer or a string",
             )
-        found.append((images, labels))
-    classes = np.unique(found[0][1])
+        checked.append((images, labels))
+    classes = np.unique(checked[0][1])
     if len(classes) < 2:
         raise DataError(f"there is just one class, {classes[0]!s:.60}", "give images of two")
-    for _, labels in found:
+    for _, labels in checked:
         if len(unknown := np.setdiff1d(labels, classes)):
             raise DataError(
                 f"class {unknown[0]!s:.60} is in test but not in training",
                 "a class needs training images",
             )
-    numbered = [(images, np.searchsorted(classes, labels)) for images, labels in found]
+    numbered = [(images, np.searchsorted(classes, labels)) for images, labels in checked]
     train, *test = numbered
     return Arrays(tuple(map(str, classes.tolist())), train, test=test[0] if test else None)
 
@@ -156,7 +150,7 @@ def _as_arrays(data: Any) -> Arrays:
 def _pairs(data: Any) -> list[Any]:
     """Return one or two pairs of images and labels. Raises DataError."""
     is_pair = isinstance(data, tuple | list) and len(data) == 2
-    if is_pair and all(isinstance(one, tuple) and len(one) == 2 for one in data):
+    if is_pair and all(isinstance(pair, tuple) and len(pair) == 2 for pair in data):
         return list(data)
     if is_pair:
         return [data]

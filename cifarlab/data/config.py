@@ -9,6 +9,7 @@ from cifarlab.data.arrays import StoredArrays as _StoredArrays  # noqa: F401  a 
 from cifarlab.data.files import Cifar10
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.label_noise import CleanLabels, LabelNoise
+from cifarlab.data.samplers import Sampler, UniformSampler
 from cifarlab.data.sources import Source
 
 Normalization = Literal["dataset", "image", "half", "unit"]
@@ -67,6 +68,7 @@ class Data(Config):
     )
     split_seed: int = Field(0, ge=0, description="seed of all cuts, apart from the run's seed")
     label_noise: LabelNoise = CleanLabels()
+    sampler: Sampler = Field(UniformSampler(), description="which images an epoch shows")
     normalization: Normalization = Field(
         "dataset",
         description="dataset: by channel mean and standard deviation of the training part; image: "

@@ -103,7 +103,7 @@ def _fill_spool(
     for done, (name, result) in enumerate(_decode_parallel(files, policy), 1):
         if isinstance(result, Pixels):
             problems.count_decoded(name, result)
-            if not problems.any_found:
+            if not problems.any_problem:
                 spool.add(name, result)
         elif isinstance(result, SizeError):
             problems.count_size(name, result.size, wrong=True)

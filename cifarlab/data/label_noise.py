@@ -62,7 +62,7 @@ class TransitionNoise(LabelNoiseConfig):
         return (draws[:, None] >= edges[labels, :-1]).sum(1).astype(labels.dtype)
 
 
-class UniformRateNoise(TransitionNoise):
+class FlipNoise(TransitionNoise):
     """What noise shares that has one rate for all classes."""
 
     kind: str
@@ -77,7 +77,7 @@ class UniformRateNoise(TransitionNoise):
             )
 
 
-class Symmetric(UniformRateNoise):
+class Symmetric(FlipNoise):
     """A label becomes any other class, all alike (van Rooyen et al. 2015)."""
 
     kind: Literal["symmetric"] = "symmetric"
@@ -91,7 +91,7 @@ class Symmetric(UniformRateNoise):
         return others + np.eye(classes) * (1 - self.noise_rate - others[0, 0])
 
 
-class PairFlip(UniformRateNoise):
+class PairFlip(FlipNoise):
     """A label becomes the next class, the last one's the first (Han et al. 2018, figure 2)."""
 
     kind: Literal["pair"] = "pair"

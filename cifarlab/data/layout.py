@@ -70,8 +70,8 @@ def _wrapping_folders(files: Sequence[str]) -> list[str]:
 
 def _split(folder: str) -> str | None:
     """Return the split that a folder's name speaks of, None for none or several."""
-    words = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", folder))
-    named_splits = {_WORDS[word] for word in words if word in _WORDS}
+    spelled = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", folder))
+    named_splits = {_WORDS[word] for word in spelled if word in _WORDS}
     return named_splits.pop() if len(named_splits) == 1 else None
 
 
@@ -88,8 +88,8 @@ def _has_splits(files: Sequence[str], depth: int) -> bool:
         _refuse_stray_folders(files, depth, names)
         return False
     # a class may be called train, but then its images lie in it, not in folders below
-    inside = [path.count("/") == depth + 1 for path in files if path.split("/")[depth] in plain]
-    if len(plain) == 1 < len(names) and all(inside) and not _all_are_splits(names):
+    direct = [path.count("/") == depth + 1 for path in files if path.split("/")[depth] in plain]
+    if len(plain) == 1 < len(names) and all(direct) and not _all_are_splits(names):
         return False
     folder_of_split: dict[str, str] = {}
     for name in sorted(names):

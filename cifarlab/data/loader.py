@@ -12,6 +12,7 @@ from torch import Tensor
 from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.samplers import SamplerConfig, UniformSampler
 from cifarlab.data.splits import Subset
 from cifarlab.system.errors import DataError
 from cifarlab.system.randomness import generator
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Training batches: each epoch shows every image once, in an order of its own.
+    """Training batches: each epoch shows the images that the sampler gives it, in its order.
 
     The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
     decides them. Batches are as equal as can be (recipe.batches), so that no step is made of what
@@ -61,6 +62,7 @@ class Loader:
         seed: int,
         device: torch.device,
         local_indices: Callable[[int], Tensor | None] = lambda _: None,
+        sampler: SamplerConfig = UniformSampler(),  # noqa: B008  # frozen
     ) -> None:
         if len(subset) < 2:
             raise DataError(f"{len(subset)} training images are too few", "give at least two")
@@ -72,6 +74,7 @@ class Loader:
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
         self.batch_sizes = batch_sizes(len(subset), batch_size)
+        self._sample = sampler.build(subset)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -80,8 +83,7 @@ class Loader:
 
     def order(self, epoch: int) -> Tensor:
         """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them."""
-        draws = generator(self.seed, "order", epoch)
-        return self.indices[torch.randperm(len(self.indices), generator=draws)]
+        return self.indices[self._sample(generator(self.seed, "order", epoch))]
 
     def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """Yield batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""

@@ -83,8 +83,8 @@ def find_path(source: str, names: list[str]) -> Path:
     for candidate in (path, folder / path if folder else path):
         if exists(candidate):
             return candidate
-    beside = path.parent if path.parent != Path() else None
-    candidates = {*names, *list_sources(folder), *list_sources(beside, str(path.parent))}
+    parent = path.parent if path.parent != Path() else None
+    candidates = {*names, *list_sources(folder), *list_sources(parent, str(path.parent))}
     near = difflib.get_close_matches(source, sorted(candidates), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
     raise DataError(

@@ -24,7 +24,7 @@ class Problems:
         self._first_problem_at: int | None = None
 
     @property
-    def any_found(self) -> bool:
+    def any_problem(self) -> bool:
         """Return whether there is any."""
         return self._first_problem_at is not None
 
@@ -61,7 +61,7 @@ class Problems:
 
     def raise_error(self, source: Path) -> None:
         """Raise one DataError for all that was found; nothing where that is nothing."""
-        if not self.any_found:
+        if not self.any_problem:
             return
         messages, settings, hints = [], [], []
         if len(self._sizes) > 1 or not self._usable:

@@ -1,6 +1,6 @@
 """Where images come from: a source says what it is, and reads it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from inspect import getsource
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -8,23 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from pydantic import SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
 
 from cifarlab.config.family import Family
+from cifarlab.data.array_splits import Arrays as Arrays
+from cifarlab.data.array_splits import write_arrays
 from cifarlab.data.image_policy import ImagePolicy
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from cifarlab.data.dataset import Decoded, Progress
-
-Pair = tuple["np.ndarray", "np.ndarray"]  # images uint8 (N, H, W, C), C 1 or 3, and labels int (N,)
-
-
-class Arrays(NamedTuple):
-    """Images and labels, 0..K - 1, by split; ``classes`` are the K classes' names."""
-
-    classes: Sequence[str]
-    train: "Pair"
-    val: "Pair | None" = None
-    test: "Pair | None" = None
 
 
 class Usual(NamedTuple):
@@ -74,8 +63,6 @@ class SourceConfig(Family):
         progress: "Progress",
     ) -> "Decoded":
         """Write the splits into the folder ``build``. Raises DataError."""
-        from cifarlab.data.array_splits import write_arrays
-
         return write_arrays(str(self), self.read(), policy, build)
 
     def usual(self, label_mode: str) -> Usual:

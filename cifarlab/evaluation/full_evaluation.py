@@ -10,7 +10,7 @@ from cifarlab.evaluation.ood import measure_ood
 from cifarlab.evaluation.run_evaluation import measure_open_split, open_split, require_views
 from cifarlab.evaluation.shift import measure_shift
 from cifarlab.evaluation.tta_comparison import compare_tta
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 OOD_SOURCE = "digits"  # there without a download, and like no photograph
 

@@ -13,7 +13,7 @@ from cifarlab.evaluation.groups import Groups, accuracy_by_group, known_groups
 from cifarlab.inference.predictor import Predictor
 from cifarlab.metrics.calibration import calibration, find_temperature, log_loss
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics, shipped_metrics
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.stats.intervals import wilson_interval
 
 # kept as images beside the logits; a report shows the first of them

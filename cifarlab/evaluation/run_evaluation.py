@@ -11,7 +11,7 @@ from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Evaluation, Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, RecipeError, RunFolderError
 
 VIEWS = get_args(Evaluation.model_fields["tta_views"].annotation)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.splits import test_subset
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
 
 
 def open_test_split(

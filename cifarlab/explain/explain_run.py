@@ -18,8 +18,8 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.explained import INDEX, KINDS
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.explained import INDEX, KINDS
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
 from cifarlab.system.files import read_json, write_text
 
@@ -54,14 +54,14 @@ def explain_run(
     out: Path | None = None,
     formats: Sequence[str] = ("svg",),
     progress: Progress | None = None,
-    tell: Log | None = None,
+    log: Log | None = None,
 ) -> Explanation:
     """Draw what a run's network looks at and what it is made of, into RUN/explained or ``out``.
 
     Without ``images``: of held-out ones and of the worst mistakes; a report shows these. With
     image files: of those alone. ``layers`` is ``all``, or names with commas between; None: the
     last one with a map. ``target`` is ``predicted``, ``true`` or a class. ``sanity_check`` adds the
-    check of ``sanity.randomize_layers``; ``tell`` gets what the data are. Raises UserError,
+    check of ``sanity.randomize_layers``; ``log`` gets what the data are. Raises UserError,
     RunFolderError, CheckpointError, DataError, MissingExtraError, StorageError.
     """
     require_formats(formats)
@@ -76,7 +76,7 @@ def explain_run(
     image_set = (
         read_images(images, run_predictor.policy)
         if images
-        else select_held_out(folder, recipe, progress, tell)
+        else select_held_out(folder, recipe, progress, log)
     )
     predictions = predict_images(run_predictor, image_set)
     targets = _target_classes(predictor, image_set, predictions.predicted, target)

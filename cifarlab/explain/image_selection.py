@@ -11,8 +11,8 @@ from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_data
 from cifarlab.inference.inputs import read_inputs
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 
 _CLASSES, _MISTAKES = 10, 9
 
@@ -30,14 +30,14 @@ class ImageSet:
 
 
 def select_held_out(
-    folder: RunFolder, recipe: Recipe, progress: Progress | None = None, tell: Log | None = None
+    folder: RunFolder, recipe: Recipe, progress: Progress | None = None, log: Log | None = None
 ) -> ImageSet:
     """Select the first held-out image of each of ten classes, evenly spread; else training images.
 
-    ``tell`` gets what the data are. Raises DataError or RunFolderError where the images are not
+    ``log`` gets what the data are. Raises DataError or RunFolderError where the images are not
     those of the run.
     """
-    opened = open_data(recipe.data, progress, tell)
+    opened = open_data(recipe.data, progress, log)
     folder.require_same_data(opened.dataset.fingerprint)
     subset, split = opened.validation, "validation"
     if subset is None:

@@ -22,7 +22,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.style import label
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class RunFigures:
 
     def _filters(self) -> Iterator[CaptionedFigure]:
         if drawn := figures.draw_filters(self.predictor.classifier.body):
-            words = f"The first layer's filters after epoch {self.predictor.epoch}: {drawn[1]}."
-            yield CaptionedFigure("filters", drawn[0], words)
+            caption = f"The first layer's filters after epoch {self.predictor.epoch}: {drawn[1]}."
+            yield CaptionedFigure("filters", drawn[0], caption)
 
     def _architecture(self) -> CaptionedFigure:
         summary = architecture(

@@ -9,7 +9,7 @@ import numpy as np
 from cifarlab.inference.inputs import Inputs, array_inputs, input_policy, read_inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.metrics.calibration import scaled_softmax
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError
 
 

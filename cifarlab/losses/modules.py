@@ -1,39 +1,10 @@
 """The losses' arithmetic, on the logits' device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
-
-from cifarlab.losses.kinds import LossConfig, LossFunction
-from cifarlab.system.errors import RecipeError
-
-
-def build_loss(
-    config: LossConfig, classes: Sequence[str], counts: Sequence[int], device: torch.device
-) -> LossFunction:
-    """Return the loss on that device.
-
-    Raises RecipeError as its ``build``, and where that gives no loss for each image.
-    """
-    loss = config.build(classes, counts)
-    if isinstance(loss, nn.Module):
-        loss = loss.to(device)
-    logits = torch.zeros(3, len(classes), device=device)
-    shape = loss(logits, torch.zeros(3, dtype=torch.int64, device=device)).shape
-    if shape != (3,):
-        raise RecipeError(
-            f"loss.kind={config.kind} gives a tensor of shape {tuple(shape)} for 3 images",
-            "give the loss of each image, without their mean: shape (3,)",
-        )
-    return loss
-
-
-def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean over images of a loss: its own, where it has one."""
-    own: Callable[[Tensor, Tensor], Tensor] | None = getattr(loss, "mean", None)
-    return loss(logits, labels).mean() if own is None else own(logits, labels)
 
 
 class WeightedLoss(nn.Module):

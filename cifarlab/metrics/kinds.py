@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
@@ -14,6 +14,60 @@ from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+class MetricFacts(NamedTuple):
+    """What a table and a figure need to know of a metric, without its code."""
+
+    name: str = "accuracy"
+    higher_is_better: bool = True
+    percent: bool = True
+
+    @property
+    def title(self) -> str:
+        """The name as texts write it."""
+        return self.name.replace("_", " ")
+
+    @property
+    def axis(self) -> str:
+        """The title with the unit."""
+        return f"{self.title} (%)" if self.percent else self.title
+
+    @property
+    def factor(self) -> int:
+        """What values are multiplied by where they are shown."""
+        return 100 if self.percent else 1
+
+    @property
+    def sign(self) -> int:
+        """What makes more the better."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """The same as samplers and schedulers call it."""
+        return "max" if self.higher_is_better else "min"
+
+    def number(self, value: float | None, sign: str = "") -> str:
+        """Return a value as tables show it; ``sign`` is ``+`` for differences."""
+        digits = 2 if self.percent else 4
+        return "-" if value is None else format(self.factor * value, f"{sign}.{digits}f")
+
+    def text(self, value: float | None) -> str:
+        """Return a value with its unit."""
+        return (
+            f"{self.number(value)} %" if self.percent and value is not None else self.number(value)
+        )
+
+    def gap(self, value: float) -> str:
+        """Return a difference with its unit: 0.0123 as ``1.2 points``; small ones with digits."""
+        if not self.percent:
+            return f"{value:.2g}"
+        points = 100 * value
+        return f"{points:.1f} points" if abs(points) >= 0.95 else f"{points:.2f} points"
+
+
+ACCURACY = MetricFacts()
 
 
 class MetricConfig(Family):
@@ -34,9 +88,9 @@ class MetricConfig(Family):
         return f"{self.kind}({settings})" if settings else self.kind
 
     @property
-    def title(self) -> str:
-        """The name as texts write it."""
-        return self.name.replace("_", " ")
+    def facts(self) -> MetricFacts:
+        """What a table needs to know of it."""
+        return MetricFacts(self.name, self.higher_is_better, self.percent)
 
     def is_better(self, value: float, than: float | None) -> bool:
         """Return whether ``value`` improves on an earlier one; on none, always."""

@@ -5,11 +5,12 @@ last pool is the maximum over the whole map, which at 32 pixels it is there too,
 left out where the map has a single row or column.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models.airbench import AirbenchConfig
 from cifarlab.models.initialization import has_values, initialize_
 from cifarlab.models.layers import Head, activation
 from cifarlab.models.outline import (
@@ -24,6 +25,9 @@ from cifarlab.models.outline import (
 from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.models.whitening import whitening_layers
 
+if TYPE_CHECKING:
+    from cifarlab.models.airbench import AirbenchConfig
+
 
 class ConvGroup(nn.Module):
     """conv, max-pool 2, BN, act, then ``depth`` - 1 times (conv, BN, act).
@@ -32,7 +36,7 @@ class ConvGroup(nn.Module):
     """
 
     def __init__(
-        self, model: AirbenchConfig, shape: tuple[int, int, int], channels: int, depth: int
+        self, model: "AirbenchConfig", shape: tuple[int, int, int], channels: int, depth: int
     ) -> None:
         """``shape`` is the (H, W, C) of what comes in."""
         super().__init__()
@@ -90,7 +94,7 @@ class AirbenchNet(nn.Module):
     memory_format = torch.channels_last
 
     def __init__(
-        self, model: AirbenchConfig, image_shape: tuple[int, int, int], classes: int
+        self, model: "AirbenchConfig", image_shape: tuple[int, int, int], classes: int
     ) -> None:
         super().__init__()
         height, width, channels = image_shape

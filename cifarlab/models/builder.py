@@ -79,7 +79,7 @@ class Builder:
             self.size = None
         return self.channels
 
-    def step(self, name: str, dropout_rate: float = 0.0) -> None:
+    def step(self, name: str, dropout: float = 0.0) -> None:
         """Add one of norm, act, pool, dropout (of that rate). Raises RecipeError."""
         if name == "norm":
             self.norm()
@@ -89,9 +89,9 @@ class Builder:
             self.overwritable = False
         elif name == "pool":
             self._pool()
-        elif dropout_rate:
+        elif dropout:
             assert name == "dropout"
-            self._add("dropout", nn.Dropout(dropout_rate))
+            self._add("dropout", nn.Dropout(dropout))
 
     def norm(self) -> None:
         """Add the recipe's normalisation. Raises RecipeError."""

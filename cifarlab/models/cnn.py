@@ -89,8 +89,8 @@ class CNNConfig(LayeredConfig):
 
     def _steps(self) -> list[tuple[str, float]]:
         blocks, hidden = self.dropouts
-        steps: list[tuple[str, float]] = [(step, rate) for rate in blocks for step in self.block]
-        return steps + [(step, rate) for rate in hidden for step in self.linear_order]
+        steps: list[tuple[str, float]] = [(step, p) for p in blocks for step in self.block]
+        return steps + [(step, p) for p in hidden for step in self.linear_order]
 
     @builds_on_meta
     def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":

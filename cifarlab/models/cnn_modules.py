@@ -6,15 +6,18 @@ Padding is "same" everywhere, so that images of 8 pixels pass three pools.
 
 from collections import OrderedDict
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from cifarlab.models.builder import Builder
-from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head
 from cifarlab.models.outline import Outline, module_block
+
+if TYPE_CHECKING:
+    from cifarlab.models.cnn import CNNConfig
 
 
 class ConvNet(nn.Module):
@@ -25,13 +28,13 @@ class ConvNet(nn.Module):
 
     memory_format = torch.channels_last
 
-    def __init__(self, model: CNNConfig, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, model: "CNNConfig", image_shape: tuple[int, int, int], classes: int) -> None:
         """Raises RecipeError where a pool would leave nothing of the map."""
         super().__init__()
         of_blocks, of_linear = model.dropouts
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         shape = image_shape
-        for number, (channels, dropout_rate) in enumerate(
+        for number, (channels, dropout) in enumerate(
             zip(model.channels, of_blocks, strict=True), 1
         ):
             layers = Builder(model, shape)
@@ -39,18 +42,18 @@ class ConvNet(nn.Module):
                 if step == "conv":
                     layers.conv(channels, model.kernel_size, bias=True)
                 else:
-                    layers.step(step, dropout_rate)
+                    layers.step(step, dropout)
             blocks[f"block{number}"] = layers.pop_layers()
             shape = layers.shape
         self.blocks = nn.Sequential(blocks)
         layers = Builder(model, shape)
         layers.flatten()
-        for width, dropout_rate in zip(model.hidden_features, of_linear, strict=True):
+        for width, dropout in zip(model.hidden_features, of_linear, strict=True):
             for linear_step in model.linear_order:
                 if linear_step == "linear":
                     layers.linear(width)
                 else:
-                    layers.step(linear_step, dropout_rate)
+                    layers.step(linear_step, dropout)
         self.hidden = layers.pop_layers()
         self.head = Head(layers.channels, classes)
         initialize_(self, model.init)

@@ -95,7 +95,7 @@ class LayeredConfig(ModelConfig):
         steps = self._steps() if self.norm.running_statistics else []
         norms = [index for index, (step, _) in enumerate(steps) if step == "norm"]
         before = steps[: norms[-1]] if norms else []
-        return next((rate for step, rate in before if step == "dropout" and rate), None)
+        return next((p for step, p in before if step == "dropout" and p), None)
 
     def _steps(self) -> list[tuple[str, float]]:
         """The layers in the order of the data, each with the rate of dropout there."""

@@ -25,8 +25,8 @@ def children(network: nn.Module) -> dict[str, nn.Module]:
     named: dict[str, nn.Module] = {}
     for name, child in network.named_children():
         listed = isinstance(child, nn.ModuleList | nn.ModuleDict)
-        inside = child.named_children() if listed else ()
-        named |= {f"{name}.{n}": c for n, c in inside} if listed else {name: child}
+        entries = {f"{name}.{index}": entry for index, entry in child.named_children()}
+        named |= entries if listed else {name: child}
     trained = [name for name, child in named.items() if next(child.parameters(), None) is not None]
     inner = children(named[trained[0]]) if len(trained) == 1 else {}
     return {f"{trained[0]}.{name}": child for name, child in inner.items()} or named
@@ -42,11 +42,11 @@ def stages(classifier: Classifier) -> list[list[nn.Parameter]]:
     if declared:
         return [[p for m in stage for p in m.parameters()] for stage in declared()]
     parts = [list(child.parameters()) for child in children(body).values()] or [[]]
-    head, inside = last_linear(body), {p for part in parts for p in part}
+    head, of_parts = last_linear(body), {p for part in parts for p in part}
+    parts[0][:0] = [p for p in body.parameters() if p not in of_parts]
     left_out = set(head.parameters()) if head else set()
-    first = [p for p in body.parameters() if p not in inside]
-    found = [[p for p in part if p not in left_out] for part in [first + parts[0], *parts[1:]]]
-    return [part for part in found if part]
+    parts = [[p for p in part if p not in left_out] for part in parts]
+    return [part for part in parts if part]
 
 
 def map_layers(body: nn.Module, put_out: Iterable[nn.Module]) -> dict[str, nn.Module]:
@@ -59,12 +59,12 @@ def map_layers(body: nn.Module, put_out: Iterable[nn.Module]) -> dict[str, nn.Mo
         layers: dict[str, nn.Module] = declared()
         return layers
     latest = list(put_out)[::-1]
-    found = {
+    last = {
         name: next((m for m in latest if m in set(child.modules())), None)
         for name, child in children(body).items()
         if next(child.parameters(), None) is not None
     }
-    return {name: layer for name, layer in found.items() if layer}
+    return {name: layer for name, layer in last.items() if layer}
 
 
 def last_linear(network: nn.Module) -> nn.Linear | None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 StageDepth = Annotated[int, Field(ge=1, le=1000)]
-BOTTLENECK = 4  # a bottleneck puts out that many times the channels of its 3x3 convolution
 
 
 class ResNetConfig(LayeredConfig):
@@ -125,7 +124,7 @@ class ResNetConfig(LayeredConfig):
 
     def _steps(self) -> list[tuple[str, float]]:
         stages = zip(self.dropouts, self.depths, strict=True)
-        return [(step, rate) for rate, blocks in stages for step in self.order * blocks]
+        return [(step, p) for p, blocks in stages for step in self.order * blocks]
 
     @builds_on_meta
     def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":

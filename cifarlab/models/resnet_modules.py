@@ -9,6 +9,7 @@ are settings of the same class.
 
 import math
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +26,15 @@ from cifarlab.models.outline import (
     layer_steps,
     module_block,
 )
-from cifarlab.models.resnet import BOTTLENECK, ResNetConfig
 from cifarlab.models.whitening import whitening_layers
 
+if TYPE_CHECKING:
+    from cifarlab.models.resnet import ResNetConfig
 
-def _builder(model: ResNetConfig, shape: tuple[int, int, int]) -> Builder:
+_BOTTLENECK = 4  # a bottleneck puts out that many times the channels of its 3x3 convolution
+
+
+def _builder(model: "ResNetConfig", shape: tuple[int, int, int]) -> Builder:
     return Builder(model, shape, model.weight_standardization, model.normalizer_free)
 
 
@@ -44,27 +49,27 @@ class ResidualBlock(nn.Module):
 
     def __init__(
         self,
-        model: ResNetConfig,
+        model: "ResNetConfig",
         shape: tuple[int, int, int],
         width: int,
         stride: int,
-        dropout_rate: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         order_parts = model.order_parts
         layers = _builder(model, shape)
         for step in order_parts.before:
-            layers.step(step, dropout_rate)
+            layers.step(step, dropout)
         self.before = layers.pop_layers()
         convolutions = [(width, 3, stride), (width, 3, 1)]
         if model.block == "bottleneck":
-            convolutions = [(width, 1, 1), (width, 3, stride), (width * BOTTLENECK, 1, 1)]
+            convolutions = [(width, 1, 1), (width, 3, stride), (width * _BOTTLENECK, 1, 1)]
         remaining = iter(convolutions)
         for step in order_parts.branch:
             if step == "conv":
                 layers.conv(*next(remaining))
             else:
-                layers.step(step, dropout_rate)
+                layers.step(step, dropout)
         self.branch = layers.pop_layers()
         self.projects = stride != 1 or shape[2] != layers.channels
         self.shortcut: nn.Module = nn.Identity()
@@ -76,7 +81,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = shortcut.pop_layers()
         layers.overwritable = True  # the sum
         for step in order_parts.after:
-            layers.step(step, dropout_rate)
+            layers.step(step, dropout)
         self.after = layers.pop_layers()
         self.shape = layers.shape
 
@@ -108,14 +113,14 @@ class NormalizerFreeBlock(ResidualBlock):
 
     def __init__(
         self,
-        model: ResNetConfig,
+        model: "ResNetConfig",
         shape: tuple[int, int, int],
         width: int,
         stride: int,
-        dropout_rate: float,
+        dropout: float,
         variance: float,
     ) -> None:
-        super().__init__(model, shape, width, stride, dropout_rate)
+        super().__init__(model, shape, width, stride, dropout)
         self.alpha, self.beta = model.alpha, math.sqrt(variance)
         self.gain = nn.Parameter(torch.zeros(()))
         self.variance = (1.0 if self.projects else variance) + self.alpha**2
@@ -139,7 +144,7 @@ class ResNet(nn.Module):
     memory_format = torch.channels_last
 
     def __init__(
-        self, model: ResNetConfig, image_shape: tuple[int, int, int], classes: int
+        self, model: "ResNetConfig", image_shape: tuple[int, int, int], classes: int
     ) -> None:
         """Raises RecipeError where a normalisation does not fit a number of channels."""
         super().__init__()
@@ -205,16 +210,16 @@ class ResNet(nn.Module):
 
 
 def _build_stages(
-    model: ResNetConfig, shape: tuple[int, int, int]
+    model: "ResNetConfig", shape: tuple[int, int, int]
 ) -> tuple[nn.Sequential, tuple[int, int, int]]:
     """The stages, and the (H, W, C) of what leaves them."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     stage_settings = zip(model.depths, model.channels, model.strides, model.dropouts, strict=True)
     variance = 1.0
-    for number, (blocks, channels, stride, dropout_rate) in enumerate(stage_settings, 1):
+    for number, (blocks, channels, stride, dropout) in enumerate(stage_settings, 1):
         stage: list[ResidualBlock] = []
         for index in range(blocks):
-            arguments = (model, shape, channels, 1 if index else stride, dropout_rate)
+            arguments = (model, shape, channels, 1 if index else stride, dropout)
             if model.normalizer_free:
                 stage.append(block := NormalizerFreeBlock(*arguments, variance))
                 variance = block.variance

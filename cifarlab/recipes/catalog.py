@@ -8,11 +8,13 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import cifarlab.recipes
+from cifarlab.config.plugins import Plugin, decisive_plugins
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, change, find_or_read, from_yaml
 
@@ -134,16 +136,20 @@ def describe(name: str) -> str:
     return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
 
 
-def find(name: str) -> Recipe:
+def find(name: str, plugins: Sequence[Plugin] = ()) -> Recipe:
     """The shipped recipe called ``name``, or the one in the YAML file of that path.
 
-    Raises RecipeError, with the nearest shipped name.
+    It names those of ``plugins``, which are loaded, that can decide something. Raises RecipeError,
+    with the nearest shipped name, and PluginError.
     """
-    return find_or_read("recipe", "recipes list", name, shipped_recipes(), _read_recipe)()
+    plugins = decisive_plugins(plugins)
+    read = partial(_read_recipe, plugins=plugins)
+    recipe = find_or_read("recipe", "recipes list", name, shipped_recipes(), read)()
+    return recipe.add_plugins(plugins)
 
 
-def _read_recipe(path: Path) -> Callable[[], Recipe]:
-    recipe = from_yaml(path)
+def _read_recipe(path: Path, plugins: Sequence[Plugin]) -> Callable[[], Recipe]:
+    recipe = from_yaml(path, plugins)
     if recipe.name != Recipe.model_fields["name"].default:
         return lambda: recipe
     return lambda: build(recipe.model_dump() | {"name": _label(path)}, str(path))

@@ -18,6 +18,8 @@ _WORDS = {
     "training.precision=bfloat16": "amp fp16 bf16 half mixed_precision",
     "training.precision=float32": "fp32",
     "loss.label_smoothing": "smoothing ls",
+    "data.sampler.kind=balanced": "balanced_sampler class_balanced oversampling",
+    "data.sampler.kind=weights": "weighted_sampler sample_weights weightedrandomsampler",
     "loss.class_weights=balanced": "class_weight class_weights weighted_loss",
     "loss.kind=focal": "focal focal_loss",
     "loss.kind=binary_cross_entropy": "bce bce_loss",

@@ -32,8 +32,8 @@ def config_of(annotation: Any) -> type[Config] | None:
     """Return the class of settings that a field holds, alone or in a list; None for a value."""
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return annotation
-    found = map(config_of, get_args(annotation))
-    return next((config for config in found if config), None)
+    configs = map(config_of, get_args(annotation))
+    return next((config for config in configs if config), None)
 
 
 def family_of(annotation: Any) -> type[Family]:

@@ -63,12 +63,12 @@ for _name in ("elu", "silu"):
 
     Source: nyu2024, methodology: tried, ReLU was kept; no numbers.""",
     )
-for _rate in (0.0, 0.3, 0.5):
+for _dropout in (0.0, 0.3, 0.5):
     register_variant(
-        f"nyu2024/dropout-{_rate:g}",
+        f"nyu2024/dropout-{_dropout:g}",
         resnet,
-        {"model.dropout": _rate},
-        f"""The final network with dropout {_rate:g} instead of 0.6.
+        {"model.dropout": _dropout},
+        f"""The final network with dropout {_dropout:g} instead of 0.6.
 
     Source: nyu2024, results: several rates were tried, 0.6 was best; the others are not named.
     Without it the loss rises from epoch 30 on, with it from epoch 60.""",

@@ -6,16 +6,14 @@ averaging) are tagged by ``kind``; each kind has just its own keys, so that none
 ever ignored.
 """
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, model_validator
 
 from cifarlab.augment.config import Augment
 from cifarlab.config.base import Config, Name, PositiveFloat, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
-from cifarlab.config.family import knowing
-from cifarlab.config.plugins import Plugin, restore_plugin, source_of
+from cifarlab.config.plugins import ExtensibleConfig
 from cifarlab.data.config import Data
 from cifarlab.losses.kinds import CrossEntropy, Loss
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
@@ -174,6 +172,7 @@ class Evaluation(Config):
 # parts that exist in several kinds
 TAGGED = (
     "data.label_noise",
+    "data.sampler",
     "augment.policy",
     "augment.mix",
     "model",
@@ -188,7 +187,7 @@ TAGGED = (
 MOST_SEED = 2**32 - 1
 
 
-class Recipe(Config):
+class Recipe(ExtensibleConfig):
     """Everything that decides the outcome of a run."""
 
     decides_nothing: ClassVar[frozenset[str]] = frozenset({"name"})
@@ -196,9 +195,6 @@ class Recipe(Config):
         "unnamed", description="a label; the only key that is not in the fingerprint"
     )
     seed: int = Field(0, ge=0, le=MOST_SEED, description="decides every random draw of the run")
-    plugins: tuple[Plugin, ...] = Field(
-        (), description="files with parts of your own (docs/extend.md); their hashes decide"
-    )
     data: Data = Data()
     augment: Augment = Augment()
     model: Model = ResNetConfig()
@@ -208,17 +204,6 @@ class Recipe(Config):
     averaging: Averaging = NoAveraging()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _know_the_plugins(cls, tree: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        with knowing(_hashes(tree)):
-            return handler(tree)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with the plug-ins' sources, so that other processes know their kinds."""
-        sources = [(plugin, source_of(plugin)) for plugin in self.plugins]
-        return _unpickled, (self.model_dump(mode="json"), sources)
 
     @model_validator(mode="after")
     def _checkpoint_and_early_stopping_need_validation(self) -> "Recipe":
@@ -294,18 +279,3 @@ class Recipe(Config):
                 "with optimizer.momentum above 0"
             )
         return self
-
-
-def _hashes(tree: Any) -> list[str]:
-    """The hashes of the plug-ins that a recipe's tree names, where it is one."""
-    entries = tree.get("plugins", ()) if isinstance(tree, Mapping) else ()
-    plugins = entries if isinstance(entries, list | tuple) else ()
-    named = [one.model_dump() if isinstance(one, Plugin) else one for one in plugins]
-    hashes = [one.get("sha256") for one in named if isinstance(one, Mapping)]
-    return [text for text in hashes if isinstance(text, str)]
-
-
-def _unpickled(tree: dict[str, Any], sources: list[tuple[Plugin, bytes]]) -> Recipe:
-    for plugin, source in sources:
-        restore_plugin(plugin, source)
-    return Recipe.model_validate(tree)

@@ -8,8 +8,7 @@ import difflib
 import hashlib
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from cifarlab.config.base import Config
 from cifarlab.config.family import Family, knowing
-from cifarlab.config.plugins import Plugin, add_plugin, load_plugins
+from cifarlab.config.plugins import Plugin, load_named_plugins
 from cifarlab.recipes.hints import LIST_KEYS, advice, key_hint, kinds_with, nearest
 from cifarlab.recipes.keys import config_of
 from cifarlab.recipes.schema import Recipe
@@ -60,28 +59,14 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)
 
 
-def from_yaml(path: Path) -> Recipe:
+def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults.
 
-    Its plug-ins are loaded: their copies beside it, or the files, relative to its folder. Raises
-    RecipeError and PluginError.
+    Its plug-ins are loaded: their copies beside it, or the files, relative to its folder;
+    ``plugins`` are added to them. Raises RecipeError and PluginError.
     """
-    return build(with_plugins(read_yaml(path, "recipe"), path.parent), str(path))
-
-
-def with_plugins(tree: Any, folder: Path) -> Any:
-    """The tree of a recipe, study or search whose ``plugins`` are loaded and named by hash.
-
-    Each is a path relative to ``folder``, an entry point, or what a recipe in a run folder has.
-    Raises PluginError; what is no list of these stays, for validation to refuse.
-    """
-    entries = tree.get("plugins") if isinstance(tree, Mapping) else None
-    if not isinstance(entries, list):
-        return tree
-    named = [add_plugin(e, folder) if isinstance(e, str) else e for e in entries]
-    with suppress(ValidationError):
-        load_plugins([Plugin.model_validate(entry) for entry in named], folder)
-    return {**tree, "plugins": named}
+    tree = load_named_plugins(read_yaml(path, "recipe"), path.parent, plugins)
+    return build(tree, str(path))
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -115,11 +100,13 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
     # whole parts before their keys, kinds before the rest
     for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
         *parents, last = path.split(".")
-        part: Any = tree
-        config: Any = recipe
+        part, config = tree, recipe  # type: Any, Any
         for parent in parents:
             config = getattr(config, parent, None)
-            part = _inner_part(part, parent, config)
+            inner = part.get(parent) if isinstance(part, dict) else None
+            if isinstance(inner, str) and isinstance(config, Family):  # it is written out
+                inner = part[parent] = dict(config.family().model_validate(inner))
+            part = inner
         if not isinstance(part, dict) or last not in part:
             build(tree, where)  # what was changed before may be at fault
             hint = key_hint(path, changes[path], _paths(tree))
@@ -132,35 +119,24 @@ def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
     return build(tree, where)
 
 
-def _inner_part(part: Any, name: str, config: Any) -> Any:
-    """Return the part of that name, first written out where a text stands for it, such as a path.
-
-    ``config`` is what the recipe had there before.
-    """
-    inner = part.get(name) if isinstance(part, dict) else None
-    if isinstance(inner, str) and isinstance(config, Family):
-        inner = part[name] = dict(config.family().model_validate(inner))
-    return inner
-
-
-def _complete(given: Any, default: Any) -> Any:
-    """``given`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
+def _complete(tree: Any, default: Any) -> Any:
+    """``tree`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
 
     As validation would have it, but settings that contradict each other may still change.
     """
-    if not (isinstance(given, Mapping) and isinstance(default, Config)):
-        return given
-    if isinstance(default, Family) and (kind := given.get("kind", default.kind)) != default.kind:
+    if not (isinstance(tree, Mapping) and isinstance(default, Config)):
+        return tree
+    if isinstance(default, Family) and (kind := tree.get("kind", default.kind)) != default.kind:
         named = default.family().kinds().get(kind) if isinstance(kind, str) else None
         if named is None:
-            return given
+            return tree
         default = named.model_validate({})
     fields = type(default).model_fields
     usual = default.model_dump(mode="json")
-    whole = (usual if isinstance(usual, dict) else dict(default)) | dict(given)
+    complete = (usual if isinstance(usual, dict) else dict(default)) | dict(tree)
     return {
         name: _complete(value, getattr(default, name)) if name in fields else value
-        for name, value in whole.items()
+        for name, value in complete.items()
     }
 
 
@@ -229,19 +205,19 @@ def _parse_yaml(text: str) -> Any:
         raise yaml.YAMLError(f"{type(error).__name__}: {error!s:.80}") from error
 
 
-def _find_odd_numbers(given: Any, made: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def _find_odd_numbers(tree: Any, made: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Where Python took true for 1, and numbers that no file of ours may hold."""
-    if isinstance(given, bool) and not isinstance(made, bool):
+    if isinstance(tree, bool) and not isinstance(made, bool):
         yield path, "true or false"
-    elif isinstance(given, int) and given.bit_length() > _MOST_BITS:
+    elif isinstance(tree, int) and tree.bit_length() > _MOST_BITS:
         yield path, f"a number of more than {_MOST_BITS} bits"
-    elif isinstance(given, Mapping):
-        for name, value in given.items():
-            kept = made[name] if isinstance(made, Mapping) else value  # a text may stand for it
-            yield from _find_odd_numbers(value, kept, f"{path}.{name}".lstrip("."))
-    elif isinstance(given, list | tuple):
-        for place, pair in enumerate(zip(given, made, strict=True)):
-            yield from _find_odd_numbers(*pair, f"{path}.{place}")
+    elif isinstance(tree, Mapping):
+        for name, value in tree.items():
+            if isinstance(made, Mapping):  # and no text that stands for a mapping
+                yield from _find_odd_numbers(value, made[name], f"{path}.{name}".lstrip("."))
+    elif isinstance(tree, list | tuple):
+        for index, pair in enumerate(zip(tree, made, strict=True)):
+            yield from _find_odd_numbers(*pair, f"{path}.{index}")
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -262,9 +238,9 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
                 raise _yaml_error("it is nested too deep", node)
             seen.add(id(node))
             if isinstance(node, yaml.MappingNode):
-                left += [(one, level + 1) for pair in node.value for one in pair]
+                left += [(inner, level + 1) for pair in node.value for inner in pair]
             elif isinstance(node, yaml.SequenceNode):
-                left += [(one, level + 1) for one in node.value]
+                left += [(inner, level + 1) for inner in node.value]
         return root
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

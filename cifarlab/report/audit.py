@@ -10,7 +10,7 @@ from cifarlab.plots.style import NARROW, label, sheet
 from cifarlab.report.evaluation import Table, listed, table_of
 from cifarlab.report.mistakes import data_uri
 from cifarlab.report.tables import Fact
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import count, number, percent, plain
 
 MOST = 20

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cifarlab.plots.style import BLUE, NARROW, VERMILION, WIDE, label, sheet, tidy, with_margin
 from cifarlab.report.tables import class_rows
-from cifarlab.runs.run_data import SPOKEN, RunData
+from cifarlab.run_folder.run_data import SPOKEN, RunData
 from cifarlab.system.formatting import number, pair, percent
 
 _ONE_COLUMN = 30  # classes; with more, a single column would be taller than a page

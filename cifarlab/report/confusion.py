@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cifarlab.plots.style import INK, NARROW, label, sheet
 from cifarlab.report.tables import class_names, confusion_of, drawn_classes
-from cifarlab.runs.run_data import SPOKEN, RunData
+from cifarlab.run_folder.run_data import SPOKEN, RunData
 
 MOST_NUMBERED = 12  # classes; with more, a number no longer fits its cell
 MOST_NAMED = 30  # classes; with more, names would touch

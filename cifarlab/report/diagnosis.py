@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cifarlab.config.findings import Finding
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import number, percent
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something

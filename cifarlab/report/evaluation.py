@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from cifarlab.report.shift import corruption_rows
 from cifarlab.report.tables import Fact
-from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system.formatting import (
     NOTHING,
     count,

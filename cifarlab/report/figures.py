@@ -20,7 +20,7 @@ from cifarlab.plots.style import (
     with_margin,
 )
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")

@@ -19,8 +19,8 @@ from cifarlab.report.mistakes import confident, confident_gallery, gallery, wors
 from cifarlab.report.reliability import reliability
 from cifarlab.report.shift import heat_map
 from cifarlab.report.tensor_stats import activations, signals, weights
-from cifarlab.runs.explained import ExplainedFigure
-from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.explained import ExplainedFigure
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 
 FIGURES: tuple[tuple[str, Callable[[RunData], Figure | None], str], ...] = (
     ("curves", curves, "Accuracy, loss and learning rate by epoch"),
@@ -48,8 +48,13 @@ class Section:
     pictures: dict[str, Picture]
 
 
-def page(runs: Sequence[RunData], formats: Sequence[str] = ("svg",)) -> tuple[str, list[Picture]]:
-    """Return the HTML of a report on one or more runs, and all its figures in these formats."""
+def page(
+    runs: Sequence[RunData], formats: Sequence[str] = ("svg",), left_out: Sequence[str] = ()
+) -> tuple[str, list[Picture]]:
+    """Return the HTML of a report on one or more runs, and all its figures in these formats.
+
+    ``left_out`` are notes on runs that it lacks.
+    """
     with styled():
         sections = [
             Section(run, f"run-{number}", _pictures(run, formats))
@@ -64,6 +69,7 @@ def page(runs: Sequence[RunData], formats: Sequence[str] = ("svg",)) -> tuple[st
         .render(
             title=f"{runs[0].name}: report" if len(runs) == 1 else f"{len(runs)} runs: report",
             sections=[_section(section) for section in sections],
+            left_out=left_out,
             comparison=_comparison(sections, overlaid) if len(runs) > 1 else None,
         )
     )

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cifarlab.plots.style import NARROW, label, sheet
-from cifarlab.runs.run_data import SPOKEN, RunData
+from cifarlab.run_folder.run_data import SPOKEN, RunData
 
 MOST = 25
 

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from cifarlab.runs.run_data import RunData
+from cifarlab.run_folder.run_data import RunData
 from cifarlab.system.formatting import plain
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifarlab.plots.style import BLUE, GREY, NARROW, VERMILION, label, sheet, tidy, with_margin
-from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system.formatting import number
 
 ENOUGH = 10  # images in a bin; the accuracy of fewer says little

@@ -29,7 +29,7 @@ def settings(recipe: Recipe) -> list[Setting]:
         for name, part in tree.items()
         if isinstance(part, dict) and "kind" in part
     }
-    defaults = build(kinds).model_dump(mode="json")
+    defaults = build({"plugins": tree["plugins"], **kinds}).model_dump(mode="json")
     usual = Recipe().model_dump(mode="json")
     for name in kinds:
         defaults[name]["kind"] = usual[name]["kind"]

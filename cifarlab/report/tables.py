@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system.formatting import (
     NOTHING,
     count,
@@ -93,7 +93,7 @@ def _best(run: RunData) -> str:
         return NOTHING
     epoch, accuracy = run.best
     metric = run.recipe.evaluation.metric
-    by = "" if metric.name == "accuracy" else f"best {metric.title}; "
+    by = "" if metric.name == "accuracy" else f"best {metric.facts.title}; "
     return f"{epoch} ({by}validation {percent(accuracy)}, {run.data_name})"
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cifarlab.plots.style import NARROW, WIDE, label, sheet
-from cifarlab.runs.run_data import RunData, dig
+from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import number
 
 _MOST = 24  # panels of a figure; with more layers, evenly spread ones are shown

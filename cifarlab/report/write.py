@@ -1,6 +1,6 @@
 """Reports: run folders in, one HTML page and its figures out.
 
-Reads what a run left behind (``cifarlab.runs``) and nothing else; works on finished and unfinished
+Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and unfinished
 runs alike. Matplotlib and Jinja are imported only when a report is made.
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cifarlab.plots.formats import require_formats
-from cifarlab.runs.folder import RunFolder
-from cifarlab.system.errors import MissingExtraError, RunFolderError
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import MissingExtraError, PluginError, RunFolderError
 from cifarlab.system.files import is_folder, write_text
 
 __all__ = ["require_extra", "write_report"]
@@ -29,24 +29,42 @@ def write_report(
     SVG, and in the other ``formats``, of png (200 dpi) and pdf. The same runs give the same bytes.
     ``started`` is called once they are read, since drawing takes seconds. Raises RunFolderError
     for a folder that is no run or is damaged, UserError for an unknown format, RecipeError,
-    MissingExtraError and StorageError.
+    MissingExtraError, StorageError, and PluginError where no run is left: one whose plug-ins may
+    not be loaded is named and left out.
     """
     require_extra()
     from cifarlab.plots.style import save
     from cifarlab.report.html import page
-    from cifarlab.runs.run_data import read_runs
+    from cifarlab.run_folder.run_data import read_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")
     require_formats(formats)
-    read = read_runs([Path(run) for run in runs])
+    paths, left_out = _loadable([Path(run) for run in runs])
+    read = read_runs(paths)
     started()
     target = _target(read[0].path, len(read), out)
-    text, figures = page(read, formats)
+    text, figures = page(read, formats, left_out)
     for figure in figures:
         save(figure, target.parent / "figures")
     write_text(target, text)
     return target
+
+
+def _loadable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the runs whose plug-ins can be loaded, and notes on the others. Raises PluginError."""
+    loadable, notes = [], []
+    for path in paths:
+        try:
+            RunFolder(path).recipe()
+            loadable.append(path)
+        except PluginError as error:
+            if len(paths) == 1:
+                raise
+            notes.append(f"{path.name} is left out: {error.what}; {error.hint}.")
+    if not loadable:
+        raise PluginError("no run's plug-ins may be loaded", "--trust-plugins approves them")
+    return loadable, notes
 
 
 def require_extra() -> None:

@@ -251,12 +251,15 @@ def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]
     out. Raises RunFolderError with ``hint`` for any other line that is none or that is refused.
     """
     try:
-        whole = read_text(path).split("\n")[:-1]
+        complete_lines = read_text(path).split("\n")[:-1]
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
-    return [parse_line(line, f"{path}, line {n}", hint, check) for n, line in enumerate(whole, 1)]
+    return [
+        parse_line(line, f"{path}, line {n}", hint, check)
+        for n, line in enumerate(complete_lines, 1)
+    ]
 
 
 def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]:

@@ -13,9 +13,9 @@ console = Console(
 )
 
 
-def percent(share: float) -> str:
+def percent(fraction: float) -> str:
     """An accuracy as people write it."""
-    return f"{100 * share:.2f} %"
+    return f"{100 * fraction:.2f} %"
 
 
 def format_duration(seconds: float) -> str:

@@ -77,7 +77,7 @@ def available_threads() -> Threads:
     return Threads(count, f"{others}: {_threads(count)} (OMP_NUM_THREADS=N for another number)")
 
 
-def share_threads(count: int) -> None:
+def limit_threads(count: int) -> None:
     """Compute with ``count`` threads: this process is one of several that share the cores."""
     import torch
 
@@ -118,8 +118,8 @@ def busy_cores() -> float:
     before, own_before = _busy_seconds(), sum(psutil.Process().cpu_times()[:2])
     start = time.monotonic()
     time.sleep(_LOOK)
-    own = sum(psutil.Process().cpu_times()[:2]) - own_before
-    return max(0.0, (_busy_seconds() - before - own) / (time.monotonic() - start))
+    own_seconds = sum(psutil.Process().cpu_times()[:2]) - own_before
+    return max(0.0, (_busy_seconds() - before - own_seconds) / (time.monotonic() - start))
 
 
 def _busy_seconds() -> float:

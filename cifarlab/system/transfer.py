@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_SHARE_OF_GPU_MEMORY = 0.5  # the rest is the network's
+_GPU_MEMORY_FRACTION = 0.5  # the rest is the network's
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -20,6 +20,6 @@ def resident(images: Tensor, device: torch.device) -> Tensor:
     """The images on the GPU if they take at most half of its free memory, else as they are."""
     if device.type != "cpu":
         free, _ = torch.get_device_module(device).mem_get_info(device)
-        if images.nbytes <= _SHARE_OF_GPU_MEMORY * free:
+        if images.nbytes <= _GPU_MEMORY_FRACTION * free:
             return images.to(device)
     return images

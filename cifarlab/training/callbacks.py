@@ -1,27 +1,62 @@
-"""Where others may watch a run. A callback sees; it changes neither the batch nor the state."""
+"""Where others may watch a run. A callback sees; it changes neither the batch nor the state.
 
-from typing import Any, Protocol
+It decides nothing, so that it is no setting of the recipe: it is given in Python, by ``--callback
+KIND``, or in the ``callbacks`` of a study or search, and its class is named in the provenance. A
+kind is a ``CallbackConfig`` whose ``build`` returns the callback for one run.
+"""
 
-from cifarlab.training.run import Run
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field, SerializeAsAny
+
+from cifarlab.config.family import Family, knowing
+from cifarlab.config.plugins import ExtensibleConfig, Plugin
+from cifarlab.recipes.hints import nearest
+from cifarlab.system.errors import UserError
+from cifarlab.training.callback import Callback
 
 
-class Callback(Protocol):
-    """The points at which a run calls its callbacks, in this order."""
+class CallbackConfig(Family):
+    """Base of the callbacks that can be named outside of Python."""
 
-    def on_train_start(self, run: Run) -> None:
-        """Everything is built or loaded; training is about to start or to go on."""
+    in_recipe = False
 
-    def on_step_end(self, run: Run, images: int) -> None:
-        """One optimizer step on ``images`` images is queued on the device."""
+    def build(self) -> Callback:
+        """Return a new callback, for one run."""
+        raise NotImplementedError
 
-    def on_validation_end(self, run: Run) -> None:
-        """An epoch is trained and validated; nothing of it is on the disk yet.
 
-        The gradients are those of its last step.
-        """
+class TensorStatsConfig(CallbackConfig):
+    """Keep histograms of weights, activations and gradients of each epoch."""
 
-    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
-        """An epoch's metrics log line and checkpoint are on the disk."""
+    kind: Literal["tensor-stats"] = "tensor-stats"
 
-    def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
-        """The result is on the disk."""
+    def build(self) -> Callback:
+        """Return what writes ``tensor_stats.jsonl``."""
+        from cifarlab.training.tensor_stats import TensorStats
+
+        return TensorStats()
+
+
+class WatchedConfig(ExtensibleConfig):
+    """Base of what names callbacks for its runs: a study, a search, a command line."""
+
+    callbacks: tuple[SerializeAsAny[CallbackConfig], ...] = Field(
+        (), description="what watches each run and decides nothing (docs/extend.md)"
+    )
+
+    def build_callbacks(self) -> list[Callback]:
+        """Return new callbacks, for one run."""
+        return [config.build() for config in self.callbacks]
+
+
+def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> WatchedConfig:
+    """Return the callbacks of these kinds, some from ``plugins``. Raises UserError."""
+    with knowing(plugin.sha256 for plugin in plugins):
+        known = CallbackConfig.kinds()
+    for kind in kinds:
+        if kind not in known:
+            raise UserError(f"no callback is called {kind!r}", nearest(kind, list(known)))
+    callbacks = tuple(known[kind].model_validate({}) for kind in dict.fromkeys(kinds))
+    return WatchedConfig(callbacks=callbacks).add_plugins(plugins)

@@ -27,8 +27,8 @@ from torch.optim import Optimizer
 
 from cifarlab.inference.weights import WeightsFile, load_weights
 from cifarlab.optim.schedules import ScheduleState
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.schemas import Count
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.schemas import Count
 from cifarlab.system.errors import CheckpointError
 from cifarlab.system.files import (
     disk_errors,

@@ -20,6 +20,7 @@ from cifarlab.data.opening import OpenData, summary
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
 from cifarlab.system.terminal import console, format_duration, percent
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 _REFRESH = 0.1  # seconds between two moves of a bar
@@ -28,7 +29,7 @@ _ESTIMATE_AFTER = 3.0  # seconds of training after which its length is estimated
 _SHORTEST_ESTIMATE = 10.0  # seconds: what is left of a run is said where it is longer
 
 
-class Display:
+class Display(Callback):
     """One bar for whatever goes on: downloads and decoding, then, as a callback, the training.
 
     Elsewhere than on a terminal: a line for what begins, and one per epoch.
@@ -118,9 +119,6 @@ class Display:
             epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
             step = run.state.step
             self._bars.update(self._task, completed=step, description=epoch, speed=speed)
-
-    def on_validation_end(self, run: Run) -> None:
-        """Nothing to say yet."""
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Print the epoch's line."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cifarlab.recipes.schema import Extension, Recipe, Training
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import write_bytes
 from cifarlab.training.checkpoint import Checkpoints
@@ -34,7 +34,7 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
         {**training.model_dump(), "extensions": (*training.extensions, extension)}
     )
     suffix = f"+{str(extension.duration).replace(' ', '-')}-{extension.schedule}"
-    target = RunFolder(_beside(folder.path, suffix))
+    target = RunFolder(_named_after(folder.path, suffix))
     if target.exists:
         raise RunFolderError(
             f"{target.path} holds that continuation already",
@@ -50,7 +50,7 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
     return recipe, target
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def _named_after(path: Path, suffix: str) -> Path:
     """``runs/a`` and ``+x`` give ``runs/a+x``, also where the path is just a dot."""
     named = path if path.name else path.resolve()
     return named.with_name(named.name + suffix)

@@ -14,7 +14,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence_threshold
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.text import fingerprint
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.device import peak_memory
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import sha256

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from cifarlab.config.duration import Duration
+from cifarlab.config.plugins import Plugin, approve_plugins, decisive_plugins
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Extension, Recipe
 from cifarlab.recipes.text import apply_overrides, change, fingerprint
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import latest_folder, new_folder
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
+from cifarlab.training.callbacks import WatchedConfig, name_callbacks
 from cifarlab.training.extend import extended
 
 CONTINUATIONS = get_args(Extension.model_fields["schedule"].annotation)
@@ -23,6 +25,7 @@ class Launch(NamedTuple):
     recipe: Recipe
     folder: RunFolder
     resume: bool
+    callbacks: WatchedConfig
     trained: bool = False
 
 
@@ -32,21 +35,24 @@ class TrainRequest(NamedTuple):
     name: str
     assignments: Sequence[str]
     data: str | None
+    plugins: Sequence[Plugin] = ()
 
     def apply(self, recipe: Recipe) -> Recipe:
         """``recipe`` with the changes. Raises RecipeError."""
         options = {} if self.data is None else {"data.source": self.data}
+        recipe = recipe.add_plugins(decisive_plugins(self.plugins))
         return apply_overrides(recipe, self.assignments, options)
 
     def describe(self, is_file: bool) -> str:
         """What was given again, in words."""
         file = [self.name] if is_file else []
         data = [] if self.data is None else [f"--data {self.data}"]
-        return " ".join([*file, *self.assignments, *data])
+        plugins = [f"--plugin {plugin.file}" for plugin in self.plugins]
+        return " ".join([*file, *plugins, *self.assignments, *data])
 
     def recipe(self) -> Recipe:
         """The recipe of that name with the changes. Raises RecipeError."""
-        return self.apply(find(self.name))
+        return self.apply(find(self.name, self.plugins))
 
 
 def launch(
@@ -58,22 +64,29 @@ def launch(
     resume: bool = False,
     extend: str | None = None,
     schedule: str | None = None,
+    plugins: Sequence[str] = (),
+    callbacks: Sequence[str] = (),
 ) -> Launch:
-    """Resolve a command line. Raises UserError, RecipeError or RunFolderError.
+    """Resolve a command line. Raises UserError, RecipeError, PluginError or RunFolderError.
 
     Going on (``resume``, ``extend``) takes the recipe of the folder; settings given again must
-    be those that it was begun with.
+    be those that it was begun with. ``plugins`` are files that this approves; ``callbacks`` kinds.
     """
-    request = TrainRequest(name, assignments, data)
+    request = TrainRequest(name, assignments, data, approve_plugins(plugins))
     _require_no_contradiction(resume, extend, schedule)
+    trained = False
     if extend is None and not resume:
         recipe = request.recipe()
-        return Launch(recipe, RunFolder(run) if run else new_folder(recipe), False)
-    begun = RunFolder(run) if run else _latest(request.recipe(), resume)
-    _require_same(request, begun)
-    if extend is None:
-        return Launch(begun.recipe(), begun, True, begun.finished and not begun.reported)
-    return Launch(*extended(begun, _extension(extend, schedule)), True)
+        folder = RunFolder(run) if run else new_folder(recipe)
+    else:
+        folder = RunFolder(run) if run else _latest(request.recipe(), resume)
+        _require_same(request, folder)
+        recipe, trained = folder.recipe(), resume and folder.finished and not folder.reported
+    if extend is not None:
+        recipe, folder = extended(folder, _extension(extend, schedule))
+    known = (*recipe.plugins, *request.plugins)
+    going_on = resume or extend is not None
+    return Launch(recipe, folder, going_on, name_callbacks(callbacks, known), trained)
 
 
 def _latest(recipe: Recipe, resume: bool) -> RunFolder:

@@ -9,7 +9,7 @@ from cifarlab.metrics.calibration import log_loss
 from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.system.errors import DivergenceError, Interrupted
 from cifarlab.system.signals import Stop
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
 from cifarlab.training.state import NEVER, Best, Totals

@@ -1,6 +1,7 @@
 """What is known of a run before its first step, into its ``provenance.json``."""
 
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from platform import python_version
@@ -8,10 +9,13 @@ from typing import Any
 
 import cifarlab
 from cifarlab.system.device import library_versions
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 
-def record_start(run: Run, mean: list[float], std: list[float]) -> None:
+def record_start(
+    run: Run, mean: list[float], std: list[float], callbacks: Sequence[Callback] = ()
+) -> None:
     """Write what is known before the first step into provenance.json."""
     provenance = run.folder.provenance()
     made_with = {
@@ -27,6 +31,8 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": run.command,
         "step": run.state.step,
+        # the module of a plug-in is called after its hash
+        "callbacks": [f"{type(c).__module__}.{type(c).__qualname__}" for c in callbacks],
         **made_with,
     }
     changed = sorted({k for start in earlier for k, v in made_with.items() if start.get(k) != v})

@@ -10,13 +10,13 @@ from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
-from cifarlab.losses.kinds import LossFunction
+from cifarlab.losses.build import Losses
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
 from cifarlab.models.roles import parameter_roles
 from cifarlab.optim.schedules import lr_factor
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute
 from cifarlab.system.processes import Processes
 from cifarlab.system.threads import Threads
@@ -31,8 +31,7 @@ class Run:
     """All that the loop needs; only ``state`` and ``clock`` change.
 
     ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
-    recipe's image sizes by step; from step ``select_from`` on, examples are selected, those with
-    the largest ``selection_loss``; ``frozen``
+    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
     has what is no longer trained from which step on; ``batch_norms`` have the momentum of a step
     of one pass; ``should_stop`` is called between epochs: whether to end here.
     """
@@ -53,8 +52,7 @@ class Run:
     batch_norms: BatchNorms
     state: State
     network: Classifier
-    loss: LossFunction
-    selection_loss: LossFunction
+    losses: Losses
     checkpoints: Checkpoints
     clock: Clock
     should_stop: Callable[[], bool] = lambda: False

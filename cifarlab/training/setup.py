@@ -1,5 +1,6 @@
 """From a recipe to a run that is ready to train: data, network, state, folder."""
 
+from collections.abc import Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,7 +12,7 @@ from cifarlab.data.dataset import Dataset, Progress, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.data.splits import channel_statistics
-from cifarlab.losses.modules import build_loss
+from cifarlab.losses.build import build_losses
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.distributed_layers import distribute_layers
@@ -21,12 +22,13 @@ from cifarlab.models.roles import parameter_roles
 from cifarlab.optim.averaging import build_averaging
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute, choose, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
 from cifarlab.system.threads import Threads, use_threads
+from cifarlab.training.callback import Callback
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
 from cifarlab.training.plan import plan
@@ -45,6 +47,7 @@ def prepare(
     progress: Progress | None,
     processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Build a run in its folder, or load the one that is there; in each of its processes.
 
@@ -55,25 +58,13 @@ def prepare(
     threads_used = _use_threads(compute, folder, processes, threads)
     opened = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
     dataset, training = opened.dataset, opened.training
-    augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
-    loader = Loader(
-        training,
-        augmentation,
-        recipe.training.batch_size,
-        recipe.seed,
-        compute.device,
-        lambda images: indices_to_read(recipe, processes, images),
-    )
-    require_enough_images(recipe.training, loader, processes)
+    class_counts = training.counts(len(dataset.classes))
+    loader = _loader(recipe, opened, compute, processes)
     mean, std = normalization(recipe, training, dataset.image_shape[2])
     length = plan(recipe.training, loader.steps_per_epoch)
     per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     state = initial_state(recipe, dataset, training, mean, std, compute, processes)
     state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
-    losses = [
-        build_loss(loss, dataset.classes, training.counts(len(dataset.classes)), compute.device)
-        for loss in (recipe.loss, recipe.loss.without_smoothing())
-    ]
     run = Run(
         recipe=recipe,
         folder=folder,
@@ -91,8 +82,7 @@ def prepare(
         batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
-        loss=losses[0],
-        selection_loss=losses[1],
+        losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
         checkpoints=Checkpoints(folder, processes),
         clock=Clock(compute, state.seconds),
     )
@@ -100,7 +90,7 @@ def prepare(
         _load(run)
     else:
         processes.broadcast_from_rank0(lambda: folder.write_recipe(recipe))
-    processes.broadcast_from_rank0(lambda: record_start(run, mean, std))
+    processes.broadcast_from_rank0(lambda: record_start(run, mean, std, callbacks))
     return run
 
 
@@ -115,6 +105,20 @@ def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
             f"take less than {smallest}, or leave it out",
         )
     return opened
+
+
+def _loader(recipe: Recipe, opened: OpenData, compute: Compute, processes: Processes) -> Loader:
+    loader = Loader(
+        opened.training,
+        Augmentation(recipe.augment, opened.dataset.image_shape, recipe.seed),
+        recipe.training.batch_size,
+        recipe.seed,
+        compute.device,
+        lambda images: indices_to_read(recipe, processes, images),
+        recipe.data.sampler,
+    )
+    require_enough_images(recipe.training, loader, processes)
+    return loader
 
 
 def initial_state(

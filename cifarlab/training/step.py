@@ -11,8 +11,8 @@ from cifarlab.augment.pipeline import pixels_at
 from cifarlab.augment.transforms import downsample
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
+from cifarlab.losses.build import mean_loss
 from cifarlab.losses.kinds import LossFunction
-from cifarlab.losses.modules import mean_loss
 from cifarlab.models.distributed_layers import set_batch_position
 from cifarlab.models.layers import set_passes
 from cifarlab.optim.clipping import adaptive_clip_grad
@@ -71,7 +71,7 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     for micro_batch in micro_batches(run, batch, sizes):
         with run.compute.autocast():
             logits = run.network(micro_batch.images)
-        loss = mixed_loss(partial(mean_loss, run.loss), logits, micro_batch)
+        loss = mixed_loss(partial(mean_loss, run.losses.trained), logits, micro_batch)
         if len(micro_batch.labels) < batch.global_size:
             loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()
@@ -119,10 +119,10 @@ def mixed_loss(loss: LossFunction, logits: Tensor, batch: Batch) -> Tensor:
 
     Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1.
     """
-    own = loss(logits, batch.labels)
+    losses = loss(logits, batch.labels)
     if batch.partner_labels is None:
-        return own
-    return own * batch.lam + loss(logits, batch.partner_labels) * (1 - batch.lam)
+        return losses
+    return losses * batch.lam + loss(logits, batch.partner_labels) * (1 - batch.lam)
 
 
 def resize(run: Run, batch: Batch, step: int) -> Batch:
@@ -152,7 +152,7 @@ def select_hard_examples(run: Run, batch: Batch) -> Batch:
         chunks = images.split(run.recipe.training.micro_batch_size or len(images))
         logits = torch.cat([network(chunk) for chunk in chunks])
     network.train()
-    losses = run.processes.all_gather(mixed_loss(run.selection_loss, logits, shard), n_examples)
+    losses = run.processes.all_gather(mixed_loss(run.losses.selection, logits, shard), n_examples)
     return batch.select(losses.topk(count).indices.sort().values)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from cifarlab.evaluation.activity import histogram, subsample, unit_maxima, watch_activations
 from cifarlab.inference.predictor import CPU_BATCH
 from cifarlab.system.files import write_text
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 MIN_IMAGES, MAX_IMAGES = 25, CPU_BATCH  # images per epoch; never more than one batch
@@ -33,7 +34,7 @@ IMAGES_PER_RECORDED = (
 )
 
 
-class TensorStats:
+class TensorStats(Callback):
     """A callback that writes the record."""
 
     def __init__(self) -> None:
@@ -49,18 +50,9 @@ class TensorStats:
             # whatever an earlier start left was of the same weights
             write_text(run.folder.tensor_stats.path, json.dumps(self._line(run)) + "\n")
 
-    def on_step_end(self, run: Run, images: int) -> None:
-        """Nothing: a step waits for nobody."""
-
     def on_validation_end(self, run: Run) -> None:
         """Write the epoch's line."""
         run.folder.tensor_stats.append(self._line(run))
-
-    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
-        """Nothing."""
-
-    def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
-        """Nothing."""
 
     def _line(self, run: Run) -> dict[str, Any]:
         assert self._images is not None

@@ -11,12 +11,12 @@ import torch
 from cifarlab.data.dataset import Progress
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import new_folder
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import new_folder
 from cifarlab.system.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.signals import stop_on_signal
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.extend import extended
 from cifarlab.training.finish import finish
@@ -67,6 +67,7 @@ def train(
             progress=progress,
             processes=processes,
             threads=threads,
+            callbacks=callbacks,
         )
         run.should_stop = should_stop
         for callback in callbacks:

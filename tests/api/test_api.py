@@ -68,7 +68,7 @@ def test_figures_are_returned_and_draw_the_run(runs: Path) -> None:
 def test_predictions_are_those_of_the_run(runs: Path) -> None:
     from cifarlab.data.opening import open_dataset
     from cifarlab.inference.run_predictor import RunPredictor
-    from cifarlab.runs.folder import RunFolder
+    from cifarlab.run_folder.folder import RunFolder
 
     images = np.array(open_dataset("digits").read("train").images[:7])
     found = lab.load_run(runs / "a").predict(images)

@@ -14,8 +14,8 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.text import to_yaml
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, RunFolderError
 
 

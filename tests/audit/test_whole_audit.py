@@ -14,8 +14,8 @@ from cifarlab.audit.folds import fold_groups
 from cifarlab.audit.run_audit import audit
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
 
 PAIRS, SHORT = 45, 50
 # few images, no augmentation, many steps: networks that know by heart what they were trained on

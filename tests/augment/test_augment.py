@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cifarlab.augment.draws import Draws
+from cifarlab.augment.draws import BatchDraws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import crop, flip
 from cifarlab.recipes.text import build
@@ -28,7 +28,7 @@ def augmentation(flip="none", padding=0, mode="constant", seed=0, shape=SHAPE):
 
 
 def sample_hflips(augment, indices, epoch, step):
-    return augment.pipeline["hflip"].sample(Draws(augment.seed, epoch, step, indices))
+    return augment.pipeline["hflip"].sample(BatchDraws(augment.seed, epoch, step, indices))
 
 
 def pixel(image, row, column, mode):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from cifarlab.augment.colors import adjust_brightness_contrast, adjust_hue, adjust_saturation
-from cifarlab.augment.draws import Draws
+from cifarlab.augment.draws import BatchDraws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
@@ -30,12 +30,12 @@ def augmentation(seed=0, shape=SHAPE, **parts):
 
 
 def sample_brightness_contrast(augment, count, epoch, step):
-    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    draws = BatchDraws(augment.seed, epoch, step, torch.arange(count))
     return augment.pipeline["color_jitter"].sample_brightness_contrast(draws)
 
 
 def sample_saturation_hue(augment, count, epoch, step):
-    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    draws = BatchDraws(augment.seed, epoch, step, torch.arange(count))
     return augment.pipeline["color_jitter"].sample_saturation_hue(draws)
 
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from cifarlab.augment.draws import Draws
+from cifarlab.augment.draws import BatchDraws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import affine_matrices, flip, translate, warp_affine
 from cifarlab.recipes.text import build
@@ -29,7 +29,7 @@ def augmentation(seed=0, shape=SHAPE, **parts):
 
 def sample_affine(augment, shape, epoch, step):
     count, *sides = shape
-    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    draws = BatchDraws(augment.seed, epoch, step, torch.arange(count))
     return augment.pipeline["degrees"].sample(sides, draws)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cifarlab.augment.draws import Draws
+from cifarlab.augment.draws import BatchDraws
 from cifarlab.augment.kinds import PolicyOperations
 from cifarlab.augment.operations import OPERATIONS, apply_operations
 from cifarlab.recipes.text import build
@@ -19,11 +19,13 @@ def policy_of(kind, **settings):
 
 
 def sample_operations(policy, count, seed, epoch, step):
-    return policy.sample(count, Draws(seed, epoch, step, torch.arange(count)).generator("policy"))
+    return policy.sample(
+        count, BatchDraws(seed, epoch, step, torch.arange(count)).generator("policy")
+    )
 
 
 def apply_policy(policy, fill_mode, images, seed, epoch, step):
-    draws = Draws(seed, epoch, step, torch.arange(len(images)))
+    draws = BatchDraws(seed, epoch, step, torch.arange(len(images)))
     return PolicyOperations(policy=policy, fill_mode=fill_mode).apply(images, draws)
 
 

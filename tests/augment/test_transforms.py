@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
 from cifarlab.augment.colors import adjust_brightness_contrast
-from cifarlab.augment.draws import Draws
+from cifarlab.augment.draws import BatchDraws
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import cutout, downsample
 from cifarlab.recipes.text import build
@@ -30,13 +30,13 @@ def augmentation(seed=0, shape=SHAPE, **parts):
 
 
 def sample_brightness_contrast(augment, count, epoch, step):
-    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    draws = BatchDraws(augment.seed, epoch, step, torch.arange(count))
     return augment.pipeline["color_jitter"].sample_brightness_contrast(draws)
 
 
 def sample_cutout_corners(augment, shape, epoch, step):
     count, *sides = shape
-    draws = Draws(augment.seed, epoch, step, torch.arange(count))
+    draws = BatchDraws(augment.seed, epoch, step, torch.arange(count))
     return augment.pipeline["cutout"].sample(sides, draws)
 
 

@@ -18,7 +18,7 @@ from cifarlab.experiments.study.shipped import STUDIES
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 COMMANDS = (
     ("train",),

@@ -10,7 +10,7 @@ from damage import DAMAGE, damaged, spoilt
 from made_whole import make_full_run
 
 from cifarlab.dashboard.index import Index
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 ALWAYS = ("report", "compare")
 READERS = {  # which other commands read a file

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import Command, Output
 
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import StorageError
 
 

@@ -9,7 +9,7 @@ import pytest
 from command_line import Command
 from PIL import Image
 
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from cifarlab.cli import app
 from cifarlab.cli.following import after_audit, after_compare, after_predict, after_study
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 SHORT = ("training.duration=4 steps", "--no-tensor-stats")
 
@@ -104,9 +104,12 @@ def test_a_study_at_a_scale_leads_to_the_whole_one(cifarlab: Command) -> None:
 
 
 def test_a_comparison_of_recipes_that_was_kept() -> None:
-    assert after_compare(["quickstart"], None, Path("out")) == ("dashboard",)
-    assert after_compare(["a", "b"], "c", None) == (
+    assert after_compare(["quickstart"], None, "accuracy", Path("out")) == ("dashboard",)
+    assert after_compare(["a", "b"], "c", "accuracy", None) == (
         ("compare", "a", "b", "--against", "c", "--out", "comparison")
+    )
+    assert after_compare(["a"], None, "macro_f1", None) == (
+        ("compare", "a", "--metric", "macro_f1", "--out", "comparison")
     )
 
 

@@ -12,7 +12,7 @@ from command_line import Command
 from PIL import Image
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.output import Output
 from cifarlab.training.train import train
 

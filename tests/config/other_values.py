@@ -13,8 +13,8 @@ OTHER = {
     "seed": 1,
     "plugins": [{"file": "mine.py", "sha256": "0" * 64}],
     "data.source": "digits",
-    "data.source.folder": "elsewhere",
-    "data.source.path": "elsewhere",
+    "data.source.path": "pets",
+    "data.source.folder": "pets",
     "data.source.sha256": "0" * 64,
     "data.label_mode": "coarse",
     "data.images.size": 16,
@@ -26,6 +26,9 @@ OTHER = {
     "data.train_subset_fraction": 0.5,
     "data.fold": {"n_splits": 3, "index": 1},
     "data.split_seed": 1,
+    "data.sampler.kind": "balanced",
+    "data.sampler.file": __file__,  # what is in it is read by training alone
+    "data.sampler.sha256": "0" * 64,
     "data.label_noise.kind": "pair",
     "data.label_noise.seed": 1,
     "data.label_noise.noise_rate": 0.3,
@@ -46,10 +49,10 @@ OTHER = {
     "augment.gaussian_noise.sigma": 0.1,
     "augment.cutout": 4,
     "augment.cutout_inside": False,
-    "augment.extra": [{"kind": "vflip"}],
     "augment.policy.kind": "randaugment",
     "augment.policy.num_ops": 1,
     "augment.policy.magnitude": 10,
+    "augment.extra": [{"kind": "vflip"}],
     "augment.mix.kind": "mixup",
     "augment.mix.alpha": 0.2,
     "augment.mix.prob": 0.5,
@@ -214,8 +217,7 @@ def base_tree(key, needs=NEEDS):
         tree = NORM_IN_CNN
     if not key.kind:
         return tree
-    parts = (*TAGGED, "data.source")
-    part = next(tagged for tagged in parts if key.path.startswith(f"{tagged}."))
+    part = next(tagged for tagged in (*TAGGED, "data.source") if key.path.startswith(f"{tagged}."))
     outer, _, nested = key.kind.partition(", ")
     tree = merged(tree, tree_at(part, {"kind": outer}))
     if nested:

@@ -9,7 +9,7 @@ from made_run import digits, make
 from cifarlab.dashboard import figures
 from cifarlab.dashboard.index import Index
 from cifarlab.report.html import FIGURES
-from cifarlab.runs.explained import KINDS
+from cifarlab.run_folder.explained import KINDS
 
 SVG = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
 

@@ -43,14 +43,14 @@ def read_study(path: Path) -> None:
 def read_search(path: Path) -> None:
     """All that the page and a resumed search take from a search's folder."""
     folder = SearchFolder(path)
-    for trial in TrialHistory(folder.events()).ranking():
-        describe_end(trial)
+    for trial in TrialHistory(folder.events()).ranking(folder.metric):
+        describe_end(trial, folder.metric)
     folder.repair()
     results = restore_results(folder.content().get("results") or {})
-    rung_rows(results.rungs)
+    rung_rows(results.rungs, folder.metric)
     importance_rows(results.importance)
     for bias in results.selection_bias:
-        describe_selection_bias(bias)
+        describe_selection_bias(bias, folder.metric)
     folder.load_trial(0, {"optimizer.lr": 0.05})
 
 

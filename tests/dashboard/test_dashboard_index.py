@@ -12,7 +12,7 @@ from made_run import RECIPE, Plan, digits, make
 
 from cifarlab.dashboard import index as index_module
 from cifarlab.dashboard.index import Entry, Index, NotFoundError, last_line
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
 
 

@@ -12,7 +12,7 @@ from cifarlab.dashboard.urls import compare_url, list_url, run_url, try_url
 from cifarlab.plots.style import label
 from cifarlab.report.mistakes import Mistake
 from cifarlab.report.tables import class_rows, confusion_of
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system import formatting
 
 HOSTILE = "<img src=x onerror=alert(1)>"

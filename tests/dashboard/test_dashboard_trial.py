@@ -17,7 +17,7 @@ from cifarlab.explain.figures import overlay_heatmap
 from cifarlab.explain.maps import class_activation_maps
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import ClassProbabilities
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, DataError
 
 

@@ -8,10 +8,14 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from cifarlab.config.plugins import add_plugin
 
 Files = dict[str, bytes]
 
@@ -133,3 +137,11 @@ def cifar100_files(dump=python2_pickle) -> Files:
 
 def md5(content: bytes) -> str:
     return hashlib.md5(content).hexdigest()
+
+
+def own_plugins() -> list[dict[str, str]]:
+    """The plug-in of own_data.py, as a recipe names it; it is run."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", folder)
+        plugin = add_plugin(str(Path(__file__).with_name("own_data.py")), approved=True)
+    return [plugin.model_dump()]

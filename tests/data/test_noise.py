@@ -1,17 +1,17 @@
 """Label noise: rates against their definition, what is touched, what is recorded."""
 
 import json
-from typing import Literal
 
 import numpy as np
 import pytest
+from made_sources import own_plugins
 from scipy.stats import binomtest, chisquare
 
 from cifarlab.data.label_noise import LabelNoiseConfig
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train
 
@@ -20,29 +20,9 @@ LABELS = np.random.default_rng(0).integers(0, K, N)
 MATRIX = [[0.5, 0.25, 0.25], [0, 1, 0], [0.125, 0, 0.875]]
 
 
-class Lazy(LabelNoiseConfig):
-    """The first of the images that are trained on are called class 0."""
-
-    kind: Literal["test-lazy"] = "test-lazy"
-    count: int = 50
-
-    def flip(self, labels, classes, indices):
-        out = labels.copy()
-        out[indices[: self.count]] = 0
-        return out
-
-
-class Wild(LabelNoiseConfig):
-    """Labels of no class."""
-
-    kind: Literal["test-wild"] = "test-wild"
-
-    def flip(self, labels, classes, indices):
-        return labels + classes
-
-
 def noise(kind, **settings):
-    return build({"data": {"label_noise": {"kind": kind, **settings}}}).data.label_noise
+    tree = {"data": {"label_noise": {"kind": kind, **settings}}}
+    return build({"plugins": own_plugins(), **tree}).data.label_noise
 
 
 def apply_label_noise(labels, label_noise, classes):
@@ -138,7 +118,7 @@ def test_a_run_records_how_many_labels_it_changed(tmp_path, tiny):
     assert json.loads((clean / "provenance.json").read_text())["data"]["wrong_labels"] == 0
 
 
-@pytest.mark.parametrize("kind", [k for k in LabelNoiseConfig.kinds() if k != "test-wild"])
+@pytest.mark.parametrize("kind", [*LabelNoiseConfig.kinds(), "made-lazy"])
 def test_every_kind_keeps_the_labels_it_is_given(kind):
     settings = {"transition_matrix": MATRIX} if kind == "matrix" else {}
     labels = LABELS % 3
@@ -151,13 +131,17 @@ def test_every_kind_keeps_the_labels_it_is_given(kind):
 
 
 def test_an_own_kind_is_trained_with(tmp_path, tiny):
-    label_noise = {"kind": "test-lazy", "count": 100}
-    recipe = tiny({"data.label_noise": label_noise, "training.duration": "1 epoch"})
+    label_noise = {"kind": "made-lazy", "count": 100}
+    recipe = tiny(
+        {"data.label_noise": label_noise, "training.duration": "1 epoch"}
+        | {"plugins": own_plugins()}
+    )
     train(recipe, RunFolder(tmp_path))
     data = json.loads((tmp_path / "provenance.json").read_text())["data"]
     assert 70 < data["wrong_labels"] < 100
 
 
 def test_labels_of_no_class_are_refused(tiny, tmp_path):
-    with pytest.raises(RecipeError, match="test-wild gives no 1797 labels int64 from 0 to 9"):
-        train(tiny({"data.label_noise.kind": "test-wild"}), RunFolder(tmp_path))
+    with pytest.raises(RecipeError, match="made-wild gives no 1797 labels int64 from 0 to 9"):
+        changes = {"plugins": own_plugins(), "data.label_noise.kind": "made-wild"}
+        train(tiny(changes), RunFolder(tmp_path))

@@ -1,26 +1,27 @@
 """Sources of a user's own, and arrays: read through the same door as those that are shipped."""
 
 import json
-from typing import Literal
 
 import numpy as np
 import pytest
+from made_sources import own_plugins
 
+from cifarlab.config.family import knowing
 from cifarlab.config.plugins import add_plugin
 from cifarlab.data.arrays import StoredArrays, store_arrays
 from cifarlab.data.config import Data
 from cifarlab.data.opening import open_cached_data, open_data, open_dataset
-from cifarlab.data.sources import Arrays, SourceConfig
+from cifarlab.data.sources import SourceConfig
 from cifarlab.recipes.catalog import usual_images, usual_shape, usual_splits
 from cifarlab.recipes.text import apply_overrides, build, change, fingerprint, to_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, RecipeError
 from cifarlab.training.train import train
 
 SHADES = """
 from typing import Literal
 import numpy as np
-from cifarlab.data.sources import Arrays, SourceConfig
+from cifarlab.data.sources import SourceConfig
 
 
 class Shades(SourceConfig):
@@ -33,41 +34,42 @@ class Shades(SourceConfig):
 """
 
 
+@pytest.fixture(autouse=True)
+def _known():
+    with knowing(plugin["sha256"] for plugin in own_plugins()):
+        yield
+
+
+def own_source(**settings):
+    return SourceConfig.kinds()["made-shades"](**settings)
+
+
+def own_build(tree):
+    return build({"plugins": own_plugins(), **tree})
+
+
 def shades(count, classes=3, side=8, channels=1, seed=0):
-    """Images whose class is their shade, and labels."""
+    """What the plug-in's source makes."""
     draws = np.random.default_rng(seed)
     labels = np.arange(count) % classes
     noise = draws.integers(0, 20, (count, side, side, channels))
     return (noise + 60 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
-class Shades(SourceConfig):
-    """Images whose class is their shade."""
-
-    kind: Literal["test-shades"] = "test-shades"
-    count: int = 300
-    dtype: str = "uint8"
-    highest: int = 2
-    names: tuple[str, ...] = ("dark", "grey", "light")
-
-    def read(self) -> Arrays:
-        images, labels = shades(self.count)
-        labels = np.minimum(labels, self.highest)
-        return Arrays(self.names, (images.astype(self.dtype), labels), test=shades(30, seed=1))
-
-
 def test_an_own_source_is_named_by_its_kind_or_with_settings():
-    plain = build({"data": {"source": "test-shades"}})
-    assert plain.data.source == Shades()
-    more = build({"data": {"source": {"kind": "test-shades", "count": 99}}})
-    assert more.data.source == Shades(count=99)
+    plain = own_build({"data": {"source": "made-shades"}})
+    assert plain.data.source == own_source()
+    more = own_build({"data": {"source": {"kind": "made-shades", "count": 99}}})
+    assert more.data.source == own_source(count=99)
     assert apply_overrides(plain, ["data.source.count=99"]) == more
-    assert apply_overrides(build({}), ["data.source=test-shades", "data.source.count=99"]) == more
-    one = ["data.source.kind=test-shades", "data.source.count=99"]
-    assert apply_overrides(build({}), one) == more
+    assert (
+        apply_overrides(own_build({}), ["data.source=made-shades", "data.source.count=99"]) == more
+    )
+    one = ["data.source.kind=made-shades", "data.source.count=99"]
+    assert apply_overrides(own_build({}), one) == more
     assert change(more, {"data.source": "digits"}).data.source.kind == "digits"
     assert fingerprint(plain) != fingerprint(more)
-    for recipe in (plain, more, build({"data": {"source": "/some/where"}})):
+    for recipe in (plain, more, own_build({"data": {"source": "/some/where"}})):
         assert build(recipe.model_dump(mode="json")) == recipe
 
 
@@ -82,7 +84,7 @@ def test_an_own_source_is_named_by_its_kind_or_with_settings():
     ids=str,
 )
 def test_a_source_is_written_as_short_as_it_can_be(source, written):
-    recipe = build({"data": {"source": source}})
+    recipe = own_build({"data": {"source": source}})
     assert written in to_yaml(recipe)
     assert build(recipe.model_dump(mode="json")) == recipe
 
@@ -90,21 +92,21 @@ def test_a_source_is_written_as_short_as_it_can_be(source, written):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ({"kind": "test-shade"}, "did you mean 'test-shades'"),
-        ({"kind": "test-shades", "many": 1}, "unknown key 'data.source.many'"),
-        ({"kind": "test-shades", "count": "x"}, "data.source.count can't be 'x'"),
+        ({"kind": "made-shade"}, "did you mean 'made-shades'"),
+        ({"kind": "made-shades", "many": 1}, "unknown key 'data.source.many'"),
+        ({"kind": "made-shades", "count": "x"}, "data.source.count can't be 'x'"),
         (3, "data.source has keys of its own, so it can't be 3"),
     ],
     ids=str,
 )
 def test_what_is_wrong_with_a_source_is_named(source, said):
     with pytest.raises(RecipeError) as caught:
-        build({"data": {"source": source}})
+        own_build({"data": {"source": source}})
     assert said in str(caught.value)
 
 
 def test_an_own_source_is_opened_once_for_its_settings_and_kept():
-    source = Shades(count=150)
+    source = own_source(count=150)
     data = Data(source=source, val_fraction=0.2)
     assert open_cached_data(data) is None
     opened = open_data(data)
@@ -112,7 +114,7 @@ def test_an_own_source_is_opened_once_for_its_settings_and_kept():
     assert (len(opened.training), len(opened.validation or ())) == (120, 30)
     assert np.array_equal(opened.dataset.read("train").images, shades(150)[0])
     assert open_cached_data(data).dataset == opened.dataset
-    assert open_dataset(Shades(count=151)).fingerprint != opened.dataset.fingerprint
+    assert open_dataset(own_source(count=151)).fingerprint != opened.dataset.fingerprint
 
 
 def test_a_plug_in_that_changed_is_read_anew(tmp_path, monkeypatch):
@@ -138,38 +140,42 @@ def test_a_plug_in_that_changed_is_read_anew(tmp_path, monkeypatch):
 )
 def test_a_source_that_gives_something_else_is_refused(settings, said):
     with pytest.raises(DataError, match=said):
-        open_dataset(Shades(**settings))
+        open_dataset(own_source(**settings))
 
 
 def test_the_recipe_s_image_policy_holds_for_every_source():
-    data = build({"data": {"source": "test-shades", "images": {"size": 12, "resize_mode": "pad"}}})
+    data = own_build(
+        {"data": {"source": "made-shades", "images": {"size": 12, "resize_mode": "pad"}}}
+    )
     assert open_data(data.data).dataset.image_shape == (12, 12, 1)
     with pytest.raises(DataError, match="is 8x8, not 12x12"):
-        open_data(build({"data": {"source": "test-shades", "images": {"size": 12}}}).data)
+        open_data(own_build({"data": {"source": "made-shades", "images": {"size": 12}}}).data)
     with pytest.raises(DataError, match="has one kind of labels"):
-        open_data(Data(source=Shades(), label_mode="coarse"))
+        open_data(Data(source=own_source(), label_mode="coarse"))
 
 
 def test_what_is_known_of_a_source_before_it_is_opened(tmp_path):
     stored = store_arrays(tmp_path, (shades(90, 3, 16, 3), shades(9, 3, 16, 3)))
-    recipe = build({"data": {"source": stored.model_dump(), "val_fraction": 0.1}})
+    recipe = own_build({"data": {"source": stored.model_dump(), "val_fraction": 0.1}})
     assert usual_shape(recipe) == ((16, 16, 3), 3)
     assert usual_images(recipe) == 81
     assert usual_splits(recipe) == ("train", "test")
-    assert usual_images(build({"data": {"source": "digits"}})) == 1294
-    coarse = build({"data": {"source": "cifar100", "label_mode": "coarse"}})
+    assert usual_images(own_build({"data": {"source": "digits"}})) == 1294
+    coarse = own_build({"data": {"source": "cifar100", "label_mode": "coarse"}})
     assert usual_shape(coarse) == ((32, 32, 3), 20)
-    for source in ("cifar10", "some/folder", "test-shades"):
-        assert usual_images(build({"data": {"source": source}})) == 45_000
+    for source in ("cifar10", "some/folder", "made-shades"):
+        assert usual_images(own_build({"data": {"source": source}})) == 45_000
 
 
-@pytest.mark.parametrize("kind", ["test-shades", "arrays"])
+@pytest.mark.parametrize("kind", ["made-shades", "arrays"])
 def test_own_images_are_trained_on_and_resumed(kind, tiny, tmp_path, end_of, signal_after):
     source = kind
     if kind == "arrays":
         stored = store_arrays(tmp_path / "data", (shades(300), shades(30)))
         source = stored.model_dump()
-    recipe = tiny({"data.source": source, "training.duration": "2 epochs"})
+    recipe = tiny(
+        {"plugins": own_plugins(), "data.source": source, "training.duration": "2 epochs"}
+    )
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     result = train(recipe, whole)
     assert result["test"]["n"] == 30
@@ -229,10 +235,10 @@ def test_arrays_that_are_no_data_are_refused(tmp_path, data, said):
 def test_the_content_of_arrays_decides_not_their_folder(tmp_path):
     here, there = (store_arrays(tmp_path / name, (IMAGES, LABELS)) for name in "ab")
     assert here.sha256 == there.sha256
-    prints = {fingerprint(build({"data": {"source": s.model_dump()}})) for s in (here, there)}
+    prints = {fingerprint(own_build({"data": {"source": s.model_dump()}})) for s in (here, there)}
     assert len(prints) == 1
     other = store_arrays(tmp_path / "c", (IMAGES, LABELS[::-1]))
-    assert fingerprint(build({"data": {"source": other.model_dump()}})) not in prints
+    assert fingerprint(own_build({"data": {"source": other.model_dump()}})) not in prints
 
 
 def test_arrays_that_changed_or_went_are_refused(tmp_path):

@@ -11,8 +11,8 @@ from cifarlab.explain.maps import class_activation_maps
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.tta import confidence_threshold
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
 from cifarlab.training.train import train

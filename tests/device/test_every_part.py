@@ -15,7 +15,7 @@ from torch import Tensor
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.processes import Processes
 from cifarlab.training.train import train
 

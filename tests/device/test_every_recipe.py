@@ -9,7 +9,7 @@ from on_a_device import WaitRecorder, outcome, require_alike, train_in_two
 from pretended_device import pretended
 from small_recipes import RECIPES, RUN, SETTINGS, settings
 
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.train import train
 
 

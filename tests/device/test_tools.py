@@ -18,7 +18,7 @@ from cifarlab.explain.sanity import randomize_layers
 from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train

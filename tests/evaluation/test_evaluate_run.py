@@ -18,8 +18,8 @@ from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, DataError, RecipeError, RunFolderError
 from cifarlab.training.launch import launch
 from cifarlab.training.train import train

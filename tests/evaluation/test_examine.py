@@ -17,7 +17,7 @@ from cifarlab.evaluation.ood import SCORES
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.evaluation.shift import BATCH, corrupt_all, measure_shift, space_evenly
 from cifarlab.evaluation.tta_comparison import compare_tta
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.system.randomness import generator
 

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
 from cifarlab.evaluation.measure import measure
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.stats.intervals import wilson_interval
 
 CLASSES = ("ant", "bee", "cat", "dog")

@@ -22,8 +22,8 @@ from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.inference.tta import average_logits, confidence, confidence_threshold, generate_views
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, Interrupted
 from cifarlab.training.launch import launch
 from cifarlab.training.train import train

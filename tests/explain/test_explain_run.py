@@ -16,7 +16,7 @@ from cifarlab.explain import explain_run as run
 from cifarlab.explain.explain_run import explain_run
 from cifarlab.inference.run_predictor import RunPredictor, predict_paths
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, MissingExtraError, UserError
 from cifarlab.training.train import train
 

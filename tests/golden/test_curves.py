@@ -17,8 +17,8 @@ from PIL import Image
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.training.train import train
 
 HERE = Path(__file__).parent

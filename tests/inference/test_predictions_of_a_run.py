@@ -14,8 +14,8 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.inference.formats import FORMATS, format_predictions
 from cifarlab.inference.run_predictor import ClassProbabilities, predict_paths
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import DataError
 
 CLASSES = ("cat", "dog", "frog")

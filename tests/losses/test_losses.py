@@ -14,10 +14,10 @@ from torch import Tensor
 
 from cifarlab.config.family import owned_by
 from cifarlab.data.loader import Batch
+from cifarlab.losses.build import build_loss, mean_loss
 from cifarlab.losses.kinds import BinaryCrossEntropy, CrossEntropy, Focal, LossConfig
-from cifarlab.losses.modules import build_loss, mean_loss
 from cifarlab.recipes.text import build, fingerprint
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.step import mixed_loss
 from cifarlab.training.train import train

@@ -31,7 +31,7 @@ from cifarlab.metrics.kinds import (
     shipped_metrics,
 )
 from cifarlab.recipes.text import build, to_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train
 
@@ -121,7 +121,11 @@ def test_an_equal_value_is_no_better_one(metric: MetricConfig) -> None:
 
 
 def test_a_name_says_the_settings_that_were_changed() -> None:
-    assert [TopK().name, TopK(k=3).name, MacroF1().title] == ["top_k", "top_k(k=3)", "macro f1"]
+    assert [TopK().name, TopK(k=3).name, MacroF1().facts.title] == [
+        "top_k",
+        "top_k(k=3)",
+        "macro f1",
+    ]
 
 
 def test_a_value_that_is_no_finite_number_is_refused() -> None:

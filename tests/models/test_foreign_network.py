@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from foreign import PLUGIN, load
 
 from cifarlab import models
 from cifarlab.config.family import knowing
-from cifarlab.config.plugins import Plugin, add_plugin
+from cifarlab.config.plugins import Plugin, approve
 from cifarlab.evaluation.features import features
 from cifarlab.explain.explain_run import draw_recipe, explain_run
 from cifarlab.explain.maps import class_activation_maps, map_shapes
@@ -28,33 +29,28 @@ from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.lint import lint
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import CheckpointError, RecipeError
 from cifarlab.training.train import train
 
-PARTS = Path(__file__).parent / "foreign_parts.py"
 NETWORKS = Path(models.__file__).parent
 SHAPE = (8, 8, 1)
 
 
-@pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], Plugin]]:
+@pytest.fixture(autouse=True, scope="module")
+def approved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        yield lambda path: add_plugin(str(path), approved=True)
+        approve(PLUGIN)
+        yield
 
 
 @pytest.fixture(scope="module")
-def plugin(load: Callable[[Path], Plugin]) -> Plugin:
-    return load(PARTS)
-
-
-@pytest.fixture(scope="module")
-def recipe(plugin: Plugin, tiny: Callable) -> Callable[..., Recipe]:
+def recipe(tiny: Callable) -> Callable[..., Recipe]:
     """The tiny recipe with another network, given as its whole tree."""
 
-    def make(model: dict[str, Any], plugin: Plugin = plugin, **training: Any) -> Recipe:
+    def make(model: dict[str, Any], plugin: Plugin = PLUGIN, **training: Any) -> Recipe:
         tree = tiny().model_dump(mode="json") | {"model": model, "plugins": [plugin.model_dump()]}
         tree["training"] |= training
         return build(tree)
@@ -125,10 +121,10 @@ def test_it_predicts_as_it_was_trained(run: RunFolder, recipe: Callable[..., Rec
     assert torch.equal(torch.get_rng_state(), before)
     assert predictor.classifier.body.scale.item() == 0.5
     images = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
-    fresh = classifier(run.recipe())
-    fresh.load_state_dict(predictor.classifier.state_dict())
+    made_anew = classifier(run.recipe())
+    made_anew.load_state_dict(predictor.classifier.state_dict())
     with torch.no_grad():
-        assert torch.equal(predictor.logits(images), fresh.eval()(torch.from_numpy(images)))
+        assert torch.equal(predictor.logits(images), made_anew.eval()(torch.from_numpy(images)))
     assert features(predictor, images).shape == (5, 16)
 
 
@@ -158,12 +154,12 @@ def test_its_drawing_has_its_children_as_stages_and_the_right_numbers(
     assert [s.text for s in drawn.stages[2].blocks[0].steps] == ["3×3", "BN"]
 
 
-def test_its_weights_need_its_plugin(run: RunFolder, plugin: Plugin) -> None:
+def test_its_weights_need_its_plugin(run: RunFolder) -> None:
     with knowing(()), pytest.raises(RecipeError, match=r"model\.kind can't be 'foreign'"):
         build({"model": {"kind": "foreign"}})
     path = run.weights("last")
     assert Predictor.load(path).classes == tuple("0123456789")
-    content = path.read_bytes().replace(plugin.sha256.encode(), b"0" * 64)
+    content = path.read_bytes().replace(PLUGIN.sha256.encode(), b"0" * 64)
     path = run.path / "of_another.safetensors"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"kind 'foreign', which is not known here\nload the"):
@@ -196,11 +192,11 @@ def test_what_does_not_fit_is_refused_in_words(
 
 @pytest.mark.parametrize("kind", [*NormConfig.kinds(), "max"])
 def test_every_normalization_keeps_shapes_and_trains(
-    kind: str, plugin: Plugin, recipe: Callable[..., Recipe], tmp_path: Path
+    kind: str, recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     """A new kind is tested by existing."""
     tree = {"kind": kind, "num_groups": 2} if kind == "group" else {"kind": kind}
-    with knowing([plugin.sha256]):
+    with knowing([PLUGIN.sha256]):
         norm = NormConfig.kinds()[kind].model_validate(tree)
     torch.manual_seed(0)
     for size in [(3, 5)] if norm.needs_map else [(3, 5), None]:
@@ -214,7 +210,7 @@ def test_every_normalization_keeps_shapes_and_trains(
     result = train(recipe(model, duration="3 steps"), folder)
     about, _ = WeightsFile.read(folder.weights("last"))
     assert about.model.norm == norm and result["steps"] == 3
-    assert (plugin.sha256.encode() in folder.weights("last").read_bytes()) == (kind == "max")
+    assert (PLUGIN.sha256.encode() in folder.weights("last").read_bytes()) == (kind == "max")
 
 
 MOVED = {
@@ -226,17 +222,18 @@ MOVED = {
 
 @pytest.mark.parametrize("kind", MOVED)
 def test_a_shipped_network_in_a_file_of_ones_own_gives_the_same_bits(
-    kind: str, recipe: Callable[..., Recipe], load: Callable[[Path], Plugin], tmp_path: Path
+    kind: str, recipe: Callable[..., Recipe], tmp_path: Path
 ) -> None:
     modules, config = (NETWORKS / f"{kind}{end}.py" for end in ("_modules", ""))
     text = f"{config.read_text()}\n\n{modules.read_text()}"
-    text = re.sub(rf"^.*from cifarlab\.models\.{kind}(_modules)? import .*\n", "", text, flags=re.M)
+    link = rf"(if TYPE_CHECKING:\n)?^.*from cifarlab\.models\.{kind}(_modules)? import .*\n"
+    text = re.sub(link, "", text, flags=re.M)
     text = text.replace(
         f'Literal["{kind}"] = "{kind}"', f'Literal["moved-{kind}"] = "moved-{kind}"'
     )
     file = tmp_path / "moved.py"
     file.write_text(text)
-    moved = load(file)
+    approve(moved := load(file))
     ends = []
     for name in (kind, f"moved-{kind}"):
         folder = RunFolder(tmp_path / name)

@@ -18,7 +18,7 @@ from cifarlab.optim.penalties import apply_penalties
 from cifarlab.optim.schedules import ScheduleConfig, ScheduleState, Segment, lr_factor
 from cifarlab.recipes.lint import lint
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RecipeError
 from cifarlab.training.train import train
 

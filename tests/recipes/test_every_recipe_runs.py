@@ -7,7 +7,7 @@ from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.shipped import STUDIES
 from cifarlab.recipes.catalog import shipped_recipes
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.train import train
 
 ALL = shipped_recipes()

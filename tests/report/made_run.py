@@ -8,8 +8,8 @@ import numpy as np
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 RECIPE = {"training.duration": "8 epochs", "optimizer.lr": 0.05, "optimizer.nesterov": True}

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from made_run import CIFAR10, Plan, _image, make
 
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 
 KINDS = ("gaussian noise", "zoom blur", "frost", "jpeg")
 FAMILIES = ("noise", "blur", "weather", "digital")

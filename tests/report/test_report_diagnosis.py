@@ -7,7 +7,7 @@ import pytest
 
 from cifarlab.recipes.text import build
 from cifarlab.report.diagnosis import diagnose
-from cifarlab.runs.run_data import RunData
+from cifarlab.run_folder.run_data import RunData
 
 CLASSES = [str(k) for k in range(10)]
 EPOCHS = 20

@@ -13,8 +13,8 @@ from reading import read
 from cifarlab.plots.style import styled
 from cifarlab.report import audit, evaluation, mistakes, reliability, shift
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import RunData, read_runs
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from cifarlab.plots.style import render, styled
 from cifarlab.report import classes, confusion, figures, mistakes, reliability
 from cifarlab.report.html import page
 from cifarlab.report.write import write_report
-from cifarlab.runs.run_data import read_runs
+from cifarlab.run_folder.run_data import read_runs
 from cifarlab.system.errors import UserError
 
 KINDS = ("classes", "confusion", "curves", "mistakes")

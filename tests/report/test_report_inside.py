@@ -9,8 +9,8 @@ from made_run import digits, make
 from cifarlab.plots.style import styled
 from cifarlab.report import tensor_stats
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.run_data import read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import read_runs
 
 LAYERS = ("stem.conv1", "stages.stage1.0.branch.conv1", "head")
 

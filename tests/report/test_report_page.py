@@ -16,8 +16,8 @@ from reading import read
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from made_run import Plan, digits, make
 from reading import read
 
 from cifarlab.report.write import write_report
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import MissingExtraError, RunFolderError, StorageError
 
 

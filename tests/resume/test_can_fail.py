@@ -9,7 +9,7 @@ import torch
 
 from cifarlab.data.loader import Loader
 from cifarlab.inference.weights import WeightsFile
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training import checkpoint, setup, step
 from cifarlab.training.state import Totals

@@ -15,7 +15,7 @@ from cifarlab.config.duration import Duration
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Extension
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, Interrupted
 from cifarlab.training.extend import extended
 from cifarlab.training.run import Run

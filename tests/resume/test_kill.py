@@ -11,7 +11,7 @@ import pytest
 from everything import EVERYTHING
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.train import train
 
 KILLS = 6

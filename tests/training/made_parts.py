@@ -1,9 +1,10 @@
-"""A plug-in as a user would write it: a loss and a metric of their own."""
+"""A plug-in as a user would write it: a loss, a sampler and a metric of their own."""
 
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from cifarlab.data.samplers import SamplerConfig
 from cifarlab.losses.kinds import LossConfig
 from cifarlab.metrics.kinds import MetricConfig
 
@@ -20,6 +21,18 @@ class Hinge(LossConfig):
             return (self.margin + logits.mean(1) - own).clamp_min(0)
 
         return loss
+
+
+class EveryOther(SamplerConfig):
+    """The images of even position, each twice."""
+
+    kind: Literal["made-every-other"] = "made-every-other"
+
+    def build(self, training):
+        import torch
+
+        n = len(training)
+        return lambda generator: 2 * torch.randint(0, n // 2, (n,), generator=generator)
 
 
 class RarestClass(MetricConfig):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cifarlab.data.loader import Batch
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.run import Run
 from cifarlab.training.setup import prepare
 

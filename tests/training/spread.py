@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.recipes.text import build
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import CifarlabError
 from cifarlab.system.processes import Processes, init_distributed
 from cifarlab.training.run import Run

@@ -16,7 +16,7 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.inference.predictor import Predictor
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.randomness import derived_seed
 from cifarlab.training.setup import initial_state, normalization

@@ -11,7 +11,7 @@ from prepared import prepared
 from torch import nn
 
 import cifarlab.training.train
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.training.run import Run

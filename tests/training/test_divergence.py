@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, DivergenceError
 from cifarlab.training import step
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.train import train
 
 REAL_LOSS, REAL_RATES = step.mean_loss, step.apply_schedule

@@ -11,8 +11,8 @@ from prepared import Watching
 
 from cifarlab.config.duration import Duration
 from cifarlab.recipes.schema import Extension
-from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, RunFolderError
 from cifarlab.training import clock, loop
 from cifarlab.training.extend import extended

@@ -12,7 +12,7 @@ from cifarlab.config.duration import Duration
 from cifarlab.optim.schedules import ScheduleConfig
 from cifarlab.recipes.schema import Extension
 from cifarlab.recipes.text import fingerprint
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, Interrupted, RecipeError, RunFolderError
 from cifarlab.training.extend import extended
 from cifarlab.training.launch import launch

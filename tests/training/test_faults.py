@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cifarlab.inference.weights import WeightsFile
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import OutOfMemoryError, StorageError
 from cifarlab.training import loop
 from cifarlab.training.run import Run

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cifarlab.models.network import stages
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.run import Run
 from cifarlab.training.step import set_step

@@ -10,7 +10,7 @@ from prepared import Watching
 from torch import Tensor
 
 from cifarlab.models.whitening import Whitening
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 

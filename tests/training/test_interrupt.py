@@ -15,7 +15,7 @@ import pytest
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.launch import launch
 from cifarlab.training.train import train

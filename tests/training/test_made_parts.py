@@ -1,4 +1,4 @@
-"""A user's own loss and metric go through a run as ours do."""
+"""A user's own loss, sampler and metric go through a run as ours do."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +8,13 @@ from made_plugin import NAMED
 
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RecipeError
 from cifarlab.training.train import train
 
 OWN = {
     "loss": {"kind": "made-hinge", "margin": 2.0},
+    "data.sampler.kind": "made-every-other",
     "evaluation.metric": "made-rarest",
     "evaluation.checkpoint": "best",
     "training.early_stopping": {"patience": 2, "monitor": "made-rarest"},

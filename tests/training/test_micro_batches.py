@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from cifarlab.models.layers import batch_norms, set_passes
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.run import Run
 from cifarlab.training.step import backward, step
 from cifarlab.training.train import train

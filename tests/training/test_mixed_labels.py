@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cifarlab.data.loader import Batch
 from cifarlab.losses.modules import CrossEntropyLoss
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
 from cifarlab.training.step import backward, mixed_loss, resize, select_hard_examples, step

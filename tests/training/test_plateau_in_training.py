@@ -8,7 +8,7 @@ from prepared import Watching
 
 from cifarlab.config.duration import Duration
 from cifarlab.recipes.schema import Extension
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.extend import extended
 from cifarlab.training.train import train

@@ -11,8 +11,8 @@ import pytest
 from spread import Losses, Told, torchrun
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.device import choose
 from cifarlab.system.errors import CifarlabError, Interrupted, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes, init_distributed
@@ -159,7 +159,7 @@ def test_the_end_is_that_of_one_process(
 
 
 def without_cost_of(folder: RunFolder) -> Any:
-    from cifarlab.runs.metrics_log import without_cost
+    from cifarlab.run_folder.metrics_log import without_cost
 
     return without_cost(folder.result())
 

@@ -14,7 +14,7 @@ from spread import torchrun
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.train import train
 
 # 21 steps an epoch, long enough to be hit from outside

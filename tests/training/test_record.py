@@ -13,7 +13,7 @@ from prepared import Watching, first_batch, prepared
 from cifarlab.config.duration import Duration
 from cifarlab.evaluation.activity import dead_units, histogram, subsample
 from cifarlab.recipes.schema import Extension
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.extend import extended

@@ -12,7 +12,7 @@ from prepared import Watching, first_batch, prepared
 from torch import Tensor
 
 from cifarlab.augment.transforms import downsample
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.run import Run
 from cifarlab.training.state import Totals

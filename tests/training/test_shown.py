@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.terminal import format_duration
-from cifarlab.training.callbacks import Callback
+from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prepared import Watching
 
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
 from cifarlab.training.train import train

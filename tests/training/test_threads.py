@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from cifarlab.cli import app
 from cifarlab.experiments.study.workers import Failure, RunJob, train_in_processes
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system import threads
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.system.threads import Threads
@@ -77,7 +77,7 @@ def test_a_run_from_a_larger_machine_takes_what_there_is():
 
 def test_one_of_several_takes_its_part_and_looks_at_nobody(monkeypatch):
     monkeypatch.setattr(threads, "busy_cores", lambda: pytest.fail("looked"))
-    threads.share_threads(2)
+    threads.limit_threads(2)
     assert threads.use_threads(None) == Threads(2)
     assert threads.use_threads(None, kept=3) == Threads(3)
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save, save_file
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.training import loop
 from cifarlab.training.train import train
@@ -135,7 +135,7 @@ def test_another_seed_s_best_of_the_same_epoch(
 ) -> None:
     """Its sha256 would be written into the result, and where it is measured, its accuracy."""
     changes, real = {"evaluation.checkpoint": checkpoint}, loop.validate
-    monkeypatch.setattr(loop, "validate", lambda run: real(run)._replace(accuracy=0.5))
+    monkeypatch.setattr(loop, "validate", lambda run: real(run) | {"accuracy": 0.5})
     folder, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "other")
     for run, seed in ((folder, 0), (other, 1)):  # no epoch is better than the first
         assert train(tiny(changes | {"seed": seed}), run)["best"]["epoch"] == 1

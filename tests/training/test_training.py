@@ -18,7 +18,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training import step
 from cifarlab.training.run import Run
 from cifarlab.training.train import train

@@ -7,7 +7,7 @@ from cifarlab.dashboard import charts, html
 from cifarlab.dashboard.frame import Site, chart, framed, put, section, show_errors
 from cifarlab.dashboard.index import NotFoundError
 from cifarlab.report import compare, settings
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system.errors import CifarlabError, RunFolderError
 
 _MOST = 24

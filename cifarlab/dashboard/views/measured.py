@@ -6,7 +6,7 @@ from cifarlab.report import audit, evaluation
 from cifarlab.report.audit import AuditImage
 from cifarlab.report.evaluation import Table
 from cifarlab.report.shift import corruption_rows
-from cifarlab.runs.run_data import SPOKEN, RunData, dig
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system.formatting import percent
 
 _AUDIT = "Each training image was judged by a network that was trained without it"

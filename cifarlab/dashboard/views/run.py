@@ -15,8 +15,8 @@ from cifarlab.report import provenance, settings, tables
 from cifarlab.report.compare import state
 from cifarlab.report.diagnosis import diagnose
 from cifarlab.report.mistakes import confident, worst
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.run_data import SPOKEN, RunData, read_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.run_data import SPOKEN, RunData, read_runs
 
 _RECIPE, _RESULT, _METRICS, _PROVENANCE = range(4)  # places in ``stamps``
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from cifarlab.dashboard import figures, html
-from cifarlab.dashboard.frame import Site, file_stamp, framed, put, section, show_errors, watched
+from cifarlab.dashboard.frame import Site, framed, put, section, show_errors, watched
+from cifarlab.dashboard.index import file_stamp
 from cifarlab.dashboard.urls import run_url
 from cifarlab.dashboard.views.study import show_comparison
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
@@ -15,14 +16,14 @@ from cifarlab.experiments.search.table import (
     describe_end,
     describe_selection_bias,
     importance_rows,
-    percent,
     restore_results,
     rung_rows,
 )
 from cifarlab.experiments.search.trial_history import Trial, TrialHistory
+from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report import settings
-from cifarlab.runs.run_data import dig
+from cifarlab.run_folder.run_data import dig
 
 
 async def show(site: Site, url_path: str) -> None:
@@ -39,13 +40,15 @@ def _search(site: Site, folder: SearchFolder) -> None:
     content = folder.content()
     put(f"<h1>{html.text(dig(content, 'search', 'name') or folder.path.name)}</h1>")
     put(f"<p>{html.text(dig(content, 'search', 'about') or '')}</p>")
+    metric = folder.metric
     with section("Its trials"):
-        ranked = TrialHistory(folder.events()).ranking()
-        put(f'<p class="soft">{len(ranked)} trials, best first, by validation accuracy.</p>')
-        _trials(site, folder, ranked)
+        ranked = TrialHistory(folder.events()).ranking(metric)
+        by = html.text(f"{len(ranked)} trials, best first, by validation {metric.title}.")
+        put(f'<p class="soft">{by}</p>')
+        _trials(site, folder, ranked, metric)
     if results := content.get("results"):
         with section("What it found"):
-            _show_results(restore_results(results))
+            _show_results(restore_results(results), metric)
     if files := figures.find_figures(folder.path):
         with section("Its figures"):
             put(figures.sheets(site.index, files))
@@ -54,13 +57,16 @@ def _search(site: Site, folder: SearchFolder) -> None:
             put(html.recipe(settings.settings(from_yaml(folder.best_recipe))))
 
 
-def _trials(site: Site, folder: SearchFolder, ranked: list[Trial]) -> None:
+def _trials(site: Site, folder: SearchFolder, ranked: list[Trial], metric: MetricFacts) -> None:
     keys = list(dict.fromkeys(key for trial in ranked for key in trial.params))
-    columns = ("trial", "validation (%)", "epochs", "how it ended", *keys)
-    put(html.table(columns, [_row(site, folder, trial, keys) for trial in ranked]))
+    score = "validation (%)" if metric.percent else "validation"
+    columns = ("trial", score, "epochs", "how it ended", *keys)
+    put(html.table(columns, [_row(site, folder, trial, keys, metric) for trial in ranked]))
 
 
-def _row(site: Site, folder: SearchFolder, trial: Trial, keys: list[str]) -> tuple[Any, ...]:
+def _row(
+    site: Site, folder: SearchFolder, trial: Trial, keys: list[str], metric: MetricFacts
+) -> tuple[Any, ...]:
     named: Any = trial_name(trial.number)
     run = folder.trial(trial.number)
     if run.exists:
@@ -70,21 +76,21 @@ def _row(site: Site, folder: SearchFolder, trial: Trial, keys: list[str]) -> tup
         score, epochs = trial.rung_decisions[-1].score, trial.rung_decisions[-1].epoch
     return (
         named,
-        percent(score),
+        metric.number(score),
         epochs,
-        describe_end(trial),
+        describe_end(trial, metric),
         *(format_value(trial.params[key]) if key in trial.params else NOTHING for key in keys),
     )
 
 
-def _show_results(results: RestoredResults) -> None:
+def _show_results(results: RestoredResults, metric: MetricFacts) -> None:
     if results.comparison:
         put("<h3>Finalists over other seeds</h3>")
-        put(html.notes(describe_selection_bias(bias) for bias in results.selection_bias))
+        put(html.notes(describe_selection_bias(bias, metric) for bias in results.selection_bias))
         show_comparison(results.comparison)
     if results.rungs:
         put("<h3>Rungs</h3>")
-        put(html.table(*rung_rows(results.rungs)))
+        put(html.table(*rung_rows(results.rungs, metric)))
     if results.importance:
         put("<h3>What decides</h3>")
         put(html.table(*importance_rows(results.importance)))

@@ -3,12 +3,13 @@
 from typing import Any
 
 from cifarlab.dashboard import figures, html
-from cifarlab.dashboard.frame import Site, file_stamp, framed, put, section, show_errors, watched
+from cifarlab.dashboard.frame import Site, framed, put, section, show_errors, watched
+from cifarlab.dashboard.index import file_stamp
 from cifarlab.dashboard.urls import run_url
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.table import footing, format_rows, heading, restore_comparison
-from cifarlab.runs.run_data import dig
+from cifarlab.run_folder.run_data import dig
 
 
 async def show(site: Site, url_path: str) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor
 from cifarlab.evaluation.corruptions import blur, digital, noise, weather
 
 Shape = tuple[int, int, int, int]
-Draws = tuple[Tensor, ...]
+BatchDraws = tuple[Tensor, ...]
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
@@ -35,11 +35,11 @@ class Corruption(NamedTuple):
     """
 
     family: str
-    draw: Callable[[torch.Generator, Shape, int], Draws]
-    apply: Callable[[Tensor, Draws, int], Tensor]
+    draw: Callable[[torch.Generator, Shape, int], BatchDraws]
+    apply: Callable[[Tensor, BatchDraws, int], Tensor]
 
 
-def _no_draws(_generator: torch.Generator, _shape: Shape, _severity: int) -> Draws:
+def _no_draws(_generator: torch.Generator, _shape: Shape, _severity: int) -> BatchDraws:
     return ()
 
 

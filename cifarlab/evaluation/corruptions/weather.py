@@ -60,9 +60,9 @@ def frost_draws(
 def frost(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
     """Behind a layer of ice."""
     kept, thickness = _FROST[severity - 1]
-    colour = images.new_tensor(_ICE)
-    colour = colour if images.shape[3] == 3 else grey(colour[None, None, None])[0, 0, 0]
-    ice = frost_texture(draws, images.shape[1], images.shape[2])[..., None] * colour
+    tint = images.new_tensor(_ICE)
+    tint = tint if images.shape[3] == 3 else grey(tint[None, None, None])[0, 0, 0]
+    ice = frost_texture(draws, images.shape[1], images.shape[2])[..., None] * tint
     return kept * images + thickness * ice
 
 

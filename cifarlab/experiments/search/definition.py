@@ -6,14 +6,17 @@ that the space can reach is tried on the recipe's own schema.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Config, Name
-from cifarlab.config.duration import Duration, Length, WallTime
+from cifarlab.config.base import Name
+from cifarlab.config.duration import Duration, WallTime
+from cifarlab.config.plugins import Plugin, load_named_plugins
+from cifarlab.experiments.search.samplers import RandomSampler, TrialSamplerConfig
+from cifarlab.experiments.search.schedulers import ASHA, Epochs, TrialSchedulerConfig
 from cifarlab.experiments.search.space import (
     Choice,
     Params,
@@ -23,10 +26,12 @@ from cifarlab.experiments.search.space import (
     sort_by_condition,
 )
 from cifarlab.experiments.study.scale import scale_recipe
+from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, read_yaml, validate_config
 from cifarlab.system.errors import RecipeError, UserError
+from cifarlab.training.callbacks import WatchedConfig
 
 _MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # what trials are compared on, and what the search itself decides
@@ -35,62 +40,23 @@ _SEARCH_KEYS = ("training.duration", "training.extensions", "training.max_time")
 _SEARCHABLE_PREFIXES = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
 
 
-def _whole_epochs(duration: Duration) -> Duration:
-    if duration.unit != "epochs" or duration.value != int(duration.value):
-        raise ValueError(f"'{duration}': write whole epochs, after which trials are compared")
-    return duration
-
-
-Epochs = Annotated[Length, AfterValidator(_whole_epochs)]
-
-
-class ASHA(Config):
-    """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934).
-
-    At each rung a trial goes on if its score is among the best 1 / ``reduction_factor`` of those
-    that were there before it.
-    """
-
-    kind: Literal["asha"] = "asha"
-    grace_period: Epochs = Field(Duration.parse("1 epoch"), description="the first rung")
-    reduction_factor: int = Field(
-        3, ge=2, description="rungs are this many times apart, and this share goes on: 1 in so many"
-    )
-
-
-class NoStopping(Config):
-    """Every trial runs to its end."""
-
-    kind: Literal["none"] = "none"
-
-
-class RandomSampler(Config):
-    """Every point is drawn independently."""
-
-    kind: Literal["random"] = "random"
-
-
-class TPESampler(Config):
-    """Tree-structured Parzen estimator (Bergstra et al. 2011): likelier where scores were good."""
-
-    kind: Literal["tpe"] = "tpe"
-    n_startup_trials: int = Field(10, ge=1, description="trials that are drawn at random first")
-
-
-class Search(Config):
+class Search(WatchedConfig):
     """A search; a trial is the recipe with ``overrides``, then with what was drawn of the space."""
 
     name: Name = Field(description="names the search's folder")
     about: str = Field("", description="the question, in a sentence")
     recipe: str = Field(min_length=1, description="a shipped recipe's name or a YAML file")
     overrides: dict[str, Any] = Field({}, description="settings by dotted path, for all trials")
+    metric: Metric | None = Field(
+        None, description="what trials are compared by; null: the recipe's evaluation.metric"
+    )
     trials: int = Field(30, ge=1, description="how many")
     max_epochs: Epochs = Field(
         Duration.parse("30 epochs"), description="the longest that a trial runs"
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="decides what is drawn, not the training")
-    sampler: Annotated[RandomSampler | TPESampler, Field(discriminator="kind")] = RandomSampler()
-    scheduler: Annotated[ASHA | NoStopping, Field(discriminator="kind")] = ASHA()
+    sampler: SerializeAsAny[TrialSamplerConfig] = RandomSampler()
+    scheduler: SerializeAsAny[TrialSchedulerConfig] = ASHA()
     space: Space = Field(min_length=1, description="what is searched, by the recipe's keys")
 
     @model_validator(mode="after")
@@ -118,7 +84,9 @@ class Search(Config):
         """The recipe before anything is drawn. Raises RecipeError."""
         where = f"search {self.name}"
         overrides = self.overrides | ({} if data is None else {"data.source": data})
-        recipe = change(find(self.recipe), overrides, where)
+        if self.metric:
+            overrides |= {"evaluation.metric": self.metric.model_dump(mode="json")}
+        recipe = change(find(self.recipe, self.plugins), overrides, where)
         recipe = change(recipe, {"training.duration": str(self.max_epochs)}, where)
         if not recipe.data.val_fraction:
             raise RecipeError(
@@ -138,20 +106,8 @@ class Search(Config):
         return scale_recipe(change(base, overrides, where), scale)
 
     def rungs(self, scale: float = 1.0) -> list[int]:
-        """The epochs at which trials may be stopped, ascending; none without a scheduler."""
-        if not isinstance(self.scheduler, ASHA):
-            return []
-        epoch = first = self.first_rung(scale)
-        rungs = []
-        while epoch < self.epochs(scale):
-            rungs.append(epoch)
-            epoch = first * self.scheduler.reduction_factor ** len(rungs)
-        return rungs
-
-    def first_rung(self, scale: float = 1.0) -> int:
-        """The first rung in epochs."""
-        assert isinstance(self.scheduler, ASHA)
-        return max(1, round(int(self.scheduler.grace_period.value) * scale))
+        """The epochs at which trials may be stopped, ascending."""
+        return self.scheduler.rungs(self.epochs(scale), scale)
 
     def epochs(self, scale: float = 1.0) -> int:
         """The epochs of a whole trial; at a scale the last one may be shorter."""
@@ -241,9 +197,12 @@ def _require_known(search: Search, base: Recipe, key: str, other: str) -> None:
         )
 
 
-def read_search(path: Path) -> Search:
-    """Read a search's YAML file, which names it where it does not itself. Raises RecipeError."""
-    tree = read_yaml(path, "search")
+def read_search(path: Path, plugins: Sequence[Plugin] = ()) -> Search:
+    """Read a search's YAML file, which names it where it does not itself.
+
+    ``plugins`` are added to its own. Raises RecipeError and PluginError.
+    """
+    tree = load_named_plugins(read_yaml(path, "search"), path.parent, plugins)
     if isinstance(tree, dict):
         tree = {"name": path.stem, **tree}
     return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cifarlab.config.duration import WallTime
+from cifarlab.config.plugins import copy_plugins, plugin_hashes
 from cifarlab.experiments.search.cluster import TrialResources, connect_ray, require_extra
 from cifarlab.experiments.search.definition import Search, validate
 from cifarlab.experiments.search.event_log import EventLog, Log
@@ -17,7 +18,7 @@ from cifarlab.experiments.search.writing import write_results
 from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
-from cifarlab.runs.naming import RUNS
+from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import (
     CifarlabError,
     Interrupted,
@@ -130,27 +131,35 @@ def _require_sound(jobs: int | None, seeds: int | None, formats: Sequence[str]) 
 
 def _require_same_search(request: _SearchRequest) -> None:
     """Refuse to go on with another search than was begun; more trials are welcome."""
-    current = {**request.search.model_dump(mode="json"), "trials": None, "about": None}
+    current, base = request.search.model_dump(mode="json"), request.base.model_dump(mode="json")
     content = request.folder.content()
     if content:
-        stored = {**content.get("search", {}), "trials": None, "about": None}
-        if changed := [key for key in current if current[key] != stored.get(key)]:
+        stored, wanted = map(_comparable, (content.get("search", {}), current))
+        if changed := [key for key in wanted if wanted[key] != stored.get(key)]:
             raise RunFolderError(
                 f"{request.folder.path} was begun with another {', '.join(changed)}",
                 "leave that as it was, or give the search another name to begin anew",
             )
-        if content.get("base") != request.base.model_dump(mode="json"):
+        if _comparable(content.get("base", {})) != _comparable(base):
             raise RunFolderError(
                 f"{request.folder.path} was begun with other settings of {request.search.recipe}",
                 "restore them, or give the search another name to begin anew",
             )
+    copy_plugins((*request.search.plugins, *request.base.plugins), request.folder.path)
     header = {
-        "search": request.search.model_dump(mode="json"),
-        "base": request.base.model_dump(mode="json"),
+        "search": current,
+        "base": base,
+        "metric": request.base.evaluation.metric.facts._asdict(),
         "scale": request.scale,
         "command": request.command,
     }
     request.folder.write({**content, **header})
+
+
+def _comparable(tree: dict[str, Any]) -> dict[str, Any]:
+    """What of a search or recipe may not change: not how many trials, nor what watches them."""
+    free = dict.fromkeys(("trials", "about", "callbacks"))
+    return {**tree, **free, "plugins": plugin_hashes(tree)}
 
 
 def _require_same_images(
@@ -208,7 +217,8 @@ def _count_pending(request: _SearchRequest, event_log: EventLog, resume: bool) -
     unfinished = _unfinished(request, event_log)
     if unfinished and not resume:
         raise RunFolderError(
-            f"{request.folder.path}: {trial_name(unfinished[0].number)} was begun and is not finished",
+            f"{request.folder.path}: {trial_name(unfinished[0].number)} was begun and is not "
+            "finished",
             f"go on with: {_resume_command(request.command)}",
         )
     return len(unfinished) + max(0, request.search.trials - len(event_log.history.trials))
@@ -261,7 +271,9 @@ def _run_tune(
             name="tune",
             storage_path=str(tune_dir),
             search_alg=searcher,
-            scheduler=RungScheduler(request.search, request.scale, event_log),
+            scheduler=RungScheduler(
+                request.search, request.scale, event_log, request.base.evaluation.metric.facts
+            ),
             stop=stopper,
             num_samples=len(unfinished) + n_new,
             max_concurrent_trials=resources.jobs,

@@ -66,9 +66,10 @@ def curves(results: SearchResults) -> Figure | None:
     shown = _select_rows(scored_rows)
     figure = sheet(WIDE, 3.9)
     axes = figure.subplots()
-    color = _colors([row.score or 0.0 for row in shown])
+    sign = results.metric.sign
+    color = _colors([sign * (row.score or 0.0) for row in shown])
     for index, row in reversed(list(enumerate(shown))):
-        run, line_color = results.runs[row.trial.number], color(row.score or 0.0)
+        run, line_color = results.runs[row.trial.number], color(sign * (row.score or 0.0))
         marker = _MARKERS[index : index + 1]
         train, val = (100 * run.curve(split, "accuracy") for split in ("train", "val"))
         axes.plot(run.epochs, train, color=line_color, linewidth=0.8, alpha=0.45)
@@ -98,7 +99,7 @@ def rungs(results: SearchResults) -> Figure | None:
         return None
     maximum = max(decision.n_reached for _, decision in results.rung_decisions)
     decisions = [v for rung in results.rungs for v in _spread(_at(results, rung.rung), _DRAWN)]
-    figure = sheet(NARROW, 3.4)
+    figure, factor = sheet(NARROW, 3.4), results.metric.factor
     axes = figure.subplots()
     positions = {rung.rung: index for index, rung in enumerate(results.rungs)}
     for stopped, color, marker, caption in (
@@ -107,18 +108,21 @@ def rungs(results: SearchResults) -> Figure | None:
     ):
         group = [decision for decision in decisions if decision.stopped == stopped]
         x = [positions[v.rung] - 0.18 + 0.36 * v.n_reached / (1 + maximum) for v in group]
-        axes.plot(x, [100 * v.score for v in group], marker, color=color, label=caption)
+        axes.plot(x, [factor * v.score for v in group], marker, color=color, label=caption)
     needed = [v for v in decisions if v.cutoff is not None]
     x = [positions[v.rung] - 0.18 + 0.36 * v.n_reached / (1 + maximum) for v in needed]
     axes.plot(
-        x, [100 * (v.cutoff or 0) for v in needed], "_", color=INK, markersize=7, label="needed"
+        x, [factor * (v.cutoff or 0) for v in needed], "_", color=INK, markersize=7, label="needed"
     )
     axes.set_xlim(-0.5, len(results.rungs) - 0.5)
     axes.set_xticks(
         range(len(results.rungs)),
         [f"{r.rung}\n{r.n_stopped} of {r.n_reached}" for r in results.rungs],
     )
-    axes.set(xlabel="rung (epoch), trials stopped there", ylabel="best validation so far (%)")
+    axes.set(
+        xlabel="rung (epoch), trials stopped there",
+        ylabel=f"best validation {results.metric.axis} so far",
+    )
     axes.set_title(
         _title(results, len(decisions), len(results.rung_decisions), "decisions"), loc="left"
     )
@@ -140,17 +144,18 @@ def coordinates(results: SearchResults) -> Figure | None:
     keys = list(results.search.space)
     figure = sheet(WIDE, 3.6)
     axes = figure.subplots()
-    scores = [row.score or 0.0 for row in shown]
-    low, high = min(scores), max(scores)
+    metric = results.metric
+    scores = [metric.sign * (row.score or 0.0) for row in shown]
+    low, high = min(scores), max(scores)  # the better, the higher
     color = _colors(scores)
     columns = [_heights(results.search.space[key], key, shown) for key in keys]
-    for index, score in reversed(list(enumerate(scores))):
+    for index, value in reversed(list(enumerate(scores))):
         heights = [column[index] for column in columns]
-        last = (score - low) / (high - low) if high > low else 0.5
+        last = (value - low) / (high - low) if high > low else 0.5
         axes.plot(
             range(len(keys) + 1),
             [*heights, last],
-            color=color(score),
+            color=color(value),
             linewidth=1.0 if index else 2.4,
             alpha=0.7 if index else 1.0,
         )
@@ -159,8 +164,9 @@ def coordinates(results: SearchResults) -> Figure | None:
         if any(key not in row.trial.params for row in shown):
             _mark(axes, index, _UNSET, "not set")
     for height, value in ((0.0, low), (1.0, high)):
-        _mark(axes, len(keys), height, f"{100 * value:.2f}")
-    axes.set_xticks(range(len(keys) + 1), [*(key.replace(".", ".\n") for key in keys), "score (%)"])
+        _mark(axes, len(keys), height, metric.number(metric.sign * value))
+    score = "score (%)" if metric.percent else "score"
+    axes.set_xticks(range(len(keys) + 1), [*(key.replace(".", ".\n") for key in keys), score])
     axes.set_xlim(-0.3, len(keys) + 0.55)
     axes.set_yticks([])
     for side in ("left", "bottom"):
@@ -238,7 +244,7 @@ def importance(results: SearchResults) -> Figure | None:
 
 def _colors(scores: Sequence[float]) -> Callable[[float], tuple[float, ...]]:
     """A score's colour: dark for the lowest, bright but still seen on white for the highest."""
-    scale = Normalize(min(scores), max(scores) or 1.0)
+    scale = Normalize(min(scores), max(scores))
     return lambda score: _MAP(0.8 * float(scale(score)))
 
 

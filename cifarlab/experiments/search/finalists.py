@@ -15,12 +15,12 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.table import restore_comparison
-from cifarlab.runs.schemas import restore
+from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
 
 MOST = 3  # trials that are trained anew
-# a score is the best epoch's validation accuracy in one view, so the finalists have the same
+# a score is the best epoch's validation metric in one view, so the finalists have the same
 _MEASURE = {
     "evaluation.test": False,
     "evaluation.checkpoint": "best",
@@ -31,7 +31,7 @@ _MEASURE = {
 
 
 class SelectionBias(NamedTuple):
-    """A finalist's score in the search less its accuracies over other seeds, as shares.
+    """A finalist's score in the search less its values over other seeds.
 
     ``excess`` is the mean of that difference, with its 95 % interval from two seeds on.
     """
@@ -65,7 +65,7 @@ def retrain_finalists(
 ) -> Finalists:
     """Train the best trials anew with ``n_seeds`` seeds that no trial had, and compare them.
 
-    By the same measure as in the search: the best epoch's validation accuracy, in one view; the
+    By the same measure as in the search: the best epoch's validation metric, in one view; the
     test split stays closed. Raises UserError where no trial has a score, and as run_study does.
     """
     selected = select_finalists(results)
@@ -73,6 +73,7 @@ def retrain_finalists(
     study = Study(
         name="finalists",
         about=f"The best trials of {search.name} over seeds that the search did not see.",
+        metric=next(iter(results.runs.values())).recipe.evaluation.metric,
         first_seed=1 + max(run.recipe.seed for run in results.runs.values()),
         overrides=_MEASURE,
         rows=tuple(
@@ -94,9 +95,9 @@ def retrain_finalists(
         comparison_row = next(
             x for x in finished_study.comparison.rows if x.name == trial_name(number)
         )
-        if comparison_row.accuracies:
+        if comparison_row.values:
             selection_bias.append(
-                measure_selection_bias(number, score, list(comparison_row.accuracies.values()))
+                measure_selection_bias(number, score, list(comparison_row.values.values()))
             )
     return Finalists(
         finished_study.comparison,
@@ -107,7 +108,7 @@ def retrain_finalists(
 
 
 def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
-    """Return the result of an earlier ``retrain_finalists``, if the finalists are still the same."""
+    """Return what an earlier ``retrain_finalists`` gave, if the finalists are still the same."""
     stored = (folder.content().get("results") or {}).get("finalists")
     if not stored or not results.rows:
         return None
@@ -147,8 +148,8 @@ def select_finalists(results: SearchResults) -> dict[int, float]:
     return {row.trial.number: row.score for row in selected if row.score is not None}
 
 
-def measure_selection_bias(number: int, score: float, accuracies: list[float]) -> SelectionBias:
-    """Return a score less the accuracies that the same recipe reached with other seeds."""
-    excess = summarize([score - accuracy for accuracy in accuracies])
-    mean = summarize(accuracies).mean
+def measure_selection_bias(number: int, score: float, values: list[float]) -> SelectionBias:
+    """Return a score less the values that the same recipe reached with other seeds."""
+    excess = summarize([score - value for value in values])
+    mean = summarize(values).mean
     return SelectionBias(number, score, excess.n, mean, excess.mean, excess.interval)

@@ -4,6 +4,7 @@ runs/searches/<name>/
   search.json           what is searched, and at the end the table with all that explains it
   search.jsonl          what happened, a line per event, flushed before it has consequences
   trial-000/, ...       ordinary run folders
+  plugins/              the plug-in files that the search names
   best.yaml             the best trial's recipe; it opens the test split as the searched one does
   page.md, table.csv, figures/
   studies/              the finalists over seeds, as a study
@@ -22,19 +23,22 @@ trials that had come so far by then, this one included.
 """
 
 import json
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
+from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.space import Params
+from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, validate_config
-from cifarlab.runs.collection import Collection
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import RUNS, folder_name
-from cifarlab.runs.schemas import Count, Stored, make_check
+from cifarlab.run_folder.collection import Collection
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder.schemas import Count, Stored, make_check, restore
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, read_json_lines, write_text
 
@@ -52,6 +56,7 @@ class SearchFile(Stored):
 
     search: dict[str, Any] = Field({})
     base: dict[str, Any] = Field({})
+    metric: dict[str, Any] = Field({})
     scale: float = 1.0
     command: str = ""
     results: StoredResults | None = None
@@ -111,20 +116,34 @@ class SearchFolder(Collection):
         """The run folder of a trial, counted from 0."""
         return RunFolder(self.path / trial_name(number))
 
-    def load_trial(self, number: int, params: Params) -> tuple[Recipe, str]:
-        """A trial's recipe, the test split closed, and the command that began the search.
+    @property
+    def metric(self) -> MetricFacts:
+        """What trials are compared by. Raises RunFolderError."""
+        what, hint = f"{self.file}: its metric is none of this cifarlab", "restore it"
+        facts: MetricFacts = restore(MetricFacts, self.content().get("metric", {}), what, hint)
+        return facts
 
-        Raises RunFolderError where search.json is not there, RecipeError.
+    def load_trial(
+        self, number: int, params: Params, approved: Container[str] = ()
+    ) -> tuple[Recipe, str, Search]:
+        """A trial's recipe, the test split closed, the command that began the search, the search.
+
+        ``approved`` are the plug-ins' hashes. Raises RunFolderError where search.json is not there,
+        RecipeError, PluginError.
         """
         content = self.content()
         if missing := {"search", "base", "scale", "command"} - content.keys():
             raise RunFolderError(f"{self.file} lacks {', '.join(sorted(missing))}", "restore it")
-        search = validate_config(Search, content["search"], str(self.file))
-        base = build(content["base"], str(self.file))
+        tree, base_tree = (
+            load_named_plugins(content[name], self.path, approved=approved)
+            for name in ("search", "base")
+        )
+        search = validate_config(Search, tree, str(self.file))
+        base = build(base_tree, str(self.file))
         tree = search.trial_recipe(params, base, content["scale"]).model_dump(mode="json")
         tree["evaluation"]["test"] = False
         tree["name"] = f"{search.name}/{trial_name(number)}"
-        return build(tree, tree["name"]), str(content["command"])
+        return build(tree, tree["name"]), str(content["command"]), search
 
     def append_event(self, event: Event) -> None:
         """Add an event to the record and flush it to the disk. Raises StorageError."""

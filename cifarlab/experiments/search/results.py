@@ -9,7 +9,8 @@ from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, importance
 from cifarlab.experiments.search.trial_history import RungDecision, Trial, TrialHistory
-from cifarlab.runs.run_data import RunData, read_runs
+from cifarlab.metrics.kinds import ACCURACY, MetricFacts
+from cifarlab.run_folder.run_data import RunData, read_runs
 
 
 class TrialRow(NamedTuple):
@@ -36,7 +37,10 @@ class RungSummary(NamedTuple):
 
 
 class SearchResults(NamedTuple):
-    """All that is shown; ``runs`` are the trials' run folders by number, as far as they are."""
+    """All that is shown; ``metric`` is what scores are.
+
+    ``runs`` are the trials' run folders by number, as far as they are.
+    """
 
     search: Search
     scale: float
@@ -45,6 +49,7 @@ class SearchResults(NamedTuple):
     rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
     runs: dict[int, RunData]
+    metric: MetricFacts = ACCURACY
 
     @property
     def rung_decisions(self) -> list[tuple[int, RungDecision]]:
@@ -64,16 +69,17 @@ class SearchResults(NamedTuple):
 
 def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchResults:
     """Read a search's record and runs. Raises RunFolderError and RecipeError."""
-    history = TrialHistory(folder.events())
+    history, metric = TrialHistory(folder.events()), folder.metric
     numbers = [n for n in history.trials if folder.trial(n).exists]
     read = read_runs([folder.trial(n).path for n in numbers], predictions=False)
     runs = dict(zip(numbers, read, strict=True))
     for number, run in runs.items():  # what an unfinished trial has reached so far
         trial = history.trials[number]
-        if trial.score is None and run.best:
-            trial.score, trial.epochs = run.best[1], run.last_epoch
+        if trial.score is None and (best := run.best_by(metric)):
+            trial.score, trial.epochs = best[1], run.last_epoch
     rows = tuple(
-        _row(rank, trial, runs.get(trial.number)) for rank, trial in enumerate(history.ranking(), 1)
+        _row(rank, trial, runs.get(trial.number), metric)
+        for rank, trial in enumerate(history.ranking(metric), 1)
     )
     scored = [t for t in history.trials.values() if t.score is not None and not t.failure]
     return SearchResults(
@@ -82,15 +88,21 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
         next((run.data_name for run in runs.values()), ""),
         rows,
         tuple(_rung(rung, history) for rung in search.rungs(scale)),
-        importance(search.space, [t.params for t in scored], [t.score or 0.0 for t in scored]),
+        importance(
+            search.space,
+            [t.params for t in scored],
+            [metric.sign * (t.score or 0.0) for t in scored],
+        ),
         runs,
+        metric,
     )
 
 
-def _row(rank: int, trial: Trial, run: RunData | None) -> TrialRow:
-    if run is None or run.best is None:
+def _row(rank: int, trial: Trial, run: RunData | None, metric: MetricFacts) -> TrialRow:
+    best = run.best_by(metric) if run else None
+    if run is None or best is None:
         return TrialRow(rank, trial, trial.score, None, None, trial.epochs)
-    epoch, score = run.best
+    epoch, score = best
     train = run.curve("train", "accuracy")[list(run.epochs).index(epoch)]
     return TrialRow(rank, trial, score, epoch, float(train), run.last_epoch)
 

@@ -14,7 +14,7 @@ import optuna
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from cifarlab.experiments.search.definition import Search, TPESampler
+from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.event_log import EventLog
 from cifarlab.experiments.search.folder import Event
 from cifarlab.experiments.search.messages import (
@@ -73,19 +73,13 @@ class ParamSampler:
         self._optuna = OptunaSearch(
             space=self._suggest_params,
             metric=SCORE,
-            mode="max",
-            sampler=_SeededSampler(self._make_sampler, search.seed),
+            mode=base.evaluation.metric.facts.mode,
+            sampler=_SeededSampler(search.sampler.build, search.seed),
             storage=storage,
             study_name=search.name,
         )
         self._study = optuna.load_study(study_name=search.name, storage=storage)
         self._params: Params = {}
-
-    def _make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        sampler = self._search.sampler
-        if isinstance(sampler, TPESampler):
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=sampler.n_startup_trials)
-        return optuna.samplers.RandomSampler(seed)
 
     def _suggest_params(self, trial: Any) -> dict[str, Any]:
         self._params = suggest_params(self._search.space, trial, self._base)
@@ -127,8 +121,9 @@ class TrialSearcher(Searcher):
         unfinished: Sequence[Trial],
         threads: int,
     ) -> None:
-        super().__init__(metric=SCORE, mode="max")
+        super().__init__(metric=SCORE, mode=base.evaluation.metric.facts.mode)
         self._search, self._base, self._scale = search, base, scale
+        self._plugins = [plugin.sha256 for plugin in (*search.plugins, *base.plugins)]
         self._event_log, self._threads = event_log, threads
         self._unfinished = list(unfinished)
         self.fatal: list[str] | None = None  # what and hint of an error that ends the search
@@ -146,7 +141,9 @@ class TrialSearcher(Searcher):
             trial = self._draw_trial(number)
         self._trial_numbers[trial_id] = trial.number
         search = str(self._event_log.folder.path.resolve())
-        job = TrialJob(trial.number, trial.params, search, self._threads, str(Path.cwd()))
+        job = TrialJob(
+            trial.number, trial.params, search, self._threads, str(Path.cwd()), self._plugins
+        )
         return {TRIAL: trial.number, JOB: json.dumps(job)}
 
     def _draw_trial(self, number: int) -> Trial | None:

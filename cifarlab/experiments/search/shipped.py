@@ -5,8 +5,11 @@ uniformly. It gives no settings of ASHA: those of Ray's tutorial are taken, a fi
 epoch and halving.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.search.definition import Search, read_search
 from cifarlab.recipes.text import find_or_read
 
@@ -86,6 +89,10 @@ _SEARCHES = (
 SEARCHES = {search.name: search for search in map(Search.model_validate, _SEARCHES)}
 
 
-def find_search(name: str) -> Search:
-    """The shipped search of that name, or the one in the YAML file. Raises UserError."""
-    return find_or_read("search", "searches", name, SEARCHES, read_search)
+def find_search(name: str, plugins: Sequence[Plugin] = ()) -> Search:
+    """The shipped search of that name, or the one in the YAML file, with ``plugins``.
+
+    Raises UserError.
+    """
+    read = partial(read_search, plugins=plugins)
+    return find_or_read("search", "searches", name, SEARCHES, read).add_plugins(plugins)

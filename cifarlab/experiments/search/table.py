@@ -14,7 +14,8 @@ from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.table import as_json, markdown, restore_comparison, scale_words
-from cifarlab.runs.schemas import restore
+from cifarlab.metrics.kinds import ACCURACY, MetricFacts
+from cifarlab.run_folder.schemas import restore
 
 NOTHING = "-"
 _ENDS = {
@@ -28,11 +29,16 @@ _ENDS = {
 def heading(results: SearchResults) -> list[str]:
     """What all numbers share, a sentence per line."""
     scaled = [] if results.scale == 1 else [scale_words(results.scale)]
+    metric = results.metric
+    unit = (" in per cent" if metric.percent else "") + (
+        "" if metric.higher_is_better else ", less is better"
+    )
     return [
-        f"{len(results.rows)} trials of up to {results.search.epochs(results.scale)} epochs on {results.data}; "
-        f"drawn by {results.search.sampler.kind}, stopped by {results.search.scheduler.kind}.",
+        f"{len(results.rows)} trials of up to {results.search.epochs(results.scale)} epochs on "
+        f"{results.data}; drawn by {results.search.sampler.kind}, stopped by "
+        f"{results.search.scheduler.kind}.",
         *scaled,
-        "Score: the best epoch's validation accuracy in per cent; the test split was not opened.",
+        f"Score: the best epoch's validation {metric.title}{unit}; the test split was not opened.",
     ]
 
 
@@ -40,40 +46,39 @@ def rows(results: SearchResults) -> tuple[tuple[str, ...], list[tuple[str, ...]]
     """Headers and cells as text, the best trial first."""
     keys = list(results.search.space)
     headers = ("rank", "trial", "score", "training", "epoch", "epochs", "how it ended", *keys)
-    return headers, [_cells(row, keys) for row in results.rows]
+    return headers, [_cells(row, keys, results.metric) for row in results.rows]
 
 
-def _cells(row: TrialRow, keys: Sequence[str]) -> tuple[str, ...]:
+def _cells(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> tuple[str, ...]:
     values = row.trial.params
     return (
         str(row.rank),
         trial_name(row.trial.number),
-        percent(row.score),
-        percent(row.train_accuracy),
+        metric.number(row.score),
+        ACCURACY.number(row.train_accuracy),
         NOTHING if row.best_epoch is None else str(row.best_epoch),
         str(row.epochs),
-        describe_end(row.trial),
+        describe_end(row.trial, metric),
         *(format_value(values[key]) if key in values else NOTHING for key in keys),
     )
 
 
-def describe_end(trial: Trial) -> str:
+def describe_end(trial: Trial, metric: MetricFacts) -> str:
     """Return how a trial ended, in words."""
     if trial.failure:
         return f"failed: {trial.failure['what']}"
     if stop := next((v for v in trial.rung_decisions if v.stopped), None):
-        return f"stopped {describe_stop(stop._asdict())}"
+        return f"stopped {describe_stop(stop._asdict(), metric)}"
     return _ENDS[trial.stop_reason]
 
 
-def percent(fraction: float | None) -> str:
-    """A share of 1 in per cent, to hundredths."""
-    return NOTHING if fraction is None else f"{100 * fraction:.2f}"
-
-
-def rung_rows(rungs: Sequence[RungSummary]) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
+def rung_rows(
+    rungs: Sequence[RungSummary], metric: MetricFacts
+) -> tuple[tuple[str, ...], Sequence[tuple[str, ...]]]:
     """Headers and cells of the rungs."""
-    cells = [(str(r.rung), str(r.n_reached), str(r.n_stopped), percent(r.cutoff)) for r in rungs]
+    cells = [
+        (str(r.rung), str(r.n_reached), str(r.n_stopped), metric.number(r.cutoff)) for r in rungs
+    ]
     return ("rung (epoch)", "trials", "stopped there", "last cut-off"), cells
 
 
@@ -87,14 +92,17 @@ def importance_rows(
     ]
 
 
-def describe_selection_bias(bias: SelectionBias) -> str:
+def describe_selection_bias(bias: SelectionBias, metric: MetricFacts) -> str:
     """Return the selection bias of a trial as a sentence."""
-    reach = bias.interval
-    interval = reach and f" (95 % interval {100 * reach[0]:+.2f} to {100 * reach[1]:+.2f})"
+    reach, points = bias.interval, " points" if metric.percent else ""
+    interval = "; one seed gives no interval"
+    if reach:
+        low, high = (metric.number(end, "+") for end in reach)
+        interval = f" (95 % interval {low} to {high})"
     return (
-        f"{trial_name(bias.trial)}: {percent(bias.score)} % in the search, {percent(bias.mean)} % over "
-        f"{bias.n} other seed{'s' if bias.n > 1 else ''}: the search's number was "
-        f"{100 * bias.excess:+.2f} points off{interval or '; one seed gives no interval'}."
+        f"{trial_name(bias.trial)}: {metric.text(bias.score)} in the search, "
+        f"{metric.text(bias.mean)} over {bias.n} other seed{'s' if bias.n > 1 else ''}: the "
+        f"search's number was {metric.number(bias.excess, '+')}{points} off{interval}."
     )
 
 
@@ -105,16 +113,20 @@ def markdown_page(
     parts = [f"# {results.search.name}", results.search.about, " ".join(heading(results))]
     if results.best_row:
         parts.append(
-            f"Best: {trial_name(results.best_row.trial.number)}, {percent(results.best_row.score)} %, in best.yaml. "
+            f"Best: {trial_name(results.best_row.trial.number)}, "
+            f"{results.metric.text(results.best_row.score)}, in best.yaml. "
             + ("" if finalists else "The best of many is optimistic: --n-seeds 3 says by how much.")
         )
     if finalists:
-        words = "\n".join(f"- {describe_selection_bias(bias)}" for bias in finalists.selection_bias)
+        words = "\n".join(
+            f"- {describe_selection_bias(bias, results.metric)}"
+            for bias in finalists.selection_bias
+        )
         comparison = markdown(finalists.comparison).replace("# ", "### ", 1)
         parts += ["## Finalists over other seeds", words, comparison.strip()]
     parts += ["## Trials", _table(*rows(results))]
     if results.rungs:
-        parts += ["## Rungs", _table(*rung_rows(results.rungs))]
+        parts += ["## Rungs", _table(*rung_rows(results.rungs, results.metric))]
     if results.importance:
         parts += ["## What decides", _table(*importance_rows(results.importance)), IMPORTANCE]
     parts += [f"![{words}]({file})" for file, words in figures]
@@ -139,14 +151,14 @@ def _table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 def csv_text(results: SearchResults) -> str:
     """One line per trial, numbers unrounded, accuracies as shares from 0 to 1."""
     file = io.StringIO()
-    rows = [_raw(row, list(results.search.space)) for row in results.rows]
+    rows = [_raw(row, list(results.search.space), results.metric) for row in results.rows]
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
 
 
-def _raw(row: TrialRow, keys: Sequence[str]) -> dict[str, Any]:
+def _raw(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:
     return {
         "rank": row.rank,
         "trial": row.trial.number,
@@ -155,7 +167,7 @@ def _raw(row: TrialRow, keys: Sequence[str]) -> dict[str, Any]:
         "best_epoch": row.best_epoch,
         "epochs": row.epochs,
         "stop_reason": row.trial.stop_reason,
-        "stop_description": describe_end(row.trial),
+        "stop_description": describe_end(row.trial, metric),
         **{key: row.trial.params.get(key) for key in keys},
     }
 
@@ -189,7 +201,7 @@ def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict
         "data": results.data,
         "table": [
             {
-                **_raw(row, list(results.search.space)),
+                **_raw(row, list(results.search.space), results.metric),
                 "rungs": as_json(tuple(row.trial.rung_decisions)),
             }
             for row in results.rows

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from cifarlab.experiments.search.folder import Event
 from cifarlab.experiments.search.space import Params
+from cifarlab.metrics.kinds import MetricFacts
 
 TrialStopReason = Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
 
@@ -29,7 +30,7 @@ class RungDecision(NamedTuple):
 class Trial:
     """One trial; ``stop_reason`` is None while it has not ended.
 
-    ``score`` is the highest validation accuracy, 0..1, of its ``epochs``; None before the first.
+    ``score`` is the best validation metric of its ``epochs``; None before the first.
     """
 
     number: int
@@ -72,12 +73,12 @@ class TrialHistory:
         trial.stop_reason, trial.failure = event["stop_reason"], event["failure"]
         trial.epochs, trial.score = event["epochs"], event["score"]
 
-    def ranking(self) -> list[Trial]:
+    def ranking(self, metric: MetricFacts) -> list[Trial]:
         """The best first; failed ones and those without a score last; ties: the first drawn."""
 
         def sort_key(trial: Trial) -> tuple[bool, float, int]:
             bad = trial.failure is not None or trial.score is None
-            return bad, -(trial.score or 0.0), trial.number
+            return bad, -metric.sign * (trial.score or 0.0), trial.number
 
         return sorted(self.trials.values(), key=sort_key)
 

@@ -15,6 +15,7 @@ from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, S
 from cifarlab.experiments.search.space import Params
 from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
+from cifarlab.training.callback import Callback
 
 _HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
 
@@ -25,7 +26,8 @@ class TrialJob(NamedTuple):
     """The trial that a worker trains; plain values, to be sent as JSON.
 
     ``search_dir`` is the search's folder, absolute, whose search.json says the rest;
-    ``working_dir`` the folder in which the command was given: relative paths of data begin there.
+    ``working_dir`` the folder in which the command was given: relative paths of data begin there;
+    ``plugins`` the hashes of plug-ins that whoever gave it has approved.
     """
 
     number: int
@@ -33,13 +35,14 @@ class TrialJob(NamedTuple):
     search_dir: str
     threads: int
     working_dir: str
+    plugins: list[str]
 
 
 class _Abandoned(BaseException):
     """Unwinds a run that is left at its last checkpoint."""
 
 
-class TrialSession:
+class TrialSession(Callback):
     """Train a trial in a thread, epoch by epoch."""
 
     def __init__(self, job: TrialJob) -> None:
@@ -47,6 +50,7 @@ class TrialSession:
         self.last_message: Message = {EPOCH: 0, SCORE: 0.0}
         self._search = SearchFolder(Path(job.search_dir))
         self._folder = self._search.trial(job.number)
+        self._metric = self._search.metric
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._permissions: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -98,12 +102,13 @@ class TrialSession:
             self._replay_epochs()
             result = folder.result() or {}
         else:
-            recipe, command = self._search.load_trial(self.job.number, self.job.params)
+            job = self.job
+            recipe, command, watched = self._search.load_trial(job.number, job.params, job.plugins)
             result = train(
                 recipe,
                 folder,
                 resume=folder.exists,
-                callbacks=[self],
+                callbacks=[self, *watched.build_callbacks()],
                 command=command,
                 should_stop=lambda: self._stop_requested,
             )
@@ -132,23 +137,16 @@ class TrialSession:
         """A resumed run: its epochs so far, each of which may turn out to have been the last."""
         self._replay_epochs()
 
-    def on_step_end(self, run: Any, images: int) -> None:
-        """Nothing: trials are compared between epochs."""
-
-    def on_validation_end(self, run: Any) -> None:
-        """Nothing: the epoch's line has it."""
-
     def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
         """Send the epoch's message and wait for leave to go on."""
         if self._stop_requested:
             return
-        score = max(self.last_message[SCORE], line["val"]["accuracy"])
+        metric, score = self._metric, line["val"][self._metric.name]
+        if self.last_message[EPOCH]:
+            score = metric.sign * max(metric.sign * score, metric.sign * self.last_message[SCORE])
         self._messages.put({EPOCH: line["epoch"], SCORE: score})
         if not self._permissions.get() and not self._stop_requested:
             raise _Abandoned
-
-    def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
-        """Nothing: the result says it."""
 
 
 def parse_job(text: str) -> TrialJob:

@@ -19,9 +19,9 @@ class Worker(Trainable):
         job = parse_job(config[JOB])
         if Path(job.working_dir).is_dir():  # a machine of a cluster may have no such folder
             os.chdir(job.working_dir)
-        from cifarlab.system.threads import share_threads
+        from cifarlab.system.threads import limit_threads
 
-        share_threads(job.threads)
+        limit_threads(job.threads)
         self._session = TrialSession(job)
 
     def step(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From the runs of several rows to who is better, by how much, and whether that is real.
 
-Everything here is a pure function of accuracies (0..1); ``table`` and ``figure`` show it.
+Everything here is a pure function of a metric's values; ``table`` and ``figure`` show it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from cifarlab.experiments.study.agreement import (
     rank_correlation,
 )
 from cifarlab.experiments.study.definition import Reported
+from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.stats.paired import (
     ALPHA,
     PairedComparison,
@@ -27,11 +28,11 @@ from cifarlab.stats.paired import (
 )
 from cifarlab.system.errors import UserError
 
-SMALL = 0.003  # the difference whose price in seeds every table names: 0.3 points
+SMALL = 0.003  # the difference whose price in seeds every table names: 0.3 points of accuracy
 
 
 class Outcome(NamedTuple):
-    """One run of a row: its accuracies, or, in words, why it has none.
+    """One run of a row: a metric's values, or, in words, why it has none.
 
     ``fingerprint`` is the recipe's, seed included; ``data`` is what it was measured on.
     """
@@ -48,14 +49,14 @@ class Outcome(NamedTuple):
 class ComparisonRow(NamedTuple):
     """What is known of one row.
 
-    ``accuracies`` are by seed. ``pairs`` compares the seeds that it shares with the baseline;
-    ``p`` is corrected for all rows; ``detectable`` is the least true difference that so many
-    pairs find with 80 %, and ``seeds_needed`` how many find one of SMALL.
+    ``values`` of the metric are by seed. ``pairs`` compares the seeds shared with the baseline;
+    ``p`` is corrected for all rows; ``detectable`` is the least true difference that so many pairs
+    find with 80 %, and ``seeds_needed`` how many find one of SMALL.
     """
 
     name: str
-    accuracies: dict[int, float]
-    accuracy: Summary | None
+    values: dict[int, float]
+    summary: Summary | None
     pairs: PairedComparison | None
     p: float | None
     detectable: float | None
@@ -77,6 +78,7 @@ class Comparison:
     rows: tuple[ComparisonRow, ...]
     rank_correlation: RankCorrelation | None
     notes: tuple[str, ...]
+    metric: MetricFacts = ACCURACY
 
     @property
     def baseline_row(self) -> ComparisonRow:
@@ -95,97 +97,89 @@ def compare(
     outcomes: Sequence[Outcome],
     reported: Mapping[str, Reported] | None = None,
     scale: float = 1.0,
+    metric: MetricFacts = ACCURACY,
 ) -> Comparison:
-    """Compare ``rows`` with the row ``baseline``, paired by seed.
+    """Compare ``rows`` with the row ``baseline`` by a metric, paired by seed.
 
-    By test accuracy where every run opened its test split, else by validation accuracy. Numbers
-    ``reported`` on other data than the runs' are left out. Raises
-    UserError where no run finished, or where neither accuracy is there for all runs.
+    Of the test images where every run opened its test split, else of the validation images.
+    Numbers ``reported`` of another metric, or on other data than the runs', are left out. Raises
+    UserError where no run finished, or where the metric of neither split is there for all runs.
     """
     finished = [outcome for outcome in outcomes if not outcome.failure]
-    split = _split(finished, outcomes)
+    split = _split(finished, outcomes, metric)
     by_row = {
         row: sorted((o for o in finished if o.row == row), key=lambda o: o.seed) for row in rows
     }
     data = (by_row[baseline] or finished)[0].data
-    accuracies = {
-        row: {o.seed: float(getattr(o, split)) for o in mine} for row, mine in by_row.items()
-    }
+    values = {row: {o.seed: float(getattr(o, split)) for o in mine} for row, mine in by_row.items()}
     skip_reasons = {row: _skip_reason(row, baseline, by_row, data) for row in rows}
     pairs = {
-        row: None if skip_reasons[row] else _pairs(accuracies[row], accuracies[baseline])
-        for row in rows
+        row: None if skip_reasons[row] else _pairs(values[row], values[baseline]) for row in rows
     }
-    tested = {row: p for row, pair in pairs.items() if pair and (p := pair.p) is not None}
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    summaries = {
-        row: summarize(list(seed_accuracies.values()))
-        for row, seed_accuracies in accuracies.items()
-        if seed_accuracies
-    }
-    comparable_numbers = {
+    summaries = {row: summarize(list(mine.values())) for row, mine in values.items() if mine}
+    known_numbers = (reported or {}) if metric.name == "accuracy" else {}
+    numbers = {
         row: number
-        for row, number in (reported or {}).items()
+        for row, number in known_numbers.items()
         if row in rows and comparable(number, data, scale)
     }
-    agreements = agreement(baseline, summaries, pairs, comparable_numbers, data, split, scale)
-    alpha = ALPHA / max(1, len(tested))
-    rows_out = tuple(
+    agreements = agreement(baseline, summaries, pairs, numbers, data, split, scale)
+    ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
+    others = dict.fromkeys(n.data for row, n in known_numbers.items() if row not in numbers)
+    tested = {row: p for row, pair in pairs.items() if pair and (p := pair.p) is not None}
+    notes = (
+        *_notes(outcomes, values, split, len(tested), metric),
+        *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
+    )
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    compared = tuple(
         _comparison_row(
             row,
-            accuracies[row],
+            values[row],
             pairs[row],
             corrected.get(row),
-            alpha,
-            comparable_numbers.get(row),
+            ALPHA / max(1, len(tested)),
+            numbers.get(row),
             agreements.get(row, Agreement()),
             skip_reasons[row],
+            metric,
         )
         for row in rows
     )
-    ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
-    correlation = rank_correlation(
-        ranked, {row: comparable_numbers[row].accuracy for row in ranked}
-    )
-    others = dict.fromkeys(
-        n.data for row, n in (reported or {}).items() if row not in comparable_numbers
-    )
-    notes = (
-        *_notes(outcomes, accuracies, split, len(tested)),
-        *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
-    )
-    return Comparison(title, baseline, data, split, scale, rows_out, correlation, notes)
+    correlation = rank_correlation(ranked, {row: numbers[row].accuracy for row in ranked})
+    return Comparison(title, baseline, data, split, scale, compared, correlation, notes, metric)
 
 
 def _comparison_row(
     row: str,
-    accuracies: dict[int, float],
+    values: dict[int, float],
     pairs: PairedComparison | None,
     p: float | None,
     alpha: float,
     reported: Reported | None,
     agreed: Agreement,
     skip_reason: str,
+    metric: MetricFacts,
 ) -> ComparisonRow:
     """A row's line, from what is known of it; ``alpha`` is the strictest level that p meets."""
     spread = pairs.difference.std if pairs else None
     least = detectable_difference(spread, pairs.difference.n, alpha) if pairs and spread else None
     return ComparisonRow(
         row,
-        accuracies,
-        summarize(list(accuracies.values())) if accuracies else None,
+        values,
+        summarize(list(values.values())) if values else None,
         pairs,
         p,
         least,
         seeds_needed(spread, SMALL, alpha) if spread else None,
         reported,
         agreed,
-        skip_reason or _verdict(pairs, p, least),
+        skip_reason or _verdict(pairs, p, least, metric),
     )
 
 
-def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
-    """Which accuracy all finished runs have."""
+def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome], metric: MetricFacts) -> str:
+    """The split of which all finished runs have the metric."""
     if not finished:
         reasons = dict.fromkeys(f"{o.row}, seed {o.seed}: {o.failure}" for o in outcomes)
         raise UserError(
@@ -197,7 +191,7 @@ def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
             return split
     without = next(o for o in finished if o.val is None)
     raise UserError(
-        "the runs have no accuracy in common: some did not open their test split, and "
+        f"the runs have no {metric.title} in common: some did not open their test split, and "
         f"{without.row} holds no validation images out",
         "open the test split with 'cifarlab evaluate RUN --split test', or train with "
         "data.val_fraction above 0",
@@ -228,7 +222,9 @@ def _skip_reason(
     return ""
 
 
-def _verdict(pairs: PairedComparison | None, p: float | None, least: float | None) -> str:
+def _verdict(
+    pairs: PairedComparison | None, p: float | None, least: float | None, metric: MetricFacts
+) -> str:
     """What may be said of a row beside the baseline."""
     assert pairs is not None
     difference = pairs.difference
@@ -237,34 +233,32 @@ def _verdict(pairs: PairedComparison | None, p: float | None, least: float | Non
     if p is None or least is None:  # the differences do not vary
         if abs(difference.mean) < 1e-9:
             return "no difference: equal in every pair"
-        return f"{100 * difference.mean:+.2f} points in every pair: without spread, no test"
+        points = f"{metric.number(difference.mean, '+')}{' points' if metric.percent else ''}"
+        return f"{points} in every pair: without spread, no test"
     if p < ALPHA:
-        return "better" if difference.mean > 0 else "worse"
-    if least >= 0.5:  # no two recipes that anybody would compare differ by so much
+        return "better" if metric.sign * difference.mean > 0 else "worse"
+    if (
+        metric.percent and least >= 0.5
+    ):  # no two recipes that anybody would compare differ by so much
         return f"no difference seen: n = {difference.n} is too few to show any"
-    return f"no difference seen: n = {difference.n} can detect {points(least)} points"
-
-
-def points(fraction: float) -> str:
-    """0.0123 as ``1.2``, in points of a per cent; small ones with their digits."""
-    value = 100 * fraction
-    return f"{value:.1f}" if abs(value) >= 0.95 else f"{value:.2f}"
+    return f"no difference seen: n = {difference.n} can detect {metric.gap(least)}"
 
 
 def _notes(
     outcomes: Sequence[Outcome],
-    accuracies: Mapping[str, Mapping[int, float]],
+    values: Mapping[str, Mapping[int, float]],
     split: str,
     tests: int,
+    metric: MetricFacts,
 ) -> tuple[str, ...]:
     """What a reader must know beside the numbers."""
     notes = []
     closed = [o for o in outcomes if not o.failure and o.test is None]
     if split == "val":
         notes.append(
-            f"Validation accuracy, since {_runs(len(closed))} did not open the test split."
+            f"Validation {metric.title}, since {_runs(len(closed))} did not open the test split."
         )
-    counts = {row: len(seed_accuracies) for row, seed_accuracies in accuracies.items()}
+    counts = {row: len(mine) for row, mine in values.items()}
     if len(set(counts.values())) > 1:
         run_counts = ", ".join(f"{row} {n}" for row, n in counts.items())
         notes.append(
@@ -272,9 +266,9 @@ def _notes(
         )
     if max(counts.values()) == 1:
         notes.append("One seed per row: no interval, no test; take two seeds at least.")
-    for row, seed_accuracies in accuracies.items():
-        if len(seed_accuracies) > 1 and summarize(list(seed_accuracies.values())).std == 0:
-            notes.append(f"{row}: all {len(seed_accuracies)} seeds have the same accuracy.")
+    for row, mine in values.items():
+        if len(mine) > 1 and summarize(list(mine.values())).std == 0:
+            notes.append(f"{row}: all {len(mine)} seeds have the same {metric.title}.")
     if tests > 1:
         notes.append(
             f"p is corrected for {tests} comparisons (Holm); what n can detect, and the seeds "

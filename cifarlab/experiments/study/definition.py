@@ -4,6 +4,7 @@ A row is a recipe's name and what is changed of it, so that a study says just wh
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,13 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, Name
+from cifarlab.config.plugins import Plugin, load_named_plugins
+from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import MOST_SEED, Recipe
-from cifarlab.recipes.text import change, read_yaml, validate_config
+from cifarlab.recipes.text import apply_overrides, change, read_yaml, validate_config
 from cifarlab.system.errors import UserError
+from cifarlab.training.callbacks import WatchedConfig
 
 SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
@@ -37,7 +41,7 @@ class StudyRow(Config):
     reported: Reported | None = Field(None, description="a report's number for it")
 
 
-class Study(Config):
+class Study(WatchedConfig):
     """Rows and seeds; ``overrides`` are applied to every row, after its own."""
 
     name: Name = Field(description="names the study's folder")
@@ -45,6 +49,7 @@ class Study(Config):
     baseline: str | None = Field(
         None, description="the row that the others are compared with; null: the first"
     )
+    metric: Metric = Field(Accuracy(), description="what the rows are compared by")
     n_seeds: int = Field(
         3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
     )
@@ -82,7 +87,8 @@ class Study(Config):
         recipes = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
-            changed = change(find(row.recipe), {**row.overrides, "name": row.name}, where)
+            base = find(row.recipe, self.plugins)
+            changed = change(base, {**row.overrides, "name": row.name}, where)
             recipes[row.name] = change(changed, self.overrides, where)
         return recipes
 
@@ -97,9 +103,20 @@ class Study(Config):
         return [name for name in names if name in (self.baseline_name, *matching)]
 
 
-def read_study(path: Path) -> Study:
-    """Read a study's YAML file, which names it where it does not itself. Raises RecipeError."""
-    tree = read_yaml(path, "study")
+def parse_metric(text: str) -> MetricConfig:
+    """Return the metric that a command line names, or gives as YAML. Raises RecipeError."""
+    metric: MetricConfig = apply_overrides(
+        Recipe(), [f"evaluation.metric={text}"]
+    ).evaluation.metric
+    return metric
+
+
+def read_study(path: Path, plugins: Sequence[Plugin] = ()) -> Study:
+    """Read a study's YAML file, which names it where it does not itself.
+
+    ``plugins`` are added to its own. Raises RecipeError and PluginError.
+    """
+    tree = load_named_plugins(read_yaml(path, "study"), path.parent, plugins)
     if isinstance(tree, dict):
         tree = {"name": path.stem, **tree}
     return validate_config(Study, tree, str(path), "see docs/studies.md for what a study holds")

@@ -8,16 +8,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from cifarlab.config.plugins import copy_plugins
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
 from cifarlab.experiments.study.folder import StudyFolder, study_folder, write_comparison
 from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.experiments.study.workers import Failure, RunJob, interruption, train_all
+from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.plots.formats import require_formats
 from cifarlab.recipes.text import change, fingerprint, validate_config
-from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.naming import RUNS
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.naming import RUNS
 from cifarlab.system.errors import CifarlabError, Interrupted, UserError
 from cifarlab.system.threads import available_threads
 
@@ -64,6 +66,7 @@ def run_study(
     planned = _plan(study, n_runs, scale, study.select_rows(only), data)
     folder = study_folder(study, scale, data, runs)
     with folder.in_use():
+        copy_plugins(study.plugins, folder.path)
         record = StudyRecord(study, scale, planned, folder, runs)
         pending = record.pending_jobs(command, resume)
         for note in record.notes:
@@ -109,7 +112,7 @@ def _train(
         nonlocal n_ended
         n_ended += 1
         record.log_end(job, failure)
-        how = f"failed: {failure.what}" if failure else _accuracy(job.path)
+        how = f"failed: {failure.what}" if failure else _score(job.path, record.study.metric)
         log(f"{n_ended}/{len(jobs)} {job.row}, seed {job.recipe.seed}: {how}")
 
     if not jobs:
@@ -143,11 +146,10 @@ def _open_data_once(job: RunJob, log: Log) -> None:
         raise interruption(stop.signum)
 
 
-def _accuracy(path: str) -> str:
+def _score(path: str, metric: MetricConfig) -> str:
     result = RunFolder(path).result() or {}
-    shown = [
-        f"{SPLIT_NAMES[s]} {100 * result[s]['accuracy']:.2f} %" for s in SPLIT_NAMES if s in result
-    ]
+    values = {s: result[s]["metrics"].get(metric.name) for s in SPLIT_NAMES if s in result}
+    shown = [f"{SPLIT_NAMES[s]} {metric.facts.text(value)}" for s, value in values.items()]
     early = [describe_early_end(result)] if describe_early_end(result) else []
     where = f"on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
     return ", ".join([f"{', '.join(shown)} {where}", *early])

@@ -18,9 +18,9 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.table import csv_text, markdown
 from cifarlab.plots.formats import require_formats
-from cifarlab.runs.collection import Collection
-from cifarlab.runs.naming import RUNS, folder_name
-from cifarlab.runs.schemas import Stored
+from cifarlab.run_folder.collection import Collection
+from cifarlab.run_folder.naming import RUNS, folder_name
+from cifarlab.run_folder.schemas import Stored
 from cifarlab.system.errors import MissingExtraError
 from cifarlab.system.files import write_text
 

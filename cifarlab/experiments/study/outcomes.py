@@ -1,23 +1,28 @@
-"""From run folders to what a comparison needs: each run's accuracies, grouped into rows."""
+"""From run folders to what a comparison needs: each run's metric, grouped into rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import Study
 from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
 from cifarlab.report.compare import warnings
 from cifarlab.report.settings import distinct_names
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import RUNS, finished_runs
-from cifarlab.runs.run_data import RunData, dig, read_runs
-from cifarlab.system.errors import RecipeError, RunFolderError
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import RUNS, finished_runs
+from cifarlab.run_folder.predictions import Predictions
+from cifarlab.run_folder.run_data import RunData, dig, read_runs
+from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
+
+ACCURACY = Accuracy()
 
 
 class GatheredRuns(NamedTuple):
@@ -28,16 +33,26 @@ class GatheredRuns(NamedTuple):
     notes: tuple[str, ...]
 
 
-def run_outcome(row: str, run: RunData) -> Outcome:
+def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     """What a run's folder says, as one run of ``row``."""
-    accuracies = {split: number(dig(run.split(split), "accuracy")) for split in ("test", "val")}
+    values = {split: _value(run, split, metric) for split in ("test", "val")}
     failure = run.early_end if run.finished else "not finished"
-    if not failure and all(value is None for value in accuracies.values()):
-        failure = "it has neither a test nor a validation accuracy"
+    if not failure and all(value is None for value in values.values()):
+        failure = f"it has neither a test nor a validation {metric.facts.title}"
     recipe_fingerprint = fingerprint(run.recipe)
     return Outcome(
-        row, run.recipe.seed, recipe_fingerprint, run.data_name, **accuracies, failure=failure
+        row, run.recipe.seed, recipe_fingerprint, run.data_name, **values, failure=failure
     )
+
+
+def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
+    """The metric that the result has of a split; one that it has not is computed."""
+    value = number(dig(run.split(split), "metrics", metric.name))
+    file = RunFolder(run.path).predictions / f"{split}.safetensors"
+    if value is not None or not run.split(split) or not file.is_file():
+        return value
+    predictions = Predictions.read(file)
+    return measure_metrics([metric], predictions.logits, predictions.labels)[metric.name]
 
 
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
@@ -51,7 +66,9 @@ def without_seed(recipe: Recipe) -> str:
     return fingerprint(recipe.model_copy(update={"seed": 0}))
 
 
-def gather_runs(names: Sequence[str], runs: Path = RUNS) -> GatheredRuns:
+def gather_runs(
+    names: Sequence[str], runs: Path = RUNS, metric: MetricConfig = ACCURACY
+) -> GatheredRuns:
     """The runs that ``names`` mean, grouped by their recipes without the seed, and their images.
 
     A name is a run folder, a study's folder or another one with run folders in it, or a recipe,
@@ -79,11 +96,12 @@ def gather_runs(names: Sequence[str], runs: Path = RUNS) -> GatheredRuns:
         rows.append(row)
         if (fraction := row_runs[0].recipe.data.train_subset_fraction) < 1:
             notes.append(
-                f"{row}: trained on {fraction:g} of the training images (data.train_subset_fraction)."
+                f"{row}: trained on {fraction:g} of the training images "
+                "(data.train_subset_fraction)."
             )
         seeds: set[int] = set()
         for outcome, run in sorted(
-            ((run_outcome(row, run), run) for run in row_runs),
+            ((run_outcome(row, run, metric), run) for run in row_runs),
             key=lambda pair: bool(pair[0].failure),
         ):
             if outcome.seed in seeds:
@@ -111,27 +129,33 @@ def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
     }
 
 
-def compare_runs(names: Sequence[str], against: str | None = None, runs: Path = RUNS) -> Comparison:
+def compare_runs(
+    names: Sequence[str],
+    against: str | None = None,
+    runs: Path = RUNS,
+    metric: MetricConfig = ACCURACY,
+) -> Comparison:
     """Compare the runs that ``names`` mean; the baseline is ``against``, else the first.
 
     ``against`` is one of their rows, or a name as in ``names``. Raises as ``gather_runs`` and
     ``compare`` do.
     """
-    gathered = gather_runs(names, runs)
+    gathered = gather_runs(names, runs, metric)
     if len(gathered.rows) > 1 and against in gathered.rows:
         baseline = against
     elif against is None:
         baseline = gathered.rows[0]
     else:
         try:
-            gathered = gather_runs([against, *names], runs)
+            gathered = gather_runs([against, *names], runs, metric)
         except RecipeError as error:
             hint = f"{error.hint}; the rows here are {', '.join(gathered.rows)}"
             raise RecipeError(error.what, hint) from error
         baseline = gathered.rows[0]
-    return compare("Comparison", gathered.rows, baseline, gathered.outcomes).with_notes(
-        gathered.notes
+    comparison = compare(
+        "Comparison", gathered.rows, baseline, gathered.outcomes, metric=metric.facts
     )
+    return comparison.with_notes(gathered.notes)
 
 
 def _run_folders(path: Path) -> list[Path]:
@@ -142,7 +166,9 @@ def _run_folders(path: Path) -> list[Path]:
     if RunFolder(path).exists:
         return [path]
     if stored := StudyFolder(path).content():
-        study = validate_config(Study, stored.get("study"), str(path / "study.json"))
+        study = validate_config(
+            Study, load_named_plugins(stored.get("study"), path), str(path / "study.json")
+        )
         runs = [run for run in stored.get("runs", []) if run.get("run")]
         runs.sort(key=lambda run: run["row"] != study.baseline_name)
         return [path / run["run"] for run in runs]
@@ -156,7 +182,7 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
         folder.path
         for early in (False, True)  # those that something ended early are named, not compared
         for folders in finished_runs(runs, early=early).values()
-        if without_seed(folders[0].recipe()) == wanted
+        if _seedless_fingerprint(folders[0]) == wanted
         for folder in folders
     ]
     if not paths:
@@ -164,6 +190,14 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
             f"there is no finished run of {name} under {runs}", f"start with: cifarlab train {name}"
         )
     return paths
+
+
+def _seedless_fingerprint(folder: RunFolder) -> str | None:
+    """``without_seed`` of a run; None where its plug-ins may not be loaded."""
+    try:
+        return without_seed(folder.recipe())
+    except PluginError:
+        return None
 
 
 def _unique_name(name: str, taken: Sequence[str]) -> str:

@@ -13,8 +13,8 @@ from cifarlab.experiments.study.table import as_json
 from cifarlab.experiments.study.workers import Failure, RunJob
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import finished_runs, latest_folder, new_folder
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 
 
@@ -107,7 +107,7 @@ class StudyRecord:
             path = (unfinished or new_folder(planned_run.recipe, self.folder.path)).path
             jobs.setdefault(
                 planned_run.fingerprint,
-                RunJob(planned_run.row, planned_run.recipe, str(path), command),
+                RunJob(planned_run.row, planned_run.recipe, str(path), command, self.study),
             )
         return list(jobs.values())
 
@@ -143,6 +143,7 @@ class StudyRecord:
                 outcomes,
                 self.study.reported,
                 self.scale,
+                self.study.metric.facts,
             )
         except UserError as error:
             if self.n_failed:
@@ -152,7 +153,7 @@ class StudyRecord:
 
     def _outcome(self, planned_run: PlannedRun, read: dict[str, Any]) -> Outcome:
         if planned_run.fingerprint in read:
-            return run_outcome(planned_run.row, read[planned_run.fingerprint])
+            return run_outcome(planned_run.row, read[planned_run.fingerprint], self.study.metric)
         failure = self.failures.get(planned_run.fingerprint)
         why = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
         return Outcome(

@@ -1,8 +1,10 @@
 """The studies that come with cifarlab: of each report, of questions across them, of speed/94."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.study.definition import Reported, Study, StudyRow, read_study
 from cifarlab.experiments.study.speed import SPEED94
 from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
@@ -34,7 +36,7 @@ def _overrides_study(
     overrides: Mapping[str, Mapping[str, Any]],
     usual: Mapping[str, Any] | None = None,
 ) -> Study:
-    """One recipe with the ``usual`` overrides, called ``first``, and with each of these over them."""
+    """One recipe with the ``usual`` overrides, called ``first``, and each of these over them."""
     rows = {first: {}, **overrides}
     return Study(
         name=name,
@@ -82,7 +84,7 @@ _REPORTS = (
     ),
 )
 
-_NORMALISATION = Study(
+_NORMALIZATION = Study(
     name="normalisation",
     about="Which normalisation helps the tutorial CNN in 10 epochs, as kth2022 compared them?",
     rows=(
@@ -196,12 +198,12 @@ _LABEL_NOISE = _overrides_study(
     "fudan/resnet10",
     "clean",
     {
-        f"{kind}-{share}{suffix}": {
+        f"{kind}-{noise_rate}{suffix}": {
             "data.label_noise.kind": kind,
-            "data.label_noise.noise_rate": share,
+            "data.label_noise.noise_rate": noise_rate,
             **help_,
         }
-        for kind, share in (("symmetric", 0.2), ("symmetric", 0.4), ("pair", 0.4))
+        for kind, noise_rate in (("symmetric", 0.2), ("symmetric", 0.4), ("pair", 0.4))
         for suffix, help_ in (
             ("", {}),
             ("-mixup", {"augment.mix.kind": "mixup"}),
@@ -258,7 +260,7 @@ STUDIES = {
     study.name: study
     for study in (
         *_REPORTS,
-        _NORMALISATION,
+        _NORMALIZATION,
         _OPTIMIZERS,
         _SCHEDULES,
         _ACTIVATIONS,
@@ -274,9 +276,11 @@ STUDIES = {
 }
 
 
-def find_study(name: str) -> Study:
+def find_study(name: str, plugins: Sequence[Plugin] = ()) -> Study:
     """The shipped study called ``name``, or the one in the YAML file of that path.
 
-    Raises UserError, with the nearest shipped name, and RecipeError for a bad file.
+    With ``plugins``, which are loaded. Raises UserError, with the nearest shipped name, and
+    RecipeError for a bad file.
     """
-    return find_or_read("study", "studies", name, STUDIES, read_study)
+    read = partial(read_study, plugins=plugins)
+    return find_or_read("study", "studies", name, STUDIES, read).add_plugins(plugins)

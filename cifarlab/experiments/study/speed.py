@@ -6,9 +6,9 @@ from cifarlab.experiments.study.definition import Study, StudyRow
 
 # airbench94's rates before Muon: 11.5 per 1,024 images whose losses are added up, norms 64 times
 _BATCH = 500
-_RATE = 11.5 * _BATCH / (1024 * (1 + 1 / (1 - 0.85)))
+_LR = 11.5 * _BATCH / (1024 * (1 + 1 / (1 - 0.85)))
 _DECAY = 0.0153 / 11.5
-_FAST = {"lr": 64 * _RATE, "weight_decay": _DECAY / 64}
+_FAST = {"lr": 64 * _LR, "weight_decay": _DECAY / 64}
 
 _CHANGES: dict[str, dict[str, Any]] = {
     "no-whitening": {"model.whitening": {"kernel_size": 0}, "optimizer.whitening": {}},
@@ -25,7 +25,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "sgd": {
         "optimizer": {
             "kind": "sgd",
-            "lr": _RATE,
+            "lr": _LR,
             "momentum": 0.85,
             "nesterov": True,
             "weight_decay": _DECAY,

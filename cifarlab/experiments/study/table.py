@@ -6,13 +6,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cifarlab.experiments.study.comparison import Comparison, ComparisonRow
+from cifarlab.experiments.study.comparison import SMALL, Comparison, ComparisonRow
 from cifarlab.experiments.study.definition import SPLIT_NAMES
-from cifarlab.runs.schemas import restore
+from cifarlab.metrics.kinds import MetricFacts
+from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
 NOTHING = "-"
+_POINTS = f"{100 * SMALL:g} points"
 HEADERS = (
     "row",
     "n",
@@ -24,7 +26,7 @@ HEADERS = (
     "d_z",
     "p (Holm)",
     "verdict",
-    "seeds for 0.3 points",
+    f"seeds for {_POINTS}",
     "reported",
     "agreement",
 )
@@ -33,11 +35,15 @@ _BARE = ("reported", "agreement")  # left out where no report has a number
 
 def heading(comparison: Comparison) -> list[str]:
     """What all numbers of the table share, a sentence per line."""
+    metric = comparison.metric
+    unit, points = (" in per cent", " in points") if metric.percent else ("", "")
+    direction = "" if metric.higher_is_better else "; less is better"
+    split = SPLIT_NAMES[comparison.split].capitalize()
     return [
-        f"{SPLIT_NAMES[comparison.split].capitalize()} accuracy in per cent on {comparison.data}.",
+        f"{split} {metric.title}{unit} on {comparison.data}{direction}.",
         *([] if comparison.scale == 1 else [scale_words(comparison.scale)]),
-        f"Differences in points from {comparison.baseline}, paired by seed; intervals by Student's t; "
-        "d_z is the mean difference over its standard deviation.",
+        f"Differences{points} from {comparison.baseline}, paired by seed; intervals by Student's "
+        "t; d_z is the mean difference over its standard deviation.",
     ]
 
 
@@ -48,14 +54,10 @@ def scale_words(scale: float) -> str:
 
 def footing(comparison: Comparison) -> list[str]:
     """What must be read beside the table."""
-    sentences = (
-        []
-        if comparison.rank_correlation is None
-        else [f"{comparison.rank_correlation.n} rows with a reported number: Kendall's tau "]
-    )
-    tau = (
-        comparison.rank_correlation
-        and f"between our order and theirs {comparison.rank_correlation.tau:.2f} (p = {comparison.rank_correlation.p:.2g})."
+    ranks = comparison.rank_correlation
+    order = ranks and (
+        f"{ranks.n} rows with a reported number: Kendall's tau between our order and theirs "
+        f"{ranks.tau:.2f} (p = {ranks.p:.2g})."
     )
     judged = any(row.agreement.by for row in comparison.rows)
     how = (
@@ -70,45 +72,44 @@ def footing(comparison: Comparison) -> list[str]:
     return [
         *comparison.notes,
         *([how] if judged else []),
-        *(f"{start}{tau}" for start in sentences),
+        *([order] if order else []),
     ]
 
 
 def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and cells as text, rounded to hundredths of a point."""
+    """Headers and cells as text, rounded: accuracies to hundredths of a point."""
+    metric = comparison.metric
+    small = _POINTS if metric.percent else f"{SMALL:g}"
+    headers = [name.replace(_POINTS, small) for name in HEADERS]
     bare = all(row.reported is None for row in comparison.rows)
     kept = [index for index, name in enumerate(HEADERS) if not (bare and name in _BARE)]
-    cells = [_cells(row) for row in comparison.rows]
-    return tuple(HEADERS[p] for p in kept), [tuple(row[p] for p in kept) for row in cells]
+    cells = [_cells(row, metric) for row in comparison.rows]
+    return tuple(headers[p] for p in kept), [tuple(row[p] for p in kept) for row in cells]
 
 
-def _cells(row: ComparisonRow) -> tuple[str, ...]:
-    accuracy, difference = row.accuracy, row.pairs and row.pairs.difference
+def _cells(row: ComparisonRow, metric: MetricFacts) -> tuple[str, ...]:
+    mean, difference = row.summary, row.pairs and row.pairs.difference
     return (
         row.name,
-        str(len(row.accuracies)),
-        _number(accuracy and accuracy.mean),
-        _number(accuracy and accuracy.std),
-        _interval(accuracy and accuracy.interval),
-        _number(difference and difference.mean, "+.2f"),
-        _interval(difference and difference.interval, "+.2f"),
+        str(len(row.values)),
+        metric.number(mean and mean.mean),
+        metric.number(mean and mean.std),
+        _interval(metric, mean and mean.interval),
+        metric.number(difference and difference.mean, "+"),
+        _interval(metric, difference and difference.interval, "+"),
         NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
         NOTHING if row.p is None else _p(row.p),
         row.verdict,
         _seeds(row),
-        _reported(row),
+        _reported(row, metric),
         row.agreement.words or NOTHING,
     )
 
 
-def _number(fraction: float | None, form: str = ".2f") -> str:
-    return NOTHING if fraction is None else format(100 * fraction, form)
-
-
-def _interval(interval: Interval | None, form: str = ".2f") -> str:
+def _interval(metric: MetricFacts, interval: Interval | None, sign: str = "") -> str:
     if interval is None:
         return NOTHING
-    return f"{_number(interval[0], form)} to {_number(interval[1], form)}"
+    return f"{metric.number(interval[0], sign)} to {metric.number(interval[1], sign)}"
 
 
 def _p(p: float) -> str:
@@ -121,12 +122,12 @@ def _seeds(row: ComparisonRow) -> str:
     return f"> {MAX_SEEDS:,}" if row.seeds_needed is None else f"{row.seeds_needed:,}"
 
 
-def _reported(row: ComparisonRow) -> str:
+def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
     if row.reported is None:
         return NOTHING
     expected = row.agreement.expected
     return f"{row.reported.accuracy:g}" + (
-        "" if expected is None else f" ({_number(expected, '+.2f')})"
+        "" if expected is None else f" ({metric.number(expected, '+')})"
     )
 
 
@@ -146,7 +147,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def csv_text(comparison: Comparison) -> str:
-    """One line per row, numbers unrounded (accuracies and differences as shares from 0 to 1)."""
+    """One line per row, numbers unrounded, accuracies and differences from 0 to 1."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(_raw(comparison, comparison.rows[0])), lineterminator="\n")
     writer.writeheader()
@@ -155,18 +156,19 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
-    accuracy, pairs = row.accuracy, row.pairs
-    low, high = (accuracy and accuracy.interval) or (None, None)
+    mean, pairs = row.summary, row.pairs
+    low, high = (mean and mean.interval) or (None, None)
     difference = pairs and pairs.difference
     least, most = (difference and difference.interval) or (None, None)
     return {
         "row": row.name,
         "data": comparison.data,
         "split": comparison.split,
+        "metric": comparison.metric.name,
         "scale": comparison.scale,
-        "n": len(row.accuracies),
-        "mean": accuracy and accuracy.mean,
-        "std": accuracy and accuracy.std,
+        "n": len(row.values),
+        "mean": mean and mean.mean,
+        "std": mean and mean.std,
         "low": low,
         "high": high,
         "pairs": difference.n if difference else 0,
@@ -178,14 +180,14 @@ def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
         "p": pairs and pairs.p,
         "p_holm": row.p,
         "detectable": row.detectable,
-        "seeds_for_0.3_points": row.seeds_needed,
+        "seeds_needed": row.seeds_needed,
         "verdict": row.verdict,
         "reported": row.reported and row.reported.accuracy / 100,
         "reported_data": row.reported and row.reported.data,
         "reported_split": row.reported and row.reported.split,
         "agrees": row.agreement.agrees,
         "agreement": row.agreement.words,
-        "accuracies": " ".join(f"{seed}:{value:.6f}" for seed, value in row.accuracies.items()),
+        "values": " ".join(f"{seed}:{value:.6f}" for seed, value in row.values.items()),
     }
 
 

@@ -13,8 +13,9 @@ from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
 
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, StorageError
+from cifarlab.training.callbacks import Callback, WatchedConfig
 
 _POLL = 0.2  # seconds between two looks whether the study is asked to stop
 
@@ -26,6 +27,7 @@ class RunJob(NamedTuple):
     recipe: Recipe
     path: str
     command: str
+    callbacks: WatchedConfig = WatchedConfig()
 
 
 class Failure(NamedTuple):
@@ -41,28 +43,16 @@ OnEnd = Callable[[RunJob, Failure | None], None]
 TrainOne = Callable[[RunJob], Failure | None]
 
 
-class _StopCallback:
+class _StopCallback(Callback):
     """Ends the run at its next step once somebody asks the study to stop."""
 
     def __init__(self, stop_requested: Callable[[], bool]) -> None:
         self._stop_requested = stop_requested
 
-    def on_train_start(self, run: Any) -> None:
-        """Nothing: a run that has started takes a step at least."""
-
     def on_step_end(self, run: Any, images: int) -> None:
         """Pass the wish on as the signal that training listens to."""
         if self._stop_requested():
             signal.raise_signal(signal.SIGINT)
-
-    def on_validation_end(self, run: Any) -> None:
-        """Nothing."""
-
-    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
-        """Nothing."""
-
-    def on_train_end(self, run: Any, result: dict[str, Any]) -> None:
-        """Nothing."""
 
 
 def train_job(job: RunJob, stop_requested: Callable[[], bool] = lambda: False) -> Failure | None:
@@ -73,7 +63,7 @@ def train_job(job: RunJob, stop_requested: Callable[[], bool] = lambda: False) -
     from cifarlab.training.train import train
 
     folder = RunFolder(job.path)
-    callbacks = [_StopCallback(stop_requested)]
+    callbacks = [_StopCallback(stop_requested), *job.callbacks.build_callbacks()]
     try:
         train(job.recipe, folder, resume=folder.exists, callbacks=callbacks, command=job.command)
     except (Interrupted, StorageError):
@@ -121,9 +111,9 @@ def _start_worker(threads: int, stopping: Event) -> None:
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    from cifarlab.system.threads import share_threads
+    from cifarlab.system.threads import limit_threads
 
-    share_threads(threads)
+    limit_threads(threads)
 
 
 def _train_in_worker(job: RunJob) -> Failure | None:
@@ -140,7 +130,7 @@ def train_in_processes(
     on_end: OnEnd,
     train_one: TrainOne = _train_in_worker,
 ) -> None:
-    """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, else 0.
+    """Train in ``workers`` processes; ``stop_requested`` gives the signal that asks to stop, or 0.
 
     A worker that dies takes all of its pool's runs along. These are then trained in one process
     of their own, where it is plain which run it was: that one is recorded as failed.

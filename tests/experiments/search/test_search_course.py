@@ -12,8 +12,8 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, STOP_REASON
 from cifarlab.experiments.search.trial_history import RungDecision, drawn_event, rung_event
 from cifarlab.experiments.search.trial_session import TrialJob, TrialSession, parse_job
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.training.train import train
 
 PARAMS = {"optimizer.kind": "sgd", "optimizer.lr": 0.1, "optimizer.momentum": 0.9}

@@ -14,6 +14,7 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, SCORE, TRIAL
 from cifarlab.experiments.search.rung_scheduler import RungScheduler
 from cifarlab.experiments.search.trial_history import TrialHistory, drawn_event
+from cifarlab.metrics.kinds import ACCURACY, LogLoss, MetricFacts
 
 
 def event_log_in(path: Path) -> EventLog:
@@ -65,13 +66,32 @@ def run_scheduler(scheduler: RungScheduler, lines: list[tuple[int, int, float]])
     return stopped
 
 
-def start_trials(search: Search, event_log: EventLog) -> RungScheduler:
-    scheduler = RungScheduler(search, 1.0, event_log)
+def start_trials(
+    search: Search, event_log: EventLog, metric: MetricFacts = ACCURACY
+) -> RungScheduler:
+    scheduler = RungScheduler(search, 1.0, event_log, metric)
     for number in range(search.trials):
         if number not in event_log.history.trials:
             event_log.add(drawn_event(number, {}))
         scheduler.on_trial_add(None, tune_trial(number))
     return scheduler
+
+
+def test_where_less_is_better_it_decides_the_opposite(tmp_path: Path) -> None:
+    search = small(max_epochs="12 epochs", trials=20)
+    lines, logs = results(search, 0), [event_log_in(tmp_path / name) for name in "ab"]
+    more, less = (
+        start_trials(search, log, metric)
+        for log, metric in zip(logs, (ACCURACY, LogLoss().facts), strict=True)
+    )
+    stopped = run_scheduler(more, lines)
+    assert stopped == run_scheduler(less, [(*line, -score) for *line, score in lines])
+    assert 0 < len(stopped) < 20
+    for (one, more_said), (other, less_said) in zip(
+        *(log.history.rung_decisions for log in logs), strict=True
+    ):
+        assert one == other and more_said.rank == less_said.rank
+        assert more_said.cutoff == (less_said.cutoff and pytest.approx(-less_said.cutoff))
 
 
 @pytest.mark.parametrize("seed", range(5))

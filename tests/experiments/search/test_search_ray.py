@@ -21,9 +21,11 @@ from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import FinishedSearch, run_search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
+from cifarlab.metrics.kinds import LogLoss
 from cifarlab.recipes.catalog import find
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.metrics_log import without_cost
+from cifarlab.recipes.text import from_yaml
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, MissingExtraError, RunFolderError, UserError
 from cifarlab.training.train import train
 
@@ -40,6 +42,26 @@ def searched(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Finish
 
 def table(finished: FinishedSearch) -> list[dict[str, Any]]:
     return list(finished.folder.content()["results"]["table"])
+
+
+def test_a_search_by_a_loss_looks_for_the_least(ray_here: None, tmp_path: Path) -> None:
+    done = run_search(tiny(metric="log_loss", trials=4), jobs=1, runs=tmp_path)
+    rows = table(done)
+    scores = [row["score"] for row in rows]
+    assert scores == sorted(scores) and len(set(scores)) == 4
+    for row in rows:
+        losses = [line["val"]["loss"] for line in done.folder.trial(row["trial"]).metrics.read()]
+        assert row["score"] == min(losses) and losses[row["best_epoch"] - 1] == min(losses)
+        for rung in row["rungs"]:
+            assert rung["score"] == min(losses[: rung["epoch"]])
+            assert rung["stopped"] == (
+                rung["cutoff"] is not None and rung["score"] > rung["cutoff"]
+            )
+    page = (done.folder.path / "page.md").read_text(encoding="utf-8")
+    assert "the best epoch's validation log loss, less is better" in page
+    assert f"Best: trial-{rows[0]['trial']:03d}, {scores[0]:.4f}, in best.yaml" in page
+    assert from_yaml(done.folder.best_recipe).evaluation.metric.kind == "log_loss"
+    assert done.folder.metric == LogLoss().facts
 
 
 def test_trials_are_runs_and_say_how_they_ended(searched: FinishedSearch) -> None:
@@ -221,7 +243,7 @@ def test_finalists_are_trained_with_seeds_that_no_trial_had(
 ) -> None:
     again = run_search(tiny(), runs=searched.folder.path.parents[1], n_seeds=2)
     assert again.finalists
-    seeds = {seed for line in again.finalists.comparison.rows for seed in line.accuracies}
+    seeds = {seed for line in again.finalists.comparison.rows for seed in line.values}
     assert seeds == {1, 2} and again.finalists.comparison.split == "val"
     assert all(one.n == 2 and one.interval for one in again.finalists.selection_bias)
     assert "## Finalists" in (searched.folder.path / "page.md").read_text()

@@ -22,8 +22,9 @@ from cifarlab.experiments.search.finalists import (
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, describe_selection_bias, markdown_page, rows
 from cifarlab.experiments.search.writing import write_results
+from cifarlab.metrics.kinds import ACCURACY
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +209,8 @@ def test_how_far_the_best_was_flattered() -> None:
     assert picture.mean == pytest.approx(0.88) and picture.excess == pytest.approx(0.02)
     low, high = picture.interval or (0, 0)
     assert low < 0.02 < high and high - low == pytest.approx(2 * 4.3027 * 0.01 / 3**0.5, rel=1e-4)
-    words = describe_selection_bias(picture)
+    words = describe_selection_bias(picture, ACCURACY)
     assert "90.00 % in the search, 88.00 % over 3 other seeds" in words and "+2.00 points" in words
     assert "one seed gives no interval" in describe_selection_bias(
-        measure_selection_bias(7, 0.9, [0.88])
+        measure_selection_bias(7, 0.9, [0.88]), ACCURACY
     )

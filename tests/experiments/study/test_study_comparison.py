@@ -94,7 +94,7 @@ def test_one_seed():
     found = table(runs("base", BASE[:1]), runs("up", [0.95]))
     up = line(found, "up")
     assert up.verdict == "one pair of runs: no test is possible"
-    assert up.accuracy == (1, 0.95, None, None)
+    assert up.summary == (1, 0.95, None, None)
     assert up.pairs.difference.mean == pytest.approx(0.05)
     assert any("One seed per row" in note for note in found.notes)
 
@@ -112,14 +112,14 @@ def test_no_seed_in_common():
     apart = [o._replace(seed=o.seed + 10) for o in runs("apart", BASE)]
     found = line(table(runs("base", BASE), apart), "apart")
     assert found.verdict == "no seed in common with the baseline: not compared"
-    assert found.pairs is None and found.accuracy.n == 5
+    assert found.pairs is None and found.summary.n == 5
 
 
 def test_failed_runs_are_named_and_the_others_compared():
     lost = [o._replace(test=None, data="", failure="DivergenceError: NaN") for o in runs("x", BASE)]
     partly = [*runs("partly", shifted(0.01))[:3], *(o._replace(row="partly") for o in lost[3:])]
     found = table(runs("base", BASE), lost, partly)
-    assert line(found, "x").verdict == "no run finished" and line(found, "x").accuracy is None
+    assert line(found, "x").verdict == "no run finished" and line(found, "x").summary is None
     assert line(found, "partly").verdict == "better"
     assert "x, seed 0, 1, 2, 3, 4: DivergenceError: NaN." in found.notes
     assert "partly, seed 3, 4: DivergenceError: NaN." in found.notes
@@ -128,7 +128,7 @@ def test_failed_runs_are_named_and_the_others_compared():
 def test_a_baseline_that_failed_leaves_the_accuracies():
     lost = [o._replace(test=None, data="", failure="lost") for o in runs("base", BASE)]
     found = table(lost, runs("up", BASE))
-    assert line(found, "up").accuracy.n == 5 and found.data == "CIFAR-10"
+    assert line(found, "up").summary.n == 5 and found.data == "CIFAR-10"
     assert line(found, "up").verdict == "no seed in common with the baseline: not compared"
 
 
@@ -146,7 +146,7 @@ def test_validation_where_one_run_kept_its_test_split_closed():
     found = table(base, up)
     assert found.split == "val"
     assert found.notes[0] == "Validation accuracy, since 1 run did not open the test split."
-    assert line(found, "up").accuracies[0] == up[0].val
+    assert line(found, "up").values[0] == up[0].val
 
 
 def test_no_accuracy_in_common_is_refused():
@@ -165,5 +165,5 @@ def test_nothing_finished_is_refused_with_the_first_reason():
 def test_a_row_whose_seeds_are_all_alike_is_named():
     found = table(runs("base", BASE), runs("flat", [0.1] * 5))
     assert "flat: all 5 seeds have the same accuracy." in found.notes
-    assert line(found, "flat").accuracy.std == 0
+    assert line(found, "flat").summary.std == 0
     assert line(found, "flat").verdict == "worse"

@@ -36,11 +36,11 @@ def test_forty_percent_of_wrong_labels_are_worse(finished_study):
     noisy = line(finished_study, "noisy")
     assert noisy.verdict == "worse"
     assert noisy.p < 0.05 and noisy.pairs.difference.interval[1] < 0
-    assert noisy.accuracy.mean < line(finished_study, "clean").accuracy.mean - 0.01
+    assert noisy.summary.mean < line(finished_study, "clean").summary.mean - 0.01
 
 
 def test_equal_recipes_show_no_difference_and_are_trained_once(finished_study):
     again = line(finished_study, "again")
     assert again.verdict == "no difference: the same recipe as the baseline"
-    assert again.accuracies == line(finished_study, "clean").accuracies
+    assert again.values == line(finished_study, "clean").values
     assert len(list(finished_study.folder.path.glob("*-s*"))) == 10

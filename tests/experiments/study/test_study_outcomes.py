@@ -4,7 +4,7 @@ import pytest
 from made_study import make_run
 
 from cifarlab.experiments.study.outcomes import compare_runs
-from cifarlab.runs.naming import finished_runs
+from cifarlab.run_folder.naming import finished_runs
 from cifarlab.system.errors import RecipeError, RunFolderError
 
 
@@ -24,7 +24,7 @@ def runs(tmp_path):
 
 
 def told(comparison):
-    return {line.name: line.accuracies for line in comparison.rows}
+    return {line.name: line.values for line in comparison.rows}
 
 
 def test_finished_runs_are_found_at_any_depth(runs):
@@ -89,7 +89,7 @@ def test_another_kind_is_named_without_its_keys(runs):
 
 
 def test_where_much_differs_the_run_is_named(runs):
-    much = {"augment__rotation": 5, "augment__shift": 0.1, "augment__zoom": 0.1}
+    much = {"augment__degrees": 5, "augment__translate": 0.1, "augment__scale": 0.1}
     other = varied(runs, "other", training__batch_size=64, **much)
     found = compare_runs([str(runs / "plain-0"), other], runs=runs)
     assert list(told(found)) == ["quickstart plain-0", "quickstart other"]

@@ -13,8 +13,8 @@ from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import new_folder
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import new_folder
 from cifarlab.system.errors import Interrupted, UserError
 from cifarlab.training.train import train
 
@@ -83,7 +83,7 @@ def test_runs_on_images_that_changed_are_trained_anew(
     fingerprint = new.provenance()["data"]["fingerprint"]
     assert old.path != new.path and old.provenance()["data"]["fingerprint"] != fingerprint
     (line,) = second.comparison.rows
-    assert line.accuracies == {0: new.result()["test"]["accuracy"]}
+    assert line.values == {0: new.result()["test"]["accuracy"]}
     _, again = study(runs, data=data)
     assert "0 runs to train, 1 are there" in again
 
@@ -140,7 +140,7 @@ def test_a_run_of_its_own_that_its_budget_ended_is_named_and_not_compared(tmp_pa
     assert (
         "hasty, seed 0: ended by its time limit after 1 epoch." in finished_study.comparison.notes
     )
-    assert finished_study.comparison.rows[1].accuracies == {}
+    assert finished_study.comparison.rows[1].values == {}
     assert told.endswith("ended by its time limit after 1 epoch")
     again, told = study(tmp_path, both)  # it would end so again
     assert "0 runs to train" in told and again.comparison == finished_study.comparison

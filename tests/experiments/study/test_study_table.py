@@ -84,14 +84,14 @@ def test_csv_has_the_numbers_unrounded():
     assert float(better["difference"]) == pytest.approx(0.02, abs=1e-12)
     assert float(better["p"]) == float(better["p_holm"])  # one comparison only
     assert (better["scale"], better["data"], better["split"]) == ("0.1", "CIFAR-10", "test")
-    assert better["accuracies"] == "0:0.920000 1:0.925000 2:0.915000"
+    assert better["values"] == "0:0.920000 1:0.925000 2:0.915000"
     assert found["failed"]["mean"] == "" and found["failed"]["n"] == "0"
 
 
 def test_json_names_every_number():
     tree = json.loads(json.dumps(as_json(made())))
     better = tree["rows"][1]
-    assert better["pairs"]["difference"]["n"] == 3 and better["accuracies"]["1"] == 0.925
+    assert better["pairs"]["difference"]["n"] == 3 and better["values"]["1"] == 0.925
     assert better["reported"]["accuracy"] == 99 and better["agreement"]["agrees"] is False
     assert tree["rank_correlation"]["n"] == 2 and tree["baseline"] == "base"
     assert as_json(None) is None

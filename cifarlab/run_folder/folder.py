@@ -3,6 +3,7 @@
 runs/<name>/
   format.json         the number of this layout, written first
   recipe.yaml         the recipe, complete
+  plugins/            the plug-in files that the recipe names
   provenance.json     code and library versions, device, threads, data fingerprint, each start
                       (time, command, step) and each opening of the test split
   metrics.jsonl       one line per epoch, flushed as it happens
@@ -24,10 +25,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cifarlab.config.plugins import copy_plugins
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
-from cifarlab.runs.metrics_log import MetricsLog
-from cifarlab.runs.schemas import Format, Provenance, Result, TensorStatsLine, make_check
+from cifarlab.run_folder.metrics_log import MetricsLog
+from cifarlab.run_folder.schemas import Format, Provenance, Result, TensorStatsLine, make_check
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.files import (
     exists,
@@ -69,7 +71,7 @@ class RunFolder:
     @property
     def vacant(self) -> bool:
         """Whether a new run may be started here: nothing is there, or what a killed start left."""
-        left = ("*.part", ".lock", self.format_file.name)
+        left = ("*.part", ".lock", self.format_file.name, "plugins")
         return not is_folder(self.path) or all(
             any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
         )
@@ -142,13 +144,14 @@ class RunFolder:
             )
 
     def recipe(self) -> Recipe:
-        """Return the run's recipe. Raises RunFolderError or RecipeError."""
+        """Return the run's recipe. Raises RunFolderError, RecipeError, PluginError."""
         self.require()
         return from_yaml(self.recipe_file)
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Start the folder: its format, then its recipe. Raises StorageError."""
+        """Start the folder: its format, plug-ins, at last its recipe. Raises StorageError."""
         write_text(self.format_file, json.dumps({"format": FORMAT}) + "\n")
+        copy_plugins(recipe.plugins, self.path)
         write_text(self.recipe_file, to_yaml(recipe))
 
     def provenance(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
-from cifarlab.runs.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.system.errors import RunFolderError
 
 RUNS = Path("runs")

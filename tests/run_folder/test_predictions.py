@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import RunFolderError
 
 ARRAYS = ("logits", "labels", "indices", "mistakes", "mistake_images")

@@ -3,7 +3,7 @@
 import pytest
 
 from cifarlab.recipes.text import build, change, fingerprint
-from cifarlab.runs.naming import latest_folder, new_folder
+from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.system.errors import RunFolderError
 
 RECIPE = build({"name": "fudan/resnet10", "seed": 3})

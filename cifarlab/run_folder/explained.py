@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import read_bytes, read_json
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.metrics.kinds import MetricConfig
+from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
-from cifarlab.runs.audit_findings import Audit
-from cifarlab.runs.explained import ExplainedFigure, explained
-from cifarlab.runs.folder import RunFolder, describe_early_end
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.audit_findings import Audit
+from cifarlab.run_folder.explained import ExplainedFigure, explained
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.formatting import number
 
@@ -86,17 +86,17 @@ class RunData:
         """The best epoch (so far, for an unfinished run) and its validation accuracy."""
         epoch = dig(self.result, "best", "epoch")
         if not isinstance(epoch, int):
-            epoch, _ = self.best_by(self.recipe.evaluation.metric) or (0, 0.0)
+            epoch, _ = self.best_by(self.recipe.evaluation.metric.facts) or (0, 0.0)
         values = dict(zip(self.epochs.tolist(), self.curve("val", "accuracy"), strict=True))
         accuracy = float(values.get(epoch, np.nan))
         return None if np.isnan(accuracy) else (epoch, accuracy)
 
-    def best_by(self, metric: MetricConfig) -> tuple[int, float] | None:
+    def best_by(self, metric: MetricFacts) -> tuple[int, float] | None:
         """Return the epoch with the best value of a metric that the metrics log has, and that."""
         curve = self.curve("val", metric.name)
         if np.isnan(curve).all():
             return None
-        index = int(np.nanargmax(curve if metric.higher_is_better else -curve))
+        index = int(np.nanargmax(metric.sign * curve))
         return self.lines[index]["epoch"], float(curve[index])
 
     @property
@@ -193,7 +193,7 @@ def _changed_weights(folder: RunFolder) -> str | None:
 
 
 def _tensor_stats(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of the tensor stats, or none where they are damaged: a page then lacks pictures."""
+    """Return the lines of the tensor stats, none where they are damaged: a page lacks pictures."""
     try:
         return folder.tensor_stats.read()
     except RunFolderError:

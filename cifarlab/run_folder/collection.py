@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cifarlab.runs.schemas import Stored, make_check
+from cifarlab.run_folder.schemas import Stored, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import lock_folder, read_json, write_text
 

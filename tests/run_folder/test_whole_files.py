@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cifarlab.runs.predictions import Predictions
+from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import StorageError
 from cifarlab.system.files import disk_errors, remove_leftovers, write_text, written_whole
 

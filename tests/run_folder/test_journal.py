@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cifarlab.runs.metrics_log import MetricsLog, without_cost
+from cifarlab.run_folder.metrics_log import MetricsLog, without_cost
 from cifarlab.system.errors import RunFolderError, StorageError
 
 

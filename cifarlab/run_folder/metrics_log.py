@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from cifarlab.runs.schemas import MetricsLine, make_check
+from cifarlab.run_folder.schemas import MetricsLine, make_check
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import append_line, parse_line, read_json_lines, write_text
 

@@ -10,13 +10,13 @@ import pytest
 from cifarlab.dashboard.index import Index
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, to_yaml
-from cifarlab.runs.folder import RunFolder
-from cifarlab.runs.naming import finished_runs
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.naming import finished_runs
 from cifarlab.system.errors import RunFolderError, StorageError
 
 HOLD = """
 import sys
-from cifarlab.runs.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder
 with RunFolder(sys.argv[1]).in_use():
     print("held", flush=True)
     sys.stdin.readline()
@@ -106,7 +106,9 @@ def test_what_is_no_run_folder(tmp_path, foreign):
 
 def test_the_format_is_written_before_the_recipe(tmp_path, monkeypatch):
     folder, names = RunFolder(tmp_path / "run"), []
-    monkeypatch.setattr("cifarlab.runs.folder.write_text", lambda path, _: names.append(path.name))
+    monkeypatch.setattr(
+        "cifarlab.run_folder.folder.write_text", lambda path, _: names.append(path.name)
+    )
     folder.write_recipe(Recipe())
     assert names == ["format.json", "recipe.yaml"]
 

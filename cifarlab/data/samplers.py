@@ -1,0 +1,174 @@
+"""Samplers of training images: which ones an epoch shows, and in what order.
+
+An epoch has as many images as the training part. What it shows follows from (seed, epoch) alone.
+"""
+
+import csv
+import hashlib
+import io
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from pydantic import Field, SerializeAsAny, model_validator
+
+from cifarlab.config.family import Family
+from cifarlab.data.dataset import Subset
+from cifarlab.system.errors import RecipeError
+from cifarlab.system.files import hint_to_read, read_bytes
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+# an epoch's generator to positions in the training part, int64 (n,)
+EpochOrder: TypeAlias = "Callable[[Generator], Tensor]"
+
+
+class SamplerConfig(Family):
+    """Which training images an epoch shows."""
+
+    def build(self, training: Subset) -> EpochOrder:
+        """Return a function from an epoch's generator to positions in ``training``, int64 (n,).
+
+        Raises RecipeError for settings that don't fit these images.
+        """
+        raise NotImplementedError
+
+
+class UniformSampler(SamplerConfig):
+    """Every image once, in an order of its own."""
+
+    kind: Literal["uniform"] = "uniform"
+
+    def build(self, training: Subset) -> EpochOrder:
+        """Return a permutation for each epoch."""
+        import torch
+
+        return lambda generator: torch.randperm(len(training), generator=generator)
+
+
+class BalancedSampler(SamplerConfig):
+    """Every class equally often; an image again only once all of its class were shown."""
+
+    kind: Literal["balanced"] = "balanced"
+
+    def build(self, training: Subset) -> EpochOrder:
+        """Return an order that shows no class twice more than another."""
+        import torch
+
+        n, labels = len(training), torch.from_numpy(training.labels[training.indices])
+        classes = [(labels == label).nonzero().flatten() for label in labels.unique()]
+
+        def order(generator: "Generator") -> "Tensor":
+            # what a division leaves over goes to classes drawn anew
+            ranks = torch.randperm(len(classes), generator=generator).tolist()
+            shown = []
+            for members, rank in zip(classes, ranks, strict=True):
+                count = n // len(classes) + (rank < n % len(classes))
+                rounds = [
+                    members[torch.randperm(len(members), generator=generator)]
+                    for _ in range(math.ceil(count / len(members)))
+                ]
+                shown.append(torch.cat([*rounds, members[:0]])[:count])
+            return torch.cat(shown)[torch.randperm(n, generator=generator)]
+
+        return order
+
+
+class WeightsSampler(SamplerConfig):
+    """Each image drawn, with replacement, with a probability in proportion to its weight."""
+
+    kind: Literal["weights"] = "weights"
+    file: str = Field(
+        "",
+        max_length=4096,
+        description="a CSV file with a line 'path,weight' and one for each named image; an image "
+        "that is not named has weight 1",
+    )
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="of the file, which is another's weights once it is changed; null: as it is",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_the_hash(cls, tree: Any) -> Any:
+        file = tree.get("file") if isinstance(tree, Mapping) else None
+        if not file or not isinstance(file, str) or tree.get("sha256") is not None:
+            return tree
+        try:
+            return {**tree, "sha256": hashlib.sha256(read_bytes(Path(file))).hexdigest()}
+        except OSError as error:
+            raise ValueError(f"can't read {file}: {error.strerror or error}") from error
+
+    def build(self, training: Subset) -> EpochOrder:
+        """Return draws by the file's weights."""
+        import torch
+
+        weights = torch.tensor(self._weights(training), dtype=torch.float64)
+        edges = weights.cumsum(0)
+        last = int(weights.nonzero()[-1])
+
+        def order(generator: "Generator") -> "Tensor":
+            draws = torch.rand(len(weights), dtype=torch.float64, generator=generator) * edges[-1]
+            return torch.searchsorted(edges, draws, right=True).clamp_(max=last)
+
+        return order
+
+    def _weights(self, training: Subset) -> list[float]:
+        """The weight of each image of the training part. Raises RecipeError."""
+        weight_of = self._read()
+        names = [training.names[index] for index in range(len(training.labels))]
+        if absent := weight_of.keys() - set(names):
+            raise RecipeError(
+                f"{self.file}: no training image is called {min(absent)!r} ({len(absent)} of its "
+                f"{len(weight_of)} names are unknown)",
+                f"names are as reports have them, e.g. {names[0]!r}",
+            )
+        weights = [weight_of.get(names[index], 1.0) for index in training.indices]
+        if not any(weights):
+            raise RecipeError(
+                f"{self.file} gives every training image the weight 0", "give some a larger one"
+            )
+        return weights
+
+    def _read(self) -> dict[str, float]:
+        """The file's weights by name. Raises RecipeError."""
+        if not self.file:
+            raise RecipeError("data.sampler.file is empty", "name a CSV file of path,weight")
+        try:
+            content = read_bytes(Path(self.file))
+        except OSError as error:
+            what = f"data.sampler: can't read {self.file}: {error.strerror or error}"
+            raise RecipeError(what, hint_to_read(error, "bring it back")) from error
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise RecipeError(
+                f"data.sampler: {self.file} is not the file that the recipe was made with",
+                "bring that back, or take this one with data.sampler.sha256=null",
+            )
+        weights: dict[str, float] = {}
+        rows = csv.reader(io.StringIO(content.decode("utf-8", errors="replace")))
+        if next(rows, None) != ["path", "weight"]:
+            raise RecipeError(f"{self.file} does not begin with a line path,weight", "add it")
+        for row in filter(None, rows):
+            weight = _number(row[1]) if len(row) == 2 else -1.0
+            if not 0 <= weight < math.inf or row[0] in weights:
+                raise RecipeError(
+                    f"{self.file}, line {rows.line_num}: {','.join(row):.80} is no new image with "
+                    "a weight from 0 on",
+                    "write path,weight once for each image",
+                )
+            weights[row[0]] = weight
+        return weights
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+Sampler = SerializeAsAny[SamplerConfig]

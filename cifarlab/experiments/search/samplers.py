@@ -1,0 +1,45 @@
+"""How a search draws its trials: a family, whose kinds build a sampler of Optuna's."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cifarlab.config.family import Family
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+class TrialSamplerConfig(Family):
+    """Base of all samplers of a search."""
+
+    in_recipe = False
+
+    def build(self, seed: int) -> "BaseSampler":
+        """Return a sampler for one trial, whose draws that seed decides."""
+        raise NotImplementedError
+
+
+class RandomSampler(TrialSamplerConfig):
+    """Every point is drawn independently."""
+
+    kind: Literal["random"] = "random"
+
+    def build(self, seed: int) -> "BaseSampler":
+        """Return Optuna's random sampler."""
+        from optuna import samplers
+
+        return samplers.RandomSampler(seed)
+
+
+class TPESampler(TrialSamplerConfig):
+    """Tree-structured Parzen estimator (Bergstra et al. 2011): likelier where scores were good."""
+
+    kind: Literal["tpe"] = "tpe"
+    n_startup_trials: int = Field(10, ge=1, description="trials that are drawn at random first")
+
+    def build(self, seed: int) -> "BaseSampler":
+        """Return Optuna's TPE sampler."""
+        from optuna import samplers
+
+        return samplers.TPESampler(seed=seed, n_startup_trials=self.n_startup_trials)

@@ -1,0 +1,116 @@
+"""A table by another metric than accuracy: its direction, its unit, where its values come from."""
+
+import json
+from pathlib import Path
+
+import pytest
+from made_plugin import known
+from made_study import make_run
+
+from cifarlab.experiments.study.comparison import Outcome, compare
+from cifarlab.experiments.study.definition import Study, StudyRow, parse_metric
+from cifarlab.experiments.study.engine import run_study
+from cifarlab.experiments.study.figure import draw
+from cifarlab.experiments.study.outcomes import compare_runs
+from cifarlab.experiments.study.table import (
+    as_json,
+    footing,
+    format_rows,
+    heading,
+    restore_comparison,
+)
+from cifarlab.metrics.kinds import ACCURACY, LogLoss, MacroF1, MetricConfig, TopK
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import RecipeError, UserError
+
+LESS = LogLoss().facts
+BASE, SHIFTED = [0.90, 0.91, 0.89, 0.90], [0.9502, 0.9598, 0.9401, 0.9499]
+
+
+def table(metric, split="test"):
+    outcomes = [
+        Outcome(row, seed, f"{row}{seed}", "digits", **{split: value})
+        for row, values in (("base", BASE), ("more", SHIFTED))
+        for seed, value in enumerate(values)
+    ]
+    return compare("t", ["base", "more"], "base", outcomes, metric=metric)
+
+
+@pytest.mark.parametrize("metric", known(MetricConfig), ids=lambda m: m.kind)
+def test_more_is_better_or_worse_as_the_metric_says(metric):
+    verdict = table(metric.facts).rows[1].verdict
+    assert verdict == ("better" if metric.higher_is_better else "worse")
+
+
+def test_all_texts_say_the_metric_and_its_unit():
+    found = table(LESS, "val")
+    assert heading(found)[0] == "Validation log loss on digits; less is better."
+    assert heading(found)[1].startswith("Differences from base, paired")
+    headers, cells = format_rows(found)
+    assert "seeds for 0.003" in headers and cells[0][2] == "0.9000" and cells[1][5] == "+0.0500"
+    assert footing(found)[0].startswith("Validation log loss, since 8 runs")
+    left, right = draw(found).axes
+    assert left.get_xlabel() == "validation log loss" and "points" not in right.get_xlabel()
+    assert left.get_xlim()[1] < 1.1  # in its own unit
+    f1 = table(MacroF1().facts)
+    assert heading(f1)[0] == "Test macro f1 in per cent on digits."
+    assert draw(f1).axes[0].get_xlabel() == "test macro f1 (%)"
+
+
+def test_a_comparison_by_a_metric_is_read_back():
+    found = table(LESS)
+    assert restore_comparison(json.loads(json.dumps(as_json(found)))) == found
+    assert table(ACCURACY).metric.percent
+
+
+def test_runs_are_compared_by_any_metric_of_their_results(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path / f"a{seed}", 0.9 + 0.001 * seed, seed=seed)
+        better = 0.95 + 0.0011 * seed
+        make_run(tmp_path / f"b{seed}", better, seed=seed, changes={"optimizer.lr": 0.3})
+    found = compare_runs([str(tmp_path)], runs=tmp_path, metric=LogLoss())
+    assert [row.verdict for row in found.rows] == ["the baseline", "better"]
+    assert found.rows[0].values == pytest.approx({0: 1.1, 1: 1.099, 2: 1.098})
+    with pytest.raises(UserError, match="no run finished"):  # a result that lacks it
+        compare_runs([str(tmp_path)], runs=tmp_path, metric=MacroF1())
+
+
+def test_what_a_result_lacks_is_computed_of_the_predictions(finished: RunFolder, copied: RunFolder):
+    found = compare_runs([str(finished.path)], metric=TopK(k=2))
+    assert found.metric.name == "top_k(k=2)" and found.split == "test"
+    assert found.rows[0].values == {0: (finished.result() or {})["test"]["top_k"][1]}
+    (made,) = [metric for metric in known(MetricConfig) if metric.kind == "made-rarest"]
+    assert 0 <= compare_runs([str(finished.path)], metric=made).rows[0].values[0] <= 1
+    for file in copied.predictions.iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match="no run finished"):
+        compare_runs([str(copied.path)], metric=TopK(k=2))
+
+
+def test_a_command_line_names_a_metric_or_gives_its_settings():
+    assert parse_metric("macro_f1") == MacroF1()
+    assert parse_metric("{kind: top_k, k: 3}") == TopK(k=3)
+    with pytest.raises(RecipeError, match="can't be 'makro_f1'"):
+        parse_metric("makro_f1")
+
+
+def test_a_study_is_judged_by_its_metric(tmp_path: Path):
+    fast = {
+        "training.duration": "3 epochs",
+        "training.precision": "float32",
+        "training.batch_size": 256,
+        "model.stem_width": 4,
+        "model.channels": [4, 8, 8],
+    }
+    rows = tuple(
+        StudyRow(name=name, recipe="quickstart", overrides={"optimizer.lr": lr})
+        for name, lr in (("slow", 1e-4), ("fast", 0.1))
+    )
+    study = Study(name="by-loss", n_seeds=2, metric="log_loss", overrides=fast, rows=rows)
+    lines: list[str] = []
+    done = run_study(study, runs=tmp_path, log=lines.append)
+    slow, fast_row = done.comparison.rows
+    assert done.comparison.metric == LESS and fast_row.summary.mean < slow.summary.mean
+    result = RunFolder(next(done.folder.path.glob("fast*"))).result()
+    assert result["test"]["loss"] in fast_row.values.values()
+    assert any(f"test {result['test']['loss']:.4f}, validation" in line for line in lines)
