@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from cifarlab.augment.kinds import AugmentationConfig as AugmentationConfig
     from cifarlab.augment.mixing import MixConfig as MixConfig
     from cifarlab.augment.policy import PolicyConfig as PolicyConfig
-    from cifarlab.data.arrays import Arrays as Arrays
     from cifarlab.data.label_noise import LabelNoiseConfig as LabelNoiseConfig
+    from cifarlab.data.sources import Arrays as Arrays
     from cifarlab.data.sources import SourceConfig as SourceConfig
+    from cifarlab.experiments.search.samplers import TrialSamplerConfig as TrialSamplerConfig
+    from cifarlab.experiments.search.schedulers import TrialSchedulerConfig as TrialSchedulerConfig
     from cifarlab.losses.kinds import LossConfig as LossConfig
     from cifarlab.metrics.kinds import MetricConfig as MetricConfig
     from cifarlab.models.configs import ModelConfig as ModelConfig
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from cifarlab.optim.optimizers import OptimizerConfig as OptimizerConfig
     from cifarlab.optim.schedules import ScheduleConfig as ScheduleConfig
     from cifarlab.recipes.schema import Recipe as Recipe
+    from cifarlab.training.callback import Callback as Callback
+    from cifarlab.training.callbacks import CallbackConfig as CallbackConfig
 
 __version__ = "0.1.0"
 
@@ -47,9 +51,10 @@ _MODULES = {
     "cifarlab.augment.kinds": "AugmentationConfig",
     "cifarlab.augment.mixing": "MixConfig",
     "cifarlab.augment.policy": "PolicyConfig",
-    "cifarlab.data.arrays": "Arrays",
     "cifarlab.data.label_noise": "LabelNoiseConfig",
-    "cifarlab.data.sources": "SourceConfig",
+    "cifarlab.data.sources": "Arrays SourceConfig",
+    "cifarlab.experiments.search.samplers": "TrialSamplerConfig",
+    "cifarlab.experiments.search.schedulers": "TrialSchedulerConfig",
     "cifarlab.losses.kinds": "LossConfig",
     "cifarlab.metrics.kinds": "MetricConfig",
     "cifarlab.models.configs": "ModelConfig",
@@ -58,6 +63,8 @@ _MODULES = {
     "cifarlab.optim.optimizers": "OptimizerConfig",
     "cifarlab.optim.schedules": "ScheduleConfig",
     "cifarlab.recipes.schema": "Recipe",
+    "cifarlab.training.callback": "Callback",
+    "cifarlab.training.callbacks": "CallbackConfig",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 

@@ -5,7 +5,7 @@ the other way round. Nothing here imports torch before it trains or predicts.
 """
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,27 +119,26 @@ class Plots:
 
     def curves(self) -> "Figure | None":
         """Loss, accuracy and learning rate by epoch."""
-        from cifarlab.report.figures import curves
-
-        return _styled(curves, self._run)
+        return self._draw("curves")
 
     def confusion_matrix(self) -> "Figure | None":
         """Which class is taken for which."""
-        from cifarlab.report.confusion import confusion
-
-        return _styled(confusion, self._run)
+        return self._draw("confusion")
 
     def per_class(self) -> "Figure | None":
         """The accuracy of each class, with its interval."""
-        from cifarlab.report.classes import per_class
-
-        return _styled(per_class, self._run)
+        return self._draw("classes")
 
     def reliability(self) -> "Figure | None":
         """How often the network is right that is sure by so much."""
-        from cifarlab.report.reliability import reliability
+        return self._draw("reliability")
 
-        return _styled(reliability, self._run)
+    def _draw(self, kind: str) -> "Figure | None":
+        from cifarlab.plots.catalog import FIGURES
+        from cifarlab.plots.draw import draw
+
+        plot = FIGURES[kind][0](self._run)
+        return draw(plot) if plot else None
 
 
 class RunTable(Sequence[TrainedRun]):
@@ -245,8 +244,8 @@ def train(
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of training/train.py. Raises every error of
-    cifarlab.system.errors.
+    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of
+    training/train.py. Raises every error of cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 
@@ -347,16 +346,13 @@ def _accuracy_words(run: RunData) -> str:
     return f"{name} accuracy {percent(run.split(name).get('accuracy'))}"
 
 
-def _styled(draw: Callable[[RunData], "Figure | None"], run: RunData) -> "Figure | None":
-    from cifarlab.plots.style import styled
-
-    with styled():
-        return draw(run)
-
-
 def _table(runs: Sequence[RunData]) -> str:
     """Runs as an HTML table."""
-    rows = [{name: str(value) for name, value in _fields(run).items()} for run in runs]
+    rows = [{name: _cell(value) for name, value in _fields(run).items()} for run in runs]
     heads = "".join(f"<th>{name}</th>" for name in (rows[0] if rows else {}))
     cells = ("".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows)
     return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+
+
+def _cell(value: Any) -> str:
+    return percent(value) if isinstance(value, float) else str(value)

@@ -46,6 +46,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CIFARLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("CIFARLAB_DEVICE", "cpu")
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         patch.delenv("FORCE_COLOR", raising=False)
         if hasattr(signal, "SIGHUP"):  # under nohup it is ignored, by cifarlab too
             signal.signal(signal.SIGHUP, signal.SIG_DFL)

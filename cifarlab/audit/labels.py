@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.system.errors import MissingExtraError
+from cifarlab.system.extras import require_packages
 
 METHOD = "normalized_margin"
 
@@ -25,13 +25,7 @@ class Ranking(NamedTuple):
 
 def require_cleanlab() -> None:
     """Raise MissingExtraError where cleanlab is not installed."""
-    try:
-        import cleanlab  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            "an audit of labels needs cleanlab, which is not installed",
-            "pip install 'cifarlab[audit]'",
-        ) from error
+    require_packages("an audit of labels", "audit", "cleanlab")
 
 
 def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:

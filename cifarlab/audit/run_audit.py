@@ -59,8 +59,8 @@ def audit(
     ``out``. Near-duplicates are looked for within and across training, validation and, with
     ``test``, the test split of a finished run or of the recipe's data; the opening is recorded in
     the run, else in the audit. Labels are judged by ``folds`` networks, each trained on the other
-    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``; a recipe may use ``plugins``. Raises every error of
-    cifarlab.system.errors.
+    folds; 0: not at all. ``csv`` adds the tables of ``write_tables``; a recipe may use ``plugins``.
+    Raises every error of cifarlab.system.errors.
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)

@@ -114,6 +114,9 @@ class Family(Config):
         """Validate by the class that ``kind`` names where this one is a family."""
         if isinstance(tree, str):
             tree = cls.from_text(tree)
+        if cls.short_form and not isinstance(tree, Mapping | Family):
+            message = f"input should be a kind's name, {cls.short_form} or a mapping"
+            raise PydanticCustomError("no_part", message)
         if cls.is_kind() or not isinstance(tree, Mapping):
             return handler(tree)
         kind, kinds = tree.get("kind"), cls.kinds()

@@ -187,6 +187,11 @@ def plugin_hashes(tree: Any) -> list[str]:
     return [text for text in hashes if isinstance(text, str)]
 
 
+def restore_plugin(plugin: Plugin, source: bytes) -> None:
+    """Load a plug-in that another process of this user sent with its recipe."""
+    _execute(plugin, Path(plugin.file), source)
+
+
 def copy_plugins(plugins: Iterable[Plugin], folder: Path) -> None:
     """Copy the sources of loaded plug-ins to where ``load_plugins`` looks. Raises StorageError."""
     for plugin in plugins:
@@ -203,8 +208,8 @@ def decisive_plugins(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
 def _unpickled(
     schema: type[ExtensibleConfig], tree: dict[str, Any], sources: list[tuple[Plugin, bytes]]
 ) -> ExtensibleConfig:
-    for plugin, source in sources:  # another process of this user sent them
-        _execute(plugin, Path(plugin.file), source)
+    for plugin, source in sources:
+        restore_plugin(plugin, source)
     return schema.model_validate(tree)
 
 

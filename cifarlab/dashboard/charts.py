@@ -1,4 +1,4 @@
-"""Charts as ECharts options: pure functions of what a report knows of runs.
+"""A ``Plot`` as ECharts options.
 
 A key that begins with a colon holds JavaScript, as NiceGUI has it; none of it comes from a run.
 Texts on axes are the theme's, asked for in the browser, since only that knows light from dark.
@@ -6,22 +6,22 @@ Texts on axes are the theme's, asked for in the browser, since only that knows l
 
 import html
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from cifarlab.plots.style import BLUE, CYCLE, GREY, VERMILION, label
-from cifarlab.report.tables import class_names, confusion_of, drawn_classes
-from cifarlab.run_folder.run_data import RunData, dig
-from cifarlab.system.formatting import number, percent
+from cifarlab.plots.spec import INK, Axis, Bars, Marks, Matrix, Panel, Plot
 
 Options = dict[str, Any]
 
-FEW = 12  # classes; with more, a number no longer fits its cell
 _FAINT = "rgba(128,128,128,0.22)"
-_ORANGES = ["rgba(213,94,0,0.06)", "rgba(213,94,0,0.45)", "rgba(213,94,0,0.85)"]
-_BLUES = ["rgba(0,114,178,0.04)", "rgba(0,114,178,0.45)"]
+_SHADES = {  # text stays legible on them, in light and in dark
+    "Oranges": ["rgba(213,94,0,0.06)", "rgba(213,94,0,0.45)", "rgba(213,94,0,0.85)"],
+    "Blues": ["rgba(0,114,178,0.04)", "rgba(0,114,178,0.45)"],
+    "viridis": ["rgba(0,158,115,0.05)", "rgba(0,158,115,0.6)"],
+}
+_SYMBOLS = {"D": "diamond", "s": "rect"}
+_TOP, _BOTTOM, _GAP = 46, 46, 44  # pixels for the legend, the last axis, and between panels
 
 
 def theme(name: str) -> str:
@@ -29,19 +29,25 @@ def theme(name: str) -> str:
     return f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()"
 
 
-def _axis(name: str = "", **more: Any) -> Options:
-    return {
-        "name": name,
-        "nameTextStyle": {":color": theme("soft"), "fontSize": 12, "align": "left"},
-        "axisLabel": {":color": theme("soft"), "fontSize": 12, "hideOverlap": True},
-        "axisLine": {"lineStyle": {"color": _FAINT}},
-        "axisTick": {"show": False},
-        "splitLine": {"lineStyle": {"color": _FAINT}},
-        **more,
-    }
-
-
-def _shared() -> Options:
+def options(plot: Plot | None, height: int) -> Options:
+    """Return the panels beneath each other on so many pixels; nothing where there is no plot."""
+    panels = plot.panels if plot else []
+    weights = (plot and plot.heights) or [1.0] * len(panels)
+    room = height - _TOP - _BOTTOM - _GAP * (len(panels) - 1)
+    series: list[Options] = []
+    grids, shades, top = [], [], float(_TOP)
+    for index, (panel, weight) in enumerate(zip(panels, weights, strict=True)):
+        size = room * weight / sum(weights)
+        grids.append({"left": 52, "right": 12, "top": round(top), "height": round(size)})
+        top += size + _GAP
+        for mark in panel.marks:
+            if isinstance(mark, Matrix):
+                shades.append(_visual_map(mark, len(series)))
+            if isinstance(mark, Marks | Bars | Matrix):
+                series.append(_series(mark, panel) | {"xAxisIndex": index, "yAxisIndex": index})
+    if shades:
+        grids = [{"left": 8, "right": 8, "top": 8, "bottom": 8, "containLabel": True}]
+    marks = [mark for panel in panels for mark in panel.marks if isinstance(mark, Marks)]
     return {
         "animation": False,
         "textStyle": {"fontFamily": "inherit"},
@@ -53,235 +59,120 @@ def _shared() -> Options:
             "itemWidth": 14,
             "itemHeight": 4,
             "textStyle": {":color": theme("ink")},
+            "data": list(dict.fromkeys(mark.label for mark in marks if mark.label)),
         },
-    }
-
-
-def _tooltip() -> Options:
-    return {
-        "trigger": "axis",
-        "confine": True,
-        ":backgroundColor": theme("card"),
-        ":borderColor": theme("line"),
-        "textStyle": {":color": theme("ink"), "fontSize": 12},
-    }
-
-
-def _points(run: RunData, values: np.ndarray) -> list[list[float]]:
-    kept = ~np.isnan(values)
-    pairs = zip(run.epochs[kept], values[kept], strict=True)
-    return [[int(epoch), round(float(value), 6)] for epoch, value in pairs]
-
-
-def curves(run: RunData) -> Options:
-    """Return accuracy, loss and learning rate by epoch, beneath each other, as the same series."""
-    tops, heights = (34, 282, 460), (200, 130, 70)
-    names = ("accuracy (%)", "loss (nats)", "learning rate")
-    series = []
-    for split, spoken, color in (("train", "training", GREY), ("val", "validation", BLUE)):
-        for grid_index, (what, scale) in enumerate((("accuracy", 100), ("loss", 1))):
-            series.append(
-                _line(spoken, _points(run, scale * run.curve(split, what)), color, grid_index)
-            )
-    lr_line = _line("learning rate", _points(run, run.curve("lr")), VERMILION, 2)
-    series += [lr_line | {"step": False}, _best(run), _test(run)]
-    shared = _shared()
-    shared["legend"]["data"] = ["training", "validation", "best", "test"]  # the rate has its axis
-    return shared | {
-        "tooltip": _tooltip(),
+        "tooltip": {
+            "confine": True,
+            ":backgroundColor": theme("card"),
+            ":borderColor": theme("line"),
+            "textStyle": {":color": theme("ink"), "fontSize": 12},
+            **({":formatter": "p => p.name"} if shades else {"trigger": "axis"}),
+        },
         "axisPointer": {"link": [{"xAxisIndex": "all"}], "lineStyle": {"color": _FAINT}},
-        "grid": [
-            {"left": 52, "right": 12, "top": top + 16, "height": height}
-            for top, height in zip(tops, heights, strict=True)
-        ],
-        "xAxis": [
-            _axis(
-                "epoch" if grid_index == 2 else "",
-                type="value",
-                gridIndex=grid_index,
-                min=1,
-                max=max(run.last_epoch, 2),
-                minInterval=1,
-                nameLocation="middle",
-                nameGap=28,
-                splitLine={"show": False},
-            )
-            for grid_index in range(3)
-        ],
-        "yAxis": [
-            _axis(
-                name,
-                type="value",
-                gridIndex=grid_index,
-                scale=grid_index < 2,
-                splitNumber=5 - grid_index,
-            )
-            for grid_index, name in enumerate(names)
-        ],
+        "grid": grids,
+        "xAxis": [_axis(panel, panel.x, index, "x") for index, panel in enumerate(panels)],
+        "yAxis": [_axis(panel, panel.y, index, "y") for index, panel in enumerate(panels)],
         "series": series,
+        **({"visualMap": shades} if shades else {}),
     }
 
 
-def _line(name: str, data: list[list[float]], color: str, grid_index: int) -> Options:
-    return {
-        "name": name,
-        "type": "line",
-        "data": data,
-        "xAxisIndex": grid_index,
-        "yAxisIndex": grid_index,
-        "color": color,
-        "lineStyle": {"width": 2, "color": color},
-        "showSymbol": len(data) <= 25,
-        "symbolSize": 5,
+def _axis(panel: Panel, axis: Axis, index: int, name: str) -> Options:
+    made: Options = {
+        "gridIndex": index,
+        "name": axis.label,
+        "nameTextStyle": {":color": theme("soft"), "fontSize": 12, "align": "left"},
+        "axisLabel": {":color": theme("soft"), "fontSize": 12, "hideOverlap": True},
+        "axisLine": {"lineStyle": {"color": _FAINT}},
+        "axisTick": {"show": False},
+        "splitLine": {"show": name in panel.grid or panel.grid == "both"}
+        | {"lineStyle": {"color": _FAINT}},
     }
+    if axis.names:
+        made |= {"type": "category", "data": list(axis.names), "inverse": name == "y", "name": ""}
+        named = {
+            "rotate": axis.rotation if name == "x" else 0,
+            "width": 120,
+            "overflow": "truncate",
+        }
+        made["axisLabel"] |= named | {"interval": 0 if len(axis.names) <= 30 else "auto"}
+        return made
+    made |= {"type": "value", "scale": axis.limits is None, "splitNumber": max(2, axis.ticks - 2)}
+    if name == "x":
+        made |= {"nameLocation": "middle", "nameGap": 28}
+        made["nameTextStyle"]["align"] = "center"
+    if axis.integer:
+        known = np.concatenate([m.x for m in panel.marks if isinstance(m, Marks) and m.width])
+        low, high = (known.min(), known.max()) if len(known) else (1, 2)
+        made |= {"min": int(low), "max": int(max(high, low + 1)), "minInterval": 1}
+    elif axis.limits:
+        made |= {"min": max(0.0, math.ceil(axis.limits[0])), "max": _without_margin(axis.limits[1])}
+    return made
 
 
-def _best(run: RunData) -> Options:
-    """Return the best validation accuracy as a ring."""
-    best = run.best
-    data = [] if best is None else [[best[0], round(100 * best[1], 6)]]
-    return {
-        "name": "best",
-        "type": "scatter",
-        "data": data,
-        "symbolSize": 12,
-        "color": BLUE,
-        "itemStyle": {"color": "transparent", "borderColor": BLUE, "borderWidth": 2},
-    }
+def _without_margin(limit: float) -> float | None:
+    """Return a limit without its margin where it is of the size of per cents."""
+    return math.floor(limit / 5) * 5 if limit > 5 else None
 
 
-def _test(run: RunData) -> Options:
-    """Return the test accuracy as a diamond at the epoch that was measured."""
-    value = number(dig(run.split("test"), "accuracy"))
-    epoch = dig(run.result, "evaluated", "epoch")
-    epoch = epoch if isinstance(epoch, int) else run.last_epoch
-    return {
-        "name": "test",
-        "type": "scatter",
-        "symbol": "diamond",
-        "data": [] if value is None else [[epoch, round(100 * value, 6)]],
-        "symbolSize": 12,
-        "color": VERMILION,
-        "z": 3,  # before the curves, which come to about the same value
-    }
+def _series(mark: Marks | Bars | Matrix, panel: Panel) -> Options:
+    if isinstance(mark, Matrix):
+        return _cells(mark)
+    if isinstance(mark, Bars):
+        look = {"color": mark.color, "barCategoryGap": "5%", "itemStyle": {"opacity": 0.55}}
+        return {"type": "bar", "name": panel.y.label, "data": _points(mark.at, mark.lengths)} | look
+    data = _points(mark.x, mark.y)
+    color = {":color": theme("ink")} if mark.color == INK else {"color": mark.color}
+    made: Options = {"name": mark.label or panel.y.label, "data": data, **color}
+    if mark.width:
+        line: dict[str, Any] = {
+            "width": max(mark.width, 1) * 4 / 3,
+            "type": "dashed" if mark.dash != "-" else "solid",
+        }
+        symbol: Options = {"showSymbol": bool(mark.marker), "symbolSize": 5}
+        return made | {"type": "line", "lineStyle": line | color} | symbol
+    ring = {"color": "transparent", "borderWidth": 2, "borderColor": mark.color}
+    style = {"itemStyle": ring if mark.hollow else {"opacity": mark.alpha}}
+    symbol = {"symbol": _SYMBOLS.get(mark.marker, "circle"), "symbolSize": 4.5 + mark.size}
+    return made | {"type": "scatter", "z": mark.z} | style | symbol
 
 
-def overlay(runs: Sequence[RunData]) -> Options | None:
-    """Return several runs' validation accuracy; those that differ by their seed share a colour.
-
-    None where no run holds images out.
-    """
-    shown = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
-    if not shown:
-        return None
-    groups: dict[Any, list[RunData]] = {}
-    for run in shown:
-        key = run.recipe.model_copy(update={"seed": 0, "name": "unnamed"})
-        groups.setdefault(key, []).append(run)
-    series = []
-    for index, members in enumerate(groups.values()):
-        color = CYCLE[index % (len(CYCLE) - 1)]  # the last is ink, which the dark theme lacks
-        for run in members:
-            name = run.name if len(members) == 1 else f"{run.recipe_name} ({len(members)} seeds)"
-            series.append(
-                _line(label(name, 48), _points(run, 100 * run.curve("val", "accuracy")), color, 0)
-            )
-    many = len(groups) > 1
-    return _shared() | {
-        "tooltip": _tooltip(),
-        "grid": {"left": 52, "right": 12, "top": 62 if many else 50, "bottom": 46},
-        "xAxis": _axis(
-            "epoch",
-            type="value",
-            min=1,
-            minInterval=1,
-            nameLocation="middle",
-            nameGap=28,
-            splitLine={"show": False},
-        ),
-        "yAxis": _axis("validation accuracy (%)", type="value", scale=True),
-        "series": series,
-    }
+def _points(x: Any, y: Any) -> list[list[float]]:
+    pairs = ((float(a), round(float(b), 6)) for a, b in zip(x, y, strict=True))
+    return [[int(a) if a.is_integer() else a, b] for a, b in pairs if not math.isnan(b)]
 
 
-def confusion(run: RunData) -> Options | None:
-    """Return the confusion matrix by fraction of the true class; errors by the square root."""
-    counts = confusion_of(run)
-    if counts is None:
-        return None
-    shown, totals = drawn_classes(counts), counts.sum(axis=1)
-    k, all_names = len(shown), class_names(run, len(counts))
-    names, totals = [all_names[number] for number in shown], totals[shown]
-    counts = counts[np.ix_(shown, shown)]
-    fraction_matrix = counts / np.maximum(totals[:, None], 1)
-    cells: dict[bool, list[Options]] = {False: [], True: []}
-    for row, column in zip(*np.nonzero(counts), strict=True):
-        true, guess = names[row], names[column]
-        value = float(fraction_matrix[row, column])
-        title = f"{true}: right" if row == column else f"{true} taken for {guess}"
-        detail = f"{counts[row, column]} of {totals[row]}, {percent(value, 1)}"
-        shade = value if row == column else math.sqrt(value)
-        cell = [int(column), int(row), round(shade, 4), round(100 * value, 1)]
-        cells[bool(row == column)].append(
-            {"value": cell, "name": f"{html.escape(title)}<br>{detail}"}
-        )
-    largest = max((cell["value"][2] for cell in cells[False]), default=1.0)
-    return _shared() | {
-        "legend": {"show": False},
-        "tooltip": _tooltip() | {"trigger": "item", ":formatter": "p => p.name"},
-        "grid": {"left": 8, "right": 8, "top": 8, "bottom": 8, "containLabel": True},
-        "xAxis": _classes(names, "predicted", rotate=90 if k > FEW else 45),
-        "yAxis": _classes(names, "true", inverse=True),
-        "visualMap": [
-            _shades(0, _ORANGES, max(largest, 0.01)),
-            _shades(1, _BLUES, 1.0),
-        ],
-        "series": [_cells(cells[False], k), _cells(cells[True], k)],
-    }
-
-
-def _classes(names: Sequence[str], what: str, rotate: int = 0, inverse: bool = False) -> Options:
-    words = {
-        ":color": theme("soft"),
-        "fontSize": 11,
-        "rotate": rotate,
-        "interval": 0 if len(names) <= 30 else "auto",
-        "width": 90,
-        "overflow": "truncate",
-    }
-    line = {"show": len(names) > FEW, "lineStyle": {"color": _FAINT}}
-    return _axis(
-        type="category",
-        data=list(names),
-        inverse=inverse,
-        axisLabel=words,
-        axisLine=line,
-        splitLine={"show": False},
-        triggerEvent=False,
-    ) | {"name": "", "id": what}
-
-
-def _shades(series_index: int, colors: list[str], most: float) -> Options:
-    return {
-        "show": False,
-        "min": 0,
-        "max": most,
-        "dimension": 2,
-        "seriesIndex": series_index,
-        "inRange": {"color": colors},
-    }
-
-
-def _cells(data: list[Options], k: int) -> Options:
+def _cells(mark: Matrix) -> Options:
+    shown = mark.values if mark.scale == "linear" else np.sqrt(mark.values)
+    data = []
+    for row, column in np.argwhere(~np.isnan(mark.values)).tolist():
+        value = [
+            column,
+            row,
+            round(float(shown[row, column]), 4),
+            round(mark.values[row, column], 1),
+        ]
+        tip = html.escape(mark.tip(row, column)).replace("\n", "<br>") if mark.tip else ""
+        text = {} if mark.texts is None else {"text": mark.texts[row, column]}
+        data.append({"value": value, "name": tip, **text})
+    label = {"fontSize": 10, ":color": theme("ink"), ":formatter": "p => p.data.text"}
+    few = max(mark.values.shape) <= 30
     return {
         "type": "heatmap",
         "data": data,
-        "label": {
-            "show": k <= FEW,
-            "fontSize": 10,
-            ":color": theme("ink"),
-            ":formatter": "p => p.value[3] >= 99.95 ? '100' : p.value[3].toFixed(1)",
-        },
-        "itemStyle": {"borderWidth": 1 if k <= 30 else 0, ":borderColor": theme("paper")},
+        "label": {"show": mark.texts is not None, **label},
+        "itemStyle": {"borderWidth": 1 if few else 0, ":borderColor": theme("paper")},
         "emphasis": {"itemStyle": {":borderColor": theme("ink")}},
+    }
+
+
+def _visual_map(mark: Matrix, series_index: int) -> Options:
+    low, high = (max(0.0, limit) for limit in mark.limits)
+    return {
+        "show": False,
+        "min": low,
+        "max": high if mark.scale == "linear" else math.sqrt(high),
+        "dimension": 2,
+        "seriesIndex": series_index,
+        "inRange": {"color": _SHADES[mark.colors]},
     }

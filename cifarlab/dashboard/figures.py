@@ -3,21 +3,22 @@
 import re
 from pathlib import Path
 
+from markupsafe import Markup
 from starlette.responses import FileResponse, Response
 
-from cifarlab.dashboard import html
 from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.urls import figure_url
-from cifarlab.plots.style import WIDE
-from cifarlab.report.html import FIGURES
+from cifarlab.plots.catalog import FIGURES
+from cifarlab.plots.spec import WIDE
 from cifarlab.run_folder.explained import KINDS
 from cifarlab.system.errors import RunFolderError
 
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 _FOLDERS = ("explained", "figures", "report/figures")
-_SHOWN = ("-curves", "-confusion", "-classes", "-mistakes")  # the page draws these itself
+_INSIDE = ("weights", "activations", "signals")  # all others of a run are on its page anyway
+_ON_PAGE = tuple(f"-{kind}" for kind in FIGURES if kind not in _INSIDE)
 # by the last word of a file's name; those of a report have theirs there
-_TITLES = {kind: title for kind, _, title in FIGURES} | {
+_TITLES = {kind: caption for kind, (_, caption) in FIGURES.items()} | {
     "maps": "Where it looks",
     "mistakes": "Where it looked when it was wrong",
     "features": "The way of an image through the network",
@@ -49,7 +50,7 @@ def find_figures(folder: Path) -> list[Path]:
     newest = {
         (file.parent, _kind(file)): file for file in sorted(files, key=lambda f: f.stat().st_mtime)
     }
-    return [f for f in files if f in newest.values() and not f.stem.endswith(_SHOWN)]
+    return [f for f in files if f in newest.values() and not f.stem.endswith(_ON_PAGE)]
 
 
 def title(file: Path) -> str:
@@ -78,17 +79,15 @@ def width(file: Path) -> float:
     return float(stated[1]) / 72 if stated else WIDE
 
 
-def sheets(index: Index, files: list[Path]) -> str:
+def sheets(index: Index, files: list[Path]) -> Markup:
     """Return figures on white, each under its title; inside of an <img> nothing in them runs."""
-    parts = []
-    for file in files:
-        title_text = html.text(title(file))
-        address = figure_url(index.url_path(file.resolve()))
-        parts.append(
-            f"<h3>{title_text}</h3><div class='sheet' style='--inches:{width(file):.2f}'>"
-            f"<img loading='lazy' src='{html.text(address)}' alt='{title_text}'></div>"
-        )
-    return "".join(parts)
+    return Markup("").join(
+        Markup(
+            "<h3>{0}</h3><div class='sheet' style='--inches:{1:.2f}'>"
+            "<img loading='lazy' src='{2}' alt='{0}'></div>"
+        ).format(title(file), width(file), figure_url(index.url_path(file.resolve())))
+        for file in files
+    )
 
 
 def serve_figure(index: Index, url_path: str) -> Response:

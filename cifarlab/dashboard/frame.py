@@ -2,19 +2,23 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup, escape
 from nicegui import ui
 
-from cifarlab.dashboard import html
-from cifarlab.dashboard.index import Index, NotFoundError
+from cifarlab.dashboard import charts
+from cifarlab.dashboard.index import Index, MissingFolderError
 from cifarlab.dashboard.urls import list_url, try_url
-from cifarlab.plots.style import BLUE
+from cifarlab.plots.spec import BLUE, Plot
+from cifarlab.report.html import parts
+from cifarlab.report.tables import Table
 from cifarlab.system.errors import CifarlabError
+from cifarlab.system.files import storable
 
 if TYPE_CHECKING:  # it imports torch
     from cifarlab.dashboard.trial import NetworkCache
@@ -37,9 +41,15 @@ class Site:
         return NetworkCache()
 
 
-def put(content: str, kind: str = "") -> ui.html:
-    """Put HTML of the module ``html``, which escapes what comes from files, into the page."""
-    return ui.html(content, sanitize=False).classes(kind)
+def put(content: str, *values: Any, kind: str = "") -> ui.html:
+    """Put HTML into the page; values, which come from files, are escaped unless they are Markup."""
+    filled = Markup(content).format(*values) if values else content
+    return ui.html(storable(filled), sanitize=False).classes(kind)
+
+
+def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "") -> None:
+    """Put a table into the page."""
+    put(parts().table(Table(columns, rows), kind))
 
 
 @contextmanager
@@ -49,13 +59,13 @@ def framed(site: Site, title: str, here: str = "") -> Iterator[None]:
     ui.colors(primary=BLUE)
     links = [("Runs", list_url()), ("Try an image", try_url())]
     links_html = "".join(
-        f'<a href="{html.text(address)}"{" aria-current=page" if word == here else ""}>{word}</a>'
+        f'<a href="{escape(address)}"{" aria-current=page" if word == here else ""}>{word}</a>'
         for word, address in links
     )
-    where = html.text(site.index.root)
     put(
         f'<header class="top"><nav><a class="home" href="/">cifarlab</a>{links_html}'
-        f'<span class="where" title="{where}"><bdi>{where}</bdi></span></nav></header>'
+        '<span class="where" title="{0}"><bdi>{0}</bdi></span></nav></header>',
+        site.index.root,
     )
     with ui.element("div").classes("page"):
         yield
@@ -66,7 +76,7 @@ def section(title: str = "") -> Iterator[None]:
     """Show a part of a view; an error of its data is shown in its place."""
     with ui.element("section"):
         if title:
-            put(f"<h2>{html.text(title)}</h2>")
+            put("<h2>{}</h2>", title)
         with show_errors():
             yield
 
@@ -77,15 +87,15 @@ def show_errors() -> Iterator[None]:
     try:
         yield
     except CifarlabError as error:
-        if isinstance(error, NotFoundError):
+        if isinstance(error, MissingFolderError):
             ui.context.client.status_code = 404
-        put(html.warned([f"{error.what}. {error.hint.capitalize()}."]))
+        put(parts().warnings([f"{error.what}. {error.hint.capitalize()}."]))
     except Exception as error:
         traceback.print_exc()
-        put(html.warned([f"This can't be shown: {type(error).__name__}: {error}."]))
+        put(parts().warnings([f"This can't be shown: {type(error).__name__}: {error}."]))
 
 
-def watched(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
+def watch(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
     """Build now, and anew whenever ``stamp``, looked at in a thread, gives another value."""
     container = ui.element("div")
     known = stamp()
@@ -106,7 +116,7 @@ def watched(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
     ui.timer(PACE, look)
 
 
-def chart(options: dict[str, Any], height: int, alt: str) -> ui.echart:
+def chart(plot: Plot | None, height: int, alt: str) -> ui.echart:
     """Return a chart as wide as the element around it."""
-    made = ui.echart(options).classes("chart").style(f"height: {height}px")
-    return made.props(f'role=img aria-label="{html.text(alt)}"')
+    made = ui.echart(charts.options(plot, height)).classes("chart").style(f"height: {height}px")
+    return made.props(f'role=img aria-label="{escape(alt)}"')

@@ -84,7 +84,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """All that was found; ``unrecognized_entries`` are (url_path, reason) of folders that are no run of ours."""
+    """All that was found; ``unrecognized_entries`` are (url_path, reason) of folders not ours."""
 
     runs: tuple[Entry, ...]
     studies: tuple[str, ...]
@@ -101,7 +101,7 @@ class ScannedFolder:
     reason: str = ""
 
 
-class NotFoundError(RunFolderError):
+class MissingFolderError(RunFolderError):
     """An address leads to no folder, or to one that is not what it should be."""
 
 
@@ -176,20 +176,20 @@ class Index:
     def path(self, url_path: str, kind: str = "") -> Path:
         """Return the folder at a URL path: any, or that of a ``kind`` (run, study, search).
 
-        Raises NotFoundError for one that is not under the root or not of that kind.
+        Raises MissingFolderError for one that is not under the root or not of that kind.
         """
         try:
             path = (self.root / url_path).resolve()
-            inside = path.is_relative_to(self.root) and path.is_dir()
+            entries_inside = path.is_relative_to(self.root) and path.is_dir()
         except (OSError, ValueError):  # too long, a NUL
-            inside = False
-        if not inside:
-            raise NotFoundError(
+            entries_inside = False
+        if not entries_inside:
+            raise MissingFolderError(
                 f"there is no folder {url_path!r} under {self.root}",
                 "it was moved or deleted, or the address is wrong: go back to the list",
             )
         if kind and not any((path / name).exists() for name in _FILES[kind]):
-            raise NotFoundError(
+            raise MissingFolderError(
                 f"{url_path!r} is no {kind}: it has no {_FILES[kind][0]}", "go back to the list"
             )
         return path
@@ -221,11 +221,11 @@ def walk(root: Path) -> Iterator[ScannedFolder]:
             return
         try:
             with os.scandir(folder) as entries:
-                inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
+                entries_inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             yield ScannedFolder("unrecognized", folder, f"can't be read: {error.strerror}")
             continue
-        names = {entry.name for entry in inside}
+        names = {entry.name for entry in entries_inside}
         kind = next((kind for mark, kind in MARKS.items() if mark in names), None)
         if kind is None and not names.isdisjoint(OF_A_RUN):
             yield ScannedFolder("run", folder)
@@ -234,7 +234,7 @@ def walk(root: Path) -> Iterator[ScannedFolder]:
             yield ScannedFolder(kind, folder)
         below = [
             Path(entry.path)
-            for entry in inside
+            for entry in entries_inside
             if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
         ]
         odd = [path for path in below if storable(path.name) != path.name]

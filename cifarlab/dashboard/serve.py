@@ -1,31 +1,23 @@
 """The local dashboard: runs, studies and searches in a browser, and images tried on a network.
 
 It reads run folders and writes nothing, so it can neither lock nor crash a run; it loads nothing
-from elsewhere. Read in this order: ``index`` (what is there), ``tables``, ``charts`` and
-``html`` (pure functions from what is there to what is shown), ``views`` (what each address
+from elsewhere. Read in this order: ``index`` (what is there), ``tables`` and
+``charts`` (pure functions from what is there to what is shown), ``views`` (what each address
 shows), ``figures`` (figures that others drew), ``trial`` (an image on a network), ``guard`` (who
 may ask), ``server`` (how it is served).
 """
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from cifarlab.system.errors import MissingExtraError
+from cifarlab.system.extras import require_packages
 
 __all__ = ["require_extra", "serve"]
 
 
 def require_extra() -> None:
     """Raise MissingExtraError where a library that the dashboard needs is not installed."""
-    for package in ("nicegui", "matplotlib"):
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"the dashboard needs {package}, which is not installed",
-                "pip install 'cifarlab[dashboard]'",
-            ) from error
+    require_packages("the dashboard", "dashboard", "nicegui", "matplotlib")
 
 
 def serve(

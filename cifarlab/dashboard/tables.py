@@ -12,30 +12,20 @@ TableRow = dict[str, Any]
 
 def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
     """Return one row per run, accuracies in per cent; what is not known is None."""
-    rows = []
-    for entry in entries:
-        low, high = entry.interval
-        rows.append(
-            {
-                "url_path": entry.url_path,
-                "url": run_url(entry.url_path),
-                "run": entry.name or "(this folder)",
-                "recipe": entry.recipe,
-                "group": entry.group,
-                "seed": entry.seed,
-                "data": entry.data,
-                "state": entry.state(now),
-                "epochs": entry.epochs,
-                "test": _percent(entry.test),
-                "low": _percent(low),
-                "high": _percent(high),
-                "val": _percent(entry.val),
-                "seconds": entry.seconds,
-                "parameters": entry.parameters,
-                "last_modified": entry.last_modified,
-                "problem": entry.problem or entry.note or entry.early,
-            }
-        )
+    rows = [
+        vars(entry)
+        | {
+            "url": run_url(entry.url_path),
+            "run": entry.name or "(this folder)",
+            "state": entry.state(now),
+            "test": _percent(entry.test),
+            "low": _percent(entry.interval[0]),
+            "high": _percent(entry.interval[1]),
+            "val": _percent(entry.val),
+            "problem": entry.problem or entry.note or entry.early,
+        }
+        for entry in entries
+    ]
     return sorted(rows, key=lambda row: -row["last_modified"])
 
 

@@ -3,10 +3,22 @@
 from collections.abc import Iterable
 from urllib.parse import quote, urlencode
 
+from markupsafe import Markup
+
 
 def run_url(url_path: str) -> str:
     """Return the URL of a run."""
     return f"/run/{quote(url_path)}"
+
+
+def link(address: str, name: str) -> Markup:
+    """Return a link to a page of ours."""
+    return Markup('<a href="{}">{}</a>').format(address, name)
+
+
+def run_link(url_path: str, name: str) -> Markup:
+    """Return a link to a run."""
+    return link(run_url(url_path), name)
 
 
 def study_url(url_path: str) -> str:

@@ -16,7 +16,8 @@ from PIL import (
     PngImagePlugin,  # noqa: F401
     PpmImagePlugin,  # noqa: F401
     TiffImagePlugin,
-    WebPImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401,
 )
 
 from cifarlab.data.image_policy import ImagePolicy
@@ -83,7 +84,7 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> Pi
     # Decoders of hostile bytes fail with whatever their parser meets: struct.error, KeyError, ...
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, UnidentifiedImageError):
             reason = "it is no image of a known format"
         raise BrokenError(
             f"can't be decoded: {reason}",

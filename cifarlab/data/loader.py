@@ -12,8 +12,8 @@ from torch import Tensor
 from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.dataset import Subset
 from cifarlab.data.samplers import SamplerConfig, UniformSampler
-from cifarlab.data.splits import Subset
 from cifarlab.system.errors import DataError
 from cifarlab.system.randomness import generator
 from cifarlab.system.transfer import resident, sent

@@ -80,22 +80,27 @@ class WeightsSampler(SamplerConfig):
     """Each image drawn, with replacement, with a probability in proportion to its weight."""
 
     kind: Literal["weights"] = "weights"
-    file: str = Field(
-        "",
+    file: str | None = Field(
+        None,
+        min_length=1,
         max_length=4096,
         description="a CSV file with a line 'path,weight' and one for each named image; an image "
         "that is not named has weight 1",
     )
     sha256: str | None = Field(
         None,
-        pattern=r"^[0-9a-f]{64}$",
+        max_length=64,
         description="of the file, which is another's weights once it is changed; null: as it is",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _keep_the_hash(cls, tree: Any) -> Any:
-        file = tree.get("file") if isinstance(tree, Mapping) else None
+        if not isinstance(tree, Mapping):
+            return tree
+        file = tree.get("file")
+        if file is None:
+            return {**tree, "sha256": None}
         if not file or not isinstance(file, str) or tree.get("sha256") is not None:
             return tree
         try:
@@ -136,8 +141,8 @@ class WeightsSampler(SamplerConfig):
 
     def _read(self) -> dict[str, float]:
         """The file's weights by name. Raises RecipeError."""
-        if not self.file:
-            raise RecipeError("data.sampler.file is empty", "name a CSV file of path,weight")
+        if self.file is None:
+            raise RecipeError("data.sampler.file is null", "name a CSV file of path,weight")
         try:
             content = read_bytes(Path(self.file))
         except OSError as error:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cifarlab.data.splits import Subset
+from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.groups import Groups, accuracy_by_group, known_groups
 from cifarlab.inference.predictor import Predictor
 from cifarlab.metrics.calibration import calibration, find_temperature, log_loss

@@ -9,7 +9,8 @@ from matplotlib.patches import Circle, FancyBboxPatch, Patch, Rectangle
 
 from cifarlab.explain.structure import Architecture, BlockSummary, Stage
 from cifarlab.models.outline import ABBREVIATIONS, Kind, LayerStep
-from cifarlab.plots.style import GREY, INK, label, sheet
+from cifarlab.plots.spec import GREY, INK, label
+from cifarlab.plots.style import sheet
 
 _FILL: dict[Kind, str] = {
     "conv": "#cfe3f1",

@@ -1,6 +1,5 @@
 """Everything that is explained of one run: which figures, of which images, into which folder."""
 
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,12 @@ from cifarlab.explain.sanity import randomize_layers
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.explained import INDEX, KINDS
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
+from cifarlab.system.errors import RunFolderError, UserError
+from cifarlab.system.extras import require_packages
 from cifarlab.system.files import read_json, write_text
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def explain_run(
     RunFolderError, CheckpointError, DataError, MissingExtraError, StorageError.
     """
     require_formats(formats)
-    require_extra("captum", "matplotlib")
+    require_packages("explaining", "explain", "captum", "matplotlib")
     from cifarlab.explain.pictures import RunFigures, predict_images
     from cifarlab.plots.style import styled
 
@@ -100,7 +100,7 @@ def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) ->
     Raises UserError, MissingExtraError, RecipeError, StorageError.
     """
     require_formats(formats)
-    require_extra("matplotlib")
+    require_packages("explaining", "explain", "matplotlib")
     from cifarlab.explain.drawing import draw_architecture
     from cifarlab.plots.style import render, save, styled
     from cifarlab.recipes.catalog import usual_shape
@@ -111,18 +111,6 @@ def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) ->
         figure = draw_architecture(architecture(recipe.model, shape, classes), recipe.name)
         save(render(figure, slug, f"The network of {recipe.name}", formats), out)
     return out / f"{slug}.svg"
-
-
-def require_extra(*packages: str) -> None:
-    """Raise MissingExtraError where one of the packages is not installed."""
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"explaining needs {package}, which is not installed",
-                "pip install 'cifarlab[explain]'",
-            ) from error
 
 
 def _parse_layers(option: str | None, shapes: dict[str, tuple[int, int, int]]) -> list[str]:

@@ -15,7 +15,8 @@ from cifarlab.explain.maps import upsample
 from cifarlab.explain.sanity import RandomizationCheck
 from cifarlab.models.normalizer_free import ScaledConv2d
 from cifarlab.models.whitening import Whitening
-from cifarlab.plots.style import BLUE, GREY, INK, NARROW, WIDE, label, sheet, tidy
+from cifarlab.plots.spec import BLUE, GREY, INK, NARROW, WIDE, label
+from cifarlab.plots.style import sheet, tidy
 
 _SIDE = 128  # pixels of a tile in a figure, about
 _GAP = 0.09  # inches between cells

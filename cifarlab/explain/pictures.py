@@ -20,7 +20,7 @@ from cifarlab.explain.structure import architecture
 from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.plots.style import label
+from cifarlab.plots.spec import label
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 

@@ -1,7 +1,6 @@
-"""How every figure looks, and how it becomes bytes: one place for fonts, colours and files.
+"""How every figure looks in a file, and how it becomes bytes: one place for fonts and files.
 
-Colours are Okabe and Ito's, which stay apart for colour-blind readers and in grey print. Text is
-drawn as paths, so that a figure looks the same on every machine.
+Text is drawn as paths, so that a figure looks the same on every machine.
 """
 
 import io
@@ -17,13 +16,9 @@ from matplotlib import style as matplotlib_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.plots.formats import FORMATS
+from cifarlab.plots.spec import FORMATS, INK, NARROW, WIDE
 from cifarlab.system.files import disk_errors, write_bytes
 
-BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
-ORANGE, SKY, INK, GREY = "#e69f00", "#56b4e9", "#222222", "#7a7a7a"
-CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
-NARROW, WIDE = 4.3, 7.4  # inches: one column of a paper's page, and the page
 PNG_DPI = 200
 
 _RC = {
@@ -108,23 +103,6 @@ def sheet(width: float, height: float) -> Figure:
 def tidy(axes: Axes, grid: str = "y") -> None:
     """Draw a light grid along one direction, or ``both``."""
     axes.grid(True, axis=grid)  # type: ignore[arg-type]
-
-
-def with_margin(low: float, high: float, fraction: float = 0.025) -> tuple[float, float]:
-    """Return limits a little beyond ``low`` and ``high``: a mark at the very end is drawn whole."""
-    margin = fraction * (high - low)
-    return low - margin, high + margin
-
-
-def label(text: str, longest: int = 28, end: bool = False) -> str:
-    """Return ``text`` fit for a figure: printable, one line, cut where it would push the axes away.
-
-    With ``end`` its end is kept, which tells paths apart.
-    """
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    if len(clean) <= longest:
-        return clean
-    return "…" + clean[1 - longest :] if end else clean[: longest - 1] + "…"
 
 
 def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = ("svg",)) -> Picture:

@@ -153,13 +153,13 @@ class Evaluation(Config):
     def _tta_needs_views(self) -> "Evaluation":
         if self.tta_fraction < 1 and self.tta_views == 1:
             raise ValueError(
-                f"tta_fraction={self.tta_fraction:g} gives some images further views, but tta_views is 1: "
-                "take tta_views=2, 6 or 10, or tta_fraction=1"
+                f"tta_fraction={self.tta_fraction:g} gives some images further views, but "
+                "tta_views is 1: take tta_views=2, 6 or 10, or tta_fraction=1"
             )
         if self.tta_threshold is not None and self.tta_views == 1:
             raise ValueError(
-                f"tta_threshold={self.tta_threshold:g} gives some images further views, but tta_views "
-                "is 1: take tta_views=2, 6 or 10, or tta_threshold=null"
+                f"tta_threshold={self.tta_threshold:g} gives some images further views, but "
+                "tta_views is 1: take tta_views=2, 6 or 10, or tta_threshold=null"
             )
         if self.tta_threshold is not None and self.tta_fraction < 1:
             raise ValueError(
@@ -244,9 +244,10 @@ class Recipe(ExtensibleConfig):
         tta_fraction = self.evaluation.tta_fraction
         if tta_fraction < 1 and self.data.val_fraction == 0:
             raise ValueError(
-                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images, but data.val_fraction "
-                "is 0: take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some "
-                "images are to get further views, or hold some out"
+                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images, but "
+                "data.val_fraction is 0: take evaluation.tta_fraction=1, with "
+                "evaluation.tta_threshold where only some images are to get further views, or hold "
+                "some out"
             )
         return self
 

@@ -1,47 +1,39 @@
 """Several runs beside each other: the comparison table, and what forbids comparing."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from cifarlab.report.tables import Table
 from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import count, interval, percent, seconds
 
-
-class ComparedRun(NamedTuple):
-    """One run in the comparison."""
-
-    anchor: str
-    run: str
-    recipe: str
-    seed: str
-    data: str
-    val: str
-    test: str
-    interval: str
-    n: str
-    time: str
-    parameters: str
-    state: str
+_COLUMNS = (
+    "run", "recipe", "seed", "data", "validation", "test", "95 % interval", "n", "training",
+    "parameters", "state",
+)  # fmt: skip
 
 
-def row(run: RunData, anchor: str) -> ComparedRun:
-    """Return the run's line; an unfinished one shows its last validation accuracy and says so."""
+def table(runs: Sequence[RunData], links: Sequence[str]) -> Table:
+    """Return a line for each run; an unfinished one shows its last validation accuracy."""
+    return Table(_COLUMNS, [_row(run, link) for run, link in zip(runs, links, strict=True)])
+
+
+def _row(run: RunData, link: str) -> tuple[str, ...]:
     test, val = run.split("test"), run.split("val").get("accuracy")
     if not run.finished and run.lines:
         val = float(run.curve("val", "accuracy")[-1])
-    return ComparedRun(
-        anchor=anchor,
-        run=run.name,
-        recipe=run.recipe_name,
-        seed=str(run.recipe.seed),
-        data=run.data_name,
-        val=percent(val),
-        test=percent(test.get("accuracy")),
-        interval=interval(test.get("interval")),
-        n=count(test.get("n")),
-        time=seconds(dig(run.result, "cost", "train_seconds")),
-        parameters=count(run.result.get("parameters")),
-        state=state(run),
+    return (
+        link,
+        run.recipe_name,
+        str(run.recipe.seed),
+        run.data_name,
+        percent(val),
+        percent(test.get("accuracy")),
+        interval(test.get("interval")),
+        count(test.get("n")),
+        seconds(dig(run.result, "cost", "train_seconds")),
+        count(run.result.get("parameters")),
+        state(run),
     )
 
 
@@ -87,7 +79,8 @@ def _different_images(runs: Sequence[RunData], split: str, word: str, same_data:
         return [f"The {word} splits differ in size ({', '.join(map(count, sizes))} images)."]
     if same_data and len(_distinct(run.split(split).get("fingerprint") for run in runs)) > 1:
         return [
-            f"The {word} images differ between runs: see data.split_seed and data.{split}_fraction. "
+            f"The {word} images differ between runs: see data.split_seed and "
+            f"data.{split}_fraction. "
             f"Differences of {word} accuracy are differences of images, too."
         ]
     return []

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from cifarlab.report.tables import Table
 from cifarlab.run_folder.run_data import RunData
 from cifarlab.system.formatting import plain
 
@@ -9,15 +10,14 @@ _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 
 
 class Log(NamedTuple):
-    """A list of like records: ``rows`` hold one text per column."""
+    """A list of like records; ``empty`` says why there are none."""
 
     title: str
-    columns: list[str]
-    rows: list[list[str]]
+    table: Table
     empty: str
 
 
-def origin(run: RunData) -> list[tuple[str, str]]:
+def origin(run: RunData) -> Table:
     """Return all of provenance.json that is no log, as (what, value), in the file's order."""
     rows: list[tuple[str, str]] = []
     for key, value in run.provenance.items():
@@ -28,7 +28,9 @@ def origin(run: RunData) -> list[tuple[str, str]]:
         else:
             rows.append((_spoken(key), plain(value)))
     fingerprint = run.result.get("fingerprint")
-    return [*rows, ("recipe fingerprint", plain(fingerprint))] if fingerprint else rows
+    if fingerprint:
+        rows.append(("recipe fingerprint", plain(fingerprint)))
+    return Table(("", ""), rows)
 
 
 def logs(run: RunData) -> list[Log]:
@@ -54,8 +56,7 @@ def _log(run: RunData, key: str, records: list[dict[str, Any]]) -> Log:
     empty = "none: the test split was not opened" if key == "test_openings" else "none"
     return Log(
         _TITLES.get(key, _spoken(key)),
-        [_spoken(name) for name in columns],
-        rows,
+        Table([_spoken(name) for name in columns], rows),
         empty if recorded else "not recorded",
     )
 

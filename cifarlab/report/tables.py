@@ -1,10 +1,14 @@
-"""A run's headline and what happened by class, as rows of text; the page only lays them out."""
+"""A run's headline and what happened by class, as rows of text; the pages only lay them out."""
 
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
+from cifarlab.plots.run import class_names, confusion_counts, drawn_classes, largest_errors
+from cifarlab.plots.spec import MANY
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import (
     NOTHING,
     count,
@@ -16,6 +20,9 @@ from cifarlab.system.formatting import (
     seconds,
 )
 
+_NUMERIC = set("0123456789.,+-–—% <>")
+_UNIT = re.compile("\u00a0(?:ms|s|min|h|MiB|GiB)\\b| to ")
+
 
 class Fact(NamedTuple):
     """One line of a headline."""
@@ -25,13 +32,66 @@ class Fact(NamedTuple):
     note: str = ""
 
 
-class Pair(NamedTuple):
-    """How often one class was taken for another."""
+class Table(NamedTuple):
+    """Columns, and rows of one cell per column; a cell that is Markup is taken as it is."""
 
-    true: str
-    predicted: str
-    images: int
-    fraction: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def numbers(self) -> list[bool]:
+        """Which columns hold nothing but numbers: they are aligned on the right."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
+        return [bool(cells) and all(map(_reads_as_number, cells)) for cells in columns]
+
+
+def _reads_as_number(cell: Any) -> bool:
+    bare = _UNIT.sub("", str(cell)).replace("\u00a0", "")
+    return set(bare) <= _NUMERIC
+
+
+def table_of(rows: Any, *columns: Any) -> Table:
+    """Return a table of what should be a list of mappings.
+
+    A column is (title, how a value is written, the path of keys to it).
+    """
+    cells = [tuple(write(dig(row, *keys)) for _, write, *keys in columns) for row in listed(rows)]
+    return Table([title for title, *_ in columns], cells)
+
+
+def drawn_note(run: RunData) -> str:
+    """Return a sentence on the classes that a drawn matrix leaves out; empty where it has all."""
+    counts = confusion_counts(run)
+    k = 0 if counts is None else len(counts)
+    drawn = 0 if counts is None else len(drawn_classes(counts))
+    if drawn == k:
+        return ""
+    return (
+        f"Of {k:,} classes, the {drawn} of the most frequent confusions are shown; the rest of "
+        "a row went to the others."
+    )
+
+
+def counts(run: RunData) -> Table | None:
+    """Return the confusion matrix as counts, where a table has room for it."""
+    matrix = confusion_counts(run)
+    if matrix is None or len(matrix) > MANY:
+        return None
+    names = class_names(run, len(matrix))
+    rows = [(name, *row) for name, row in zip(names, matrix.tolist(), strict=True)]
+    return Table(["true \\ predicted", *names], rows)
+
+
+def confused(run: RunData, most: int = 10) -> Table:
+    """Return the most frequent confusions of the shown split, most frequent first."""
+    counts, rows = confusion_counts(run), []
+    if counts is not None:
+        names, totals = class_names(run, len(counts)), counts.sum(axis=1)
+        for true, guess in largest_errors(counts, most):
+            if true != guess and (images := counts[true, guess]) > 0:
+                fraction = percent(float(images / totals[true]), 1)
+                rows.append((names[true], names[guess], int(images), fraction))
+    return Table(("true class", "predicted as", "images", "of the true class"), rows)
 
 
 def accuracies(run: RunData) -> list[Fact]:
@@ -107,76 +167,3 @@ def _evaluated(run: RunData) -> str:
         f"{plain(views)} view{'' if views == 1 else 's'}"
         + (f" of images below a confidence of {threshold:.3f}" if threshold else "")
     )
-
-
-def class_rows(run: RunData) -> list[dict[str, Any]]:
-    """Return the shown split's result by class, as it was written."""
-    rows = run.split(run.split_name).get("per_class")
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def confusion_of(run: RunData) -> np.ndarray | None:
-    """Return the shown split's confusion matrix, int64 (K, K), rows true; None if not square."""
-    table = run.split(run.split_name).get("confusion_matrix")
-    try:
-        counts = np.array(table, dtype=np.int64)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] and counts.size
-    return counts if square else None
-
-
-def class_names(run: RunData, k: int) -> list[str]:
-    """Return K class names: of the result, else of the provenance, else their numbers."""
-    from_provenance = dig(run.provenance, "data", "classes")
-    for names in ([row.get("class") for row in class_rows(run)], from_provenance):
-        if isinstance(names, list) and len(names) == k:
-            return [str(name) for name in names]
-    return [str(number) for number in range(k)]
-
-
-MOST_DRAWN = 200  # classes; of more, a matrix shows those that are confused most often
-_CONFUSED = 30  # of them: so many have room for their names
-
-
-def drawn_classes(counts: np.ndarray) -> np.ndarray:
-    """Return the numbers of the classes that a drawn matrix shows of counts (K, K), rising.
-
-    All where they are few enough, else those of the most frequent confusions: a matrix of 1,000
-    classes shows nothing and takes gigabytes.
-    """
-    k = len(counts)
-    if k <= MOST_DRAWN:
-        return np.arange(k)
-    errors = counts - np.diag(np.diag(counts))
-    # so many pairs hold at least as many classes as are wanted
-    order = np.argsort(-errors, axis=None, kind="stable")[: _CONFUSED**2]
-    ends = np.stack(np.divmod(order, k), 1).ravel().tolist()
-    return np.sort(list(dict.fromkeys(ends))[:_CONFUSED])
-
-
-def drawn_note(counts: np.ndarray) -> str:
-    """Return a sentence on the classes that a drawn matrix leaves out; empty where it has all."""
-    drawn, k = len(drawn_classes(counts)), len(counts)
-    if drawn == k:
-        return ""
-    return (
-        f"Of {k:,} classes, the {drawn} of the most frequent confusions are shown; the rest of "
-        "a row went to the others."
-    )
-
-
-def confused(run: RunData, most: int = 10) -> list[Pair]:
-    """Return the most frequent confusions of the shown split, most frequent first."""
-    counts = confusion_of(run)
-    if counts is None:
-        return []
-    names, totals = class_names(run, len(counts)), counts.sum(axis=1)
-    errors = counts - np.diag(np.diag(counts))
-    order = np.argsort(-errors, axis=None, kind="stable")[:most]
-    cells = [divmod(int(flat), len(counts)) for flat in order]
-    return [
-        Pair(names[t], names[p], int(errors[t, p]), percent(errors[t, p] / totals[t], 1))
-        for t, p in cells
-        if errors[t, p] > 0
-    ]

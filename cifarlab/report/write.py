@@ -1,16 +1,16 @@
 """Reports: run folders in, one HTML page and its figures out.
 
-Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and unfinished
-runs alike. Matplotlib and Jinja are imported only when a report is made.
+Reads what a run left behind (``cifarlab.run_folder``) and nothing else; works on finished and
+unfinished runs alike. Matplotlib and Jinja are imported only when a report is made.
 """
 
-import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import MissingExtraError, PluginError, RunFolderError
+from cifarlab.system.errors import PluginError, RunFolderError
+from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder, write_text
 
 __all__ = ["require_extra", "write_report"]
@@ -69,14 +69,7 @@ def _loadable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
 
 def require_extra() -> None:
     """Raise MissingExtraError where the libraries that draw and lay out are not installed."""
-    for package in ("matplotlib", "jinja2"):
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"a report needs {package}, which is not installed",
-                "pip install 'cifarlab[report]'",
-            ) from error
+    require_packages("a report", "report", "matplotlib", "jinja2")
 
 
 def _target(first: Path, count: int, out: Path | None) -> Path:

@@ -124,6 +124,11 @@ def dig(tree: Any, *keys: Any) -> Any:
     return tree
 
 
+def listed(rows: Any) -> list[dict[str, Any]]:
+    """Return the mappings in what should be a list of them."""
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
 def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
     """Read each folder once, in the order given. Raises RunFolderError and RecipeError.
 

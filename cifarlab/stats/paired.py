@@ -19,7 +19,7 @@ Interval = tuple[float, float]
 
 
 class Summary(NamedTuple):
-    """Of n numbers: their mean, and from two on their sample standard deviation and the mean's interval."""
+    """Of n numbers: mean and, from two on, sample standard deviation and the mean's interval."""
 
     n: int
     mean: float
@@ -39,7 +39,7 @@ class PairedComparison(NamedTuple):
 
 
 def summarize(values: Sequence[float]) -> Summary:
-    """Return the mean, standard deviation (n - 1) and Student's interval of the mean; ``values`` has one at least."""
+    """Return mean, standard deviation (n - 1) and Student's interval of one value or more."""
     numbers = np.asarray(values, dtype=np.float64)
     n, mean = len(numbers), float(numbers.mean())
     if n < 2:
@@ -95,7 +95,7 @@ def power(effect: float, n: int, alpha: float = ALPHA) -> float:
 
 
 def detectable_difference(std: float, n: int, alpha: float = ALPHA) -> float:
-    """The least true difference that n pairs find with 80 %, at that standard deviation of differences."""
+    """Return the least true difference that n pairs of that standard deviation find with 80 %."""
     from scipy.optimize import brentq
 
     high = 1.0

@@ -28,6 +28,12 @@ def interval(bounds: Any) -> str:
     return f"{100 * low:.2f}–{100 * high:.2f}{_SPACE}%"
 
 
+def points(fraction: Any) -> str:
+    """Return a difference of fractions in points, with its sign."""
+    value = number(fraction)
+    return NOTHING if value is None else f"{100 * value:+.2f}"
+
+
 def pair(bounds: Any) -> tuple[float | None, float | None]:
     """Return the two ends of an interval, None where they are absent."""
     if not isinstance(bounds, list | tuple) or len(bounds) != 2:

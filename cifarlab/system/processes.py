@@ -41,7 +41,7 @@ class Processes:
         return self.rank == 0
 
     def shard(self, images: int) -> slice:
-        """Return the slice of so many images that this process reads; shards are as equal as can be."""
+        """Return the slice of so many images that this process reads, as equal as can be."""
         base, remainder = divmod(images, self.world_size)
         start = self.rank * base + min(self.rank, remainder)
         return slice(start, start + base + (self.rank < remainder))
@@ -71,7 +71,7 @@ class Processes:
         return self.all_reduce(rows)
 
     def broadcast_from_rank0(self, work: Callable[[], Result], *, patient: bool = False) -> Result:
-        """Run ``work`` in the main process alone; all return its result, or raise its CifarlabError.
+        """Run ``work`` in the main process; all return its result, or raise its CifarlabError.
 
         Called by all; ``patient`` for what may take long.
         """
@@ -125,7 +125,7 @@ SINGLE_PROCESS = Processes()
 
 @contextmanager
 def init_distributed() -> Iterator[Processes]:
-    """Yield the processes that torchrun started, once all are there; without torchrun, this one alone.
+    """Yield the processes that torchrun started, once all are there; without it, this one alone.
 
     gloo connects CPUs, NCCL GPUs, of which each process of a machine takes its own. Raises
     UserError for what several processes can't do, ProcessLostError where one does not come.
@@ -142,7 +142,7 @@ def init_distributed() -> Iterator[Processes]:
     if compute.device.type == "cuda":
         if local_world_size > torch.cuda.device_count():
             raise UserError(
-                f"{local_world_size} processes for the {torch.cuda.device_count()} GPUs of this machine",
+                f"{local_world_size} processes for the {torch.cuda.device_count()} GPUs here",
                 "start as many as there are GPUs: torchrun --nproc-per-node gpu",
             )
         torch.cuda.set_device(local_rank)

@@ -33,7 +33,7 @@ READERS = {  # which other commands read a file
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports without figures."""
-    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.html.FIGURES", {})
 
 
 @pytest.fixture

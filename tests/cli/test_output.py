@@ -67,7 +67,7 @@ def test_commands_that_look_at_a_run(full: Command, copied: RunFolder) -> None:
 def test_a_training_is_not_lost(
     full: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifarlab.report.html.FIGURES", ())
+    monkeypatch.setattr("cifarlab.report.html.FIGURES", {})
     short = ("training.duration=2 epochs", "model.depths=[1]", "model.channels=[4]")
     require_error_lines(full("train", "quickstart", *short, "model.strides=[1]", "--run", "mine"))
     folder = RunFolder(tmp_path / "mine")

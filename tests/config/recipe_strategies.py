@@ -16,6 +16,7 @@ from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
 from cifarlab.data.label_noise import Transition
+from cifarlab.data.samplers import WeightsSampler
 from cifarlab.models.airbench import AirbenchConfig
 from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.configs import WhiteningConfig
@@ -60,7 +61,7 @@ def _value(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
     if origin in (Union, UnionType):
         return st.one_of([_value(a, metadata) for a in args])
     if origin is dict:
-        return st.dictionaries(_value(args[0], []), _value(args[1], []), min_size=1, max_size=3)
+        return st.dictionaries(_value(args[0], []), _value(args[1], []), max_size=3)
     if origin is tuple and args[-1] is not Ellipsis:
         return st.tuples(*[_value(a, []) for a in args]).map(list)
     if origin is tuple:
@@ -191,11 +192,11 @@ def _parts_agree(tree: dict[str, Any]) -> dict[str, Any]:
         tree["training"]["early_stopping"] = None
         if tree["schedule"]["kind"] == "plateau":
             tree["schedule"] = {"kind": "constant"}
-    if tree["loss"]["kind"] == "focal":
-        tree["augment"]["mix"] = {"kind": "none"}
     if tree["model"]["kind"] == "cnn":
         tree["augment"]["progressive_resize"] = []
         tree["training"]["selective_backprop"].pop("image_size", None)
+    if tree["augment"]["mix"]["kind"] != "none" and tree["loss"]["kind"] == "focal":
+        tree["loss"] = {"kind": "cross_entropy"}
     if not tree["optimizer"].get("momentum"):
         tree["schedule"]["final_momentum"] = None
     return tree
@@ -214,15 +215,16 @@ def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_crop_agrees = _nothing_idle(lambda tree: not tree["padding"], "padding_mode")
 _AGREE = {
     Fold: _fold_is_one_of_them,
     Transition: _rows_are_distributions,
+    WeightsSampler: lambda tree: {"kind": tree["kind"]},  # without a file, which would be read
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,
     AirbenchConfig: _depths_fit,
-    CropSettings: _crop_agrees,
-    Crop: _crop_agrees,
+    **dict.fromkeys(
+        (Crop, CropSettings), _nothing_idle(lambda tree: not tree["padding"], "padding_mode")
+    ),
     Augment: _augment_agrees,
     ImagePolicy: _nothing_idle(lambda tree: tree["size"] is None, "resize_mode"),
     WhiteningConfig: _nothing_idle(

@@ -8,7 +8,7 @@ from cifarlab.recipes.text import apply_overrides, build, change
 from cifarlab.system.errors import RecipeError
 
 LIST = "'cifarlab recipes keys' lists every setting"
-MODELS = "Allowed: airbench, cnn, resnet"
+MODELS = "Allowed: resnet, cnn, airbench"
 FREE = ["model.norm.kind=none", "model.weight_standardization=true"]
 
 
@@ -51,7 +51,7 @@ def test_a_key_of_another_kind_is_unknown():
 @pytest.mark.parametrize(
     ("tree", "unknown", "hint"),
     [
-        ({"modle": {}}, "modle", "did you mean 'model'? Allowed: plugins, name, seed, "),
+        ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, plugins, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, padding_mode"),
         ({"model": {"kind": "cnn", "stem_width": 1}}, "model.stem_width", "Allowed: kind, "),
@@ -126,6 +126,7 @@ def test_a_value_that_is_no_choice_names_the_nearest_and_all(assignment, what, h
         ("data.val_fraction=1", "data.val_fraction can't be 1: input should be less than 1"),
         ("data.test_fraction=0", "data.test_fraction can't be 0: input should be greater than 0"),
         ("data.images.size=97", "data.images.size can't be 97: input should be less than or"),
+        ("data.source=3", "data.source can't be 3: input should be a kind's name, a path or"),
         ("optimizer.lr=0", "optimizer.lr can't be 0: input should be greater than 0"),
         ("optimizer.lr=.nan", "optimizer.lr can't be nan: input should be a finite number"),
         ("optimizer.lr=.inf", "optimizer.lr can't be inf: input should be a finite number"),
@@ -286,7 +287,7 @@ def test_true_is_no_number(assignment):
         ),
         (
             ["training.early_stopping={patience: 2}", "data.val_fraction=0"],
-            "training.early_stopping watches validation",
+            "training.early_stopping watches validation images",
         ),
         (["schedule.kind=plateau", "data.val_fraction=0"], "schedule.kind=plateau watches val"),
         (["evaluation.checkpoint=best", "data.val_fraction=0"], "evaluation.checkpoint=best sel"),

@@ -1,4 +1,4 @@
-"""The words of the glossary: no definition, key, option or file has a name of its left-hand column."""
+"""The glossary's words: no definition, key, option or file has a name of its left-hand column."""
 
 import ast
 import re
@@ -13,22 +13,78 @@ ROOT = Path(__file__).parents[2]
 
 # Parts of names: snake_case and CamelCase are cut into words.
 OLD_PARTS = {
-    "rate", "share", "shares", "deviation", "told", "said", "asked", "found", "heard", "place", "places",
-    "tell", "tells", "normalise", "normalisation", "initialisation", "standardisation", "colour", "colours",
-    "strangers", "flattery", "oracle", "journal", "crumb", "ledger", "flattered",
-}  # fmt: skip
+    "rate",
+    "share",
+    "shares",
+    "deviation",
+    "told",
+    "said",
+    "asked",
+    "found",
+    "heard",
+    "place",
+    "places",
+    "tell",
+    "tells",
+    "normalise",
+    "normalisation",
+    "initialisation",
+    "standardisation",
+    "colour",
+    "colours",
+    "strangers",
+    "flattery",
+    "flattered",
+    "oracle",
+    "journal",
+    "crumb",
+    "ledger",
+}
 # Whole names.
 OLD_NAMES = {
-    "Part", "Rate", "Share", "pieces", "piece_sizes", "hits", "worth_a_backward_pass", "sized", "shrunk",
-    "ALONE", "by_first", "in_turn", "add_up", "joined", "Watch", "ending", "Asked", "Hook", "Recorder",
-    "examine", "silent_units", "Answers", "Judge", "Course", "Notes", "finals", "hindrance", "strange",
-    "Shown", "Told", "SpreadBatchNorm", "SpreadDropout", "of", "one", "own", "whole", "fresh", "given",
-}  # fmt: skip
+    "Part",
+    "Rate",
+    "Share",
+    "pieces",
+    "piece_sizes",
+    "hits",
+    "worth_a_backward_pass",
+    "sized",
+    "shrunk",
+    "ALONE",
+    "by_first",
+    "in_turn",
+    "add_up",
+    "joined",
+    "Watch",
+    "ending",
+    "Asked",
+    "Hook",
+    "Recorder",
+    "examine",
+    "silent_units",
+    "Answers",
+    "Judge",
+    "Course",
+    "Notes",
+    "finals",
+    "hindrance",
+    "strange",
+    "Shown",
+    "Told",
+    "SpreadBatchNorm",
+    "SpreadDropout",
+    "of",
+    "one",
+    "own",
+    "whole",
+    "fresh",
+    "given",
+}
 # Names that stay, each with its reason.
 EXCEPTIONS: dict[str, str] = {
     "noise_rate": "the glossary's own word",
     "tell": "Optuna's word for handing a trial's score over",
-    "NotFoundError": "HTTP's 404",
 }
 
 

@@ -8,7 +8,7 @@ from made_run import digits, make
 
 from cifarlab.dashboard import figures
 from cifarlab.dashboard.index import Index
-from cifarlab.report.html import FIGURES
+from cifarlab.plots.catalog import FIGURES
 from cifarlab.run_folder.explained import KINDS
 
 SVG = "<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Path:
     path = make(tmp_path / "runs" / "a b", digits(n=50))
     for name in (
         "explained/first-layer.svg",
-        "report/figures/a-b-reliability.svg",
+        "report/figures/a-b-signals.svg",
         "report/figures/a-b-curves.svg",
         "explained/first-layer.png",
         "explained/index.json",
@@ -32,24 +32,24 @@ def run(tmp_path: Path) -> Path:
 def test_drawn_figures_are_found_but_those_that_the_page_draws(run):
     assert [file.name for file in figures.find_figures(run)] == [
         "first-layer.svg",
-        "a-b-reliability.svg",
+        "a-b-signals.svg",
     ]
 
 
 def test_of_a_renamed_folder_the_newest_figures_are_shown(run):
-    old = run / "report" / "figures" / "z-reliability.svg"
+    old = run / "report" / "figures" / "z-signals.svg"
     old.write_text(SVG)
     os.utime(old, (1, 1))
     assert old not in figures.find_figures(run)
     os.utime(old)
-    os.utime(old.with_name("a-b-reliability.svg"), (1, 1))
+    os.utime(old.with_name("a-b-signals.svg"), (1, 1))
     assert old in figures.find_figures(run) and len(figures.find_figures(run)) == 2
 
 
 @pytest.mark.parametrize(
     ("name", "title"),
     [
-        ("a-b-reliability.svg", "Reliability diagram"),
+        ("a-b-signals.svg", "Gradient norms and dead units by layer and epoch"),
         ("maps.svg", "Where it looks"),
         ("given-maps.svg", "Where it looks, of the images given"),
         ("first-layer.svg", "First layer"),
@@ -60,7 +60,7 @@ def test_a_figure_is_headed_by_words(name, title):
 
 
 def test_every_figure_that_is_drawn_has_a_title():
-    slugs = [*KINDS, *(kind for kind, *_ in FIGURES), "rungs", "coordinates", "figure"]
+    slugs = [*KINDS, *FIGURES, "rungs", "coordinates", "figure"]
     untitled = [slug for slug in slugs if slug not in figures._TITLES]
     assert untitled == []
 

@@ -11,7 +11,7 @@ import pytest
 from made_run import RECIPE, Plan, digits, make
 
 from cifarlab.dashboard import index as index_module
-from cifarlab.dashboard.index import Entry, Index, NotFoundError, last_line
+from cifarlab.dashboard.index import Entry, Index, MissingFolderError, last_line
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
 
@@ -249,7 +249,7 @@ def test_addresses_lead_nowhere_but_under_the_root(root, url_path):
     ("url_path", "kind"), [("studies/s", "run"), ("a-s0", "study"), ("studies/s", "search")]
 )
 def test_a_folder_of_another_kind_is_not_found(root, url_path, kind):
-    with pytest.raises(NotFoundError, match=f"is no {kind}"):
+    with pytest.raises(MissingFolderError, match=f"is no {kind}"):
         Index(root).path(url_path, kind)
     assert Index(root).path(url_path).is_dir()
 

@@ -21,7 +21,7 @@ from cifarlab.training.train import train
 SHADES = """
 from typing import Literal
 import numpy as np
-from cifarlab.data.sources import SourceConfig
+from cifarlab.data.sources import Arrays, SourceConfig
 
 
 class Shades(SourceConfig):
@@ -95,7 +95,7 @@ def test_a_source_is_written_as_short_as_it_can_be(source, written):
         ({"kind": "made-shade"}, "did you mean 'made-shades'"),
         ({"kind": "made-shades", "many": 1}, "unknown key 'data.source.many'"),
         ({"kind": "made-shades", "count": "x"}, "data.source.count can't be 'x'"),
-        (3, "data.source has keys of its own, so it can't be 3"),
+        (3, "data.source can't be 3: input should be a kind's name, a path or a mapping"),
     ],
     ids=str,
 )

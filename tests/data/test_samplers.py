@@ -167,7 +167,7 @@ def test_a_file_is_known_by_its_hash(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"data\.sampler: can't read"):
         build(tree)
     assert build(one.model_dump(mode="json")) == one  # a run of it can still be looked at
-    with pytest.raises(RecipeError, match="is empty"):
+    with pytest.raises(RecipeError, match="is null"):
         build({"data": {"sampler": {"kind": "weights"}}}).data.sampler.build(rare())
 
 

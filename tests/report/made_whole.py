@@ -47,8 +47,8 @@ def examined(split: str = "test") -> dict:
         "split": split,
         "measured": {"groups": None},
         "tta": [
-            {"views": 1, "name": "none", "accuracy": 0.86, "against_single_view": None, "cost": cost},
-            {"views": 2, "name": "flip", "accuracy": 0.8725, "against_single_view": against, "cost": cost},
+            {"views": n, "name": name, "accuracy": value, "against_single_view": gain, "cost": cost}
+            for n, name, value, gain in ((1, "none", 0.86, None), (2, "flip", 0.8725, against))
         ],
         "shift": {
             "n": 2000,

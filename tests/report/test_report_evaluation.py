@@ -10,8 +10,9 @@ from made_run import Plan, digits, make
 from made_whole import KINDS, NAME, bins, examined, make_full_run
 from reading import read
 
-from cifarlab.plots.style import styled
-from cifarlab.report import audit, evaluation, mistakes, reliability, shift
+from cifarlab.plots import images
+from cifarlab.plots import run as figures
+from cifarlab.report import audit, evaluation
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import RunData, read_runs
@@ -54,11 +55,11 @@ def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
 
 
 def test_confident_mistakes_are_the_surest(run: RunData) -> None:
-    probabilities = [mistake.probability for mistake in mistakes.confident(run)]
+    written = [item.details[0].partition(",")[0] for item in images.confident(run)]
     predictions = run.predictions
     powers = np.exp(predictions.logits[predictions.mistakes].astype(float))
     sure = (powers / powers.sum(1, keepdims=True)).max(1)
-    assert np.allclose(probabilities, np.sort(sure)[::-1][:25])
+    assert written == [f"{100 * value:.1f}\u00a0%" for value in np.sort(sure)[::-1][:25]]
 
 
 def test_a_run_without_any_of_it_says_nothing_of_it(tmp_path: Path) -> None:
@@ -83,25 +84,24 @@ def test_test_is_shown_before_validation(tmp_path: Path) -> None:
 
 
 def test_the_reliability_diagram_shows_the_filled_bins(run: RunData) -> None:
-    with styled():
-        above, below = reliability.reliability(run).axes
-    _, before, after = above.lines
+    above, below = figures.reliability(run).panels
+    _, before, few, after, _ = above.marks
     rows = [row for row in bins(0.08) if row["n"]]
-    assert np.allclose(before.get_xdata(), [100 * row["confidence"] for row in rows])
-    assert np.allclose(before.get_ydata(), [100 * row["accuracy"] for row in rows])
-    assert np.allclose(after.get_ydata(), [100 * r["accuracy"] for r in bins(0.05) if r["n"]])
-    heights = [bar.get_height() for bar in below.patches]
-    assert sum(heights) == pytest.approx(100) and len(heights) == 14
+    assert np.allclose(before.x, [100 * row["confidence"] for row in rows]) and not few.x
+    assert np.allclose(before.y, [100 * row["accuracy"] for row in rows])
+    assert np.allclose(after.y, [100 * r["accuracy"] for r in bins(0.05) if r["n"]])
+    (sizes,) = below.marks
+    assert sum(sizes.lengths) == pytest.approx(100) and len(sizes.lengths) == 14
 
 
 def test_the_heat_map_is_true_to_the_numbers(run: RunData) -> None:
-    with styled():
-        axes = shift.heat_map(run).axes[0]
+    (panel,) = figures.shift(run).panels
     values = np.array([row["accuracy"] for row in examined()["shift"]["corruptions"]])
-    assert np.allclose(axes.images[0].get_array(), 100 * values)
-    assert axes.texts[0].get_text() == f"{100 * values[0, 0]:.1f}"
-    assert [text.get_text() for text in axes.get_yticklabels()] == list(KINDS)
-    assert "clean 86.00\u00a0%, corrupted 61.30\u00a0%" in axes.get_title(loc="left")
+    mark = panel.marks[0]
+    assert np.allclose(mark.values, 100 * np.column_stack([values, values.mean(1)]))
+    assert mark.texts[0, 0] == f"{100 * values[0, 0]:.1f}"
+    assert panel.y.names == [name.replace("_", " ") for name in KINDS]
+    assert "clean 86.00\u00a0%, corrupted 61.30\u00a0%" in panel.title
 
 
 def test_groups_of_a_mapping_come_before_the_usual(run: RunData) -> None:
@@ -122,16 +122,16 @@ def test_odd_values_cost_nothing(run: RunData, odd: object) -> None:
         damaged = replace(run, examined={**run.examined, key: odd})
         for show in (evaluation.groups, evaluation.tta, evaluation.families):
             show(damaged)
-        for show in (evaluation.ood, evaluation.examined_on, shift.corruption_rows):
+        for show in (evaluation.ood, evaluation.examined_on, figures.corruption_rows):
             show(damaged)
     for key in ("labels", "duplicates", "classes"):
         damaged = replace(run, audit={**run.audit, key: odd})
         for show in (audit.label_facts, audit.depths, audit.twin_facts):
             show(damaged)
-        for show in (audit.twins, audit.suspects, audit.pairs):
+        for show in (audit.twins, images.suspects, images.duplicates):
             show(damaged)
         assert isinstance(audit.notes(damaged, key), list)
     split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
     damaged = replace(run, result={**run.result, "test": split}, examined={})
     evaluation.spread(damaged), evaluation.groups(damaged), evaluation.calibration(damaged)
-    assert reliability.filled(odd) == []
+    assert figures.filled_bins(odd) == []

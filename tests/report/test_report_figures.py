@@ -12,8 +12,11 @@ from made_run import Plan, digits, hundred, make
 from matplotlib.collections import PathCollection
 from PIL import Image
 
+from cifarlab.plots import images
+from cifarlab.plots import run as figures
+from cifarlab.plots.draw import draw
+from cifarlab.plots.spec import Marks
 from cifarlab.plots.style import render, styled
-from cifarlab.report import classes, confusion, figures, mistakes, reliability
 from cifarlab.report.html import page
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.run_data import read_runs
@@ -75,10 +78,10 @@ def test_users_matplotlib_settings_change_nothing(read):
     import matplotlib
 
     with styled():
-        usual = render(figures.curves(read["plain"]), "x", "").svg
+        usual = render(draw(figures.curves(read["plain"])), "x", "").svg
     with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red"}):
         with styled():
-            assert render(figures.curves(read["plain"]), "x", "").svg == usual
+            assert render(draw(figures.curves(read["plain"])), "x", "").svg == usual
         assert matplotlib.rcParams["font.size"] == 22
 
 
@@ -93,62 +96,68 @@ def test_imports_are_late_and_light():
 
 def test_curves_show_the_metrics_log_the_test_and_the_best_epoch(read):
     run = read["plain"]
-    with styled():
-        accuracy, loss, rate = figures.curves(run).axes
-    train, val, *_ = accuracy.lines
-    assert np.allclose(train.get_ydata(), 100 * run.curve("train", "accuracy"))
-    assert np.allclose(val.get_ydata(), 100 * run.curve("val", "accuracy"))
-    assert np.allclose(loss.lines[0].get_ydata(), run.curve("train", "loss"))
-    assert np.allclose(rate.lines[0].get_ydata(), run.curve("lr"))
-    texts = [text.get_text() for text in accuracy.get_legend().get_texts()]
+    accuracy, loss, rate = (
+        [mark for mark in panel.marks if isinstance(mark, Marks)]
+        for panel in figures.curves(run).panels
+    )
+    train, val, best_mark, test_mark = accuracy
+    assert np.allclose(train.y, 100 * run.curve("train", "accuracy"))
+    assert np.allclose(val.y, 100 * run.curve("val", "accuracy"))
+    assert np.allclose(loss[0].y, run.curve("train", "loss"))
+    assert np.allclose(rate[0].y, run.curve("lr"))
     epoch, best = run.best
-    assert f"best validation: {100 * best:.2f}\u00a0%, epoch {epoch}" in texts
-    test = run.result["test"]["accuracy"]
-    assert f"test: {100 * test:.2f}\u00a0%, epoch 8" in texts
+    assert best_mark.label == f"best validation: {100 * best:.2f}\u00a0%, epoch {epoch}"
+    test = run.result["test"]
+    assert test_mark.label == f"test: {100 * test['accuracy']:.2f}\u00a0%, epoch 8"
+    assert np.allclose(test_mark.ends[:, 0], 100 * np.array(test["interval"]))
+
+
+def test_what_is_drawn_is_what_the_plot_says(read):
+    plot = figures.curves(read["plain"])
+    for axes, panel in zip(draw(plot).axes, plot.panels, strict=True):
+        marks = [mark for mark in panel.marks if isinstance(mark, Marks)]
+        drawn = [bars.lines[0] for bars in axes.containers]
+        assert [line.get_ydata().tolist() for line in drawn] == [list(m.y) for m in marks]
+        assert [line.get_color() for line in drawn] == [mark.color for mark in marks]
+    legend = [text.get_text() for text in draw(plot).axes[0].get_legend().get_texts()]
+    labels = [m.label for m in plot.panels[0].marks if isinstance(m, Marks)]
+    assert sorted(legend) == sorted(labels)
 
 
 def test_small_matrix_has_numbers_large_has_few_labels(read):
-    with styled():
-        small = confusion.confusion(read["plain"]).axes[0]
-        large = confusion.confusion(read["hundred"]).axes[0]
+    small = figures.confusion(read["plain"]).panels[0]
     counts = np.array(read["plain"].result["test"]["confusion_matrix"])
-    assert len(small.texts) == (counts > 0).sum()
-    assert small.texts[0].get_text().startswith(f"{100 * counts[0, 0] / counts[0].sum():.1f}"[:3])
-    assert len(small.get_yticklabels()) == 10
+    texts = [text for mark in small.marks[:2] for text in mark.texts.flat if text]
+    assert len(texts) == (counts > 0).sum()
+    assert small.marks[1].texts[0, 0] in (f"{100 * counts[0, 0] / counts[0].sum():.1f}", "100")
+    large = draw(figures.confusion(read["hundred"])).axes[0]
+    assert len(draw(figures.confusion(read["plain"])).axes[0].get_yticklabels()) == 10
     assert not large.texts and len(large.get_yticklabels()) <= 20
 
 
 def test_off_diagonal_colours_depend_on_the_errors_alone(read):
-    with styled():
-        image = confusion.confusion(read["plain"]).axes[0].images[0].get_array()
+    mark = figures.confusion(read["plain"]).panels[0].marks[0]
+    image = draw(figures.confusion(read["plain"])).axes[0].images[0].get_array()
     counts = np.array(read["plain"].result["test"]["confusion_matrix"])
-    cells = image[6::12, 6::12, :3].astype(int)
-    assert np.all(cells[counts == 0] == 255)
+    cells = image[48::96, 48::96].astype(int)
     errors = counts / counts.sum(1, keepdims=True) * (1 - np.eye(10))
-    darkest = np.unravel_index(cells.sum(-1).argmin(), errors.shape)
+    assert np.all(cells[errors == 0][:, 3] == 0)
+    assert np.allclose(np.nan_to_num(mark.values), 100 * errors)
+    darkest = np.unravel_index(
+        np.where(cells[..., 3] > 0, cells[..., :3].sum(-1), 999).argmin(), errors.shape
+    )
     assert errors[darkest] == errors.max()
 
 
 def test_class_chart_is_sorted_with_intervals(read):
-    with styled():
-        figure = classes.per_class(read["plain"])
+    (panel,) = figures.per_class(read["plain"]).panels
     rows = {row["class"]: row for row in read["plain"].result["test"]["per_class"]}
-    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    values = [rows[name]["accuracy"] for name in names]
-    assert values == sorted(values, reverse=True) and len(names) == 10
-    segments = figure.axes[0].collections[0].get_segments()
-    assert np.allclose(
-        [s[:, 0] for s in segments],
-        [
-            [
-                100 * min(end, rows[n]["accuracy"])
-                if i == 0
-                else 100 * max(end, rows[n]["accuracy"])
-                for i, end in enumerate(rows[n]["interval"])
-            ]
-            for n in names
-        ],
-    )
+    _, dots = panel.marks
+    values = [100 * rows[name]["accuracy"] for name in panel.y.names]
+    assert values == sorted(values, reverse=True) and len(panel.y.names) == 10
+    assert np.allclose(dots.x, values)
+    ends = [100 * np.array(rows[name]["interval"]) for name in panel.y.names]
+    assert np.allclose(dots.ends.T, ends)
 
 
 def cut_marks(figure):
@@ -184,9 +193,8 @@ def test_no_mark_is_cut_at_0_or_100_per_cent(read):
     result = {**plain.result, "test": {**plain.result["test"], **split}}
     lines = [{**line, "lr": 0.0 if index else 0.1} for index, line in enumerate(plain.lines)]
     run = replace(plain, result=result, lines=lines)
-    with styled():
-        for draw in (classes.per_class, reliability.reliability, figures.curves):
-            assert cut_marks(draw(run)) == [], draw.__name__
+    for plot in (figures.per_class, figures.reliability, figures.curves):
+        assert cut_marks(draw(plot(run))) == [], plot.__name__
 
 
 def test_the_reliability_diagram_s_legend_covers_no_point(read):
@@ -196,9 +204,9 @@ def test_the_reliability_diagram_s_legend_covers_no_point(read):
         for value in (0.6, 0.8, 0.9, 1.0)
     ]
     split = {**plain.result["test"], "calibration": {"bins": upper_left, "ece": 0.9}}
-    with styled():
-        figure = reliability.reliability(replace(plain, result={**plain.result, "test": split}))
-        figure.canvas.draw()
+    run = replace(plain, result={**plain.result, "test": split})
+    figure = draw(figures.reliability(run))
+    figure.canvas.draw()
     axes = figure.axes[0]
     box = axes.get_legend().get_window_extent()
     points = axes.transData.transform(axes.lines[1].get_xydata())
@@ -214,7 +222,7 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(rea
     run = replace(read["plain"], result={**read["plain"].result, "test": split})
     tracemalloc.start()
     with styled():
-        matrix, bars = confusion.confusion(run), classes.per_class(run)
+        matrix, bars = draw(figures.confusion(run)), draw(figures.per_class(run))
         render(matrix, "x", "")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -229,19 +237,13 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(rea
 
 
 def test_hundred_classes_are_all_named_in_columns(read):
-    with styled():
-        figure = classes.per_class(read["hundred"])
+    figure = draw(figures.per_class(read["hundred"]))
     names = [text.get_text() for axes in figure.axes for text in axes.get_yticklabels()]
     assert len(figure.axes) == 3 and len(set(names)) == 100
 
 
 def test_gallery_shows_grey_and_colour(read):
     for name in ("plain", "grey"):
-        with styled():
-            figure = mistakes.gallery(read[name])
+        figure = draw(images.worst_gallery(read[name]))
         count = len(read[name].predictions.mistakes)
-        assert (
-            sum(len(axes.images) for axes in figure.axes)
-            == count
-            == len(mistakes.worst(read[name]))
-        )
+        assert len(figure.axes[0].images) == count == len(images.worst(read[name]))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_run import digits, make
 
-from cifarlab.plots.style import styled
-from cifarlab.report import tensor_stats
+from cifarlab.plots import tensor_stats
+from cifarlab.plots.draw import draw
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import read_runs
@@ -41,27 +41,22 @@ def make_run(tmp_path):
 
 def test_every_layer_has_a_panel_and_every_epoch_a_column(make_run):
     run = make_run([line(e) for e in range(4)])
-    with styled():
-        for draw in (tensor_stats.weights, tensor_stats.activations):
-            panels = [axes for axes in draw(run).axes if axes.images]
-            assert len(panels) == len(LAYERS)
-            for axes in panels:
-                assert axes.images[0].get_array().shape[1] == 4
-                assert axes.images[0].get_extent()[:2] == [-0.5, 3.5]
-        assert [a.get_title(loc="left") for a in tensor_stats.weights(run).axes if a.images] == [
-            "stem conv1",
-            "stage1.0 conv1",
-            "head",
-        ]
+    for plot in (tensor_stats.weights, tensor_stats.activations):
+        panels = plot(run).panels
+        assert len(panels) == len(LAYERS)
+        for panel in panels:
+            assert panel.marks[0].values.shape[1] == 4
+            assert panel.marks[0].extent[:2] == (-0.5, 3.5)
+    titles = [axes.get_title(loc="left") for axes in draw(tensor_stats.weights(run)).axes]
+    assert titles == ["stem conv1", "stage1.0 conv1", "head"]
 
 
 def test_a_panel_holds_nearly_all_values_on_a_common_scale(make_run):
     run = make_run([line(e) for e in range(4)])
-    with styled():
-        first, _, last = [axes for axes in tensor_stats.weights(run).axes if axes.images]
-    low, high = first.images[0].get_extent()[2:]
+    first, _, last = tensor_stats.weights(run).panels
+    low, high = first.marks[0].extent[2:]
     assert -4.5 < low < -2.5 and 2.5 < high < 4.5
-    low, high = last.images[0].get_extent()[2:]
+    low, high = last.marks[0].extent[2:]
     assert -13 < low < -8 and 8 < high < 13
 
 
@@ -85,38 +80,29 @@ def test_zeros_do_not_make_the_rest_of_an_activation_pale(make_run):
     for stats_line in lines:
         histogram = stats_line["activations"]["head.act1"]
         histogram |= {"low": 0.0, "high": 64.0, "counts": [10_000] + [5] * 63}
-    with styled():
-        panels = [axes for axes in tensor_stats.activations(make_run(lines)).axes if axes.images]
-    shade = panels[2].images[0].get_array()[:, 0, :3].sum(-1)
-    assert np.ptp(shade[5:]) < 0.3 and shade[5:].max() < 1.5  # as dark as any
+    dark = tensor_stats.activations(make_run(lines)).panels[2].marks[0].values[::-1, 0]
+    assert np.sqrt(dark[5:]).min() > 0.85  # as dark as any
 
 
 def test_gradients_and_dead_units_by_layer_and_epoch(make_run):
     run = make_run([line(e) for e in range(4)])
-    with styled():
-        left, right, *_ = tensor_stats.signals(run).axes
-    values = np.ma.filled(left.collections[0].get_array(), np.nan).reshape(3, 4)
+    left, right = tensor_stats.signals(run).panels
+    values = left.marks[0].values
     assert np.isnan(values[:, 0]).all()
     assert np.allclose(values[:, 1:], np.array([[0.1], [0.01], [0.001]]))
-    dead = right.collections[0].get_array().reshape(3, 4)
-    assert np.allclose(dead[2], [0, 10, 20, 30])
-    assert [t.get_text() for t in left.get_yticklabels()] == [
-        "stem conv1",
-        "stage1.0 conv1",
-        "head",
-    ]
+    assert np.allclose(right.marks[0].values[2], [0, 10, 20, 30])
+    names = [text.get_text() for text in draw(tensor_stats.signals(run)).axes[0].get_yticklabels()]
+    assert names == ["stem conv1", "stage1.0 conv1", "head"]
 
 
 def test_deep_networks_show_evenly_spread_layers(make_run):
     names = [f"stages.stage1.{n}.branch.conv1" for n in range(60)]
     run = make_run([line(e, names) for e in range(2)])
-    with styled():
-        panels = [axes for axes in tensor_stats.weights(run).axes if axes.images]
-        left, *_ = tensor_stats.signals(run).axes
+    panels = tensor_stats.weights(run).panels
     assert len(panels) == 24
-    assert panels[0].get_title(loc="left") == "stage1.0 conv1"
-    assert panels[-1].get_title(loc="left") == "stage1.59 conv1"
-    assert left.collections[0].get_array().size == 120
+    assert panels[0].title == "stage1.0 conv1"
+    assert panels[-1].title == "stage1.59 conv1"
+    assert tensor_stats.signals(run).panels[0].marks[0].values.size == 120
 
 
 @pytest.mark.parametrize("lines", [[], [0]])

@@ -93,7 +93,8 @@ def test_mistakes_are_those_of_the_predictions(run, page):
     true = predictions.labels[row]
     assert "The 25 worst mistakes of the test split" in page.text
     assert (
-        f"{predictions.classes[true]} → {predictions.classes[probabilities.argmax()]} {100 * probabilities.max():.1f} %, "
+        f"{predictions.classes[true]} → {predictions.classes[probabilities.argmax()]} "
+        f"{100 * probabilities.max():.1f} %, "
         f"loss {-np.log(probabilities[true]):.2f} index {predictions.indices[row]}"
     ) in page.text
     pictures = [a for a in page.addresses if a.startswith("data:image/png")]

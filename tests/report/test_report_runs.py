@@ -137,8 +137,9 @@ def test_several_runs_are_compared(tmp_path):
         "200",
         "6 min 52 s",
         "4,903,242",
+        "finished",
     ]
-    assert len(rows) == 3 and rows[2][0] == "cunfinished: 4 epochs so far" and rows[2][5] == "—"
+    assert len(rows) == 3 and rows[2][-1] == "unfinished: 4 epochs so far" and rows[2][5] == "—"
     differing = {row[0]: row[1:] for row in page.tables["differences"][1:]}
     assert differing["seed"] == ["0", "1", "0"]
     assert differing["optimizer.kind"] == ["sgd", "sgd", "adamw"]
@@ -205,7 +206,7 @@ def test_runs_of_one_name_keep_their_figures_apart(tmp_path):
     names = {file.name for file in (tmp_path / "figures").glob("*.svg")}
     assert names == {"run-curves.svg", "run-2-curves.svg"} and (tmp_path / "report.html").exists()
     assert "there are no validation curves" in page.text
-    assert "Nothing: all recipes are equal." in page.text
+    assert "Nothing: all recipes are equal but for their names." in page.text
 
 
 def test_several_runs_go_to_the_working_folder(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A kill before each single renaming of a run: setup, metrics log, best, last, predictions, result."""
+"""A kill before each renaming of a run: setup, metrics log, best, last, predictions, result."""
 
 import itertools
 from collections.abc import Callable

@@ -3,18 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 
-from cifarlab.dashboard import charts, html
 from cifarlab.dashboard.frame import Site, chart, framed, put, section, show_errors
-from cifarlab.dashboard.index import NotFoundError
-from cifarlab.report import compare, settings
+from cifarlab.dashboard.index import MissingFolderError
+from cifarlab.dashboard.urls import run_link
+from cifarlab.plots.run import overlay
+from cifarlab.report import compare
+from cifarlab.report.html import parts
 from cifarlab.run_folder.run_data import RunData, read_runs
 from cifarlab.system.errors import CifarlabError, RunFolderError
 
 _MOST = 24
-_COLUMNS = (
-    "run", "recipe", "seed", "data", "validation", "test", "95 % interval", "n", "training",
-    "parameters", "state",
-)  # fmt: skip
 
 
 async def show(site: Site, url_paths: Sequence[str]) -> None:
@@ -27,36 +25,25 @@ async def show(site: Site, url_paths: Sequence[str]) -> None:
             )
         read, problems = await asyncio.to_thread(_read, site, requested[:_MOST])
         if not read:
-            raise NotFoundError(" ".join(problems).rstrip("."), "choose runs in the list of runs")
-        put(f"<h1>{len(read)} runs compared</h1>")
+            raise MissingFolderError(
+                " ".join(problems).rstrip("."), "choose runs in the list of runs"
+            )
+        put("<h1>{} runs compared</h1>", len(read))
         if len(requested) > _MOST:
             problems.append(f"Only the first {_MOST} of {len(requested)} runs are shown.")
         runs = [run for _, run in read]
-        put(html.warned([*problems, *compare.warnings(runs)]))
-        _compared(read, runs)
-
-
-def _compared(read: Sequence[tuple[str, RunData]], runs: Sequence[RunData]) -> None:
-    links = [html.run_link(url_path, run.name) for url_path, run in read]
-    with section("What differs between the recipes"):
-        put(html.differences(settings.differences([run.recipe for run in runs]), links))
-    with section("What came of it"):
-        rows = [
-            (link, row.recipe, row.seed, row.data, row.val, row.test, row.interval, row.n, row.time,
-             row.parameters, row.state)
-            for link, row in zip(links, (compare.row(run, "") for run in runs), strict=True)
-        ]  # fmt: skip
-        put(html.table(_COLUMNS, rows))
-        put(
-            '<p class="soft">An interval is that of one run on its test images (Wilson); it says '
-            "nothing of how much another seed would change. A study over seeds does.</p>"
-        )
-    with section("How they learned"):
-        options = charts.overlay(runs)
-        if options is None:
-            put(html.notes(["No run held validation images out, so there are no curves."]))
-        else:
-            chart(options, 420, "validation accuracy by epoch").mark("overlay")
+        links = [run_link(url_path, run.name) for url_path, run in read]
+        put(parts().warnings([*problems, *compare.warnings(runs)]))
+        with section("What differs between the recipes"):
+            put(parts().differences([run.recipe for run in runs], links))
+        with section("What came of it"):
+            put(parts().compared(runs, links))
+        with section("How they learned"):
+            if plot := overlay(runs):
+                chart(plot, 420, "validation accuracy by epoch").mark("overlay")
+                put('<p class="soft">{}</p>', parts().caption("overlay", runs[0]))
+            else:
+                put(parts().notes(["No run held validation images out, so there are no curves."]))
 
 
 def _read(site: Site, url_paths: Sequence[str]) -> tuple[list[tuple[str, RunData]], list[str]]:

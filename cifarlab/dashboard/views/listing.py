@@ -7,11 +7,10 @@ from typing import Any
 
 from nicegui import ui
 
-from cifarlab.dashboard import html
-from cifarlab.dashboard.frame import Site, framed, put, section
+from cifarlab.dashboard.frame import Site, framed, put, put_table, section
 from cifarlab.dashboard.index import Listing
 from cifarlab.dashboard.tables import TableRow, recipe_rows, run_rows
-from cifarlab.dashboard.urls import compare_url, list_url, search_url, study_url
+from cifarlab.dashboard.urls import compare_url, link, list_url, search_url, study_url
 
 _PACE = 5.0  # seconds between two looks at all folders
 _MOST_COMPARED = 24
@@ -77,8 +76,9 @@ _STATE_CELL = (
     "{{ props.value }}</span></q-td>"
 )
 _WHEN_CELL = (
-    '<q-td :props="props"><span :title="props.row.last_modified ? new Date(1000 * props.row.last_modified)'
-    ".toLocaleString('sv') : ''\">{{ props.value }}</span></q-td>"
+    '<q-td :props="props"><span :title="props.row.last_modified ? '
+    "new Date(1000 * props.row.last_modified).toLocaleString('sv') : ''\">"
+    "{{ props.value }}</span></q-td>"
 )
 _TITLED_CELL = '<q-td :props="props"><span :title="props.value">{{ props.value }}</span></q-td>'
 _TEST_CELL = (
@@ -110,16 +110,12 @@ def _counted(rows: Sequence[Any]) -> str:
 
 def _titled(title: str, by: str) -> None:
     """Show the title, and the way to the other list."""
-    put(
-        f'<div class="titled"><h1>{html.text(title)}</h1>'
-        '<div class="switch" role="group" aria-label="a row is">'
-        + "".join(
-            f'<a href="{list_url(by=value)}"{" aria-current=true" if value == by else ""}>'
-            f"{word}</a>"
-            for word, value in (("By run", ""), ("By recipe", "recipe"))
-        )
-        + "</div></div>"
+    links = "".join(
+        f'<a href="{list_url(by=value)}"{" aria-current=true" if value == by else ""}>{word}</a>'
+        for word, value in (("By run", ""), ("By recipe", "recipe"))
     )
+    switch = f'<div class="switch" role="group" aria-label="a row is">{links}</div>'
+    put(f'<div class="titled"><h1>{{}}</h1>{switch}</div>', title)
 
 
 def _table(columns: list[dict[str, Any]], rows: list[TableRow], key: str, **more: Any) -> ui.table:
@@ -175,7 +171,7 @@ def _runs(site: Site, listing: Listing, selected_group: tuple[str, str], find: s
     for name in ("recipe", "data"):  # cut where they are long
         table.add_slot(f"body-cell-{name}", _TITLED_CELL)
     table.bind_filter_from(box, "value", lambda value: value or "")
-    counted = put("", "soft")
+    counted = put("", kind="soft")
 
     def refill(current: Listing) -> None:
         new = rows_of(current)
@@ -213,13 +209,11 @@ def _collections(listing: Listing) -> None:
         ("Searches", listing.searches, search_url),
     ):
         if url_paths:
-            links = "".join(
-                html.link(address(url_path), url_path or "(this)") for url_path in url_paths
-            )
+            links = "".join(link(address(url_path), url_path or "(this)") for url_path in url_paths)
             put(f'<div class="chips"><span>{title}</span>{links}</div>')
 
 
 def _unrecognized(listing: Listing) -> None:
     if listing.unrecognized_entries:
         with section("Folders that can't be read as runs"):
-            put(html.table(("folder", "why"), listing.unrecognized_entries, numbers=False))
+            put_table(("folder", "why"), listing.unrecognized_entries)

@@ -6,19 +6,19 @@ from pathlib import Path
 
 from nicegui import ui
 
-from cifarlab.dashboard import charts, figures, html
+from cifarlab.dashboard import charts, figures
 from cifarlab.dashboard.frame import PACE, Site, chart, framed, put, section, show_errors
 from cifarlab.dashboard.index import stamps
 from cifarlab.dashboard.urls import list_url, try_url
-from cifarlab.dashboard.views.measured import audited, examination
-from cifarlab.report import provenance, settings, tables
-from cifarlab.report.compare import state
-from cifarlab.report.diagnosis import diagnose
-from cifarlab.report.mistakes import confident, worst
+from cifarlab.plots import run as plots
+from cifarlab.plots.spec import MANY
+from cifarlab.report import tables
+from cifarlab.report.html import parts, render
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import SPOKEN, RunData, read_runs
 
 _RECIPE, _RESULT, _METRICS, _PROVENANCE = range(4)  # places in ``stamps``
+_CURVES = 600  # pixels
 
 
 async def show(site: Site, url_path: str) -> None:
@@ -61,44 +61,40 @@ class _RunView:
 
     def _fill(self) -> None:
         run = self.run
-        put(f"<h1>{html.text(run.name)}</h1>")
-        self.about = put("", "soft")
-        self.numbers = put("", "numbers")
+        put("<h1>{}</h1>", run.name)
         with ui.element("div").classes("actions"):
             if any((self.path / "checkpoints").glob("*.safetensors")):
-                put(f'<a class="action" href="{try_url(self.url_path)}">Try an image</a>')
+                put('<a class="action" href="{}">Try an image</a>', try_url(self.url_path))
             here = list_url(find=run.recipe_name)
-            put(f'<a class="action" href="{here}">Runs of this recipe</a>')
-        self.facts = put("")
-        self.remarks = put("")
+            put('<a class="action" href="{}">Runs of this recipe</a>', here)
+        self.headline = put("")
         with section("How it learned"):
-            caption = "accuracy, loss and learning rate by epoch"
-            self.curves = chart(charts.curves(run), 600, caption).mark("curves")
-            put(
-                '<p class="soft">Training values are means over the epoch, on the images as '
-                "trained (augmented). Ring: best validation; diamond: test.</p>"
-            )
+            self.curves = chart(None, _CURVES, "accuracy, loss and learning rate by epoch")
+            self.curves.mark("curves")
+            _caption("curves", run)
         self._update()
-        _failures(run)
-        examination(run)
-        audited(run)
+        if run.split_name:
+            with section(f"Where it fails: {SPOKEN[run.split_name]} split of {run.data_name}"):
+                if rows := plots.class_rows(run):
+                    put(parts().bars(plots.ranked_classes(rows)))
+                    _caption("classes", run)
+                _confusion(run)
+        for template in ("mistakes", "evaluation", "audit"):
+            with section():
+                put(render(f"{template}.html", run=run, pictures={}, top=2))
+                if template == "evaluation":
+                    _charts(run)
         if files := figures.find_figures(self.path):
             with section("Figures of the report and of 'cifarlab explain'"):
                 put(figures.sheets(self.site.index, files))
-        _origins(run)
+        with section():
+            put(render("origins.html", run=run, top=2))
 
     def _update(self) -> None:
         """Show again all that an epoch changes."""
-        run = self.run
-        caption = (run.recipe_name, run.data_name, state(run))
-        self.about.content = html.text(" · ".join(caption))
-        self.numbers.content = html.big(tables.accuracies(run), run.data_name)
-        self.facts.content = html.facts(tables.facts(run))
-        findings = diagnose(run)
-        findings_html = f"<h2>What its curves say</h2>{html.findings(findings)}" if findings else ""
-        self.remarks.content = html.notes(tables.notes(run)) + findings_html
+        self.headline.content = render("headline.html", run=self.run, top=2)
         self.curves.options.clear()
-        self.curves.options.update(charts.curves(run))
+        self.curves.options.update(charts.options(plots.curves(self.run), _CURVES))
         self.curves.update()
 
 
@@ -106,47 +102,27 @@ def _read(path: Path) -> RunData:
     return read_runs([path])[0]
 
 
-def _failures(run: RunData) -> None:
-    """Show where it fails: classes, confusions, the worst mistakes."""
-    if run.split_name:
-        with section(f"Where it fails: {SPOKEN[run.split_name]} split of {run.data_name}"):
-            if rows := tables.class_rows(run):
-                put("<h3>Accuracy of each class, with its 95 % interval</h3>")
-                put(html.class_bars(rows))
-            _confusion(run)
-    if worst_mistakes := worst(run):
-        with section(
-            f"The {len(worst_mistakes)} worst mistakes, {SPOKEN.get(run.predicted or '', '')}"
-        ):
-            put('<p class="soft">True class → predicted class, the probability it was given.</p>')
-            put(html.mistakes(worst_mistakes))
-    if sure := confident(run):
-        with section(f"The {len(sure)} most confident mistakes"):
-            put(html.mistakes(sure))
+def _caption(kind: str, run: RunData) -> None:
+    put('<p class="soft">{}</p>', parts().caption(kind, run))
 
 
 def _confusion(run: RunData) -> None:
-    options, counts = charts.confusion(run), tables.confusion_of(run)
-    if options is None or counts is None:
+    plot = plots.confusion(run)
+    if plot is None:
         return
     with ui.element("div").classes("halves"):
         with ui.element("div"):
-            put("<h3>Confusion matrix</h3>")
-            chart(options, 440 if len(counts) <= charts.FEW else 600, "confusion matrix")
-            put(
-                '<p class="soft">Rows are true classes, columns predictions; per cent of the true '
-                "class. Orange: errors, on a square-root scale; blue: right. "
-                f"{tables.drawn_note(counts)}</p>"
-            )
+            few = len(plot.panels[0].x.names) <= MANY
+            chart(plot, 440 if few else 600, "confusion matrix")
+            _caption("confusion", run)
         with ui.element("div"):
-            put("<h3>Most confused pairs</h3>")
-            put(html.table(("true", "predicted", "images", "of the class"), tables.confused(run)))
+            put("<h3>Most confused pairs</h3>{}", parts().table(tables.confused(run)))
 
 
-def _origins(run: RunData) -> None:
+def _charts(run: RunData) -> None:
     with ui.element("div").classes("halves"):
-        with section("The recipe"):
-            put('<p class="soft">Complete; what departs from the defaults is marked.</p>')
-            put(html.recipe(settings.settings(run.recipe)))
-        with section("Where it comes from"):
-            put(html.origin(provenance.origin(run), provenance.logs(run)))
+        for kind, plot in (("reliability", plots.reliability(run)), ("shift", plots.shift(run))):
+            if plot:
+                with ui.element("div"):
+                    chart(plot, round(100 * plot.height), kind)
+                    _caption(kind, run)

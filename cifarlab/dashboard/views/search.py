@@ -2,10 +2,18 @@
 
 from typing import Any
 
-from cifarlab.dashboard import figures, html
-from cifarlab.dashboard.frame import Site, framed, put, section, show_errors, watched
+from cifarlab.dashboard import figures
+from cifarlab.dashboard.frame import (
+    Site,
+    framed,
+    put,
+    put_table,
+    section,
+    show_errors,
+    watch,
+)
 from cifarlab.dashboard.index import file_stamp
-from cifarlab.dashboard.urls import run_url
+from cifarlab.dashboard.urls import run_link
 from cifarlab.dashboard.views.study import show_comparison
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.space import format_value
@@ -22,7 +30,7 @@ from cifarlab.experiments.search.table import (
 from cifarlab.experiments.search.trial_history import Trial, TrialHistory
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.text import from_yaml
-from cifarlab.report import settings
+from cifarlab.report.html import parts
 from cifarlab.run_folder.run_data import dig
 
 
@@ -30,21 +38,20 @@ async def show(site: Site, url_path: str) -> None:
     """Show the search at ``url_path``; it is read anew when its record grows."""
     with framed(site, url_path or site.index.root.name), show_errors():
         folder = SearchFolder(site.index.path(url_path, "search"))
-        watched(
+        watch(
             lambda: (file_stamp(folder.events_file), file_stamp(folder.file)),
             lambda: _search(site, folder),
         )
 
 
 def _search(site: Site, folder: SearchFolder) -> None:
-    content = folder.content()
-    put(f"<h1>{html.text(dig(content, 'search', 'name') or folder.path.name)}</h1>")
-    put(f"<p>{html.text(dig(content, 'search', 'about') or '')}</p>")
-    metric = folder.metric
+    content, metric = folder.content(), folder.metric
+    put("<h1>{}</h1>", dig(content, "search", "name") or folder.path.name)
+    put("<p>{}</p>", dig(content, "search", "about") or "")
     with section("Its trials"):
         ranked = TrialHistory(folder.events()).ranking(metric)
-        by = html.text(f"{len(ranked)} trials, best first, by validation {metric.title}.")
-        put(f'<p class="soft">{by}</p>')
+        by = f"{len(ranked)} trials, best first, by validation {metric.title}."
+        put('<p class="soft">{}</p>', by)
         _trials(site, folder, ranked, metric)
     if results := content.get("results"):
         with section("What it found"):
@@ -54,14 +61,14 @@ def _search(site: Site, folder: SearchFolder) -> None:
             put(figures.sheets(site.index, files))
     if folder.best_recipe.exists():
         with section("The best trial's recipe"):
-            put(html.recipe(settings.settings(from_yaml(folder.best_recipe))))
+            put(parts().recipe(from_yaml(folder.best_recipe)))
 
 
 def _trials(site: Site, folder: SearchFolder, ranked: list[Trial], metric: MetricFacts) -> None:
     keys = list(dict.fromkeys(key for trial in ranked for key in trial.params))
     score = "validation (%)" if metric.percent else "validation"
     columns = ("trial", score, "epochs", "how it ended", *keys)
-    put(html.table(columns, [_row(site, folder, trial, keys, metric) for trial in ranked]))
+    put_table(columns, [_row(site, folder, trial, keys, metric) for trial in ranked])
 
 
 def _row(
@@ -70,7 +77,7 @@ def _row(
     named: Any = trial_name(trial.number)
     run = folder.trial(trial.number)
     if run.exists:
-        named = html.link(run_url(site.index.url_path(run.path)), named)
+        named = run_link(site.index.url_path(run.path), named)
     score, epochs = trial.score, trial.epochs
     if trial.stop_reason is None and trial.rung_decisions:  # on its way: as at its last rung
         score, epochs = trial.rung_decisions[-1].score, trial.rung_decisions[-1].epoch
@@ -86,12 +93,16 @@ def _row(
 def _show_results(results: RestoredResults, metric: MetricFacts) -> None:
     if results.comparison:
         put("<h3>Finalists over other seeds</h3>")
-        put(html.notes(describe_selection_bias(bias, metric) for bias in results.selection_bias))
+        put(
+            parts().notes(
+                [describe_selection_bias(bias, metric) for bias in results.selection_bias]
+            )
+        )
         show_comparison(results.comparison)
     if results.rungs:
         put("<h3>Rungs</h3>")
-        put(html.table(*rung_rows(results.rungs, metric)))
+        put_table(*rung_rows(results.rungs, metric))
     if results.importance:
         put("<h3>What decides</h3>")
-        put(html.table(*importance_rows(results.importance)))
-        put(f'<p class="soft">{html.text(IMPORTANCE)}</p>')
+        put_table(*importance_rows(results.importance))
+        put('<p class="soft">{}</p>', IMPORTANCE)

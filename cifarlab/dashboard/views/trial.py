@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from nicegui import events, ui
 
-from cifarlab.dashboard import html
 from cifarlab.dashboard.frame import Site, framed, put, section, show_errors
 from cifarlab.dashboard.guard import UPLOAD_BYTES
 from cifarlab.dashboard.index import Entry
 from cifarlab.dashboard.urls import run_url, try_url
+from cifarlab.plots.images import Item
+from cifarlab.report.html import parts
 from cifarlab.system.errors import RunFolderError
 
 if TYPE_CHECKING:  # it imports torch
@@ -99,7 +100,7 @@ def _form(site: Site, url_path: str, path: Path) -> None:
         blob = await event.file.read()
         answer_area.clear()
         with answer_area:
-            put(f'<p class="soft">Looking at {html.text(name)} ...</p>')
+            put('<p class="soft">Looking at {} ...</p>', name)
         start = time.monotonic()
         with answer_area, show_errors():
             try:
@@ -113,7 +114,7 @@ def _form(site: Site, url_path: str, path: Path) -> None:
     def on_rejected() -> None:
         answer_area.clear()
         with answer_area:
-            put(html.warned([_TOO_LARGE]))
+            put(parts().warnings([_TOO_LARGE]))
 
     uploader = ui.upload(
         auto_upload=True, max_file_size=UPLOAD_BYTES, on_upload=on_upload, on_rejected=on_rejected
@@ -126,30 +127,31 @@ def _show_result(result: "TriedImage", name: str, url_path: str, seconds: float)
     title = f"What {url_path or 'this run'} takes it for"
     with section(title), ui.element("div").classes("tried"):
         height, width, channels = result.image.shape
-        picture = html.picture(result.image, f"{name} as the network sees it")
-        color_mode = "grey" if channels == 1 else "colour"
         put(
-            f'<div class="large">{picture}</div>'
-            f'<p class="soft">As the network sees it: {width} x {height}, {color_mode}</p>'
+            '<div class="large">{}</div><p class="soft">As the network sees it: {} x {}, {}</p>',
+            parts().image(result.image, f"{name} as the network sees it"),
+            width,
+            height,
+            "grey" if channels == 1 else "colour",
         )
         with ui.element("div"):
-            put(html.probability_bars(result.likeliest), "likeliest")
-            put(f'<p class="soft">{_confidence(result)} {seconds:.1f} s.</p>')
+            put(parts().bars([(name, p, p, p) for name, p in result.likeliest]), kind="likeliest")
+            put('<p class="soft">{} {:.1f} s.</p>', _confidence(result), seconds)
     if result.maps:
         with section("Where it looked"):
             put('<p class="soft">Class-activation maps (Grad-CAM) for the likeliest class.</p>')
-            rows = [([m.picture], m.layer, [m.warning]) for m in result.maps]
-            put(f'<div class="large">{html.gallery(rows)}</div>')
+            maps = [Item([m.picture], m.layer, [m.warning]) for m in result.maps]
+            put('<div class="large">{}</div>', parts().gallery(maps))
     with section("The nearest training images"):
-        put(f'<p class="soft">{html.text(result.neighbours_note)}</p>')
+        put('<p class="soft">{}</p>', result.neighbours_note)
         if result.neighbours:
-            rows = [
-                ([n.image], n.label, [f"distance\u00a0{n.distance:.3f}", n.name])
+            neighbours = [
+                Item([n.image], n.label, [f"distance\u00a0{n.distance:.3f}", n.name])
                 for n in result.neighbours
             ]
-            put(html.gallery(rows))
+            put(parts().gallery(neighbours))
             put('<p class="soft">By cosine distance of what enters the last layer.</p>')
-    put(f'<p><a href="{run_url(url_path)}">The run in full</a></p>')
+    put('<p><a href="{}">The run in full</a></p>', run_url(url_path))
 
 
 def _confidence(result: "TriedImage") -> str:

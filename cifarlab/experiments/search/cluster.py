@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from cifarlab.system.errors import CifarlabError, MissingExtraError, UserError
+from cifarlab.system.errors import CifarlabError, UserError
+from cifarlab.system.extras import require_packages
 from cifarlab.system.threads import available_threads, env_threads
 
 # the paths of its sockets may not be long, so not under a long $TMPDIR
@@ -55,18 +56,9 @@ def require_extra(cluster: str | None = None) -> None:
     Without a ``cluster`` Ray will listen on the loopback address only, unless it was imported
     before.
     """
-    import importlib
-
     settings = {**_SETTINGS, _REACHABLE: "0" if cluster is None else "1"}
     os.environ.update({k: v for k, v in settings.items() if k not in os.environ})
-    for package in ("ray.tune", "optuna"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise MissingExtraError(
-                f"a search needs {package.partition('.')[0]}, which is not installed",
-                "pip install 'cifarlab[search]'",
-            ) from error
+    require_packages("a search", "search", "ray.tune", "optuna")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from cifarlab.experiments.search.folder import SearchFolder, search_folder, tria
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.trial_history import Trial
 from cifarlab.experiments.search.writing import write_results
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder.naming import RUNS

@@ -36,7 +36,7 @@ class RungScheduler(FIFOScheduler):
         self._replay(event_log.history)
 
     def _replay(self, history: TrialHistory) -> None:
-        """Bring the scheduler to where the record ends: the scores in the order in which they came."""
+        """Bring the scheduler to where the record ends: the scores in their order."""
         for number, rung_decision in history.rung_decisions:
             self._add_trial(number)
             self._scores[rung_decision.rung][number] = rung_decision.score

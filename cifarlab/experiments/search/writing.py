@@ -36,10 +36,11 @@ def _figures(
         require_extra()
     except MissingExtraError as error:
         return [f"no figures: {error.what}; {error.hint}"], []
-    from cifarlab.experiments.search.figures import pictures
+    from cifarlab.experiments.search.figures import FIGURES
+    from cifarlab.plots.draw import draw_all
     from cifarlab.plots.style import save
 
-    drawn_pictures = pictures(results, formats)
+    drawn_pictures = draw_all(FIGURES, results, formats).values()
     for picture in drawn_pictures:
         save(picture, directory)
     return [], [(f"figures/{picture.slug}.svg", picture.alt) for picture in drawn_pictures]

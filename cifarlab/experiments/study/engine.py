@@ -16,7 +16,7 @@ from cifarlab.experiments.study.record import PlannedRun, StudyRecord
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.experiments.study.workers import Failure, RunJob, interruption, train_all
 from cifarlab.metrics.kinds import MetricConfig
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.recipes.text import change, fingerprint, validate_config
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import RUNS

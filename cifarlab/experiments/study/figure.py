@@ -4,158 +4,124 @@ A row far from all others would press them together: the panel ends before it, a
 its mean.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from cifarlab.experiments.study.comparison import Comparison, ComparisonRow
+from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.study.table import scale_words
-from cifarlab.plots.style import (
-    BLUE,
-    GREY,
-    INK,
-    NARROW,
-    VERMILION,
-    WIDE,
-    Picture,
-    label,
-    render,
-    sheet,
-    styled,
-    tidy,
-)
+from cifarlab.plots import spec
 from cifarlab.stats.paired import Summary
 
 FAR = 4.0  # times the middle half of the rows' means, beyond its ends
 PRESSED = 2.5  # a panel may be so many times as wide as its near rows need
 
 
-def picture(comparison: Comparison, formats: Sequence[str] = ("svg",)) -> Picture:
-    """The figure in these formats; the same comparison gives the same bytes."""
-    with styled():
-        return render(
-            draw(comparison),
-            "figure",
-            f"{SPLIT_NAMES[comparison.split]} {comparison.metric.title} by row: {comparison.title}",
-            formats,
-        )
-
-
-def draw(comparison: Comparison) -> Figure:
+def figure(comparison: Comparison) -> spec.Plot:
     """The metric on the left and, where there are any, differences from the baseline beside."""
-    compared = [row for row in comparison.rows if row.pairs]
-    figure = sheet(WIDE if compared else NARROW, 1.35 + 0.26 * len(comparison.rows))
-    panels = figure.subplots(1, 2 if compared else 1, sharey=True, squeeze=False)[0]
-    for position, row in enumerate(comparison.rows):
-        _values(panels[0], position, row, comparison.metric.factor)
-        if compared:
-            _difference(panels[1], position, row, comparison)
-    panels[0].set_yticks(range(len(comparison.rows)), [label(row.name) for row in comparison.rows])
-    panels[0].set_ylim(len(comparison.rows) - 0.4, -0.6)
-    panels[0].set_xlabel(f"{SPLIT_NAMES[comparison.split]} {comparison.metric.axis}")
-    if compared:
-        panels[1].axvline(0, color=INK, linewidth=0.8, zorder=1)
-        unit = " (points)" if comparison.metric.percent else ""
-        panels[1].set_xlabel(f"difference from {label(comparison.baseline)}{unit}")
-    for axes in panels:
-        axes.tick_params(axis="y", length=0)
-        axes.spines["left"].set_visible(False)
-        tidy(axes, "x")
-    factor = comparison.metric.factor
-    _cut(panels[0], [row.summary for row in comparison.rows], factor)
-    if compared:
-        _cut(panels[1], [row.pairs and row.pairs.difference for row in comparison.rows], factor)
-    title = f"{label(comparison.title, 60)}, {label(comparison.data, 40)}"
-    figure.suptitle(
-        title if comparison.scale == 1 else f"{title}\n{scale_words(comparison.scale)}",
-        fontsize=8,
-        x=0.01,
-        ha="left",
-    )
-    _legend(figure, panels)
-    return figure
-
-
-def _values(axes: Axes, position: int, row: ComparisonRow, factor: int) -> None:
-    runs = [factor * value for value in row.values.values()]
-    axes.plot(runs, [position] * len(runs), "o", color=GREY, markersize=2.6, label="a run")
-    _mean(axes, position, row.summary, factor)
-    if row.reported and row.agreement.by == "level":
-        _mark(axes, position, row.reported.accuracy)
-
-
-def _difference(axes: Axes, position: int, row: ComparisonRow, comparison: Comparison) -> None:
-    if row.pairs is None:
-        return
-    base, factor = comparison.baseline_row.values, comparison.metric.factor
-    pairs = [factor * (value - base[s]) for s, value in row.values.items() if s in base]
-    axes.plot(pairs, [position] * len(pairs), "o", color=GREY, markersize=2.6)
-    _mean(axes, position, row.pairs.difference, factor)
-    if row.agreement.expected is not None:
-        _mark(axes, position, 100 * row.agreement.expected)
-
-
-def _mean(axes: Axes, position: int, summary: Summary | None, factor: int) -> None:
-    if summary is None:
-        return
-    reach = None
-    if summary.interval:
-        low, high = summary.interval
-        reach = [[factor * (summary.mean - low)], [factor * (high - summary.mean)]]
-    axes.errorbar(
-        [factor * summary.mean],
-        [position],
-        xerr=reach,
-        fmt="o",
-        color=BLUE,
-        markersize=4.5,
-        capsize=2.5,
-        elinewidth=1.2,
-        label="mean, 95 % interval",
-    )
-
-
-def _mark(axes: Axes, position: int, value: float) -> None:
-    axes.plot([value], [position], "D", color=VERMILION, markersize=4.5, zorder=4, label="reported")
-
-
-def _cut(axes: Axes, rows: list[Summary | None], factor: int) -> None:
-    """End the panel before rows that lie far from the others, and say where those are."""
-    means = {position: factor * row.mean for position, row in enumerate(rows) if row}
-    if not means:
-        return
-    low, high = np.quantile(list(means.values()), (0.25, 0.75))
-    reach = FAR * max(high - low, 0.005 * factor)
-    near = {position for position, mean in means.items() if low - reach <= mean <= high + reach}
-    points = np.concatenate([np.asarray(line.get_xydata()) for line in axes.get_lines()])
-    shown = points[np.isin(points[:, 1], list(near)), 0]
-    if np.ptp(points[:, 0]) <= PRESSED * np.ptp(shown):
-        return
-    margin = 0.12 * np.ptp(shown) or 0.01 * factor  # a point, where all near rows are one
-    axes.set_xlim(shown.min() - margin, shown.max() + margin)
-    for position in means.keys() - near:
-        below = means[position] < low
-        shown_mean = f"{means[position]:.1f}" if factor > 1 else f"{means[position]:.3g}"
-        words = f"\u25c2 {shown_mean}" if below else f"{shown_mean} \u25b8"
-        axes.annotate(
-            words,
-            (0 if below else 1, position),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            ha="left" if below else "right",
-            color=BLUE,
-            fontsize=7,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+    rows, metric = comparison.rows, comparison.metric
+    y = spec.Axis(limits=(len(rows) - 0.4, -0.6), names=[spec.label(row.name) for row in rows])
+    panels = [
+        _panel(
+            [list(row.values.values()) for row in rows],
+            [row.summary for row in rows],
+            [
+                r.reported.accuracy if r.reported and r.agreement.by == "level" else None
+                for r in rows
+            ],
+            f"{SPLIT_NAMES[comparison.split]} {metric.axis}",
+            y,
+            metric.factor,
         )
+    ]
+    if any(row.pairs for row in rows):
+        base = comparison.baseline_row.values
+        expected = [row.agreement.expected if row.pairs else None for row in rows]
+        panels.append(
+            _panel(
+                [
+                    [v - base[s] for s, v in row.values.items() if row.pairs and s in base]
+                    for row in rows
+                ],
+                [row.pairs and row.pairs.difference for row in rows],
+                [value if value is None else metric.factor * value for value in expected],
+                f"difference from {spec.label(comparison.baseline)}{' (points)' * metric.percent}",
+                y,
+                metric.factor,
+                [spec.Rule(0, spec.INK)],
+            )
+        )
+    title = f"{spec.label(comparison.title, 60)}, {spec.label(comparison.data, 40)}"
+    return spec.Plot(
+        panels,
+        width=spec.WIDE if len(panels) > 1 else spec.NARROW,
+        height=1.35 + 0.26 * len(rows),
+        columns=len(panels),
+        common_y=True,
+        title=title if comparison.scale == 1 else f"{title}\n{scale_words(comparison.scale)}",
+        legend="below",
+        legend_columns=3,
+    )
 
 
-def _legend(figure: Figure, panels: list[Axes]) -> None:
-    shown: dict[str, Artist] = {}
-    for axes in panels:
-        handles, names = axes.get_legend_handles_labels()
-        shown |= dict(zip(names, handles, strict=True))
-    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=len(shown))
+def _panel(
+    runs: Sequence[Sequence[float]],
+    summaries: Sequence[Summary | None],
+    reported: Sequence[float | None],
+    name: str,
+    y: spec.Axis,
+    factor: int,
+    rules: Sequence[spec.Mark] = (),
+) -> spec.Panel:
+    """Return the runs, means and reported numbers of each row; fractions but for the reported."""
+    at = np.arange(len(runs))
+    nothing = (math.nan, math.nan)
+    means = factor * np.array([s.mean if s else math.nan for s in summaries])
+    ends = factor * np.array([(s and s.interval) or nothing for s in summaries]).T
+    points = np.array([(factor * v, row) for row, some in enumerate(runs) for v in some]).reshape(
+        -1, 2
+    )
+    values = np.array([math.nan if value is None else value for value in reported])
+    x = np.concatenate([points[:, 0], means, *ends, values])
+    rows = np.concatenate([points[:, 1], at, at, at, at])
+    limits, far = _cut(x, rows, means, factor)
+    marks = [
+        *rules,
+        spec.Marks(
+            x=points[:, 0], y=points[:, 1], color=spec.GREY, marker="o", size=2.6, label="a run"
+        ),
+        spec.Marks(
+            x=means, y=at, ends=ends, flat=True, marker="o", size=4.5, label="mean, 95 % interval"
+        ),
+        spec.Marks(
+            x=values, y=at, color=spec.VERMILION, marker="D", size=4.5, z=4, label="reported"
+        ),
+        *far,
+    ]
+    return spec.Panel(marks, spec.Axis(name, limits), y, grid="x")
+
+
+def _cut(
+    x: np.ndarray, rows: np.ndarray, means: np.ndarray, factor: int
+) -> tuple[tuple[float, float] | None, list[spec.Text]]:
+    """Return where a panel ends before rows far from the others, and texts that say their means."""
+    if np.isnan(means).all():
+        return None, []
+    low, high = np.nanquantile(means, (0.25, 0.75))
+    reach = FAR * max(high - low, 0.005 * factor)
+    near = (means >= low - reach) & (means <= high + reach)
+    shown = x[near[rows.astype(int)] & np.isfinite(x)]
+    if np.nanmax(x) - np.nanmin(x) <= PRESSED * np.ptp(shown):
+        return None, []
+    margin = 0.12 * np.ptp(shown) or 0.01 * factor  # a point, where all near rows are one
+    left, right = shown.min() - margin, shown.max() + margin
+    texts = []
+    for row in np.flatnonzero(~near & np.isfinite(means)).tolist():
+        below = means[row] < low
+        mean = f"{means[row]:.1f}" if factor > 1 else f"{means[row]:.3g}"
+        text = f"\u25c2 {mean}" if below else f"{mean} \u25b8"
+        at, align = (left, "left") if below else (right, "right")
+        texts.append(spec.Text(at, row, text, 7, align, "center", spec.BLUE, boxed=True))
+    return (left, right), texts

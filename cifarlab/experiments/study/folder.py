@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import Field
 
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
 from cifarlab.experiments.study.table import csv_text, markdown
-from cifarlab.plots.formats import require_formats
+from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
 from cifarlab.run_folder.schemas import Stored
@@ -82,8 +82,10 @@ def write_comparison(
         require_extra()
     except MissingExtraError as error:
         return [f"no figure: {error.what}; {error.hint}"]
-    from cifarlab.experiments.study.figure import picture
+    from cifarlab.experiments.study.figure import figure
+    from cifarlab.plots.draw import draw_all
     from cifarlab.plots.style import save
 
-    save(picture(comparison, formats), folder)
+    alt = f"{SPLIT_NAMES[comparison.split]} accuracy by row: {comparison.title}"
+    save(draw_all({"figure": (figure, alt)}, comparison, formats)["figure"], folder)
     return []

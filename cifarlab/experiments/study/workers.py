@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, StorageError
-from cifarlab.training.callbacks import Callback, WatchedConfig
+from cifarlab.training.callback import Callback
+from cifarlab.training.callbacks import WatchedConfig
 
 _POLL = 0.2  # seconds between two looks whether the study is asked to stop
 

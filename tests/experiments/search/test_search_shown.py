@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from made_search import made, small
-from matplotlib import colors
 
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.experiments.search import figures
-from cifarlab.experiments.search.figures import coordinates, curves, pictures, rungs
+from cifarlab.experiments.search.figures import FIGURES, coordinates, curves, rungs
 from cifarlab.experiments.search.finalists import (
     measure_selection_bias,
     retrain_finalists,
@@ -23,6 +22,8 @@ from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, describe_selection_bias, markdown_page, rows
 from cifarlab.experiments.search.writing import write_results
 from cifarlab.metrics.kinds import ACCURACY
+from cifarlab.plots.draw import draw_all
+from cifarlab.plots.spec import Marks, Plot, Text
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 
@@ -84,66 +85,70 @@ def test_the_csv_has_every_number(results: SearchResults) -> None:
 
 
 def test_figures_are_four_and_the_same_each_time(results: SearchResults) -> None:
-    made_of = pictures(results)
-    assert [picture.slug for picture in made_of] == ["curves", "rungs", "coordinates", "importance"]
+    made_of = draw_all(FIGURES, results)
+    assert list(made_of) == ["curves", "rungs", "coordinates", "importance"]
     assert all(
-        picture.svg.startswith(b"<?xml") and list(picture.files) == ["svg"] for picture in made_of
+        picture.svg.startswith(b"<?xml") and list(picture.files) == ["svg"]
+        for picture in made_of.values()
     )
-    again = pictures(results, ["png"])
-    assert [picture.svg for picture in again] == [picture.svg for picture in made_of]
-    assert all(one.files["png"][1:4] == b"PNG" for one in again)
+    again = draw_all(FIGURES, results, ["png"])
+    assert [again[kind].svg for kind in again] == [made_of[kind].svg for kind in made_of]
+    assert all(one.files["png"][1:4] == b"PNG" for one in again.values())
+
+
+def marks(plot: Plot | None) -> list[Marks]:
+    assert plot
+    return [mark for mark in plot.panels[0].marks if isinstance(mark, Marks)]
+
+
+def trial_lines(plot: Plot | None) -> list[Marks]:
+    """The lines of parallel coordinates, the best first."""
+    return [mark for mark in marks(plot) if len(mark.x) == 4]
 
 
 def test_of_very_many_trials_the_best_and_some_of_the_others_are_drawn(
     results: SearchResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = rungs(results)
+    every = rungs(results)
     monkeypatch.setattr(figures, "_DRAWN", 6)
-    for draw in (curves, coordinates):
-        figure = draw(results)
-        assert figure and "6 of 11 trials, best and others" in figure.axes[0].get_title("left")
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 4]
-    assert len(lines) == 6 and max(line.get_linewidth() for line in lines) > 2  # the best is there
+    for make in (curves, coordinates):
+        plot = make(results)
+        assert plot and "6 of 11 trials, best and others" in plot.panels[0].title
+    lines = trial_lines(plot)
+    assert len(lines) == 6 and lines[0].width > 2 and lines[0].z > lines[1].z  # the best is there
     few = rungs(results)
-    assert whole and few and "6 of 11 decisions" in few.axes[0].get_title("left")
-    marks = [sum(len(line.get_xdata()) for line in f.axes[0].lines[:2]) for f in (whole, few)]
-    assert marks == [11, 6] and "of" not in whole.axes[0].get_title("left")
+    assert every and few and "6 of 11 decisions" in few.panels[0].title
+    counts = [sum(len(mark.x) for mark in marks(plot)[:2]) for plot in (every, few)]
+    assert counts == [11, 6] and "of" not in every.panels[0].title
 
 
 def test_no_line_hides_another_where_trials_made_the_same_choice(results: SearchResults) -> None:
-    figure = coordinates(results)
-    assert figure
-    lines = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 4]
-    best_last = [row for row in results.rows if row.score is not None][::-1]
-    at = {"sgd": [], "adam": []}
-    for line, row in zip(lines, best_last, strict=True):
-        at[row.trial.params["optimizer.kind"]].append(line.get_ydata()[0])
+    best_first = [row for row in results.rows if row.score is not None]
+    at: dict[object, list[float]] = {"sgd": [], "adam": []}
+    for line, row in zip(trial_lines(coordinates(results)), best_first, strict=True):
+        at[row.trial.params["optimizer.kind"]].append(line.y[0])
     for middle, heights in zip((0, 1), at.values(), strict=True):
-        assert heights == sorted(set(heights)) and len(heights) > 3
+        assert heights[::-1] == sorted(set(heights)) and len(heights) > 3
         assert max(abs(height - middle) for height in heights) < 0.1
 
 
 def test_named_trials_of_one_score_are_told_apart_and_seen_on_white(results: SearchResults) -> None:
-    figure = curves(results)
-    assert figure
-    named = [line for line in figure.axes[0].lines if ":" in str(line.get_label())]
-    assert len({line.get_marker() for line in named}) == len(named) == 5
-    assert all(max(colors.to_rgb(line.get_color())) < 0.85 for line in figure.axes[0].lines)
+    named = [mark for mark in marks(curves(results)) if ":" in mark.label]
+    assert len({mark.marker for mark in named}) == len(named) == 5
+    brightest = max(int(m.color[k : k + 2], 16) for m in marks(curves(results)) for k in (1, 3, 5))
+    assert brightest < 0.85 * 255
 
 
 def test_a_line_below_an_axis_says_why(results: SearchResults) -> None:
-    figure = coordinates(results)
-    assert figure
-    there = [(round(text.get_position()[0]), text.get_text()) for text in figure.axes[0].texts]
-    assert [place for place, text in there if text == "not set"] == [2]
+    plot = coordinates(results)
+    assert plot
+    texts = [mark for mark in plot.panels[0].marks if isinstance(mark, Text)]
+    assert [round(mark.x) for mark in texts if mark.text == "not set"] == [2]
 
 
 def test_a_search_without_rungs_or_scores_still_has_a_page(tmp_path: Path) -> None:
     search, folder = made(tmp_path, 2)
-    assert {picture.slug for picture in pictures(read_results(search, 1.0, folder))} == {
-        "curves",
-        "rungs",
-    }
+    assert set(draw_all(FIGURES, read_results(search, 1.0, folder))) == {"curves", "rungs"}
     plain = read_results(small(scheduler={"kind": "none"}), 1.0, folder)
     assert "## Rungs" not in markdown_page(plain, None, []) and not plain.rungs
 

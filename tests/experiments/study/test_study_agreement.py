@@ -8,8 +8,9 @@ from matplotlib.text import Text
 from cifarlab.experiments.study.agreement import Agreement, rank_correlation
 from cifarlab.experiments.study.comparison import Outcome, compare
 from cifarlab.experiments.study.definition import Reported
-from cifarlab.experiments.study.figure import draw
+from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.table import as_json, csv_text, markdown
+from cifarlab.plots.draw import draw
 
 ROWS = {"a": [0.80, 0.81, 0.79], "b": [0.84, 0.86, 0.85], "c": [0.70, 0.71, 0.72]}
 
@@ -63,7 +64,7 @@ def test_no_number_stands_beside_other_data(data):
     assert set(agreements.values()) == {Agreement()} and found.rank_correlation is None
     assert found.notes[-1] == f"The reported numbers are on CIFAR-10, not on {data}: left out."
     shown = [markdown(found), csv_text(found), json.dumps(as_json(found))]
-    shown += [text.get_text() for text in draw(found).findobj(Text)]
+    shown += [text.get_text() for text in draw(figure(found)).findobj(Text)]
     assert not any(number in text for text in shown for number in ("93.21", "98.76", "0.932"))
     beside = markdown(compared({"a": 93.21}, "CIFAR-10")[0])
     assert "93.21" in beside

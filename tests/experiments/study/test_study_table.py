@@ -8,7 +8,7 @@ import pytest
 from made_study import ACCURACIES, made
 
 from cifarlab.experiments.study.comparison import Outcome, compare
-from cifarlab.experiments.study.figure import draw, picture
+from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
     HEADERS,
@@ -20,6 +20,8 @@ from cifarlab.experiments.study.table import (
     markdown,
     restore_comparison,
 )
+from cifarlab.plots.draw import draw_all
+from cifarlab.plots.spec import GREY, VERMILION, Marks, Text
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
@@ -97,33 +99,32 @@ def test_json_names_every_number():
     assert as_json(None) is None
 
 
-def marks(axes, colour):
+def marks(panel, color):
     return sorted(
         (round(float(x), 2), int(y))
-        for line in axes.lines
-        if line.get_color() == colour
-        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+        for mark in panel.marks
+        if isinstance(mark, Marks) and mark.color == color
+        for x, y in zip(mark.x, mark.y, strict=True)
+        if x == x  # not NaN
     )
 
 
 def test_the_figure_shows_every_run_and_the_reported_numbers():
-    from cifarlab.plots.style import GREY, VERMILION
-
-    levels, differences = draw(made()).axes
+    levels, differences = figure(made()).panels
     places = dict(zip(ACCURACIES, range(3), strict=True))
     expected = [(round(100 * a, 2), places[row]) for row, of in ACCURACIES.items() for a in of]
     assert marks(levels, GREY) == sorted(expected)
     assert marks(differences, GREY) == [(1.9, 1), (2.0, 1), (2.1, 1)]
     assert marks(levels, VERMILION) == [(90.0, 0), (99.0, 1)]
     assert marks(differences, VERMILION) == []
-    levels, differences = draw(made("CIFAR-10 (JPEG)")).axes
+    levels, differences = figure(made("CIFAR-10 (JPEG)")).panels
     assert marks(levels, VERMILION) == [] and marks(differences, VERMILION) == [(9.0, 1)]
 
 
 def test_the_figure_names_data_and_scale():
-    assert "CIFAR-10 (JPEG)" in draw(made("CIFAR-10 (JPEG)")).get_suptitle()
-    assert SCALED in draw(made(scale=0.1)).get_suptitle()
-    assert SCALED not in draw(made()).get_suptitle()
+    assert "CIFAR-10 (JPEG)" in figure(made("CIFAR-10 (JPEG)")).title
+    assert SCALED in figure(made(scale=0.1)).title
+    assert SCALED not in figure(made()).title
 
 
 def test_a_row_far_from_all_others_does_not_press_them_together():
@@ -134,19 +135,21 @@ def test_a_row_far_from_all_others_does_not_press_them_together():
         for seed, value in enumerate(values)
     ]
     for panel, said in zip(
-        draw(compare("far", [*near, "diverged"], "r0", outcomes)).axes,
+        figure(compare("far", [*near, "diverged"], "r0", outcomes)).panels,
         ("\u25c2 10.0", "\u25c2 -80.1"),
         strict=True,
     ):
-        left, right = panel.get_xlim()
+        left, right = panel.x.limits
         assert right - left < 30
-        assert [(text.get_text(), text.xy[1]) for text in panel.texts] == [(said, 6)]
-    for panel in draw(compare("near", [*near], "r0", outcomes[:-2])).axes:
-        assert not panel.texts
+        texts = [mark for mark in panel.marks if isinstance(mark, Text)]
+        assert [(mark.text, mark.y) for mark in texts] == [(said, 6)]
+    for panel in figure(compare("near", [*near], "r0", outcomes[:-2])).panels:
+        assert panel.x.limits is None
 
 
 def test_the_same_comparison_gives_the_same_bytes():
-    assert picture(made()) == picture(made())
+    first, again = (draw_all({"figure": (figure, "")}, made()) for _ in range(2))
+    assert first == again
 
 
 def test_files(tmp_path):

@@ -1,0 +1,146 @@
+"""Images of a run with words: the network's mistakes, and what an audit found in the data."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cifarlab.plots.spec import NARROW, Axis, Image, Panel, Plot, Text, label
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
+from cifarlab.system.formatting import number, percent, plain
+
+_MOST = 25  # mistakes
+_MOST_FINDINGS = 20
+
+
+class Item(NamedTuple):
+    """One image or two, uint8 (H, W, C), under a title, with a line for each detail."""
+
+    images: Sequence[np.ndarray]
+    title: str
+    details: Sequence[str]
+
+
+def worst(run: RunData) -> list[Item]:
+    """Return up to 25 mistakes, highest loss first; none where there are no predictions."""
+    return [item for _, item in _stored_mistakes(run)[:_MOST]]
+
+
+def confident(run: RunData) -> list[Item]:
+    """Return up to 25 mistakes, those first that the network was surest of.
+
+    Empty where there are so few that ``worst`` shows all of them.
+    """
+    mistakes = _stored_mistakes(run)
+    surest = sorted(mistakes, key=lambda mistake: -mistake[0])[:_MOST]
+    return [item for _, item in surest] if len(mistakes) > _MOST else []
+
+
+def _stored_mistakes(run: RunData) -> list[tuple[float, Item]]:
+    """Return the stored mistakes, each with the probability of the predicted class."""
+    predictions = run.predictions
+    if predictions is None:
+        return []
+    mistakes = []
+    rows = zip(predictions.mistakes, predictions.mistake_images, strict=False)
+    for index, (row, image) in enumerate(rows):
+        logits = predictions.logits[row].astype(np.float64)
+        log_probs = logits - logits.max()
+        log_probs -= np.log(np.exp(log_probs).sum())
+        guess, truth = int(logits.argmax()), int(predictions.labels[row])
+        probability = float(np.exp(log_probs[guess]))
+        title = f"{predictions.classes[truth]} → {predictions.classes[guess]}"
+        detail = f"{percent(probability, 1)}, loss\u00a0{-log_probs[truth]:.2f}"
+        item = Item([image], title, [detail, predictions.mistake_name(index)])
+        mistakes.append((probability, item))
+    return mistakes
+
+
+def suspects(run: RunData) -> list[Item]:
+    """Return the most suspicious labels that the network would change, with their images."""
+    rows = listed(dig(run.audit, "labels", "suspects"))
+    pictures = run.audit_images.get("suspects", np.empty(0))
+    items = []
+    for row, image in zip(rows, pictures, strict=False):
+        given_label, predicted, truth = (
+            _named(run, row.get(f"{key}_label")) for key in ("given", "predicted", "true")
+        )
+        if row.get("given_label") != row.get("predicted_label"):
+            details = [f"{percent(row.get('probability'), 1)} {predicted}", image_name(row)]
+            if row.get("true_label") != row.get("given_label"):
+                details.append(f"truly {truth}")
+            items.append(Item([image], f"{given_label} → {predicted}", details))
+    return items[:_MOST_FINDINGS]
+
+
+def duplicates(run: RunData) -> list[Item]:
+    """Return near-duplicates side by side, those across splits first."""
+    rows = listed(dig(run.audit, "duplicates", "pairs"))
+    pictures = run.audit_images.get("pairs", np.empty(0))
+    items = []
+    for row, both in list(zip(rows, pictures, strict=False))[:_MOST_FINDINGS]:
+        sides = listed([row.get("a"), row.get("b")])
+        if len(sides) == 2:
+            names = dict.fromkeys(_named(run, side.get("given_label")) for side in sides)
+            similar = number(row.get("similarity")) or 0.0
+            details = ["equal" if similar == 1 else f"similarity {similar:.4f}"]
+            details += [f"{plain(side.get('split'))}: {image_name(side)}" for side in sides]
+            items.append(Item(list(both), " / ".join(names), details))
+    return items
+
+
+def image_name(image: dict[str, Any]) -> str:
+    """Return what the data call an image of the findings, or else its index."""
+    return str(image.get("name") or f"index {image.get('index')}")
+
+
+def _named(run: RunData, index: Any) -> str:
+    names = dig(run.audit, "classes")
+    sound = isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names)
+    return str(names[index]) if sound else plain(index)
+
+
+def worst_gallery(run: RunData) -> Plot | None:
+    """Return the worst mistakes as a figure."""
+    return _gallery(worst(run), 5, _split(run))
+
+
+def confident_gallery(run: RunData) -> Plot | None:
+    """Return the most confident mistakes as a figure."""
+    return _gallery(confident(run), 5, _split(run))
+
+
+def suspects_gallery(run: RunData) -> Plot | None:
+    """Return the label suspects as a figure."""
+    return _gallery(suspects(run), 5, "given label → predicted label")
+
+
+def duplicates_gallery(run: RunData) -> Plot | None:
+    """Return the near-duplicates as a figure."""
+    return _gallery(duplicates(run), 4, "near-duplicates")
+
+
+def _split(run: RunData) -> str:
+    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted or '', '')} split"
+
+
+def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:
+    """Return images of side 1 in one panel, which is quicker than one each, words above them."""
+    if not items:
+        return None
+    wide = len(items[0].images)
+    step, rows = wide + 0.25, -(-len(items) // columns)
+    marks: list[Image | Text] = []
+    for index, item in enumerate(items):
+        left, top = step * (index % columns), 1.6 * (index // columns)
+        marks += [Image(left + n, top, image) for n, image in enumerate(item.images)]
+        detail = item.details[0].partition(",")[0].replace("\u00a0", " ")
+        title_lines = [label(part, 13 * wide + 3) for part in item.title.split(" → ")]
+        text = "\n".join(["\n→ ".join(title_lines), label(detail, 26)])
+        marks.append(Text(left, top - 0.04, text, 5.5))
+    x, y = (
+        Axis(limits=(0, step * columns), hidden=True),
+        Axis(limits=(1.6 * rows - 0.5, -0.6), hidden=True),
+    )
+    height = 0.3 + NARROW / (columns * step) * 1.6 * rows
+    return Plot([Panel(marks, x, y, title, grid="", square=True)], height=height)

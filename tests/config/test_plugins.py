@@ -1,0 +1,190 @@
+"""Plug-in files: approved once by hash, found again by their copies, known by who names them."""
+
+import pickle
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cifarlab.config import plugins
+from cifarlab.config.plugins import (
+    Plugin,
+    add_plugin,
+    approvals_file,
+    approve,
+    copy_plugins,
+    decisive_plugins,
+    is_approved,
+    load_plugins,
+    trusting,
+)
+from cifarlab.recipes.schema import Recipe
+from cifarlab.recipes.text import build, change, fingerprint, from_yaml, to_yaml
+from cifarlab.system.errors import PluginError, RecipeError
+
+SLOW = """
+from typing import Literal
+from cifarlab import ScheduleConfig
+class Slow(ScheduleConfig):
+    kind: Literal["{kind}"] = "{kind}"
+    least: float = 0.5
+"""
+
+
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is loaded and nothing approved."""
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, kind: str = "slow", more: str = "") -> Path:
+    path = Path(name)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(SLOW.format(kind=kind) + more)
+    return path
+
+
+def recipe_file(name: str = "recipe.yaml", **settings: Any) -> Path:
+    Path(name).write_text(yaml.safe_dump({"schedule": {"kind": "slow"}, **settings}))
+    return Path(name)
+
+
+def test_a_file_is_run_only_once_it_was_approved() -> None:
+    write("parts/slow.py")
+    recipe = recipe_file(plugins=["parts/slow.py"])
+    with pytest.raises(PluginError) as caught:
+        from_yaml(recipe)
+    assert "parts/slow.py (SHA-256 " in caught.value.what
+    assert not approvals_file().exists()
+    plugin = add_plugin("parts/slow.py", approved=True)
+    assert approvals_file().read_text() == f"{plugin.sha256} slow.py\n"
+    assert from_yaml(recipe).schedule.kind == "slow"
+    approve(plugin)
+    assert approvals_file().read_text().count("\n") == 1
+
+
+def test_trusting_approves_what_a_recipe_brings_and_nothing_later() -> None:
+    write("slow.py")
+    with trusting(True):
+        (plugin,) = from_yaml(recipe_file(plugins=["slow.py"])).plugins
+    assert is_approved(plugin.sha256)
+    write("slow.py", more="# edited\n")
+    with pytest.raises(PluginError, match="have not approved"):
+        from_yaml(recipe_file(plugins=["slow.py"]))
+
+
+def test_a_path_is_relative_to_the_file_that_names_it() -> None:
+    plugin = add_plugin(str(write("far/away/slow.py")), approved=True)
+    recipe = from_yaml(recipe_file("far/recipe.yaml", plugins=["away/slow.py"]))
+    assert recipe.plugins == (plugin,)
+
+
+def test_a_kind_is_known_to_who_names_its_file_alone() -> None:
+    plugin = add_plugin(str(write("slow.py")), approved=True)
+    with pytest.raises(RecipeError, match=r"schedule.kind can't be 'slow'"):
+        build({"schedule": {"kind": "slow"}})
+    named = Recipe().add_plugins([plugin])
+    assert change(named, {"schedule.kind": "slow"}).schedule.kind == "slow"
+    other = add_plugin(str(write("other.py", more="# another slow\n")), approved=True)
+    both = [change(Recipe().add_plugins([p]), {"schedule.kind": "slow"}) for p in (plugin, other)]
+    assert type(both[0].schedule) is not type(both[1].schedule)
+    assert fingerprint(both[0]) != fingerprint(both[1])
+
+
+def test_the_hash_decides_and_neither_name_nor_place() -> None:
+    one = add_plugin(str(write("slow.py")), approved=True)
+    two = add_plugin(str(write("moved/slower.py")))
+    assert one == two and one.file != two.file
+    recipes = [Recipe().add_plugins([plugin]) for plugin in (one, two)]
+    assert fingerprint(recipes[0]) == fingerprint(recipes[1]) != fingerprint(Recipe())
+    assert recipes[0].add_plugins([two]) == recipes[0]
+
+
+def test_the_copy_is_taken_where_the_file_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = add_plugin(str(write("slow.py")), approved=True)
+    copy_plugins([plugin], Path("run"))
+    recipe = change(Recipe().add_plugins([plugin]), {"schedule.kind": "slow"})
+    Path("run/recipe.yaml").write_text(to_yaml(recipe))
+    Path("slow.py").rename("gone.py")
+    monkeypatch.setattr(plugins, "_loaded", {})
+    assert from_yaml(Path("run/recipe.yaml")).schedule.model_dump() == recipe.schedule.model_dump()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_changed_file_is_refused(trusted: bool) -> None:
+    plugin = add_plugin(str(write("slow.py")), approved=True)
+    plugins._loaded.clear()
+    write("slow.py", more="# changed\n")
+    with trusting(trusted), pytest.raises(PluginError, match=r"slow.py was changed: its SHA-256"):
+        load_plugins([plugin], Path())
+
+
+def test_an_installed_package_names_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write("slow_package.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("slow-parts", "slow_package", plugins.GROUP)
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group, name: [point] if name == point.name else []
+    )
+    assert from_yaml(recipe_file(plugins=["slow-parts"])).schedule.kind == "slow"
+    with pytest.raises(PluginError, match="can't read the plug-in other-parts"):
+        add_plugin("other-parts", approved=True)
+
+
+def test_a_plug_in_that_fails_says_where() -> None:
+    Path("bad.py").write_text("one = 1\nprint(two)\n")
+    with pytest.raises(PluginError, match=r"bad.py fails: NameError: name 'two'"):
+        add_plugin("bad.py", approved=True)
+    with pytest.raises(PluginError, match="can't be kind 'cosine'"):
+        add_plugin(str(write("bad.py", kind="cosine")), approved=True)
+    with pytest.raises(PluginError, match=r"can't read the plug-in none\.py"):
+        add_plugin("none.py", approved=True)
+
+
+def test_a_file_name_approves_nothing_else() -> None:
+    evil = "0" * 64
+    approve(Plugin(file=f"a\n{evil} b.py", sha256="1" * 64))
+    assert is_approved("1" * 64) and not is_approved(evil)
+
+
+def test_what_only_watches_belongs_in_no_recipe() -> None:
+    callback = "\nfrom cifarlab import CallbackConfig\nclass C(CallbackConfig):\n    kind: str = "
+    both = add_plugin(str(write("both.py", more=callback + "'both'\n")), approved=True)
+    Path("only.py").write_text(callback + "'only'\n")
+    Path("none.py").write_text("import math\n")
+    only, none = (add_plugin(name, approved=True) for name in ("only.py", "none.py"))
+    assert decisive_plugins([both, only, none]) == (both, none)
+
+
+def test_named_twice_it_is_there_once() -> None:
+    plugin = add_plugin(str(write("slow.py")), approved=True)
+    recipe = from_yaml(recipe_file(plugins=["slow.py", "slow.py"]), [plugin])
+    assert recipe.plugins == (plugin,)
+
+
+@pytest.mark.parametrize("entries", [3, ["slow.py", 3], [{"file": "slow.py"}], {"a": 1}])
+def test_an_odd_list_is_refused(entries: Any) -> None:
+    add_plugin(str(write("slow.py")), approved=True)
+    with pytest.raises(RecipeError, match="plugins"):
+        from_yaml(recipe_file(plugins=entries))
+
+
+def test_a_recipe_takes_its_parts_to_another_process(tmp_path: Path) -> None:
+    plugin = add_plugin(str(write("slow.py")), approved=True)
+    recipe = change(Recipe().add_plugins([plugin]), {"schedule.kind": "slow"})
+    Path("slow.py").unlink()
+    read = (
+        "import pickle, sys; recipe = pickle.load(sys.stdin.buffer); print(recipe.schedule.least)"
+    )
+    command = [sys.executable, "-c", read]
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "none"), "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(command, input=pickle.dumps(recipe), capture_output=True, env=env)
+    assert done.stdout == b"0.5\n", done.stderr
