@@ -117,6 +117,6 @@ def _type(annotation: Any) -> str:
 def _format_default(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_format_default, value))}]"
-    if value is None:
-        return "null"
+    if value in (None, ""):
+        return "null" if value is None else "''"
     return str(value).lower() if isinstance(value, bool) else str(value)
