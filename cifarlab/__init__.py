@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cifarlab.augment.mixing import MixConfig as MixConfig
     from cifarlab.augment.policy import PolicyConfig as PolicyConfig
     from cifarlab.data.label_noise import LabelNoiseConfig as LabelNoiseConfig
+    from cifarlab.data.samplers import SamplerConfig as SamplerConfig
     from cifarlab.data.sources import Arrays as Arrays
     from cifarlab.data.sources import SourceConfig as SourceConfig
     from cifarlab.experiments.search.samplers import TrialSamplerConfig as TrialSamplerConfig
@@ -53,6 +54,7 @@ _MODULES = {
     "cifarlab.augment.policy": "PolicyConfig",
     "cifarlab.data.label_noise": "LabelNoiseConfig",
     "cifarlab.data.sources": "Arrays SourceConfig",
+    "cifarlab.data.samplers": "SamplerConfig",
     "cifarlab.experiments.search.samplers": "TrialSamplerConfig",
     "cifarlab.experiments.search.schedulers": "TrialSchedulerConfig",
     "cifarlab.losses.kinds": "LossConfig",

@@ -8,7 +8,7 @@ from cifarlab.recipes.text import apply_overrides, build, change
 from cifarlab.system.errors import RecipeError
 
 LIST = "'cifarlab recipes keys' lists every setting"
-MODELS = "Allowed: resnet, cnn, airbench"
+MODELS = "Allowed: airbench, cnn, resnet"
 FREE = ["model.norm.kind=none", "model.weight_standardization=true"]
 
 
@@ -51,7 +51,7 @@ def test_a_key_of_another_kind_is_unknown():
 @pytest.mark.parametrize(
     ("tree", "unknown", "hint"),
     [
-        ({"modle": {}}, "modle", "did you mean 'model'? Allowed: name, seed, plugins, "),
+        ({"modle": {}}, "modle", "did you mean 'model'? Allowed: plugins, name, seed, "),
         ({"data": {"seed": 1}}, "data.seed", "did you mean 'split_seed'? Allowed: source, "),
         ({"augment": {"crop": {"pad": 1}}}, "augment.crop.pad", "Allowed: padding, padding_mode"),
         ({"model": {"kind": "cnn", "stem_width": 1}}, "model.stem_width", "Allowed: kind, "),
