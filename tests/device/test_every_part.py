@@ -59,8 +59,7 @@ def test_every_kind_is_run(tiny: Callable) -> None:
     kinds = {
         (key.path, kind)
         for key in keys()
-        if key.path.endswith(".kind")
-        and not key.path.endswith(OFF_THE_DEVICE)
+        if key.path.endswith(".kind") and not key.path.endswith(OFF_THE_DEVICE)
         for kind in key.allowed.split(" | ")
     }
     assert len(kinds) > 30

@@ -1,7 +1,8 @@
 """Every command and every snippet that README and docs show is executed, in their order.
 
 Commands stand in ``sh`` blocks, snippets in ``python`` blocks. Training is cut to a few steps and
-sees small images made here; otherwise a line runs as it is written.
+sees small images made here; otherwise a line runs as it is written. A snippet that begins with a
+file's name in a comment is saved as that file.
 """
 
 import re
@@ -58,6 +59,9 @@ def test_what_a_page_shows_works(page: Path, working_folder: Path) -> None:
     names: dict[str, object] = {}
     for language, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         assert language in ("sh", "python"), f"{page.name} has a block that no test runs"
+        if name := re.match(r"# (\w+\.py)\n", block):
+            Path(name[1]).write_text(block, encoding="utf-8")
+            continue
         if language == "python":
             exec(compile(block, str(page), "exec"), names)
             continue
