@@ -55,7 +55,6 @@ _MODULES = {
     "cifarlab.data.label_noise": "LabelNoiseConfig",
     "cifarlab.data.samplers": "SamplerConfig",
     "cifarlab.data.sources": "Arrays SourceConfig",
-    "cifarlab.data.samplers": "SamplerConfig",
     "cifarlab.experiments.search.samplers": "TrialSamplerConfig",
     "cifarlab.experiments.search.schedulers": "TrialSchedulerConfig",
     "cifarlab.losses.kinds": "LossConfig",
