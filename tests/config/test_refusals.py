@@ -8,7 +8,7 @@ from cifarlab.recipes.text import apply_overrides, build, change
 from cifarlab.system.errors import RecipeError
 
 LIST = "'cifarlab recipes keys' lists every setting"
-MODELS = "Allowed: resnet, cnn, airbench"
+MODELS = "Allowed: airbench, cnn, resnet"
 FREE = ["model.norm.kind=none", "model.weight_standardization=true"]
 
 
