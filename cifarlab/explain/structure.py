@@ -6,6 +6,7 @@ what torch.utils.flop_counter counts. Normalisation and activations are not coun
 al. 2016a.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,6 +82,7 @@ class _Costs:
     def __init__(self, body: nn.Module, image_shape: tuple[int, int, int]) -> None:
         height, width, channels = image_shape
         self._shapes: dict[nn.Module, tuple[int, ...]] = {}
+        self._uses = Counter[nn.Module]()
         handles = [m.register_forward_hook(self._record_shape) for m in body.modules()]
         counter = FlopCounterMode(display=False)
         try:
@@ -97,6 +99,7 @@ class _Costs:
         }
 
     def _record_shape(self, module: nn.Module, _inputs: Any, out: Any) -> None:
+        self._uses[module] += 1
         if isinstance(out, torch.Tensor):
             self._shapes[module] = tuple(out.shape[1:])
 
@@ -105,8 +108,10 @@ class _Costs:
         return self._operations[module] // 2
 
     def runs(self, block: Block) -> bool:
-        """Whether there is something to draw that one image passed."""
-        return bool(block.steps) and any(module in self._shapes for module in block.modules)
+        """Whether there is something to draw that one image passed, at one place."""
+        shared = not _count_parameters(block.modules) and self._uses[block.modules[-1]] > 1
+        ran = any(module in self._shapes for module in block.modules)
+        return bool(block.steps) and ran and not shared
 
     def summary(self, block: Block) -> BlockSummary:
         """The block with its costs."""

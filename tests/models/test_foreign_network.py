@@ -146,12 +146,12 @@ def test_its_drawing_has_its_children_as_stages_and_the_right_numbers(
 ) -> None:
     model = recipe({"kind": "foreign"}).model
     drawn = architecture(model, SHAPE, 10)
-    names = ["relu", "stem", "blocks.0", "blocks.1", "pool", "hidden", "norm", "drop", "fc"]
+    names = ["stem", "blocks.0", "blocks.1", "hidden", "norm", "drop", "fc"]
     assert [stage.name for stage in drawn.stages] == names
     assert drawn.parameters == count_parameters(model, SHAPE)
     convolutions = 64 * 9 * (4 + 4 * 8) + 16 * 9 * 8 * 8
     assert drawn.multiply_adds == convolutions + 32 * 16 + 16 * 10
-    assert [s.text for s in drawn.stages[2].blocks[0].steps] == ["3×3", "BN"]
+    assert [s.text for s in drawn.stages[1].blocks[0].steps] == ["3×3", "BN"]
 
 
 def test_its_weights_need_its_plugin(run: RunFolder) -> None:
