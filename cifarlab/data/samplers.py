@@ -124,15 +124,15 @@ class WeightsSampler(SamplerConfig):
 
     def _weights(self, training: Subset) -> list[float]:
         """The weight of each image of the training part. Raises RecipeError."""
-        given = self._read()
+        weights_by_name = self._read()
         names = [training.names[index] for index in range(len(training.labels))]
-        if absent := given.keys() - set(names):
+        if absent := weights_by_name.keys() - set(names):
             raise RecipeError(
                 f"{self.file}: no training image is called {min(absent)!r} ({len(absent)} of its "
-                f"{len(given)} names are unknown)",
+                f"{len(weights_by_name)} names are unknown)",
                 f"names are as reports have them, e.g. {names[0]!r}",
             )
-        weights = [given.get(names[index], 1.0) for index in training.indices]
+        weights = [weights_by_name.get(names[index], 1.0) for index in training.indices]
         if not any(weights):
             raise RecipeError(
                 f"{self.file} gives every training image the weight 0", "give some a larger one"

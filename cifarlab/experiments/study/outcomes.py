@@ -15,9 +15,9 @@ from cifarlab.report.compare import warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.runs.folder import RunFolder
 from cifarlab.runs.naming import RUNS, finished_runs
+from cifarlab.runs.predictions import Predictions
 from cifarlab.runs.run_data import RunData, dig, read_runs
 from cifarlab.system.errors import RecipeError, RunFolderError
-from cifarlab.runs.predictions import Predictions
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
