@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from cifarlab.report.run_data import read_runs
 from made_plugin import known
 from sklearn.metrics import (
     accuracy_score,
@@ -32,6 +31,7 @@ from cifarlab.metrics.kinds import (
 )
 from cifarlab.recipes.text import build, to_yaml
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.runs.run_data import read_runs
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train
 

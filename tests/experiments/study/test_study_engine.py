@@ -80,7 +80,7 @@ def test_a_study_is_ordinary_runs_and_a_table(whole: FinishedStudy) -> None:
         assert folder.recipe().seed == run["seed"] and folder.recipe().name == run["row"]
         expected = folder.result()["test"]["accuracy"]
         line = next(x for x in content["comparison"]["rows"] if x["name"] == run["row"])
-        assert line["accuracies"][str(run["seed"])] == expected
+        assert line["values"][str(run["seed"])] == expected
     assert content["comparison"] == told(whole)
 
 
