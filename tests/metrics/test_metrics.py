@@ -31,7 +31,7 @@ from cifarlab.metrics.kinds import (
 )
 from cifarlab.recipes.text import build, to_yaml
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.runs.run_data import read_runs
+from cifarlab.run_folder.run_data import read_runs
 from cifarlab.system.errors import RecipeError
 from cifarlab.training.train import train
 

@@ -18,7 +18,7 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, finished_runs
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.runs.run_data import RunData, dig, read_runs
+from cifarlab.run_folder.run_data import RunData, dig, read_runs
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
