@@ -42,7 +42,7 @@ def started_search(path: Path, search: Search) -> SearchFolder:
 
 def session(folder: SearchFolder, params: dict[str, Any] | None = None) -> TrialSession:
     return TrialSession(
-        parse_job(json.dumps(TrialJob(0, params or PARAMS, str(folder.path), 1, ".")))
+        parse_job(json.dumps(TrialJob(0, params or PARAMS, str(folder.path), 1, ".", [])))
     )
 
 
