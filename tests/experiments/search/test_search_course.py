@@ -52,7 +52,7 @@ def stop_at_rung(folder: SearchFolder, epoch: int) -> None:
 
 def trained_alone(folder: SearchFolder, path: Path) -> RunFolder:
     """The same recipe trained without a search."""
-    recipe, _ = folder.load_trial(0, PARAMS)
+    recipe, *_ = folder.load_trial(0, PARAMS)
     train(recipe, RunFolder(path))
     return RunFolder(path)
 
