@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from cifarlab.run_folder.folder import RunFolder
 from PIL import Image
 
 from cifarlab.cli import main
 from cifarlab.config import plugins
 from cifarlab.dashboard.index import Index
+from cifarlab.run_folder.folder import RunFolder
 
 PARTS = Path(__file__).with_name("own_parts.py")
 RECIPE = {

@@ -17,7 +17,6 @@ from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, finished_runs
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, dig, read_runs
 from cifarlab.system.errors import PluginError, RecipeError, RunFolderError
 from cifarlab.system.files import is_folder

@@ -42,7 +42,7 @@ def started_search(path: Path, search: Search) -> SearchFolder:
 
 def session(folder: SearchFolder, params: dict[str, Any] | None = None) -> TrialSession:
     return TrialSession(
-        parse_job(json.dumps(TrialJob(0, params or PARAMS, str(folder.path), 1, ".")))
+        parse_job(json.dumps(TrialJob(0, params or PARAMS, str(folder.path), 1, ".", [])))
     )
 
 
@@ -52,7 +52,7 @@ def stop_at_rung(folder: SearchFolder, epoch: int) -> None:
 
 def trained_alone(folder: SearchFolder, path: Path) -> RunFolder:
     """The same recipe trained without a search."""
-    recipe, _ = folder.load_trial(0, PARAMS)
+    recipe, *_ = folder.load_trial(0, PARAMS)
     train(recipe, RunFolder(path))
     return RunFolder(path)
 

@@ -10,7 +10,7 @@ from made_study import make_run
 from cifarlab.experiments.study.comparison import Outcome, compare
 from cifarlab.experiments.study.definition import Study, StudyRow, parse_metric
 from cifarlab.experiments.study.engine import run_study
-from cifarlab.experiments.study.figure import draw
+from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import (
     as_json,
@@ -20,6 +20,7 @@ from cifarlab.experiments.study.table import (
     restore_comparison,
 )
 from cifarlab.metrics.kinds import ACCURACY, LogLoss, MacroF1, MetricConfig, TopK
+from cifarlab.plots.draw import draw
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError, UserError
 
@@ -49,12 +50,12 @@ def test_all_texts_say_the_metric_and_its_unit():
     headers, cells = format_rows(found)
     assert "seeds for 0.003" in headers and cells[0][2] == "0.9000" and cells[1][5] == "+0.0500"
     assert footing(found)[0].startswith("Validation log loss, since 8 runs")
-    left, right = draw(found).axes
+    left, right = draw(figure(found)).axes
     assert left.get_xlabel() == "validation log loss" and "points" not in right.get_xlabel()
     assert left.get_xlim()[1] < 1.1  # in its own unit
     f1 = table(MacroF1().facts)
     assert heading(f1)[0] == "Test macro f1 in per cent on digits."
-    assert draw(f1).axes[0].get_xlabel() == "test macro f1 (%)"
+    assert draw(figure(f1)).axes[0].get_xlabel() == "test macro f1 (%)"
 
 
 def test_a_comparison_by_a_metric_is_read_back():
