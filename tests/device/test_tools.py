@@ -55,7 +55,7 @@ def explained(folder: RunFolder) -> Any:
 
 
 def predicted(folder: RunFolder) -> Any:
-    return RunPredictor(folder).answers(Inputs(list("abcdefg"), MADE)).shares
+    return RunPredictor(folder).predict(Inputs(list("abcdefg"), MADE)).probabilities
 
 
 def duplicates(_folder: RunFolder) -> Any:
