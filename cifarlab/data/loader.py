@@ -48,8 +48,8 @@ class Loader:
     """Training batches: each epoch shows the images that the sampler gives it, in its order.
 
     The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
-    decides them. Batches are as equal as can be (recipe.batches), so that no step is made of what
-    a division leaves over.
+    decides them. Batches are as equal as can be (data/batch_plan.py), so that no step is made of
+    what a division leaves over.
 
     ``local_indices`` gives this process's images of a batch of so many, ascending; None: all.
     """

@@ -182,3 +182,17 @@ def test_the_largest_value_that_is_printed_is_taken_and_no_more(key):
     change(base(key), {key.path: written(most)})
     with pytest.raises(RecipeError, match="less than or equal"):
         change(base(key), {key.path: written(most + 1)})
+
+
+def test_a_key_that_is_added_later_changes_a_fingerprint_only_off_its_default() -> None:
+    class LaterData(type(Recipe().data)):
+        new_key: int = 0
+
+    class LaterRecipe(Recipe):
+        data: LaterData = LaterData()
+
+    recipe = build({"data": {"val_fraction": 0.2}, "optimizer": {"lr": 0.05}})
+    later = LaterRecipe.model_validate(recipe.model_dump(mode="json"))
+    assert later.data.new_key == 0 and fingerprint(later) == fingerprint(recipe)
+    used = LaterRecipe.model_validate({"data": {"val_fraction": 0.2, "new_key": 1}})
+    assert fingerprint(used) != fingerprint(build({"data": {"val_fraction": 0.2}}))
