@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import norm, t
+from scipy.stats import norm, t, ttest_rel
 
 from cifarlab.stats.paired import (
     compare_pairs,
@@ -137,12 +137,13 @@ def test_the_interval_covers_the_truth_in_95_of_100_simulated_studies(n):
     assert 0.03 <= called / studies <= 0.07  # false alarms where there is no difference
 
 
-def test_holm_keeps_the_false_alarms_of_a_whole_table_at_5_percent():
+def test_holm_keeps_the_false_alarms_of_a_whole_table_at_5_percent(monkeypatch):
+    monkeypatch.setattr("gc.collect", lambda: 0)  # statsmodels collects at each call: 0.1 s
     draw = np.random.default_rng(0)
     alarms, bare, studies, rows, n = 0, 0, 500, 6, 4
-    for _ in range(studies):
-        ps = [compare_pairs(draw.normal(size=n), draw.normal(size=n)).p for _ in range(rows)]
-        if min(ps) < 0.05:  # a corrected p is never below its own, and statsmodels takes its time
+    for table in draw.normal(size=(studies, 2, n, rows)):
+        ps = ttest_rel(*table).pvalue  # what compare_pairs gives, all rows at once
+        if min(ps) < 0.05:  # a corrected p is never below its own
             bare += 1
             alarms += min(holm(ps)) < 0.05
     assert alarms / studies <= 0.075
