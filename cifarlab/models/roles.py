@@ -1,13 +1,13 @@
 """What each parameter is for, so that optimizers can treat the roles differently."""
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from cifarlab.models.configs import Role
 from cifarlab.models.network import last_linear
 
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
