@@ -48,7 +48,7 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
     for index in range(BINS):
         in_bin = bin_index == index
         n = int(in_bin.sum())
-        row = {"low": index / BINS, "high": (index + 1) / BINS, "n": n}
+        row: dict[str, Any] = {"low": index / BINS, "high": (index + 1) / BINS, "n": n}
         for name, values in (("confidence", confidence), ("accuracy", correct)):
             row[name] = float(values[in_bin].mean()) if n else None
         rows.append(row)

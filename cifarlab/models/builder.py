@@ -1,27 +1,16 @@
 """Layers in the order that a recipe gives, each fitting what flows out of the one before."""
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from cifarlab.models.configs import LayeredConfig, Shape
 from cifarlab.models.layers import activation
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d, activation_gain
 from cifarlab.models.packed_conv import PackedConv2d
 from cifarlab.system.errors import RecipeError
-
-
-class Subsample(nn.Module):
-    """Every ``stride``-th row and column."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
-        return x[:, :, :: self.stride, :: self.stride]
 
 
 class Builder:
@@ -59,7 +48,7 @@ class Builder:
 
         Args:
             steps: their order. One that would do nothing (norm ``none``, dropout at rate 0) adds
-                no layer; the first linear layer flattens the map.
+                no layer; a map is flattened before linear layers.
             sizes: (channels, kernel size, stride) of each convolution, (channels,) of each linear
                 layer.
             dropout: its rate.
@@ -92,14 +81,12 @@ class Builder:
             yield step, self._pool()
         elif step == "dropout" and dropout:
             yield step, nn.Dropout(dropout)
-        elif step in ("linear", "flatten"):
-            if self.size is not None:
-                yield "flatten", nn.Flatten()
-                self.channels *= self.size[0] * self.size[1]
-                self.size = None
-            if step == "linear":
-                yield step, nn.Linear(self.channels, size[0])
-                self.channels = size[0]
+        elif step == "flatten":
+            yield step, nn.Flatten()
+            self.channels, self.size = math.prod(self.shape), None
+        elif step == "linear":
+            yield step, nn.Linear(self.channels, size[0])
+            self.channels = size[0]
 
     def _convolution(
         self, channels: int, kernel_size: int, stride: int
@@ -113,7 +100,7 @@ class Builder:
         height, width, channels_in = self.shape
         self.size = -(-height // stride), -(-width // stride)
         if kernel_size == 1 and stride > 1 and channels_in < 16:
-            yield "subsample", Subsample(stride)
+            yield "subsample", nn.MaxPool2d(1, stride)
             stride = 1
         padding = kernel_size // 2
         sizes = channels_in, channels, kernel_size, stride, padding

@@ -4,7 +4,6 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from cifarlab.models.builder import Subsample
 from cifarlab.models.layers import ACTIVATIONS
 from cifarlab.models.network import children
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d
@@ -103,14 +102,12 @@ def _step(module: nn.Module) -> LayerStep:
             return LayerStep("linear", f"{width}", "linear")
         case ScaledActivation(act=act, gain=gain):
             return LayerStep(_step(act).text, f"× {gain:.3g}", "act")
+        case nn.MaxPool2d(kernel_size=1, stride=stride):
+            return LayerStep("sparse", f"/{stride}", "pool")
         case nn.MaxPool2d(kernel_size=side):
             return LayerStep("pool", f"max {side}×{side}", "pool")
         case nn.Dropout(p=p):
             return LayerStep("dropout", f"{p:g}", "other")
-        case Subsample(stride=stride):
-            return LayerStep("sparse", f"/{stride}", "pool")
-        case nn.Flatten():
-            return LayerStep("flatten", "", "other")
     name = type(module).__name__
     kind: Kind = "act" if type(module) in ACTIVATIONS.values() else "other"
-    return LayerStep("leaky" if name == "LeakyReLU" else name, "", kind)
+    return LayerStep({"LeakyReLU": "leaky", "Flatten": "flatten"}.get(name, name), "", kind)

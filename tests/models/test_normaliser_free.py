@@ -44,14 +44,14 @@ def randomised(module):
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2), (1, 2)])
 def test_a_convolution_by_the_equation(kernel_size, stride):
-    conv = randomised(ScaledConv2d(3, 5, kernel_size, stride, kernel_size // 2, True))
+    conv = randomised(ScaledConv2d(3, 5, kernel_size, stride, kernel_size // 2))
     x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
     expected = conv2d(x, standardised(conv), conv.bias, stride=stride, padding=kernel_size // 2)
     torch.testing.assert_close(conv(x), expected)
 
 
 def test_a_filter_without_variance_is_nothing_and_no_nan():
-    conv = ScaledConv2d(2, 2, 3, 1, 1, False)
+    conv = ScaledConv2d(2, 2, 3, 1, 1, bias=False)
     conv.weight.data.fill_(0.3)
     conv(torch.randn(1, 2, 4, 4)).sum().backward()
     assert conv.standardized_weight().abs().max() < 1e-5
