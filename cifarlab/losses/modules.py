@@ -1,12 +1,12 @@
 """The losses' arithmetic, on the logits' device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
-from cifarlab.losses.kinds import LossFunction
+LossFunction = Callable[[Tensor, Tensor], Tensor]
 
 
 class WeightedLoss(nn.Module):
@@ -23,7 +23,7 @@ class WeightedLoss(nn.Module):
         self,
         losses: LossFunction,
         weights: Sequence[float] | None,
-        mean: "LossFunction | None" = None,
+        mean: LossFunction | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("weights", None if weights is None else torch.tensor(weights))
