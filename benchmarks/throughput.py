@@ -39,7 +39,7 @@ from cifarlab.data.opening import open_data
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import WhiteningConfig
-from cifarlab.models.roles import parameter_roles
+from cifarlab.models.network import parameter_roles
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.catalog import find

@@ -6,6 +6,7 @@ something else says so by ``mixes``, and is refused beside a mix.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, SerializeAsAny
@@ -94,9 +95,12 @@ class CrossEntropy(SmoothedLossConfig):
 
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
         """Return the loss of each image in nats."""
-        from cifarlab.losses.modules import CrossEntropyLoss
+        from torch.nn.functional import cross_entropy
 
-        return CrossEntropyLoss(self.weights(classes, counts), self.label_smoothing)
+        from cifarlab.losses.modules import WeightedLoss
+
+        mean = partial(cross_entropy, label_smoothing=self.label_smoothing)
+        return WeightedLoss(partial(mean, reduction="none"), self.weights(classes, counts), mean)
 
 
 class Focal(WeightedLossConfig):
@@ -112,9 +116,9 @@ class Focal(WeightedLossConfig):
 
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
         """Return the loss of each image in nats."""
-        from cifarlab.losses.modules import FocalLoss
+        from cifarlab.losses.modules import WeightedLoss, focal
 
-        return FocalLoss(self.weights(classes, counts), self.gamma)
+        return WeightedLoss(partial(focal, gamma=self.gamma), self.weights(classes, counts))
 
 
 class BinaryCrossEntropy(SmoothedLossConfig):
@@ -128,9 +132,10 @@ class BinaryCrossEntropy(SmoothedLossConfig):
 
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
         """Return the loss of each image in nats."""
-        from cifarlab.losses.modules import BinaryCrossEntropyLoss
+        from cifarlab.losses.modules import WeightedLoss, binary_cross_entropy
 
-        return BinaryCrossEntropyLoss(self.weights(classes, counts), self.label_smoothing)
+        losses = partial(binary_cross_entropy, label_smoothing=self.label_smoothing)
+        return WeightedLoss(losses, self.weights(classes, counts))
 
 
 Loss = SerializeAsAny[LossConfig]

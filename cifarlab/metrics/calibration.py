@@ -44,19 +44,14 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
     """
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
     bin_index = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for index in range(BINS):
         in_bin = bin_index == index
         n = int(in_bin.sum())
-        rows.append(
-            {
-                "low": index / BINS,
-                "high": (index + 1) / BINS,
-                "n": n,
-                "confidence": float(confidence[in_bin].mean()) if n else None,
-                "accuracy": float(correct[in_bin].mean()) if n else None,
-            }
-        )
+        row: dict[str, Any] = {"low": index / BINS, "high": (index + 1) / BINS, "n": n}
+        for name, values in (("confidence", confidence), ("accuracy", correct)):
+            row[name] = float(values[in_bin].mean()) if n else None
+        rows.append(row)
     return rows
 
 

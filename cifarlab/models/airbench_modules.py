@@ -7,22 +7,15 @@ left out where the map has a single row or column.
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cifarlab.models.configs import Shape
 from cifarlab.models.initialization import has_values, initialize_
 from cifarlab.models.layers import Head, activation
-from cifarlab.models.outline import (
-    Block,
-    LayerStep,
-    Outline,
-    Shortcut,
-    addition_step,
-    layer_steps,
-    module_block,
-)
+from cifarlab.models.outline import ADDITION, Block, LayerStep, Shortcut, layer_steps, sequence
 from cifarlab.models.packed_conv import PackedConv2d
+from cifarlab.models.staged import Parts, StagedNetwork
 from cifarlab.models.whitening import whitening_layers
 
 if TYPE_CHECKING:
@@ -32,13 +25,11 @@ if TYPE_CHECKING:
 class ConvGroup(nn.Module):
     """conv, max-pool 2, BN, act, then ``depth`` - 1 times (conv, BN, act).
 
-    With a shortcut the first activation's output is added before the last activation.
+    With a shortcut the first activation's output is added before the last activation. ``shape`` is
+    the (H, W, C) of what comes in.
     """
 
-    def __init__(
-        self, model: "AirbenchConfig", shape: tuple[int, int, int], channels: int, depth: int
-    ) -> None:
-        """``shape`` is the (H, W, C) of what comes in."""
+    def __init__(self, model: "AirbenchConfig", shape: Shape, channels: int, depth: int) -> None:
         super().__init__()
         height, width, channels_in = shape
         self.pooled = min(height, width) >= 2
@@ -69,69 +60,45 @@ class ConvGroup(nn.Module):
 
     def outline(self) -> Block:
         """Return the forward pass, step by step."""
-        steps: list[LayerStep] = []
-        shortcut, first, last = None, 0, len(self.convs) - 1
-        for index, layers in enumerate(zip(self.convs, self.norms, self.acts, strict=True)):
-            conv, norm, act = map(layer_steps, layers)
-            pool = (LayerStep("pool", "max 2×2", "pool"),) if index == 0 and self.pooled else ()
-            steps += [*conv, *pool, *norm]
-            if self.shortcut and index == last:
-                shortcut = Shortcut(first, len(steps), ())
-                steps.append(addition_step())
-            steps += act
-            if index == 0:
-                first = len(steps)
-        return Block((self,), tuple(steps), shortcut)
+        layers = [m for layer in zip(self.convs, self.norms, self.acts, strict=True) for m in layer]
+        pool = [LayerStep("pool", "max 2×2", "pool")] * self.pooled
+        first = layer_steps(layers[0], *pool, *layers[1:3])
+        if not self.shortcut:
+            return Block((self,), first + layer_steps(*layers[3:]))
+        added = first + layer_steps(*layers[3:-1])
+        shortcut = Shortcut(len(first), len(added), ())
+        return Block((self,), added + layer_steps(ADDITION, layers[-1]), shortcut)
 
 
-class AirbenchNet(nn.Module):
+class AirbenchNet(StagedNetwork):
     """(Whitening, act), groups, maximum over the map, linear without bias, factor.
 
     PyTorch's initialisation, but the head's weights are scaled to unit standard deviation.
     1,971,352 trainable parameters by default at (32, 32, 3) and K = 10.
     """
 
-    memory_format = torch.channels_last
-
-    def __init__(
-        self, model: "AirbenchConfig", image_shape: tuple[int, int, int], classes: int
-    ) -> None:
+    def __init__(self, model: "AirbenchConfig", image_shape: Shape, classes: int) -> None:
         super().__init__()
-        height, width, channels = image_shape
-        self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
-        border = max(model.whitening.kernel_size - 1, 0)
-        shape = (height - border, width - border, channels)
+        self.whitening, shape = whitening_layers(model.whitening, image_shape, model.activation)
         groups = []
         for channels, depth in zip(model.channels, model.group_depths, strict=True):
             groups.append(ConvGroup(model, shape, channels, depth))
             shape = groups[-1].shape
         self.groups = nn.Sequential(*groups)
         initialize_(self.groups, model.init)
-        self.head = Head(channels, classes, bias=False)
+        self.head = Head(shape[2], classes, bias=False)
         if has_values(self.head):
             self.head.weight.data /= self.head.weight.data.std()
-        self.logit_scale = 1 / channels if model.logit_scale is None else model.logit_scale
+        self.logit_scale = 1 / shape[2] if model.logit_scale is None else model.logit_scale
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""
         features = self.groups(self.whitening(x)).amax((2, 3))
         return self.head(features) * self.logit_scale
 
-    def stage_modules(self) -> list[list[nn.Module]]:
-        """Return the groups; the whitening layer belongs to the first."""
-        first, *groups = self.groups
-        return [[self.whitening, first], *([group] for group in groups)]
-
-    def map_layers(self) -> dict[str, nn.Module]:
-        """Return ``whitening`` where there is one, ``group1``, ..."""
-        groups = {f"group{number}": group for number, group in enumerate(self.groups, 1)}
-        whitened = not isinstance(self.whitening, nn.Identity)
-        return {"whitening": self.whitening, **groups} if whitened else groups
-
-    def outline(self) -> Outline:
+    def parts(self) -> Parts:
         """Return the whitening layer, the groups, the head."""
-        groups = {f"group{n}": [module_block(group)] for n, group in enumerate(self.groups, 1)}
+        groups = {f"group{number}": group for number, group in enumerate(self.groups, 1)}
         scale = LayerStep("×", f"{self.logit_scale:.3g}", "other")
-        steps = (LayerStep("max", "map", "pool"), *layer_steps(self.head), scale)
-        head = Block((self.head,), steps)
-        return {"whitening": [module_block(self.whitening)], **groups, "head": [head]}
+        head = sequence(LayerStep("max", "map", "pool"), self.head, scale)
+        return Parts({"whitening": self.whitening}, groups, nn.Sequential(), head)

@@ -3,11 +3,9 @@
 import torch
 from torch import nn
 
-from cifarlab.models.configs import Model
+from cifarlab.models.configs import Model, Shape
 from cifarlab.system.errors import CifarlabError, RecipeError
 from cifarlab.system.files import reason
-
-Shape = tuple[int, int, int]
 
 
 def build_body(model: Model, image_shape: Shape, classes: int) -> nn.Module:
@@ -23,16 +21,13 @@ def build_body(model: Model, image_shape: Shape, classes: int) -> nn.Module:
                 f"model.max_parameters={model.max_parameters:,}: this network has {n_parameters:,}",
                 "take fewer channels or blocks, or raise that limit",
             )
-    body = _build(model, image_shape, classes)
-    if not _on_meta(model):
-        _require_logits(body, model, image_shape, classes)
-    return body
+    return _build(model, image_shape, classes)
 
 
 def build_for_weights(model: Model, image_shape: Shape, classes: int) -> nn.Module:
     """Build the network on the CPU for weights to be loaded. Draws nothing. Raises RecipeError."""
     body = _build_without_draws(model, image_shape, classes)
-    return body.to_empty(device="cpu") if _on_meta(model) else body
+    return body.to_empty(device="cpu") if model.is_shipped() else body
 
 
 def count_parameters(model: Model, image_shape: Shape = (32, 32, 3), classes: int = 10) -> int:
@@ -42,47 +37,34 @@ def count_parameters(model: Model, image_shape: Shape = (32, 32, 3), classes: in
 
 
 def _build_without_draws(model: Model, image_shape: Shape, classes: int) -> nn.Module:
-    """The network, without values where it can be built so."""
-    if _on_meta(model):
-        with torch.device("meta"):
-            return _build(model, image_shape, classes)
-    with torch.random.fork_rng(devices=[]):
-        body = _build(model, image_shape, classes)
-        _require_logits(body, model, image_shape, classes)
-        return body
-
-
-def _on_meta(model: Model) -> bool:
-    return getattr(model.build, "builds_on_meta", False)
+    """The network; of ours, whose state_dict holds all its values, the shapes alone."""
+    with torch.device("meta" if model.is_shipped() else "cpu"), torch.random.fork_rng(devices=[]):
+        return _build(model, image_shape, classes)
 
 
 def _build(model: Model, image_shape: Shape, classes: int) -> nn.Module:
+    """Build it; one that isn't ours sees one image, so that it is refused before training."""
     try:
-        return model.build(image_shape, classes)
+        body = model.build(image_shape, classes)
+        made = (1, classes) if model.is_shipped() else _output_shape(body, image_shape)
     except CifarlabError:
         raise
     except Exception as error:
         raise _misfit(model, image_shape, f"{type(error).__name__}: {reason(error)}") from error
+    if made != (1, classes):
+        raise _misfit(model, image_shape, f"of one image it makes {made}, not {(1, classes)}")
+    return body
 
 
 @torch.no_grad()
-def _require_logits(body: nn.Module, model: Model, image_shape: Shape, classes: int) -> None:
-    """Let a network that we didn't write see one image, so that it is refused before training.
-
-    What it draws meanwhile is drawn anew. Raises RecipeError.
-    """
+def _output_shape(body: nn.Module, image_shape: Shape) -> tuple[int, ...] | str:
+    """The shape of what comes out for one image, or its type; what this draws is drawn anew."""
     height, width, channels = image_shape
     training, device = body.training, next(body.parameters(), torch.empty(0)).device
     with torch.random.fork_rng(devices=[]):
-        try:
-            out = body.eval()(torch.zeros(1, channels, height, width, device=device))
-        except Exception as error:
-            raise _misfit(model, image_shape, f"{type(error).__name__}: {reason(error)}") from error
-        finally:
-            body.train(training)
-    shape = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-    if shape != (1, classes):
-        raise _misfit(model, image_shape, f"of one image it makes {shape}, not {(1, classes)}")
+        out = body.eval()(torch.zeros(1, channels, height, width, device=device))
+    body.train(training)
+    return tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
 
 
 def _misfit(model: Model, image_shape: Shape, why: str) -> RecipeError:

@@ -1,37 +1,37 @@
 """Settings of plain convolutional networks."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from cifarlab.config.base import Fraction, Width, refuse_idle
-from cifarlab.models.configs import INIT, Init, LayeredConfig, as_tuple, builds_on_meta
-from cifarlab.models.orders import BlockStep, LinearStep
+from cifarlab.config.base import refuse_idle
+from cifarlab.models import configs
 
 if TYPE_CHECKING:
     from torch import nn
 
+BlockStep = Literal["conv", "norm", "act", "pool", "dropout"]
+LinearStep = Literal["linear", "norm", "act", "dropout"]
 
-class CNNConfig(LayeredConfig):
+
+class CNNConfig(configs.LayeredConfig):
     """Blocks of convolutions and pools, then linear layers. By default kth2024's tutorial CNN."""
 
     kind: Literal["cnn"] = "cnn"
-    init: Init = Field("kaiming_uniform", description=INIT)
-    channels: tuple[Width, ...] = Field(
-        (32, 64, 128), min_length=1, description="channels per block"
-    )
+    init: configs.Init = Field("kaiming_uniform", description=configs.INIT)
+    channels: configs.Widths = Field((32, 64, 128), min_length=1, description="channels per block")
     kernel_size: Literal[1, 3, 5, 7] = Field(3, description="side of the convolutions in pixels")
     block: tuple[BlockStep, ...] = Field(
         ("conv", "act", "conv", "act", "pool", "dropout"),
         description="the layers of a block; pool: the maximum of 2 x 2 pixels",
     )
-    hidden_features: tuple[Width, ...] = Field(
+    hidden_features: Annotated[configs.Widths, configs.OneOrMore] = Field(
         (128,), description="widths of the hidden linear layers"
     )
     linear_order: tuple[LinearStep, ...] = Field(
         ("linear", "act", "dropout"), description="a hidden linear layer and what goes with it"
     )
-    dropout: tuple[Fraction, ...] = Field(
+    dropout: configs.Rates = Field(
         (0.0,),
         min_length=1,
         description="probability of zeroing an activation where block and linear_order have "
@@ -43,15 +43,11 @@ class CNNConfig(LayeredConfig):
     def dropouts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The rate of each block, and of each hidden linear layer."""
         blocks, hidden = len(self.channels), len(self.hidden_features)
-        if len(self.dropout) == 1:
-            return self.dropout * blocks, self.dropout * hidden
-        last = self.dropout[blocks:]
-        return self.dropout[:blocks], last * hidden if len(last) == 1 else last
-
-    @field_validator("dropout", "hidden_features", mode="before")
-    @classmethod
-    def _as_tuple(cls, entries: Any) -> Any:
-        return as_tuple(entries)
+        of_linear = self.dropout[blocks:] if len(self.dropout) > 1 else self.dropout
+        return (
+            configs.repeat_single(self.dropout, blocks)[:blocks],
+            configs.repeat_single(of_linear, hidden),
+        )
 
     @model_validator(mode="after")
     def _orders_fit(self) -> "CNNConfig":
@@ -92,8 +88,7 @@ class CNNConfig(LayeredConfig):
         steps: list[tuple[str, float]] = [(step, p) for p in blocks for step in self.block]
         return steps + [(step, p) for p in hidden for step in self.linear_order]
 
-    @builds_on_meta
-    def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":
+    def build(self, image_shape: configs.Shape, classes: int) -> "nn.Module":
         """Build the network. Raises RecipeError where a pool would leave nothing of the map."""
         from cifarlab.models.cnn_modules import ConvNet
 

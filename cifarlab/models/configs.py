@@ -1,19 +1,24 @@
 """The recipe's network: what all kinds share."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
-from cifarlab.config.base import Config, PositiveFloat, refuse_idle
+from cifarlab.config.base import Config, Fraction, PositiveFloat, Width, refuse_idle
 from cifarlab.config.family import Family
 from cifarlab.models.norm_configs import BatchNormConfig, Norm
 
 if TYPE_CHECKING:
     from torch import nn
 
-_Build = TypeVar("_Build", bound=Callable[..., Any])
-Activation = Literal["relu", "relu6", "leaky_relu", "elu", "silu", "gelu"]
+_Entry = TypeVar("_Entry")
+Shape = tuple[int, int, int]  # (H, W, C)
+Role = Literal["matrices", "norms", "biases", "head", "whitening"]
+Activation = Annotated[
+    Literal["relu", "relu6", "leaky_relu", "elu", "silu", "gelu"],
+    Field(description="non-linearity everywhere in the network"),
+]
 Init = Literal[
     "default", "dirac", "kaiming_normal", "kaiming_uniform", "xavier_uniform", "orthogonal"
 ]
@@ -23,6 +28,20 @@ INIT = (
     "kaiming_uniform: the same, uniform; xavier_uniform: Glorot & Bengio 2010; orthogonal: Saxe et "
     "al. 2014"
 )
+
+
+def _as_tuple(entries: Any) -> Any:
+    return (entries,) if isinstance(entries, int | float) else entries
+
+
+OneOrMore = BeforeValidator(_as_tuple)  # a number alone is a list of one
+Rates = Annotated[tuple[Fraction, ...], OneOrMore]
+Widths = tuple[Width, ...]
+
+
+def repeat_single(entries: tuple[_Entry, ...], count: int) -> tuple[_Entry, ...]:
+    """Return ``count`` times a single entry, and several as they are."""
+    return entries * count if len(entries) == 1 else entries
 
 
 class WhiteningConfig(Config):
@@ -49,28 +68,18 @@ class WhiteningConfig(Config):
         return self
 
 
-def builds_on_meta(build: _Build) -> _Build:
-    """Mark a ``build`` whose values are all in the state_dict, so that shapes are enough at times.
-
-    Another ``build`` in a subclass is not marked by this.
-    """
-    build.__dict__["builds_on_meta"] = True
-    return build
-
-
 class ModelConfig(Family):
     """A network: a kind adds its settings and ``build``.
 
     What tools ask of the module that is built stands in models/network.py.
     """
 
-    kind: str
     max_parameters: int | None = Field(
         None, ge=1, description="a network with more trained parameters is refused; null: any"
     )
     any_image_size: ClassVar[bool] = False  # whether one network takes images of any size
 
-    def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":
+    def build(self, image_shape: Shape, classes: int) -> "nn.Module":
         """Build the network (N, C, H, W) -> (N, K), initialized from torch's global generator.
 
         ``image_shape`` is (H, W, C), ``classes`` is K.
@@ -85,8 +94,7 @@ class ModelConfig(Family):
 class LayeredConfig(ModelConfig):
     """What networks share that are made of convolutions, normalizations and activations."""
 
-    kind: str
-    activation: Activation = Field("relu", description="non-linearity everywhere in the network")
+    activation: Activation = "relu"
     init: Init = Field("default", description=INIT)
     norm: Norm = BatchNormConfig()
 
@@ -116,11 +124,6 @@ class LayeredConfig(ModelConfig):
                 f"dropout is {max(rates):g}, but no layer uses it: put 'dropout' into the order, "
                 "or leave the rate at 0"
             )
-
-
-def as_tuple(entries: Any) -> Any:
-    """Return a single number as a tuple of one."""
-    return (entries,) if isinstance(entries, int | float) else entries
 
 
 Model = SerializeAsAny[ModelConfig]

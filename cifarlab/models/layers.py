@@ -8,12 +8,13 @@ from torch.nn import functional
 
 # with the momentum of a whole step
 BatchNorms = list[tuple[nn.BatchNorm1d | nn.BatchNorm2d, float]]
-_ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
     "silu": nn.SiLU,
+    "gelu": nn.GELU,
 }
 
 
@@ -50,7 +51,7 @@ class GroupedNorm(nn.GroupNorm):
 
 def activation(name: str, *, inplace: bool = True) -> nn.Module:
     """Return an activation layer by name; ``inplace`` where it may overwrite its input."""
-    return nn.GELU() if name == "gelu" else _ACTIVATIONS[name](inplace=inplace)
+    return nn.GELU() if name == "gelu" else ACTIVATIONS[name](inplace=inplace)
 
 
 def batch_norms(network: nn.Module) -> BatchNorms:

@@ -30,7 +30,6 @@ class NormConfig(Family):
 class BaseNormConfig(NormConfig):
     """What all normalisations share that have parameters: a trained shift, and these."""
 
-    kind: str
     scale: bool = Field(True, description="whether a trained factor per channel follows it")
     eps: PositiveFloat = Field(1e-5, description="added to the variance")
 
@@ -61,8 +60,6 @@ class _GroupedConfig(BaseNormConfig):
 
     Wu & He 2018, figure 2.
     """
-
-    kind: str
 
     def n_groups(self, channels: int) -> int:
         """Return how many groups so many channels are in."""

@@ -21,17 +21,10 @@ class ScaledConv2d(PackedConv2d):
     initialisation says of the weights' size is undone; their directions stay.
     """
 
-    def __init__(
-        self,
-        channels_in: int,
-        channels: int,
-        kernel_size: int,
-        stride: int,
-        padding: int,
-        bias: bool,
-    ) -> None:
-        super().__init__(channels_in, channels, kernel_size, stride, padding, bias=bias)
-        self.gain = nn.Parameter(torch.ones(channels))
+    def reset_parameters(self) -> None:
+        """Start as nn.Conv2d does, with gains of 1."""
+        super().reset_parameters()
+        self.gain = nn.Parameter(torch.ones(self.out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H', W')."""

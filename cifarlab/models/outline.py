@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from cifarlab.models.builder import Subsample
+from cifarlab.models.layers import ACTIVATIONS
 from cifarlab.models.network import children
 from cifarlab.models.normalizer_free import ScaledActivation, ScaledConv2d
 from cifarlab.models.whitening import Whitening
@@ -20,14 +20,6 @@ ABBREVIATIONS = {
     "÷ β": "divided by the standard deviation that is expected",
     "× α g": "times the recipe's alpha and a trained gain",
 }
-_ACTIVATIONS: dict[type[nn.Module], str] = {
-    nn.ReLU: "ReLU",
-    nn.ReLU6: "ReLU6",
-    nn.LeakyReLU: "leaky",
-    nn.ELU: "ELU",
-    nn.SiLU: "SiLU",
-    nn.GELU: "GELU",
-}
 
 
 class LayerStep(NamedTuple):
@@ -36,6 +28,9 @@ class LayerStep(NamedTuple):
     text: str
     note: str
     kind: Kind
+
+
+ADDITION = LayerStep("+", "", "add")  # of a shortcut
 
 
 class Shortcut(NamedTuple):
@@ -63,70 +58,56 @@ def network_outline(body: nn.Module) -> Outline:
         outline: Outline = declared()
         return outline
     parts = children(body) or {"network": body}
-    return {name: [module_block(child)] for name, child in parts.items()}
+    return {name: [sequence(child)] for name, child in parts.items()}
 
 
-def module_block(*modules: nn.Module) -> Block:
-    """Return a block of modules that run in turn; one may have an ``outline`` of its own."""
-    if len(modules) == 1 and (declared := getattr(modules[0], "outline", None)):
+def sequence(*parts: nn.Module | LayerStep) -> Block:
+    """Return a block of what runs in turn; a module alone may have an ``outline`` of its own."""
+    if len(parts) == 1 and (declared := getattr(parts[0], "outline", None)):
         block: Block = declared()
         return block
-    return Block(modules, tuple(step for module in modules for step in layer_steps(module)))
+    modules = tuple(part for part in parts if isinstance(part, nn.Module))
+    return Block(modules, layer_steps(*parts))
 
 
-def addition_step() -> LayerStep:
-    """The addition of a shortcut."""
-    return LayerStep("+", "", "add")
+def layer_steps(*parts: nn.Module | LayerStep) -> tuple[LayerStep, ...]:
+    """The layers of modules that do nothing but run theirs in turn; none for an identity."""
+    steps: list[LayerStep] = []
+    for part in parts:
+        if isinstance(part, nn.Sequential):
+            steps += layer_steps(*part)
+        elif not isinstance(part, nn.Identity):
+            steps.append(part if isinstance(part, LayerStep) else _step(part))
+    return tuple(steps)
 
 
-def layer_steps(module: nn.Module) -> tuple[LayerStep, ...]:
-    """The layers inside a module that does nothing but run them in turn; none for an identity."""
-    if isinstance(module, nn.Sequential):
-        return tuple(step for child in module.children() for step in layer_steps(child))
-    step = _step(module)
-    return (step,) if step else ()
-
-
-def _step(module: nn.Module) -> LayerStep | None:
-    if isinstance(module, nn.Identity):
-        return None
-    if isinstance(module, nn.Conv2d):
-        scaled = "scaled " if isinstance(module, ScaledConv2d) else ""
-        side, stride = module.kernel_size[0], module.stride[0]
-        note = f"{module.out_channels}" + (f", /{stride}" if stride > 1 else "")
-        return LayerStep(f"{scaled}{side}×{side}", note, "conv")
-    if isinstance(module, Whitening):
-        filters, _, side, _ = module.weight.shape
-        return LayerStep(f"whitening {side}×{side}", f"{filters}", "conv")
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        return LayerStep("BN", "", "norm")
-    if isinstance(module, nn.GroupNorm):
-        return _group_norm(module)
-    if isinstance(module, nn.Linear):
-        return LayerStep("linear", f"{module.out_features}", "linear")
-    return _parameterless_step(module)
-
-
-def _group_norm(module: nn.GroupNorm) -> LayerStep:
-    if module.num_groups == 1:
-        return LayerStep("LN", "", "norm")
-    if module.num_groups == module.num_channels:
-        return LayerStep("IN", "", "norm")
-    return LayerStep("GN", f"{module.num_groups}", "norm")
-
-
-def _parameterless_step(module: nn.Module) -> LayerStep:
-    """A layer without parameters."""
-    if isinstance(module, ScaledActivation):
-        return LayerStep(_ACTIVATIONS[type(module.act)], f"× {module.gain:.3g}", "act")
-    if type(module) in _ACTIVATIONS:
-        return LayerStep(_ACTIVATIONS[type(module)], "", "act")
-    if isinstance(module, nn.MaxPool2d):
-        return LayerStep("pool", f"max {module.kernel_size}×{module.kernel_size}", "pool")
-    if isinstance(module, nn.Dropout):
-        return LayerStep("dropout", f"{module.p:g}", "other")
-    if isinstance(module, Subsample):
-        return LayerStep("sparse", f"/{module.stride}", "pool")
-    if isinstance(module, nn.Flatten):
-        return LayerStep("flatten", "", "other")
-    return LayerStep(type(module).__name__, "", "other")
+def _step(module: nn.Module) -> LayerStep:
+    match module:
+        case nn.Conv2d(kernel_size=(side, _), stride=(stride, _), out_channels=channels):
+            scaled = "scaled " if isinstance(module, ScaledConv2d) else ""
+            note = f"{channels}, /{stride}" if stride > 1 else f"{channels}"
+            return LayerStep(f"{scaled}{side}×{side}", note, "conv")
+        case Whitening(weight=weight):
+            return LayerStep(
+                f"whitening {weight.shape[-1]}×{weight.shape[-1]}", f"{len(weight)}", "conv"
+            )
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            return LayerStep("BN", "", "norm")
+        case nn.GroupNorm(num_groups=1):
+            return LayerStep("LN", "", "norm")
+        case nn.GroupNorm(num_groups=groups, num_channels=channels):
+            instance = groups == channels
+            return LayerStep("IN" if instance else "GN", "" if instance else f"{groups}", "norm")
+        case nn.Linear(out_features=width):
+            return LayerStep("linear", f"{width}", "linear")
+        case ScaledActivation(act=act, gain=gain):
+            return LayerStep(_step(act).text, f"× {gain:.3g}", "act")
+        case nn.MaxPool2d(kernel_size=1, stride=stride):
+            return LayerStep("sparse", f"/{stride}", "pool")
+        case nn.MaxPool2d(kernel_size=side):
+            return LayerStep("pool", f"max {side}×{side}", "pool")
+        case nn.Dropout(p=p):
+            return LayerStep("dropout", f"{p:g}", "other")
+    name = type(module).__name__
+    kind: Kind = "act" if type(module) in ACTIVATIONS.values() else "other"
+    return LayerStep({"LeakyReLU": "leaky", "Flatten": "flatten"}.get(name, name), "", kind)

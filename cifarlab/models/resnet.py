@@ -1,20 +1,20 @@
 """Settings of residual networks for small images."""
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from cifarlab.config.base import Fraction, PositiveFloat, Width
-from cifarlab.models.configs import LayeredConfig, WhiteningConfig, as_tuple, builds_on_meta
-from cifarlab.models.orders import OrderParts, ResidualStep, split_order
+from cifarlab.models import configs
 
 if TYPE_CHECKING:
     from torch import nn
 
-StageDepth = Annotated[int, Field(ge=1, le=1000)]
+ResidualStep = Literal["conv", "norm", "act", "dropout", "add"]
+Steps = tuple[ResidualStep, ...]
 
 
-class ResNetConfig(LayeredConfig):
+class ResNetConfig(configs.LayeredConfig):
     """Residual network for small images (no pooling in the stem; He et al. 2016a, 2016b).
 
     An order that starts with its first convolution has a stem of convolution, normalisation and
@@ -31,15 +31,15 @@ class ResNetConfig(LayeredConfig):
         description="basic: two 3x3 convolutions; bottleneck: 1x1, 3x3 and 1x1, the last to four "
         "times the channels",
     )
-    order: tuple[ResidualStep, ...] = Field(
+    order: Steps = Field(
         ("conv", "norm", "act", "dropout", "conv", "norm", "add", "act"),
         description="a block's layers and the addition of its shortcut; where it has two "
         "convolutions, a bottleneck goes twice from behind the first to the second",
     )
-    depths: tuple[StageDepth, ...] = Field(
+    depths: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
         (2, 2, 2, 2), min_length=1, description="blocks per stage"
     )
-    channels: tuple[Width, ...] = Field(
+    channels: configs.Widths = Field(
         (64, 128, 256, 512), description="channels of each stage's 3x3 convolutions"
     )
     strides: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(
@@ -51,8 +51,8 @@ class ResNetConfig(LayeredConfig):
     input_norm: bool = Field(
         False, description="whether the image's channels are normalised before the first layer"
     )
-    whitening: WhiteningConfig = WhiteningConfig()
-    dropout: tuple[Fraction, ...] = Field(
+    whitening: configs.WhiteningConfig = configs.WhiteningConfig()
+    dropout: configs.Rates = Field(
         (0.0,),
         min_length=1,
         description="probability of zeroing an activation where the order has dropout: one "
@@ -71,24 +71,33 @@ class ResNetConfig(LayeredConfig):
     )
 
     @property
-    def order_parts(self) -> OrderParts:
-        """The order as what comes before the first convolution, up to the addition, after it."""
-        return split_order(self.order, 2 if self.block == "basic" else 3)
+    def order_parts(self) -> tuple[Steps, Steps, Steps]:
+        """The order before the first convolution, from there to the addition, and after it.
+
+        Where a bottleneck's order has just two convolutions, what lies behind the first up to the
+        second is gone through twice. Raises ValueError.
+        """
+        order, convolutions = self.order, 2 if self.block == "basic" else 3
+        conv_indices = [index for index, step in enumerate(order) if step == "conv"]
+        if len(conv_indices) not in {2, convolutions}:
+            expected = "two" if convolutions == 2 else "two or three"
+            raise ValueError(f"order needs {expected} convolutions, not {len(conv_indices)}")
+        if order.count("add") != 1 or order.index("add") < conv_indices[-1]:
+            raise ValueError("order needs one add, after its last convolution")
+        first, second = conv_indices[0], conv_indices[1] + 1
+        repeated = order[first + 1 : second] * (convolutions - len(conv_indices))
+        add = order.index("add")
+        return order[:first], order[first:second] + repeated + order[second:add], order[add + 1 :]
 
     @property
     def dropouts(self) -> tuple[float, ...]:
         """The rate of each stage."""
-        return self.dropout * len(self.depths) if len(self.dropout) == 1 else self.dropout
+        return configs.repeat_single(self.dropout, len(self.depths))
 
     @property
     def normalizer_free(self) -> bool:
         """Whether branches are scaled as in Brock et al. 2021 (arXiv:2101.08692)."""
         return not self.norm.normalizes and self.weight_standardization
-
-    @field_validator("dropout", mode="before")
-    @classmethod
-    def _as_tuple(cls, dropout: Any) -> Any:
-        return as_tuple(dropout)
 
     @model_validator(mode="after")
     def _stages_agree(self) -> "ResNetConfig":
@@ -106,10 +115,10 @@ class ResNetConfig(LayeredConfig):
 
     @model_validator(mode="after")
     def _order_fits(self) -> "ResNetConfig":
-        order_parts = self.order_parts
+        _, _, after = self.order_parts
         self._require_step_dropout(self.dropout, self.order)
         self._require_step_norm((*self.order, *["norm"] * self.input_norm), "order")
-        if self.normalizer_free and order_parts.after:
+        if self.normalizer_free and after:
             raise ValueError(
                 "a normalizer-free network (norm none, weight_standardization) needs an order that "
                 "ends with its addition: e.g. [act, conv, act, conv, add]"
@@ -126,8 +135,7 @@ class ResNetConfig(LayeredConfig):
         stages = zip(self.dropouts, self.depths, strict=True)
         return [(step, p) for p, blocks in stages for step in self.order * blocks]
 
-    @builds_on_meta
-    def build(self, image_shape: tuple[int, int, int], classes: int) -> "nn.Module":
+    def build(self, image_shape: configs.Shape, classes: int) -> "nn.Module":
         """Build it. Raises RecipeError where a normalisation does not fit the channels."""
         from cifarlab.models.resnet_modules import ResNet
 

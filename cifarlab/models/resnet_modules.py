@@ -9,23 +9,18 @@ are settings of the same class.
 
 import math
 from collections import OrderedDict
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from cifarlab.models.builder import Builder
+from cifarlab.models.configs import Shape
 from cifarlab.models.initialization import initialize_
 from cifarlab.models.layers import Head
-from cifarlab.models.outline import (
-    Block,
-    LayerStep,
-    Outline,
-    Shortcut,
-    addition_step,
-    layer_steps,
-    module_block,
-)
+from cifarlab.models.outline import ADDITION, Block, LayerStep, Shortcut, layer_steps, sequence
+from cifarlab.models.staged import Parts, StagedNetwork
 from cifarlab.models.whitening import whitening_layers
 
 if TYPE_CHECKING:
@@ -34,8 +29,8 @@ if TYPE_CHECKING:
 _BOTTLENECK = 4  # a bottleneck puts out that many times the channels of its 3x3 convolution
 
 
-def _builder(model: "ResNetConfig", shape: tuple[int, int, int]) -> Builder:
-    return Builder(model, shape, model.weight_standardization, model.normalizer_free)
+def _builder(model: "ResNetConfig", shape: Shape) -> Builder:
+    return Builder(model, shape, standardized=model.weight_standardization)
 
 
 class ResidualBlock(nn.Module):
@@ -45,127 +40,83 @@ class ResidualBlock(nn.Module):
     Where the shape changes, x goes through a convolution, with a normalisation if the branch's
     last convolution has one before the addition. What the order has before its first convolution
     is then shared by both: x may be a sum that was never normalised.
+
+    In a normalizer-free network x + alpha * gain * f(x / beta), beta**2 the ``variance`` of x at
+    the start (Brock et al. 2021, section 3). Where the shape changes, the shortcut reads x / beta
+    too, so that what leaves has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is
+    trained and starts at 0 (SkipInit: De & Smith 2020, arXiv:2002.10444), as in the authors' code:
+    at first only shortcuts pass. These variances are of gain 1.
     """
 
     def __init__(
         self,
         model: "ResNetConfig",
-        shape: tuple[int, int, int],
+        shape: Shape,
         width: int,
         stride: int,
         dropout: float = 0.0,
+        variance: float = 1.0,
     ) -> None:
         super().__init__()
-        order_parts = model.order_parts
-        layers = _builder(model, shape)
-        for step in order_parts.before:
-            layers.step(step, dropout)
-        self.before = layers.pop_layers()
-        convolutions = [(width, 3, stride), (width, 3, 1)]
+        before, branch, after = model.order_parts
+        convs = [(width, 3, stride), (width, 3, 1)]
         if model.block == "bottleneck":
-            convolutions = [(width, 1, 1), (width, 3, stride), (width * _BOTTLENECK, 1, 1)]
-        remaining = iter(convolutions)
-        for step in order_parts.branch:
-            if step == "conv":
-                layers.conv(*next(remaining))
-            else:
-                layers.step(step, dropout)
-        self.branch = layers.pop_layers()
+            convs = [(width, 1, 1), (width, 3, stride), (width * _BOTTLENECK, 1, 1)]
+        layers = _builder(model, shape)
+        self.before = nn.Sequential(layers.build(before, dropout=dropout))
+        self.branch = nn.Sequential(layers.build(branch, convs, dropout))
         self.projects = stride != 1 or shape[2] != layers.channels
         self.shortcut: nn.Module = nn.Identity()
         if self.projects:
-            shortcut = _builder(model, shape)
-            shortcut.conv(layers.channels, model.shortcut_kernel_size, stride)
-            if "norm" in _behind_last_convolution(order_parts.branch):
-                shortcut.norm()
-            self.shortcut = shortcut.pop_layers()
+            normed = "norm" in takewhile(lambda step: step != "conv", reversed(branch))
+            sizes = [(layers.channels, model.shortcut_kernel_size, stride)]
+            steps = ["conv", "norm"] if normed else ["conv"]
+            self.shortcut = nn.Sequential(_builder(model, shape).build(steps, sizes))
         layers.overwritable = True  # the sum
-        for step in order_parts.after:
-            layers.step(step, dropout)
-        self.after = layers.pop_layers()
+        self.after = nn.Sequential(layers.build(after, dropout=dropout))
         self.shape = layers.shape
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
-        start = self.before(x)
-        y = self.branch(start) + self.shortcut(start if self.projects else x)
-        out: Tensor = self.after(y)
-        return out
-
-    def outline(self) -> Block:
-        """Return its layers and its shortcut."""
-        return self._outline(layer_steps(self.before), layer_steps(self.branch))
-
-    def _outline(self, before: tuple[LayerStep, ...], branch: tuple[LayerStep, ...]) -> Block:
-        start, end = len(before) if self.projects else 0, len(before) + len(branch)
-        steps = (*before, *branch, addition_step(), *layer_steps(self.after))
-        return Block((self,), steps, Shortcut(start, end, layer_steps(self.shortcut)))
-
-
-class NormalizerFreeBlock(ResidualBlock):
-    """x + alpha * gain * f(x / beta), beta the standard deviation of x at the start.
-
-    Brock et al. 2021, section 3. Where the shape changes, the shortcut reads x / beta too, so that
-    what leaves has the variance 1 + alpha^2, else beta^2 + alpha^2. ``gain`` is trained and starts
-    at 0 (SkipInit: De & Smith 2020, arXiv:2002.10444), as in the authors' code: at first only
-    shortcuts pass. These variances are of gain 1.
-    """
-
-    def __init__(
-        self,
-        model: "ResNetConfig",
-        shape: tuple[int, int, int],
-        width: int,
-        stride: int,
-        dropout: float,
-        variance: float,
-    ) -> None:
-        super().__init__(model, shape, width, stride, dropout)
-        self.alpha, self.beta = model.alpha, math.sqrt(variance)
-        self.gain = nn.Parameter(torch.zeros(()))
+        self.scaled, self.alpha, self.beta = model.normalizer_free, model.alpha, math.sqrt(variance)
         self.variance = (1.0 if self.projects else variance) + self.alpha**2
+        if self.scaled:
+            self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
-        start = self.before(x / self.beta)
-        shortcut = self.shortcut(start) if self.projects else x
-        out: Tensor = shortcut + self.alpha * self.gain * self.branch(start)
+        start = self.before(x / self.beta if self.scaled else x)
+        y = self.branch(start)
+        if self.scaled:
+            y = self.alpha * self.gain * y
+        out: Tensor = self.after(y + self.shortcut(start if self.projects else x))
         return out
 
     def outline(self) -> Block:
         """Return its layers with their factors, and its shortcut."""
-        before = (LayerStep("÷ β", "", "other"), *layer_steps(self.before))
-        return self._outline(before, (*layer_steps(self.branch), LayerStep("× α g", "", "other")))
+        divided, times = [LayerStep("÷ β", "", "other")], [LayerStep("× α g", "", "other")]
+        before = layer_steps(*divided * self.scaled, self.before)
+        branch = layer_steps(self.branch, *times * self.scaled)
+        start = len(before) if self.projects else 0
+        shortcut = Shortcut(start, len(before + branch), layer_steps(self.shortcut))
+        return Block((self,), before + branch + layer_steps(ADDITION, self.after), shortcut)
 
 
-class ResNet(nn.Module):
+class ResNet(StagedNetwork):
     """(Norm), (whitening, act), stem, stages of blocks, (tail), mean, (dropout), head."""
 
-    memory_format = torch.channels_last
-
-    def __init__(
-        self, model: "ResNetConfig", image_shape: tuple[int, int, int], classes: int
-    ) -> None:
+    def __init__(self, model: "ResNetConfig", image_shape: Shape, classes: int) -> None:
         """Raises RecipeError where a normalisation does not fit a number of channels."""
         super().__init__()
         height, width, channels = image_shape
         self.input_norm: nn.Module = nn.Identity()
         if model.input_norm:
             self.input_norm = model.norm.build(channels, (height, width))
-        self.whitening, channels = whitening_layers(model.whitening, channels, model.activation)
-        border = max(model.whitening.kernel_size - 1, 0)
-        stem = _builder(model, (height - border, width - border, channels))
-        stem.conv(model.stem_width, 3)
-        if not model.order_parts.before:
-            for step in dict.fromkeys(model.order_parts.branch + model.order_parts.after):
-                if step in ("norm", "act"):
-                    stem.step(step)
-        self.stem = stem.pop_layers()
-        self.stages, shape = _build_stages(model, stem.shape)
-        tail = _builder(model, shape)
-        for step in model.order_parts.before:
-            tail.step(step)
-        self.tail = tail.pop_layers()
+        self.whitening, shape = whitening_layers(model.whitening, image_shape, model.activation)
+        before, branch, after = model.order_parts
+        layers, steps = _builder(model, shape), ["conv"]
+        if not before:
+            steps += [step for step in dict.fromkeys(branch + after) if step in ("norm", "act")]
+        self.stem = nn.Sequential(layers.build(steps, [(model.stem_width, 3, 1)]))
+        self.stages, shape = _build_stages(model, layers.shape)
+        self.tail = nn.Sequential(_builder(model, shape).build(before))
         self.dropout = nn.Dropout(model.head_dropout) if model.head_dropout else nn.Identity()
         self.head = Head(shape[2], classes)
         initialize_(self, "fan_out")
@@ -178,58 +129,25 @@ class ResNet(nn.Module):
         logits: Tensor = self.head(self.dropout(features))
         return logits
 
-    def stage_modules(self) -> list[list[nn.Module]]:
-        """Return its stages; what comes before belongs to the first, the tail to the last."""
-        stages = [[stage] for stage in self.stages]
-        stages[0][:0] = [self.input_norm, self.whitening, self.stem]
-        stages[-1].append(self.tail)
-        return stages
-
-    def map_layers(self) -> dict[str, nn.Module]:
-        """Return ``whitening`` where there is one, ``stem``, ``stage1``, ...; the tail is last."""
-        layers = {"whitening": self.whitening, "stem": self.stem}
-        if isinstance(self.whitening, nn.Identity):
-            del layers["whitening"]
-        layers |= dict(self.stages.named_children())
-        if len(self.tail):
-            layers[next(reversed(layers))] = self.tail
-        return layers
-
-    def outline(self) -> Outline:
-        """Return what comes before the stages, their blocks, and the head."""
+    def parts(self) -> Parts:
+        """Return what comes before the stages, these, and the head."""
         entrance = {"input": self.input_norm, "whitening": self.whitening, "stem": self.stem}
-        stages = self.stages.named_children()
         mean = LayerStep("mean", "map", "pool")
-        last = self.dropout, self.head
-        head = (*layer_steps(self.tail), mean, *(s for m in last for s in layer_steps(m)))
-        return {
-            **{name: [module_block(module)] for name, module in entrance.items()},
-            **{name: [module_block(block) for block in stage.children()] for name, stage in stages},
-            "head": [Block((self.tail, *last), head)],
-        }
+        head = sequence(self.tail, mean, self.dropout, self.head)
+        return Parts(entrance, dict(self.stages.named_children()), self.tail, head)
 
 
-def _build_stages(
-    model: "ResNetConfig", shape: tuple[int, int, int]
-) -> tuple[nn.Sequential, tuple[int, int, int]]:
+def _build_stages(model: "ResNetConfig", shape: Shape) -> tuple[nn.Sequential, Shape]:
     """The stages, and the (H, W, C) of what leaves them."""
-    stages: OrderedDict[str, nn.Module] = OrderedDict()
-    stage_settings = zip(model.depths, model.channels, model.strides, model.dropouts, strict=True)
+    stages = OrderedDict[str, nn.Module]()
+    settings = zip(model.depths, model.channels, model.strides, model.dropouts, strict=True)
     variance = 1.0
-    for number, (blocks, channels, stride, dropout) in enumerate(stage_settings, 1):
+    for depth, channels, stride, dropout in settings:
         stage: list[ResidualBlock] = []
-        for index in range(blocks):
-            arguments = (model, shape, channels, 1 if index else stride, dropout)
-            if model.normalizer_free:
-                stage.append(block := NormalizerFreeBlock(*arguments, variance))
-                variance = block.variance
-            else:
-                stage.append(ResidualBlock(*arguments))
-            shape = stage[-1].shape
-        stages[f"stage{number}"] = nn.Sequential(*stage)
+        for index in range(depth):
+            strides = 1 if index else stride
+            block = ResidualBlock(model, shape, channels, strides, dropout, variance)
+            stage.append(block)
+            shape, variance = block.shape, block.variance
+        stages[f"stage{len(stages) + 1}"] = nn.Sequential(*stage)
     return nn.Sequential(stages), shape
-
-
-def _behind_last_convolution(branch: tuple[str, ...]) -> tuple[str, ...]:
-    last = max(index for index, step in enumerate(branch) if step == "conv")
-    return branch[last:]

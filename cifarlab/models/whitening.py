@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifarlab.models.configs import WhiteningConfig
+from cifarlab.models.configs import Shape, WhiteningConfig
 from cifarlab.models.layers import activation
 
 
@@ -74,8 +74,7 @@ def patch_moment(batches: Iterable[Tensor], kernel_size: int) -> Tensor:
     total: Tensor | float = 0.0
     count = 0
     for batch in batches:
-        windows = batch.double().unfold(2, kernel_size, 1).unfold(3, kernel_size, 1)
-        patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+        patches = functional.unfold(batch.double(), kernel_size).mT.flatten(0, 1)
         total = total + patches.T @ patches
         count += len(patches)
     return torch.as_tensor(total) / count
@@ -92,14 +91,16 @@ def fix_signs(eigenvectors: Tensor) -> Tensor:
 
 
 def whitening_layers(
-    whitening: WhiteningConfig, channels: int, activation_name: str
-) -> tuple[nn.Module, int]:
-    """The whitening layer and its activation, and the channels after them.
+    whitening: WhiteningConfig, image_shape: Shape, activation_name: str
+) -> tuple[nn.Module, Shape]:
+    """The whitening layer and its activation, and the (H, W, C) after them.
 
-    Nothing and ``channels`` where the recipe has no such layer.
+    Nothing and ``image_shape`` where the recipe has no such layer.
     """
-    if not whitening.kernel_size:
-        return nn.Identity(), channels
-    settings = whitening.eps, whitening.n_components, whitening.images
-    layer = Whitening(channels, whitening.kernel_size, *settings)
-    return nn.Sequential(layer, activation(activation_name)), len(layer.bias)
+    height, width, channels = image_shape
+    side = whitening.kernel_size
+    if not side:
+        return nn.Identity(), image_shape
+    layer = Whitening(channels, side, whitening.eps, whitening.n_components, whitening.images)
+    act = activation(activation_name)
+    return nn.Sequential(layer, act), (height - side + 1, width - side + 1, len(layer.bias))

@@ -7,8 +7,7 @@ refused when it starts.
 """
 
 import copy
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
 Network = TypeVar("Network", bound="nn.Module")
 
 
-class Averager(ABC, Generic[Network]):
+class Averager(Generic[Network]):
     """``slow`` is a copy of the network that holds the average and asks for no gradients.
 
-    Beside the tensors in ``slow`` there is no state: what an update does depends on its step.
+    What an update does depends on the tensors in ``slow``, its step, and what ``state_dict`` says.
     ``first_step``: so many steps are complete before ``slow`` says more than the network itself.
     """
 
@@ -38,12 +37,58 @@ class Averager(ABC, Generic[Network]):
     def __init__(self, network: Network) -> None:
         self.slow: Network = copy.deepcopy(network).requires_grad_(False)
 
-    @abstractmethod
     def update(self, network: Network, step: int, total: int) -> None:
         """To be called after the optimizer's update number ``step``, counted from 0.
 
         ``total`` is where the run's present segment ends: the number of all steps up to there.
         """
+        raise NotImplementedError
+
+    def state_dict(self) -> "dict[str, Tensor | int | float]":
+        """Return by name what a checkpoint must hold of it beside the tensors in ``slow``."""
+        return {}
+
+    def load_state_dict(self, state: "Mapping[str, Tensor | int | float]") -> None:
+        """Go on from what ``state_dict`` returned; its tensors are on the CPU here."""
+
+
+class _Blend(Averager[Network]):
+    """slow = decay * slow + (1 - decay) * fast, by the decay after so many of ``total`` steps.
+
+    No decay: nothing happens. With ``sets_back``, fast = slow then, and after the last step.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        decay_after: Callable[[int, int], float | None],
+        sets_back: bool = False,
+    ) -> None:
+        super().__init__(network)
+        self._decay_after, self._sets_back = decay_after, sets_back
+
+    def update(self, network: Network, step: int, total: int) -> None:
+        import torch  # not above: a recipe is read without it
+
+        decay = self._decay_after(step + 1, total)
+        if decay is None and not (self._sets_back and step + 1 == total):
+            return
+        (slow, slow_integers), (fast, integers) = _tensors(self.slow), _tensors(network)
+        if decay is not None:
+            torch._foreach_lerp_(slow, fast, 1 - decay)
+            if integers:
+                torch._foreach_copy_(slow_integers, integers)
+        if self._sets_back:
+            torch._foreach_copy_(fast, slow)
+
+
+def _tensors(network: "nn.Module") -> "tuple[list[Tensor], list[Tensor]]":
+    """All parameters and buffers, not tracked by autograd: the floating-point ones, the others."""
+    tensors = [t.detach() for t in chain(network.parameters(), network.buffers())]
+    return (
+        [t for t in tensors if t.is_floating_point()],
+        [t for t in tensors if not t.is_floating_point()],
+    )
 
 
 class AveragingConfig(Family):
@@ -110,26 +155,17 @@ class EMA(AveragingConfig):
         return 2 * self.every
 
     def build(self, network: Network, steps_per_epoch: int, planned: int) -> Averager[Network]:
-        return _MovingAverage(self, network)
+        return _Blend(network, self._decay_after)
+
+    def _decay_after(self, n_steps: int, total: int) -> float | None:
+        if n_steps <= self.every:
+            return 0.0
+        return None if n_steps % self.every else self.decay
 
     def scaled(self, scale: float) -> dict[str, Any]:
         steps = self.every * scale**2
         every = max(1, round(steps))  # decay is per update
         return {"every": every, "decay": self.decay ** (every / steps)}
-
-
-class _MovingAverage(Averager[Network]):
-    """Average as ``EMA`` says."""
-
-    def __init__(self, config: EMA, network: Network) -> None:
-        super().__init__(network)
-        self._decay, self._every = config.decay, config.every
-
-    def update(self, network: Network, step: int, total: int) -> None:
-        if step < self._every:
-            _blend(self.slow, network, 0.0)
-        elif (step + 1) % self._every == 0:
-            _blend(self.slow, network, self._decay)
 
 
 class Lookahead(AveragingConfig):
@@ -150,30 +186,16 @@ class Lookahead(AveragingConfig):
         return self.every
 
     def build(self, network: Network, steps_per_epoch: int, planned: int) -> Averager[Network]:
-        return _Lookahead(self, network)
+        averager = _Blend(network, self._decay_after, sets_back=True)
+        averager.first_step = self.every  # before it, slow holds the initial weights
+        return averager
+
+    def _decay_after(self, n_steps: int, total: int) -> float | None:
+        return None if n_steps % self.every else self.decay**self.every * (n_steps / total) ** 3
 
     def scaled(self, scale: float) -> dict[str, Any]:
         steps = scale**2  # decay is per step
         return {"every": max(1, round(self.every * steps)), "decay": self.decay ** (1 / steps)}
-
-
-class _Lookahead(Averager[Network]):
-    """Average as ``Lookahead`` says."""
-
-    def __init__(self, config: Lookahead, network: Network) -> None:
-        super().__init__(network)
-        self._decay, self._every = config.decay**config.every, config.every
-        self.first_step = config.every  # before it, slow holds the initial weights
-
-    def update(self, network: Network, step: int, total: int) -> None:
-        import torch
-
-        n_steps = step + 1
-        due = n_steps % self._every == 0
-        if due:
-            _blend(self.slow, network, self._decay * (n_steps / total) ** 3)
-        if due or n_steps == total:
-            torch._foreach_copy_(_tensors(network)[0], _tensors(self.slow)[0])
 
 
 class SWA(AveragingConfig):
@@ -195,47 +217,20 @@ class SWA(AveragingConfig):
         return start + 2 * every
 
     def build(self, network: Network, steps_per_epoch: int, planned: int) -> Averager[Network]:
-        return _Mean(network, *self.in_steps(steps_per_epoch, planned))
+        start, every = self.in_steps(steps_per_epoch, planned)
+
+        def decay_after(n_steps: int, _total: int) -> float | None:
+            count, rest = divmod(n_steps - start, every)
+            if count < 1:
+                return 0.0
+            return None if rest else (count - 1) / count
+
+        return _Blend(network, decay_after)
 
     def in_steps(self, steps_per_epoch: int, planned: int) -> tuple[int, int]:
         """Return ``start`` and ``every`` as optimizer steps."""
         start = self.start.in_steps(steps_per_epoch, planned)
         return start, max(1, self.every.in_steps(steps_per_epoch))
-
-
-class _Mean(Averager[Network]):
-    """Average as ``SWA`` says."""
-
-    def __init__(self, network: Network, start: int, every: int) -> None:
-        super().__init__(network)
-        self._start, self._every = start, every
-
-    def update(self, network: Network, step: int, total: int) -> None:
-        n_steps = step + 1 - self._start
-        if n_steps < self._every:
-            _blend(self.slow, network, 0.0)
-        elif n_steps % self._every == 0:
-            count = n_steps // self._every
-            _blend(self.slow, network, (count - 1) / count)
-
-
-def _blend(slow: "nn.Module", fast: "nn.Module", decay: float) -> None:
-    """slow = decay * slow + (1 - decay) * fast, in place."""
-    import torch  # not above: a recipe is read without it
-
-    (slow_floats, slow_integers), (floats, integers) = _tensors(slow), _tensors(fast)
-    torch._foreach_lerp_(slow_floats, floats, 1 - decay)
-    if integers:
-        torch._foreach_copy_(slow_integers, integers)
-
-
-def _tensors(network: "nn.Module") -> "tuple[list[Tensor], list[Tensor]]":
-    """All parameters and buffers, not tracked by autograd: the floating-point ones, the others."""
-    tensors = [t.detach() for t in chain(network.parameters(), network.buffers())]
-    return (
-        [t for t in tensors if t.is_floating_point()],
-        [t for t in tensors if not t.is_floating_point()],
-    )
 
 
 Averaging = SerializeAsAny[AveragingConfig]

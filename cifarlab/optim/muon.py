@@ -15,7 +15,6 @@ iteration together. All other parameters are updated as by PyTorch's SGD.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -32,36 +31,13 @@ _MIN_NORM = 1e-12  # least norm of a matrix that is normalised in full; zero sta
 class Muon(Optimizer):
     """Muon for parameter groups with ``matrices`` true, SGD for the others.
 
-    A group's keys: ``lr``, ``momentum``, ``nesterov``, ``weight_decay`` (decoupled for matrices,
-    else L2), and for matrices ``ns_steps``, ``normalize_weights`` and ``dtype``, in which the
-    iteration computes (None: the parameters' own). State of a parameter: ``momentum_buffer``, of
+    A group's keys, all in ``defaults``: ``lr``, ``momentum``, ``nesterov``, ``weight_decay``
+    (decoupled for matrices, else L2), ``matrices``, and for these ``ns_steps``,
+    ``normalize_weights`` and ``dtype``, in which the iteration computes (None: the parameters'
+    own). State of a parameter: ``momentum_buffer``, of
     its shape and memory layout. Parameters without a gradient are left alone. A step never waits
     for the device.
     """
-
-    def __init__(
-        self,
-        groups: Iterable[dict[str, Any]],
-        *,
-        lr: float,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-        ns_steps: int,
-        normalize_weights: bool,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "nesterov": nesterov,
-            "weight_decay": weight_decay,
-            "ns_steps": ns_steps,
-            "normalize_weights": normalize_weights,
-            "dtype": dtype,
-            "matrices": True,
-        }
-        super().__init__(groups, defaults)
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -102,14 +78,16 @@ def _orthogonalize(parameters: Tensors, directions: Tensors, group: dict[str, An
     batches: dict[tuple[int, ...], list[int]] = defaultdict(list)
     matrices = []
     for number, (p, direction) in enumerate(zip(parameters, directions, strict=True)):
-        matrices.append(_to_memory_order(direction, p).flatten(1))
+        matrices.append(direction.permute(_memory_order(p)).flatten(1))
         batches[tuple(matrices[-1].shape)].append(number)
     updates = list(directions)
     for numbers in batches.values():
         batch = torch.stack([matrices[n] for n in numbers])
         batch = newton_schulz(batch, group["ns_steps"], group["dtype"])
         for n, update in zip(numbers, batch.unbind(), strict=True):
-            updates[n] = _to_parameter_shape(update, parameters[n])
+            order = _memory_order(parameters[n])
+            shape = [parameters[n].shape[d] for d in order]
+            updates[n] = update.reshape(shape).permute([order.index(d) for d in range(len(order))])
     return updates
 
 
@@ -126,18 +104,6 @@ def _scale_and_decay(parameters: list[Tensor], group: dict[str, Any]) -> None:
         torch._foreach_mul_(parameters, kept)
 
 
-def _channels_last(p: Tensor) -> bool:
-    return p.ndim == 4 and p.is_contiguous(memory_format=torch.channels_last)
-
-
-def _to_memory_order(tensor: Tensor, p: Tensor) -> Tensor:
-    """A tensor of ``p``'s shape with its dimensions in the order of ``p``'s memory."""
-    return tensor.permute(0, 2, 3, 1) if _channels_last(p) else tensor
-
-
-def _to_parameter_shape(matrix: Tensor, p: Tensor) -> Tensor:
-    """A matrix (R, C) with columns in the order of ``p``'s memory, in ``p``'s shape again."""
-    if _channels_last(p):
-        rows, channels, height, width = p.shape
-        return matrix.reshape(rows, height, width, channels).permute(0, 3, 1, 2)
-    return matrix.reshape(p.shape)
+def _memory_order(p: Tensor) -> list[int]:
+    """The dimensions of a parameter: its rows, then those of a row as they lie in memory."""
+    return [0, *sorted(range(1, p.ndim), key=p.stride, reverse=True)]

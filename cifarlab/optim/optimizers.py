@@ -17,12 +17,12 @@ from cifarlab.config.base import Config, Fraction, PositiveFloat
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
+from cifarlab.models.configs import Role
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import nn, optim
 
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 Roles = Mapping[Role, Sequence["nn.Parameter"]]
 ROLES: tuple[Role, ...] = get_args(Role)
 ParamGroups = list[dict[str, Any]]
@@ -54,7 +54,6 @@ class OptimizerConfig(Family):
     divides_decay: ClassVar[bool] = False  # whether a denominator divides the L2 in the gradient
     decouple: ClassVar[str] = "take optimizer.kind=adamw"  # what helps then
 
-    kind: str
     lr: PositiveFloat = Field(0.1, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
     l1: float = Field(0.0, ge=0, description="L1: this times the weights' signs, in the gradient")
@@ -81,20 +80,15 @@ class OptimizerConfig(Family):
         momentum = self.momentum_to_move
         return {"lr": self.lr, "weight_decay": self.weight_decay, "peak_momentum": momentum}
 
-    def group(self, role: Role) -> Group:
-        """Return what a role has of its own."""
-        group: Group = getattr(self, role, Group())
-        return group
-
     def param_groups(self, roles: Roles, precision: str) -> ParamGroups:
         """Return a group for each role if any has its own settings, else for those that are alike.
 
         Raises RecipeError for the rate, end or penalty of a role that has no parameters.
         """
-        apart = any(self.group(role) != Group() for role in ROLES)
+        role_groups = {role: getattr(self, role, Group()) for role in ROLES}
+        apart = any(group != Group() for group in role_groups.values())
         groups: ParamGroups = []
-        for role in ROLES:
-            group, settings = self.group(role), self.settings_of(role)
+        for role, group in role_groups.items():
             parameters = [p for p in roles[role] if p.requires_grad]
             # without penalties is how groups are left alone, whether a network has them or not
             if (group.lr or group.until or group.weight_decay or group.l1) and not parameters:
@@ -102,18 +96,11 @@ class OptimizerConfig(Family):
                     f"optimizer.{role} is set, but this network trains no such parameters",
                     f"leave optimizer.{role} out, or take a network that has them",
                 )
-            lr = settings["lr"] if group.lr is None else group.lr
-            decay = settings["weight_decay"] if group.weight_decay is None else group.weight_decay
-            l2, decoupled = self.split_decay(decay)
-            settings |= {
-                "lr": lr,
-                "peak_lr": lr,
-                "weight_decay": l2,
-                "decoupled_decay": decoupled,
-                "l1": self.l1 if group.l1 is None else group.l1,
-                "until": group.until,
-                "precision": precision,
-            }
+            settings = {"l1": self.l1, "until": None, **self.settings_of(role)}
+            settings |= {name: value for name, value in group if value is not None}
+            l2, decoupled = self.split_decay(settings["weight_decay"])
+            settings |= {"weight_decay": l2, "decoupled_decay": decoupled}
+            settings |= {"peak_lr": settings["lr"], "precision": precision}
             if groups and not apart and {**groups[-1], "params": []} == {"params": [], **settings}:
                 groups[-1]["params"] += parameters
             elif parameters:
@@ -167,7 +154,22 @@ def build_optimizer(
     return optimizer
 
 
-class DecayConfig(OptimizerConfig):
+class TorchConfig(OptimizerConfig):
+    """What PyTorch's optimizers share: a kind's own settings have PyTorch's names."""
+
+    torch_name: ClassVar[str]
+    implementation: ClassVar[Literal["fused", "foreach"]] = "fused"
+
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        from torch import optim
+
+        settings = {name: value for name, value in self if name not in DecayConfig.model_fields}
+        settings |= {"lr": self.lr, self.implementation: True}
+        optimizer: optim.Optimizer = getattr(optim, self.torch_name)(param_groups, **settings)
+        return optimizer
+
+
+class DecayConfig(TorchConfig):
     """What the optimizers share whose weight decay is L2 unless it is decoupled."""
 
     decouple: ClassVar[str] = "set optimizer.decoupled_weight_decay=true"
@@ -194,6 +196,7 @@ def nesterov_needs_momentum(config: HasMomentum) -> HasMomentum:
 class SGD(DecayConfig):
     """Stochastic gradient descent with momentum."""
 
+    torch_name: ClassVar[str] = "SGD"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-3, 0.5)
     kind: Literal["sgd"] = "sgd"
     momentum: Fraction = Field(0.9, description="momentum")
@@ -205,16 +208,11 @@ class SGD(DecayConfig):
     def momentum_to_move(self) -> float:
         return self.momentum
 
-    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
-        from torch import optim
 
-        momentum, nesterov = self.momentum, self.nesterov
-        return optim.SGD(param_groups, self.lr, momentum=momentum, nesterov=nesterov, fused=True)
-
-
-class Adam(OptimizerConfig):
+class Adam(TorchConfig):
     """Adam (Kingma & Ba 2015); weight decay as L2, which the denominator distorts."""
 
+    torch_name: ClassVar[str] = "Adam"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     divides_decay: ClassVar[bool] = True
     kind: Literal["adam"] = "adam"
@@ -222,31 +220,20 @@ class Adam(OptimizerConfig):
     betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decays of the two moments")
     eps: PositiveFloat = Field(1e-8, description="added to the denominator")
 
-    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
-        from torch import optim
 
-        return optim.Adam(param_groups, self.lr, self.betas, self.eps, fused=True)
-
-
-class AdamW(OptimizerConfig):
+class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
-    usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
-    kind: Literal["adamw"] = "adamw"
-    lr: PositiveFloat = Field(1e-3, description="peak learning rate")
-    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decays of the two moments")
-    eps: PositiveFloat = Field(1e-8, description="added to the denominator")
+    torch_name: ClassVar[str] = "AdamW"
+    divides_decay: ClassVar[bool] = False
+    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
-
-    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
-        from torch import optim
-
-        return optim.AdamW(param_groups, self.lr, self.betas, self.eps, fused=True)
 
 
 class Adagrad(DecayConfig):
     """Adagrad (Duchi et al. 2011): the gradient over the root of all squares so far."""
 
+    torch_name: ClassVar[str] = "Adagrad"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-3, 0.1)
     divides_decay: ClassVar[bool] = True
     kind: Literal["adagrad"] = "adagrad"
@@ -256,18 +243,12 @@ class Adagrad(DecayConfig):
     )
     eps: PositiveFloat = Field(1e-10, description="added to the denominator")
 
-    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
-        from torch import optim
-
-        start = self.initial_accumulator_value
-        return optim.Adagrad(
-            param_groups, self.lr, initial_accumulator_value=start, eps=self.eps, fused=True
-        )
-
 
 class Adadelta(DecayConfig):
     """Adadelta (Zeiler 2012): steps as large as recent ones, so that a rate of 1 is usual."""
 
+    torch_name: ClassVar[str] = "Adadelta"
+    implementation: ClassVar[Literal["fused", "foreach"]] = "foreach"
     usual_lrs: ClassVar[tuple[float, float]] = (0.1, 1.0)
     divides_decay: ClassVar[bool] = True
     kind: Literal["adadelta"] = "adadelta"
@@ -275,15 +256,12 @@ class Adadelta(DecayConfig):
     rho: Fraction = Field(0.9, description="decay of the two averages of squares")
     eps: PositiveFloat = Field(1e-6, description="added to both averages")
 
-    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
-        from torch import optim
-
-        return optim.Adadelta(param_groups, self.lr, self.rho, self.eps, foreach=True)
-
 
 class RMSprop(DecayConfig):
     """The gradient over the root of its recent squares (Tieleman & Hinton 2012, lecture 6.5)."""
 
+    torch_name: ClassVar[str] = "RMSprop"
+    implementation: ClassVar[Literal["fused", "foreach"]] = "foreach"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     divides_decay: ClassVar[bool] = True
     kind: Literal["rmsprop"] = "rmsprop"
@@ -295,13 +273,6 @@ class RMSprop(DecayConfig):
     @property
     def momentum_to_move(self) -> float | None:
         return self.momentum or None  # its state has no place for one that starts at zero
-
-    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
-        from torch import optim
-
-        return optim.RMSprop(
-            param_groups, self.lr, self.alpha, self.eps, momentum=self.momentum, foreach=True
-        )
 
 
 class AuxSGD(Config):
@@ -343,30 +314,19 @@ class Muon(OptimizerConfig):
 
     def settings_of(self, role: Role) -> dict[str, Any]:
         rest = self if role == "matrices" else self.aux_sgd
-        return {
-            "lr": rest.lr,
-            "weight_decay": rest.weight_decay,
-            "momentum": rest.momentum,
-            "peak_momentum": rest.momentum,
-            "nesterov": rest.nesterov,
-            "matrices": role == "matrices",
-        }
+        names = ("lr", "weight_decay", "momentum", "nesterov")
+        settings = {name: getattr(rest, name) for name in names}
+        return settings | {"peak_momentum": rest.momentum, "matrices": rest is self}
 
     def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
         import torch
 
         from cifarlab.optim.muon import Muon
 
-        return Muon(
-            param_groups,
-            lr=self.lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-            ns_steps=self.ns_steps,
-            normalize_weights=self.normalize_weights,
-            dtype=torch.bfloat16 if param_groups[0]["precision"] == "bfloat16" else None,
-        )
+        names = ("lr", "momentum", "nesterov", "weight_decay", "ns_steps", "normalize_weights")
+        dtype = torch.bfloat16 if param_groups[0]["precision"] == "bfloat16" else None
+        defaults = {name: getattr(self, name) for name in names}
+        return Muon(param_groups, {**defaults, "dtype": dtype, "matrices": True})
 
 
 Optimizer = SerializeAsAny[OptimizerConfig]

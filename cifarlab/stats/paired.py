@@ -4,6 +4,7 @@ Pure functions of numbers. Every interval is 95 %, every test two-sided at 5 %.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -105,19 +106,10 @@ def detectable_difference(std: float, n: int, alpha: float = ALPHA) -> float:
 
 
 def seeds_needed(std: float, difference: float, alpha: float = ALPHA) -> int | None:
-    """Pairs that find a true difference with 80 %; None where even MOST_SEEDS would not."""
+    """Pairs that find a true difference with 80 %; None where even MAX_SEEDS would not."""
     effect = difference / std if std else math.inf
     if not math.isfinite(effect):
         return 2
-    too_few, enough = 1, 2
-    while power(effect, enough, alpha) < POWER:
-        too_few, enough = enough, 2 * enough
-        if enough > MAX_SEEDS:
-            return None
-    while enough - too_few > 1:
-        middle = (too_few + enough) // 2
-        if power(effect, middle, alpha) < POWER:
-            too_few = middle
-        else:
-            enough = middle
-    return enough
+    pairs = range(2, MAX_SEEDS + 1)
+    index = bisect_left(pairs, POWER, key=lambda n: power(effect, n, alpha))
+    return pairs[index] if index < len(pairs) else None

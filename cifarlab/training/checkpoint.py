@@ -2,7 +2,7 @@
 
     last.safetensors         weights, with all that prediction needs (evaluate.WeightsFile)
     last.state.safetensors   optimizer, running sums and counters; where weights are averaged,
-                             also those that training goes on with
+                             also those that training goes on with, and the averager's state
     best.safetensors         weights of the best epoch so far
 
 The two files of ``last`` belong together but can't be replaced in one motion. So both are
@@ -57,6 +57,7 @@ class Counters(NamedTuple):
     optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
     weights_sha256: str
+    averager: Mapping[str, bool | int | float] = {}
 
 
 class Checkpoints:
@@ -85,9 +86,15 @@ class Checkpoints:
             state.best = replace(state.best, weights_sha256=digest)
         tensors = {f"optimizer.{name}": t for name, t in _flatten(state.optimizer).items()}
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
+        averager = state.averager.state_dict() if state.averager else {}
         if state.averager:
             trained = state.classifier.state_dict()
             tensors |= {f"trained.{name}": t.contiguous() for name, t in trained.items()}
+            tensors |= {
+                f"averager.{name}": t.contiguous()
+                for name, t in averager.items()
+                if isinstance(t, Tensor)
+            }
         counters = {
             "step": state.step,
             "epoch": state.epoch,
@@ -98,6 +105,7 @@ class Checkpoints:
             "optimizer": _numbers(state.optimizer),
             "seconds": state.seconds,
             "weights_sha256": digest,
+            "averager": {k: v for k, v in averager.items() if not isinstance(v, Tensor)},
         }
         write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(counters)}))
         with disk_errors(self.last):
@@ -113,6 +121,9 @@ class Checkpoints:
             load_weights(state.classifier, _strip_prefix("trained.", tensors), self._state)
         try:
             _restore(state.optimizer, tensors, counters.optimizer)
+            if state.averager:
+                saved = _strip_prefix("averager.", tensors)
+                state.averager.load_state_dict({**saved, **counters.averager})
             sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")

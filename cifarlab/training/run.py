@@ -13,7 +13,7 @@ from cifarlab.inference.weights import WeightsFile
 from cifarlab.losses.build import Losses
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
-from cifarlab.models.roles import parameter_roles
+from cifarlab.models.network import parameter_roles
 from cifarlab.optim.schedules import lr_factor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder

@@ -17,8 +17,7 @@ from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.distributed_layers import distribute_layers
 from cifarlab.models.layers import batch_norms
-from cifarlab.models.network import stages
-from cifarlab.models.roles import parameter_roles
+from cifarlab.models.network import parameter_roles, stages
 from cifarlab.optim.averaging import build_averaging
 from cifarlab.optim.optimizers import build_optimizer
 from cifarlab.recipes.schema import Recipe

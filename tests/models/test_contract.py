@@ -9,7 +9,7 @@ from cifarlab.config.family import knowing
 from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import ModelConfig
-from cifarlab.models.resnet_modules import NormalizerFreeBlock
+from cifarlab.models.resnet_modules import ResidualBlock
 from cifarlab.recipes.text import build
 
 PRE = ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"]
@@ -85,7 +85,7 @@ def network(kind, size=9, channels=3, classes=10, seed=0, **settings):
     torch.manual_seed(seed)
     body = build_body(config(kind, **settings), (size, size, channels), classes)
     for block in body.modules():
-        if isinstance(block, NormalizerFreeBlock):  # at 0 nothing passes a branch
+        if isinstance(block, ResidualBlock) and block.scaled:  # at 0 nothing passes a branch
             block.gain.data.fill_(0.7)
     net = Classifier(body, [0.4] * channels, [0.25] * channels)
     net.fit_whitening(batch(size, channels)[0])

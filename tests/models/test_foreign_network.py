@@ -23,9 +23,8 @@ from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.inference.weights import WeightsFile
 from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.network import stages
+from cifarlab.models.network import parameter_roles, stages
 from cifarlab.models.norm_configs import NormConfig
-from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.lint import lint
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build

@@ -4,14 +4,15 @@ import json
 import math
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
 from cifarlab.models.build import build_body
-from cifarlab.models.configs import ModelConfig
-from cifarlab.models.initialization import _INITIALIZERS, dirac_
+from cifarlab.models.configs import Init, ModelConfig
+from cifarlab.models.initialization import initialize_
 from cifarlab.recipes.text import build
 
 
@@ -28,7 +29,7 @@ def bodies(**settings):
 def test_the_first_filters_pass_their_input_through(channels_in, channels, kernel_size):
     conv = nn.Conv2d(channels_in, channels, kernel_size, padding=kernel_size // 2, bias=False)
     before = conv.weight.detach().clone()
-    dirac_(conv)
+    initialize_(conv, "dirac")
     x = torch.randn(2, channels_in, 7, 6)
     same = min(channels_in, channels)
     torch.testing.assert_close(conv(x)[:, :same], x[:, :same])
@@ -37,7 +38,7 @@ def test_the_first_filters_pass_their_input_through(channels_in, channels, kerne
 
 def test_with_a_stride_and_an_even_kernel():
     conv = nn.Conv2d(2, 2, 2, stride=2, bias=False)
-    dirac_(conv)
+    initialize_(conv, "dirac")
     x = torch.randn(2, 2, 6, 6)
     assert torch.equal(conv(x), x[:, :, 1::2, 1::2])
 
@@ -157,7 +158,7 @@ print("torch._dynamo" in sys.modules)
 
 
 def test_counting_parameters_imports_no_compiler():
-    names = [name for name in _INITIALIZERS if name != "fan_out"]
+    names = get_args(Init)
     trees = [{"kind": kind, "init": name} for kind in ModelConfig.kinds() for name in names]
     command = [sys.executable, "-c", WITHOUT_VALUES, json.dumps(trees)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

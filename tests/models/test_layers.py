@@ -23,7 +23,8 @@ FORMULAS = {
     "gelu": lambda x: x * (1 + math.erf(x / math.sqrt(2))) / 2,
 }
 CNN = {"kind": "cnn"}
-every_activation = pytest.mark.parametrize("name", get_args(Activation))
+ACTIVATIONS = get_args(get_args(Activation)[0])  # of the annotated literal
+every_activation = pytest.mark.parametrize("name", ACTIVATIONS)
 
 
 def body(tree, shape=(8, 8, 3)):
@@ -60,7 +61,7 @@ def test_an_activation_is_its_formula(name):
 @every_activation
 @pytest.mark.parametrize("kind", ModelConfig.kinds())
 def test_every_place_has_the_chosen_activation(kind, name):
-    kinds = {type(activation(n)) for n in get_args(Activation)}
+    kinds = {type(activation(n)) for n in ACTIVATIONS}
     net = body({"kind": kind, "activation": name})
     assert {type(m) for m in net.modules() if type(m) in kinds} == {type(activation(name))}
 

@@ -9,7 +9,7 @@ from torch.nn.functional import conv2d, gelu, relu, silu
 
 from cifarlab.models.build import build_body
 from cifarlab.models.normalizer_free import ScaledConv2d, activation_gain
-from cifarlab.models.resnet_modules import NormalizerFreeBlock
+from cifarlab.models.resnet_modules import ResidualBlock
 from cifarlab.recipes.text import build
 
 FREE = {
@@ -44,14 +44,14 @@ def randomised(module):
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2), (1, 2)])
 def test_a_convolution_by_the_equation(kernel_size, stride):
-    conv = randomised(ScaledConv2d(3, 5, kernel_size, stride, kernel_size // 2, True))
+    conv = randomised(ScaledConv2d(3, 5, kernel_size, stride, kernel_size // 2))
     x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
     expected = conv2d(x, standardised(conv), conv.bias, stride=stride, padding=kernel_size // 2)
     torch.testing.assert_close(conv(x), expected)
 
 
 def test_a_filter_without_variance_is_nothing_and_no_nan():
-    conv = ScaledConv2d(2, 2, 3, 1, 1, False)
+    conv = ScaledConv2d(2, 2, 3, 1, 1, bias=False)
     conv.weight.data.fill_(0.3)
     conv(torch.randn(1, 2, 4, 4)).sum().backward()
     assert conv.standardized_weight().abs().max() < 1e-5
@@ -75,7 +75,7 @@ def test_the_gain_of_relu_is_the_paper_s():
 def test_a_block_by_the_equation(channels_in, stride, kernel_size):
     """x + alpha * gain * f(x / beta), f = conv g conv g, g the scaled activation."""
     model = config(alpha=0.3, shortcut_kernel_size=kernel_size or 1)
-    block = randomised(NormalizerFreeBlock(model, (9, 9, channels_in), 6, stride, 0.0, 1.7))
+    block = randomised(ResidualBlock(model, (9, 9, channels_in), 6, stride, 0.0, 1.7))
     x = torch.randn(2, channels_in, 9, 9, dtype=torch.float64)
     activated = (x / math.sqrt(1.7)).clamp(min=0) * activation_gain("relu")
     first, second = block.branch.conv1, block.branch.conv2
@@ -138,7 +138,7 @@ def test_standardised_weights_beside_a_normalisation_are_used_as_they_are():
     settings = {"stem_width": 8, "depths": [1], "channels": [8], "strides": [1]}
     model = build({"model": {**settings, "weight_standardization": True}}).model
     net = build_body(model, (8, 8, 3), 10)
-    assert not [m for m in net.modules() if isinstance(m, NormalizerFreeBlock)]
+    assert not [m for m in net.modules() if isinstance(m, ResidualBlock) and m.scaled]
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert {type(conv) for conv in convs} == {ScaledConv2d}
     assert all(conv.bias is None for conv in convs)

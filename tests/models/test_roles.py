@@ -7,7 +7,7 @@ import pytest
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.configs import ModelConfig
-from cifarlab.models.roles import Role, parameter_roles
+from cifarlab.models.network import Role, parameter_roles
 from cifarlab.recipes.text import build
 
 SMALL_STAGES = {"depths": [1, 1], "channels": [4, 6], "strides": [1, 2], "stem_width": 4}

@@ -16,7 +16,7 @@ from cifarlab.models.distributed_layers import (
     distribute_layers,
     set_batch_position,
 )
-from cifarlab.models.roles import parameter_roles
+from cifarlab.models.network import parameter_roles
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 

@@ -1,4 +1,4 @@
-"""A plug-in file as a user writes one: an optimizer, two schedules and an average."""
+"""A plug-in file as a user writes one: an optimizer, two schedules and two averages."""
 
 from typing import Literal
 
@@ -95,3 +95,41 @@ class HalfAverager(Averager):
             pairs = zip(self.slow.state_dict().values(), network.state_dict().values(), strict=True)
             for slow, fast in pairs:
                 slow.lerp_(fast, 0.5) if slow.is_floating_point() else slow.copy_(fast)
+
+
+class Chase(AveragingConfig):
+    """An average that runs after the weights with a momentum of its own."""
+
+    kind: Literal["chase"] = "chase"
+
+    def first_average(self, steps_per_epoch, planned):
+        return 2
+
+    def build(self, network, steps_per_epoch, planned):
+        return ChaseAverager(network)
+
+
+class ChaseAverager(Averager):
+    """Has velocities, and counts its updates."""
+
+    def __init__(self, network):
+        super().__init__(network)
+        self.updates = 0
+        self.velocities = [torch.zeros_like(p) for p in network.parameters()]
+
+    @torch.no_grad()
+    def update(self, network, step, total):
+        self.updates += 1
+        pairs = zip(self.slow.parameters(), network.parameters(), strict=True)
+        for (slow, fast), velocity in zip(pairs, self.velocities, strict=True):
+            velocity.mul_(0.5).add_(fast - slow, alpha=0.5 / self.updates**0.1)
+            slow.add_(velocity)
+
+    def state_dict(self):
+        tensors = {f"velocity.{i}": velocity for i, velocity in enumerate(self.velocities)}
+        return {"updates": self.updates, **tensors}
+
+    def load_state_dict(self, state):
+        self.updates = state["updates"]
+        for i, velocity in enumerate(self.velocities):
+            velocity.copy_(state[f"velocity.{i}"])

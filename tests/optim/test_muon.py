@@ -18,6 +18,8 @@ SETTINGS = {
     "weight_decay": 0.0,
     "ns_steps": 3,
     "normalize_weights": True,
+    "dtype": None,
+    "matrices": True,
 }
 
 
@@ -38,7 +40,7 @@ def laid_out(tensor, memory_format):
 
 
 def muon(weights, **settings):
-    return Muon([{"params": weights}], **{**SETTINGS, **settings})
+    return Muon([{"params": weights}], {**SETTINGS, **settings})
 
 
 def steps(optimizer, weights, numbers=range(4), memory_format=CONTIGUOUS):

@@ -28,6 +28,7 @@ CHOICES = {
     "signs": {"optimizer": {"kind": "signs", "head": {"lr": 0.02, "weight_decay": 0.1}}},
     "sawtooth": {"schedule": {"kind": "sawtooth", "warmup": "5 steps"}},
     "timid": {"schedule": {"kind": "timid"}},
+    "chase": {"averaging": {"kind": "chase"}},
     "half": {"averaging": {"kind": "half"}},
 }
 CHOICES["all"] = {key: value for choice in CHOICES.values() for key, value in choice.items()}
@@ -163,7 +164,7 @@ def test_a_schedule_that_is_spent_early_is_found_in_its_factors():
 
 
 def test_each_average_is_of_two_weights_at_last():
-    assert "half" in AveragingConfig.kinds()
+    assert {"half", "chase"} <= set(AveragingConfig.kinds())
     for config in kinds_of(AveragingConfig):
         network = nn.Linear(2, 2)
         averager = build_averaging(config, network, 11, 110)

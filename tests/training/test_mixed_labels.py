@@ -11,7 +11,7 @@ from prepared import PLAIN, Watching, first_batch, gradients, prepared
 from torch import Tensor
 
 from cifarlab.data.loader import Batch
-from cifarlab.losses.modules import CrossEntropyLoss
+from cifarlab.losses.kinds import CrossEntropy
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.run import Run
@@ -47,7 +47,7 @@ def test_the_loss_is_the_cross_entropy_with_the_mixed_label(share: float, smooth
         for a, b in zip(labels, others, strict=True)
     ]
     expected = [slow_loss(z, target) for z, target in zip(logits, targets, strict=True)]
-    loss = CrossEntropyLoss(None, smoothing)
+    loss = CrossEntropy(label_smoothing=smoothing).build([], [])
     got = mixed_loss(loss, logits, batch)
     assert got.tolist() == pytest.approx(expected, rel=1e-12)
     assert mixed_loss(loss.mean, logits, batch).item() == pytest.approx(sum(expected) / 6)

@@ -1,0 +1,64 @@
+"""What all shipped networks tell tools of themselves (models/network.py)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from cifarlab.models.outline import Block, Outline, sequence
+
+
+class Parts(NamedTuple):
+    """A network's parts in the order of the data.
+
+    ``entrance`` and ``stages`` are by name; ``tail`` belongs to the last stage, ``head`` to none.
+    """
+
+    entrance: dict[str, nn.Module]
+    stages: dict[str, nn.Module]
+    tail: nn.Sequential
+    head: Block
+
+
+class StagedNetwork(nn.Module):
+    """A network of stages. A kind says ``parts``."""
+
+    memory_format = torch.channels_last
+
+    def parts(self) -> Parts:
+        """Return what it is made of."""
+        raise NotImplementedError
+
+    def stage_modules(self) -> list[list[nn.Module]]:
+        """Return its stages; what comes before belongs to the first, the tail to the last."""
+        parts = self.parts()
+        modules = [[stage] for stage in parts.stages.values()]
+        modules[0][:0] = parts.entrance.values()
+        modules[-1].append(parts.tail)
+        return modules
+
+    def map_layers(self) -> dict[str, nn.Module]:
+        """Return whitening layer and stem, where it has them, and its stages; the tail is last.
+
+        Of a stage that ends with a pool what comes before it, where the map is finer.
+        """
+        parts = self.parts()
+        layers = {name: part for name, part in parts.entrance.items() if name != "input"}
+        layers |= {name: _last_map(stage) for name, stage in parts.stages.items()}
+        if len(parts.tail):
+            layers[next(reversed(layers))] = parts.tail
+        return {name: layer for name, layer in layers.items() if not isinstance(layer, nn.Identity)}
+
+    def outline(self) -> Outline:
+        """Return what comes before the stages, their blocks, and the head."""
+        parts = self.parts()
+        blocks = {name: [sequence(part)] for name, part in parts.entrance.items()}
+        for name, stage in parts.stages.items():
+            inner = [sequence(child) for child in stage.children() if hasattr(child, "outline")]
+            blocks[name] = inner or [sequence(stage)]
+        return {**blocks, "head": [parts.head]}
+
+
+def _last_map(stage: nn.Module) -> nn.Module:
+    layers = reversed(stage) if isinstance(stage, nn.Sequential) else [stage]
+    return next(layer for layer in layers if not isinstance(layer, nn.Dropout | nn.MaxPool2d))
