@@ -15,7 +15,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cifarlab.augment.pipeline import pixels_at
 from cifarlab.data.opening import OpenData, summary
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
@@ -164,11 +163,10 @@ class Display(Callback):
 
 def _steps_left(run: Run) -> float:
     """Steps to the planned end, those on larger or smaller images by their pixels."""
-    step, steps, usual = run.state.step, run.plan.steps, run.dataset.image_shape[0]
-    if not run.sizes:
-        return float(steps - step)
-    pixels = [(pixels_at(run.sizes, at) or usual) ** 2 for at in range(step - 1, steps)]
-    return sum(pixels[1:]) / pixels[0]
+    usual = run.dataset.image_shape[0]
+    steps = range(run.state.step - 1, run.plan.steps)
+    last, *left = [(run.plan.pixels(step) or usual) ** 2 for step in steps]
+    return sum(left) / last
 
 
 def score_line(split: str, measured: dict[str, Any], data: str) -> str:

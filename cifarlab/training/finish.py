@@ -18,11 +18,11 @@ from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.device import peak_memory
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import sha256
+from cifarlab.system.signals import StopReason
 from cifarlab.training.run import Run
-from cifarlab.training.stop import find_stop_reason
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run, reason: StopReason) -> dict[str, Any]:
     """Measure the selected weights, keep their predictions, write result.json.
 
     A test split that can't be opened costs the run nothing else: the result says so in a note.
@@ -58,7 +58,7 @@ def finish(run: Run) -> dict[str, Any]:
         ),
         "epochs": run.state.epoch,
         "steps": run.state.step,
-        "stop_reason": find_stop_reason(run),
+        "stop_reason": reason,
         "evaluated": {
             "checkpoint": evaluation.checkpoint,
             "epoch": about.epoch,

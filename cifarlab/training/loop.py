@@ -8,32 +8,33 @@ from typing import Any
 from cifarlab.metrics.calibration import log_loss
 from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.system.errors import DivergenceError, Interrupted
-from cifarlab.system.signals import Stop
+from cifarlab.system.signals import AT_ONCE, STOP_REASONS, StopReason
 from cifarlab.training.callback import Callback
 from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
 from cifarlab.training.state import NEVER, Best, Totals
 from cifarlab.training.step import step
-from cifarlab.training.stop import find_stop_reason, out_of_time
 
 SPOILT = "the network's weights or outputs became NaN"
 
 
-def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
-    """Train from the run's state to its end: metrics log and checkpoints on the way.
+def fit(run: Run, callbacks: Sequence[Callback]) -> StopReason:
+    """Train from the run's state to its end, and return what ended it.
 
-    ``training.max_time`` may end an epoch early; it is the last one then. Raises DivergenceError
-    (the last good checkpoint stays), Interrupted (after a checkpoint), StorageError.
+    Metrics log and checkpoints are written on the way. ``training.max_time`` may end an epoch
+    early; it is the last one then. Raises DivergenceError (the last good checkpoint stays),
+    Interrupted (after a checkpoint), StorageError.
     """
     state, seconds = run.state, run.clock.seconds
+    reason = stop_reason(run) if state.epoch else "planned"
     for epoch in run.plan.epochs[state.epoch :]:
-        if run.processes.broadcast_from_rank0(lambda: find_stop_reason(run)) != "planned":
+        if reason != "planned":
             break
         first, segment = run.plan.segment(epoch.first)
         if state.step == first:
             state.schedule = state.schedule.start_segment(segment.mode)
         seconds_before = dict(seconds)
-        n_examples = train_epoch(run, epoch, callbacks, stop)
+        n_examples = train_epoch(run, epoch, callbacks)
 
         # validate
         require_finite_weights(run)
@@ -44,12 +45,8 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             callback.on_validation_end(run)
 
         # write down: the metrics log first, since resume drops the lines ahead of its checkpoint
-        line = epoch_metrics(
-            run,
-            val,
-            {name: seconds[name] - seconds_before[name] for name in seconds_before},
-            n_examples,
-        )
+        cost = {name: seconds[name] - seconds_before[name] for name in seconds_before}
+        line = epoch_metrics(run, val, cost, n_examples)
         run.processes.broadcast_from_rank0(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
         schedule = run.recipe.schedule
@@ -62,17 +59,18 @@ def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
             run.checkpoints.save_best(state, run.about)
         for callback in callbacks:
             callback.on_epoch_end(run, line)
-        (signum,) = run.processes.all_reduce_max(stop.signum)
-        if signum:
-            raise interruption(run, signum)
+        reason = stop_reason(run)
+    if reason in AT_ONCE:
+        raise interruption(run)
+    return reason if state.step < run.plan.steps else "planned"
 
 
-def train_epoch(run: Run, epoch: Epoch, callbacks: Sequence[Callback], stop: Stop) -> int:
+def train_epoch(run: Run, epoch: Epoch, callbacks: Sequence[Callback]) -> int:
     """Train from the run's state to the end of the epoch; return the number of images.
 
-    Raises Interrupted after a checkpoint where a signal came before that end, DivergenceError.
+    Raises Interrupted after a checkpoint where the run is to stop before that end, DivergenceError.
     """
-    state, n_examples, signum = run.state, 0, 0
+    state, n_examples, reason = run.state, 0, "planned"
     state.classifier.train()
     with run.clock.running("train"):
         for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
@@ -83,17 +81,35 @@ def train_epoch(run: Run, epoch: Epoch, callbacks: Sequence[Callback], stop: Sto
                 require_finite_losses(run)
             for callback in callbacks:
                 callback.on_step_end(run, batch.global_size)
-            # one clock decides for all
-            late = run.processes.is_main_process and out_of_time(run)
-            signum, timed_out = run.processes.all_reduce_max(stop.signum, late)
-            if signum or timed_out:
+            reason = stop_reason(run)
+            if reason in ("max_time", *AT_ONCE):
                 break
     require_finite_losses(run)
-    if signum and state.step < epoch.first + epoch.steps:
+    if reason in AT_ONCE and state.step < epoch.first + epoch.steps:
         require_finite_weights(run)
         run.checkpoints.save_last(state, run.about)
-        raise interruption(run, signum)
+        raise interruption(run)
     return n_examples
+
+
+def stop_reason(run: Run) -> StopReason:
+    """Return what wants the run to end, the same in all of its processes; ``planned``: nothing.
+
+    It is asked here alone: after each step, and between two epochs.
+    """
+    stop, training, monitored = run.stop, run.recipe.training, run.state.monitored
+    early, max_time, reason = training.early_stopping, training.max_time, stop.reason
+    if reason not in AT_ONCE:
+        if early and monitored and run.state.epoch - monitored.epoch >= early.patience:
+            reason = "early_stopping"
+        # one clock decides for all
+        elif max_time and run.processes.is_main_process and run.clock.total >= max_time.seconds:
+            reason = "max_time"
+    index = STOP_REASONS.index(reason)
+    index, signum = run.processes.all_reduce_max(index, stop.signum)
+    if STOP_REASONS[index] in AT_ONCE:
+        stop.ask(STOP_REASONS[index], signum)
+    return STOP_REASONS[index]
 
 
 def lr_at(run: Run, step: int) -> float:
@@ -186,10 +202,10 @@ def divergence_error(run: Run, what: str, step: int) -> DivergenceError:
     )
 
 
-def interruption(run: Run, signum: int) -> Interrupted:
+def interruption(run: Run) -> Interrupted:
     """Return what a run that was asked to stop says after its checkpoint."""
     return Interrupted(
         f"interrupted after step {run.state.step} of {run.plan.steps}; the checkpoint is written",
         f"go on with: {run.folder.resume_command(run.recipe.name)}",
-        signum,
+        run.stop.signum,
     )

@@ -1,11 +1,9 @@
 """What a run is while it is trained."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from cifarlab.augment.pipeline import Sizes
 from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.inference.predictor import Predictor
@@ -19,10 +17,11 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute
 from cifarlab.system.processes import Processes
+from cifarlab.system.signals import StopRequest
 from cifarlab.system.threads import Threads
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
-from cifarlab.training.plan import Plan
+from cifarlab.training.plan import BatchPlan
 from cifarlab.training.state import State
 
 
@@ -30,10 +29,9 @@ from cifarlab.training.state import State
 class Run:
     """All that the loop needs; only ``state`` and ``clock`` change.
 
-    ``network`` is the state's classifier as training calls it, compiled or not. ``sizes`` are the
-    recipe's image sizes by step; from step ``select_from`` on, examples are selected; ``frozen``
-    has what is no longer trained from which step on; ``batch_norms`` have the momentum of a step
-    of one pass; ``should_stop`` is called between epochs: whether to end here.
+    ``network`` is the state's classifier as training calls it, compiled or not. ``frozen`` has what
+    is no longer trained from which step on; ``batch_norms`` have the momentum of a step of one
+    pass; ``stop`` says whether somebody wants the run to end.
     """
 
     recipe: Recipe
@@ -45,9 +43,7 @@ class Run:
     dataset: Dataset
     loader: Loader
     validation: Subset | None
-    plan: Plan
-    sizes: Sizes
-    select_from: int
+    plan: BatchPlan
     frozen: list[tuple[int, list[nn.Parameter]]]
     batch_norms: BatchNorms
     state: State
@@ -55,7 +51,7 @@ class Run:
     losses: Losses
     checkpoints: Checkpoints
     clock: Clock
-    should_stop: Callable[[], bool] = lambda: False
+    stop: StopRequest
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cifarlab.augment.pipeline import Augmentation, sizes_by_step
+from cifarlab.augment.pipeline import Augmentation
 from cifarlab.data.dataset import Dataset, Progress, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import OpenData, open_data
@@ -27,14 +27,14 @@ from cifarlab.system.device import Compute, choose, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
+from cifarlab.system.signals import StopRequest
 from cifarlab.system.threads import Threads, use_threads
 from cifarlab.training.callback import Callback
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
-from cifarlab.training.plan import plan
+from cifarlab.training.plan import BatchPlan, plan_batches
 from cifarlab.training.provenance import record_start
 from cifarlab.training.run import Run
-from cifarlab.training.sharing import indices_to_read, require_enough_images
 from cifarlab.training.state import State, Totals
 
 
@@ -48,6 +48,7 @@ def prepare(
     processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
     callbacks: Sequence[Callback] = (),
+    stop: StopRequest | None = None,
 ) -> Run:
     """Build a run in its folder, or load the one that is there; in each of its processes.
 
@@ -58,13 +59,22 @@ def prepare(
     threads_used = _use_threads(compute, folder, processes, threads)
     opened = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
     dataset, training = opened.dataset, opened.training
-    class_counts = training.counts(len(dataset.classes))
-    loader = _loader(recipe, opened, compute, processes)
+    plan = plan_batches(recipe, len(training), processes)
+    augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
+    loader = Loader(
+        training,
+        augmentation,
+        plan.batch_sizes,
+        recipe.seed,
+        compute.device,
+        plan.local_indices,
+        recipe.data.sampler,
+    )
     mean, std = normalization(recipe, training, dataset.image_shape[2])
-    length = plan(recipe.training, loader.steps_per_epoch)
-    per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     state = initial_state(recipe, dataset, training, mean, std, compute, processes)
-    state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
+    length = plan.steps_per_epoch, plan.planned
+    state.averager = build_averaging(recipe.averaging, state.classifier, *length)
+    class_counts = training.counts(len(dataset.classes))
     run = Run(
         recipe=recipe,
         folder=folder,
@@ -75,16 +85,15 @@ def prepare(
         dataset=dataset,
         loader=loader,
         validation=opened.validation,
-        plan=length,
-        sizes=sizes_by_step(recipe.augment.progressive_resize, per_epoch, planned),
-        select_from=recipe.training.selective_backprop.start.in_steps(per_epoch, planned),
-        frozen=frozen(recipe, state.classifier, per_epoch, planned),
+        plan=plan,
+        frozen=frozen(recipe, state.classifier, plan),
         batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
         losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
         checkpoints=Checkpoints(folder, processes),
         clock=Clock(compute, state.seconds),
+        stop=stop or StopRequest(),
     )
     if resume:
         _load(run)
@@ -105,20 +114,6 @@ def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
             f"take less than {smallest}, or leave it out",
         )
     return opened
-
-
-def _loader(recipe: Recipe, opened: OpenData, compute: Compute, processes: Processes) -> Loader:
-    loader = Loader(
-        opened.training,
-        Augmentation(recipe.augment, opened.dataset.image_shape, recipe.seed),
-        recipe.training.batch_size,
-        recipe.seed,
-        compute.device,
-        lambda images: indices_to_read(recipe, processes, images),
-        recipe.data.sampler,
-    )
-    require_enough_images(recipe.training, loader, processes)
-    return loader
 
 
 def initial_state(
@@ -143,31 +138,29 @@ def initial_state(
 
 
 def frozen(
-    recipe: Recipe, classifier: Classifier, per_epoch: int, planned: int
+    recipe: Recipe, classifier: Classifier, plan: BatchPlan
 ) -> list[tuple[int, list[nn.Parameter]]]:
     """The recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
 
     Raises RecipeError for more stages than the network has, and for a list out of order.
     """
-    parts, freezes = stages(classifier), recipe.training.freeze
-    starts = [freeze.start.in_steps(per_epoch, planned) for freeze in freezes]
-    for index, freeze in enumerate(freezes):
+    parts, result, last = stages(classifier), [], (-1, 0)
+    for index, freeze in enumerate(recipe.training.freeze):
+        start = plan.in_steps(freeze.start)
         if freeze.stages > len(parts):
             raise RecipeError(
                 f"training.freeze.{index}.stages={freeze.stages}: this network has {len(parts)}",
                 f"take at most {len(parts)}",
             )
-        before = zip(starts[:index], freezes, strict=False)
-        if any(start >= starts[index] or f.stages >= freeze.stages for start, f in before):
+        if start <= last[0] or freeze.stages <= last[1]:
             raise RecipeError(
                 f"training.freeze.{index}: {freeze.stages} stages from '{freeze.start}' on are not "
                 "both later and more than what stands before",
                 "list them by their start, each with more stages than the one before",
             )
-    return [
-        (start, list(chain(*parts[: freeze.stages])))
-        for start, freeze in zip(starts, freezes, strict=True)
-    ]
+        last = start, freeze.stages
+        result.append((start, list(chain(*parts[: freeze.stages]))))
+    return result
 
 
 def _sample_images(training: Subset, count: int, seed: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Training: a recipe and a folder become a finished run."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import new_folder
 from cifarlab.system.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
-from cifarlab.system.signals import stop_on_signal
+from cifarlab.system.signals import StopRequest, stop_on_signal
 from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.extend import extended
@@ -37,7 +37,7 @@ def train(
     callbacks: Sequence[Callback] | None = None,
     command: str = "cifarlab.training.train.train",
     progress: Progress | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: StopRequest | None = None,
     processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
 ) -> dict[str, Any]:
@@ -45,9 +45,9 @@ def train(
 
     Without a folder it is a new one under ``runs/``. Without ``callbacks``, what goes on is printed
     as the command line does; ``callbacks=()`` is silent. With ``resume``, a run that was begun
-    there goes on from its last checkpoint; without, the folder must hold none. Between two epochs
-    the run ends, as one that was ``stopped``, once ``should_stop`` is true. With several
-    ``processes`` (see ``cifarlab.system.processes.init_distributed``) each is to call this.
+    there goes on from its last checkpoint; without, the folder must hold none. ``stop`` may be
+    set from outside at any time: see StopRequest. With several ``processes`` (see
+    ``cifarlab.system.processes.init_distributed``) each is to call this.
     ``threads`` is how many a CPU computes with (default: cifarlab.system.threads). Raises every
     error of cifarlab.system.errors.
     """
@@ -68,14 +68,14 @@ def train(
             processes=processes,
             threads=threads,
             callbacks=callbacks,
+            stop=stop,
         )
-        run.should_stop = should_stop
         for callback in callbacks:
             callback.on_train_start(run)
         compile_ahead(run)
-        with stop_on_signal() as stop:
-            fit(run, callbacks, stop)
-        result = processes.broadcast_from_rank0(lambda: finish(run), patient=True)
+        with stop_on_signal(run.stop):
+            reason = fit(run, callbacks)
+        result = processes.broadcast_from_rank0(lambda: finish(run, reason), patient=True)
         for callback in callbacks:
             callback.on_train_end(run, result)
     return result

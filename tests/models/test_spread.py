@@ -13,8 +13,8 @@ from cifarlab.models.build import build_body
 from cifarlab.models.distributed_layers import (
     DistributedBatchNorm,
     DistributedDropout,
+    batch_position,
     distribute_layers,
-    set_batch_position,
 )
 from cifarlab.models.roles import parameter_roles
 from cifarlab.recipes.catalog import find, shipped_recipes
@@ -125,9 +125,9 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
         network = nn.Sequential(nn.Dropout(0.4))
         distribute_layers(network, processes)
         part = processes.shard(shape[0])
-        set_batch_position(network, part.start, shape[0])
         torch.manual_seed(3)
-        rows.append(network(x[part]))
+        with batch_position(part.start, shape[0]):
+            rows.append(network(x[part]))
         assert torch.equal(network.eval()(x[part]), x[part])
     assert torch.equal(torch.cat(rows), expected)
     assert not torch.equal(expected, x)

@@ -14,6 +14,7 @@ import cifarlab.training.train
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import Interrupted, UserError
+from cifarlab.system.signals import StopReason
 from cifarlab.training.run import Run
 from cifarlab.training.setup import prepare
 from cifarlab.training.step import step
@@ -74,10 +75,11 @@ def test_all_is_compiled_before_training_and_changes_nothing(
 ) -> None:
     counts, fit = [], cifarlab.training.loop.fit
 
-    def watched(*given: Any) -> None:
+    def watched(*given: Any) -> StopReason:
         counts.append(len(compilations))
-        fit(*given)
+        reason = fit(*given)
         counts.append(len(compilations))
+        return reason
 
     recipe = tiny(CHANGES | augment)
     compiled, plain = RunFolder(tmp_path / "compiled"), RunFolder(tmp_path / "plain")
