@@ -73,9 +73,7 @@ def measure(folder: Path) -> dict[str, Any]:
     recipe = change(find("speed/94"), settings | {"data.test_fraction": 1e-3})
     with tempfile.TemporaryDirectory() as target:
         begun = time.perf_counter()
-        run = setup.prepare(
-            recipe, RunFolder(Path(target) / "run"), resume=False, command="", progress=None
-        )
+        run = setup.prepare(recipe, RunFolder(Path(target) / "run"))
         ready = time.perf_counter() - begun
         per_epoch, speeds, ordering = run.plan.steps_per_epoch, [], []
         run.checkpoints.save_last = lambda *_: None  # type: ignore[method-assign]
@@ -85,7 +83,7 @@ def measure(folder: Path) -> dict[str, Any]:
             segments = (Segment(STEPS * (repeat + 1), "planned"),)
             run.plan = replace(run.plan, segments=segments, epochs=epochs)
             begun = time.perf_counter()
-            fit(run, [])
+            fit(run)
             seconds = time.perf_counter() - begun
             begun = time.perf_counter()
             run.loader.order(repeat)

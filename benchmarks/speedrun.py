@@ -77,7 +77,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     )
     with tempfile.TemporaryDirectory() as folder:
         target = RunFolder(Path(folder) / "run")
-        run = prepare(recipe, target, resume=False, command="benchmark", progress=None)
+        run = prepare(recipe, target)
     height, _, channels = run.dataset.image_shape
 
     def counted(pixels: int, training: bool) -> float:

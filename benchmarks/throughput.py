@@ -122,7 +122,7 @@ def cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[], flo
         segments = (Segment(steps * len(epochs), "planned"),)
         run.plan = replace(run.plan, segments=segments, epochs=epochs)
         start = time.perf_counter()
-        fit(run, [])
+        fit(run)
         run.compute.synchronise()
         seconds = time.perf_counter() - start - saving[-1]
         return sum(run.loader.batch_sizes[:steps]) / seconds
@@ -200,7 +200,7 @@ def main() -> None:
     steps = max(4, -(-IMAGES // recipe.training.batch_size))
     with tempfile.TemporaryDirectory() as folder:
         target = RunFolder(Path(folder) / "run")
-        run = prepare(recipe, target, resume=False, command="benchmark", progress=None)
+        run = prepare(recipe, target)
         saving = save_seconds(run)
         sides = {
             "cifarlab": cifarlab_loop(run, steps, saving),

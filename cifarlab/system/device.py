@@ -49,22 +49,20 @@ class Compute:
 
     def synchronise(self) -> None:
         """Wait for the device: before a clock is read, never inside a step."""
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).synchronize(self.device)
+        torch.get_device_module(self.device).synchronize(self.device)
 
     def describe(self) -> dict[str, Any]:
         """For provenance: the device's name, and what else decides speed and last bits."""
+        as_written = self.device.type == "cpu" and self.compile_mode is None
         return {
             "name": device_name(self.device),
             "type": self.device.type,
             "threads": torch.get_num_threads(),
             "compiled": self.compile_mode,
-            "packed_convolutions": self._packs_convolutions(),
+            "packed_convolutions": as_written
+            and self.precision == "bfloat16"
+            and packs_convolutions(),
         }
-
-    def _packs_convolutions(self) -> bool:
-        on_cpu = self.device.type == "cpu" and self.compile_mode is None
-        return on_cpu and self.precision == "bfloat16" and packs_convolutions()
 
 
 def choose(precision: str = "auto") -> Compute:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
@@ -78,17 +78,11 @@ class Processes:
         if self.world_size == 1:
             return work()
         group = _patient_group(self) if patient else None
-        outcome: list[Any] = [None, None]
-        failure = None
-        if self.is_main_process:
-            try:
-                outcome[0] = work()
-            except CifarlabError as error:
-                outcome[1] = failure = error
+        outcome: list[Any] = [_attempt(work) if self.is_main_process else None]
         with _translate_lost(self):
             distributed.broadcast_object_list(outcome, 0, group, torch.device("cpu"))
-        if outcome[1]:
-            raise failure or outcome[1]
+        if isinstance(outcome[0], CifarlabError):
+            raise outcome[0]
         result: Result = outcome[0]
         return result
 
@@ -100,24 +94,26 @@ class Processes:
         """
         if self.world_size == 1:
             return work()
-        group = _patient_group(self)
-        results: list[Result] = []
-        failure = None
+        group, outcome = _patient_group(self), None
         for leaders in (True, False):
             if leaders == (self.local_rank == 0):
-                try:
-                    results.append(work())
-                except CifarlabError as error:
-                    failure = error
+                outcome = _attempt(work)
             with _translate_lost(self):
                 distributed.barrier(group)
+        own = outcome if isinstance(outcome, CifarlabError) else None
         failures: list[CifarlabError | None] = [None] * self.world_size
         with _translate_lost(self):
-            distributed.all_gather_object(failures, failure)
-        for other in failures:
-            if other:
-                raise failure or other
-        return results[0]
+            distributed.all_gather_object(failures, own)
+        for failure in filter(None, [own, *failures]):
+            raise failure
+        return cast(Result, outcome)
+
+
+def _attempt(work: Callable[[], Result]) -> Result | CifarlabError:
+    try:
+        return work()
+    except CifarlabError as error:
+        return error
 
 
 SINGLE_PROCESS = Processes()
@@ -130,19 +126,18 @@ def init_distributed() -> Iterator[Processes]:
     gloo connects CPUs, NCCL GPUs, of which each process of a machine takes its own. Raises
     UserError for what several processes can't do, ProcessLostError where one does not come.
     """
-    if not launched_by_torchrun():
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    rank, world_size, local_rank, local_size = (int(os.environ.get(name, 1)) for name in names)
+    if "TORCHELASTIC_RUN_ID" not in os.environ or world_size == 1:
         yield SINGLE_PROCESS
         return
-    rank, world_size, local_rank, local_world_size = (
-        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    )
     processes = Processes(rank, world_size, local_rank)
     compute = choose()
     backend = "gloo"
     if compute.device.type == "cuda":
-        if local_world_size > torch.cuda.device_count():
+        if local_size > torch.cuda.device_count():
             raise UserError(
-                f"{local_world_size} processes for the {torch.cuda.device_count()} GPUs here",
+                f"{local_size} processes for the {torch.cuda.device_count()} GPUs here",
                 "start as many as there are GPUs: torchrun --nproc-per-node gpu",
             )
         torch.cuda.set_device(local_rank)
@@ -158,11 +153,6 @@ def init_distributed() -> Iterator[Processes]:
     yield processes
     # not after an error: NCCL would wait for those that are lost
     distributed.destroy_process_group()
-
-
-def launched_by_torchrun() -> bool:
-    """Return whether torchrun started this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def _patient_group(processes: Processes) -> Any:

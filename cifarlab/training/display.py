@@ -86,8 +86,8 @@ class Display(Callback):
             f"{run.recipe.name} on {data.name}; {device}, {run.compute.precision}; "
             f"{run.folder.path}"
         )
-        if run.threads.note:
-            console.print(run.threads.note)
+        if run.threads_note:
+            console.print(run.threads_note)
         if state.step:
             console.print(f"going on after step {state.step} of {run.plan.steps}")
         else:

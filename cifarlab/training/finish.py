@@ -108,7 +108,7 @@ def _add_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predic
     if evaluation.checkpoint == "best":
         about.write(run.checkpoints.best, predictor.classifier)
     else:
-        run.checkpoints.write_last(run.state, about)
+        run.checkpoints.save_last(run.state, about)
     return replace(predictor, tta_threshold=threshold)
 
 

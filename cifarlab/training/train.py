@@ -21,7 +21,7 @@ from cifarlab.training.display import Display
 from cifarlab.training.extend import extended
 from cifarlab.training.finish import finish
 from cifarlab.training.loop import fit
-from cifarlab.training.run import Run
+from cifarlab.training.run import Run, Session
 from cifarlab.training.setup import prepare
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.warmup import compile_ahead
@@ -47,46 +47,38 @@ def train(
     as the command line does; ``callbacks=()`` is silent. With ``resume``, a run that was begun
     there goes on from its last checkpoint; without, the folder must hold none. ``stop`` may be
     set from outside at any time: see StopRequest. With several ``processes`` (see
-    ``cifarlab.system.processes.init_distributed``) each is to call this.
-    ``threads`` is how many a CPU computes with (default: cifarlab.system.threads). Raises every
-    error of cifarlab.system.errors.
+    ``cifarlab.system.processes.init_distributed``) each is to call this. ``threads`` is how many a
+    CPU computes with (default: cifarlab.system.threads). Raises every error of
+    cifarlab.system.errors.
     """
-    folder = _run_folder(recipe, folder, processes)
+    on_main = processes.broadcast_from_rank0
+    if not isinstance(folder, RunFolder):
+        folder = on_main(lambda: new_folder(recipe)) if folder is None else RunFolder(folder)
     with ExitStack() as contexts, _translate_errors(recipe, folder):
         if callbacks is None and processes.is_main_process:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare
-        callbacks = callbacks or ()
-        processes.broadcast_from_rank0(lambda: contexts.enter_context(folder.in_use()))
-        processes.broadcast_from_rank0(lambda: _require_fitting_folder(recipe, folder, resume))
-        run = prepare(
-            recipe,
-            folder,
+        session = Session(
             resume=resume,
+            callbacks=callbacks or (),
             command=command,
             progress=progress,
+            stop=stop or StopRequest(),
             processes=processes,
             threads=threads,
-            callbacks=callbacks,
-            stop=stop,
         )
-        for callback in callbacks:
+        on_main(lambda: contexts.enter_context(folder.in_use()))
+        on_main(lambda: _require_fitting_folder(recipe, folder, resume))
+        run = prepare(recipe, folder, session)
+        for callback in run.callbacks:
             callback.on_train_start(run)
         compile_ahead(run)
         with stop_on_signal(run.stop):
-            reason = fit(run, callbacks)
-        result = processes.broadcast_from_rank0(lambda: finish(run, reason), patient=True)
-        for callback in callbacks:
+            reason = fit(run)
+        result = on_main(lambda: finish(run, reason), patient=True)
+        for callback in run.callbacks:
             callback.on_train_end(run, result)
     return result
-
-
-def _run_folder(
-    recipe: Recipe, folder: RunFolder | Path | str | None, processes: Processes
-) -> RunFolder:
-    if folder is None:
-        return processes.broadcast_from_rank0(lambda: new_folder(recipe))
-    return folder if isinstance(folder, RunFolder) else RunFolder(folder)
 
 
 def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
