@@ -233,6 +233,38 @@ def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]
         raise RunFolderError(f"{where} is damaged: {text[:40]!r}: {reason(error)}", hint) from error
 
 
+@contextmanager
+def damage_errors(
+    what: str, hint: str, kind: type[CifarlabError] = RunFolderError
+) -> Iterator[None]:
+    """Turn what a damaged file makes the block raise into an error that begins with ``what``."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise kind(f"{what}: {reason(error)}", hint) from error
+
+
+def write_arrays(path: Path, arrays: dict[str, Any], metadata: Any = None) -> None:
+    """Replace ``path`` by arrays and plain values (safetensors). Raises StorageError."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # one entry: safetensors writes several in no fixed order
+    write_bytes(path, save(contiguous, {"cifarlab": json.dumps(metadata)}))
+
+
+def read_arrays(path: Path, framework: str = "numpy") -> tuple[dict[str, Any], Any]:
+    """Return what ``write_arrays`` wrote. Raises what ``damage_errors`` translates."""
+    from safetensors import safe_open
+
+    with safe_open(require_plain(path), framework) as file:
+        metadata = parse_json((file.metadata() or {}).get("cifarlab", "null"))
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+
+
 def reason(error: Exception) -> str:
     """What an error says, in one line of bounded length."""
     return " ".join(str(error).split())[:160] or type(error).__name__

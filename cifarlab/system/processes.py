@@ -26,14 +26,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number, counted from 0, among ``world_size``; ``local_rank`` on its machine.
+    """This process's number, counted from 0, among ``world_size``.
 
     Methods that say so must be called by all of them, in the same order.
     """
 
     rank: int = 0
     world_size: int = 1
-    local_rank: int = 0
 
     @property
     def is_main_process(self) -> bool:
@@ -49,8 +48,7 @@ class Processes:
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Add up tensors of one shape over all processes, in place. Called by all."""
         if self.world_size > 1:
-            with _translate_lost(self):
-                distributed.all_reduce(tensor)
+            self._call(distributed.all_reduce, tensor)
         return tensor
 
     def all_reduce_max(self, *numbers: int) -> list[int]:
@@ -58,8 +56,7 @@ class Processes:
         if self.world_size == 1:
             return list(numbers)
         largest = torch.tensor(numbers, dtype=torch.int64)
-        with _translate_lost(self):
-            distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        self._call(distributed.all_reduce, largest, distributed.ReduceOp.MAX)
         return largest.tolist()
 
     def all_gather(self, shard: Tensor, images: int) -> Tensor:
@@ -77,36 +74,45 @@ class Processes:
         """
         if self.world_size == 1:
             return work()
-        group = _patient_group(self) if patient else None
+        group = self._patient_group() if patient else None
         outcome: list[Any] = [_attempt(work) if self.is_main_process else None]
-        with _translate_lost(self):
-            distributed.broadcast_object_list(outcome, 0, group, torch.device("cpu"))
+        self._call(distributed.broadcast_object_list, outcome, 0, group, torch.device("cpu"))
         if isinstance(outcome[0], CifarlabError):
             raise outcome[0]
         result: Result = outcome[0]
         return result
 
-    def run_local_rank0_first(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` in one process of each machine, then in the others, which find it done.
+    def run_in_all(self, work: Callable[[], Result]) -> Result:
+        """Run ``work``, which may take long, in each, and wait for all.
 
         Where it failed in any process, all raise a CifarlabError, their own or the first one's.
         Called by all.
         """
         if self.world_size == 1:
             return work()
-        group, outcome = _patient_group(self), None
-        for leaders in (True, False):
-            if leaders == (self.local_rank == 0):
-                outcome = _attempt(work)
-            with _translate_lost(self):
-                distributed.barrier(group)
+        outcome = _attempt(work)
         own = outcome if isinstance(outcome, CifarlabError) else None
         failures: list[CifarlabError | None] = [None] * self.world_size
-        with _translate_lost(self):
-            distributed.all_gather_object(failures, own)
+        self._call(distributed.all_gather_object, failures, own, self._patient_group())
         for failure in filter(None, [own, *failures]):
             raise failure
         return cast(Result, outcome)
+
+    def _patient_group(self) -> Any:
+        return self._call(distributed.new_group, backend="gloo", timeout=PATIENCE)
+
+    def _call(self, collective: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Return what it returns. Raises ProcessLostError where a peer is gone."""
+        try:
+            return collective(*args, **options)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ProcessLostError(
+                f"another of the {self.world_size} processes was lost, or silent for "
+                f"{SILENCE.total_seconds() / 60:g} minutes (process {self.rank} noticed)",
+                "go on from the last checkpoint with --resume, in as many processes as you like",
+            ) from error
 
 
 def _attempt(work: Callable[[], Result]) -> Result | CifarlabError:
@@ -131,7 +137,7 @@ def init_distributed() -> Iterator[Processes]:
     if "TORCHELASTIC_RUN_ID" not in os.environ or world_size == 1:
         yield SINGLE_PROCESS
         return
-    processes = Processes(rank, world_size, local_rank)
+    processes = Processes(rank, world_size)
     compute = choose()
     backend = "gloo"
     if compute.device.type == "cuda":
@@ -148,28 +154,7 @@ def init_distributed() -> Iterator[Processes]:
             "inside the network is not compiled",
             "leave CIFARLAB_COMPILE out, or train in one process",
         )
-    with _translate_lost(processes):
-        distributed.init_process_group(backend, timeout=SILENCE)
+    processes._call(distributed.init_process_group, backend, timeout=SILENCE)
     yield processes
     # not after an error: NCCL would wait for those that are lost
     distributed.destroy_process_group()
-
-
-def _patient_group(processes: Processes) -> Any:
-    with _translate_lost(processes):
-        return distributed.new_group(backend="gloo", timeout=PATIENCE)
-
-
-@contextmanager
-def _translate_lost(processes: Processes) -> Iterator[None]:
-    """Raise what torch.distributed raises where a peer is gone as a ProcessLostError."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise ProcessLostError(
-            f"another of the {processes.world_size} processes was lost, or silent for "
-            f"{SILENCE.total_seconds() / 60:g} minutes (process {processes.rank} noticed)",
-            "go on from the last checkpoint with --resume, in as many processes as you like",
-        ) from error

@@ -38,7 +38,11 @@ def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
-    before = {signum: signal.getsignal(signum) for signum in _caught()}
+    caught: list[int] = [signal.SIGINT, signal.SIGTERM]
+    # of a closed terminal, unless it is ignored (nohup)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    before = {signum: signal.getsignal(signum) for signum in caught}
 
     def remember(signum: int, _frame: FrameType | None) -> None:
         stop.ask("signal", signum)
@@ -51,11 +55,3 @@ def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _caught() -> list[int]:
-    """The signals that ask to stop: a closed terminal's only where it is not ignored (nohup)."""
-    caught: list[int] = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        caught.append(signal.SIGHUP)
-    return caught

@@ -13,15 +13,13 @@ finds the state ahead of the weights (the writer was killed in between) finishes
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
@@ -32,11 +30,10 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.schemas import Count
 from cifarlab.system.errors import CheckpointError
 from cifarlab.system.files import (
+    damage_errors,
     disk_errors,
-    parse_json,
-    reason,
+    read_arrays,
     rename,
-    require_plain,
     sha256,
     write_bytes,
 )
@@ -44,6 +41,7 @@ from cifarlab.system.processes import Processes
 from cifarlab.training.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
+_COUNTERS = ("step", "epoch", "best", "monitored", "schedule")
 
 
 @dataclass
@@ -87,14 +85,10 @@ class Checkpoints:
             trained = state.classifier.state_dict()
             tensors |= {f"trained.{name}": t.contiguous() for name, t in trained.items()}
         counters = Counters(
-            step=state.step,
-            epoch=state.epoch,
+            **{name: getattr(state, name) for name in _COUNTERS},
             seen=state.totals.seen,
-            best=state.best,
-            monitored=state.monitored,
-            schedule=state.schedule,
-            optimizer={k: v for k, v in values.items() if isinstance(v, int | float)},
             seconds=state.seconds,
+            optimizer={k: v for k, v in values.items() if isinstance(v, int | float)},
             weights_sha256=digest,
         )
         write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(asdict(counters))}))
@@ -118,8 +112,8 @@ class Checkpoints:
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")
         state.totals = Totals(**sums, seen=counters.seen)
-        state.epoch, state.schedule = counters.epoch, counters.schedule
-        state.best, state.monitored = counters.best, counters.monitored
+        for name in _COUNTERS:
+            setattr(state, name, getattr(counters, name))
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
@@ -132,9 +126,8 @@ class Checkpoints:
 
     def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
         """The state's tensors and counters, and the weights that belong to them."""
-        with self._damage_errors(), safe_open(require_plain(self._state), "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = parse_json(file.metadata()["cifarlab"])
+        with self._damage_errors():
+            tensors, metadata = read_arrays(self._state, "pt")
             counters = TypeAdapter(Counters).validate_python(metadata)
         expected, best = counters.weights_sha256, counters.best
         if self._next.is_file() and sha256(self._next) == expected:
@@ -148,10 +141,7 @@ class Checkpoints:
                 "restore the files that were saved together, or train again",
             )
         if best and best.epoch == counters.epoch and not counters.seen:
-            try:
-                self.read_best(best)
-            except CheckpointError:  # a kill came before it
-                write_bytes(self.best, self.last.read_bytes())
+            write_bytes(self.best, self.last.read_bytes())  # a kill may have come before it
         return tensors, counters, weights
 
     def read_best(self, best: Best) -> WeightsFile:
@@ -169,21 +159,9 @@ class Checkpoints:
             )
         return about
 
-    @contextmanager
-    def _damage_errors(self) -> Iterator[None]:
-        """Turn what a damaged state file raises into a CheckpointError."""
-        try:
-            yield
-        except (
-            OSError,
-            SafetensorError,
-            LookupError,
-            ValueError,
-            TypeError,
-            RuntimeError,
-        ) as error:
-            what = f"{self._state} can't be read: {reason(error)}"
-            raise CheckpointError(what, "restore it, or train again") from error
+    def _damage_errors(self) -> AbstractContextManager[None]:
+        what = f"{self._state} can't be read"
+        return damage_errors(what, "restore it, or train again", CheckpointError)
 
 
 def _section(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -210,7 +188,8 @@ def _restore(optimizer: Optimizer, values: dict[str, Any]) -> None:
     parameter must not meet a contiguous momentum.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    groups, state = optimizer.state_dict()["param_groups"], {}
+    groups = optimizer.state_dict()["param_groups"]
+    state: dict[int, dict[str, Any]] = {}
     for key, value in values.items():
         section, digits, name = key.split(".", 2)
         number = int(digits)

@@ -9,7 +9,6 @@ from typing import Any, TextIO, cast
 from rich.progress import (
     BarColumn,
     Progress,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
@@ -43,9 +42,9 @@ class Display(Callback):
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._output = ExitStack()
-        self._task: TaskID | None = None
         self._shown = ""
         self._images = 0
         self._since = self._last_update = 0.0
@@ -55,25 +54,20 @@ class Display(Callback):
     def __enter__(self) -> "Display":
         if not isinstance(sys.stdout, Output):  # from Python: a log that fails ends no training
             self._output.enter_context(redirect_stdout(cast(TextIO, Output(sys.stdout))))
-        if console.is_terminal:
-            self._bars.start()
+        if not self._bars.disable:
+            self._output.enter_context(self._bars)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if console.is_terminal:
-            self._bars.stop()
         self._output.close()
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
         """Show how far a download or a decoding is: ``done`` of ``total``, if that is known."""
-        if not console.is_terminal:
-            if what != self._shown:
-                console.print(f"{what} ...")
-        elif what != self._shown or self._task is None:
+        if what != self._shown:
             self._start_bar(what, total)
-        else:
-            self._bars.update(self._task, completed=done, total=total)
-        self._shown = what
+            if self._bars.disable:
+                console.print(f"{what} ...")
+        self._update_bar(completed=done, total=total)
 
     def on_train_start(self, run: Run) -> None:
         """Say what the data are, what is about to be trained, and what in it is seldom meant."""
@@ -95,8 +89,7 @@ class Display(Callback):
                 self._print_once(f"lint: {finding}")
         for note in run.notes:
             console.print(f"note: {note}")
-        if console.is_terminal:
-            self._start_bar("training", run.plan.steps)
+        self._start_bar("training", run.plan.steps)
         self._since = self._last_update = time.monotonic()
         self._first = None
 
@@ -108,16 +101,14 @@ class Display(Callback):
             self._first = now, run.state.step
         elif now - self._first[0] >= _ESTIMATE_AFTER:
             self._estimate(run, now)
-        if now - self._last_update <= (_REFRESH if console.is_terminal else _LOG_INTERVAL):
+        if now - self._last_update <= (_LOG_INTERVAL if self._bars.disable else _REFRESH):
             return
-        self._last_update = now
+        self._last_update, step = now, run.state.step
         speed = f"{self._images / (now - self._since):,.0f} images/s"
-        if self._task is None:
-            console.print(f"  step {run.state.step} of {run.plan.steps}, {speed}")
-        else:
-            epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
-            step = run.state.step
-            self._bars.update(self._task, completed=step, description=epoch, speed=speed)
+        epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
+        self._update_bar(completed=step, description=epoch, speed=speed)
+        if self._bars.disable:
+            console.print(f"  step {step} of {run.plan.steps}, {speed}")
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Print the epoch's line."""
@@ -156,9 +147,14 @@ class Display(Callback):
 
     def _start_bar(self, what: str, total: int | None) -> None:
         """Put a bar for the next thing in the place of the last one's."""
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(what, total=total, speed="")
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
+        self._bars.add_task(what, total=total, speed="")
+        self._shown = what
+
+    def _update_bar(self, **changes: Any) -> None:
+        for task in self._bars.task_ids:
+            self._bars.update(task, **changes)
 
 
 def _steps_left(run: Run) -> float:

@@ -85,10 +85,6 @@ class BatchPlan:
         stages = self.recipe.augment.progressive_resize
         return sizes_by_step(stages, self.steps_per_epoch, self.planned)
 
-    @cached_property
-    def _select_from(self) -> int:
-        return self.in_steps(self.recipe.training.selective_backprop.start)
-
     def pixels(self, step: int) -> int | None:
         """Return the side of the images that ``step`` trains on; None: as they are."""
         return pixels_at(self._sizes, step)
@@ -100,10 +96,10 @@ class BatchPlan:
 
     def n_trained(self, step: int, n_images: int) -> int:
         """Return how many of a batch of ``n_images`` that step trains on."""
-        return n_images if step < self._select_from else self._n_selected(n_images)
-
-    def _n_selected(self, n_images: int) -> int:
-        return min(n_images, max(2, round(self.recipe.training.selective_backprop.keep * n_images)))
+        config = self.recipe.training.selective_backprop
+        if step < self.in_steps(config.start):
+            return n_images
+        return min(n_images, max(2, round(config.keep * n_images)))
 
     def micro_batch_sizes(self, n_images: int) -> list[int]:
         """Return the sizes of the passes over ``n_images``, by all processes together."""
@@ -129,18 +125,6 @@ class BatchPlan:
             return None
         return torch.cat([torch.arange(n_images)[s.indices] for s in self.shards(n_images)])
 
-    def require_enough_images(self) -> None:
-        """Raise RecipeError where a process would be left without an image of some pass."""
-        for batch in sorted(set(self.batch_sizes)):
-            smallest = min(self.micro_batch_sizes(self._n_selected(batch)))
-            if smallest < self.processes.world_size:
-                raise RecipeError(
-                    f"a pass over {smallest} of the {batch} images of a batch is too little for "
-                    f"{self.processes.world_size} processes: each needs one at smallest",
-                    "start fewer processes, or change training.batch_size or "
-                    "training.micro_batch_size",
-                )
-
 
 def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROCESS) -> BatchPlan:
     """Return the plan of a run that trains on ``images``. Raises RecipeError."""
@@ -156,6 +140,13 @@ def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROC
             epochs.append(Epoch(first, min(len(sizes), end - first)))
             first += epochs[-1].steps
     plan = BatchPlan(recipe, sizes, tuple(segments), tuple(epochs), processes)
-    plan.require_enough_images()
     plan.pixels(0)  # refuses sizes in the wrong order
+    for batch in sorted(set(sizes)):
+        smallest = min(plan.micro_batch_sizes(plan.n_trained(plan.steps, batch)))
+        if smallest < processes.world_size:
+            raise RecipeError(
+                f"a pass over {smallest} of the {batch} images of a batch is too little for "
+                f"{processes.world_size} processes: each needs one at smallest",
+                "start fewer processes, or change training.batch_size or training.micro_batch_size",
+            )
     return plan

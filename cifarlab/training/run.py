@@ -12,7 +12,6 @@ from cifarlab.inference.weights import WeightsFile
 from cifarlab.losses.build import Losses
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
-from cifarlab.models.roles import parameter_roles
 from cifarlab.optim.schedules import lr_factor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
@@ -73,24 +72,12 @@ class Run(Session):
         return Predictor(self.state.evaluated, dataset.classes, shape, self.compute, threshold)
 
     @property
-    def body_parameters(self) -> list[nn.Parameter]:
-        """All trainable parameters but those of the last layer."""
-        roles = parameter_roles(self.state.classifier)
-        return [p for role, parameters in roles.items() if role != "head" for p in parameters]
-
-    @property
     def about(self) -> WeightsFile:
         """What a weights file of the present state says."""
-        return WeightsFile(
-            self.recipe.model,
-            self.dataset.classes,
-            self.dataset.image_shape,
-            self.compute.precision,
-            self.recipe.data.normalization,
-            self.state.epoch,
-            self.state.step,
-            self.recipe.evaluation.tta_threshold,
-        )
+        recipe, dataset = self.recipe, self.dataset
+        network = recipe.model, dataset.classes, dataset.image_shape, self.compute.precision
+        when, threshold = (self.state.epoch, self.state.step), recipe.evaluation.tta_threshold
+        return WeightsFile(*network, recipe.data.normalization, *when, threshold)
 
     def lr_factor(self, step: int) -> float:
         """Return the factor on the peak learning rates at that step, counted from 0."""

@@ -3,7 +3,6 @@
 from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -49,7 +48,8 @@ def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -
     compute = choose(earlier.get("precision", "auto") if precision == "auto" else precision)
     forget_peak_memory(compute.device)
     threads_note = _use_threads(compute, earlier.get("device", {}), session)
-    opened = processes.run_local_rank0_first(lambda: _open_data(recipe, session))
+    # of a machine's processes one decodes, the others wait for its lock on the cache
+    opened = processes.run_in_all(lambda: _open_data(recipe, session))
     dataset, training = opened.dataset, opened.training
     plan = plan_batches(recipe, len(training), processes)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
@@ -113,7 +113,9 @@ def initial_state(
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalization == "image")
     if n_images := classifier.n_whitening_images:
-        classifier.fit_whitening(_sample_images(training, n_images, recipe.seed))
+        order = torch.randperm(len(training), generator=generator(recipe.seed, "whitening"))
+        indices = training.indices[order[:n_images].sort().values.numpy()]
+        classifier.fit_whitening(training.images[indices])
     distribute_layers(classifier, processes)
     classifier = classifier.to(compute.device)
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
@@ -144,12 +146,6 @@ def frozen(
         last = start, freeze.stages
         result.append((start, list(chain(*parts[: freeze.stages]))))
     return result
-
-
-def _sample_images(training: Subset, count: int, seed: int) -> np.ndarray:
-    """At most ``count`` training images (N, H, W, C), drawn by the seed."""
-    order = torch.randperm(len(training), generator=generator(seed, "whitening"))
-    return training.images[training.indices[order[:count].sort().values.numpy()]]
 
 
 def normalization(

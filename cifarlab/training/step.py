@@ -13,6 +13,7 @@ from cifarlab.losses.build import mean_loss
 from cifarlab.losses.kinds import LossFunction
 from cifarlab.models.distributed_layers import batch_position
 from cifarlab.models.layers import set_passes
+from cifarlab.models.roles import parameter_roles
 from cifarlab.optim.clipping import adaptive_clip_grad
 from cifarlab.optim.group_settings import apply_schedule, set_requires_grad
 from cifarlab.optim.penalties import apply_penalties
@@ -37,7 +38,9 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     if training.clip_grad_norm is not None:
         clip_grad_norm_(state.classifier.parameters(), training.clip_grad_norm)
     if training.agc is not None:
-        adaptive_clip_grad(run.body_parameters, training.agc)
+        roles = parameter_roles(state.classifier).items()
+        body = [p for role, parameters in roles if role != "head" for p in parameters]
+        adaptive_clip_grad(body, training.agc)
     apply_penalties(state.optimizer)
     state.optimizer.step()
     if state.averager:

@@ -111,25 +111,20 @@ def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
             else "nothing was begun: start again",
             signal.SIGINT,
         ) from error
-    except ValueError as error:
-        if "more than 1 value per channel" in str(error):
+    except (ValueError, MemoryError, RuntimeError) as error:
+        size, text = f"training.batch_size={recipe.training.batch_size}", str(error)
+        if "more than 1 value per channel" in text:
             raise RecipeError(
                 "batch normalisation can't train on one value per channel: these images shrink "
-                f"to a single pixel and training.batch_size is {recipe.training.batch_size}",
+                f"to a single pixel at {size}",
                 "raise training.batch_size, or use larger images or smaller strides",
             ) from error
+        # PyTorch's allocator on a CPU has no type for it
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if full or "can't allocate memory" in text:
+            first = text.splitlines()[0] if text else "no memory left"
+            raise OutOfMemoryError(
+                f"out of memory at {size}: {first:.120}",
+                "halve training.batch_size (and optimizer.lr with it), or take a smaller network",
+            ) from error
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(recipe, error) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # the CPU allocator has no type for it
-            raise _out_of_memory(recipe, error) from error
-        raise
-
-
-def _out_of_memory(recipe: Recipe, error: BaseException) -> OutOfMemoryError:
-    first = str(error).splitlines()[0] if str(error) else "no memory left"
-    return OutOfMemoryError(
-        f"out of memory at training.batch_size={recipe.training.batch_size}: {first:.120}",
-        "halve training.batch_size (and optimizer.lr with it), or take a smaller network",
-    )
