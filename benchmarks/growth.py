@@ -49,15 +49,16 @@ def generate(folder: Path, count: int) -> None:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Images/s of each repeat, seconds until the first step, and memory. In a fresh process."""
+    from dataclasses import replace
+
     import cifarlab.training.setup as setup
     from cifarlab.data.dataset import Dataset, labels_file
     from cifarlab.optim.schedules import Segment
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import change
     from cifarlab.run_folder.folder import RunFolder
-    from cifarlab.system.signals import Stop
     from cifarlab.training.loop import fit
-    from cifarlab.training.plan import Epoch, Plan
+    from cifarlab.training.plan import Epoch
 
     classes = tuple(map(str, range(CLASSES)))
     sizes = {"train": len(np.load(labels_file(folder, "train")))}
@@ -72,18 +73,17 @@ def measure(folder: Path) -> dict[str, Any]:
     recipe = change(find("speed/94"), settings | {"data.test_fraction": 1e-3})
     with tempfile.TemporaryDirectory() as target:
         begun = time.perf_counter()
-        run = setup.prepare(
-            recipe, RunFolder(Path(target) / "run"), resume=False, command="", progress=None
-        )
+        run = setup.prepare(recipe, RunFolder(Path(target) / "run"))
         ready = time.perf_counter() - begun
-        per_epoch, speeds, ordering = run.loader.steps_per_epoch, [], []
+        per_epoch, speeds, ordering = run.plan.steps_per_epoch, [], []
         run.checkpoints.save_last = lambda *_: None  # type: ignore[method-assign]
         for repeat in range(REPEATS):
             # each repeat is an epoch of its own, of which the first steps are trained
             epochs = tuple(Epoch(i * STEPS, STEPS) for i in range(repeat + 1))
-            run.plan = Plan((Segment(STEPS * (repeat + 1), "planned"),), per_epoch, epochs)
+            segments = (Segment(STEPS * (repeat + 1), "planned"),)
+            run.plan = replace(run.plan, segments=segments, epochs=epochs)
             begun = time.perf_counter()
-            fit(run, [], Stop())
+            fit(run)
             seconds = time.perf_counter() - begun
             begun = time.perf_counter()
             run.loader.order(repeat)

@@ -67,7 +67,6 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from cifarlab.augment.pipeline import pixels_at
     from cifarlab.recipes.catalog import find
     from cifarlab.recipes.text import apply_overrides, change
     from cifarlab.run_folder.folder import RunFolder
@@ -78,7 +77,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     )
     with tempfile.TemporaryDirectory() as folder:
         target = RunFolder(Path(folder) / "run")
-        run = prepare(recipe, target, resume=False, command="benchmark", progress=None)
+        run = prepare(recipe, target)
     height, _, channels = run.dataset.image_shape
 
     def counted(pixels: int, training: bool) -> float:
@@ -92,12 +91,12 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     share = recipe.training.selective_backprop.keep
     total, known = 0.0, {}
     for step in range(run.plan.steps):
-        pixels = pixels_at(run.sizes, step) or height
+        pixels = run.plan.pixels(step) or height
         if pixels not in known:
             known[pixels] = counted(pixels, True), counted(pixels, False)
         passes, forward = known[pixels]
-        chosen = share < 1 and step >= run.select_from
-        images = run.loader.batch_sizes[step % run.loader.steps_per_epoch]
+        images = run.plan.n_images(step)
+        chosen = run.plan.n_trained(step, images) < images
         total += images * (share * passes + forward if chosen else passes)
     return total + 10_000 * recipe.evaluation.tta_views * counted(height, False)
 

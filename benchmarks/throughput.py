@@ -24,6 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,8 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import Compute, choose
-from cifarlab.system.signals import Stop
 from cifarlab.training.loop import fit
-from cifarlab.training.plan import Epoch, Plan
+from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
 from cifarlab.training.setup import prepare
 
@@ -119,9 +119,10 @@ def cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[], flo
 
     def measure() -> float:
         epochs = tuple(Epoch(i * steps, steps) for i in range(run.state.epoch + 1))
-        run.plan = Plan((Segment(steps * len(epochs), "planned"),), steps, epochs)
+        segments = (Segment(steps * len(epochs), "planned"),)
+        run.plan = replace(run.plan, segments=segments, epochs=epochs)
         start = time.perf_counter()
-        fit(run, [], Stop())
+        fit(run)
         run.compute.synchronise()
         seconds = time.perf_counter() - start - saving[-1]
         return sum(run.loader.batch_sizes[:steps]) / seconds
@@ -199,7 +200,7 @@ def main() -> None:
     steps = max(4, -(-IMAGES // recipe.training.batch_size))
     with tempfile.TemporaryDirectory() as folder:
         target = RunFolder(Path(folder) / "run")
-        run = prepare(recipe, target, resume=False, command="benchmark", progress=None)
+        run = prepare(recipe, target)
         saving = save_seconds(run)
         sides = {
             "cifarlab": cifarlab_loop(run, steps, saving),

@@ -1,7 +1,7 @@
 """The loader: one uint8 tensor, shuffled, gathered and augmented by the batch on the device."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.dataset import Subset
 from cifarlab.data.samplers import SamplerConfig, UniformSampler
 from cifarlab.system.errors import DataError
@@ -48,8 +47,7 @@ class Loader:
     """Training batches: each epoch shows the images that the sampler gives it, in its order.
 
     The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
-    decides them. Batches are as equal as can be (data/batch_plan.py), so that no step is made of
-    what a division leaves over.
+    decides them. ``batch_sizes`` cut it (training/plan.py).
 
     ``local_indices`` gives this process's images of a batch of so many, ascending; None: all.
     """
@@ -58,7 +56,7 @@ class Loader:
         self,
         subset: Subset,
         augmentation: Augmentation,
-        batch_size: int,
+        batch_sizes: Sequence[int],
         seed: int,
         device: torch.device,
         local_indices: Callable[[int], Tensor | None] = lambda _: None,
@@ -73,13 +71,8 @@ class Loader:
         self.images = resident(as_tensor(subset.images), device)
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
-        self.batch_sizes = batch_sizes(len(subset), batch_size)
+        self.batch_sizes = batch_sizes
         self._sample = sampler.build(subset)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Return the number of batches of an epoch."""
-        return len(self.batch_sizes)
 
     def order(self, epoch: int) -> Tensor:
         """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them."""
@@ -92,7 +85,7 @@ class Loader:
         indices = sent(order, self.images.device)
         labels = sent(self.labels[order], self.device)
         bounds = list(pairwise(accumulate(self.batch_sizes, initial=0)))
-        for step in range(start, self.steps_per_epoch if stop is None else stop):
+        for step in range(start, len(bounds) if stop is None else stop):
             batch = slice(*bounds[step])
             shard = self.local_indices(self.batch_sizes[step])
             images = sent(self.images[select_shard(indices[batch], shard)], self.device)

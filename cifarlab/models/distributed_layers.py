@@ -4,6 +4,9 @@ Batch normalisation takes its statistics from all of them (nn.SyncBatchNorm does
 dropout has one mask for all, of which each process takes its rows.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -12,6 +15,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from cifarlab.system.processes import Processes
+
+# of the images of the forward pass at hand: the index of the first in their batch, and its size
+_position: ContextVar[tuple[int, int]] = ContextVar("position")
 
 
 class DistributedBatchNorm(nn.BatchNorm2d):
@@ -106,26 +112,22 @@ def global_statistics(
 class DistributedDropout(nn.Dropout):
     """Dropout with the mask that one process would draw for all ``global_size`` images.
 
-    The images here are those from index ``start`` on. ``set_batch_position`` precedes each forward
-    pass.
+    Which images of them are here says the ``batch_position`` that the forward pass is in.
     """
-
-    def __init__(self, p: float) -> None:
-        super().__init__(p)
-        self.start = self.global_size = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...), and the same out."""
         if not self.training:
             return x
+        start, global_size = _position.get()
         # drawn in the order of memory, so the mask is laid out as x is
         channels_last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         ones = torch.empty(
-            self.global_size, *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=layout
+            global_size, *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=layout
         )
         mask = functional.dropout(ones.fill_(1), self.p)
-        return x * mask[self.start : self.start + len(x)]
+        return x * mask[start : start + len(x)]
 
 
 def distribute_layers(network: nn.Module, processes: Processes) -> None:
@@ -145,8 +147,11 @@ def distribute_layers(network: nn.Module, processes: Processes) -> None:
                 setattr(parent, name, DistributedDropout(layer.p))
 
 
-def set_batch_position(network: nn.Module, start: int, global_size: int) -> None:
-    """Set that the next images are those from index ``start`` on of ``global_size``."""
-    for layer in network.modules():
-        if isinstance(layer, DistributedDropout):
-            layer.start, layer.global_size = start, global_size
+@contextmanager
+def batch_position(start: int, global_size: int) -> Iterator[None]:
+    """Say for the block that its images are those from index ``start`` on of ``global_size``."""
+    token = _position.set((start, global_size))
+    try:
+        yield
+    finally:
+        _position.reset(token)

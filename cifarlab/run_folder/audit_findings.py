@@ -1,13 +1,17 @@
 """What an audit found in the data: ``findings.json``, and the images that it speaks of."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cifarlab.system.errors import RunFolderError
-from cifarlab.system.files import read_json, reason, require_plain, write_bytes, write_text
+from cifarlab.system.files import (
+    damage_errors,
+    read_arrays,
+    read_json,
+    write_arrays,
+    write_json,
+)
 
 IMAGES = ("suspects", "pairs")
 
@@ -28,11 +32,8 @@ class Audit:
 
     def write(self, findings: dict[str, Any], images: dict[str, np.ndarray]) -> None:
         """Replace both files, the images first. Raises StorageError."""
-        from safetensors.numpy import save
-
-        arrays = {name: np.ascontiguousarray(images[name]) for name in IMAGES}
-        write_bytes(self.images_file, save(arrays))
-        write_text(self.findings_file, json.dumps(findings, indent=2) + "\n")
+        write_arrays(self.images_file, {name: images[name] for name in IMAGES})
+        write_json(self.findings_file, findings)
 
     def findings(self) -> dict[str, Any] | None:
         """Return what was found, None where no audit ended. Raises RunFolderError."""
@@ -47,22 +48,15 @@ class Audit:
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace the file of the openings, whole. Raises StorageError."""
-        write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
+        write_json(self.provenance_file, provenance)
 
     def images(self) -> dict[str, np.ndarray]:
         """Return the images by kind, none where no audit ended. Raises RunFolderError."""
-        from safetensors import SafetensorError, safe_open
-
         if not self.images_file.exists():
             return {}
-        try:
-            with safe_open(require_plain(self.images_file), "numpy") as file:
-                arrays = {name: file.get_tensor(name) for name in IMAGES}
+        with damage_errors(f"can't read {self.images_file}", self._mend):
+            arrays, _ = read_arrays(self.images_file)
             for name, ndim in zip(IMAGES, (4, 5), strict=True):
                 if arrays[name].dtype != np.uint8 or arrays[name].ndim != ndim:
                     raise ValueError(f"{name} are no images")
-            return arrays
-        except (OSError, SafetensorError, ValueError, TypeError) as error:
-            raise RunFolderError(
-                f"can't read {self.images_file}: {reason(error)}", self._mend
-            ) from error
+        return arrays

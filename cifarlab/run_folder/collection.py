@@ -1,6 +1,5 @@
 """A folder of runs with one JSON file about them all: a study's, a search's."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 from cifarlab.run_folder.schemas import Stored, make_check
 from cifarlab.system.errors import RunFolderError
-from cifarlab.system.files import lock_folder, read_json, write_text
+from cifarlab.system.files import lock_folder, read_json, write_json
 
 
 class Collection:
@@ -28,7 +27,7 @@ class Collection:
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace the file, whole. Raises StorageError."""
-        write_text(self.file, json.dumps(content, indent=2) + "\n")
+        write_json(self.file, content)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

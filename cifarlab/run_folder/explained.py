@@ -1,7 +1,7 @@
 """The figures that ``cifarlab explain`` left in a run folder."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
@@ -30,18 +30,13 @@ class ExplainedFigure:
 
 def explained(folder: RunFolder) -> list[ExplainedFigure]:
     """Return the figures that are there and whole; none for a foreign or damaged index."""
-    try:
+    figures: list[ExplainedFigure] = []
+    with suppress(RunFolderError, ValueError, KeyError, TypeError):
         index = read_json(folder.explained / INDEX, "explain the run again") or {}
         epoch, entries = int(index["epoch"]), dict(index["figures"])
-    except (RunFolderError, ValueError, KeyError, TypeError):
-        return []
-    figures = (_figure(folder, kind, entries.get(kind), epoch) for kind in KINDS)
-    return [figure for figure in figures if figure]
-
-
-def _figure(folder: RunFolder, kind: str, entry: Any, epoch: int) -> ExplainedFigure | None:
-    try:
-        svg = read_bytes(folder.explained / f"{kind}.svg")
-        return ExplainedFigure(kind, str(entry["caption"]), svg, bool(entry["wide"]), epoch)
-    except (OSError, KeyError, TypeError):
-        return None
+        for kind in KINDS:
+            with suppress(OSError, KeyError, TypeError):
+                caption, wide = str(entries[kind]["caption"]), bool(entries[kind]["wide"])
+                svg = read_bytes(folder.explained / f"{kind}.svg")
+                figures.append(ExplainedFigure(kind, caption, svg, wide, epoch))
+    return figures

@@ -17,7 +17,6 @@ runs/<name>/
   audit/              what 'cifarlab audit' found in the data
 """
 
-import json
 import math
 import shlex
 from collections.abc import Iterator
@@ -38,6 +37,7 @@ from cifarlab.system.files import (
     read_json,
     remove_leftovers,
     sha256,
+    write_json,
     write_text,
 )
 
@@ -61,6 +61,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.predictions = self.path / "predictions"
         self.audit = self.path / "audit"
+        self.evaluations = self.path / "evaluation"
         self.report = self.path / "report" / "report.html"
 
     @property
@@ -150,7 +151,7 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Start the folder: its format, plug-ins, at last its recipe. Raises StorageError."""
-        write_text(self.format_file, json.dumps({"format": FORMAT}) + "\n")
+        write_json(self.format_file, {"format": FORMAT})
         copy_plugins(recipe.plugins, self.path)
         write_text(self.recipe_file, to_yaml(recipe))
 
@@ -160,7 +161,7 @@ class RunFolder:
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace provenance.json, whole. Raises StorageError."""
-        write_text(self.provenance_file, json.dumps(provenance, indent=2) + "\n")
+        write_json(self.provenance_file, provenance)
 
     def result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, None of an unfinished one."""
@@ -175,18 +176,15 @@ class RunFolder:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Finish the run. Raises StorageError."""
-        write_text(self.result_file, json.dumps(result, indent=2) + "\n")
+        write_json(self.result_file, result)
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
         """Return what ``evaluate --full`` measured on that split, None before."""
-        return read_json(self._evaluation_file(split), _RESTORE)
+        return read_json(self.evaluations / f"{split}.json", _RESTORE)
 
     def write_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
         """Replace what was evaluation out of that split, whole. Raises StorageError."""
-        write_text(self._evaluation_file(split), json.dumps(evaluation, indent=2) + "\n")
-
-    def _evaluation_file(self, split: str) -> Path:
-        return self.path / "evaluation" / f"{split}.json"
+        write_json(self.evaluations / f"{split}.json", evaluation)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import glob
 import re
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from cifarlab.recipes.schema import Recipe
@@ -15,10 +16,8 @@ RUNS = Path("runs")
 
 def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
     """Return the first free folder for this recipe, e.g. ``runs/fudan-resnet10-s0-bccd0e3c-2``."""
-    name, number = _name(recipe), 1
-    while not (folder := RunFolder(runs / _numbered(name, number))).vacant:
-        number += 1
-    return folder
+    folders = (RunFolder(runs / numbered(_name(recipe), number)) for number in count(1))
+    return next(folder for folder in folders if folder.vacant)
 
 
 def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFolder:
@@ -30,7 +29,7 @@ def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFo
         if (match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", path.name))
     }
     for number in sorted(numbers, reverse=True):
-        folder = RunFolder(runs / _numbered(name, number))
+        folder = RunFolder(runs / numbered(name, number))
         if folder.exists and folder.finished == finished:
             return folder
     state = "finished" if finished else "unfinished"
@@ -69,5 +68,6 @@ def _name(recipe: Recipe) -> str:
     return f"{recipe.name.replace('/', '-')}-s{recipe.seed}-{fingerprint(recipe)[:8]}"
 
 
-def _numbered(name: str, number: int) -> str:
+def numbered(name: str, number: int) -> str:
+    """Return the ``number``-th name of those that begin alike: ``a``, ``a-2``, ``a-3``, ..."""
     return name if number == 1 else f"{name}-{number}"

@@ -1,15 +1,14 @@
 """Logits of each image of a split, and its worst mistakes: ``predictions/<split>.safetensors``."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cifarlab.system.errors import RunFolderError
-from cifarlab.system.files import parse_json, reason, require_plain, write_bytes
+from cifarlab.system.files import damage_errors, read_arrays, write_arrays
 
 _TENSORS = ("logits", "labels", "indices", "mistakes", "mistake_images")
+_METADATA = ("classes", "fingerprint", "mistake_names")
 
 
 @dataclass(frozen=True)
@@ -40,39 +39,21 @@ class Predictions:
 
     def write(self, path: Path) -> None:
         """Write all arrays to one file, whole. Raises StorageError."""
-        from safetensors.numpy import save
-
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _TENSORS}
-        metadata = {
-            "classes": self.classes,
-            "fingerprint": self.fingerprint,
-            "mistake_names": self.mistake_names,
-        }
-        # one entry: safetensors writes several in no fixed order
-        write_bytes(path, save(arrays, {"cifarlab": json.dumps(metadata)}))
+        metadata = {name: getattr(self, name) for name in _METADATA}
+        write_arrays(path, {name: getattr(self, name) for name in _TENSORS}, metadata)
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
         """Read what ``write`` wrote. Raises RunFolderError."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(require_plain(path), "numpy") as file:
-                metadata = parse_json(file.metadata()["cifarlab"])
-                arrays = {name: file.get_tensor(name) for name in _TENSORS}
-            classes, fingerprint = (
-                tuple(map(str, metadata["classes"])),
-                str(metadata["fingerprint"]),
-            )
+        with damage_errors(f"can't read predictions {path}", "restore the file, or train again"):
+            arrays, metadata = read_arrays(path)
+            fingerprint = str(metadata["fingerprint"])
+            arrays = {name: arrays[name] for name in _TENSORS}
+            classes = tuple(map(str, metadata["classes"]))
             names = tuple(map(str, metadata.get("mistake_names", ())))
             predictions = cls(classes, **arrays, fingerprint=fingerprint, mistake_names=names)
             predictions._require_sound()
-            return predictions
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise RunFolderError(
-                f"can't read predictions {path}: {reason(error)}",
-                "restore the file, or train again",
-            ) from error
+        return predictions
 
     def _require_sound(self) -> None:
         """Raise ValueError where the arrays do not belong together."""

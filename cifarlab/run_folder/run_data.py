@@ -3,7 +3,9 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.audit_findings import Audit
 from cifarlab.run_folder.explained import ExplainedFigure, explained
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
+from cifarlab.run_folder.naming import numbered
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, RunFolderError
 from cifarlab.system.formatting import number
@@ -138,46 +141,42 @@ def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
         base = re.sub(r"[^\w.+-]+", "-", path.name, flags=re.ASCII).strip("-.") or "run"
         taken = {run.slug for run in runs}
-        slug = next(s for s in _numbered(base, len(taken)) if s not in taken)
-        runs.append(_read(path, slug, predictions))
+        slug = next(slug for n in count(1) if (slug := numbered(base, n)) not in taken)
+        folder = RunFolder(path).require()
+        run = RunData(
+            path=path,
+            slug=slug,
+            recipe=folder.recipe(),
+            provenance=folder.provenance(),
+            result=folder.result() or {},
+            finished=folder.finished,
+            lines=folder.metrics.read(),
+            examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
+            audit=Audit(folder.audit).findings() or {},
+        )
+        runs.append(_with_predictions(run, folder) if predictions else run)
     return runs
 
 
-def _numbered(base: str, taken: int) -> list[str]:
-    return [base, *(f"{base}-{number}" for number in range(2, taken + 3))]
-
-
-def _read(path: Path, slug: str, with_predictions: bool) -> RunData:
-    folder = RunFolder(path).require()
-    predicted, predictions, problem = (
-        _predictions(folder) if with_predictions else (None, None, None)
-    )
-    problem = problem or (_changed_weights(folder) if with_predictions else None)
-    audit = Audit(folder.audit)
-    return RunData(
-        path=path,
-        slug=slug,
-        recipe=folder.recipe(),
-        provenance=folder.provenance(),
-        result=folder.result() or {},
-        finished=folder.finished,
-        lines=folder.metrics.read(),
+def _with_predictions(run: RunData, folder: RunFolder) -> RunData:
+    """Add what is large. Where it is damaged, the page lacks its pictures and may say why."""
+    predicted, predictions, problem = _predictions(folder)
+    tensor_stats: list[dict[str, Any]] = []
+    with suppress(RunFolderError):
+        tensor_stats = folder.tensor_stats.read()
+    return replace(
+        run,
         predicted=predicted,
         predictions=predictions,
-        problem=problem,
-        tensor_stats=_tensor_stats(folder) if with_predictions else [],
-        explained=explained(folder) if with_predictions else [],
-        examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
-        audit=audit.findings() or {},
-        audit_images=audit.images() if with_predictions else {},
+        problem=problem or _changed_weights(folder),
+        tensor_stats=tensor_stats,
+        explained=explained(folder),
+        audit_images=Audit(folder.audit).images(),
     )
 
 
 def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str | None]:
-    """Return the test split's predictions, else the validation split's.
-
-    A damaged file costs the page its pictures, not its existence: the page then says why.
-    """
+    """Return the test split's predictions, else the validation split's, or what is wrong."""
     for split in SPLITS:
         file = folder.predictions / f"{split}.safetensors"
         if file.exists():
@@ -195,11 +194,3 @@ def _changed_weights(folder: RunFolder) -> str | None:
     except CheckpointError as error:
         return f"{error.what.replace(f'{folder.path}{os.sep}', '')}; {error.hint}"
     return None
-
-
-def _tensor_stats(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return the lines of the tensor stats; none where they are damaged: a page lacks pictures."""
-    try:
-        return folder.tensor_stats.read()
-    except RunFolderError:
-        return []

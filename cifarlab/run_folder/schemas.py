@@ -9,6 +9,7 @@ from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import Check
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
+Numbers = dict[str, float | None]  # by name
 
 
 class Stored(BaseModel):
@@ -17,30 +18,15 @@ class Stored(BaseModel):
     model_config = ConfigDict(strict=True)
 
 
-class Scores(Stored):
-    """Means over an epoch."""
-
-    loss: float | None = None
-    accuracy: float | None = None
-
-
-class Cost(Stored):
-    """What a clock measured of an epoch."""
-
-    train_seconds: float | None = None
-    evaluate_seconds: float | None = None
-    images_per_second: float | None = None
-
-
 class MetricsLine(Stored):
     """One epoch; see runs/metrics_log.py."""
 
     epoch: Count
     step: Count | None = None
     lr: float | None = None
-    train: Scores | None = None
-    val: Scores | None = None
-    cost: Cost | None = None
+    train: Numbers | None = None
+    val: Numbers | None = None
+    cost: Numbers | None = None
 
 
 class Histogram(Stored):

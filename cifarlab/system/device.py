@@ -49,22 +49,20 @@ class Compute:
 
     def synchronise(self) -> None:
         """Wait for the device: before a clock is read, never inside a step."""
-        if self.device.type != "cpu":
-            torch.get_device_module(self.device).synchronize(self.device)
+        torch.get_device_module(self.device).synchronize(self.device)
 
     def describe(self) -> dict[str, Any]:
         """For provenance: the device's name, and what else decides speed and last bits."""
+        as_written = self.device.type == "cpu" and self.compile_mode is None
         return {
             "name": device_name(self.device),
             "type": self.device.type,
             "threads": torch.get_num_threads(),
             "compiled": self.compile_mode,
-            "packed_convolutions": self._packs_convolutions(),
+            "packed_convolutions": as_written
+            and self.precision == "bfloat16"
+            and packs_convolutions(),
         }
-
-    def _packs_convolutions(self) -> bool:
-        on_cpu = self.device.type == "cpu" and self.compile_mode is None
-        return on_cpu and self.precision == "bfloat16" and packs_convolutions()
 
 
 def choose(precision: str = "auto") -> Compute:
@@ -84,7 +82,10 @@ def choose(precision: str = "auto") -> Compute:
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16(device) else "float32"
     arithmetic: Precision = "bfloat16" if precision == "bfloat16" else "float32"
-    return Compute(device, arithmetic, _compile_mode())
+    mode = os.environ.get("CIFARLAB_COMPILE") or None
+    if mode and mode not in (known := list(torch._inductor.list_mode_options())):
+        raise UserError(f"CIFARLAB_COMPILE={mode}: there is no such mode", f"take {known}")
+    return Compute(device, arithmetic, mode)
 
 
 def fastest_device() -> torch.device:
@@ -99,14 +100,6 @@ def fastest_device() -> torch.device:
         return torch.device(wanted)
     # "cuda" alone is not equal to the "cuda:0" that its tensors say they are on
     return torch.device(wanted, torch.cuda.current_device())
-
-
-def _compile_mode() -> str | None:
-    mode = os.environ.get("CIFARLAB_COMPILE") or None
-    known = list(torch._inductor.list_mode_options()) if mode else []
-    if mode and mode not in known:
-        raise UserError(f"CIFARLAB_COMPILE={mode}: there is no such mode", f"take {known}")
-    return mode
 
 
 def keep_freed_memory() -> None:

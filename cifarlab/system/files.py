@@ -4,11 +4,13 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
 
@@ -16,6 +18,7 @@ MOST_YAML_BYTES = 2**20  # a search over two choices of 3,000 values has some 60
 MOST_BYTES = 2**27  # of a file that is read whole; a record of 300 epochs has some 30 MB
 _MOST_LEVELS = 32  # of lists and mappings inside each other; ours have 7
 _MOST_NUMBER = 2**63
+_MACHINE = re.sub(r"\W", "-", platform.node())  # it names temporary files: pids are its own
 
 _HINTS = {
     errno.ENOSPC: "free some space, then go on (a run: with --resume); what was complete is kept",
@@ -61,66 +64,18 @@ def lock_folder(folder: Path, busy: CifarlabError) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary file beside ``path``; on success flush it to disk and rename it.
-
-    A reader sees the old file or the new one, whatever kills the writer. The file is locked until
-    then, which tells it from what a killed writer left. Raises StorageError.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _opened_and_locked(temporary) as file:
-                yield temporary
-                os.fsync(file.fileno())
-                rename(temporary, path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _opened_and_locked(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file anew until it is locked before another process could take it for a leftover."""
-    while True:
-        with path.open("wb") as file:
-            if not _lock(file, wait=True) or _is_at(file, path):
-                yield file
-                return
-
-
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files below ``folder`` whose writers were killed. Raises StorageError.
 
-    Where the disk knows no locks they stay: nobody can tell whether their writers live.
+    Those that another machine's processes left stay: nobody can tell whether their writers live.
     """
+    import psutil
+
     with disk_errors(folder):
-        for path in folder.rglob(".*.part"):
-            if path.is_file():
-                with suppress(FileNotFoundError), path.open("rb") as file:
-                    if _lock(file) and _is_at(file, path):
-                        path.unlink()
-
-
-def _lock(file: IO[bytes], wait: bool = False) -> bool:
-    """Whether this process could lock an open file, which holds until it is closed."""
-    try:
-        import fcntl  # not on Windows
-
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except (ImportError, OSError):
-        return False
-    return True
-
-
-def _is_at(file: IO[bytes], path: Path) -> bool:
-    """Whether an open file is still the one of that path."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+        for path in folder.rglob(f".*.{_MACHINE}-*.part"):
+            pid = path.stem.rpartition("-")[2]
+            if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
+                path.unlink(missing_ok=True)
 
 
 def rename(source: Path, target: Path) -> None:
@@ -140,26 +95,38 @@ def storable(text: str) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace ``path`` by ``content``, whole or not at all. Raises StorageError."""
-    with written_whole(path) as temporary:
-        temporary.write_bytes(content)
+    """Replace ``path`` by ``content``, flushed to the disk first. Raises StorageError.
+
+    A reader sees the old file or the new one, whatever kills the writer.
+    """
+    temporary = path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}.part")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            rename(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` (UTF-8, see ``storable``), whole or not. Raises StorageError."""
-    with written_whole(path) as temporary:
-        temporary.write_text(storable(text), encoding="utf-8")
+    write_bytes(path, storable(text).encode())
+
+
+def write_json(path: Path, tree: Any) -> None:
+    """Replace ``path`` by plain values, to be read by people too. Raises StorageError."""
+    write_text(path, json.dumps(tree, indent=2) + "\n")
 
 
 # unlike Path's, these say no where a name is too long, or where nobody may look
 def exists(path: Path) -> bool:
     """Return whether something is there that may be looked at."""
     return os.path.exists(path)  # noqa: PTH110
-
-
-def is_file(path: Path) -> bool:
-    """Return whether it is a plain file that may be looked at."""
-    return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
@@ -176,15 +143,14 @@ def require_plain(path: Path) -> Path:
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-        kind = kinds.get(stat.S_IFMT(mode), "device")
-        raise NotPlainError(f"it is a {kind}, no plain file")
+        raise NotPlainError(f"it is a {kinds.get(stat.S_IFMT(mode), 'device')}, no plain file")
     return path
 
 
 def hint_to_read(error: Exception, usual: str) -> str:
     """Return what to do about a file that can't be read: ``usual``, but for one that is none."""
-    save = "save its content as a file, and name that"
-    return save if isinstance(error, NotPlainError) else usual
+    plain = not isinstance(error, NotPlainError)
+    return usual if plain else "save its content as a file, and name that"
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -223,7 +189,9 @@ def _bounded(tree: Any, levels: int) -> Any:
     return tree
 
 
-Check = Callable[[Any], Any]  # raises ValueError where plain values are not as they should be
+Check = Callable[
+    [Any], dict[str, Any]
+]  # raises ValueError where plain values are not as they should be
 
 
 def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, Any] | None:
@@ -233,15 +201,13 @@ def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, An
     """
     try:
         content = parse_json(read_text(path))
-        if isinstance(content, dict) and check:
-            check(content)
+        if isinstance(content, dict):
+            return check(content) if check else content
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
-    if not isinstance(content, dict):
-        raise RunFolderError(f"{path} holds no JSON object", hint)
-    return content
+    raise RunFolderError(f"{path} holds no JSON object", hint)
 
 
 def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]:
@@ -251,24 +217,52 @@ def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]
     out. Raises RunFolderError with ``hint`` for any other line that is none or that is refused.
     """
     try:
-        complete_lines = read_text(path).split("\n")[:-1]
+        lines = read_text(path).split("\n")[:-1]
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
-    return [
-        parse_line(line, f"{path}, line {n}", hint, check)
-        for n, line in enumerate(complete_lines, 1)
-    ]
+    return [parse_line(line, f"{path}, line {n}", hint, check) for n, line in enumerate(lines, 1)]
 
 
 def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]:
     """The JSON object in a line. Raises RunFolderError that says ``where``, with ``hint``."""
     try:
-        content: dict[str, Any] = check(parse_json(text))
+        return check(parse_json(text))
     except ValueError as error:
         raise RunFolderError(f"{where} is damaged: {text[:40]!r}: {reason(error)}", hint) from error
-    return content
+
+
+@contextmanager
+def damage_errors(
+    what: str, hint: str, kind: type[CifarlabError] = RunFolderError
+) -> Iterator[None]:
+    """Turn what a damaged file makes the block raise into an error that begins with ``what``."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise kind(f"{what}: {reason(error)}", hint) from error
+
+
+def write_arrays(path: Path, arrays: dict[str, Any], metadata: Any = None) -> None:
+    """Replace ``path`` by arrays and plain values (safetensors). Raises StorageError."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # one entry: safetensors writes several in no fixed order
+    write_bytes(path, save(contiguous, {"cifarlab": json.dumps(metadata)}))
+
+
+def read_arrays(path: Path, framework: str = "numpy") -> tuple[dict[str, Any], Any]:
+    """Return what ``write_arrays`` wrote. Raises what ``damage_errors`` translates."""
+    from safetensors import safe_open
+
+    with safe_open(require_plain(path), framework) as file:
+        metadata = parse_json((file.metadata() or {}).get("cifarlab", "null"))
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
 
 
 def reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
@@ -26,14 +26,13 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number, counted from 0, among ``world_size``; ``local_rank`` on its machine.
+    """This process's number, counted from 0, among ``world_size``.
 
     Methods that say so must be called by all of them, in the same order.
     """
 
     rank: int = 0
     world_size: int = 1
-    local_rank: int = 0
 
     @property
     def is_main_process(self) -> bool:
@@ -49,8 +48,7 @@ class Processes:
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Add up tensors of one shape over all processes, in place. Called by all."""
         if self.world_size > 1:
-            with _translate_lost(self):
-                distributed.all_reduce(tensor)
+            self._call(distributed.all_reduce, tensor)
         return tensor
 
     def all_reduce_max(self, *numbers: int) -> list[int]:
@@ -58,8 +56,7 @@ class Processes:
         if self.world_size == 1:
             return list(numbers)
         largest = torch.tensor(numbers, dtype=torch.int64)
-        with _translate_lost(self):
-            distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+        self._call(distributed.all_reduce, largest, distributed.ReduceOp.MAX)
         return largest.tolist()
 
     def all_gather(self, shard: Tensor, images: int) -> Tensor:
@@ -77,47 +74,52 @@ class Processes:
         """
         if self.world_size == 1:
             return work()
-        group = _patient_group(self) if patient else None
-        outcome: list[Any] = [None, None]
-        failure = None
-        if self.is_main_process:
-            try:
-                outcome[0] = work()
-            except CifarlabError as error:
-                outcome[1] = failure = error
-        with _translate_lost(self):
-            distributed.broadcast_object_list(outcome, 0, group, torch.device("cpu"))
-        if outcome[1]:
-            raise failure or outcome[1]
+        group = self._patient_group() if patient else None
+        outcome: list[Any] = [_attempt(work) if self.is_main_process else None]
+        self._call(distributed.broadcast_object_list, outcome, 0, group, torch.device("cpu"))
+        if isinstance(outcome[0], CifarlabError):
+            raise outcome[0]
         result: Result = outcome[0]
         return result
 
-    def run_local_rank0_first(self, work: Callable[[], Result]) -> Result:
-        """Run ``work`` in one process of each machine, then in the others, which find it done.
+    def run_in_all(self, work: Callable[[], Result]) -> Result:
+        """Run ``work``, which may take long, in each, and wait for all.
 
         Where it failed in any process, all raise a CifarlabError, their own or the first one's.
         Called by all.
         """
         if self.world_size == 1:
             return work()
-        group = _patient_group(self)
-        results: list[Result] = []
-        failure = None
-        for leaders in (True, False):
-            if leaders == (self.local_rank == 0):
-                try:
-                    results.append(work())
-                except CifarlabError as error:
-                    failure = error
-            with _translate_lost(self):
-                distributed.barrier(group)
+        outcome = _attempt(work)
+        own = outcome if isinstance(outcome, CifarlabError) else None
         failures: list[CifarlabError | None] = [None] * self.world_size
-        with _translate_lost(self):
-            distributed.all_gather_object(failures, failure)
-        for other in failures:
-            if other:
-                raise failure or other
-        return results[0]
+        self._call(distributed.all_gather_object, failures, own, self._patient_group())
+        for failure in filter(None, [own, *failures]):
+            raise failure
+        return cast(Result, outcome)
+
+    def _patient_group(self) -> Any:
+        return self._call(distributed.new_group, backend="gloo", timeout=PATIENCE)
+
+    def _call(self, collective: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Return what it returns. Raises ProcessLostError where a peer is gone."""
+        try:
+            return collective(*args, **options)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise ProcessLostError(
+                f"another of the {self.world_size} processes was lost, or silent for "
+                f"{SILENCE.total_seconds() / 60:g} minutes (process {self.rank} noticed)",
+                "go on from the last checkpoint with --resume, in as many processes as you like",
+            ) from error
+
+
+def _attempt(work: Callable[[], Result]) -> Result | CifarlabError:
+    try:
+        return work()
+    except CifarlabError as error:
+        return error
 
 
 SINGLE_PROCESS = Processes()
@@ -130,19 +132,18 @@ def init_distributed() -> Iterator[Processes]:
     gloo connects CPUs, NCCL GPUs, of which each process of a machine takes its own. Raises
     UserError for what several processes can't do, ProcessLostError where one does not come.
     """
-    if not launched_by_torchrun():
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    rank, world_size, local_rank, local_size = (int(os.environ.get(name, 1)) for name in names)
+    if "TORCHELASTIC_RUN_ID" not in os.environ or world_size == 1:
         yield SINGLE_PROCESS
         return
-    rank, world_size, local_rank, local_world_size = (
-        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    )
-    processes = Processes(rank, world_size, local_rank)
+    processes = Processes(rank, world_size)
     compute = choose()
     backend = "gloo"
     if compute.device.type == "cuda":
-        if local_world_size > torch.cuda.device_count():
+        if local_size > torch.cuda.device_count():
             raise UserError(
-                f"{local_world_size} processes for the {torch.cuda.device_count()} GPUs here",
+                f"{local_size} processes for the {torch.cuda.device_count()} GPUs here",
                 "start as many as there are GPUs: torchrun --nproc-per-node gpu",
             )
         torch.cuda.set_device(local_rank)
@@ -153,33 +154,7 @@ def init_distributed() -> Iterator[Processes]:
             "inside the network is not compiled",
             "leave CIFARLAB_COMPILE out, or train in one process",
         )
-    with _translate_lost(processes):
-        distributed.init_process_group(backend, timeout=SILENCE)
+    processes._call(distributed.init_process_group, backend, timeout=SILENCE)
     yield processes
     # not after an error: NCCL would wait for those that are lost
     distributed.destroy_process_group()
-
-
-def launched_by_torchrun() -> bool:
-    """Return whether torchrun started this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
-
-
-def _patient_group(processes: Processes) -> Any:
-    with _translate_lost(processes):
-        return distributed.new_group(backend="gloo", timeout=PATIENCE)
-
-
-@contextmanager
-def _translate_lost(processes: Processes) -> Iterator[None]:
-    """Raise what torch.distributed raises where a peer is gone as a ProcessLostError."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        raise ProcessLostError(
-            f"another of the {processes.world_size} processes was lost, or silent for "
-            f"{SILENCE.total_seconds() / 60:g} minutes (process {processes.rank} noticed)",
-            "go on from the last checkpoint with --resume, in as many processes as you like",
-        ) from error

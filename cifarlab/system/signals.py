@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end the step at hand instead of the process."""
+"""One request to end a run, which a signal, a search or anybody else may make at any time."""
 
 import signal
 import threading
@@ -6,40 +6,52 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Literal, get_args
+
+# in this order: of two, the later one counts
+StopReason = Literal["planned", "early_stopping", "max_time", "stopped", "abandoned", "signal"]
+STOP_REASONS: tuple[StopReason, ...] = get_args(StopReason)
+AT_ONCE = ("abandoned", "signal")
 
 
 @dataclass
-class Stop:
-    """``signum`` is the signal that asked the run to stop, 0 while none did."""
+class StopRequest:
+    """Why somebody outside wants a run to end; ``planned``: nobody does.
 
+    ``stopped`` (by a search) ends it after the epoch, with a result. Those of AT_ONCE end it after
+    the step, with a checkpoint from which it may go on: a ``signal`` (``signum``), or because it
+    was ``abandoned``. The loop adds what the recipe itself says: ``early_stopping``, ``max_time``.
+    """
+
+    reason: StopReason = "planned"
     signum: int = 0
+
+    def ask(self, reason: StopReason, signum: int = 0) -> None:
+        """Ask the run to end; from any thread, or a callback."""
+        self.reason, self.signum = reason, signum
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """Collect the first signal in a Stop; a second one of the same kind acts as usual."""
-    stop = Stop()
+def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts as usual."""
+    stop = stop or StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
-    before = {int(signum): signal.getsignal(signum) for signum in _caught()}
+    caught: list[int] = [signal.SIGINT, signal.SIGTERM]
+    # of a closed terminal, unless it is ignored (nohup)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    before = {signum: signal.getsignal(signum) for signum in caught}
 
     def remember(signum: int, _frame: FrameType | None) -> None:
-        stop.signum = signum
+        stop.ask("signal", signum)
         signal.signal(signum, before[signum])
 
-    for caught in before:
-        signal.signal(caught, remember)
+    for signum in before:
+        signal.signal(signum, remember)
     try:
         yield stop
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-def _caught() -> list[int]:
-    """The signals that ask to stop: a closed terminal's only where it is not ignored (nohup)."""
-    caught: list[int] = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        caught.append(signal.SIGHUP)
-    return caught

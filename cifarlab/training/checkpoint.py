@@ -13,14 +13,13 @@ finds the state ahead of the weights (the writer was killed in between) finishes
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
@@ -31,21 +30,22 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.schemas import Count
 from cifarlab.system.errors import CheckpointError
 from cifarlab.system.files import (
+    damage_errors,
     disk_errors,
-    parse_json,
-    reason,
+    read_arrays,
     rename,
-    require_plain,
     sha256,
     write_bytes,
 )
-from cifarlab.system.processes import SINGLE_PROCESS, Processes
+from cifarlab.system.processes import Processes
 from cifarlab.training.state import Best, State, Totals
 
 _TOTALS = ("loss", "correct", "bad_step")
+_COUNTERS = ("step", "epoch", "best", "monitored", "schedule")
 
 
-class Counters(NamedTuple):
+@dataclass
+class Counters:
     """What the state says beside its tensors."""
 
     step: Count
@@ -57,14 +57,13 @@ class Counters(NamedTuple):
     optimizer: dict[str, bool | int | float]
     seconds: dict[str, float]
     weights_sha256: str
-    averager: Mapping[str, bool | int | float] = {}
+    averager: dict[str, bool | int | float] = field(default_factory=dict)
 
 
 class Checkpoints:
     """The ``checkpoints`` folder of a run, which the first of its processes alone looks into."""
 
-    def __init__(self, folder: RunFolder, processes: Processes = SINGLE_PROCESS) -> None:
-        self._processes = processes
+    def __init__(self, folder: RunFolder) -> None:
         self.last = folder.weights("last")
         self.best = folder.weights("best")
         self._state = folder.weights("last.state")
@@ -73,18 +72,15 @@ class Checkpoints:
 
     def save_last(self, state: State, about: WeightsFile) -> None:
         """Replace ``last``; a kill at any moment leaves the old one or the new. StorageError."""
-        self._processes.broadcast_from_rank0(lambda: self.write_last(state, about))
-
-    def save_best(self, state: State, about: WeightsFile) -> None:
-        """Replace ``best``, once ``last`` says that it is. Raises StorageError."""
-        self._processes.broadcast_from_rank0(lambda: about.write(self.best, state.evaluated))
-
-    def write_last(self, state: State, about: WeightsFile) -> None:
-        """``save_last`` for the first process alone. Raises StorageError."""
         digest = about.write(self._next, state.evaluated)
         if state.best and not state.best.weights_sha256:
             state.best = replace(state.best, weights_sha256=digest)
-        tensors = {f"optimizer.{name}": t for name, t in _flatten(state.optimizer).items()}
+        values = _values(state.optimizer)
+        tensors = {
+            f"optimizer.{key.removeprefix('state.')}": value.contiguous()
+            for key, value in values.items()
+            if isinstance(value, Tensor) and key.startswith("state.")
+        }
         tensors |= {f"totals.{name}": getattr(state.totals, name) for name in _TOTALS}
         averager = state.averager.state_dict() if state.averager else {}
         if state.averager:
@@ -95,44 +91,40 @@ class Checkpoints:
                 for name, t in averager.items()
                 if isinstance(t, Tensor)
             }
-        counters = {
-            "step": state.step,
-            "epoch": state.epoch,
-            "seen": state.totals.seen,
-            "best": asdict(state.best) if state.best else None,
-            "monitored": asdict(state.monitored) if state.monitored else None,
-            "schedule": state.schedule,
-            "optimizer": _numbers(state.optimizer),
-            "seconds": state.seconds,
-            "weights_sha256": digest,
-            "averager": {k: v for k, v in averager.items() if not isinstance(v, Tensor)},
-        }
-        write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(counters)}))
+        counters = Counters(
+            **{name: getattr(state, name) for name in _COUNTERS},
+            seen=state.totals.seen,
+            seconds=state.seconds,
+            optimizer={k: v for k, v in values.items() if isinstance(v, int | float)},
+            weights_sha256=digest,
+            averager={k: v for k, v in averager.items() if not isinstance(v, Tensor)},
+        )
+        write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(asdict(counters))}))
         with disk_errors(self.last):
             rename(self._next_state, self._state)
             rename(self._next, self.last)
 
-    def load_last(self, state: State) -> None:
-        """Put ``last`` into ``state``, in place. Raises CheckpointError."""
-        tensors, counters, weights = self._processes.broadcast_from_rank0(self._read_last)
+    def load_last(self, state: State, processes: Processes) -> None:
+        """Put ``last`` into ``state``, in place, in each process. Raises CheckpointError."""
+        tensors, counters, weights = processes.broadcast_from_rank0(self._read_last)
         state.step = counters.step  # which weights are evaluated depends on it
         load_weights(state.evaluated, weights, self.last)
         if state.averager:
-            load_weights(state.classifier, _strip_prefix("trained.", tensors), self._state)
-        try:
-            _restore(state.optimizer, tensors, counters.optimizer)
+            load_weights(state.classifier, _section("trained", tensors), self._state)
+        with self._damage_errors():
+            slots = _section("optimizer", tensors)
+            _restore(
+                state.optimizer, {f"state.{k}": t for k, t in slots.items()} | counters.optimizer
+            )
             if state.averager:
-                saved = _strip_prefix("averager.", tensors)
+                saved = _section("averager", tensors)
                 state.averager.load_state_dict({**saved, **counters.averager})
             sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")
-        except (LookupError, ValueError, TypeError, RuntimeError) as error:
-            raise self._damage_error(error) from error
         state.totals = Totals(**sums, seen=counters.seen)
-        state.epoch = counters.epoch
-        state.best, state.schedule = counters.best, counters.schedule
-        state.monitored = counters.monitored
+        for name in _COUNTERS:
+            setattr(state, name, getattr(counters, name))
         state.seconds.update(counters.seconds)
 
     def exists(self) -> bool:
@@ -145,8 +137,10 @@ class Checkpoints:
 
     def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
         """The state's tensors and counters, and the weights that belong to them."""
-        tensors, counters = self._read_state()
-        expected = counters.weights_sha256
+        with self._damage_errors():
+            tensors, metadata = read_arrays(self._state, "pt")
+            counters = TypeAdapter(Counters).validate_python(metadata)
+        expected, best = counters.weights_sha256, counters.best
         if self._next.is_file() and sha256(self._next) == expected:
             with disk_errors(self.last):
                 rename(self._next, self.last)
@@ -157,12 +151,8 @@ class Checkpoints:
                 f"of step {counters.step}",
                 "restore the files that were saved together, or train again",
             )
-        best = counters.best
         if best and best.epoch == counters.epoch and not counters.seen:
-            try:
-                self.read_best(best)
-            except CheckpointError:  # a kill came before it
-                write_bytes(self.best, self.last.read_bytes())
+            write_bytes(self.best, self.last.read_bytes())  # a kill may have come before it
         return tensors, counters, weights
 
     def read_best(self, best: Best) -> WeightsFile:
@@ -180,42 +170,18 @@ class Checkpoints:
             )
         return about
 
-    def _read_state(self) -> tuple[dict[str, Tensor], Counters]:
-        try:
-            with safe_open(require_plain(self._state), "pt") as file:
-                about = parse_json(file.metadata()["cifarlab"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if isinstance(about, dict) and "weights_sha256" not in about:
-                raise CheckpointError(
-                    f"the run of {self._state} was begun by an earlier cifarlab, "
-                    "whose batches were cut otherwise",
-                    "train anew in another folder",
-                )
-            return tensors, TypeAdapter(Counters).validate_python(about)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise self._damage_error(error) from error
-
-    def _damage_error(self, error: Exception) -> CheckpointError:
-        what = f"{self._state} can't be read: {reason(error)}"
-        return CheckpointError(what, "restore it, or train again")
+    def _damage_errors(self) -> AbstractContextManager[None]:
+        what = f"{self._state} can't be read"
+        return damage_errors(what, "restore it, or train again", CheckpointError)
 
 
-def _strip_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _section(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{name}."
     return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
 
-def _flatten(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by parameter number and name, as plain contiguous memory."""
-    return {
-        f"{number}.{name}": value.contiguous()
-        for number, slots in optimizer.state_dict()["state"].items()
-        for name, value in slots.items()
-        if isinstance(value, Tensor)
-    }
-
-
-def _numbers(optimizer: Optimizer) -> dict[str, float]:
-    """What a parameter's state and the groups hold beside tensors, as a user's optimizer may."""
+def _values(optimizer: Optimizer) -> dict[str, Any]:
+    """What the optimizer's state and groups hold, as ``state.<parameter's number>.<name>``."""
     saved = optimizer.state_dict()
     sections = {"state": saved["state"], "groups": dict(enumerate(saved["param_groups"]))}
     return {
@@ -223,33 +189,23 @@ def _numbers(optimizer: Optimizer) -> dict[str, float]:
         for section, parts in sections.items()
         for number, values in parts.items()
         for name, value in values.items()
-        if isinstance(value, int | float)
     }
 
 
-def _restore(
-    optimizer: Optimizer, tensors: dict[str, Tensor], numbers: Mapping[str, float]
-) -> None:
-    """Undo ``_flatten`` and ``_numbers``, each tensor in the memory layout of its parameter.
+def _restore(optimizer: Optimizer, values: dict[str, Any]) -> None:
+    """Put ``_values`` back, each tensor in the memory layout of its parameter.
 
     PyTorch's fused optimizers walk parameter and state in memory order, so a channels_last
     parameter must not meet a contiguous momentum.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    slots: dict[int, dict[str, Any | float]] = {}
-    for key, value in tensors.items():
-        kind, _, rest = key.partition(".")
-        if kind == "optimizer":
-            number, _, name = rest.partition(".")
-            parameter = parameters[int(number)]
-            if value.shape == parameter.shape:
-                value = torch.empty_like(parameter, requires_grad=False).copy_(value)
-            slots.setdefault(int(number), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
-    for key, entry in numbers.items():
-        section, number, name = key.split(".", 2)
-        part: dict[str, Any] = (
-            groups[int(number)] if section == "groups" else slots.setdefault(int(number), {})
-        )
-        part[name] = entry
-    optimizer.load_state_dict({"state": slots, "param_groups": groups})
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, digits, name = key.split(".", 2)
+        number = int(digits)
+        if isinstance(value, Tensor) and value.shape == parameters[number].shape:
+            value = torch.empty_like(parameters[number], requires_grad=False).copy_(value)
+        part = groups[number] if section == "groups" else state.setdefault(number, {})
+        part[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

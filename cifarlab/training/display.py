@@ -9,13 +9,11 @@ from typing import Any, TextIO, cast
 from rich.progress import (
     BarColumn,
     Progress,
-    TaskID,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
 
-from cifarlab.augment.pipeline import pixels_at
 from cifarlab.data.opening import OpenData, summary
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
@@ -44,9 +42,9 @@ class Display(Callback):
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._output = ExitStack()
-        self._task: TaskID | None = None
         self._shown = ""
         self._images = 0
         self._since = self._last_update = 0.0
@@ -56,25 +54,20 @@ class Display(Callback):
     def __enter__(self) -> "Display":
         if not isinstance(sys.stdout, Output):  # from Python: a log that fails ends no training
             self._output.enter_context(redirect_stdout(cast(TextIO, Output(sys.stdout))))
-        if console.is_terminal:
-            self._bars.start()
+        if not self._bars.disable:
+            self._output.enter_context(self._bars)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if console.is_terminal:
-            self._bars.stop()
         self._output.close()
 
     def prepare(self, what: str, done: int, total: int | None) -> None:
         """Show how far a download or a decoding is: ``done`` of ``total``, if that is known."""
-        if not console.is_terminal:
-            if what != self._shown:
-                console.print(f"{what} ...")
-        elif what != self._shown or self._task is None:
+        if what != self._shown:
             self._start_bar(what, total)
-        else:
-            self._bars.update(self._task, completed=done, total=total)
-        self._shown = what
+            if self._bars.disable:
+                console.print(f"{what} ...")
+        self._update_bar(completed=done, total=total)
 
     def on_train_start(self, run: Run) -> None:
         """Say what the data are, what is about to be trained, and what in it is seldom meant."""
@@ -87,8 +80,8 @@ class Display(Callback):
             f"{run.recipe.name} on {data.name}; {device}, {run.compute.precision}; "
             f"{run.folder.path}"
         )
-        if run.threads.note:
-            console.print(run.threads.note)
+        if run.threads_note:
+            console.print(run.threads_note)
         if state.step:
             console.print(f"going on after step {state.step} of {run.plan.steps}")
         else:
@@ -96,8 +89,7 @@ class Display(Callback):
                 self._print_once(f"lint: {finding}")
         for note in run.notes:
             console.print(f"note: {note}")
-        if console.is_terminal:
-            self._start_bar("training", run.plan.steps)
+        self._start_bar("training", run.plan.steps)
         self._since = self._last_update = time.monotonic()
         self._first = None
 
@@ -109,16 +101,14 @@ class Display(Callback):
             self._first = now, run.state.step
         elif now - self._first[0] >= _ESTIMATE_AFTER:
             self._estimate(run, now)
-        if now - self._last_update <= (_REFRESH if console.is_terminal else _LOG_INTERVAL):
+        if now - self._last_update <= (_LOG_INTERVAL if self._bars.disable else _REFRESH):
             return
-        self._last_update = now
+        self._last_update, step = now, run.state.step
         speed = f"{self._images / (now - self._since):,.0f} images/s"
-        if self._task is None:
-            console.print(f"  step {run.state.step} of {run.plan.steps}, {speed}")
-        else:
-            epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
-            step = run.state.step
-            self._bars.update(self._task, completed=step, description=epoch, speed=speed)
+        epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
+        self._update_bar(completed=step, description=epoch, speed=speed)
+        if self._bars.disable:
+            console.print(f"  step {step} of {run.plan.steps}, {speed}")
 
     def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None:
         """Print the epoch's line."""
@@ -157,18 +147,22 @@ class Display(Callback):
 
     def _start_bar(self, what: str, total: int | None) -> None:
         """Put a bar for the next thing in the place of the last one's."""
-        if self._task is not None:
-            self._bars.remove_task(self._task)
-        self._task = self._bars.add_task(what, total=total, speed="")
+        for task in self._bars.task_ids:
+            self._bars.remove_task(task)
+        self._bars.add_task(what, total=total, speed="")
+        self._shown = what
+
+    def _update_bar(self, **changes: Any) -> None:
+        for task in self._bars.task_ids:
+            self._bars.update(task, **changes)
 
 
 def _steps_left(run: Run) -> float:
     """Steps to the planned end, those on larger or smaller images by their pixels."""
-    step, steps, usual = run.state.step, run.plan.steps, run.dataset.image_shape[0]
-    if not run.sizes:
-        return float(steps - step)
-    pixels = [(pixels_at(run.sizes, at) or usual) ** 2 for at in range(step - 1, steps)]
-    return sum(pixels[1:]) / pixels[0]
+    usual = run.dataset.image_shape[0]
+    steps = range(run.state.step - 1, run.plan.steps)
+    last, *left = [(run.plan.pixels(step) or usual) ** 2 for step in steps]
+    return sum(left) / last
 
 
 def score_line(split: str, measured: dict[str, Any], data: str) -> str:

@@ -34,7 +34,8 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
         {**training.model_dump(), "extensions": (*training.extensions, extension)}
     )
     suffix = f"+{str(extension.duration).replace(' ', '-')}-{extension.schedule}"
-    target = RunFolder(_named_after(folder.path, suffix))
+    named = folder.path if folder.path.name else folder.path.resolve()  # it may be just a dot
+    target = RunFolder(named.with_name(named.name + suffix))
     if target.exists:
         raise RunFolderError(
             f"{target.path} holds that continuation already",
@@ -42,22 +43,12 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
         )
     for checkpoint in ("last", "best"):
         folder.measured_weights(checkpoint)
-    _copy(folder, target)
+    # what resuming reads, as far as it is there: resuming says what is missing
+    logs = folder.metrics.path, folder.tensor_stats.path
+    for file in filter(Path.exists, (*Checkpoints(folder).files(), *logs)):
+        write_bytes(target.path / file.relative_to(folder.path), file.read_bytes())
     recipe = recipe.model_copy(update={"training": longer})
     # all of it, openings of the test split included: whoever extends has seen a test result
     target.write_provenance({**folder.provenance(), "extends": str(folder.path)})
     target.write_recipe(recipe)
     return recipe, target
-
-
-def _named_after(path: Path, suffix: str) -> Path:
-    """``runs/a`` and ``+x`` give ``runs/a+x``, also where the path is just a dot."""
-    named = path if path.name else path.resolve()
-    return named.with_name(named.name + suffix)
-
-
-def _copy(source: RunFolder, target: RunFolder) -> None:
-    """The files that resuming reads, as far as they are there: resuming says what is missing."""
-    for file in (*Checkpoints(source).files(), source.metrics.path, source.tensor_stats.path):
-        if file.exists():
-            write_bytes(target.path / file.relative_to(source.path), file.read_bytes())

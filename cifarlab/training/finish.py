@@ -2,9 +2,8 @@
 
 import statistics
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.activity import dead_units
@@ -18,11 +17,11 @@ from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.device import peak_memory
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import sha256
+from cifarlab.system.signals import StopReason
 from cifarlab.training.run import Run
-from cifarlab.training.stop import find_stop_reason
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run, reason: StopReason) -> dict[str, Any]:
     """Measure the selected weights, keep their predictions, write result.json.
 
     A test split that can't be opened costs the run nothing else: the result says so in a note.
@@ -38,7 +37,9 @@ def finish(run: Run) -> dict[str, Any]:
             predictions = _predict_split(run, predictor, "val", run.validation)
             temperature = measure_temperature(predictions)
             splits["val"] = measure(predictions, temperature["value"], metrics=run.recipe.metrics)
-        dead = dead_units(predictor, *_images_for_activity(run))
+        shown = run.validation or run.dataset.read("train")
+        indices = run.validation.indices if run.validation else run.loader.indices.numpy()
+        dead = dead_units(predictor, shown.images, indices)
         try:
             if evaluation.test:
                 source = run.dataset, run.recipe.data, run.folder
@@ -48,17 +49,16 @@ def finish(run: Run) -> dict[str, Any]:
                 splits["test"] = measure(predictions, at, metrics=run.recipe.metrics)
         except DataError as error:
             notes.append(f"no test result: {error.what}")
-    best = run.state.best
+    best, groups = run.state.best, run.state.optimizer.param_groups
+    kept = filter(Path.exists, (run.checkpoints.last, run.checkpoints.best))
     result = {
         "recipe": run.recipe.name,
         "fingerprint": fingerprint(run.recipe),
         "data": run.dataset.name,
-        "parameters": sum(
-            p.numel() for group in run.state.optimizer.param_groups for p in group["params"]
-        ),
+        "parameters": sum(p.numel() for group in groups for p in group["params"]),
         "epochs": run.state.epoch,
         "steps": run.state.step,
-        "stop_reason": find_stop_reason(run),
+        "stop_reason": reason,
         "evaluated": {
             "checkpoint": evaluation.checkpoint,
             "epoch": about.epoch,
@@ -66,11 +66,7 @@ def finish(run: Run) -> dict[str, Any]:
             "tta_fraction": evaluation.tta_fraction,
             "tta_threshold": predictor.tta_threshold,
         },
-        "weights_sha256": {
-            file.stem: sha256(file)
-            for file in (run.checkpoints.last, run.checkpoints.best)
-            if file.exists()
-        },
+        "weights_sha256": {file.stem: sha256(file) for file in kept},
         "best": best
         and {"epoch": best.epoch, "metric": evaluation.metric.name, "value": best.value},
         **splits,
@@ -108,15 +104,8 @@ def _add_threshold(run: Run, predictor: Predictor, about: WeightsFile) -> Predic
     if evaluation.checkpoint == "best":
         about.write(run.checkpoints.best, predictor.classifier)
     else:
-        run.checkpoints.write_last(run.state, about)
+        run.checkpoints.save_last(run.state, about)
     return replace(predictor, tta_threshold=threshold)
-
-
-def _images_for_activity(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Return images to look for dead units on, and their indices: held out, else trained on."""
-    if run.validation:
-        return run.validation.images, run.validation.indices
-    return run.dataset.read("train").images, run.loader.indices.numpy()
 
 
 def _predict_split(run: Run, predictor: Predictor, split: str, subset: Subset) -> Predictions:
@@ -127,14 +116,10 @@ def _predict_split(run: Run, predictor: Predictor, split: str, subset: Subset) -
 
 def _cost(run: Run) -> dict[str, float | None]:
     """Return the time over all starts of the run; memory of this start."""
-    lines = run.folder.metrics.read()
-    speeds = [line["cost"]["images_per_second"] for line in lines]
+    speeds = [line["cost"]["images_per_second"] for line in run.folder.metrics.read()]
     known = [speed for speed in speeds if speed is not None]
-    seconds = run.clock.seconds
     return {
-        "compile_seconds": seconds["compile"],
-        "train_seconds": seconds["train"],
-        "evaluate_seconds": seconds["evaluate"],
+        **{f"{activity}_seconds": spent for activity, spent in run.clock.seconds.items()},
         "images_per_second": statistics.median(known) if known else None,
         "peak_memory_bytes": peak_memory(run.compute.device),
     }

@@ -1,12 +1,12 @@
 """What the words of ``cifarlab train`` ask for: which recipe, in which folder, new or going on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 from cifarlab.config.duration import Duration
-from cifarlab.config.plugins import Plugin, approve_plugins, decisive_plugins
+from cifarlab.config.plugins import approve_plugins, decisive_plugins
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Extension, Recipe
 from cifarlab.recipes.text import apply_overrides, change, fingerprint
@@ -29,32 +29,6 @@ class Launch(NamedTuple):
     trained: bool = False
 
 
-class TrainRequest(NamedTuple):
-    """The recipe as the command line names it: a name or file, and what is changed."""
-
-    name: str
-    assignments: Sequence[str]
-    data: str | None
-    plugins: Sequence[Plugin] = ()
-
-    def apply(self, recipe: Recipe) -> Recipe:
-        """``recipe`` with the changes. Raises RecipeError."""
-        options = {} if self.data is None else {"data.source": self.data}
-        recipe = recipe.add_plugins(decisive_plugins(self.plugins))
-        return apply_overrides(recipe, self.assignments, options)
-
-    def describe(self, is_file: bool) -> str:
-        """What was given again, in words."""
-        file = [self.name] if is_file else []
-        data = [] if self.data is None else [f"--data {self.data}"]
-        plugins = [f"--plugin {plugin.file}" for plugin in self.plugins]
-        return " ".join([*file, *plugins, *self.assignments, *data])
-
-    def recipe(self) -> Recipe:
-        """The recipe of that name with the changes. Raises RecipeError."""
-        return self.apply(find(self.name, self.plugins))
-
-
 def launch(
     name: str,
     assignments: Sequence[str] = (),
@@ -72,21 +46,35 @@ def launch(
     Going on (``resume``, ``extend``) takes the recipe of the folder; settings given again must
     be those that it was begun with. ``plugins`` are files that this approves; ``callbacks`` kinds.
     """
-    request = TrainRequest(name, assignments, data, approve_plugins(plugins))
-    _require_no_contradiction(resume, extend, schedule)
-    trained = False
-    if extend is None and not resume:
-        recipe = request.recipe()
-        folder = RunFolder(run) if run else new_folder(recipe)
+    approved, options = approve_plugins(plugins), {} if data is None else {"data.source": data}
+    if extend is not None and resume:
+        what = "--resume goes on with an unfinished run, --extend with a finished one"
+        raise UserError(what, "give one")
+    if schedule is not None and extend is None:
+        raise UserError(
+            "--schedule says what the learning rate does during --extend, which is not given",
+            "to train with another schedule, set schedule.kind=...",
+        )
+
+    def requested(begun: Recipe | None = None) -> Recipe:
+        recipe = find(name, approved) if begun is None else begun
+        recipe = recipe.add_plugins(decisive_plugins(approved))
+        return apply_overrides(recipe, assignments, options)
+
+    goes_on, trained = resume or extend is not None, False
+    if goes_on:
+        folder = RunFolder(run) if run else _latest(requested(), resume)
+        words = [*(f"--plugin {plugin.file}" for plugin in approved), *assignments]
+        words += [] if data is None else [f"--data {data}"]
+        recipe = _begun_recipe(folder, name, words, requested)
+        trained = resume and folder.finished and not folder.reported
     else:
-        folder = RunFolder(run) if run else _latest(request.recipe(), resume)
-        _require_same(request, folder)
-        recipe, trained = folder.recipe(), resume and folder.finished and not folder.reported
+        recipe = requested()
+        folder = RunFolder(run) if run else new_folder(recipe)
     if extend is not None:
         recipe, folder = extended(folder, _extension(extend, schedule))
-    known = (*recipe.plugins, *request.plugins)
-    going_on = resume or extend is not None
-    return Launch(recipe, folder, going_on, name_callbacks(callbacks, known), trained)
+    watched = name_callbacks(callbacks, (*recipe.plugins, *approved))
+    return Launch(recipe, folder, goes_on, watched, trained)
 
 
 def _latest(recipe: Recipe, resume: bool) -> RunFolder:
@@ -94,28 +82,13 @@ def _latest(recipe: Recipe, resume: bool) -> RunFolder:
 
     Where there is none, the newest that was ended while its report was drawn. RunFolderError.
     """
-    if not resume:
-        return latest_folder(recipe, finished=True)
     try:
-        return latest_folder(recipe, finished=False)
+        return latest_folder(recipe, finished=not resume)
     except RunFolderError:
         with suppress(RunFolderError):
-            trained = latest_folder(recipe, finished=True)
-            if not trained.reported:
+            if resume and not (trained := latest_folder(recipe, finished=True)).reported:
                 return trained
         raise
-
-
-def _require_no_contradiction(resume: bool, extend: str | None, schedule: str | None) -> None:
-    if extend is not None and resume:
-        raise UserError(
-            "--resume goes on with an unfinished run, --extend with a finished one", "give one"
-        )
-    if schedule is not None and extend is None:
-        raise UserError(
-            "--schedule says what the learning rate does during --extend, which is not given",
-            "to train with another schedule, set schedule.kind=...",
-        )
 
 
 def _extension(duration: str, schedule: str | None) -> Extension:
@@ -132,20 +105,24 @@ def _extension(duration: str, schedule: str | None) -> Extension:
         raise RecipeError(f"--extend: {error}", "write e.g. --extend '10 epochs'") from error
 
 
-def _require_same(request: TrainRequest, folder: RunFolder) -> None:
-    """What is named again must be the folder's: its recipe, and every setting given."""
+def _begun_recipe(
+    folder: RunFolder, name: str, words: list[str], requested: Callable[..., Recipe]
+) -> Recipe:
+    """The folder's recipe; what is named again must be of it: its name, and every setting given."""
     begun = folder.recipe()
-    is_file = request.name not in (begun.name, *shipped_recipes())
-    if request.name != begun.name and find(request.name).name != begun.name:
+    is_file = name not in (begun.name, *shipped_recipes())
+    if name != begun.name and find(name).name != begun.name:
         raise RunFolderError(
-            f"{folder.path} was begun with the recipe {begun.name}, not {request.name}",
+            f"{folder.path} was begun with the recipe {begun.name}, not {name}",
             f"go on with: {folder.resume_command(begun.name)}",
         )
     # extensions are added by --extend, so a file does not have them
-    requested = request.recipe() if is_file else request.apply(begun)
-    begun_so_far = begun.training.model_dump(mode="json")["extensions"]
-    if fingerprint(change(requested, {"training.extensions": begun_so_far})) != fingerprint(begun):
+    extensions = begun.training.model_dump(mode="json")["extensions"]
+    recipe = change(requested(None if is_file else begun), {"training.extensions": extensions})
+    if fingerprint(recipe) != fingerprint(begun):
+        words = [name, *words] if is_file else words
         raise RunFolderError(
-            f"{folder.path} was begun with other settings than {request.describe(is_file)}",
+            f"{folder.path} was begun with other settings than {' '.join(words)}",
             "leave them out to go on, or start a new run in another folder",
         )
+    return begun

@@ -1,99 +1,112 @@
 """The training loop: top to bottom in the order in which things happen."""
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from cifarlab.metrics.calibration import log_loss
 from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.system.errors import DivergenceError, Interrupted
-from cifarlab.system.signals import Stop
-from cifarlab.training.callback import Callback
+from cifarlab.system.signals import AT_ONCE, STOP_REASONS, StopReason
 from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
 from cifarlab.training.state import NEVER, Best, Totals
 from cifarlab.training.step import step
-from cifarlab.training.stop import find_stop_reason, out_of_time
 
 SPOILT = "the network's weights or outputs became NaN"
 
 
-def fit(run: Run, callbacks: Sequence[Callback], stop: Stop) -> None:
-    """Train from the run's state to its end: metrics log and checkpoints on the way.
+def fit(run: Run) -> StopReason:
+    """Train from the run's state to its end, and return what ended it.
 
-    ``training.max_time`` may end an epoch early; it is the last one then. Raises DivergenceError
-    (the last good checkpoint stays), Interrupted (after a checkpoint), StorageError.
+    Metrics log and checkpoints are written on the way. ``training.max_time`` may end an epoch
+    early; it is the last one then. Raises DivergenceError (the last good checkpoint stays),
+    Interrupted (after a checkpoint), StorageError.
     """
-    state, seconds = run.state, run.clock.seconds
+    state, on_main = run.state, run.processes.broadcast_from_rank0
+    reason = stop_reason(run) if state.epoch else "planned"
     for epoch in run.plan.epochs[state.epoch :]:
-        if run.processes.broadcast_from_rank0(lambda: find_stop_reason(run)) != "planned":
+        if reason != "planned":
             break
         first, segment = run.plan.segment(epoch.first)
         if state.step == first:
             state.schedule = state.schedule.start_segment(segment.mode)
-        seconds_before = dict(seconds)
-        n_examples = train_epoch(run, epoch, callbacks, stop)
+        seconds_before, step_before = dict(run.clock.seconds), state.step
+        train_epoch(run, epoch)
 
         # validate
         require_finite_weights(run)
         with run.clock.running("evaluate"):
             val = validate(run)
         state.epoch += 1
-        for callback in callbacks:
+        for callback in run.callbacks:
             callback.on_validation_end(run)
 
         # write down: the metrics log first, since resume drops the lines ahead of its checkpoint
-        line = epoch_metrics(
-            run,
-            val,
-            {name: seconds[name] - seconds_before[name] for name in seconds_before},
-            n_examples,
-        )
-        run.processes.broadcast_from_rank0(partial(run.folder.metrics.append, line))
+        seconds = {name: s - seconds_before[name] for name, s in run.clock.seconds.items()}
+        shown = run.plan.batch_sizes[step_before - epoch.first : state.step - epoch.first]
+        line = epoch_metrics(run, val, seconds, sum(shown))
+        on_main(partial(run.folder.metrics.append, line))
         state.totals = Totals.zero(state.device)
         schedule = run.recipe.schedule
         if val and schedule.needs_validation and segment.mode != "hold":
             value = val[schedule.watched_metric.name]
             state.schedule = schedule.after_epoch(state.schedule, value)
         improved = update_best(run, val)
-        run.checkpoints.save_last(state, run.about)
+        on_main(partial(run.checkpoints.save_last, state, run.about))
         if improved:  # in this order: after a kill in between, resume makes best of last
-            run.checkpoints.save_best(state, run.about)
-        for callback in callbacks:
+            on_main(partial(run.about.write, run.checkpoints.best, state.evaluated))
+        for callback in run.callbacks:
             callback.on_epoch_end(run, line)
-        (signum,) = run.processes.all_reduce_max(stop.signum)
-        if signum:
-            raise interruption(run, signum)
+        reason = stop_reason(run)
+    if reason in AT_ONCE:
+        raise interruption(run)
+    return reason if state.step < run.plan.steps else "planned"
 
 
-def train_epoch(run: Run, epoch: Epoch, callbacks: Sequence[Callback], stop: Stop) -> int:
-    """Train from the run's state to the end of the epoch; return the number of images.
+def train_epoch(run: Run, epoch: Epoch) -> None:
+    """Train from the run's state to the end of the epoch.
 
-    Raises Interrupted after a checkpoint where a signal came before that end, DivergenceError.
+    Raises Interrupted after a checkpoint where the run is to stop before that end, DivergenceError.
     """
-    state, n_examples, signum = run.state, 0, 0
+    state, reason = run.state, "planned"
     state.classifier.train()
     with run.clock.running("train"):
         for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
             state.totals.add(*step(run, batch), state.step)
             state.step += 1
-            n_examples += batch.global_size
             if run.compute.device.type == "cpu":  # free here; a GPU would have to wait
                 require_finite_losses(run)
-            for callback in callbacks:
+            for callback in run.callbacks:
                 callback.on_step_end(run, batch.global_size)
-            # one clock decides for all
-            late = run.processes.is_main_process and out_of_time(run)
-            signum, timed_out = run.processes.all_reduce_max(stop.signum, late)
-            if signum or timed_out:
+            reason = stop_reason(run)
+            if reason in ("max_time", *AT_ONCE):
                 break
     require_finite_losses(run)
-    if signum and state.step < epoch.first + epoch.steps:
+    if reason in AT_ONCE and state.step < epoch.first + epoch.steps:
         require_finite_weights(run)
-        run.checkpoints.save_last(state, run.about)
-        raise interruption(run, signum)
-    return n_examples
+        run.processes.broadcast_from_rank0(partial(run.checkpoints.save_last, state, run.about))
+        raise interruption(run)
+
+
+def stop_reason(run: Run) -> StopReason:
+    """Return what wants the run to end, the same in all of its processes; ``planned``: nothing.
+
+    It is asked here alone: after each step, and between two epochs.
+    """
+    stop, training, monitored = run.stop, run.recipe.training, run.state.monitored
+    early, max_time, reason = training.early_stopping, training.max_time, stop.reason
+    if reason not in AT_ONCE:
+        if early and monitored and run.state.epoch - monitored.epoch >= early.patience:
+            reason = "early_stopping"
+        # one clock decides for all
+        elif max_time and run.processes.is_main_process and run.clock.total >= max_time.seconds:
+            reason = "max_time"
+    index = STOP_REASONS.index(reason)
+    index, signum = run.processes.all_reduce_max(index, stop.signum)
+    if STOP_REASONS[index] in AT_ONCE:
+        stop.ask(STOP_REASONS[index], signum)
+    return STOP_REASONS[index]
 
 
 def lr_at(run: Run, step: int) -> float:
@@ -126,9 +139,9 @@ def update_best(run: Run, val: dict[str, float] | None) -> bool:
         return False
     if early_stopping:
         state.monitored = better(state.monitored, early_stopping.monitor, val, state.epoch)
-    best_before, metric = state.best, run.recipe.evaluation.metric
-    state.best = better(best_before, metric, val, state.epoch)
-    return state.best is not best_before
+    before, metric = state.best, run.recipe.evaluation.metric
+    state.best = better(before, metric, val, state.epoch)
+    return state.best is not before
 
 
 def better(best: Best | None, metric: MetricConfig, val: dict[str, float], epoch: int) -> Best:
@@ -177,19 +190,17 @@ def require_finite_weights(run: Run) -> None:
 def divergence_error(run: Run, what: str, step: int) -> DivergenceError:
     """Return the error of a run that can't go on, with what to change."""
     epoch = run.state.epoch
+    kept = f"; the checkpoint of epoch {epoch} is kept" if epoch else ""
     return DivergenceError(
         f"{what} at step {step} (epoch {epoch + 1}), at learning rate {lr_at(run, step):.4g}",
-        f"lower optimizer.lr, lengthen schedule.warmup or set training.clip_grad_norm; "
-        f"the checkpoint of epoch {epoch} is kept"
-        if epoch
-        else "lower optimizer.lr, lengthen schedule.warmup or set training.clip_grad_norm",
+        f"lower optimizer.lr, lengthen schedule.warmup or set training.clip_grad_norm{kept}",
     )
 
 
-def interruption(run: Run, signum: int) -> Interrupted:
+def interruption(run: Run) -> Interrupted:
     """Return what a run that was asked to stop says after its checkpoint."""
     return Interrupted(
         f"interrupted after step {run.state.step} of {run.plan.steps}; the checkpoint is written",
         f"go on with: {run.folder.resume_command(run.recipe.name)}",
-        signum,
+        run.stop.signum,
     )

@@ -1,9 +1,23 @@
-"""A run's length in steps and epochs, resolved from the recipe's durations once."""
+"""The batch plan: which batches a run has and how each is cut. Loader, step and schedule read it.
 
+Durations become steps here, once. What a batch is cut by is the rule of data/batch_plan.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
+from cifarlab.augment.pipeline import pixels_at, sizes_by_step
+from cifarlab.config.duration import Duration
+from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.optim.schedules import Segment
-from cifarlab.recipes.schema import Training
+from cifarlab.recipes.schema import Recipe
+from cifarlab.system.errors import RecipeError
+from cifarlab.system.processes import SINGLE_PROCESS, Processes
 
 
 class Epoch(NamedTuple):
@@ -13,24 +27,52 @@ class Epoch(NamedTuple):
     steps: int
 
 
-class Plan(NamedTuple):
-    """The segments of a run (the planned one, then its extensions), cut into epochs.
+class Shard(NamedTuple):
+    """What this process has of a micro-batch of ``size``: images ``indices`` of the whole batch.
 
-    Each segment starts a new epoch, so a run that was extended equals one that was planned with
-    its extensions; an epoch at a segment's end may be shorter than ``steps_per_epoch``.
+    ``start`` is the first of them, counted within the micro-batch.
     """
 
+    start: int
+    size: int
+    indices: slice
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The segments of a run (the planned one, then its extensions), its epochs and their batches.
+
+    Each segment starts a new epoch, so a run that was extended equals one that was planned with
+    its extensions; an epoch at a segment's end may have fewer steps than there are ``batch_sizes``.
+    """
+
+    recipe: Recipe
+    batch_sizes: Sequence[int]
     segments: tuple[Segment, ...]
-    steps_per_epoch: int
     epochs: tuple[Epoch, ...]
+    processes: Processes = SINGLE_PROCESS
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the number of batches of a whole epoch."""
+        return len(self.batch_sizes)
+
+    @property
+    def planned(self) -> int:
+        """Return the steps of the run before any extension, of which shares of the run are."""
+        return self.segments[0].steps
 
     @property
     def steps(self) -> int:
-        """All optimizer steps of the run (S)."""
+        """Return all optimizer steps of the run (S)."""
         return sum(segment.steps for segment in self.segments)
 
+    def in_steps(self, duration: Duration) -> int:
+        """Return a duration of the recipe in steps."""
+        return duration.in_steps(self.steps_per_epoch, self.planned)
+
     def segment(self, step: int) -> tuple[int, Segment]:
-        """The segment that ``step`` is in, behind its first step."""
+        """Return the segment that ``step`` is in, behind its first step."""
         first = 0
         for segment in self.segments:
             if step < first + segment.steps:
@@ -38,23 +80,73 @@ class Plan(NamedTuple):
             first += segment.steps
         raise ValueError(f"step {step} lies behind the run's {first} steps")
 
-    def end(self, step: int) -> int:
-        """The first step behind the segment that ``step`` is in."""
-        first, segment = self.segment(step)
-        return first + segment.steps
+    @cached_property
+    def _sizes(self) -> tuple[tuple[int, int], ...]:
+        stages = self.recipe.augment.progressive_resize
+        return sizes_by_step(stages, self.steps_per_epoch, self.planned)
+
+    def pixels(self, step: int) -> int | None:
+        """Return the side of the images that ``step`` trains on; None: as they are."""
+        return pixels_at(self._sizes, step)
+
+    def n_images(self, step: int) -> int:
+        """Return the number of images of the batch of ``step``."""
+        epoch = next(epoch for epoch in self.epochs if step < epoch.first + epoch.steps)
+        return self.batch_sizes[step - epoch.first]
+
+    def n_trained(self, step: int, n_images: int) -> int:
+        """Return how many of a batch of ``n_images`` that step trains on."""
+        config = self.recipe.training.selective_backprop
+        if step < self.in_steps(config.start):
+            return n_images
+        return min(n_images, max(2, round(config.keep * n_images)))
+
+    def micro_batch_sizes(self, n_images: int) -> list[int]:
+        """Return the sizes of the passes over ``n_images``, by all processes together."""
+        return batch_sizes(n_images, self.recipe.training.micro_batch_size)
+
+    def shards(self, n_images: int) -> list[Shard]:
+        """Return what this process has of each pass over ``n_images``."""
+        shards, first = [], 0
+        for size in self.micro_batch_sizes(n_images):
+            part = self.processes.shard(size)
+            shards.append(Shard(part.start, size, slice(first + part.start, first + part.stop)))
+            first += size
+        return shards
+
+    def local_indices(self, n_images: int) -> Tensor | None:
+        """Return which images of a batch this process reads, ascending; None: all.
+
+        All are read to be mixed with others, or to be selected among them.
+        """
+        recipe = self.recipe
+        needs_all = recipe.augment.mix.mixes or recipe.training.selective_backprop.keep < 1
+        if self.processes.world_size == 1 or needs_all:
+            return None
+        return torch.cat([torch.arange(n_images)[s.indices] for s in self.shards(n_images)])
 
 
-def plan(training: Training, steps_per_epoch: int) -> Plan:
-    """Resolve the recipe's durations for epochs of this many steps."""
-    segments = [Segment(max(1, training.duration.in_steps(steps_per_epoch)), "planned")]
-    for extension in training.extensions:
-        steps = max(1, extension.duration.in_steps(steps_per_epoch))
-        segments.append(Segment(steps, extension.schedule))
+def plan_batches(recipe: Recipe, images: int, processes: Processes = SINGLE_PROCESS) -> BatchPlan:
+    """Return the plan of a run that trains on ``images``. Raises RecipeError."""
+    training = recipe.training
+    sizes = batch_sizes(images, training.batch_size)
+    segments = [Segment(max(1, training.duration.in_steps(len(sizes))), "planned")]
+    for more in training.extensions:
+        segments.append(Segment(max(1, more.duration.in_steps(len(sizes))), more.schedule))
     epochs, first = [], 0
     for segment in segments:
         end = first + segment.steps
         while first < end:
-            steps = min(steps_per_epoch, end - first)
-            epochs.append(Epoch(first, steps))
-            first += steps
-    return Plan(tuple(segments), steps_per_epoch, tuple(epochs))
+            epochs.append(Epoch(first, min(len(sizes), end - first)))
+            first += epochs[-1].steps
+    plan = BatchPlan(recipe, sizes, tuple(segments), tuple(epochs), processes)
+    plan.pixels(0)  # refuses sizes in the wrong order
+    for batch in sorted(set(sizes)):
+        smallest = min(plan.micro_batch_sizes(plan.n_trained(plan.steps, batch)))
+        if smallest < processes.world_size:
+            raise RecipeError(
+                f"a pass over {smallest} of the {batch} images of a batch is too little for "
+                f"{processes.world_size} processes: each needs one at smallest",
+                "start fewer processes, or change training.batch_size or training.micro_batch_size",
+            )
+    return plan

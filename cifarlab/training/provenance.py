@@ -1,7 +1,6 @@
 """What is known of a run before its first step, into its ``provenance.json``."""
 
 import subprocess
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from platform import python_version
@@ -9,13 +8,10 @@ from typing import Any
 
 import cifarlab
 from cifarlab.system.device import library_versions
-from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 
-def record_start(
-    run: Run, mean: list[float], std: list[float], callbacks: Sequence[Callback] = ()
-) -> None:
+def record_start(run: Run, mean: list[float], std: list[float]) -> None:
     """Write what is known before the first step into provenance.json."""
     provenance = run.folder.provenance()
     made_with = {
@@ -32,8 +28,7 @@ def record_start(
         "command": run.command,
         "step": run.state.step,
         # the module of a plug-in is called after its hash
-        "callbacks": [f"{type(c).__module__}.{type(c).__qualname__}" for c in callbacks],
-        **made_with,
+        "callbacks": [f"{type(c).__module__}.{type(c).__qualname__}" for c in run.callbacks],
     }
     changed = sorted({k for start in earlier for k, v in made_with.items() if start.get(k) != v})
     if changed:
@@ -41,15 +36,10 @@ def record_start(
             f"not all starts of this run had the same {', '.join(changed)}: "
             "its last bits may differ from an uninterrupted run's"
         )
+    first = {"precision": run.compute.precision, "data": _describe_data(run, mean, std)}
+    starts = [*earlier, now | made_with]
     run.folder.write_provenance(
-        {
-            **made_with,
-            "precision": run.compute.precision,
-            "data": _describe_data(run, mean, std),
-            "test_openings": [],
-            **provenance,
-            "starts": [*earlier, now],
-        }
+        {**made_with, **first, "test_openings": [], **provenance, "starts": starts}
     )
 
 

@@ -1,14 +1,13 @@
 """From a recipe to a run that is ready to train: data, network, state, folder."""
 
-from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from cifarlab.augment.pipeline import Augmentation, sizes_by_step
-from cifarlab.data.dataset import Dataset, Progress, Subset
+from cifarlab.augment.pipeline import Augmentation
+from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import OpenData, open_data
 from cifarlab.data.splits import channel_statistics
@@ -26,76 +25,69 @@ from cifarlab.system.device import Compute, choose, forget_peak_memory
 from cifarlab.system.errors import CheckpointError, RecipeError, UserError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.randomness import generator, seed_global
-from cifarlab.system.threads import Threads, use_threads
-from cifarlab.training.callback import Callback
+from cifarlab.system.threads import use_threads
 from cifarlab.training.checkpoint import Checkpoints
 from cifarlab.training.clock import Clock
-from cifarlab.training.plan import plan
+from cifarlab.training.plan import BatchPlan, plan_batches
 from cifarlab.training.provenance import record_start
-from cifarlab.training.run import Run
-from cifarlab.training.sharing import indices_to_read, require_enough_images
+from cifarlab.training.run import Run, Session
 from cifarlab.training.state import State, Totals
 
 
-def prepare(
-    recipe: Recipe,
-    folder: RunFolder,
-    *,
-    resume: bool,
-    command: str,
-    progress: Progress | None,
-    processes: Processes = SINGLE_PROCESS,
-    threads: int | None = None,
-    callbacks: Sequence[Callback] = (),
-) -> Run:
+def prepare(recipe: Recipe, folder: RunFolder, session: Session | None = None) -> Run:
     """Build a run in its folder, or load the one that is there; in each of its processes.
 
     Raises RecipeError, DataError, RunFolderError, CheckpointError or StorageError.
     """
-    compute = choose(processes.broadcast_from_rank0(lambda: _precision(recipe, folder)))
+    session = session or Session()
+    processes, on_main = session.processes, session.processes.broadcast_from_rank0
+    earlier = on_main(folder.provenance)
+    precision = recipe.training.precision
+    # a started run keeps the arithmetic that it started in, wherever it is resumed
+    compute = choose(earlier.get("precision", "auto") if precision == "auto" else precision)
     forget_peak_memory(compute.device)
-    threads_used = _use_threads(compute, folder, processes, threads)
-    opened = processes.run_local_rank0_first(lambda: _open_data(recipe, progress))
+    threads_note = _use_threads(compute, earlier.get("device", {}), session)
+    # of a machine's processes one decodes, the others wait for its lock on the cache
+    opened = processes.run_in_all(lambda: _open_data(recipe, session))
     dataset, training = opened.dataset, opened.training
-    class_counts = training.counts(len(dataset.classes))
-    loader = _loader(recipe, opened, compute, processes)
+    plan = plan_batches(recipe, len(training), processes)
+    augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
+    how = recipe.seed, compute.device, plan.local_indices, recipe.data.sampler
+    loader = Loader(training, augmentation, plan.batch_sizes, *how)
     mean, std = normalization(recipe, training, dataset.image_shape[2])
-    length = plan(recipe.training, loader.steps_per_epoch)
-    per_epoch, planned = loader.steps_per_epoch, length.segments[0].steps
     state = initial_state(recipe, dataset, training, mean, std, compute, processes)
-    state.averager = build_averaging(recipe.averaging, state.classifier, per_epoch, planned)
+    length = plan.steps_per_epoch, plan.planned
+    state.averager = build_averaging(recipe.averaging, state.classifier, *length)
+    class_counts = training.counts(len(dataset.classes))
     run = Run(
+        **vars(session),
         recipe=recipe,
         folder=folder,
-        command=command,
-        processes=processes,
         compute=compute,
-        threads=threads_used,
+        threads_note=threads_note,
         dataset=dataset,
         loader=loader,
         validation=opened.validation,
-        plan=length,
-        sizes=sizes_by_step(recipe.augment.progressive_resize, per_epoch, planned),
-        select_from=recipe.training.selective_backprop.start.in_steps(per_epoch, planned),
-        frozen=frozen(recipe, state.classifier, per_epoch, planned),
+        plan=plan,
+        frozen=frozen(recipe, state.classifier, plan),
         batch_norms=batch_norms(state.classifier),
         state=state,
         network=compute.compiled(state.classifier),
         losses=build_losses(recipe.loss, dataset.classes, class_counts, compute.device),
-        checkpoints=Checkpoints(folder, processes),
+        checkpoints=Checkpoints(folder),
         clock=Clock(compute, state.seconds),
     )
-    if resume:
+    if session.resume:
         _load(run)
     else:
-        processes.broadcast_from_rank0(lambda: folder.write_recipe(recipe))
-    processes.broadcast_from_rank0(lambda: record_start(run, mean, std, callbacks))
+        on_main(lambda: folder.write_recipe(recipe))
+    on_main(lambda: record_start(run, mean, std))
     return run
 
 
-def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
+def _open_data(recipe: Recipe, session: Session) -> OpenData:
     image_size = recipe.training.selective_backprop.image_size
-    opened = open_data(recipe.data, progress)
+    opened = open_data(recipe.data, session.progress)
     smallest = min(opened.dataset.image_shape[:2])
     if image_size is not None and image_size >= smallest:
         raise RecipeError(
@@ -104,20 +96,6 @@ def _open_data(recipe: Recipe, progress: Progress | None) -> OpenData:
             f"take less than {smallest}, or leave it out",
         )
     return opened
-
-
-def _loader(recipe: Recipe, opened: OpenData, compute: Compute, processes: Processes) -> Loader:
-    loader = Loader(
-        opened.training,
-        Augmentation(recipe.augment, opened.dataset.image_shape, recipe.seed),
-        recipe.training.batch_size,
-        recipe.seed,
-        compute.device,
-        lambda images: indices_to_read(recipe, processes, images),
-        recipe.data.sampler,
-    )
-    require_enough_images(recipe.training, loader, processes)
-    return loader
 
 
 def initial_state(
@@ -134,7 +112,9 @@ def initial_state(
     body = build_body(recipe.model, dataset.image_shape, len(dataset.classes))
     classifier = Classifier(body, mean, std, by_image=recipe.data.normalization == "image")
     if n_images := classifier.n_whitening_images:
-        classifier.fit_whitening(_sample_images(training, n_images, recipe.seed))
+        order = torch.randperm(len(training), generator=generator(recipe.seed, "whitening"))
+        indices = training.indices[order[:n_images].sort().values.numpy()]
+        classifier.fit_whitening(training.images[indices])
     distribute_layers(classifier, processes)
     classifier = classifier.to(compute.device)
     optimizer = build_optimizer(recipe.optimizer, parameter_roles(classifier), compute.precision)
@@ -142,37 +122,29 @@ def initial_state(
 
 
 def frozen(
-    recipe: Recipe, classifier: Classifier, per_epoch: int, planned: int
+    recipe: Recipe, classifier: Classifier, plan: BatchPlan
 ) -> list[tuple[int, list[nn.Parameter]]]:
     """The recipe's ``training.freeze`` as (first step, parameters of the frozen stages).
 
     Raises RecipeError for more stages than the network has, and for a list out of order.
     """
-    parts, freezes = stages(classifier), recipe.training.freeze
-    starts = [freeze.start.in_steps(per_epoch, planned) for freeze in freezes]
-    for index, freeze in enumerate(freezes):
+    parts, result, last = stages(classifier), [], (-1, 0)
+    for index, freeze in enumerate(recipe.training.freeze):
+        start = plan.in_steps(freeze.start)
         if freeze.stages > len(parts):
             raise RecipeError(
                 f"training.freeze.{index}.stages={freeze.stages}: this network has {len(parts)}",
                 f"take at most {len(parts)}",
             )
-        before = zip(starts[:index], freezes, strict=False)
-        if any(start >= starts[index] or f.stages >= freeze.stages for start, f in before):
+        if start <= last[0] or freeze.stages <= last[1]:
             raise RecipeError(
                 f"training.freeze.{index}: {freeze.stages} stages from '{freeze.start}' on are not "
                 "both later and more than what stands before",
                 "list them by their start, each with more stages than the one before",
             )
-    return [
-        (start, list(chain(*parts[: freeze.stages])))
-        for start, freeze in zip(starts, freezes, strict=True)
-    ]
-
-
-def _sample_images(training: Subset, count: int, seed: int) -> np.ndarray:
-    """At most ``count`` training images (N, H, W, C), drawn by the seed."""
-    order = torch.randperm(len(training), generator=generator(seed, "whitening"))
-    return training.images[training.indices[order[:count].sort().values.numpy()]]
+        last = start, freeze.stages
+        result.append((start, list(chain(*parts[: freeze.stages]))))
+    return result
 
 
 def normalization(
@@ -191,35 +163,31 @@ def normalization(
     return [0.0] * channels, [1.0] * channels
 
 
-def _precision(recipe: Recipe, folder: RunFolder) -> str:
-    """A started run keeps the arithmetic that it started in, wherever it is resumed."""
-    if recipe.training.precision != "auto":
-        return recipe.training.precision
-    return str(folder.provenance().get("precision", "auto"))
+def _use_threads(compute: Compute, earlier: dict[str, Any], session: Session) -> str:
+    """Set the threads of this process, and return what its user should know of them.
 
-
-def _use_threads(
-    compute: Compute, folder: RunFolder, processes: Processes, requested: int | None
-) -> Threads:
-    """Set the threads of this process; a started run keeps its own, on which its bits depend."""
-    if requested is not None and compute.device.type != "cpu":
-        raise UserError("--threads is of the processor, and this run is on a GPU", "leave it out")
+    A started run keeps its own, on which its bits depend: ``earlier`` is what it was started on.
+    """
+    requested = session.threads
     if compute.device.type != "cpu":
-        return Threads(torch.get_num_threads())
-    if processes.world_size > 1:  # torchrun shares the cores out
-        return use_threads(requested) if requested else Threads(torch.get_num_threads())
-    earlier = folder.provenance().get("device", {})
-    return use_threads(requested, earlier.get("threads") if earlier.get("type") == "cpu" else None)
+        if requested is not None:
+            what = "--threads is of the processor, and this run is on a GPU"
+            raise UserError(what, "leave it out")
+        return ""
+    if session.processes.world_size > 1 and not requested:  # torchrun shares the cores out
+        return ""
+    kept = earlier.get("threads") if earlier.get("type") == "cpu" else None
+    return use_threads(requested, kept).note
 
 
 def _load(run: Run) -> None:
-    processes, folder = run.processes, run.folder
-    processes.broadcast_from_rank0(lambda: folder.require_same_data(run.dataset.fingerprint))
-    if processes.broadcast_from_rank0(run.checkpoints.exists):
-        run.checkpoints.load_last(run.state)
+    on_main, folder = run.processes.broadcast_from_rank0, run.folder
+    on_main(lambda: folder.require_same_data(run.dataset.fingerprint))
+    if on_main(run.checkpoints.exists):
+        run.checkpoints.load_last(run.state, run.processes)
         if run.state.step > run.plan.steps:
             raise CheckpointError(
                 f"the checkpoint is of step {run.state.step}, the run has {run.plan.steps}",
                 "restore the recipe that belongs to the checkpoint",
             )
-    processes.broadcast_from_rank0(lambda: folder.metrics.keep_until(run.state.epoch))
+    on_main(lambda: folder.metrics.keep_until(run.state.epoch))

@@ -1,24 +1,24 @@
 """One optimizer step: what is trained on, in which micro-batches, and the update."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from cifarlab.augment.pipeline import pixels_at
 from cifarlab.augment.transforms import downsample
-from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Batch
 from cifarlab.losses.build import mean_loss
 from cifarlab.losses.kinds import LossFunction
-from cifarlab.models.distributed_layers import set_batch_position
+from cifarlab.models.distributed_layers import batch_position
 from cifarlab.models.layers import set_passes
+from cifarlab.models.network import parameter_roles
 from cifarlab.optim.clipping import adaptive_clip_grad
 from cifarlab.optim.group_settings import apply_schedule, set_requires_grad
 from cifarlab.optim.penalties import apply_penalties
 from cifarlab.system.randomness import seed_global
+from cifarlab.training.plan import Shard
 from cifarlab.training.run import Run
 
 
@@ -38,19 +38,22 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     if training.clip_grad_norm is not None:
         clip_grad_norm_(state.classifier.parameters(), training.clip_grad_norm)
     if training.agc is not None:
-        adaptive_clip_grad(run.body_parameters, training.agc)
+        roles = parameter_roles(state.classifier).items()
+        body = [p for role, parameters in roles if role != "head" for p in parameters]
+        adaptive_clip_grad(body, training.agc)
     apply_penalties(state.optimizer)
     state.optimizer.step()
     if state.averager:
-        state.averager.update(state.classifier, state.step, run.plan.end(state.step))
+        first, segment = run.plan.segment(state.step)
+        state.averager.update(state.classifier, state.step, first + segment.steps)
     return loss, correct, batch.global_size
 
 
 def set_step(run: Run, step: int) -> None:
     """Give the optimizer the rates and momenta of that step, and say what it trains."""
-    planned, per_epoch = run.plan.segments[0].steps, run.plan.steps_per_epoch
-    factor = run.lr_factor(step)
-    apply_schedule(run.state.optimizer, run.recipe.schedule, step, factor, planned, per_epoch)
+    plan, factor = run.plan, run.lr_factor(step)
+    length = plan.planned, plan.steps_per_epoch
+    apply_schedule(run.state.optimizer, run.recipe.schedule, step, factor, *length)
     for start, parameters in run.frozen:
         if step >= start:
             set_requires_grad(parameters, False)
@@ -66,10 +69,10 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     mixed image counts as correct where the label with the larger fraction is predicted.
     """
     losses, correct = [], []
-    sizes = batch_sizes(batch.global_size, run.recipe.training.micro_batch_size)
-    set_passes(run.batch_norms, len(sizes))
-    for micro_batch in micro_batches(run, batch, sizes):
-        with run.compute.autocast():
+    shards = run.plan.shards(batch.global_size)
+    set_passes(run.batch_norms, len(shards))
+    for micro_batch, shard in micro_batches(batch, shards):
+        with run.compute.autocast(), batch_position(shard.start, shard.size):
             logits = run.network(micro_batch.images)
         loss = mixed_loss(partial(mean_loss, run.losses.trained), logits, micro_batch)
         if len(micro_batch.labels) < batch.global_size:
@@ -85,17 +88,13 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     return torch.stack(losses).sum(), torch.stack(correct).sum()
 
 
-def micro_batches(run: Run, batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
-    """Yield what this process has of each micro-batch, of these sizes; the network hears where."""
-    first = read = 0
-    for size in sizes:
-        shard = run.processes.shard(size)
-        count = shard.stop - shard.start
-        start = first + shard.start if batch.n_examples is None else read
-        if run.processes.world_size > 1:
-            set_batch_position(run.state.classifier, shard.start, size)
-        yield batch.select(slice(start, start + count))
-        first, read = first + size, read + count
+def micro_batches(batch: Batch, shards: list[Shard]) -> Iterator[tuple[Batch, Shard]]:
+    """Yield what this process has of each micro-batch; a part of a batch has nothing else."""
+    read = 0
+    for shard in shards:
+        end = read + shard.indices.stop - shard.indices.start
+        yield batch.select(shard.indices if batch.n_examples is None else slice(read, end)), shard
+        read = end
 
 
 def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,7 +126,7 @@ def mixed_loss(loss: LossFunction, logits: Tensor, batch: Batch) -> Tensor:
 
 def resize(run: Run, batch: Batch, step: int) -> Batch:
     """The batch at the image size that the recipe wants at that step."""
-    pixels = pixels_at(run.sizes, step)
+    pixels = run.plan.pixels(step)
     return batch if pixels is None else batch._replace(images=downsample(batch.images, pixels))
 
 
@@ -140,7 +139,7 @@ def select_hard_examples(run: Run, batch: Batch) -> Batch:
     """
     config, network = run.recipe.training.selective_backprop, run.state.classifier
     n_examples = batch.global_size
-    count = n_trained(run, run.state.step, n_examples)
+    count = run.plan.n_trained(run.state.step, n_examples)
     if count == n_examples:
         return batch
     shard = batch.select(run.processes.shard(n_examples))
@@ -154,15 +153,3 @@ def select_hard_examples(run: Run, batch: Batch) -> Batch:
     network.train()
     losses = run.processes.all_gather(mixed_loss(run.losses.selection, logits, shard), n_examples)
     return batch.select(losses.topk(count).indices.sort().values)
-
-
-def n_trained(run: Run, step: int, n_examples: int) -> int:
-    """How many of a batch of ``n_examples`` images that step trains on."""
-    if step < run.select_from:
-        return n_examples
-    return n_selected(n_examples, run.recipe.training.selective_backprop.keep)
-
-
-def n_selected(n_examples: int, keep: float) -> int:
-    """How many of a batch are trained on once examples are selected."""
-    return min(n_examples, max(2, round(keep * n_examples)))

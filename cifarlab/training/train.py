@@ -1,7 +1,7 @@
 """Training: a recipe and a folder become a finished run."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import new_folder
 from cifarlab.system.errors import Interrupted, OutOfMemoryError, RecipeError, RunFolderError
 from cifarlab.system.processes import SINGLE_PROCESS, Processes
-from cifarlab.system.signals import stop_on_signal
+from cifarlab.system.signals import StopRequest, stop_on_signal
 from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
 from cifarlab.training.extend import extended
 from cifarlab.training.finish import finish
 from cifarlab.training.loop import fit
-from cifarlab.training.run import Run
+from cifarlab.training.run import Run, Session
 from cifarlab.training.setup import prepare
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.warmup import compile_ahead
@@ -37,7 +37,7 @@ def train(
     callbacks: Sequence[Callback] | None = None,
     command: str = "cifarlab.training.train.train",
     progress: Progress | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    stop: StopRequest | None = None,
     processes: Processes = SINGLE_PROCESS,
     threads: int | None = None,
 ) -> dict[str, Any]:
@@ -45,48 +45,40 @@ def train(
 
     Without a folder it is a new one under ``runs/``. Without ``callbacks``, what goes on is printed
     as the command line does; ``callbacks=()`` is silent. With ``resume``, a run that was begun
-    there goes on from its last checkpoint; without, the folder must hold none. Between two epochs
-    the run ends, as one that was ``stopped``, once ``should_stop`` is true. With several
-    ``processes`` (see ``cifarlab.system.processes.init_distributed``) each is to call this.
-    ``threads`` is how many a CPU computes with (default: cifarlab.system.threads). Raises every
-    error of cifarlab.system.errors.
+    there goes on from its last checkpoint; without, the folder must hold none. ``stop`` may be
+    set from outside at any time: see StopRequest. With several ``processes`` (see
+    ``cifarlab.system.processes.init_distributed``) each is to call this. ``threads`` is how many a
+    CPU computes with (default: cifarlab.system.threads). Raises every error of
+    cifarlab.system.errors.
     """
-    folder = _run_folder(recipe, folder, processes)
+    on_main = processes.broadcast_from_rank0
+    if not isinstance(folder, RunFolder):
+        folder = on_main(lambda: new_folder(recipe)) if folder is None else RunFolder(folder)
     with ExitStack() as contexts, _translate_errors(recipe, folder):
         if callbacks is None and processes.is_main_process:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare
-        callbacks = callbacks or ()
-        processes.broadcast_from_rank0(lambda: contexts.enter_context(folder.in_use()))
-        processes.broadcast_from_rank0(lambda: _require_fitting_folder(recipe, folder, resume))
-        run = prepare(
-            recipe,
-            folder,
+        session = Session(
             resume=resume,
+            callbacks=callbacks or (),
             command=command,
             progress=progress,
+            stop=stop or StopRequest(),
             processes=processes,
             threads=threads,
-            callbacks=callbacks,
         )
-        run.should_stop = should_stop
-        for callback in callbacks:
+        on_main(lambda: contexts.enter_context(folder.in_use()))
+        on_main(lambda: _require_fitting_folder(recipe, folder, resume))
+        run = prepare(recipe, folder, session)
+        for callback in run.callbacks:
             callback.on_train_start(run)
         compile_ahead(run)
-        with stop_on_signal() as stop:
-            fit(run, callbacks, stop)
-        result = processes.broadcast_from_rank0(lambda: finish(run), patient=True)
-        for callback in callbacks:
+        with stop_on_signal(run.stop):
+            reason = fit(run)
+        result = on_main(lambda: finish(run, reason), patient=True)
+        for callback in run.callbacks:
             callback.on_train_end(run, result)
     return result
-
-
-def _run_folder(
-    recipe: Recipe, folder: RunFolder | Path | str | None, processes: Processes
-) -> RunFolder:
-    if folder is None:
-        return processes.broadcast_from_rank0(lambda: new_folder(recipe))
-    return folder if isinstance(folder, RunFolder) else RunFolder(folder)
 
 
 def _require_fitting_folder(recipe: Recipe, folder: RunFolder, resume: bool) -> None:
@@ -119,25 +111,20 @@ def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
             else "nothing was begun: start again",
             signal.SIGINT,
         ) from error
-    except ValueError as error:
-        if "more than 1 value per channel" in str(error):
+    except (ValueError, MemoryError, RuntimeError) as error:
+        size, text = f"training.batch_size={recipe.training.batch_size}", str(error)
+        if "more than 1 value per channel" in text:
             raise RecipeError(
                 "batch normalisation can't train on one value per channel: these images shrink "
-                f"to a single pixel and training.batch_size is {recipe.training.batch_size}",
+                f"to a single pixel at {size}",
                 "raise training.batch_size, or use larger images or smaller strides",
             ) from error
+        # PyTorch's allocator on a CPU has no type for it
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if full or "can't allocate memory" in text:
+            first = text.splitlines()[0] if text else "no memory left"
+            raise OutOfMemoryError(
+                f"out of memory at {size}: {first:.120}",
+                "halve training.batch_size (and optimizer.lr with it), or take a smaller network",
+            ) from error
         raise
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory(recipe, error) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error):  # the CPU allocator has no type for it
-            raise _out_of_memory(recipe, error) from error
-        raise
-
-
-def _out_of_memory(recipe: Recipe, error: BaseException) -> OutOfMemoryError:
-    first = str(error).splitlines()[0] if str(error) else "no memory left"
-    return OutOfMemoryError(
-        f"out of memory at training.batch_size={recipe.training.batch_size}: {first:.120}",
-        "halve training.batch_size (and optimizer.lr with it), or take a smaller network",
-    )

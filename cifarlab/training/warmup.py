@@ -2,9 +2,8 @@
 
 import torch
 
-from cifarlab.augment.pipeline import pixels_at
 from cifarlab.training.run import Run
-from cifarlab.training.step import backward, n_trained, resize, set_step
+from cifarlab.training.step import backward, resize, set_step
 
 
 def compile_ahead(run: Run) -> None:
@@ -15,35 +14,24 @@ def compile_ahead(run: Run) -> None:
     """
     if run.compute.compile_mode is None:
         return
-    state, step_before, device = run.state, run.state.step, run.compute.device
+    state, device, plan = run.state, run.compute.device, run.plan
     weights = {name: t.clone() for name, t in state.classifier.state_dict().items()}
     with run.clock.running("compile"):
         state.classifier.train()
-        for step in _first_of_each_kind(run):
+        compiled = set()
+        for step in range(state.step, plan.steps):
             set_step(run, step)
-            count = _n_images(run, step)
-            height, width, channels = run.dataset.image_shape
-            images = torch.zeros(count, height, width, channels, dtype=torch.uint8)
+            count = plan.n_trained(step, plan.n_images(step))
+            trained = tuple(p.requires_grad for p in state.classifier.parameters())
+            kind = plan.pixels(step), count, trained
+            if kind in compiled:
+                continue
+            compiled.add(kind)
+            images = torch.zeros(count, *run.dataset.image_shape, dtype=torch.uint8)
             labels = torch.zeros(count, dtype=torch.int64)
             # augmented, so that they have the type of those that training will send
             batch = run.loader.augment(images.to(device), labels.to(device), labels, 0, step)
             backward(run, resize(run, batch, step))
             state.optimizer.zero_grad(set_to_none=True)
         state.classifier.load_state_dict(weights)
-        set_step(run, min(step_before, run.plan.steps - 1))
-
-
-def _first_of_each_kind(run: Run) -> list[int]:
-    """The first of the remaining steps of each kind."""
-    kinds: dict[tuple[object, ...], int] = {}
-    for step in range(run.state.step, run.plan.steps):
-        set_step(run, step)
-        trained = tuple(p.requires_grad for p in run.state.classifier.parameters())
-        kinds.setdefault((pixels_at(run.sizes, step), _n_images(run, step), trained), step)
-    return list(kinds.values())
-
-
-def _n_images(run: Run, step: int) -> int:
-    """How many images that step trains on."""
-    epoch = next(e for e in run.plan.epochs if step < e.first + e.steps)
-    return n_trained(run, step, run.loader.batch_sizes[step - epoch.first])
+        set_step(run, min(state.step, plan.steps - 1))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
+from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
 from cifarlab.recipes.text import build
@@ -32,7 +33,7 @@ def loader(augment: dict, reads=lambda _: None) -> Loader:
     images = draws.integers(0, 256, (COUNT, *SHAPE), dtype=np.uint8)
     subset = Subset(images, np.arange(COUNT), np.arange(COUNT))
     augmentation = Augmentation(build({"augment": augment}).augment, SHAPE, 5)
-    return Loader(subset, augmentation, 10, 5, torch.device("cpu"), reads)
+    return Loader(subset, augmentation, batch_sizes(COUNT, 10), 5, torch.device("cpu"), reads)
 
 
 def every_third(images: int) -> Tensor:

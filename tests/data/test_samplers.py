@@ -175,7 +175,7 @@ def test_a_run_shows_what_the_sampler_says(
     tmp_path: Path, tiny: Callable[..., Recipe], finished: RunFolder
 ) -> None:
     recipe = tiny({"data.sampler.kind": "balanced"})
-    run = prepare(recipe, RunFolder(tmp_path / "a"), resume=False, command="test", progress=None)
+    run = prepare(recipe, RunFolder(tmp_path / "a"))
     labels = torch.cat([batch.labels for batch in run.loader.epoch(0)])
     counts = labels.bincount()
     assert int(counts.max() - counts.min()) <= 1 and len(labels) == 1294

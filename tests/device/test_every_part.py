@@ -123,7 +123,7 @@ class OneOfTwo(Processes):
     def broadcast_from_rank0(self, work: Callable[[], Any], *, patient: bool = False) -> Any:
         return work()
 
-    run_local_rank0_first = broadcast_from_rank0
+    run_in_all = broadcast_from_rank0
 
 
 @pytest.mark.parametrize("way", ["ema", "everything"])

@@ -13,8 +13,8 @@ from cifarlab.models.build import build_body
 from cifarlab.models.distributed_layers import (
     DistributedBatchNorm,
     DistributedDropout,
+    batch_position,
     distribute_layers,
-    set_batch_position,
 )
 from cifarlab.models.network import parameter_roles
 from cifarlab.recipes.catalog import find, shipped_recipes
@@ -121,13 +121,13 @@ def test_dropout_has_the_mask_of_the_whole_batch(shape: tuple[int, ...]) -> None
     expected = functional.dropout(x, 0.4)
     rows = []
     for rank in range(2):
-        processes = Processes(rank, 2, rank)
+        processes = Processes(rank, 2)
         network = nn.Sequential(nn.Dropout(0.4))
         distribute_layers(network, processes)
         part = processes.shard(shape[0])
-        set_batch_position(network, part.start, shape[0])
         torch.manual_seed(3)
-        rows.append(network(x[part]))
+        with batch_position(part.start, shape[0]):
+            rows.append(network(x[part]))
         assert torch.equal(network.eval()(x[part]), x[part])
     assert torch.equal(torch.cat(rows), expected)
     assert not torch.equal(expected, x)
@@ -145,7 +145,7 @@ def test_every_network_is_spread_whole_and_stays_what_it_was(name: str) -> None:
     with torch.device("meta"):
         body = build_body(find(name).model, (32, 32, 3), 10)
     before, roles = body.state_dict(), described(parameter_roles(body))
-    distribute_layers(body, Processes(0, 2, 0))
+    distribute_layers(body, Processes(0, 2))
     plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
     spread_ones = (DistributedBatchNorm, DistributedDropout)
     assert not [m for m in body.modules() if isinstance(m, plain) and type(m) not in spread_ones]

@@ -42,5 +42,5 @@ def in_threads(count: int, work: Callable[[Processes], Any]) -> list[Any]:
     """What ``work`` gives in each of so many processes, which run at the same time."""
     meeting = Meeting(count)
     with ThreadPoolExecutor(count) as pool:
-        futures = [pool.submit(work, Threaded(rank, count, rank, meeting)) for rank in range(count)]
+        futures = [pool.submit(work, Threaded(rank, count, meeting)) for rank in range(count)]
         return [future.result() for future in futures]

@@ -32,8 +32,8 @@ def schedule_restarts(patch: pytest.MonkeyPatch) -> None:
 
 
 def totals_lost(patch: pytest.MonkeyPatch) -> None:
-    def load(self: Any, state: Any) -> None:
-        REAL_LOAD(self, state)
+    def load(self: Any, state: Any, processes: Any) -> None:
+        REAL_LOAD(self, state, processes)
         state.totals = Totals.zero(state.device)
 
     patch.setattr(checkpoint.Checkpoints, "load_last", load)

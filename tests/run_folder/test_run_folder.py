@@ -3,7 +3,6 @@
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -107,7 +106,7 @@ def test_what_is_no_run_folder(tmp_path, foreign):
 def test_the_format_is_written_before_the_recipe(tmp_path, monkeypatch):
     folder, names = RunFolder(tmp_path / "run"), []
     monkeypatch.setattr(
-        "cifarlab.run_folder.folder.write_text", lambda path, _: names.append(path.name)
+        "cifarlab.system.files.write_bytes", lambda path, _: names.append(path.name)
     )
     folder.write_recipe(Recipe())
     assert names == ["format.json", "recipe.yaml"]
@@ -203,14 +202,14 @@ def test_the_recipe_file_is_the_whole_recipe(folder):
 
 
 WRITE = """
-import sys
+import os, sys
 from pathlib import Path
-from cifarlab.system.files import written_whole
-with written_whole(Path(sys.argv[1])) as temporary:
-    temporary.write_text("half")
-    print(temporary, flush=True)
+from cifarlab.system.files import write_text
+def wait(_):
+    print("writing", flush=True)
     sys.stdin.readline()
-    temporary.write_text("whole")
+os.fsync = wait
+write_text(Path(sys.argv[1]), "whole")
 """
 
 
@@ -219,13 +218,17 @@ def test_only_what_killed_writers_left_is_removed(folder):
     command = [sys.executable, "-c", WRITE, str(target)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as killed, subprocess.Popen(command, **pipes) as living:
-        left, used = (Path(process.stdout.readline().strip()) for process in (killed, living))
+        for process in (killed, living):
+            assert process.stdout.readline() == "writing\n"
+        left, used = (
+            next(target.parent.glob(f".*-{process.pid}.part")) for process in (killed, living)
+        )
         killed.kill()
         killed.wait()
         assert left.exists() and used.exists()
         assert take(folder)
-        assert not left.exists() and used.read_text() == "half"
-        living.communicate("\n")
+        assert not left.exists() and used.read_text() == "whole" and not target.exists()
+        living.communicate("\n\n")
     assert target.read_text() == "whole"
 
 

@@ -1,7 +1,6 @@
 """A file appears whole or not at all, and a disk that refuses is told in words."""
 
 import errno
-import fcntl
 import os
 import resource
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 
 from cifarlab.run_folder.predictions import Predictions
+from cifarlab.system import files
 from cifarlab.system.errors import StorageError
-from cifarlab.system.files import disk_errors, remove_leftovers, write_text, written_whole
+from cifarlab.system.files import disk_errors, remove_leftovers, write_text
 
 HINTS = {
     "ENOSPC": "free some space",
@@ -65,59 +65,38 @@ def test_a_file_in_a_folder_that_is_made_on_the_way(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_until_the_block_ends_a_reader_sees_the_old_file(tmp_path):
-    path = tmp_path / "file.txt"
+def test_until_it_is_on_the_disk_a_reader_sees_the_old_file(tmp_path, monkeypatch):
+    path, seen = tmp_path / "file.txt", []
     write_text(path, "old")
-    with written_whole(path) as temporary:
-        temporary.write_text("new")
-        assert path.read_text() == "old"
-        assert temporary.parent == path.parent  # a rename across disks would not be one step
-    assert path.read_text() == "new"
+
+    def look(_):
+        seen.append((path.read_text(), len(list(tmp_path.iterdir()))))
+
+    monkeypatch.setattr(os, "fsync", look)
+    write_text(path, "new")
+    # then the folder's own: a rename across disks would not be one step
+    assert seen == [("old", 2), ("new", 1)]
 
 
-def before_the_first_lock(monkeypatch, act):
-    """Another process acts once a file is open, and before it is locked."""
-    acts, lock = [act], fcntl.flock
-
-    def lock_late(*arguments):
-        while acts:
-            acts.pop()()
-        lock(*arguments)
-
-    monkeypatch.setattr(fcntl, "flock", lock_late)
-    return acts
-
-
-def test_a_file_that_another_process_removes_before_it_is_locked(tmp_path, monkeypatch):
-    path = tmp_path / "file.txt"
-    left = before_the_first_lock(monkeypatch, lambda: remove_leftovers(tmp_path))
-    with written_whole(path) as temporary:
-        temporary.write_text("new")
-        remove_leftovers(tmp_path)
-        assert temporary.exists() and not left
-    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_file_that_is_written_anew_before_it_is_locked_is_no_leftover(tmp_path, monkeypatch):
-    temporary = tmp_path / ".file.txt.1.part"
-    temporary.write_text("old")
-
-    def write_anew():
-        temporary.replace(tmp_path / "file.txt")
-        temporary.write_text("new")
-
-    before_the_first_lock(monkeypatch, write_anew)
+def test_what_another_machine_s_process_writes_is_no_leftover(tmp_path):
+    names = [f".file.txt.{machine}-{2**22 + 1}.part" for machine in ("elsewhere", files._MACHINE)]
+    for name in names:
+        (tmp_path / name).touch()
     remove_leftovers(tmp_path)
-    assert temporary.read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == names[:1]
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
-def test_a_block_that_fails_keeps_the_old_file_and_its_own_error(tmp_path, error):
+def test_a_write_that_is_ended_keeps_the_old_file_and_its_own_error(tmp_path, monkeypatch, error):
     path = tmp_path / "file.txt"
     write_text(path, "old")
-    with pytest.raises(error), written_whole(path) as temporary:
-        temporary.write_text("half")
+
+    def fail(_):
         raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(error):
+        write_text(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -132,12 +111,12 @@ def test_the_content_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "hint"), HINTS.items())
-@pytest.mark.parametrize("where", ["pathlib.Path.write_text", "os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("where", ["pathlib.Path.open", "os.fsync", "pathlib.Path.replace"])
 def test_a_disk_that_refuses_keeps_the_old_file(tmp_path, monkeypatch, where, name, hint):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    monkeypatch.setattr(where, failing(name))
-    with refused(path, hint):
+    with refused(path, hint), monkeypatch.context() as patch:
+        patch.setattr(where, failing(name))
         write_text(path, "new")
     assert path.read_text() == "old"
 

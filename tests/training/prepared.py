@@ -24,7 +24,7 @@ PLAIN = {
 
 def prepared(recipe: Recipe, path: Path) -> Run:
     """A new run before its first step, in training mode."""
-    run = prepare(recipe, RunFolder(path), resume=False, command="test", progress=None)
+    run = prepare(recipe, RunFolder(path))
     run.state.classifier.train()
     return run
 

@@ -11,6 +11,7 @@ from prepared import PLAIN
 from torch import Tensor, nn
 
 from cifarlab.augment.pipeline import Augmentation
+from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
@@ -30,7 +31,8 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
     dataset = open_dataset(recipe.data.source)
     part, _ = training_subsets(dataset, recipe.data)
     augmentation = Augmentation(recipe.augment, dataset.image_shape, recipe.seed)
-    loader = Loader(part, augmentation, recipe.training.batch_size, recipe.seed, CPU)
+    sizes = batch_sizes(len(part), recipe.training.batch_size)
+    loader = Loader(part, augmentation, sizes, recipe.seed, CPU)
     mean, std = normalization(recipe, part, dataset.image_shape[2])
     network = initial_state(recipe, dataset, part, mean, std, choose("float32")).classifier.train()
     velocity = {name: torch.zeros_like(p) for name, p in network.named_parameters()}
@@ -39,7 +41,7 @@ def slow_loop(recipe: Recipe, epochs: int) -> tuple[nn.Module, list[float]]:
         total = seen = 0.0
         for images, labels, *_ in loader.epoch(epoch):
             torch.manual_seed(derived_seed(recipe.seed, "network", step))
-            rate = slow_rate(recipe, step, epochs * loader.steps_per_epoch, loader.steps_per_epoch)
+            rate = slow_rate(recipe, step, epochs * len(sizes), len(sizes))
             loss = slow_loss(network(images), labels, recipe.loss.label_smoothing)
             network.zero_grad()
             loss.backward()

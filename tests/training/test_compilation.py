@@ -14,7 +14,8 @@ import cifarlab.training.train
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.device import choose
 from cifarlab.system.errors import Interrupted, UserError
-from cifarlab.training.run import Run
+from cifarlab.system.signals import StopReason
+from cifarlab.training.run import Run, Session
 from cifarlab.training.setup import prepare
 from cifarlab.training.step import step
 from cifarlab.training.train import train
@@ -74,10 +75,11 @@ def test_all_is_compiled_before_training_and_changes_nothing(
 ) -> None:
     counts, fit = [], cifarlab.training.loop.fit
 
-    def watched(*given: Any) -> None:
+    def watched(*given: Any) -> StopReason:
         counts.append(len(compilations))
-        fit(*given)
+        reason = fit(*given)
         counts.append(len(compilations))
+        return reason
 
     recipe = tiny(CHANGES | augment)
     compiled, plain = RunFolder(tmp_path / "compiled"), RunFolder(tmp_path / "plain")
@@ -139,7 +141,7 @@ def test_the_state_of_a_run_that_goes_on_is_untouched(
     with pytest.raises(Interrupted):
         train(recipe, folder, callbacks=[signal_after(10)])
     first = len(compilations)
-    run = prepare(recipe, folder, resume=True, command="test", progress=None)
+    run = prepare(recipe, folder, Session(resume=True))
     run.state.classifier.train()
     step(run, next(run.loader.epoch(1, 3)))  # so that all flags are those of step 10
     run.state.optimizer.zero_grad(set_to_none=True)

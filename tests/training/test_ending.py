@@ -3,7 +3,6 @@
 import itertools
 import os
 import signal
-from functools import partial
 from typing import get_args
 
 import pytest
@@ -14,9 +13,9 @@ from cifarlab.recipes.schema import Extension
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, RunFolderError
+from cifarlab.system.signals import StopReason, StopRequest
 from cifarlab.training import clock, loop
 from cifarlab.training.extend import extended
-from cifarlab.training.stop import StopReason
 from cifarlab.training.train import train
 
 LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
@@ -123,19 +122,24 @@ def test_every_ending_but_the_recipes_own_is_early():
 
 
 class Enough(Watching):
-    """Has seen enough of the run after that epoch."""
+    """Has seen enough of the run after that epoch, or after that step of its second epoch."""
 
-    def __init__(self, epoch):
-        self.epoch, self.seen = epoch, False
+    def __init__(self, epoch, reason="stopped", step=None):
+        self.epoch, self.reason, self.step, self.stop = epoch, reason, step, StopRequest()
+
+    def on_step_end(self, run, images):
+        if run.state.step == self.step:
+            self.stop.ask(self.reason)
 
     def on_epoch_end(self, run, line):
-        self.seen = line["epoch"] >= self.epoch
+        if line["epoch"] >= self.epoch:
+            self.stop.ask(self.reason)
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
     folder, watcher = RunFolder(tmp_path), Enough(epoch)
-    result = train(tiny(), folder, callbacks=[watcher], should_stop=lambda: watcher.seen)
+    result = train(tiny(), folder, callbacks=[watcher], stop=watcher.stop)
     assert (result["stop_reason"], result["epochs"]) == ("stopped", epoch)
     whole = finished.metrics.read()[:epoch]
     assert without_cost(folder.metrics.read()) == without_cost(whole)
@@ -145,14 +149,25 @@ def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
 
 def test_enough_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
     watcher = Enough(3)
-    result = train(
-        tiny(), RunFolder(tmp_path), callbacks=[watcher], should_stop=lambda: watcher.seen
-    )
+    result = train(tiny(), RunFolder(tmp_path), callbacks=[watcher], stop=watcher.stop)
     assert result["stop_reason"] == "planned"
 
 
 def test_enough_from_the_start_is_an_epoch_at_least(tmp_path, tiny):
-    assert train(tiny(), RunFolder(tmp_path), should_stop=lambda: True)["epochs"] == 1
+    result = train(tiny(), RunFolder(tmp_path), stop=StopRequest("stopped"))
+    assert (result["epochs"], result["steps"]) == (1, 11)
+
+
+@pytest.mark.parametrize(("epoch", "step"), [(1, None), (3, None), (9, 15)])
+def test_what_was_abandoned_is_left_without_a_result_and_goes_on(
+    tmp_path, tiny, finished, end_of, epoch, step
+):
+    folder, watcher = RunFolder(tmp_path), Enough(epoch, "abandoned", step)
+    with pytest.raises(Interrupted, match=f"after step {step or 11 * epoch} of 33"):
+        train(tiny(), folder, callbacks=[watcher], stop=watcher.stop)
+    assert not folder.finished
+    train(tiny(), folder, resume=True)
+    assert end_of(folder) == end_of(finished)
 
 
 def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):
@@ -170,13 +185,9 @@ def test_look_ahead_that_never_came_to_its_first_update_is_the_network_itself(ti
     averaged = {"averaging.kind": "lookahead", "averaging.every": 60}  # 11 steps an epoch
     for name, changes in (("averaged", LONG | averaged), ("plain", LONG)):
         folder = RunFolder(tmp_path / name)
-        ended = partial(has_epochs, folder, 3)
-        result = train(tiny(changes), folder, callbacks=(), should_stop=ended)
+        watcher = Enough(3)
+        result = train(tiny(changes), folder, callbacks=[watcher], stop=watcher.stop)
         losses.append([line["val"]["loss"] for line in folder.metrics.read()])
         losses[-1].append(result["test"]["loss"])
         assert result["stop_reason"] == "stopped"
     assert losses[0] == losses[1] and len(set(losses[0])) == 4
-
-
-def has_epochs(folder: RunFolder, epochs: int) -> bool:
-    return len(folder.metrics.read()) >= epochs

@@ -1,17 +1,19 @@
 """A run's length: durations resolved to steps once, cut into epochs."""
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifarlab.recipes.schema import Training
-from cifarlab.training.plan import Epoch, Plan, plan
+from cifarlab.recipes.text import build
+from cifarlab.system.processes import Processes
+from cifarlab.training.plan import BatchPlan, Epoch, plan_batches
 
 
-def made(duration: str, *extensions: str, steps_per_epoch: int = 10) -> Plan:
+def made(duration: str, *extensions: str, steps_per_epoch: int = 10) -> BatchPlan:
     longer = [{"duration": text, "schedule": "hold"} for text in extensions]
-    training = Training.model_validate({"duration": duration, "extensions": longer})
-    return plan(training, steps_per_epoch)
+    training = {"duration": duration, "extensions": longer, "batch_size": 2}
+    return plan_batches(build({"training": training}), 2 * steps_per_epoch)
 
 
 def test_whole_epochs() -> None:
@@ -55,3 +57,41 @@ def test_epochs_cover_each_step_once(lengths: list[int], steps_per_epoch: int) -
 
 def test_an_extended_plan_begins_with_the_planned_one() -> None:
     assert made("15 steps", "1 epoch").epochs[:2] == made("15 steps").epochs
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_each_image_of_a_pass_is_of_one_process(world_size: int) -> None:
+    training = {"batch_size": 30, "micro_batch_size": 8, "duration": "2 epochs"}
+    recipe = build({"training": training})
+    plans = [plan_batches(recipe, 100, Processes(rank, world_size)) for rank in range(world_size)]
+    assert plans[0].batch_sizes == [25] * 4 and plans[0].micro_batch_sizes(25) == [7, 6, 6, 6]
+    shards = [plan.shards(25) for plan in plans]
+    for number, size in enumerate([7, 6, 6, 6]):
+        of_pass = [shard[number] for shard in shards]
+        covered = [image for shard in of_pass for image in range(25)[shard.indices]]
+        first = [0, 7, 13, 19][number]
+        assert covered == list(range(first, first + size))
+        assert [shard.start + first for shard in of_pass] == [s.indices.start for s in of_pass]
+    read = [plan.local_indices(25) for plan in plans]
+    if world_size > 1:
+        assert sorted(torch.cat(read).tolist()) == list(range(25))
+    else:
+        assert read == [None]
+
+
+def test_a_step_s_size_and_images_follow_the_recipe() -> None:
+    recipe = build(
+        {
+            "augment": {"progressive_resize": [{"start": "3 steps", "pixels": 16}]},
+            "training": {
+                "batch_size": 10,
+                "duration": "7 steps",
+                "selective_backprop": {"keep": 0.5, "start": "1 epoch"},
+            },
+        }
+    )
+    plan = plan_batches(recipe, 39)
+    assert [plan.n_images(step) for step in range(7)] == [10, 10, 10, 9, 10, 10, 10]
+    trained = [plan.n_trained(step, plan.n_images(step)) for step in range(7)]
+    assert trained == [10, 10, 10, 9, 5, 5, 5]
+    assert [plan.pixels(step) for step in range(7)] == [None] * 3 + [16] * 4

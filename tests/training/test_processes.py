@@ -198,7 +198,7 @@ def test_one_clock_decides_when_the_budget_is_used_up(two: dict[str, tuple[Told,
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_the_parts_make_up_the_whole(count: int) -> None:
     for images in range(20):
-        parts = [Processes(rank, count, 0).shard(images) for rank in range(count)]
+        parts = [Processes(rank, count).shard(images) for rank in range(count)]
         assert [place for part in parts for place in range(images)[part]] == list(range(images))
         sizes = [part.stop - part.start for part in parts]
         assert max(sizes) - min(sizes) <= 1
@@ -244,7 +244,7 @@ def test_an_error_of_the_first_alone_is_everybody_s() -> None:
     def fail() -> None:
         raise CifarlabError("what", "hint")
 
-    for way in (SINGLE_PROCESS.broadcast_from_rank0, SINGLE_PROCESS.run_local_rank0_first):
+    for way in (SINGLE_PROCESS.broadcast_from_rank0, SINGLE_PROCESS.run_in_all):
         with pytest.raises(CifarlabError, match="what"):
             way(fail)
         assert way(lambda: 3) == 3

@@ -1,10 +1,12 @@
 """What ``train`` prints of itself, and where it trains, when it is called from Python."""
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from cifarlab.augment.pipeline import pixels_at
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.terminal import format_duration
 from cifarlab.training.callback import Callback
@@ -43,8 +45,7 @@ def test_the_folder_may_be_a_path_or_nothing(tiny, tmp_path, monkeypatch):
 def at_step(step: int, steps: int = 1000, sizes: tuple[tuple[int, int], ...] = ()):
     return SimpleNamespace(
         state=SimpleNamespace(step=step, epoch=0),
-        plan=SimpleNamespace(steps=steps, epochs=range(3)),
-        sizes=sizes,
+        plan=SimpleNamespace(steps=steps, epochs=range(3), pixels=partial(pixels_at, sizes)),
         dataset=SimpleNamespace(image_shape=(32, 32, 3)),
     )
 

@@ -145,19 +145,6 @@ def test_another_seed_s_best_of_the_same_epoch(
     assert not folder.finished
 
 
-def test_a_state_of_an_earlier_cifarlab(copied: RunFolder, tiny: Callable) -> None:
-    path = unfinished(copied).weights("last.state")
-    with safe_open(path, "pt") as file:
-        about = json.loads(file.metadata()["cifarlab"])
-    del about["weights_sha256"]
-    save_file(load_file(path), path, {"cifarlab": json.dumps(about)})
-    before = content(copied)
-    with pytest.raises(CheckpointError, match="begun by an earlier cifarlab") as raised:
-        train(tiny(), copied, resume=True)
-    assert raised.value.hint == "train anew in another folder"
-    assert content(copied) == before
-
-
 @pytest.mark.parametrize("name", ["last", "last.state"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
 def test_a_damaged_checkpoint(copied: RunFolder, tiny: Callable, name: str, damage: str) -> None:

@@ -27,7 +27,7 @@ from cifarlab.system.errors import (
     UserError,
 )
 from cifarlab.system.files import write_text
-from cifarlab.system.signals import Stop, stop_on_signal
+from cifarlab.system.signals import StopRequest, stop_on_signal
 from cifarlab.system.threads import available_threads
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _train_trials(
 
 
 def _run_tune(
-    request: _SearchRequest, event_log: EventLog, resources: TrialResources, stop: Stop
+    request: _SearchRequest, event_log: EventLog, resources: TrialResources, stop: StopRequest
 ) -> bool:
     """One run of Ray Tune; whether it was ended before its time. Raises StorageError."""
     from ray import tune

@@ -14,7 +14,8 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.messages import EPOCH, FAILURE, FATAL, SCORE, STOP_REASON
 from cifarlab.experiments.search.space import Params
 from cifarlab.experiments.search.trial_history import TrialHistory
-from cifarlab.system.errors import CifarlabError, RunFolderError, StorageError
+from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
+from cifarlab.system.signals import StopRequest
 from cifarlab.training.callback import Callback
 
 _HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
@@ -38,10 +39,6 @@ class TrialJob(NamedTuple):
     plugins: list[str]
 
 
-class _Abandoned(BaseException):
-    """Unwinds a run that is left at its last checkpoint."""
-
-
 class TrialSession(Callback):
     """Train a trial in a thread, epoch by epoch."""
 
@@ -54,7 +51,7 @@ class TrialSession(Callback):
         self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._permissions: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._stop_requested = False
+        self._stop = StopRequest()
 
     def next(self) -> Message:
         """Let the run go on to the end of its next epoch, or to its end; return its message.
@@ -73,14 +70,15 @@ class TrialSession(Callback):
         """The trial gets no further epoch: finish its run if a rung stopped it, else leave it."""
         if self._thread is None or not self._thread.is_alive():
             return
-        self._stop_requested = TrialHistory(self._search.events()).trials[self.job.number].stopped
-        self._permissions.put(self._stop_requested)
+        stopped = TrialHistory(self._search.events()).trials[self.job.number].stopped
+        self._stop.ask("stopped" if stopped else "abandoned")
+        self._permissions.put(False)
         self._thread.join()
 
     def _train(self) -> None:
         try:
             self._messages.put(self._train_run())
-        except _Abandoned:
+        except Interrupted:  # abandoned: it is left at its last checkpoint
             pass
         except StorageError as error:
             self._messages.put({FATAL: json.dumps([error.what, error.hint])})
@@ -110,7 +108,7 @@ class TrialSession(Callback):
                 resume=folder.exists,
                 callbacks=[self, *watched.build_callbacks()],
                 command=command,
-                should_stop=lambda: self._stop_requested,
+                stop=self._stop,
             )
         return {STOP_REASON: result["stop_reason"]}
 
@@ -139,14 +137,13 @@ class TrialSession(Callback):
 
     def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
         """Send the epoch's message and wait for leave to go on."""
-        if self._stop_requested:
+        if self._stop.reason != "planned":
             return
         metric, score = self._metric, line["val"][self._metric.name]
         if self.last_message[EPOCH]:
             score = metric.sign * max(metric.sign * score, metric.sign * self.last_message[SCORE])
         self._messages.put({EPOCH: line["epoch"], SCORE: score})
-        if not self._permissions.get() and not self._stop_requested:
-            raise _Abandoned
+        self._permissions.get()
 
 
 def parse_job(text: str) -> TrialJob:

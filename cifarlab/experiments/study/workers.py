@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, StorageError
+from cifarlab.system.signals import StopRequest
 from cifarlab.training.callback import Callback
 from cifarlab.training.callbacks import WatchedConfig
 
@@ -45,15 +46,15 @@ TrainOne = Callable[[RunJob], Failure | None]
 
 
 class _StopCallback(Callback):
-    """Ends the run at its next step once somebody asks the study to stop."""
+    """Asks the run to end once somebody asks the study to."""
 
-    def __init__(self, stop_requested: Callable[[], bool]) -> None:
-        self._stop_requested = stop_requested
+    def __init__(self, stop: StopRequest, stop_requested: Callable[[], bool]) -> None:
+        self._stop, self._stop_requested = stop, stop_requested
 
     def on_step_end(self, run: Any, images: int) -> None:
-        """Pass the wish on as the signal that training listens to."""
+        """Pass the wish on."""
         if self._stop_requested():
-            signal.raise_signal(signal.SIGINT)
+            self._stop.ask("signal", signal.SIGINT)
 
 
 def train_job(job: RunJob, stop_requested: Callable[[], bool] = lambda: False) -> Failure | None:
@@ -63,10 +64,17 @@ def train_job(job: RunJob, stop_requested: Callable[[], bool] = lambda: False) -
     """
     from cifarlab.training.train import train
 
-    folder = RunFolder(job.path)
-    callbacks = [_StopCallback(stop_requested), *job.callbacks.build_callbacks()]
+    folder, stop = RunFolder(job.path), StopRequest()
+    watching = [_StopCallback(stop, stop_requested), *job.callbacks.build_callbacks()]
     try:
-        train(job.recipe, folder, resume=folder.exists, callbacks=callbacks, command=job.command)
+        train(
+            job.recipe,
+            folder,
+            resume=folder.exists,
+            callbacks=watching,
+            command=job.command,
+            stop=stop,
+        )
     except (Interrupted, StorageError):
         raise
     except CifarlabError as error:

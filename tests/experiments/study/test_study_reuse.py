@@ -16,6 +16,7 @@ from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import new_folder
 from cifarlab.system.errors import Interrupted, UserError
+from cifarlab.system.signals import StopRequest
 from cifarlab.training.train import train
 
 FAST: dict[str, Any] = {
@@ -125,7 +126,7 @@ def test_a_run_that_something_ended_early_elsewhere_is_not_taken(
 ) -> None:
     """A trial that ASHA stopped after 1 of 4 epochs once stood in a study's row."""
     trial = RunFolder(tmp_path / "runs" / "searches" / "s" / "trial-000")
-    result = train(change(find("quickstart"), FAST), trial, should_stop=lambda: True)
+    result = train(change(find("quickstart"), FAST), trial, stop=StopRequest("stopped"))
     assert (result["stop_reason"], result["epochs"]) == ("stopped", 1)
     trial.write_result({**result, "stop_reason": stop_reason})
     finished_study, told = study(tmp_path / "runs")

@@ -8,7 +8,7 @@ from cifarlab.recipes.catalog import shipped_recipes
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, fingerprint
 from cifarlab.system.errors import UserError
-from cifarlab.training.plan import plan
+from cifarlab.training.plan import plan_batches
 
 IMAGES, BATCH = 45_000, 45
 PER_EPOCH = IMAGES // BATCH
@@ -59,7 +59,7 @@ def test_every_duration_keeps_its_share_of_the_run(scale):
     recipe = build(EVERYWHERE)
     small, per_epoch = at(recipe, scale)
     assert per_epoch == PER_EPOCH * scale
-    whole, part = plan(recipe.training, PER_EPOCH), plan(small.training, per_epoch)
+    whole, part = plan_batches(recipe, IMAGES), plan_batches(small, per_epoch * BATCH)
     assert part.steps == pytest.approx(whole.steps * scale**2)
     planned = whole.segments[0].steps, part.segments[0].steps
     for long, short in zip(durations(recipe), durations(small), strict=True):
