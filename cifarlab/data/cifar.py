@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cifarlab.data.archives import Member
 from cifarlab.data.cifar_pickles import REPACKED_HINT, load, text
 from cifarlab.data.dataset import SPLITS, Decoded, write_split
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import RefusedError, conform
-from cifarlab.data.members import Member
 from cifarlab.system.errors import DataError
 
 

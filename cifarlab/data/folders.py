@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from cifarlab.data.archives import Member
 from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file, write_names
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import BrokenError, Pixels, RefusedError, SizeError, decode
 from cifarlab.data.layout import infer_layout
-from cifarlab.data.members import Member
 from cifarlab.data.problems import Problems
 from cifarlab.data.spool import Spool
 from cifarlab.system.errors import DataError

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from cifarlab.data.archives import iter_members
+from cifarlab.data.archives import Member, iter_members
 from cifarlab.data.cache import HINT, cache_root
 from cifarlab.data.cifar import (
     KINDS,
@@ -22,7 +22,6 @@ from cifarlab.data.dataset import Decoded, Progress
 from cifarlab.data.download import fetch
 from cifarlab.data.folders import decode_folder
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.members import Member
 from cifarlab.system.errors import DataError, StorageError
 from cifarlab.system.files import exists, is_folder, storable
 

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.data.archives import iter_members
+from cifarlab.data.archives import Member, damage_errors, iter_members
 from cifarlab.data.cifar_pickles import load
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
-from cifarlab.data.members import Member, damage_errors
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import hint_to_read, is_folder, require_plain
