@@ -86,7 +86,12 @@ def iter_members(source: Path) -> Iterator[Member]:
                 fault = f"comes after more than {MAX_MEMBERS:,} members"
             if fault:
                 raise DataError(f"{source}: {storable(path)!r} {fault}", hint)
-            yield member._replace(path=path, read=damage_errors(source)(member.read))
+            yield member._replace(path=path, read=partial(_read, source, member))
+
+
+def _read(source: Path, member: Member) -> bytes:
+    with damage_errors(source):
+        return member.read()
 
 
 def _members(source: Path) -> Iterator[Member]:

@@ -111,14 +111,12 @@ def decode_image(
     if len(blob) > MAX_IMAGE_BYTES:
         raise _too_large(where, len(blob), MAX_IMAGE_BYTES)
     try:
-        pixels = decode(blob, policy, limit)
+        return decode(blob, policy, limit).copy()  # torch wants to write
     except BrokenError as broken:
         raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
         hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
         raise DataError(f"{where} {refused.what}", hint) from refused
-    shape = (pixels.height, pixels.width, pixels.channels)
-    return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
 
 
 def _is_container(path: Path) -> bool:
