@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.batch_plan import batch_sizes
 from cifarlab.data.dataset import Subset
 from cifarlab.data.samplers import SamplerConfig, UniformSampler
@@ -74,7 +75,8 @@ class Loader:
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
         self.batch_sizes = batch_sizes(len(subset), batch_size)
-        self._sample = sampler.build(subset)
+        with plugin_errors(sampler):
+            self._sample = sampler.build(subset)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,7 +113,8 @@ class Loader:
         if shard_indices is not None:
             return Batch(images, labels, n_examples=len(indices))
         mix = self.augmentation.config.mix
-        images, partners, lam = mix.mix(images, self.seed, epoch, step)
+        with plugin_errors(mix):
+            images, partners, lam = mix.mix(images, self.seed, epoch, step)
         return Batch(images, labels, None if partners is None else labels[partners], lam)
 
 
