@@ -28,10 +28,10 @@ class Augment(Config):
     """
 
     crop: kinds.CropSettings = kinds.CropSettings()
-    degrees: kinds.Degrees = 0.0
-    scale: kinds.Scale = 0.0
-    translate: kinds.Translate = 0.0
-    fill_mode: kinds.FillMode = "nearest"
+    degrees: float = kinds.DEGREES
+    scale: float = kinds.SCALE
+    translate: float = kinds.TRANSLATE
+    fill_mode: kinds.FillMode = kinds.FILL_MODE
     hflip: Literal["none", "random", "alternating"] = Field(
         "none",
         description="mirror left-right: each image with probability 1/2, or by turns so that "
@@ -44,7 +44,7 @@ class Augment(Config):
     cutout: int = Field(
         0, ge=0, le=96, description="side of a square at a random place that is greyed; 0: none"
     )
-    cutout_inside: kinds.CutoutInside = True
+    cutout_inside: bool = kinds.CUTOUT_INSIDE
     extra: tuple[SerializeAsAny[AugmentationConfig], ...] = Field(
         (), description="further augmentations, your own among them, in this order"
     )
@@ -72,24 +72,21 @@ class Augment(Config):
 
         All but ``mix``, which needs labels, and ``progressive_resize``.
         """
-        fill = {"fill_mode": self.fill_mode}
-        affine = {name: getattr(self, name) for name in ("degrees", "scale", "translate")}
+        affine = {n: getattr(self, n) for n in ("degrees", "scale", "translate", "fill_mode")}
+        policy = kinds.PolicyOperations(policy=self.policy, fill_mode=self.fill_mode)
+        jitter, noise = dict(self.color_jitter), dict(self.gaussian_noise)
         square = {"size": self.cutout, "stay_inside": self.cutout_inside}
-        steps: dict[str, AugmentationConfig] = {}
-        if self.crop.padding:
-            steps["crop"] = kinds.Crop.model_validate(dict(self.crop))
-        if self._is_affine:
-            steps["degrees"] = kinds.Affine.model_validate(affine | fill)
-        if self.hflip != "none":
-            steps["hflip"] = kinds.HFlip(mode=self.hflip)
-        if self.vflip:
-            steps["vflip"] = kinds.VFlip()
-        if self.policy.rounds:
-            steps["policy"] = kinds.PolicyOperations(policy=self.policy, fill_mode=self.fill_mode)
-        if self.color_jitter != kinds.ColorSettings():
-            steps["color_jitter"] = kinds.ColorJitter.model_validate(dict(self.color_jitter))
-        if self.gaussian_noise.sigma:
-            steps["gaussian_noise"] = kinds.GaussianNoise(sigma=self.gaussian_noise.sigma)
-        if self.cutout:
-            steps["cutout"] = kinds.Cutout.model_validate(square)
-        return steps | {f"extra.{index}": step for index, step in enumerate(self.extra)}
+        steps = {
+            "crop": kinds.Crop.model_validate(dict(self.crop)) if self.crop.padding else None,
+            "degrees": kinds.Affine.model_validate(affine) if self._is_affine else None,
+            "hflip": None if self.hflip == "none" else kinds.HFlip(mode=self.hflip),
+            "vflip": kinds.VFlip() if self.vflip else None,
+            "policy": policy if self.policy.rounds else None,
+            "color_jitter": kinds.ColorJitter.model_validate(jitter)
+            if any(jitter.values())
+            else None,
+            "gaussian_noise": kinds.GaussianNoise.model_validate(noise) if noise["sigma"] else None,
+            "cutout": kinds.Cutout.model_validate(square) if self.cutout else None,
+            **{f"extra.{index}": step for index, step in enumerate(self.extra)},
+        }
+        return {key: step for key, step in steps.items() if step}

@@ -34,24 +34,31 @@ class BatchDraws:
         """Return the number N of the whole batch's images."""
         return len(self.indices)
 
-    def generator(self, purpose: str | None = None) -> torch.Generator:
+    def generator(self, purpose: str) -> torch.Generator:
         """Return the CPU generator of that purpose; asked for again, it goes on."""
-        name = self.purpose if purpose is None else purpose
-        if name not in self._generators:
-            self._generators[name] = generator(self.seed, name, self.epoch, self.step)
-        return self._generators[name]
+        if purpose not in self._generators:
+            self._generators[purpose] = generator(self.seed, purpose, self.epoch, self.step)
+        return self._generators[purpose]
+
+    def rand(self, purpose: str, *shape: int) -> Tensor:
+        """Draw from 0..1 for each image of the batch: float32 (N, *shape) on the CPU."""
+        return torch.rand(self.size, *shape, generator=self.generator(purpose))
+
+    def symmetric(self, purpose: str) -> Tensor:
+        """Draw from -1..1 for each image of the batch: float32 (N,) on the CPU."""
+        return self.rand(purpose) * 2 - 1
+
+    def integers(self, purpose: str, end: int, *shape: int) -> Tensor:
+        """Draw from 0 to ``end`` - 1 for each image of the batch: int64 (N, *shape) on the CPU."""
+        return torch.randint(0, end, (self.size, *shape), generator=self.generator(purpose))
 
     def uniform(self, *shape: int) -> Tensor:
-        """Draw from 0..1 for each image: float32 (n, *shape) on the device."""
-        return self.send(self.select(torch.rand(self.size, *shape, generator=self.generator())))
+        """Draw from 0..1 for each image of this process: float32 (n, *shape) on the device."""
+        return self.local(self.rand(self.purpose, *shape))
 
-    def select(self, rows: Tensor) -> Tensor:
-        """Return this process's rows (n, ...) of the batch's (N, ...), on any device."""
-        return select_shard(rows, self.shard_indices)
-
-    def send(self, rows: Tensor) -> Tensor:
-        """Return a tensor on the images' device, without waiting for it."""
-        return sent(rows, self.device)
+    def local(self, rows: Tensor) -> Tensor:
+        """Return this process's rows (n, ...) of the batch's (N, ...), on the device, unwaited."""
+        return sent(select_shard(rows, self.shard_indices), self.device)
 
 
 def select_shard(rows: Tensor, shard_indices: Tensor | None) -> Tensor:

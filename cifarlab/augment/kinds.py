@@ -3,7 +3,7 @@
 Where pixels go is in ``augment/transforms.py``, what becomes of colours in ``augment/colors.py``.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,41 +14,34 @@ from cifarlab.system.errors import RecipeError
 from cifarlab.system.randomness import derived_seed
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from cifarlab.augment.draws import BatchDraws
 
-Degrees = Annotated[
-    float,
-    Field(ge=0, le=180, description="largest turn about the centre to either side, in degrees"),
-]
-Scale = Annotated[
-    float, Field(ge=0, le=0.9, description="largest relative change of size, smaller or larger")
-]
-Translate = Annotated[
-    float,
-    Field(
-        ge=0,
-        le=0.5,
-        description="largest shift down or up, right or left, as a fraction of the side; rounded "
-        "to whole pixels",
-    ),
-]
-FillMode = Annotated[
-    Literal["nearest", "constant", "reflect"],
-    Field(
-        description="what is moved in from outside of an image by degrees, scale, translate and "
-        "policy"
-    ),
-]
-CutoutInside = Annotated[
-    bool,
-    Field(
-        description="whether that square lies wholly inside; false: its centre does, and the "
-        "border may cut it (DeVries & Taylor 2017)"
-    ),
-]
+# fields that Augment and the kinds have in common
+DEGREES: Any = Field(
+    0.0, ge=0, le=180, description="largest turn about the centre to either side, in degrees"
+)
+SCALE: Any = Field(
+    0.0, ge=0, le=0.9, description="largest relative change of size, smaller or larger"
+)
+TRANSLATE: Any = Field(
+    0.0,
+    ge=0,
+    le=0.5,
+    description="largest shift down or up, right or left, as a fraction of the side; rounded to "
+    "whole pixels",
+)
+FillMode = Literal["nearest", "constant", "reflect"]
+FILL_MODE: Any = Field(
+    "nearest",
+    description="what is moved in from outside of an image by degrees, scale, translate and policy",
+)
+CUTOUT_INSIDE: Any = Field(
+    True,
+    description="whether that square lies wholly inside; false: its centre does, and the border "
+    "may cut it (DeVries & Taylor 2017)",
+)
 
 
 class AugmentationConfig(Family):
@@ -93,33 +86,30 @@ class Crop(CropSettings, AugmentationConfig):
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Crop each image at a place of its own."""
-        import torch
-
         from cifarlab.augment.transforms import crop
 
-        corners, generator = 2 * self.padding + 1, draws.generator("crop")
-        offsets = torch.randint(0, corners, (draws.size, 2), generator=generator)
-        return crop(images, draws.send(draws.select(offsets)), self.padding, self.padding_mode)
+        offsets = draws.local(draws.integers("crop", 2 * self.padding + 1, 2))
+        return crop(images, offsets, self.padding, self.padding_mode)
 
 
 class Affine(AugmentationConfig):
     """Random turn, change of size and shift, in one resampling."""
 
     kind: Literal["affine"] = "affine"
-    degrees: Degrees = 0.0
-    scale: Scale = 0.0
-    translate: Translate = 0.0
-    fill_mode: FillMode = "nearest"
+    degrees: float = DEGREES
+    scale: float = SCALE
+    translate: float = TRANSLATE
+    fill_mode: FillMode = FILL_MODE
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Move each image; by whole pixels where none is turned or scaled."""
         from cifarlab.augment.transforms import affine_matrices, translate, warp_affine
 
-        angles, scales, offsets = map(draws.select, self.sample(images.shape[1:3], draws))
+        angles, scales, offsets = self.sample(images.shape[1:3], draws)
         if self.degrees or self.scale:
-            matrices = affine_matrices(angles, scales, offsets)
-            return warp_affine(images, draws.send(matrices), self.fill_mode)
-        return translate(images, draws.send(offsets), self.fill_mode) if self.translate else images
+            matrices = draws.local(affine_matrices(angles, scales, offsets))
+            return warp_affine(images, matrices, self.fill_mode)
+        return translate(images, draws.local(offsets), self.fill_mode) if self.translate else images
 
     def sample(
         self, sides: tuple[int, ...], draws: "BatchDraws"
@@ -131,13 +121,10 @@ class Affine(AugmentationConfig):
         """
         import torch
 
-        angles, scales = (
-            _uniform_symmetric(draws.size, draws.generator(name)) for name in ("rotation", "zoom")
-        )
-        generator = draws.generator("shift")
-        shifts = [_uniform_symmetric(draws.size, generator) * self.translate * n for n in sides]
-        offsets = torch.stack(shifts, 1).round().to(torch.int64)
-        return angles * self.degrees, 1 + scales * self.scale, offsets
+        angles = draws.symmetric("rotation") * self.degrees
+        scales = 1 + draws.symmetric("zoom") * self.scale
+        shifts = [draws.symmetric("shift") * self.translate * n for n in sides]
+        return angles, scales, torch.stack(shifts, 1).round().to(torch.int64)
 
 
 class HFlip(AugmentationConfig):
@@ -152,7 +139,7 @@ class HFlip(AugmentationConfig):
         """Mirror those images that were drawn."""
         from cifarlab.augment.transforms import flip
 
-        return flip(images, draws.send(draws.select(self.sample(draws))))
+        return flip(images, draws.local(self.sample(draws)))
 
     def sample(self, draws: "BatchDraws") -> "Tensor":
         """Sample which images of a batch are mirrored, bool (N,).
@@ -160,10 +147,8 @@ class HFlip(AugmentationConfig):
         Alternating: each image's side in epoch 0 follows from the seed and its index in the split;
         it changes with every epoch.
         """
-        import torch
-
         if self.mode == "random":
-            return torch.rand(draws.size, generator=draws.generator("flip")) < 0.5
+            return draws.rand("flip") < 0.5
         offset = derived_seed(draws.seed, "first side") % 2**32
         return (_hash(draws.indices + offset) % 2 + draws.epoch) % 2 == 1
 
@@ -175,12 +160,9 @@ class VFlip(AugmentationConfig):
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Mirror those images that were drawn."""
-        import torch
-
         from cifarlab.augment.transforms import flip
 
-        mask = torch.rand(draws.size, generator=draws.generator("flip vertical")) < 0.5
-        return flip(images, draws.send(draws.select(mask)), axis=1)
+        return flip(images, draws.local(draws.rand("flip vertical") < 0.5), axis=1)
 
 
 class PolicyOperations(AugmentationConfig):
@@ -188,18 +170,17 @@ class PolicyOperations(AugmentationConfig):
 
     kind: Literal["policy"] = "policy"
     policy: Policy = NoPolicy()
-    fill_mode: FillMode = "nearest"
+    fill_mode: FillMode = FILL_MODE
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Change each image by its own operations: uint8, of uint8 or rounded float."""
+        from cifarlab.augment.draws import select_shard
         from cifarlab.augment.operations import apply_operations, to_uint8
 
         operations = self.policy.operations()
-        rounds = self.policy.sample(draws.size, draws.generator("policy"))
-        for op_indices, strengths in (map(draws.select, drawn) for drawn in rounds):
-            images = apply_operations(
-                to_uint8(images), op_indices, strengths, self.fill_mode, operations
-            )
+        for drawn in self.policy.sample(draws.size, draws.generator("policy")):
+            ops, strengths = (select_shard(rows, draws.shard_indices) for rows in drawn)
+            images = apply_operations(to_uint8(images), ops, strengths, self.fill_mode, operations)
         return images
 
 
@@ -235,25 +216,21 @@ class ColorJitter(ColorSettings, AugmentationConfig):
         from cifarlab.augment import colors
 
         if self.brightness_shift or self.contrast:
-            rows = map(draws.select, self.sample_brightness_contrast(draws))
-            images = colors.adjust_brightness_contrast(images, *map(draws.send, rows))
+            shifts, factors = map(draws.local, self.sample_brightness_contrast(draws))
+            images = colors.adjust_brightness_contrast(images, shifts, factors)
         if self.saturation or self.hue:
-            factors, turns = map(draws.select, self.sample_saturation_hue(draws))
-            images = colors.adjust_saturation(images, draws.send(factors))
-            images = colors.adjust_hue(images, draws.send(turns))
+            factors, turns = map(draws.local, self.sample_saturation_hue(draws))
+            images = colors.adjust_hue(colors.adjust_saturation(images, factors), turns)
         return images
 
     def sample_brightness_contrast(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
         """Sample shifts, uniform in 0 ± brightness, and factors, in 1 ± contrast: (N,) both."""
-        import torch
-
-        shift, factor = torch.rand(2, draws.size, generator=draws.generator("jitter")) * 2 - 1
+        shift, factor = (draws.symmetric("jitter") for _ in range(2))
         return shift * self.brightness_shift, 1 + factor * self.contrast
 
     def sample_saturation_hue(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
         """Sample factors, uniform in 1 ± saturation, and turns, in 0 ± hue: (N,) both."""
-        generator = draws.generator("colour")
-        factors, turns = (_uniform_symmetric(draws.size, generator) for _ in range(2))
+        factors, turns = (draws.symmetric("colour") for _ in range(2))
         return 1 + factors * self.saturation, turns * self.hue
 
 
@@ -273,8 +250,7 @@ class GaussianNoise(NoiseSettings, AugmentationConfig):
         import torch
 
         shape, generator = (draws.size, *images.shape[1:]), draws.generator("noise")
-        noise = draws.select(torch.randn(shape, generator=generator)) * (255 * self.sigma)
-        return images + draws.send(noise)
+        return images + draws.local(torch.randn(shape, generator=generator) * (255 * self.sigma))
 
 
 class Cutout(AugmentationConfig):
@@ -282,7 +258,7 @@ class Cutout(AugmentationConfig):
 
     kind: Literal["cutout"] = "cutout"
     size: int = Field(8, ge=1, le=96, description="side of the square in pixels")
-    stay_inside: CutoutInside = True
+    stay_inside: bool = CUTOUT_INSIDE
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raise RecipeError where the square is as large as the image."""
@@ -297,8 +273,7 @@ class Cutout(AugmentationConfig):
         """Grey out a square of each image."""
         from cifarlab.augment.transforms import cutout
 
-        corners = draws.select(self.sample(images.shape[1:3], draws))
-        return cutout(images, draws.send(corners), self.size)
+        return cutout(images, draws.local(self.sample(images.shape[1:3], draws)), self.size)
 
     def sample(self, sides: tuple[int, ...], draws: "BatchDraws") -> "Tensor":
         """Sample top and left of each image's square, int64 (N, 2); ``sides`` is (H, W).
@@ -307,17 +282,9 @@ class Cutout(AugmentationConfig):
         """
         import torch
 
-        generator, lowest = draws.generator("cutout"), 0 if self.stay_inside else -(self.size // 2)
+        lowest = 0 if self.stay_inside else -(self.size // 2)
         counts = [n - self.size + 1 if self.stay_inside else n for n in sides]
-        positions = [torch.randint(0, n, (draws.size,), generator=generator) for n in counts]
-        return torch.stack(positions, 1) + lowest
-
-
-def _uniform_symmetric(count: int, generator: "torch.Generator") -> "Tensor":
-    """Sample uniformly in -1..1, float32 (N,)."""
-    import torch
-
-    return torch.rand(count, generator=generator) * 2 - 1
+        return torch.stack([draws.integers("cutout", n) for n in counts], 1) + lowest
 
 
 def _hash(numbers: "Tensor") -> "Tensor":

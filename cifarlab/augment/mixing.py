@@ -5,7 +5,7 @@ the batch, so that an image may meet itself. Lambda is known on the CPU: nothing
 """
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, SerializeAsAny
 
@@ -13,9 +13,10 @@ from cifarlab.config.family import Family
 from cifarlab.system.randomness import generator
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from torch import Generator, Tensor
 
+Mixed: TypeAlias = "tuple[Tensor, Tensor | None, float]"  # images, partners, lam
+Joined: TypeAlias = "tuple[Tensor, float]"  # images, lam
 Box = tuple[int, int, int, int]  # top, bottom, left, right: rows top..bottom - 1
 
 
@@ -24,9 +25,7 @@ class MixConfig(Family):
 
     mixes: ClassVar[bool] = True  # so that each process needs all images of a batch
 
-    def mix(
-        self, images: "Tensor", seed: int, epoch: int, step: int
-    ) -> "tuple[Tensor, Tensor | None, float]":
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
         """Mix the images of a batch (N, H, W, C), in place of none of them.
 
         Return the images, the indices of their partners in the batch, int64 (N,) on the images'
@@ -42,9 +41,7 @@ class NoMix(MixConfig):
     kind: Literal["none"] = "none"
     mixes: ClassVar[bool] = False
 
-    def mix(
-        self, images: "Tensor", seed: int, epoch: int, step: int
-    ) -> "tuple[Tensor, Tensor | None, float]":
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
         """Return the images as they are."""
         return images, None, 1.0
 
@@ -61,9 +58,7 @@ class BetaMix(MixConfig):
     )
     prob: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
 
-    def mix(
-        self, images: "Tensor", seed: int, epoch: int, step: int
-    ) -> "tuple[Tensor, Tensor | None, float]":
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
         """Mix each image with its partner."""
         import torch
 
@@ -76,9 +71,7 @@ class BetaMix(MixConfig):
         images, lam = self.join(images, partners, lam, draws)
         return images, partners if lam < 1 else None, lam
 
-    def join(
-        self, images: "Tensor", partners: "Tensor", lam: float, draws: "torch.Generator"
-    ) -> "tuple[Tensor, float]":
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
         """Return the images mixed with their partners, and the lambda that they really have."""
         raise NotImplementedError(f"mix kind {self.kind} has no join(images, partners, lam, draws)")
 
@@ -88,9 +81,7 @@ class Mixup(BetaMix):
 
     kind: Literal["mixup"] = "mixup"
 
-    def join(
-        self, images: "Tensor", partners: "Tensor", lam: float, draws: "torch.Generator"
-    ) -> "tuple[Tensor, float]":
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
         """Return the sums: float32, whether or not the batch is mixed."""
         return mixup(images, partners, lam), lam
 
@@ -100,9 +91,7 @@ class CutMix(BetaMix):
 
     kind: Literal["cutmix"] = "cutmix"
 
-    def join(
-        self, images: "Tensor", partners: "Tensor", lam: float, draws: "torch.Generator"
-    ) -> "tuple[Tensor, float]":
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
         """Put a box of each partner into the image."""
         import torch
 

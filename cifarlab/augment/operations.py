@@ -8,6 +8,7 @@ and translations are by whole pixels, as a fraction of the side.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -44,33 +45,15 @@ def rotate(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     return to_uint8(warp_affine(images, matrices, fill_mode))
 
 
-def shear_x(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
-    """Read each row that many times its distance from the centre further right."""
-    return _shear(images, strengths, fill_mode, 1)
-
-
-def shear_y(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
-    """Read each column that many times its distance from the centre further down."""
-    return _shear(images, strengths, fill_mode, 0)
-
-
-def _shear(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tensor:
+def shear(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tensor:
+    """Read each row (axis 1) or column (0) that many times its distance from the centre further."""
     matrices = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)
     matrices[:, axis, 1 - axis] = strengths
     return to_uint8(warp_affine(images, matrices, fill_mode))
 
 
-def translate_x(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
-    """Move right by that fraction of the width, rounded to whole pixels."""
-    return _translate(images, strengths, fill_mode, 1)
-
-
-def translate_y(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
-    """Move down by that fraction of the height, rounded to whole pixels."""
-    return _translate(images, strengths, fill_mode, 0)
-
-
-def _translate(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tensor:
+def shift(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tensor:
+    """Move right (axis 1) or down (0) by that fraction of the side, rounded to whole pixels."""
     offsets = torch.zeros(len(images), 2, dtype=torch.int64, device=images.device)
     offsets[:, axis] = (strengths * images.shape[1 + axis]).round().to(torch.int64)
     return translate(images, offsets, fill_mode)
@@ -164,10 +147,10 @@ def to_uint8(images: Tensor) -> Tensor:
 
 OPERATIONS = (
     Operation("identity", identity, 0, 0, False),
-    Operation("shear x", shear_x, 0.3, 0.99, True),
-    Operation("shear y", shear_y, 0.3, 0.99, True),
-    Operation("translate x", translate_x, 150 / 331, 1, True),
-    Operation("translate y", translate_y, 150 / 331, 1, True),
+    Operation("shear x", partial(shear, axis=1), 0.3, 0.99, True),
+    Operation("shear y", partial(shear, axis=0), 0.3, 0.99, True),
+    Operation("translate x", partial(shift, axis=1), 150 / 331, 1, True),
+    Operation("translate y", partial(shift, axis=0), 150 / 331, 1, True),
     Operation("rotate", rotate, 30, 135, True),
     Operation("brightness", brightness, 0.9, 0.99, True),
     Operation("color", color, 0.9, 0.99, True),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cifarlab.augment.config import Augment, ResizeStage
 from cifarlab.augment.draws import BatchDraws
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.system.errors import RecipeError
 
 Sizes = tuple[tuple[int, int], ...]  # (first step, pixels), by step
@@ -84,8 +85,10 @@ class Augmentation:
         draws = BatchDraws(self.seed, epoch, step, indices, shard_indices, images.device)
         for augmentation in self.pipeline.values():
             purpose = f"augmentation {augmentation.kind}"
-            changed = augmentation.apply(images, replace(draws, purpose=purpose))
-            if changed.shape != images.shape or changed.dtype not in (torch.uint8, torch.float32):
+            with plugin_errors(augmentation):
+                changed = augmentation.apply(images, replace(draws, purpose=purpose))
+                kept = changed.shape == images.shape
+            if not kept or changed.dtype not in (torch.uint8, torch.float32):
                 raise RecipeError(
                     f"augmentation {augmentation.kind} makes {changed.dtype} {[*changed.shape]} of "
                     f"images {[*images.shape]}",

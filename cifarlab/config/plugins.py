@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Self
 
 from pydantic import (
@@ -26,9 +27,16 @@ from pydantic import (
 )
 
 from cifarlab.config.base import Config
-from cifarlab.config.family import kinds_of, knowing, owned_by
-from cifarlab.system.errors import PluginError
-from cifarlab.system.files import append_line, hint_to_read, read_bytes, storable, write_bytes
+from cifarlab.config.family import Family, kinds_of, knowing, owned_by
+from cifarlab.system.errors import CifarlabError, PluginError
+from cifarlab.system.files import (
+    append_line,
+    hint_to_read,
+    read_bytes,
+    reason,
+    storable,
+    write_bytes,
+)
 
 MOST_BYTES = 2**20  # of one file
 GROUP = "cifarlab.plugins"
@@ -203,6 +211,31 @@ def decisive_plugins(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
     """Return those that belong in a recipe: not those that bring, say, nothing but callbacks."""
     kinds = {plugin: kinds_of(plugin.sha256) for plugin in plugins}
     return tuple(p for p, made in kinds.items() if not made or any(k.in_recipe for k in made))
+
+
+@contextmanager
+def plugin_errors(part: Family) -> Iterator[None]:
+    """Turn what a user's own code raises in the block into a PluginError that says where.
+
+    ``part`` is what is called there; what cifarlab's code alone raises stays as it is.
+    """
+    try:
+        yield
+    except (CifarlabError, MemoryError):
+        raise
+    except Exception as error:
+        own = "cifarlab_plugin_" if part.is_shipped() else type(part).__module__
+        frames = [
+            (frame.f_code.co_filename, line)
+            for frame, line in walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__", "").startswith(own)
+        ]
+        # torch's own OutOfMemoryError is no fault of the code
+        if type(error).__name__ == "OutOfMemoryError" or (part.is_shipped() and not frames):
+            raise
+        where = "".join(f" in {file}, line {line}" for file, line in frames[-1:])
+        what = f"kind {part.kind!r} fails{where}: {type(error).__name__}: {reason(error)}"
+        raise PluginError(what, "mend it there") from error
 
 
 def _unpickled(

@@ -4,26 +4,63 @@ An archive is read once, front to back (seeking in an xz file means decompressin
 is taken for hostile: whatever is no plain file or folder inside the archive is refused by name.
 """
 
+import bz2
+import gzip
+import io
+import lzma
 import os
+import re
 import stat
+import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from cifarlab.data.members import (
-    UNSAFE_HINT,
-    Member,
-    damage_errors,
-    guard_read,
-    safe_path,
-    starts_with,
-)
-from cifarlab.data.tars import iter_tar_members
-from cifarlab.system.errors import DataError
-from cifarlab.system.files import require_plain, storable
+from cifarlab.system.errors import CifarlabError, DataError
+from cifarlab.system.files import hint_to_read, reason, require_plain, storable
 
 MAX_MEMBER_BYTES = 2**28  # CIFAR-100's training pickle, the largest honest one, has 155 MB
 MAX_MEMBERS = 10_000_000
+MAX_HEADER_BYTES = 2**20  # tarfile reads a long-name or pax header into memory whole
+_BUFFER = 2**20  # few hand-overs between decompressing here and decoding in threads
+_PACKED: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"BZh": bz2.open,
+}
+_EXTENSIONS = (b"L", b"K", b"x", b"g", b"X")  # types of long names, long links and pax headers
+
+
+class Member(NamedTuple):
+    """A file or folder: ``path`` is relative, with slashes, without ``.`` and ``..``.
+
+    ``read`` gives a file's content and must be called before the next member is asked for.
+    ``fault`` says why it can't be taken.
+    """
+
+    path: str
+    is_folder: bool
+    size: int
+    read: Callable[[], bytes]
+    fault: str = ""
+
+
+@contextmanager
+def damage_errors(source: Path) -> Iterator[None]:
+    """Turn what damaged data raises in the block into a DataError that names ``source``."""
+    try:
+        yield
+    except CifarlabError:
+        raise
+    # Readers of hostile bytes fail with whatever they meet: LookupError, struct.error, ...
+    except Exception as error:
+        damaged = "it may be cut short or damaged: get it again and compare its checksum"
+        usual = "check its permissions" if isinstance(error, PermissionError) else damaged
+        what = f"{source} can't be read: {reason(error)}"
+        raise DataError(what, hint_to_read(error, usual)) from error
 
 
 def iter_members(source: Path) -> Iterator[Member]:
@@ -32,74 +69,113 @@ def iter_members(source: Path) -> Iterator[Member]:
     Raises DataError for what is damaged, unsafe or no archive, naming the member.
     """
     with damage_errors(source):
-        require_plain(source)
-    if source.is_dir():
-        stream = _folder_members(source)
-    elif starts_with(source, b"PK"):
-        stream = _zip_members(source)
-    else:
-        stream = iter_tar_members(source)
-    for count, member in enumerate(stream):
-        if storable(member.path) != member.path:
-            what = f"{source}: the name {storable(member.path)!r} is not UTF-8"
-            raise DataError(what, "rename that file or folder")
-        if count >= MAX_MEMBERS:
-            raise DataError(f"{source} has more than {MAX_MEMBERS:,} members", UNSAFE_HINT)
-        if member.size > MAX_MEMBER_BYTES or member.size < 0:
-            raise DataError(
-                f"{source}: {member.path} has {member.size:,} bytes, more than the "
-                f"{MAX_MEMBER_BYTES:,} allowed",
-                "a data set of small images has no such file: remove it",
+        for count, member in enumerate(_members(source)):
+            parts = member.path.split("/")
+            path = "/".join(part for part in parts if part not in ("", "."))
+            fault, hint = (
+                member.fault,
+                "put plain files in its place, or take another source",
             )
-        yield member
+            if member.path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", member.path):
+                path, fault = member.path, "leads out of the archive"
+            elif storable(path) != path:
+                fault, hint = "is not UTF-8", "rename that file or folder"
+            elif not 0 <= member.size <= MAX_MEMBER_BYTES:
+                fault = f"has {member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"
+            elif count >= MAX_MEMBERS:
+                fault = f"comes after more than {MAX_MEMBERS:,} members"
+            if fault:
+                raise DataError(f"{source}: {storable(path)!r} {fault}", hint)
+            yield member._replace(path=path, read=partial(_read, source, member))
 
 
-def _zip_members(source: Path) -> Iterator[Member]:
-    with damage_errors(source), zipfile.ZipFile(source) as archive:
-        for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
-            yield _zip_member(source, archive, info)
+def _read(source: Path, member: Member) -> bytes:
+    with damage_errors(source):
+        return member.read()
 
 
-def _zip_member(source: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    path = safe_path(source, info.filename.replace("\\", "/"))
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise DataError(f"{source}: {info.filename!r} is a link or a device", UNSAFE_HINT)
-    if info.flag_bits & 0x1:
-        raise DataError(
-            f"{source}: {info.filename!r} is encrypted", "unpack it and give the folder instead"
-        )
-    folder = info.filename.endswith("/")  # ZipFile's own test fails for an empty name
-    return Member(path, folder, info.file_size, guard_read(source, lambda: archive.read(info)))
+def _members(source: Path) -> Iterator[Member]:
+    if require_plain(source).is_dir():
+        return _folder_members(source.resolve())
+    with source.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"PK"):  # zipfile.is_zipfile takes a tar that ends in a zip for one
+        return _zip_members(source)
+    opener = next((o for magic, o in _PACKED.items() if start.startswith(magic)), io.FileIO)
+    return _tar_members(opener(source))
 
 
-def _folder_members(source: Path) -> Iterator[Member]:
-    root = source.resolve()
+def _folder_members(root: Path) -> Iterator[Member]:
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders.sort()
         here = Path(folder)
-        for name in folders:
-            if (here / name).is_symlink():
-                raise DataError(
-                    f"{here / name} is a link to a folder", "put the images there themselves"
-                )
-            yield Member((here / name).relative_to(root).as_posix(), True, 0, bytes)
-        for name in sorted(files):
-            yield _file_member(root, here / name)
+        for path in [here / name for name in folders + sorted(files)]:
+            status, is_link, fault = path.stat(), path.is_symlink(), ""
+            is_folder = stat.S_ISDIR(status.st_mode)
+            if is_link and is_folder:
+                fault = "is a link to a folder"
+            elif is_link and not path.resolve().is_relative_to(root):
+                fault = "is a link that leads out of the folder"
+            elif not (is_folder or stat.S_ISREG(status.st_mode)):
+                fault = "is no plain file"
+            name, size = path.relative_to(root).as_posix(), 0 if is_folder else status.st_size
+            yield Member(name, is_folder, size, path.read_bytes, fault)
 
 
 def _raise(error: OSError) -> None:
-    raise DataError(f"{error.filename} can't be read: {error.strerror}", "check its permissions")
+    raise error
 
 
-def _file_member(root: Path, file: Path) -> Member:
-    with damage_errors(file):
-        if file.is_symlink() and not file.resolve().is_relative_to(root):
-            raise DataError(
-                f"{file} is a link that leads out of {root}", "copy the file there instead"
+def _zip_members(source: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(source) as archive:
+        for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+            mode = stat.S_IFMT(info.external_attr >> 16)
+            fault = "" if mode in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link or a device"
+            yield Member(
+                info.filename.replace("\\", "/"),
+                info.filename.endswith("/"),  # ZipFile's own test fails for an empty name
+                info.file_size,
+                partial(archive.read, info),
+                "is encrypted" if info.flag_bits & 0x1 else fault,
             )
-        status = file.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"{file} is no plain file", "remove it from the folder")
-    path = file.relative_to(root).as_posix()
-    return Member(path, False, status.st_size, guard_read(file, file.read_bytes))
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header that refuses what ``tarfile`` would swallow."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        # Past the first member tarfile takes garbage, or nothing, for the end of the archive.
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"no end mark, but {error}") from error
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _EXTENSIONS and not 0 <= self.size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
+def _tar_members(unpacked: Any) -> Iterator[Member]:
+    """Go through a tar in one pass.
+
+    ``unpacked`` is a decompressor of ours: tarfile's inflates a whole block, however large it gets.
+    """
+    with (
+        io.BufferedReader(unpacked, _BUFFER) as buffered,
+        tarfile.open(fileobj=buffered, mode="r|", tarinfo=_Header) as archive,
+    ):
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # it would keep millions
+            plain = not info.issparse() and (info.isreg() or info.isdir())
+            fault = "" if plain else "is a link, sparse or a device"
+            read = partial(_read_tar, archive, info)
+            yield Member(info.name, info.isdir(), info.size, read, fault)
+
+
+def _read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(info)
+    return file.read() if file else b""

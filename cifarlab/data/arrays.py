@@ -3,17 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
-from cifarlab.data.array_splits import Arrays, check_images
+from cifarlab.data.array_splits import Arrays, check_pair
+from cifarlab.data.dataset import SPLITS, Progress
 from cifarlab.data.sources import SourceConfig, Usual
-from cifarlab.system.errors import DataError, StorageError
-from cifarlab.system.files import hint_to_read, write_text
-
-if TYPE_CHECKING:
-    from cifarlab.data.dataset import Progress
+from cifarlab.system.errors import DataError
+from cifarlab.system.files import disk_errors, hint_to_read, write_text
 
 _FILES = ("images.npy", "labels.npy")
 
@@ -26,7 +25,7 @@ class StoredArrays(SourceConfig):
     folder: str = Field(".", min_length=1, description="where they are; relative: as paths are")
     sha256: str | None = Field(None, description="of their content; null: not compared")
 
-    def find(self, progress: "Progress | None" = None) -> Path:
+    def find(self, progress: Progress | None = None) -> Path:
         """Return the folder as given or under $CIFARLAB_DATA. Raises DataError."""
         from cifarlab.data.paths import find_path
 
@@ -65,30 +64,23 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
     W, C), C 1 or 3, or (N, H, W); labels (N,) integers or strings, which then name the classes.
     Raises DataError where they are not so, StorageError.
     """
-    import numpy as np
-
     arrays = _as_arrays(data)
     sha256 = content_hash(arrays)
     folder = folder / sha256[:16]
     source = StoredArrays(folder=str(folder), sha256=sha256)
     if (folder / "classes.json").exists():  # which is written last
         return source
-    try:
+    with disk_errors(folder):
         for split, *pair in arrays.splits():
             (folder / split).mkdir(parents=True, exist_ok=True)
             for name, array in zip(_FILES, pair, strict=True):
                 np.save(folder / split / name, array)
-    except OSError as error:
-        what = f"can't write the arrays to {folder}: {error.strerror or error}"
-        raise StorageError(what, "free space, or give another folder") from error
     write_text(folder / "classes.json", json.dumps(list(arrays.classes)))
     return source
 
 
 def content_hash(arrays: Arrays) -> str:
     """Return a SHA-256 (hex) over the classes, and each split's images and labels."""
-    import numpy as np
-
     digest = hashlib.sha256(json.dumps(list(arrays.classes)).encode())
     for split, images, labels in arrays.splits():
         digest.update(json.dumps([split, images.shape]).encode())
@@ -98,15 +90,13 @@ def content_hash(arrays: Arrays) -> str:
 
 
 def _read(folder: Path) -> Arrays:
-    import numpy as np
-
     try:
         classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
         pairs: Any = [
             tuple(np.load(folder / split / name, mmap_mode="r") for name in _FILES)
             if split == "train" or (folder / split).exists()
             else None
-            for split in ("train", "val", "test")
+            for split in SPLITS
         ]
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
@@ -119,47 +109,29 @@ def _read(folder: Path) -> Arrays:
 
 
 def _as_arrays(data: Any) -> Arrays:
-    """Number the classes of one or two pairs. Raises DataError."""
-    import numpy as np
-
-    pairs = _pairs(data)
-    names = ("training", "test")[: len(pairs)]
+    """Number the classes of one or two pairs of images and labels. Raises DataError."""
+    pairs = data if isinstance(data, tuple | list) and len(data) == 2 else []
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        pairs = [data]
+    if not pairs:
+        raise DataError(
+            f"data of type {type(data).__name__} is no pair",
+            "give (images, labels), or two such pairs: of training and test",
+        )
     checked = []
-    for name, (images, labels) in zip(names, pairs, strict=True):
+    for name, (images, labels) in zip(("training", "test"), pairs, strict=False):
         images, labels = np.asarray(images), np.asarray(labels)
         images = images[..., None] if images.ndim == 3 else images
-        check_images(images, f"the {name} images")
         if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
             labels = labels.astype(str)  # as a pandas column has them
-        if labels.dtype.kind not in "iuU" or labels.shape != (len(images),):
-            raise DataError(
-                f"the {name} labels are {labels.dtype} of shape {labels.shape}, the images are "
-                f"{len(images):,}",
-                "give one label for each image, as (N,): an integer or a string",
-            )
-        checked.append((images, labels))
+        checked.append(check_pair(f"the {name}", images, labels, "iuU"))
     classes = np.unique(checked[0][1])
     if len(classes) < 2:
         raise DataError(f"there is just one class, {classes[0]!s:.60}", "give images of two")
-    for _, labels in checked:
-        if len(unknown := np.setdiff1d(labels, classes)):
-            raise DataError(
-                f"class {unknown[0]!s:.60} is in test but not in training",
-                "a class needs training images",
-            )
-    numbered = [(images, np.searchsorted(classes, labels)) for images, labels in checked]
-    train, *test = numbered
+    if len(unknown := np.setdiff1d(checked[-1][1], classes)):
+        raise DataError(
+            f"class {unknown[0]!s:.60} is in test but not in training",
+            "a class needs training images",
+        )
+    train, *test = ((images, np.searchsorted(classes, labels)) for images, labels in checked)
     return Arrays(tuple(map(str, classes.tolist())), train, test=test[0] if test else None)
-
-
-def _pairs(data: Any) -> list[Any]:
-    """Return one or two pairs of images and labels. Raises DataError."""
-    is_pair = isinstance(data, tuple | list) and len(data) == 2
-    if is_pair and all(isinstance(pair, tuple) and len(pair) == 2 for pair in data):
-        return list(data)
-    if is_pair:
-        return [data]
-    raise DataError(
-        f"data of type {type(data).__name__} is no pair",
-        "give (images, labels), or two such pairs: of training and test",
-    )

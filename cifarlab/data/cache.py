@@ -10,18 +10,18 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file, names_file
 from cifarlab.system.errors import CifarlabError, StorageError
-from cifarlab.system.files import read_json, write_text
+from cifarlab.system.files import disk_errors, read_json, write_text
 
 FORMAT = 2  # raise it when the same source would be decoded to something else
-_CHUNK = 4096
 HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write to"
 
 
@@ -46,20 +46,13 @@ def open_cached(
     # Without the lock, so that a cache on a read-only disk serves too.
     if dataset := _load(entry, source):
         return dataset
-    try:
+    with disk_errors(entry):
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_name(f".{entry.name}.lock")):
             # While this process waited for the lock, another may have built the entry.
             if not (dataset := _load(entry, source)):
-                _build(entry, decode)
+                _build(entry, source, decode)
                 dataset = _load(entry, source)
-    except StorageError as error:
-        raise StorageError(error.what, HINT) from error
-    except CifarlabError:
-        raise
-    except OSError as error:
-        what = f"can't write the cache {entry}: {error.strerror or error}"
-        raise StorageError(what, HINT) from error
     if dataset is None:
         raise StorageError(f"what was just written to {entry} can't be read back", HINT)
     return dataset
@@ -75,39 +68,21 @@ def _entry(stem: str, identity: object) -> Path:
     return cache_root() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', stem)[:64]}-{key}"
 
 
-def _build(entry: Path, decode: Callable[[Path], Decoded]) -> None:
+def _build(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> None:
     """Decode beside the entry and rename; the caller holds the lock."""
     building = entry.with_name(f".{entry.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
     building.mkdir()
     try:
-        decoded = decode(building)
-        meta = json.dumps(_meta(building, decoded), indent=1)
-        write_text(building / "meta.json", meta)
+        dataset = _describe(building, source, decode(building))
+        files = [file for split in dataset.split_names for file in _files(building, split)]
+        meta = asdict(dataset) | {"bytes": {file.name: _flushed_size(file) for file in files}}
+        write_text(building / "meta.json", json.dumps(meta, indent=1, default=str))
         if entry.exists():  # damaged; whoever has it mapped keeps what is mapped
             shutil.rmtree(entry)
         building.rename(entry)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-
-
-def _meta(folder: Path, decoded: Decoded) -> dict[str, Any]:
-    shape = _mapped(folder, "train").shape[1:]
-    return {
-        "name": decoded.name,
-        "classes": decoded.classes,
-        "image_shape": shape,
-        "fingerprint": _fingerprint(folder, decoded),
-        "skipped": decoded.skipped,
-        "split_names": decoded.split_names,
-        "split_sizes": {s: len(_mapped(folder, s)) for s in decoded.split_names},
-        "channels_equal": _channels_equal(folder, decoded),
-        "bytes": {
-            file.name: _flushed_size(file)
-            for split in decoded.split_names
-            for file in _files(folder, split)
-        },
-    }
 
 
 def _flushed_size(file: Path) -> int:
@@ -117,61 +92,48 @@ def _flushed_size(file: Path) -> int:
     return file.stat().st_size
 
 
-def _fingerprint(folder: Path, decoded: Decoded) -> str:
-    """Hash what training may see. Test is left out: a run must not depend on it."""
-    digest = hashlib.sha256(json.dumps(decoded.classes).encode())
-    for split in ("train", "val"):
-        if split not in decoded.split_names:
-            continue
-        images = _mapped(folder, split)
-        labels = np.load(labels_file(folder, split))
-        digest.update(json.dumps([split, images.shape]).encode())
-        digest.update(labels.astype("<i8").tobytes())
-        for start in range(0, len(images), _CHUNK):
-            digest.update(images[start : start + _CHUNK])
-    return digest.hexdigest()
-
-
-def _channels_equal(folder: Path, decoded: Decoded) -> bool:
-    """Whether images with three channels are all grey; ends at the first part that is not."""
-    parts = [_mapped(folder, split) for split in ("train", "val") if split in decoded.split_names]
-    chunks = (part[at : at + _CHUNK] for part in parts for at in range(0, len(part), _CHUNK))
-    return parts[0].shape[3] == 3 and all((c == c[..., :1]).all() for c in chunks)
-
-
-def _mapped(folder: Path, split: str) -> Any:
-    return np.load(images_file(folder, split), mmap_mode="r")
+def _describe(folder: Path, source: str, decoded: Decoded) -> Dataset:
+    """Look at what was decoded: hash what training may see, so a run can't depend on test."""
+    sizes = {s: len(np.load(labels_file(folder, s))) for s in decoded.split_names}
+    shape = np.load(images_file(folder, "train"), mmap_mode="r").shape[1:]
+    dataset = Dataset(
+        **decoded._asdict(),
+        source=source,
+        image_shape=shape,
+        fingerprint="",
+        split_sizes=sizes,
+        channels_equal=False,
+        folder=folder,
+    )
+    digest, channels_equal = hashlib.sha256(json.dumps(decoded.classes).encode()), shape[2] == 3
+    for name in ("train", "val"):
+        if name in sizes:
+            split = dataset.read(name)
+            digest.update(json.dumps([name, split.images.shape]).encode())
+            digest.update(split.labels.astype("<i8").tobytes())
+            for chunk in split.chunks():
+                digest.update(chunk.data)
+                channels_equal = channels_equal and bool((chunk == chunk[..., :1]).all())
+    return replace(dataset, fingerprint=digest.hexdigest(), channels_equal=channels_equal)
 
 
 def _load(entry: Path, source: str) -> Dataset | None:
     """Give the entry, or None where it is missing or damaged."""
     try:
         meta = read_json(entry / "meta.json", "") or {}
-        sizes = meta["bytes"]
-        height, width, channels = meta["image_shape"]
-        dataset = Dataset(
-            name=meta["name"],
-            source=source,
-            classes=tuple(meta["classes"]),
-            image_shape=(height, width, channels),
-            fingerprint=meta["fingerprint"],
-            skipped=tuple(meta["skipped"]),
-            split_names=tuple(meta["split_names"]),
-            split_sizes=dict(meta["split_sizes"]),
-            channels_equal=meta["channels_equal"],
-            folder=entry,
+        sizes = meta.pop("bytes")
+        dataset = TypeAdapter(Dataset).validate_python({**meta, "source": source, "folder": entry})
+        # training works with the test files deleted; any other missing file is damage
+        is_complete = all(
+            file.stat().st_size == sizes[file.name]
+            for split in dataset.split_names
+            for file in _files(entry, split)
+            if split != "test" or file.exists()
         )
-        files = [f for s in dataset.split_names for f in _files(entry, s) if _expected(f, s)]
-        is_complete = all(file.stat().st_size == sizes[file.name] for file in files)
-    except (CifarlabError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (CifarlabError, OSError, ValueError, KeyError, TypeError):
         return None
     return dataset if is_complete else None
 
 
 def _files(entry: Path, split: str) -> tuple[Path, ...]:
     return images_file(entry, split), labels_file(entry, split), names_file(entry, split)
-
-
-def _expected(file: Path, split: str) -> bool:
-    """Training works with the test files deleted; any other missing file is damage."""
-    return split != "test" or file.exists()

@@ -11,15 +11,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from cifarlab.data.archives import Member
+from cifarlab.data.array_splits import Arrays, write_arrays
 from cifarlab.data.cifar_pickles import REPACKED_HINT, load, text
-from cifarlab.data.dataset import SPLITS, Decoded, write_split
+from cifarlab.data.dataset import Decoded
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import RefusedError, conform
-from cifarlab.data.members import Member
 from cifarlab.system.errors import DataError
 
 
@@ -106,69 +106,45 @@ def decode_cifar(
     members: Iterable[Member],
     label_mode: str,
     policy: ImagePolicy,
-    build: Path,
+    out: Path,
 ) -> Decoded:
-    """Write the splits of an official archive or its extracted folder into ``build``.
+    """Write the splits of an official archive or its extracted folder into ``out``.
 
     It is called CIFAR-10 or CIFAR-100 where all that is there was published so, else by its path.
     A missing test file is no fault. Raises DataError for anything else that is missing or not as
-    published, OSError if ``build`` can't be written.
+    published, OSError if ``out`` can't be written.
     """
     if label_mode not in kind.label_keys:
         refuse_label_mode(label_mode, str(source))
     batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: tuple[str, ...] = ()
     for member in members:
-        name = PurePosixPath(member.path).name
-        where = f"{source}: {member.path}"
-        if member.is_folder or PurePosixPath(member.path).parent.name not in ("", kind.folder):
+        path, where = PurePosixPath(member.path), f"{source}: {member.path}"
+        if member.is_folder or path.parent.name not in ("", kind.folder):
             continue
-        if name == kind.meta:
+        if path.name == kind.meta:
             classes = _class_names(load(member.read(), where), kind, label_mode, where)
-        elif name in kind.files:
-            batches[name] = _parse_batch(load(member.read(), where), kind, label_mode, where)
-    _refuse_missing(kind, source, {*batches, *([kind.meta] if classes else [])})
-    splits = _join_batches(kind, batches)
+        elif path.name in kind.files:
+            batches[path.name] = _parse_batch(load(member.read(), where), kind, label_mode, where)
+    missing = [] if classes else [kind.meta]
+    missing += [n for n, split in kind.files.items() if split == "train" and n not in batches]
+    if missing:
+        raise DataError(f"{source} lacks {', '.join(missing)}", REPACKED_HINT)
+    splits, image_names = {}, {}
+    for split in sorted({kind.files[name] for name in batches}):
+        files = [name for name, its_split in kind.files.items() if its_split == split]
+        images, labels = zip(*(batches[name] for name in files), strict=True)
+        splits[split] = np.concatenate(images), np.concatenate(labels)
+        image_names[split] = [
+            f"{name}[{k}]" for name in files for k in range(len(batches[name][1]))
+        ]
     published = all(
-        content_hash(splits[split].images, splits[split].labels, classes)
-        == kind.published[label_mode, split]
-        for split in splits
+        content_hash(*pair, classes) == kind.published[label_mode, split]
+        for split, pair in splits.items()
     )
-    _write_splits(source, splits, policy, build)
     name = kind.name if published else str(source.resolve())
     suffix = f" ({label_mode})" if len(kind.label_keys) > 1 else ""
-    return Decoded(name + suffix, classes, tuple(splits))
-
-
-def _refuse_missing(kind: Kind, source: Path, present: set[str]) -> None:
-    needed = [kind.meta, *(name for name, split in kind.files.items() if split == "train")]
-    if missing := [name for name in needed if name not in present]:
-        raise DataError(f"{source} lacks {', '.join(missing)}", REPACKED_HINT)
-
-
-class _SplitArrays(NamedTuple):
-    """Images uint8 (N, 32, 32, 3), labels int64 (N,), and names as ``data_batch_1[0]``."""
-
-    images: np.ndarray
-    labels: np.ndarray
-    names: list[str]
-
-
-def _join_batches(
-    kind: Kind, batches: dict[str, tuple[np.ndarray, np.ndarray]]
-) -> dict[str, _SplitArrays]:
-    """Return each split that has any images, in the order of the kind's files."""
-    splits = {}
-    for split in SPLITS:
-        if batch_names := [
-            n for n, split_name in kind.files.items() if split_name == split and n in batches
-        ]:
-            images, labels = zip(*(batches[name] for name in batch_names), strict=True)
-            names = [
-                f"{name}[{index}]" for name in batch_names for index in range(len(batches[name][1]))
-            ]
-            splits[split] = _SplitArrays(np.concatenate(images), np.concatenate(labels), names)
-    return splits
+    return write_arrays(name + suffix, Arrays(classes, **splits), policy, out, image_names)
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
@@ -179,19 +155,6 @@ def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...
     rows = zip(images, labels, strict=True)
     digests = sorted(hashlib.sha256(i.tobytes() + bytes([label])).digest() for i, label in rows)
     return hashlib.sha256(json.dumps(classes).encode() + b"".join(digests)).hexdigest()
-
-
-def _write_splits(
-    source: Path,
-    splits: dict[str, _SplitArrays],
-    policy: ImagePolicy,
-    build: Path,
-) -> None:
-    try:
-        for split, (images, labels, names) in splits.items():
-            write_split(build, split, conform(images, policy), labels, names)
-    except RefusedError as refused:
-        raise DataError(f"{source}: each image {refused.what}", refused.hint) from refused
 
 
 def _parse_batch(

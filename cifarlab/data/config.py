@@ -6,11 +6,10 @@ from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, Fraction
 from cifarlab.data.arrays import StoredArrays as _StoredArrays  # noqa: F401  a kind
-from cifarlab.data.files import Cifar10
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.label_noise import CleanLabels, LabelNoise
 from cifarlab.data.samplers import Sampler, UniformSampler
-from cifarlab.data.sources import Source
+from cifarlab.data.sources import Cifar10, Source
 
 Normalization = Literal["dataset", "image", "half", "unit"]
 

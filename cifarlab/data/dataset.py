@@ -5,15 +5,17 @@ One legend: N images, H height, W width, C channels, K classes. Nothing here imp
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cifarlab.system.errors import DataError
 
-_CHUNK = 4096
+_CHUNK = 1024  # images read at a time
 SPLITS = ("train", "val", "test")
 # Called with what is being done, how much of it is done, and how much there is if known.
 Progress = Callable[[str, int, int | None], None]
@@ -30,51 +32,31 @@ class ImageNames:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._names: list[str] | None = None
 
     def __getitem__(self, index: int) -> str:
-        if self._names is None:
-            self._names = self._read()
         return self._names[index] if index < len(self._names) else f"index {index}"
 
-    def _read(self) -> list[str]:
+    @cached_property
+    def _names(self) -> list[str]:
         try:
             return json.loads(self._file.read_text(encoding="utf-8")) if self._file else []
         except (OSError, ValueError):
             return []
 
 
-_NAMELESS = ImageNames()
-
-
-@dataclass(frozen=True)
-class Split:
-    """All images of one split.
-
-    ``images`` is uint8 (N, H, W, C), a read-only memory map; ``labels`` is int64 (N,), 0 to K-1.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    names: ImageNames = _NAMELESS
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
 @dataclass(frozen=True)
 class Subset:
-    """A part of a split that copies no image.
+    """A split, or a part of it that copies no image.
 
-    ``images`` (N, H, W, C), ``labels`` (N,) and ``names`` are the whole split's, shared;
-    ``indices`` is int64 (n,), ascending, and says which of the N belong to the part. The length
-    is n.
+    ``images`` uint8 (N, H, W, C), a read-only memory map, ``labels`` int64 (N,), 0 to K-1, and
+    ``names`` are the whole split's, shared; ``indices`` is int64 (n,), ascending, and says which of
+    the N belong to the part. The length is n.
     """
 
     images: np.ndarray
     labels: np.ndarray
     indices: np.ndarray
-    names: ImageNames = _NAMELESS
+    names: ImageNames = ImageNames()  # noqa: RUF009  # never changed
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -86,9 +68,14 @@ class Subset:
     def fingerprint(self) -> str:
         """A sha256 (hex) over the part's images and labels, in their order."""
         digest = hashlib.sha256(self.labels[self.indices].astype("<i8").tobytes())
-        for start in range(0, len(self), _CHUNK):
-            digest.update(self.images[self.indices[start : start + _CHUNK]].tobytes())
+        for chunk in self.chunks():
+            digest.update(chunk.data)
         return digest.hexdigest()
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yield the part's images (n, H, W, C) in their order, few at once."""
+        for start in range(0, len(self), _CHUNK):
+            yield self.images[self.indices[start : start + _CHUNK]]
 
 
 @dataclass(frozen=True)
@@ -114,8 +101,8 @@ class Dataset:
     channels_equal: bool
     folder: Path = field(compare=False)
 
-    def read(self, split: str) -> Split:
-        """Map one split from the cache. Raises DataError if there is none or its file has gone."""
+    def read(self, split: str) -> Subset:
+        """Map one split, all of it. Raises DataError if there is none or its file has gone."""
         if split not in self.split_names:
             raise DataError(
                 f"{self.name} ({self.source}) has no {split} split",
@@ -129,11 +116,11 @@ class Dataset:
                 f"the decoded {split} split of {self.name} is missing or damaged: {error}",
                 f"delete the folder {self.folder} to have the source decoded again",
             ) from error
-        return Split(images, labels, ImageNames(names_file(self.folder, split)))
+        names = ImageNames(names_file(self.folder, split))
+        return Subset(images, labels, np.arange(len(labels)), names)
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """What a decoder reports after it wrote the splits into a folder of the cache."""
 
     name: str
@@ -176,9 +163,7 @@ def write_names(folder: Path, split: str, names: Sequence[str]) -> None:
     control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
     """
     printable = [
-        name
-        if name.isprintable()
-        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
         for name in names
     ]
     text = json.dumps(printable, ensure_ascii=False)

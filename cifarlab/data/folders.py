@@ -1,22 +1,23 @@
 """Folders and archives of class folders with image files."""
 
+import math
 import os
 import re
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
 
+from cifarlab.data.archives import Member
 from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file, write_names
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import BrokenError, Pixels, RefusedError, SizeError, decode
+from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode
 from cifarlab.data.layout import infer_layout
-from cifarlab.data.members import Member
 from cifarlab.data.problems import Problems
-from cifarlab.data.spool import Spool
 from cifarlab.system.errors import DataError
 
 IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
@@ -31,8 +32,7 @@ _BATCH_IMAGES, _BATCH_BYTES = 256, 2**23  # large enough to make a thread's hand
 # Pillow holds the interpreter's lock half of the time: more threads than this gain nothing.
 _WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
 
-_Batch = list[tuple[str, bytes]]
-_Result = tuple[str, Pixels | RefusedError]
+_Result = tuple[str, np.ndarray | RefusedError]
 
 
 def decode_folder(
@@ -48,22 +48,59 @@ def decode_folder(
     The order of the members changes nothing in the result. Raises DataError naming the file that
     the policy or the layout refuses, OSError if ``build`` can't be written.
     """
-    with closing(Spool(build / "spool.bin")) as spool:
-        folders: set[str] = set()
-        skipped = _fill_spool(
-            spool, _image_files(source, members, folders), source, policy, progress
-        )
-        folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
-        try:
-            layout = infer_layout(spool.names, folders)
-        except DataError as error:
-            raise DataError(f"{source}: {error.what}", error.hint) from error
-        for split, order in layout.order.items():
-            spool.write(order, images_file(build, split))
-            np.save(labels_file(build, split), layout.labels[split])
-            write_names(build, split, [spool.names[index] for index in order])
-    splits = tuple(split for split in SPLITS if split in layout.order)
-    return Decoded(name, layout.classes, splits, tuple(sorted(skipped)))
+    folders: set[str] = set()
+    files = _image_files(source, members, folders)
+    with (build / "spool.bin").open("wb", buffering=2**20) as file:
+        spool = Spool(file)
+        skipped = _fill_spool(spool, files, source, policy, progress)
+    folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
+    try:
+        classes, splits = infer_layout(spool.names, folders)
+    except DataError as error:
+        raise DataError(f"{source}: {error.what}", error.hint) from error
+    for split, (order, labels) in splits.items():
+        spool.write(order, images_file(build, split))
+        np.save(labels_file(build, split), labels)
+        write_names(build, split, [spool.names[index] for index in order])
+    Path(file.name).unlink()
+    return Decoded(name, classes, tuple(filter(splits.get, SPLITS)), tuple(sorted(skipped)))
+
+
+class Spool:
+    """A file of decoded images (H, W, C), C 1 or 3, of one height and width, as they come.
+
+    Which of them belong together, and whether all are grey, is known only after the last one.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.names: list[str] = []
+        self._size = (0, 0)
+        self._channels = array("q")
+
+    def add(self, name: str, image: np.ndarray) -> None:
+        """Append one image, of the same size as all others."""
+        self._size = (image.shape[0], image.shape[1])
+        self._file.write(image.data)
+        self._channels.append(image.shape[2])
+        self.names.append(name)
+
+    def write(self, order: np.ndarray, target: Path) -> None:
+        """Write the images at ``order`` (n,), once all are in, to a .npy file, uint8 (n, H, W, C).
+
+        C is 1 if all images of the spool are grey, else 3: a grey one gets its channel three times.
+        """
+        channels, pixels = np.array(self._channels), math.prod(self._size)
+        ends, most = np.cumsum(channels) * pixels, int(channels.max())
+        shape = (len(order), *self._size, most)
+        data = np.asarray(np.memmap(self._file.name, dtype=np.uint8, mode="r"))
+        # Written in sequence: filling a memory map takes twice as long, and a full disk kills it.
+        with target.open("wb", buffering=2**20) as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for index in order:
+                image = data[ends[index] - channels[index] * pixels : ends[index]]
+                file.write(image.data if len(image) == most * pixels else image.repeat(most).data)
 
 
 def _image_files(
@@ -101,19 +138,14 @@ def _fill_spool(
     skipped: list[str] = []
     problems = Problems(policy)
     for done, (name, result) in enumerate(_decode_parallel(files, policy), 1):
-        if isinstance(result, Pixels):
-            problems.count_decoded(name, result)
-            if not problems.any_problem:
-                spool.add(name, result)
-        elif isinstance(result, SizeError):
-            problems.count_size(name, result.size, wrong=True)
-        elif not isinstance(result, BrokenError):
-            raise DataError(f"{source}: {name} {result.what}", result.hint) from result
-        elif policy.on_bad_images == "skip":
+        if isinstance(result, BrokenError) and policy.on_bad_images == "skip":
             skipped.append(name)
-        else:
-            problems.count_broken(name, result)
-        if problems.should_stop:
+        elif not isinstance(result, np.ndarray | SizeError | BrokenError):
+            raise DataError(f"{source}: {name} {result.what}", result.hint) from result
+        elif problems.count(name, result):
+            assert isinstance(result, np.ndarray)
+            spool.add(name, result)
+        elif problems.should_stop:
             break
         if done % _BATCH_IMAGES == 0:
             progress("decoding images", done, None)
@@ -134,8 +166,8 @@ def _decode_parallel(files: Iterator[tuple[str, bytes]], policy: ImagePolicy) ->
             yield from pending.popleft().result()
 
 
-def _batches(files: Iterator[tuple[str, bytes]]) -> Iterator[_Batch]:
-    batch: _Batch = []
+def _batches(files: Iterator[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    batch: list[tuple[str, bytes]] = []
     size = 0
     for name, blob in files:
         batch.append((name, blob))
@@ -143,16 +175,14 @@ def _batches(files: Iterator[tuple[str, bytes]]) -> Iterator[_Batch]:
         if len(batch) >= _BATCH_IMAGES or size >= _BATCH_BYTES:
             yield batch
             batch, size = [], 0
-    if batch:
-        yield batch
+    yield batch
 
 
-def _decode_batch(batch: _Batch, policy: ImagePolicy) -> list[_Result]:
-    return [(name, _decode_or_refusal(blob, policy)) for name, blob in batch]
-
-
-def _decode_or_refusal(blob: bytes, policy: ImagePolicy) -> Pixels | RefusedError:
-    try:
-        return decode(blob, policy)
-    except RefusedError as refused:
-        return refused
+def _decode_batch(batch: list[tuple[str, bytes]], policy: ImagePolicy) -> list[_Result]:
+    results: list[_Result] = []
+    for name, blob in batch:
+        try:
+            results.append((name, decode(blob, policy)))
+        except RefusedError as refused:
+            results.append((name, refused))
+    return results

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -33,15 +32,6 @@ _SET_SIZE = (
 )
 
 
-class Pixels(NamedTuple):
-    """One decoded image: ``data`` holds height x width x channels bytes; channels is 1 or 3."""
-
-    data: bytes
-    height: int
-    width: int
-    channels: int
-
-
 class RefusedError(Exception):
     """Why an image can't be taken; whoever knows the file's name makes it a DataError."""
 
@@ -63,8 +53,8 @@ class BrokenError(RefusedError):
     """The file can't be decoded: ``images.on_bad_images`` says whether that stops everything."""
 
 
-def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Decode one file. Under ``channels: auto`` a grey file gives 1 channel, any other 3.
+def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Decode one file: uint8 (H, W, C). Under ``channels: auto`` C of a grey one is 1, else 3.
 
     Raises BrokenError for what Pillow can't decode, SizeError for a wrong size, RefusedError for
     one that declares more than ``max_pixels`` pixels, of itself or of a tile, and for a JPEG that
@@ -76,7 +66,8 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> Pi
         _refuse_bomb(_tile_size(file), max_pixels)
         _refuse_scans(file, blob, max_pixels)
         image = _resize(_convert_channels(_to_plain_mode(_apply_orientation(file)), policy), policy)
-        return Pixels(image.tobytes(), image.height, image.width, len(image.getbands()))
+        pixels = np.frombuffer(image.tobytes(), dtype=np.uint8)
+        return pixels.reshape(image.height, image.width, -1)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RefusedError(f"declares too many pixels: {error}", "remove it or scale it") from error
     except RefusedError:

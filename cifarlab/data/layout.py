@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,39 +18,39 @@ _WORDS = {
 _LAYOUTS = "lay the images out as train/<class>/ and test/<class>/, or just as <class>/"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where each file belongs.
+def infer_layout(
+    files: Sequence[str], folders: Iterable[str]
+) -> tuple[tuple[str, ...], dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Return the classes, and for each split which of the image files are in it, and their labels.
 
-    ``order``: per split, positions (n,) int64 in the given files, so that their paths ascend;
-    ``labels``: per split, (n,) int64 in 0..K-1, in that order.
-    """
-
-    classes: tuple[str, ...]
-    order: dict[str, np.ndarray]
-    labels: dict[str, np.ndarray]
-
-
-def infer_layout(files: Sequence[str], folders: Iterable[str]) -> Layout:
-    """Sort image files into splits and classes.
-
-    ``folders`` names all folders, also those without a usable image, so that an empty class is
-    noticed. Folders that wrap everything are stripped. Raises DataError naming what is misplaced.
+    Those are positions in ``files``, int64 (n,), so that their paths ascend, and labels int64 (n,),
+    0..K-1. ``folders`` names all folders, also those without a usable image, so that an empty class
+    is noticed. Folders that wrap everything are stripped. Raises DataError naming what is
+    misplaced.
     """
     if not files:
         raise DataError("there is no image in it", _LAYOUTS)
     wrapping = _wrapping_folders(files)
-    with_splits = _has_splits(files, len(wrapping))
-    if not with_splits:
-        _refuse_splits_within_classes(files, len(wrapping))
-    file_classes = [_split_and_class(path, len(wrapping), with_splits) for path in files]
-    empty_folders = {
-        split_and_class
-        for folder in folders
-        if (split_and_class := _folder_split_and_class(folder, wrapping, with_splits)) is not None
+    below = [path.split("/")[len(wrapping) :] for path in files]
+    prefix = [] if _has_splits(below) else ["train"]
+    places = [
+        _split_and_class(path, prefix + parts) for path, parts in zip(files, below, strict=True)
+    ]
+    empty = set()
+    for folder in folders:
+        parts = folder.split("/")
+        inside = prefix + parts[len(wrapping) :] if parts[: len(wrapping)] == wrapping else []
+        if len(inside) > 1 and (split := _split(inside[0])):
+            empty.add((split, inside[1]))
+    classes = _classes({*places}, empty)
+    number = {name: index for index, name in enumerate(classes)}
+    splits: dict[str, list[int]] = {}
+    for index in sorted(range(len(files)), key=files.__getitem__):
+        splits.setdefault(places[index][0], []).append(index)
+    return classes, {
+        split: (np.array(order), np.array([number[places[index][1]] for index in order]))
+        for split, order in splits.items()
     }
-    classes = _classes(set(file_classes), empty_folders)
-    return _sorted_by_path(files, file_classes, classes)
 
 
 def _wrapping_folders(files: Sequence[str]) -> list[str]:
@@ -81,71 +80,55 @@ def _all_are_splits(names: set[str]) -> bool:
     return None not in splits and len(splits) > 1
 
 
-def _has_splits(files: Sequence[str], depth: int) -> bool:
-    names = {path.split("/")[depth] for path in files}
+def _has_splits(below: list[list[str]]) -> bool:
+    """Return whether the first of each path's parts is a split. Raises DataError where unclear."""
+    names = {parts[0] for parts in below}
     plain = {name for name in names if name.lower() in _SPLITS}
-    if not plain and not _all_are_splits(names):
-        _refuse_stray_folders(files, depth, names)
-        return False
     # a class may be called train, but then its images lie in it, not in folders below
-    direct = [path.count("/") == depth + 1 for path in files if path.split("/")[depth] in plain]
-    if len(plain) == 1 < len(names) and all(direct) and not _all_are_splits(names):
+    is_class = len(plain) == 1 < len(names) and all(
+        len(parts) == 2 for parts in below if parts[0] in plain
+    )
+    if not _all_are_splits(names) and (not plain or is_class):
+        _refuse_strays(below, names if not plain else set())
         return False
     folder_of_split: dict[str, str] = {}
     for name in sorted(names):
-        if (split := _split(name)) in folder_of_split:
-            raise DataError(
-                f"both {folder_of_split[split]}/ and {name}/ hold a {split} split", "keep one"
-            )
+        split = _split(name)
+        if split and split in folder_of_split:
+            what = f"both {folder_of_split[split]}/ and {name}/ hold a {split} split"
+            raise DataError(what, "keep one")
         if split:
             folder_of_split[split] = name
     if "train" not in folder_of_split:
-        raise DataError(
-            f"there is {min(folder_of_split.values())}/ but no train/ with images", _LAYOUTS
-        )
+        what = f"there is {min(folder_of_split.values())}/ but no train/ with images"
+        raise DataError(what, _LAYOUTS)
     return True
 
 
-def _refuse_stray_folders(files: Sequence[str], depth: int, names: set[str]) -> None:
-    """Raise DataError for Train_png/A/, testpng/A/ and extra/: test images would be trained on."""
+def _refuse_strays(below: list[list[str]], names: set[str]) -> None:
+    """Raise DataError where test images would be trained on.
+
+    That is for Train_png/A/, testpng/A/ and extra/, and for <class>/train/ and <class>/test/.
+    """
+    if not all(len(parts) > 2 for parts in below):
+        return
     starts = {name: re.match("train|test|val", name.lower()) for name in sorted(names)}
     splits = {name: _split(name) or start[0] for name, start in starts.items() if start}
-    if len(set(splits.values())) > 1 and all(path.count("/") > depth + 1 for path in files):
+    if len(set(splits.values())) > 1:
         raise DataError(f"{', '.join(splits)} look like splits, but are not named so", _LAYOUTS)
-
-
-def _refuse_splits_within_classes(files: Sequence[str], depth: int) -> None:
-    """Raise DataError for <class>/train/ and <class>/test/: all would be trained on."""
-    below = [path.split("/")[depth:-1] for path in files]
-    inner = {parts[1] for parts in below if len(parts) > 1}
-    if inner and all(len(parts) > 1 for parts in below) and _all_are_splits(inner):
+    inner = {parts[1] for parts in below}
+    if _all_are_splits(inner):
         named = ", ".join(f"{name}/" for name in sorted(inner))
         raise DataError(f"the splits {named} lie within the class folders", _LAYOUTS)
 
 
-def _split_and_class(path: str, depth: int, with_splits: bool) -> tuple[str, str]:
-    """Give (split, class) of a file."""
-    parts = path.split("/")[depth:]
-    split: str | None = "train"
-    if with_splits:
-        split = _split(parts.pop(0))
+def _split_and_class(path: str, parts: list[str]) -> tuple[str, str]:
+    split = _split(parts[0])
     if split is None:
         raise DataError(f"{path} lies beside the train folder, in none of the splits", _LAYOUTS)
-    if len(parts) < 2:
+    if len(parts) < 3:
         raise DataError(f"{path} lies in no class folder", _LAYOUTS)
-    return split, parts[0]
-
-
-def _folder_split_and_class(
-    folder: str, wrapping: list[str], with_splits: bool
-) -> tuple[str, str] | None:
-    """Give (split, class) of a folder, or None if it is not inside a class."""
-    parts = folder.split("/")
-    if parts[: len(wrapping)] != wrapping:
-        return None
-    parts = parts[len(wrapping) :]
-    split = _split(parts.pop(0)) if with_splits and parts else "train"
-    return (split, parts[0]) if split and parts else None
+    return split, parts[1]
 
 
 def _classes(
@@ -153,28 +136,11 @@ def _classes(
 ) -> tuple[str, ...]:
     classes = {name for split, name in file_classes if split == "train"}
     for split, name in sorted(file_classes | empty_folders):
-        if name in classes:
-            continue
-        if split == "train":
+        if name not in classes and split == "train":
             raise DataError(f"the class folder {name!r} has no image", "fill it or remove it")
-        raise DataError(
-            f"class {name!r} is in {split} but not in train", "a class needs training images"
-        )
+        if name not in classes:
+            what = f"class {name!r} is in {split} but not in train"
+            raise DataError(what, "a class needs training images")
     if len(classes) < 2:
         raise DataError(f"there is just one class, {min(classes)!r}", _LAYOUTS)
     return tuple(sorted(classes))
-
-
-def _sorted_by_path(
-    files: Sequence[str], file_classes: list[tuple[str, str]], classes: tuple[str, ...]
-) -> Layout:
-    number = {name: i for i, name in enumerate(classes)}
-    positions: dict[str, list[int]] = {}
-    for i in sorted(range(len(files)), key=files.__getitem__):
-        positions.setdefault(file_classes[i][0], []).append(i)
-    order = {split: np.array(indices, dtype=np.int64) for split, indices in positions.items()}
-    labels = {
-        split: np.array([number[file_classes[i][1]] for i in indices], dtype=np.int64)
-        for split, indices in positions.items()
-    }
-    return Layout(classes, order, labels)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.dataset import Subset
 from cifarlab.data.samplers import SamplerConfig, UniformSampler
 from cifarlab.system.errors import DataError
@@ -72,7 +73,8 @@ class Loader:
         self.labels = torch.from_numpy(subset.labels)
         self.indices = torch.from_numpy(subset.indices)
         self.batch_sizes = batch_sizes
-        self._sample = sampler.build(subset)
+        with plugin_errors(sampler):
+            self._sample = sampler.build(subset)
 
     def order(self, epoch: int) -> Tensor:
         """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them."""
@@ -104,7 +106,8 @@ class Loader:
         if shard_indices is not None:
             return Batch(images, labels, n_examples=len(indices))
         mix = self.augmentation.config.mix
-        images, partners, lam = mix.mix(images, self.seed, epoch, step)
+        with plugin_errors(mix):
+            images, partners, lam = mix.mix(images, self.seed, epoch, step)
         return Batch(images, labels, None if partners is None else labels[partners], lam)
 
 

@@ -5,13 +5,14 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
-from cifarlab.data.cache import load_cached, open_cached
+from cifarlab.data.cache import HINT, load_cached, open_cached
 from cifarlab.data.cifar import refuse_label_mode
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.sources import SourceConfig
 from cifarlab.data.splits import count_test_images, training_subsets
+from cifarlab.system.errors import StorageError
 
 _MAX_LETTERS = 60  # letters of class names that a line shows
 _DEFAULT_POLICY = ImagePolicy()
@@ -76,22 +77,23 @@ def open_dataset(
     into the cache, the later ones map it. The test split may be missing. Raises DataError for
     a source that is unknown, broken or unsafe, DownloadError, StorageError.
     """
-    report = progress or _no_progress
-    config = source if isinstance(source, SourceConfig) else _named_source(source)
+    report = progress or (lambda _what, _done, _total: None)
+    if isinstance(source, SourceConfig):
+        config = source
+    else:  # not validated, since a path need not be UTF-8
+        settings = SourceConfig.from_text(source)
+        config = SourceConfig.kinds()[settings["kind"]].model_construct(**settings)
     if label_mode not in config.label_modes:
         refuse_label_mode(label_mode, str(config))
-    path = config.find(report)
-    return open_cached(
-        str(config),
-        *_cache_key(config, path, label_mode, images),
-        lambda build: config.decode(path, label_mode, images, build, report),
-    )
-
-
-def _named_source(text: str) -> SourceConfig:
-    """Return the source that a text stands for; a path need not be UTF-8."""
-    settings = SourceConfig.from_text(text)
-    return SourceConfig.kinds()[settings["kind"]].model_construct(**settings)
+    try:
+        path = config.find(report)
+        return open_cached(
+            str(config),
+            *_cache_key(config, path, label_mode, images),
+            lambda out: config.decode(path, label_mode, images, out, report),
+        )
+    except StorageError as error:
+        raise StorageError(error.what, HINT) from error
 
 
 def _cache_key(
@@ -100,10 +102,6 @@ def _cache_key(
     """Return a cache entry's stem, and what it depends on."""
     stem = (path.name or "root") if path else source.kind
     return stem, [source.identity(path), label_mode, images.model_dump()]
-
-
-def _no_progress(_what: str, _done: int, _total: int | None) -> None:
-    pass
 
 
 def summary(opened: OpenData) -> list[str]:
@@ -125,19 +123,14 @@ def summary(opened: OpenData) -> list[str]:
         f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {part_sizes} images "
         f"of {height} x {width}, {color}{skipped}"
     )
-    if not dataset.channels_equal or data.images.channels == "rgb":
-        return [line]
-    return [
-        line,
-        "note: all images are grey, stored in colour: data.images.channels=grey makes them a third "
-        "as large",
-    ]
+    note = "note: all images are grey, stored in colour: data.images.channels=grey makes them a "
+    is_noted = dataset.channels_equal and data.images.channels != "rgb"
+    return [line, f"{note}third as large"] if is_noted else [line]
 
 
 def _truncate_names(names: tuple[str, ...]) -> str:
     """Return the first names, one at least, as many as a line has room for."""
-    lengths = list(accumulate(len(name) + 2 for name in names))
+    lengths = accumulate(len(name) + 2 for name in names)
     shown = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
-    return ", ".join(name[:_MAX_LETTERS] for name in shown) + (
-        ", ..." if len(shown) < len(names) else ""
-    )
+    dots = ["..."] if len(shown) < len(names) else []
+    return ", ".join([*(name[:_MAX_LETTERS] for name in shown), *dots])

@@ -1,15 +1,14 @@
 """Folders and archives: where they lie, and what they hold."""
 
 import difflib
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from cifarlab.data.archives import iter_members
-from cifarlab.data.cache import HINT, cache_root
+from cifarlab.data.archives import Member, damage_errors, iter_members
+from cifarlab.data.cache import cache_root
 from cifarlab.data.cifar import (
     KINDS,
     Kind,
@@ -22,18 +21,13 @@ from cifarlab.data.dataset import Decoded, Progress
 from cifarlab.data.download import fetch
 from cifarlab.data.folders import decode_folder
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.members import Member
-from cifarlab.system.errors import DataError, StorageError
-from cifarlab.system.files import exists, is_folder, storable
+from cifarlab.system.errors import DataError
+from cifarlab.system.files import exists, is_folder, sha256, storable
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
-# Archives that deserve a name of their own, by size (to hash no other) and sha256.
-_KNOWN = {
-    (
-        18_577_208,
-        "5a5a73846cf9e82ea12dee7f05c7eb6da31d381054d4870a91a23801bc0e1ad1",
-    ): "CIFAR-10 (JPEG)",
-}
+# CIFAR-10 as JPEG files, an archive that deserves a name of its own
+_JPEGS_SIZE = 18_577_208
+_JPEGS_SHA256 = "5a5a73846cf9e82ea12dee7f05c7eb6da31d381054d4870a91a23801bc0e1ad1"
 # Names of known data sets: a folder or archive of such a name goes by its path instead.
 _TAKEN = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
 
@@ -50,27 +44,12 @@ def find_official_archive(name: str, progress: Progress | None) -> Path | None:
 
     Without ``progress`` nothing is downloaded: None where it is not there.
     """
-    kind = KINDS[name]
-    for path in _candidate_paths(kind):
+    kind, folder, downloads = KINDS[name], data_folder(), cache_root() / "downloads"
+    user_paths = [folder / kind.archive, folder / kind.folder] if folder else []
+    for path in [*user_paths, downloads / kind.archive]:
         if path.exists():
             return path
-    if progress is None:
-        return None
-    try:
-        return fetch(kind, _downloads(), progress)
-    except StorageError as error:
-        raise StorageError(error.what, HINT) from error
-
-
-def _candidate_paths(kind: Kind) -> list[Path]:
-    """Return where an official archive may lie already, best first."""
-    folder = data_folder()
-    user_paths = [folder / kind.archive, folder / kind.folder] if folder else []
-    return [*user_paths, _downloads() / kind.archive]
-
-
-def _downloads() -> Path:
-    return cache_root() / "downloads"
+    return fetch(kind, downloads, progress) if progress else None
 
 
 def find_path(source: str, names: list[str]) -> Path:
@@ -104,15 +83,11 @@ def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
 
 def stamps(path: Path) -> list[tuple[str, int, int]]:
     """Return relative path, size and time of change of each file, for the cache's key."""
-    try:
-        if not path.is_dir():
-            status = path.stat()
-            return [("", status.st_size, status.st_mtime_ns)]
-        return sorted(_stamps_below(path, ""))
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or path} can't be read: {error.strerror}", "check its permissions"
-        ) from error
+    with damage_errors(path):
+        if path.is_dir():
+            return sorted(_stamps_below(path, ""))
+        status = path.stat()
+        return [("", status.st_size, status.st_mtime_ns)]
 
 
 def _stamps_below(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
@@ -153,17 +128,10 @@ def _display_name(path: Path) -> str:
 
     The whole path where its own is that of a known data set.
     """
-    if path.is_dir():
-        return _unreserved_name(path, storable(path.resolve().name))
-    size = path.stat().st_size
-    if any(size == known for known, _ in _KNOWN):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if (size, digest) in _KNOWN:
-            return _KNOWN[size, digest]
-    suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
-    return _unreserved_name(path, storable(path.name.removesuffix(suffix) or path.name))
-
-
-def _unreserved_name(path: Path, name: str) -> str:
-    return storable(str(path.resolve())) if not name or _TAKEN.match(name) else name
+    name = path.resolve().name
+    if not path.is_dir():
+        if path.stat().st_size == _JPEGS_SIZE and sha256(path) == _JPEGS_SHA256:
+            return "CIFAR-10 (JPEG)"
+        suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
+        name = path.name.removesuffix(suffix) or path.name
+    return storable(str(path.resolve()) if not name or _TAKEN.match(name) else name)

@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from inspect import getsource
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from pydantic import SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
+import numpy as np
+from pydantic import Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
 
 from cifarlab.config.family import Family
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.array_splits import Arrays as Arrays
 from cifarlab.data.array_splits import write_arrays
+from cifarlab.data.dataset import Decoded, Progress
 from cifarlab.data.image_policy import ImagePolicy
-
-if TYPE_CHECKING:
-    from cifarlab.data.dataset import Decoded, Progress
 
 
 class Usual(NamedTuple):
@@ -39,7 +39,7 @@ class SourceConfig(Family):
         """Return the images and labels. Raises DataError."""
         raise NotImplementedError(f"data source kind {self.kind} has no read()")
 
-    def find(self, progress: "Progress | None" = None) -> Path | None:
+    def find(self, progress: Progress | None = None) -> Path | None:
         """Return the file or folder that is read, None where there is none.
 
         With ``progress`` it may be downloaded. Raises DataError where it must be there and is not.
@@ -48,22 +48,17 @@ class SourceConfig(Family):
 
     def identity(self, path: Path | None) -> object:
         """Return JSON-able values that change with what is read; ``path`` is that of ``find``."""
-        from cifarlab.data.paths import stamps
-
         settings = {name: value for name, value in dict(self).items() if name != "kind"}
-        files = path and [str(path.resolve()), stamps(path)]
-        return [self.kind, repr(settings), self.owner or _code(type(self)), files]
+        code = self.owner or ("" if self.is_shipped() else _code(type(self)))
+        return [self.kind, repr(settings), code, _file_identity(path)]
 
     def decode(
-        self,
-        path: Path | None,
-        label_mode: str,
-        policy: ImagePolicy,
-        build: Path,
-        progress: "Progress",
-    ) -> "Decoded":
-        """Write the splits into the folder ``build``. Raises DataError."""
-        return write_arrays(str(self), self.read(), policy, build)
+        self, path: Path | None, label_mode: str, policy: ImagePolicy, out: Path, progress: Progress
+    ) -> Decoded:
+        """Write the splits into the folder ``out``. Raises DataError."""
+        with plugin_errors(self):
+            arrays = self.read()
+        return write_arrays(str(self), arrays, policy, out)
 
     def usual(self, label_mode: str) -> Usual:
         """Return what is known before it is opened; here that it is one like CIFAR-10."""
@@ -88,11 +83,17 @@ class SourceConfig(Family):
 
 
 def _code(kind: type[SourceConfig]) -> str:
-    """Return the code of a class that is in no plug-in file, such as a notebook's; "" of ours."""
+    """Return the code of a class that is in no plug-in file, such as a notebook's."""
     try:
-        return "" if kind.__module__.startswith("cifarlab.") else getsource(kind)
+        return getsource(kind)
     except (OSError, TypeError):
         return ""
+
+
+def _file_identity(path: Path | None) -> object:
+    from cifarlab.data.paths import stamps
+
+    return path and [str(path.resolve()), stamps(path)]
 
 
 class Digits(SourceConfig):
@@ -102,7 +103,6 @@ class Digits(SourceConfig):
 
     def read(self) -> Arrays:
         """Return the digits, 8x8 grey, 0..16 scaled to 0..255, as one training split."""
-        import numpy as np
         from sklearn.datasets import load_digits  # over a second to import, needed once per cache
 
         digits = load_digits()
@@ -112,6 +112,79 @@ class Digits(SourceConfig):
     def usual(self, label_mode: str) -> Usual:
         """Return the digits' own figures."""
         return Usual((8, 8, 1), 10, 1797, ("train",))
+
+
+class FileSource(SourceConfig):
+    """What sources share that are decoded from a file or folder, by its content."""
+
+    kind: str
+
+    def identity(self, path: Path | None) -> object:
+        """Return the file's path and state, whatever it is called in the recipe."""
+        return _file_identity(path)
+
+    def decode(
+        self, path: Path | None, label_mode: str, policy: ImagePolicy, out: Path, progress: Progress
+    ) -> Decoded:
+        """Write an official archive's splits, or those of class folders."""
+        from cifarlab.data.paths import decode_path
+
+        assert path is not None, "find gave it"
+        return decode_path(path, label_mode, policy, out, progress)
+
+
+class OfficialArchive(FileSource):
+    """What both CIFAR sources share: the user's own archive or folder, else a downloaded one."""
+
+    kind: str
+    classes: ClassVar[int] = 10
+
+    def find(self, progress: Progress | None = None) -> Path | None:
+        """Return where the user's own lies, or with ``progress`` where it was downloaded to."""
+        from cifarlab.data.paths import find_official_archive
+
+        return find_official_archive(self.kind, progress)
+
+    def usual(self, label_mode: str) -> Usual:
+        """Return the published figures."""
+        classes = 20 if label_mode == "coarse" else self.classes
+        return Usual(classes=classes, splits=("train", "test"))
+
+
+class Cifar10(OfficialArchive):
+    """CIFAR-10 (Krizhevsky 2009), downloaded where it is not there."""
+
+    kind: Literal["cifar10"] = "cifar10"
+
+
+class Cifar100(OfficialArchive):
+    """CIFAR-100 (Krizhevsky 2009), downloaded where it is not there."""
+
+    kind: Literal["cifar100"] = "cifar100"
+    classes: ClassVar[int] = 100
+    label_modes: ClassVar[tuple[str, ...]] = ("fine", "coarse")
+
+
+class Files(FileSource):
+    """A folder or archive of class folders with image files, or an official archive."""
+
+    kind: Literal["files"] = "files"
+    path: str = Field(".", min_length=1, description="of the folder or archive")
+    label_modes: ClassVar[tuple[str, ...]] = ("fine", "coarse")  # it may hold CIFAR-100
+
+    def find(self, progress: Progress | None = None) -> Path | None:
+        """Return it as given or under $CIFARLAB_DATA. Raises DataError."""
+        from cifarlab.data.paths import find_path
+
+        return find_path(self.path, list(SourceConfig.kinds()))
+
+    def __str__(self) -> str:
+        """Return its path."""
+        return self.path
+
+    def as_text(self) -> str | None:
+        """Return its path, unless a kind has that name."""
+        return None if self.path in SourceConfig.kinds() else self.path
 
 
 Source = SerializeAsAny[SourceConfig]

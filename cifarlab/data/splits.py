@@ -5,16 +5,17 @@ source's test split.
 """
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
-from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Split, Subset
+from cifarlab.config.plugins import plugin_errors
+from cifarlab.data.config import Data, Fold
+from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.system.errors import DataError, RecipeError
 
 _TEST, _VAL, _TRAIN_SUBSET, _FOLD = 1, 2, 3, 4  # each cut draws from a stream of its own
-_CHUNK = 1024  # the sums below hold 32 bits: up to 66,051 images of one chunk would fit
 
 
 def stratified_split(
@@ -74,8 +75,7 @@ def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
     training, validation = _training_subset(dataset, data)
     if data.fold is None:
         return training, validation
-    kept = training.indices[_assign_folds(training, data) != data.fold.index]
-    return replace(training, indices=kept), validation
+    return _select_fold(training, data, data.fold, left_out=False), validation
 
 
 def held_out_fold(dataset: Dataset, data: Data) -> Subset:
@@ -85,38 +85,40 @@ def held_out_fold(dataset: Dataset, data: Data) -> Subset:
     """
     if data.fold is None:
         raise DataError("data.fold is null: nothing is left out", "set data.fold")
-    training, _ = _training_subset(dataset, data)
-    held_out = training.indices[_assign_folds(training, data) == data.fold.index]
-    return replace(training, indices=held_out)
+    return _select_fold(_training_subset(dataset, data)[0], data, data.fold, left_out=True)
 
 
-def _assign_folds(training: Subset, data: Data) -> np.ndarray:
+def _select_fold(training: Subset, data: Data, fold: Fold, left_out: bool) -> Subset:
+    """Return the images that are in a fold, or those that are not."""
+    in_fold = _assign_folds(training, data.split_seed, fold) == fold.index
+    return replace(training, indices=training.indices[in_fold == left_out])
+
+
+def _assign_folds(training: Subset, seed: int, fold: Fold) -> np.ndarray:
     """Deal the training images (n,) out to folds, shuffled: groups whole, and classes evenly.
 
     The groups first, the largest first, then the other images class by class. Each goes to the
     fold that has fewest images of its classes, of several such folds to that with fewest in all.
     """
-    assert data.fold is not None
-    indices, labels = training.indices.tolist(), training.labels[training.indices]
-    keys = np.random.PCG64((data.split_seed, _FOLD)).random_raw(len(labels))
-    rows = {index: row for row, index in enumerate(indices)}
-    groups = [[rows[index] for index in group if index in rows] for group in data.fold.groups]
+    labels = training.labels[training.indices]
+    keys = np.random.PCG64((seed, _FOLD)).random_raw(len(labels))
+    rows = {index: row for row, index in enumerate(training.indices.tolist())}
+    groups = [[rows[index] for index in group if index in rows] for group in fold.groups]
     groups = sorted(filter(None, groups), key=lambda group: (-len(group), keys[group[0]]))
     grouped = {row for group in groups for row in group}
     singles = [[row] for row in np.lexsort((keys, labels)).tolist() if row not in grouped]
     numbers, classes = np.empty(len(labels), dtype=np.int64), labels.tolist()
-    # for each fold the number of its images by class, and in all
-    counts_by_fold = [([0] * (max(classes, default=0) + 1), [0]) for _ in range(data.fold.n_splits)]
+    counts_by_fold: list[Counter[int]] = [Counter() for _ in range(fold.n_splits)]  # by class
+    totals = [0] * fold.n_splits
     for group in groups + singles:
         group_classes = [classes[row] for row in group]
         sizes = [
-            (sum(by_class[k] for k in group_classes), total[0])
-            for by_class, total in counts_by_fold
+            (sum(counts[k] for k in group_classes), total)
+            for counts, total in zip(counts_by_fold, totals, strict=True)
         ]
         number = sizes.index(min(sizes))
-        for k in group_classes:
-            counts_by_fold[number][0][k] += 1
-        counts_by_fold[number][1][0] += len(group)
+        counts_by_fold[number].update(group_classes)
+        totals[number] += len(group)
         numbers[group] = number
     return numbers
 
@@ -127,19 +129,24 @@ def _training_subset(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
     rest, _ = _split_off_test(dataset, data, train)
     validation = None
     if data.val_fraction and "val" in dataset.split_names:
-        validation = _subset(dataset.read("val"))
+        validation = dataset.read("val")
     elif data.val_fraction:
         seed = (data.split_seed, _VAL)
         kept, cut = stratified_split(train.labels[rest], data.val_fraction, seed)
-        validation, rest = _subset(train, rest[cut]), rest[kept]
-    training = _subset(train, _subsample(train, rest, data))
+        validation, rest = replace(train, indices=rest[cut]), rest[kept]
+    if data.train_subset_fraction < 1:
+        seed = (data.split_seed, _TRAIN_SUBSET)
+        kept, _ = stratified_split(train.labels[rest], 1 - data.train_subset_fraction, seed)
+        rest = rest[kept]
+    training = replace(train, indices=rest)
     labels = _add_noise(training, data, len(dataset.classes))
     return replace(training, labels=labels), validation
 
 
 def _add_noise(training: Subset, data: Data, classes: int) -> np.ndarray:
     """Return the split's labels as ``data.label_noise`` has them."""
-    labels = data.label_noise.flip(training.labels, classes, training.indices)
+    with plugin_errors(data.label_noise):
+        labels = data.label_noise.flip(training.labels, classes, training.indices)
     kept_type = labels.shape == training.labels.shape and labels.dtype == np.int64
     if not kept_type or labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
         raise RecipeError(
@@ -150,22 +157,12 @@ def _add_noise(training: Subset, data: Data, classes: int) -> np.ndarray:
     return labels
 
 
-def _subsample(train: Split, rest: np.ndarray, data: Data) -> np.ndarray:
-    """Return the fraction of ``rest`` that is trained on, still ascending."""
-    if data.train_subset_fraction == 1:
-        return rest
-    kept, _ = stratified_split(
-        train.labels[rest], 1 - data.train_subset_fraction, (data.split_seed, _TRAIN_SUBSET)
-    )
-    return rest[kept]
-
-
 def test_subset(dataset: Dataset, data: Data) -> Subset:
     """Give the source's test split, or the part cut off where it has none. Raises DataError."""
     if "test" in dataset.split_names:
-        return _subset(dataset.read("test"))
+        return dataset.read("test")
     train = dataset.read("train")
-    return _subset(train, _split_off_test(dataset, data, train)[1])
+    return replace(train, indices=_split_off_test(dataset, data, train)[1])
 
 
 test_subset.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
@@ -178,15 +175,9 @@ def count_test_images(dataset: Dataset, data: Data) -> int:
     return len(_split_off_test(dataset, data, dataset.read("train"))[1])
 
 
-def _subset(split: Split, indices: np.ndarray | None = None) -> Subset:
-    """Return the images at ``indices`` (n,) of a split, by default all."""
-    indices = np.arange(len(split), dtype=np.int64) if indices is None else indices
-    return Subset(split.images, split.labels, indices, split.names)
-
-
-def _split_off_test(dataset: Dataset, data: Data, train: Split) -> tuple[np.ndarray, np.ndarray]:
+def _split_off_test(dataset: Dataset, data: Data, train: Subset) -> tuple[np.ndarray, np.ndarray]:
     if "test" in dataset.split_names:
-        return np.arange(len(train), dtype=np.int64), np.empty(0, dtype=np.int64)
+        return train.indices, train.indices[:0]
     return stratified_split(train.labels, data.test_fraction, (data.split_seed, _TEST))
 
 
@@ -199,19 +190,15 @@ def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:
     if not len(subset):
         raise DataError("a part without images has no statistics", "give it at least one image")
     channels = subset.images.shape[3]
-    sums = np.zeros(channels, dtype=np.int64)
-    squares = np.zeros(channels, dtype=np.int64)
-    for start in range(0, len(subset), _CHUNK):
-        chunk = subset.images[subset.indices[start : start + _CHUNK]]
+    sums, squares = np.zeros((2, channels), dtype=np.int64)
+    for chunk in subset.chunks():
         rows = chunk.reshape(len(chunk), -1)  # summing over images first is the fast direction
-        sums += _sum_by_channel(rows, channels)
-        squares += _sum_by_channel(np.square(rows, dtype=np.uint16), channels)
+        for total, values in ((sums, rows), (squares, np.square(rows, dtype=np.uint16))):
+            # 32 bits hold the squares of up to 66,051 images
+            by_value = values.sum(axis=0, dtype=np.uint32).reshape(-1, channels)
+            total += by_value.sum(axis=0, dtype=np.int64)
     pixels = len(subset) * math.prod(subset.images.shape[1:3])
     # n * sum(x^2) - sum(x)^2 cancels; Python's integers lose nothing.
     variances = [pixels * int(q) - int(s) ** 2 for s, q in zip(sums, squares, strict=True)]
     mean = np.array([int(s) / (255 * pixels) for s in sums])
     return mean, np.array([math.sqrt(v) / (255 * pixels) for v in variances])
-
-
-def _sum_by_channel(rows: np.ndarray, channels: int) -> np.ndarray:
-    return rows.sum(axis=0, dtype=np.uint32).reshape(-1, channels).sum(axis=0, dtype=np.int64)

@@ -12,11 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.data.archives import iter_members
+from cifarlab.data.archives import Member, damage_errors, iter_members
 from cifarlab.data.cifar_pickles import load
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
-from cifarlab.data.members import Member, damage_errors
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import hint_to_read, is_folder, require_plain
@@ -112,14 +111,12 @@ def decode_image(
     if len(blob) > MAX_IMAGE_BYTES:
         raise _too_large(where, len(blob), MAX_IMAGE_BYTES)
     try:
-        pixels = decode(blob, policy, limit)
+        return decode(blob, policy, limit).copy()  # torch wants to write
     except BrokenError as broken:
         raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
         hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
         raise DataError(f"{where} {refused.what}", hint) from refused
-    shape = (pixels.height, pixels.width, pixels.channels)
-    return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
 
 
 def _is_container(path: Path) -> bool:

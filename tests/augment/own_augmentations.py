@@ -32,6 +32,45 @@ class Broken(AugmentationConfig):
         return images[:, 1:]
 
 
+class Forgetful(AugmentationConfig):
+    """It returns nothing."""
+
+    kind: Literal["made-forgetful"] = "made-forgetful"
+
+    def apply(self, images, draws):
+        images.flip(1)
+
+
+class Failing(AugmentationConfig):
+    """A mistake in its code."""
+
+    kind: Literal["made-failing"] = "made-failing"
+
+    def apply(self, images, draws):
+        return images @ images.float()
+
+
+class FailingPolicy(PolicyConfig):
+    """An operation that fails."""
+
+    kind: Literal["made-failing-policy"] = "made-failing-policy"
+
+    def operations(self):
+        def fail(images, strengths, fill_mode):
+            raise ValueError("an operation fails")
+
+        return (Operation("fail", fail, 1, 1, False),)
+
+
+class FailingMix(MixConfig):
+    """A mistake in its code."""
+
+    kind: Literal["made-failing-mix"] = "made-failing-mix"
+
+    def mix(self, images, seed, epoch, step):
+        return images, 1 / 0, 1.0
+
+
 class Inversions(PolicyConfig):
     """Images are inverted, or stay as they are."""
 

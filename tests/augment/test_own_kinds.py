@@ -1,5 +1,6 @@
 """Augmentations, policies and mixes, shipped and of a user's own: what all of them hold to."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from cifarlab.config.family import knowing
 from cifarlab.config.plugins import add_plugin
 from cifarlab.recipes.text import build, fingerprint, to_yaml
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import RecipeError
+from cifarlab.system.errors import PluginError, RecipeError
 from cifarlab.system.randomness import generator
 from cifarlab.training.train import train
 
@@ -79,6 +80,35 @@ def test_what_an_augmentation_must_not_do():
         augmented([{"kind": "made-broken"}])
     with pytest.raises(RecipeError, match=r"augment\.extra\.1: a square of 12 pixels"):
         augmented([{"kind": "hflip"}, {"kind": "cutout", "size": 12}])
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ({"extra": [{"kind": "made-failing"}]}, "'made-failing' fails in {images @}: Runtime"),
+        ({"extra": [{"kind": "made-forgetful"}]}, "'made-forgetful' fails: AttributeError"),
+        ({"policy": {"kind": "made-failing-policy"}}, "'policy' fails in {raise Val}: ValueError"),
+        ({"mix": {"kind": "made-failing-mix"}}, "'made-failing-mix' fails in {1 / 0}: Zero"),
+    ],
+    ids=str,
+)
+def test_what_an_own_kind_raises_is_said_in_two_lines(part, said, tiny, tmp_path):
+    plugins = [plugin.model_dump() for plugin in PLUGINS]
+    changes = {f"augment.{key}": value for key, value in part.items()}
+    with pytest.raises(PluginError) as caught:
+        train(tiny({"plugins": plugins, **changes}), RunFolder(tmp_path / "run"))
+    lines = OWN.read_text().split("\n")
+    for code in re.findall("{(.*)}", said):
+        [number] = [n for n, line in enumerate(lines, 1) if code in line]
+        said = said.replace(f"{{{code}}}", f"{OWN}, line {number}")
+    assert caught.value.what.startswith(f"kind {said}")
+    assert caught.value.exit_code == 2 and len(str(caught.value).split("\n")) == 2
+
+
+def test_what_fails_in_our_code_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr("cifarlab.augment.transforms.flip", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        augmented([{"kind": "hflip"}])
 
 
 @pytest.mark.parametrize(

@@ -50,3 +50,30 @@ class Wild(LabelNoiseConfig):
 
     def flip(self, labels, classes, indices):
         return labels + classes
+
+
+class Unread(SourceConfig):
+    """A source with a mistake in its code."""
+
+    kind: Literal["made-unread"] = "made-unread"
+
+    def read(self) -> Arrays:
+        return {}["images"]
+
+
+class Nothing(SourceConfig):
+    """A source that forgets to return anything."""
+
+    kind: Literal["made-nothing"] = "made-nothing"
+
+    def read(self) -> Arrays:
+        pass
+
+
+class Unflipped(LabelNoiseConfig):
+    """Label noise with a mistake in its code."""
+
+    kind: Literal["made-unflipped"] = "made-unflipped"
+
+    def flip(self, labels, classes, indices):
+        raise RuntimeError("no\nnoise")

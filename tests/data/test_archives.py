@@ -10,7 +10,7 @@ import zipfile
 import pytest
 from made_sources import as_folder, as_tar, as_zip, class_folders, png
 
-from cifarlab.data import archives, tars
+from cifarlab.data import archives
 from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DataError
 
@@ -86,7 +86,7 @@ def test_a_bomb_of_zeros_is_refused_before_it_inflates(tmp_path):
     header.size = 2**40
     path = tmp_path / "a.tar"
     path.write_bytes(header.tobuf() + bytes(10_000))
-    assert "train/cat/bomb.png has 1,099,511,627,776 bytes" in refusal(path)
+    assert "'train/cat/bomb.png' has 1,099,511,627,776 bytes" in refusal(path)
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
@@ -159,7 +159,7 @@ def test_links_out_of_a_folder_are_refused(tmp_path):
     folder = as_folder(tmp_path / "pets", FILES)
     link = folder / "train/cat/link.png"
     link.symlink_to(secret)
-    assert "link.png is a link that leads out" in refusal(folder)
+    assert "link.png' is a link that leads out" in refusal(folder)
     link.unlink()
     link.symlink_to(folder / "train/cat/0.png")
     assert len(open_dataset(str(folder)).read("train")) == 5
@@ -177,14 +177,14 @@ def test_reading_takes_one_pass(tmp_path, monkeypatch):
     """Going back in an xz file would decompress it again."""
     archive = as_tar(tmp_path / "a.tar.xz", FILES)
     seeks = []
-    real = tars._PACKED[b"\xfd7zXZ\0"]
+    real = archives._PACKED[b"\xfd7zXZ\0"]
 
     class Counting(io.BufferedReader):
         def seek(self, *args):
             seeks.append(args)
             return super().seek(*args)
 
-    monkeypatch.setitem(tars._PACKED, b"\xfd7zXZ\0", lambda path: Counting(real(path)))
+    monkeypatch.setitem(archives._PACKED, b"\xfd7zXZ\0", lambda path: Counting(real(path)))
     open_dataset(str(archive))
     assert not seeks
 

@@ -102,7 +102,7 @@ def test_one_coloured_image_is_enough(tmp_path, odd):
 
 
 def test_colour_in_the_last_part_of_many_images(tmp_path, monkeypatch):
-    monkeypatch.setattr("cifarlab.data.cache._CHUNK", 3)
+    monkeypatch.setattr("cifarlab.data.dataset._CHUNK", 3)
     files = grey_files(("train",), "train/b/z.png")
     assert len(logged_lines(as_folder(tmp_path / "odd", files))) == 1
     assert len(logged_lines(as_folder(tmp_path / "grey", grey_files()))) == 2

@@ -16,7 +16,7 @@ from cifarlab.data.sources import SourceConfig
 from cifarlab.recipes.catalog import usual_images, usual_shape, usual_splits
 from cifarlab.recipes.text import apply_overrides, build, change, fingerprint, to_yaml
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import DataError, RecipeError
+from cifarlab.system.errors import DataError, PluginError, RecipeError
 from cifarlab.training.train import train
 
 SHADES = """
@@ -142,6 +142,20 @@ def test_a_plug_in_that_changed_is_read_anew(tmp_path, monkeypatch):
 def test_a_source_that_gives_something_else_is_refused(settings, said):
     with pytest.raises(DataError, match=said):
         open_dataset(own_source(**settings))
+
+
+def test_what_an_own_source_raises_is_said_in_two_lines():
+    with pytest.raises(PluginError) as caught:
+        open_dataset(own_build({"data": {"source": "made-unread"}}).data.source)
+    own = Path(__file__).with_name("own_data.py")
+    line = own.read_text().split("\n").index('        return {}["images"]') + 1
+    what = f"kind 'made-unread' fails in {own}, line {line}: KeyError: 'images'"
+    assert (str(caught.value), caught.value.exit_code) == (f"{what}\nmend it there", 2)
+    with pytest.raises(DataError, match=r"made-nothing: read\(\) gives a NoneType"):
+        open_dataset(own_build({"data": {"source": "made-nothing"}}).data.source)
+    noisy = own_build({"data": {"source": "digits", "label_noise": {"kind": "made-unflipped"}}})
+    with pytest.raises(PluginError, match=r"'made-unflipped' fails in .*: RuntimeError: no noise"):
+        assert open_data(noisy.data).training
 
 
 def test_the_recipe_s_image_policy_holds_for_every_source():

@@ -62,6 +62,13 @@ def copied_array(times: int) -> bytes:
     return raw + b"}" + b"".join(b"U\x03%03d" % n + make + fill + b"s" for n in range(times)) + b"."
 
 
+def encoded_again(times: int) -> bytes:
+    """One text of 1 MB that is turned into bytes again and again."""
+    letters = b"}X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00X\x06\0\0\0latin1q\x01"
+    encode = b"c_codecs\nencode\nh\x00h\x01\x86R"
+    return b"\x80\x02" + letters + encode * times + b"."
+
+
 HOSTILE = {
     "a command": pickle.dumps({"data": os.system}),
     "a key of shared tuples": shared_tuples(60),
@@ -87,6 +94,8 @@ HOSTILE = {
         b"K\x03\x85", b"J\xff\xff\xff\xff\x85"
     ),
     "one text in many arrays": copied_array(500),
+    "one text made bytes many times": encoded_again(500),
+    "a function that is filled": b"}U\x01acnumpy\ndtype\n}U\x01bK\x01sbs.",
     "a large number": b"\x8b\xff\xff\xff\x7f.",
     "a number of 9 bytes": pickle.dumps({"data": 2**70}),
     "a text that is not there": b"B\xff\xff\xff\x7f.",
