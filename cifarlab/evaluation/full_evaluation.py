@@ -7,7 +7,7 @@ from typing import Any
 
 from cifarlab.data.dataset import Log, Progress
 from cifarlab.evaluation.ood import measure_ood
-from cifarlab.evaluation.run_evaluation import measure_open_split, open_split, require_views
+from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.shift import measure_shift
 from cifarlab.evaluation.tta_comparison import compare_tta
 from cifarlab.run_folder.folder import RunFolder
@@ -34,12 +34,10 @@ def evaluate_fully(
     The test split is opened once for all of it, and the opening recorded; what is to be chosen
     is chosen on validation. Raises as ``evaluate_run`` does.
     """
-    require_views(folder, split, None)
     begun = time.perf_counter()
     run = open_split(folder, split, "evaluate", command, progress, groups, log)
     if ood is None and str(run.recipe.data.source) != OOD_SOURCE:
         ood = OOD_SOURCE
-    report = progress or _silent
     # first, since a source may not be there
     ood_result = measure_ood(run.predictor, run.subset, ood, progress) if ood else None
     evaluation = {
@@ -47,15 +45,11 @@ def evaluate_fully(
         "split": split,
         "command": command,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "measured": measure_open_split(folder, run, None),
+        "measured": run.measure(),
         "tta": compare_tta(run.predictor, run.subset),
-        "shift": measure_shift(run.predictor, run.subset, images, report),
+        "shift": measure_shift(run.predictor, run.subset, images, progress),
         "ood": ood_result,
         "cost": {"seconds": time.perf_counter() - begun},
     }
     folder.write_evaluation(split, evaluation)
     return evaluation
-
-
-def _silent(_what: str, _done: int, _total: int | None) -> None:
-    pass

@@ -20,11 +20,22 @@ VIEWS = get_args(Evaluation.model_fields["tta_views"].annotation)
 class OpenSplit(NamedTuple):
     """A run with its network, the images of one split, and groups of its classes if given."""
 
+    folder: RunFolder
     recipe: Recipe
     predictor: Predictor
     dataset: Dataset
     subset: Subset
     groups: Groups | None
+
+    def measure(self, views: int | None = None) -> dict[str, Any]:
+        """Measure it (see ``measure``) in so many views, None: the recipe's.
+
+        Also at the temperature of the result, which holds for the recipe's views alone.
+        """
+        recipe_views = self.recipe.evaluation.tta_views
+        temperature = self.folder.temperature() if views in (None, recipe_views) else None
+        predictions = predict(self.predictor, self.subset, views or recipe_views)
+        return measure(predictions, temperature, self.groups, self.recipe.metrics)
 
 
 def evaluate_run(
@@ -40,23 +51,11 @@ def evaluate_run(
     """Return the measurement of one split (see ``measure``) and the data's name; changes no result.
 
     ``views`` defaults to the recipe's; which images get them is always as the run has it.
-    ``groups`` is a YAML file (see ``read_groups``); ``log`` gets what the data are. The test
-    split is opened for finished runs only, and the opening is recorded. Raises RecipeError,
-    RunFolderError, DataError or CheckpointError.
+    ``groups`` is a YAML file (see ``read_groups``); ``log`` gets what the data are. Raises as
+    ``open_split`` does.
     """
-    require_views(folder, split, views)
     run = open_split(folder, split, "evaluate", command, progress, groups, log, views)
-    return measure_open_split(folder, run, views), run.dataset.name
-
-
-def require_views(folder: RunFolder, split: str, views: int | None) -> None:
-    """Raise RecipeError for a split or a number of views that there is not."""
-    folder.require()
-    if split not in ("val", "test") or views not in (None, *VIEWS):
-        raise RecipeError(
-            f"can't evaluate split {split!r} with {views} views",
-            f"--split is val or test, --tta-views one of {', '.join(map(str, VIEWS))}",
-        )
+    return run.measure(views), run.dataset.name
 
 
 def open_split(
@@ -71,11 +70,16 @@ def open_split(
 ) -> OpenSplit:
     """The run's network and the images of ``val`` or ``test``, as training cut them.
 
-    ``views`` as in ``load_run_predictor``.
-
-    The test split is opened for finished runs only, after ``groups`` was read, and the opening is
-    recorded. Raises RunFolderError, DataError, CheckpointError or RecipeError.
+    ``views`` as in ``load_run_predictor``. The test split is opened for finished runs only, after
+    ``groups`` was read, and the opening is recorded. Raises RunFolderError, DataError,
+    CheckpointError or RecipeError.
     """
+    folder.require()
+    if split not in ("val", "test") or views not in (None, *VIEWS):
+        raise RecipeError(
+            f"can't evaluate split {split!r} with {views} views",
+            f"--split is val or test, --tta-views one of {', '.join(map(str, VIEWS))}",
+        )
     recipe = folder.recipe()
     if split == "test" and not folder.finished:
         raise RunFolderError(
@@ -85,27 +89,14 @@ def open_split(
     predictor = load_run_predictor(folder, views, "; evaluate --tta-views 1 works without")
     class_groups = read_groups(groups, predictor.classes) if groups else None
     opened = open_data(recipe.data, progress, log)
-    dataset = opened.dataset
+    dataset, subset = opened.dataset, opened.validation
     folder.require_same_data(dataset.fingerprint)
     if split == "test":
         with folder.in_use():  # two at once would lose one of the records
             subset = open_test_split(dataset, recipe.data, folder, by, command)
-        return OpenSplit(recipe, predictor, dataset, subset, class_groups)
-    if opened.validation is None:
+    if subset is None:
         raise DataError(
             f"the run in {folder.path} held nothing out: data.val_fraction is 0",
             "evaluate --split test, or train with a validation share",
         )
-    return OpenSplit(recipe, predictor, dataset, opened.validation, class_groups)
-
-
-def measure_open_split(folder: RunFolder, run: OpenSplit, views: int | None) -> dict[str, Any]:
-    """Measure an open split, as ``evaluate_run`` does.
-
-    Also at the temperature of the result, which holds for the recipe's views alone.
-    """
-    recipe_views = run.recipe.evaluation.tta_views
-    same_views = views in (None, recipe_views)
-    predictions = predict(run.predictor, run.subset, recipe_views if views is None else views)
-    temperature = folder.temperature() if same_views else None
-    return measure(predictions, temperature, run.groups, run.recipe.metrics)
+    return OpenSplit(folder, recipe, predictor, dataset, subset, class_groups)
