@@ -4,9 +4,8 @@ Everything is taken for hostile: bytes and pixels are bounded, pickles run nothi
 be read is a DataError that names it.
 """
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -16,10 +15,10 @@ from cifarlab.data.archives import iter_members
 from cifarlab.data.cifar_pickles import load
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
-from cifarlab.data.members import Member, damage_errors
+from cifarlab.data.members import damage_errors
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
-from cifarlab.system.files import hint_to_read, is_folder, require_plain
+from cifarlab.system.files import hint_to_read, is_folder, read_bytes
 
 RESIZE_MODES = ("crop", "pad", "stretch")
 MAX_IMAGE_BYTES = 2**26
@@ -44,22 +43,11 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
     folder; in a folder images stand in natural order (2 before 10) and other files are passed
     over. A pickle's ids are its own. Raises DataError.
     """
-    ids: list[str] = []
-    arrays: list[np.ndarray] = []
-    for path in map(Path, paths):
-        inputs = _read_pickle(path, policy) if path.suffix in _PICKLES else None
-        if inputs is None:
-            named_images = (
-                _read_folder(path, policy) if _is_container(path) else [_read_file(path, policy)]
-            )
-            inputs = Inputs(
-                [name for name, _ in named_images], np.stack([image for _, image in named_images])
-            )
-        ids += inputs.ids
-        arrays.append(inputs.images)
-    if not arrays:
+    inputs = [_read_path(path, policy) for path in map(Path, paths)]
+    if not inputs:
         raise DataError("there is no image to predict", "name a file, a folder or a pickle")
-    return Inputs(ids, np.concatenate(arrays))
+    ids = [image_id for part in inputs for image_id in part.ids]
+    return Inputs(ids, np.concatenate([part.images for part in inputs]))
 
 
 def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
@@ -92,12 +80,9 @@ def input_policy(
             f"there is no resize mode {resize_mode!r}", f"take one of {', '.join(RESIZE_MODES)}"
         )
     side, _, channels = image_shape
-    settings = {
-        "size": side,
-        "resize_mode": resize_mode or images.resize_mode,
-        "channels": "grey" if channels == 1 else "rgb",
-    }
-    return ImagePolicy.model_validate(images.model_dump() | settings)
+    settings = {"size": side, "channels": "grey" if channels == 1 else "rgb"}
+    mode = {"resize_mode": resize_mode or images.resize_mode}
+    return ImagePolicy.model_validate(images.model_dump() | settings | mode)
 
 
 def decode_image(
@@ -110,76 +95,55 @@ def decode_image(
     if not blob:
         raise DataError(f"{where} is empty", "choose a file with an image in it")
     if len(blob) > MAX_IMAGE_BYTES:
-        raise _too_large(where, len(blob), MAX_IMAGE_BYTES)
+        what = f"{where} has {len(blob):,} bytes, more than {MAX_IMAGE_BYTES:,}"
+        raise DataError(what, "it is no small image")
     try:
         pixels = decode(blob, policy, limit)
     except BrokenError as broken:
         raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
-        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
-        raise DataError(f"{where} {refused.what}", hint) from refused
+        raise _refusal(where, refused) from refused
     shape = (pixels.height, pixels.width, pixels.channels)
     return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
 
 
-def _is_container(path: Path) -> bool:
-    return is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)
+def _refusal(where: str, refused: RefusedError) -> DataError:
+    hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
+    return DataError(f"{where} {refused.what}", hint)
 
 
-def _read_file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
-    return str(path), decode_image(_read_bytes(path, MAX_IMAGE_BYTES), str(path), policy)
+def _read_path(path: Path, policy: ImagePolicy) -> Inputs:
+    if path.suffix in _PICKLES:
+        return _read_pickle(path, policy)
+    if not (is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)):
+        blob = _read_bytes(path, MAX_IMAGE_BYTES)
+        return Inputs([str(path)], decode_image(blob, str(path), policy)[None])
+    images: list[tuple[str, np.ndarray]] = []
+    with damage_errors(path):
+        for member in iter_members(path):
+            parts = PurePosixPath(member.path).parts
+            hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+            if not member.is_folder and not hidden and IMAGE.search(member.path):
+                image = decode_image(member.read(), f"{path}: {member.path}", policy)
+                images.append((member.path, image))
+    if not images:
+        raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
+    images.sort(key=lambda image: re.sub(r"\d+", _length_first, image[0]))
+    return Inputs([name for name, _ in images], np.stack([image for _, image in images]))
+
+
+def _length_first(digits: re.Match[str]) -> str:
+    """A number's digits behind how many they are: a text's order is the natural one then."""
+    number = digits[0].lstrip("0")
+    return f"{len(number):09}{number}"
 
 
 def _read_bytes(path: Path, limit: int) -> bytes:
     try:
-        with require_plain(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise _too_large(str(path), size, limit)
-            return file.read(size)
+        return read_bytes(path, limit)
     except OSError as error:
         what = f"can't read {path}: {error.strerror or error}"
         raise DataError(what, hint_to_read(error, "check its name")) from error
-
-
-def _too_large(where: str, size: int, limit: int) -> DataError:
-    return DataError(f"{where} has {size:,} bytes, more than {limit:,}", "it is no small image")
-
-
-def _read_folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
-    with damage_errors(path):
-        named_images = list(_iterate_images(path, policy))
-    if not named_images:
-        raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
-    return sorted(named_images, key=lambda item: _natural_key(item[0]))
-
-
-def _iterate_images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]:
-    for member in iter_members(path):
-        hidden = any(
-            part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
-        )
-        if not member.is_folder and not hidden and IMAGE.search(member.path):
-            yield (
-                member.path,
-                decode_image(_read_member(member, path), f"{path}: {member.path}", policy),
-            )
-
-
-def _read_member(member: Member, source: Path) -> bytes:
-    if member.size > MAX_IMAGE_BYTES:
-        raise _too_large(f"{source}: {member.path}", member.size, MAX_IMAGE_BYTES)
-    return member.read()
-
-
-def _natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A key by which 2 comes before 10, however many digits there are."""
-    parts = re.split(r"(\d+)", name)
-    digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
-    return [
-        (1, 0, part) if number is None else (0, len(number), number)
-        for part, number in zip(parts, digits, strict=True)
-    ]
 
 
 def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
@@ -195,20 +159,19 @@ def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
     try:
         images = conform(np.ascontiguousarray(data), policy)
     except RefusedError as refused:
-        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
-        raise DataError(f"{path}: each image {refused.what}", hint) from refused
+        raise _refusal(f"{path}: each image", refused) from refused
     return Inputs(_ids(ids, len(images), path), images)
 
 
 def _ids(ids: object, count: int, path: Path) -> list[str]:
-    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iuSU":
-        ids = ids.tolist()
+    ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
     if not (isinstance(ids, list) and all(isinstance(item, int | str | bytes) for item in ids)):
         raise DataError(f"{path} holds no list of ids under 'ids'", _PICKLE_HINT)
     if len(ids) != count:
         raise DataError(f"{path} holds {len(ids)} ids for {count} images", _PICKLE_HINT)
-    if any(len(item) > _MAX_ID_LETTERS for item in ids if not isinstance(item, int)):
-        raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
-    return [
+    texts = [
         item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in ids
     ]
+    if any(len(text) > _MAX_ID_LETTERS for text in texts):
+        raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
+    return texts
