@@ -8,7 +8,6 @@ import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import nn
 
 from cifarlab.explain.maps import upsample
@@ -153,8 +152,6 @@ def draw_features(image: np.ndarray, maps: dict[str, np.ndarray], title: str) ->
         rows.append([Cell(_to_grey(channels[k]), f"{k}") for k in kept])
         count, height, width = channels.shape
         names.append(f"{name}\n{count} × {height} × {width}")
-    side = max(row[0].pixels.shape[0] for row in rows)
-    rows = [[Cell(_resize_square(c.pixels, side), c.text) for c in row] for row in rows]
     return make_grid(rows, title, names=names, lines=1)
 
 
@@ -162,11 +159,6 @@ def _to_grey(channel: np.ndarray) -> np.ndarray:
     low, high = channel.min(), channel.max()
     grey = (channel - low) / (high - low if high > low else 1)
     return _add_border(make_tile(np.round(255 * grey).astype(np.uint8)[..., None]))
-
-
-def _resize_square(pixels: np.ndarray, side: int) -> np.ndarray:
-    """To a square of that side, without smoothing."""
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST))
 
 
 def draw_sanity_check(images: np.ndarray, check: RandomizationCheck, title: str) -> Figure:

@@ -1,5 +1,7 @@
 """The one way from raw uint8 images to logits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,9 +84,7 @@ class Predictor:
                 f"this network takes uint8 images of shape (N, {shape})",
             )
         indices = np.arange(len(images)) if indices is None else indices
-        training = self.classifier.training
-        self.classifier.eval()
-        with torch.inference_mode(), self.compute.autocast():
+        with torch.inference_mode(), self.evaluating():
             if views == 1 or self.tta_threshold is None:
                 logits = self._predict_batches(images, indices, views)
             else:
@@ -94,8 +94,21 @@ class Predictor:
                 logits[uncertain] = self._predict_batches(
                     images, indices[uncertain.cpu().numpy()], views, first_logits
                 )
-        self.classifier.train(training)
         return logits.cpu()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Classifier]:
+        """The classifier as it is measured: pixels 0..255 (N, H, W, C) to logits (N, K).
+
+        Afterwards it is in the mode that it was in.
+        """
+        training = self.classifier.training
+        self.classifier.eval()
+        try:
+            with self.compute.autocast():
+                yield self.classifier
+        finally:
+            self.classifier.train(training)
 
     def _predict_batches(
         self,
