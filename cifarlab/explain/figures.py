@@ -55,6 +55,15 @@ def join_tiles(*tiles: np.ndarray) -> np.ndarray:
     return np.concatenate(parts[1:], 1)
 
 
+def blank_sheet(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty figure whose one axes count inches, right and down."""
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return figure, axes
+
+
 def make_grid(
     rows: Sequence[Sequence[Cell]],
     title: str,
@@ -74,11 +83,7 @@ def make_grid(
     width = min(WIDE, max(NARROW, margin + columns * (side + _GAP)))
     side = min((width - margin) / columns - _GAP, side)
     down, text_height = side * high / wide, 0.115 * lines + 0.04
-    figure = sheet(width, 0.28 + len(rows) * (down + text_height + 0.06))
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(figure.get_figheight(), 0))
-    axes.axis("off")
+    figure, axes = blank_sheet(width, 0.28 + len(rows) * (down + text_height + 0.06))
     axes.text(0.05, 0.13, title, fontsize=8, va="center")
     for number, row in enumerate(rows):
         top = 0.28 + number * (down + text_height + 0.06) + text_height
