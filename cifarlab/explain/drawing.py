@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from cifarlab.explain.figures import blank_sheet
 from cifarlab.explain.structure import Architecture, BlockSummary
 from cifarlab.models.outline import ABBREVIATIONS, Kind, LayerStep
 from cifarlab.plots.spec import GREY, INK, label
@@ -38,7 +37,11 @@ def draw_architecture(architecture: Architecture, title: str) -> Figure:
     notes = _notes(blocks, width)
     heights = [sum(map(_height, stage.blocks)) + 0.05 for stage in architecture.stages]
     tops = list(accumulate(heights, initial=_HEAD))
-    figure, axes = blank_sheet(width, tops[-1] + _FOOT * len(notes) + _MARGIN)
+    height = tops[-1] + _FOOT * len(notes) + _MARGIN
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
     size = " × ".join(str(architecture.image_shape[axis]) for axis in (2, 0, 1))
     _text(axes, _MARGIN, 0.14, f"{label(title, 48)}, images {size}", 8, "left", weight="bold")
     sums = f"{architecture.parameters:,}", format_count(architecture.multiply_adds)

@@ -62,26 +62,21 @@ class RunFigures:
     def _maps(self) -> Captioned:
         images, names = self.image_set.images, ", ".join(self.layers)
         maps = class_activation_maps(self.predictor, images, self.layers, self.targets)
-        rows = [
-            [figures.make_tile(image)]
-            + [figures.overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
-            for n, image in enumerate(images)
-        ]
-        texts = [self._cell_text(n) for n in range(len(images))]
+        title, cells = self._title(), []
+        for n, image in enumerate(images):
+            heats = [figures.overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
+            cells.append(figures.Cell([figures.make_tile(image), *heats], self._cell_text(n)))
         if len(self.layers) == 1:
-            cells = [
-                figures.Cell(figures.join_tiles(*row), text)
-                for row, text in zip(rows, texts, strict=True)
-            ]
-            grid = figures.make_grid(
-                figures.split_rows(cells, 5), f"{self._title()}, layer {names}"
-            )
+            grid = figures.make_grid(figures.split_rows(cells, 5), f"{title}, layer {names}")
         else:
             strips = [
-                [figures.Cell(*cell) for cell in zip(row, (text, *self.layers), strict=True)]
-                for row, text in zip(rows, texts, strict=True)
+                [
+                    figures.Cell([tile], text)
+                    for tile, text in zip(cell.images, (cell.text, *self.layers), strict=True)
+                ]
+                for cell in cells
             ]
-            grid = figures.make_grid(strips, f"{self._title()}, by layer", largest=0.85)
+            grid = figures.make_grid(strips, f"{title}, by layer", largest=0.85)
         return grid, (
             f"Class-activation maps (Grad-CAM) of {names} after epoch {self.predictor.epoch}: "
             "bright is what speaks for the class named over each image, beside its probability."
@@ -117,7 +112,7 @@ class RunFigures:
             heats = [figures.overlay_heatmap(image, side[n]) for side in sides]
             names = [label(self._class(k[n]), 14) for k in (predicted, wrong.labels)]
             text = f"{', not '.join(names)}\n{label(wrong.names[n], 34, end=True)}"
-            cells.append(figures.Cell(figures.join_tiles(figures.make_tile(image), *heats), text))
+            cells.append(figures.Cell([figures.make_tile(image), *heats], text))
         grid = figures.make_grid(figures.split_rows(cells, 3), f"{self._title()}, layer {name}")
         return grid, (
             "The worst mistakes: the image, what spoke for the class that was predicted, and what "
