@@ -7,7 +7,7 @@ be read is a DataError that names it.
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,15 +56,23 @@ def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
     Raises DataError for another shape, type or size.
     """
     images = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise DataError(
-            f"images are {images.dtype} of shape {images.shape}",
-            "give uint8 (N, H, W, 1 or 3) or (N, H, W), 0 to 255",
-        )
+    conformed = _conform(images, policy, "give uint8 (N, H, W, 1 or 3) or (N, H, W), 0 to 255")
+    return Inputs([str(n) for n in range(len(images))], conformed)
+
+
+def _conform(images: Any, policy: ImagePolicy, hint: str, where: str = "") -> np.ndarray:
+    """Bring images to the policy's size and channels. Raises DataError."""
+    shape, kind = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
+    if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
+        raise DataError(f"{where}images are {kind} of shape {shape}", hint)
     try:
-        return Inputs([str(n) for n in range(len(images))], conform(images, policy))
+        return conform(np.ascontiguousarray(images), policy)
     except RefusedError as refused:
-        raise DataError(f"each image {refused.what}", refused.hint) from refused
+        raise DataError(f"{where}each image {refused.what}", _option(refused.hint)) from refused
+
+
+def _option(hint: str) -> str:
+    return hint.replace("data.images.resize_mode", "--resize-mode")
 
 
 def input_policy(
@@ -76,13 +84,12 @@ def input_policy(
     UserError.
     """
     if resize_mode not in (None, *RESIZE_MODES):
-        raise UserError(
-            f"there is no resize mode {resize_mode!r}", f"take one of {', '.join(RESIZE_MODES)}"
-        )
-    side, _, channels = image_shape
-    settings = {"size": side, "channels": "grey" if channels == 1 else "rgb"}
-    mode = {"resize_mode": resize_mode or images.resize_mode}
-    return ImagePolicy.model_validate(images.model_dump() | settings | mode)
+        what = f"there is no resize mode {resize_mode!r}"
+        raise UserError(what, f"take one of {', '.join(RESIZE_MODES)}")
+    size, channels = image_shape[0], "grey" if image_shape[2] == 1 else "rgb"
+    mode = resize_mode or images.resize_mode
+    settings = {"size": size, "channels": channels, "resize_mode": mode}
+    return ImagePolicy.model_validate(images.model_dump() | settings)
 
 
 def decode_image(
@@ -102,14 +109,9 @@ def decode_image(
     except BrokenError as broken:
         raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
-        raise _refusal(where, refused) from refused
+        raise DataError(f"{where} {refused.what}", _option(refused.hint)) from refused
     shape = (pixels.height, pixels.width, pixels.channels)
     return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
-
-
-def _refusal(where: str, refused: RefusedError) -> DataError:
-    hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
-    return DataError(f"{where} {refused.what}", hint)
 
 
 def _read_path(path: Path, policy: ImagePolicy) -> Inputs:
@@ -150,28 +152,17 @@ def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
     """Read the competition's file: nyu2024's images without labels. Raises DataError."""
     content = load(_read_bytes(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
     data, ids = content.get("data"), content.get("ids")
-    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and len(data)):
-        raise DataError(f"{path} holds no uint8 images under 'data'", _PICKLE_HINT)
-    if data.ndim == 2 and data.shape[1] == 3 * 32 * 32:
+    if isinstance(data, np.ndarray) and data.shape[1:] == (3 * 32 * 32,):
         data = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    if data.ndim != 4 or data.shape[3] not in (1, 3) or min(data.shape) < 1:
-        raise DataError(f"{path} holds data of shape {data.shape}", _PICKLE_HINT)
-    try:
-        images = conform(np.ascontiguousarray(data), policy)
-    except RefusedError as refused:
-        raise _refusal(f"{path}: each image", refused) from refused
-    return Inputs(_ids(ids, len(images), path), images)
-
-
-def _ids(ids: object, count: int, path: Path) -> list[str]:
+    images = _conform(data, policy, _PICKLE_HINT, f"{path}: ")
     ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
     if not (isinstance(ids, list) and all(isinstance(item, int | str | bytes) for item in ids)):
         raise DataError(f"{path} holds no list of ids under 'ids'", _PICKLE_HINT)
-    if len(ids) != count:
-        raise DataError(f"{path} holds {len(ids)} ids for {count} images", _PICKLE_HINT)
+    if len(ids) != len(images) or not ids:
+        raise DataError(f"{path} holds {len(ids)} ids for {len(images)} images", _PICKLE_HINT)
     texts = [
         item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in ids
     ]
-    if any(len(text) > _MAX_ID_LETTERS for text in texts):
+    if max(map(len, texts)) > _MAX_ID_LETTERS:
         raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
-    return texts
+    return Inputs(texts, images)
