@@ -21,7 +21,7 @@ FORMATS = ("table", "csv", "json", "kaggle")
 class SampleSubmission(NamedTuple):
     """A competition's sample submission: its two column names, its ids and its labels."""
 
-    header: tuple[str, str]
+    header: list[str]
     ids: list[str]
     labels: list[str]
 
@@ -29,13 +29,11 @@ class SampleSubmission(NamedTuple):
 def require_format(output_format: str, sample_path: Path | None = None) -> SampleSubmission | None:
     """Check the format and read the sample submission, before images are read. Raises DataError."""
     if output_format not in FORMATS:
-        raise DataError(
-            f"there is no format {output_format!r}", f"take one of {', '.join(FORMATS)}"
-        )
+        what = f"there is no format {output_format!r}"
+        raise DataError(what, f"take one of {', '.join(FORMATS)}")
     if sample_path and output_format != "kaggle":
-        raise DataError(
-            "--sample-submission is a competition's: it needs --format kaggle", "add that"
-        )
+        what = "--sample-submission is a competition's: it needs --format kaggle"
+        raise DataError(what, "add that")
     return read_sample_submission(sample_path) if sample_path else None
 
 
@@ -46,9 +44,9 @@ def format_predictions(
 
     Raises DataError.
     """
-    sample_submission = require_format(output_format, sample_path)
+    sample = require_format(output_format, sample_path)
     if output_format == "kaggle":
-        return to_kaggle(predictions, sample_submission)
+        return to_kaggle(predictions, sample)
     return {"table": to_table, "csv": to_csv, "json": to_json}[output_format](predictions)
 
 
@@ -110,7 +108,7 @@ def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) 
         _require_ids(ids, sample.ids)
     labels = _sample_labels(predictions.classes, numbers, sample.labels) if sample else numbers
     best = predictions.probabilities.argmax(1)
-    header = sample.header if sample else ("ID", "Labels")
+    header = sample.header if sample else ["ID", "Labels"]
     return _rows_to_csv([header, *zip(ids, (labels[k] for k in best), strict=True)])
 
 
@@ -123,11 +121,10 @@ def read_sample_submission(path: Path) -> SampleSubmission:
         raise DataError(f"can't read {path}: {error!s:.120}", hint) from error
     rows = [row for row in rows if row]
     if len(rows) < 2 or any(len(row) != 2 for row in rows):
-        raise DataError(
-            f"{path} is no sample of two columns", "it starts with a header such as ID,Labels"
-        )
-    ids, labels = ([row[side].strip() for row in rows[1:]] for side in (0, 1))
-    return SampleSubmission((rows[0][0], rows[0][1]), ids, labels)
+        what = f"{path} is no sample of two columns"
+        raise DataError(what, "it starts with a header such as ID,Labels")
+    ids, labels = ([text.strip() for text in column] for column in zip(*rows[1:], strict=True))
+    return SampleSubmission(rows[0], ids, labels)
 
 
 def _image_ids(names: list[str], known: set[str]) -> list[str]:
@@ -147,16 +144,11 @@ def _require_ids(ids: list[str], sample_ids: list[str]) -> None:
     """Raise DataError where the images are not the sample's."""
     have, wanted = set(ids), set(sample_ids)
     if unknown := [image_id for image_id in ids if image_id not in wanted]:
-        raise DataError(
-            f"{len(unknown)} of {len(ids)} images are not in the sample, first {unknown[0]}",
-            f"its ids are like {sample_ids[0]}",
-        )
+        what = f"{len(unknown)} of {len(ids)} images are not in the sample"
+        raise DataError(f"{what}, first {unknown[0]}", f"its ids are like {sample_ids[0]}")
     if missing := [image_id for image_id in sample_ids if image_id not in have]:
-        raise DataError(
-            f"{len(missing)} of the sample's {len(sample_ids)} ids have no image, "
-            f"first {missing[0]}",
-            "name all images of the competition",
-        )
+        what = f"{len(missing)} of the sample's {len(sample_ids)} ids have no image"
+        raise DataError(f"{what}, first {missing[0]}", "name all images of the competition")
 
 
 def _sample_labels(classes: tuple[str, ...], numbers: list[str], labels: list[str]) -> list[str]:
@@ -165,10 +157,9 @@ def _sample_labels(classes: tuple[str, ...], numbers: list[str], labels: list[st
     known = list(classes) if named else numbers
     if unknown := [label for label in labels if label not in known]:
         near = difflib.get_close_matches(unknown[0], classes, n=1)
-        raise DataError(
-            f"the sample has the label {unknown[0]!r}, which is no class of this run",
-            f"did you mean {near[0]}?" if near else f"its classes are {', '.join(classes)}",
-        )
+        hint = f"did you mean {near[0]}?" if near else f"its classes are {', '.join(classes)}"
+        what = f"the sample has the label {unknown[0]!r}, which is no class of this run"
+        raise DataError(what, hint)
     return known
 
 

@@ -5,7 +5,8 @@ be read is a DataError that names it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -65,14 +66,20 @@ def _conform(images: Any, policy: ImagePolicy, hint: str, where: str = "") -> np
     shape, kind = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
     if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
         raise DataError(f"{where}images are {kind} of shape {shape}", hint)
-    try:
+    with _refusals(f"{where}each image"):
         return conform(np.ascontiguousarray(images), policy)
+
+
+@contextmanager
+def _refusals(where: str) -> Iterator[None]:
+    """Turn a refusal in the block into a DataError that says of what."""
+    try:
+        yield
+    except BrokenError as broken:
+        raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
-        raise DataError(f"{where}each image {refused.what}", _option(refused.hint)) from refused
-
-
-def _option(hint: str) -> str:
-    return hint.replace("data.images.resize_mode", "--resize-mode")
+        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
+        raise DataError(f"{where} {refused.what}", hint) from refused
 
 
 def input_policy(
@@ -104,12 +111,8 @@ def decode_image(
     if len(blob) > MAX_IMAGE_BYTES:
         what = f"{where} has {len(blob):,} bytes, more than {MAX_IMAGE_BYTES:,}"
         raise DataError(what, "it is no small image")
-    try:
+    with _refusals(where):
         pixels = decode(blob, policy, limit)
-    except BrokenError as broken:
-        raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
-    except RefusedError as refused:
-        raise DataError(f"{where} {refused.what}", _option(refused.hint)) from refused
     shape = (pixels.height, pixels.width, pixels.channels)
     return np.frombuffer(pixels.data, np.uint8).reshape(shape).copy()  # torch wants to write
 

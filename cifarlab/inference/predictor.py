@@ -53,13 +53,11 @@ class Predictor:
         except RecipeError as error:
             what = f"{path} describes a network that can't be built: {error.what}"
             raise CheckpointError(what, "restore the file, or train again") from error
-        channels = metadata.image_shape[2]
-        by_image = metadata.normalization == "image"
+        channels, by_image = metadata.image_shape[2], metadata.normalization == "image"
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
-        classifier = classifier.to(compute.device)
         return cls(
-            classifier,
+            classifier.to(compute.device),
             metadata.classes,
             metadata.image_shape,
             compute,
@@ -85,14 +83,12 @@ class Predictor:
             )
         indices = np.arange(len(images)) if indices is None else indices
         with torch.inference_mode(), self.evaluating():
-            if views == 1 or self.tta_threshold is None:
-                logits = self._predict_batches(images, indices, views)
-            else:
-                logits = self._predict_batches(images, indices, 1)
-                uncertain = (confidence(logits) < self.tta_threshold).nonzero().flatten()
-                first_logits = logits[uncertain]
-                logits[uncertain] = self._predict_batches(
-                    images, indices[uncertain.cpu().numpy()], views, first_logits
+            for_some = views > 1 and self.tta_threshold is not None
+            logits = self._predict_batches(images, indices, 1 if for_some else views)
+            if for_some:
+                unsure = (confidence(logits) < self.tta_threshold).nonzero().flatten()
+                logits[unsure] = self._predict_batches(
+                    images, indices[unsure.cpu().numpy()], views, logits[unsure]
                 )
         return logits.cpu()
 
