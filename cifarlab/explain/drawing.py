@@ -56,7 +56,11 @@ def draw_architecture(architecture: Architecture, title: str) -> Figure:
         for block, bottom in zip(stage.blocks, accumulate(map(_height, stage.blocks)), strict=True):
             middle = top + bottom - _ROW / 2
             _draw_block(axes, block, middle)
-            _draw_numbers(axes, block, architecture, middle, columns)
+            for x, (text, share) in zip(columns, _numbers(block, architecture), strict=True):
+                _text(axes, x, middle, text, 7)
+                length = (_NUMBER - 0.12) * share
+                line = Rectangle((x - length, middle + 0.085), length, 0.03, color="#7fb2d6")
+                axes.add_patch(line)
     for index, note in enumerate(notes):
         _text(axes, _MARGIN, tops[-1] + 0.12 + _FOOT * index, note, 6, "left", color=GREY)
     return figure
@@ -68,23 +72,15 @@ def _text(
     axes.text(x, y, text, fontsize=size, **{"ha": ha, "va": "center", **look})
 
 
-def _draw_numbers(
-    axes: Axes,
-    block: BlockSummary,
-    architecture: Architecture,
-    middle: float,
-    columns: tuple[float, ...],
-) -> None:
-    """Shape and costs, and under each cost a line as long as its fraction of the whole."""
-    _text(axes, columns[0], middle, " × ".join(map(str, block.shape)), 7)
-    parameters = f"{block.parameters:,}", block.parameters / max(architecture.parameters, 1)
-    share = block.multiply_adds / max(architecture.multiply_adds, 1)
-    costs = parameters, (format_count(block.multiply_adds), share)
-    for right, (number, fraction) in zip(columns[1:], costs, strict=True):
-        _text(axes, right, middle, number if fraction else "—", 7)
-        length = (_NUMBER - 0.12) * fraction
-        line = Rectangle((right - length, middle + 0.085), length, 0.03, color="#7fb2d6")
-        axes.add_patch(line)
+def _numbers(block: BlockSummary, architecture: Architecture) -> list[tuple[str, float]]:
+    """Shape and costs in words, and of each cost its fraction of the whole."""
+    parameters = block.parameters / max(architecture.parameters, 1)
+    multiply_adds = block.multiply_adds / max(architecture.multiply_adds, 1)
+    return [
+        (" × ".join(map(str, block.shape)), 0.0),
+        (f"{block.parameters:,}" if parameters else "—", parameters),
+        (format_count(block.multiply_adds) if multiply_adds else "—", multiply_adds),
+    ]
 
 
 def _draw_block(axes: Axes, block: BlockSummary, middle: float) -> None:

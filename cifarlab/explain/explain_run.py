@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,18 +138,16 @@ def _target_classes(
 
 def _write_index(directory: Path, shown: Predictor, saved: dict[str, dict[str, Any]]) -> None:
     """What the folder holds, for reports; figures of other weights that were there go."""
-    file = directory / INDEX
-    index: dict[str, Any] = {"epoch": shown.epoch, "step": shown.step, "figures": {}}
-    stale: set[str] = set()  # only what an index of ours names: the folder may be anybody's
+    file, weights = directory / INDEX, {"epoch": shown.epoch, "step": shown.step}
     try:
-        previous = read_json(file, "explain again") or {}
-        stale = set(previous["figures"])
-        if (previous["epoch"], previous["step"]) == (shown.epoch, shown.step):
-            index["figures"] = dict(previous["figures"])
-    except (RunFolderError, KeyError, TypeError):
-        pass  # there is none, or none of ours: it is replaced
-    index["figures"] |= saved
-    for kind in stale.intersection(KINDS) - index["figures"].keys():
-        for suffix in FORMATS:
+        index = read_json(file, "explain again") or {}
+        figures = dict(index.pop("figures"))
+    except (RunFolderError, KeyError, TypeError, ValueError):
+        index, figures = {}, {}  # there is none, or none of ours: it is replaced
+    if index != weights:
+        # only what an index of ours names: the folder may be anybody's
+        for kind, suffix in product(figures.keys() & set(KINDS) - saved.keys(), FORMATS):
             (directory / f"{kind}.{suffix}").unlink(missing_ok=True)
+        figures = {}
+    index = {**weights, "figures": figures | saved}
     write_text(file, json.dumps(index, indent=2) + "\n")

@@ -41,11 +41,10 @@ class RandomizationCheck:
     @property
     def verdict(self) -> str:
         """The result in words."""
-        hardly = "" if self.passed else "hardly "
-        least = self.correlations[-1].mean()
+        follow = "follow" if self.passed else "hardly follow"
         return (
-            f"The maps {hardly}follow the weights: rank correlation {least:.2f} with the trained "
-            "network's once all layers are random."
+            f"The maps {follow} the weights: rank correlation {self.correlations[-1].mean():.2f} "
+            "with the trained network's once all layers are random."
         )
 
 

@@ -8,7 +8,7 @@ al. 2016a.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -110,9 +110,8 @@ def group_equal(blocks: Iterable[BlockSummary]) -> tuple[BlockSummary, ...]:
     summaries = []
     for block, equal in groupby(blocks):
         times = len(list(equal))
-        numbers = {
-            "parameters": block.parameters * times,
-            "multiply_adds": block.multiply_adds * times,
-        }
-        summaries.append(replace(block, times=times, **numbers))
+        parameters, multiply_adds = block.parameters * times, block.multiply_adds * times
+        summaries.append(
+            BlockSummary(block.steps, block.shape, parameters, multiply_adds, block.shortcut, times)
+        )
     return tuple(summaries)

@@ -82,15 +82,26 @@ class Predictor:
                 f"this network takes uint8 images of shape (N, {shape})",
             )
         indices = np.arange(len(images)) if indices is None else indices
+        device = self.compute.device
+        size = batch_size(device)
+
+        def predict(indices: np.ndarray, views: int, first: Tensor | None = None) -> Tensor:
+            """Mean logits (n, K), on the device, by the batch; ``first`` as ``average_logits``."""
+            logits = [torch.empty(0, len(self.classes), device=device)]
+            for start in range(0, len(indices), size):
+                part = slice(start, start + size)
+                batch = torch.as_tensor(images[indices[part]]).to(device)
+                known = None if first is None else first[part]
+                logits.append(average_logits(self.classifier, batch, views, known))
+            return torch.cat(logits)
+
         with torch.inference_mode(), self.evaluating():
-            for_some = views > 1 and self.tta_threshold is not None
-            logits = self._predict_batches(images, indices, 1 if for_some else views)
-            if for_some:
-                unsure = (confidence(logits) < self.tta_threshold).nonzero().flatten()
-                logits[unsure] = self._predict_batches(
-                    images, indices[unsure.cpu().numpy()], views, logits[unsure]
-                )
-        return logits.cpu()
+            if views == 1 or self.tta_threshold is None:
+                return predict(indices, views).cpu()
+            logits = predict(indices, 1)
+            unsure = (confidence(logits) < self.tta_threshold).nonzero().flatten()
+            logits[unsure] = predict(indices[unsure.cpu().numpy()], views, logits[unsure])
+            return logits.cpu()
 
     @contextmanager
     def evaluating(self) -> Iterator[Classifier]:
@@ -105,21 +116,3 @@ class Predictor:
                 yield self.classifier
         finally:
             self.classifier.train(training)
-
-    def _predict_batches(
-        self,
-        images: np.ndarray | Tensor,
-        indices: np.ndarray,
-        views: int,
-        first_logits: Tensor | None = None,
-    ) -> Tensor:
-        """Mean logits (n, K), on the device, of the images at ``indices`` (n,), by the batch."""
-        device = self.compute.device
-        size = batch_size(device)
-        batch_logits = [torch.empty(0, len(self.classes), device=device)]
-        for start in range(0, len(indices), size):
-            batch_slice = slice(start, start + size)
-            batch = torch.as_tensor(images[indices[batch_slice]]).to(device)
-            known_logits = None if first_logits is None else first_logits[batch_slice]
-            batch_logits.append(average_logits(self.classifier, batch, views, known_logits))
-        return torch.cat(batch_logits)

@@ -12,9 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.corruptions.suite import CORRUPTIONS, corrupt
-from cifarlab.evaluation.full_evaluation import evaluate_fully
 from cifarlab.evaluation.ood import ood_scores
-from cifarlab.evaluation.run_evaluation import OpenSplit, evaluate_run
+from cifarlab.evaluation.run_evaluation import OpenSplit, evaluate_fully, evaluate_run
 from cifarlab.evaluation.shift import BATCH, corrupt_all, measure_shift, space_evenly
 from cifarlab.evaluation.tta_comparison import compare_tta
 from cifarlab.run_folder.folder import RunFolder
