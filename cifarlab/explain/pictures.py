@@ -5,9 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import nn
 
-from cifarlab.explain import figures
 from cifarlab.explain.drawing import draw_architecture
+from cifarlab.explain.figures import (
+    Cell,
+    frame_tile,
+    make_grid,
+    make_tile,
+    overlay_heatmap,
+    split_rows,
+)
 from cifarlab.explain.image_selection import ImageSet, select_mistakes
 from cifarlab.explain.maps import (
     COARSE,
@@ -20,10 +28,15 @@ from cifarlab.explain.maps import (
 from cifarlab.explain.sanity import RandomizationCheck
 from cifarlab.explain.structure import architecture
 from cifarlab.inference.predictor import Predictor
-from cifarlab.plots.spec import label
+from cifarlab.models.normalizer_free import ScaledConv2d
+from cifarlab.models.whitening import Whitening
+from cifarlab.plots.draw import draw
+from cifarlab.plots.spec import WIDE, Axis, Marks, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 
+_MOST_FILTERS = 64
+_FEATURES = 10  # channels of each layer
 Captioned = tuple[Figure, str]  # a figure with the words that a page shows under it
 
 
@@ -51,47 +64,73 @@ class RunFigures:
         yield f"{prefix}features", self._features()
         if check is not None:
             yield f"{prefix}sanity_check", self._sanity_check(check)
-        if given:
-            return
-        if filters := figures.draw_filters(self.predictor.classifier.body):
-            figure, words = filters
-            after = f"after epoch {self.predictor.epoch}"
-            yield "filters", (figure, f"The first layer's filters {after}: {words}.")
-        yield "architecture", self._architecture()
+        if not given:
+            yield from self._filters()
+            yield "architecture", self._architecture()
 
     def _maps(self) -> Captioned:
         images, names = self.image_set.images, ", ".join(self.layers)
         maps = class_activation_maps(self.predictor, images, self.layers, self.targets)
-        title, cells = self._title(), []
+        cells = []
         for n, image in enumerate(images):
-            heats = [figures.overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
-            cells.append(figures.Cell([figures.make_tile(image), *heats], self._cell_text(n)))
+            heats = [overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
+            cells.append(Cell([make_tile(image), *heats], self._cell_text(n)))
         if len(self.layers) == 1:
-            grid = figures.make_grid(figures.split_rows(cells, 5), f"{title}, layer {names}")
+            plot = make_grid(split_rows(cells, 5), f"{self._title()}, layer {names}")
         else:
             strips = [
                 [
-                    figures.Cell([tile], text)
+                    Cell([tile], text)
                     for tile, text in zip(cell.images, (cell.text, *self.layers), strict=True)
                 ]
                 for cell in cells
             ]
-            grid = figures.make_grid(strips, f"{title}, by layer", largest=0.85)
-        return grid, (
+            plot = make_grid(strips, f"{self._title()}, by layer", largest=0.85)
+        return draw(plot), (
             f"Class-activation maps (Grad-CAM) of {names} after epoch {self.predictor.epoch}: "
             "bright is what speaks for the class named over each image, beside its probability."
         )
 
     def _features(self) -> Captioned:
+        """One image's way through the network, by the channels of the largest mean."""
         image, name = self.image_set.images[0], self.image_set.names[0]
+        rows, names = [[Cell([make_tile(image)])]], ["image"]
         layers = list(map_shapes(self.predictor))
-        maps = feature_maps(self.predictor, image[None], layers)
-        first = {layer: channels[0] for layer, channels in maps.items()}
+        for layer, maps in feature_maps(self.predictor, image[None], layers).items():
+            channels, (count, height, width) = maps[0], maps[0].shape
+            low, high = channels.min((1, 2), keepdims=True), channels.max((1, 2), keepdims=True)
+            grey = (channels - low) / np.where(high > low, high - low, 1)
+            pixels = np.round(255 * grey).astype(np.uint8)[..., None]
+            kept = np.argsort(-np.abs(channels).mean((1, 2)), kind="stable")[:_FEATURES]
+            rows.append([Cell([frame_tile(pixels[k])], f"{k}") for k in kept])
+            names.append(f"{layer}\n{count} × {height} × {width}")
         title = f"{self._title()}: {label(name, 40, end=True)}"
-        return figures.draw_features(image, first, title), (
+        return draw(make_grid(rows, title, names=names, lines=1)), (
             f"The way of {name} through the network: of each layer the channels with the largest "
             "mean, their numbers over them; each has a grey scale of its own."
         )
+
+    def _filters(self) -> Iterator[tuple[str, Captioned]]:
+        """The first convolution's, if there is one, in colour where it reads three channels."""
+        layers = self.predictor.classifier.body.named_modules()
+        convolutions = [layer for layer in layers if isinstance(layer[1], nn.Conv2d | Whitening)]
+        if not convolutions:
+            return
+        name, module = convolutions[0]
+        scaled = isinstance(module, ScaledConv2d)
+        weight = module.standardized_weight() if scaled else module.weight
+        kernels = weight.detach().float().cpu()[:_MOST_FILTERS].permute(0, 2, 3, 1).numpy()
+        if kernels.shape[-1] not in (1, 3):  # behind other layers
+            kernels = kernels.mean(-1, keepdims=True)
+        scale = np.abs(kernels).max((1, 2, 3), keepdims=True)
+        pixels = np.round(127.5 * (1 + kernels / np.maximum(scale, 1e-12))).astype(np.uint8)
+        cells = [Cell([frame_tile(kernel)]) for kernel in pixels]
+        count, channels, side, _ = weight.shape
+        some = "" if len(kernels) == count else f", the first {len(kernels)}"
+        deep = f"{channels} channel{'' if channels == 1 else 's'}"
+        text = f"{name}: {count} filters of {side} × {side} pixels, {deep}{some}"
+        caption = f"The first layer's filters after epoch {self.predictor.epoch}: {text}."
+        yield "filters", (draw(make_grid(split_rows(cells, 16), text, lines=0)), caption)
 
     def _architecture(self) -> Captioned:
         predictor = self.predictor
@@ -109,20 +148,37 @@ class RunFigures:
         ]
         cells = []
         for n, image in enumerate(wrong.images):
-            heats = [figures.overlay_heatmap(image, side[n]) for side in sides]
+            heats = [overlay_heatmap(image, side[n]) for side in sides]
             names = [label(self._class(k[n]), 14) for k in (predicted, wrong.labels)]
             text = f"{', not '.join(names)}\n{label(wrong.names[n], 34, end=True)}"
-            cells.append(figures.Cell([figures.make_tile(image), *heats], text))
-        grid = figures.make_grid(figures.split_rows(cells, 3), f"{self._title()}, layer {name}")
-        return grid, (
+            cells.append(Cell([make_tile(image), *heats], text))
+        return draw(make_grid(split_rows(cells, 3), f"{self._title()}, layer {name}")), (
             "The worst mistakes: the image, what spoke for the class that was predicted, and what "
             f"spoke for the true one (Grad-CAM of {name})."
         )
 
     def _sanity_check(self, check: RandomizationCheck) -> Captioned:
-        images = self.image_set.images
-        title = f"{self._title()}, layer {check.layer}"
-        return figures.draw_sanity_check(images, check, title), (
+        """Correlations with the trained network's maps by layer, under some of the maps."""
+        images, count = self.image_set.images, len(check.randomized)
+        shown = np.unique(np.linspace(0, count, min(count + 1, 9)).astype(int))
+        heads, rows = ["image", "trained", *map(str, shown[1:])], []
+        for n, image in enumerate(images[:3]):
+            heats = [overlay_heatmap(image, check.maps[k, n].clip(min=0)) for k in shown]
+            tiles = zip([make_tile(image), *heats], heads, strict=True)
+            rows.append([Cell([tile], head) for tile, head in tiles])
+        grid = make_grid(rows, f"{self._title()}, layer {check.layer}", lines=1)
+        low, middle, high = np.quantile(check.correlations, (0.25, 0.5, 0.75), axis=1)
+        line = Marks(
+            x=range(count + 1), y=middle, width=1.5, marker="o", ends=np.stack([low, high])
+        )
+        lost = f"layers that lost their weights, from {label(check.randomized[0])} on"
+        panel = Panel(
+            [Rule(0, flat=True), line],
+            Axis(lost, (-0.3, count + 0.3), integer=True),
+            Axis("rank correlation", (-1.05, 1.05)),
+        )
+        heights, panels = [grid.height, 2.0], [*grid.panels, panel]
+        return draw(Plot(panels, WIDE, sum(heights), heights=heights)), (
             "Do the maps depend on what was learned (Adebayo et al. 2018)? Layers lose their "
             f"weights one after the other, from the output on. {check.verdict} Median and "
             f"quartiles over {len(images)} images."
