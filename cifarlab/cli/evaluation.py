@@ -51,8 +51,7 @@ def evaluate(
 ) -> None:
     """Measure a run's network anew; opening the test split is recorded in its provenance."""
     from cifarlab.cli.printing import print_evaluation, print_measured
-    from cifarlab.evaluation.full_evaluation import evaluate_fully
-    from cifarlab.evaluation.run_evaluation import evaluate_run
+    from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
     from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.terminal import console
     from cifarlab.training.display import Display

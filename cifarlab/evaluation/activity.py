@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -46,27 +47,19 @@ def watch_activations(
     Once per batch, in the order of the data; an output is (n, units) or (n, units, H, W). Later
     uses of one layer in a pass are numbered.
     """
-
     body, uses = predictor.classifier.body, Counter[str]()
+    names = {m: name for name, m in body.named_modules() if isinstance(m, ACTIVATIONS)}
 
-    def make_hook(name: str) -> Any:
-        def report(_module: nn.Module, _inputs: Any, out: Tensor) -> None:
-            uses[name] += 1
-            callback(name if uses[name] == 1 else f"{name}, use {uses[name]}", out.detach())
+    def report(module: nn.Module, _inputs: Any, out: Tensor) -> None:
+        name = names[module]
+        uses[name] += 1
+        callback(name if uses[name] == 1 else f"{name}, use {uses[name]}", out.detach())
 
-        return report
-
-    handles = [
-        module.register_forward_hook(make_hook(name))
-        for name, module in body.named_modules()
-        if isinstance(module, ACTIVATIONS)
-    ]
-    handles.append(body.register_forward_pre_hook(lambda *_: uses.clear()))
-    try:
+    with ExitStack() as hooks:
+        for module in names:
+            hooks.enter_context(module.register_forward_hook(report))
+        hooks.enter_context(body.register_forward_pre_hook(lambda *_: uses.clear()))
         predictor.logits(images, 1, indices)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def subsample(indices: np.ndarray, most: int) -> np.ndarray:

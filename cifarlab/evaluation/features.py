@@ -24,11 +24,8 @@ def features(
     def collect(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
         batches.append(inputs[0].detach().float().cpu().flatten(1))
 
-    handle = head.register_forward_pre_hook(collect)
-    try:
+    with head.register_forward_pre_hook(collect):
         predictor.logits(images, 1, indices)
-    finally:
-        handle.remove()
     return torch.cat(batches or [torch.empty(0, getattr(head, "in_features", 0))]).numpy()
 
 

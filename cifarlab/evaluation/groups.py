@@ -1,6 +1,8 @@
 """Classes that belong together: animals against vehicles (asha2021), CIFAR-100's superclasses."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +14,12 @@ from cifarlab.system.errors import RecipeError
 
 Groups = Mapping[str, Sequence[str]]
 
-CIFAR10: Groups = {
-    "animals": ("bird", "cat", "deer", "dog", "frog", "horse"),
-    "vehicles": ("airplane", "automobile", "ship", "truck"),
-}
-# Krizhevsky 2009, section 3.1
-CIFAR100: Groups = {
-    name: tuple(classes.split())
-    for name, classes in {
-        "aquatic mammals": "beaver dolphin otter seal whale",
-        "fish": "aquarium_fish flatfish ray shark trout",
-        "flowers": "orchid poppy rose sunflower tulip",
-        "food containers": "bottle bowl can cup plate",
-        "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
-        "household electrical devices": "clock keyboard lamp telephone television",
-        "household furniture": "bed chair couch table wardrobe",
-        "insects": "bee beetle butterfly caterpillar cockroach",
-        "large carnivores": "bear leopard lion tiger wolf",
-        "large man-made outdoor things": "bridge castle house road skyscraper",
-        "large natural outdoor scenes": "cloud forest mountain plain sea",
-        "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
-        "medium-sized mammals": "fox porcupine possum raccoon skunk",
-        "non-insect invertebrates": "crab lobster snail spider worm",
-        "people": "baby boy girl man woman",
-        "reptiles": "crocodile dinosaur lizard snake turtle",
-        "small mammals": "hamster mouse rabbit shrew squirrel",
-        "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
-        "vehicles 1": "bicycle bus motorcycle pickup_truck train",
-        "vehicles 2": "lawn_mower rocket streetcar tank tractor",
-    }.items()
-}
-
 
 def known_groups(classes: Sequence[str]) -> Groups | None:
     """Return the known groups of just these classes, None where there are none."""
-    for groups in (CIFAR10, CIFAR100):
-        if {name for members in groups.values() for name in members} == set(classes):
-            return groups
-    return None
+    known: list[Groups] = read_yaml(Path(__file__).with_name("class_groups.yaml"), "groups")
+    same = (groups for groups in known if set(chain(*groups.values())) == set(classes))
+    return next(same, None)
 
 
 def read_groups(path: Path, classes: Sequence[str]) -> Groups:
@@ -58,23 +28,29 @@ def read_groups(path: Path, classes: Sequence[str]) -> Groups:
     Raises RecipeError for a file that is not so, an unknown class or one in two groups.
     """
     tree = read_yaml(path, "groups")
-    if not (
-        isinstance(tree, dict)
-        and tree
-        and all(isinstance(members, list) and members for members in tree.values())
-    ):
+    lists = tree.values() if isinstance(tree, dict) else [None]
+    if not (lists and all(isinstance(members, list) and members for members in lists)):
         raise RecipeError(f"{path} holds no groups", "write 'group: [class, class]' on each line")
     groups = {str(name): tuple(map(str, members)) for name, members in tree.items()}
-    all_members = [member for members in groups.values() for member in members]
-    if unknown := sorted(set(all_members) - set(classes)):
+    counts = Counter(chain(*groups.values()))
+    if unknown := sorted(counts.keys() - set(classes)):
         raise RecipeError(
             f"{path} names {unknown[0]!r}, which is no class of this run",
             f"its classes are {', '.join(classes)}",
         )
-    if len(set(all_members)) < len(all_members):
-        repeated = next(name for name in all_members if all_members.count(name) > 1)
-        raise RecipeError(f"{path} has {repeated!r} twice", "a class is in one group at most")
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise RecipeError(f"{path} has {repeated[0]!r} twice", "a class is in one group at most")
     return groups
+
+
+def proportion(correct: int, n: int) -> dict[str, Any]:
+    """``n``, ``correct``, ``accuracy`` and its ``interval``; without images these are null."""
+    return {
+        "n": n,
+        "correct": correct,
+        "accuracy": correct / n if n else None,
+        "interval": wilson_interval(correct, n) if n else None,
+    }
 
 
 def accuracy_by_group(
@@ -88,17 +64,14 @@ def accuracy_by_group(
     rows = []
     for name, members in groups.items():
         indices = [list(classes).index(member) for member in members]
-        group_rows = confusion_matrix[indices]
-        n, correct = int(group_rows.sum()), int(confusion_matrix[indices, indices].sum())
+        of_group = confusion_matrix[indices]
+        n, inside = int(of_group.sum()), int(of_group[:, indices].sum())
         rows.append(
             {
                 "group": name,
                 "classes": list(members),
-                "n": n,
-                "correct": correct,
-                "accuracy": correct / n if n else None,
-                "interval": wilson_interval(correct, n) if n else None,
-                "inside": int(group_rows[:, indices].sum()) / n if n else None,
+                **proportion(int(confusion_matrix[indices, indices].sum()), n),
+                "inside": inside / n if n else None,
             }
         )
     return rows

@@ -1,6 +1,7 @@
 """Accuracy under the fifteen common corruptions (see ``evaluation.corruptions``)."""
 
 import statistics
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ SEED = 0  # one for all runs: every network sees the same corrupted images
 
 
 def measure_shift(
-    predictor: Predictor, subset: Subset, images: int | None, progress: Progress
+    predictor: Predictor, subset: Subset, images: int | None, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Measure accuracy on ``images`` of the subset, evenly spread (null: all), in a single view.
 
@@ -30,29 +31,23 @@ def measure_shift(
     device = predictor.compute.device
     pixels = torch.from_numpy(subset.images[indices]).to(device)
     labels = torch.from_numpy(subset.labels[indices])
-    rows: list[dict[str, Any]] = []
-    n_done, total = 0, len(CORRUPTIONS) * len(SEVERITIES)
-    for name, corruption in CORRUPTIONS.items():
-        accuracies = []
-        for severity in SEVERITIES:
-            progress("corrupted images", n_done, total)
-            corrupted = corrupt_all(pixels, name, severity)
-            accuracies.append(_accuracy(predictor, corrupted, labels))
-            n_done += 1
-        rows.append({"name": name, "family": corruption.family, "accuracy": accuracies})
-    progress("corrupted images", total, total)
-    families = dict.fromkeys(row["family"] for row in rows)
+    rows: dict[str, dict[str, Any]] = {}
+    families: dict[str, list[float]] = {}
+    kinds = list(product(CORRUPTIONS, SEVERITIES))
+    for n_done, (name, severity) in enumerate(kinds, 1):
+        family = CORRUPTIONS[name].family
+        accuracy = _accuracy(predictor, corrupt_all(pixels, name, severity), labels)
+        row = rows.setdefault(name, {"name": name, "family": family, "accuracy": []})
+        row["accuracy"].append(accuracy)
+        families.setdefault(family, []).append(accuracy)
+        if progress:
+            progress("corrupted images", n_done, len(kinds))
     return {
         "n": len(indices),
         "clean": _accuracy(predictor, pixels, labels),
-        "mean": statistics.fmean(value for row in rows for value in row["accuracy"]),
-        "families": {
-            family: statistics.fmean(
-                value for row in rows if row["family"] == family for value in row["accuracy"]
-            )
-            for family in families
-        },
-        "corruptions": rows,
+        "mean": statistics.fmean(chain(*families.values())),
+        "families": {family: statistics.fmean(values) for family, values in families.items()},
+        "corruptions": list(rows.values()),
     }
 
 

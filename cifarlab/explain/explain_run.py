@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cifarlab.data.dataset import Log, Progress
-from cifarlab.explain.image_selection import ImageSet, read_images, select_held_out
+from cifarlab.explain.image_selection import ImageSet, select_held_out
 from cifarlab.explain.maps import default_layer, map_shapes, spatial_layers
 from cifarlab.explain.sanity import randomize_layers
 from cifarlab.explain.structure import architecture
+from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.plots.spec import require_formats
+from cifarlab.plots.spec import FORMATS, require_formats
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.explained import INDEX, KINDS
 from cifarlab.run_folder.folder import RunFolder
@@ -23,14 +24,8 @@ from cifarlab.system.errors import RunFolderError, UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import read_json, write_text
 
-if TYPE_CHECKING:
-    from cifarlab.explain.pictures import CaptionedFigure
 
-_SPECIAL_TARGETS = ("predicted", "true")  # targets that are no class names
-
-
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(NamedTuple):
     """Result of ``explain_run``.
 
     ``rows`` are (image, true class, predicted class, its probability, class that the map is for);
@@ -66,32 +61,33 @@ def explain_run(
     """
     require_formats(formats)
     require_packages("explaining", "explain", "captum", "matplotlib")
-    from cifarlab.explain.pictures import RunFigures, predict_images
-    from cifarlab.plots.style import styled
+    from cifarlab.explain.pictures import RunFigures
+    from cifarlab.plots.style import render, save, styled
 
     recipe = folder.recipe()
     run_predictor = RunPredictor(folder, resize_mode)
     predictor = run_predictor.predictor
     layer_names = _parse_layers(layers, map_shapes(predictor))
-    image_set = (
-        read_images(images, run_predictor.policy)
-        if images
-        else select_held_out(folder, recipe, progress, log)
-    )
-    predictions = predict_images(run_predictor, image_set)
-    targets = _target_classes(predictor, image_set, predictions.predicted, target)
-    run_figures = RunFigures(folder, recipe, predictor, layer_names, predictions, targets)
+    if images:
+        inputs = run_predictor.read(images)
+        names = [Path(name).name for name in inputs.ids]
+        image_set = ImageSet(inputs.images, names, np.full(len(names), -1))
+    else:
+        image_set = select_held_out(folder, recipe, progress, log)
+    probabilities = run_predictor.predict(Inputs(image_set.names, image_set.images)).probabilities
+    targets = _target_classes(predictor, image_set.labels, probabilities.argmax(1), target)
+    figures = RunFigures(folder, recipe, predictor, layer_names, image_set, probabilities, targets)
     check = randomize_layers(predictor, image_set.images) if sanity_check else None
-    directory = out or folder.explained
+    directory, saved = out or folder.explained, {}
     with styled():
-        captioned_figures = list(run_figures.draw("given-" if images else "", check))
-        saved = [_save_figure(figure, directory, formats) for figure in captioned_figures]
+        for slug, (figure, caption) in list(figures.draw(bool(images), check)):
+            picture = render(figure, slug, caption, formats)
+            save(picture, directory)
+            saved[slug] = {"caption": caption, "wide": picture.wide}
     if not images:
         _write_index(directory, predictor, saved)
-    notes = [*run_figures.notes(), *([check.verdict] if check else [])]
-    return Explanation(
-        run_figures.rows(), notes, directory, [figure.slug for figure in captioned_figures]
-    )
+    notes = [*figures.notes(), *([check.verdict] if check else [])]
+    return Explanation(figures.rows(), notes, directory, list(saved))
 
 
 def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) -> Path:
@@ -122,54 +118,36 @@ def _parse_layers(option: str | None, shapes: dict[str, tuple[int, int, int]]) -
 
 
 def _target_classes(
-    predictor: Predictor, image_set: ImageSet, predicted: np.ndarray, target: str
+    predictor: Predictor, labels: np.ndarray, predicted: np.ndarray, target: str
 ) -> np.ndarray:
     """The class number that each image's map is for. Raises UserError."""
     if target == "predicted":
         return predicted
-    if target == "true" and (image_set.labels >= 0).all():
-        return image_set.labels
     if target == "true":
-        raise UserError(
-            "the true class of an image file is not known", "name it with --target CLASS"
-        )
+        if (labels < 0).any():
+            what = "the true class of an image file is not known"
+            raise UserError(what, "name it with --target CLASS")
+        return labels
     if target not in predictor.classes:
         raise UserError(
             f"{target!r} is no class of this network",
-            f"--target is one of {', '.join((*_SPECIAL_TARGETS, *predictor.classes))}",
+            f"--target is one of {', '.join(('predicted', 'true', *predictor.classes))}",
         )
-    return np.full(len(image_set), predictor.classes.index(target))
+    return np.full(len(labels), predictor.classes.index(target))
 
 
-def _save_figure(
-    captioned_figure: "CaptionedFigure", directory: Path, formats: Sequence[str]
-) -> tuple[str, dict[str, Any]]:
-    """Write a figure's files; its name, and what a report must know of it."""
-    from cifarlab.plots.style import render, save
-
-    picture = render(
-        captioned_figure.figure, captioned_figure.slug, captioned_figure.caption, formats
-    )
-    save(picture, directory)
-    return captioned_figure.slug, {"caption": captioned_figure.caption, "wide": picture.wide}
-
-
-def _write_index(
-    directory: Path, metadata: Predictor, saved: Sequence[tuple[str, dict[str, Any]]]
-) -> None:
+def _write_index(directory: Path, shown: Predictor, saved: dict[str, dict[str, Any]]) -> None:
     """What the folder holds, for reports; figures of other weights that were there go."""
-    file = directory / INDEX
-    index: dict[str, Any] = {"epoch": metadata.epoch, "step": metadata.step, "figures": {}}
-    stale: set[str] = set()  # only what an index of ours names: the folder may be anybody's
+    file, weights = directory / INDEX, {"epoch": shown.epoch, "step": shown.step}
     try:
-        previous = read_json(file, "explain again") or {}
-        stale = set(previous["figures"])
-        if (previous["epoch"], previous["step"]) == (metadata.epoch, metadata.step):
-            index["figures"] = dict(previous["figures"])
-    except (RunFolderError, KeyError, TypeError):
-        pass  # there is none, or none of ours: it is replaced
-    index["figures"] |= dict(saved)
-    for kind in stale.intersection(KINDS) - index["figures"].keys():
-        for suffix in (".svg", ".png", ".pdf"):
-            (directory / f"{kind}{suffix}").unlink(missing_ok=True)
+        index = read_json(file, "explain again") or {}
+        figures = dict(index.pop("figures"))
+    except (RunFolderError, KeyError, TypeError, ValueError):
+        index, figures = {}, {}  # there is none, or none of ours: it is replaced
+    if index != weights:
+        # only what an index of ours names: the folder may be anybody's
+        for kind, suffix in product(figures.keys() & set(KINDS) - saved.keys(), FORMATS):
+            (directory / f"{kind}.{suffix}").unlink(missing_ok=True)
+        figures = {}
+    index = {**weights, "figures": figures | saved}
     write_text(file, json.dumps(index, indent=2) + "\n")

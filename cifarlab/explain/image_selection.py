@@ -1,15 +1,11 @@
-"""Which images are explained: held-out ones, the worst mistakes, or files. Never the test split."""
+"""Which images are explained: held-out ones, or the worst mistakes. Never the test split."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from cifarlab.data.dataset import Log, Progress
-from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_data
-from cifarlab.inference.inputs import read_inputs
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
@@ -17,16 +13,12 @@ from cifarlab.run_folder.predictions import Predictions
 _CLASSES, _MISTAKES = 10, 9
 
 
-@dataclass(frozen=True)
-class ImageSet:
+class ImageSet(NamedTuple):
     """Images uint8 (N, H, W, C), what each is called, and its class number; -1: not known."""
 
     images: np.ndarray
-    names: tuple[str, ...]
+    names: list[str]
     labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 def select_held_out(
@@ -39,17 +31,13 @@ def select_held_out(
     """
     opened = open_data(recipe.data, progress, log)
     folder.require_same_data(opened.dataset.fingerprint)
-    subset, split = opened.validation, "validation"
-    if subset is None:
-        subset, split = opened.training, "training"
-    labels = subset.labels[subset.indices]
-    classes = np.unique(labels)
-    class_numbers = classes[
-        np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)
-    ]
-    indices = subset.indices[[int(np.argmax(labels == k)) for k in class_numbers]]
-    names = tuple(f"{split} {subset.names[index]}" for index in indices)
-    return ImageSet(np.array(subset.images[indices]), names, class_numbers.astype(np.int64))
+    split = "training" if opened.validation is None else "validation"
+    subset = opened.training if opened.validation is None else opened.validation
+    classes, first = np.unique(subset.labels[subset.indices], return_index=True)
+    chosen = np.linspace(0, len(classes) - 1, min(len(classes), _CLASSES)).astype(int)
+    indices = subset.indices[first[chosen]]
+    names = [f"{split} {subset.names[index]}" for index in indices]
+    return ImageSet(np.array(subset.images[indices]), names, classes[chosen])
 
 
 def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
@@ -62,23 +50,9 @@ def select_mistakes(folder: RunFolder) -> tuple[ImageSet, np.ndarray] | None:
         file = folder.predictions / f"{split}.safetensors"
         if not file.exists():
             continue
-        predictions = Predictions.read(file)
-        rows = predictions.mistakes[:_MISTAKES]
-        if not len(rows):
-            return None
-        names = tuple(
-            f"{split_name} {predictions.mistake_name(number)}" for number in range(len(rows))
-        )
-        image_set = ImageSet(
-            predictions.mistake_images[: len(rows)], names, predictions.labels[rows]
-        )
-        return image_set, predictions.logits[rows].argmax(1)
+        kept = Predictions.read(file)
+        rows = kept.mistakes[:_MISTAKES]
+        names = [f"{split_name} {kept.mistake_name(number)}" for number in range(len(rows))]
+        wrong = ImageSet(kept.mistake_images[:_MISTAKES], names, kept.labels[rows])
+        return (wrong, kept.logits[rows].argmax(1)) if len(rows) else None
     return None
-
-
-def read_images(paths: Sequence[Path], policy: ImagePolicy) -> ImageSet:
-    """Read the images of files, folders and archives. Raises DataError that names the file."""
-    inputs = read_inputs(paths, policy)
-    return ImageSet(
-        inputs.images, tuple(Path(name).name for name in inputs.ids), np.full(len(inputs.ids), -1)
-    )

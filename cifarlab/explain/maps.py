@@ -4,8 +4,8 @@ Section 3 there, by Captum, of the network that the predictor holds: its normali
 arithmetic. A map's size is its layer's; ``upsampled`` brings it to the image's.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -41,22 +41,21 @@ def class_activation_maps(
 
     predicted = predictor.logits(images).argmax(1).numpy()
     targets = predicted if targets is None else np.asarray(targets)
-    modules = _modules(predictor, layers)
-    maps_by_layer: dict[str, list[np.ndarray]] = {name: [] for name in modules}
-    with evaluation_mode(predictor) as network:
+    layers = [default_layer(map_shapes(predictor))] if layers is None else layers
+    chosen = _layers(predictor, layers)
+    maps = {
+        name: np.zeros((len(images), *shape[1:]), np.float32) for name, (_, shape) in chosen.items()
+    }
+    with predictor.evaluating() as network:
         for start in range(0, len(images), _BATCH):
             batch = slice(start, start + _BATCH)
             pixels = _pixels(predictor, images[batch])
             class_targets = torch.as_tensor(targets[batch]).to(pixels.device)
-            for name, module in modules.items():
+            for name, (module, _) in chosen.items():
                 method = LayerGradCam(network, module)
                 attribution = method.attribute(pixels, class_targets, relu_attributions=not signed)
-                maps_by_layer[name].append(attribution.detach()[:, 0].float().cpu().numpy())
-    empty = {name: shape[1:] for name, shape in map_shapes(predictor).items()}
-    return {
-        name: np.concatenate(maps) if maps else np.zeros((0, *empty[name]), np.float32)
-        for name, maps in maps_by_layer.items()
-    }
+                maps[name][batch] = attribution.detach()[:, 0].float().cpu().numpy()
+    return maps
 
 
 def feature_maps(
@@ -68,16 +67,11 @@ def feature_maps(
     """
     from captum.attr import LayerActivation
 
-    with evaluation_mode(predictor) as network:
-        return {
-            name: LayerActivation(network, module)
-            .attribute(_pixels(predictor, images))
-            .detach()
-            .float()
-            .cpu()
-            .numpy()
-            for name, module in _modules(predictor, layers).items()
-        }
+    modules = [module for module, _ in _layers(predictor, layers).values()]
+    with predictor.evaluating() as network:
+        outputs = LayerActivation(network, modules).attribute(_pixels(predictor, images))
+    arrays = (output.detach().float().cpu().numpy() for output in outputs)
+    return dict(zip(layers, arrays, strict=True))
 
 
 def map_shapes(predictor: Predictor) -> dict[str, Shape]:
@@ -88,8 +82,10 @@ def map_shapes(predictor: Predictor) -> dict[str, Shape]:
     return {name: shape for name, (_, shape) in _layers(predictor).items()}
 
 
-def _layers(predictor: Predictor) -> dict[str, tuple[nn.Module, Shape]]:
-    """The layers that put out feature maps of one image, and the shape of these."""
+def _layers(
+    predictor: Predictor, names: Sequence[str] | None = None
+) -> dict[str, tuple[nn.Module, Shape]]:
+    """The layers of these names, None: all, that put out feature maps, and the shape of these."""
     shapes: dict[nn.Module, Shape] = {}
 
     def record(module: nn.Module, _inputs: Any, out: Any) -> None:
@@ -99,19 +95,23 @@ def _layers(predictor: Predictor) -> dict[str, tuple[nn.Module, Shape]]:
             shapes[module] = (channels, height, width)
 
     body = predictor.classifier.body
-    handles = [module.register_forward_hook(record) for module in body.modules()]
-    try:
+    with ExitStack() as hooks:
+        for module in body.modules():
+            hooks.enter_context(module.register_forward_hook(record))
         predictor.logits(np.zeros((1, *predictor.image_shape), np.uint8))
-    finally:
-        for handle in handles:
-            handle.remove()
     layers = map_layers(body, shapes)
     if not layers:
         raise UserError(
             "no layer of this network puts out feature maps (N, C, H, W)",
             "name such layers in a method map_layers of the network",
         )
-    return {name: (module, shapes[module]) for name, module in layers.items()}
+    names = list(layers) if names is None else names
+    if unknown := [name for name in names if name not in layers]:
+        raise UserError(
+            f"this network has no layer {unknown[0]!r} with feature maps",
+            f"take all, or some of {', '.join(layers)}",
+        )
+    return {name: (layers[name], shapes[layers[name]]) for name in names}
 
 
 def spatial_layers(shapes: dict[str, Shape]) -> list[str]:
@@ -119,16 +119,18 @@ def spatial_layers(shapes: dict[str, Shape]) -> list[str]:
     return [name for name, (_, height, width) in shapes.items() if height * width > 1]
 
 
-def default_layer(shapes: dict[str, Shape]) -> str:
-    """The last layer whose map has more than one pixel; the first where none has."""
-    spatial = spatial_layers(shapes)
-    return spatial[-1] if spatial else next(iter(shapes))
+def fine_layers(shapes: dict[str, Shape]) -> list[str]:
+    """The layers whose map is larger than 4 x 4."""
+    return [name for name, shape in shapes.items() if min(shape[1:]) > COARSE]
 
 
-def fine_layer(shapes: dict[str, Shape]) -> str:
-    """The last layer whose map is larger than 4 x 4; where none is, ``default_layer``."""
-    fine = {name: shape for name, shape in shapes.items() if min(shape[1:]) > COARSE}
-    return default_layer(fine or shapes)
+def default_layer(shapes: dict[str, Shape], fine: bool = False) -> str:
+    """The last layer whose map has more than one pixel; the first where none has.
+
+    With ``fine`` the last whose map is larger than 4 x 4, where there is one.
+    """
+    layers = (fine_layers(shapes) if fine else []) or spatial_layers(shapes) or list(shapes)[:1]
+    return layers[-1]
 
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -143,40 +145,6 @@ def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return scaled
 
 
-@contextmanager
-def evaluation_mode(predictor: Predictor) -> Iterator[Callable[[Tensor], Tensor]]:
-    """The network as it is measured, with gradients: pixels 0..255 (N, H, W, C) to logits (N, K).
-
-    The classifier is left in the mode that it was in.
-    """
-    classifier = predictor.classifier
-    training = classifier.training
-
-    def network(pixels: Tensor) -> Tensor:
-        with predictor.compute.autocast():
-            logits: Tensor = classifier(pixels)
-            return logits
-
-    classifier.eval()
-    try:
-        yield network
-    finally:
-        classifier.train(training)
-
-
 def _pixels(predictor: Predictor, images: np.ndarray | Tensor) -> Tensor:
     """Images as the floats that a gradient needs; the network gives them the same logits."""
-    return torch.as_tensor(np.asarray(images)).to(predictor.compute.device).float()
-
-
-def _modules(predictor: Predictor, names: Sequence[str] | None) -> dict[str, nn.Module]:
-    available = _layers(predictor)
-    if names is None:
-        names = [default_layer({name: shape for name, (_, shape) in available.items()})]
-    for name in names:
-        if name not in available:
-            raise UserError(
-                f"this network has no layer {name!r} with feature maps",
-                f"take all, or some of {', '.join(available)}",
-            )
-    return {name: available[name][0] for name in names}
+    return torch.as_tensor(images).to(predictor.compute.device).float()

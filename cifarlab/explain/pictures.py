@@ -5,169 +5,198 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import nn
 
-from cifarlab.explain import drawing, figures
+from cifarlab.explain.drawing import draw_architecture
+from cifarlab.explain.figures import (
+    Cell,
+    frame_tile,
+    make_grid,
+    make_tile,
+    overlay_heatmap,
+    split_rows,
+)
 from cifarlab.explain.image_selection import ImageSet, select_mistakes
 from cifarlab.explain.maps import (
     COARSE,
     class_activation_maps,
+    default_layer,
     feature_maps,
-    fine_layer,
+    fine_layers,
     map_shapes,
 )
 from cifarlab.explain.sanity import RandomizationCheck
 from cifarlab.explain.structure import architecture
-from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
-from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.plots.spec import label
+from cifarlab.models.normalizer_free import ScaledConv2d
+from cifarlab.models.whitening import Whitening
+from cifarlab.plots.draw import draw
+from cifarlab.plots.spec import WIDE, Axis, Marks, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 
-
-@dataclass(frozen=True)
-class CaptionedFigure:
-    """A figure with the words that a page shows under it."""
-
-    slug: str
-    figure: Figure
-    caption: str
-
-
-@dataclass(frozen=True)
-class ImagePredictions:
-    """Images with what the network says of them: predicted classes, probabilities (N, K)."""
-
-    image_set: ImageSet
-    predicted: np.ndarray
-    probabilities: np.ndarray
+_MOST_FILTERS = 64
+_FEATURES = 10  # channels of each layer
+Captioned = tuple[Figure, str]  # a figure with the words that a page shows under it
 
 
 @dataclass(frozen=True)
 class RunFigures:
-    """All figures of one call."""
+    """All figures of one call: of images with ``probabilities`` (N, K), for ``targets`` (N,)."""
 
     folder: RunFolder
     recipe: Recipe
     predictor: Predictor
     layers: list[str]
-    predictions: ImagePredictions
+    image_set: ImageSet
+    probabilities: np.ndarray
     targets: np.ndarray
 
-    def draw(self, prefix: str, check: RandomizationCheck | None) -> Iterator[CaptionedFigure]:
-        """Draw all figures, their names behind ``prefix``; with one, those of the images alone."""
-        shapes = map_shapes(self.predictor)
-        yield self._maps(f"{prefix}maps")
-        wrong_images = None if prefix else select_mistakes(self.folder)
-        if wrong_images is not None:
-            yield self._mistakes(*wrong_images)
-        yield self._features(f"{prefix}features", list(shapes))
+    def draw(
+        self, given: bool, check: RandomizationCheck | None
+    ) -> Iterator[tuple[str, Captioned]]:
+        """Draw all figures, by their names; of ``given`` images those of the images alone."""
+        prefix = "given-" if given else ""
+        yield f"{prefix}maps", self._maps()
+        mistakes = None if given else select_mistakes(self.folder)
+        if mistakes is not None:
+            yield "mistakes", self._mistakes(*mistakes)
+        yield f"{prefix}features", self._features()
         if check is not None:
-            yield self._sanity_check(f"{prefix}sanity_check", check)
-        if not prefix:
+            yield f"{prefix}sanity_check", self._sanity_check(check)
+        if not given:
             yield from self._filters()
-            yield self._architecture()
+            yield "architecture", self._architecture()
 
-    def _maps(self, slug: str) -> CaptionedFigure:
-        image_set, names = self.predictions.image_set, ", ".join(self.layers)
-        maps = class_activation_maps(self.predictor, image_set.images, self.layers, self.targets)
-        rows = []
-        for n, (image, text) in enumerate(zip(image_set.images, self._cell_texts(), strict=True)):
-            heats = [figures.overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
-            rows.append((figures.make_tile(image), heats, text))
+    def _maps(self) -> Captioned:
+        images, names = self.image_set.images, ", ".join(self.layers)
+        maps = class_activation_maps(self.predictor, images, self.layers, self.targets)
+        cells = []
+        for n, image in enumerate(images):
+            heats = [overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
+            cells.append(Cell([make_tile(image), *heats], self._cell_text(n)))
         if len(self.layers) == 1:
-            cells = [figures.Cell(figures.join_tiles(i, *heats), text) for i, heats, text in rows]
-            grid = figures.make_grid(
-                figures.split_rows(cells, 5), f"{self._title()}, layer {names}"
-            )
+            plot = make_grid(split_rows(cells, 5), f"{self._title()}, layer {names}")
         else:
             strips = [
                 [
-                    figures.Cell(image, text),
-                    *(figures.Cell(*cell) for cell in zip(heats, self.layers, strict=True)),
+                    Cell([tile], text)
+                    for tile, text in zip(cell.images, (cell.text, *self.layers), strict=True)
                 ]
-                for image, heats, text in rows
+                for cell in cells
             ]
-            grid = figures.make_grid(strips, f"{self._title()}, by layer", largest=0.85)
-        return CaptionedFigure(
-            slug,
-            grid,
+            plot = make_grid(strips, f"{self._title()}, by layer", largest=0.85)
+        return draw(plot), (
             f"Class-activation maps (Grad-CAM) of {names} after epoch {self.predictor.epoch}: "
-            "bright is what speaks for the class named over each image, beside its probability.",
+            "bright is what speaks for the class named over each image, beside its probability."
         )
 
-    def _features(self, slug: str, layers: list[str]) -> CaptionedFigure:
-        image, name = self.predictions.image_set.images[0], self.predictions.image_set.names[0]
-        maps = feature_maps(self.predictor, image[None], layers)
-        first = {layer: channels[0] for layer, channels in maps.items()}
-        return CaptionedFigure(
-            slug,
-            figures.draw_features(image, first, f"{self._title()}: {label(name, 40, end=True)}"),
+    def _features(self) -> Captioned:
+        """One image's way through the network, by the channels of the largest mean."""
+        image, name = self.image_set.images[0], self.image_set.names[0]
+        rows, names = [[Cell([make_tile(image)])]], ["image"]
+        layers = list(map_shapes(self.predictor))
+        for layer, maps in feature_maps(self.predictor, image[None], layers).items():
+            channels, (count, height, width) = maps[0], maps[0].shape
+            low, high = channels.min((1, 2), keepdims=True), channels.max((1, 2), keepdims=True)
+            grey = (channels - low) / np.where(high > low, high - low, 1)
+            pixels = np.round(255 * grey).astype(np.uint8)[..., None]
+            kept = np.argsort(-np.abs(channels).mean((1, 2)), kind="stable")[:_FEATURES]
+            rows.append([Cell([frame_tile(pixels[k])], f"{k}") for k in kept])
+            names.append(f"{layer}\n{count} × {height} × {width}")
+        title = f"{self._title()}: {label(name, 40, end=True)}"
+        return draw(make_grid(rows, title, names=names, lines=1)), (
             f"The way of {name} through the network: of each layer the channels with the largest "
-            "mean, their numbers over them; each has a grey scale of its own.",
+            "mean, their numbers over them; each has a grey scale of its own."
         )
 
-    def _filters(self) -> Iterator[CaptionedFigure]:
-        if drawn := figures.draw_filters(self.predictor.classifier.body):
-            caption = f"The first layer's filters after epoch {self.predictor.epoch}: {drawn[1]}."
-            yield CaptionedFigure("filters", drawn[0], caption)
+    def _filters(self) -> Iterator[tuple[str, Captioned]]:
+        """The first convolution's, if there is one, in colour where it reads three channels."""
+        layers = self.predictor.classifier.body.named_modules()
+        convolutions = [layer for layer in layers if isinstance(layer[1], nn.Conv2d | Whitening)]
+        if not convolutions:
+            return
+        name, module = convolutions[0]
+        scaled = isinstance(module, ScaledConv2d)
+        weight = module.standardized_weight() if scaled else module.weight
+        kernels = weight.detach().float().cpu()[:_MOST_FILTERS].permute(0, 2, 3, 1).numpy()
+        if kernels.shape[-1] not in (1, 3):  # behind other layers
+            kernels = kernels.mean(-1, keepdims=True)
+        scale = np.abs(kernels).max((1, 2, 3), keepdims=True)
+        pixels = np.round(127.5 * (1 + kernels / np.maximum(scale, 1e-12))).astype(np.uint8)
+        cells = [Cell([frame_tile(kernel)]) for kernel in pixels]
+        count, channels, side, _ = weight.shape
+        some = "" if len(kernels) == count else f", the first {len(kernels)}"
+        deep = f"{channels} channel{'' if channels == 1 else 's'}"
+        text = f"{name}: {count} filters of {side} × {side} pixels, {deep}{some}"
+        caption = f"The first layer's filters after epoch {self.predictor.epoch}: {text}."
+        yield "filters", (draw(make_grid(split_rows(cells, 16), text, lines=0)), caption)
 
-    def _architecture(self) -> CaptionedFigure:
-        summary = architecture(
-            self.recipe.model, self.predictor.image_shape, len(self.predictor.classes)
-        )
-        return CaptionedFigure(
-            "architecture",
-            drawing.draw_architecture(summary, self.recipe.name),
+    def _architecture(self) -> Captioned:
+        predictor = self.predictor
+        summary = architecture(self.recipe.model, predictor.image_shape, len(predictor.classes))
+        return draw_architecture(summary, self.recipe.name), (
             f"The network: {summary.parameters:,} trained parameters, {summary.multiply_adds:,} "
-            "multiply-adds per image. The lines under the numbers are fractions of the whole.",
+            "multiply-adds per image. The lines under the numbers are fractions of the whole."
         )
 
-    def _mistakes(self, wrong_images: ImageSet, predicted: np.ndarray) -> CaptionedFigure:
-        name = fine_layer(map_shapes(self.predictor))
+    def _mistakes(self, wrong: ImageSet, predicted: np.ndarray) -> Captioned:
+        name = default_layer(map_shapes(self.predictor), fine=True)
         sides = [
-            class_activation_maps(self.predictor, wrong_images.images, [name], target)[name]
-            for target in (predicted, wrong_images.labels)
+            class_activation_maps(self.predictor, wrong.images, [name], target)[name]
+            for target in (predicted, wrong.labels)
         ]
         cells = []
-        for n, image in enumerate(wrong_images.images):
-            heats = [figures.overlay_heatmap(image, side[n]) for side in sides]
-            predicted_name, true_name = (
-                label(self._class(k[n]), 14) for k in (predicted, wrong_images.labels)
-            )
-            pixels = figures.join_tiles(figures.make_tile(image), *heats)
-            name_of_image = label(wrong_images.names[n], 34, end=True)
-            text = f"{predicted_name}, not {true_name}\n{name_of_image}"
-            cells.append(figures.Cell(pixels, text))
-        return CaptionedFigure(
-            "mistakes",
-            figures.make_grid(figures.split_rows(cells, 3), f"{self._title()}, layer {name}"),
+        for n, image in enumerate(wrong.images):
+            heats = [overlay_heatmap(image, side[n]) for side in sides]
+            names = [label(self._class(k[n]), 14) for k in (predicted, wrong.labels)]
+            text = f"{', not '.join(names)}\n{label(wrong.names[n], 34, end=True)}"
+            cells.append(Cell([make_tile(image), *heats], text))
+        return draw(make_grid(split_rows(cells, 3), f"{self._title()}, layer {name}")), (
             "The worst mistakes: the image, what spoke for the class that was predicted, and what "
-            f"spoke for the true one (Grad-CAM of {name}).",
+            f"spoke for the true one (Grad-CAM of {name})."
         )
 
-    def _sanity_check(self, slug: str, check: RandomizationCheck) -> CaptionedFigure:
-        images = self.predictions.image_set.images
-        return CaptionedFigure(
-            slug,
-            figures.draw_sanity_check(images, check, f"{self._title()}, layer {check.layer}"),
+    def _sanity_check(self, check: RandomizationCheck) -> Captioned:
+        """Correlations with the trained network's maps by layer, under some of the maps."""
+        images, count = self.image_set.images, len(check.randomized)
+        shown = np.unique(np.linspace(0, count, min(count + 1, 9)).astype(int))
+        heads, rows = ["image", "trained", *map(str, shown[1:])], []
+        for n, image in enumerate(images[:3]):
+            heats = [overlay_heatmap(image, check.maps[k, n].clip(min=0)) for k in shown]
+            tiles = zip([make_tile(image), *heats], heads, strict=True)
+            rows.append([Cell([tile], head) for tile, head in tiles])
+        grid = make_grid(rows, f"{self._title()}, layer {check.layer}", lines=1)
+        low, middle, high = np.quantile(check.correlations, (0.25, 0.5, 0.75), axis=1)
+        line = Marks(
+            x=range(count + 1), y=middle, width=1.5, marker="o", ends=np.stack([low, high])
+        )
+        lost = f"layers that lost their weights, from {label(check.randomized[0])} on"
+        panel = Panel(
+            [Rule(0, flat=True), line],
+            Axis(lost, (-0.3, count + 0.3), integer=True),
+            Axis("rank correlation", (-1.05, 1.05)),
+        )
+        heights, panels = [grid.height, 2.0], [*grid.panels, panel]
+        return draw(Plot(panels, WIDE, sum(heights), heights=heights)), (
             "Do the maps depend on what was learned (Adebayo et al. 2018)? Layers lose their "
             f"weights one after the other, from the output on. {check.verdict} Median and "
-            f"quartiles over {len(images)} images.",
+            f"quartiles over {len(images)} images."
         )
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """A line per image."""
-        predictions = self.predictions
         return [
             (
                 name,
-                self._class(predictions.image_set.labels[n]),
-                self._class(predictions.predicted[n]),
-                f"{100 * predictions.probabilities[n, predictions.predicted[n]]:.1f} %",
+                self._class(self.image_set.labels[n]),
+                self._class(row.argmax()),
+                f"{100 * row.max():.1f} %",
                 self._class(self.targets[n]),
             )
-            for n, name in enumerate(predictions.image_set.names)
+            for n, (name, row) in enumerate(
+                zip(self.image_set.names, self.probabilities, strict=True)
+            )
         ]
 
     def notes(self) -> list[str]:
@@ -175,13 +204,12 @@ class RunFigures:
         shapes = map_shapes(self.predictor)
         sizes = {name: f"{shapes[name][1]} x {shapes[name][2]}" for name in self.layers}
         notes = [f"layer {name}, map of {size}" for name, size in sizes.items()]
-        coarse = [name for name in self.layers if min(shapes[name][1:]) <= COARSE]
-        finer = [name for name in shapes if min(shapes[name][1:]) > COARSE]
-        if coarse:
+        finer = fine_layers(shapes)
+        if coarse := [f"{name} has {size}" for name, size in sizes.items() if name not in finer]:
             where = f"; for a finer map: --layers {finer[-1]}" if finer else ""
             notes.append(
                 f"warning: a map of {COARSE} x {COARSE} or less says little of where: "
-                f"{', '.join(f'{name} has {sizes[name]}' for name in coarse)}{where}"
+                f"{', '.join(coarse)}{where}"
             )
         return notes
 
@@ -193,23 +221,9 @@ class RunFigures:
     def _class(self, number: int) -> str:
         return self.predictor.classes[number] if number >= 0 else ""
 
-    def _cell_texts(self) -> Iterator[str]:
+    def _cell_text(self, n: int) -> str:
         """Over each image: the class that the map is for and its probability, and the true one."""
-        predictions = self.predictions
-        for n, target in enumerate(self.targets):
-            true_class = predictions.image_set.labels[n]
-            under = (
-                f"true: {label(self._class(true_class), 16)}"
-                if true_class >= 0
-                else predictions.image_set.names[n]
-            )
-            percent = f"{100 * predictions.probabilities[n, target]:.1f} %"
-            yield f"{label(self._class(target), 16)}: {percent}\n{label(under, 24, end=True)}"
-
-
-def predict_images(run_predictor: RunPredictor, image_set: ImageSet) -> ImagePredictions:
-    """What the network says of images. Raises DataError for images of another kind."""
-    probabilities = run_predictor.predict(
-        Inputs(list(image_set.names), image_set.images)
-    ).probabilities
-    return ImagePredictions(image_set, probabilities.argmax(1), probabilities)
+        target, true = self.targets[n], self._class(self.image_set.labels[n])
+        under = f"true: {label(true, 16)}" if true else self.image_set.names[n]
+        percent = f"{100 * self.probabilities[n, target]:.1f} %"
+        return f"{label(self._class(target), 16)}: {percent}\n{label(under, 24, end=True)}"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cifarlab.explain.maps import class_activation_maps, fine_layer, map_shapes
+from cifarlab.explain.maps import class_activation_maps, default_layer, map_shapes
 from cifarlab.inference.predictor import Predictor
 from cifarlab.system.randomness import generator
 
@@ -41,11 +41,10 @@ class RandomizationCheck:
     @property
     def verdict(self) -> str:
         """The result in words."""
-        hardly = "" if self.passed else "hardly "
-        least = self.correlations[-1].mean()
+        follow = "follow" if self.passed else "hardly follow"
         return (
-            f"The maps {hardly}follow the weights: rank correlation {least:.2f} with the trained "
-            "network's once all layers are random."
+            f"The maps {follow} the weights: rank correlation {self.correlations[-1].mean():.2f} "
+            "with the trained network's once all layers are random."
         )
 
 
@@ -56,30 +55,26 @@ def randomize_layers(predictor: Predictor, images: np.ndarray, seed: int = 0) ->
     is larger than 4 x 4, where there is one.
     """
     copy_of_predictor = replace(predictor, classifier=copy.deepcopy(predictor.classifier))
-    layer = fine_layer(map_shapes(predictor))
+    layer = default_layer(map_shapes(predictor), fine=True)
     targets = predictor.logits(images).argmax(1).numpy()
 
     def maps_of_copy() -> np.ndarray:
-        return class_activation_maps(copy_of_predictor, images, [layer], targets, signed=True)[
-            layer
-        ]
+        maps = class_activation_maps(copy_of_predictor, images, [layer], targets, signed=True)
+        return maps[layer]
 
     names, maps = [], [maps_of_copy()]
-    for position, (name, module, weight) in enumerate(
-        reversed(_weighted_layers(copy_of_predictor.classifier.body))
-    ):
+    weighted = [
+        (name, module)
+        for name, module in copy_of_predictor.classifier.body.named_modules()
+        if isinstance(getattr(module, "weight", None), nn.Parameter)
+    ]
+    for position, (name, module) in enumerate(reversed(weighted)):
         _randomize(module, seed, position)
-        if weight.ndim > 1:  # a normalisation goes with the layer before it
+        if module.weight.ndim > 1:  # a normalisation goes with the layer before it
             names.append(name)
             maps.append(maps_of_copy())
     correlations = np.stack([_rank_correlations(maps[0], later) for later in maps])
     return RandomizationCheck(layer, tuple(names), np.stack(maps), correlations)
-
-
-def _weighted_layers(body: nn.Module) -> list[tuple[str, nn.Module, nn.Parameter]]:
-    """All modules with a weight of their own, by name, and that weight, in the data's order."""
-    modules = ((name, m, getattr(m, "weight", None)) for name, m in body.named_modules())
-    return [(name, m, weight) for name, m, weight in modules if isinstance(weight, nn.Parameter)]
 
 
 @torch.no_grad()
@@ -95,10 +90,7 @@ def _rank_correlations(first: np.ndarray, later: np.ndarray) -> np.ndarray:
     """Of two sets of maps (N, h, w), image by image; 0 where one of the two is constant."""
     from scipy.stats import spearmanr
 
-    correlations = []
-    for first_map, later_map in zip(first, later, strict=True):
-        constant = np.ptp(first_map) == 0 or np.ptp(later_map) == 0
-        correlations.append(
-            0.0 if constant else float(spearmanr(first_map, later_map, axis=None).statistic)
-        )
-    return np.array(correlations)
+    pairs = zip(first.reshape(len(first), -1), later.reshape(len(later), -1), strict=True)
+    return np.array(
+        [spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else 0.0 for a, b in pairs]
+    )

@@ -7,8 +7,9 @@ al. 2016a.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -59,85 +60,58 @@ class Architecture:
 def architecture(model: Model, image_shape: tuple[int, int, int], classes: int) -> Architecture:
     """Describe the recipe's network for images (H, W, C) of K classes. Raises RecipeError."""
     body = build_for_weights(model, image_shape, classes).eval()
-    costs = _Costs(body, image_shape)
+    shapes: dict[nn.Module, tuple[int, ...]] = {}
+    uses = Counter[nn.Module]()
+
+    def record(module: nn.Module, _inputs: Any, out: Any) -> None:
+        uses[module] += 1
+        if isinstance(out, torch.Tensor):
+            shapes[module] = tuple(out.shape[1:])
+
+    for module in body.modules():
+        module.register_forward_hook(record)
+    operations = _count_operations(body, image_shape)
+
+    def summarize(block: Block) -> Iterator[BlockSummary]:
+        """Yield the block where there is something to draw that one image passed, at one place."""
+        parameters = _count_parameters(block.modules)
+        passed = [shapes[module] for module in block.modules if module in shapes]
+        shared = not parameters and uses[block.modules[-1]] > 1
+        if block.steps and passed and not shared:
+            multiply_adds = sum(operations[module] for module in block.modules) // 2
+            yield BlockSummary(block.steps, passed[-1], parameters, multiply_adds, block.shortcut)
+
     stages = [
-        Stage(name, group_equal(costs.summary(block) for block in blocks if costs.runs(block)))
+        Stage(name, group_equal(summary for block in blocks for summary in summarize(block)))
         for name, blocks in network_outline(body).items()
     ]
-    return Architecture(
-        image_shape,
-        tuple(stage for stage in stages if stage.blocks),
-        _count_parameters([body]),
-        costs.multiply_adds(body),
-    )
+    drawn = tuple(stage for stage in stages if stage.blocks)
+    return Architecture(image_shape, drawn, _count_parameters([body]), operations[body] // 2)
 
 
 def _count_parameters(modules: Iterable[nn.Module]) -> int:
     return sum(p.numel() for m in modules for p in m.parameters() if p.requires_grad)
 
 
-class _Costs:
-    """What each module of a network put out for one image, and how many multiply-adds it took."""
-
-    def __init__(self, body: nn.Module, image_shape: tuple[int, int, int]) -> None:
-        height, width, channels = image_shape
-        self._shapes: dict[nn.Module, tuple[int, ...]] = {}
-        self._uses = Counter[nn.Module]()
-        handles = [m.register_forward_hook(self._record_shape) for m in body.modules()]
-        counter = FlopCounterMode(display=False)
-        try:
-            with torch.no_grad(), counter:
-                body(torch.zeros(1, channels, height, width))
-        finally:
-            for handle in handles:
-                handle.remove()
-        root = type(body).__name__
-        counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-        self._operations = {
-            module: counts.get(f"{root}.{name}" if name else root, 0)
-            for name, module in body.named_modules()
-        }
-
-    def _record_shape(self, module: nn.Module, _inputs: Any, out: Any) -> None:
-        self._uses[module] += 1
-        if isinstance(out, torch.Tensor):
-            self._shapes[module] = tuple(out.shape[1:])
-
-    def multiply_adds(self, module: nn.Module) -> int:
-        """Of one image."""
-        return self._operations[module] // 2
-
-    def runs(self, block: Block) -> bool:
-        """Whether there is something to draw that one image passed, at one place."""
-        shared = not _count_parameters(block.modules) and self._uses[block.modules[-1]] > 1
-        ran = any(module in self._shapes for module in block.modules)
-        return bool(block.steps) and ran and not shared
-
-    def summary(self, block: Block) -> BlockSummary:
-        """The block with its costs."""
-        return BlockSummary(
-            steps=block.steps,
-            shape=[self._shapes[m] for m in block.modules if m in self._shapes][-1],
-            parameters=_count_parameters(block.modules),
-            multiply_adds=sum(self._operations[module] for module in block.modules) // 2,
-            shortcut=block.shortcut,
-        )
+def _count_operations(body: nn.Module, image_shape: tuple[int, int, int]) -> dict[nn.Module, int]:
+    """What each module took for one image, a multiply-add being two."""
+    height, width, channels = image_shape
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        body(torch.zeros(1, channels, height, width))
+    counts, root = counter.get_flop_counts(), type(body).__name__
+    return {
+        module: sum(counts.get(f"{root}.{name}" if name else root, {}).values())
+        for name, module in body.named_modules()
+    }
 
 
 def group_equal(blocks: Iterable[BlockSummary]) -> tuple[BlockSummary, ...]:
     """Equal blocks that follow each other as one."""
-    groups: list[tuple[BlockSummary, int]] = []
-    for block in blocks:
-        if groups and groups[-1][0] == block:
-            groups[-1] = (block, groups[-1][1] + 1)
-        else:
-            groups.append((block, 1))
-    return tuple(
-        replace(
-            block,
-            times=times,
-            parameters=block.parameters * times,
-            multiply_adds=block.multiply_adds * times,
+    summaries = []
+    for block, equal in groupby(blocks):
+        times = len(list(equal))
+        parameters, multiply_adds = block.parameters * times, block.multiply_adds * times
+        summaries.append(
+            BlockSummary(block.steps, block.shape, parameters, multiply_adds, block.shortcut, times)
         )
-        for block, times in groups
-    )
+    return tuple(summaries)

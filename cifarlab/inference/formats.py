@@ -5,7 +5,8 @@ import difflib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ FORMATS = ("table", "csv", "json", "kaggle")
 class SampleSubmission(NamedTuple):
     """A competition's sample submission: its two column names, its ids and its labels."""
 
-    header: tuple[str, str]
+    header: list[str]
     ids: list[str]
     labels: list[str]
 
@@ -28,13 +29,11 @@ class SampleSubmission(NamedTuple):
 def require_format(output_format: str, sample_path: Path | None = None) -> SampleSubmission | None:
     """Check the format and read the sample submission, before images are read. Raises DataError."""
     if output_format not in FORMATS:
-        raise DataError(
-            f"there is no format {output_format!r}", f"take one of {', '.join(FORMATS)}"
-        )
+        what = f"there is no format {output_format!r}"
+        raise DataError(what, f"take one of {', '.join(FORMATS)}")
     if sample_path and output_format != "kaggle":
-        raise DataError(
-            "--sample-submission is a competition's: it needs --format kaggle", "add that"
-        )
+        what = "--sample-submission is a competition's: it needs --format kaggle"
+        raise DataError(what, "add that")
     return read_sample_submission(sample_path) if sample_path else None
 
 
@@ -45,9 +44,9 @@ def format_predictions(
 
     Raises DataError.
     """
-    sample_submission = require_format(output_format, sample_path)
+    sample = require_format(output_format, sample_path)
     if output_format == "kaggle":
-        return to_kaggle(predictions, sample_submission)
+        return to_kaggle(predictions, sample)
     return {"table": to_table, "csv": to_csv, "json": to_json}[output_format](predictions)
 
 
@@ -59,56 +58,58 @@ def to_table(predictions: ClassProbabilities) -> str:
         likeliest = (f"{predictions.classes[k]} {100 * probabilities[k]:.1f} %" for k in best)
         rows.append((name, *likeliest))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    )
+    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
 def to_csv(predictions: ClassProbabilities) -> str:
     """``id,class,confidence`` and a column of probabilities per class."""
-    rows = [["id", "class", "confidence", *predictions.classes]]
-    for name, probabilities in zip(predictions.ids, predictions.probabilities, strict=True):
-        best = int(probabilities.argmax())
-        numbers = (f"{probability:.6f}" for probability in probabilities)
-        rows.append([name, predictions.classes[best], f"{probabilities[best]:.6f}", *numbers])
+    rows = [("id", "class", "confidence", *predictions.classes)]
+    for name, k, row in _with_best(predictions):
+        numbers = [f"{probability:.6f}" for probability in row]
+        rows.append((name, predictions.classes[k], numbers[k], *numbers))
     return _rows_to_csv(rows)
 
 
 def to_json(predictions: ClassProbabilities) -> str:
     """The temperature, and per image ``id``, ``class``, ``confidence``, ``probabilities``."""
-    images = []
-    for name, probabilities in zip(predictions.ids, predictions.probabilities, strict=True):
-        best = int(probabilities.argmax())
-        images.append(
-            {
-                "id": name,
-                "class": predictions.classes[best],
-                "confidence": float(probabilities[best]),
-                "probabilities": dict(
-                    zip(predictions.classes, probabilities.tolist(), strict=True)
-                ),
-            }
-        )
+    classes = predictions.classes
+    images = [
+        {
+            "id": name,
+            "class": classes[k],
+            "confidence": row[k],
+            "probabilities": dict(zip(classes, row, strict=True)),
+        }
+        for name, k, row in _with_best(predictions)
+    ]
     return json.dumps({"temperature": predictions.temperature, "images": images}, indent=2) + "\n"
 
 
-def to_kaggle(predictions: ClassProbabilities, sample_submission: SampleSubmission | None) -> str:
+def _with_best(predictions: ClassProbabilities) -> Iterator[tuple[str, int, list[float]]]:
+    """Each image's id, likeliest class and probabilities."""
+    best = predictions.probabilities.argmax(1).tolist()
+    return zip(predictions.ids, best, predictions.probabilities.tolist(), strict=True)
+
+
+def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) -> str:
     """``ID,Labels`` in the order of the images; the labels are class numbers or names.
 
     A sample decides the header, which of the two, and whether an image file's id keeps its folder
     and suffix. Without one: class numbers, and bare names. Raises DataError where ids or labels
     are not the sample's.
     """
-    ids = _image_ids(predictions.ids, sample_submission)
-    _require_ids(ids, sample_submission)
-    names = _label_names(predictions.classes, sample_submission)
+    numbers = list(map(str, range(len(predictions.classes))))
+    ids = _image_ids(predictions.ids, set(sample.ids) if sample else set())
+    repeated, n_repeats = Counter(ids).most_common(1)[0]
+    if n_repeats > 1:
+        raise DataError(f"two images have the id {repeated}", "give each image an id of its own")
+    if sample:
+        _require_ids(ids, sample.ids)
+    labels = _sample_labels(predictions.classes, numbers, sample.labels) if sample else numbers
     best = predictions.probabilities.argmax(1)
-    header = sample_submission.header if sample_submission else ("ID", "Labels")
-    return _rows_to_csv(
-        [list(header), *([image_id, names[k]] for image_id, k in zip(ids, best, strict=True))]
-    )
+    header = sample.header if sample else ["ID", "Labels"]
+    return _rows_to_csv([header, *zip(ids, (labels[k] for k in best), strict=True)])
 
 
 def read_sample_submission(path: Path) -> SampleSubmission:
@@ -120,64 +121,49 @@ def read_sample_submission(path: Path) -> SampleSubmission:
         raise DataError(f"can't read {path}: {error!s:.120}", hint) from error
     rows = [row for row in rows if row]
     if len(rows) < 2 or any(len(row) != 2 for row in rows):
-        raise DataError(
-            f"{path} is no sample of two columns", "it starts with a header such as ID,Labels"
-        )
-    ids, labels = ([row[side].strip() for row in rows[1:]] for side in (0, 1))
-    return SampleSubmission((rows[0][0], rows[0][1]), ids, labels)
+        what = f"{path} is no sample of two columns"
+        raise DataError(what, "it starts with a header such as ID,Labels")
+    ids, labels = ([text.strip() for text in column] for column in zip(*rows[1:], strict=True))
+    return SampleSubmission(rows[0], ids, labels)
 
 
-def _image_ids(names: list[str], sample_submission: SampleSubmission | None) -> list[str]:
-    """Image files by bare name, name or path: the first form of which most are in the sample."""
-
-    def spell_ids(spell: Callable[[PurePosixPath], str]) -> list[str]:
-        return [spell(PurePosixPath(n.replace("\\", "/"))) if IMAGE.search(n) else n for n in names]
-
-    known = set(sample_submission.ids) if sample_submission else set()
-    forms = [spell_ids(lambda path: path.stem), spell_ids(lambda path: path.name)]
-    return max(*forms, spell_ids(str), key=lambda ids: len(known.intersection(ids)))
-
-
-def _require_ids(ids: list[str], sample_submission: SampleSubmission | None) -> None:
-    repeated, n_repeats = Counter(ids).most_common(1)[0]
-    if n_repeats > 1:
-        raise DataError(f"two images have the id {repeated}", "give each image an id of its own")
-    if sample_submission is None:
-        return
-    ids_set, theirs = set(ids), set(sample_submission.ids)
-    if unknown := [image_id for image_id in ids if image_id not in theirs]:
-        raise DataError(
-            f"{len(unknown)} of {len(ids)} images are not in the sample, first {unknown[0]}",
-            f"its ids are like {sample_submission.ids[0]}",
-        )
-    if missing := [image_id for image_id in sample_submission.ids if image_id not in ids_set]:
-        raise DataError(
-            f"{len(missing)} of the sample's {len(sample_submission.ids)} ids have no image, "
-            f"first {missing[0]}",
-            "name all images of the competition",
-        )
+def _image_ids(names: list[str], known: set[str]) -> list[str]:
+    """Image files by bare name, name or path: the first form of which most are ``known``."""
+    paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
+    forms = [
+        [
+            form(path) if IMAGE.search(name) else name
+            for name, path in zip(names, paths, strict=True)
+        ]
+        for form in (attrgetter("stem"), attrgetter("name"), str)
+    ]
+    return max(forms, key=lambda ids: len(known.intersection(ids)))
 
 
-def _label_names(classes: tuple[str, ...], sample_submission: SampleSubmission | None) -> list[str]:
+def _require_ids(ids: list[str], sample_ids: list[str]) -> None:
+    """Raise DataError where the images are not the sample's."""
+    have, wanted = set(ids), set(sample_ids)
+    if unknown := [image_id for image_id in ids if image_id not in wanted]:
+        what = f"{len(unknown)} of {len(ids)} images are not in the sample"
+        raise DataError(f"{what}, first {unknown[0]}", f"its ids are like {sample_ids[0]}")
+    if missing := [image_id for image_id in sample_ids if image_id not in have]:
+        what = f"{len(missing)} of the sample's {len(sample_ids)} ids have no image"
+        raise DataError(f"{what}, first {missing[0]}", "name all images of the competition")
+
+
+def _sample_labels(classes: tuple[str, ...], numbers: list[str], labels: list[str]) -> list[str]:
     """What stands for each class: its name where the sample has names, else its number."""
-    numbers = [str(number) for number in range(len(classes))]
-    if sample_submission is None:
-        return numbers
-    numbered = all(label.isdecimal() for label in sample_submission.labels)
-    known = list(classes)
-    if numbered and not set(sample_submission.labels) <= set(classes):
-        known = numbers
-    unknown = next((label for label in sample_submission.labels if label not in known), None)
-    if unknown is None:
-        return known
-    near = difflib.get_close_matches(unknown, classes, n=1)
-    raise DataError(
-        f"the sample has the label {unknown!r}, which is no class of this run",
-        f"did you mean {near[0]}?" if near else f"its classes are {', '.join(classes)}",
-    )
+    named = set(labels) <= set(classes) or not all(label.isdecimal() for label in labels)
+    known = list(classes) if named else numbers
+    if unknown := [label for label in labels if label not in known]:
+        near = difflib.get_close_matches(unknown[0], classes, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"its classes are {', '.join(classes)}"
+        what = f"the sample has the label {unknown[0]!r}, which is no class of this run"
+        raise DataError(what, hint)
+    return known
 
 
-def _rows_to_csv(rows: list[list[str]]) -> str:
+def _rows_to_csv(rows: Iterable[Iterable[str]]) -> str:
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()

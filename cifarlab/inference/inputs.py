@@ -4,21 +4,21 @@ Everything is taken for hostile: bytes and pixels are bounded, pickles run nothi
 be read is a DataError that names it.
 """
 
-import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.data.archives import Member, damage_errors, iter_members
+from cifarlab.data.archives import damage_errors, iter_members
 from cifarlab.data.cifar_pickles import load
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
-from cifarlab.system.files import hint_to_read, is_folder, require_plain
+from cifarlab.system.files import hint_to_read, is_folder, read_bytes
 
 RESIZE_MODES = ("crop", "pad", "stretch")
 MAX_IMAGE_BYTES = 2**26
@@ -43,22 +43,11 @@ def read_inputs(paths: Sequence[Path | str], policy: ImagePolicy) -> Inputs:
     folder; in a folder images stand in natural order (2 before 10) and other files are passed
     over. A pickle's ids are its own. Raises DataError.
     """
-    ids: list[str] = []
-    arrays: list[np.ndarray] = []
-    for path in map(Path, paths):
-        inputs = _read_pickle(path, policy) if path.suffix in _PICKLES else None
-        if inputs is None:
-            named_images = (
-                _read_folder(path, policy) if _is_container(path) else [_read_file(path, policy)]
-            )
-            inputs = Inputs(
-                [name for name, _ in named_images], np.stack([image for _, image in named_images])
-            )
-        ids += inputs.ids
-        arrays.append(inputs.images)
-    if not arrays:
+    inputs = [_read_path(path, policy) for path in map(Path, paths)]
+    if not inputs:
         raise DataError("there is no image to predict", "name a file, a folder or a pickle")
-    return Inputs(ids, np.concatenate(arrays))
+    ids = [image_id for part in inputs for image_id in part.ids]
+    return Inputs(ids, np.concatenate([part.images for part in inputs]))
 
 
 def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
@@ -67,15 +56,29 @@ def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
     Raises DataError for another shape, type or size.
     """
     images = images[..., None] if images.ndim == 3 else images
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
-        raise DataError(
-            f"images are {images.dtype} of shape {images.shape}",
-            "give uint8 (N, H, W, 1 or 3) or (N, H, W), 0 to 255",
-        )
+    conformed = _conform(images, policy, "give uint8 (N, H, W, 1 or 3) or (N, H, W), 0 to 255")
+    return Inputs([str(n) for n in range(len(images))], conformed)
+
+
+def _conform(images: Any, policy: ImagePolicy, hint: str, where: str = "") -> np.ndarray:
+    """Bring images to the policy's size and channels. Raises DataError."""
+    shape, kind = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
+    if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
+        raise DataError(f"{where}images are {kind} of shape {shape}", hint)
+    with _refusals(f"{where}each image"):
+        return conform(np.ascontiguousarray(images), policy)
+
+
+@contextmanager
+def _refusals(where: str) -> Iterator[None]:
+    """Turn a refusal in the block into a DataError that says of what."""
     try:
-        return Inputs([str(n) for n in range(len(images))], conform(images, policy))
+        yield
+    except BrokenError as broken:
+        raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
-        raise DataError(f"each image {refused.what}", refused.hint) from refused
+        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
+        raise DataError(f"{where} {refused.what}", hint) from refused
 
 
 def input_policy(
@@ -87,15 +90,11 @@ def input_policy(
     UserError.
     """
     if resize_mode not in (None, *RESIZE_MODES):
-        raise UserError(
-            f"there is no resize mode {resize_mode!r}", f"take one of {', '.join(RESIZE_MODES)}"
-        )
-    side, _, channels = image_shape
-    settings = {
-        "size": side,
-        "resize_mode": resize_mode or images.resize_mode,
-        "channels": "grey" if channels == 1 else "rgb",
-    }
+        what = f"there is no resize mode {resize_mode!r}"
+        raise UserError(what, f"take one of {', '.join(RESIZE_MODES)}")
+    size, channels = image_shape[0], "grey" if image_shape[2] == 1 else "rgb"
+    mode = resize_mode or images.resize_mode
+    settings = {"size": size, "channels": channels, "resize_mode": mode}
     return ImagePolicy.model_validate(images.model_dump() | settings)
 
 
@@ -109,103 +108,61 @@ def decode_image(
     if not blob:
         raise DataError(f"{where} is empty", "choose a file with an image in it")
     if len(blob) > MAX_IMAGE_BYTES:
-        raise _too_large(where, len(blob), MAX_IMAGE_BYTES)
-    try:
+        what = f"{where} has {len(blob):,} bytes, more than {MAX_IMAGE_BYTES:,}"
+        raise DataError(what, "it is no small image")
+    with _refusals(where):
         return decode(blob, policy, limit).copy()  # torch wants to write
-    except BrokenError as broken:
-        raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
-    except RefusedError as refused:
-        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
-        raise DataError(f"{where} {refused.what}", hint) from refused
 
 
-def _is_container(path: Path) -> bool:
-    return is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)
+def _read_path(path: Path, policy: ImagePolicy) -> Inputs:
+    if path.suffix in _PICKLES:
+        return _read_pickle(path, policy)
+    if not (is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)):
+        blob = _read_bytes(path, MAX_IMAGE_BYTES)
+        return Inputs([str(path)], decode_image(blob, str(path), policy)[None])
+    images: list[tuple[str, np.ndarray]] = []
+    with damage_errors(path):
+        for member in iter_members(path):
+            parts = PurePosixPath(member.path).parts
+            hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+            if not member.is_folder and not hidden and IMAGE.search(member.path):
+                image = decode_image(member.read(), f"{path}: {member.path}", policy)
+                images.append((member.path, image))
+    if not images:
+        raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
+    images.sort(key=lambda image: re.sub(r"\d+", _length_first, image[0]))
+    return Inputs([name for name, _ in images], np.stack([image for _, image in images]))
 
 
-def _read_file(path: Path, policy: ImagePolicy) -> tuple[str, np.ndarray]:
-    return str(path), decode_image(_read_bytes(path, MAX_IMAGE_BYTES), str(path), policy)
+def _length_first(digits: re.Match[str]) -> str:
+    """A number's digits behind how many they are: a text's order is the natural one then."""
+    number = digits[0].lstrip("0")
+    return f"{len(number):09}{number}"
 
 
 def _read_bytes(path: Path, limit: int) -> bytes:
     try:
-        with require_plain(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise _too_large(str(path), size, limit)
-            return file.read(size)
+        return read_bytes(path, limit)
     except OSError as error:
         what = f"can't read {path}: {error.strerror or error}"
         raise DataError(what, hint_to_read(error, "check its name")) from error
-
-
-def _too_large(where: str, size: int, limit: int) -> DataError:
-    return DataError(f"{where} has {size:,} bytes, more than {limit:,}", "it is no small image")
-
-
-def _read_folder(path: Path, policy: ImagePolicy) -> list[tuple[str, np.ndarray]]:
-    with damage_errors(path):
-        named_images = list(_iterate_images(path, policy))
-    if not named_images:
-        raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
-    return sorted(named_images, key=lambda item: _natural_key(item[0]))
-
-
-def _iterate_images(path: Path, policy: ImagePolicy) -> Iterator[tuple[str, np.ndarray]]:
-    for member in iter_members(path):
-        hidden = any(
-            part.startswith((".", "__MACOSX")) for part in PurePosixPath(member.path).parts
-        )
-        if not member.is_folder and not hidden and IMAGE.search(member.path):
-            yield (
-                member.path,
-                decode_image(_read_member(member, path), f"{path}: {member.path}", policy),
-            )
-
-
-def _read_member(member: Member, source: Path) -> bytes:
-    if member.size > MAX_IMAGE_BYTES:
-        raise _too_large(f"{source}: {member.path}", member.size, MAX_IMAGE_BYTES)
-    return member.read()
-
-
-def _natural_key(name: str) -> list[tuple[int, int, str]]:
-    """A key by which 2 comes before 10, however many digits there are."""
-    parts = re.split(r"(\d+)", name)
-    digits = [part.lstrip("0") if part.isdecimal() else None for part in parts]
-    return [
-        (1, 0, part) if number is None else (0, len(number), number)
-        for part, number in zip(parts, digits, strict=True)
-    ]
 
 
 def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
     """Read the competition's file: nyu2024's images without labels. Raises DataError."""
     content = load(_read_bytes(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
     data, ids = content.get("data"), content.get("ids")
-    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and len(data)):
-        raise DataError(f"{path} holds no uint8 images under 'data'", _PICKLE_HINT)
-    if data.ndim == 2 and data.shape[1] == 3 * 32 * 32:
+    if isinstance(data, np.ndarray) and data.shape[1:] == (3 * 32 * 32,):
         data = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    if data.ndim != 4 or data.shape[3] not in (1, 3) or min(data.shape) < 1:
-        raise DataError(f"{path} holds data of shape {data.shape}", _PICKLE_HINT)
-    try:
-        images = conform(np.ascontiguousarray(data), policy)
-    except RefusedError as refused:
-        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
-        raise DataError(f"{path}: each image {refused.what}", hint) from refused
-    return Inputs(_ids(ids, len(images), path), images)
-
-
-def _ids(ids: object, count: int, path: Path) -> list[str]:
-    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iuSU":
-        ids = ids.tolist()
+    images = _conform(data, policy, _PICKLE_HINT, f"{path}: ")
+    ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
     if not (isinstance(ids, list) and all(isinstance(item, int | str | bytes) for item in ids)):
         raise DataError(f"{path} holds no list of ids under 'ids'", _PICKLE_HINT)
-    if len(ids) != count:
-        raise DataError(f"{path} holds {len(ids)} ids for {count} images", _PICKLE_HINT)
-    if any(len(item) > _MAX_ID_LETTERS for item in ids if not isinstance(item, int)):
-        raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
-    return [
+    if len(ids) != len(images) or not ids:
+        raise DataError(f"{path} holds {len(ids)} ids for {len(images)} images", _PICKLE_HINT)
+    texts = [
         item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in ids
     ]
+    if max(map(len, texts)) > _MAX_ID_LETTERS:
+        raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
+    return Inputs(texts, images)

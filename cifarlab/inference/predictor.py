@@ -1,5 +1,7 @@
 """The one way from raw uint8 images to logits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,13 +53,11 @@ class Predictor:
         except RecipeError as error:
             what = f"{path} describes a network that can't be built: {error.what}"
             raise CheckpointError(what, "restore the file, or train again") from error
-        channels = metadata.image_shape[2]
-        by_image = metadata.normalization == "image"
+        channels, by_image = metadata.image_shape[2], metadata.normalization == "image"
         classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
         load_weights(classifier, tensors, path)
-        classifier = classifier.to(compute.device)
         return cls(
-            classifier,
+            classifier.to(compute.device),
             metadata.classes,
             metadata.image_shape,
             compute,
@@ -82,35 +82,37 @@ class Predictor:
                 f"this network takes uint8 images of shape (N, {shape})",
             )
         indices = np.arange(len(images)) if indices is None else indices
-        training = self.classifier.training
-        self.classifier.eval()
-        with torch.inference_mode(), self.compute.autocast():
-            if views == 1 or self.tta_threshold is None:
-                logits = self._predict_batches(images, indices, views)
-            else:
-                logits = self._predict_batches(images, indices, 1)
-                uncertain = (confidence(logits) < self.tta_threshold).nonzero().flatten()
-                first_logits = logits[uncertain]
-                logits[uncertain] = self._predict_batches(
-                    images, indices[uncertain.cpu().numpy()], views, first_logits
-                )
-        self.classifier.train(training)
-        return logits.cpu()
-
-    def _predict_batches(
-        self,
-        images: np.ndarray | Tensor,
-        indices: np.ndarray,
-        views: int,
-        first_logits: Tensor | None = None,
-    ) -> Tensor:
-        """Mean logits (n, K), on the device, of the images at ``indices`` (n,), by the batch."""
         device = self.compute.device
         size = batch_size(device)
-        batch_logits = [torch.empty(0, len(self.classes), device=device)]
-        for start in range(0, len(indices), size):
-            batch_slice = slice(start, start + size)
-            batch = torch.as_tensor(images[indices[batch_slice]]).to(device)
-            known_logits = None if first_logits is None else first_logits[batch_slice]
-            batch_logits.append(average_logits(self.classifier, batch, views, known_logits))
-        return torch.cat(batch_logits)
+
+        def predict(indices: np.ndarray, views: int, first: Tensor | None = None) -> Tensor:
+            """Mean logits (n, K), on the device, by the batch; ``first`` as ``average_logits``."""
+            logits = [torch.empty(0, len(self.classes), device=device)]
+            for start in range(0, len(indices), size):
+                part = slice(start, start + size)
+                batch = torch.as_tensor(images[indices[part]]).to(device)
+                known = None if first is None else first[part]
+                logits.append(average_logits(self.classifier, batch, views, known))
+            return torch.cat(logits)
+
+        with torch.inference_mode(), self.evaluating():
+            if views == 1 or self.tta_threshold is None:
+                return predict(indices, views).cpu()
+            logits = predict(indices, 1)
+            unsure = (confidence(logits) < self.tta_threshold).nonzero().flatten()
+            logits[unsure] = predict(indices[unsure.cpu().numpy()], views, logits[unsure])
+            return logits.cpu()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[Classifier]:
+        """The classifier as it is measured: pixels 0..255 (N, H, W, C) to logits (N, K).
+
+        Afterwards it is in the mode that it was in.
+        """
+        training = self.classifier.training
+        self.classifier.eval()
+        try:
+            with self.compute.autocast():
+                yield self.classifier
+        finally:
+            self.classifier.train(training)

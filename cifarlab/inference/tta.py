@@ -51,11 +51,9 @@ def shift(images: Tensor, axis: int, offset: int) -> Tensor:
     if offset == 0:
         return images
     last = images.shape[axis] - 1
-    if offset > 0:
-        parts = images.narrow(axis, 1, last), images.narrow(axis, last - 1, 1)
-    else:
-        parts = images.narrow(axis, 1, 1), images.narrow(axis, 0, last)
-    return torch.cat(parts, axis)
+    kept = images.narrow(axis, max(offset, 0), last)
+    mirrored = images.narrow(axis, last - 1 if offset > 0 else 1, 1)
+    return torch.cat((kept, mirrored) if offset > 0 else (mirrored, kept), axis)
 
 
 def confidence(logits: Tensor) -> Tensor:

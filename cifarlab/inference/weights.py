@@ -51,17 +51,8 @@ class WeightsFile:
 
     def content(self, tensors: dict[str, Tensor]) -> bytes:
         """Return the file of these tensors."""
-        metadata = {
-            "model": self.model.model_dump(mode="json"),
-            "plugins": sorted(set(_owners(self.model))),
-            "classes": self.classes,
-            "image_shape": self.image_shape,
-            "precision": self.precision,
-            "normalization": self.normalization,
-            "epoch": self.epoch,
-            "step": self.step,
-            "tta_threshold": self.tta_threshold,
-        }
+        plugins = {"plugins": sorted(set(_owners(self.model)))}
+        metadata = plugins | _METADATA.dump_python(self, mode="json")
         # contiguous: safetensors stores plain memory, not channels_last strides
         contiguous = {name: t.contiguous() for name, t in tensors.items()}
         return save(contiguous, {"cifarlab": json.dumps(metadata)})
@@ -74,14 +65,13 @@ class WeightsFile:
                 metadata = parse_json(file.metadata()["cifarlab"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             with knowing(metadata["plugins"]):
-                return TypeAdapter(cls).validate_python(metadata), tensors
+                return _METADATA.validate_python(metadata), tensors
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"there is no checkpoint {path}", "the run has not finished its first epoch"
             ) from error
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            unknown = _unknown_kind(error)
-            if unknown:
+            if unknown := _unknown_kind(error):
                 raise CheckpointError(
                     f"{path} holds a network with kind {unknown!r}, which is not known here",
                     "load the plug-in that defines it: --plugin FILE",
@@ -90,6 +80,9 @@ class WeightsFile:
                 f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}",
                 "restore the file, or train again",
             ) from error
+
+
+_METADATA = TypeAdapter(WeightsFile)
 
 
 def _owners(config: Config) -> Iterator[str]:

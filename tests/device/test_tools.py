@@ -11,8 +11,7 @@ from pretended_device import pretended
 
 from cifarlab.audit.duplicates import find_near_duplicates
 from cifarlab.evaluation.features import features
-from cifarlab.evaluation.full_evaluation import evaluate_fully
-from cifarlab.evaluation.run_evaluation import evaluate_run
+from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
 from cifarlab.explain.maps import class_activation_maps, feature_maps, map_shapes
 from cifarlab.explain.sanity import randomize_layers
 from cifarlab.inference.inputs import Inputs

@@ -11,8 +11,7 @@ import pytest
 
 import cifarlab
 from cifarlab.dashboard.trial import Network
-from cifarlab.evaluation.full_evaluation import evaluate_fully
-from cifarlab.evaluation.run_evaluation import evaluate_run
+from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
 from cifarlab.explain.explain_run import explain_run
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.recipes.catalog import find

@@ -11,7 +11,6 @@ from made_networks import GREY, MODELS, hooks, images, predictor
 from cifarlab.explain.maps import (
     class_activation_maps,
     default_layer,
-    evaluation_mode,
     feature_maps,
     map_shapes,
     upsample,
@@ -112,7 +111,7 @@ def test_feature_maps_are_what_the_layers_put_out(kind):
 def test_the_network_with_gradients_is_the_one_that_predicts(kind):
     made, batch = predictor(kind), images(4)
     made.classifier.train()
-    with evaluation_mode(made) as network:
+    with made.evaluating() as network:
         logits = network(torch.from_numpy(batch).float())
         assert logits.requires_grad
     assert made.classifier.training

@@ -1,4 +1,10 @@
-"""Blur: out of focus, through frosted glass, of a moving camera, of one that comes nearer."""
+"""Blur: out of focus, through frosted glass, of a moving camera, of one that comes nearer.
+
+Filters that are linear and separable are one matrix for each axis, read off what SciPy does to the
+rows of the identity, so it is SciPy's exactly.
+"""
+
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -6,75 +12,87 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from cifarlab.augment.transforms import translate
-from cifarlab.evaluation.corruptions.linear import both_axes, gaussian_matrix, zoom_matrix
+from cifarlab.evaluation.corruptions.draws import Draws
 
-_DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # radius, edge's std
-_GLASS = ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2))
-_MOTION = ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5))  # radius, std
-_ZOOM = (1.06, 1.11, 1.16, 1.21, 1.26)
 _LEAST_TAP = 1e-4
 
 
-def defocus_blur(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
-    """A disc of light for each point; edges reflected."""
-    kernel = torch.from_numpy(disc(*_DEFOCUS[severity - 1])).to(images)
-    channels, reach = images.shape[3], len(kernel) // 2
-    padded = pad(images.permute(0, 3, 1, 2), [reach] * 4, mode="reflect")
+def both_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Images (N, H, W, C) by a matrix (h, H) for the rows and (w, W) for the columns."""
+    count, height, _, channels = images.shape
+    tall = torch.matmul(rows.to(images), images.reshape(count, height, -1))
+    # channels stay apart in one large product, which is faster than many small ones
+    apart = torch.kron(columns, torch.eye(channels)).to(images)
+    return (tall.flatten(0, 1) @ apart.T).view(count, len(rows), len(columns), channels)
+
+
+@lru_cache(maxsize=64)
+def gaussian_matrix(size: int, sigma: float, mode: str, truncate: float) -> Tensor:
+    """SciPy's Gaussian filter over ``size`` pixels: (size, size); ``mode`` is its border's."""
+    from scipy.ndimage import gaussian_filter1d
+
+    eye = np.eye(size)
+    return torch.from_numpy(gaussian_filter1d(eye, sigma, 0, mode=mode, truncate=truncate))
+
+
+def magnify(images: Tensor, factor: float) -> Tensor:
+    """The middle of images (N, H, W, C) magnified by ``factor`` from 1 on, bilinear."""
+    return both_axes(images, *(zoom_matrix(side, factor) for side in images.shape[1:3]))
+
+
+@lru_cache(maxsize=256)
+def zoom_matrix(size: int, factor: float) -> Tensor:
+    """The middle of ``size`` pixels magnified by ``factor``, at the old size: (size, size).
+
+    The part that is magnified has ceil(size / factor) pixels, and its outer pixels stay outer ones.
+    """
+    from scipy.ndimage import zoom as scipy_zoom
+
+    part = int(np.ceil(size / factor))
+    top = (size - part) // 2
+    magnified = scipy_zoom(np.eye(size)[top : top + part], (factor, 1), order=1)
+    spare = (len(magnified) - size) // 2
+    return torch.from_numpy(magnified[spare : spare + size])
+
+
+def defocus_blur(images: Tensor, _draws: Draws, radius: float, softness: float) -> Tensor:
+    """A disc of light for each point, its edge softened by a 3 x 3 Gaussian; edges reflected."""
+    from scipy.ndimage import convolve1d
+
+    across = np.arange(-2, 3)
+    disc = (across[:, None] ** 2 + across**2 <= radius**2).astype(np.float64)
+    edge = np.exp(-0.5 * (np.arange(-1, 2) / softness) ** 2)
+    for axis in (0, 1):
+        disc = convolve1d(disc, edge, axis, mode="constant")
+    kernel, channels = torch.from_numpy(disc / disc.sum()).to(images), images.shape[3]
+    padded = pad(images.permute(0, 3, 1, 2), [2] * 4, mode="reflect")
     blurred = conv2d(padded, kernel.expand(channels, 1, -1, -1), groups=channels)
     return blurred.permute(0, 2, 3, 1)
 
 
-def disc(radius: float, softness: float) -> np.ndarray:
-    """The kernel, float64 (5, 5) of sum 1: a disc, its edge softened by a 3 x 3 Gaussian."""
-    from scipy.ndimage import convolve1d
-
-    across = np.arange(-2, 3)
-    sharp = (across[:, None] ** 2 + across**2 <= radius**2).astype(np.float64)
-    edge = np.exp(-0.5 * (np.arange(-1, 2) / softness) ** 2)
-    soft = convolve1d(convolve1d(sharp, edge, 0, mode="constant"), edge, 1, mode="constant")
-    return soft / soft.sum()
-
-
-def glass_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], severity: int
-) -> tuple[Tensor]:
-    """Which neighbour a pixel is exchanged with: int64 (rounds, H, W, N, 2), down and right."""
-    _, reach, rounds = _GLASS[severity - 1]
-    wanted = (rounds, shape[1], shape[2], shape[0], 2)
-    return (torch.randint(-reach, reach, wanted, generator=generator),)
-
-
-def glass_blur(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, rounds: int) -> Tensor:
     """Blurred, its inner pixels exchanged with neighbours up or left one by one, blurred again."""
-    sigma, reach, _ = _GLASS[severity - 1]
     count, height, width, channels = images.shape
-    rows, columns = (gaussian_matrix(side, sigma, "nearest", 4.0) for side in (height, width))
+    moves = draws.integers(-reach, reach, rounds, height, width, count, 2)  # down and right
+    filters = [gaussian_matrix(side, sigma, "nearest", 4.0) for side in (height, width)]
     sources = torch.arange(height * width, device=images.device).repeat(count, 1)
-    steps = draws[0][..., 0] * width + draws[0][..., 1]
     every = torch.arange(count, device=images.device)
-    for moves in steps:
+    for steps in moves[..., 0] * width + moves[..., 1]:
         for row in range(height - reach, reach, -1):
             for column in range(width - reach, reach, -1):
                 here = row * width + column
-                there = here + moves[row, column]
+                there = here + steps[row, column]
                 saved = sources[:, here].clone()
                 sources[:, here] = sources[every, there]
                 sources[every, there] = saved
-    blurred = both_axes(images, rows, columns).reshape(count, -1, channels)
+    blurred = both_axes(images, *filters).reshape(count, -1, channels)
     exchanged = blurred.gather(1, sources[..., None].expand(-1, -1, channels))
-    return both_axes(exchanged.reshape(images.shape), rows, columns)
+    return both_axes(exchanged.reshape(images.shape), *filters)
 
 
-def motion_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], _severity: int
-) -> tuple[Tensor]:
-    """Angles from -45 to 45 degrees (N,)."""
-    return (torch.rand(shape[0], generator=generator) * 90 - 45,)
-
-
-def motion_blur(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
-    """Smeared along a line from each point."""
-    return blur_along(images, draws[0], *_MOTION[severity - 1])
+def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tensor:
+    """Smeared along a line from each point, at -45 to 45 degrees."""
+    return blur_along(images, draws.uniform(-45, 45, len(images)), radius, sigma)
 
 
 def blur_along(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Tensor:
@@ -94,11 +112,10 @@ def blur_along(images: Tensor, angles: Tensor, radius: int, sigma: float) -> Ten
     return total
 
 
-def zoom_blur(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def zoom_blur(images: Tensor, _draws: Draws, largest: float) -> Tensor:
     """The mean of the image and of the same ever more magnified."""
     total = images
-    factors = np.arange(1, _ZOOM[severity - 1], 0.01)
+    factors = np.arange(1, largest, 0.01)
     for factor in factors:
-        rows, columns = (zoom_matrix(side, float(factor)) for side in images.shape[1:3])
-        total = total + both_axes(images, rows, columns)
+        total = total + magnify(images, float(factor))
     return total / (len(factors) + 1)

@@ -1,6 +1,7 @@
 """What screens, lenses and codecs do: contrast, elastic distortion, pixels, JPEG."""
 
 import io
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -9,46 +10,32 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from cifarlab.augment.transforms import warp_affine
-from cifarlab.evaluation.corruptions.linear import both_axes, gaussian_matrix, pixelate_matrix
-
-_CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
-# in sides of the image: strength and smoothness of the distortion, reach of the affine part
-_ELASTIC = (
-    (0, 0, 0.08),
-    (0.05, 0.2, 0.07),
-    (0.08, 0.06, 0.06),
-    (0.1, 0.04, 0.05),
-    (0.1, 0.03, 0.03),
-)
-_PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)  # fraction of the pixels per side that is left
-_JPEG = (80, 65, 58, 50, 40)  # quality
+from cifarlab.evaluation.corruptions.blur import both_axes, gaussian_matrix
+from cifarlab.evaluation.corruptions.draws import Draws
 
 
-def contrast(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def contrast(images: Tensor, _draws: Draws, kept: float) -> Tensor:
     """Each channel nearer to its image's mean."""
     means = images.mean((1, 2), keepdim=True)
-    return means + _CONTRAST[severity - 1] * (images - means)
+    return means + kept * (images - means)
 
 
-def elastic_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], _severity: int
-) -> tuple[Tensor, Tensor]:
-    """Numbers from -1 to 1: where three points go (N, 3, 2), and a field (N, H, W, 2)."""
-    points = torch.rand((shape[0], 3, 2), generator=generator)
-    field = torch.rand((*shape[:3], 2), generator=generator)
-    return points * 2 - 1, field * 2 - 1
+def elastic(
+    images: Tensor, draws: Draws, strength: float, smoothness: float, reach: float
+) -> Tensor:
+    """An affine map that moves three points, then a smooth field of displacements.
 
-
-def elastic(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
-    """An affine map that moves three points, then a smooth field of displacements."""
-    height, width = images.shape[1:3]
+    In sides of the image: strength and smoothness of the field, reach of the affine map.
+    """
+    count, height, width, _ = images.shape
     side = min(height, width)
-    strength, smoothness, reach = (fraction * side for fraction in _ELASTIC[severity - 1])
-    bent = warp_affine(images, affine_maps(draws[0] * reach, height, width), "reflect")
+    points = draws.uniform(-1, 1, count, 3, 2) * (reach * side)
+    field = draws.uniform(-1, 1, count, height, width, 2)
+    bent = warp_affine(images, affine_maps(points, height, width), "reflect")
     if strength == 0:
         return bent
-    rows, columns = (gaussian_matrix(size, smoothness, "reflect", 3.0) for size in (height, width))
-    return displace(bent, strength * both_axes(draws[1], rows, columns))
+    filters = (gaussian_matrix(n, smoothness * side, "reflect", 3.0) for n in (height, width))
+    return displace(bent, strength * side * both_axes(field, *filters))
 
 
 def affine_maps(moves: Tensor, height: int, width: int) -> Tensor:
@@ -80,24 +67,26 @@ def displace(images: Tensor, field: Tensor) -> Tensor:
     return moved.permute(0, 2, 3, 1)
 
 
-def pixelate(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
-    """Fewer pixels, and back to as many."""
-    fraction = _PIXELATE[severity - 1]
-    return both_axes(
-        images, *(pixelate_matrix(side, int(fraction * side)) for side in images.shape[1:3])
-    )
+def pixelate(images: Tensor, _draws: Draws, fraction: float) -> Tensor:
+    """Fewer pixels, that fraction of them per side, and back to as many."""
+    sides = images.shape[1:3]
+    return both_axes(images, *(pixelate_matrix(side, int(fraction * side)) for side in sides))
 
 
-def jpeg(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
+@lru_cache(maxsize=64)
+def pixelate_matrix(size: int, small: int) -> Tensor:
+    """Pillow's box filter down to ``small`` pixels and up again: (size, size)."""
+    eye = Image.fromarray(np.eye(size, dtype=np.float32))
+    down = eye.resize((size, small), Image.Resampling.BOX)
+    return torch.from_numpy(np.array(down.resize((size, size), Image.Resampling.BOX)))
+
+
+def jpeg(images: Tensor, _draws: Draws, quality: int) -> Tensor:
     """Through Pillow's JPEG, image by image on the CPU: no codec works by the batch."""
-    pixels = (images * 255).round().to(torch.uint8).cpu().numpy()
-    coded = np.stack([_through_jpeg(image, _JPEG[severity - 1]) for image in pixels])
-    return torch.from_numpy(coded).to(images.device, torch.float32) / 255
-
-
-def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(
-        file, "JPEG", quality=quality
-    )
-    return np.asarray(Image.open(file)).reshape(image.shape)
+    coded = []
+    for pixels in (images * 255).round().to(torch.uint8).cpu().numpy():
+        file = io.BytesIO()
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        image.save(file, "JPEG", quality=quality)
+        coded.append(np.asarray(Image.open(file)).reshape(pixels.shape))
+    return torch.from_numpy(np.stack(coded)).to(images.device, torch.float32) / 255

@@ -5,49 +5,32 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-_GAUSSIAN = (0.04, 0.06, 0.08, 0.09, 0.10)  # std
-_SHOT = (500, 250, 100, 75, 50)  # photons of a white pixel
-_IMPULSE = (0.01, 0.02, 0.03, 0.05, 0.07)  # fraction of the values
+from cifarlab.evaluation.corruptions.draws import Draws
 
 
-def normal_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], _severity: int
-) -> tuple[Tensor]:
-    """A standard normal number for each value (N, H, W, C)."""
-    return (torch.randn(shape, generator=generator),)
-
-
-def uniform_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], _severity: int
-) -> tuple[Tensor]:
-    """A number from 0 to 1 for each value (N, H, W, C)."""
-    return (torch.rand(shape, generator=generator),)
-
-
-def gaussian_noise(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def gaussian_noise(images: Tensor, draws: Draws, std: float) -> Tensor:
     """Added to each value: normal noise."""
-    return images + _GAUSSIAN[severity - 1] * draws[0]
+    return images + std * draws.normal(*images.shape)
 
 
-def impulse_noise(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def impulse_noise(images: Tensor, draws: Draws, fraction: float) -> Tensor:
     """Salt and pepper: some values become 0, as many become 1."""
-    half = _IMPULSE[severity - 1] / 2
-    salted = torch.where(draws[0] >= 1 - half, 1.0, images)
-    return torch.where(draws[0] < half, 0.0, salted)
+    chances = draws.uniform(0, 1, *images.shape)
+    salted = torch.where(chances >= 1 - fraction / 2, 1.0, images)
+    return torch.where(chances < fraction / 2, 0.0, salted)
 
 
-def shot_noise(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def shot_noise(images: Tensor, draws: Draws, photons: int) -> Tensor:
     """Each value counted in photons, a Poisson number, by the inverse of its distribution.
 
-    Takes values of n / 255.
+    Takes values of n / 255; ``photons`` are those of a white pixel.
     """
-    photons = _SHOT[severity - 1]
     table = _poisson_table(photons).to(images.device)
     levels = (images * 255).round().to(torch.int64)
     width = table.numel() // 256
     # one ascending sequence: the distribution of level n lies between n and n + 1
-    photon_counts = torch.searchsorted(table, levels + draws[0].double()) - levels * width
-    return photon_counts / photons
+    chances = levels + draws.uniform(0, 1, *images.shape).double()
+    return (torch.searchsorted(table, chances) - levels * width) / photons
 
 
 @lru_cache(maxsize=8)

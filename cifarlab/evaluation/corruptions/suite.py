@@ -10,55 +10,42 @@ images of 32 x 32. Written anew, on whole batches on the images' device. Departu
   blurred glass are not rounded in between.
 
 So accuracies lie near those on CIFAR-10-C and are not the same: they compare networks that saw
-these images. Each corruption is a pair of functions: one draws, on the CPU, the other is a pure
-function of images and draws.
+these images.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+import yaml
 from torch import Tensor
 
 from cifarlab.evaluation.corruptions import blur, digital, noise, weather
+from cifarlab.evaluation.corruptions.draws import Draws
 
-Shape = tuple[int, int, int, int]
-BatchDraws = tuple[Tensor, ...]
 SEVERITIES = (1, 2, 3, 4, 5)
+_FAMILIES = {"noise": noise, "blur": blur, "weather": weather, "digital": digital}
+_TABLE = Path(__file__).parent.with_name("severities.yaml")
 
 
 class Corruption(NamedTuple):
-    """``draw`` takes a CPU generator, the images' shape (N, H, W, C) and the severity, 1..5.
-
-    ``apply`` takes images float32 (N, H, W, C) in 0..1, these draws on the same device and the
-    severity, and gives images of the same shape, maybe beyond 0..1.
-    """
+    """One kind: a function, and the values of its parameters by severity."""
 
     family: str
-    draw: Callable[[torch.Generator, Shape, int], BatchDraws]
-    apply: Callable[[Tensor, BatchDraws, int], Tensor]
+    function: Callable[..., Tensor]
+    levels: Mapping[str, Sequence[Any]]
 
-
-def _no_draws(_generator: torch.Generator, _shape: Shape, _severity: int) -> BatchDraws:
-    return ()
+    def apply(self, images: Tensor, draws: Draws, severity: int) -> Tensor:
+        """Change images float32 (N, H, W, C) in 0..1; they may lie beyond afterwards."""
+        parameters = {name: values[severity - 1] for name, values in self.levels.items()}
+        return self.function(images, draws, **parameters)
 
 
 CORRUPTIONS = {
-    "gaussian noise": Corruption("noise", noise.normal_draws, noise.gaussian_noise),
-    "shot noise": Corruption("noise", noise.uniform_draws, noise.shot_noise),
-    "impulse noise": Corruption("noise", noise.uniform_draws, noise.impulse_noise),
-    "defocus blur": Corruption("blur", _no_draws, blur.defocus_blur),
-    "glass blur": Corruption("blur", blur.glass_draws, blur.glass_blur),
-    "motion blur": Corruption("blur", blur.motion_draws, blur.motion_blur),
-    "zoom blur": Corruption("blur", _no_draws, blur.zoom_blur),
-    "snow": Corruption("weather", weather.snow_draws, weather.snow),
-    "frost": Corruption("weather", weather.frost_draws, weather.frost),
-    "fog": Corruption("weather", weather.fog_draws, weather.fog),
-    "brightness": Corruption("weather", _no_draws, weather.brightness),
-    "contrast": Corruption("digital", _no_draws, digital.contrast),
-    "elastic": Corruption("digital", digital.elastic_draws, digital.elastic),
-    "pixelate": Corruption("digital", _no_draws, digital.pixelate),
-    "jpeg": Corruption("digital", _no_draws, digital.jpeg),
+    name: Corruption(family, getattr(_FAMILIES[family], name.replace(" ", "_")), levels)
+    for family, kinds in yaml.safe_load(_TABLE.read_text(encoding="utf-8")).items()
+    for name, levels in kinds.items()
 }
 
 
@@ -67,10 +54,6 @@ def corrupt(images: Tensor, name: str, severity: int, generator: torch.Generator
 
     ``name`` is a key of ``CORRUPTIONS``, ``severity`` 1..5; the images given stay as they are.
     """
-    height, width, channels = images.shape[1:]
-    shape = (len(images), height, width, channels)
-    corruption = CORRUPTIONS[name]
-    draws = corruption.draw(generator, shape, severity)
-    on_device = tuple(drawn.to(images.device, non_blocking=True) for drawn in draws)
-    changed = corruption.apply(images.to(torch.float32) / 255, on_device, severity)
+    draws = Draws(generator, images.device)
+    changed = CORRUPTIONS[name].apply(images.to(torch.float32) / 255, draws, severity)
     return (changed.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,95 +1,61 @@
 """Weather: snow, frost, fog, and more light."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cifarlab.evaluation.corruptions.blur import blur_along
-from cifarlab.evaluation.corruptions.linear import both_axes, zoom_matrix
+from cifarlab.evaluation.corruptions.blur import blur_along, magnify
+from cifarlab.evaluation.corruptions.draws import Draws
 
-# mean, std, zoom and threshold of the flakes; radius and std of their fall; how much
-# of the image's colour stays
-_SNOW = (
-    (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
-    (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
-    (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
-    (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
-    (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
-)
-_FROST = ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))  # image's and frost's share
-_FOG = ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75))  # thickness, smoothness
-_BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
 _GREY = (0.299, 0.587, 0.114)
 _ICE = (0.82, 0.92, 1.0)  # the colour of the frost, red, green, blue
 _VEINS = (3, 5, 9, 17)  # points per side of the grids that frost is made of
 
 
-def snow_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], _severity: int
-) -> tuple[Tensor, Tensor]:
-    """Standard normal flakes (N, H, W), and the angles of their fall, -135 to -45 degrees (N,)."""
-    flakes = torch.randn(shape[:3], generator=generator)
-    return flakes, torch.rand(shape[0], generator=generator) * 90 - 135
+def snow(
+    images: Tensor, draws: Draws, flakes: Sequence[float], fall: tuple[int, float], kept: float
+) -> Tensor:
+    """Paler, with smeared flakes and the same turned by 180 degrees.
 
-
-def snow(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
-    """Paler, with smeared flakes and the same turned by 180 degrees."""
-    mean, std, magnified, threshold, radius, sigma, kept = _SNOW[severity - 1]
-    flakes = mean + std * draws[0][..., None]
-    flakes = both_axes(flakes, *(zoom_matrix(side, magnified) for side in images.shape[1:3]))
-    flakes = torch.where(flakes < threshold, 0.0, flakes).clamp(0, 1)
-    flakes = blur_along(flakes, draws[1], int(radius), sigma)
+    ``flakes`` are the mean, std, zoom and threshold of the flakes, ``fall`` radius and std of their
+    fall at -135 to -45 degrees; ``kept`` is how much of the image's colour stays.
+    """
+    mean, std, zoom, threshold = flakes
+    layer = magnify(mean + std * draws.normal(*images.shape[:3])[..., None], zoom)
+    layer = torch.where(layer < threshold, 0.0, layer).clamp(0, 1)
+    layer = blur_along(layer, draws.uniform(-135, -45, len(images)), *fall)
     pale = torch.maximum(images, 1.5 * grey(images) + 0.5)
-    return kept * images + (1 - kept) * pale + flakes + flakes.flip(1, 2)
+    return kept * images + (1 - kept) * pale + layer + layer.flip(1, 2)
 
 
 def grey(images: Tensor) -> Tensor:
     """Luma (N, H, W, 1) of images of one or three channels."""
-    if images.shape[3] == 1:
-        return images
-    return images @ images.new_tensor(_GREY)[:, None]
+    return images if images.shape[3] == 1 else images @ images.new_tensor(_GREY)[:, None]
 
 
-def frost_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], _severity: int
-) -> tuple[Tensor, ...]:
-    """Grids of numbers from 0 to 1, ever finer: (N, points, points)."""
-    return tuple(torch.rand((shape[0], side, side), generator=generator) for side in _VEINS)
-
-
-def frost(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
-    """Behind a layer of ice."""
-    kept, thickness = _FROST[severity - 1]
-    tint = images.new_tensor(_ICE)
-    tint = tint if images.shape[3] == 3 else grey(tint[None, None, None])[0, 0, 0]
-    ice = frost_texture(draws, images.shape[1], images.shape[2])[..., None] * tint
-    return kept * images + thickness * ice
-
-
-def frost_texture(grids: tuple[Tensor, ...], height: int, width: int) -> Tensor:
-    """Veins of ice (N, H, W) in 0..1: ridges of ever finer noise, each octave of half the weight.
+def frost(images: Tensor, draws: Draws, kept: float, thickness: float) -> Tensor:
+    """Behind a layer of ice: ridges of ever finer noise, each octave of half the weight.
 
     A ridge is where bilinear noise passes 1/2. Stands in for the photographs of CIFAR-10-C.
     """
-    total = torch.zeros(len(grids[0]), height, width, device=grids[0].device)
-    for octave, grid in enumerate(grids):
-        fine = interpolate(grid[:, None], (height, width), mode="bilinear", align_corners=True)
-        total += (1 - (2 * fine[:, 0] - 1).abs()) ** 2 / 2**octave
-    return _rescale(total)
+    count, height, width, channels = images.shape
+    veins = images.new_zeros(count, height, width)
+    for octave, side in enumerate(_VEINS):
+        grid = draws.uniform(0, 1, count, 1, side, side)
+        fine = interpolate(grid, (height, width), mode="bilinear", align_corners=True)
+        veins += (1 - (2 * fine[:, 0] - 1).abs()) ** 2 / 2**octave
+    ice = images.new_tensor(_ICE)[None, None, None]
+    tint = ice if channels == 3 else grey(ice)
+    return kept * images + thickness * (_rescale(veins)[..., None] * tint)
 
 
-def fog_draws(
-    generator: torch.Generator, shape: tuple[int, int, int, int], _severity: int
-) -> tuple[Tensor]:
-    """A number from -1 to 1 for each point of a square map (N, M, M), M a power of 2."""
-    side = 1 << (max(shape[1:3]) - 1).bit_length()
-    return (torch.rand((shape[0], side, side), generator=generator) * 2 - 1,)
-
-
-def fog(images: Tensor, draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def fog(images: Tensor, draws: Draws, thickness: float, decay: float) -> Tensor:
     """Plasma is added, and the brightest pixel keeps its value."""
-    thickness, decay = _FOG[severity - 1]
-    layer = plasma(draws[0], decay)[:, : images.shape[1], : images.shape[2], None]
+    height, width = images.shape[1:3]
+    side = 1 << (max(height, width) - 1).bit_length()  # a power of 2
+    layer = plasma(draws.uniform(-1, 1, len(images), side, side), decay)[:, :height, :width, None]
     brightest = images.amax((1, 2, 3), keepdim=True)
     return (images + thickness * layer) * brightest / (brightest + thickness)
 
@@ -107,13 +73,12 @@ def plasma(draws: Tensor, decay: float) -> Tensor:
         half = step // 2
         old, middle = slice(0, None, step), slice(half, None, step)
         corners = made[:, old, old]
-        square = corners + corners.roll(-1, 1)
-        square = square + square.roll(-1, 2)
-        made[:, middle, middle] = square / 4 + reach * draws[:, middle, middle]
-        centres = made[:, middle, middle]
+        across = corners + corners.roll(-1, 1)
+        centres = (across + across.roll(-1, 2)) / 4 + reach * draws[:, middle, middle]
+        made[:, middle, middle] = centres
         beside = corners + corners.roll(-1, 2) + centres + centres.roll(1, 1)
         made[:, old, middle] = beside / 4 + reach * draws[:, old, middle]
-        below = corners + corners.roll(-1, 1) + centres + centres.roll(1, 2)
+        below = across + centres + centres.roll(1, 2)
         made[:, middle, old] = below / 4 + reach * draws[:, middle, old]
         step, reach = half, reach / decay**2
     return _rescale(made)
@@ -125,8 +90,8 @@ def _rescale(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low).clamp(min=1e-12)
 
 
-def brightness(images: Tensor, _draws: tuple[Tensor, ...], severity: int) -> Tensor:
+def brightness(images: Tensor, _draws: Draws, added: float) -> Tensor:
     """A higher value in HSV: hue and saturation stay; black, which has neither, becomes grey."""
     value = images.amax(3, keepdim=True)
-    higher = (value + _BRIGHTNESS[severity - 1]).clamp(max=1)
+    higher = (value + added).clamp(max=1)
     return torch.where(value > 0, images * (higher / value.clamp(min=1e-9)), higher)

@@ -1,0 +1,30 @@
+"""The random numbers of one batch of images."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Draws:
+    """Draws from a CPU's generator, so that they are the same on every ``device`` of images."""
+
+    generator: torch.Generator
+    device: torch.device
+
+    def normal(self, *shape: int) -> Tensor:
+        """Draw standard normal numbers."""
+        return self.send(torch.randn(shape, generator=self.generator))
+
+    def uniform(self, low: float, high: float, *shape: int) -> Tensor:
+        """Draw numbers from ``low`` to ``high``."""
+        return self.send(torch.rand(shape, generator=self.generator) * (high - low) + low)
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """Draw integers int64 from ``low`` to below ``high``."""
+        return self.send(torch.randint(low, high, shape, generator=self.generator))
+
+    def send(self, drawn: Tensor) -> Tensor:
+        """Return a tensor on the images' device, without waiting for it."""
+        return drawn.to(self.device, non_blocking=True)
