@@ -143,4 +143,4 @@ def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:
         Axis(limits=(1.6 * rows - 0.5, -0.6), hidden=True),
     )
     height = 0.3 + NARROW / (columns * step) * 1.6 * rows
-    return Plot([Panel(marks, x, y, title, grid="", square=True)], height=height)
+    return Plot([Panel(marks, x, y, title, grid="", square=True, frame=False)], height=height)
