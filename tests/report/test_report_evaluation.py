@@ -87,7 +87,7 @@ def test_the_reliability_diagram_shows_the_filled_bins(run: RunData) -> None:
     above, below = figures.reliability(run).panels
     _, before, few, after, _ = above.marks
     rows = [row for row in bins(0.08) if row["n"]]
-    assert np.allclose(before.x, [100 * row["confidence"] for row in rows]) and not few.x
+    assert np.allclose(before.x, [100 * row["confidence"] for row in rows]) and not len(few.x)
     assert np.allclose(before.y, [100 * row["accuracy"] for row in rows])
     assert np.allclose(after.y, [100 * r["accuracy"] for r in bins(0.05) if r["n"]])
     (sizes,) = below.marks
