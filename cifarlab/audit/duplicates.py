@@ -8,7 +8,7 @@ and mirrored copies are not looked for.
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from cifarlab.augment.transforms import downsample
+from cifarlab.data.dataset import Progress
 
 # Least cosines, at full size and at 8 x 8, where the codec's noise averages out. On CIFAR-10 (JPEG)
 # pairs below them begin to be different pictures of one kind.
@@ -25,7 +26,6 @@ MOST_PAIRS = 100_000  # of a film's n frames n^2 / 2 are alike: beyond, only pai
 _ROWS, _COLUMNS = 1024, 1024  # of a block of similarities
 _PAIRS_PER_CHUNK = 2048  # pairs confirmed at a time: 25 MiB at 32 x 32 pixels
 _MIN_STD = 2.0  # grey levels; flatter images have no direction, only equal ones are found
-Progress = Callable[[str, int, int | None], None]
 
 
 class Twins(NamedTuple):
@@ -41,7 +41,9 @@ class Twins(NamedTuple):
     cut: bool = False
 
 
-def find_near_duplicates(images: np.ndarray, device: torch.device, progress: Progress) -> Twins:
+def find_near_duplicates(
+    images: np.ndarray, device: torch.device, progress: Progress | None
+) -> Twins:
     """Find the pairs of near-duplicates among uint8 images (N, H, W, C), most similar first.
 
     Memory is bounded by N and MOST_PAIRS, however many images are alike.
@@ -78,15 +80,10 @@ def _as_pairs(numbers: "array[int]") -> np.ndarray:
 
 def _find_equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the index of the first of each kind of equal images, and its pairs with the others."""
-    seen: dict[bytes, int] = {}
-    firsts, pairs = [], []
-    for index, image in enumerate(images):
-        first = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), index)
-        if first == index:
-            firsts.append(index)
-        else:
-            pairs.append((first, index))
-    return np.array(firsts, dtype=np.int64), np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    digests = np.array([hashlib.sha256(image.tobytes()).hexdigest().encode() for image in images])
+    _, firsts, kinds = np.unique(digests, return_index=True, return_inverse=True)
+    others = np.flatnonzero(firsts[kinds] != np.arange(len(images)))
+    return np.sort(firsts), np.stack([firsts[kinds][others], others], axis=1)
 
 
 def _directions(images: np.ndarray, device: torch.device, pixels: int | None = None) -> Tensor:
@@ -101,26 +98,24 @@ def _directions(images: np.ndarray, device: torch.device, pixels: int | None = N
 
 def _small_directions(images: np.ndarray, indices: np.ndarray, device: torch.device) -> Tensor:
     """Return ``_directions`` at small size of the images at ``indices`` (n,)."""
-    width = _directions(images[indices[:1]], device, _SMALL).shape[1]
-    matches = torch.empty(len(indices), width, device=device)
-    for start in range(0, len(indices), _PAIRS_PER_CHUNK):
-        batch = images[indices[start : start + _PAIRS_PER_CHUNK]]
-        matches[start : start + len(batch)] = _directions(batch, device, _SMALL)
-    return matches
+    chunks = [indices[n : n + _PAIRS_PER_CHUNK] for n in range(0, len(indices), _PAIRS_PER_CHUNK)]
+    return torch.cat([_directions(images[chunk], device, _SMALL) for chunk in chunks])
 
 
-def _candidate_pairs(small: Tensor, progress: Progress) -> Iterator[np.ndarray]:
+def _candidate_pairs(small: Tensor, progress: Progress | None) -> Iterator[np.ndarray]:
     """Yield pairs of indices int64 (P, 2) alike at small size, ``_PAIRS_PER_CHUNK`` at a time."""
     count = len(small)
     for top in range(0, count, _ROWS):
-        progress("looking for near-duplicates", top, count)
+        if progress:
+            progress("looking for near-duplicates", top, count)
         rows = small[top : top + _ROWS]
         for left in range(top, count, _COLUMNS):
             alike = rows @ small[left : left + _COLUMNS].T >= SIMILAR_SMALL
             indices = alike.nonzero() + torch.tensor([top, left], device=small.device)
             for chunk in indices[indices[:, 0] < indices[:, 1]].cpu().split(_PAIRS_PER_CHUNK):
                 yield chunk.numpy()
-    progress("looking for near-duplicates", count, count)
+    if progress:
+        progress("looking for near-duplicates", count, count)
 
 
 def _full_size_similarity(

@@ -1,120 +1,71 @@
 """An audit's findings as plain values for ``findings.json``."""
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from cifarlab.audit.duplicates import MOST_PAIRS, Twins, connected_groups
 from cifarlab.audit.labels import evaluate_ranking, rank_labels
-from cifarlab.data.dataset import Dataset, ImageNames
+from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.metrics.calibration import scaled_softmax
 
-KEPT = 1000  # pairs and suspects that findings.json has; all are in the tables of --csv
-SHOWN = 25  # of each, kept as images
-
-
+SHOWN = 25  # pairs and suspects, kept as images
 _CUT = (
     f"There are more than {MOST_PAIRS:,} near-equal pairs: beyond these only pairs that join "
     "groups were taken. The groups are whole, the number of pairs is not."
 )
 
 
-class AuditSplit(NamedTuple):
-    """A split's images uint8 (N, H, W, C) and labels (N,), of which ``indices`` (n,) are meant."""
+def duplicate_findings(
+    twins: Twins, splits: Mapping[str, Subset]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the findings, and int64 (P, 2), the pairs to be kept as images.
 
-    name: str
-    images: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
-    names: ImageNames = ImageNames()
-
-
-def duplicate_findings(twins: Twins, splits: list[AuditSplit]) -> dict[str, Any]:
-    """``images`` by split; ``groups``, ``equal`` and ``near`` pairs; ``twins``; ``conflicts``.
-
-    Pairs count positions in the concatenated splits. ``twins`` has for each two splits how many
-    images of the first have a twin in the second; ``conflicts`` is how many groups bear several
-    labels; ``pairs`` are all, those across splits before others: per row ``a`` and ``b``
-    (``split``, ``index`` in its source split, ``name``, class number ``given_label``) and
-    ``similarity``; ``notes`` are to be read.
+    Pairs count positions in the concatenated splits. The findings are ``images`` by split;
+    ``groups``, ``equal`` and ``near`` pairs; ``twins``: for each two splits how many images of the
+    first have a twin in the second; ``conflicts``: how many groups bear several labels; ``pairs``:
+    all, those across splits before others, per row ``a`` and ``b`` (``split``, ``index`` in its
+    source split, ``name``, class number ``given_label``) and ``similarity``; ``notes`` to be read.
     """
-    split_of_image = np.repeat(np.arange(len(splits)), [len(split.indices) for split in splits])
-    labels = np.concatenate([split.labels[split.indices] for split in splits])
-    index_of_image = np.concatenate([split.indices for split in splits])
-    group = connected_groups(twins.pairs, len(split_of_image))
-    order = np.argsort(
-        split_of_image[twins.pairs[:, 0]] == split_of_image[twins.pairs[:, 1]], kind="stable"
-    )
+    names, sizes = list(splits), {name: len(split) for name, split in splits.items()}
+    split_of_image = np.repeat(np.arange(len(splits)), list(sizes.values()))
+    labels = np.concatenate([split.labels[split.indices] for split in splits.values()])
+    indices = np.concatenate([split.indices for split in splits.values()])
+    group = connected_groups(twins.pairs, len(indices))
+    members = np.zeros((group.max() + 1, len(splits)), dtype=np.int64)
+    np.add.at(members, (group, split_of_image), 1)
+    labels_of_group = np.bincount(np.unique(np.stack([group, labels], 1), axis=0)[:, 0])
+    order = np.argsort(np.equal(*split_of_image[twins.pairs].T), kind="stable")
+    pairs = twins.pairs[order]
 
     def describe(position: int) -> dict[str, Any]:
-        split, index = splits[split_of_image[position]], int(index_of_image[position])
-        given_label = int(labels[position])
-        return {
-            "split": split.name,
-            "index": index,
-            "name": split.names[index],
-            "given_label": given_label,
-        }
+        split, index = names[split_of_image[position]], int(indices[position])
+        label, name = int(labels[position]), splits[split].names[index]
+        return {"split": split, "index": index, "name": name, "given_label": label}
 
-    return {
-        "images": {split.name: len(split.indices) for split in splits},
-        "groups": int((np.bincount(group) > 1).sum()),
+    findings = {
+        "images": sizes,
+        "groups": int((members.sum(1) > 1).sum()),
         "equal": int((twins.similarity == 1).sum()),
         "near": int((twins.similarity < 1).sum()),
-        "twins": _count_twins(group, split_of_image, splits),
-        "conflicts": _count_conflicts(group, labels),
+        "twins": [  # of an image's own split it takes two of a group
+            {"of": ours, "in": theirs, "images": int(members[members[:, n] > (k == n), k].sum())}
+            for k, ours in enumerate(names)
+            for n, theirs in enumerate(names)
+        ],
+        "conflicts": int((labels_of_group > 1).sum()),
         "pairs": [
             {"a": describe(a), "b": describe(b), "similarity": float(value)}
-            for (a, b), value in zip(twins.pairs[order], twins.similarity[order], strict=True)
+            for (a, b), value in zip(pairs, twins.similarity[order], strict=True)
         ],
         "notes": [_CUT] * twins.cut,
     }
-
-
-def _count_twins(
-    group: np.ndarray, split_of_image: np.ndarray, splits: list[AuditSplit]
-) -> list[dict[str, Any]]:
-    """Count for each two splits how many images of the first have a twin in the second."""
-    members = np.zeros((group.max(initial=0) + 1, len(splits)), dtype=np.int64)
-    np.add.at(members, (group, split_of_image), 1)
-    rows = []
-    for ours, split in enumerate(splits):
-        for theirs, other in enumerate(splits):
-            minimum = 1 if ours != theirs else 2
-            with_twin = members[members[:, theirs] >= minimum, ours].sum()
-            rows.append({"of": split.name, "in": other.name, "images": int(with_twin)})
-    return rows
-
-
-def _count_conflicts(group: np.ndarray, labels: np.ndarray) -> int:
-    kinds = np.unique(np.stack([group, labels], 1), axis=0)[:, 0]
-    return int((np.bincount(kinds) > 1).sum()) if len(kinds) else 0
-
-
-def pairs_to_show(findings: dict[str, Any], splits: list[AuditSplit]) -> np.ndarray:
-    """Return positions int64 (P, 2), in the concatenated splits, of the pairs kept as images."""
-    starts = np.cumsum([0, *(len(split.indices) for split in splits)])
-    by_name = {split.name: (start, split) for start, split in zip(starts, splits, strict=False)}
-
-    def position(image: dict[str, Any]) -> int:
-        start, split = by_name[image["split"]]
-        return int(start + np.searchsorted(split.indices, image["index"]))
-
-    kept_pairs = [(position(pair["a"]), position(pair["b"])) for pair in findings["pairs"][:SHOWN]]
-    return np.array(kept_pairs, dtype=np.int64).reshape(-1, 2)
-
-
-def truncate_findings(findings: dict[str, Any]) -> dict[str, Any]:
-    """Return the findings with the first ``KEPT`` pairs and suspects alone."""
-    copies, labels = findings["duplicates"], findings["labels"]
-    return {
-        "duplicates": {**copies, "pairs": copies["pairs"][:KEPT]},
-        "labels": labels and {**labels, "suspects": labels["suspects"][:KEPT]},
-    }
+    return findings, pairs[:SHOWN]
 
 
 def label_findings(
-    logits: np.ndarray, training: AuditSplit, dataset: Dataset, folds: int, n_scattered: int
+    logits: np.ndarray, training: Subset, dataset: Dataset, folds: int, n_scattered: int
 ) -> dict[str, Any]:
     """``n``, ``folds``, ``agreement``, ``commonest``, ``estimated``, ``noise``, ``suspects``.
 

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cifarlab.audit.duplicates import connected_groups
-from cifarlab.audit.findings import AuditSplit
-from cifarlab.data.dataset import Dataset, Progress
+from cifarlab.data.dataset import Dataset, Progress, Subset
 from cifarlab.data.splits import held_out_fold
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
@@ -18,7 +17,7 @@ from cifarlab.training.callback import Callback
 from cifarlab.training.train import train
 
 
-def fold_groups(pairs: np.ndarray, training: AuditSplit, folds: int) -> tuple[list[list[int]], int]:
+def fold_groups(pairs: np.ndarray, training: Subset, folds: int) -> tuple[list[list[int]], int]:
     """Return the groups of images that one fold must hold, and how many near-duplicates it can't.
 
     ``pairs`` (P, 2) count positions in ``training``; the groups are of indices in its source split.

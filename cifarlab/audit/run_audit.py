@@ -1,21 +1,14 @@
 """An audit of the data: images that are there twice, and labels that are probably wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cifarlab.audit.duplicates import Twins, find_near_duplicates
-from cifarlab.audit.findings import (
-    SHOWN,
-    AuditSplit,
-    duplicate_findings,
-    label_findings,
-    pairs_to_show,
-    truncate_findings,
-)
+from cifarlab.audit.duplicates import find_near_duplicates
+from cifarlab.audit.findings import SHOWN, duplicate_findings, label_findings
 from cifarlab.audit.folds import fold_groups, out_of_fold_logits
 from cifarlab.audit.labels import require_cleanlab
 from cifarlab.audit.tables import write_tables
@@ -35,8 +28,7 @@ from cifarlab.system.files import lock_folder
 from cifarlab.training.callback import Callback
 
 AUDITS = Path("audits")
-
-__all__ = ["Audit", "audit"]
+KEPT = 1000  # pairs and suspects that findings.json has; all are in the tables of --csv
 
 
 def audit(
@@ -64,48 +56,45 @@ def audit(
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)
-    _check_folds(folds)
-    audit_folder = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
+    if folds == 1 or folds < 0:
+        raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
+    if folds:
+        require_cleanlab()
+    folder = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
     opened = open_data(recipe.data, progress, log)
-    dataset = opened.dataset
+    dataset, training = opened.dataset, opened.training
     if run:
         run.require_same_data(dataset.fingerprint)
-    parts = {"train": opened.training, "val": opened.validation}
-    splits = [_audit_split(split, part) for split, part in parts.items() if part is not None]
+    splits = {"train": training}
+    if opened.validation is not None:
+        splits["val"] = opened.validation
     if test:
-        splits.append(
-            _audit_split("test", _open_test(dataset, recipe, run or audit_folder, command))
-        )
-    twins, findings, images = _find_duplicates(splits, progress or _no_progress)
+        splits["test"] = _open_test(dataset, recipe, run or folder, command)
+    pairs, duplicates, images = _find_duplicates(splits, progress)
+    labels = None
     if folds:
-        training_pairs = twins.pairs[(twins.pairs < len(splits[0].indices)).all(1)]
-        groups, n_scattered = fold_groups(training_pairs, splits[0], folds)
+        groups, n_scattered = fold_groups(pairs[(pairs < len(training)).all(1)], training, folds)
         logits = out_of_fold_logits(
             recipe,
             dataset,
             folds,
             groups,
-            audit_folder.path / "folds",
+            folder.path / "folds",
             callbacks=callbacks,
             command=command,
             progress=progress,
         )
-        findings["labels"] = label_findings(logits, splits[0], dataset, folds, n_scattered)
-        indices = [suspect["index"] for suspect in findings["labels"]["suspects"][:SHOWN]]
-        images["suspects"] = np.array(splits[0].images[indices])
+        labels = label_findings(logits, training, dataset, folds, n_scattered)
+        shown = [suspect["index"] for suspect in labels["suspects"][:SHOWN]]
+        images["suspects"] = np.array(training.images[shown])
+    findings = _metadata(dataset, recipe, command) | {"duplicates": duplicates, "labels": labels}
     if csv:
-        write_tables(audit_folder.path, findings, dataset.classes)
-    audit_folder.write(
-        {**_metadata(dataset, recipe, command), **truncate_findings(findings)}, images
-    )
-    return audit_folder
-
-
-def _check_folds(folds: int) -> None:
-    if folds == 1 or folds < 0:
-        raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
-    if folds:
-        require_cleanlab()
+        write_tables(folder.path, findings)
+    del duplicates["pairs"][KEPT:]
+    if labels:
+        del labels["suspects"][KEPT:]
+    folder.write(findings, images)
+    return folder
 
 
 def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, command: str) -> Subset:
@@ -124,14 +113,13 @@ def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, comm
 
 
 def _find_duplicates(
-    splits: list[AuditSplit], progress: Progress
-) -> tuple[Twins, dict[str, Any], dict[str, np.ndarray]]:
-    """Return twins, the findings so far, and the images by kind, of suspects none."""
-    pixels = np.concatenate([split.images[split.indices] for split in splits])
+    splits: Mapping[str, Subset], progress: Progress | None
+) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
+    """Return pairs of positions in all splits, what was found, and images, of suspects none."""
+    pixels = np.concatenate([split.images[split.indices] for split in splits.values()])
     twins = find_near_duplicates(pixels, choose().device, progress)
-    findings = duplicate_findings(twins, splits)
-    images = {"pairs": pixels[pairs_to_show(findings, splits)], "suspects": pixels[:0]}
-    return twins, {"duplicates": findings, "labels": None}, images
+    findings, shown = duplicate_findings(twins, splits)
+    return twins.pairs, findings, {"pairs": pixels[shown], "suspects": pixels[:0]}
 
 
 def _metadata(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:
@@ -147,26 +135,15 @@ def _metadata(dataset: Dataset, recipe: Recipe, command: str) -> dict[str, Any]:
 def _recipe(
     name: str, run: RunFolder | None, settings: Sequence[str], plugins: Sequence[Plugin]
 ) -> Recipe:
-    if run is None:
-        recipe = apply_overrides(find(name, plugins), settings)
-    elif settings:
+    if run and settings:
         raise RunFolderError(
             f"{name} has its recipe: its settings can't be changed", "audit a recipe instead"
         )
-    else:
-        recipe = run.recipe()
+    recipe = run.recipe() if run else apply_overrides(find(name, plugins), settings)
     if recipe.data.fold is not None:
         raise DataError("data.fold is set: folds are the audit's to choose", "leave it out")
     return recipe
 
 
-def _audit_split(name: str, subset: Subset) -> AuditSplit:
-    return AuditSplit(name, subset.images, subset.labels, subset.indices, subset.names)
-
-
 def _folder_name(recipe: Recipe) -> str:
     return f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
-
-
-def _no_progress(_what: str, _done: int, _total: int | None) -> None:
-    pass

@@ -5,10 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize, PowerNorm
+from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
@@ -89,11 +87,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     for mark in panel.marks:
         _draw_mark(axes, mark)
     axes.set_aspect("equal" if panel.square else "auto")
-    if panel.x.hidden and panel.y.hidden:
-        axes.axis("off")
     _draw_axis(axes, "x", panel.x)
     _draw_axis(axes, "y", panel.y)
     axes.set_title(panel.title, loc="left")
+    if panel.y.names:
+        axes.spines["left"].set_visible(False)
     if not panel.frame:
         axes.spines[:].set_visible(False)
 
@@ -104,52 +102,43 @@ def _draw_axis(axes: Axes, name: str, spec: Axis) -> None:
     more = f" (every {step}th named)" if step > 1 and spec.label else ""
     axis.set_label_text(f"{spec.label}{more}")
     if spec.names:
-        slanted = 0 < spec.rotation < 90
+        slant: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"}
         axis.set_ticks(
             range(0, len(spec.names), step),
             spec.names[::step],
-            fontsize=spec.size,
             rotation=spec.rotation,
-            **{"ha": "right", "rotation_mode": "anchor"} if slanted else {},
+            **slant if 0 < spec.rotation < 90 else {},
         )
         axis.set_tick_params(length=0)
-        if name == "y":
-            axes.spines["left"].set_visible(False)
     elif spec.hidden:
         axis.set_ticks([])
     else:
-        axis.set_major_locator(
-            MaxNLocator(spec.ticks, steps=[1, 2, 2.5, 5, 10], integer=spec.integer)
-        )
+        steps = [1, 2, 2.5, 5, 10]
+        axis.set_major_locator(MaxNLocator(spec.ticks, steps=steps, integer=spec.integer))
         axis.set_major_formatter(_PLAIN)
-        axis.set_tick_params(labelsize=spec.size)
+    axis.set_tick_params(labelsize=spec.size)
     if spec.limits:
-        getattr(axes, f"set_{name}lim")(*spec.limits)
+        axes.set(**{f"{name}lim": spec.limits})
 
 
 def _draw_mark(axes: Axes, mark: Mark) -> None:
     match mark:
         case Marks():
             _draw_points(axes, mark)
-        case Bars():
-            bar = axes.barh if mark.flat else axes.bar
-            bar(mark.at, mark.lengths, mark.thickness, color=mark.color, alpha=0.5)
-        case Rule():
-            line = axes.axhline if mark.flat else axes.axvline
-            look: dict[str, Any] = {"linestyle": mark.dash, "linewidth": mark.width}
-            line(mark.at, color=mark.color, label=mark.label or None, zorder=1, **look)
+        case Bars(at, lengths, thickness, color, flat):
+            (axes.barh if flat else axes.bar)(at, lengths, thickness, color=color, alpha=0.5)
+        case Rule(at, color, dash, label, width, flat):
+            look: dict[str, Any] = {"color": color, "linestyle": dash, "linewidth": width}
+            (axes.axhline if flat else axes.axvline)(at, label=label or None, zorder=1, **look)
         case Matrix():
             _draw_matrix(axes, mark)
-        case Text():
+        case Text(x, y, text, size, align, base, color, boxed):
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
-            axes.text(
-                mark.x, mark.y, mark.text, fontsize=mark.size, ha=mark.align, va=mark.base,
-                color=mark.color, linespacing=1.1, bbox=box if mark.boxed else None, zorder=5,
-            )  # fmt: skip
-        case Image():
-            pixels = np.repeat(mark.pixels, 3, -1) if mark.pixels.shape[-1] == 1 else mark.pixels
-            extent = (mark.x, mark.x + 1, mark.y + 1, mark.y)
-            axes.imshow(pixels, interpolation="none", extent=extent)
+            where: dict[str, Any] = {"ha": align, "va": base, "bbox": box if boxed else None}
+            axes.text(x, y, text, fontsize=size, color=color, linespacing=1.1, zorder=5, **where)
+        case Image(x, y, pixels):
+            colors = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+            axes.imshow(colors, interpolation="none", extent=(x, x + 1, y + 1, y))
 
 
 def _draw_points(axes: Axes, mark: Marks) -> None:
@@ -158,10 +147,9 @@ def _draw_points(axes: Axes, mark: Marks) -> None:
         return
     error: dict[str, Any] = {}
     if mark.ends is not None:
-        low, high = mark.ends
-        middle = x if mark.flat else y
-        reach = np.stack([middle - low, high - middle]).clip(min=0)
+        reach = np.abs(mark.ends - (x if mark.flat else y))
         error = {"xerr" if mark.flat else "yerr": reach}
+    few = len(x) <= 20
     axes.errorbar(
         x,
         y,
@@ -174,36 +162,34 @@ def _draw_points(axes: Axes, mark: Marks) -> None:
         markerfacecolor="none" if mark.hollow else mark.color,
         markevery=mark.every,
         alpha=mark.alpha,
-        capsize=2.5 if len(x) <= 20 else 0,
-        elinewidth=1.2 if len(x) <= 20 else 0.8,
+        capsize=2.5 if few else 0,
+        elinewidth=1.2 if few else 0.8,
         zorder=mark.z,
         label=mark.label or None,
     )
 
 
 def _draw_matrix(axes: Axes, mark: Matrix) -> None:
-    norms: dict[str, Any] = {
-        "linear": Normalize,
-        "log": LogNorm,
-        "sqrt": lambda *ends: PowerNorm(0.5, *ends),
-    }
-    scale = ScalarMappable(norms[mark.scale](*mark.limits), colormaps[mark.colors])
-    pixels = scale.to_rgba(np.ma.masked_invalid(mark.values))
+    gamma = 0.5 if mark.scale == "sqrt" else 1
+    norm = LogNorm(*mark.limits) if mark.scale == "log" else PowerNorm(gamma, *mark.limits)
     rows, columns = mark.values.shape
     times = max(1, _SIDE // max(rows, columns))
-    cells = np.round(255 * pixels).astype(np.uint8).repeat(times, 0).repeat(times, 1)
-    left, right, low, high = mark.extent or (-0.5, columns - 0.5, rows - 0.5, -0.5)
-    axes.imshow(cells, extent=(left, right, low, high), interpolation="none")
+    image = axes.imshow(
+        mark.values.repeat(times, 0).repeat(times, 1),
+        cmap=mark.colors,
+        norm=norm,
+        extent=mark.extent or (-0.5, columns - 0.5, rows - 0.5, -0.5),
+        interpolation="none",
+    )
     for (row, column), text in np.ndenumerate(mark.texts if mark.texts is not None else []):
-        dark = pixels[row, column, :3] @ (0.299, 0.587, 0.114) < 0.55
-        axes.text(
-            column, row, text, ha="center", va="center", fontsize=6.3,
-            color="white" if dark else INK, fontweight="bold" if mark.bold else "normal",
-        )  # fmt: skip
+        pixel = image.to_rgba(mark.values[row, column])
+        color = "white" if np.dot(pixel[:3], (0.299, 0.587, 0.114)) < 0.55 else INK
+        look: dict[str, Any] = {"color": color, "fontweight": "bold" if mark.bold else "normal"}
+        axes.text(column, row, text, ha="center", va="center", fontsize=6.3, **look)
     if mark.bar:
         ticks = LogLocator(subs=(1, 2, 5)) if mark.scale == "log" else MaxNLocator(5)
         inset = axes.inset_axes((1.03, 0, 0.035, 1))
-        bar = axes.figure.colorbar(scale, cax=inset, ticks=ticks, format=_PLAIN)
+        bar = axes.figure.colorbar(image, cax=inset, ticks=ticks, format=_PLAIN)
         bar.ax.yaxis.set_minor_formatter(NullFormatter())
         bar.set_label(mark.bar)
         bar.outline.set_visible(False)

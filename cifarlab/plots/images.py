@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import log_softmax
 
 from cifarlab.plots.spec import NARROW, Axis, Image, Panel, Plot, Text, label
 from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
@@ -38,21 +39,19 @@ def confident(run: RunData) -> list[Item]:
 
 def _stored_mistakes(run: RunData) -> list[tuple[float, Item]]:
     """Return the stored mistakes, each with the probability of the predicted class."""
-    predictions = run.predictions
+    predictions, mistakes = run.predictions, []
     if predictions is None:
         return []
-    mistakes = []
-    rows = zip(predictions.mistakes, predictions.mistake_images, strict=False)
-    for index, (row, image) in enumerate(rows):
-        logits = predictions.logits[row].astype(np.float64)
-        log_probs = logits - logits.max()
-        log_probs -= np.log(np.exp(log_probs).sum())
-        guess, truth = int(logits.argmax()), int(predictions.labels[row])
-        probability = float(np.exp(log_probs[guess]))
-        title = f"{predictions.classes[truth]} → {predictions.classes[guess]}"
-        detail = f"{percent(probability, 1)}, loss\u00a0{-log_probs[truth]:.2f}"
-        item = Item([image], title, [detail, predictions.mistake_name(index)])
-        mistakes.append((probability, item))
+    log_probs = log_softmax(predictions.logits[predictions.mistakes].astype(np.float64), axis=1)
+    truths, classes = predictions.labels[predictions.mistakes], predictions.classes
+    rows = zip(truths, log_probs, predictions.mistake_images, strict=False)
+    for index, (truth, row, image) in enumerate(rows):
+        probability = float(np.exp(row.max()))
+        detail = f"{percent(probability, 1)}, loss\u00a0{-row[truth]:.2f}"
+        title = f"{classes[truth]} → {classes[row.argmax()]}"
+        mistakes.append(
+            (probability, Item([image], title, [detail, predictions.mistake_name(index)]))
+        )
     return mistakes
 
 
@@ -138,9 +137,7 @@ def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:
         title_lines = [label(part, 13 * wide + 3) for part in item.title.split(" → ")]
         text = "\n".join(["\n→ ".join(title_lines), label(detail, 26)])
         marks.append(Text(left, top - 0.04, text, 5.5))
-    x, y = (
-        Axis(limits=(0, step * columns), hidden=True),
-        Axis(limits=(1.6 * rows - 0.5, -0.6), hidden=True),
-    )
-    height = 0.3 + NARROW / (columns * step) * 1.6 * rows
-    return Plot([Panel(marks, x, y, title, grid="", square=True)], height=height)
+    x = Axis(limits=(0, step * columns), hidden=True)
+    y = Axis(limits=(1.6 * rows - 0.5, -0.6), hidden=True)
+    panel = Panel(marks, x, y, title, grid="", square=True, frame=False)
+    return Plot([panel], height=0.3 + NARROW / (columns * step) * 1.6 * rows)

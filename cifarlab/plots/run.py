@@ -1,12 +1,14 @@
 """The figures of a run, from what is read of it; None where there is nothing to show."""
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from cifarlab.plots import spec
+from cifarlab.plots.spec import Axis, Bars, Marks, Matrix, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import count, number, pair, percent
@@ -21,7 +23,16 @@ _CONFUSED = 30  # of them: so many have room for their names
 ENOUGH = 10  # images in a bin; the accuracy of fewer says little
 
 
-def curves(run: RunData) -> spec.Plot | None:
+def _percents(fractions: Iterable[Any]) -> np.ndarray:
+    """Return fractions in per cent, float64 (N,); NaN for what is no number."""
+    return 100 * np.array([number(fraction) for fraction in fractions], dtype=float)
+
+
+def _of_split(run: RunData, longest: int = 40) -> str:
+    return f"{label(run.data_name, longest)}, {SPOKEN[run.split_name or 'test']} split"
+
+
+def curves(run: RunData) -> Plot | None:
     """Return accuracy, loss and learning rate by epoch; None before the first epoch ends.
 
     The marks are the same at every epoch, so that a chart can be watched.
@@ -29,69 +40,42 @@ def curves(run: RunData) -> spec.Plot | None:
     if not run.lines:
         return None
     epoch, best = run.best or (0, math.nan)
-    test = number(run.split("test").get("accuracy"))
-    measured = dig(run.result, "evaluated", "epoch")
+    test, measured = run.split("test"), dig(run.result, "evaluated", "epoch")
     measured = measured if isinstance(measured, int) else run.last_epoch
-    low, high = (
-        math.nan if end is None else end for end in pair(run.split("test").get("interval"))
-    )
+    accuracy, ends = test.get("accuracy"), _percents(pair(test.get("interval")))
+    best_words = f"best validation: {percent(best)}, epoch {epoch}"
+    test_words = f"test: {percent(accuracy)}, epoch {measured}"
+    look: dict[str, Any] = {"marker": "D", "size": 4.5, "z": 4, "ends": ends[:, None]}
     points = [
-        spec.Marks(
-            x=[epoch], y=[100 * best], color=spec.BLUE, marker="o", size=8, hollow=True,
-            label=f"best validation: {percent(best)}, epoch {epoch}",
-        ),
-        spec.Marks(
-            x=[measured], y=[math.nan if test is None else 100 * test], color=spec.VERMILION, z=4,
-            marker="D", size=4.5, ends=100 * np.array([[low], [high]]),
-            label=f"test: {percent(test)}, epoch {measured}",
-        ),
-    ]  # fmt: skip
-    rule = [spec.Rule(epoch, spec.BLUE, ":")] if run.best else []
+        Marks([epoch], [100 * best], best_words, marker="o", size=8, hollow=True),
+        Marks([measured], _percents([accuracy]), test_words, spec.VERMILION, **look),
+    ]
+    rule = [Rule(epoch, spec.BLUE, ":")] if run.best else []
     lr = run.curve("lr")
     top = 1.1 * max(np.nanmax(lr, initial=0), 1e-9)
-    title = ", ".join(dict.fromkeys((spec.label(run.name), spec.label(run.data_name, 40))))
-    x, lr_line = spec.Axis(integer=True), _line(run, lr, spec.INK)
-    return spec.Plot(
-        [
-            spec.Panel(
-                [*rule, *_splits(run, "accuracy", 100), *points],
-                x,
-                spec.Axis("accuracy (%)"),
-                title,
-            ),
-            spec.Panel([*rule, *_splits(run, "loss", 1)], x, spec.Axis("loss (nats)")),
-            spec.Panel(
-                [*rule, lr_line],
-                spec.Axis("epoch", integer=True),
-                spec.Axis("learning rate", spec.with_margin(0, top, 0.07), ticks=3),
-                grid="",
-            ),
-        ],
-        height=5.0,
-        heights=(5, 4, 1.6),
-        common_x=True,
-        legend="best",
-    )
-
-
-def _splits(run: RunData, what: str, scale: float) -> list[spec.Marks]:
-    return [
-        _line(run, scale * run.curve(split, what), color, spoken)
-        for split, spoken, color in (
-            ("train", "training", spec.GREY),
-            ("val", "validation", spec.BLUE),
-        )
+    title = ", ".join(dict.fromkeys((label(run.name), label(run.data_name, 40))))
+    x, below = Axis(integer=True), Axis("epoch", integer=True)
+    lr_axis = Axis("learning rate", spec.with_margin(0, top, 0.07), ticks=3)
+    panels = [
+        Panel([*rule, *_splits(run, "accuracy", 100), *points], x, Axis("accuracy (%)"), title),
+        Panel([*rule, *_splits(run, "loss", 1)], x, Axis("loss (nats)")),
+        Panel([*rule, _line(run, lr, spec.INK)], below, lr_axis, grid=""),
     ]
+    return Plot(panels, height=5.0, heights=(5, 4, 1.6), common_x=True, legend="best")
 
 
-def _line(run: RunData, values: np.ndarray, color: str, name: str = "", **more: Any) -> spec.Marks:
+def _splits(run: RunData, what: str, scale: float) -> list[Marks]:
+    splits = (("train", spec.GREY, "training"), ("val", spec.BLUE, "validation"))
+    return [_line(run, scale * run.curve(name, what), color, text) for name, color, text in splits]
+
+
+def _line(run: RunData, values: np.ndarray, color: str, name: str = "", **more: Any) -> Marks:
     """Return values by epoch, with points where they can be told apart."""
-    marker = "o" if len(values) <= _FEW_EPOCHS else ""
-    look: dict[str, Any] = {"width": 1.5, "marker": marker} | more
-    return spec.Marks(x=run.epochs, y=values, color=color, label=name, **look)
+    look = {"width": 1.5, "marker": "o" if len(values) <= _FEW_EPOCHS else ""} | more
+    return Marks(run.epochs, values, name, color, **look)
 
 
-def overlay(runs: Sequence[RunData]) -> spec.Plot | None:
+def overlay(runs: Sequence[RunData]) -> Plot | None:
     """Return the validation accuracy of several runs by epoch; None where none holds images out.
 
     Runs that differ by their seed alone share a colour, so that the eye compares recipes.
@@ -99,31 +83,21 @@ def overlay(runs: Sequence[RunData]) -> spec.Plot | None:
     plotted = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
     if not plotted:
         return None
-    groups: dict[Recipe, list[RunData]] = {}
+    groups: dict[Recipe, list[RunData]] = defaultdict(list)
     for run in plotted:
-        key = run.recipe.model_copy(update={"seed": 0, "name": "unnamed"})
-        groups.setdefault(key, []).append(run)
+        groups[run.recipe.model_copy(update={"seed": 0, "name": "unnamed"})].append(run)
     lines = []
-    for index, members in enumerate(groups.values()):
-        first, several = members[0], len(members) > 1
-        name = (
-            f"{spec.label(first.recipe_name)} ({len(members)} runs)"
-            if several
-            else spec.label(first.name)
-        )
-        look = {"width": 1.0 if several else 1.5, "dash": _DASHES[index // len(spec.CYCLE) % 4]}
-        color = spec.CYCLE[index % len(spec.CYCLE)]
-        lines += [
-            _line(run, 100 * run.curve("val", "accuracy"), color, name, **look) for run in members
-        ]
-    title = spec.label(", ".join(dict.fromkeys(run.data_name for run in plotted)), 60)
-    x = spec.Axis("epoch", integer=True)
-    return spec.Plot(
-        [spec.Panel(lines, x, spec.Axis("validation accuracy (%)"), title)],
-        height=3.0 + 0.18 * ((len(groups) + 1) // 2),
-        legend="below",
-        legend_columns=2,
-    )
+    for index, (first, *others) in enumerate(groups.values()):
+        recipe = f"{label(first.recipe_name)} ({1 + len(others)} runs)"
+        name, width = (recipe, 1.0) if others else (label(first.name), 1.5)
+        look = {"width": width, "dash": _DASHES[index // len(spec.CYCLE) % len(_DASHES)]}
+        for run in (first, *others):
+            values = 100 * run.curve("val", "accuracy")
+            lines.append(_line(run, values, spec.CYCLE[index % len(spec.CYCLE)], name, **look))
+    title = label(", ".join(dict.fromkeys(run.data_name for run in plotted)), 60)
+    axes = Axis("epoch", integer=True), Axis("validation accuracy (%)")
+    height = 3.0 + 0.18 * ((len(groups) + 1) // 2)
+    return Plot([Panel(lines, *axes, title)], height=height, legend="below", legend_columns=2)
 
 
 def class_rows(run: RunData) -> list[dict[str, Any]]:
@@ -141,41 +115,38 @@ def ranked_classes(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, flo
     return sorted(ranked, key=lambda row: (-row[1], row[0]))
 
 
-def per_class(run: RunData) -> spec.Plot | None:
+def per_class(run: RunData) -> Plot | None:
     """Return the accuracy of each class with its interval; of very many, the least accurate."""
     ranked = ranked_classes(class_rows(run))
     if not ranked:
         return None
     rows = ranked[-_MOST_CLASSES:]
     some = f", {len(rows)} least accurate classes of {len(ranked):,}" if rows != ranked else ""
-    columns = 1 if len(rows) <= _ONE_COLUMN else 3
-    dense = columns > 1
+    dense = len(rows) > _ONE_COLUMN
+    columns, row_height, dot, letters = (3, 0.145, 2.6, 5.8) if dense else (1, 0.24, 4.0, 7.5)
     depth = math.ceil(len(rows) / columns)
     overall = number(run.split(run.split_name).get("accuracy"))
-    rule = [] if overall is None else [
-        spec.Rule(100 * overall, spec.VERMILION, "--", f"all classes: {percent(overall)}", 1)
-    ]  # fmt: skip
+    rule = []
+    if overall is not None:
+        rule = [Rule(100 * overall, spec.VERMILION, "--", f"all classes: {percent(overall)}", 1)]
     # dots, unlike bars, need no zero
     floor = max(0.0, 10 * math.floor(10 * min(row[2] for row in rows) - 0.05))
+    x = Axis(limits=spec.with_margin(floor, 100), integer=True, ticks=6)
     panels = []
     for start in range(0, len(rows), depth):
         names, values, low, high = zip(*rows[start : start + depth], strict=True)
-        dots = spec.Marks(
-            x=100 * np.array(values), y=range(len(values)), ends=100 * np.array([low, high]),
-            flat=True, marker="o", size=2.6 if dense else 4,
-        )  # fmt: skip
-        x = spec.Axis(limits=spec.with_margin(floor, 100), integer=True, ticks=6)
-        short, size = [spec.label(name, 18) for name in names], 5.8 if dense else 7.5
-        y = spec.Axis(limits=(depth - 0.4, -0.6), names=short, size=size)
-        panels.append(spec.Panel([*rule, dots], x, y, grid="x"))
+        y = Axis("", (depth - 0.4, -0.6), [label(name, 18) for name in names], size=letters)
+        look: dict[str, Any] = {"ends": _percents(low + high).reshape(2, -1), "flat": True}
+        dots = Marks(_percents(values), range(len(values)), marker="o", size=dot, **look)
+        panels.append(Panel([*rule, dots], x, y, grid="x"))
     split = SPOKEN[run.split_name or "test"]
-    return spec.Plot(
+    return Plot(
         panels,
         width=spec.WIDE if dense else spec.NARROW,
-        height=0.95 + (0.145 if dense else 0.24) * depth,
+        height=0.95 + row_height * depth,
         columns=columns,
         common_x=True,
-        below=f"{split} accuracy on {spec.label(run.data_name, 40)} (%), 95 % interval{some}",
+        below=f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval{some}",
         legend="above" if rule else "",
     )
 
@@ -219,13 +190,13 @@ def drawn_classes(counts: np.ndarray) -> np.ndarray:
     return np.sort(list(dict.fromkeys(ends))[:_CONFUSED])
 
 
-def _percent_texts(percents: np.ndarray) -> np.ndarray:
+def _texts(percents: np.ndarray) -> np.ndarray:
     """Return what stands in each cell: nothing where there is no number."""
     cells = ["" if np.isnan(v) else f"{v:.1f}" if v < 99.95 else "100" for v in percents.flat]
     return np.array(cells, dtype=object).reshape(percents.shape)
 
 
-def confusion(run: RunData) -> spec.Plot | None:
+def confusion(run: RunData) -> Plot | None:
     """Return the confusion matrix of the shown split by share of the true class.
 
     Errors have their own colour scale, by the square root up to the largest error: beside a
@@ -234,14 +205,12 @@ def confusion(run: RunData) -> spec.Plot | None:
     counts = confusion_counts(run)
     if counts is None:
         return None
-    drawn, totals = drawn_classes(counts), counts.sum(axis=1)
-    k, all_names = len(drawn), class_names(run, len(counts))
-    names, totals = [all_names[index] for index in drawn], totals[drawn]
+    drawn, all_names = drawn_classes(counts), class_names(run, len(counts))
+    k, names, totals = len(drawn), [all_names[n] for n in drawn], counts.sum(axis=1)[drawn]
     counts_shown = counts[np.ix_(drawn, drawn)]
     percents = 100 * counts_shown / np.maximum(totals[:, None], 1)
-    right = np.eye(k, dtype=bool)
-    errors = np.where((percents > 0) & ~right, percents, np.nan)
-    many = k > spec.MANY
+    percents[counts_shown == 0] = np.nan
+    diagonal, many, named = np.eye(k, dtype=bool), k > spec.MANY, k <= _MOST_NAMED
 
     def tip(row: int, column: int) -> str:
         true, guess = names[row], names[column]
@@ -249,41 +218,27 @@ def confusion(run: RunData) -> spec.Plot | None:
         parts = f"{counts_shown[row, column]} of {totals[row]}"
         return f"{title}\n{parts}, {percents[row, column]:.1f}\u00a0%"
 
-    largest = max(np.nanmax(errors, initial=0), 1.0)
-    right_cells = np.where(right & (percents > 0), percents, np.nan)
-    pale = (-18.0, 450.0) if not many else (-18.0, 220.0)  # small cells need more to be seen
+    def matrix(cells: np.ndarray, colors: str, limits: tuple[float, float], **more: Any) -> Matrix:
+        values = np.where(cells, percents, np.nan)
+        texts = None if many else _texts(values)
+        return Matrix(values, colors, limits, texts=texts, tip=tip, **more)
+
+    largest = max(np.nanmax(percents[~diagonal], initial=0), 1.0)
+    words = "errors, share of the true class (%)"
+    pale = (-18.0, 220.0 if many else 450.0)  # small cells need more to be seen
+    borders = [Rule(n + 0.5, "white", flat=f) for n in range(k - 1) for f in (True, False)]
     marks: list[spec.Mark] = [
-        spec.Matrix(
-            values=errors,
-            colors="Oranges",
-            limits=(0, largest),
-            scale="sqrt",
-            bar="errors, share of the true class (%)",
-            texts=None if many else _percent_texts(errors),
-            tip=tip,
-        ),
-        spec.Matrix(
-            values=right_cells,
-            colors="Blues",
-            limits=pale,
-            texts=None if many else _percent_texts(right_cells),
-            bold=True,
-            tip=tip,
-        ),
+        matrix(~diagonal, "Oranges", (0, largest), scale="sqrt", bar=words),
+        matrix(diagonal, "Blues", pale, bold=True),
+        *(borders if named else []),
     ]
-    if k <= _MOST_NAMED:
-        marks += [
-            spec.Rule(i + 0.5, "white", flat=flat) for i in range(k - 1) for flat in (True, False)
-        ]
-    short = [spec.label(name, 16) for name in names]
+    short = [label(name, 16) for name in names]
     rotation = 90 if many else 45 if max(map(len, short)) > 3 else 0
-    x = spec.Axis("predicted class", None, short, 20 if k > _MOST_NAMED else k, 7.5, rotation)
-    y = spec.Axis("true class", None, short, x.most_names, 6.5 if many else 7.5)
+    x = Axis("predicted class", None, short, k if named else 20, 7.5, rotation)
+    y = Axis("true class", None, short, x.most_names, 6.5 if many else 7.5)
     some = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
-    split = SPOKEN[run.split_name or "test"]
-    title = f"{spec.label(run.data_name, 40)}, {split} split{some}"
-    panel = spec.Panel(marks, x, y, title, grid="", square=True, frame=k > _MOST_NAMED)
-    return spec.Plot([panel], width=6.6 if many else spec.NARROW, height=5.7 if many else 4.1)
+    panel = Panel(marks, x, y, _of_split(run) + some, grid="", square=True, frame=not named)
+    return Plot([panel], width=6.6 if many else spec.NARROW, height=5.7 if many else 4.1)
 
 
 def filled_bins(calibration: Any) -> list[dict[str, Any]]:
@@ -293,51 +248,36 @@ def filled_bins(calibration: Any) -> list[dict[str, Any]]:
     return [r for r in rows if r.get("n") and all(number(r.get(k)) is not None for k in keys)]
 
 
-def reliability(run: RunData) -> spec.Plot | None:
+def reliability(run: RunData) -> Plot | None:
     """Return accuracy over confidence by bin, before and after the temperature, and bin sizes."""
     split = run.split(run.split_name)
     bins = filled_bins(split.get("calibration"))
     if not bins:
         return None
     temperature = number(dig(split, "calibrated", "temperature")) or 1.0
-    marks: list[Any] = [
-        spec.Marks(x=[0, 100], y=[0, 100], color=spec.GREY, width=0.8, dash="--", z=1)
-    ]
+    marks = [Marks([0, 100], [0, 100], color=spec.GREY, width=0.8, dash="--", z=1)]
     for part, name, color, marker in (
         ("calibration", "as trained", spec.VERMILION, "o"),
         ("calibrated", f"temperature {temperature:.2f}", spec.BLUE, "s"),
     ):
-        rows = filled_bins(split.get(part))
         ece = number(dig(split, part, "ece"))
         text = name if ece is None else f"{name}, calibration error {percent(ece, 1)}"
         for few in (False, True):
-            points = [row for row in rows if (row["n"] < ENOUGH) == few]
+            rows = [row for row in filled_bins(split.get(part)) if (row["n"] < ENOUGH) == few]
             look: dict[str, Any] = {"alpha": 0.35} if few else {"width": 1.5, "label": text}
-            at, values = ([100 * p[k] for p in points] for k in ("confidence", "accuracy"))
-            marks.append(spec.Marks(x=at, y=values, color=color, marker=marker, **look))
-    total = sum(row["n"] for row in bins)
-    sizes = spec.Bars(
-        [50 * (row["low"] + row["high"]) for row in bins],
-        [100 * row["n"] / total for row in bins],
-        95 * (bins[0]["high"] - bins[0]["low"]),
-        spec.VERMILION,
-    )
-    x, y = (
-        spec.Axis(limits=spec.with_margin(0, 100)),
-        spec.Axis("accuracy (%)", spec.with_margin(0, 100)),
-    )
-    below = spec.Axis("confidence in the likeliest class (%)", spec.with_margin(0, 100))
-    title = f"{spec.label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split"
-    return spec.Plot(
-        [
-            spec.Panel(marks, x, y, title, grid="both"),
-            spec.Panel([sizes], below, spec.Axis("images (%)", ticks=3), grid="both"),
-        ],
-        height=4.2,
-        heights=(4, 1),
-        common_x=True,
-        legend="best",
-    )
+            at, values = (_percents(row[k] for row in rows) for k in ("confidence", "accuracy"))
+            marks.append(Marks(at, values, color=color, marker=marker, **look))
+    low, high, sizes = (np.array([row[key] for row in bins]) for key in ("low", "high", "n"))
+    thickness = 95 * float(high[0] - low[0])
+    bars = Bars(50 * (low + high), 100 * sizes / sizes.sum(), thickness, spec.VERMILION)
+    limits = spec.with_margin(0, 100)
+    below = Axis("confidence in the likeliest class (%)", limits)
+    y = Axis("accuracy (%)", limits)
+    panels = [
+        Panel(marks, Axis(limits=limits), y, _of_split(run), grid="both"),
+        Panel([bars], below, Axis("images (%)", ticks=3), grid="both"),
+    ]
+    return Plot(panels, height=4.2, heights=(4, 1), common_x=True, legend="best")
 
 
 def corruption_rows(run: RunData) -> list[dict[str, Any]]:
@@ -351,18 +291,17 @@ def corruption_rows(run: RunData) -> list[dict[str, Any]]:
     ]
 
 
-def shift(run: RunData) -> spec.Plot | None:
+def shift(run: RunData) -> Plot | None:
     """Return accuracy by corruption and severity, and its mean over the severities."""
     rows = corruption_rows(run)
     if not rows or len({len(row["accuracy"]) for row in rows}) != 1:
         return None
     values = 100 * np.array([[*row["accuracy"], np.mean(row["accuracy"])] for row in rows])
-    clean = number(dig(run.examined, "shift", "clean")) or 0.0
-    top = max(100 * clean, values.max())
-    names = [spec.label(str(row.get("name")).replace("_", " "), 18) for row in rows]
+    n, clean, mean = (dig(run.examined, "shift", key) for key in ("n", "clean", "mean"))
+    top = max(100 * (number(clean) or 0.0), values.max())
+    names = [label(str(row.get("name")).replace("_", " "), 18) for row in rows]
     columns = [*map(str, range(1, values.shape[1])), "mean"]
     families = [row.get("family") for row in rows]
-    borders = [n for n in range(1, len(rows)) if families[n] != families[n - 1]]
     texts = np.array([[f"{v:.1f}" for v in row] for row in values], dtype=object)
 
     def tip(row: int, column: int) -> str:
@@ -370,25 +309,20 @@ def shift(run: RunData) -> spec.Plot | None:
         return f"{names[row]}, {severity}\n{texts[row, column]}\u00a0%"
 
     limits = (min(values.min(), top - 1), top)
-    matrix = spec.Matrix(
-        values=values, colors="viridis", limits=limits, texts=texts, bar="accuracy (%)", tip=tip
-    )
+    look: dict[str, Any] = {"texts": texts, "bar": "accuracy (%)", "tip": tip}
+    marks: list[spec.Mark] = [
+        Matrix(values, "viridis", limits, **look),
+        *(
+            Rule(index - 0.5, "white", width=2.5, flat=True)
+            for index in range(1, len(rows))
+            if families[index] != families[index - 1]
+        ),
+        Rule(len(columns) - 1.5, "white", width=2.5),
+    ]
     split = SPOKEN.get(str(dig(run.examined, "split")), "")
-    images, mean = (dig(run.examined, "shift", key) for key in ("n", "mean"))
     title = (
-        f"{spec.label(run.data_name, 30)}, {split} split, n = {count(images)}\n"
+        f"{label(run.data_name, 30)}, {split} split, n = {count(n)}\n"
         f"clean {percent(clean)}, corrupted {percent(mean)} on average"
     )
-    panel = spec.Panel(
-        [
-            matrix,
-            *(spec.Rule(n - 0.5, "white", width=2.5, flat=True) for n in borders),
-            spec.Rule(len(columns) - 1.5, "white", width=2.5),
-        ],
-        spec.Axis("severity", names=columns),
-        spec.Axis(names=names),
-        title,
-        grid="",
-        frame=False,
-    )
-    return spec.Plot([panel], height=0.95 + 0.25 * len(rows))
+    axes = Axis("severity", names=columns), Axis(names=names)
+    return Plot([Panel(marks, *axes, title, grid="", frame=False)], height=0.95 + 0.25 * len(rows))

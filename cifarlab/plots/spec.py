@@ -5,7 +5,7 @@ and notebooks, and ``dashboard/charts.py`` says it in ECharts' words. NaN is dra
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,18 +16,13 @@ FORMATS = ("svg", "png", "pdf")
 BLUE, VERMILION, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 ORANGE, SKY, INK, GREY = "#e69f00", "#56b4e9", "#222222", "#7a7a7a"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
-VIRIDIS = (
-    "#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58",
-    "#b5de2b", "#fde725",
-)  # fmt: skip
 NARROW, WIDE = 4.3, 7.4  # inches: one column of a paper's page, and the page
 MANY = 12  # cells in a row; with more, a number no longer fits its cell
 
 Values = Sequence[float] | np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class Marks:
+class Marks(NamedTuple):
     """Points, joined by a line of ``width`` if it has one, with the ``ends`` of error bars (2, n).
 
     Error bars stand upright, or lie along x where they are ``flat``.
@@ -49,8 +44,7 @@ class Marks:
     z: float = 2.0
 
 
-@dataclass(frozen=True)
-class Bars:
+class Bars(NamedTuple):
     """Bars from 0 to ``lengths`` at positions, so many units thick; they lie where ``flat``."""
 
     at: Values
@@ -60,8 +54,7 @@ class Bars:
     flat: bool = False
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A line through the whole panel, upright at x = ``at`` or, where ``flat``, at y."""
 
     at: float
@@ -72,8 +65,7 @@ class Rule:
     flat: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Matrix:
+class Matrix(NamedTuple):
     """Values (R, C) as colours between two ``limits``, by a ``scale``: linear, sqrt or log.
 
     Cells have side 1 around whole numbers, the first row on top, or share the ``extent`` (left,
@@ -92,8 +84,7 @@ class Matrix:
     tip: Callable[[int, int], str] | None = None
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A short text at a point; ``boxed`` on white, over lines."""
 
     x: float
@@ -106,8 +97,7 @@ class Text:
     boxed: bool = False
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """An image uint8 (H, W, C) of side 1 with its upper left corner at a point."""
 
     x: float
@@ -115,8 +105,7 @@ class Image:
     pixels: np.ndarray
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """One direction of a panel; ``names`` are those of the positions 0, 1, ...; of many, some."""
 
     label: str = ""
@@ -133,8 +122,7 @@ class Axis:
 Mark = Marks | Bars | Rule | Matrix | Text | Image
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """Marks on two axes; ``grid`` is the direction of its lines: x, y, both or none."""
 
     marks: Sequence[Mark]
@@ -147,8 +135,7 @@ class Panel:
     frame: bool = True
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """Panels in rows of ``columns``; ``legend`` is best (in the first), below, above or right."""
 
     panels: Sequence[Panel]
@@ -190,10 +177,3 @@ def require_formats(formats: Sequence[str]) -> None:
             f"figures can't be drawn as {', '.join(sorted(map(repr, unknown)))}",
             f"the formats are {', '.join(FORMATS)}; several with commas between",
         )
-
-
-def viridis(fraction: float) -> str:
-    """Return a colour from dark (0) to bright (1)."""
-    parts = np.array([[int(c[k : k + 2], 16) for k in (1, 3, 5)] for c in VIRIDIS])
-    at = np.linspace(0, 1, len(VIRIDIS))
-    return "#" + "".join(f"{round(np.interp(fraction, at, part)):02x}" for part in parts.T)

@@ -1,58 +1,23 @@
-"""How every figure looks in a file, and how it becomes bytes: one place for fonts and files.
-
-Text is drawn as paths, so that a figure looks the same on every machine.
-"""
+"""How every figure looks in a file, and how it becomes bytes: one place for fonts and files."""
 
 import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib import font_manager
 from matplotlib import style as matplotlib_style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cifarlab.plots.spec import FORMATS, INK, NARROW, WIDE
+from cifarlab.plots.spec import FORMATS, NARROW, WIDE
 from cifarlab.system.files import disk_errors, write_bytes
 
 PNG_DPI = 200
 
-_RC = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "xtick.major.width": 0.7,
-    "ytick.major.width": 0.7,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "lines.linewidth": 1.5,
-    "lines.markersize": 3.5,
-    "figure.facecolor": "white",
-    "savefig.facecolor": "white",
-    "text.parse_math": False,  # a class called "$" is no formula
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,  # journals refuse type 3
-    "svg.hashsalt": "cifarlab",  # the same figure has the same ids
-}
+_RC = Path(__file__).with_name("figures.mplstyle")
 # DejaVu comes with Matplotlib; the others only help where a class name needs their script.
 _FALLBACKS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans Devanagari")
 # By format, how a file is saved so that the same figure gives the same bytes.
@@ -63,8 +28,7 @@ _SAVED: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A rendered figure: ``slug`` is its file name, ``alt`` says it in words.
 
     ``files`` are its bytes by format; ``svg`` is always there.
@@ -88,7 +52,7 @@ def styled() -> Iterator[None]:
     families = ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
     with (
         warnings.catch_warnings(),
-        matplotlib_style.context(["default", {**_RC, "font.family": families}]),
+        matplotlib_style.context(["default", _RC, {"font.family": families}]),
     ):
         # A glyph that no font has is drawn as a box; the page's text still shows it.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -114,8 +78,8 @@ def render(figure: Figure, slug: str, alt: str, formats: Sequence[str] = ("svg",
     for name in dict.fromkeys(("svg", *formats)):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=name, **_SAVED[name])
-        files[name] = buffer.getvalue()
         figure.set_layout_engine("none")  # all files keep the one layout, which is slow to find
+        files[name] = buffer.getvalue()
     wide = figure.get_size_inches()[0] > (NARROW + WIDE) / 2
     return Picture(slug, alt, files, bool(wide))
 

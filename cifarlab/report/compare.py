@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cifarlab.report.tables import Table
-from cifarlab.run_folder.run_data import RunData, dig
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system.formatting import count, interval, percent, seconds
 
 _COLUMNS = (
@@ -15,26 +15,17 @@ _COLUMNS = (
 
 def table(runs: Sequence[RunData], links: Sequence[str]) -> Table:
     """Return a line for each run; an unfinished one shows its last validation accuracy."""
-    return Table(_COLUMNS, [_row(run, link) for run, link in zip(runs, links, strict=True)])
-
-
-def _row(run: RunData, link: str) -> tuple[str, ...]:
-    test, val = run.split("test"), run.split("val").get("accuracy")
-    if not run.finished and run.lines:
-        val = float(run.curve("val", "accuracy")[-1])
-    return (
-        link,
-        run.recipe_name,
-        str(run.recipe.seed),
-        run.data_name,
-        percent(val),
-        percent(test.get("accuracy")),
-        interval(test.get("interval")),
-        count(test.get("n")),
-        seconds(dig(run.result, "cost", "train_seconds")),
-        count(run.result.get("parameters")),
-        state(run),
-    )
+    rows = []
+    for run, link in zip(runs, links, strict=True):
+        test, val = run.split("test"), run.split("val").get("accuracy")
+        if not run.finished and run.lines:
+            val = float(run.curve("val", "accuracy")[-1])
+        trained = seconds(dig(run.result, "cost", "train_seconds"))
+        recipe = [link, run.recipe_name, str(run.recipe.seed), run.data_name]
+        measured = [percent(val), percent(test.get("accuracy")), interval(test.get("interval"))]
+        counts = [count(test.get("n")), trained, count(run.result.get("parameters"))]
+        rows.append([*recipe, *measured, *counts, state(run)])
+    return Table(_COLUMNS, rows)
 
 
 def state(run: RunData) -> str:
@@ -60,9 +51,19 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
             f"All runs call their data {names[0]}, but the data's fingerprints differ: they did "
             "not see the same images, so their accuracies can't be compared."
         )
-    if len(names) == 1:
-        messages += _different_images(runs, "test", "test", same_data=len(prints) == 1)
-        messages += _different_images(runs, "val", "validation", same_data=len(prints) == 1)
+    for split, word in SPOKEN.items() if len(names) == 1 else ():
+        sizes = _distinct(run.split(split).get("n") for run in runs)
+        if len(sizes) > 1:
+            sizes_text = ", ".join(map(count, sizes))
+            messages.append(f"The {word} splits differ in size ({sizes_text} images).")
+        elif (
+            len(prints) == 1 and len(_distinct(r.split(split).get("fingerprint") for r in runs)) > 1
+        ):
+            messages.append(
+                f"The {word} images differ between runs: see data.split_seed and "
+                f"data.{split}_fraction. "
+                f"Differences of {word} accuracy are differences of images, too."
+            )
     if not all(run.finished for run in runs):
         messages.append("Unfinished runs are shown as far as they have come.")
     if early := [f"{run.name} {run.early_end}" for run in runs if run.early_end]:
@@ -70,20 +71,6 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
             f"Not what their recipes give, since they were ended before: {'; '.join(early)}."
         )
     return messages
-
-
-def _different_images(runs: Sequence[RunData], split: str, word: str, same_data: bool) -> list[str]:
-    """Return a warning where a split does not hold the same images in all runs."""
-    sizes = _distinct(run.split(split).get("n") for run in runs)
-    if len(sizes) > 1:
-        return [f"The {word} splits differ in size ({', '.join(map(count, sizes))} images)."]
-    if same_data and len(_distinct(run.split(split).get("fingerprint") for run in runs)) > 1:
-        return [
-            f"The {word} images differ between runs: see data.split_seed and "
-            f"data.{split}_fraction. "
-            f"Differences of {word} accuracy are differences of images, too."
-        ]
-    return []
 
 
 def _distinct(values: Any) -> list[Any]:

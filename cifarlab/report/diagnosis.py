@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
 from cifarlab.config.findings import Finding
 from cifarlab.run_folder.run_data import RunData, dig
-from cifarlab.system.formatting import number, percent
+from cifarlab.system.formatting import count, number, pair, percent
 
 FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
@@ -18,22 +17,20 @@ SILENT = 0.2  # share of a layer's units
 
 def diagnose(run: RunData) -> list[Finding]:
     """Return findings about a run, finished or not; none where its curves look as they should."""
-    if not run.lines:
-        return []
-    return [finding for check in _CHECKS for finding in check(run)]
+    return [finding for check in _CHECKS for finding in check(run)] if run.lines else []
 
 
-def _guessing(run: RunData) -> float | None:
-    """Return the cross-entropy in nats of guessing among the run's classes."""
+def _classes(run: RunData) -> int:
+    """Return how many classes the run's data have, 0 where that is not known."""
     classes = dig(run.provenance, "data", "classes")
-    return math.log(len(classes)) if isinstance(classes, list) and len(classes) > 1 else None
+    return len(classes) if isinstance(classes, list) and len(classes) > 1 else 0
 
 
-def _diverged(run: RunData) -> Iterator[Finding]:
-    loss, guessing = run.curve("train", "loss"), _guessing(run)
-    if guessing is None or np.isnan(loss).all():
+def _training_at_guessing(run: RunData) -> Iterator[Finding]:
+    loss, classes = run.curve("train", "loss"), _classes(run)
+    if not classes or np.isnan(loss).all():
         return
-    best = int(np.nanargmin(loss))
+    best, guessing = int(np.nanargmin(loss)), math.log(classes)
     if loss[-1] > 1.5 * guessing or (loss[-1] > 0.95 * guessing and loss[best] < 0.8 * guessing):
         yield Finding(
             f"it diverged: training loss {loss[-1]:.2f} after epoch {run.epochs[-1]}, "
@@ -41,14 +38,9 @@ def _diverged(run: RunData) -> Iterator[Finding]:
             "steps were too large for the curvature that they met",
             "lower optimizer.lr, lengthen schedule.warmup or set training.clip_grad_norm",
         )
-
-
-def _never_left_the_plateau(run: RunData) -> Iterator[Finding]:
-    loss, guessing = run.curve("train", "loss"), _guessing(run)
-    if guessing is None or np.isnan(loss).all():
-        return
-    flat = (1 - FLAT) * guessing < np.nanmin(loss) and loss[-1] <= 1.5 * guessing
-    if flat and not _learned(run):
+    # validation, without dropout and augmentation, may be well above guessing all the same
+    learned = np.nanmax(run.curve("val", "accuracy"), initial=0) > 2 / classes
+    if loss[best] > (1 - FLAT) * guessing and loss[-1] <= 1.5 * guessing and not learned:
         yield Finding(
             f"it never left the plateau: training loss {loss[-1]:.2f}, guessing has {guessing:.2f}",
             "the rate is too small to move the weights, or so large that nothing settles; or "
@@ -57,29 +49,25 @@ def _never_left_the_plateau(run: RunData) -> Iterator[Finding]:
         )
 
 
-def _learned(run: RunData) -> bool:
-    """Whether validation, without dropout and augmentation, is well above guessing."""
-    classes, accuracy = dig(run.provenance, "data", "classes"), run.curve("val", "accuracy")
-    return not np.isnan(accuracy).all() and np.nanmax(accuracy) > 2 / len(classes)
-
-
 def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
     lr, accuracy = run.curve("lr"), run.curve("train", "accuracy")
-    has_both = ~np.isnan(lr) & ~np.isnan(accuracy)
-    if has_both.sum() < 4 or not has_both.all():
+    if (
+        len(lr) < 4
+        or np.isnan([lr, accuracy]).any()
+        or run.recipe.schedule.is_constant(*_length(run))
+    ):
         return
-    peak_epoch, length = int(lr.argmax()), _length(run)
-    peak_lr = lr[peak_epoch]
-    if run.recipe.schedule.planned_factor(0, *length) == 1:  # it may fall within the first epoch
+    peak_epoch, peak_lr = int(lr.argmax()), lr.max()
+    if run.recipe.schedule.planned_factor(0, *_length(run)) == 1:
         # it may fall within the first epoch
         peak_lr = max(peak_lr, getattr(run.recipe.optimizer, "lr", 0.0))
     low = np.flatnonzero(lr[peak_epoch:] <= LOW * LOW * peak_lr)
-    if not len(low) or run.recipe.schedule.is_constant(*length):
+    if not len(low):
         return
     first = peak_epoch + int(low[0])
-    elapsed_fraction = (first + 1) / len(lr)
     after = accuracy[first:].max() - accuracy[first]
-    if elapsed_fraction <= 0.5 and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
+    early = (first + 1) / len(lr) <= 0.5
+    if early and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
         yield Finding(
             f"the rate fell before it had learned: from epoch {run.epochs[first]} of "
             f"{run.epochs[-1]} on it is at most 1 % of its peak, at a training accuracy of "
@@ -98,11 +86,10 @@ def _length(run: RunData) -> tuple[int, int]:
 
 def _validates_at_guessing(run: RunData) -> Iterator[Finding]:
     train, val = run.curve("train", "accuracy"), run.curve("val", "accuracy")
-    loss, guessing = run.curve("val", "loss"), _guessing(run)
-    if guessing is None or np.isnan([train[-1], val[-1], loss[-1]]).any():
+    loss, classes = run.curve("val", "loss"), _classes(run)
+    if not classes or np.isnan([train[-1], val[-1], loss[-1]]).any():
         return
-    chance = math.exp(-guessing)
-    if train[-1] >= 2.5 * chance and val[-1] <= 1.5 * chance and loss[-1] > guessing:
+    if train[-1] >= 2.5 / classes and val[-1] <= 1.5 / classes and loss[-1] > math.log(classes):
         yield Finding(
             f"validation is at guessing, {percent(val[-1])}, while training reached "
             f"{percent(train[-1])}",
@@ -116,7 +103,7 @@ def _validates_at_guessing(run: RunData) -> Iterator[Finding]:
 
 def _overfit(run: RunData) -> Iterator[Finding]:
     val, train = run.curve("val", "loss"), run.curve("train", "loss")
-    others = (_never_left_the_plateau, _validates_at_guessing)
+    others = (_training_at_guessing, _validates_at_guessing)
     if len(val) < 3 or np.isnan(val).any() or any(any(check(run)) for check in others):
         return
     best = int(val.argmin())
@@ -151,13 +138,13 @@ def _still_learning(run: RunData) -> Iterator[Finding]:
 
 def _dead_units(run: RunData) -> Iterator[Finding]:
     layers = dig(run.result, "dead_units", "layers")
-    counts_by_layer = layers if isinstance(layers, dict) else {}
-    fractions = {
-        name: pair[0] / pair[1] for name, pair in counts_by_layer.items() if _counted(pair)
-    }
+    counts = (
+        {name: pair(value) for name, value in layers.items()} if isinstance(layers, dict) else {}
+    )
+    fractions = {name: dead / n for name, (dead, n) in counts.items() if dead is not None and n}
     worst = max(fractions, key=lambda name: fractions[name], default=None)
     if worst is not None and fractions[worst] >= SILENT:
-        dead, units = counts_by_layer[worst]
+        dead, units = map(count, counts[worst])
         yield Finding(
             f"dead activations: {dead} of {units} units of {worst} never exceed 0 on "
             f"{dig(run.result, 'dead_units', 'images')} images",
@@ -167,17 +154,8 @@ def _dead_units(run: RunData) -> Iterator[Finding]:
         )
 
 
-def _counted(pair: Any) -> bool:
-    """Whether it says how many units are dead, of how many."""
-    if not isinstance(pair, list) or len(pair) != 2:
-        return False
-    dead, units = map(number, pair)
-    return dead is not None and bool(units)
-
-
 _CHECKS: tuple[Callable[[RunData], Iterator[Finding]], ...] = (
-    _diverged,
-    _never_left_the_plateau,
+    _training_at_guessing,
     _lr_fell_before_learning,
     _validates_at_guessing,
     _overfit,

@@ -16,15 +16,14 @@ from markupsafe import Markup
 from PIL import Image
 
 from cifarlab.plots import images
+from cifarlab.plots import run as plots
 from cifarlab.plots.catalog import FIGURES
 from cifarlab.plots.draw import draw_all
-from cifarlab.plots.run import overlay
 from cifarlab.plots.style import Picture
-from cifarlab.report import audit, compare, evaluation, provenance, settings, tables
-from cifarlab.report.diagnosis import diagnose
+from cifarlab.report import compare, diagnosis, provenance, settings, tables
 from cifarlab.run_folder.explained import ExplainedFigure
-from cifarlab.run_folder.run_data import SPOKEN, RunData
-from cifarlab.system.formatting import interval, percent
+from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
+from cifarlab.system import formatting
 
 
 def page(
@@ -35,22 +34,12 @@ def page(
     ``left_out`` are notes on runs that it lacks.
     """
     sections = [(run, draw_all(_figures(run), run, formats, f"{run.slug}-")) for run in runs]
-    figures = {"curves": (overlay, "Validation accuracy by epoch, all runs")}
+    figures = {"curves": (plots.overlay, "Validation accuracy by epoch, all runs")}
     shared = draw_all(figures, runs, formats, "comparison-") if len(runs) > 1 else {}
-    links = [
-        Markup('<a href="#run-{}">{}</a>').format(index, run.name)
-        for index, run in enumerate(runs, 1)
-    ]
-    html = render(
-        "page.html",
-        title=f"{runs[0].name}: report" if len(runs) == 1 else f"{len(runs)} runs: report",
-        runs=runs,
-        links=links,
-        sections=sections,
-        overlay=shared.get("curves"),
-        left_out=left_out,
-        top=3,
-    )
+    link = Markup('<a href="#run-{}">{}</a>')
+    links = [link.format(index, run.name) for index, run in enumerate(runs, 1)]
+    shown = {"runs": runs, "links": links, "sections": sections, "overlay": shared.get("curves")}
+    html = render("page.html", **shown, left_out=left_out, top=3)
     pictures = [picture for _, by_kind in sections for picture in by_kind.values()]
     return html, [*pictures, *shared.values()]
 
@@ -80,11 +69,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"svg_uri": _svg_uri, "png_uri": _png_uri}
-    environment.globals |= {
-        "SPOKEN": SPOKEN, "audit": audit, "compare": compare, "diagnose": diagnose,
-        "evaluation": evaluation, "images": images, "interval": interval, "percent": percent,
-        "provenance": provenance, "settings": settings, "tables": tables,
-    }  # fmt: skip
+    modules = compare, diagnosis, images, provenance, settings, tables
+    environment.globals |= vars(formatting) | {m.__name__.rpartition(".")[2]: m for m in modules}
+    environment.globals |= {"SPOKEN": SPOKEN, "dig": dig, "plots": plots}
     return environment
 
 

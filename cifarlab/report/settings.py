@@ -1,8 +1,8 @@
 """Recipes as text: what departs from the defaults, and what differs between runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import mode
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -13,16 +13,8 @@ from cifarlab.system.formatting import NOTHING
 _LONGEST = 60  # letters of a name that lists settings
 
 
-class Setting(NamedTuple):
-    """One line of a recipe as YAML; ``default`` is set where the recipe departs from it."""
-
-    indent: str
-    text: str
-    default: str | None = None
-
-
-def settings(recipe: Recipe) -> list[Setting]:
-    """Return the complete recipe as lines of YAML, each with the default it departs from."""
+def settings(recipe: Recipe) -> Iterator[tuple[str, str, str | None]]:
+    """Yield the complete recipe as lines of YAML: indent, text, and the default if it departs."""
     tree = recipe.model_dump(mode="json")
     kinds = {
         name: {"kind": part["kind"]}
@@ -33,20 +25,19 @@ def settings(recipe: Recipe) -> list[Setting]:
     usual = Recipe().model_dump(mode="json")
     for name in kinds:
         defaults[name]["kind"] = usual[name]["kind"]
-    return _settings(tree, defaults | {"name": tree["name"]}, "")
+    return _lines(tree, defaults | {"name": tree["name"]}, "")
 
 
-def _settings(tree: dict[str, Any], defaults: Any, indent: str) -> list[Setting]:
-    lines = []
+def _lines(
+    tree: dict[str, Any], defaults: Any, indent: str
+) -> Iterator[tuple[str, str, str | None]]:
     for key, value in tree.items():
         usual = defaults.get(key) if isinstance(defaults, dict) else None
         if isinstance(value, dict) and value:
-            lines.append(Setting(indent, f"{key}:"))
-            lines += _settings(value, usual, indent + "  ")
+            yield indent, f"{key}:", None
+            yield from _lines(value, usual, indent + "  ")
         else:
-            text = f"{key}: {_inline(value)}"
-            lines.append(Setting(indent, text, None if value == usual else _inline(usual)))
-    return lines
+            yield indent, f"{key}: {_inline(value)}", None if value == usual else _inline(usual)
 
 
 def _inline(value: Any) -> str:
@@ -54,27 +45,22 @@ def _inline(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping by dotted path, in its own order."""
-    leaves: dict[str, Any] = {}
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the values of a nested mapping as text by dotted path, in its own order."""
     for key, value in tree.items():
         if isinstance(value, dict) and value:
-            leaves |= flat(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
+            yield f"{prefix}{key}", _inline(value)
 
 
 def differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[str]]]:
     """Return the settings that differ: path and each recipe's value (dash: no such key)."""
-    leaves = [flat(recipe.model_dump(mode="json", exclude={"name"})) for recipe in recipes]
+    leaves = [dict(_leaves(r.model_dump(mode="json", exclude={"name"}))) for r in recipes]
     parts = list(Recipe.model_fields)
     paths = dict.fromkeys(path for leaf in leaves for path in leaf)
     ordered = sorted(paths, key=lambda path: parts.index(path.split(".")[0]))
-    rows = [
-        (path, [_inline(leaf[path]) if path in leaf else NOTHING for leaf in leaves])
-        for path in ordered
-    ]
+    rows = [(path, [leaf.get(path, NOTHING) for leaf in leaves]) for path in ordered]
     return [(path, values) for path, values in rows if len(set(values)) > 1]
 
 
@@ -89,12 +75,11 @@ def distinct_names(
     distinct = list(names)
     for name in {name for name in names if names.count(name) > 1}:
         indices = [index for index, other in enumerate(names) if other == name]
-        changed = differences([recipes[index] for index in indices])
+        changed = [c for c in differences([recipes[i] for i in indices]) if c[0] != "seed"]
         kinds = tuple(path.removesuffix("kind") for path, _ in changed if path.endswith(".kind"))
         # another kind has other keys: it is named alone
         shown = [c for c in changed if c[0].endswith(".kind") or not c[0].startswith(kinds)]
-        shown = [(path, cells) for path, cells in shown if path != "seed"]
-        most = {path: mode(cells) for path, cells in shown if _majority(cells)}
+        most = {path: mode(c) for path, c in shown if c.count(mode(c)) > len(c) / 2}
         for usual in ({}, most):
             labels = [_with_settings(name, shown, usual, column) for column in range(len(indices))]
             if max(map(len, labels)) <= _LONGEST:
@@ -102,10 +87,6 @@ def distinct_names(
         for index, label in zip(indices, labels, strict=True):
             distinct[index] = label if len(label) <= _LONGEST else f"{name} {folders[index]}"
     return distinct
-
-
-def _majority(cells: list[str]) -> bool:
-    return cells.count(mode(cells)) > len(cells) / 2
 
 
 def _with_settings(

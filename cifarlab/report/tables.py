@@ -1,35 +1,17 @@
-"""A run's headline and what happened by class, as rows of text; the pages only lay them out."""
+"""Tables of text, and what a page says of a run; the templates lay them out and name columns."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.plots.run import class_names, confusion_counts, drawn_classes, largest_errors
+from cifarlab.plots.run import class_names, confusion_counts, largest_errors
 from cifarlab.plots.spec import MANY
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
-from cifarlab.system.formatting import (
-    NOTHING,
-    count,
-    interval,
-    memory,
-    number,
-    percent,
-    plain,
-    seconds,
-)
+from cifarlab.run_folder.run_data import RunData, dig, listed
+from cifarlab.system.formatting import NOTHING, number, pair, percent, points
 
-_NUMERIC = set("0123456789.,+-–—% <>")
-_UNIT = re.compile("\u00a0(?:ms|s|min|h|MiB|GiB)\\b| to ")
-
-
-class Fact(NamedTuple):
-    """One line of a headline."""
-
-    label: str
-    value: str
-    note: str = ""
+_NUMBER = re.compile("(?:[0-9.,+\\-–—%<> \u00a0]|\u00a0(?:ms|s|min|h|MiB|GiB)\\b| to )*")
 
 
 class Table(NamedTuple):
@@ -40,36 +22,43 @@ class Table(NamedTuple):
 
     @property
     def numbers(self) -> list[bool]:
-        """Which columns hold nothing but numbers: they are aligned on the right."""
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.columns)
-        return [bool(cells) and all(map(_reads_as_number, cells)) for cells in columns]
-
-
-def _reads_as_number(cell: Any) -> bool:
-    bare = _UNIT.sub("", str(cell)).replace("\u00a0", "")
-    return set(bare) <= _NUMERIC
+        """Which columns of a table with rows hold only numbers: they are aligned on the right."""
+        columns = zip(*self.rows, strict=True)
+        return [all(_NUMBER.fullmatch(str(cell)) for cell in cells) for cells in columns]
 
 
 def table_of(rows: Any, *columns: Any) -> Table:
-    """Return a table of what should be a list of mappings.
+    """Return a table of what should be a list of mappings, or a mapping of names to values.
 
-    A column is (title, how a value is written, the path of keys to it).
+    A column is (title, how a value is written, by a function or a format, the path of keys to it).
     """
-    cells = [tuple(write(dig(row, *keys)) for _, write, *keys in columns) for row in listed(rows)]
+    if isinstance(rows, dict):
+        rows = [{"name": name, "value": value} for name, value in rows.items()]
+    cells = [[_write(dig(row, *keys), form) for _, form, *keys in columns] for row in listed(rows)]
     return Table([title for title, *_ in columns], cells)
 
 
-def drawn_note(run: RunData) -> str:
-    """Return a sentence on the classes that a drawn matrix leaves out; empty where it has all."""
-    counts = confusion_counts(run)
-    k = 0 if counts is None else len(counts)
-    drawn = 0 if counts is None else len(drawn_classes(counts))
-    if drawn == k:
-        return ""
-    return (
-        f"Of {k:,} classes, the {drawn} of the most frequent confusions are shown; the rest of "
-        "a row went to the others."
-    )
+def _write(value: Any, form: Callable[[Any], str] | str) -> str:
+    if callable(form):
+        return form(value)
+    return NOTHING if number(value) is None else format(value, form)
+
+
+def chance(p: Any) -> str:
+    """Return a p-value."""
+    value = number(p)
+    return "< 0.001" if value is not None and value < 0.001 else _write(p, ".3f")
+
+
+def gains(bounds: Any) -> str:
+    """Return the interval of a difference of fractions in points."""
+    low, high = pair(bounds)
+    return NOTHING if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def as_list(values: Any) -> list[Any]:
+    """Return what should be a list, empty where it is none."""
+    return values if isinstance(values, list) else []
 
 
 def counts(run: RunData) -> Table | None:
@@ -88,82 +77,27 @@ def confused(run: RunData, most: int = 10) -> Table:
     if counts is not None:
         names, totals = class_names(run, len(counts)), counts.sum(axis=1)
         for true, guess in largest_errors(counts, most):
-            if true != guess and (images := counts[true, guess]) > 0:
-                fraction = percent(float(images / totals[true]), 1)
-                rows.append((names[true], names[guess], int(images), fraction))
+            if true != guess and (images := int(counts[true, guess])) > 0:
+                fraction = percent(images / int(totals[true]), 1)
+                rows.append((names[true], names[guess], images, fraction))
     return Table(("true class", "predicted as", "images", "of the true class"), rows)
 
 
-def accuracies(run: RunData) -> list[Fact]:
-    """Return the test and validation accuracy with interval, n and data; what exists of them."""
-    facts = []
-    for name, spoken in SPOKEN.items():
-        split = run.split(name)
-        if split:
-            note = f"95 % interval {interval(split.get('interval'))}, n = {count(split.get('n'))}"
-            value = percent(split.get("accuracy"))
-            facts.append(Fact(f"{spoken.capitalize()} accuracy", value, note))
-    if not run.finished and run.lines:
-        values = run.curve("val", "accuracy")
-        if not np.isnan(values[-1]):
-            note = f"after epoch {run.last_epoch}; no interval before the run's end"
-            facts.append(Fact("Validation accuracy so far", percent(float(values[-1])), note))
-    return facts
-
-
-def facts(run: RunData) -> list[Fact]:
-    """Return the rest of the headline."""
-    cost, device = run.result.get("cost"), run.provenance.get("device")
-    spent = dig(cost, "train_seconds")
+def training_seconds(run: RunData) -> Any:
+    """Return how long a run trained, so far if it has not finished."""
+    spent = dig(run.result, "cost", "train_seconds")
     if spent is None and run.lines:
-        spent = float(np.nansum(run.curve("cost", "train_seconds")))
-    speed = dig(cost, "images_per_second") or dig(
-        run.lines[-1:] and run.lines[-1], "cost", "images_per_second"
-    )
-    rows = [
-        Fact("Epochs", count(run.result.get("epochs") or run.last_epoch)),
-        Fact("Best epoch", _best(run)),
-        Fact("Measured on", _evaluated(run)),
-        Fact("Parameters", count(run.result.get("parameters"))),
-        Fact("Training time", seconds(spent)),
-        Fact("Speed", f"{count(speed)} images/s" if number(speed) is not None else NOTHING),
-        Fact("Peak memory", memory(dig(cost, "peak_memory_bytes"))),
-        Fact("Device", plain(dig(device, "name") if isinstance(device, dict) else device)),
-        Fact("Precision", plain(run.provenance.get("precision"))),
-        Fact("Seed", str(run.recipe.seed)),
-    ]
-    return [row for row in rows if row.value != NOTHING]
+        return float(np.nansum(run.curve("cost", "train_seconds")))
+    return spent
 
 
-def notes(run: RunData) -> list[str]:
+def notes(run: RunData) -> list[Any]:
     """Return what must be known beside the numbers: the run's own notes, and what it lacks."""
-    values = run.result.get("notes")
-    messages = [str(note) for note in values] if isinstance(values, list) else []
+    messages = [*as_list(run.result.get("notes"))]
     if run.early_end:
         messages.append(f"This run was {run.early_end}: its recipe alone gives another result.")
     if run.finished and not run.split("test"):
         messages.append("This run has no test result.")
     if run.finished and not run.split("val"):
         messages.append("This run held no validation images out.")
-    return [*messages, *([run.problem] if run.problem else [])]
-
-
-def _best(run: RunData) -> str:
-    if run.best is None:
-        return NOTHING
-    epoch, accuracy = run.best
-    metric = run.recipe.evaluation.metric
-    by = "" if metric.name == "accuracy" else f"best {metric.facts.title}; "
-    return f"{epoch} ({by}validation {percent(accuracy)}, {run.data_name})"
-
-
-def _evaluated(run: RunData) -> str:
-    evaluated = run.result.get("evaluated")
-    if not isinstance(evaluated, dict):
-        return NOTHING
-    views, threshold = evaluated.get("tta_views", 1), number(evaluated.get("tta_threshold"))
-    return (
-        f"{plain(evaluated.get('checkpoint'))} checkpoint, epoch {plain(evaluated.get('epoch'))}, "
-        f"{plain(views)} view{'' if views == 1 else 's'}"
-        + (f" of images below a confidence of {threshold:.3f}" if threshold else "")
-    )
+    return [*messages, run.problem] if run.problem else messages

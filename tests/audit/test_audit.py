@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from cifarlab.audit.duplicates import Twins
-from cifarlab.audit.findings import AuditSplit, duplicate_findings, pairs_to_show
+from cifarlab.audit.findings import duplicate_findings
 from cifarlab.audit.folds import fold_recipe
 from cifarlab.audit.run_audit import audit
+from cifarlab.data.dataset import Subset
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold, training_subsets
 from cifarlab.inference.predictor import Predictor
@@ -174,13 +175,13 @@ def test_a_runs_recipe_stays_as_it_is(finished: RunFolder) -> None:
 def test_twins_between_splits_are_counted_by_images() -> None:
     blank = np.zeros((9, 8, 8, 1), np.uint8)
     labels = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0])
-    parts = [
-        AuditSplit("train", blank, labels, np.array([0, 2, 4, 6])),
-        AuditSplit("test", blank, labels, np.array([1, 3])),
-    ]
+    parts = {
+        "train": Subset(blank, labels, np.array([0, 2, 4, 6])),
+        "test": Subset(blank, labels, np.array([1, 3])),
+    }
     # in the concatenation: train 0 2 4 6 are positions 0..3, test 1 3 are positions 4, 5
     twins = Twins(np.array([[0, 1], [1, 4], [2, 5]]), np.array([1.0, 0.99, 0.98]))
-    findings = duplicate_findings(twins, parts)
+    findings, shown = duplicate_findings(twins, parts)
     counts = {(row["of"], row["in"]): row["images"] for row in findings["twins"]}
     assert counts == {
         ("train", "train"): 2,
@@ -195,7 +196,7 @@ def test_twins_between_splits_are_counted_by_images() -> None:
     assert first["a"] == {"split": "train", "index": 2, "name": "index 2", "given_label": 1}
     assert first["b"] == {"split": "test", "index": 1, "name": "index 1", "given_label": 0}
     assert findings["pairs"][2]["a"]["index"] == 0 and findings["notes"] == []
-    assert pairs_to_show(findings, parts).tolist() == [[1, 4], [2, 5], [0, 1]]
+    assert shown.tolist() == [[1, 4], [2, 5], [0, 1]]
 
 
 def test_a_damaged_audit_is_named(tmp_path: Path) -> None:

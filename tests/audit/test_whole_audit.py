@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from cifarlab.audit import findings
-from cifarlab.audit.findings import AuditSplit, label_findings
+from cifarlab.audit import run_audit
+from cifarlab.audit.findings import label_findings
 from cifarlab.audit.folds import fold_groups
 from cifarlab.audit.run_audit import audit
+from cifarlab.data.dataset import Subset
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import held_out_fold
 from cifarlab.run_folder.audit_findings import Audit
@@ -52,7 +53,7 @@ def source(tmp_path_factory) -> Path:
 def audited(source, tmp_path_factory) -> Audit:
     out = tmp_path_factory.mktemp("audited") / "audit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(findings, "KEPT", SHORT)
+        patch.setattr(run_audit, "KEPT", SHORT)
         return audit("quickstart", [f"data.source={source}", *SETTINGS], folds=2, csv=True, out=out)
 
 
@@ -120,11 +121,11 @@ def test_the_line_is_half_the_errors_of_the_commonest_class(right, classes, weak
     labels = np.arange(1000) % classes
     predicted = np.where(np.arange(1000) < 1000 * right, labels, (labels + 1) % classes)
     logits = 5 * np.eye(classes, dtype=np.float32)[predicted]
-    part = AuditSplit("train", np.zeros((1000, 1, 1, 1), np.uint8), labels, np.arange(1000))
+    part = Subset(np.zeros((1000, 1, 1, 1), np.uint8), labels, np.arange(1000))
 
     class Source:
         @staticmethod
-        def read(_split: str) -> AuditSplit:
+        def read(_split: str) -> Subset:
             return part
 
     notes = label_findings(logits, part, Source(), 2, 0)["notes"]
@@ -133,9 +134,7 @@ def test_the_line_is_half_the_errors_of_the_commonest_class(right, classes, weak
 
 def test_a_group_too_large_for_a_fold_is_dealt_out_and_that_is_said() -> None:
     labels = np.repeat([0, 1], 30)
-    part = AuditSplit(
-        "train", np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100)
-    )
+    part = Subset(np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100))
     part.labels[40:] = labels
     film = np.array([[n, n + 1] for n in range(11)])  # 12 of class 0's 30 images
     pairs = np.concatenate([film, [[20, 55], [40, 41], [41, 42]]])
@@ -145,7 +144,7 @@ def test_a_group_too_large_for_a_fold_is_dealt_out_and_that_is_said() -> None:
 
     class Source:
         @staticmethod
-        def read(_split: str) -> AuditSplit:
+        def read(_split: str) -> Subset:
             return part
 
     assert (

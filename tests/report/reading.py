@@ -67,8 +67,13 @@ class _Reader(HTMLParser):
 
 def read(path: Path) -> Page:
     """Parse a report."""
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> Page:
+    """Parse a page or a part of one."""
     reader = _Reader()
-    reader.feed(path.read_text(encoding="utf-8"))
+    reader.feed(text)
     reader.close()
     reader.page.unclosed += reader.open
     reader.page.text = " ".join(reader.page.text.split())

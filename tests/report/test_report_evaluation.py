@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from made_run import Plan, digits, make
 from made_whole import KINDS, NAME, bins, examined, make_full_run
-from reading import read
+from reading import Page, parse, read
 
 from cifarlab.plots import images
 from cifarlab.plots import run as figures
-from cifarlab.report import audit, evaluation
+from cifarlab.report.html import render
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.run_data import RunData, read_runs
@@ -87,7 +87,7 @@ def test_the_reliability_diagram_shows_the_filled_bins(run: RunData) -> None:
     above, below = figures.reliability(run).panels
     _, before, few, after, _ = above.marks
     rows = [row for row in bins(0.08) if row["n"]]
-    assert np.allclose(before.x, [100 * row["confidence"] for row in rows]) and not few.x
+    assert np.allclose(before.x, [100 * row["confidence"] for row in rows]) and not len(few.x)
     assert np.allclose(before.y, [100 * row["accuracy"] for row in rows])
     assert np.allclose(after.y, [100 * r["accuracy"] for r in bins(0.05) if r["n"]])
     (sizes,) = below.marks
@@ -104,12 +104,17 @@ def test_the_heat_map_is_true_to_the_numbers(run: RunData) -> None:
     assert "clean 86.00\u00a0%, corrupted 61.30\u00a0%" in panel.title
 
 
+def shown(run: RunData, part: str = "evaluation") -> Page:
+    """A part of the page, as the dashboard shows it, too."""
+    return parse(render(f"{part}.html", run=run, pictures={}, top=2))
+
+
 def test_groups_of_a_mapping_come_before_the_usual(run: RunData) -> None:
     groups = [{"group": "mine", "classes": ["cat"], "n": 3}]
     with_groups = {**run.examined, "measured": {"groups": groups}}
-    assert evaluation.groups(replace(run, examined=with_groups)).rows[0][0] == "mine"
+    assert shown(replace(run, examined=with_groups)).tables["groups"][1][0] == "mine"
     other = {**with_groups, "split": "val"}
-    assert evaluation.groups(replace(run, examined=other)).rows[0][0] == "animals"
+    assert shown(replace(run, examined=other)).tables["groups"][1][0] == "animals"
 
 
 ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
@@ -117,21 +122,17 @@ ODD = [None, 3, "x", [], {}, [None, 3], {"a": [1]}, True]
 
 @pytest.mark.parametrize("odd", ODD, ids=json.dumps)
 def test_odd_values_cost_nothing(run: RunData, odd: object) -> None:
-    keys = ("tta", "shift", "ood", "measured", "data", "split")
-    for key in keys:
+    for key in ("tta", "shift", "ood", "measured", "data", "split"):
         damaged = replace(run, examined={**run.examined, key: odd})
-        for show in (evaluation.groups, evaluation.tta, evaluation.families):
-            show(damaged)
-        for show in (evaluation.ood, evaluation.examined_on, figures.corruption_rows):
-            show(damaged)
-    for key in ("labels", "duplicates", "classes"):
-        damaged = replace(run, audit={**run.audit, key: odd})
-        for show in (audit.label_facts, audit.depths, audit.twin_facts):
-            show(damaged)
-        for show in (audit.twins, images.suspects, images.duplicates):
-            show(damaged)
-        assert isinstance(audit.notes(damaged, key), list)
+        assert shown(damaged).tables.keys() >= {"groups", "calibration"}
+        figures.shift(damaged)
+    for key, other in (("labels", "twins"), ("duplicates", "depths"), ("classes", "twins")):
+        assert other in shown(replace(run, audit={**run.audit, key: odd}), "audit").tables
+    for part in ("labels", "duplicates"):
+        for key in run.audit[part]:
+            changed = {**run.audit, part: {**run.audit[part], key: odd}}
+            assert "there twice" in shown(replace(run, audit=changed), "audit").text
     split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
     damaged = replace(run, result={**run.result, "test": split}, examined={})
-    evaluation.spread(damaged), evaluation.groups(damaged), evaluation.calibration(damaged)
+    assert "Deviation between classes" in shown(damaged).text
     assert figures.filled_bins(odd) == []

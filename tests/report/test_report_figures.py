@@ -137,9 +137,9 @@ def test_small_matrix_has_numbers_large_has_few_labels(read):
 
 def test_off_diagonal_colours_depend_on_the_errors_alone(read):
     mark = figures.confusion(read["plain"]).panels[0].marks[0]
-    image = draw(figures.confusion(read["plain"])).axes[0].images[0].get_array()
+    image = draw(figures.confusion(read["plain"])).axes[0].images[0]
     counts = np.array(read["plain"].result["test"]["confusion_matrix"])
-    cells = image[48::96, 48::96].astype(int)
+    cells = image.to_rgba(image.get_array(), bytes=True)[48::96, 48::96].astype(int)
     errors = counts / counts.sum(1, keepdims=True) * (1 - np.eye(10))
     assert np.all(cells[errors == 0][:, 3] == 0)
     assert np.allclose(np.nan_to_num(mark.values), 100 * errors)

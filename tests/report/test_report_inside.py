@@ -61,17 +61,16 @@ def test_a_panel_holds_nearly_all_values_on_a_common_scale(make_run):
 
 
 def test_shares_are_those_of_the_bins():
-    histogram = {"low": 0.0, "high": 4.0, "counts": [1, 3, 0, 4]}
-    fractions = tensor_stats._bin_fractions(histogram, np.linspace(-1, 5, 13))
+    edges, below = tensor_stats._histogram({"low": 0.0, "high": 4.0, "counts": [1, 3, 0, 4]})
+    fractions = np.diff(np.interp(np.linspace(-1, 5, 13), edges, below))
     expected = [0, 0, 0.5, 0.5, 1.5, 1.5, 0, 0, 2, 2, 0, 0]
     assert np.allclose(fractions, np.array(expected) / 8)
 
 
 def test_the_bin_of_zeros_is_found():
-    histogram = {"low": 0.0, "high": 4.0, "counts": [90, 3, 0, 4]}
-    grid = np.linspace(-1, 5, 13)
-    assert np.flatnonzero(tensor_stats._holds_zero(histogram, grid)).tolist() == [2, 3]
-    below = {"low": -1.0, "high": 1.0, "counts": [1, 1, 9, 1]}
+    edges, grid = np.linspace(0, 4, 5), np.linspace(-1, 5, 13)
+    assert np.flatnonzero(tensor_stats._holds_zero(edges, grid)).tolist() == [2, 3]
+    below = np.linspace(-1, 1, 5)
     assert np.flatnonzero(tensor_stats._holds_zero(below, grid)).tolist() == [2]
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults, TrialRow
@@ -213,7 +215,8 @@ def _colors(results: SearchResults, shown: Sequence[TrialRow]) -> list[str]:
     """Each score's colour: dark for the worst, bright but still seen on white for the best."""
     scores = [results.metric.sign * (row.score or 0.0) for row in shown]
     low, high = min(scores), max(scores)
-    return [spec.viridis(0.8 * (score - low) / ((high - low) or 1.0)) for score in scores]
+    fractions = [(score - low) / ((high - low) or 1.0) for score in scores]
+    return [to_hex(colormaps["viridis"](0.8 * fraction)) for fraction in fractions]
 
 
 def _select_rows(rows: Sequence[TrialRow]) -> list[TrialRow]:
