@@ -90,18 +90,18 @@ class Guard:
                     answer = PlainTextResponse(text, refusal.status_code, _UNSTORED)
                 await answer(scope, receive, sending)
 
-    async def _answer(self, asked: HTTPConnection, receive: Receive) -> Response | None:
+    async def _answer(self, connection: HTTPConnection, receive: Receive) -> Response | None:
         """Return the answer to who has not given the password, None to hand on.
 
         Raises HTTPException for a refusal.
         """
-        self._require_own(asked.headers.get("host", ""), asked.headers.get("origin"))
-        cookie = asked.cookies.get(self._cookie, "")
+        self._require_own(connection.headers.get("host", ""), connection.headers.get("origin"))
+        cookie = connection.cookies.get(self._cookie, "")
         if self._password is not None and not _same(cookie, self._session):
-            if asked.scope["type"] == "http" and asked.scope["path"] == LOGIN:
-                return await self._login(Request(asked.scope, receive), self._password)
-            return _lead_to_login(asked.scope)
-        declared = asked.headers.get("content-length", "")
+            if connection.scope["type"] == "http" and connection.scope["path"] == LOGIN:
+                return await self._login(Request(connection.scope, receive), self._password)
+            return _lead_to_login(connection.scope)
+        declared = connection.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > _BODY_BYTES:
             raise HTTPException(413, _TOO_LARGE)
         return None
