@@ -139,18 +139,7 @@ class Plots:
         return draw(plot) if plot else None
 
 
-class _Table:
-    """A table that a notebook shows."""
-
-    @property
-    def frame(self) -> "pd.DataFrame":
-        raise NotImplementedError
-
-    def _repr_html_(self) -> str:
-        return self.frame.to_html(float_format=percent, na_rep="")
-
-
-class RunTable(_Table, Sequence[TrainedRun]):
+class RunTable(Sequence[TrainedRun]):
     """Runs beside each other: a sequence of ``TrainedRun``, and ``frame``, a data frame."""
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
@@ -186,8 +175,11 @@ class RunTable(_Table, Sequence[TrainedRun]):
     def __repr__(self) -> str:
         return f"<RunTable of {len(self)} runs>"
 
+    def _repr_html_(self) -> str:
+        return self.frame.to_html(float_format=percent)
 
-class ComparisonTable(_Table):
+
+class ComparisonTable:
     """Recipes beside each other: a row for each, with what may be concluded of it."""
 
     def __init__(self, comparison: "Comparison", path: Path | None = None) -> None:
@@ -213,8 +205,11 @@ class ComparisonTable(_Table):
         verdicts = "; ".join(f"{name}: {verdict}" for name, verdict in self.verdicts.items())
         return f"<ComparisonTable with {self.comparison.baseline}: {verdicts}>"
 
+    def _repr_html_(self) -> str:
+        return self.frame.to_html()
 
-class SearchTable(_Table):
+
+class SearchTable:
     """A search's trials, the best first, and the recipe of the best."""
 
     def __init__(self, results: "SearchResults", path: Path) -> None:
@@ -237,6 +232,9 @@ class SearchTable(_Table):
         best = self.results.best_row
         score = f", best {100 * best.score:.2f} %" if best and best.score is not None else ""
         return f"<SearchTable {self.path}: {len(self.results.rows)} trials{score}>"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html()
 
 
 def train(
