@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.responses import Response
 
-from cifarlab.dashboard import figures
+from cifarlab.dashboard import charts, figures
 from cifarlab.dashboard.guard import Guard
 from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.views import compare, experiments, listing, run, trial
@@ -41,7 +41,7 @@ def application(root: Path, *, password: str | None = None, anywhere: bool = Fal
     for path, show in _PAGES.items():
         ui.page(path, response_timeout=30)(partial(show, index))
     style = (Path(__file__).parent / "style.css").read_text("utf-8")
-    ui.add_head_html(f"<style>{style}</style>", shared=True)
+    ui.add_head_html(f"<style>{style}</style><script>{charts.SCRIPT}</script>", shared=True)
     outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @outer.get("/figure/{url_path:path}")
