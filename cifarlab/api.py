@@ -4,7 +4,6 @@ Objects are views of folders on the disk: whatever the command line made can be 
 the other way round. Nothing here imports torch before it trains or predicts.
 """
 
-import html
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -87,12 +86,9 @@ class TrainedRun:
         from cifarlab.inference.run_predictor import RunPredictor
 
         predictor = RunPredictor(self.folder)
-        if isinstance(images, np.ndarray):
-            inputs = predictor.take(images)
-        else:
-            paths = [images] if isinstance(images, str | Path) else list(images)
-            inputs = predictor.read(paths)
-        predicted = predictor.predict(inputs)
+        paths = [images] if isinstance(images, str | Path) else images
+        is_array = isinstance(images, np.ndarray)
+        predicted = predictor.predict(predictor.take(images) if is_array else predictor.read(paths))
         return pd.DataFrame(
             predicted.probabilities, index=predicted.ids, columns=list(predicted.classes)
         )
@@ -104,11 +100,13 @@ class TrainedRun:
         return evaluate_run(self.folder, split, **options)[0]
 
     def __repr__(self) -> str:
-        named = f"{self._data.recipe_name} on {self._data.data_name}"
-        return f"<TrainedRun {self.path}: {named}, {_accuracy_words(self._data)}>"
+        run, reached = self._data, f"{self._data.last_epoch} epochs so far"
+        if run.split_name:
+            reached = f"{run.split_name} accuracy {percent(self.accuracy)}"
+        return f"<TrainedRun {self.path}: {run.recipe_name} on {run.data_name}, {reached}>"
 
     def _repr_html_(self) -> str:
-        return _table([self._data])
+        return RunTable([self.path])._repr_html_()
 
 
 class Plots:
@@ -160,13 +158,25 @@ class RunTable(Sequence[TrainedRun]):
         """A row for each run: recipe, seed, data, accuracies (0 to 1), whether it finished."""
         import pandas as pd
 
-        return pd.DataFrame([_fields(run) for run in self._runs])
+        rows = [
+            {
+                "run": run.name,
+                "recipe": run.recipe_name,
+                "seed": run.recipe.seed,
+                "data": run.data_name,
+                "val": run.split("val").get("accuracy"),
+                "test": run.split("test").get("accuracy"),
+                "finished": run.finished,
+            }
+            for run in self._runs
+        ]
+        return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
         return f"<RunTable of {len(self)} runs>"
 
     def _repr_html_(self) -> str:
-        return _table(self._runs)
+        return self.frame.to_html(float_format=percent)
 
 
 class ComparisonTable:
@@ -209,13 +219,9 @@ class SearchTable:
     @property
     def frame(self) -> "pd.DataFrame":
         """A row for each trial, as ``table.csv`` has it."""
-        import io
-
         import pandas as pd
 
-        from cifarlab.experiments.search.table import csv_text
-
-        return pd.read_csv(io.StringIO(csv_text(self.results))).set_index("rank")
+        return pd.read_csv(self.path / "table.csv", index_col="rank")
 
     @property
     def best(self) -> Recipe:
@@ -266,9 +272,9 @@ def find_recipe(
     return change(resolved, changes) if changes else resolved
 
 
-def load_run(path: Path | str) -> TrainedRun:
+def load_run(path: TrainedRun | Path | str) -> TrainedRun:
     """Open a run folder. Raises RunFolderError."""
-    return TrainedRun(path)
+    return path if isinstance(path, TrainedRun) else TrainedRun(path)
 
 
 def runs(folder: Path | str = RUNS) -> RunTable:
@@ -278,12 +284,12 @@ def runs(folder: Path | str = RUNS) -> RunTable:
 
 def predict(run: TrainedRun | Path | str, images: Any) -> "pd.DataFrame":
     """Return ``TrainedRun.predict`` of a run or its folder."""
-    return _run(run).predict(images)
+    return load_run(run).predict(images)
 
 
 def evaluate(run: TrainedRun | Path | str, split: str = "val", **options: Any) -> dict[str, Any]:
     """Return ``TrainedRun.evaluate`` of a run or its folder."""
-    return _run(run).evaluate(split, **options)
+    return load_run(run).evaluate(split, **options)
 
 
 def compare(*runs: TrainedRun | Path | str, against: str | None = None) -> ComparisonTable:
@@ -314,45 +320,9 @@ def search(name: "Search | str", **options: Any) -> SearchTable:
     return SearchTable(finished.results, finished.folder.path)
 
 
-def _run(run: TrainedRun | Path | str) -> TrainedRun:
-    return run if isinstance(run, TrainedRun) else TrainedRun(run)
-
-
 def _source(data: Data, folder: RunFolder) -> Any:
     if isinstance(data, str | Path):
         return str(data)
     from cifarlab.data.arrays import store_arrays
 
     return store_arrays(folder.path.parent / "arrays", data)
-
-
-def _fields(run: RunData) -> dict[str, Any]:
-    """A run as a row of a data frame."""
-    return {
-        "run": run.name,
-        "recipe": run.recipe_name,
-        "seed": run.recipe.seed,
-        "data": run.data_name,
-        "val": run.split("val").get("accuracy"),
-        "test": run.split("test").get("accuracy"),
-        "finished": run.finished,
-    }
-
-
-def _accuracy_words(run: RunData) -> str:
-    name = run.split_name
-    if name is None:
-        return f"{run.last_epoch} epochs so far"
-    return f"{name} accuracy {percent(run.split(name).get('accuracy'))}"
-
-
-def _table(runs: Sequence[RunData]) -> str:
-    """Runs as an HTML table."""
-    rows = [{name: _cell(value) for name, value in _fields(run).items()} for run in runs]
-    heads = "".join(f"<th>{name}</th>" for name in (rows[0] if rows else {}))
-    cells = ("".join(f"<td>{html.escape(value)}</td>" for value in row.values()) for row in rows)
-    return f"<table><tr>{heads}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
-
-
-def _cell(value: Any) -> str:
-    return percent(value) if isinstance(value, float) else str(value)

@@ -1,7 +1,6 @@
 """The application, what its commands share, and how errors leave it."""
 
 import errno
-import inspect
 import os
 import re
 import shlex
@@ -9,12 +8,14 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import wraps
-from pathlib import Path
-from typing import Annotated, Any, TextIO, cast
+from inspect import Parameter, signature
+from itertools import pairwise
+from typing import Any, TextIO, cast
 
 import typer
 from typer.core import TyperCommand
 
+from cifarlab.cli.options import Plugins, Trust
 from cifarlab.system.errors import (
     CifarlabError,
     Interrupted,
@@ -31,19 +32,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _WRITTEN = "what it printed is lost; files that it writes are there"
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder")]
-FiguresOption = Annotated[
-    str, typer.Option("--figures", help="how figures are drawn, with commas: svg, png, pdf")
-]
-
-
-PluginOption = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FILE", help="parts of your own; this approves the file for you"),
-]
-TrustOption = Annotated[
-    bool, typer.Option("--trust-plugins", help="approve for you the plug-ins of recipe and runs")
-]
 
 
 def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
@@ -51,8 +39,8 @@ def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
 
     A command with a parameter ``plugin`` adds them to its recipe; for others they are approved.
     """
-    signature = inspect.signature(command)
-    adds = "plugin" in signature.parameters
+    inner = signature(command)
+    adds = "plugin" in inner.parameters
 
     @wraps(command)
     def wrapped(*args: Any, trust_plugins: bool, plugin: list[str] | None, **kwargs: Any) -> None:
@@ -65,17 +53,13 @@ def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
         with trusting(trust_plugins):
             command(*args, **kwargs)
 
-    options = {"plugin": (PluginOption, None), "trust_plugins": (TrustOption, False)}
-    added = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
-        for name, (option, default) in options.items()
-        if name not in signature.parameters
-    ]
-    setattr(  # noqa: B010  (Typer reads it)
-        wrapped,
-        "__signature__",
-        signature.replace(parameters=[*signature.parameters.values(), *added]),
-    )
+    parameters = dict(inner.parameters)
+    added: dict[str, Any] = {"plugin": Plugins, "trust_plugins": Trust}
+    for name, option in added.items():
+        default = False if name == "trust_plugins" else None
+        parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=option)
+        parameters.setdefault(name, parameter)
+    wrapped.__signature__ = inner.replace(parameters=[*parameters.values()])  # type: ignore[attr-defined]
     return wrapped
 
 
@@ -84,14 +68,11 @@ class SettingsCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise UserError for an option that is none here, but a setting."""
-        known_options = {
-            name for param in self.params for name in (*param.opts, *param.secondary_opts)
-        }
-        for position, arg in enumerate(args):
+        known = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
+        for arg, following in pairwise([*args, "-"]):
             option, equals, value = arg.partition("=")
-            if not option.startswith("-") or option in known_options:
+            if not option.startswith("-") or option in known:
                 continue
-            following = args[position + 1] if position + 1 < len(args) else "-"
             option_value = value if equals else None if re.match(r"-|.*=", following) else following
             if hint := option_hint(option, option_value):
                 raise UserError(f"no such option: {option}", hint)
@@ -126,6 +107,13 @@ def command_line() -> str:
     return storable(shlex.join(["cifarlab", *sys.argv[1:]]))
 
 
+def say(text: str) -> None:
+    """Print a line, whole however long it is."""
+    from cifarlab.system.terminal import console
+
+    console.print(text)
+
+
 def _process() -> int | None:
     """Return this process's number among torchrun's on this machine, counted from 0.
 
@@ -143,7 +131,7 @@ def main() -> None:
         if output.failure and not code:
             code = 1
             if output.failure.errno != errno.EPIPE:  # whoever reads a pipe may leave
-                _say("failed", f"can't write the output: {output.failure.strerror}", _WRITTEN)
+                _complain("failed", f"can't write the output: {output.failure.strerror}", _WRITTEN)
         errors.flush()
     sys.exit(code)
 
@@ -157,17 +145,17 @@ def _run() -> int:
     except CifarlabError as error:
         # on each machine the first process speaks; others of what it may not live to know
         if not _process() or isinstance(error, OutOfMemoryError | ProcessLostError):
-            kinds = {UserError: "error", Interrupted: "stopped"}
-            fitting = (word for type_, word in kinds.items() if isinstance(error, type_))
-            _say(next(fitting, "failed"), error.what, error.hint)
+            ended_by = "stopped" if isinstance(error, Interrupted) else "failed"
+            word = "error" if isinstance(error, UserError) else ended_by
+            _complain(word, error.what, error.hint)
         return error.exit_code
     except OSError as error:  # of a path that nobody foresaw
-        _say("failed", reason(error), "check that path, the disk and its permissions")
+        _complain("failed", reason(error), "check that path, the disk and its permissions")
         return 1
     return 0
 
 
-def _say(kind: str, what: str, hint: str) -> None:
+def _complain(kind: str, what: str, hint: str) -> None:
     """Print two lines on standard error, whatever a file has written into them."""
     what, hint = (" ".join(text.splitlines()) for text in (what, hint))
     sys.stderr.write(f"{kind}: {what}\n  {hint}\n")  # typer.echo would go past Output

@@ -1,121 +1,98 @@
 """Commands that look at a run: evaluate, audit, predict, explain."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from cifarlab.cli.app import (
-    FiguresOption,
-    PluginOption,
-    RunArgument,
-    SettingsCommand,
-    app,
-    command_line,
-    formats,
-    takes_plugins,
-)
+from cifarlab.cli.app import SettingsCommand, app, command_line, formats, say, takes_plugins
 from cifarlab.cli.following import after_audit, after_predict, say_next
+from cifarlab.cli.options import Figures, Plugins, Resize, Run, Settings
 from cifarlab.system.errors import UserError
 
+if TYPE_CHECKING:
+    from cifarlab.run_folder.folder import RunFolder
 
-def _use_free_cores() -> None:
-    """Compute with as many threads as cores are free, as training does, and say so."""
+
+def _open(run: Path) -> "RunFolder":
+    """Return a run's folder, to be computed with on as many threads as cores are free."""
+    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.device import fastest_device
     from cifarlab.system.threads import use_threads
 
+    folder = RunFolder(run).require()
     if fastest_device().type == "cpu" and (note := use_threads(None).note):
         sys.stderr.write(f"{note}\n")
+    return folder
+
+
+@contextmanager
+def _shown() -> Iterator[dict[str, Any]]:
+    """Show how far a computation is; yield what it takes for that."""
+    from cifarlab.training.display import Display
+
+    with Display() as display:
+        yield {"progress": display.prepare, "log": say}
 
 
 @app.command()
 @takes_plugins
 def evaluate(
-    run: RunArgument,
-    split: Annotated[str, typer.Option(help="val or test")] = "val",
-    tta_views: Annotated[int | None, typer.Option(help="1, 2, 6 or 10 averaged views")] = None,
-    groups: Annotated[
-        Path | None, typer.Option(help="YAML of groups of classes: 'group: [class, class]'")
-    ] = None,
-    full: Annotated[
-        bool,
-        typer.Option("--full", help="also views, corruptions, OOD images; kept in the folder"),
-    ] = False,
-    ood: Annotated[
-        str | None, typer.Option(help="with --full: a source of out-of-distribution images")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="with --full: how many images to corrupt")
-    ] = None,
+    run: Run,
+    split: Annotated[str, Option(help="val or test")] = "val",
+    tta_views: Annotated[int | None, Option(help="1, 2, 6 or 10 averaged views")] = None,
+    groups: Annotated[Path | None, Option(help="YAML of classes: 'group: [class, class]'")] = None,
+    full: Annotated[bool, Option("--full", help="also views, corruptions, OOD; is kept")] = False,
+    ood: Annotated[str | None, Option(help="with --full: out-of-distribution images")] = None,
+    images: Annotated[int | None, Option(min=1, help="with --full: how many to corrupt")] = None,
 ) -> None:
     """Measure a run's network anew; opening the test split is recorded in its provenance."""
-    from cifarlab.cli.printing import print_evaluation, print_measured
+    from cifarlab.cli.printing import print_evaluation
     from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
-    from cifarlab.run_folder.folder import RunFolder
-    from cifarlab.system.terminal import console
-    from cifarlab.training.display import Display
 
-    _require_full(full, tta_views, ood, images)
-    folder = RunFolder(run).require()
-    _use_free_cores()
-    with Display() as display:
-        options: dict[str, Any] = {
-            "command": command_line(),
-            "progress": display.prepare,
-            "log": console.print,
-        }
-        if full:
-            evaluation = evaluate_fully(folder, split, groups, ood, images, **options)
-        else:
-            measured, data = evaluate_run(folder, split, tta_views, groups, **options)
-            evaluation = {"measured": measured, "data": data}
-    print_measured(split, evaluation["measured"], evaluation["data"])
-    if full:
-        print_evaluation(evaluation)
-    say_next("report" if full else "explain", run)
-
-
-def _require_full(full: bool, tta_views: int | None, ood: str | None, images: int | None) -> None:
     if full and tta_views is not None:
         raise UserError("--full compares all views", "leave out --tta-views")
     if not full and (ood is not None or images is not None):
         raise UserError("--ood and --images belong to --full", "add it")
+    folder, command = _open(run), command_line()
+    with _shown() as shown:
+        if full:
+            evaluation = evaluate_fully(
+                folder, split, groups, ood, images, command=command, **shown
+            )
+        else:
+            measured, data = evaluate_run(
+                folder, split, tta_views, groups, command=command, **shown
+            )
+            evaluation = {"measured": measured, "data": data}
+    print_evaluation(split, evaluation)
+    say_next("report" if full else "explain", run)
 
 
 @app.command(cls=SettingsCommand)
 @takes_plugins
 def audit(
-    name: Annotated[
-        str, typer.Argument(metavar="RUN_OR_RECIPE", help="a run folder, a recipe's name or file")
-    ],
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="a recipe's changes")
-    ] = None,
-    folds: Annotated[
-        int, typer.Option(min=0, help="networks that judge the labels; 0: near-duplicates alone")
-    ] = 3,
-    test: Annotated[
-        bool, typer.Option("--test", help="look at the test split, too; of a run once it finished")
-    ] = False,
-    csv: Annotated[
-        bool, typer.Option("--csv", help="also tables: all judged labels, all pairs, with paths")
-    ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="a folder; default: the run's, or under audits/")
-    ] = None,
-    plugin: PluginOption = None,
+    name: Annotated[str, Argument(metavar="RUN_OR_RECIPE", help="a run folder, or a recipe")],
+    settings: Settings = None,
+    folds: Annotated[int, Option(min=0, help="networks that judge labels; 0: none")] = 3,
+    test: Annotated[bool, Option("--test", help="look at the test split, too")] = False,
+    csv: Annotated[bool, Option("--csv", help="also all judged labels and pairs as CSV")] = False,
+    out: Annotated[Path | None, Option(help="a folder; default: the run's, or audits/")] = None,
+    plugin: Plugins = None,
 ) -> None:
     """Look for images that are there twice and labels that are wrong in the training data."""
     from cifarlab.audit.run_audit import audit as run_audit
     from cifarlab.cli.printing import print_audit
     from cifarlab.config.plugins import approve_plugins
     from cifarlab.run_folder.folder import RunFolder
-    from cifarlab.system.terminal import console
     from cifarlab.training.display import Display
 
     with Display() as display:
-        audit_folder = run_audit(
+        audited = run_audit(
             name,
             settings or [],
             folds=folds,
@@ -126,50 +103,38 @@ def audit(
             callbacks=[display],
             command=command_line(),
             progress=display.prepare,
-            log=console.print,
+            log=say,
         )
-    print_audit(audit_folder.findings() or {})
-    console.print(f"audit: {audit_folder.path}", soft_wrap=True)
+    print_audit(audited.findings() or {})
+    say(f"audit: {audited.path}")
     if csv:
-        tables = [
-            audit_folder.path / name for name in ("pairs.csv", "labels.csv")[: 2 if folds else 1]
-        ]
-        console.print(f"tables: {', '.join(map(str, tables))}", soft_wrap=True)
+        tables = ("pairs.csv", "labels.csv") if folds else ("pairs.csv",)
+        say(f"tables: {', '.join(str(audited.path / table) for table in tables)}")
     say_next(*after_audit(name, settings or [], RunFolder(name).exists, out))
 
 
 @app.command()
 @takes_plugins
 def predict(
-    run: RunArgument,
-    paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="images, folders, archives, a competition's pickle"),
-    ],
+    run: Run,
+    paths: Annotated[list[Path], Argument(metavar="PATH...", help="images, folders, archives")],
     output_format: Annotated[
-        str, typer.Option("--format", help="table, csv, json or kaggle (ID,Labels)")
+        str, Option("--format", help="table, csv, json or kaggle (ID,Labels)")
     ] = "table",
     sample_submission: Annotated[
-        Path | None,
-        typer.Option(help="a sample whose ids and labels must fit"),
+        Path | None, Option(help="a sample whose ids and labels must fit")
     ] = None,
-    resize_mode: Annotated[
-        str | None, typer.Option(help="images of another size: crop, pad or stretch")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="a file; default: standard output")] = None,
+    resize_mode: Resize = None,
+    out: Annotated[Path | None, Option(help="a file; default: standard output")] = None,
 ) -> None:
     """Predict images, resized and normalised as in training, with calibrated confidence."""
     from cifarlab.inference.formats import format_predictions, require_format
     from cifarlab.inference.run_predictor import predict_paths
-    from cifarlab.run_folder.folder import RunFolder
     from cifarlab.system.files import write_text
 
     require_format(output_format, sample_submission)
-    folder = RunFolder(run).require()
-    _use_free_cores()
-    text = format_predictions(
-        predict_paths(folder, paths, resize_mode), output_format, sample_submission
-    )
+    predictions = predict_paths(_open(run), paths, resize_mode)
+    text = format_predictions(predictions, output_format, sample_submission)
     if out:
         write_text(out, text)
     else:
@@ -180,35 +145,29 @@ def predict(
 @app.command()
 @takes_plugins
 def explain(
-    run: RunArgument,
+    run: Run,
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[IMAGE]...", help="image files; default: held-out images"),
+        list[Path] | None, Argument(metavar="[IMAGE]...", help="files; default: held-out images")
     ] = None,
     layers: Annotated[
-        str | None, typer.Option(help="all, or names with commas; default: the last with a map")
+        str | None, Option(help="all, or names with commas; default: the last with a map")
     ] = None,
     target: Annotated[
-        str, typer.Option(help="class that maps are for: predicted, true, or its name")
+        str, Option(help="class that maps are for: predicted, true, or its name")
     ] = "predicted",
-    resize_mode: Annotated[
-        str | None, typer.Option(help="images of another size: crop, pad or stretch")
-    ] = None,
+    resize_mode: Resize = None,
     sanity_check: Annotated[
-        bool, typer.Option("--sanity-check", help="check that the maps depend on the weights")
+        bool, Option("--sanity-check", help="check that the maps depend on the weights")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="default: RUN/explained, for reports")] = None,
-    figures: FiguresOption = "svg",
+    out: Annotated[Path | None, Option(help="default: RUN/explained, for reports")] = None,
+    figures: Figures = "svg",
 ) -> None:
     """Show where a network looks, what its layers see, and what it is made of."""
+    from cifarlab.cli.printing import print_table
     from cifarlab.explain.explain_run import explain_run
-    from cifarlab.run_folder.folder import RunFolder
-    from cifarlab.system.terminal import console, print_table
-    from cifarlab.training.display import Display
 
-    folder = RunFolder(run).require()
-    _use_free_cores()
-    with Display() as display:
+    folder = _open(run)
+    with _shown() as shown:
         explained = explain_run(
             folder,
             images or [],
@@ -218,11 +177,10 @@ def explain(
             sanity_check=sanity_check,
             out=out,
             formats=formats(figures),
-            progress=display.prepare,
-            log=console.print,
+            **shown,
         )
     print_table(("image", "true", "predicted", "probability", "map for"), explained.rows)
     for note in explained.notes:
-        console.print(note)
-    console.print(f"figures: {explained.folder} ({', '.join(explained.slugs)})", soft_wrap=True)
+        say(note)
+    say(f"figures: {explained.folder} ({', '.join(explained.slugs)})")
     say_next(*(("dashboard", run.parent) if images or out else ("report", run)))

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+Words = tuple[object, ...]
+
 
 def say_next(*words: object, err: bool = False) -> None:
     """Print a command to go on with; ``err``: where standard output holds what was asked for."""
@@ -12,61 +14,45 @@ def say_next(*words: object, err: bool = False) -> None:
     stream.write(f"next: {shlex.join(['cifarlab', *map(str, words)])}\n")
 
 
-def after_report(runs: Sequence[Path]) -> tuple[object, ...]:
+def _options(**values: object) -> Words:
+    """Return the words of the options that have a value."""
+    named = {f"--{name.replace('_', '-')}": value for name, value in values.items() if value}
+    return tuple(word for option in named.items() for word in option)
+
+
+def after_report(runs: Sequence[Path]) -> Words:
     """Look at one run beside its neighbours, or compare several."""
     return ("dashboard", runs[0].parent) if len(runs) == 1 else ("compare", *runs)
 
 
-def after_audit(
-    name: str, settings: Sequence[str], run: bool, out: Path | None
-) -> tuple[object, ...]:
+def after_audit(name: str, settings: Sequence[str], run: bool, out: Path | None) -> Words:
     """Return how to see the findings in the run's report, or train the audited recipe."""
     if not run:
         return ("train", name, *settings)
     return ("report", name) if out is None else ("explain", name)
 
 
-def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> tuple[object, ...]:
+def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> Words:
     """Return how to see why: of the image, where there was one."""
-    if len(paths) > 1 or not _is_image(paths[0]):
-        return "explain", run
-    return (
-        "explain",
-        run,
-        paths[0],
-        *([] if resize_mode is None else ["--resize-mode", resize_mode]),
-    )
-
-
-def _is_image(path: Path) -> bool:
     from cifarlab.data.folders import IMAGE
 
-    return path.is_file() and bool(IMAGE.search(path.name))
+    if len(paths) > 1 or not (paths[0].is_file() and IMAGE.search(paths[0].name)):
+        return ("explain", run)
+    return ("explain", run, paths[0], *_options(resize_mode=resize_mode))
 
 
-def after_study(
-    name: str, n_seeds: int | None, scale: float, data: str | None
-) -> tuple[object, ...]:
+def after_study(name: str, n_seeds: int | None, scale: float, data: str | None) -> Words:
     """Run in full what was tried at a scale, else look at the runs."""
-    if scale == 1:
-        return ("dashboard",)
-    options = {"--n-seeds": n_seeds, "--data": data}
-    changed = [word for option, value in options.items() if value for word in (option, value)]
-    return ("study", name, *changed)
+    full_study = ("study", name, *_options(n_seeds=n_seeds, data=data))
+    return ("dashboard",) if scale == 1 else full_study
 
 
 def after_compare(
     names: Sequence[str], against: str | None, metric: str, out: Path | None
-) -> tuple[object, ...]:
+) -> Words:
     """Keep the table and draw the figure, else look at the runs."""
     if out is None:
-        return (
-            "compare",
-            *names,
-            *(["--against", against] if against else []),
-            *(["--metric", metric] if metric != "accuracy" else []),
-            "--out",
-            "comparison",
-        )
+        other = None if metric == "accuracy" else metric
+        return ("compare", *names, *_options(against=against, metric=other, out="comparison"))
     first = Path(names[0])
     return ("dashboard", first.parent) if first.exists() else ("dashboard",)

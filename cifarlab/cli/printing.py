@@ -1,29 +1,56 @@
-"""What was measured, examined or audited, printed."""
+"""What was measured, compared, searched or audited, printed."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
+from cifarlab.experiments.search import table as search_table
+from cifarlab.experiments.study import table as study_table
+from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.system.terminal import console, percent, print_table
-from cifarlab.training.display import score_line
+
+if TYPE_CHECKING:
+    from cifarlab.experiments.search.engine import FinishedSearch
+
+__all__ = ["print_audit", "print_comparison", "print_evaluation", "print_search", "print_table"]
 
 
-def per_class_table(measured: dict[str, Any]) -> Table:
-    """Return the accuracy of each class with its interval."""
-    table = Table("class", "n", "accuracy", "95 % interval", box=None)
-    for row in measured["per_class"]:
-        if row["n"]:
-            low, high = row["interval"]
-            interval = f"{100 * low:.1f} to {100 * high:.1f}"
-            table.add_row(Text(row["class"]), str(row["n"]), percent(row["accuracy"]), interval)
-    return table
+def print_comparison(comparison: Comparison) -> None:
+    """Print the table, with what stands over and under it."""
+    console.print("\n".join(study_table.heading(comparison)))
+    print_table(*study_table.format_rows(comparison))
+    console.print("\n".join(study_table.footing(comparison)))
 
 
-def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
-    """Print a split's accuracy, by class and group, and the calibration of its probabilities."""
-    console.print(score_line(split, measured, data))
-    console.print(per_class_table(measured))
+def print_search(finished: "FinishedSearch") -> None:
+    """Print the trials, rungs and keys of a search, and its finalists."""
+    results = finished.results
+    console.print("\n".join(search_table.heading(results)))
+    for headers, cells in (
+        search_table.rows(results),
+        search_table.rung_rows(results.rungs, results.metric),
+        search_table.importance_rows(results.importance),
+    ):
+        if cells:
+            print_table(headers, cells)
+    if finished.finalists:
+        print_comparison(finished.finalists.comparison)
+        for bias in finished.finalists.selection_bias:
+            console.print(search_table.describe_selection_bias(bias, results.metric))
+    for line in (*finished.problems, f"search: {finished.folder.path}"):
+        console.print(line)
+
+
+def print_evaluation(split: str, evaluation: dict[str, Any]) -> None:
+    """Print a split's accuracy, by class and group, its calibration, and all that was measured."""
+    from cifarlab.training.display import score_line  # it imports torch
+
+    measured = evaluation["measured"]
+    console.print(score_line(split, measured, evaluation["data"]))
+    rows = [
+        (row["class"], str(row["n"]), percent(row["accuracy"]), _interval(row["interval"], ".1f"))
+        for row in measured["per_class"]
+        if row["n"]
+    ]
+    print_table(("class", "n", "accuracy", "95 % interval"), rows)
     for row in measured["groups"] or []:
         if row["n"]:
             console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
@@ -38,16 +65,17 @@ def print_measured(split: str, measured: dict[str, Any], data: str) -> None:
                 f"calibration error {percent(row['ece'])}, Brier score {row['brier']:.4f} "
                 f"at temperature {row['temperature']:.3f}{fitted}"
             )
+    if "tta" in evaluation:
+        _print_full_evaluation(evaluation)
 
 
-def print_evaluation(evaluation: dict[str, Any]) -> None:
+def _print_full_evaluation(evaluation: dict[str, Any]) -> None:
     """Print test-time augmentation, corruptions and out-of-distribution images."""
     rows = []
     for row in evaluation["tta"]:
         against = row["against_single_view"]
-        low, high = against["interval"] if against else (0, 0)
         gain = f"{100 * against['gain']:+.2f}" if against else ""
-        between = f"{100 * low:+.2f} to {100 * high:+.2f}" if against else ""
+        between = _interval(against["interval"], "+.2f") if against else ""
         seconds = f"{row['cost']['seconds']:.1f} s"
         rows.append((row["name"], percent(row["accuracy"]), gain, between, seconds))
     print_table(("views", "accuracy", "gain", "its 95 % interval", "time"), rows)
@@ -92,15 +120,16 @@ def print_audit(findings: dict[str, Any]) -> None:
         )
     names = findings["classes"]
     suspects = [
-        (
-            suspect["name"],
-            names[suspect["given_label"]],
-            names[suspect["predicted_label"]],
-            f"{suspect['label_quality']:.4f}",
-        )
-        for suspect in labels["suspects"][:10]
+        (row["name"], names[row["given_label"]], names[row["predicted_label"]], quality)
+        for row in labels["suspects"][:10]
+        for quality in [f"{row['label_quality']:.4f}"]
     ]
     print_table(("image", "given label", "predicted label", "label quality"), suspects)
+
+
+def _interval(bounds: tuple[float, float], form: str) -> str:
+    low, high = bounds
+    return f"{100 * low:{form}} to {100 * high:{form}}"
 
 
 def _image(image: dict[str, Any]) -> str:

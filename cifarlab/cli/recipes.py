@@ -5,14 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cifarlab.cli.app import (
-    FiguresOption,
-    PluginOption,
-    SettingsCommand,
-    app,
-    formats,
-    takes_plugins,
-)
+from cifarlab.cli.app import SettingsCommand, app, formats, takes_plugins
+from cifarlab.cli.options import Figures, Plugins
 
 recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
 app.add_typer(recipes_app, name="recipes")
@@ -41,7 +35,7 @@ def recipes_list() -> None:
 @takes_plugins
 def recipes_show(
     name: Annotated[str, typer.Argument(help="a name or a YAML file")],
-    plugin: PluginOption = None,
+    plugin: Plugins = None,
 ) -> None:
     """A recipe's source, its parameter count and its complete YAML."""
     from cifarlab.config.plugins import approve_plugins
@@ -62,7 +56,7 @@ def recipes_show(
 
 @recipes_app.command("keys")
 @takes_plugins
-def recipes_keys(plugin: PluginOption = None) -> None:
+def recipes_keys(plugin: Plugins = None) -> None:
     """Every setting with its meaning, default and allowed values."""
     from cifarlab.config.family import knowing
     from cifarlab.config.plugins import approve_plugins
@@ -89,7 +83,7 @@ def recipes_lint(
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
     ] = None,
-    plugin: PluginOption = None,
+    plugin: Plugins = None,
 ) -> None:
     """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
     from cifarlab.config.plugins import approve_plugins
@@ -113,8 +107,8 @@ def recipes_draw(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
     ] = None,
     out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
-    figures: FiguresOption = "svg",
-    plugin: PluginOption = None,
+    figures: Figures = "svg",
+    plugin: Plugins = None,
 ) -> None:
     """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
     from cifarlab.config.plugins import approve_plugins

@@ -6,18 +6,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
-from cifarlab.cli.app import (
-    FiguresOption,
-    PluginOption,
-    SettingsCommand,
-    app,
-    command_line,
-    formats,
-    takes_plugins,
-)
+from cifarlab.cli.app import SettingsCommand, app, command_line, formats, say, takes_plugins
 from cifarlab.cli.following import after_report, say_next
+from cifarlab.cli.options import Data, Figures, Plugins, Resume, Settings
 from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
@@ -28,37 +21,30 @@ if TYPE_CHECKING:
 @app.command(cls=SettingsCommand)
 @takes_plugins
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a name or a YAML file")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="short for data.source=...")] = None,
-    run: Annotated[Path | None, typer.Option(help="the run folder; default: under runs/")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an unfinished run")] = False,
+    recipe: Annotated[str, Argument(metavar="RECIPE", help="a name or a YAML file")],
+    settings: Settings = None,
+    data: Data = None,
+    run: Annotated[Path | None, Option(help="the run folder; default: under runs/")] = None,
+    resume: Resume = False,
     extend: Annotated[
-        str | None, typer.Option(help="train a finished run longer, e.g. '10 epochs'")
+        str | None, Option(help="train a finished run longer, e.g. '10 epochs'")
     ] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="with --extend: the rate meanwhile: hold, restart, stretch")
+        str | None, Option(help="with --extend: the rate meanwhile: hold, restart, stretch")
     ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="of the processor; default: as many as cores are free"),
-    ] = None,
+    threads: Annotated[int | None, Option(min=1, help="default: as many as cores are free")] = None,
     tensor_stats: Annotated[
-        bool, typer.Option(help="short for --callback tensor-stats: histograms of each epoch")
+        bool, Option(help="short for --callback tensor-stats: histograms of each epoch")
     ] = True,
     callback: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="what watches the run, of a plug-in")
+        list[str] | None, Option(metavar="KIND", help="what watches the run, of a plug-in")
     ] = None,
-    plugin: PluginOption = None,
+    plugin: Plugins = None,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
     from cifarlab.system.processes import init_distributed
-    from cifarlab.system.terminal import console
     from cifarlab.training.launch import launch
 
-    watching = [*(["tensor-stats"] if tensor_stats else []), *(callback or [])]
     with init_distributed() as processes:
         job = processes.broadcast_from_rank0(
             lambda: launch(
@@ -70,13 +56,13 @@ def train(
                 extend=extend,
                 schedule=schedule,
                 plugins=plugin or [],
-                callbacks=watching,
+                callbacks=[*(["tensor-stats"] if tensor_stats else []), *(callback or [])],
             )
         )
         if not job.trained:
             _train(job, processes, threads)
     if processes.is_main_process:
-        console.print(f"run: {job.folder.path}")
+        say(f"run: {job.folder.path}")
         _report_trained(job.folder.path)
         held_out = "val" in (job.folder.result() or {})
         say_next("evaluate" if held_out else "explain", job.folder.path)
@@ -102,13 +88,11 @@ def _train(job: "Launch", processes: "Processes", threads: int | None) -> None:
 
 def _report_trained(run: Path) -> None:
     """Write the report of a run that has just been trained; whatever comes, the run is complete."""
-    from cifarlab.system.terminal import console
-
     again = f"the run is complete; its report: {shlex.join(['cifarlab', 'report', str(run)])}"
     try:
         _report([run])
     except MissingExtraError as error:
-        console.print(f"no report: {error.hint}")
+        say(f"no report: {error.hint}")
     except StorageError as error:
         raise StorageError(error.what, again) from error
     except KeyboardInterrupt as error:
@@ -118,9 +102,9 @@ def _report_trained(run: Path) -> None:
 @app.command()
 @takes_plugins
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders")],
-    out: Annotated[Path | None, typer.Option(help="the page; figures go beside it")] = None,
-    figures: FiguresOption = "svg",
+    runs: Annotated[list[Path], Argument(metavar="RUN...", help="run folders")],
+    out: Annotated[Path | None, Option(help="the page; figures go beside it")] = None,
+    figures: Figures = "svg",
 ) -> None:
     """One HTML file with everything about one or several runs."""
     _report(runs, out, figures)
@@ -129,8 +113,6 @@ def report(
 
 def _report(runs: list[Path], out: Path | None = None, figures: str = "svg") -> None:
     from cifarlab.report.write import write_report
-    from cifarlab.system.terminal import console
 
-    wanted = formats(figures)
-    path = write_report(runs, out, wanted, lambda: console.print("drawing the report ..."))
-    console.print(f"report: {path}", soft_wrap=True)
+    path = write_report(runs, out, formats(figures), lambda: say("drawing the report ..."))
+    say(f"report: {path}")

@@ -1,11 +1,14 @@
-"""A ``Plot`` as ECharts options.
+"""A ``Plot`` as ECharts options, in the look of look.json.
 
 A key that begins with a colon holds JavaScript, as NiceGUI has it; none of it comes from a run.
-Texts on axes are the theme's, asked for in the browser, since only that knows light from dark.
+Texts on axes are style.css's, asked for in the browser, since only that knows light from dark.
 """
 
 import html
+import json
 import math
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,90 +17,57 @@ from cifarlab.plots.spec import INK, Axis, Bars, Marks, Matrix, Panel, Plot
 
 Options = dict[str, Any]
 
-_FAINT = "rgba(128,128,128,0.22)"
-_SHADES = {  # text stays legible on them, in light and in dark
-    "Oranges": ["rgba(213,94,0,0.06)", "rgba(213,94,0,0.45)", "rgba(213,94,0,0.85)"],
-    "Blues": ["rgba(0,114,178,0.04)", "rgba(0,114,178,0.45)"],
-    "viridis": ["rgba(0,158,115,0.05)", "rgba(0,158,115,0.6)"],
-}
+# ``css`` gives a color of style.css
+SCRIPT = """const css =
+name => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim()"""
+# the shades of cells leave text legible on them, in light and in dark
+_LOOK = json.loads((Path(__file__).parent / "look.json").read_text("utf-8"))
 _SYMBOLS = {"D": "diamond", "s": "rect"}
 _TOP, _BOTTOM, _GAP = 46, 46, 44  # pixels for the legend, the last axis, and between panels
 
 
-def theme(name: str) -> str:
-    """Return JavaScript for a color of style.css."""
-    return f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()"
-
-
 def options(plot: Plot | None, height: int) -> Options:
     """Return the panels beneath each other on so many pixels; nothing where there is no plot."""
+    made: Options = deepcopy(_LOOK["chart"])
     panels = plot.panels if plot else []
     weights = (plot and plot.heights) or [1.0] * len(panels)
     room = height - _TOP - _BOTTOM - _GAP * (len(panels) - 1)
-    series: list[Options] = []
-    grids, shades, top = [], [], float(_TOP)
+    made |= {name: [] for name in ("grid", "xAxis", "yAxis", "series", "visualMap")}
+    labels, top = [], float(_TOP)
     for index, (panel, weight) in enumerate(zip(panels, weights, strict=True)):
         size = room * weight / sum(weights)
-        grids.append({"left": 52, "right": 12, "top": round(top), "height": round(size)})
+        made["grid"].append({"left": 52, "right": 12, "top": round(top), "height": round(size)})
         top += size + _GAP
+        made["xAxis"].append(_axis(panel, panel.x, "x") | {"gridIndex": index})
+        made["yAxis"].append(_axis(panel, panel.y, "y") | {"gridIndex": index})
         for mark in panel.marks:
             if isinstance(mark, Matrix):
-                shades.append(_visual_map(mark, len(series)))
+                made["visualMap"].append(_shades(mark) | {"seriesIndex": len(made["series"])})
             if isinstance(mark, Marks | Bars | Matrix):
-                series.append(_series(mark, panel) | {"xAxisIndex": index, "yAxisIndex": index})
-    if shades:
-        grids = [{"left": 8, "right": 8, "top": 8, "bottom": 8, "containLabel": True}]
-    marks = [mark for panel in panels for mark in panel.marks if isinstance(mark, Marks)]
-    return {
-        "animation": False,
-        "textStyle": {"fontFamily": "inherit"},
-        "legend": {
-            "top": 0,
-            "left": 0,
-            "type": "scroll",
-            "icon": "roundRect",
-            "itemWidth": 14,
-            "itemHeight": 4,
-            "textStyle": {":color": theme("ink")},
-            "data": list(dict.fromkeys(mark.label for mark in marks if mark.label)),
-        },
-        "tooltip": {
-            "confine": True,
-            ":backgroundColor": theme("card"),
-            ":borderColor": theme("line"),
-            "textStyle": {":color": theme("ink"), "fontSize": 12},
-            **({":formatter": "p => p.name"} if shades else {"trigger": "axis"}),
-        },
-        "axisPointer": {"link": [{"xAxisIndex": "all"}], "lineStyle": {"color": _FAINT}},
-        "grid": grids,
-        "xAxis": [_axis(panel, panel.x, index, "x") for index, panel in enumerate(panels)],
-        "yAxis": [_axis(panel, panel.y, index, "y") for index, panel in enumerate(panels)],
-        "series": series,
-        **({"visualMap": shades} if shades else {}),
-    }
+                series = _series(mark, panel.y.label)
+                made["series"].append(series | {"xAxisIndex": index, "yAxisIndex": index})
+            if isinstance(mark, Marks) and mark.label:
+                labels.append(mark.label)
+    made["legend"]["data"] = list(dict.fromkeys(labels))
+    if made["visualMap"]:
+        made["grid"] = [{"left": 8, "right": 8, "top": 8, "bottom": 8, "containLabel": True}]
+        made["tooltip"] |= {"trigger": "item", ":formatter": "p => p.name"}
+    return made
 
 
-def _axis(panel: Panel, axis: Axis, index: int, name: str) -> Options:
-    made: Options = {
-        "gridIndex": index,
-        "name": axis.label,
-        "nameTextStyle": {":color": theme("soft"), "fontSize": 12, "align": "left"},
-        "axisLabel": {":color": theme("soft"), "fontSize": 12, "hideOverlap": True},
-        "axisLine": {"lineStyle": {"color": _FAINT}},
-        "axisTick": {"show": False},
-        "splitLine": {"show": name in panel.grid or panel.grid == "both"}
-        | {"lineStyle": {"color": _FAINT}},
-    }
+def _axis(panel: Panel, axis: Axis, name: str) -> Options:
+    made: Options = deepcopy(_LOOK["axis"])
+    made["splitLine"]["show"] = panel.grid in (name, "both")
     if axis.names:
-        made |= {"type": "category", "data": list(axis.names), "inverse": name == "y", "name": ""}
-        named = {
+        made["axisLabel"] |= {
             "rotate": axis.rotation if name == "x" else 0,
             "width": 120,
             "overflow": "truncate",
+            "interval": 0 if len(axis.names) <= 30 else "auto",
         }
-        made["axisLabel"] |= named | {"interval": 0 if len(axis.names) <= 30 else "auto"}
-        return made
+        return made | {"type": "category", "data": list(axis.names), "inverse": name == "y"}
     made |= {"type": "value", "scale": axis.limits is None, "splitNumber": max(2, axis.ticks - 2)}
+    made["name"] = axis.label
     if name == "x":
         made |= {"nameLocation": "middle", "nameGap": 28}
         made["nameTextStyle"]["align"] = "center"
@@ -105,32 +75,25 @@ def _axis(panel: Panel, axis: Axis, index: int, name: str) -> Options:
         known = np.concatenate([m.x for m in panel.marks if isinstance(m, Marks) and m.width])
         low, high = (known.min(), known.max()) if len(known) else (1, 2)
         made |= {"min": int(low), "max": int(max(high, low + 1)), "minInterval": 1}
-    elif axis.limits:
-        made |= {"min": max(0.0, math.ceil(axis.limits[0])), "max": _without_margin(axis.limits[1])}
+    elif axis.limits:  # without the margins of per cents
+        low, high = axis.limits
+        made |= {"min": max(0.0, math.ceil(low)), "max": high // 5 * 5 if high > 5 else None}
     return made
 
 
-def _without_margin(limit: float) -> float | None:
-    """Return a limit without its margin where it is of the size of per cents."""
-    return math.floor(limit / 5) * 5 if limit > 5 else None
-
-
-def _series(mark: Marks | Bars | Matrix, panel: Panel) -> Options:
+def _series(mark: Marks | Bars | Matrix, name: str) -> Options:
     if isinstance(mark, Matrix):
         return _cells(mark)
     if isinstance(mark, Bars):
         look = {"color": mark.color, "barCategoryGap": "5%", "itemStyle": {"opacity": 0.55}}
-        return {"type": "bar", "name": panel.y.label, "data": _points(mark.at, mark.lengths)} | look
-    data = _points(mark.x, mark.y)
-    color = {":color": theme("ink")} if mark.color == INK else {"color": mark.color}
-    made: Options = {"name": mark.label or panel.y.label, "data": data, **color}
+        return {"type": "bar", "name": name, "data": _points(mark.at, mark.lengths)} | look
+    color = {":color": "css('ink')"} if mark.color == INK else {"color": mark.color}
+    made: Options = {"name": mark.label or name, "data": _points(mark.x, mark.y), **color}
     if mark.width:
-        line: Options = {
-            "width": max(mark.width, 1) * 4 / 3,
-            "type": "dashed" if mark.dash != "-" else "solid",
-        }
+        dash = "solid" if mark.dash == "-" else "dashed"
+        line = {"width": max(mark.width, 1) * 4 / 3, "type": dash, **color}
         symbol: Options = {"showSymbol": bool(mark.marker), "symbolSize": 5}
-        return made | {"type": "line", "lineStyle": line | color} | symbol
+        return made | {"type": "line", "lineStyle": line} | symbol
     ring: Options = {"color": "transparent", "borderWidth": 2, "borderColor": mark.color}
     style: Options = {"itemStyle": ring if mark.hollow else {"opacity": mark.alpha}}
     symbol = {"symbol": _SYMBOLS.get(mark.marker, "circle"), "symbolSize": 4.5 + mark.size}
@@ -143,36 +106,23 @@ def _points(x: Any, y: Any) -> list[list[float]]:
 
 
 def _cells(mark: Matrix) -> Options:
-    shown = mark.values if mark.scale == "linear" else np.sqrt(mark.values)
-    data = []
+    made: Options = deepcopy(_LOOK["cells"])
+    made["label"]["show"] = mark.texts is not None
+    made["itemStyle"]["borderWidth"] = 1 if max(mark.values.shape) <= 30 else 0
+    made["data"] = []
     for row, column in np.argwhere(~np.isnan(mark.values)).tolist():
-        value = [
-            column,
-            row,
-            round(float(shown[row, column]), 4),
-            round(mark.values[row, column], 1),
-        ]
+        value = float(mark.values[row, column])
+        shown = value if mark.scale == "linear" else math.sqrt(value)
         tip = html.escape(mark.tip(row, column)).replace("\n", "<br>") if mark.tip else ""
+        cell = {"value": [column, row, round(shown, 4), round(value, 1)], "name": tip}
         text = {} if mark.texts is None else {"text": mark.texts[row, column]}
-        data.append({"value": value, "name": tip, **text})
-    label = {"fontSize": 10, ":color": theme("ink"), ":formatter": "p => p.data.text"}
-    few = max(mark.values.shape) <= 30
-    return {
-        "type": "heatmap",
-        "data": data,
-        "label": {"show": mark.texts is not None, **label},
-        "itemStyle": {"borderWidth": 1 if few else 0, ":borderColor": theme("paper")},
-        "emphasis": {"itemStyle": {":borderColor": theme("ink")}},
-    }
+        made["data"].append(cell | text)
+    return made
 
 
-def _visual_map(mark: Matrix, series_index: int) -> Options:
+def _shades(mark: Matrix) -> Options:
+    """Return how values become colors: ECharts' ``visualMap``."""
     low, high = (max(0.0, limit) for limit in mark.limits)
-    return {
-        "show": False,
-        "min": low,
-        "max": high if mark.scale == "linear" else math.sqrt(high),
-        "dimension": 2,
-        "seriesIndex": series_index,
-        "inRange": {"color": _SHADES[mark.colors]},
-    }
+    high = high if mark.scale == "linear" else math.sqrt(high)
+    colors = {"color": _LOOK["shades"][mark.colors]}
+    return {"show": False, "min": low, "max": high, "dimension": 2, "inRange": colors}

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from starlette.responses import FileResponse, Response
 
 from cifarlab.dashboard.index import Index
-from cifarlab.dashboard.urls import figure_url
+from cifarlab.dashboard.urls import folder_url
 from cifarlab.plots.catalog import FIGURES
 from cifarlab.plots.spec import WIDE
 from cifarlab.run_folder.explained import KINDS
@@ -85,7 +85,7 @@ def sheets(index: Index, files: list[Path]) -> Markup:
         Markup(
             "<h3>{0}</h3><div class='sheet' style='--inches:{1:.2f}'>"
             "<img loading='lazy' src='{2}' alt='{0}'></div>"
-        ).format(title(file), width(file), figure_url(index.url_path(file.resolve())))
+        ).format(title(file), width(file), folder_url("figure", index.url_path(file.resolve())))
         for file in files
     )
 

@@ -2,43 +2,26 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from markupsafe import Markup, escape
 from nicegui import ui
 
 from cifarlab.dashboard import charts
-from cifarlab.dashboard.index import Index, MissingFolderError
-from cifarlab.dashboard.urls import list_url, try_url
+from cifarlab.dashboard.index import Index, MissingFolderError, file_stamp
 from cifarlab.plots.spec import BLUE, Plot
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
 from cifarlab.system.errors import CifarlabError
 from cifarlab.system.files import storable
 
-if TYPE_CHECKING:  # it imports torch
-    from cifarlab.dashboard.trial import NetworkCache
+_PACE = 2.0  # seconds between two looks at the files behind what is shown
+_LINKS = {"Runs": "/", "Try an image": "/try"}
 
-HERE = Path(__file__).parent
-PACE = 2.0  # seconds between two looks at the files behind what is shown
-
-
-class Site:
-    """What the views read: the list of runs, and the networks that were tried last."""
-
-    def __init__(self, root: Path) -> None:
-        self.index = Index(root)
-
-    @cached_property
-    def networks(self) -> "NetworkCache":
-        """Made when the first image is tried: torch takes seconds."""
-        from cifarlab.dashboard.trial import NetworkCache
-
-        return NetworkCache()
+T = TypeVar("T")
 
 
 def put(content: str, *values: Any, kind: str = "") -> ui.html:
@@ -47,27 +30,26 @@ def put(content: str, *values: Any, kind: str = "") -> ui.html:
     return ui.html(storable(filled), sanitize=False).classes(kind)
 
 
-def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], kind: str = "") -> None:
+def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Put a table into the page."""
-    put(parts().table(Table(columns, rows), kind))
+    put(parts().table(Table(columns, rows)))
 
 
 @contextmanager
-def framed(site: Site, title: str, here: str = "") -> Iterator[None]:
+def framed(index: Index, title: str, here: str = "") -> Iterator[None]:
     """Show the top of the page, and the main part to be filled; ``here`` is the part's word."""
     ui.page_title(f"{title} - cifarlab" if title else "cifarlab")
     ui.colors(primary=BLUE)
-    links = [("Runs", list_url()), ("Try an image", try_url())]
-    links_html = "".join(
-        f'<a href="{escape(address)}"{" aria-current=page" if word == here else ""}>{word}</a>'
-        for word, address in links
+    links = "".join(
+        f'<a href="{address}"{" aria-current=page" if word == here else ""}>{word}</a>'
+        for word, address in _LINKS.items()
     )
     put(
-        f'<header class="top"><nav><a class="home" href="/">cifarlab</a>{links_html}'
+        f'<header class="top"><nav><a class="home" href="/">cifarlab</a>{links}'
         '<span class="where" title="{0}"><bdi>{0}</bdi></span></nav></header>',
-        site.index.root,
+        index.root,
     )
-    with ui.element("div").classes("page"):
+    with ui.element("div").classes("page"), show_errors():
         yield
 
 
@@ -95,25 +77,28 @@ def show_errors() -> Iterator[None]:
         put(parts().warnings([f"This can't be shown: {type(error).__name__}: {error}."]))
 
 
-def watch(stamp: Callable[[], Any], build: Callable[[], Any]) -> None:
-    """Build now, and anew whenever ``stamp``, looked at in a thread, gives another value."""
-    container = ui.element("div")
-    known = stamp()
+async def watch(
+    files: Sequence[Path], read: Callable[[], T], fill: Callable[[T], Awaitable[None]]
+) -> None:
+    """Fill a part of the page with what ``read`` returns, anew whenever a file changed.
 
-    def fill() -> None:
-        container.clear()
-        with container, show_errors():
-            build()
+    The files are looked at, and read, in a thread.
+    """
+    container = ui.element("div")
+    known: list[Any] = []
 
     async def look() -> None:
         nonlocal known
-        now = await asyncio.to_thread(stamp)
-        if now != known:
-            known = now
-            fill()
+        now = await asyncio.to_thread(lambda: [file_stamp(file) for file in files])
+        if now == known:
+            return
+        known = now
+        container.clear()
+        with container, show_errors():
+            await fill(await asyncio.to_thread(read))
 
-    fill()
-    ui.timer(PACE, look)
+    await look()
+    ui.timer(_PACE, look)
 
 
 def chart(plot: Plot | None, height: int, alt: str) -> ui.echart:

@@ -13,28 +13,28 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cifarlab.config.plugins import approvals_file
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
-from cifarlab.run_folder.metrics_log import MetricsLog
 from cifarlab.run_folder.run_data import dig
-from cifarlab.system.errors import CifarlabError, PluginError, RecipeError, RunFolderError
-from cifarlab.system.files import MOST_YAML_BYTES, read_text, require_plain, storable
+from cifarlab.system.errors import CifarlabError, PluginError, RunFolderError
+from cifarlab.system.files import MOST_YAML_BYTES, read_text, storable
 from cifarlab.system.formatting import number, pair
 
 OF_A_RUN = ("recipe.yaml", "result.json", "metrics.jsonl", "provenance.json", "checkpoints")
 MARKS = {"study.json": "study", "search.json": "search"}
-_FILES = {"run": OF_A_RUN, "study": ("study.json",), "search": ("search.json", "search.jsonl")}
+FILES = {"run": OF_A_RUN, "study": ("study.json",), "search": ("search.json", "search.jsonl")}
 MOST_FOLDERS = 20_000  # somebody may name the root of a disk
 DEPTH = 6
 _MOST_READ = 50  # recipes of one name, as of a search's trials: reading one takes 18 ms
 SILENCE = 120.0  # seconds without a new line, at least, after which no training is assumed
 _NAME = re.compile(r"^name: *(\S.*)$", re.MULTILINE)
 _SEED = re.compile(r"^seed: *(\d{1,10}) *$", re.MULTILINE)
-_TAIL = 4096  # bytes; a metrics log line has some 400
+
+Stamp = tuple[int, int] | None  # a file's time of change (ns) and size, None where there is none
 
 
 @dataclass(frozen=True)
@@ -82,23 +82,13 @@ class Entry:
         return "training" if now - self.last_modified < patience else "stopped"
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """All that was found; ``unrecognized_entries`` are (url_path, reason) of folders not ours."""
 
     runs: tuple[Entry, ...]
     studies: tuple[str, ...]
     searches: tuple[str, ...]
     unrecognized_entries: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class ScannedFolder:
-    """A folder by what it is: run, study, search or unrecognized."""
-
-    kind: str
-    path: Path
-    reason: str = ""
 
 
 class MissingFolderError(RunFolderError):
@@ -119,27 +109,25 @@ class Index:
         with self._reading:
             folders = list(walk(self.root))
             approvals = file_stamp(approvals_file())
-            runs = [
-                self._entry(folder.path, approvals) for folder in folders if folder.kind == "run"
-            ]
             self._known = {
-                folder.path: self._known[folder.path] for folder in folders if folder.kind == "run"
+                path: self._read(path, approvals) for path, kind, _ in folders if kind == "run"
             }
-        url_paths = {
-            kind: tuple(self.url_path(folder.path) for folder in folders if folder.kind == kind)
-            for kind in ("study", "search")
-        }
-        unrecognized_entries = [
-            (self.url_path(folder.path), folder.reason)
-            for folder in folders
-            if folder.kind == "unrecognized"
-        ]
-        unrecognized_entries += [
-            (run.url_path, why) for run in runs if (why := run.problem or run.note)
-        ]
-        return Listing(
-            tuple(runs), url_paths["study"], url_paths["search"], tuple(unrecognized_entries)
+            runs = tuple(entry for _, entry in self._known.values())
+        studies, searches = (
+            tuple(self.url_path(path) for path, kind, _ in folders if kind == wanted)
+            for wanted in ("study", "search")
         )
+        problems = [(self.url_path(path), reason) for path, _, reason in folders if reason]
+        problems += [(run.url_path, why) for run in runs if (why := run.problem or run.note)]
+        return Listing(runs, studies, searches, tuple(problems))
+
+    def _read(self, path: Path, approvals: Stamp) -> tuple[Any, Entry]:
+        """Return a run's entry with its stamp, anew where that changed."""
+        stamp = (*stamps(path), approvals)
+        known = self._known.get(path)
+        if known and known[0] == stamp:
+            return known
+        return stamp, read_entry(path, self.url_path(path))
 
     def group_names(self, runs: Iterable[Entry]) -> dict[str, str]:
         """Return each group's name: its recipe's, with what differs from others of that name."""
@@ -147,27 +135,21 @@ class Index:
         for run in runs:
             if not run.problem:
                 firsts.setdefault(run.group, run)
-        counts = Counter(run.recipe for run in firsts.values())
-        names, read = {}, []
+        alike = Counter(run.recipe for run in firsts.values())
+        names: dict[str, str] = {}
+        recipes: dict[str, Recipe] = {}
         for group, run in firsts.items():
-            alike = counts[run.recipe]
-            names[group] = run.recipe if alike == 1 else f"{run.recipe} {run.name}"
-            if 1 < alike <= _MOST_READ:
-                with suppress(
-                    RunFolderError, RecipeError, PluginError
-                ):  # being deleted, or no recipe of ours
-                    read.append((run, self._recipe(run)))
+            names[group] = run.recipe if alike[run.recipe] == 1 else f"{run.recipe} {run.name}"
+            if 1 < alike[run.recipe] <= _MOST_READ:
+                with suppress(CifarlabError):  # being deleted, or no recipe of ours
+                    if group not in self._recipes:
+                        self._recipes[group] = RunFolder(self.path(run.url_path)).recipe()
+                    recipes[group] = self._recipes[group]
+        shown = [firsts[group] for group in recipes]
         distinct = distinct_names(
-            [run.recipe for run, _ in read],
-            [recipe for _, recipe in read],
-            [run.name for run, _ in read],
+            [run.recipe for run in shown], list(recipes.values()), [run.name for run in shown]
         )
-        return names | dict(zip((run.group for run, _ in read), distinct, strict=True))
-
-    def _recipe(self, run: Entry) -> Recipe:
-        if run.group not in self._recipes:
-            self._recipes[run.group] = RunFolder(self.path(run.url_path)).recipe()
-        return self._recipes[run.group]
+        return names | dict(zip(recipes, distinct, strict=True))
 
     def url_path(self, path: Path) -> str:
         """Return a folder's path under the root, as its URL ends; the root's own is empty."""
@@ -180,84 +162,62 @@ class Index:
         """
         try:
             path = (self.root / url_path).resolve()
-            entries_inside = path.is_relative_to(self.root) and path.is_dir()
+            is_inside = path.is_relative_to(self.root) and path.is_dir()
         except (OSError, ValueError):  # too long, a NUL
-            entries_inside = False
-        if not entries_inside:
+            is_inside = False
+        if not is_inside:
             raise MissingFolderError(
                 f"there is no folder {url_path!r} under {self.root}",
                 "it was moved or deleted, or the address is wrong: go back to the list",
             )
-        if kind and not any((path / name).exists() for name in _FILES[kind]):
+        if kind and not any((path / name).exists() for name in FILES[kind]):
             raise MissingFolderError(
-                f"{url_path!r} is no {kind}: it has no {_FILES[kind][0]}", "go back to the list"
+                f"{url_path!r} is no {kind}: it has no {FILES[kind][0]}", "go back to the list"
             )
         return path
 
-    def _entry(self, path: Path, approvals: object) -> Entry:
-        stamp = stamps(path), approvals
-        known = self._known.get(path)
-        if known and known[0] == stamp:
-            return known[1]
-        entry = read_entry(path, self.url_path(path))
-        self._known[path] = (stamp, entry)
-        return entry
 
-
-def walk(root: Path) -> Iterator[ScannedFolder]:
-    """Yield every run, study and search at ``root`` and under it, and unrecognized folders.
+def walk(root: Path) -> Iterator[tuple[Path, str, str]]:
+    """Yield (path, kind, "") of all runs, studies and searches, (path, "", reason) of others.
 
     Links and hidden folders are not followed; what is inside of a run is its own, and so is what a
     study or a search has beside its runs.
     """
-    pending, seen = [(root, 0, False)], 0
-    while pending:
-        folder, depth, owned = pending.pop()
-        seen += 1
-        if seen > MOST_FOLDERS:
-            yield ScannedFolder(
-                "unrecognized", root, f"only its first {MOST_FOLDERS:,} folders were looked at"
-            )
-            return
-        try:
-            with os.scandir(folder) as entries:
-                entries_inside = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            yield ScannedFolder("unrecognized", folder, f"can't be read: {error.strerror}")
-            continue
-        names = {entry.name for entry in entries_inside}
-        kind = next((kind for mark, kind in MARKS.items() if mark in names), None)
-        if kind is None and not names.isdisjoint(OF_A_RUN):
-            yield ScannedFolder("run", folder)
-            continue
-        if kind is not None:
-            yield ScannedFolder(kind, folder)
-        below = [
-            Path(entry.path)
-            for entry in entries_inside
-            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-        ]
-        odd = [path for path in below if storable(path.name) != path.name]
-        yield from (
-            ScannedFolder("unrecognized", path, "its name is not UTF-8: rename it") for path in odd
-        )
-        visible = any(not name.startswith(".") for name in names)
-        if kind is None and visible and not (below or owned) and depth:
-            yield ScannedFolder(
-                "unrecognized", folder, "it is no run of cifarlab: it has no recipe.yaml"
-            )
-        if depth < DEPTH:
-            pending += [
-                (path, depth + 1, owned or kind is not None) for path in below if path not in odd
-            ]
+    owned: set[Path] = set()  # studies, searches, and all folders in them
+
+    def report(error: OSError) -> None:
+        unreadable.append((Path(error.filename), "", f"can't be read: {error.strerror}"))
+
+    unreadable: list[tuple[Path, str, str]] = []
+    for n_seen, (name, below, files) in enumerate(os.walk(root, onerror=report)):
+        folder, names = Path(name), {*below, *files}
+        if n_seen == MOST_FOLDERS:
+            yield root, "", f"only its first {MOST_FOLDERS:,} folders were looked at"
+            break
+        kind = next((kind for mark, kind in MARKS.items() if mark in names), "")
+        kind = kind or ("" if names.isdisjoint(OF_A_RUN) else "run")
+        visible = sorted(name for name in names if not name.startswith("."))
+        below[:] = [name for name in visible if name in below] if kind != "run" else []
+        if kind:
+            yield folder, kind, ""
+        elif visible and not below and folder != root and folder.parent not in owned:
+            yield folder, "", "it is no run of cifarlab: it has no recipe.yaml"
+        if kind or folder.parent in owned:
+            owned.add(folder)
+        for odd in [name for name in below if storable(name) != name]:
+            below.remove(odd)
+            yield folder / odd, "", "its name is not UTF-8: rename it"
+        if len(folder.relative_to(root).parts) == DEPTH:
+            below.clear()
+    yield from unreadable
 
 
-def stamps(path: Path) -> tuple[tuple[int, int] | None, ...]:
-    """Return the time of change and size of the files that a run's entry depends on."""
+def stamps(path: Path) -> tuple[Stamp, ...]:
+    """Return the stamps of the files that a run's entry depends on."""
     return tuple(file_stamp(path / name) for name in OF_A_RUN[:4])
 
 
-def file_stamp(path: Path) -> tuple[int, int] | None:
+def file_stamp(path: Path) -> Stamp:
     """Return the time of change and size of a file, None where it is not there."""
     try:
         status = os.stat(path)  # noqa: PTH116  (Path.stat is twice as slow)
@@ -268,30 +228,35 @@ def file_stamp(path: Path) -> tuple[int, int] | None:
 
 def read_entry(path: Path, url_path: str) -> Entry:
     """Return one run's entry; whatever is wrong with the folder becomes its ``problem``."""
-    name = storable(path.name)
+    name, folder = storable(path.name), RunFolder(path)
     try:
-        folder = RunFolder(path).require()
-        recipe, seed, group = _recipe(folder)
-        result = folder.result()
-        facts = _finished(result) if result is not None else _unfinished(folder)
-        images = dig(folder.provenance(), "data", "fingerprint")  # the path may hold others now
+        recipe, seed, group = _recipe(folder.require())
+        finished, provenance = folder.result(), folder.provenance()
+        line = {} if finished is not None else (folder.metrics.read() or [{"epoch": 0}])[-1]
     except RunFolderError as error:
         return Entry(url_path, name, problem=error.what.replace(f"{path}{os.sep}", ""))
-    facts["data"] = data = str(facts["data"] or "")
-    recipe_name = str(dig(result, "recipe") or recipe)
-    last_modified = _last_modified(folder)
-    digest = hashlib.sha256(f"{group}\n{data}\n{images}".encode()).hexdigest()[:12]
-    note = "" if "\nplugins: []" in f"\n{group}" else _plugin_problem(folder)
+    result = finished or {}
+    data = str(result.get("data") or dig(provenance, "data", "name") or "")
+    images = dig(provenance, "data", "fingerprint")  # the path may hold others now
+    epochs, parameters = number(result.get("epochs")), number(result.get("parameters"))
     return Entry(
         url_path,
         name,
-        recipe_name,
-        digest,
-        seed,
-        finished=result is not None,
-        last_modified=last_modified,
-        note=note,
-        **facts,
+        recipe=str(result.get("recipe") or recipe),
+        group=hashlib.sha256(f"{group}\n{data}\n{images}".encode()).hexdigest()[:12],
+        seed=seed,
+        data=data,
+        finished=finished is not None,
+        early=describe_early_end(result),
+        epochs=line.get("epoch", None if epochs is None else int(epochs)),
+        test=number(dig(result, "test", "accuracy")),
+        interval=pair(dig(result, "test", "interval")),
+        val=number(dig(line or result, "val", "accuracy")),
+        seconds=number(dig(result, "cost", "train_seconds")),
+        parameters=None if parameters is None else int(parameters),
+        last_modified=max(stamp[0] for stamp in stamps(path) if stamp) / 1e9,
+        pace=number(dig(line, "cost", "train_seconds")),
+        note="" if "\nplugins: []" in f"\n{group}" else _plugin_problem(folder),
     )
 
 
@@ -299,8 +264,6 @@ def _recipe(folder: RunFolder) -> tuple[str, int, str]:
     """Return a recipe's name, its seed, and its text without both. Raises RunFolderError."""
     try:
         text = read_text(folder.recipe_file, MOST_YAML_BYTES)
-    except FileNotFoundError as error:
-        raise RunFolderError("it has no recipe.yaml", "restore it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"recipe.yaml can't be read: {error}", "restore it") from error
     name, seed = _NAME.search(text), _SEED.search(text)
@@ -318,58 +281,3 @@ def _plugin_problem(folder: RunFolder) -> str:
     except CifarlabError:  # its own page says so
         pass
     return ""
-
-
-def _finished(result: dict[str, Any]) -> dict[str, Any]:
-    parameters, epochs = number(result.get("parameters")), number(result.get("epochs"))
-    return {
-        "data": result.get("data"),
-        "test": number(dig(result, "test", "accuracy")),
-        "interval": pair(dig(result, "test", "interval")),
-        "val": number(dig(result, "val", "accuracy")),
-        "early": describe_early_end(result),
-        "epochs": None if epochs is None else int(epochs),
-        "seconds": number(dig(result, "cost", "train_seconds")),
-        "parameters": None if parameters is None else int(parameters),
-    }
-
-
-def _unfinished(folder: RunFolder) -> dict[str, Any]:
-    line = last_line(folder.metrics)
-    return {
-        "data": dig(folder.provenance(), "data", "name"),
-        "val": number(dig(line, "val", "accuracy")),
-        "epochs": line["epoch"] if line else 0,
-        "pace": number(dig(line, "cost", "train_seconds")),
-    }
-
-
-def last_line(metrics: MetricsLog) -> dict[str, Any] | None:
-    """Return the newest whole line, without reading the others. Raises RunFolderError."""
-    try:
-        with require_plain(metrics.path).open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL))
-            tail = file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RunFolderError(f"metrics.jsonl can't be read: {error}", "restore it") from error
-    complete_lines = tail[: tail.rfind(b"\n") + 1].splitlines()
-    if not complete_lines or (
-        len(complete_lines) == 1 and size > _TAIL
-    ):  # that line's start is further up
-        lines = metrics.read()
-        return lines[-1] if lines else None
-    return metrics.parse(complete_lines[-1].decode("utf-8", "replace"), "its last line")
-
-
-def _last_modified(folder: RunFolder) -> float:
-    """Return when a run last wrote something that it writes once per epoch or start."""
-    times = [0.0]
-    for file in (folder.metrics.path, folder.provenance_file, folder.recipe_file):
-        try:
-            times.append(file.stat().st_mtime)
-        except OSError:
-            continue
-    return max(times)

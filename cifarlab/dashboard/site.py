@@ -1,36 +1,52 @@
 """The addresses of the page, and the application that serves them."""
 
 import threading
+from collections.abc import Awaitable, Callable
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI
 from nicegui import ui
 from starlette.responses import Response
 
-from cifarlab.dashboard import figures
-from cifarlab.dashboard.frame import HERE, Site
+from cifarlab.dashboard import charts, figures
 from cifarlab.dashboard.guard import Guard
-from cifarlab.dashboard.views import compare, listing, search, study, trial
-from cifarlab.dashboard.views import run as run_view
+from cifarlab.dashboard.index import Index
+from cifarlab.dashboard.views import compare, experiments, listing, run, trial
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" '
     'rx="3" fill="#0072b2"/><path d="M3 12 6 7l3 3 4-6" stroke="#fff" stroke-width="1.6" '
     'fill="none"/></svg>'
 )
+_PAGES: dict[str, Callable[..., Awaitable[None]]] = {
+    "/": listing.show,
+    "/run/{url_path:path}": run.show,
+    "/compare": compare.show,
+    "/study/{url_path:path}": experiments.show_study,
+    "/search/{url_path:path}": experiments.show_search,
+    "/try": trial.show,
+}
 
 
 def application(root: Path, *, password: str | None = None, anywhere: bool = False) -> Guard:
-    """Return the ASGI application of the folder ``root``; NiceGUI allows one per process."""
-    site = Site(root)
-    threading.Thread(target=site.index.listing, daemon=True).start()  # before anybody asks
-    _addresses(site)
-    ui.add_head_html(f"<style>{(HERE / 'style.css').read_text('utf-8')}</style>", shared=True)
+    """Return the ASGI application of the folder ``root``; NiceGUI allows one per process.
+
+    Plug-ins of the runs that are there now are approved where the caller trusts them.
+    """
+    index = Index(root)
+    # before anybody asks; in this context, which knows whether plug-ins are trusted
+    threading.Thread(target=copy_context().run, args=[index.listing], daemon=True).start()
+    for path, show in _PAGES.items():
+        ui.page(path, response_timeout=30)(partial(show, index))
+    style = (Path(__file__).parent / "style.css").read_text("utf-8")
+    ui.add_head_html(f"<style>{style}</style><script>{charts.SCRIPT}</script>", shared=True)
     outer = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     @outer.get("/figure/{url_path:path}")
     def _figure(url_path: str) -> Response:
-        return figures.serve_figure(site.index, url_path)
+        return figures.serve_figure(index, url_path)
 
     ui.run_with(
         outer,
@@ -43,29 +59,3 @@ def application(root: Path, *, password: str | None = None, anywhere: bool = Fal
         binding_refresh_interval=0.5,
     )
     return Guard(outer, password=password, anywhere=anywhere)
-
-
-def _addresses(site: Site) -> None:
-    @ui.page("/", response_timeout=30)
-    async def _listing(by: str = "", group: str = "", find: str = "") -> None:
-        await listing.show(site, by, group, find)
-
-    @ui.page("/run/{url_path:path}", response_timeout=30)
-    async def _run(url_path: str) -> None:
-        await run_view.show(site, url_path)
-
-    @ui.page("/compare", response_timeout=30)
-    async def _compare(runs: list[str] = Query(default=[])) -> None:  # noqa: B008
-        await compare.show(site, runs)
-
-    @ui.page("/study/{url_path:path}", response_timeout=30)
-    async def _study(url_path: str) -> None:
-        await study.show(site, url_path)
-
-    @ui.page("/search/{url_path:path}", response_timeout=30)
-    async def _search(url_path: str) -> None:
-        await search.show(site, url_path)
-
-    @ui.page("/try", response_timeout=30)
-    async def _trial(run: str | None = None) -> None:
-        await trial.show(site, run)

@@ -1,32 +1,103 @@
 """The list of runs as rows of a table: each run, or each recipe with its mean over seeds."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from cifarlab.dashboard.index import Entry
-from cifarlab.dashboard.urls import run_url
+from cifarlab.dashboard.urls import folder_url, page_url
+from cifarlab.system.formatting import NOTHING, count, interval, seconds
 
 TableRow = dict[str, Any]
 
 
+def _points(percent: float | None) -> str:
+    return NOTHING if percent is None else f"{percent:.2f}"
+
+
+def _when(time: float) -> str:
+    """Return the time of today's, the date of others: so that all columns fit."""
+    date, today = datetime.fromtimestamp(time), datetime.now()
+    return date.strftime("%H:%M" if date.date() == today.date() else "%Y-%m-%d")
+
+
+class Column(NamedTuple):
+    """A column; ``write`` makes a value a text. A ``wide`` one is hidden on narrow screens."""
+
+    name: str
+    title: str
+    write: Callable[[Any], str] = str
+    classes: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The column as Quasar has it: sorted by value, shown as text."""
+        return {
+            "name": self.name,
+            "field": self.name,
+            "label": self.title,
+            "sortable": True,
+            "align": "left" if self.write is str else "right",
+            ":format": f"(value, row) => row.texts.{self.name}",
+            "classes": self.classes,
+            "headerClasses": self.classes,
+        }
+
+
+OF_RUNS = (
+    Column("run", "run", classes="name"),
+    Column("state", "state"),
+    Column("test", "test %", _points),
+    Column("val", "validation %", _points),
+    Column("recipe", "recipe", classes="wide"),
+    Column("seed", "seed", count),
+    Column("data", "data", classes="wide"),
+    Column("epochs", "epochs", count),
+    Column("seconds", "training", seconds),
+    Column("parameters", "parameters", count, "wide"),
+    Column("last_modified", "last written", _when),
+)
+OF_RECIPES = (
+    Column("recipe", "recipe", classes="name"),
+    Column("n", "seeds", count),
+    Column("test", "test %", _points),
+    Column("spread", "deviation", _points),
+    Column("least", "least", _points),
+    Column("most", "most", _points),
+    Column("val", "validation %", _points),
+    Column("val_spread", "deviation", _points, "wide"),
+    Column("data", "data"),
+    Column("open", "left out", count),
+    Column("seconds", "training", seconds, "wide"),
+)
+
+
+def _row(columns: Sequence[Column], values: TableRow, **extra: Any) -> TableRow:
+    texts = {column.name: column.write(values[column.name]) for column in columns}
+    return {"links": {}, "titles": {}, **extra, **values, "texts": texts}
+
+
 def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
     """Return one row per run, accuracies in per cent; what is not known is None."""
-    rows = [
-        vars(entry)
-        | {
-            "url": run_url(entry.url_path),
+    rows = []
+    for entry in sorted(entries, key=lambda entry: -entry.last_modified):
+        values = {column.name: getattr(entry, column.name, None) for column in OF_RUNS} | {
+            "url_path": entry.url_path,
             "run": entry.name or "(this folder)",
             "state": entry.state(now),
             "test": _percent(entry.test),
-            "low": _percent(entry.interval[0]),
-            "high": _percent(entry.interval[1]),
             "val": _percent(entry.val),
-            "problem": entry.problem or entry.note or entry.early,
         }
-        for entry in entries
-    ]
-    return sorted(rows, key=lambda row: -row["last_modified"])
+        titles = {
+            "run": entry.url_path,
+            "state": entry.problem or entry.note or entry.early,
+            "test": "" if entry.test is None else f"95 % interval {interval(entry.interval)}",
+            "last_modified": f"{datetime.fromtimestamp(entry.last_modified):%Y-%m-%d %H:%M:%S}",
+        }
+        links = {"run": folder_url("run", entry.url_path)}
+        rows.append(_row(OF_RUNS, values, links=links, titles=titles))
+    return rows
 
 
 def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[TableRow]:
@@ -50,31 +121,28 @@ def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> TableRow:
     for entry in members:
         if entry.finished and not entry.early:
             by_seed.setdefault(entry.seed, entry)
-    tests = [entry.test for entry in by_seed.values() if entry.test is not None]
-    vals = [entry.val for entry in by_seed.values() if entry.val is not None]
-    first = members[0]
-    return {
+
+    def known(field: str) -> list[float]:
+        values = [getattr(entry, field) for entry in by_seed.values()]
+        return [value for value in values if value is not None]
+
+    tests, vals, times = known("test"), known("val"), known("seconds")
+    values = {
         "group": key,
         "recipe": name,
-        "data": first.data,
+        "data": members[0].data,
         "n": len(by_seed),
         "open": sum(not entry.finished or bool(entry.early) for entry in members),
-        "test": _mean(tests),
+        "test": _percent(statistics.fmean(tests) if tests else None),
         "spread": _spread(tests),
         "least": _percent(min(tests, default=None)),
         "most": _percent(max(tests, default=None)),
-        "val": _mean(vals),
+        "val": _percent(statistics.fmean(vals) if vals else None),
         "val_spread": _spread(vals),
-        "seconds": statistics.median(
-            [entry.seconds for entry in by_seed.values() if entry.seconds is not None] or [0]
-        )
-        or None,
+        "seconds": statistics.median(times) if times else None,
         "runs": len(members),
     }
-
-
-def _mean(accuracies: Sequence[float]) -> float | None:
-    return 100 * statistics.fmean(accuracies) if accuracies else None
+    return _row(OF_RECIPES, values, links={"recipe": page_url("/", group=key)})
 
 
 def _spread(accuracies: Sequence[float]) -> float | None:

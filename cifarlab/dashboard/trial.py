@@ -1,30 +1,28 @@
 """Trying an image on a run's network: pure but for reading the run and the data's cache."""
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from cifarlab.dashboard.index import stamps
-from cifarlab.dashboard.maps import ActivationMap, activation_maps
+from cifarlab.dashboard.index import file_stamp, stamps
 from cifarlab.data.dataset import Subset
 from cifarlab.data.opening import open_cached_data
 from cifarlab.evaluation.features import features, nearest_neighbors
+from cifarlab.explain import figures, maps
 from cifarlab.inference.inputs import Inputs, decode_image
-from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
-from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.run_data import read_runs
 from cifarlab.system.errors import CifarlabError
 
 UPLOAD_PIXELS = 2**24  # more than a phone's photo has; some 300 MB while it is decoded
 LIKELIEST, NEIGHBOURS = 5, 8
 _GALLERY = 2000  # training images, evenly spread, whose features are compared
 _KEPT = 2  # networks
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,15 @@ class Neighbour:
     distance: float
 
 
-@dataclass(frozen=True)
-class TriedImage:
+class ActivationMap(NamedTuple):
+    """One layer's map over the image, as a picture uint8 (h, w, 3), and what must be said of it."""
+
+    layer: str
+    picture: np.ndarray
+    warning: str
+
+
+class TriedImage(NamedTuple):
     """What a network says of an image.
 
     ``image`` is what it saw, uint8 (H, W, C); ``likeliest`` are classes with probabilities, the
@@ -69,13 +74,11 @@ class Network:
 
     def __init__(self, path: Path) -> None:
         """Raises RunFolderError, RecipeError and CheckpointError."""
-        self.run = read_runs([path], predictions=False)[0]
-        self.recipe: Recipe = self.run.recipe
         self.folder = RunFolder(path)
-        fits = self.recipe.data.images.resize_mode != "error"
+        self.data = self.folder.recipe().data
+        fits = self.data.images.resize_mode != "error"
         self.run_predictor = RunPredictor(self.folder, None if fits else "crop")
         self.predictor = self.run_predictor.predictor
-        self._gallery: Gallery | None = None
 
     def predict_image(self, blob: bytes, name: str = "the image") -> TriedImage:
         """Predict one file's image. Raises DataError for one that can't be decoded."""
@@ -83,29 +86,34 @@ class Network:
         image = decode_image(blob, name, run_predictor.policy, UPLOAD_PIXELS)
         probabilities = run_predictor.predict(Inputs([name], image[None])).probabilities[0]
         order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
-        gallery = self.gallery()
         return TriedImage(
             image=image,
             likeliest=[(classes[index], float(probabilities[index])) for index in order],
             temperature=run_predictor.temperature,
             views=run_predictor.evaluation.tta_views,
-            maps=activation_maps(self.predictor, image, int(order[0])),
-            neighbours=self._neighbours(image, gallery),
-            neighbours_note=gallery.note,
+            maps=self._maps(image, int(order[0])),
+            neighbours=self._neighbours(image),
+            neighbours_note=self.gallery.note,
         )
 
-    def gallery(self) -> Gallery:
-        """Return the training images that an image is compared with, from the data's cache."""
-        if self._gallery is None:
-            self._gallery = _gallery(self.folder, self.recipe, self.predictor)
-        return self._gallery
+    def _maps(self, image: np.ndarray, target: int) -> list[ActivationMap]:
+        """Return the class-activation maps of an image uint8 (H, W, C) for class ``target``."""
+        layers = maps.spatial_layers(maps.map_shapes(self.predictor))
+        heats = maps.class_activation_maps(self.predictor, image[None], layers, np.array([target]))
+        results = []
+        for layer, (heat,) in heats.items():
+            height, width = heat.shape
+            coarse = min(height, width) <= maps.COARSE
+            warning = f"{height} x {width} pixels: too coarse to say where" if coarse else ""
+            results.append(ActivationMap(layer, figures.overlay_heatmap(image, heat), warning))
+        return results
 
-    def _neighbours(self, image: np.ndarray, gallery: Gallery) -> list[Neighbour]:
-        subset = gallery.subset
+    def _neighbours(self, image: np.ndarray) -> list[Neighbour]:
+        subset = self.gallery.subset
         if subset is None:
             return []
         image_features = features(self.predictor, image[None])[0]
-        nearest_indices, distances = nearest_neighbors(image_features, gallery.features, NEIGHBOURS)
+        nearest, distances = nearest_neighbors(image_features, self.gallery.features, NEIGHBOURS)
         return [
             Neighbour(
                 np.array(subset.images[index]),
@@ -114,46 +122,46 @@ class Network:
                 subset.names[index],
                 float(distance),
             )
-            for index, distance in zip(subset.indices[nearest_indices], distances, strict=True)
+            for index, distance in zip(subset.indices[nearest], distances, strict=True)
         ]
 
-
-def _gallery(folder: RunFolder, recipe: Recipe, predictor: Predictor) -> Gallery:
-    nothing = np.zeros((0, 0), np.float32)
-    data = recipe.data
-    try:
-        opened = open_cached_data(data)
-        if opened is None:
-            why = f"the training images of {data.source} are not in this machine's cache"
-            return Gallery(None, nothing, f"No neighbours: {why}.")
-        folder.require_same_data(opened.dataset.fingerprint)
-        train = opened.training
-    except CifarlabError as error:
-        return Gallery(None, nothing, f"No neighbours: {error.what}.")
-    step = -(-len(train) // _GALLERY)
-    subset = replace(train, indices=train.indices[::step])
-    note = f"Among {len(subset):,} of its {len(train):,} training images, from the data's cache."
-    return Gallery(subset, features(predictor, subset.images, subset.indices), note)
-
-
-class NetworkCache:
-    """The networks tried last; one thread at a time, so that memory stays bounded."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[object, ...], Network] = OrderedDict()
-        self._turn = threading.Lock()
-
-    def predict_image(self, path: Path, blob: bytes, name: str) -> TriedImage:
-        """Return what the run at ``path`` says of a file. Raises as ``Network`` does."""
-        with self._turn:
-            key = (path, *stamps(path), _changed(path))
-            network = self._kept.pop(key, None) or Network(path)
-            self._kept[key] = network
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return network.predict_image(blob, name)
+    @cached_property
+    def gallery(self) -> Gallery:
+        """The training images that an image is compared with, from the data's cache."""
+        try:
+            opened = open_cached_data(self.data)
+            if opened is None:
+                source = self.data.source
+                return _no_gallery(
+                    f"the training images of {source} are not in this machine's cache"
+                )
+            self.folder.require_same_data(opened.dataset.fingerprint)
+            train = opened.training
+        except CifarlabError as error:
+            return _no_gallery(error.what)
+        subset = replace(train, indices=train.indices[:: -(-len(train) // _GALLERY)])
+        note = (
+            f"Among {len(subset):,} of its {len(train):,} training images, from the data's cache."
+        )
+        return Gallery(subset, features(self.predictor, subset.images, subset.indices), note)
 
 
-def _changed(path: Path) -> tuple[int, ...]:
-    files = sorted((path / "checkpoints").glob("*.safetensors"))
-    return tuple(file.stat().st_mtime_ns for file in files)
+def _no_gallery(why: str) -> Gallery:
+    return Gallery(None, np.empty(0), f"No neighbours: {why}.")
+
+
+@lru_cache(maxsize=_KEPT)
+def _network(path: Path, stamp: object) -> Network:  # noqa: ARG001  (it is the key)
+    """Return a run's network, as long as its files are those of ``stamp``."""
+    return Network(path)
+
+
+def try_image(path: Path, blob: bytes, name: str) -> TriedImage:
+    """Return what the run at ``path`` says of a file. Raises as ``Network`` does.
+
+    The networks tried last are kept; one thread at a time, so that memory stays bounded.
+    """
+    with _TURN:
+        weights = sorted((path / "checkpoints").glob("*.safetensors"))
+        stamp = (*stamps(path), *map(file_stamp, weights))
+        return _network(path, stamp).predict_image(blob, name)

@@ -158,16 +158,16 @@ def test_a_folders_name_is_printed_as_it_is(
     assert f"; {target}" in output.out
 
 
-def test_class_names_are_printed_as_they_are(finished: RunFolder) -> None:
-    from rich.console import Console
-
-    from cifarlab.cli.printing import per_class_table
+def test_class_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    from cifarlab.cli.printing import print_evaluation
 
     row = {"class": "[red]fox[/]", "n": 1, "correct": 1, "accuracy": 1.0, "interval": [0.2, 1.0]}
-    console = Console(width=100)
-    with console.capture() as captured:
-        console.print(per_class_table({"per_class": [row]}))
-    assert "[red]fox[/]" in captured.get()
+    whole = {"accuracy": 1.0, "interval": [0.2, 1.0], "n": 1, "loss": 0.1, "std": 0.0}
+    measured = {**whole, "per_class": [row], "groups": [{"group": "[b]all[/]", **row}], "top_k": []}
+    measured |= {"calibration": None, "calibrated": None}
+    print_evaluation("val", {"measured": measured, "data": "made"})
+    output = capsys.readouterr().out
+    assert "[red]fox[/]" in output and "[b]all[/]" in output
 
 
 def test_a_study_and_its_comparison(cifarlab: Command) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from cifarlab.dashboard.serve import require_extra, serve
+from cifarlab.dashboard.serve import serve
 from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
 
 
@@ -44,5 +44,5 @@ def test_an_address_that_is_none_is_refused(tmp_path):
 def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nicegui", None)
     with pytest.raises(MissingExtraError) as caught:
-        require_extra()
+        serve(tmp_path)
     assert caught.value.hint == "pip install 'cifarlab[dashboard]'"

@@ -8,7 +8,7 @@ import pytest
 from made_run import Plan, digits, hundred, make
 
 from cifarlab.dashboard.charts import options
-from cifarlab.dashboard.urls import compare_url, list_url, run_link, run_url, try_url
+from cifarlab.dashboard.urls import folder_url, page_url, run_link
 from cifarlab.plots.images import Item
 from cifarlab.plots.run import (
     class_rows,
@@ -137,10 +137,10 @@ def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():
 
 
 def test_addresses_survive_any_name():
-    assert run_url("a/b c%") == "/run/a/b%20c%25"
-    assert compare_url(["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
-    assert try_url("a b") == "/try?run=a+b" and try_url() == "/try"
-    assert list_url(by="") == "/" and list_url(find="x y") == "/?find=x+y"
+    assert folder_url("run", "a/b c%") == "/run/a/b%20c%25"
+    assert page_url("/compare", runs=["a&b", "c"]) == "/compare?runs=a%26b&runs=c"
+    assert page_url("/try", run="a b") == "/try?run=a+b" and page_url("/try", run=None) == "/try"
+    assert page_url("/", by="") == "/" and page_url("/", find="x y") == "/?find=x+y"
 
 
 def test_in_a_figure_the_end_of_a_path_is_kept():

@@ -50,7 +50,7 @@ def test_what_ended_early_is_in_no_mean_and_says_why():
     assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
     early = next(row for row in run_rows(runs, now=1e6) if row["url_path"] == "b")
     assert early["state"] == "ended early"
-    assert early["problem"] == "stopped by a search after 1 epoch"
+    assert early["titles"]["state"] == "stopped by a search after 1 epoch"
 
 
 def test_recipes_come_best_first():
@@ -64,6 +64,7 @@ def test_runs_come_newest_first_with_percentages_and_addresses():
         entry("a b/c#d?", 1, last_modified=2.0),
     ]
     new, old = run_rows(runs, now=1e6)
-    assert new["url"] == "/run/a%20b/c%23d%3F" and new["test"] is None
-    assert (old["test"], old["low"], old["high"]) == pytest.approx((50, 40, 60))
+    assert new["links"]["run"] == "/run/a%20b/c%23d%3F" and new["test"] is None
+    assert old["test"] == pytest.approx(50) and old["texts"]["test"] == "50.00"
+    assert old["titles"]["test"] == "95 % interval 40.00–60.00\u00a0%"
     assert (new["state"], old["state"]) == ("stopped", "finished")

@@ -10,7 +10,7 @@ from broken_uploads import encoded
 from PIL import Image
 
 from cifarlab.dashboard import trial
-from cifarlab.dashboard.trial import Network, NetworkCache
+from cifarlab.dashboard.trial import Network, try_image
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain.figures import overlay_heatmap
@@ -143,7 +143,7 @@ def test_other_images_than_the_runs_are_no_neighbours(copied):
 
 def test_many_training_images_are_thinned_evenly(finished, monkeypatch):
     monkeypatch.setattr(trial, "_GALLERY", 100)
-    gallery = Network(finished.path).gallery()
+    gallery = Network(finished.path).gallery
     assert len(gallery.subset) == len(gallery.features) == 100
     assert "Among 100 of its 1,294 training images" in gallery.note
 
@@ -169,22 +169,22 @@ def test_broken_uploads_and_runs_say_what_is_wrong(copied):
 def test_a_network_is_kept_until_its_run_changes(copied, monkeypatch):
     loaded, real = [], trial.Network
     monkeypatch.setattr(trial, "Network", lambda path: loaded.append(path) or real(path))
-    networks = NetworkCache()
     for _ in range(3):
-        networks.predict_image(copied.path, picture(), "a")
+        try_image(copied.path, picture(), "a")
     assert len(loaded) == 1
     shutil.copystat(copied.recipe_file, copied.weights("last"))  # another time of change
-    networks.predict_image(copied.path, picture(), "a")
+    try_image(copied.path, picture(), "a")
     assert len(loaded) == 2
 
 
-def test_few_networks_are_kept(copied, finished, tmp_path):
-    networks = NetworkCache()
+def test_few_networks_are_kept(copied, finished, tmp_path, monkeypatch):
+    loaded, real = [], trial.Network
+    monkeypatch.setattr(trial, "Network", lambda path: loaded.append(path) or real(path))
     folders = [copied.path, finished.path, tmp_path / "third"]
     shutil.copytree(finished.path, folders[2])
-    for path in folders:
-        networks.predict_image(path, picture(), "a")
-    assert len(networks._kept) == trial._KEPT
+    for path in (*folders, folders[2], folders[1], folders[0]):
+        try_image(path, picture(), "a")
+    assert loaded == [*folders, folders[0]]
 
 
 def test_features_leave_no_hook(finished):

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nicegui import events, ui
 
-from cifarlab.dashboard.frame import Site, framed, put, section, show_errors
+from cifarlab.dashboard.frame import framed, put, section, show_errors
 from cifarlab.dashboard.guard import UPLOAD_BYTES
-from cifarlab.dashboard.index import Entry
-from cifarlab.dashboard.urls import run_url, try_url
+from cifarlab.dashboard.index import Entry, Index
+from cifarlab.dashboard.urls import page_url, run_link
 from cifarlab.plots.images import Item
 from cifarlab.report.html import parts
 from cifarlab.system.errors import RunFolderError
@@ -20,93 +21,61 @@ if TYPE_CHECKING:  # it imports torch
 
 _MEBI = UPLOAD_BYTES // 2**20
 _TOO_LARGE = f"That could not be sent: it must be one file of at most {_MEBI} MiB."
-# Files from a drop, the clipboard or the picker all go through the one uploader.
-_TAKE = """
-const uploader = () => getElement(%(uploader)d).$refs.qRef;
-const zone = getHtmlElement(%(zone)d);
-const take = files => {
-  if (!files.length) return;
-  uploader().reset();
-  uploader().addFiles([files[0]]);
-};
-const over = on => event => { event.preventDefault(); zone.classList.toggle("over", on); };
-document.addEventListener("dragover", over(true));
-document.addEventListener("dragleave", over(false));
-document.addEventListener("drop", event => {
-  over(false)(event);
-  take(event.dataTransfer.files);
-});
-document.addEventListener("paste", event => take(event.clipboardData.files));
-zone.addEventListener("click", () => { uploader().reset(); uploader().pickFiles(); });
-zone.addEventListener("keydown", event => {
-  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); zone.click(); }
-});
-zone.dataset.ready = "yes";
-"""
+_ZONE = (
+    "<strong>Drop an image here, paste one, or choose a file</strong>"
+    f'<div class="soft">JPEG, PNG, WebP, GIF, BMP, TIFF or PPM, up to {_MEBI} MiB. '
+    "It goes to this program alone and is not kept.</div>"
+)
+_SCRIPT = (Path(__file__).parents[1] / "upload.js").read_text("utf-8")
 
 
-async def show(site: Site, url_path: str | None) -> None:
-    """Show the form for the run at ``url_path``, by default the one that wrote last."""
-    with framed(site, "Try an image", "Try an image"), show_errors():
+async def show(index: Index, run: str | None = None) -> None:
+    """Show the form for the run at that URL path, by default the one that wrote last."""
+    with framed(index, "Try an image", "Try an image"):
         put("<h1>Try an image</h1>")
-        listing = await asyncio.to_thread(site.index.listing)
-        usable_runs = {run.url_path: _describe(run) for run in _usable_runs(site, listing.runs)}
-        if url_path is None:
-            url_path = next(iter(usable_runs), None)
+        listing = await asyncio.to_thread(index.listing)
+        options = _usable_runs(index, listing.runs)
+        url_path = next(iter(options), None) if run is None else run
         if url_path is None:
             raise RunFolderError("no run here has a checkpoint to predict with", "train one first")
-        path = site.index.path(url_path, "run")
-        _run_select(usable_runs, url_path)
-        _form(site, url_path, path)
+        path = index.path(url_path, "run")
+        select = ui.select(
+            {url_path: url_path} | options, value=url_path, label="Run", with_input=True
+        )
+        select.props("outlined dense options-dense").classes("chooser")
+        select.on_value_change(
+            lambda event: ui.navigate.to(page_url("/try", run=event.value or url_path))
+        )
+        _form(url_path, path)
 
 
-def _usable_runs(site: Site, runs: tuple[Entry, ...]) -> list[Entry]:
-    """Return runs with a network, finished ones first, the newest first."""
-    readable = [
-        run for run in runs if not run.problem and _has_weights(site.index.path(run.url_path))
-    ]
-    return sorted(readable, key=lambda run: (not run.finished, -run.last_modified))
+def _usable_runs(index: Index, runs: Iterable[Entry]) -> dict[str, str]:
+    """Return runs with a network, described; finished ones first, the newest first."""
+    described = {}
+    for run in sorted(runs, key=lambda run: (not run.finished, -run.last_modified)):
+        weights = index.path(run.url_path) / "checkpoints"
+        if not run.problem and any(weights.glob("*.safetensors")):
+            value = run.test if run.test is not None else run.val
+            accuracy = "" if value is None else f", {100 * value:.2f} %"
+            described[run.url_path] = f"{run.url_path or run.name} ({run.data}{accuracy})"
+    return described
 
 
-def _has_weights(path: Path) -> bool:
-    return any((path / "checkpoints" / f"{name}.safetensors").exists() for name in ("last", "best"))
-
-
-def _describe(run: Entry) -> str:
-    value = run.test if run.test is not None else run.val
-    accuracy = "" if value is None else f", {100 * value:.2f} %"
-    return f"{run.url_path or run.name} ({run.data}{accuracy})"
-
-
-def _run_select(usable_runs: dict[str, str], url_path: str) -> None:
-    options = usable_runs if url_path in usable_runs else {**usable_runs, url_path: url_path}
-    select = ui.select(options, value=url_path, label="Run", with_input=True)
-    select.props("outlined dense options-dense").classes("chooser")
-    select.on_value_change(lambda event: ui.navigate.to(try_url(event.value or url_path)))
-
-
-def _form(site: Site, url_path: str, path: Path) -> None:
+def _form(url_path: str, path: Path) -> None:
     zone = ui.element("div").classes("zone").props('role=button tabindex=0 data-testid="zone"')
     with zone:
-        put(
-            "<strong>Drop an image here, paste one, or choose a file</strong>"
-            f'<div class="soft">JPEG, PNG, WebP, GIF, BMP, TIFF or PPM, up to {_MEBI} MiB. '
-            "It goes to this program alone and is not kept.</div>"
-        )
+        put(_ZONE)
     answer_area = ui.element("div").props('aria-live=polite data-testid="answer"')
 
     async def on_upload(event: events.UploadEventArguments) -> None:
         name = event.file.name or "the image"
         blob = await event.file.read()
         answer_area.clear()
-        with answer_area:
-            put('<p class="soft">Looking at {} ...</p>', name)
-        start = time.monotonic()
         with answer_area, show_errors():
+            put('<p class="soft">Looking at {} ...</p>', name)
+            start = time.monotonic()
             try:
-                result = await asyncio.to_thread(
-                    lambda: site.networks.predict_image(path, blob, name)
-                )
+                result = await asyncio.to_thread(_try, path, blob, name)
             finally:
                 answer_area.clear()
             _show_result(result, name, url_path, time.monotonic() - start)
@@ -120,7 +89,13 @@ def _form(site: Site, url_path: str, path: Path) -> None:
         auto_upload=True, max_file_size=UPLOAD_BYTES, on_upload=on_upload, on_rejected=on_rejected
     ).classes("hidden")
     uploader.on("failed", on_rejected, args=[])
-    ui.run_javascript(_TAKE % {"uploader": uploader.id, "zone": zone.id})
+    ui.run_javascript(f"{_SCRIPT} acceptFiles({uploader.id}, {zone.id});")
+
+
+def _try(path: Path, blob: bytes, name: str) -> "TriedImage":
+    from cifarlab.dashboard.trial import try_image
+
+    return try_image(path, blob, name)
 
 
 def _show_result(result: "TriedImage", name: str, url_path: str, seconds: float) -> None:
@@ -151,7 +126,7 @@ def _show_result(result: "TriedImage", name: str, url_path: str, seconds: float)
             ]
             put(parts().gallery(neighbours))
             put('<p class="soft">By cosine distance of what enters the last layer.</p>')
-    put('<p><a href="{}">The run in full</a></p>', run_url(url_path))
+    put("<p>{}</p>", run_link(url_path, "The run in full"))
 
 
 def _confidence(result: "TriedImage") -> str:

@@ -1,0 +1,157 @@
+"""Commands that compare and search: studies, study, compare, searches, search."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from cifarlab.cli.app import app, command_line, formats, say, takes_plugins
+from cifarlab.cli.following import after_compare, after_study, say_next
+from cifarlab.cli.options import Data, Figures, Plugins, Resume, Scale
+from cifarlab.system.errors import FailedRunsError
+
+
+@app.command()
+def studies() -> None:
+    """All shipped studies: what they ask, and how many runs that takes."""
+    from cifarlab.cli.printing import print_table
+    from cifarlab.experiments.study.shipped import STUDIES
+
+    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in STUDIES.values()]
+    print_table(("study", "rows x seeds", "what it asks"), rows)
+
+
+@app.command()
+@takes_plugins
+def study(
+    name: Annotated[str, Argument(metavar="NAME", help="a shipped study or a YAML file")],
+    n_seeds: Annotated[int | None, Option(min=1, help="runs per row")] = None,
+    scale: Scale = 1.0,
+    only: Annotated[str | None, Option(help="rows to train, and the baseline: '*drop*'")] = None,
+    jobs: Annotated[int, Option(min=1, help="runs at a time on this machine")] = 1,
+    resume: Resume = False,
+    data: Data = None,
+    figures: Figures = "svg",
+    plugin: Plugins = None,
+) -> None:
+    """Train recipes over seeds and say which is better, by how much, and whether that is real.
+
+    Exits with 5 where it came to its end but runs failed.
+    """
+    from cifarlab.cli.printing import print_comparison
+    from cifarlab.config.plugins import approve_plugins
+    from cifarlab.experiments.study.engine import run_study
+    from cifarlab.experiments.study.shipped import find_study
+
+    finished = run_study(
+        find_study(name, approve_plugins(plugin or [])),
+        n_seeds=n_seeds,
+        scale=scale,
+        only=only,
+        jobs=jobs,
+        resume=resume,
+        data=data,
+        **_options(figures),
+    )
+    print_comparison(finished.comparison)
+    for line in (*finished.problems, f"study: {finished.folder.path}"):
+        say(line)
+    say_next(*after_study(name, n_seeds, scale, data))
+    _require_no_failed(finished.n_failed, "its note under the table")
+
+
+@app.command()
+@takes_plugins
+def compare(
+    names: Annotated[
+        list[str],
+        Argument(
+            metavar="RUN_OR_RECIPE...",
+            help="run folders, folders of them, or recipes whose finished runs are under runs/",
+        ),
+    ],
+    against: Annotated[str | None, Option(help="the baseline; default: the first")] = None,
+    metric: Annotated[str, Option(help="accuracy, macro_f1, log_loss, ...")] = "accuracy",
+    out: Annotated[Path | None, Option(help="a folder for table and figure")] = None,
+    figures: Figures = "svg",
+) -> None:
+    """Compare finished runs, grouped by recipe and paired by seed."""
+    from cifarlab.cli.printing import print_comparison
+    from cifarlab.experiments.study.definition import parse_metric
+    from cifarlab.experiments.study.folder import write_comparison
+    from cifarlab.experiments.study.outcomes import compare_runs
+
+    comparison = compare_runs(names, against, metric=parse_metric(metric))
+    print_comparison(comparison)
+    if out:
+        for line in (*write_comparison(comparison, out, formats(figures)), f"comparison: {out}"):
+            say(line)
+    say_next(*after_compare(names, against, metric, out))
+
+
+@app.command()
+def searches() -> None:
+    """All shipped searches: what they look for, and how many trials that takes."""
+    from cifarlab.cli.printing import print_table
+    from cifarlab.experiments.search.shipped import SEARCHES
+
+    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in SEARCHES.values()]
+    print_table(("search", "trials", "up to", "what it looks for"), rows)
+
+
+@app.command()
+@takes_plugins
+def search(
+    name: Annotated[str, Argument(metavar="SEARCH", help="a shipped search or a YAML file")],
+    trials: Annotated[int | None, Option(help="how many")] = None,
+    max_epochs: Annotated[str | None, Option(help="of the longest trial: '30 epochs'")] = None,
+    jobs: Annotated[int | None, Option(min=1, help="trials at a time")] = None,
+    cluster: Annotated[str | None, Option(help="a Ray cluster's address, or auto")] = None,
+    max_time: Annotated[str | None, Option(help="time after which it ends: '2 h'")] = None,
+    resume: Resume = False,
+    n_seeds: Annotated[int | None, Option(min=1, help="train the finalists anew, so often")] = None,
+    scale: Scale = 1.0,
+    data: Data = None,
+    sampler: Annotated[str | None, Option(help="a kind: random, tpe")] = None,
+    scheduler: Annotated[str | None, Option(help="a kind: asha, none")] = None,
+    figures: Figures = "svg",
+    plugin: Plugins = None,
+) -> None:
+    """Search a recipe's settings, stop hopeless trials early, and explain what was found.
+
+    Exits with 5 where it came to its end but trials failed.
+    """
+    from cifarlab.cli.printing import print_search
+    from cifarlab.config.plugins import approve_plugins
+    from cifarlab.experiments.search.definition import parse_wall_time, with_options
+    from cifarlab.experiments.search.engine import run_search
+    from cifarlab.experiments.search.shipped import find_search
+
+    definition = find_search(name, approve_plugins(plugin or []))
+    finished = run_search(
+        with_options(definition, trials, max_epochs, sampler, scheduler),
+        jobs=jobs,
+        cluster=cluster,
+        max_time=parse_wall_time(max_time),
+        resume=resume,
+        n_seeds=n_seeds,
+        scale=scale,
+        data=data,
+        **_options(figures),
+    )
+    print_search(finished)
+    best = finished.folder.best_recipe
+    say_next(*(("train", best) if best.exists() else ("dashboard",)))
+    _require_no_failed(finished.n_failed, "its line of the table")
+
+
+def _options(figures: str) -> dict[str, Any]:
+    """Return what each engine takes of a command line."""
+    return {"formats": formats(figures), "command": command_line(), "log": say}
+
+
+def _require_no_failed(n_failed: int, location: str) -> None:
+    """Raise FailedRunsError where runs failed; ``location`` says where the reasons stand."""
+    if n_failed:
+        failed = f"{n_failed} run{' has' if n_failed == 1 else 's have'} failed"
+        raise FailedRunsError(f"{failed}; the others are compared", f"{location} says why")

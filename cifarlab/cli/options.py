@@ -1,0 +1,20 @@
+"""Arguments and options that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+Run = Annotated[Path, Argument(metavar="RUN", help="a run folder")]
+Settings = Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="what to change")]
+Data = Annotated[str | None, Option(help="short for data.source=...")]
+Figures = Annotated[str, Option(help="how figures are drawn, with commas: svg, png, pdf")]
+Resize = Annotated[str | None, Option(help="images of another size: crop, pad or stretch")]
+Resume = Annotated[bool, Option("--resume", help="go on with what is unfinished")]
+Scale = Annotated[float, Option(help="share of the training images and of the epochs, for a try")]
+Plugins = Annotated[
+    list[str] | None, Option(metavar="FILE", help="parts of your own; this approves the file")
+]
+Trust = Annotated[
+    bool, Option("--trust-plugins", help="approve for you the plug-ins of recipe and runs")
+]
