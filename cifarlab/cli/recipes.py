@@ -31,9 +31,7 @@ def recipes_list() -> None:
     from cifarlab.recipes.catalog import shipped_recipes
     from cifarlab.system.terminal import print_table
 
-    rows = [
-        (name, (make.__doc__ or "").partition("\n")[0]) for name, make in shipped_recipes().items()
-    ]
+    rows = [(name, shipped.text.partition("\n")[0]) for name, shipped in shipped_recipes().items()]
     print_table(("recipe", "what it is"), rows)
 
 

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 @app.command()
 def searches() -> None:
     """All shipped searches: what they look for, and how many trials that takes."""
-    from cifarlab.experiments.search.shipped import SEARCHES
+    from cifarlab.experiments.search.definition import find_search, shipped_searches
     from cifarlab.system.terminal import print_table
 
-    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in SEARCHES.values()]
+    shipped = map(find_search, shipped_searches())
+    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in shipped]
     print_table(("search", "trials", "up to", "what it looks for"), rows)
 
 
@@ -51,9 +52,8 @@ def search(
     Exits with 5 where it came to its end but trials failed.
     """
     from cifarlab.config.plugins import approve_plugins
-    from cifarlab.experiments.search.definition import parse_wall_time, with_options
+    from cifarlab.experiments.search.definition import find_search, parse_wall_time, with_options
     from cifarlab.experiments.search.engine import run_search
-    from cifarlab.experiments.search.shipped import find_search
     from cifarlab.system.terminal import console
 
     finished = run_search(

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 @app.command()
 def studies() -> None:
     """All shipped studies: what they ask, and how many runs that takes."""
-    from cifarlab.experiments.study.shipped import STUDIES
+    from cifarlab.experiments.study.definition import find_study, shipped_studies
     from cifarlab.system.terminal import print_table
 
-    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in STUDIES.values()]
+    shipped = map(find_study, shipped_studies())
+    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in shipped]
     print_table(("study", "rows x seeds", "what it asks"), rows)
 
 
@@ -45,8 +46,8 @@ def study(
     Exits with 5 where it came to its end but runs failed.
     """
     from cifarlab.config.plugins import approve_plugins
+    from cifarlab.experiments.study.definition import find_study
     from cifarlab.experiments.study.engine import run_study
-    from cifarlab.experiments.study.shipped import find_study
     from cifarlab.system.terminal import console
 
     finished = run_study(

@@ -7,6 +7,7 @@ into one RecipeError with the path to the setting, the allowed values and the ne
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,6 @@ from cifarlab.system.errors import RecipeError
 from cifarlab.system.files import MOST_YAML_BYTES, exists, hint_to_read, is_folder, read_text
 
 Schema = TypeVar("Schema", bound=Config)
-Shipped = TypeVar("Shipped")
 _MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
 _MOST_BITS = 63  # of a whole number
 _MOST_DIGITS = 100  # of a whole number, in YAML
@@ -60,11 +60,20 @@ def to_yaml(recipe: Recipe) -> str:
 def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults.
 
+    Raises RecipeError and PluginError.
+    """
+    return build(read_named(path, "recipe", plugins), str(path))
+
+
+def read_named(path: Path, what: str, plugins: Sequence[Plugin] = ()) -> Any:
+    """The plain values of the file of a recipe, study or search, which names it if they do not.
+
     Its plug-ins are loaded: their copies beside it, or the files, relative to its folder;
     ``plugins`` are added to them. Raises RecipeError and PluginError.
     """
-    tree = load_named_plugins(read_yaml(path, "recipe"), path.parent, plugins)
-    return build(tree, str(path))
+    tree = load_named_plugins(read_yaml(path, what), path.parent, plugins)
+    name = re.sub(r"[^\w.+-]+", "-", path.stem)[:100].strip("-.") or "unnamed"
+    return {"name": name, **tree} if isinstance(tree, Mapping) else tree
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -275,23 +284,22 @@ def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
     ]
 
 
-def find_or_read(
-    what: str,
-    command: str,
-    name: str,
-    known: Mapping[str, Shipped],
-    read: Callable[[Path], Shipped],
-) -> Shipped:
-    """What is ``known`` by that name, or ``read`` from the YAML file of that path.
+def list_shipped(module: str) -> dict[str, Path]:
+    """The YAML files that ship beside that module's file, by name."""
+    folder = Path(module).with_name("shipped")
+    files = sorted(folder.rglob("*.yaml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
-    Raises RecipeError, with the nearest name and the ``command`` that lists all.
+
+def find_file(what: str, command: str, name: str, shipped: Callable[[], Iterable[str]]) -> Path:
+    """The path of a YAML file, which ``name`` is where it is none of the ``shipped`` ones.
+
+    Raises RecipeError, with the nearest of these and the ``command`` that lists them, for neither.
     """
-    if name in known:
-        return known[name]
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or (exists(path) and not is_folder(path)):
-        return read(path)
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        return path
+    match = difflib.get_close_matches(name, list(shipped()), n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
     raise RecipeError(
         f"no {what} is called {short_repr(name)}",
