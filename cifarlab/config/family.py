@@ -5,6 +5,8 @@ default. Defining a kind registers it; there is no other list of kinds. A kind t
 while a plug-in file was read is known only to recipes that name that file.
 """
 
+import inspect
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from cifarlab.config.base import Config
 from cifarlab.config.findings import Finding, RunLength
+from cifarlab.system.errors import PluginError
 
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
@@ -56,19 +59,27 @@ class Family(Config):
         if Family in cls.__bases__:
             cls._registry = {}
         elif cls.is_kind():
+            cls._require_complete()
             cls.owner = _owner.get()
-            cls._register(cls.model_fields["kind"].default)
+            cls._registry[cls.model_fields["kind"].default, cls.owner] = cls
 
     @classmethod
-    def _register(cls, kind: str) -> None:
-        """Add this class as the owner's ``kind``. Raises TypeError for a kind of cifarlab's own."""
+    def _require_complete(cls) -> None:
+        """Raise PluginError for a kind that has another's name, or that no tool could use."""
+        file = getattr(sys.modules.get(cls.__module__), "__file__", "this notebook")
+        what, kind = f"{cls.__name__} of {file}", cls.model_fields["kind"].default
         shipped = cls._registry.get((kind, IMPORTED))
         if shipped and shipped.is_shipped():
-            raise TypeError(
-                f"{cls.__name__} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that "
-                "name; take another"
-            )
-        cls._registry[kind, cls.owner] = cls
+            taken = f"{what} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that name"
+            raise PluginError(taken, "take another")
+        for name in sorted(cls.__abstractmethods__):
+            signature = ", ".join(inspect.signature(getattr(cls, name)).parameters)
+            missing = f"{what} has no {name}({signature})"
+            raise PluginError(missing, "write that method: docs/extend.md says what it returns")
+        for name, field in cls.model_fields.items():
+            if field.is_required():
+                missing = f"{what}: its setting {name} has no default"
+                raise PluginError(missing, "give it one, so that tools can list the kind")
 
     @classmethod
     def is_kind(cls) -> bool:

@@ -239,6 +239,8 @@ def _execute(plugin: Plugin, path: Path, source: bytes) -> None:
                 exec(compile(source, str(path), "exec"), module.__dict__)
         except Exception as error:
             del sys.modules[name]
+            if isinstance(error, PluginError):  # of a kind in it
+                raise
             raise PluginError(
                 f"the plug-in {path} fails: {type(error).__name__}: {error!s:.200}",
                 f"mend it; 'python {path}' shows where",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.sources import SourceConfig, Usual
+from cifarlab.data.sources import Arrays, SourceConfig, Usual
 
 if TYPE_CHECKING:
     from cifarlab.data.dataset import Decoded, Progress
@@ -16,6 +16,10 @@ class FileSource(SourceConfig):
     """What sources share that are decoded from a file or folder, by its content."""
 
     kind: str
+
+    def read(self) -> Arrays:
+        """Refuse: the splits are decoded from the file without a copy in memory."""
+        raise NotImplementedError
 
     def decode(
         self,
