@@ -98,7 +98,7 @@ def test_a_recipe_is_hashable_and_so_holds_nothing_mutable():
         ("seed: !!python/object:os.system {}", "is no valid YAML"),
         ("[seed]", "a recipe is a mapping of keys, not ['seed']"),
         ("3", "a recipe is a mapping of keys, not 3"),
-        ("1: 2", "keys should be strings"),
+        ("1: 2", "unknown key '1'"),
         ("sed: 1", "unknown key 'sed'"),
         ("data: {sourc: digits}", "unknown key 'data.sourc'"),
         ("model: {kind: cnn, stem: 3}", "unknown key 'model.stem'"),
