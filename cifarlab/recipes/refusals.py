@@ -42,7 +42,7 @@ def describe_error(
             key, keys = context["key"], context["keys"]
             dotted = ".".join([*path, str(key)])
             mine = schema is Recipe and not kinds_with(dotted)
-            hint = mine and advice(dotted, value[key]) or nearest(key, keys)
+            hint = (mine and advice(dotted, value[key])) or nearest(key, keys)
             return f"unknown key {short_repr(dotted)}", hint
         case "unknown_kind":
             kind = context["kind"]

@@ -5,12 +5,12 @@ from operator import attrgetter
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from other_values import tree_at
+from other_values import TAGGED, tree_at
 from pydantic import BaseModel, ValidationError
 from recipe_strategies import recipes
 
 from cifarlab.recipes.keys import keys
-from cifarlab.recipes.schema import TAGGED, Recipe
+from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, fingerprint, from_yaml, to_yaml
 from cifarlab.system.errors import RecipeError
 
