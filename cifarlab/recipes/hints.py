@@ -2,7 +2,6 @@
 
 import difflib
 import shlex
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,21 +26,18 @@ def synonyms(topic: str = "settings") -> dict[str, str]:
     }
 
 
-def advice(word: str, value: Any = None, known: Iterable[str] = ()) -> str | None:
+def advice(word: str, value: Any = None) -> str | None:
     """Return what to write for another tool's option or setting, None where nothing is like it.
 
-    ``word`` is a name or a dotted path; ``value`` is what it was to be set to, None where that is
-    not known. A word may also be one of the ``known`` paths, or the last part of the shortest.
+    ``word`` is a name or a dotted path, also one of ours or the last part of one; ``value`` is what
+    it was to be set to, None where that is not known.
     """
     last = _last(word).lower().replace("-", "_")
     if last in synonyms("elsewhere"):
         return synonyms("elsewhere")[last]
-    matching_paths = [
-        path for path in known if word == path or ("." not in word and _last(path) == last)
-    ]
-    key = synonyms().get(last) or min(
-        matching_paths, key=lambda path: path.count("."), default=None
-    )
+    paths = [key.path for key in keys()]
+    same = [path for path in paths if word == path or ("." not in word and _last(path) == last)]
+    key = synonyms().get(last) or min(same, key=lambda path: path.count("."), default=None)
     return key and f"write {_assignment(key, value, last)}"
 
 
@@ -49,19 +45,12 @@ def _last(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def key_hint(path: str, value: Any, known: list[str]) -> str:
-    """Return what to do about a path that is none of the ``known`` ones of a recipe."""
-    if kinds := kinds_with(path):
-        return f"it is a key of kind {', '.join(kinds)}; {LIST_KEYS}"
-    if suggestion := advice(path, value, known):
-        return f"{suggestion}; {LIST_KEYS}"
-    return nearest(path, known)
-
-
-def kinds_with(path: str) -> list[str]:
-    """Return the kinds of a part that have the setting of that path; none where none has."""
+def key_hint(path: str, value: Any, usual: str = "") -> str:
+    """Return what to do about a path that a recipe has not; ``usual`` where nothing is like it."""
     tags = (key.kind.rpartition(", ")[2] for key in keys() if key.path == path)
-    return list(dict.fromkeys(tags))
+    if kinds := list(dict.fromkeys(tags)):
+        return f"it is a key of kind {', '.join(kinds)}; {usual or LIST_KEYS}"
+    return advice(path, value) or usual or nearest(path, [key.path for key in keys()])
 
 
 def nearest(word: Any, known: list[str]) -> str:

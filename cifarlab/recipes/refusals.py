@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from cifarlab.config.base import Config
-from cifarlab.recipes.hints import advice, kinds_with, nearest
+from cifarlab.recipes.hints import advice, key_hint, nearest
 from cifarlab.recipes.schema import Recipe
 
 _MOST_BITS = 63  # of a whole number
@@ -41,8 +41,9 @@ def describe_error(
         case "unknown_key":
             key, keys = context["key"], context["keys"]
             dotted = ".".join([*path, str(key)])
-            mine = schema is Recipe and not kinds_with(dotted)
-            hint = (mine and advice(dotted, value[key])) or nearest(key, keys)
+            hint = nearest(key, keys)
+            if schema is Recipe:
+                hint = key_hint(dotted, value[key], hint)
             return f"unknown key {short_repr(dotted)}", hint
         case "unknown_kind":
             kind = context["kind"]

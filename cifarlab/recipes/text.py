@@ -99,52 +99,35 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
     part starts from the new kind's defaults, whatever the order of the changes.
     """
     with knowing(plugin.sha256 for plugin in recipe.plugins):
-        return _changed(recipe, changes, where)
+        tree: Any = recipe
+        # whole parts before their keys, kinds before the rest
+        for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
+            try:
+                tree = _replace(tree, path.split("."), changes[path], recipe)
+            except KeyError:
+                build(dict(tree), where)  # what was changed before may be at fault
+                hint = key_hint(path, changes[path])
+                raise RecipeError(f"{where}: unknown key {short_repr(path)}", hint) from None
+        return build(dict(tree), where)
 
 
-def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
-    tree = recipe.model_dump(mode="json")
-    # whole parts before their keys, kinds before the rest
-    for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
-        *parents, last = path.split(".")
-        part, config = tree, recipe  # type: Any, Any
-        for parent in parents:
-            config = getattr(config, parent, None)
-            inner = part.get(parent) if isinstance(part, dict) else None
-            if isinstance(inner, str) and isinstance(config, Family):  # it is written out
-                inner = part[parent] = dict(config.family().model_validate(inner))
-            part = inner
-        if not isinstance(part, dict) or last not in part:
-            build(tree, where)  # what was changed before may be at fault
-            hint = key_hint(path, changes[path], _paths(tree))
-            raise RecipeError(f"{where}: unknown key {short_repr(path)}", hint)
-        if last == "kind" and part["kind"] != changes[path]:
-            part.clear()
-        part[last] = changes[path]
-        if last == "kind" or isinstance(changes[path], Mapping):
-            tree = _complete(tree, Recipe())
-    return build(tree, where)
+def _replace(part: Any, path: Sequence[str], value: Any, usual: Any) -> Any:
+    """A part with a setting of it replaced, to be validated. Raises KeyError for one it has not.
 
-
-def _complete(tree: Any, default: Any) -> Any:
-    """``tree`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
-
-    As validation would have it, but settings that contradict each other may still change.
+    ``usual`` is what stood in the part's place at first.
     """
-    if not (isinstance(tree, Mapping) and isinstance(default, Config)):
-        return tree
-    if isinstance(default, Family) and (kind := tree.get("kind", default.kind)) != default.kind:
-        named = default.family().kinds().get(kind) if isinstance(kind, str) else None
-        if named is None:
-            return tree
-        default = named.model_validate({})
-    fields = type(default).model_fields
-    usual = default.model_dump(mode="json")
-    complete = (usual if isinstance(usual, dict) else dict(default)) | dict(tree)
-    return {
-        name: _complete(value, getattr(default, name)) if name in fields else value
-        for name, value in complete.items()
-    }
+    name, *rest = path
+    if isinstance(part, str) and isinstance(usual, Family):
+        part = usual.family().from_text(part)
+    settings = part if isinstance(part, Mapping) else dict(part) if isinstance(part, Config) else {}
+    if name not in settings and not isinstance(part, Mapping):
+        raise KeyError(name)
+    old = settings.get(name)
+    if rest:
+        value = _replace({} if old is None else old, rest, value, getattr(usual, name, None))
+    elif name == "kind" and old not in (None, value):
+        return {"kind": value}
+    return {**settings, name: value}
 
 
 def apply_overrides(
@@ -272,16 +255,6 @@ _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_y
 
 def _yaml_error(what: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
-
-
-def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    return [
-        path
-        for name, value in tree.items()
-        for path in (
-            _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
-        )
-    ]
 
 
 def list_shipped(module: str) -> dict[str, Path]:
