@@ -72,13 +72,8 @@ def recipes_keys(plugin: PluginOption = None) -> None:
 
     with knowing(approved.sha256 for approved in approve_plugins(plugin or [])):
         rows = [
-            (
-                f"{key.path} ({key.kind})" if key.kind else key.path,
-                key.default,
-                key.allowed,
-                key.meaning,
-            )
-            for key in keys()
+            (f"{path} ({kind})" if kind else path, default, allowed, meaning)
+            for path, kind, meaning, default, allowed in keys()
         ]
     print_table(("key", "default", "allowed", "meaning"), rows)
 

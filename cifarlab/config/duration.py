@@ -90,10 +90,10 @@ class Duration(_Amount):
         """
         if self.unit == "steps":
             return int(self.value)
-        whole = steps_per_epoch if self.unit == "epochs" else total_steps
-        if whole is None:
+        n_steps = steps_per_epoch if self.unit == "epochs" else total_steps
+        if n_steps is None:
             raise ValueError(f"'{self}' can't say how long the run is: write epochs or steps")
-        return math.floor(Fraction(self.value) * whole + Fraction(1, 2))
+        return math.floor(Fraction(self.value) * n_steps + Fraction(1, 2))
 
 
 class WallTime(_Amount):

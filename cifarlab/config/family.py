@@ -8,9 +8,9 @@ while a plug-in file was read is known only to recipes that name that file.
 import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,29 +19,30 @@ from cifarlab.config.base import Config
 from cifarlab.config.findings import Finding, RunLength
 from cifarlab.system.errors import PluginError
 
+_Value = TypeVar("_Value")
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
 _known: ContextVar[frozenset[str]] = ContextVar("_known", default=frozenset())
 
 
 @contextmanager
-def owned_by(plugin: str) -> Iterator[None]:
+def setting(variable: ContextVar[_Value], value: _Value) -> Iterator[None]:
+    """Let the variable have that value meanwhile."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def owned_by(plugin: str) -> AbstractContextManager[None]:
     """Let the plug-in of that SHA-256 own the kinds that are defined meanwhile."""
-    token = _owner.set(plugin)
-    try:
-        yield
-    finally:
-        _owner.reset(token)
+    return setting(_owner, plugin)
 
 
-@contextmanager
-def knowing(plugins: Iterable[str]) -> Iterator[None]:
+def knowing(plugins: Iterable[str]) -> AbstractContextManager[None]:
     """Let recipes name the kinds of these plug-ins meanwhile, by SHA-256, and of no others."""
-    token = _known.set(frozenset(plugins))
-    try:
-        yield
-    finally:
-        _known.reset(token)
+    return setting(_known, frozenset(plugins))
 
 
 class Family(Config):
