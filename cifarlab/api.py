@@ -302,8 +302,8 @@ def compare(*runs: TrainedRun | Path | str, against: str | None = None) -> Compa
 
 def study(name: "Study | str", **options: Any) -> ComparisonTable:
     """Run a study by name, YAML file or value; ``options`` as experiments/study/engine.py."""
+    from cifarlab.experiments.study.definition import find_study
     from cifarlab.experiments.study.engine import run_study
-    from cifarlab.experiments.study.shipped import find_study
 
     resolved = find_study(name) if isinstance(name, str) else name
     finished = run_study(resolved, **{"log": print, "command": "cifarlab.study", **options})
@@ -312,8 +312,8 @@ def study(name: "Study | str", **options: Any) -> ComparisonTable:
 
 def search(name: "Search | str", **options: Any) -> SearchTable:
     """Run a search by name, YAML file or value; ``options`` as experiments/search/engine.py."""
+    from cifarlab.experiments.search.definition import find_search
     from cifarlab.experiments.search.engine import run_search
-    from cifarlab.experiments.search.shipped import find_search
 
     resolved = find_search(name) if isinstance(name, str) else name
     finished = run_search(resolved, **{"log": print, "command": "cifarlab.search", **options})

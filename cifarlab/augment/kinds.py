@@ -3,6 +3,7 @@
 Where pixels go is in ``augment/transforms.py``, what becomes of colours in ``augment/colors.py``.
 """
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
@@ -47,9 +48,9 @@ CUTOUT_INSIDE: Any = Field(
 class AugmentationConfig(Family):
     """One change of a batch of training images, on their device."""
 
+    @abstractmethod
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Return images (n, H, W, C), of uint8 or float32 ones in 0..255; change none in place."""
-        raise NotImplementedError(f"augmentation kind {self.kind} has no apply(images, draws)")
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raise RecipeError where images (H, W, C) can't be changed so."""

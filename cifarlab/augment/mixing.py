@@ -5,6 +5,7 @@ the batch, so that an image may meet itself. Lambda is known on the CPU: nothing
 """
 
 import math
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, TypeAlias
 
 from pydantic import Field, SerializeAsAny
@@ -25,6 +26,7 @@ class MixConfig(Family):
 
     mixes: ClassVar[bool] = True  # so that each process needs all images of a batch
 
+    @abstractmethod
     def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
         """Mix the images of a batch (N, H, W, C), in place of none of them.
 
@@ -32,7 +34,6 @@ class MixConfig(Family):
         device, and lam, the fraction of each image's own label in its loss, 0..1. Without partners,
         where the batch was not drawn to be mixed, lam is 1.
         """
-        raise NotImplementedError(f"mix kind {self.kind} has no mix(images, seed, epoch, step)")
 
 
 class NoMix(MixConfig):
@@ -71,9 +72,9 @@ class BetaMix(MixConfig):
         images, lam = self.join(images, partners, lam, draws)
         return images, partners if lam < 1 else None, lam
 
+    @abstractmethod
     def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
         """Return the images mixed with their partners, and the lambda that they really have."""
-        raise NotImplementedError(f"mix kind {self.kind} has no join(images, partners, lam, draws)")
 
 
 class Mixup(BetaMix):

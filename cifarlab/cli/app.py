@@ -82,9 +82,8 @@ class SettingsCommand(TyperCommand):
 def option_hint(option: str, value: str | None) -> str | None:
     """Return what to write in the place of an option; None where it is like no setting."""
     from cifarlab.recipes.hints import advice
-    from cifarlab.recipes.keys import keys
 
-    return advice(option.lstrip("-"), value, [key.path for key in keys()])
+    return advice(option.lstrip("-"), value)
 
 
 @app.callback()

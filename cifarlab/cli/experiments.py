@@ -15,9 +15,9 @@ from cifarlab.system.errors import FailedRunsError
 def studies() -> None:
     """All shipped studies: what they ask, and how many runs that takes."""
     from cifarlab.cli.printing import print_table
-    from cifarlab.experiments.study.shipped import STUDIES
+    from cifarlab.experiments.study.definition import find_study, shipped_studies
 
-    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in STUDIES.values()]
+    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in map(find_study, shipped_studies())]
     print_table(("study", "rows x seeds", "what it asks"), rows)
 
 
@@ -41,7 +41,7 @@ def study(
     from cifarlab.cli.printing import print_comparison
     from cifarlab.config.plugins import approve_plugins
     from cifarlab.experiments.study.engine import run_study
-    from cifarlab.experiments.study.shipped import find_study
+    from cifarlab.experiments.study.definition import find_study
 
     finished = run_study(
         find_study(name, approve_plugins(plugin or [])),
@@ -93,9 +93,9 @@ def compare(
 def searches() -> None:
     """All shipped searches: what they look for, and how many trials that takes."""
     from cifarlab.cli.printing import print_table
-    from cifarlab.experiments.search.shipped import SEARCHES
+    from cifarlab.experiments.search.definition import find_search, shipped_searches
 
-    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in SEARCHES.values()]
+    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in map(find_search, shipped_searches())]
     print_table(("search", "trials", "up to", "what it looks for"), rows)
 
 
@@ -125,7 +125,7 @@ def search(
     from cifarlab.config.plugins import approve_plugins
     from cifarlab.experiments.search.definition import parse_wall_time, with_options
     from cifarlab.experiments.search.engine import run_search
-    from cifarlab.experiments.search.shipped import find_search
+    from cifarlab.experiments.search.definition import find_search
 
     definition = find_search(name, approve_plugins(plugin or []))
     finished = run_search(

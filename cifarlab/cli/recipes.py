@@ -1,13 +1,20 @@
 """Commands about recipes: list, show, keys, lint, draw."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cifarlab.cli.app import SettingsCommand, app, formats, takes_plugins
 from cifarlab.cli.options import Figures, Plugins
 
+if TYPE_CHECKING:
+    from cifarlab.recipes.schema import Recipe
+
+NameArgument = Annotated[str, typer.Argument(help="a name or a YAML file")]
+SettingsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
+]
 recipes_app = typer.Typer(help="What can be trained, and every setting of it.")
 app.add_typer(recipes_app, name="recipes")
 
@@ -25,25 +32,19 @@ def recipes_list() -> None:
     from cifarlab.recipes.catalog import shipped_recipes
     from cifarlab.system.terminal import print_table
 
-    rows = [
-        (name, (make.__doc__ or "").partition("\n")[0]) for name, make in shipped_recipes().items()
-    ]
+    rows = [(name, shipped.text.partition("\n")[0]) for name, shipped in shipped_recipes().items()]
     print_table(("recipe", "what it is"), rows)
 
 
 @recipes_app.command("show")
 @takes_plugins
-def recipes_show(
-    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
-    plugin: Plugins = None,
-) -> None:
+def recipes_show(name: NameArgument, plugin: Plugins = None) -> None:
     """A recipe's source, its parameter count and its complete YAML."""
-    from cifarlab.config.plugins import approve_plugins
     from cifarlab.models.build import count_parameters
-    from cifarlab.recipes.catalog import describe, find, usual_shape
+    from cifarlab.recipes.catalog import describe, usual_shape
     from cifarlab.recipes.text import to_yaml
 
-    recipe = find(name, approve_plugins(plugin or []))
+    recipe = _find(name, None, plugin)
     (height, width, channels), classes = usual_shape(recipe)
     count = count_parameters(recipe.model, (height, width, channels), classes)
     typer.echo(describe(name), nl=False)
@@ -65,13 +66,8 @@ def recipes_keys(plugin: Plugins = None) -> None:
 
     with knowing(approved.sha256 for approved in approve_plugins(plugin or [])):
         rows = [
-            (
-                f"{key.path} ({key.kind})" if key.kind else key.path,
-                key.default,
-                key.allowed,
-                key.meaning,
-            )
-            for key in keys()
+            (f"{path} ({kind})" if kind else path, default, allowed, meaning)
+            for path, kind, meaning, default, allowed in keys()
         ]
     print_table(("key", "default", "allowed", "meaning"), rows)
 
@@ -79,19 +75,13 @@ def recipes_keys(plugin: Plugins = None) -> None:
 @recipes_app.command("lint", cls=SettingsCommand)
 @takes_plugins
 def recipes_lint(
-    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
-    ] = None,
-    plugin: Plugins = None,
+    name: NameArgument, settings: SettingsArgument = None, plugin: Plugins = None
 ) -> None:
     """What in a recipe is allowed but seldom meant: what, why it matters, what to do."""
-    from cifarlab.config.plugins import approve_plugins
-    from cifarlab.recipes.catalog import find, usual_images, usual_splits
+    from cifarlab.recipes.catalog import usual_images, usual_splits
     from cifarlab.recipes.lint import lint
-    from cifarlab.recipes.text import apply_overrides
 
-    recipe = apply_overrides(find(name, approve_plugins(plugin or [])), settings or [])
+    recipe = _find(name, settings, plugin)
     findings = lint(recipe, usual_images(recipe), usual_splits(recipe))
     for finding in findings:
         typer.echo(str(finding))
@@ -102,24 +92,23 @@ def recipes_lint(
 @recipes_app.command("draw", cls=SettingsCommand)
 @takes_plugins
 def recipes_draw(
-    name: Annotated[str, typer.Argument(help="a name or a YAML file")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings to change")
-    ] = None,
+    name: NameArgument,
+    settings: SettingsArgument = None,
     out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
     figures: Figures = "svg",
     plugin: Plugins = None,
 ) -> None:
     """Draw a recipe's network: blocks, shapes, parameters, multiply-adds."""
-    from cifarlab.config.plugins import approve_plugins
     from cifarlab.explain.explain_run import draw_recipe
-    from cifarlab.recipes.catalog import find
-    from cifarlab.recipes.text import apply_overrides
     from cifarlab.system.terminal import console
 
-    drawn = draw_recipe(
-        apply_overrides(find(name, approve_plugins(plugin or [])), settings or []),
-        out,
-        formats(figures),
-    )
+    drawn = draw_recipe(_find(name, settings, plugin), out, formats(figures))
     console.print(f"drawn: {drawn}", soft_wrap=True)
+
+
+def _find(name: str, settings: list[str] | None, plugin: list[str] | None) -> "Recipe":
+    from cifarlab.config.plugins import approve_plugins
+    from cifarlab.recipes.catalog import find
+    from cifarlab.recipes.text import apply_overrides
+
+    return apply_overrides(find(name, approve_plugins(plugin or [])), settings or [])

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -42,11 +43,16 @@ class Config(BaseModel):
 
         That is not always its class's: the airbench network's normalisation has no scale.
         """
-        if not isinstance(tree, Mapping):
-            return tree
         fields = cls.model_fields
-        defaults = {name: fields[name].default for name in tree if name in fields}
-        return {name: fill_defaults(value, defaults.get(name)) for name, value in tree.items()}
+        if isinstance(tree, BaseModel):
+            return tree
+        if not isinstance(tree, Mapping):
+            raise PydanticCustomError("no_mapping", "it has keys", {"keys": list(fields)})
+        for key in tree:
+            if key not in fields:
+                context = {"key": key, "keys": list(fields)}
+                raise PydanticCustomError("unknown_key", "unknown key", context)
+        return {name: fill_defaults(value, fields[name].default) for name, value in tree.items()}
 
     def scaled(self, scale: float) -> dict[str, Any]:
         """Return what counts epochs or steps without being a duration, in a run made shorter.

@@ -1,4 +1,4 @@
-"""Durations with their unit: ``30 epochs``, ``1400 steps``, ``0.5 of the run``.
+"""Durations with their unit: ``30 epochs``, ``1400 steps``, ``0.5 of the run``; and times.
 
 ``Duration.in_steps`` is the one place where a duration becomes a number of optimizer steps.
 A number without a unit is refused: nobody can tell 30 epochs from 30 steps by looking. Values
@@ -7,47 +7,80 @@ are decimal, so that what was written is what is meant, to the last digit.
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator
 from pydantic_core import core_schema
 
-_PATTERN = re.compile(
-    r"\s*(\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)\s*(epochs?|steps?|of the run|)\s*", re.ASCII
-)
-_EXAMPLES = "'30 epochs', '1400 steps' or '0.5 of the run'"
+_NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?"
 _LONGEST = Decimal(10) ** 15
 
 
 @dataclass(frozen=True)
-class Duration:
-    """An amount of training; ``unit`` is ``epochs``, ``steps`` or ``of the run``."""
+class _Amount:
+    """A number and one of ``units``."""
 
     value: Decimal
     unit: str
+    units: ClassVar[Mapping[str, str]]  # each with its word for one of it
+    noun: ClassVar[str]
+    examples: ClassVar[str]
 
     @classmethod
-    def parse(cls, text: Any) -> "Duration":
-        """Read ``30 epochs`` and the like. Raises ValueError without a unit or out of range."""
-        if isinstance(text, Duration):
+    def parse(cls, text: Any) -> Self:
+        """Read a text such as the examples. Raises ValueError without a unit or out of range."""
+        if isinstance(text, cls):
             return text
-        match = _PATTERN.fullmatch(text if isinstance(text, str) else str(text))
+        words = {word: unit for unit, singular in cls.units.items() for word in (unit, singular)}
+        match = re.fullmatch(rf"\s*({_NUMBER})\s*({'|'.join(words)}|)\s*", str(text), re.ASCII)
         if not match:
-            raise ValueError(f"{text!r} is no duration: write {_EXAMPLES}")
-        value, unit = Decimal(match[1]), match[2]
-        if not unit:
-            raise ValueError(f"{text!r} has no unit: write {_EXAMPLES}")
-        unit = unit if unit == "of the run" else unit.rstrip("s") + "s"
-        if unit == "of the run" and value > 1:
-            raise ValueError(f"{text!r} is more than the whole run: write a share from 0 to 1")
-        if value > _LONGEST:
-            raise ValueError(f"{text!r} is longer than any run")
-        if unit == "steps" and value != int(value):
-            raise ValueError(f"{text!r} is no whole number of steps")
-        return cls(value, unit)
+            raise ValueError(f"{text!r} is no {cls.noun}: write {cls.examples}")
+        if not match[2]:
+            raise ValueError(f"{text!r} has no unit: write {cls.examples}")
+        amount = cls(Decimal(match[1]), words[match[2]])
+        if fault := amount.find_fault():
+            raise ValueError(f"{text!r} is {fault}")
+        return amount
+
+    def find_fault(self) -> str:
+        """Return what it is that it may not be; "" where it is all right."""
+        return "longer than any run" if self.value > _LONGEST else ""
+
+    def __str__(self) -> str:
+        number = f"{self.value:f}"
+        number = number.rstrip("0").rstrip(".") if "." in number else number
+        return f"{number} {self.units[self.unit] if self.value == 1 else self.unit}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.parse,
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        )
+
+
+class Duration(_Amount):
+    """An amount of training; ``unit`` is ``epochs``, ``steps`` or ``of the run``."""
+
+    units: ClassVar[Mapping[str, str]] = {
+        "epochs": "epoch",
+        "steps": "step",
+        "of the run": "of the run",
+    }
+    noun = "duration"
+    examples = "'30 epochs', '1400 steps' or '0.5 of the run'"
+
+    def find_fault(self) -> str:
+        """Return as ``_Amount`` says."""
+        if self.unit == "of the run" and self.value > 1:
+            return "more than the whole run: write a share from 0 to 1"
+        if self.unit == "steps" and self.value != int(self.value):
+            return "no whole number of steps"
+        return super().find_fault()
 
     def in_steps(self, steps_per_epoch: int, total_steps: int | None = None) -> int:
         """Number of optimizer steps, rounded half up, exactly.
@@ -55,66 +88,29 @@ class Duration:
         ``total_steps`` is the length of the run (S); only shares of the run need it. Raises
         ValueError for a share where the length itself is being resolved.
         """
-        value = Fraction(self.value)
         if self.unit == "steps":
-            return int(value)
-        if self.unit == "epochs":
-            return math.floor(value * steps_per_epoch + Fraction(1, 2))
-        if total_steps is None:
+            return int(self.value)
+        n_steps = steps_per_epoch if self.unit == "epochs" else total_steps
+        if n_steps is None:
             raise ValueError(f"'{self}' can't say how long the run is: write epochs or steps")
-        return math.floor(value * total_steps + Fraction(1, 2))
-
-    def __str__(self) -> str:
-        number = f"{self.value:f}"
-        number = number.rstrip("0").rstrip(".") if "." in number else number
-        unit = self.unit.rstrip("s") if self.value == 1 else self.unit
-        return f"{number} {unit}"
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls.parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(str),
-        )
+        return math.floor(Fraction(self.value) * n_steps + Fraction(1, 2))
 
 
-_CLOCK = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|min|h)\s*", re.ASCII)
-_SECONDS = {"s": 1, "min": 60, "h": 3600}
-
-
-@dataclass(frozen=True)
-class WallTime:
+class WallTime(_Amount):
     """An amount of time by the clock; ``unit`` is ``s``, ``min`` or ``h``."""
 
-    value: Decimal
-    unit: str
+    units: ClassVar[Mapping[str, str]] = {"s": "s", "min": "min", "h": "h"}
+    noun = "time"
+    examples = "'90 s', '10 min' or '2 h'"
 
-    @classmethod
-    def parse(cls, text: Any) -> "WallTime":
-        """Read ``90 s``, ``10 min`` or ``2 h``. Raises ValueError without a unit, or for none."""
-        if isinstance(text, WallTime):
-            return text
-        match = _CLOCK.fullmatch(text if isinstance(text, str) else str(text))
-        if not match or not Decimal(match[1]):
-            raise ValueError(f"{text!r} is no time: write '90 s', '10 min' or '2 h'")
-        return cls(Decimal(match[1]), match[2])
+    def find_fault(self) -> str:
+        """Return as ``_Amount`` says."""
+        return super().find_fault() if self.value else "no time: write '90 s', '10 min' or '2 h'"
 
     @property
     def seconds(self) -> float:
         """The same in seconds."""
-        return float(self.value * _SECONDS[self.unit])
-
-    def __str__(self) -> str:
-        number = f"{self.value:f}"
-        number = number.rstrip("0").rstrip(".") if "." in number else number
-        return f"{number} {self.unit}"
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls.parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(str),
-        )
+        return float(self.value * {"s": 1, "min": 60, "h": 3600}[self.unit])
 
 
 def _absolute(duration: Duration) -> Duration:

@@ -5,40 +5,44 @@ default. Defining a kind registers it; there is no other list of kinds. A kind t
 while a plug-in file was read is known only to recipes that name that file.
 """
 
+import inspect
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import ModelWrapValidatorHandler, model_validator
 from pydantic_core import PydanticCustomError
 
 from cifarlab.config.base import Config
 from cifarlab.config.findings import Finding, RunLength
+from cifarlab.system.errors import PluginError
 
+_Value = TypeVar("_Value")
 IMPORTED = ""  # what owns the kinds that came with an import: ours, a notebook's, a package's
 _owner: ContextVar[str] = ContextVar("_owner", default=IMPORTED)
 _known: ContextVar[frozenset[str]] = ContextVar("_known", default=frozenset())
 
 
 @contextmanager
-def owned_by(plugin: str) -> Iterator[None]:
+def setting(variable: ContextVar[_Value], value: _Value) -> Iterator[None]:
+    """Let the variable have that value meanwhile."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def owned_by(plugin: str) -> AbstractContextManager[None]:
     """Let the plug-in of that SHA-256 own the kinds that are defined meanwhile."""
-    token = _owner.set(plugin)
-    try:
-        yield
-    finally:
-        _owner.reset(token)
+    return setting(_owner, plugin)
 
 
-@contextmanager
-def knowing(plugins: Iterable[str]) -> Iterator[None]:
+def knowing(plugins: Iterable[str]) -> AbstractContextManager[None]:
     """Let recipes name the kinds of these plug-ins meanwhile, by SHA-256, and of no others."""
-    token = _known.set(frozenset(plugins))
-    try:
-        yield
-    finally:
-        _known.reset(token)
+    return setting(_known, frozenset(plugins))
 
 
 class Family(Config):
@@ -56,19 +60,27 @@ class Family(Config):
         if Family in cls.__bases__:
             cls._registry = {}
         elif cls.is_kind():
+            cls._require_complete()
             cls.owner = _owner.get()
-            cls._register(cls.model_fields["kind"].default)
+            cls._registry[cls.model_fields["kind"].default, cls.owner] = cls
 
     @classmethod
-    def _register(cls, kind: str) -> None:
-        """Add this class as the owner's ``kind``. Raises TypeError for a kind of cifarlab's own."""
+    def _require_complete(cls) -> None:
+        """Raise PluginError for a kind that has another's name, or that no tool could use."""
+        file = getattr(sys.modules.get(cls.__module__), "__file__", "this notebook")
+        what, kind = f"{cls.__name__} of {file}", cls.model_fields["kind"].default
         shipped = cls._registry.get((kind, IMPORTED))
         if shipped and shipped.is_shipped():
-            raise TypeError(
-                f"{cls.__name__} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that "
-                "name; take another"
-            )
-        cls._registry[kind, cls.owner] = cls
+            taken = f"{what} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that name"
+            raise PluginError(taken, "take another")
+        for name in sorted(cls.__abstractmethods__):
+            signature = ", ".join(inspect.signature(getattr(cls, name)).parameters)
+            missing = f"{what} has no {name}({signature})"
+            raise PluginError(missing, "write that method: docs/extend.md says what it returns")
+        for name, field in cls.model_fields.items():
+            if field.is_required():
+                missing = f"{what}: its setting {name} has no default"
+                raise PluginError(missing, "give it one, so that tools can list the kind")
 
     @classmethod
     def is_kind(cls) -> bool:

@@ -11,23 +11,18 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Self
 
-from pydantic import (
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from cifarlab.config.base import Config
-from cifarlab.config.family import Family, kinds_of, knowing, owned_by
+from cifarlab.config.family import Family, kinds_of, knowing, owned_by, setting
 from cifarlab.system.errors import CifarlabError, PluginError
 from cifarlab.system.files import (
     append_line,
@@ -88,14 +83,9 @@ _loading = threading.RLock()
 _trusted: ContextVar[bool] = ContextVar("_trusted", default=False)
 
 
-@contextmanager
-def trusting(trusted: bool) -> Iterator[None]:
+def trusting(trusted: bool) -> AbstractContextManager[None]:
     """Approve, meanwhile, whatever recipes and run folders bring, if ``trusted``."""
-    token = _trusted.set(trusted)
-    try:
-        yield
-    finally:
-        _trusted.reset(token)
+    return setting(_trusted, trusted)
 
 
 def approvals_file() -> Path:
@@ -190,14 +180,8 @@ def plugin_hashes(tree: Any) -> list[str]:
     """Return the hashes of the plug-ins that a tree of plain values names, where it is one."""
     entries = tree.get("plugins", ()) if isinstance(tree, Mapping) else ()
     plugins = entries if isinstance(entries, list | tuple) else ()
-    trees = [plugin.model_dump() if isinstance(plugin, Plugin) else plugin for plugin in plugins]
-    hashes = [entry.get("sha256") for entry in trees if isinstance(entry, Mapping)]
+    hashes = [dict(p).get("sha256") for p in plugins if isinstance(p, Mapping | Plugin)]
     return [text for text in hashes if isinstance(text, str)]
-
-
-def restore_plugin(plugin: Plugin, source: bytes) -> None:
-    """Load a plug-in that another process of this user sent with its recipe."""
-    _execute(plugin, Path(plugin.file), source)
 
 
 def copy_plugins(plugins: Iterable[Plugin], folder: Path) -> None:
@@ -254,11 +238,15 @@ def _run(plugin: Plugin, path: Path, source: bytes, approved: Container[str] = f
             f"{path} (SHA-256 {plugin.sha256[:12]}...) is code that you have not approved",
             "read it; then --trust-plugins approves it and goes on",
         )
-    _execute(plugin, path, source)
+    restore_plugin(plugin, source, path)
 
 
-def _execute(plugin: Plugin, path: Path, source: bytes) -> None:
-    """Run the file's code once, as a module of its own; its kinds belong to its hash."""
+def restore_plugin(plugin: Plugin, source: bytes, path: Path | None = None) -> None:
+    """Run the file's code once, as a module of its own; its kinds belong to its hash.
+
+    It is approved, or another process of this user sent it. Raises PluginError.
+    """
+    path = path or Path(plugin.file)
     with _loading:
         if plugin.sha256 in _loaded:
             return
@@ -272,6 +260,8 @@ def _execute(plugin: Plugin, path: Path, source: bytes) -> None:
                 exec(compile(source, str(path), "exec"), module.__dict__)
         except Exception as error:
             del sys.modules[name]
+            if isinstance(error, PluginError):  # of a kind in it
+                raise
             raise PluginError(
                 f"the plug-in {path} fails: {type(error).__name__}: {error!s:.200}",
                 f"mend it; 'python {path}' shows where",

@@ -1,5 +1,6 @@
 """Wrong training labels, on purpose: how much of a gain is memory, and who survives them."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
 class LabelNoiseConfig(Family):
     """What all label noise shares: only labels that are trained on are changed."""
 
+    @abstractmethod
     def flip(self, labels: "np.ndarray", classes: int, indices: "np.ndarray") -> "np.ndarray":
         """Return new labels int64 (N,), 0..classes - 1, of a whole split's; change none in place.
 
         ``indices``, int64 (n,), are of the images in the split that are trained on.
         """
-        raise NotImplementedError(
-            f"label noise kind {self.kind} has no flip(labels, classes, indices)"
-        )
 
 
 class CleanLabels(LabelNoiseConfig):
@@ -45,12 +44,12 @@ class TransitionNoise(LabelNoiseConfig):
     kind: str
     seed: int = Field(0, ge=0, description="decides which labels change, and to what")
 
+    @abstractmethod
     def probabilities(self, classes: int) -> "np.ndarray":
         """Return float64 (K, K): row, the true class; column, what its label becomes.
 
         Raises RecipeError where there can be none for so many classes.
         """
-        raise NotImplementedError(f"label noise kind {self.kind} has no probabilities(classes)")
 
     def flip(self, labels: "np.ndarray", classes: int, indices: "np.ndarray") -> "np.ndarray":
         """Draw each label of the split anew from its class's row, by a uniform draw of its own."""

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -28,12 +29,12 @@ EpochOrder: TypeAlias = "Callable[[Generator], Tensor]"
 class SamplerConfig(Family):
     """Which training images an epoch shows."""
 
+    @abstractmethod
     def build(self, training: Subset) -> EpochOrder:
         """Return a function from an epoch's generator to positions in ``training``, int64 (n,).
 
         Raises RecipeError for settings that don't fit these images.
         """
-        raise NotImplementedError
 
 
 class UniformSampler(SamplerConfig):

@@ -1,5 +1,6 @@
 """Where images come from: a source says what it is, and reads it."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from inspect import getsource
 from pathlib import Path
@@ -35,9 +36,9 @@ class SourceConfig(Family):
     short_form: ClassVar[str] = "a path"
     label_modes: ClassVar[tuple[str, ...]] = ("fine",)
 
+    @abstractmethod
     def read(self) -> Arrays:
         """Return the images and labels. Raises DataError."""
-        raise NotImplementedError(f"data source kind {self.kind} has no read()")
 
     def find(self, progress: Progress | None = None) -> Path | None:
         """Return the file or folder that is read, None where there is none.
@@ -118,6 +119,10 @@ class FileSource(SourceConfig):
     """What sources share that are decoded from a file or folder, by its content."""
 
     kind: str
+
+    def read(self) -> Arrays:
+        """Refuse: ``decode`` writes image by image and never holds all."""
+        raise NotImplementedError
 
     def identity(self, path: Path | None) -> object:
         """Return the file's path and state, whatever it is called in the recipe."""

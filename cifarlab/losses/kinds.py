@@ -5,6 +5,7 @@ fractions: Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. A loss fo
 something else says so by ``mixes``, and is refused beside a mix.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, TypeAlias
@@ -27,6 +28,7 @@ class LossConfig(Family):
 
     mixes: ClassVar[bool] = True
 
+    @abstractmethod
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
         """Return a function, or an nn.Module, from logits and labels to the loss of each image.
 
@@ -34,7 +36,6 @@ class LossConfig(Family):
         don't fit these classes. A result with a method ``mean`` gives the mean itself. It keeps
         nothing from step to step: no checkpoint has it.
         """
-        raise NotImplementedError
 
     def without_smoothing(self) -> Self:
         """Return the loss that hard examples are selected by."""

@@ -4,6 +4,7 @@
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -76,9 +77,9 @@ class MetricConfig(Family):
     higher_is_better: ClassVar[bool] = True
     percent: ClassVar[bool] = False  # whether 0..1 is written in per cent, and a gap in points
 
+    @abstractmethod
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
         """Return the metric of these images, of which there is one at least."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """The recipe's network: what all kinds share."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -79,12 +80,12 @@ class ModelConfig(Family):
     )
     any_image_size: ClassVar[bool] = False  # whether one network takes images of any size
 
+    @abstractmethod
     def build(self, image_shape: Shape, classes: int) -> "nn.Module":
         """Build the network (N, C, H, W) -> (N, K), initialized from torch's global generator.
 
         ``image_shape`` is (H, W, C), ``classes`` is K.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no build(self, image_shape, classes)")
 
     def dropout_before_norm(self) -> float | None:
         """Return the first rate of dropout with running statistics behind it, for the linter."""

@@ -1,5 +1,6 @@
 """The recipe's normalisation inside a network: one class for each kind."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny
@@ -19,12 +20,12 @@ class NormConfig(Family):
     needs_map: ClassVar[bool] = False  # whether it leaves nothing of a linear layer's values
     running_statistics: ClassVar[bool] = False  # whether it uses those of training in evaluation
 
+    @abstractmethod
     def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
         """Build the layer, the same shape out as in: (N, C, H, W), or (N, C) where it is no map.
 
         ``size`` is the map's (H, W); None: there is none, as behind a linear layer.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no build(self, channels, size)")
 
 
 class BaseNormConfig(NormConfig):
@@ -61,9 +62,9 @@ class _GroupedConfig(BaseNormConfig):
     Wu & He 2018, figure 2.
     """
 
+    @abstractmethod
     def n_groups(self, channels: int) -> int:
         """Return how many groups so many channels are in."""
-        raise NotImplementedError
 
     def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
         """Build it. Raises RecipeError where a group would be a single value."""

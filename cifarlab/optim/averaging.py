@@ -98,11 +98,11 @@ class AveragingConfig(Family):
         """Return the steps after which the result is first an average, in a run of ``planned``."""
         return 0
 
+    @abstractmethod
     def build(
         self, network: Network, steps_per_epoch: int, planned: int
     ) -> Averager[Network] | None:
         """Return the averager of ``network`` in a run of ``planned`` steps; None for none."""
-        raise NotImplementedError
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
         """Yield what ``Family.lint`` does: no two weights to average."""

@@ -8,6 +8,7 @@ beside PyTorch's keys: ``peak_lr`` (the peak rate), ``until`` (a Duration, or No
 ``decoupled_decay``; and ``precision``, the arithmetic of the run.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
@@ -62,9 +63,9 @@ class OptimizerConfig(Family):
     head: Group = Group()
     whitening: Group = Group()
 
+    @abstractmethod
     def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
         """Return the optimizer of these groups, each with its ``lr`` and ``weight_decay``."""
-        raise NotImplementedError
 
     @property
     def momentum_to_move(self) -> float | None:

@@ -1,96 +1,83 @@
-"""Named recipes, one module per report, each derived from another by copy-and-change.
+"""Recipes by name: of a user's file, or shipped, in one YAML file for each report.
 
-A named recipe is a function without arguments whose docstring carries its source, what the
-source leaves open and what was chosen, and what to expect, as measured.
+A shipped recipe says what a user's file may say, and two things more: its ``text`` (its source,
+what that leaves open and what was chosen, and what to expect, as measured) and its report's number,
+``reported``.
 """
 
-import importlib
-import inspect
-import pkgutil
-import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import cifarlab.recipes
-from cifarlab.config.plugins import Plugin, decisive_plugins
+from pydantic import Field
+
+from cifarlab.config.base import Config, Name
+from cifarlab.config.plugins import ExtensibleConfig, Plugin, decisive_plugins
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, change, find_or_read, from_yaml
+from cifarlab.recipes.text import (
+    build,
+    change,
+    find_file,
+    list_shipped,
+    read_named,
+    read_yaml,
+    validate_config,
+)
+from cifarlab.system.errors import RecipeError
 
-_REGISTRY: dict[str, Callable[[], Recipe]] = {}
-_REPORTED: dict[str, "ReportedAccuracy"] = {}
-
-
-class ReportedAccuracy(NamedTuple):
-    """A source's accuracy in per cent, and what it was measured on."""
-
-    accuracy: float
-    data: str
-    split: Literal["test", "val"]
-
-
-def register_recipe(
-    name: str,
-    reported: float | None = None,
-    on: str = "CIFAR-10",
-    split: Literal["test", "val"] = "test",
-) -> Callable[[Callable[[], Recipe]], Callable[[], Recipe]]:
-    """Register a recipe function; the recipe it returns carries ``name``.
-
-    ``reported`` is the accuracy in per cent that its source gives, ``on`` the ``split`` of some
-    images.
-    """
-
-    def register(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
-        if name in _REGISTRY:
-            raise ValueError(f"two recipes are called {name}")
-
-        def carrying_its_name() -> Recipe:
-            return make().model_copy(update={"name": name})
-
-        carrying_its_name.__doc__ = make.__doc__
-        _REGISTRY[name] = carrying_its_name
-        if reported is not None:
-            _REPORTED[name] = ReportedAccuracy(reported, on, split)
-        return carrying_its_name
-
-    return register
+_NO_REPORT = "common"  # the file of what has no report's name before its own
 
 
-def shipped_recipes() -> dict[str, Callable[[], Recipe]]:
-    """All named recipes by name."""
-    for module in pkgutil.iter_modules(cifarlab.recipes.__path__):
-        importlib.import_module(f"cifarlab.recipes.{module.name}")
-    return dict(sorted(_REGISTRY.items()))
+class Reported(Config):
+    """A report's number, taken for a single run."""
+
+    accuracy: float = Field(ge=0, le=100, description="in per cent")
+    data: str = Field("CIFAR-10", min_length=1, description="what it was measured on")
+    split: Literal["test", "val"] = Field("test", description="on which part of that")
+    source: str = Field("", description="the report, and where in it")
 
 
-def register_variant(
-    name: str,
-    base: Callable[[], Recipe],
-    changes: Mapping[str, Any],
-    text: str,
-    reported: float | None = None,
-    on: str = "CIFAR-10",
-) -> Callable[[], Recipe]:
-    """Register a recipe that is another one with settings changed, and return its function.
+class DerivedRecipe(ExtensibleConfig):
+    """A recipe file that says what it changes of another recipe."""
 
-    ``text`` is its docstring but for the source's number, in per cent ``on`` some images, and the
-    command.
-    """
-
-    def make() -> Recipe:
-        return change(base(), changes)
-
-    number = "" if reported is None else f"Reported: {reported:g} % on {on} (one run). "
-    make.__doc__ = f"{text}\n{number}Command: cifarlab train {name}\n"
-    return register_recipe(name, reported, on)(make)
+    name: Name
+    base: str = Field(description="a shipped recipe's name or a YAML file")
+    overrides: dict[str, Any] = Field({}, description="settings by dotted path")
 
 
-def reported_accuracy(name: str) -> ReportedAccuracy | None:
-    """The accuracy that the source of that shipped recipe gives; None where it gives none."""
-    shipped_recipes()
-    return _REPORTED.get(name)
+class ShippedRecipe(NamedTuple):
+    """What is told of a recipe, its report's number, and what a user's file would say."""
+
+    text: str
+    reported: Reported | None
+    tree: Mapping[str, Any]
+
+
+@cache
+def _read_report(path: Path) -> dict[str, ShippedRecipe]:
+    recipes = {}
+    for name, entry in read_yaml(path, "recipes").items():
+        tree = {"name": name, **entry}
+        text, number = tree.pop("text"), tree.pop("reported", None)
+        reported = Reported(**number, source=path.stem) if number else None
+        if reported:
+            split = "validation " if reported.split == "val" else ""
+            text += f"Reported: {reported.accuracy:g} % {split}on {reported.data} (one run). "
+        recipes[name] = ShippedRecipe(f"{text}Command: cifarlab train {name}\n", reported, tree)
+    return recipes
+
+
+def shipped_recipes() -> dict[str, ShippedRecipe]:
+    """All shipped recipes by name."""
+    reports = map(_read_report, list_shipped(__file__).values())
+    return dict(sorted(pair for report in reports for pair in report.items()))
+
+
+def find_shipped(name: str) -> ShippedRecipe | None:
+    """The shipped recipe called ``name``, None where there is none; its report alone is read."""
+    path = list_shipped(__file__).get(name.rpartition("/")[0] or _NO_REPORT)
+    return _read_report(path).get(name) if path else None
 
 
 def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
@@ -124,32 +111,31 @@ def usual_splits(recipe: Recipe) -> tuple[str, ...]:
     return recipe.data.source.usual(recipe.data.label_mode).splits or ("train",)
 
 
-def _label(path: Path) -> str:
-    """A file's name as a recipe's name, which may hold no spaces and the like."""
-    return re.sub(r"[^\w.+-]+", "-", path.stem)[:30].strip("-.") or "unnamed"
-
-
 def describe(name: str) -> str:
-    """A shipped recipe's docstring as YAML comments; empty for a file."""
-    make = shipped_recipes().get(name)
-    text = inspect.cleandoc(make.__doc__ or "") if make else ""
-    return "".join(f"# {line}".rstrip() + "\n" for line in text.splitlines())
+    """What is told of a shipped recipe as YAML comments; empty for a file."""
+    shipped = find_shipped(name)
+    lines = shipped.text.splitlines() if shipped else []
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
-def find(name: str, plugins: Sequence[Plugin] = ()) -> Recipe:
+def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = ()) -> Recipe:
     """The shipped recipe called ``name``, or the one in the YAML file of that path.
 
-    It names those of ``plugins``, which are loaded, that can decide something. Raises RecipeError,
-    with the nearest shipped name, and PluginError.
+    It names those of ``plugins``, which are loaded, that can decide something; ``derived`` are
+    recipes whose base it is. Raises RecipeError, with the nearest shipped name, and PluginError.
     """
+    if name in derived:
+        raise RecipeError(f"the recipe {name} has itself as a base", "give it another base")
     plugins = decisive_plugins(plugins)
-    read = partial(_read_recipe, plugins=plugins)
-    recipe = find_or_read("recipe", "recipes list", name, shipped_recipes(), read)()
-    return recipe.add_plugins(plugins)
-
-
-def _read_recipe(path: Path, plugins: Sequence[Plugin]) -> Callable[[], Recipe]:
-    recipe = from_yaml(path, plugins)
-    if recipe.name != Recipe.model_fields["name"].default:
-        return lambda: recipe
-    return lambda: build(recipe.model_dump() | {"name": _label(path)}, str(path))
+    if shipped := find_shipped(name):
+        tree, where = shipped.tree, name
+    else:
+        path = find_file("recipe", "recipes list", name, shipped_recipes)
+        tree, where = read_named(path, "recipe", plugins), str(path)
+    if not (isinstance(tree, Mapping) and "base" in tree):
+        return build(tree, where).add_plugins(plugins)
+    variant = validate_config(DerivedRecipe, tree, where, "write what it changes under overrides")
+    base = find(variant.base, variant.plugins, (*derived, name)).add_plugins(
+        (*variant.plugins, *plugins)
+    )
+    return change(base, {**variant.overrides, "name": variant.name}, where)

@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from cifarlab.config.base import Config
-from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.recipes.schema import Recipe
 
@@ -36,13 +35,6 @@ def config_of(annotation: Any) -> type[Config] | None:
     return next((config for config in configs if config), None)
 
 
-def family_of(annotation: Any) -> type[Family]:
-    """Return the family whose kinds a field may hold."""
-    family = config_of(annotation)
-    assert family is not None and issubclass(family, Family)
-    return family
-
-
 def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Iterator[Key]:
     """Walk the schema in its own order; ``default`` is the part to list, else a whole recipe."""
     default = default or Recipe()
@@ -56,10 +48,9 @@ def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Ite
         if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
             continue
-        family = family_of(field.annotation)
-        choices, usual = family.kinds(), value.kind
-        if family.short_form:
-            words = " | ".join((*choices, family.short_form))
+        choices, usual = value.family().kinds(), value.kind
+        if value.short_form:
+            words = " | ".join((*choices, value.short_form))
             yield Key(path, kind, field.description or "", str(value), words)
         else:
             meaning = f"{field.description or f'which {name}'}; {_NEW_KIND}"
@@ -96,22 +87,13 @@ def _type(annotation: Any) -> str:
     if (config := config_of(annotation)) and issubclass(config, Family):
         return f"{{kind: {' | '.join(config.family().kinds())}, its settings}}"
     if config:
-        if issubclass(config, Family) and not config.is_kind():
-            return " | ".join(config.kinds())
         settings = (f"{n}: {allowed(f)}" for n, f in config.model_fields.items())
         return f"{{{', '.join(settings)}}}"
     if args:  # Annotated[T, Field(...)] inside a tuple or a union
         return allowed(FieldInfo.from_annotation(annotation))
-    names = {
-        str: "text",
-        int: "integer",
-        float: "number",
-        bool: "true | false",
-        NoneType: "null",
-        Duration: "duration",
-        WallTime: "time",
-    }
-    return names.get(annotation, getattr(annotation, "__name__", str(annotation)).lower())
+    names = {str: "text", int: "integer", float: "number", bool: "true | false", NoneType: "null"}
+    name: str = getattr(annotation, "noun", getattr(annotation, "__name__", str(annotation)))
+    return names.get(annotation, name.lower())
 
 
 def _format_default(value: Any) -> str:

@@ -4,7 +4,7 @@ Settings that contradict each other are refused by the schema; here is what trai
 is so with one kind of a part alone is asked of the part (``Family.lint``).
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
@@ -24,8 +24,12 @@ def lint(recipe: Recipe, images: int, splits: Collection[str] = ()) -> list[Find
     durations = (training.duration, *(part.duration for part in training.extensions))
     total, *more = (max(1, duration.in_steps(per_epoch)) for duration in durations)
     length = RunLength(per_epoch, total, total + sum(more))
-    findings = [finding for check in _CHECKS for finding in check(recipe, length)]
-    return [*findings, *_fractions_of_own_splits(recipe.data, splits)]
+    return [
+        *(finding for part in _parts(recipe).values() for finding in part.lint(length)),
+        *_acts_after_the_end(recipe, length),
+        *_dropout_before_norm(recipe),
+        *_fractions_of_own_splits(recipe.data, splits),
+    ]
 
 
 def _fractions_of_own_splits(data: Data, splits: Collection[str]) -> Iterator[Finding]:
@@ -39,16 +43,9 @@ def _fractions_of_own_splits(data: Data, splits: Collection[str]) -> Iterator[Fi
             )
 
 
-def _parts(recipe: Recipe) -> Iterator[tuple[str, Family]]:
-    """Yield the parts that exist in several kinds, by their keys."""
-    for key in type(recipe).model_fields:
-        if isinstance(part := getattr(recipe, key), Family):
-            yield key, part
-
-
-def _of_the_parts(recipe: Recipe, length: RunLength) -> Iterator[Finding]:
-    for _, part in _parts(recipe):
-        yield from part.lint(length)
+def _parts(recipe: Recipe) -> dict[str, Family]:
+    """The parts that exist in several kinds, by their keys."""
+    return {key: part for key, part in recipe if isinstance(part, Family)}
 
 
 def _acts_after_the_end(recipe: Recipe, length: RunLength) -> Iterator[Finding]:
@@ -77,12 +74,12 @@ def _first_acts(recipe: Recipe, length: RunLength) -> dict[str, int]:
         first["training.selective_backprop"] = at(training.selective_backprop.start)
     if training.early_stopping is not None:
         first["training.early_stopping"] = (training.early_stopping.patience + 1) * per_epoch
-    for key, part in _parts(recipe):
+    for key, part in _parts(recipe).items():
         first |= {f"{key}.{name}": step for name, step in part.first_acts(length).items()}
     return first
 
 
-def _dropout_before_norm(recipe: Recipe, _: RunLength) -> Iterator[Finding]:
+def _dropout_before_norm(recipe: Recipe) -> Iterator[Finding]:
     dropout = recipe.model.dropout_before_norm()
     if dropout is not None:
         yield Finding(
@@ -92,10 +89,3 @@ def _dropout_before_norm(recipe: Recipe, _: RunLength) -> Iterator[Finding]:
             "exchanged order reached 59.49 %",
             "keep dropout for the layers behind the last normalisation, or take norm.kind=group",
         )
-
-
-_CHECKS: tuple[Callable[[Recipe, RunLength], Iterator[Finding]], ...] = (
-    _of_the_parts,
-    _acts_after_the_end,
-    _dropout_before_norm,
-)

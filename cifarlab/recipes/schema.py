@@ -6,6 +6,7 @@ averaging) are tagged by ``kind``; each kind has just its own keys, so that none
 ever ignored.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -151,37 +152,18 @@ class Evaluation(Config):
 
     @model_validator(mode="after")
     def _tta_needs_views(self) -> "Evaluation":
-        if self.tta_fraction < 1 and self.tta_views == 1:
-            raise ValueError(
-                f"tta_fraction={self.tta_fraction:g} gives some images further views, but "
-                "tta_views is 1: take tta_views=2, 6 or 10, or tta_fraction=1"
-            )
-        if self.tta_threshold is not None and self.tta_views == 1:
-            raise ValueError(
-                f"tta_threshold={self.tta_threshold:g} gives some images further views, but "
-                "tta_views is 1: take tta_views=2, 6 or 10, or tta_threshold=null"
-            )
+        for name, usual in (("tta_fraction", 1), ("tta_threshold", None)):
+            if self.tta_views == 1 and (value := getattr(self, name)) != usual:
+                raise ValueError(
+                    f"{name}={value:g} gives some images further views, but tta_views is 1: take "
+                    f"tta_views=2, 6 or 10, or {name}={usual or 'null'}"
+                )
         if self.tta_threshold is not None and self.tta_fraction < 1:
             raise ValueError(
                 f"tta_threshold={self.tta_threshold:g} says which images are unsure, and so does "
                 f"tta_fraction={self.tta_fraction:g}: take tta_fraction=1, or tta_threshold=null"
             )
         return self
-
-
-# parts that exist in several kinds
-TAGGED = (
-    "data.label_noise",
-    "data.sampler",
-    "augment.policy",
-    "augment.mix",
-    "model",
-    "loss",
-    "optimizer",
-    "schedule",
-    "averaging",
-    "evaluation.metric",
-)
 
 
 MOST_SEED = 2**32 - 1
@@ -205,29 +187,6 @@ class Recipe(ExtensibleConfig):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
 
-    @model_validator(mode="after")
-    def _checkpoint_and_early_stopping_need_validation(self) -> "Recipe":
-        if self.evaluation.checkpoint == "best" and self.data.val_fraction == 0:
-            raise ValueError(
-                "evaluation.checkpoint=best selects by validation, but data.val_fraction is 0: "
-                "hold some out, or take evaluation.checkpoint=last"
-            )
-        if self.training.early_stopping is not None and self.data.val_fraction == 0:
-            raise ValueError(
-                "training.early_stopping watches validation images, but data.val_fraction is 0: "
-                "hold some out, or leave training.early_stopping out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _loss_of_mixed_images(self) -> "Recipe":
-        if self.augment.mix.kind != "none" and not self.loss.mixes:
-            raise ValueError(
-                f"loss.kind={self.loss.kind} has no meaning for mixed images: take another loss, "
-                f"or augment.mix.kind=none"
-            )
-        return self
-
     @property
     def metrics(self) -> list[MetricConfig]:
         """The metrics that decide something in a run, each once."""
@@ -240,43 +199,58 @@ class Recipe(ExtensibleConfig):
         return list({metric.name: metric for metric in deciding if metric}.values())
 
     @model_validator(mode="after")
-    def _tta_fraction_needs_validation(self) -> "Recipe":
+    def _parts_fit(self) -> "Recipe":
+        for fault in (*self._find_needs_of_validation(), *self._find_misfits()):
+            raise ValueError(fault)
+        return self
+
+    def _find_needs_of_validation(self) -> Iterator[str]:
+        """What watches validation images where there are none."""
         tta_fraction = self.evaluation.tta_fraction
-        if tta_fraction < 1 and self.data.val_fraction == 0:
-            raise ValueError(
-                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images, but "
-                "data.val_fraction is 0: take evaluation.tta_fraction=1, with "
-                "evaluation.tta_threshold where only some images are to get further views, or hold "
-                "some out"
-            )
-        return self
+        needs = (
+            (
+                self.evaluation.checkpoint == "best",
+                "evaluation.checkpoint=best selects by validation",
+                "take evaluation.checkpoint=last",
+            ),
+            (
+                self.training.early_stopping is not None,
+                "training.early_stopping watches validation images",
+                "leave training.early_stopping out",
+            ),
+            (
+                tta_fraction < 1,
+                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images",
+                "take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some "
+                "images are to get further views",
+            ),
+            (
+                self.schedule.needs_validation,
+                f"schedule.kind={self.schedule.kind} watches validation images",
+                "take another schedule",
+            ),
+        )
+        for needed, what, instead in needs:
+            if needed and self.data.val_fraction == 0:
+                yield f"{what}, but data.val_fraction is 0: hold some out, or {instead}"
 
-    @model_validator(mode="after")
-    def _schedule_needs_validation(self) -> "Recipe":
-        if self.schedule.needs_validation and self.data.val_fraction == 0:
-            raise ValueError(
-                f"schedule.kind={self.schedule.kind} watches validation images, but "
-                "data.val_fraction is 0: hold some out, or take another schedule"
+    def _find_misfits(self) -> Iterator[str]:
+        """Parts that have no meaning beside each other."""
+        if self.augment.mix.kind != "none" and not self.loss.mixes:
+            yield (
+                f"loss.kind={self.loss.kind} has no meaning for mixed images: take another loss, "
+                "or augment.mix.kind=none"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _one_size_for_linear_layers(self) -> "Recipe":
         resizes = self.augment.progressive_resize or self.training.selective_backprop.image_size
         if resizes and not self.model.any_image_size:
-            raise ValueError(
+            yield (
                 "augment.progressive_resize and training.selective_backprop.image_size need a "
                 f"network for any image size: model.kind={self.model.kind} takes one; take resnet "
                 "or airbench, or leave them out"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _momentum_to_move(self) -> "Recipe":
         moved = self.schedule.final_momentum is not None
         if moved and self.optimizer.momentum_to_move is None:
-            raise ValueError(
+            yield (
                 "schedule.final_momentum needs an optimizer with momentum: sgd, muon, or rmsprop "
                 "with optimizer.momentum above 0"
             )
-        return self

@@ -7,6 +7,7 @@ into one RecipeError with the path to the setting, the allowed values and the ne
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,6 @@ from cifarlab.system.errors import RecipeError
 from cifarlab.system.files import MOST_YAML_BYTES, exists, hint_to_read, is_folder, read_text
 
 Schema = TypeVar("Schema", bound=Config)
-Shipped = TypeVar("Shipped")
 _MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
 _MOST_BITS = 63  # of a whole number
 _MOST_DIGITS = 100  # of a whole number, in YAML
@@ -60,11 +60,20 @@ def to_yaml(recipe: Recipe) -> str:
 def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
     """Read a recipe file; settings it leaves out take their defaults.
 
+    Raises RecipeError and PluginError.
+    """
+    return build(read_named(path, "recipe", plugins), str(path))
+
+
+def read_named(path: Path, what: str, plugins: Sequence[Plugin] = ()) -> Any:
+    """The plain values of the file of a recipe, study or search, which names it if they do not.
+
     Its plug-ins are loaded: their copies beside it, or the files, relative to its folder;
     ``plugins`` are added to them. Raises RecipeError and PluginError.
     """
-    tree = load_named_plugins(read_yaml(path, "recipe"), path.parent, plugins)
-    return build(tree, str(path))
+    tree = load_named_plugins(read_yaml(path, what), path.parent, plugins)
+    name = re.sub(r"[^\w.+-]+", "-", path.stem)[:100].strip("-.") or "unnamed"
+    return {"name": name, **tree} if isinstance(tree, Mapping) else tree
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -90,52 +99,35 @@ def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") ->
     part starts from the new kind's defaults, whatever the order of the changes.
     """
     with knowing(plugin.sha256 for plugin in recipe.plugins):
-        return _changed(recipe, changes, where)
+        tree: Any = recipe
+        # whole parts before their keys, kinds before the rest
+        for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
+            try:
+                tree = _replace(tree, path.split("."), changes[path], recipe)
+            except KeyError:
+                build(dict(tree), where)  # what was changed before may be at fault
+                hint = key_hint(path, changes[path])
+                raise RecipeError(f"{where}: unknown key {short_repr(path)}", hint) from None
+        return build(dict(tree), where)
 
 
-def _changed(recipe: Recipe, changes: Mapping[str, Any], where: str) -> Recipe:
-    tree = recipe.model_dump(mode="json")
-    # whole parts before their keys, kinds before the rest
-    for path in sorted(changes, key=lambda p: (p.count("."), not p.endswith(".kind"))):
-        *parents, last = path.split(".")
-        part, config = tree, recipe  # type: Any, Any
-        for parent in parents:
-            config = getattr(config, parent, None)
-            inner = part.get(parent) if isinstance(part, dict) else None
-            if isinstance(inner, str) and isinstance(config, Family):  # it is written out
-                inner = part[parent] = dict(config.family().model_validate(inner))
-            part = inner
-        if not isinstance(part, dict) or last not in part:
-            build(tree, where)  # what was changed before may be at fault
-            hint = key_hint(path, changes[path], _paths(tree))
-            raise RecipeError(f"{where}: unknown key {short_repr(path)}", hint)
-        if last == "kind" and part["kind"] != changes[path]:
-            part.clear()
-        part[last] = changes[path]
-        if last == "kind" or isinstance(changes[path], Mapping):
-            tree = _complete(tree, Recipe())
-    return build(tree, where)
+def _replace(part: Any, path: Sequence[str], value: Any, usual: Any) -> Any:
+    """A part with a setting of it replaced, to be validated. Raises KeyError for one it has not.
 
-
-def _complete(tree: Any, default: Any) -> Any:
-    """``tree`` with what it leaves out of its parts, at any depth; what is wrong in it stays.
-
-    As validation would have it, but settings that contradict each other may still change.
+    ``usual`` is what stood in the part's place at first.
     """
-    if not (isinstance(tree, Mapping) and isinstance(default, Config)):
-        return tree
-    if isinstance(default, Family) and (kind := tree.get("kind", default.kind)) != default.kind:
-        named = default.family().kinds().get(kind) if isinstance(kind, str) else None
-        if named is None:
-            return tree
-        default = named.model_validate({})
-    fields = type(default).model_fields
-    usual = default.model_dump(mode="json")
-    complete = (usual if isinstance(usual, dict) else dict(default)) | dict(tree)
-    return {
-        name: _complete(value, getattr(default, name)) if name in fields else value
-        for name, value in complete.items()
-    }
+    name, *rest = path
+    if isinstance(part, str) and isinstance(usual, Family):
+        part = usual.family().from_text(part)
+    settings = part if isinstance(part, Mapping) else dict(part) if isinstance(part, Config) else {}
+    if name not in settings and not isinstance(part, Mapping):
+        raise KeyError(name)
+    old = settings.get(name)
+    if rest:
+        value = _replace({} if old is None else old, rest, value, getattr(usual, name, None))
+    elif name == "kind" and old not in (None, value):
+        return {"kind": value}
+    return {**settings, name: value}
 
 
 def apply_overrides(
@@ -265,33 +257,22 @@ def _yaml_error(what: str, node: yaml.Node) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
 
 
-def _paths(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    return [
-        path
-        for name, value in tree.items()
-        for path in (
-            _paths(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
-        )
-    ]
+def list_shipped(module: str) -> dict[str, Path]:
+    """The YAML files that ship beside that module's file, by name."""
+    folder = Path(module).with_name("shipped")
+    files = sorted(folder.rglob("*.yaml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
-def find_or_read(
-    what: str,
-    command: str,
-    name: str,
-    known: Mapping[str, Shipped],
-    read: Callable[[Path], Shipped],
-) -> Shipped:
-    """What is ``known`` by that name, or ``read`` from the YAML file of that path.
+def find_file(what: str, command: str, name: str, shipped: Callable[[], Iterable[str]]) -> Path:
+    """The path of a YAML file, which ``name`` is where it is none of the ``shipped`` ones.
 
-    Raises RecipeError, with the nearest name and the ``command`` that lists all.
+    Raises RecipeError, with the nearest of these and the ``command`` that lists them, for neither.
     """
-    if name in known:
-        return known[name]
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or (exists(path) and not is_folder(path)):
-        return read(path)
-    match = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        return path
+    match = difflib.get_close_matches(name, list(shipped()), n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""
     raise RecipeError(
         f"no {what} is called {short_repr(name)}",

@@ -5,6 +5,7 @@ KIND``, or in the ``callbacks`` of a study or search, and its class is named in 
 kind is a ``CallbackConfig`` whose ``build`` returns the callback for one run.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -22,9 +23,9 @@ class CallbackConfig(Family):
 
     in_recipe = False
 
+    @abstractmethod
     def build(self) -> Callback:
         """Return a new callback, for one run."""
-        raise NotImplementedError
 
 
 class TensorStatsConfig(CallbackConfig):

@@ -11,10 +11,10 @@ import yaml
 from command_line import Command
 from made_search import made
 
+from cifarlab.experiments.search.definition import shipped_searches
 from cifarlab.experiments.search.engine import FinishedSearch
 from cifarlab.experiments.search.results import read_results
-from cifarlab.experiments.search.shipped import SEARCHES
-from cifarlab.experiments.study.shipped import STUDIES
+from cifarlab.experiments.study.definition import shipped_studies
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.text import build
@@ -195,13 +195,13 @@ def test_a_study_and_its_comparison(cifarlab: Command) -> None:
 def test_studies_are_listed(cifarlab: Command) -> None:
     output = cifarlab("studies")
     assert output.code == 0
-    assert [line.split()[0] for line in output.out.splitlines()[1:]] == list(STUDIES)
+    assert [line.split()[0] for line in output.out.splitlines()[1:]] == list(shipped_studies())
 
 
 def test_searches_are_listed(cifarlab: Command) -> None:
     output = cifarlab("searches")
     assert output.code == 0
-    assert [line.split()[0] for line in output.out.splitlines()[1:]] == list(SEARCHES)
+    assert [line.split()[0] for line in output.out.splitlines()[1:]] == list(shipped_searches())
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,22 @@
 import pytest
 
 from cifarlab.recipes.keys import keys
-from cifarlab.recipes.schema import TAGGED
 from cifarlab.recipes.text import build, change
 
 KEYS = list(keys())
+# parts that exist in several kinds
+TAGGED = (
+    "data.label_noise",
+    "data.sampler",
+    "augment.policy",
+    "augment.mix",
+    "model",
+    "loss",
+    "optimizer",
+    "schedule",
+    "averaging",
+    "evaluation.metric",
+)
 # For each setting a value that is not its default. A new setting must be added here.
 OTHER = {
     "name": "mine",

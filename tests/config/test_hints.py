@@ -2,7 +2,7 @@
 
 import pytest
 
-from cifarlab.recipes.hints import SYNONYMS, advice
+from cifarlab.recipes.hints import advice, synonyms
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, build
@@ -49,12 +49,12 @@ def test_what_is_proposed_can_be_typed(assignment, proposed):
     apply_overrides(Recipe(), [f"{key}={value}"])
 
 
-@pytest.mark.parametrize("word", sorted(SYNONYMS))
+@pytest.mark.parametrize("word", sorted(synonyms()))
 def test_every_word_leads_to_a_setting(word):
-    key, equals, _ = SYNONYMS[word].partition("=")
+    key, equals, _ = synonyms()[word].partition("=")
     assert key in PATHS and word not in PATHS - {"seed"}
     if equals:
-        apply_overrides(Recipe(), [SYNONYMS[word]])
+        apply_overrides(Recipe(), [synonyms()[word]])
     assert advice(word, "1").startswith(f"write {key}=")
 
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from cifarlab.evaluation.groups import read_groups
-from cifarlab.experiments.search.definition import read_search
-from cifarlab.experiments.search.shipped import find_search
-from cifarlab.experiments.study.definition import read_study
-from cifarlab.experiments.study.shipped import find_study
+from cifarlab.experiments.search.definition import find_search
+from cifarlab.experiments.study.definition import find_study
 from cifarlab.recipes.catalog import find as find_recipe
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, build, from_yaml
@@ -68,11 +66,13 @@ def test_in_a_recipe(tmp_path: Path, name: str) -> None:
     assert peak < 2e8
 
 
-@pytest.mark.parametrize("read", [read_study, read_search, lambda path: read_groups(path, ["cat"])])
+@pytest.mark.parametrize(
+    "read", [find_study, find_search, lambda path: read_groups(Path(path), ["cat"])]
+)
 def test_in_studies_searches_and_groups(tmp_path: Path, read: object) -> None:
     for name in ("aliases in aliases", "60,000 keys", "deep lists", "a time that is none"):
         (tmp_path / "mine.yaml").write_text(HOSTILE[name])
-        refused(read, tmp_path / "mine.yaml")
+        refused(read, str(tmp_path / "mine.yaml"))
 
 
 def test_what_is_no_plain_file(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_what_is_no_plain_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["seed", "first_seed"])
 def test_a_seed_that_is_too_large_is_told_its_range(tmp_path: Path, key: str) -> None:
-    read = {"seed": from_yaml, "first_seed": read_study}[key]
+    read = {"seed": find_recipe, "first_seed": find_study}[key]
     (tmp_path / "mine.yaml").write_text(f"{key}: {'9' * 20}\n")
     told = f"{key} can't be {'9' * 20}: input should be less than or equal to 4294967295"
     with pytest.raises(RecipeError, match=told):
-        read(tmp_path / "mine.yaml")
+        read(str(tmp_path / "mine.yaml"))
 
 
 def test_a_number_of_base_60_takes_no_time(tmp_path: Path) -> None:
@@ -121,12 +121,12 @@ def test_from_python(tree: object) -> None:
 def test_a_name_that_is_no_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(RecipeError, match="name"):
         build({"name": name})
-    for read in (read_study, read_search):
+    for read in (find_study, find_search):
         row = "rows: [{name: r, recipe: quickstart}]"
         space = "recipe: quickstart\nspace: {optimizer.momentum: {kind: uniform, low: 0, high: 1}}"
         path = tmp_path / "mine.yaml"
-        path.write_text(f"name: {name}\n{row if read is read_study else space}\n")
+        path.write_text(f"name: {name}\n{row if read is find_study else space}\n")
         with pytest.raises(RecipeError, match="name"):
-            read(path)
+            read(str(path))
         path.write_text(path.read_text().replace(f"name: {name}\n", "name: a.b/+c\n"))
-        assert read(path).name == "a.b/+c"
+        assert read(str(path)).name == "a.b/+c"

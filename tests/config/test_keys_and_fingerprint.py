@@ -5,9 +5,9 @@ from operator import attrgetter
 
 import pytest
 import yaml
-from other_values import KEYS, OTHER, base, changed, each_key, tree_at
+from other_values import KEYS, OTHER, TAGGED, base, changed, each_key, tree_at
 
-from cifarlab.recipes.schema import TAGGED, Recipe
+from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, build, change, fingerprint
 from cifarlab.system.errors import RecipeError
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from cifarlab.optim.averaging import build_averaging
 from cifarlab.optim.optimizers import OptimizerConfig
-from cifarlab.recipes.catalog import shipped_recipes, usual_images, usual_splits
+from cifarlab.recipes.catalog import find, shipped_recipes, usual_images, usual_splits
 from cifarlab.recipes.lint import lint
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import apply_overrides, build
@@ -225,9 +225,9 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", list(shipped_recipes()))
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_recipes_have_no_finding_or_are_known_to(name):
-    recipe = shipped_recipes()[name]()
+    recipe = find(name)
     found = [finding.what for finding in lint(recipe, usual_images(recipe), usual_splits(recipe))]
     assert [any(what.startswith(start) for what in found) for start in KNOWN] == [
         name in names for names in KNOWN.values()

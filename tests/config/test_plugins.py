@@ -149,6 +149,49 @@ def test_a_plug_in_that_fails_says_where() -> None:
         add_plugin("none.py", approved=True)
 
 
+METHODS = {
+    "Model": "build(self, image_shape, classes)",
+    "Norm": "build(self, channels, size)",
+    "Loss": "build(self, classes, counts)",
+    "Optimizer": "build(self, param_groups)",
+    "Averaging": "build(self, network, steps_per_epoch, planned)",
+    "Metric": "value(self, logits, labels)",
+    "Augmentation": "apply(self, images, draws)",
+    "Mix": "mix(self, images, seed, epoch, step)",
+    "Source": "read(self)",
+    "LabelNoise": "flip(self, labels, classes, indices)",
+    "Sampler": "build(self, training)",
+    "Callback": "build(self)",
+    "TrialSampler": "build(self, seed)",
+    "TrialScheduler": "build(self, epochs, scale)",
+}
+KIND = """
+from cifarlab import {0}Config
+class Half({0}Config):
+    kind: str = "half"
+"""
+
+
+@pytest.mark.parametrize(("base", "method"), METHODS.items())
+def test_a_kind_without_the_method_that_makes_it_one(base: str, method: str) -> None:
+    Path("half.py").write_text(KIND.format(base))
+    with pytest.raises(PluginError) as caught:
+        add_plugin("half.py", approved=True)
+    assert caught.value.what == f"Half of half.py has no {method}"
+    assert "docs/extend.md" in caught.value.hint
+    Path("half.py").write_text(KIND.format(base) + f"    def {method}: ...\n")
+    assert add_plugin("half.py", approved=True)
+
+
+@pytest.mark.parametrize("setting", ["least: float", "least: float = Field(gt=0)"])
+def test_a_setting_without_a_default(setting: str) -> None:
+    more = f"    from pydantic import Field\n    {setting}\n"
+    Path("bare.py").write_text(KIND.format("Schedule") + more)
+    with pytest.raises(PluginError) as caught:
+        add_plugin("bare.py", approved=True)
+    assert caught.value.what == "Half of bare.py: its setting least has no default"
+
+
 def test_a_file_name_approves_nothing_else() -> None:
     evil = "0" * 64
     approve(Plugin(file=f"a\n{evil} b.py", sha256="1" * 64))
@@ -156,9 +199,12 @@ def test_a_file_name_approves_nothing_else() -> None:
 
 
 def test_what_only_watches_belongs_in_no_recipe() -> None:
-    callback = "\nfrom cifarlab import CallbackConfig\nclass C(CallbackConfig):\n    kind: str = "
-    both = add_plugin(str(write("both.py", more=callback + "'both'\n")), approved=True)
-    Path("only.py").write_text(callback + "'only'\n")
+    callback = (
+        "\nfrom cifarlab import CallbackConfig\nclass C(CallbackConfig):\n    kind: str = {!r}\n"
+        "    def build(self): ..."
+    )
+    both = add_plugin(str(write("both.py", more=callback.format("both"))), approved=True)
+    Path("only.py").write_text(callback.format("only"))
     Path("none.py").write_text("import math\n")
     only, none = (add_plugin(name, approved=True) for name in ("only.py", "none.py"))
     assert decisive_plugins([both, only, none]) == (both, none)

@@ -313,7 +313,7 @@ def test_true_is_no_number(assignment):
         (
             ["evaluation.tta_views=6", "evaluation.tta_fraction=0.25", "data.val_fraction=0"],
             "evaluation.tta_fraction=0.25 is found on validation images, but data.val_fraction is "
-            "0: take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some",
+            "0: hold some out, or take evaluation.tta_fraction=1, with evaluation.tta_threshold",
         ),
     ],
 )

@@ -5,11 +5,11 @@ from typing import Any
 
 from shortened import shortened
 
-from cifarlab.recipes.catalog import shipped_recipes
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 
-RECIPES = {name: make() for name, make in shipped_recipes().items()}
+RECIPES = {name: find(name) for name in shipped_recipes()}
 DURATION = re.compile(r"[\d.]+ (epochs?|steps?|of the run)$")
 # what the runs here have of their own
 CUT = (

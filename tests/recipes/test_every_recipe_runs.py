@@ -3,14 +3,14 @@
 import pytest
 from shortened import shortened
 
+from cifarlab.experiments.study.definition import find_study, shipped_studies
 from cifarlab.experiments.study.engine import run_study
-from cifarlab.experiments.study.shipped import STUDIES
-from cifarlab.recipes.catalog import shipped_recipes
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.training.train import train
 
-ALL = shipped_recipes()
+STUDIES = {name: find_study(name) for name in shipped_studies()}
 OF_REPORTS = {row.recipe for study in STUDIES.values() for row in study.rows if not row.overrides}
 
 
@@ -24,9 +24,9 @@ def small(study):
     return study.model_copy(update={"rows": rows, "n_seeds": 1})
 
 
-@pytest.mark.parametrize("name", sorted(set(ALL) - OF_REPORTS))
+@pytest.mark.parametrize("name", sorted(set(shipped_recipes()) - OF_REPORTS))
 def test_a_recipe_that_no_study_has_as_it_is(tmp_path, name):
-    recipe = ALL[name]()
+    recipe = find(name)
     result = train(change(recipe, shortened(recipe)), RunFolder(tmp_path))
     assert (result["epochs"], result["stop_reason"]) == (2, "planned")
     assert result["test"]["n"] == 359

@@ -2,15 +2,10 @@
 
 import pytest
 
-from cifarlab.recipes.catalog import find, register_recipe, shipped_recipes
+from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint, to_yaml
 from cifarlab.system.errors import RecipeError
-
-
-@pytest.mark.parametrize("name", shipped_recipes())
-def test_by_name(name):
-    assert find(name) == shipped_recipes()[name]()
 
 
 @pytest.mark.parametrize("file", ["mine.yaml", "mine.yml", "mine.txt", "mine"])
@@ -75,6 +70,34 @@ def test_a_file_whose_name_has_a_space_needs_no_name_inside(tmp_path):
     assert find(str(path)).seed == 7
 
 
-def test_a_name_is_given_once():
-    with pytest.raises(ValueError, match="two recipes are called quickstart"):
-        register_recipe("quickstart")(Recipe)
+def test_a_file_that_changes_another_recipe(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: quickstart\noverrides: {optimizer.lr: 0.2, seed: 7}")
+    expected = {"optimizer.lr": 0.2, "seed": 7, "name": "mine"}
+    assert find(str(path)) == change(find("quickstart"), expected)
+    other = tmp_path / "other.yaml"
+    other.write_text(f"name: theirs\nbase: {path}\noverrides: {{seed: 8}}")
+    assert find(str(other)) == change(find(str(path)), {"seed": 8, "name": "theirs"})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("base: quikstart", "no recipe is called 'quikstart'\ndid you mean 'quickstart'?"),
+        ("base: mine.yaml", "the recipe mine.yaml has itself as a base\n"),
+        ("base: 3", r"mine.yaml: base can't be 3: input should be a valid string\n"),
+        (
+            "base: quickstart\noptimizer: {lr: 0.2}",
+            "mine.yaml: unknown key 'optimizer'\n.*Allowed: plugins, name, base, overrides",
+        ),
+        (
+            "base: quickstart\noverrides: {optimizer.rat: 0.2}",
+            "mine.yaml: unknown key 'optimizer.rat'\ndid you mean 'optimizer.lr'?",
+        ),
+    ],
+)
+def test_a_bad_base_says_what_is_wrong(tmp_path, monkeypatch, text, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=told):
+        find("mine.yaml")

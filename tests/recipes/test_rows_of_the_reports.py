@@ -4,12 +4,15 @@ import re
 
 import pytest
 
-from cifarlab.experiments.search.shipped import SEARCHES
-from cifarlab.experiments.study.shipped import STUDIES
-from cifarlab.recipes.catalog import reported_accuracy, shipped_recipes
+from cifarlab.experiments.search.definition import find_search, shipped_searches
+from cifarlab.experiments.study.definition import find_study, shipped_studies
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.text import fingerprint
 
 ALL = shipped_recipes()
+NUMBERS = {name: shipped.reported for name, shipped in ALL.items() if shipped.reported}
+STUDIES = {name: find_study(name) for name in shipped_studies()}
+SEARCHES = {name: find_search(name) for name in shipped_searches()}
 
 # experiment of a report -> its recipes and, where it gives one, its number in per cent
 ROWS = {
@@ -98,8 +101,8 @@ EXPERIMENTS = [
 def test_an_experiment_is_a_recipe(name, number):
     assert name in ALL
     if number is not None:
-        assert reported_accuracy(name).accuracy == number
-        assert f"{number:g} %" in ALL[name].__doc__
+        assert NUMBERS[name].accuracy == number
+        assert f"{number:g} %" in ALL[name].text
 
 
 def test_no_recipe_of_a_report_is_without_an_experiment():
@@ -109,20 +112,20 @@ def test_no_recipe_of_a_report_is_without_an_experiment():
 
 def test_every_number_belongs_to_a_row():
     given = {name for name, number in EXPERIMENTS if number is not None}
-    assert {name for name in ALL if reported_accuracy(name)} == given
+    assert set(NUMBERS) == given
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if reported_accuracy(name)])
-def test_the_docstring_says_the_number(name):
+@pytest.mark.parametrize("name", NUMBERS)
+def test_the_text_says_the_number(name):
     found = re.search(
-        r"Reported: ([\d.]+) % (?:validation )?on (CIFAR-\d+(?: \(fine\))?)", ALL[name].__doc__
+        r"Reported: ([\d.]+) % (?:validation )?on (CIFAR-\d+(?: \(fine\))?)", ALL[name].text
     )
-    assert (float(found[1]), found[2]) == reported_accuracy(name)[:2]
+    assert (float(found[1]), found[2]) == (NUMBERS[name].accuracy, NUMBERS[name].data)
 
 
 @pytest.mark.parametrize("report", ROWS)
 def test_recipes_of_a_report_differ(report):
-    made = {name: make() for name, make in ALL.items() if name.startswith(f"{report}/")}
+    made = {name: find(name) for name in ALL if name.startswith(f"{report}/")}
     assert len({fingerprint(recipe) for recipe in made.values()}) == len(made)
 
 
@@ -133,8 +136,7 @@ def test_a_report_s_study_has_its_recipes(report):
     rows = {row.recipe for row in study.rows}
     assert rows == {name for name in ALL if name.startswith(f"{report}/")} - left_out
     for row in study.rows:
-        number = reported_accuracy(row.recipe)
-        assert (row.reported and row.reported.accuracy) == (number and number.accuracy)
+        assert row.reported == NUMBERS.get(row.recipe)
 
 
 QUESTIONS = (

@@ -14,7 +14,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Name
 from cifarlab.config.duration import Duration, WallTime
-from cifarlab.config.plugins import Plugin, load_named_plugins
+from cifarlab.config.plugins import Plugin
 from cifarlab.experiments.search.samplers import RandomSampler, TrialSamplerConfig
 from cifarlab.experiments.search.schedulers import ASHA, Epochs, TrialSchedulerConfig
 from cifarlab.experiments.search.space import (
@@ -29,7 +29,13 @@ from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import change, read_yaml, validate_config
+from cifarlab.recipes.text import (
+    change,
+    find_file,
+    list_shipped,
+    read_named,
+    validate_config,
+)
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import WatchedConfig
 
@@ -197,14 +203,20 @@ def _require_known(search: Search, base: Recipe, key: str, other: str) -> None:
         )
 
 
-def read_search(path: Path, plugins: Sequence[Plugin] = ()) -> Search:
-    """Read a search's YAML file, which names it where it does not itself.
+def shipped_searches() -> dict[str, Path]:
+    """The files of the searches that come with cifarlab, by name."""
+    return list_shipped(__file__)
 
-    ``plugins`` are added to its own. Raises RecipeError and PluginError.
+
+def find_search(name: str, plugins: Sequence[Plugin] = ()) -> Search:
+    """The shipped search called ``name``, or the one in the YAML file of that path.
+
+    ``plugins``, which are loaded, are added to its own. Raises RecipeError, with the nearest
+    shipped name, and PluginError.
     """
-    tree = load_named_plugins(read_yaml(path, "search"), path.parent, plugins)
-    if isinstance(tree, dict):
-        tree = {"name": path.stem, **tree}
+    path = shipped_searches().get(name)
+    path = path or find_file("search", "searches", name, shipped_searches)
+    tree = read_named(path, "search", plugins)
     return validate_config(Search, tree, str(path), "see docs/search.md for what a search holds")
 
 

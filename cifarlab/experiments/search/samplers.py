@@ -1,5 +1,6 @@
 """How a search draws its trials: a family, whose kinds build a sampler of Optuna's."""
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -15,9 +16,9 @@ class TrialSamplerConfig(Family):
 
     in_recipe = False
 
+    @abstractmethod
     def build(self, seed: int) -> "BaseSampler":
         """Return a sampler for one trial, whose draws that seed decides."""
-        raise NotImplementedError
 
 
 class RandomSampler(TrialSamplerConfig):

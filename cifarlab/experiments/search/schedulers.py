@@ -5,6 +5,7 @@ and what it decides must follow from the scores that it has heard by then: they 
 resumed search knows.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,9 +41,9 @@ class TrialSchedulerConfig(Family):
         """
         return []
 
+    @abstractmethod
     def build(self, epochs: int, scale: float) -> "TrialScheduler":
         """Return what decides at the rungs, by ``SCORE`` at ``EPOCH`` (see messages.py)."""
-        raise NotImplementedError
 
     def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
         """Return the score needed to go on at a rung after these, for the record; None: none."""
@@ -96,3 +97,9 @@ class NoStopping(TrialSchedulerConfig):
     """Every trial runs to its end."""
 
     kind: Literal["none"] = "none"
+
+    def build(self, epochs: int, scale: float) -> "TrialScheduler":
+        """Return Ray's scheduler that lets each go on."""
+        from ray.tune.schedulers import FIFOScheduler
+
+        return FIFOScheduler()

@@ -4,32 +4,32 @@ A row is a recipe's name and what is changed of it, so that a study says just wh
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, Name
-from cifarlab.config.plugins import Plugin, load_named_plugins
+from cifarlab.config.plugins import Plugin
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
-from cifarlab.recipes.catalog import find
+from cifarlab.recipes.catalog import Reported as Reported
+from cifarlab.recipes.catalog import find, find_shipped, shipped_recipes
+from cifarlab.recipes.refusals import short_repr
 from cifarlab.recipes.schema import MOST_SEED, Recipe
-from cifarlab.recipes.text import apply_overrides, change, read_yaml, validate_config
-from cifarlab.system.errors import UserError
+from cifarlab.recipes.text import (
+    apply_overrides,
+    change,
+    find_file,
+    list_shipped,
+    read_named,
+    validate_config,
+)
+from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import WatchedConfig
 
 SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
-
-
-class Reported(Config):
-    """A report's number for a row, taken for a single run."""
-
-    accuracy: float = Field(ge=0, le=100, description="in per cent")
-    data: str = Field("CIFAR-10", min_length=1, description="what it was measured on")
-    split: Literal["test", "val"] = Field("test", description="on which part of that")
-    source: str = Field("", description="the report, and where in it")
 
 
 class StudyRow(Config):
@@ -111,12 +111,50 @@ def parse_metric(text: str) -> MetricConfig:
     return metric
 
 
-def read_study(path: Path, plugins: Sequence[Plugin] = ()) -> Study:
-    """Read a study's YAML file, which names it where it does not itself.
+def shipped_studies() -> dict[str, Path]:
+    """The files of the studies that come with cifarlab, by name."""
+    return list_shipped(__file__)
 
-    ``plugins`` are added to its own. Raises RecipeError and PluginError.
+
+def find_study(name: str, plugins: Sequence[Plugin] = ()) -> Study:
+    """The shipped study called ``name``, or the one in the YAML file of that path.
+
+    ``plugins``, which are loaded, are added to its own. Raises RecipeError, with the nearest
+    shipped name, and PluginError.
     """
-    tree = load_named_plugins(read_yaml(path, "study"), path.parent, plugins)
-    if isinstance(tree, dict):
-        tree = {"name": path.stem, **tree}
+    path = shipped_studies().get(name) or find_file("study", "studies", name, shipped_studies)
+    tree = read_named(path, "study", plugins)
+    if isinstance(tree, Mapping) and isinstance(tree.get("rows"), list):
+        rows = _write_out(tree["rows"], str(path))
+        tree = {**tree, "rows": rows if tree.get("overrides") else [*map(_with_number, rows)]}
     return validate_config(Study, tree, str(path), "see docs/studies.md for what a study holds")
+
+
+def _write_out(rows: list[Any], where: str) -> list[Any]:
+    """Rows with those of shipped recipes in the place of a pattern. Raises RecipeError."""
+    written: list[Any] = []
+    for row in rows:
+        if not isinstance(row, str):
+            written.append(row)
+            continue
+        names = [name for name in shipped_recipes() if fnmatchcase(name, row.removeprefix("!"))]
+        if not names:
+            raise RecipeError(
+                f"{where}: no shipped recipe is called like {short_repr(row)}",
+                "'cifarlab recipes list' lists all; a row of your own is a mapping",
+            )
+        matching = [{"name": name.rpartition("/")[2], "recipe": name} for name in names]
+        if row.startswith("!"):
+            written = [row for row in written if row not in matching]
+        else:
+            written += matching
+    return written
+
+
+def _with_number(row: Any) -> Any:
+    """A row of plain values with its report's number, where it is a shipped recipe as it is."""
+    if not isinstance(row, Mapping) or row.get("overrides") or "reported" in row:
+        return row
+    shipped = find_shipped(str(row.get("recipe")))
+    number = shipped and shipped.reported
+    return {**row, "reported": number.model_dump()} if number else row

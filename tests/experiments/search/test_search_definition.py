@@ -7,8 +7,14 @@ import pytest
 from made_search import SPACE, small
 
 from cifarlab.config.duration import Duration
-from cifarlab.experiments.search.definition import Search, parse_wall_time, validate, with_options
-from cifarlab.experiments.search.shipped import SEARCHES, find_search
+from cifarlab.experiments.search.definition import (
+    Search,
+    find_search,
+    parse_wall_time,
+    shipped_searches,
+    validate,
+    with_options,
+)
 from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
 
@@ -18,7 +24,7 @@ def checked(space: dict[str, Any], **overrides: Any) -> None:
     validate(search, search.base_recipe())
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("name", shipped_searches())
 def test_every_shipped_search_is_valid_and_survives_json(name: str) -> None:
     search = find_search(name)
     validate(search, search.base_recipe())

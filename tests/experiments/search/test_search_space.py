@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_search import SPACE, small
 
-from cifarlab.experiments.search.definition import Search, read_search
+from cifarlab.experiments.search.definition import Search, find_search
 from cifarlab.experiments.search.space import (
     as_overrides,
     format_value,
@@ -165,6 +165,6 @@ def test_a_file_is_a_search_and_names_it(tmp_path: Path) -> None:
         "recipe: quickstart\nscheduler: {kind: none}\nspace:\n"
         "  optimizer.lr: {kind: loguniform, low: 1e-4, high: 1e-2}\n"
     )
-    search = read_search(file)
+    search = find_search(str(file))
     assert search.name == "mine" and search.rungs() == []
     assert search.space["optimizer.lr"].low == 1e-4  # YAML 1.1 takes it for a text

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cifarlab.experiments.study.definition import Study, StudyRow
+from cifarlab.experiments.study.definition import Study, StudyRow, find_study, shipped_studies
 from cifarlab.experiments.study.engine import run_study
-from cifarlab.experiments.study.shipped import STUDIES, find_study
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change, validate_config
 from cifarlab.system.errors import RecipeError, UserError
@@ -28,7 +27,7 @@ def written(path, **tree):
     return str(file)
 
 
-@pytest.mark.parametrize("name", list(STUDIES))
+@pytest.mark.parametrize("name", shipped_studies())
 def test_every_shipped_study_resolves(name):
     study = find_study(name)
     recipes = study.recipes()
@@ -103,6 +102,36 @@ def test_the_study_that_the_documentation_shows(tmp_path):
     study = find_study(str(file))
     assert list(study.recipes()) == ["plain", "dropout"]
     assert study.reported["dropout"].accuracy == 93.1
+
+
+def test_rows_that_are_patterns_of_shipped_recipes(tmp_path):
+    row = {"name": "mine", "recipe": "quickstart"}
+    study = find_study(written(tmp_path, rows=[row, "nyu2024/*", "!nyu2024/[des]*"]))
+    assert [row.name for row in study.rows] == ["mine", "competition", "resnet"]
+    assert [row.recipe for row in study.rows[1:]] == ["nyu2024/competition", "nyu2024/resnet"]
+    assert {name: number.accuracy for name, number in study.reported.items()} == {"resnet": 92}
+
+
+def test_a_pattern_like_no_recipe(tmp_path):
+    file = written(tmp_path, rows=["nyu2025/*"])
+    with pytest.raises(RecipeError, match=f"{file}: no shipped recipe is called like 'nyu2025/"):
+        find_study(file)
+
+
+@pytest.mark.parametrize(
+    ("row", "study", "number"),
+    [
+        ({}, {}, 73.81),
+        ({"reported": {"accuracy": 80}}, {}, 80),
+        ({"reported": None}, {}, None),
+        ({"overrides": {"seed": 1}}, {}, None),
+        ({}, {"overrides": {"training.duration": "2 epochs"}}, None),
+    ],
+)
+def test_a_shipped_recipe_as_it_is_has_its_report_s_number(tmp_path, row, study, number):
+    rows = [{"name": "r", "recipe": "kth2024/baseline", **row}]
+    (found,) = find_study(written(tmp_path, rows=rows, **study)).rows
+    assert (found.reported and found.reported.accuracy) == number
 
 
 def test_a_file_that_holds_no_study(tmp_path):

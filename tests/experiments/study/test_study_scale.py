@@ -4,7 +4,7 @@ import pytest
 
 from cifarlab.config.duration import Duration
 from cifarlab.experiments.study.scale import scale_recipe
-from cifarlab.recipes.catalog import shipped_recipes
+from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, fingerprint
 from cifarlab.system.errors import UserError
@@ -125,9 +125,9 @@ def test_a_step_is_left_of_few_and_none_of_none():
     assert [str(small.schedule.warmup), str(small.schedule.milestones[0])] == ["0 steps", "1 step"]
 
 
-@pytest.mark.parametrize("name", list(shipped_recipes()))
+@pytest.mark.parametrize("name", shipped_recipes())
 def test_every_shipped_recipe_can_be_scaled(name):
-    recipe = shipped_recipes()[name]()
+    recipe = find(name)
     assert fingerprint(scale_recipe(recipe, 1.0)) == fingerprint(recipe)
     assert fingerprint(scale_recipe(recipe, 0.1)) != fingerprint(recipe)
 
