@@ -17,7 +17,10 @@ def studies() -> None:
     from cifarlab.cli.printing import print_table
     from cifarlab.experiments.study.definition import find_study, shipped_studies
 
-    rows = [(s.name, f"{len(s.rows)} x {s.n_seeds}", s.about) for s in map(find_study, shipped_studies())]
+    rows = [
+        (s.name, f"{len(s.rows)} x {s.n_seeds}", s.about)
+        for s in map(find_study, shipped_studies())
+    ]
     print_table(("study", "rows x seeds", "what it asks"), rows)
 
 
@@ -40,8 +43,8 @@ def study(
     """
     from cifarlab.cli.printing import print_comparison
     from cifarlab.config.plugins import approve_plugins
-    from cifarlab.experiments.study.engine import run_study
     from cifarlab.experiments.study.definition import find_study
+    from cifarlab.experiments.study.engine import run_study
 
     finished = run_study(
         find_study(name, approve_plugins(plugin or [])),
@@ -95,7 +98,10 @@ def searches() -> None:
     from cifarlab.cli.printing import print_table
     from cifarlab.experiments.search.definition import find_search, shipped_searches
 
-    rows = [(s.name, str(s.trials), str(s.max_epochs), s.about) for s in map(find_search, shipped_searches())]
+    rows = [
+        (s.name, str(s.trials), str(s.max_epochs), s.about)
+        for s in map(find_search, shipped_searches())
+    ]
     print_table(("search", "trials", "up to", "what it looks for"), rows)
 
 
@@ -123,9 +129,8 @@ def search(
     """
     from cifarlab.cli.printing import print_search
     from cifarlab.config.plugins import approve_plugins
-    from cifarlab.experiments.search.definition import parse_wall_time, with_options
+    from cifarlab.experiments.search.definition import find_search, parse_wall_time, with_options
     from cifarlab.experiments.search.engine import run_search
-    from cifarlab.experiments.search.definition import find_search
 
     definition = find_search(name, approve_plugins(plugin or []))
     finished = run_search(

@@ -11,8 +11,8 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from importlib.metadata import entry_points
 from pathlib import Path

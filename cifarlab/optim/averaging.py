@@ -7,6 +7,7 @@ refused when it starts.
 """
 
 import copy
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
