@@ -56,9 +56,7 @@ class MetricFacts(NamedTuple):
 
     def text(self, value: float | None) -> str:
         """Return a value with its unit."""
-        return (
-            f"{self.number(value)} %" if self.percent and value is not None else self.number(value)
-        )
+        return self.number(value) + (" %" if self.percent and value is not None else "")
 
     def gap(self, value: float) -> str:
         """Return a difference with its unit: 0.0123 as ``1.2 points``; small ones with digits."""

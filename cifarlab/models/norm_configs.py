@@ -64,7 +64,7 @@ class _GroupedConfig(BaseNormConfig):
 
     @abstractmethod
     def n_groups(self, channels: int) -> int:
-        """Return how many groups so many channels are in."""
+        """Return how many groups so many channels are in. Raises RecipeError."""
 
     def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
         """Build it. Raises RecipeError where a group would be a single value."""
@@ -86,10 +86,6 @@ class LayerNormConfig(_GroupedConfig):
     """Each image over all channels and the map (Ba et al. 2016; Wu & He 2018, figure 2)."""
 
     kind: Literal["layer"] = "layer"
-
-    def n_groups(self, channels: int) -> int:
-        """Return one."""
-        return 1
 
 
 class GroupNormConfig(_GroupedConfig):

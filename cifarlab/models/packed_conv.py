@@ -33,10 +33,7 @@ class PackedConv2d(nn.Conv2d):
 
 
 def packs(
-    x: Tensor,
-    weight: Tensor,
-    stride: int | tuple[int, ...],
-    padding: int | str | tuple[int, ...],
+    x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: str | tuple[int, ...]
 ) -> bool:
     """Whether this convolution is one of those that packing makes faster.
 
@@ -46,8 +43,7 @@ def packs(
         x.device.type == "cpu"
         and _compute_dtype(x) is torch.bfloat16
         and weight.shape[2:] == (3, 3)
-        and stride in (1, (1, 1))
-        and padding in (1, (1, 1))
+        and stride == padding == (1, 1)
         and max(x.shape[2:]) <= _LARGEST_MAP
         and min(weight.shape[:2]) >= _FEWEST_CHANNELS
         and not torch.compiler.is_compiling()
@@ -88,11 +84,12 @@ class _PackedConvolution(torch.autograd.Function):
             n = _IN_A_ROW_SMALL
             rows, grad_weight = _gradients(pack(grad, n), pack(x, n), weight, needs_x, needs_weight)
             return None if rows is None else unpack(rows, x.shape, n), grad_weight
-        grad_weight = None
+        grad_x = grad_weight = None
+        if needs_x:
+            grad_x, _ = _gradients(grad, x, weight, True, False)
         if needs_weight:
             packed = pack(grad, _IN_A_ROW), pack(x, _IN_A_ROW)
-            grad_weight = _gradients(*packed, weight, False, True)[1]
-        grad_x = _gradients(grad, x, weight, True, False)[0] if needs_x else None
+            _, grad_weight = _gradients(*packed, weight, False, True)
         return grad_x, grad_weight
 
 

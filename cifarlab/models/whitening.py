@@ -19,8 +19,8 @@ from cifarlab.models.layers import activation
 class Whitening(nn.Module):
     """Convolution without padding: F whitening filters and their negatives.
 
-    F is ``n_components``, but never more than a patch's C k k entries, all of them for None.
-    ``images`` is how many it wants to be fitted to.
+    F is the config's ``n_components``, but never more than a patch's C k k entries, all of them for
+    None. ``images`` is how many it wants to be fitted to.
 
     ``weight`` (2F, C, k, k) is never trained and zero until ``fit``; ``bias`` (2F) is trained and
     starts as PyTorch's convolutions do. No nn.Conv2d, so that what initialises convolutions
@@ -29,19 +29,13 @@ class Whitening(nn.Module):
 
     parameter_role = "whitening"
 
-    def __init__(
-        self,
-        channels: int,
-        kernel_size: int,
-        eps: float,
-        n_components: int | None,
-        images: int = 5000,
-    ) -> None:
+    def __init__(self, channels: int, config: WhiteningConfig) -> None:
         super().__init__()
-        entries = channels * kernel_size**2
-        features = entries if n_components is None else min(n_components, entries)
-        self.eps, self.images = eps, images
-        weight = torch.zeros(2 * features, channels, kernel_size, kernel_size)
+        side = config.kernel_size
+        entries = channels * side**2
+        features = min(config.n_components or entries, entries)
+        self.eps, self.images = config.eps, config.images
+        weight = torch.zeros(2 * features, channels, side, side)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.empty(2 * features))
         nn.init.uniform_(self.bias, -1 / math.sqrt(entries), 1 / math.sqrt(entries))
@@ -101,6 +95,6 @@ def whitening_layers(
     side = whitening.kernel_size
     if not side:
         return nn.Identity(), image_shape
-    layer = Whitening(channels, side, whitening.eps, whitening.n_components, whitening.images)
+    layer = Whitening(channels, whitening)
     act = activation(activation_name)
     return nn.Sequential(layer, act), (height - side + 1, width - side + 1, len(layer.bias))

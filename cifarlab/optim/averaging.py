@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Network = TypeVar("Network", bound="nn.Module")
+DecayAfter = Callable[[int, int], float | None]  # so many of so many steps
 
 
 class Averager(Generic[Network]):
@@ -59,12 +60,7 @@ class _Blend(Averager[Network]):
     No decay: nothing happens. With ``sets_back``, fast = slow then, and after the last step.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        decay_after: Callable[[int, int], float | None],
-        sets_back: bool = False,
-    ) -> None:
+    def __init__(self, network: Network, decay_after: DecayAfter, sets_back: bool = False) -> None:
         super().__init__(network)
         self._decay_after, self._sets_back = decay_after, sets_back
 

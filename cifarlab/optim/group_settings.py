@@ -1,7 +1,8 @@
-"""Every group's rate and momentum at a step: pure functions, and one that sets them."""
+"""What every group of parameters has at a step: rate and momentum, and penalties."""
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -56,3 +57,21 @@ def set_requires_grad(parameters: Iterable[nn.Parameter], requires_grad: bool) -
         p.requires_grad_(requires_grad)
         if not requires_grad:
             p.grad = None
+
+
+@torch.no_grad()
+def apply_penalties(optimizer: Optimizer) -> None:
+    """Before a step of ``optimizer`` (of ``build_optimizer``): L1 and decoupled weight decay.
+
+    By group: ``l1`` adds l1 * sign(w) to the gradient, ``decoupled_decay`` shrinks w by lr times
+    it. Both touch only what has a gradient.
+    """
+    for group in optimizer.param_groups:
+        parameters = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            continue
+        if group["l1"]:
+            signs = torch._foreach_sign(parameters)
+            torch._foreach_add_([p.grad for p in parameters], signs, alpha=group["l1"])
+        if group["decoupled_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["decoupled_decay"])

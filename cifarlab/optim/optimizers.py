@@ -4,12 +4,13 @@
 PyTorch's own, fused where it has that form, or Muon. Each role may have a rate, a weight decay and
 an end of its own. What ``group_settings.apply_schedule`` needs of a parameter group stands in it
 beside PyTorch's keys: ``peak_lr`` (the peak rate), ``until`` (a Duration, or None) and
-``peak_momentum`` (None where there is none); what ``penalties.apply_penalties`` needs: ``l1`` and
+``peak_momentum`` (None where there is none); what ``apply_penalties`` needs: ``l1`` and
 ``decoupled_decay``; and ``precision``, the arithmetic of the run.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import Field, SerializeAsAny, model_validator
@@ -156,18 +157,17 @@ def build_optimizer(
 
 
 class TorchConfig(OptimizerConfig):
-    """What PyTorch's optimizers share: a kind's own settings have PyTorch's names."""
-
-    torch_name: ClassVar[str]
-    implementation: ClassVar[Literal["fused", "foreach"]] = "fused"
+    """What PyTorch's optimizers share: a class and its settings have PyTorch's names."""
 
     def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
         from torch import optim
 
-        settings = {name: value for name, value in self if name not in DecayConfig.model_fields}
-        settings |= {"lr": self.lr, self.implementation: True}
-        optimizer: optim.Optimizer = getattr(optim, self.torch_name)(param_groups, **settings)
-        return optimizer
+        name = next(c.__name__ for c in type(self).__mro__ if c.__name__ in optim.__all__)
+        make: Callable[..., optim.Optimizer] = getattr(optim, name)
+        parameters = signature(make).parameters
+        settings = {name: value for name, value in self if name in parameters}
+        implementation = "fused" if "fused" in parameters else "foreach"
+        return make(param_groups, **settings, **{implementation: True})
 
 
 class DecayConfig(TorchConfig):
@@ -197,7 +197,6 @@ def nesterov_needs_momentum(config: HasMomentum) -> HasMomentum:
 class SGD(DecayConfig):
     """Stochastic gradient descent with momentum."""
 
-    torch_name: ClassVar[str] = "SGD"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-3, 0.5)
     kind: Literal["sgd"] = "sgd"
     momentum: Fraction = Field(0.9, description="momentum")
@@ -213,7 +212,6 @@ class SGD(DecayConfig):
 class Adam(TorchConfig):
     """Adam (Kingma & Ba 2015); weight decay as L2, which the denominator distorts."""
 
-    torch_name: ClassVar[str] = "Adam"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     divides_decay: ClassVar[bool] = True
     kind: Literal["adam"] = "adam"
@@ -225,7 +223,6 @@ class Adam(TorchConfig):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
 
-    torch_name: ClassVar[str] = "AdamW"
     divides_decay: ClassVar[bool] = False
     kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay")
@@ -234,7 +231,6 @@ class AdamW(Adam):
 class Adagrad(DecayConfig):
     """Adagrad (Duchi et al. 2011): the gradient over the root of all squares so far."""
 
-    torch_name: ClassVar[str] = "Adagrad"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-3, 0.1)
     divides_decay: ClassVar[bool] = True
     kind: Literal["adagrad"] = "adagrad"
@@ -248,8 +244,6 @@ class Adagrad(DecayConfig):
 class Adadelta(DecayConfig):
     """Adadelta (Zeiler 2012): steps as large as recent ones, so that a rate of 1 is usual."""
 
-    torch_name: ClassVar[str] = "Adadelta"
-    implementation: ClassVar[Literal["fused", "foreach"]] = "foreach"
     usual_lrs: ClassVar[tuple[float, float]] = (0.1, 1.0)
     divides_decay: ClassVar[bool] = True
     kind: Literal["adadelta"] = "adadelta"
@@ -261,8 +255,6 @@ class Adadelta(DecayConfig):
 class RMSprop(DecayConfig):
     """The gradient over the root of its recent squares (Tieleman & Hinton 2012, lecture 6.5)."""
 
-    torch_name: ClassVar[str] = "RMSprop"
-    implementation: ClassVar[Literal["fused", "foreach"]] = "foreach"
     usual_lrs: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     divides_decay: ClassVar[bool] = True
     kind: Literal["rmsprop"] = "rmsprop"

@@ -60,7 +60,6 @@ class ScheduleConfig(Family):
     needs_validation: ClassVar[bool] = False  # whether ``react`` does anything
     later: ClassVar[str] = "let the rate fall later"  # what helps where it is spent early
 
-    kind: str
     warmup: Duration = Field(
         Duration.parse("0 epochs"), description="linear rise from 0 to the peak before the rest"
     )

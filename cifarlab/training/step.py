@@ -15,8 +15,7 @@ from cifarlab.models.distributed_layers import batch_position
 from cifarlab.models.layers import set_passes
 from cifarlab.models.network import parameter_roles
 from cifarlab.optim.clipping import adaptive_clip_grad
-from cifarlab.optim.group_settings import apply_schedule, set_requires_grad
-from cifarlab.optim.penalties import apply_penalties
+from cifarlab.optim.group_settings import apply_penalties, apply_schedule, set_requires_grad
 from cifarlab.system.randomness import seed_global
 from cifarlab.training.plan import Shard
 from cifarlab.training.run import Run

@@ -47,11 +47,16 @@ def patches_one_by_one(pixels, kernel_size):
     return np.array(patches)
 
 
+def whitening(channels, kernel_size, eps, n_components):
+    config = WhiteningConfig(kernel_size=kernel_size, eps=eps, n_components=n_components)
+    return Whitening(channels, config)
+
+
 @pytest.mark.parametrize("kernel_size", [1, 2, 3])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_whitened_patches_are_uncorrelated_with_unit_power(kernel_size, channels):
     pixels = (smooth_images(channels=channels).permute(0, 3, 1, 2).float() - 120) / 60
-    layer = Whitening(channels, kernel_size, 1e-9, None)
+    layer = whitening(channels, kernel_size, 1e-9, None)
     layer.fit([pixels])
     features = channels * kernel_size**2
     filters = layer.weight.numpy().reshape(2 * features, features).astype(np.float64)
@@ -62,7 +67,7 @@ def test_whitened_patches_are_uncorrelated_with_unit_power(kernel_size, channels
 
 def test_filters_are_eigenvectors_over_the_root_of_eigenvalue_and_eps():
     pixels = torch.randn(6, 2, 5, 5, dtype=torch.float64) * torch.tensor([2.0, 0.1])[:, None, None]
-    layer = Whitening(2, 2, 0.05, None)
+    layer = whitening(2, 2, 0.05, None)
     layer.fit([pixels])
     patches = patches_one_by_one(pixels, 2)
     moment = patches.T @ patches / len(patches)
@@ -78,7 +83,7 @@ def test_filters_are_eigenvectors_over_the_root_of_eigenvalue_and_eps():
 
 def test_the_strongest_directions_are_kept():
     pixels = smooth_images().permute(0, 3, 1, 2).float() / 60
-    every, some = Whitening(3, 2, 5e-4, None), Whitening(3, 2, 5e-4, 5)
+    every, some = whitening(3, 2, 5e-4, None), whitening(3, 2, 5e-4, 5)
     for layer in (every, some):
         layer.fit([pixels])
     strongest = every.weight[7:12]
@@ -89,7 +94,7 @@ def test_the_strongest_directions_are_kept():
 
 @pytest.mark.parametrize("n_components", [12, 13, 100])
 def test_there_are_no_more_directions_than_entries(n_components):
-    assert len(Whitening(3, 2, 5e-4, n_components).bias) == 24
+    assert len(whitening(3, 2, 5e-4, n_components).bias) == 24
 
 
 def test_a_recipe_says_how_many_directions():
@@ -116,7 +121,7 @@ def test_signs_are_fixed_by_the_first_of_the_largest_entries():
 
 
 def test_the_filters_have_those_signs():
-    layer = Whitening(3, 2, 5e-4, None)
+    layer = whitening(3, 2, 5e-4, None)
     layer.fit([torch.randn(20, 3, 6, 6)])
     filters = layer.weight[:12].flatten(1)
     assert torch.equal(filters.amax(1), filters.abs().amax(1))
@@ -150,7 +155,7 @@ def test_the_classifier_fits_to_what_the_body_sees(kind, channels):
     layer = net.body.whitening[0]
     layer.register_forward_hook(lambda _, args, __: seen.append(args[0]))
     net(images)
-    expected = Whitening(channels, 2, layer.eps, None)
+    expected = whitening(channels, 2, layer.eps, None)
     expected.fit([seen[0]])
     torch.testing.assert_close(layer.weight, expected.weight, rtol=1e-5, atol=1e-5)
     after = net.state_dict()
@@ -184,7 +189,7 @@ def test_the_layer_comes_first_and_an_activation_follows(kind):
 
 
 def test_filters_are_frozen_and_zero_before_the_fit_and_biases_start_as_pytorch_s():
-    layer = Whitening(3, 5, 5e-4, None)
+    layer = whitening(3, 5, 5e-4, None)
     assert not layer.weight.requires_grad
     assert not layer.weight.any()
     assert layer.bias.requires_grad

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cifarlab.optim.newton_schulz import newton_schulz
+from cifarlab.optim.muon import newton_schulz
 
 SHAPES = [(5, 5), (4, 9), (9, 4), (1, 6), (6, 1), (24, 216)]
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -7,8 +7,8 @@ from torch import nn
 
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier
+from cifarlab.optim.group_settings import apply_penalties
 from cifarlab.optim.optimizers import ROLES, build_optimizer
-from cifarlab.optim.penalties import apply_penalties
 from cifarlab.recipes.text import build
 
 RATES = [0.1, 0.05, 0.2, 0.01, 0.1]  # the loop sets another one before each step

@@ -13,8 +13,8 @@ from cifarlab.config.findings import RunLength
 from cifarlab.config.plugins import add_plugin
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.optim.averaging import AveragingConfig, build_averaging
-from cifarlab.optim.optimizers import ROLES, OptimizerConfig, build_optimizer
-from cifarlab.optim.penalties import apply_penalties
+from cifarlab.optim.group_settings import apply_penalties
+from cifarlab.optim.optimizers import ROLES, SGD, OptimizerConfig, build_optimizer
 from cifarlab.optim.schedules import ScheduleConfig, ScheduleState, Segment, lr_factor
 from cifarlab.recipes.lint import lint
 from cifarlab.recipes.text import build
@@ -119,6 +119,11 @@ with owned_by("0" * 64):  # known to no recipe
         def build(self, param_groups):
             return torch.optim.Rprop(param_groups)
 
+    class Gentle(SGD):
+        kind: Literal["gentle"] = "gentle"
+        momentum: float = 0.5
+        calm: bool = True
+
     class Steep(ScheduleConfig):
         kind: Literal["steep"] = "steep"
 
@@ -132,6 +137,11 @@ def test_what_an_optimizer_leaves_out_is_refused():
     with pytest.raises(RecipeError, match=r"has no weight decay: 0\.1 would do nothing"):
         build_optimizer(Weightless(weight_decay=0.1), parameters())
     build_optimizer(Weightless(), parameters())
+
+
+def test_a_shipped_optimizer_can_be_derived_from():
+    made = build_optimizer(Gentle(), parameters())
+    assert type(made) is torch.optim.SGD and made.defaults["momentum"] == 0.5
 
 
 def test_each_schedule_is_warmed_up_extended_and_finite():

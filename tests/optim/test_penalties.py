@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from cifarlab.optim.group_settings import apply_penalties
 from cifarlab.optim.optimizers import ROLES, build_optimizer
-from cifarlab.optim.penalties import apply_penalties
 from cifarlab.recipes.text import build
 
 RATE = 0.25
