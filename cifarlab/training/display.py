@@ -6,13 +6,7 @@ import time
 from contextlib import ExitStack, redirect_stdout
 from typing import Any, TextIO, cast
 
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich import progress
 
 from cifarlab.data.opening import OpenData, summary
 from cifarlab.recipes.lint import lint
@@ -34,12 +28,12 @@ class Display(Callback):
     """
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[speed]}", markup=False),
-            TimeRemainingColumn(compact=True),
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[speed]}", markup=False),
+            progress.TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             disable=not console.is_terminal,

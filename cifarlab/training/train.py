@@ -58,15 +58,8 @@ def train(
         if callbacks is None and processes.is_main_process:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare
-        session = Session(
-            resume=resume,
-            callbacks=callbacks or (),
-            command=command,
-            progress=progress,
-            stop=stop or StopRequest(),
-            processes=processes,
-            threads=threads,
-        )
+        watching, stop = callbacks or (), stop or StopRequest()
+        session = Session(resume, watching, command, progress, stop, processes, threads)
         on_main(lambda: contexts.enter_context(folder.in_use()))
         on_main(lambda: _require_fitting_folder(recipe, folder, resume))
         run = prepare(recipe, folder, session)
