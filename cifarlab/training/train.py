@@ -97,13 +97,10 @@ def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            "interrupted outside of training; every finished epoch is kept",
-            f"go on with: {folder.resume_command(recipe.name)}"
-            if folder.exists
-            else "nothing was begun: start again",
-            signal.SIGINT,
-        ) from error
+        what = "interrupted outside of training; every finished epoch is kept"
+        resume = f"go on with: {folder.resume_command(recipe.name)}"
+        hint = resume if folder.exists else "nothing was begun: start again"
+        raise Interrupted(what, hint, signal.SIGINT) from error
     except (ValueError, MemoryError, RuntimeError) as error:
         size, text = f"training.batch_size={recipe.training.batch_size}", str(error)
         if "more than 1 value per channel" in text:
