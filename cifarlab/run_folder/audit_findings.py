@@ -5,13 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from cifarlab.system.files import (
-    damage_errors,
-    read_arrays,
-    read_json,
-    write_arrays,
-    write_json,
-)
+from cifarlab.system import files
 
 IMAGES = ("suspects", "pairs")
 
@@ -32,30 +26,30 @@ class Audit:
 
     def write(self, findings: dict[str, Any], images: dict[str, np.ndarray]) -> None:
         """Replace both files, the images first. Raises StorageError."""
-        write_arrays(self.images_file, {name: images[name] for name in IMAGES})
-        write_json(self.findings_file, findings)
+        files.write_arrays(self.images_file, {name: images[name] for name in IMAGES})
+        files.write_json(self.findings_file, findings)
 
     def findings(self) -> dict[str, Any] | None:
         """Return what was found, None where no audit ended. Raises RunFolderError."""
-        return read_json(self.findings_file, self._mend)
+        return files.read_json(self.findings_file, self._mend)
 
     def provenance(self) -> dict[str, Any]:
         """Return ``test_openings`` as a run has them, of an audit without a run.
 
         Raises RunFolderError.
         """
-        return read_json(self.provenance_file, self._mend) or {}
+        return files.read_json(self.provenance_file, self._mend) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace the file of the openings, whole. Raises StorageError."""
-        write_json(self.provenance_file, provenance)
+        files.write_json(self.provenance_file, provenance)
 
     def images(self) -> dict[str, np.ndarray]:
         """Return the images by kind, none where no audit ended. Raises RunFolderError."""
         if not self.images_file.exists():
             return {}
-        with damage_errors(f"can't read {self.images_file}", self._mend):
-            arrays, _ = read_arrays(self.images_file)
+        with files.damage_errors(f"can't read {self.images_file}", self._mend):
+            arrays, _ = files.read_arrays(self.images_file)
             for name, ndim in zip(IMAGES, (4, 5), strict=True):
                 if arrays[name].dtype != np.uint8 or arrays[name].ndim != ndim:
                     raise ValueError(f"{name} are no images")

@@ -29,17 +29,8 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml, to_yaml
 from cifarlab.run_folder.metrics_log import MetricsLog
 from cifarlab.run_folder.schemas import Format, Provenance, Result, TensorStatsLine, make_check
+from cifarlab.system import files
 from cifarlab.system.errors import CheckpointError, RunFolderError
-from cifarlab.system.files import (
-    exists,
-    is_folder,
-    lock_folder,
-    read_json,
-    remove_leftovers,
-    sha256,
-    write_json,
-    write_text,
-)
 
 _EARLY_ENDS = {"max_time": "ended by its time limit", "stopped": "stopped by a search"}
 _RESTORE = "it was written whole once: restore it"
@@ -67,20 +58,20 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         """Whether a run was started here."""
-        return exists(self.recipe_file)
+        return files.exists(self.recipe_file)
 
     @property
     def vacant(self) -> bool:
         """Whether a new run may be started here: nothing is there, or what a killed start left."""
         left = ("*.part", ".lock", self.format_file.name, "plugins")
-        return not is_folder(self.path) or all(
+        return not files.is_folder(self.path) or all(
             any(p.match(pattern) for pattern in left) for p in self.path.iterdir()
         )
 
     @property
     def finished(self) -> bool:
         """Whether the run reached its end."""
-        return exists(self.result_file)
+        return files.exists(self.result_file)
 
     @property
     def reported(self) -> bool:
@@ -101,7 +92,8 @@ class RunFolder:
                 f"{self.path} is no run folder: it has no recipe.yaml",
                 "name a folder that 'cifarlab train' made",
             )
-        number = (read_json(self.format_file, _RESTORE, make_check(Format)) or {}).get("format", 0)
+        content = files.read_json(self.format_file, _RESTORE, make_check(Format)) or {}
+        number = content.get("format", 0)
         if number != FORMAT:
             age = "a newer" if number > FORMAT else "an older"
             raise RunFolderError(
@@ -123,7 +115,7 @@ class RunFolder:
         name = checkpoint or self.recipe().evaluation.checkpoint
         path, checksums = self.weights(name), (self.result() or {}).get("weights_sha256")
         expected = checksums.get(name) if isinstance(checksums, dict) else None
-        if expected and path.is_file() and sha256(path) != expected:
+        if expected and path.is_file() and files.sha256(path) != expected:
             recipe_path = shlex.quote(str(self.recipe_file))
             raise CheckpointError(
                 f"{path} is not the file that the run's result was measured on: it was changed",
@@ -151,21 +143,21 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Start the folder: its format, plug-ins, at last its recipe. Raises StorageError."""
-        write_json(self.format_file, {"format": FORMAT})
+        files.write_json(self.format_file, {"format": FORMAT})
         copy_plugins(recipe.plugins, self.path)
-        write_text(self.recipe_file, to_yaml(recipe))
+        files.write_text(self.recipe_file, to_yaml(recipe))
 
     def provenance(self) -> dict[str, Any]:
         """Return what is known of how the run was made; empty before it starts."""
-        return read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
+        return files.read_json(self.provenance_file, _RESTORE, make_check(Provenance)) or {}
 
     def write_provenance(self, provenance: dict[str, Any]) -> None:
         """Replace provenance.json, whole. Raises StorageError."""
-        write_json(self.provenance_file, provenance)
+        files.write_json(self.provenance_file, provenance)
 
     def result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, None of an unfinished one."""
-        return read_json(self.result_file, _RESTORE, make_check(Result))
+        return files.read_json(self.result_file, _RESTORE, make_check(Result))
 
     def temperature(self) -> float | None:
         """Return the temperature fitted on validation, above 0; None where a result holds none."""
@@ -176,15 +168,15 @@ class RunFolder:
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Finish the run. Raises StorageError."""
-        write_json(self.result_file, result)
+        files.write_json(self.result_file, result)
 
     def evaluation(self, split: str) -> dict[str, Any] | None:
         """Return what ``evaluate --full`` measured on that split, None before."""
-        return read_json(self.evaluations / f"{split}.json", _RESTORE)
+        return files.read_json(self.evaluations / f"{split}.json", _RESTORE)
 
     def write_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
         """Replace what was evaluation out of that split, whole. Raises StorageError."""
-        write_json(self.evaluations / f"{split}.json", evaluation)
+        files.write_json(self.evaluations / f"{split}.json", evaluation)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -196,8 +188,8 @@ class RunFolder:
             f"{self.path} is in use by another process",
             "wait for it or end it, or give another folder with --run",
         )
-        with lock_folder(self.path, busy):
-            remove_leftovers(self.path)
+        with files.lock_folder(self.path, busy):
+            files.remove_leftovers(self.path)
             try:
                 yield
             finally:

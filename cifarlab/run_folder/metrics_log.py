@@ -21,8 +21,6 @@ from cifarlab.system.files import append_line, parse_line, read_json_lines, writ
 
 _HINT = "remove that line to read the rest, or restore the file"
 
-EpochLine = dict[str, Any]
-
 
 class MetricsLog:
     """Appends to and reads ``metrics.jsonl``, or another file of one ``schema`` per epoch."""
@@ -31,11 +29,11 @@ class MetricsLog:
         self.path = path
         self._schema = schema
 
-    def append(self, line: EpochLine) -> None:
+    def append(self, line: dict[str, Any]) -> None:
         """Add one line and flush it to the disk. Raises StorageError."""
         append_line(self.path, json.dumps(line))
 
-    def read(self) -> list[EpochLine]:
+    def read(self) -> list[dict[str, Any]]:
         """Return all whole lines, oldest first; none before the first epoch ends.
 
         A last line without its end is being written, or was when its writer was killed: it is
@@ -61,7 +59,7 @@ class MetricsLog:
         lines = [line for line in self.read() if line["epoch"] <= epoch]
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
-    def parse(self, text: str, position: str) -> EpochLine:
+    def parse(self, text: str, position: str) -> dict[str, Any]:
         """Return one line; ``position`` names it in the RunFolderError where it is no epoch's."""
         return parse_line(text, f"{self.path}, {position}", _HINT, make_check(self._schema))
 

@@ -1,6 +1,5 @@
 """Where a run goes when nobody says where, and how it is found again."""
 
-import glob
 import re
 from contextlib import suppress
 from itertools import count
@@ -22,14 +21,10 @@ def new_folder(recipe: Recipe, runs: Path = RUNS) -> RunFolder:
 
 def latest_folder(recipe: Recipe, *, finished: bool, runs: Path = RUNS) -> RunFolder:
     """Return the newest finished or unfinished run of this recipe. Raises RunFolderError."""
-    name = _name(recipe)
-    numbers = {
-        int(match[1] or 1)
-        for path in runs.glob(f"{glob.escape(name)}*")
-        if (match := re.fullmatch(rf"{re.escape(name)}(?:-(\d+))?", path.name))
-    }
-    for number in sorted(numbers, reverse=True):
-        folder = RunFolder(runs / numbered(name, number))
+    name = re.compile(rf"{re.escape(_name(recipe))}(?:-(\d+))?")
+    paths = {int(m[1] or 1): path for path in runs.glob("*") if (m := name.fullmatch(path.name))}
+    for number in sorted(paths, reverse=True):
+        folder = RunFolder(paths[number])
         if folder.exists and folder.finished == finished:
             return folder
     state = "finished" if finished else "unfinished"

@@ -160,37 +160,24 @@ def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
 
 def _with_predictions(run: RunData, folder: RunFolder) -> RunData:
     """Add what is large. Where it is damaged, the page lacks its pictures and may say why."""
-    predicted, predictions, problem = _predictions(folder)
-    tensor_stats: list[dict[str, Any]] = []
+    files = (folder.predictions / f"{split}.safetensors" for split in SPLITS)
+    file = next(filter(Path.exists, files), None)
+    predictions: Predictions | None = None
+    problem, tensor_stats = None, []
+    try:
+        predictions = Predictions.read(file) if file else None
+        folder.measured_weights()
+    except (RunFolderError, CheckpointError) as error:
+        what = error.what.replace(f"{folder.predictions}{os.sep}", "")
+        problem = f"{what.replace(f'{folder.path}{os.sep}', '')}; {error.hint}"
     with suppress(RunFolderError):
         tensor_stats = folder.tensor_stats.read()
     return replace(
         run,
-        predicted=predicted,
+        predicted=file.stem if file else None,
         predictions=predictions,
-        problem=problem or _changed_weights(folder),
+        problem=problem,
         tensor_stats=tensor_stats,
         explained=explained(folder),
         audit_images=Audit(folder.audit).images(),
     )
-
-
-def _predictions(folder: RunFolder) -> tuple[str | None, Predictions | None, str | None]:
-    """Return the test split's predictions, else the validation split's, or what is wrong."""
-    for split in SPLITS:
-        file = folder.predictions / f"{split}.safetensors"
-        if file.exists():
-            try:
-                return split, Predictions.read(file), None
-            except RunFolderError as error:
-                return split, None, f"{error.what.replace(str(file), file.name)}; {error.hint}"
-    return None, None, None
-
-
-def _changed_weights(folder: RunFolder) -> str | None:
-    """Return a message where the weights are not those that the result was measured on."""
-    try:
-        folder.measured_weights()
-    except CheckpointError as error:
-        return f"{error.what.replace(f'{folder.path}{os.sep}', '')}; {error.hint}"
-    return None

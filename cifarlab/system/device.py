@@ -53,15 +53,14 @@ class Compute:
 
     def describe(self) -> dict[str, Any]:
         """For provenance: the device's name, and what else decides speed and last bits."""
-        as_written = self.device.type == "cpu" and self.compile_mode is None
+        packed = self.device.type == "cpu" and self.compile_mode is None
+        packed = packed and self.precision == "bfloat16" and packs_convolutions()
         return {
             "name": device_name(self.device),
             "type": self.device.type,
             "threads": torch.get_num_threads(),
             "compiled": self.compile_mode,
-            "packed_convolutions": as_written
-            and self.precision == "bfloat16"
-            and packs_convolutions(),
+            "packed_convolutions": packed,
         }
 
 

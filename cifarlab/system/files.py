@@ -8,7 +8,7 @@ import platform
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,14 @@ def lock_folder(folder: Path, busy: CifarlabError) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock", timeout=0)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise busy from error
-    try:
+    with ExitStack() as stack:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(FileLock(folder / ".lock", timeout=0))
+            except Timeout as error:
+                raise busy from error
         yield
-    finally:
-        lock.release()
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -194,45 +191,6 @@ Check = Callable[
 ]  # raises ValueError where plain values are not as they should be
 
 
-def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is no file.
-
-    Raises RunFolderError with ``hint`` for anything else, and for what ``check`` refuses.
-    """
-    try:
-        content = parse_json(read_text(path))
-        if isinstance(content, dict):
-            return check(content) if check else content
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
-    raise RunFolderError(f"{path} holds no JSON object", hint)
-
-
-def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]:
-    """The objects in a file of one per line, none where there is no file.
-
-    A last line without its end is being written, or was when its writer was killed: it is left
-    out. Raises RunFolderError with ``hint`` for any other line that is none or that is refused.
-    """
-    try:
-        lines = read_text(path).split("\n")[:-1]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"can't read {path}: {reason(error)}", hint) from error
-    return [parse_line(line, f"{path}, line {n}", hint, check) for n, line in enumerate(lines, 1)]
-
-
-def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]:
-    """The JSON object in a line. Raises RunFolderError that says ``where``, with ``hint``."""
-    try:
-        return check(parse_json(text))
-    except ValueError as error:
-        raise RunFolderError(f"{where} is damaged: {text[:40]!r}: {reason(error)}", hint) from error
-
-
 @contextmanager
 def damage_errors(
     what: str, hint: str, kind: type[CifarlabError] = RunFolderError
@@ -244,6 +202,37 @@ def damage_errors(
         yield
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
         raise kind(f"{what}: {reason(error)}", hint) from error
+
+
+def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, Any] | None:
+    """The JSON object in a file, None where there is no file.
+
+    Raises RunFolderError with ``hint`` for anything else, and for what ``check`` refuses.
+    """
+    with damage_errors(f"can't read {path}", hint):
+        if not path.exists():
+            return None
+        content = parse_json(read_text(path))
+        if isinstance(content, dict):
+            return check(content) if check else content
+    raise RunFolderError(f"{path} holds no JSON object", hint)
+
+
+def read_json_lines(path: Path, hint: str, check: Check) -> list[dict[str, Any]]:
+    """The objects in a file of one per line, none where there is no file.
+
+    A last line without its end is being written, or was when its writer was killed: it is left
+    out. Raises RunFolderError with ``hint`` for any other line that is none or that is refused.
+    """
+    with damage_errors(f"can't read {path}", hint):
+        lines = read_text(path).split("\n")[:-1] if path.exists() else []
+    return [parse_line(line, f"{path}, line {n}", hint, check) for n, line in enumerate(lines, 1)]
+
+
+def parse_line(text: str, where: str, hint: str, check: Check) -> dict[str, Any]:
+    """The JSON object in a line. Raises RunFolderError that says ``where``, with ``hint``."""
+    with damage_errors(f"{where} is damaged: {text[:40]!r}", hint):
+        return check(parse_json(text))
 
 
 def write_arrays(path: Path, arrays: dict[str, Any], metadata: Any = None) -> None:

@@ -28,15 +28,8 @@ from cifarlab.inference.weights import WeightsFile, load_weights
 from cifarlab.optim.schedules import ScheduleState
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.schemas import Count
+from cifarlab.system import files
 from cifarlab.system.errors import CheckpointError
-from cifarlab.system.files import (
-    damage_errors,
-    disk_errors,
-    read_arrays,
-    rename,
-    sha256,
-    write_bytes,
-)
 from cifarlab.system.processes import Processes
 from cifarlab.training.state import Best, State, Totals
 
@@ -99,10 +92,11 @@ class Checkpoints:
             weights_sha256=digest,
             averager={k: v for k, v in averager.items() if not isinstance(v, Tensor)},
         )
-        write_bytes(self._next_state, save(tensors, {"cifarlab": json.dumps(asdict(counters))}))
-        with disk_errors(self.last):
-            rename(self._next_state, self._state)
-            rename(self._next, self.last)
+        metadata = {"cifarlab": json.dumps(asdict(counters))}
+        files.write_bytes(self._next_state, save(tensors, metadata))
+        with files.disk_errors(self.last):
+            files.rename(self._next_state, self._state)
+            files.rename(self._next, self.last)
 
     def load_last(self, state: State, processes: Processes) -> None:
         """Put ``last`` into ``state``, in place, in each process. Raises CheckpointError."""
@@ -138,21 +132,21 @@ class Checkpoints:
     def _read_last(self) -> tuple[dict[str, Tensor], Counters, dict[str, Tensor]]:
         """The state's tensors and counters, and the weights that belong to them."""
         with self._damage_errors():
-            tensors, metadata = read_arrays(self._state, "pt")
+            tensors, metadata = files.read_arrays(self._state, "pt")
             counters = TypeAdapter(Counters).validate_python(metadata)
         expected, best = counters.weights_sha256, counters.best
-        if self._next.is_file() and sha256(self._next) == expected:
-            with disk_errors(self.last):
-                rename(self._next, self.last)
+        if self._next.is_file() and files.sha256(self._next) == expected:
+            with files.disk_errors(self.last):
+                files.rename(self._next, self.last)
         about, weights = WeightsFile.read(self.last)
-        if sha256(self.last) != expected:
+        if files.sha256(self.last) != expected:
             raise CheckpointError(
                 f"{self.last}, of step {about.step}, was not saved with its state, "
                 f"of step {counters.step}",
                 "restore the files that were saved together, or train again",
             )
         if best and best.epoch == counters.epoch and not counters.seen:
-            write_bytes(self.best, self.last.read_bytes())  # a kill may have come before it
+            files.write_bytes(self.best, self.last.read_bytes())  # a kill may have come before it
         return tensors, counters, weights
 
     def read_best(self, best: Best) -> WeightsFile:
@@ -162,7 +156,7 @@ class Checkpoints:
         """
         about, tensors = WeightsFile.read(self.best)
         saved = replace(about, tta_threshold=None).content(tensors)
-        if best.weights_sha256 not in (sha256(self.best), hashlib.sha256(saved).hexdigest()):
+        if best.weights_sha256 not in (files.sha256(self.best), hashlib.sha256(saved).hexdigest()):
             raise CheckpointError(
                 f"{self.best}, of epoch {about.epoch}, is not what the best epoch, {best.epoch}, "
                 "saved",
@@ -172,7 +166,7 @@ class Checkpoints:
 
     def _damage_errors(self) -> AbstractContextManager[None]:
         what = f"{self._state} can't be read"
-        return damage_errors(what, "restore it, or train again", CheckpointError)
+        return files.damage_errors(what, "restore it, or train again", CheckpointError)
 
 
 def _section(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,13 +6,7 @@ import time
 from contextlib import ExitStack, redirect_stdout
 from typing import Any, TextIO, cast
 
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich import progress
 
 from cifarlab.data.opening import OpenData, summary
 from cifarlab.recipes.lint import lint
@@ -34,12 +28,12 @@ class Display(Callback):
     """
 
     def __init__(self) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[speed]}", markup=False),
-            TimeRemainingColumn(compact=True),
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[speed]}", markup=False),
+            progress.TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -135,7 +129,10 @@ class Display(Callback):
         assert self._first is not None
         since, first = self._first
         self._first = math.inf, 0  # once for a run
-        seconds_left = (now - since) / (run.state.step - first) * _steps_left(run)
+        # of larger or smaller images a step takes longer or shorter, by their pixels
+        usual, steps = run.dataset.image_shape[0], range(run.state.step - 1, run.plan.steps)
+        last, *left = [(run.plan.pixels(step) or usual) ** 2 for step in steps]
+        seconds_left = (now - since) / (run.state.step - first) * sum(left) / last
         if seconds_left >= _SHORTEST_ESTIMATE:
             console.print(f"about {format_duration(seconds_left)} of training to go")
 
@@ -155,14 +152,6 @@ class Display(Callback):
     def _update_bar(self, **changes: Any) -> None:
         for task in self._bars.task_ids:
             self._bars.update(task, **changes)
-
-
-def _steps_left(run: Run) -> float:
-    """Steps to the planned end, those on larger or smaller images by their pixels."""
-    usual = run.dataset.image_shape[0]
-    steps = range(run.state.step - 1, run.plan.steps)
-    last, *left = [(run.plan.pixels(step) or usual) ** 2 for step in steps]
-    return sum(left) / last
 
 
 def score_line(split: str, measured: dict[str, Any], data: str) -> str:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from cifarlab.recipes.schema import Extension, Recipe, Training
+from cifarlab.recipes.schema import Extension, Recipe
+from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
 from cifarlab.system.files import write_bytes
@@ -17,22 +18,16 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
     not finished or the continuation exists, CheckpointError where its weights are not those that
     it ended with, StorageError.
     """
-    recipe = folder.recipe()
-    result = folder.result()
+    recipe, result = folder.recipe(), folder.result()
     if result is None:
-        raise RunFolderError(
-            f"the run in {folder.path} has not finished", "finish it with --resume first"
-        )
+        what = f"the run in {folder.path} has not finished"
+        raise RunFolderError(what, "finish it with --resume first")
     if (stop_reason := result["stop_reason"]) != "planned":
         by = "a search" if stop_reason == "stopped" else f"training.{stop_reason}"
         raise RunFolderError(
             f"the run in {folder.path} ended before its planned length, by {by}",
             f"an extension starts at that length: train anew without {by}",
         )
-    training = recipe.training
-    longer = Training.model_validate(
-        {**training.model_dump(), "extensions": (*training.extensions, extension)}
-    )
     suffix = f"+{str(extension.duration).replace(' ', '-')}-{extension.schedule}"
     named = folder.path if folder.path.name else folder.path.resolve()  # it may be just a dot
     target = RunFolder(named.with_name(named.name + suffix))
@@ -47,7 +42,9 @@ def extended(folder: RunFolder, extension: Extension) -> tuple[Recipe, RunFolder
     logs = folder.metrics.path, folder.tensor_stats.path
     for file in filter(Path.exists, (*Checkpoints(folder).files(), *logs)):
         write_bytes(target.path / file.relative_to(folder.path), file.read_bytes())
-    recipe = recipe.model_copy(update={"training": longer})
+    extensions = (*recipe.training.extensions, extension)
+    longer = [part.model_dump(mode="json") for part in extensions]
+    recipe = change(recipe, {"training.extensions": longer})
     # all of it, openings of the test split included: whoever extends has seen a test result
     target.write_provenance({**folder.provenance(), "extends": str(folder.path)})
     target.write_recipe(recipe)

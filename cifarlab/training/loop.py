@@ -32,10 +32,13 @@ def fit(run: Run) -> StopReason:
         if state.step == first:
             state.schedule = state.schedule.start_segment(segment.mode)
         seconds_before, step_before = dict(run.clock.seconds), state.step
-        train_epoch(run, epoch)
+        reason = train_epoch(run, epoch)
+        require_finite_weights(run)
+        if reason in AT_ONCE and state.step < epoch.first + epoch.steps:
+            on_main(partial(run.checkpoints.save_last, state, run.about))
+            break
 
         # validate
-        require_finite_weights(run)
         with run.clock.running("evaluate"):
             val = validate(run)
         state.epoch += 1
@@ -64,12 +67,10 @@ def fit(run: Run) -> StopReason:
     return reason if state.step < run.plan.steps else "planned"
 
 
-def train_epoch(run: Run, epoch: Epoch) -> None:
-    """Train from the run's state to the end of the epoch.
-
-    Raises Interrupted after a checkpoint where the run is to stop before that end, DivergenceError.
-    """
-    state, reason = run.state, "planned"
+def train_epoch(run: Run, epoch: Epoch) -> StopReason:
+    """Train from the run's state to the epoch's end; return what ended it. DivergenceError."""
+    state = run.state
+    reason: StopReason = "planned"
     state.classifier.train()
     with run.clock.running("train"):
         for batch in run.loader.epoch(state.epoch, state.step - epoch.first, epoch.steps):
@@ -83,10 +84,7 @@ def train_epoch(run: Run, epoch: Epoch) -> None:
             if reason in ("max_time", *AT_ONCE):
                 break
     require_finite_losses(run)
-    if reason in AT_ONCE and state.step < epoch.first + epoch.steps:
-        require_finite_weights(run)
-        run.processes.broadcast_from_rank0(partial(run.checkpoints.save_last, state, run.about))
-        raise interruption(run)
+    return reason
 
 
 def stop_reason(run: Run) -> StopReason:

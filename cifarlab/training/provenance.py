@@ -44,20 +44,16 @@ def record_start(run: Run, mean: list[float], std: list[float]) -> None:
 
 
 def _describe_data(run: Run, mean: list[float], std: list[float]) -> dict[str, Any]:
-    dataset, loader = run.dataset, run.loader
-    true = dataset.read("train").labels[loader.indices]
+    dataset, indices = run.dataset, run.loader.indices
+    true = dataset.read("train").labels[indices]
+    names = ("name", "source", "fingerprint", "classes", "image_shape", "skipped")
     return {
-        "name": dataset.name,
-        "source": dataset.source,
-        "fingerprint": dataset.fingerprint,
-        "classes": dataset.classes,
-        "image_shape": dataset.image_shape,
-        "train": len(loader.indices),
-        "wrong_labels": int((loader.labels[loader.indices].numpy() != true).sum()),
+        **{name: getattr(dataset, name) for name in names},
+        "train": len(indices),
+        "wrong_labels": int((run.loader.labels[indices].numpy() != true).sum()),
         "val": len(run.validation) if run.validation else 0,
         "mean": mean,
         "std": std,
-        "skipped": dataset.skipped,
     }
 
 

@@ -25,7 +25,7 @@ from cifarlab.training.plan import BatchPlan
 from cifarlab.training.state import State
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Session:
     """How a run is trained this time; nothing of it decides the outcome. See ``train``."""
 

@@ -29,9 +29,8 @@ from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 
 MIN_IMAGES, MAX_IMAGES = 25, CPU_BATCH  # images per epoch; never more than one batch
-IMAGES_PER_RECORDED = (
-    100  # one image for so many that are trained on, which keeps the cost below 1 %
-)
+# one image for so many that are trained on, which keeps the cost below 1 %
+IMAGES_PER_RECORDED = 100
 
 
 class TensorStats(Callback):
@@ -68,14 +67,11 @@ class TensorStats(Callback):
             dead = [int((peaks <= 0).sum()), len(peaks)]
             activations[name] = histogram(out) | {"dead": dead}
 
-        watch_activations(
-            run.predictor, self._images, np.arange(len(self._images)), record_activation
-        )
-        line = {"epoch": run.state.epoch, "images": len(self._images), "grad_norm": total_norm}
-        rounded: dict[str, Any] = round_floats(
-            line | {"weights": weights, "activations": activations}
-        )
-        return rounded
+        count = len(self._images)
+        watch_activations(run.predictor, self._images, np.arange(count), record_activation)
+        line: dict[str, Any] = {"epoch": run.state.epoch, "images": count, "grad_norm": total_norm}
+        line |= {"weights": weights, "activations": activations}
+        return {key: round_floats(value) for key, value in line.items()}
 
 
 def recorded_images(indices: np.ndarray) -> np.ndarray:
@@ -94,16 +90,13 @@ def matrices(body: torch.nn.Module) -> list[tuple[str, Tensor]]:
 
 def gradient_norms(run: Run) -> tuple[dict[str, float | None], float | None]:
     """The gradients' norms by layer (see ``matrices``), and that of all parameters together."""
-    named = matrices(run.state.classifier.body)
-    everything = [p.grad for p in run.state.classifier.parameters() if p.grad is not None]
-    if not everything:
-        return dict.fromkeys((name for name, _ in named), None), None
-    gradients = {name: p.grad for name, p in named if p.grad is not None}
-    norms = torch._foreach_norm([*gradients.values(), *everything])
-    values: list[float] = torch.stack(norms).double().tolist()
-    total_norm = float(np.linalg.norm(values[len(gradients) :]))
-    by_name = dict(zip(gradients, values, strict=False))
-    return {name: by_name.get(name) for name, _ in named}, total_norm
+    named = dict(matrices(run.state.classifier.body))
+    gradients = {id(p): p.grad for p in run.state.classifier.parameters() if p.grad is not None}
+    if not gradients:
+        return dict.fromkeys(named, None), None
+    norms = torch.stack(torch._foreach_norm([*gradients.values()])).double().tolist()
+    by_parameter = dict(zip(gradients, norms, strict=True))
+    return {n: by_parameter.get(id(p)) for n, p in named.items()}, float(np.linalg.norm(norms))
 
 
 def round_floats(tree: Any) -> Any:

@@ -58,15 +58,8 @@ def train(
         if callbacks is None and processes.is_main_process:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare
-        session = Session(
-            resume=resume,
-            callbacks=callbacks or (),
-            command=command,
-            progress=progress,
-            stop=stop or StopRequest(),
-            processes=processes,
-            threads=threads,
-        )
+        watching, stop = callbacks or (), stop or StopRequest()
+        session = Session(resume, watching, command, progress, stop, processes, threads)
         on_main(lambda: contexts.enter_context(folder.in_use()))
         on_main(lambda: _require_fitting_folder(recipe, folder, resume))
         run = prepare(recipe, folder, session)
@@ -104,13 +97,10 @@ def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            "interrupted outside of training; every finished epoch is kept",
-            f"go on with: {folder.resume_command(recipe.name)}"
-            if folder.exists
-            else "nothing was begun: start again",
-            signal.SIGINT,
-        ) from error
+        what = "interrupted outside of training; every finished epoch is kept"
+        resume = f"go on with: {folder.resume_command(recipe.name)}"
+        hint = resume if folder.exists else "nothing was begun: start again"
+        raise Interrupted(what, hint, signal.SIGINT) from error
     except (ValueError, MemoryError, RuntimeError) as error:
         size, text = f"training.batch_size={recipe.training.batch_size}", str(error)
         if "more than 1 value per channel" in text:
