@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from cifarlab.data.archives import Member
 from cifarlab.data.array_splits import Arrays, write_arrays
@@ -24,57 +25,32 @@ from cifarlab.system.errors import DataError
 
 
 @dataclass(frozen=True)
+class Labels:
+    """One kind of labels: where batches and the meta file keep them and their classes' names."""
+
+    key: str
+    class_key: str
+    classes: int
+    published: dict[str, str]  # split -> content_hash
+
+
+@dataclass(frozen=True)
 class Kind:
-    """One of the two data sets: which files it has and under which keys they keep what."""
+    """One of the two data sets: which files it has and what they hold."""
 
     name: str
     archive: str
     md5: str
     size: int
     folder: str
-    files: dict[str, str]  # file name -> split, in the order of the images
     meta: str
-    label_keys: dict[str, str]  # fine/coarse -> key in a batch
-    class_keys: dict[str, str]  # fine/coarse -> key in the meta file
-    class_counts: dict[str, int]
-    published: dict[tuple[str, str], str]  # (fine/coarse, split) -> content_hash
+    files: dict[str, str]  # file name -> split, in the order of the images
+    labels: dict[str, Labels]  # by label mode
 
 
-CIFAR10 = Kind(
-    name="CIFAR-10",
-    archive="cifar-10-python.tar.gz",
-    md5="c58f30108f718f92721af3b95e74349a",
-    size=170_498_071,
-    folder="cifar-10-batches-py",
-    files={**{f"data_batch_{i}": "train" for i in range(1, 6)}, "test_batch": "test"},
-    meta="batches.meta",
-    label_keys={"fine": "labels"},
-    class_keys={"fine": "label_names"},
-    class_counts={"fine": 10},
-    published={
-        ("fine", "train"): "c04942ffa63b673eca88323ba803748f5e2a75f2b2ecef9a0051424bc1ec6a0e",
-        ("fine", "test"): "8fbc99a4f8812a2472502bee25cd27eab7a55ee61f0b11e68da4aba946d0d993",
-    },
+KINDS = TypeAdapter(dict[str, Kind]).validate_json(
+    Path(__file__).with_name("cifar.json").read_bytes()
 )
-CIFAR100 = Kind(
-    name="CIFAR-100",
-    archive="cifar-100-python.tar.gz",
-    md5="eb9058c3a382ffc7106e4002c42a8d85",
-    size=169_001_437,
-    folder="cifar-100-python",
-    files={"train": "train", "test": "test"},
-    meta="meta",
-    label_keys={"fine": "fine_labels", "coarse": "coarse_labels"},
-    class_keys={"fine": "fine_label_names", "coarse": "coarse_label_names"},
-    class_counts={"fine": 100, "coarse": 20},
-    published={
-        ("fine", "train"): "59742ac3d37646171a1f37cbf02db33dd5da9e736b59061df51d8a9103e417ab",
-        ("fine", "test"): "f636ff72fb45c7706a46b66766ae753940a58b0980e16b29b46d609ccfd72fb2",
-        ("coarse", "train"): "a38644f16aa8c69fea93b25ac82be8b2a7f870e7852df772eb70de359b5f7905",
-        ("coarse", "test"): "94ab592cace54a4b7df41b889164b3a753ef2a1efeaf0523acc86196ee252dfc",
-    },
-)
-KINDS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
 def recognize(path: str) -> Kind | None:
@@ -114,8 +90,9 @@ def decode_cifar(
     A missing test file is no fault. Raises DataError for anything else that is missing or not as
     published, OSError if ``out`` can't be written.
     """
-    if label_mode not in kind.label_keys:
+    if label_mode not in kind.labels:
         refuse_label_mode(label_mode, str(source))
+    expected = kind.labels[label_mode]
     batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: tuple[str, ...] = ()
     for member in members:
@@ -123,9 +100,9 @@ def decode_cifar(
         if member.is_folder or path.parent.name not in ("", kind.folder):
             continue
         if path.name == kind.meta:
-            classes = _class_names(load(member.read(), where), kind, label_mode, where)
+            classes = _class_names(load(member.read(), where), expected, where)
         elif path.name in kind.files:
-            batches[path.name] = _parse_batch(load(member.read(), where), kind, label_mode, where)
+            batches[path.name] = _parse_batch(load(member.read(), where), expected, where)
     missing = [] if classes else [kind.meta]
     missing += [n for n, split in kind.files.items() if split == "train" and n not in batches]
     if missing:
@@ -139,11 +116,10 @@ def decode_cifar(
             f"{name}[{k}]" for name in files for k in range(len(batches[name][1]))
         ]
     published = all(
-        content_hash(*pair, classes) == kind.published[label_mode, split]
-        for split, pair in splits.items()
+        content_hash(*pair, classes) == expected.published[split] for split, pair in splits.items()
     )
     name = kind.name if published else str(source.resolve())
-    suffix = f" ({label_mode})" if len(kind.label_keys) > 1 else ""
+    suffix = f" ({label_mode})" if len(kind.labels) > 1 else ""
     return write_arrays(name + suffix, Arrays(classes, **splits), policy, out, image_names)
 
 
@@ -158,36 +134,30 @@ def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...
 
 
 def _parse_batch(
-    content: dict[str, Any], kind: Kind, label_mode: str, where: str
+    content: dict[str, Any], expected: Labels, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
-    data, numbers = content.get("data"), content.get(kind.label_keys[label_mode])
+    data, numbers = content.get("data"), content.get(expected.key)
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2):
         raise DataError(f"{where} holds no uint8 matrix under 'data'", REPACKED_HINT)
     if data.shape[1] != 3 * 32 * 32 or not len(data):
         raise DataError(f"{where} holds data of shape {data.shape}, not (N, 3072)", REPACKED_HINT)
-    count = kind.class_counts[label_mode]
     if not (
         isinstance(numbers, list)
         and len(numbers) == len(data)
-        and all(type(number) is int and 0 <= number < count for number in numbers)
+        and all(type(number) is int and 0 <= number < expected.classes for number in numbers)
     ):
-        raise DataError(
-            f"{where} holds no list of {len(data)} labels from 0 to {count - 1}", REPACKED_HINT
-        )
-    images = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(images), np.array(numbers, dtype=np.int64)
+        what = f"{where} holds no list of {len(data)} labels from 0 to {expected.classes - 1}"
+        raise DataError(what, REPACKED_HINT)
+    return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(numbers)
 
 
-def _class_names(
-    content: dict[str, Any], kind: Kind, label_mode: str, where: str
-) -> tuple[str, ...]:
-    names = content.get(kind.class_keys[label_mode])
-    count = kind.class_counts[label_mode]
+def _class_names(content: dict[str, Any], expected: Labels, where: str) -> tuple[str, ...]:
+    names = content.get(expected.class_key)
     if not (
         isinstance(names, list)
         and all(isinstance(name, bytes | str) for name in names)
-        and len(set(names)) == len(names) == count
+        and len(set(names)) == len(names) == expected.classes
     ):
-        raise DataError(f"{where} holds no list of {count} class names", REPACKED_HINT)
+        raise DataError(f"{where} holds no list of {expected.classes} class names", REPACKED_HINT)
     return tuple(re.sub(r"\s+", " ", text(name)) for name in names)

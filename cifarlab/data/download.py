@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import os
-import re
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -42,16 +41,12 @@ def fetch(kind: Kind, folder: Path, progress: Progress) -> Path:
     target = folder / kind.archive
     if target.is_file():
         return target
-    # One process downloads; the others wait and find the file.
-    lock = FileLock(folder / f".{kind.archive}.lock")
-    with disk_errors(folder):
+    with disk_errors(target):
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        if not target.is_file():
-            _from_any_mirror(kind, target, progress)
-    finally:
-        lock.release()
+        # One process downloads; the others wait and find the file.
+        with FileLock(folder / f".{kind.archive}.lock"):
+            if not target.is_file():
+                _from_any_mirror(kind, target, progress)
     return target
 
 
@@ -67,12 +62,10 @@ def _from_any_mirror(kind: Kind, target: Path, progress: Progress) -> None:
     for base in mirrors():
         try:
             _from_mirror(base + kind.archive, kind, partial, progress)
+            partial.replace(target)
+            return
         except _MirrorError as error:
             reasons.append(f"{base}: {error}")
-            continue
-        with disk_errors(target):
-            partial.replace(target)
-        return
     raise DownloadError(
         f"{kind.archive} could not be downloaded ({'; '.join(reasons)})",
         f"start again to continue, or get it yourself from {OFFICIAL} and put it into the folder "
@@ -83,23 +76,15 @@ def _from_any_mirror(kind: Kind, target: Path, progress: Progress) -> None:
 def _from_mirror(url: str, kind: Kind, partial: Path, progress: Progress) -> None:
     """Complete ``partial`` from one mirror and verify it. Raises _MirrorError."""
     resumed = _append(url, kind, partial, progress)
-    if _is_complete(kind, partial):
-        return
-    # The fault may lie in what another mirror had sent, so this one gets a fresh start.
-    if resumed:
-        _append(url, kind, partial, progress)
-        if _is_complete(kind, partial):
-            return
-    raise _MirrorError("what it sent has another checksum")
-
-
-def _is_complete(kind: Kind, partial: Path) -> bool:
-    """Verify the checksum; a wrong file is removed, since no resuming can mend it."""
     with partial.open("rb") as file:
         is_complete = hashlib.file_digest(file, "md5").hexdigest() == kind.md5
-    if not is_complete:
-        partial.unlink()
-    return is_complete
+    if is_complete:
+        return
+    partial.unlink()  # no resuming can mend it
+    if not resumed:
+        raise _MirrorError("what it sent has another checksum")
+    # The fault may lie in what another mirror had sent, so this one gets a fresh start.
+    _from_mirror(url, kind, partial, progress)
 
 
 def _append(url: str, kind: Kind, partial: Path, progress: Progress) -> bool:
@@ -108,45 +93,33 @@ def _append(url: str, kind: Kind, partial: Path, progress: Progress) -> bool:
     if n_present >= kind.size:
         return True
     headers = {"User-Agent": f"cifarlab/{__version__}"}
-    if n_present:
-        headers["Range"] = f"bytes={n_present}-"
+    headers |= {"Range": f"bytes={n_present}-"} if n_present else {}
     try:
         request = urllib.request.Request(url, headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
-            start = _start(response, n_present)
-            _save(response, kind, partial, start, progress)
+            # a server that ignores the range sends the whole file
+            is_part = response.status == http.HTTPStatus.PARTIAL_CONTENT
+            content_range = response.headers.get("Content-Range", "")
+            if is_part and not content_range.startswith(f"bytes {n_present}-"):
+                raise _MirrorError("it answered with another range than the one asked for")
+            _save(response, kind, partial, n_present if is_part else 0, progress)
     except urllib.error.HTTPError as error:
         raise _MirrorError(f"it answered {error.code} {error.reason}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise _MirrorError(f"{type(error).__name__}: {reason}") from error
-    return start > 0
-
-
-def _start(response: http.client.HTTPResponse, n_present: int) -> int:
-    """Return where the answer begins: a server that ignores the range sends the whole file."""
-    if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-        return 0
-    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if not match or int(match[1]) != n_present:
-        raise _MirrorError("it answered with another range than the one asked for")
-    return n_present
+    return is_part
 
 
 def _save(
-    response: http.client.HTTPResponse, kind: Kind, partial: Path, start: int, progress: Progress
+    response: http.client.HTTPResponse, kind: Kind, partial: Path, done: int, progress: Progress
 ) -> None:
-    done = start
-    with disk_errors(partial):
-        file = partial.open("r+b" if start else "wb")
-    with file:
-        file.seek(start)
-        while chunk := response.read(_CHUNK):
-            done += len(chunk)
-            if done > kind.size:
-                break  # not our file; the checksum will say so
-            with disk_errors(partial):
-                file.write(chunk)
-            progress(f"downloading {kind.archive}", done, kind.size)
+    while chunk := response.read(_CHUNK):
+        with disk_errors(partial), partial.open("ab" if done else "wb") as file:
+            file.write(chunk)
+        done += len(chunk)
+        if done > kind.size:
+            return  # not our file; the checksum will say so
+        progress(f"downloading {kind.archive}", done, kind.size)
     if done < kind.size:
         raise _MirrorError(f"the connection broke at {done:,} of {kind.size:,} bytes")

@@ -4,23 +4,12 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-
-# Image.open knows only the formats whose plug-in is loaded; Image.init() would load all fifty.
-from PIL import (
-    BmpImagePlugin,  # noqa: F401
-    GifImagePlugin,  # noqa: F401
-    Image,
-    ImageOps,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    PpmImagePlugin,  # noqa: F401
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401,
-)
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL import WebPImagePlugin as WebPImagePlugin
 
 from cifarlab.data.image_policy import ImagePolicy
 
+Image.preinit()  # and the plug-ins above make all of FORMATS; Image.init() would load fifty
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 2**26
 MAX_SCANS = 64  # of the largest image; a progressive photo has about ten
@@ -62,9 +51,7 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np
     """
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
-        _refuse_bomb(file.size, max_pixels)
-        _refuse_bomb(_tile_size(file), max_pixels)
-        _refuse_scans(file, blob, max_pixels)
+        _refuse_bomb(file, blob, max_pixels)
         image = _resize(_convert_channels(_to_plain_mode(_apply_orientation(file)), policy), policy)
         pixels = np.frombuffer(image.tobytes(), dtype=np.uint8)
         return pixels.reshape(image.height, image.width, -1)
@@ -102,32 +89,21 @@ def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     return np.stack(out) if n else images
 
 
-def _refuse_bomb(size: tuple[int, int], max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise RefusedError(
-            f"declares {size[0]}x{size[1]} pixels, more than {max_pixels:,}",
-            "remove it or scale it down",
-        )
-
-
-def _refuse_scans(image: Image.Image, blob: bytes, max_pixels: int) -> None:
-    """A scan of nothing takes 30 bytes, and a pass over all pixels: hours in a few MiB."""
-    if image.format not in ("JPEG", "MPO"):
-        return
-    scans = blob.count(b"\xff\xda")  # within a scan a byte 255 is followed by a zero
+def _refuse_bomb(image: Image.Image, blob: bytes, max_pixels: int) -> None:
+    """Raise RefusedError for what would take hours or gigabytes to decode."""
+    sizes, hint = [image.size], "remove it or save it anew, scaled down"
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # its tiles may be far larger than it
+        tags = (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)
+        sizes.append((image.tag_v2.get(tags[0], 0), image.tag_v2.get(tags[1], 0)))
+    for width, height in sizes:
+        if width * height > max_pixels:
+            raise RefusedError(f"declares {width}x{height} pixels, more than {max_pixels:,}", hint)
+    # A scan of nothing takes 30 bytes, and a pass over all pixels: hours in a few MiB.
+    is_jpeg = image.format in ("JPEG", "MPO")
+    scans = blob.count(b"\xff\xda") if is_jpeg else 0  # within a scan a zero follows a byte 255
     if scans * image.width * image.height > MAX_SCANS * max_pixels:
-        raise RefusedError(
-            f"draws {image.width}x{image.height} pixels {scans:,} times over",
-            "remove it or save it anew",
-        )
-
-
-def _tile_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of a TIFF's tiles, which may be far larger than the image; else 0, 0."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return 0, 0
-    tags = image.tag_v2
-    return tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
+        what = f"draws {image.width}x{image.height} pixels {scans:,} times over"
+        raise RefusedError(what, hint)
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:

@@ -1,23 +1,21 @@
 """Wrong training labels, on purpose: how much of a gain is memory, and who survives them."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import numpy as np
 from pydantic import Field, SerializeAsAny, model_validator
 
 from cifarlab.config.base import Fraction
 from cifarlab.config.family import Family
 from cifarlab.system.errors import RecipeError
 
-if TYPE_CHECKING:
-    import numpy as np
-
 
 class LabelNoiseConfig(Family):
     """What all label noise shares: only labels that are trained on are changed."""
 
     @abstractmethod
-    def flip(self, labels: "np.ndarray", classes: int, indices: "np.ndarray") -> "np.ndarray":
+    def flip(self, labels: np.ndarray, classes: int, indices: np.ndarray) -> np.ndarray:
         """Return new labels int64 (N,), 0..classes - 1, of a whole split's; change none in place.
 
         ``indices``, int64 (n,), are of the images in the split that are trained on.
@@ -29,7 +27,7 @@ class CleanLabels(LabelNoiseConfig):
 
     kind: Literal["none"] = "none"
 
-    def flip(self, labels: "np.ndarray", classes: int, indices: "np.ndarray") -> "np.ndarray":
+    def flip(self, labels: np.ndarray, classes: int, indices: np.ndarray) -> np.ndarray:
         """Return the labels as they are."""
         return labels
 
@@ -45,16 +43,14 @@ class TransitionNoise(LabelNoiseConfig):
     seed: int = Field(0, ge=0, description="decides which labels change, and to what")
 
     @abstractmethod
-    def probabilities(self, classes: int) -> "np.ndarray":
+    def probabilities(self, classes: int) -> np.ndarray:
         """Return float64 (K, K): row, the true class; column, what its label becomes.
 
         Raises RecipeError where there can be none for so many classes.
         """
 
-    def flip(self, labels: "np.ndarray", classes: int, indices: "np.ndarray") -> "np.ndarray":
+    def flip(self, labels: np.ndarray, classes: int, indices: np.ndarray) -> np.ndarray:
         """Draw each label of the split anew from its class's row, by a uniform draw of its own."""
-        import numpy as np
-
         edges = self.probabilities(classes).cumsum(1)
         # the raw stream of a bit generator never changes between numpy versions
         draws = (np.random.PCG64(self.seed).random_raw(len(labels)) >> 11) * 2.0**-53
@@ -67,25 +63,14 @@ class FlipNoise(TransitionNoise):
     kind: str
     noise_rate: Fraction = Field(0.2, description="probability that a training label is wrong")
 
-    def _require_others(self, classes: int) -> None:
-        if classes < 2:
-            raise RecipeError(
-                f"data.label_noise.kind={self.kind} needs another class to flip to, the data has "
-                "one",
-                "set data.label_noise.kind=none",
-            )
-
 
 class Symmetric(FlipNoise):
     """A label becomes any other class, all alike (van Rooyen et al. 2015)."""
 
     kind: Literal["symmetric"] = "symmetric"
 
-    def probabilities(self, classes: int) -> "np.ndarray":
+    def probabilities(self, classes: int) -> np.ndarray:
         """Return the rate, divided among the other classes."""
-        import numpy as np
-
-        self._require_others(classes)
         others = np.full((classes, classes), self.noise_rate / (classes - 1))
         return others + np.eye(classes) * (1 - self.noise_rate - others[0, 0])
 
@@ -95,11 +80,8 @@ class PairFlip(FlipNoise):
 
     kind: Literal["pair"] = "pair"
 
-    def probabilities(self, classes: int) -> "np.ndarray":
+    def probabilities(self, classes: int) -> np.ndarray:
         """Return the rate for the next class."""
-        import numpy as np
-
-        self._require_others(classes)
         following = np.roll(np.eye(classes), 1, axis=1)
         return (1 - self.noise_rate) * np.eye(classes) + self.noise_rate * following
 
@@ -125,10 +107,8 @@ class Transition(TransitionNoise):
                 raise ValueError(f"row {number} is no distribution: from 0 on, of sum 1")
         return self
 
-    def probabilities(self, classes: int) -> "np.ndarray":
+    def probabilities(self, classes: int) -> np.ndarray:
         """Return the recipe's ``transition_matrix``."""
-        import numpy as np
-
         if len(self.transition_matrix) != classes:
             raise RecipeError(
                 f"data.label_noise.transition_matrix has {len(self.transition_matrix)} rows, "

@@ -135,9 +135,8 @@ class WeightsSampler(SamplerConfig):
             )
         weights = [weight_of.get(names[index], 1.0) for index in training.indices]
         if not any(weights):
-            raise RecipeError(
-                f"{self.file} gives every training image the weight 0", "give some a larger one"
-            )
+            what = f"{self.file} gives every training image the weight 0"
+            raise RecipeError(what, "give some a larger one")
         return weights
 
     def _read(self) -> dict[str, float]:
@@ -159,22 +158,19 @@ class WeightsSampler(SamplerConfig):
         if next(rows, None) != ["path", "weight"]:
             raise RecipeError(f"{self.file} does not begin with a line path,weight", "add it")
         for row in filter(None, rows):
-            weight = _number(row[1]) if len(row) == 2 else -1.0
-            if not 0 <= weight < math.inf or row[0] in weights:
+            try:
+                name, weight = row[0], float(row[1])
+                is_sound = len(row) == 2 and 0 <= weight < math.inf and name not in weights
+            except (IndexError, ValueError):
+                is_sound = False
+            if not is_sound:
                 raise RecipeError(
                     f"{self.file}, line {rows.line_num}: {','.join(row):.80} is no new image with "
                     "a weight from 0 on",
                     "write path,weight once for each image",
                 )
-            weights[row[0]] = weight
+            weights[name] = weight
         return weights
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 Sampler = SerializeAsAny[SamplerConfig]

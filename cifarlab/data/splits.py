@@ -5,7 +5,6 @@ source's test split.
 """
 
 import math
-from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -34,7 +33,10 @@ def stratified_split(
             f"a fraction of {fraction:g} of {len(labels)} images cuts none",
             "raise the fraction, or set 0",
         )
-    counts = _largest_remainder(sizes, total)
+    # what the division leaves over goes to the largest remainders, of equals to the first
+    exact, n = sizes * total, max(len(labels), 1)
+    counts = exact // n
+    counts[np.argsort(-(exact % n), kind="stable")[: total - counts.sum()]] += 1
     if (counts >= sizes).any():
         worst = classes[int(np.argmax(counts >= sizes))]
         raise DataError(
@@ -44,22 +46,17 @@ def stratified_split(
         )
     # The raw stream of a bit generator never changes between numpy versions; permutation may.
     keys = np.random.PCG64(seed).random_raw(len(labels))
+    ranks = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # in their class
     cut = np.zeros(len(labels), dtype=bool)
-    order = np.lexsort((keys, inverse))
-    starts = np.cumsum(sizes) - sizes
-    for start, count in zip(starts, counts, strict=True):
-        cut[order[start : start + count]] = True
+    cut[np.lexsort((keys, inverse))] = ranks < np.repeat(counts, sizes)
     return np.flatnonzero(~cut), np.flatnonzero(cut)
 
 
-def _largest_remainder(sizes: np.ndarray, total: int) -> np.ndarray:
-    """Divide ``total`` in proportion to ``sizes`` (K,); ties go to the smaller class number."""
-    exact = sizes.astype(np.int64) * total
-    n = max(int(sizes.sum()), 1)
-    counts = exact // n
-    remaining = total - int(counts.sum())
-    counts[np.argsort(-(exact % n), kind="stable")[:remaining]] += 1
-    return counts
+def _cut(subset: Subset, fraction: float, seed: tuple[int, ...]) -> tuple[Subset, Subset]:
+    """Return what ``stratified_split`` keeps of a part, and what it cuts off."""
+    kept, cut = stratified_split(subset.labels[subset.indices], fraction, seed)
+    indices = subset.indices
+    return replace(subset, indices=indices[kept]), replace(subset, indices=indices[cut])
 
 
 def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
@@ -107,38 +104,25 @@ def _assign_folds(training: Subset, seed: int, fold: Fold) -> np.ndarray:
     groups = sorted(filter(None, groups), key=lambda group: (-len(group), keys[group[0]]))
     grouped = {row for group in groups for row in group}
     singles = [[row] for row in np.lexsort((keys, labels)).tolist() if row not in grouped]
-    numbers, classes = np.empty(len(labels), dtype=np.int64), labels.tolist()
-    counts_by_fold: list[Counter[int]] = [Counter() for _ in range(fold.n_splits)]  # by class
-    totals = [0] * fold.n_splits
+    numbers = np.empty(len(labels), dtype=np.int64)
+    counts = np.zeros((fold.n_splits, labels.max(initial=0) + 1), dtype=np.int64)
     for group in groups + singles:
-        group_classes = [classes[row] for row in group]
-        sizes = [
-            (sum(counts[k] for k in group_classes), total)
-            for counts, total in zip(counts_by_fold, totals, strict=True)
-        ]
-        number = sizes.index(min(sizes))
-        counts_by_fold[number].update(group_classes)
-        totals[number] += len(group)
+        number = np.lexsort((counts.sum(1), counts[:, labels[group]].sum(1)))[0]
+        np.add.at(counts[number], labels[group], 1)
         numbers[group] = number
     return numbers
 
 
 def _training_subset(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
     """``training_subsets`` before a fold is left out."""
-    train = dataset.read("train")
-    rest, _ = _split_off_test(dataset, data, train)
+    training, _ = _split_off_test(dataset, data)
     validation = None
     if data.val_fraction and "val" in dataset.split_names:
         validation = dataset.read("val")
     elif data.val_fraction:
-        seed = (data.split_seed, _VAL)
-        kept, cut = stratified_split(train.labels[rest], data.val_fraction, seed)
-        validation, rest = replace(train, indices=rest[cut]), rest[kept]
-    if data.train_subset_fraction < 1:
-        seed = (data.split_seed, _TRAIN_SUBSET)
-        kept, _ = stratified_split(train.labels[rest], 1 - data.train_subset_fraction, seed)
-        rest = rest[kept]
-    training = replace(train, indices=rest)
+        training, validation = _cut(training, data.val_fraction, (data.split_seed, _VAL))
+    if (kept := data.train_subset_fraction) < 1:
+        training, _ = _cut(training, 1 - kept, (data.split_seed, _TRAIN_SUBSET))
     labels = _add_noise(training, data, len(dataset.classes))
     return replace(training, labels=labels), validation
 
@@ -159,10 +143,8 @@ def _add_noise(training: Subset, data: Data, classes: int) -> np.ndarray:
 
 def test_subset(dataset: Dataset, data: Data) -> Subset:
     """Give the source's test split, or the part cut off where it has none. Raises DataError."""
-    if "test" in dataset.split_names:
-        return dataset.read("test")
-    train = dataset.read("train")
-    return replace(train, indices=_split_off_test(dataset, data, train)[1])
+    has_test = "test" in dataset.split_names
+    return dataset.read("test") if has_test else _split_off_test(dataset, data)[1]
 
 
 test_subset.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
@@ -170,15 +152,15 @@ test_subset.__test__ = False  # type: ignore[attr-defined]  # pytest would colle
 
 def count_test_images(dataset: Dataset, data: Data) -> int:
     """Return how many images ``test_subset`` gives, without opening a test split."""
-    if "test" in dataset.split_names:
-        return dataset.split_sizes["test"]
-    return len(_split_off_test(dataset, data, dataset.read("train"))[1])
+    return dataset.split_sizes.get("test") or len(_split_off_test(dataset, data)[1])
 
 
-def _split_off_test(dataset: Dataset, data: Data, train: Subset) -> tuple[np.ndarray, np.ndarray]:
+def _split_off_test(dataset: Dataset, data: Data) -> tuple[Subset, Subset]:
+    """Return the training images, and those cut off for test: none where the source has a split."""
+    train = dataset.read("train")
     if "test" in dataset.split_names:
-        return train.indices, train.indices[:0]
-    return stratified_split(train.labels, data.test_fraction, (data.split_seed, _TEST))
+        return train, replace(train, indices=train.indices[:0])
+    return _cut(train, data.test_fraction, (data.split_seed, _TEST))
 
 
 def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:

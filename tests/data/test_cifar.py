@@ -16,8 +16,7 @@ from made_sources import (
     python2_pickle,
 )
 
-from cifarlab.data import paths
-from cifarlab.data.cifar import CIFAR10, KINDS, content_hash
+from cifarlab.data.cifar import KINDS, content_hash
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DataError
@@ -75,11 +74,12 @@ def published(tmp_path, monkeypatch) -> None:
     """Takes the made images, labels and class names for those that were published."""
     dataset = open_dataset(str(as_tar(tmp_path / "published.tar", cifar10_files())))
     hashes = {
-        ("fine", name): content_hash(split.images, split.labels, dataset.classes)
+        name: content_hash(split.images, split.labels, dataset.classes)
         for name, split in ((name, dataset.read(name)) for name in dataset.split_names)
     }
-    monkeypatch.setattr(paths, "KINDS", {"cifar10": replace(CIFAR10, published=hashes)})
-    monkeypatch.setattr(paths, "recognize", lambda _path: paths.KINDS["cifar10"])
+    kind = KINDS["cifar10"]
+    labels = {"fine": replace(kind.labels["fine"], published=hashes)}
+    monkeypatch.setitem(KINDS, "cifar10", replace(kind, labels=labels))
 
 
 def swapped(content: dict) -> dict:
@@ -137,8 +137,8 @@ def test_the_real_ones_are_known(monkeypatch):
     assert all(
         len(hashed) == 64
         for kind in KINDS.values()
-        for labels in kind.label_keys
-        for hashed in (kind.published[labels, "train"], kind.published[labels, "test"])
+        for labels in kind.labels.values()
+        for hashed in (labels.published["train"], labels.published["test"])
     )
 
 

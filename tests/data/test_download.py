@@ -14,7 +14,7 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DownloadError, StorageError
 
 CONTENT = bytes(range(256)) * 40
-KIND = replace(cifar.CIFAR10, archive="made.bin", md5=md5(CONTENT), size=len(CONTENT))
+KIND = replace(cifar.KINDS["cifar10"], archive="made.bin", md5=md5(CONTENT), size=len(CONTENT))
 
 
 class Server:
@@ -211,7 +211,7 @@ def test_an_unwritable_cache_says_what_to_set(tmp_path, monkeypatch):
 
 def test_cifar10_is_downloaded_once_on_demand(tmp_path, monkeypatch, cache):
     content = as_tar(tmp_path / "made.tar.gz", cifar10_files()).read_bytes()
-    kind = replace(cifar.CIFAR10, md5=md5(content), size=len(content))
+    kind = replace(cifar.KINDS["cifar10"], md5=md5(content), size=len(content))
     monkeypatch.setitem(paths.KINDS, "cifar10", kind)
     server = Server(content)
     with serving(server) as address:
