@@ -18,8 +18,6 @@ _FILL: dict[Kind, str] = {
     "act": "#fbe6bf",
     "pool": "#cdeade",
     "linear": "#f3dbe7",
-    "other": "#ffffff",
-    "add": "#ffffff",
 }
 # inches
 _NAMES, _SHAPE, _NUMBER = 0.78, 0.95, 0.86
@@ -108,9 +106,9 @@ def _draw_chip(axes: Axes, step: LayerStep, left: float, middle: float) -> None:
     width, add = _width(step), step.kind == "add"
     height = width if add else _CHIP
     style = "circle,pad=0" if add else f"round,pad=0,rounding_size={_ROUND}"
-    look: dict[str, Any] = {"facecolor": _FILL[step.kind], "edgecolor": INK, "linewidth": 0.5}
-    corner = left, middle - height / 2
-    axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=style, zorder=2, **look))
+    corner, fill = (left, middle - height / 2), _FILL.get(step.kind, "#ffffff")
+    box = FancyBboxPatch(corner, width, height, boxstyle=style, fc=fill, ec=INK, lw=0.5, zorder=2)
+    axes.add_patch(box)
     words = f"{step.text}\n{step.note}".strip()
     _text(axes, left + width / 2, middle, words, 6, "center", linespacing=1.05, zorder=3)
 

@@ -74,8 +74,8 @@ def make_grid(
             marks.append(Text(x + wide / 2, y - 0.03 / side, cell.text, 6, "center"))
     right = max(step * columns, NARROW / side + left)
     top, bottom = 1 - down, down * (len(rows) - 1) + 1
-    x, y = Axis(limits=(left, right), hidden=True), Axis(limits=(bottom, top), hidden=True)
-    panel = Panel(marks, x, y, title, grid="", square=True)
+    axes = [Axis(limits=ends, hidden=True) for ends in ((left, right), (bottom, top))]
+    panel = Panel(marks, *axes, title, grid="", square=True)
     return Plot([panel], side * (right - left), 0.33 + side * (bottom - top))
 
 

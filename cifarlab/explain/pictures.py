@@ -186,17 +186,10 @@ class RunFigures:
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """A line per image."""
+        named, columns = self._class, (*self.image_set[1:], self.probabilities, self.targets)
         return [
-            (
-                name,
-                self._class(self.image_set.labels[n]),
-                self._class(row.argmax()),
-                f"{100 * row.max():.1f} %",
-                self._class(self.targets[n]),
-            )
-            for n, (name, row) in enumerate(
-                zip(self.image_set.names, self.probabilities, strict=True)
-            )
+            (name, named(true), named(row.argmax()), f"{100 * row.max():.1f} %", named(target))
+            for name, true, row, target in zip(*columns, strict=True)
         ]
 
     def notes(self) -> list[str]:

@@ -8,7 +8,8 @@ off what speaks against the class, since a map of zeros has no ranks.
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +20,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.system.randomness import generator
 
 
-@dataclass(frozen=True)
-class RandomizationCheck:
+class RandomizationCheck(NamedTuple):
     """Maps of N images while L layers lose their weights.
 
     ``randomized`` are the L layers' names, from the output on. ``maps`` are float32

@@ -71,15 +71,14 @@ class WeightsFile:
                 f"there is no checkpoint {path}", "the run has not finished its first epoch"
             ) from error
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            if unknown := _unknown_kind(error):
-                raise CheckpointError(
-                    f"{path} holds a network with kind {unknown!r}, which is not known here",
-                    "load the plug-in that defines it: --plugin FILE",
-                ) from error
-            raise CheckpointError(
-                f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}",
-                "restore the file, or train again",
-            ) from error
+            what = f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}"
+            hint = "restore the file, or train again"
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            if first and first["type"] == "unknown_kind":
+                kind = first["ctx"]["kind"]
+                what = f"{path} holds a network with kind {kind!r}, which is not known here"
+                hint = "load the plug-in that defines it: --plugin FILE"
+            raise CheckpointError(what, hint) from error
 
 
 _METADATA = TypeAdapter(WeightsFile)
@@ -92,11 +91,6 @@ def _owners(config: Config) -> Iterator[str]:
     for name in type(config).model_fields:
         if isinstance(value := getattr(config, name), Config):
             yield from _owners(value)
-
-
-def _unknown_kind(error: Exception) -> str | None:
-    first = error.errors()[0] if isinstance(error, ValidationError) else None
-    return str(first["ctx"]["kind"]) if first and first["type"] == "unknown_kind" else None
 
 
 def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path) -> None:
