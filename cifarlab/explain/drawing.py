@@ -54,9 +54,9 @@ def draw_architecture(architecture: Architecture, title: str) -> Figure:
         for block, bottom in zip(stage.blocks, accumulate(map(_height, stage.blocks)), strict=True):
             middle = top + bottom - _ROW / 2
             _draw_block(axes, block, middle)
-            for x, (text, share) in zip(columns, _numbers(block, architecture), strict=True):
+            for x, (text, fraction) in zip(columns, _numbers(block, architecture), strict=True):
                 _text(axes, x, middle, text, 7)
-                length = (_NUMBER - 0.12) * share
+                length = (_NUMBER - 0.12) * fraction
                 line = Rectangle((x - length, middle + 0.085), length, 0.03, color="#7fb2d6")
                 axes.add_patch(line)
     for index, note in enumerate(notes):

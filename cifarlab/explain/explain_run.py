@@ -80,7 +80,7 @@ def explain_run(
     check = randomize_layers(predictor, image_set.images) if sanity_check else None
     directory, saved = out or folder.explained, {}
     with styled():
-        for slug, (figure, caption) in list(figures.draw(bool(images), check)):
+        for slug, figure, caption in list(figures.draw("given-" if images else "", check)):
             picture = render(figure, slug, caption, formats)
             save(picture, directory)
             saved[slug] = {"caption": caption, "wide": picture.wide}

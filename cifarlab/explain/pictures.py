@@ -38,6 +38,7 @@ from cifarlab.run_folder.folder import RunFolder
 _MOST_FILTERS = 64
 _FEATURES = 10  # channels of each layer
 Captioned = tuple[Figure, str]  # a figure with the words that a page shows under it
+NamedFigure = tuple[str, Figure, str]
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,18 @@ class RunFigures:
     probabilities: np.ndarray
     targets: np.ndarray
 
-    def draw(
-        self, given: bool, check: RandomizationCheck | None
-    ) -> Iterator[tuple[str, Captioned]]:
-        """Draw all figures, by their names; of ``given`` images those of the images alone."""
-        prefix = "given-" if given else ""
-        yield f"{prefix}maps", self._maps()
-        mistakes = None if given else select_mistakes(self.folder)
-        if mistakes is not None:
-            yield "mistakes", self._mistakes(*mistakes)
-        yield f"{prefix}features", self._features()
-        if check is not None:
-            yield f"{prefix}sanity_check", self._sanity_check(check)
-        if not given:
+    def draw(self, prefix: str, check: RandomizationCheck | None) -> Iterator[NamedFigure]:
+        """Draw all figures, their names behind ``prefix``; with one, those of the images alone."""
+        mistakes = None if prefix else select_mistakes(self.folder)
+        yield f"{prefix}maps", *self._maps()
+        if mistakes:
+            yield "mistakes", *self._mistakes(*mistakes)
+        yield f"{prefix}features", *self._features()
+        if check:
+            yield f"{prefix}sanity_check", *self._sanity_check(check)
+        if not prefix:
             yield from self._filters()
-            yield "architecture", self._architecture()
+            yield "architecture", *self._architecture()
 
     def _maps(self) -> Captioned:
         images, names = self.image_set.images, ", ".join(self.layers)
@@ -110,7 +108,7 @@ class RunFigures:
             "mean, their numbers over them; each has a grey scale of its own."
         )
 
-    def _filters(self) -> Iterator[tuple[str, Captioned]]:
+    def _filters(self) -> Iterator[NamedFigure]:
         """The first convolution's, if there is one, in colour where it reads three channels."""
         layers = self.predictor.classifier.body.named_modules()
         convolutions = [layer for layer in layers if isinstance(layer[1], nn.Conv2d | Whitening)]
@@ -130,7 +128,7 @@ class RunFigures:
         deep = f"{channels} channel{'' if channels == 1 else 's'}"
         text = f"{name}: {count} filters of {side} × {side} pixels, {deep}{some}"
         caption = f"The first layer's filters after epoch {self.predictor.epoch}: {text}."
-        yield "filters", (draw(make_grid(split_rows(cells, 16), text, lines=0)), caption)
+        yield "filters", draw(make_grid(split_rows(cells, 16), text, lines=0)), caption
 
     def _architecture(self) -> Captioned:
         predictor = self.predictor
