@@ -3,24 +3,21 @@
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import open_data
 from cifarlab.evaluation.groups import Groups, read_groups
-from cifarlab.evaluation.measure import measure, predict
-from cifarlab.evaluation.ood import measure_ood
-from cifarlab.evaluation.shift import measure_shift
+from cifarlab.evaluation.measure import VIEW_NAMES, compare_tta, measure, predict
+from cifarlab.evaluation.shift import measure_ood, measure_shift
 from cifarlab.evaluation.test_split import open_test_split
-from cifarlab.evaluation.tta_comparison import compare_tta
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import load_run_predictor
-from cifarlab.recipes.schema import Evaluation, Recipe
+from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, RecipeError, RunFolderError
 
 OOD_SOURCE = "digits"  # there without a download, and like no photograph
-VIEWS = get_args(Evaluation.model_fields["tta_views"].annotation)
 
 
 class OpenSplit(NamedTuple):
@@ -121,10 +118,10 @@ def open_split(
     CheckpointError or RecipeError.
     """
     folder.require()
-    if split not in ("val", "test") or views not in (None, *VIEWS):
+    if split not in ("val", "test") or views not in (None, *VIEW_NAMES):
         raise RecipeError(
             f"can't evaluate split {split!r} with {views} views",
-            f"--split is val or test, --tta-views one of {', '.join(map(str, VIEWS))}",
+            f"--split is val or test, --tta-views one of {', '.join(map(str, VIEW_NAMES))}",
         )
     recipe = folder.recipe()
     if split == "test" and not folder.finished:
