@@ -138,8 +138,6 @@ def open_split(
         with folder.in_use():  # two at once would lose one of the records
             subset = open_test_split(dataset, recipe.data, folder, by, command)
     if subset is None:
-        raise DataError(
-            f"the run in {folder.path} held nothing out: data.val_fraction is 0",
-            "evaluate --split test, or train with a validation share",
-        )
+        what = f"the run in {folder.path} held nothing out: data.val_fraction is 0"
+        raise DataError(what, "evaluate --split test, or train with a validation share")
     return OpenSplit(folder, recipe, predictor, dataset, subset, class_groups)

@@ -32,8 +32,7 @@ def measure_shift(
     and ``corruptions``: per row ``name``, ``family`` and ``accuracy`` by severity, 1 to 5.
     """
     indices = space_evenly(subset.indices, images)
-    device = predictor.compute.device
-    pixels = torch.from_numpy(subset.images[indices]).to(device)
+    pixels = torch.from_numpy(subset.images[indices]).to(predictor.compute.device)
     labels = torch.from_numpy(subset.labels[indices])
     rows: dict[str, dict[str, Any]] = {}
     families: dict[str, list[float]] = {}
@@ -64,10 +63,11 @@ def space_evenly(indices: np.ndarray, count: int | None) -> np.ndarray:
 
 def corrupt_all(images: Tensor, name: str, severity: int) -> Tensor:
     """Images uint8 (N, H, W, C), by batches whose draws depend on their index alone."""
-    batches = []
-    for start in range(0, len(images), BATCH):
-        rng = generator(SEED, f"corruption/{name}", severity, start)
-        batches.append(corrupt(images[start : start + BATCH], name, severity, rng))
+    purpose = f"corruption/{name}"
+    batches = [
+        corrupt(batch, name, severity, generator(SEED, purpose, severity, n * BATCH))
+        for n, batch in enumerate(images.split(BATCH))
+    ]
     return torch.cat(batches)
 
 

@@ -129,10 +129,8 @@ def _target_classes(
             raise UserError(what, "name it with --target CLASS")
         return labels
     if target not in predictor.classes:
-        raise UserError(
-            f"{target!r} is no class of this network",
-            f"--target is one of {', '.join(('predicted', 'true', *predictor.classes))}",
-        )
+        choice = ", ".join(("predicted", "true", *predictor.classes))
+        raise UserError(f"{target!r} is no class of this network", f"--target is one of {choice}")
     return np.full(len(labels), predictor.classes.index(target))
 
 

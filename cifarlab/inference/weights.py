@@ -67,9 +67,8 @@ class WeightsFile:
             with knowing(metadata["plugins"]):
                 return _METADATA.validate_python(metadata), tensors
         except FileNotFoundError as error:
-            raise CheckpointError(
-                f"there is no checkpoint {path}", "the run has not finished its first epoch"
-            ) from error
+            hint = "the run has not finished its first epoch"
+            raise CheckpointError(f"there is no checkpoint {path}", hint) from error
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             what = f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}"
             hint = "restore the file, or train again"
@@ -98,8 +97,5 @@ def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path)
     try:
         classifier.load_state_dict(tensors)
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise CheckpointError(
-            f"{path} is a checkpoint of another model: {first}",
-            "use it with the recipe that made it",
-        ) from error
+        what = f"{path} is a checkpoint of another model: {str(error).splitlines()[1].strip()}"
+        raise CheckpointError(what, "use it with the recipe that made it") from error
