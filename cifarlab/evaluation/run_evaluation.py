@@ -119,16 +119,13 @@ def open_split(
     """
     folder.require()
     if split not in ("val", "test") or views not in (None, *VIEW_NAMES):
-        raise RecipeError(
-            f"can't evaluate split {split!r} with {views} views",
-            f"--split is val or test, --tta-views one of {', '.join(map(str, VIEW_NAMES))}",
-        )
+        hint = f"--split is val or test, --tta-views one of {', '.join(map(str, VIEW_NAMES))}"
+        raise RecipeError(f"can't evaluate split {split!r} with {views} views", hint)
     recipe = folder.recipe()
     if split == "test" and not folder.finished:
-        raise RunFolderError(
-            f"the run in {folder.path} has not finished; its test split stays closed until then",
-            "finish it with 'cifarlab train ... --resume', or evaluate --split val",
-        )
+        what = f"the run in {folder.path} has not finished; its test split stays closed until then"
+        hint = "finish it with 'cifarlab train ... --resume', or evaluate --split val"
+        raise RunFolderError(what, hint)
     predictor = load_run_predictor(folder, views, "; evaluate --tta-views 1 works without")
     class_groups = read_groups(groups, predictor.classes) if groups else None
     opened = open_data(recipe.data, progress, log)

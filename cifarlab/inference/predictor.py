@@ -69,11 +69,9 @@ class Predictor:
         Raises DataError for images of another kind.
         """
         if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
+            what = f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read"
             shape = ", ".join(map(str, self.image_shape))
-            raise DataError(
-                f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read",
-                f"this network takes uint8 images of shape (N, {shape})",
-            )
+            raise DataError(what, f"this network takes uint8 images of shape (N, {shape})")
         indices = np.arange(len(images)) if indices is None else indices
         device = self.compute.device
         size = batch_size(device)
