@@ -48,7 +48,8 @@ def watch_activations(
     uses of one layer in a pass are numbered.
     """
     body, uses = predictor.classifier.body, Counter[str]()
-    names = {m: name for name, m in body.named_modules() if isinstance(m, ACTIVATIONS)}
+    activations = ((name, m) for name, m in body.named_modules() if isinstance(m, ACTIVATIONS))
+    names: dict[nn.Module, str] = {module: name for name, module in activations}
 
     def report(module: nn.Module, _inputs: Any, out: Tensor) -> None:
         name = names[module]

@@ -34,10 +34,8 @@ def read_groups(path: Path, classes: Sequence[str]) -> Groups:
     groups = {str(name): tuple(map(str, members)) for name, members in tree.items()}
     counts = Counter(chain(*groups.values()))
     if unknown := sorted(counts.keys() - set(classes)):
-        raise RecipeError(
-            f"{path} names {unknown[0]!r}, which is no class of this run",
-            f"its classes are {', '.join(classes)}",
-        )
+        what = f"{path} names {unknown[0]!r}, which is no class of this run"
+        raise RecipeError(what, f"its classes are {', '.join(classes)}")
     if repeated := [name for name, count in counts.items() if count > 1]:
         raise RecipeError(f"{path} has {repeated[0]!r} twice", "a class is in one group at most")
     return groups

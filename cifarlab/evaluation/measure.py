@@ -1,6 +1,8 @@
 """What is measured of a split: accuracy, loss, per class and group, confusion, calibration."""
 
+import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +15,12 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.metrics.calibration import calibration, find_temperature, log_loss
 from cifarlab.metrics.kinds import MetricConfig, measure_metrics, shipped_metrics
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.stats.intervals import wilson_interval
+from cifarlab.stats.intervals import paired_gain, wilson_interval
 
 # kept as images beside the logits; a report shows the first of them
 MISTAKES, CONFIDENT_MISTAKES = 100, 50
 TOP = 5
+VIEW_NAMES = {1: "none", 2: "flip", 6: "flip and shifts", 10: "ten-crop"}
 
 
 def predict(predictor: Predictor, subset: Subset, views: int = 1) -> Predictions:
@@ -111,3 +114,35 @@ def measure_temperature(validation: Predictions) -> dict[str, Any]:
         "nll": log_loss(*logits_and_labels, value),
         "before": log_loss(*logits_and_labels),
     }
+
+
+def compare_tta(predictor: Predictor, subset: Subset) -> list[dict[str, Any]]:
+    """Measure each number of views on all of these images, against a single one (kth2022).
+
+    Per row ``views``, ``name``, ``accuracy`` with ``interval``, ``loss``, ``against_single_view``
+    (see ``paired_gain``; null for the first) and, under ``cost``, ``seconds`` and
+    ``images_per_second``.
+    """
+    labels = subset.labels[subset.indices]
+    predictor = replace(predictor, tta_threshold=None)
+    predictor.logits(subset.images, 1, subset.indices[:256])  # warms up
+    baseline = np.empty(0, dtype=bool)
+    rows = []
+    for views, name in VIEW_NAMES.items():
+        start = time.perf_counter()
+        logits = predictor.logits(subset.images, views, subset.indices).numpy()
+        seconds = time.perf_counter() - start
+        correct = logits.argmax(1) == labels
+        baseline = correct if views == 1 else baseline
+        rows.append(
+            {
+                "views": views,
+                "name": name,
+                "accuracy": float(correct.mean()),
+                "interval": wilson_interval(int(correct.sum()), len(labels)),
+                "loss": log_loss(logits, labels),
+                "against_single_view": paired_gain(correct, baseline) if views > 1 else None,
+                "cost": {"seconds": seconds, "images_per_second": len(labels) / seconds},
+            }
+        )
+    return rows

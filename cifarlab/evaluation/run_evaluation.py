@@ -3,24 +3,21 @@
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
 from cifarlab.data.opening import open_data
 from cifarlab.evaluation.groups import Groups, read_groups
-from cifarlab.evaluation.measure import measure, predict
-from cifarlab.evaluation.ood import measure_ood
-from cifarlab.evaluation.shift import measure_shift
+from cifarlab.evaluation.measure import VIEW_NAMES, compare_tta, measure, predict
+from cifarlab.evaluation.shift import measure_ood, measure_shift
 from cifarlab.evaluation.test_split import open_test_split
-from cifarlab.evaluation.tta_comparison import compare_tta
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import load_run_predictor
-from cifarlab.recipes.schema import Evaluation, Recipe
+from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import DataError, RecipeError, RunFolderError
 
 OOD_SOURCE = "digits"  # there without a download, and like no photograph
-VIEWS = get_args(Evaluation.model_fields["tta_views"].annotation)
 
 
 class OpenSplit(NamedTuple):
@@ -121,17 +118,14 @@ def open_split(
     CheckpointError or RecipeError.
     """
     folder.require()
-    if split not in ("val", "test") or views not in (None, *VIEWS):
-        raise RecipeError(
-            f"can't evaluate split {split!r} with {views} views",
-            f"--split is val or test, --tta-views one of {', '.join(map(str, VIEWS))}",
-        )
+    if split not in ("val", "test") or views not in (None, *VIEW_NAMES):
+        hint = f"--split is val or test, --tta-views one of {', '.join(map(str, VIEW_NAMES))}"
+        raise RecipeError(f"can't evaluate split {split!r} with {views} views", hint)
     recipe = folder.recipe()
     if split == "test" and not folder.finished:
-        raise RunFolderError(
-            f"the run in {folder.path} has not finished; its test split stays closed until then",
-            "finish it with 'cifarlab train ... --resume', or evaluate --split val",
-        )
+        what = f"the run in {folder.path} has not finished; its test split stays closed until then"
+        hint = "finish it with 'cifarlab train ... --resume', or evaluate --split val"
+        raise RunFolderError(what, hint)
     predictor = load_run_predictor(folder, views, "; evaluate --tta-views 1 works without")
     class_groups = read_groups(groups, predictor.classes) if groups else None
     opened = open_data(recipe.data, progress, log)
@@ -141,8 +135,6 @@ def open_split(
         with folder.in_use():  # two at once would lose one of the records
             subset = open_test_split(dataset, recipe.data, folder, by, command)
     if subset is None:
-        raise DataError(
-            f"the run in {folder.path} held nothing out: data.val_fraction is 0",
-            "evaluate --split test, or train with a validation share",
-        )
+        what = f"the run in {folder.path} held nothing out: data.val_fraction is 0"
+        raise DataError(what, "evaluate --split test, or train with a validation share")
     return OpenSplit(folder, recipe, predictor, dataset, subset, class_groups)

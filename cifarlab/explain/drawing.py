@@ -18,8 +18,6 @@ _FILL: dict[Kind, str] = {
     "act": "#fbe6bf",
     "pool": "#cdeade",
     "linear": "#f3dbe7",
-    "other": "#ffffff",
-    "add": "#ffffff",
 }
 # inches
 _NAMES, _SHAPE, _NUMBER = 0.78, 0.95, 0.86
@@ -56,9 +54,9 @@ def draw_architecture(architecture: Architecture, title: str) -> Figure:
         for block, bottom in zip(stage.blocks, accumulate(map(_height, stage.blocks)), strict=True):
             middle = top + bottom - _ROW / 2
             _draw_block(axes, block, middle)
-            for x, (text, share) in zip(columns, _numbers(block, architecture), strict=True):
+            for x, (text, fraction) in zip(columns, _numbers(block, architecture), strict=True):
                 _text(axes, x, middle, text, 7)
-                length = (_NUMBER - 0.12) * share
+                length = (_NUMBER - 0.12) * fraction
                 line = Rectangle((x - length, middle + 0.085), length, 0.03, color="#7fb2d6")
                 axes.add_patch(line)
     for index, note in enumerate(notes):
@@ -108,9 +106,9 @@ def _draw_chip(axes: Axes, step: LayerStep, left: float, middle: float) -> None:
     width, add = _width(step), step.kind == "add"
     height = width if add else _CHIP
     style = "circle,pad=0" if add else f"round,pad=0,rounding_size={_ROUND}"
-    look: dict[str, Any] = {"facecolor": _FILL[step.kind], "edgecolor": INK, "linewidth": 0.5}
-    corner = left, middle - height / 2
-    axes.add_patch(FancyBboxPatch(corner, width, height, boxstyle=style, zorder=2, **look))
+    corner, fill = (left, middle - height / 2), _FILL.get(step.kind, "#ffffff")
+    box = FancyBboxPatch(corner, width, height, boxstyle=style, fc=fill, ec=INK, lw=0.5, zorder=2)
+    axes.add_patch(box)
     words = f"{step.text}\n{step.note}".strip()
     _text(axes, left + width / 2, middle, words, 6, "center", linespacing=1.05, zorder=3)
 

@@ -80,7 +80,7 @@ def explain_run(
     check = randomize_layers(predictor, image_set.images) if sanity_check else None
     directory, saved = out or folder.explained, {}
     with styled():
-        for slug, (figure, caption) in list(figures.draw(bool(images), check)):
+        for slug, figure, caption in list(figures.draw("given-" if images else "", check)):
             picture = render(figure, slug, caption, formats)
             save(picture, directory)
             saved[slug] = {"caption": caption, "wide": picture.wide}
@@ -129,10 +129,8 @@ def _target_classes(
             raise UserError(what, "name it with --target CLASS")
         return labels
     if target not in predictor.classes:
-        raise UserError(
-            f"{target!r} is no class of this network",
-            f"--target is one of {', '.join(('predicted', 'true', *predictor.classes))}",
-        )
+        choice = ", ".join(("predicted", "true", *predictor.classes))
+        raise UserError(f"{target!r} is no class of this network", f"--target is one of {choice}")
     return np.full(len(labels), predictor.classes.index(target))
 
 

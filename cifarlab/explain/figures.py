@@ -15,10 +15,10 @@ _BESIDE = 1.03  # from one image of a cell to the next, in its height
 
 
 class Cell(NamedTuple):
-    """Square images uint8 (h, w, 3) beside each other, and words that stand over them."""
+    """Square images uint8 (h, w, 3) beside each other; a text over each, or one over all."""
 
     images: Sequence[np.ndarray]
-    text: str = ""
+    texts: Sequence[str] = ()
 
 
 def make_tile(image: np.ndarray) -> np.ndarray:
@@ -48,37 +48,35 @@ def overlay_heatmap(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def make_grid(
-    rows: Sequence[Sequence[Cell]],
+    cells: Sequence[Cell],
+    across: int,
     title: str,
     *,
     names: Sequence[str] = (),
     lines: int = 2,
     largest: float = 1.4,
 ) -> Plot:
-    """Cells of equally many images in rows, ``lines`` of words over each; ``names`` left of rows.
+    """Cells in rows of so many, with ``lines`` of words over each; ``names`` stand left of rows.
 
     An image is at most ``largest`` inches high; lengths in the panel count such heights.
     """
-    columns, wide = max(map(len, rows)), _BESIDE * len(rows[0][0].images)
+    columns, rows = min(across, len(cells)), -(-len(cells) // across)
+    wide = _BESIDE * max(len(cell.images) for cell in cells)
     margin = 0.95 if names else 0.0
     side = min(largest, ((WIDE - margin) / columns - _GAP) / wide)
     step, down = wide + _GAP / side, 1 + (0.115 * lines + 0.1) / side
     left = -margin / side
     marks: list[Image | Text] = [
-        Text(left, down * number + 0.5, name, 7, base="center") for number, name in enumerate(names)
+        Text(left, down * row + 0.5, name, 7, base="center") for row, name in enumerate(names)
     ]
-    for number, row in enumerate(rows):
-        for column, cell in enumerate(row):
-            x, y = step * column, down * number
-            marks += [Image(x + _BESIDE * n, y, tile) for n, tile in enumerate(cell.images)]
-            marks.append(Text(x + wide / 2, y - 0.03 / side, cell.text, 6, "center"))
+    for index, cell in enumerate(cells):
+        x, y = step * (index % across), down * (index // across)
+        marks += [Image(x + _BESIDE * n, y, tile) for n, tile in enumerate(cell.images)]
+        for n, text in enumerate(cell.texts):
+            center = x + _BESIDE * len(cell.images) * (n + 0.5) / len(cell.texts)
+            marks.append(Text(center, y - 0.03 / side, text, 6, "center"))
     right = max(step * columns, NARROW / side + left)
-    top, bottom = 1 - down, down * (len(rows) - 1) + 1
-    x, y = Axis(limits=(left, right), hidden=True), Axis(limits=(bottom, top), hidden=True)
-    panel = Panel(marks, x, y, title, grid="", square=True)
+    top, bottom = 1 - down, down * (rows - 1) + 1
+    axes = [Axis(limits=ends, hidden=True) for ends in ((left, right), (bottom, top))]
+    panel = Panel(marks, axes[0], axes[1], title, grid="", square=True)
     return Plot([panel], side * (right - left), 0.33 + side * (bottom - top))
-
-
-def split_rows(cells: Sequence[Cell], across: int) -> list[list[Cell]]:
-    """Cells cut into rows of at most so many."""
-    return [list(cells[start : start + across]) for start in range(0, len(cells), across)]

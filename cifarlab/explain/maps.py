@@ -101,16 +101,12 @@ def _layers(
         predictor.logits(np.zeros((1, *predictor.image_shape), np.uint8))
     layers = map_layers(body, shapes)
     if not layers:
-        raise UserError(
-            "no layer of this network puts out feature maps (N, C, H, W)",
-            "name such layers in a method map_layers of the network",
-        )
+        what = "no layer of this network puts out feature maps (N, C, H, W)"
+        raise UserError(what, "name such layers in a method map_layers of the network")
     names = list(layers) if names is None else names
     if unknown := [name for name in names if name not in layers]:
-        raise UserError(
-            f"this network has no layer {unknown[0]!r} with feature maps",
-            f"take all, or some of {', '.join(layers)}",
-        )
+        what = f"this network has no layer {unknown[0]!r} with feature maps"
+        raise UserError(what, f"take all, or some of {', '.join(layers)}")
     return {name: (layers[name], shapes[layers[name]]) for name in names}
 
 

@@ -8,14 +8,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from cifarlab.explain.drawing import draw_architecture
-from cifarlab.explain.figures import (
-    Cell,
-    frame_tile,
-    make_grid,
-    make_tile,
-    overlay_heatmap,
-    split_rows,
-)
+from cifarlab.explain.figures import Cell, frame_tile, make_grid, make_tile, overlay_heatmap
 from cifarlab.explain.image_selection import ImageSet, select_mistakes
 from cifarlab.explain.maps import (
     COARSE,
@@ -38,6 +31,7 @@ from cifarlab.run_folder.folder import RunFolder
 _MOST_FILTERS = 64
 _FEATURES = 10  # channels of each layer
 Captioned = tuple[Figure, str]  # a figure with the words that a page shows under it
+NamedFigure = tuple[str, Figure, str]
 
 
 @dataclass(frozen=True)
@@ -52,41 +46,30 @@ class RunFigures:
     probabilities: np.ndarray
     targets: np.ndarray
 
-    def draw(
-        self, given: bool, check: RandomizationCheck | None
-    ) -> Iterator[tuple[str, Captioned]]:
-        """Draw all figures, by their names; of ``given`` images those of the images alone."""
-        prefix = "given-" if given else ""
-        yield f"{prefix}maps", self._maps()
-        mistakes = None if given else select_mistakes(self.folder)
-        if mistakes is not None:
-            yield "mistakes", self._mistakes(*mistakes)
-        yield f"{prefix}features", self._features()
-        if check is not None:
-            yield f"{prefix}sanity_check", self._sanity_check(check)
-        if not given:
+    def draw(self, prefix: str, check: RandomizationCheck | None) -> Iterator[NamedFigure]:
+        """Draw all figures, their names behind ``prefix``; with one, those of the images alone."""
+        mistakes = None if prefix else select_mistakes(self.folder)
+        yield f"{prefix}maps", *self._maps()
+        if mistakes:
+            yield "mistakes", *self._mistakes(*mistakes)
+        yield f"{prefix}features", *self._features()
+        if check:
+            yield f"{prefix}sanity_check", *self._sanity_check(check)
+        if not prefix:
             yield from self._filters()
-            yield "architecture", self._architecture()
+            yield "architecture", *self._architecture()
 
     def _maps(self) -> Captioned:
         images, names = self.image_set.images, ", ".join(self.layers)
         maps = class_activation_maps(self.predictor, images, self.layers, self.targets)
-        cells = []
+        cells, single = [], len(self.layers) == 1
         for n, image in enumerate(images):
             heats = [overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
-            cells.append(Cell([make_tile(image), *heats], self._cell_text(n)))
-        if len(self.layers) == 1:
-            plot = make_grid(split_rows(cells, 5), f"{self._title()}, layer {names}")
-        else:
-            strips = [
-                [
-                    Cell([tile], text)
-                    for tile, text in zip(cell.images, (cell.text, *self.layers), strict=True)
-                ]
-                for cell in cells
-            ]
-            plot = make_grid(strips, f"{self._title()}, by layer", largest=0.85)
-        return draw(plot), (
+            texts = [self._cell_text(n), *([] if single else self.layers)]
+            cells.append(Cell([make_tile(image), *heats], texts))
+        across, words, largest = (5, f"layer {names}", 1.4) if single else (1, "by layer", 0.85)
+        grid = make_grid(cells, across, f"{self._title()}, {words}", largest=largest)
+        return draw(grid), (
             f"Class-activation maps (Grad-CAM) of {names} after epoch {self.predictor.epoch}: "
             "bright is what speaks for the class named over each image, beside its probability."
         )
@@ -94,7 +77,7 @@ class RunFigures:
     def _features(self) -> Captioned:
         """One image's way through the network, by the channels of the largest mean."""
         image, name = self.image_set.images[0], self.image_set.names[0]
-        rows, names = [[Cell([make_tile(image)])]], ["image"]
+        cells, names = [Cell([make_tile(image)])], ["image"]
         layers = list(map_shapes(self.predictor))
         for layer, maps in feature_maps(self.predictor, image[None], layers).items():
             channels, (count, height, width) = maps[0], maps[0].shape
@@ -102,15 +85,15 @@ class RunFigures:
             grey = (channels - low) / np.where(high > low, high - low, 1)
             pixels = np.round(255 * grey).astype(np.uint8)[..., None]
             kept = np.argsort(-np.abs(channels).mean((1, 2)), kind="stable")[:_FEATURES]
-            rows.append([Cell([frame_tile(pixels[k])], f"{k}") for k in kept])
+            cells.append(Cell([frame_tile(pixels[k]) for k in kept], list(map(str, kept))))
             names.append(f"{layer}\n{count} × {height} × {width}")
         title = f"{self._title()}: {label(name, 40, end=True)}"
-        return draw(make_grid(rows, title, names=names, lines=1)), (
+        return draw(make_grid(cells, 1, title, names=names, lines=1)), (
             f"The way of {name} through the network: of each layer the channels with the largest "
             "mean, their numbers over them; each has a grey scale of its own."
         )
 
-    def _filters(self) -> Iterator[tuple[str, Captioned]]:
+    def _filters(self) -> Iterator[NamedFigure]:
         """The first convolution's, if there is one, in colour where it reads three channels."""
         layers = self.predictor.classifier.body.named_modules()
         convolutions = [layer for layer in layers if isinstance(layer[1], nn.Conv2d | Whitening)]
@@ -130,7 +113,7 @@ class RunFigures:
         deep = f"{channels} channel{'' if channels == 1 else 's'}"
         text = f"{name}: {count} filters of {side} × {side} pixels, {deep}{some}"
         caption = f"The first layer's filters after epoch {self.predictor.epoch}: {text}."
-        yield "filters", (draw(make_grid(split_rows(cells, 16), text, lines=0)), caption)
+        yield "filters", draw(make_grid(cells, 16, text, lines=0)), caption
 
     def _architecture(self) -> Captioned:
         predictor = self.predictor
@@ -151,8 +134,8 @@ class RunFigures:
             heats = [overlay_heatmap(image, side[n]) for side in sides]
             names = [label(self._class(k[n]), 14) for k in (predicted, wrong.labels)]
             text = f"{', not '.join(names)}\n{label(wrong.names[n], 34, end=True)}"
-            cells.append(Cell([make_tile(image), *heats], text))
-        return draw(make_grid(split_rows(cells, 3), f"{self._title()}, layer {name}")), (
+            cells.append(Cell([make_tile(image), *heats], [text]))
+        return draw(make_grid(cells, 3, f"{self._title()}, layer {name}")), (
             "The worst mistakes: the image, what spoke for the class that was predicted, and what "
             f"spoke for the true one (Grad-CAM of {name})."
         )
@@ -161,16 +144,14 @@ class RunFigures:
         """Correlations with the trained network's maps by layer, under some of the maps."""
         images, count = self.image_set.images, len(check.randomized)
         shown = np.unique(np.linspace(0, count, min(count + 1, 9)).astype(int))
-        heads, rows = ["image", "trained", *map(str, shown[1:])], []
+        heads, cells = ["image", "trained", *map(str, shown[1:])], []
         for n, image in enumerate(images[:3]):
             heats = [overlay_heatmap(image, check.maps[k, n].clip(min=0)) for k in shown]
-            tiles = zip([make_tile(image), *heats], heads, strict=True)
-            rows.append([Cell([tile], head) for tile, head in tiles])
-        grid = make_grid(rows, f"{self._title()}, layer {check.layer}", lines=1)
+            cells.append(Cell([make_tile(image), *heats], heads))
+        grid = make_grid(cells, 1, f"{self._title()}, layer {check.layer}", lines=1)
         low, middle, high = np.quantile(check.correlations, (0.25, 0.5, 0.75), axis=1)
-        line = Marks(
-            x=range(count + 1), y=middle, width=1.5, marker="o", ends=np.stack([low, high])
-        )
+        ends = np.stack([low, high])
+        line = Marks(x=range(count + 1), y=middle, width=1.5, marker="o", ends=ends)
         lost = f"layers that lost their weights, from {label(check.randomized[0])} on"
         panel = Panel(
             [Rule(0, flat=True), line],
@@ -186,17 +167,10 @@ class RunFigures:
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """A line per image."""
+        named, columns = self._class, (*self.image_set[1:], self.probabilities, self.targets)
         return [
-            (
-                name,
-                self._class(self.image_set.labels[n]),
-                self._class(row.argmax()),
-                f"{100 * row.max():.1f} %",
-                self._class(self.targets[n]),
-            )
-            for n, (name, row) in enumerate(
-                zip(self.image_set.names, self.probabilities, strict=True)
-            )
+            (name, named(true), named(row.argmax()), f"{100 * row.max():.1f} %", named(target))
+            for name, true, row, target in zip(*columns, strict=True)
         ]
 
     def notes(self) -> list[str]:
@@ -206,11 +180,9 @@ class RunFigures:
         notes = [f"layer {name}, map of {size}" for name, size in sizes.items()]
         finer = fine_layers(shapes)
         if coarse := [f"{name} has {size}" for name, size in sizes.items() if name not in finer]:
+            warning = f"warning: a map of {COARSE} x {COARSE} or less says little of where"
             where = f"; for a finer map: --layers {finer[-1]}" if finer else ""
-            notes.append(
-                f"warning: a map of {COARSE} x {COARSE} or less says little of where: "
-                f"{', '.join(coarse)}{where}"
-            )
+            notes.append(f"{warning}: {', '.join(coarse)}{where}")
         return notes
 
     def _title(self) -> str:

@@ -8,7 +8,8 @@ off what speaks against the class, since a map of zeros has no ranks.
 """
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +20,7 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.system.randomness import generator
 
 
-@dataclass(frozen=True)
-class RandomizationCheck:
+class RandomizationCheck(NamedTuple):
     """Maps of N images while L layers lose their weights.
 
     ``randomized`` are the L layers' names, from the output on. ``maps`` are float32
@@ -73,8 +73,10 @@ def randomize_layers(predictor: Predictor, images: np.ndarray, seed: int = 0) ->
         if module.weight.ndim > 1:  # a normalisation goes with the layer before it
             names.append(name)
             maps.append(maps_of_copy())
-    correlations = np.stack([_rank_correlations(maps[0], later) for later in maps])
-    return RandomizationCheck(layer, tuple(names), np.stack(maps), correlations)
+    correlations = [
+        [_rank_correlation(*pair) for pair in zip(maps[0], m, strict=True)] for m in maps
+    ]
+    return RandomizationCheck(layer, tuple(names), np.stack(maps), np.array(correlations))
 
 
 @torch.no_grad()
@@ -86,11 +88,9 @@ def _randomize(module: nn.Module, seed: int, position: int) -> None:
         parameter.copy_(mean + std * noise)
 
 
-def _rank_correlations(first: np.ndarray, later: np.ndarray) -> np.ndarray:
-    """Of two sets of maps (N, h, w), image by image; 0 where one of the two is constant."""
+def _rank_correlation(first: np.ndarray, later: np.ndarray) -> float:
+    """Of two maps (h, w); 0 where one of them is constant."""
     from scipy.stats import spearmanr
 
-    pairs = zip(first.reshape(len(first), -1), later.reshape(len(later), -1), strict=True)
-    return np.array(
-        [spearmanr(a, b).statistic if np.ptp(a) and np.ptp(b) else 0.0 for a, b in pairs]
-    )
+    constant = np.ptp(first) == 0 or np.ptp(later) == 0
+    return 0.0 if constant else float(spearmanr(first, later, axis=None).statistic)

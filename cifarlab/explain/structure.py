@@ -8,9 +8,8 @@ al. 2016a.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,8 +20,7 @@ from cifarlab.models.configs import Model
 from cifarlab.models.outline import Block, LayerStep, Shortcut, network_outline
 
 
-@dataclass(frozen=True)
-class BlockSummary:
+class BlockSummary(NamedTuple):
     """Layers one after the other, ``times`` times; the numbers are of all these times together.
 
     ``shape`` is what it puts out: (C, H, W), or (C,) behind a linear layer.
@@ -36,16 +34,14 @@ class BlockSummary:
     times: int = 1
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """Blocks that belong together, equal ones grouped."""
 
     name: str
     blocks: tuple[BlockSummary, ...]
 
 
-@dataclass(frozen=True)
-class Architecture:
+class Architecture(NamedTuple):
     """A whole network for images of (H, W, C).
 
     ``parameters`` are those that are trained, ``multiply_adds`` those of one image.

@@ -62,7 +62,8 @@ def array_inputs(images: np.ndarray, policy: ImagePolicy) -> Inputs:
 
 def _conform(images: Any, policy: ImagePolicy, hint: str, where: str = "") -> np.ndarray:
     """Bring images to the policy's size and channels. Raises DataError."""
-    shape, kind = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    kind = getattr(images, "dtype", type(images).__name__)
     if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
         raise DataError(f"{where}images are {kind} of shape {shape}", hint)
     with _refusals(f"{where}each image"):

@@ -46,25 +46,18 @@ class Predictor:
     @classmethod
     def load(cls, path: Path) -> "Predictor":
         """Load a weights file, in the arithmetic that it was trained in. Raises CheckpointError."""
-        metadata, tensors = WeightsFile.read(path)
-        compute = choose(metadata.precision)
+        about, tensors = WeightsFile.read(path)
+        shape, compute = about.image_shape, choose(about.precision)
         try:
-            body = build_for_weights(metadata.model, metadata.image_shape, len(metadata.classes))
+            body = build_for_weights(about.model, shape, len(about.classes))
         except RecipeError as error:
             what = f"{path} describes a network that can't be built: {error.what}"
             raise CheckpointError(what, "restore the file, or train again") from error
-        channels, by_image = metadata.image_shape[2], metadata.normalization == "image"
-        classifier = Classifier(body, [0.0] * channels, [1.0] * channels, by_image)
+        by_image = about.normalization == "image"
+        classifier = Classifier(body, [0.0] * shape[2], [1.0] * shape[2], by_image)
         load_weights(classifier, tensors, path)
-        return cls(
-            classifier.to(compute.device),
-            metadata.classes,
-            metadata.image_shape,
-            compute,
-            metadata.tta_threshold,
-            metadata.epoch,
-            metadata.step,
-        )
+        rest = about.tta_threshold, about.epoch, about.step
+        return cls(classifier.to(compute.device), about.classes, shape, compute, *rest)
 
     def logits(
         self, images: np.ndarray | Tensor, views: int = 1, indices: np.ndarray | None = None
@@ -76,11 +69,9 @@ class Predictor:
         Raises DataError for images of another kind.
         """
         if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, torch.uint8):
+            what = f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read"
             shape = ", ".join(map(str, self.image_shape))
-            raise DataError(
-                f"images of shape {tuple(images.shape)} and type {images.dtype} can't be read",
-                f"this network takes uint8 images of shape (N, {shape})",
-            )
+            raise DataError(what, f"this network takes uint8 images of shape (N, {shape})")
         indices = np.arange(len(images)) if indices is None else indices
         device = self.compute.device
         size = batch_size(device)

@@ -25,11 +25,9 @@ def load_run_predictor(
     predictor = Predictor.load(folder.measured_weights())
     has_further_views = (evaluation.tta_views if views is None else views) > 1
     if has_further_views and evaluation.tta_fraction < 1 and predictor.tta_threshold is None:
-        raise CheckpointError(
-            f"the run in {folder.path} has no confidence threshold yet, which says what images "
-            "get further views",
-            f"finish it with --resume{otherwise}",
-        )
+        what = f"the run in {folder.path} has no confidence threshold yet"
+        hint = f"finish it with --resume{otherwise}"
+        raise CheckpointError(f"{what}, which says what images get further views", hint)
     return predictor
 
 
@@ -73,9 +71,8 @@ class RunPredictor:
         """Return the probabilities of each image."""
         logits = self.predictor.logits(inputs.images, self.evaluation.tta_views)
         probabilities = scaled_softmax(logits.numpy(), self.temperature or 1.0)
-        return ClassProbabilities(
-            inputs.ids, self.predictor.classes, probabilities, self.temperature
-        )
+        classes = self.predictor.classes
+        return ClassProbabilities(inputs.ids, classes, probabilities, self.temperature)
 
 
 def predict_paths(

@@ -67,19 +67,17 @@ class WeightsFile:
             with knowing(metadata["plugins"]):
                 return _METADATA.validate_python(metadata), tensors
         except FileNotFoundError as error:
-            raise CheckpointError(
-                f"there is no checkpoint {path}", "the run has not finished its first epoch"
-            ) from error
+            hint = "the run has not finished its first epoch"
+            raise CheckpointError(f"there is no checkpoint {path}", hint) from error
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            if unknown := _unknown_kind(error):
-                raise CheckpointError(
-                    f"{path} holds a network with kind {unknown!r}, which is not known here",
-                    "load the plug-in that defines it: --plugin FILE",
-                ) from error
-            raise CheckpointError(
-                f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}",
-                "restore the file, or train again",
-            ) from error
+            what = f"{path} is damaged or no checkpoint of cifarlab: {reason(error)}"
+            hint = "restore the file, or train again"
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            if first and first["type"] == "unknown_kind":
+                kind = first["ctx"]["kind"]
+                what = f"{path} holds a network with kind {kind!r}, which is not known here"
+                hint = "load the plug-in that defines it: --plugin FILE"
+            raise CheckpointError(what, hint) from error
 
 
 _METADATA = TypeAdapter(WeightsFile)
@@ -94,18 +92,10 @@ def _owners(config: Config) -> Iterator[str]:
             yield from _owners(value)
 
 
-def _unknown_kind(error: Exception) -> str | None:
-    first = error.errors()[0] if isinstance(error, ValidationError) else None
-    return str(first["ctx"]["kind"]) if first and first["type"] == "unknown_kind" else None
-
-
 def load_weights(classifier: Classifier, tensors: dict[str, Tensor], path: Path) -> None:
     """Put tensors into a classifier. Raises CheckpointError where names or shapes differ."""
     try:
         classifier.load_state_dict(tensors)
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise CheckpointError(
-            f"{path} is a checkpoint of another model: {first}",
-            "use it with the recipe that made it",
-        ) from error
+        what = f"{path} is a checkpoint of another model: {str(error).splitlines()[1].strip()}"
+        raise CheckpointError(what, "use it with the recipe that made it") from error

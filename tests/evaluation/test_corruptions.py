@@ -133,4 +133,4 @@ def test_zooming_keeps_the_size(factor: float) -> None:
 
 
 def test_pixelating_to_all_pixels_is_nothing() -> None:
-    assert torch.equal(pixelate_matrix(8, 8), torch.eye(8))
+    assert torch.equal(pixelate_matrix(8, 1.0), torch.eye(8))

@@ -12,10 +12,15 @@ from sklearn.metrics import roc_auc_score
 
 from cifarlab.data.dataset import Subset
 from cifarlab.evaluation.corruptions.suite import CORRUPTIONS, corrupt
-from cifarlab.evaluation.ood import ood_scores
+from cifarlab.evaluation.measure import compare_tta
 from cifarlab.evaluation.run_evaluation import OpenSplit, evaluate_fully, evaluate_run
-from cifarlab.evaluation.shift import BATCH, corrupt_all, measure_shift, space_evenly
-from cifarlab.evaluation.tta_comparison import compare_tta
+from cifarlab.evaluation.shift import (
+    BATCH,
+    corrupt_all,
+    measure_shift,
+    ood_scores,
+    space_evenly,
+)
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.system.randomness import generator

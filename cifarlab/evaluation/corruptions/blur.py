@@ -4,7 +4,8 @@ Filters that are linear and separable are one matrix for each axis, read off wha
 rows of the identity, so it is SciPy's exactly.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -17,13 +18,13 @@ from cifarlab.evaluation.corruptions.draws import Draws
 _LEAST_TAP = 1e-4
 
 
-def both_axes(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images (N, H, W, C) by a matrix (h, H) for the rows and (w, W) for the columns."""
-    count, height, _, channels = images.shape
-    tall = torch.matmul(rows.to(images), images.reshape(count, height, -1))
+def both_axes(images: Tensor, matrix: Callable[[int], Tensor]) -> Tensor:
+    """Images (N, H, W, C) by a ``matrix`` of their side's size, for the rows and the columns."""
+    count, height, width, channels = images.shape
+    tall = torch.matmul(matrix(height).to(images), images.reshape(count, height, -1))
     # channels stay apart in one large product, which is faster than many small ones
-    apart = torch.kron(columns, torch.eye(channels)).to(images)
-    return (tall.flatten(0, 1) @ apart.T).view(count, len(rows), len(columns), channels)
+    apart = torch.kron(matrix(width), torch.eye(channels)).to(images)
+    return (tall.flatten(0, 1) @ apart.T).view(images.shape)
 
 
 @lru_cache(maxsize=64)
@@ -35,14 +36,9 @@ def gaussian_matrix(size: int, sigma: float, mode: str, truncate: float) -> Tens
     return torch.from_numpy(gaussian_filter1d(eye, sigma, 0, mode=mode, truncate=truncate))
 
 
-def magnify(images: Tensor, factor: float) -> Tensor:
-    """The middle of images (N, H, W, C) magnified by ``factor`` from 1 on, bilinear."""
-    return both_axes(images, *(zoom_matrix(side, factor) for side in images.shape[1:3]))
-
-
 @lru_cache(maxsize=256)
 def zoom_matrix(size: int, factor: float) -> Tensor:
-    """The middle of ``size`` pixels magnified by ``factor``, at the old size: (size, size).
+    """The middle magnified by ``factor`` from 1 on, at the old size: (size, size), bilinear.
 
     The part that is magnified has ceil(size / factor) pixels, and its outer pixels stay outer ones.
     """
@@ -74,7 +70,7 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, rounds: i
     """Blurred, its inner pixels exchanged with neighbours up or left one by one, blurred again."""
     count, height, width, channels = images.shape
     moves = draws.integers(-reach, reach, rounds, height, width, count, 2)  # down and right
-    filters = [gaussian_matrix(side, sigma, "nearest", 4.0) for side in (height, width)]
+    gaussian = partial(gaussian_matrix, sigma=sigma, mode="nearest", truncate=4.0)
     sources = torch.arange(height * width, device=images.device).repeat(count, 1)
     every = torch.arange(count, device=images.device)
     for steps in moves[..., 0] * width + moves[..., 1]:
@@ -85,9 +81,9 @@ def glass_blur(images: Tensor, draws: Draws, sigma: float, reach: int, rounds: i
                 saved = sources[:, here].clone()
                 sources[:, here] = sources[every, there]
                 sources[every, there] = saved
-    blurred = both_axes(images, *filters).reshape(count, -1, channels)
+    blurred = both_axes(images, gaussian).reshape(count, -1, channels)
     exchanged = blurred.gather(1, sources[..., None].expand(-1, -1, channels))
-    return both_axes(exchanged.reshape(images.shape), *filters)
+    return both_axes(exchanged.reshape(images.shape), gaussian)
 
 
 def motion_blur(images: Tensor, draws: Draws, radius: int, sigma: float) -> Tensor:
@@ -117,5 +113,5 @@ def zoom_blur(images: Tensor, _draws: Draws, largest: float) -> Tensor:
     total = images
     factors = np.arange(1, largest, 0.01)
     for factor in factors:
-        total = total + magnify(images, float(factor))
+        total = total + both_axes(images, partial(zoom_matrix, factor=float(factor)))
     return total / (len(factors) + 1)

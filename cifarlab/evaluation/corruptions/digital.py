@@ -1,7 +1,7 @@
 """What screens, lenses and codecs do: contrast, elastic distortion, pixels, JPEG."""
 
 import io
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ def elastic(
     bent = warp_affine(images, affine_maps(points, height, width), "reflect")
     if strength == 0:
         return bent
-    filters = (gaussian_matrix(n, smoothness * side, "reflect", 3.0) for n in (height, width))
-    return displace(bent, strength * side * both_axes(field, *filters))
+    gaussian = partial(gaussian_matrix, sigma=smoothness * side, mode="reflect", truncate=3.0)
+    return displace(bent, strength * side * both_axes(field, gaussian))
 
 
 def affine_maps(moves: Tensor, height: int, width: int) -> Tensor:
@@ -69,15 +69,14 @@ def displace(images: Tensor, field: Tensor) -> Tensor:
 
 def pixelate(images: Tensor, _draws: Draws, fraction: float) -> Tensor:
     """Fewer pixels, that fraction of them per side, and back to as many."""
-    sides = images.shape[1:3]
-    return both_axes(images, *(pixelate_matrix(side, int(fraction * side)) for side in sides))
+    return both_axes(images, partial(pixelate_matrix, fraction=fraction))
 
 
 @lru_cache(maxsize=64)
-def pixelate_matrix(size: int, small: int) -> Tensor:
-    """Pillow's box filter down to ``small`` pixels and up again: (size, size)."""
+def pixelate_matrix(size: int, fraction: float) -> Tensor:
+    """Pillow's box filter down to that fraction of the pixels and up again: (size, size)."""
     eye = Image.fromarray(np.eye(size, dtype=np.float32))
-    down = eye.resize((size, small), Image.Resampling.BOX)
+    down = eye.resize((size, int(fraction * size)), Image.Resampling.BOX)
     return torch.from_numpy(np.array(down.resize((size, size), Image.Resampling.BOX)))
 
 

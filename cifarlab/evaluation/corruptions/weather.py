@@ -1,12 +1,13 @@
 """Weather: snow, frost, fog, and more light."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cifarlab.evaluation.corruptions.blur import blur_along, magnify
+from cifarlab.evaluation.corruptions.blur import blur_along, both_axes, zoom_matrix
 from cifarlab.evaluation.corruptions.draws import Draws
 
 _GREY = (0.299, 0.587, 0.114)
@@ -23,7 +24,8 @@ def snow(
     fall at -135 to -45 degrees; ``kept`` is how much of the image's colour stays.
     """
     mean, std, zoom, threshold = flakes
-    layer = magnify(mean + std * draws.normal(*images.shape[:3])[..., None], zoom)
+    layer = mean + std * draws.normal(*images.shape[:3])[..., None]
+    layer = both_axes(layer, partial(zoom_matrix, factor=zoom))
     layer = torch.where(layer < threshold, 0.0, layer).clamp(0, 1)
     layer = blur_along(layer, draws.uniform(-135, -45, len(images)), *fall)
     pale = torch.maximum(images, 1.5 * grey(images) + 0.5)
