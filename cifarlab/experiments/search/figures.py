@@ -1,8 +1,7 @@
 """A search in four figures: all learning curves, the rungs, parallel coordinates, importance."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,10 +9,10 @@ from matplotlib.colors import to_hex
 
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults, TrialRow
-from cifarlab.experiments.search.space import AnyDimension, Choice, LogUniform, Params
-from cifarlab.experiments.search.trial_history import RungDecision
+from cifarlab.experiments.search.space import AnyDimension, Choice, LogUniform
 from cifarlab.experiments.study.table import scale_words
 from cifarlab.plots import spec
+from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Text, label
 
 Item = TypeVar("Item")
 _MARKERS = "osD^v"  # of the trials that a legend names
@@ -23,158 +22,119 @@ _UNSET = -0.16  # where a line passes a key that its trial does not have
 _SPREAD = 0.06  # how far, up and down, lines through one choice are spread
 
 
-def curves(results: SearchResults) -> spec.Plot | None:
+def curves(results: SearchResults) -> Plot | None:
     """Training beside validation accuracy of every trial, coloured by score."""
-    scored_rows = [
-        row for row in results.rows if row.score is not None and row.trial.number in results.runs
-    ]
-    if not scored_rows:
+    scored = [r for r in results.rows if r.score is not None and r.trial.number in results.runs]
+    if not scored:
         return None
-    shown = _select_rows(scored_rows)
-    lines = []
+    shown, lines = _select_rows(scored), []
     for index, (row, color) in enumerate(zip(shown, _colors(results, shown), strict=True)):
         run, marker = results.runs[row.trial.number], _MARKERS[index : index + 1]
         train, val = (100 * run.curve(split, "accuracy") for split in ("train", "val"))
         text = f"{trial_name(row.trial.number)}: {np.max(val):.2f}, {np.nanmax(train):.2f}"
-        z = 2 - index / len(shown)  # the best over all others
+        look: dict[str, Any] = {"color": color, "z": 2 - index / len(shown)}  # the best on top
+        bold = {"marker": marker or ("o" if len(val) < 3 else ""), "every": -(-len(val) // _MARKS)}
         lines += [
-            spec.Marks(
-                x=run.epochs, y=val, color=color, width=1.9, z=z, label=text if marker else "",
-                marker=marker or ("o" if len(val) < 3 else ""), every=-(-len(val) // _MARKS),
-            ),
-            spec.Marks(x=run.epochs, y=train, color=color, width=0.8, alpha=0.45, z=z),
-        ]  # fmt: skip
-    x, y = (
-        spec.Axis("epoch", integer=True),
-        spec.Axis("accuracy (%): validation bold, training faint"),
-    )
-    panel = spec.Panel(lines, x, y, _title(results, len(shown), len(scored_rows)))
+            Marks(run.epochs, val, text if marker else "", width=1.9, **bold, **look),
+            Marks(run.epochs, train, width=0.8, alpha=0.45, **look),
+        ]
+    axes = Axis("epoch", integer=True), Axis("accuracy (%): validation bold, training faint")
+    panel = Panel(lines, *axes, _title(results, len(shown), len(scored)))
     heading = "highest validation,\ntraining (%)"
-    return spec.Plot([panel], width=spec.WIDE, height=3.9, legend="right", legend_title=heading)
+    return Plot([panel], width=spec.WIDE, height=3.9, legend="right", legend_title=heading)
 
 
-def rungs(results: SearchResults) -> spec.Plot | None:
+def rungs(results: SearchResults) -> Plot | None:
     """Every decision: the score, and the cut-off that it met."""
     every = [decision for _, decision in results.rung_decisions]
     if not every:
         return None
     maximum = max(decision.n_reached for decision in every)
-    rung_numbers = [rung.rung for rung in results.rungs]
-    shown = [v for n in rung_numbers for v in _spread([d for d in every if d.rung == n], _DRAWN)]
-
-    def marks(
-        group: list[RungDecision],
-        scores: list[float],
-        color: str,
-        marker: str,
-        name: str,
-        size: float = 3.5,
-    ) -> spec.Marks:
-        at = [rung_numbers.index(v.rung) - 0.18 + 0.36 * v.n_reached / (1 + maximum) for v in group]
-        return spec.Marks(
-            x=at,
-            y=[results.metric.factor * score for score in scores],
-            color=color,
-            marker=marker,
-            size=size,
-            label=name,
-        )
-
-    went_on, stopped = ([v for v in shown if v.stopped == which] for which in (False, True))
-    cut = [v for v in shown if v.cutoff is not None]
-    points = [
-        marks(went_on, [v.score for v in went_on], spec.BLUE, "o", "went on"),
-        marks(stopped, [v.score for v in stopped], spec.VERMILION, "x", "stopped"),
-        marks(cut, [v.cutoff or 0 for v in cut], spec.INK, "_", "needed", 7),
-    ]
+    numbers = [rung.rung for rung in results.rungs]
+    shown = [v for n in numbers for v in _spread([d for d in every if d.rung == n], _DRAWN)]
+    at = [numbers.index(v.rung) - 0.18 + 0.36 * v.n_reached / (1 + maximum) for v in shown]
+    marks = []
+    for name, color, marker, size, scores in (
+        ("went on", spec.BLUE, "o", 3.5, [None if v.stopped else v.score for v in shown]),
+        ("stopped", spec.VERMILION, "x", 3.5, [v.score if v.stopped else None for v in shown]),
+        ("needed", spec.INK, "_", 7, [v.cutoff for v in shown]),
+    ):
+        values = results.metric.factor * np.array(scores, dtype=float)
+        marks.append(Marks(at, values, name, color, marker=marker, size=size))
     names = [f"{rung.rung}\n{rung.n_stopped} of {rung.n_reached}" for rung in results.rungs]
-    x = spec.Axis("rung (epoch), trials stopped there", (-0.5, len(names) - 0.5), names)
+    x = Axis("rung (epoch), trials stopped there", (-0.5, len(names) - 0.5), names)
+    y = Axis(f"best validation {results.metric.axis} so far")
     title = _title(results, len(shown), len(every), "decisions")
-    panel = spec.Panel(points, x, spec.Axis(f"best validation {results.metric.axis} so far"), title)
-    return spec.Plot([panel], legend="below", legend_columns=3)
+    return Plot([Panel(marks, x, y, title)], legend="below", legend_columns=3)
 
 
-def coordinates(results: SearchResults) -> spec.Plot | None:
+def coordinates(results: SearchResults) -> Plot | None:
     """One axis per key and one for the score; a line per trial, the best drawn last."""
-    scored_rows = [row for row in results.rows if row.score is not None and not row.trial.failure]
-    if len(scored_rows) < 2:
+    scored = [row for row in results.rows if row.score is not None and not row.trial.failure]
+    if len(scored) < 2:
         return None
-    shown, space = _select_rows(scored_rows), results.search.space
-    metric = results.metric
-    scores = np.array([metric.sign * (row.score or 0.0) for row in shown])
-    low, high = scores.min(), scores.max()
-    last = (scores - low) / (high - low) if high > low else np.full(len(scores), 0.5)
-    lines = np.stack([*(_heights(space[key], key, shown) for key in space), last], axis=1)
-    marks: list[spec.Mark] = [
-        spec.Marks(
-            x=range(len(space) + 1), y=line, color=color, z=3 - index / len(shown),
-            width=1.0 if index else 2.4, alpha=0.7 if index else 1.0,
-        )
-        for index, (line, color) in enumerate(zip(lines, _colors(results, shown), strict=True))
-    ]  # fmt: skip
+    shown, space, metric = _select_rows(scored), results.search.space, results.metric
+    heights = [_heights(space[key], key, shown) for key in space]
+    lines = np.stack([*heights, _relative_scores(results, shown)], axis=1)
+    marks: list[spec.Mark] = []
+    for index, (line, color) in enumerate(zip(lines, _colors(results, shown), strict=True)):
+        look = {"alpha": 0.7, "width": 1.0} if index else {"width": 2.4}
+        z = 3 - index / len(shown)
+        marks.append(Marks(range(len(space) + 1), line, color=color, z=z, **look))
     for index, (key, dimension) in enumerate(space.items()):
-        marks.append(spec.Marks(x=[index, index], y=[0, 1], color=spec.GREY, width=0.8, z=1))
-        if isinstance(dimension, Choice):
-            names = list(dimension.labeled_values)
-            ends = list(zip(np.linspace(0, 1, len(names)), names, strict=True))
-        else:
-            ends = [(0.0, f"{dimension.low:g}"), (1.0, f"{dimension.high:g}")]
+        marks.append(Marks([index, index], [0, 1], color=spec.GREY, width=0.8, z=1))
+        ends = _labels(dimension)
         if any(key not in row.trial.params for row in shown):
-            ends.append((_UNSET, "not set"))
-        marks += [_text(index, height, name) for height, name in ends]
-    marks += [
-        _text(len(space), n, metric.number(metric.sign * value))
-        for n, value in enumerate((low, high))
-    ]
-    names = [
-        *(key.replace(".", ".\n") for key in space),
-        "score (%)" if metric.percent else "score",
-    ]
-    panel = spec.Panel(
-        marks,
-        spec.Axis(limits=(-0.3, len(space) + 0.55), names=names),
-        spec.Axis(hidden=True),
-        _title(results, len(shown), len(scored_rows)),
-        grid="",
-        frame=False,
-    )
-    return spec.Plot([panel], width=spec.WIDE, height=3.6)
+            ends["not set"] = _UNSET
+        marks += [_text(index, height, name) for name, height in ends.items()]
+    for height, row in enumerate((shown[-1], shown[0])):
+        marks.append(_text(len(space), height, metric.number(row.score)))
+    names = [key.replace(".", ".\n") for key in space]
+    x = Axis("", (-0.3, len(space) + 0.55), [*names, "score" + " (%)" * metric.percent])
+    title = _title(results, len(shown), len(scored))
+    panel = Panel(marks, x, Axis(hidden=True), title, grid="", frame=False)
+    return Plot([panel], width=spec.WIDE, height=3.6)
 
 
-def _text(index: int, height: float, text: str) -> spec.Text:
-    return spec.Text(index + 0.04, height, spec.label(text, 14), 7, base="center", boxed=True)
+def _text(index: int, height: float, text: str) -> Text:
+    return Text(index + 0.04, height, label(text, 14), 7, base="center", boxed=True)
 
 
-def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> list[float]:
-    """Where each trial's line crosses the key's axis, 0..1; ``shown`` is sorted, the best first.
-
-    Lines through one choice are spread around it, the better the higher, or they would hide
-    each other.
-    """
-    heights = [_height(dimension, key, row.trial.params) for row in shown]
-    if isinstance(dimension, Choice):
-        reach = min(_SPREAD, 0.3 / max(1, len(dimension.labeled_values) - 1))
-        for height, count in Counter(heights).items():
-            spread = iter(np.linspace(reach, -reach, count) if count > 1 else [0.0])
-            heights = [height + float(next(spread)) if h == height else h for h in heights]
-    return heights
-
-
-def _height(dimension: AnyDimension, key: str, values: Params) -> float:
-    """Where a value stands on its axis, 0..1; below it where the trial has none."""
-    if key not in values:
-        return _UNSET
-    value = values[key]
+def _labels(dimension: AnyDimension) -> dict[str, float]:
+    """What stands beside a key's axis, and how high."""
     if isinstance(dimension, Choice):
         names = list(dimension.labeled_values)
-        return names.index(value) / max(1, len(names) - 1)
-    low, high = dimension.low, dimension.high
-    if isinstance(dimension, LogUniform):
-        return float(np.log(value / low) / np.log(high / low))
-    return float((value - low) / (high - low))
+        return dict(zip(names, np.linspace(0, 1, len(names)).tolist(), strict=True))
+    return {f"{dimension.low:g}": 0.0, f"{dimension.high:g}": 1.0}
 
 
-def importance(results: SearchResults) -> spec.Plot | None:
+def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> np.ndarray:
+    """Where each trial's line crosses the key's axis, 0..1; ``shown`` is sorted, the best first.
+
+    It crosses below where the trial has no such key. Lines through one choice are spread around
+    it, the better the higher, or they would hide each other.
+    """
+    values = [row.trial.params.get(key) for row in shown]
+    heights = np.array([_UNSET if v is None else _height(dimension, v) for v in values])
+    spread = heights.copy()
+    if isinstance(dimension, Choice):
+        reach = min(_SPREAD, 0.3 / max(1, len(dimension.labeled_values) - 1))
+        for height in np.unique(heights):
+            same = np.flatnonzero(heights == height)
+            if len(same) > 1:
+                spread[same] += np.linspace(reach, -reach, len(same))
+    return spread
+
+
+def _height(dimension: AnyDimension, value: Any) -> float:
+    if isinstance(dimension, Choice):
+        return _labels(dimension)[value]
+    scale = np.log if isinstance(dimension, LogUniform) else float
+    low, high = scale(dimension.low), scale(dimension.high)
+    return float((scale(value) - low) / (high - low))
+
+
+def importance(results: SearchResults) -> Plot | None:
     """Each key's share with its interval, and what chance reaches."""
     items = results.importance
     if not items:
@@ -182,28 +142,20 @@ def importance(results: SearchResults) -> spec.Plot | None:
     at, fractions = range(len(items)), [item.fraction for item in items]
     ends = np.array([[item.low for item in items], [item.high for item in items]])
     chance = [min(item.chance, 1.0) for item in items]
+    words = "reached by chance in 5 %"
     marks: list[spec.Mark] = [
-        spec.Bars(at, fractions, 0.55, flat=True),
-        spec.Marks(x=fractions, y=at, ends=ends, flat=True, color=spec.INK, label="95 % interval"),
-        spec.Marks(
-            x=chance,
-            y=at,
-            color=spec.VERMILION,
-            marker="|",
-            size=11,
-            label="reached by chance in 5 %",
-        ),
+        Bars(at, fractions, 0.55, flat=True),
+        Marks(fractions, at, "95 % interval", spec.INK, ends=ends, flat=True),
+        Marks(chance, at, words, spec.VERMILION, marker="|", size=11),
     ]
-    x = spec.Axis("importance (share of all keys)", (0, 1))
-    y = spec.Axis(limits=(len(items) - 0.5, -0.5), names=[spec.label(item.key) for item in items])
+    x = Axis("importance (share of all keys)", (0, 1))
+    y = Axis("", (len(items) - 0.5, -0.5), [label(item.key) for item in items])
     height = 1.2 + 0.3 * len(items)
-    return spec.Plot(
-        [spec.Panel(marks, x, y, grid="x")], height=height, legend="below", legend_columns=2
-    )
+    return Plot([Panel(marks, x, y, grid="x")], height=height, legend="below", legend_columns=2)
 
 
 # by file name: what is drawn, and what it says in words
-FIGURES: dict[str, tuple[Callable[[SearchResults], spec.Plot | None], str]] = {
+FIGURES: dict[str, tuple[Callable[[SearchResults], Plot | None], str]] = {
     "curves": (curves, "Accuracy of all trials by epoch: validation bold, training faint"),
     "rungs": (rungs, "Scores at each rung: which trials went on and which were stopped"),
     "coordinates": (coordinates, "Every trial's values and score as one line"),
@@ -211,12 +163,15 @@ FIGURES: dict[str, tuple[Callable[[SearchResults], spec.Plot | None], str]] = {
 }
 
 
+def _relative_scores(results: SearchResults, shown: Sequence[TrialRow]) -> np.ndarray:
+    """Each score from 0, the worst, to 1, the best; 1/2 where all are equal."""
+    scores = np.array([results.metric.sign * (row.score or 0.0) for row in shown])
+    return (scores - scores.min()) / np.ptp(scores) if np.ptp(scores) else 0.5 + 0 * scores
+
+
 def _colors(results: SearchResults, shown: Sequence[TrialRow]) -> list[str]:
     """Each score's colour: dark for the worst, bright but still seen on white for the best."""
-    scores = [results.metric.sign * (row.score or 0.0) for row in shown]
-    low, high = min(scores), max(scores)
-    fractions = [(score - low) / ((high - low) or 1.0) for score in scores]
-    return [to_hex(colormaps["viridis"](0.8 * fraction)) for fraction in fractions]
+    return [to_hex(c) for c in colormaps["viridis"](0.8 * _relative_scores(results, shown))]
 
 
 def _select_rows(rows: Sequence[TrialRow]) -> list[TrialRow]:
@@ -236,7 +191,7 @@ def _spread(items: Sequence[Item], maximum: int) -> list[Item]:
 def _title(
     results: SearchResults, n_shown: int, n_total: int, what: str = "trials, best and others"
 ) -> str:
-    title = f"{spec.label(results.search.name, 40)}, {spec.label(results.data, 40)}"
+    title = f"{label(results.search.name, 40)}, {label(results.data, 40)}"
     if n_shown < n_total:
         title += f"; {n_shown:,} of {n_total:,} {what}"
     return title if results.scale == 1 else f"{title}\n{scale_words(results.scale)}"

@@ -13,48 +13,40 @@ from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.study.table import scale_words
 from cifarlab.plots import spec
+from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
 from cifarlab.stats.paired import Summary
 
 FAR = 4.0  # times the middle half of the rows' means, beyond its ends
 PRESSED = 2.5  # a panel may be so many times as wide as its near rows need
 
 
-def figure(comparison: Comparison) -> spec.Plot:
+def figure(comparison: Comparison) -> Plot:
     """The metric on the left and, where there are any, differences from the baseline beside."""
     rows, metric = comparison.rows, comparison.metric
-    y = spec.Axis(limits=(len(rows) - 0.4, -0.6), names=[spec.label(row.name) for row in rows])
-    panels = [
-        _panel(
-            [list(row.values.values()) for row in rows],
-            [row.summary for row in rows],
-            [
-                r.reported.accuracy if r.reported and r.agreement.by == "level" else None
-                for r in rows
-            ],
-            f"{SPLIT_NAMES[comparison.split]} {metric.axis}",
-            y,
-            metric.factor,
-        )
+    y = Axis(limits=(len(rows) - 0.4, -0.6), names=[label(row.name) for row in rows])
+    base = comparison.baseline_row.values
+    levels = [list(row.values.values()) for row in rows]
+    differences = [
+        [v - base[s] for s, v in row.values.items() if row.pairs and s in base] for row in rows
     ]
+    reported = [
+        r.reported.accuracy if r.reported and r.agreement.by == "level" else None for r in rows
+    ]
+    expected = [
+        metric.factor * row.agreement.expected
+        if row.pairs and row.agreement.expected is not None
+        else None
+        for row in rows
+    ]
+    name = f"{SPLIT_NAMES[comparison.split]} {metric.axis}"
+    panels = [_panel(levels, [row.summary for row in rows], reported, name, y, metric.factor)]
     if any(row.pairs for row in rows):
-        base = comparison.baseline_row.values
-        expected = [row.agreement.expected if row.pairs else None for row in rows]
-        panels.append(
-            _panel(
-                [
-                    [v - base[s] for s, v in row.values.items() if row.pairs and s in base]
-                    for row in rows
-                ],
-                [row.pairs and row.pairs.difference for row in rows],
-                [value if value is None else metric.factor * value for value in expected],
-                f"difference from {spec.label(comparison.baseline)}{' (points)' * metric.percent}",
-                y,
-                metric.factor,
-                [spec.Rule(0, spec.INK)],
-            )
-        )
-    title = f"{spec.label(comparison.title, 60)}, {spec.label(comparison.data, 40)}"
-    return spec.Plot(
+        summaries = [row.pairs and row.pairs.difference for row in rows]
+        name = f"difference from {label(comparison.baseline)}{' (points)' * metric.percent}"
+        panel = _panel(differences, summaries, expected, name, y, metric.factor)
+        panels.append(panel._replace(marks=[spec.Rule(0, spec.INK), *panel.marks]))
+    title = f"{label(comparison.title, 60)}, {label(comparison.data, 40)}"
+    return Plot(
         panels,
         width=spec.WIDE if len(panels) > 1 else spec.NARROW,
         height=1.35 + 0.26 * len(rows),
@@ -71,41 +63,30 @@ def _panel(
     summaries: Sequence[Summary | None],
     reported: Sequence[float | None],
     name: str,
-    y: spec.Axis,
+    y: Axis,
     factor: int,
-    rules: Sequence[spec.Mark] = (),
-) -> spec.Panel:
+) -> Panel:
     """Return the runs, means and reported numbers of each row; fractions but for the reported."""
-    at = np.arange(len(runs))
+    at, run_rows = np.arange(len(runs)), np.repeat(np.arange(len(runs)), list(map(len, runs)))
+    points = factor * np.array([value for values in runs for value in values])
+    means = factor * np.array([s and s.mean for s in summaries], dtype=float)
     nothing = (math.nan, math.nan)
-    means = factor * np.array([s.mean if s else math.nan for s in summaries])
     ends = factor * np.array([(s and s.interval) or nothing for s in summaries]).T
-    points = np.array([(factor * v, row) for row, some in enumerate(runs) for v in some]).reshape(
-        -1, 2
-    )
-    values = np.array([math.nan if value is None else value for value in reported])
-    x = np.concatenate([points[:, 0], means, *ends, values])
-    rows = np.concatenate([points[:, 1], at, at, at, at])
-    limits, far = _cut(x, rows, means, factor)
+    values = np.array(reported, dtype=float)
+    x = np.concatenate([points, means, *ends, values])
+    limits, far = _cut(x, np.concatenate([run_rows, *[at] * 4]), means, factor)
     marks = [
-        *rules,
-        spec.Marks(
-            x=points[:, 0], y=points[:, 1], color=spec.GREY, marker="o", size=2.6, label="a run"
-        ),
-        spec.Marks(
-            x=means, y=at, ends=ends, flat=True, marker="o", size=4.5, label="mean, 95 % interval"
-        ),
-        spec.Marks(
-            x=values, y=at, color=spec.VERMILION, marker="D", size=4.5, z=4, label="reported"
-        ),
+        Marks(points, run_rows, "a run", spec.GREY, marker="o", size=2.6),
+        Marks(means, at, "mean, 95 % interval", ends=ends, flat=True, marker="o", size=4.5),
+        Marks(values, at, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
         *far,
     ]
-    return spec.Panel(marks, spec.Axis(name, limits), y, grid="x")
+    return Panel(marks, Axis(name, limits), y, grid="x")
 
 
 def _cut(
     x: np.ndarray, rows: np.ndarray, means: np.ndarray, factor: int
-) -> tuple[tuple[float, float] | None, list[spec.Text]]:
+) -> tuple[tuple[float, float] | None, list[Text]]:
     """Return where a panel ends before rows far from the others, and texts that say their means."""
     if np.isnan(means).all():
         return None, []
@@ -123,5 +104,5 @@ def _cut(
         mean = f"{means[row]:.1f}" if factor > 1 else f"{means[row]:.3g}"
         text = f"\u25c2 {mean}" if below else f"{mean} \u25b8"
         at, align = (left, "left") if below else (right, "right")
-        texts.append(spec.Text(at, row, text, 7, align, "center", spec.BLUE, boxed=True))
+        texts.append(Text(at, row, text, 7, align, "center", spec.BLUE, boxed=True))
     return (left, right), texts

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_search import made, small
 
@@ -118,7 +119,8 @@ def test_of_very_many_trials_the_best_and_some_of_the_others_are_drawn(
     assert len(lines) == 6 and lines[0].width > 2 and lines[0].z > lines[1].z  # the best is there
     few = rungs(results)
     assert every and few and "6 of 11 decisions" in few.panels[0].title
-    counts = [sum(len(mark.x) for mark in marks(plot)[:2]) for plot in (every, few)]
+    drawn = [np.concatenate([mark.y for mark in marks(plot)[:2]]) for plot in (every, few)]
+    counts = [np.isfinite(scores).sum() for scores in drawn]
     assert counts == [11, 6] and "of" not in every.panels[0].title
 
 
