@@ -8,12 +8,18 @@ from typing import Any, NamedTuple
 from cifarlab.dashboard.index import Entry
 from cifarlab.dashboard.urls import folder_url, page_url
 from cifarlab.system.formatting import NOTHING, count, interval, seconds
+from cifarlab.system.terminal import format_duration
 
 TableRow = dict[str, Any]
 
 
 def _points(percent: float | None) -> str:
     return NOTHING if percent is None else f"{percent:.2f}"
+
+
+def _duration(time: float | None) -> str:
+    """Return a time in two digits, so that all columns fit, or up to a minute as elsewhere."""
+    return seconds(time) if time is None or time < 60 else format_duration(time)
 
 
 def _when(time: float) -> str:
@@ -54,7 +60,7 @@ OF_RUNS = (
     Column("seed", "seed", count),
     Column("data", "data", classes="wide"),
     Column("epochs", "epochs", count),
-    Column("seconds", "training", seconds),
+    Column("seconds", "training", _duration),
     Column("parameters", "parameters", count, "wide"),
     Column("last_modified", "last written", _when),
 )
@@ -69,7 +75,7 @@ OF_RECIPES = (
     Column("val_spread", "deviation", _points, "wide"),
     Column("data", "data"),
     Column("open", "left out", count),
-    Column("seconds", "training", seconds, "wide"),
+    Column("seconds", "training", _duration, "wide"),
 )
 
 
