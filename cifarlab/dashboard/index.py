@@ -235,7 +235,14 @@ def read_entry(path: Path, url_path: str) -> Entry:
         line = {} if finished is not None else (folder.metrics.read() or [{"epoch": 0}])[-1]
     except RunFolderError as error:
         return Entry(url_path, name, problem=error.what.replace(f"{path}{os.sep}", ""))
-    result = finished or {}
+    result, note = finished or {}, ""
+    if "\nplugins: []" not in f"\n{group}":  # as where somebody else made the run
+        try:
+            folder.recipe()
+        except PluginError as error:
+            note = f"{error.what}; {error.hint}"
+        except CifarlabError:  # its own page says so
+            pass
     data = str(result.get("data") or dig(provenance, "data", "name") or "")
     images = dig(provenance, "data", "fingerprint")  # the path may hold others now
     epochs, parameters = number(result.get("epochs")), number(result.get("parameters"))
@@ -256,7 +263,7 @@ def read_entry(path: Path, url_path: str) -> Entry:
         parameters=None if parameters is None else int(parameters),
         last_modified=max(stamp[0] for stamp in stamps(path) if stamp) / 1e9,
         pace=number(dig(line, "cost", "train_seconds")),
-        note="" if "\nplugins: []" in f"\n{group}" else _plugin_problem(folder),
+        note=note,
     )
 
 
@@ -270,14 +277,3 @@ def _recipe(folder: RunFolder) -> tuple[str, int, str]:
     if name is None or seed is None or not re.search(r"^evaluation:", text, re.MULTILINE):
         raise RunFolderError("recipe.yaml is torn: name, seed or its end is missing", "restore it")
     return name[1].strip(" '\""), int(seed[1]), _SEED.sub("", _NAME.sub("", text, count=1), count=1)
-
-
-def _plugin_problem(folder: RunFolder) -> str:
-    """Return why its plug-ins may not be loaded, as where somebody else made the run."""
-    try:
-        folder.recipe()
-    except PluginError as error:
-        return f"{error.what}; {error.hint}"
-    except CifarlabError:  # its own page says so
-        pass
-    return ""

@@ -8,12 +8,18 @@ from typing import Any, NamedTuple
 from cifarlab.dashboard.index import Entry
 from cifarlab.dashboard.urls import folder_url, page_url
 from cifarlab.system.formatting import NOTHING, count, interval, seconds
+from cifarlab.system.terminal import format_duration
 
 TableRow = dict[str, Any]
 
 
-def _points(percent: float | None) -> str:
-    return NOTHING if percent is None else f"{percent:.2f}"
+def _percent(fraction: float | None) -> str:
+    return NOTHING if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _duration(time: float | None) -> str:
+    """Return a time in two digits, so that all columns fit, or up to a minute as elsewhere."""
+    return seconds(time) if time is None or time < 60 else format_duration(time)
 
 
 def _when(time: float) -> str:
@@ -48,65 +54,58 @@ class Column(NamedTuple):
 OF_RUNS = (
     Column("run", "run", classes="name"),
     Column("state", "state"),
-    Column("test", "test %", _points),
-    Column("val", "validation %", _points),
+    Column("test", "test %", _percent),
+    Column("val", "validation %", _percent),
     Column("recipe", "recipe", classes="wide"),
     Column("seed", "seed", count),
     Column("data", "data", classes="wide"),
     Column("epochs", "epochs", count),
-    Column("seconds", "training", seconds),
+    Column("seconds", "training", _duration),
     Column("parameters", "parameters", count, "wide"),
     Column("last_modified", "last written", _when),
 )
 OF_RECIPES = (
     Column("recipe", "recipe", classes="name"),
     Column("n", "seeds", count),
-    Column("test", "test %", _points),
-    Column("spread", "deviation", _points),
-    Column("least", "least", _points),
-    Column("most", "most", _points),
-    Column("val", "validation %", _points),
-    Column("val_spread", "deviation", _points, "wide"),
+    Column("test", "test %", _percent),
+    Column("spread", "deviation", _percent),
+    Column("least", "least", _percent),
+    Column("most", "most", _percent),
+    Column("val", "validation %", _percent),
+    Column("val_spread", "deviation", _percent, "wide"),
     Column("data", "data"),
     Column("open", "left out", count),
-    Column("seconds", "training", seconds, "wide"),
+    Column("seconds", "training", _duration, "wide"),
 )
 
 
-def _row(columns: Sequence[Column], values: TableRow, **extra: Any) -> TableRow:
+def _row(columns: Sequence[Column], values: TableRow) -> TableRow:
     texts = {column.name: column.write(values[column.name]) for column in columns}
-    return {"links": {}, "titles": {}, **extra, **values, "texts": texts}
+    return {"titles": {}, **values, "texts": texts}
 
 
 def run_rows(entries: Iterable[Entry], now: float) -> list[TableRow]:
-    """Return one row per run, accuracies in per cent; what is not known is None."""
+    """Return one row per run, the newest first; what is not known is None."""
     rows = []
     for entry in sorted(entries, key=lambda entry: -entry.last_modified):
-        values = {column.name: getattr(entry, column.name, None) for column in OF_RUNS} | {
-            "url_path": entry.url_path,
-            "run": entry.name or "(this folder)",
-            "state": entry.state(now),
-            "test": _percent(entry.test),
-            "val": _percent(entry.val),
-        }
         titles = {
             "run": entry.url_path,
             "state": entry.problem or entry.note or entry.early,
             "test": "" if entry.test is None else f"95 % interval {interval(entry.interval)}",
             "last_modified": f"{datetime.fromtimestamp(entry.last_modified):%Y-%m-%d %H:%M:%S}",
         }
+        named = {"run": entry.name or "(this folder)", "state": entry.state(now)}
         links = {"run": folder_url("run", entry.url_path)}
-        rows.append(_row(OF_RUNS, values, links=links, titles=titles))
+        rows.append(_row(OF_RUNS, vars(entry) | named | {"titles": titles, "links": links}))
     return rows
 
 
 def recipe_rows(entries: Iterable[Entry], names: Mapping[str, str]) -> list[TableRow]:
     """Return one row per recipe and images: its finished runs' mean, std and range.
 
-    ``names`` are the groups'.
-
-    ``n`` counts seeds: of several finished runs with one seed, which are repeats of the same
-    draws, the first counts. Runs that did not come to their recipe's end are counted apart.
+    ``names`` are the groups'. ``n`` counts seeds: of several finished runs with one seed, which are
+    repeats of the same draws, the first counts. Runs that did not come to their recipe's end are
+    counted apart.
     """
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
@@ -133,22 +132,19 @@ def _recipe_row(key: str, name: str, members: Sequence[Entry]) -> TableRow:
         "data": members[0].data,
         "n": len(by_seed),
         "open": sum(not entry.finished or bool(entry.early) for entry in members),
-        "test": _percent(statistics.fmean(tests) if tests else None),
-        "spread": _spread(tests),
-        "least": _percent(min(tests, default=None)),
-        "most": _percent(max(tests, default=None)),
-        "val": _percent(statistics.fmean(vals) if vals else None),
-        "val_spread": _spread(vals),
+        "test": statistics.fmean(tests) if tests else None,
+        "spread": _std(tests),
+        "least": min(tests, default=None),
+        "most": max(tests, default=None),
+        "val": statistics.fmean(vals) if vals else None,
+        "val_spread": _std(vals),
         "seconds": statistics.median(times) if times else None,
         "runs": len(members),
+        "links": {"recipe": page_url("/", group=key)},
     }
-    return _row(OF_RECIPES, values, links={"recipe": page_url("/", group=key)})
+    return _row(OF_RECIPES, values)
 
 
-def _spread(accuracies: Sequence[float]) -> float | None:
-    """Return the sample standard deviation in points; none of a single run."""
-    return 100 * statistics.stdev(accuracies) if len(accuracies) > 1 else None
-
-
-def _percent(accuracy: float | None) -> float | None:
-    return None if accuracy is None else 100 * accuracy
+def _std(accuracies: Sequence[float]) -> float | None:
+    """Return the sample standard deviation; none of a single run."""
+    return statistics.stdev(accuracies) if len(accuracies) > 1 else None

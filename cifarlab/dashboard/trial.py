@@ -15,6 +15,7 @@ from cifarlab.evaluation.features import features, nearest_neighbors
 from cifarlab.explain import figures, maps
 from cifarlab.inference.inputs import Inputs, decode_image
 from cifarlab.inference.run_predictor import RunPredictor
+from cifarlab.plots.images import Item
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError
 
@@ -36,27 +37,20 @@ class Neighbour:
     distance: float
 
 
-class ActivationMap(NamedTuple):
-    """One layer's map over the image, as a picture uint8 (h, w, 3), and what must be said of it."""
-
-    layer: str
-    picture: np.ndarray
-    warning: str
-
-
 class TriedImage(NamedTuple):
     """What a network says of an image.
 
     ``image`` is what it saw, uint8 (H, W, C); ``likeliest`` are classes with probabilities, the
-    likeliest first, at ``temperature`` where one was fitted; ``neighbours_note`` says which
-    training images were looked at, or why none.
+    likeliest first, at ``temperature`` where one was fitted; ``maps`` are class-activation maps
+    over the image by layer; ``neighbours_note`` says which training images were looked at, or why
+    none.
     """
 
     image: np.ndarray
     likeliest: list[tuple[str, float]]
     temperature: float | None
     views: int
-    maps: list[ActivationMap]
+    maps: list[Item]
     neighbours: list[Neighbour]
     neighbours_note: str
 
@@ -64,9 +58,9 @@ class TriedImage(NamedTuple):
 class Gallery(NamedTuple):
     """Training images of a run and their features float32 (n, F); ``note`` on what they are."""
 
-    subset: Subset | None
-    features: np.ndarray
     note: str
+    subset: Subset | None = None
+    features: np.ndarray = np.empty(0)
 
 
 class Network:
@@ -96,7 +90,7 @@ class Network:
             neighbours_note=self.gallery.note,
         )
 
-    def _maps(self, image: np.ndarray, target: int) -> list[ActivationMap]:
+    def _maps(self, image: np.ndarray, target: int) -> list[Item]:
         """Return the class-activation maps of an image uint8 (H, W, C) for class ``target``."""
         layers = maps.spatial_layers(maps.map_shapes(self.predictor))
         heats = maps.class_activation_maps(self.predictor, image[None], layers, np.array([target]))
@@ -105,7 +99,7 @@ class Network:
             height, width = heat.shape
             coarse = min(height, width) <= maps.COARSE
             warning = f"{height} x {width} pixels: too coarse to say where" if coarse else ""
-            results.append(ActivationMap(layer, figures.overlay_heatmap(image, heat), warning))
+            results.append(Item([figures.overlay_heatmap(image, heat)], layer, [warning]))
         return results
 
     def _neighbours(self, image: np.ndarray) -> list[Neighbour]:
@@ -131,23 +125,17 @@ class Network:
         try:
             opened = open_cached_data(self.data)
             if opened is None:
-                source = self.data.source
-                return _no_gallery(
-                    f"the training images of {source} are not in this machine's cache"
-                )
+                why = f"the training images of {self.data.source} are not in this machine's cache"
+                return Gallery(f"No neighbours: {why}.")
             self.folder.require_same_data(opened.dataset.fingerprint)
             train = opened.training
         except CifarlabError as error:
-            return _no_gallery(error.what)
+            return Gallery(f"No neighbours: {error.what}.")
         subset = replace(train, indices=train.indices[:: -(-len(train) // _GALLERY)])
         note = (
             f"Among {len(subset):,} of its {len(train):,} training images, from the data's cache."
         )
-        return Gallery(subset, features(self.predictor, subset.images, subset.indices), note)
-
-
-def _no_gallery(why: str) -> Gallery:
-    return Gallery(None, np.empty(0), f"No neighbours: {why}.")
+        return Gallery(note, subset, features(self.predictor, subset.images, subset.indices))
 
 
 @lru_cache(maxsize=_KEPT)

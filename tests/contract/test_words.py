@@ -4,10 +4,23 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from made_search import made as made_search
+from made_study import made as made_study
+from pydantic import BaseModel
+from typer.main import get_command
 
+from cifarlab.cli import app
+from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.results import read_results
+from cifarlab.experiments.search.table import results_as_json
+from cifarlab.experiments.study.folder import StudyFolder
+from cifarlab.experiments.study.table import as_json
 from cifarlab.recipes.keys import keys
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.schemas import Stored
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,6 +144,62 @@ def test_no_file_has_an_old_name() -> None:
 
 def test_no_key_has_an_old_name() -> None:
     assert not [key.path for key in keys() if any(map(is_old, key.path.split(".")))]
+
+
+def commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every command under a group by its words."""
+    for name, command in getattr(group, "commands", {}).items():
+        yield f"{path} {name}".strip(), command
+        yield from commands(command, f"{path} {name}")
+
+
+def test_no_command_option_or_argument_has_an_old_name() -> None:
+    walked = dict(commands(get_command(app)))
+    assert {"train", "recipes keys"} <= set(walked)
+    names = {
+        (words, name)
+        for words, command in walked.items()
+        for name in (
+            *words.split(),
+            *(option for param in command.params for option in (param.name, *param.opts)),
+        )
+    }
+    assert ("train", "--tensor-stats") in names
+    assert not sorted((words, name) for words, name in names if is_old(name))
+
+
+def keys_in(tree: Any) -> Iterator[str]:
+    """Yield the keys of plain values."""
+    if isinstance(tree, dict):
+        yield from tree
+    for value in (
+        tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    ):
+        yield from keys_in(value)
+
+
+def schemas(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Yield all that is read from files of ours."""
+    for schema in base.__subclasses__():
+        yield schema
+        yield from schemas(schema)
+
+
+def test_no_key_of_a_file_has_an_old_name(finished: RunFolder, tmp_path: Path) -> None:
+    search, folder = made_search(tmp_path, 3)
+    files = {
+        "result.json": finished.result(),
+        "provenance.json": finished.provenance(),
+        "metrics.jsonl": finished.metrics.read(),
+        "study.json": as_json(made_study()),
+        "search.json": results_as_json(read_results(search, 1.0, folder), None),
+        "search.jsonl": folder.events(),
+        **{schema.__name__: dict(schema.model_fields) for schema in schemas(Stored)},
+    }
+    assert {StudyFolder.schema.__name__, SearchFolder.schema.__name__} <= set(files)
+    assert all(map(list, map(keys_in, files.values())))
+    old = {(file, key) for file, tree in files.items() for key in keys_in(tree) if is_old(key)}
+    assert not sorted(old)
 
 
 def test_the_old_names_are_noticed() -> None:

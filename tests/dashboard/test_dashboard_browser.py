@@ -148,7 +148,8 @@ def test_every_column_fits_a_screen_of_1280_and_others_show_that_there_is_more(
     page = visit.go("/")
     expect(page.locator(".list tbody a")).to_have_count(13)
     page.evaluate("""for (const [what, words] of [
-        ["td.name a", "asha2021-classic-s0-bccd0e3c-12"], ["td.wide span", "/home/me/letters-2026"],
+        ["td.name a", "asha2021-classic-s0-bccd0e3c-12"],
+        ["td.wide.text-left span", "/home/me/letters-2026"],
       ]) document.querySelectorAll(".list " + what).forEach(one => one.textContent = words)""")
     table = page.locator(".list .q-table__middle")
     assert table.evaluate("table => table.scrollWidth <= table.clientWidth")

@@ -1,9 +1,14 @@
 """``cifarlab dashboard`` before it serves: what is refused, and how it says so."""
 
+import hashlib
 import socket
 import sys
+import urllib.request
+from pathlib import Path
 
 import pytest
+from made_run import digits, make
+from made_site import Server
 
 from cifarlab.dashboard.serve import serve
 from cifarlab.system.errors import MissingExtraError, RunFolderError, UserError
@@ -46,3 +51,37 @@ def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError) as caught:
         serve(tmp_path)
     assert caught.value.hint == "pip install 'cifarlab[dashboard]'"
+
+
+def made_elsewhere(run: Path, source: str) -> str:
+    """A run with a plug-in that nobody approved; the plug-in's hash."""
+    sha256 = hashlib.sha256(source.encode()).hexdigest()
+    make(run, digits(n=50))
+    (run / "plugins").mkdir()
+    (run / "plugins" / f"parts-{sha256[:12]}.py").write_text(source)
+    recipe = (run / "recipe.yaml").read_text()
+    entry = f"plugins:\n- file: parts.py\n  sha256: {sha256}"
+    (run / "recipe.yaml").write_text(recipe.replace("plugins: []", entry))
+    return sha256
+
+
+def test_the_plugins_that_are_there_at_the_start_are_trusted_and_no_later_ones(tmp_path):
+    first = made_elsewhere(tmp_path / "runs" / "first", "first = 1\n")
+    config = tmp_path / "config"
+    for options, refused in (((), True), (("--trust-plugins",), False)):
+        server = Server(
+            tmp_path / "runs", *options, cwd=tmp_path, XDG_CONFIG_HOME=str(config), HOME=str(config)
+        )
+
+        def page(address: str = server.address) -> str:
+            return urllib.request.urlopen(address).read().decode()
+
+        try:
+            assert ("code that you have not approved" in page()) is refused
+            if not refused:
+                later = made_elsewhere(tmp_path / "runs" / "later", "later = 1\n")
+                assert f"SHA-256 {later[:12]}" in page()
+        finally:
+            server.stop()
+    approved = (config / "cifarlab" / "approved_plugins").read_text().splitlines()
+    assert [line.split()[0] for line in approved] == [first]

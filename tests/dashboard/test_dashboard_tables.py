@@ -20,34 +20,35 @@ def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
         [entry(str(seed), seed, accuracy) for seed, accuracy in enumerate(accuracies)], NAMES
     )
     assert len(rows) == 1
-    row, values = rows[0], 100 * np.array(accuracies)
+    row, values = rows[0], np.array(accuracies)
     assert row["n"] == 3
     assert row["test"] == pytest.approx(values.mean())
     assert row["spread"] == pytest.approx(values.std(ddof=1))
-    assert (row["least"], row["most"]) == pytest.approx((90, 97))
+    assert (row["least"], row["most"]) == pytest.approx((0.9, 0.97))
+    assert (row["texts"]["test"], row["texts"]["spread"]) == ("93.00", "3.61")
 
 
 def test_a_single_seed_has_no_spread():
     (row,) = recipe_rows([entry("a", 0, 0.9)], NAMES)
-    assert (row["n"], row["test"], row["spread"]) == (1, pytest.approx(90), None)
+    assert (row["n"], row["test"], row["spread"]) == (1, pytest.approx(0.9), None)
 
 
 def test_a_repeated_seed_counts_once():
     (row,) = recipe_rows([entry("a", 0, 0.9), entry("b", 0, 0.8), entry("c", 1, 0.7)], NAMES)
-    assert (row["n"], row["runs"], row["test"]) == (2, 3, pytest.approx(80))
+    assert (row["n"], row["runs"], row["test"]) == (2, 3, pytest.approx(0.8))
 
 
 def test_unfinished_and_damaged_runs_are_in_no_mean():
     runs = [entry("a", 0, 0.9), entry("b", 1, val=0.5), entry("c", 2, 0.1, problem="torn")]
     (row,) = recipe_rows(runs, NAMES)
-    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
+    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(0.9))
 
 
 def test_what_ended_early_is_in_no_mean_and_says_why():
     """A trial that ASHA stopped once counted as a seed of its recipe."""
     runs = [entry("a", 0, 0.9), entry("b", 1, 0.4, early="stopped by a search after 1 epoch")]
     (row,) = recipe_rows(runs, NAMES)
-    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(90))
+    assert (row["n"], row["open"], row["test"]) == (1, 1, pytest.approx(0.9))
     early = next(row for row in run_rows(runs, now=1e6) if row["url_path"] == "b")
     assert early["state"] == "ended early"
     assert early["titles"]["state"] == "stopped by a search after 1 epoch"
@@ -65,6 +66,6 @@ def test_runs_come_newest_first_with_percentages_and_addresses():
     ]
     new, old = run_rows(runs, now=1e6)
     assert new["links"]["run"] == "/run/a%20b/c%23d%3F" and new["test"] is None
-    assert old["test"] == pytest.approx(50) and old["texts"]["test"] == "50.00"
+    assert old["test"] == pytest.approx(0.5) and old["texts"]["test"] == "50.00"
     assert old["titles"]["test"] == "95 % interval 40.00–60.00\u00a0%"
     assert (new["state"], old["state"]) == ("stopped", "finished")

@@ -66,10 +66,7 @@ def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(fin
         network.run_predictor.predict = lambda inputs, probabilities=probabilities: (
             ClassProbabilities(inputs.ids, (), probabilities, None)
         )
-        pictures = {
-            activation_map.layer: activation_map.picture
-            for activation_map in network.predict_image(picture()).maps
-        }
+        pictures = {item.title: item.images[0] for item in network.predict_image(picture()).maps}
         maps = class_activation_maps(
             network.predictor, image[None], list(pictures), np.array([target])
         )

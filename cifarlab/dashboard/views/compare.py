@@ -28,12 +28,22 @@ async def show(index: Index, runs: Annotated[Sequence[str], Query()] = ()) -> No
                 " ".join(problems).rstrip(".") or "there is nothing to compare",
                 "choose two runs or more in the list of runs",
             )
-        put("<h1>{} runs compared</h1>", len(read))
         if len(requested) > _MOST:
             problems.append(f"Only the first {_MOST} of {len(requested)} runs are shown.")
-        _compare(
-            list(read.values()), [run_link(path, run.name) for path, run in read.items()], problems
-        )
+        shown = list(read.values())
+        links = [run_link(url_path, run.name) for url_path, run in read.items()]
+        put("<h1>{} runs compared</h1>", len(shown))
+        put(parts().warnings([*problems, *compare.warnings(shown)]))
+        with section("What differs between the recipes"):
+            put(parts().differences([run.recipe for run in shown], links))
+        with section("What came of it"):
+            put(parts().compared(shown, links))
+        with section("How they learned"):
+            if plot := overlay(shown):
+                chart(plot, 420, "validation accuracy by epoch").mark("overlay")
+                put('<p class="soft">{}</p>', parts().caption("overlay", shown[0]))
+            else:
+                put(parts().notes(["No run held validation images out, so there are no curves."]))
 
 
 def _read(index: Index, url_paths: Sequence[str]) -> tuple[dict[str, RunData], list[str]]:
@@ -44,17 +54,3 @@ def _read(index: Index, url_paths: Sequence[str]) -> tuple[dict[str, RunData], l
         except CifarlabError as error:
             problems.append(f"{url_path}: {error.what}.")
     return read, problems
-
-
-def _compare(runs: list[RunData], links: Sequence[str], problems: Sequence[str]) -> None:
-    put(parts().warnings([*problems, *compare.warnings(runs)]))
-    with section("What differs between the recipes"):
-        put(parts().differences([run.recipe for run in runs], links))
-    with section("What came of it"):
-        put(parts().compared(runs, links))
-    with section("How they learned"):
-        if plot := overlay(runs):
-            chart(plot, 420, "validation accuracy by epoch").mark("overlay")
-            put('<p class="soft">{}</p>', parts().caption("overlay", runs[0]))
-        else:
-            put(parts().notes(["No run held validation images out, so there are no curves."]))

@@ -1,7 +1,7 @@
 """A study with its verdicts; a search with its trials, what became of them and why."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from cifarlab.dashboard import figures
 from cifarlab.dashboard.frame import framed, put, put_table, section, watch
@@ -27,7 +27,6 @@ from cifarlab.report.html import parts
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.run_data import dig
 
-Folder = TypeVar("Folder", bound=Collection)
 Content = dict[str, Any]
 
 
@@ -45,10 +44,7 @@ async def show_search(index: Index, url_path: str) -> None:
 
 
 async def _show(
-    index: Index,
-    url_path: str,
-    kind: type[Folder],
-    show: Callable[[Index, Folder, Content], None],
+    index: Index, url_path: str, kind: type[Collection], show: Callable[[Index, Any, Content], None]
 ) -> None:
     with framed(index, url_path or index.root.name):
         folder = kind(index.path(url_path, kind.what))
@@ -71,8 +67,8 @@ def _study(index: Index, folder: StudyFolder, content: Content) -> None:
         with section("Which is better, and is that real?"):
             _show_comparison(restore_comparison(content["comparison"]))
         with section("The figure"):
-            figure = folder.path / "figure.svg"
-            put(figures.sheets(index, [figure]) if figure.exists() else "No figure was drawn.")
+            drawn = list(folder.path.glob("figure.svg"))
+            put(figures.sheets(index, drawn) or "No figure was drawn.")
     with section("Its runs"):
         put_table(("row", "seed", "state", "run"), [_study_row(index, folder, run) for run in runs])
 

@@ -27,21 +27,30 @@ _CELL = """
     :class="props.col.name === 'state' ? ['state', props.value] : ''">{{ props.value }}</component>
 </q-td>"""
 
+_NOTE = (
+    '<p class="soft">Mean and sample deviation over the seeds of finished runs; those that are '
+    "unfinished, or that a time limit or a search ended early, are left out. A recipe on other "
+    "data is another row. Choose a recipe to see its runs.</p>"
+)
+
 
 async def show(index: Index, by: str = "", group: str = "", find: str = "") -> None:
     """Show the list ``by`` "recipe" or by run, of one ``group`` or all, that match ``find``."""
     listing = await asyncio.to_thread(index.listing)
-    names = await asyncio.to_thread(index.group_names, listing.runs) if by or group else {}
+    by_recipe = by == "recipe"
+    names = {}
+    if by_recipe or group:
+        names = await asyncio.to_thread(index.group_names, listing.runs)
     with framed(index, "", "Runs"):
-        if by == "recipe":
-            _titled("Recipes", by)
+        runs = _members(listing, group)
+        title = f"{names.get(group, '')}: {_counted(runs)}" if group else "Runs"
+        _titled("Recipes" if by_recipe else title, by)
+        if not group or by_recipe:
             _collections(listing)
-            _recipes(recipe_rows(listing.runs, names), find)
+        if by_recipe:
+            _table(OF_RECIPES, recipe_rows(listing.runs, names), "group", _search(find))
+            put(_NOTE)
         else:
-            runs = _members(listing, group)
-            _titled(f"{names.get(group, '')}: {_counted(runs)}" if group else "Runs", "")
-            if not group:
-                _collections(listing)
             await _runs(index, group, find)
         if listing.unrecognized_entries:
             with section("Folders that can't be read as runs"):
@@ -77,35 +86,23 @@ def _collections(listing: Listing) -> None:
             put(f'<div class="chips"><span>{title}</span>{links}</div>')
 
 
-def _table(
-    columns: Sequence[Column], rows: list[TableRow], key: str, box: ui.input, chosen: bool
-) -> ui.table:
+def _search(find: str) -> ui.input:
+    """Show the box to search in, beside which more may stand."""
+    with ui.element("div").classes("tools"):
+        return ui.input("Search", value=find).props("dense outlined clearable").classes("grow")
+
+
+def _table(columns: Sequence[Column], rows: list[TableRow], key: str, box: ui.input) -> ui.table:
     table = ui.table(columns=[column.options for column in columns], rows=rows, row_key=key)
-    table.classes("list").set_selection("multiple" if chosen else None)
     table.props("flat dense virtual-scroll binary-state-sort :virtual-scroll-item-size=33")
-    table.props('no-data-label="No run matches." hide-selected-banner')
+    table.props('no-data-label="No run matches." hide-selected-banner').classes("list")
     table.add_slot("body-cell", _CELL)
     return table.bind_filter_from(box, "value", lambda value: value or "")
 
 
-def _search_box(find: str) -> ui.input:
-    return ui.input("Search", value=find).props("dense outlined clearable").classes("grow")
-
-
-def _recipes(rows: list[TableRow], find: str) -> None:
-    with ui.element("div").classes("tools"):
-        box = _search_box(find)
-    _table(OF_RECIPES, rows, "group", box, chosen=False)
-    put(
-        '<p class="soft">Mean and sample deviation over the seeds of finished runs; those that are '
-        "unfinished, or that a time limit or a search ended early, are left out. A recipe on other "
-        "data is another row. Choose a recipe to see its runs.</p>"
-    )
-
-
 async def _runs(index: Index, group: str, find: str) -> None:
-    with ui.element("div").classes("tools"):
-        box = _search_box(find)
+    box = _search(find)
+    with box.parent_slot or box:
         filters = {
             key: ui.select([], label=key.capitalize(), on_change=lambda: look()).props(
                 "dense outlined clearable options-dense"
@@ -113,7 +110,7 @@ async def _runs(index: Index, group: str, find: str) -> None:
             for key in ("state", "data")
         }
         ui.button("Compare", on_click=lambda: compare()).props("unelevated no-caps color=primary")
-    table = _table(OF_RUNS, [], "url_path", box, chosen=True)
+    table = _table(OF_RUNS, [], "url_path", box).set_selection("multiple")
     counted = put("", kind="soft")
 
     async def look() -> None:

@@ -115,8 +115,7 @@ def _show_result(result: "TriedImage", name: str, url_path: str, seconds: float)
     if result.maps:
         with section("Where it looked"):
             put('<p class="soft">Class-activation maps (Grad-CAM) for the likeliest class.</p>')
-            maps = [Item([m.picture], m.layer, [m.warning]) for m in result.maps]
-            put('<div class="large">{}</div>', parts().gallery(maps))
+            put('<div class="large">{}</div>', parts().gallery(result.maps))
     with section("The nearest training images"):
         put('<p class="soft">{}</p>', result.neighbours_note)
         if result.neighbours:
