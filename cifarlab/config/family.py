@@ -52,24 +52,21 @@ class Family(Config):
     short_form: ClassVar[str] = ""  # what may stand for a part but a mapping, in words
     owner: ClassVar[str] = IMPORTED  # the SHA-256 of the plug-in that defined this kind
     in_recipe: ClassVar[bool] = True  # false: its kinds stand beside the recipe and decide nothing
-    _registry: ClassVar[dict[tuple[str, str], type["Family"]]]
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        if Family in cls.__bases__:
-            cls._registry = {}
-        elif cls.is_kind():
+        if cls.is_kind():
             cls._require_complete()
             cls.owner = _owner.get()
-            cls._registry[cls.model_fields["kind"].default, cls.owner] = cls
+            _registry[cls.family(), cls.model_fields["kind"].default, cls.owner] = cls
 
     @classmethod
     def _require_complete(cls) -> None:
         """Raise PluginError for a kind that has another's name, or that no tool could use."""
         file = getattr(sys.modules.get(cls.__module__), "__file__", "this notebook")
         what, kind = f"{cls.__name__} of {file}", cls.model_fields["kind"].default
-        shipped = cls._registry.get((kind, IMPORTED))
+        shipped = _registry.get((cls.family(), kind, IMPORTED))
         if shipped and shipped.is_shipped():
             taken = f"{what} can't be kind {kind!r}: cifarlab has {shipped.__name__} by that name"
             raise PluginError(taken, "take another")
@@ -103,7 +100,7 @@ class Family(Config):
         known = {IMPORTED, *_known.get()}
         return {
             kind: made
-            for (kind, owner), made in cls._registry.items()
+            for (_, kind, owner), made in _registry.items()
             if owner in known and issubclass(made, cls)
         }
 
@@ -140,9 +137,8 @@ class Family(Config):
 
 def kinds_of(owner: str) -> list[type[Family]]:
     """Return the kinds, of all families, that a plug-in has defined."""
-    return [
-        made
-        for family in Family.__subclasses__()
-        for (_, its_owner), made in family._registry.items()
-        if its_owner == owner
-    ]
+    return [made for made in _registry.values() if made.owner == owner]
+
+
+# by family, kind and owner
+_registry: dict[tuple[type[Family], str, str], type[Family]] = {}

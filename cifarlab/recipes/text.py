@@ -95,7 +95,7 @@ def read_yaml(path: Path, what: str) -> Any:
 def change(recipe: Recipe, changes: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """A copy with settings replaced by dotted path, validated anew.
 
-    ``{"optimizer.kind": "adamw", "optimizer.rate": 0.001}``: where a part's kind changes, that
+    ``{"optimizer.kind": "adamw", "optimizer.lr": 0.001}``: where a part's kind changes, that
     part starts from the new kind's defaults, whatever the order of the changes.
     """
     with knowing(plugin.sha256 for plugin in recipe.plugins):
