@@ -55,11 +55,6 @@ def reliability_bins(probabilities: np.ndarray, labels: np.ndarray) -> list[dict
     return rows
 
 
-def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the expected calibration error, 0..1."""
-    return expected_calibration_error(reliability_bins(scaled_softmax(logits), labels))
-
-
 def expected_calibration_error(bins: list[dict[str, Any]]) -> float:
     """Return the expected calibration error, 0..1: the bins' gaps, weighted by their images.
 

@@ -156,9 +156,9 @@ class CalibrationError(MetricConfig):
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
         """Return it, 0 to 1."""
-        from cifarlab.metrics.calibration import calibration_error
+        from cifarlab.metrics.calibration import calibration
 
-        return calibration_error(logits, labels)
+        return float(calibration(logits, labels)["ece"])
 
 
 class TopK(MetricConfig):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _Entry = TypeVar("_Entry")
 Shape = tuple[int, int, int]  # (H, W, C)
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 Activation = Annotated[
     Literal["relu", "relu6", "leaky_relu", "elu", "silu", "gelu"],
     Field(description="non-linearity everywhere in the network"),

@@ -11,14 +11,14 @@ Both lists are in the order of the data. Otherwise its children are its stages a
 """
 
 from collections.abc import Iterable
-from typing import get_args
+from typing import Literal, get_args
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from cifarlab.models.classifier import Classifier
-from cifarlab.models.configs import Role
 
+Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 

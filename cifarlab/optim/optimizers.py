@@ -19,12 +19,12 @@ from cifarlab.config.base import Config, Fraction, PositiveFloat
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
-from cifarlab.models.configs import Role
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
     from torch import nn, optim
 
+Role = Literal["matrices", "norms", "biases", "head", "whitening"]
 Roles = Mapping[Role, Sequence["nn.Parameter"]]
 ROLES: tuple[Role, ...] = get_args(Role)
 ParamGroups = list[dict[str, Any]]

@@ -106,8 +106,7 @@ class ScheduleConfig(Family):
 
     def is_constant(self, total: int, steps_per_epoch: int) -> bool:
         """Return whether nothing but validation moves the rate behind the warm-up."""
-        warmup = self.warmup.in_steps(steps_per_epoch, total)
-        start = min(warmup, total - 1)
+        start = min(self.warmup.in_steps(steps_per_epoch, total), total - 1)
         return len(set(self.factors_from(start, total, steps_per_epoch))) == 1
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
