@@ -98,10 +98,8 @@ class Checkpoints:
         if state.averager:
             load_weights(state.classifier, _section("trained", tensors), self._state)
         with self._damage_errors():
-            slots = _section("optimizer", tensors)
-            _restore(
-                state.optimizer, {f"state.{k}": t for k, t in slots.items()} | counters.optimizer
-            )
+            slots = {f"state.{k}": t for k, t in _section("optimizer", tensors).items()}
+            _restore(state.optimizer, slots | counters.optimizer)
             sums = {name: tensors[f"totals.{name}"].to(state.device) for name in _TOTALS}
             if any(total.shape != () for total in sums.values()):
                 raise ValueError("a sum is no number")
