@@ -38,6 +38,12 @@ class Batch(NamedTuple):
         """Return how many images the whole batch has, those of other processes too."""
         return len(self.labels) if self.n_examples is None else self.n_examples
 
+    @property
+    def main_labels(self) -> Tensor:
+        """Return the labels, of mixed images those that count for more."""
+        partner_labels = self.partner_labels
+        return self.labels if partner_labels is None or self.lam >= 0.5 else partner_labels
+
     def select(self, indices: Tensor | slice) -> "Batch":
         """Return the images at these indices (n,), in their order, as a batch."""
         partner_labels = None if self.partner_labels is None else self.partner_labels[indices]

@@ -1,7 +1,6 @@
 """A folder of runs with one JSON file about them all: a study's, a search's."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,9 @@ class Collection:
         """Replace the file, whole. Raises StorageError."""
         write_json(self.file, content)
 
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
+    def in_use(self) -> AbstractContextManager[None]:
         """Hold the folder for one process. Raises RunFolderError where another has it."""
         busy = RunFolderError(
             f"the {self.what} in {self.path} is in use by another process", "wait for it or end it"
         )
-        with lock_folder(self.path, busy):
-            yield
+        return lock_folder(self.path, busy)

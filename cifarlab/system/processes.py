@@ -91,10 +91,10 @@ class Processes:
         if self.world_size == 1:
             return work()
         outcome = _attempt(work)
-        own = outcome if isinstance(outcome, CifarlabError) else None
+        failed = outcome if isinstance(outcome, CifarlabError) else None
         failures: list[CifarlabError | None] = [None] * self.world_size
-        self._call(distributed.all_gather_object, failures, own, self._patient_group())
-        for failure in filter(None, [own, *failures]):
+        self._call(distributed.all_gather_object, failures, failed, self._patient_group())
+        for failure in filter(None, [failed, *failures]):
             raise failure
         return cast(Result, outcome)
 

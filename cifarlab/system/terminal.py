@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cifarlab.system import formatting
+
 # a pipe or a file has no width to wrap at
 console = Console(
     highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
@@ -15,7 +17,7 @@ console = Console(
 
 def percent(fraction: float) -> str:
     """An accuracy as people write it."""
-    return f"{100 * fraction:.2f} %"
+    return formatting.percent(fraction).replace("\u00a0", " ")
 
 
 def format_duration(seconds: float) -> str:

@@ -106,10 +106,8 @@ class Checkpoints:
         if state.averager:
             load_weights(state.classifier, _section("trained", tensors), self._state)
         with self._damage_errors():
-            slots = _section("optimizer", tensors)
-            _restore(
-                state.optimizer, {f"state.{k}": t for k, t in slots.items()} | counters.optimizer
-            )
+            slots = {f"state.{k}": t for k, t in _section("optimizer", tensors).items()}
+            _restore(state.optimizer, slots | counters.optimizer)
             if state.averager:
                 saved = _section("averager", tensors)
                 state.averager.load_state_dict({**saved, **counters.averager})

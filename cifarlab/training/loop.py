@@ -152,22 +152,14 @@ def epoch_metrics(
     run: Run, val: dict[str, float] | None, seconds: dict[str, float], images: int
 ) -> dict[str, Any]:
     """Return the metrics line of the epoch that just ended, in ``seconds`` for ``images`` of it."""
-    state, totals = run.state, run.state.totals
-    return {
-        "epoch": state.epoch,
-        "step": state.step,
-        "lr": lr_at(run, state.step - 1),
-        "train": {
-            "accuracy": int(totals.correct) / totals.seen,
-            "loss": float(totals.loss) / totals.seen,
-        },
-        "val": val,
-        "cost": {
-            "train_seconds": seconds["train"],
-            "evaluate_seconds": seconds["evaluate"],
-            "images_per_second": images / seconds["train"] if seconds["train"] else None,
-        },
-    }
+    totals, step, train = run.state.totals, run.state.step, seconds["train"]
+    n_seen = totals.seen
+    means = {"accuracy": int(totals.correct) / n_seen, "loss": float(totals.loss) / n_seen}
+    cost: dict[str, float | None] = {"train_seconds": train}
+    cost["evaluate_seconds"] = seconds["evaluate"]
+    cost["images_per_second"] = images / train if train else None
+    when = {"epoch": run.state.epoch, "step": step, "lr": lr_at(run, step - 1)}
+    return {**when, "train": means, "val": val, "cost": cost}
 
 
 def require_finite_losses(run: Run) -> None:

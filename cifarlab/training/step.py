@@ -78,12 +78,7 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
             loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()
         losses.append(loss.detach())
-        targets = (
-            micro_batch.labels
-            if micro_batch.partner_labels is None or micro_batch.lam >= 0.5
-            else micro_batch.partner_labels
-        )
-        correct.append((logits.argmax(1) == targets).sum())
+        correct.append((logits.argmax(1) == micro_batch.main_labels).sum())
     return torch.stack(losses).sum(), torch.stack(correct).sum()
 
 

@@ -18,15 +18,11 @@ from cifarlab.system.processes import SINGLE_PROCESS, Processes
 from cifarlab.system.signals import StopRequest, stop_on_signal
 from cifarlab.training.callback import Callback
 from cifarlab.training.display import Display
-from cifarlab.training.extend import extended
 from cifarlab.training.finish import finish
 from cifarlab.training.loop import fit
-from cifarlab.training.run import Run, Session
+from cifarlab.training.run import Session
 from cifarlab.training.setup import prepare
-from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.warmup import compile_ahead
-
-__all__ = ["Callback", "Run", "TensorStats", "extended", "train"]
 
 
 def train(
