@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.system.errors import DataError
 
 _CHUNK = 1024  # images read at a time
@@ -118,6 +119,15 @@ class Dataset:
             ) from error
         names = ImageNames(names_file(self.folder, split))
         return Subset(images, labels, np.arange(len(labels)), names)
+
+
+class Decoding(NamedTuple):
+    """How a source is decoded, into which folder of the cache, and who is told of it."""
+
+    label_mode: str
+    policy: ImagePolicy
+    out: Path
+    progress: Progress
 
 
 class Decoded(NamedTuple):

@@ -24,18 +24,13 @@ _SET_SIZE = (
 class RefusedError(Exception):
     """Why an image can't be taken; whoever knows the file's name makes it a DataError."""
 
-    def __init__(self, what: str, hint: str) -> None:
+    def __init__(self, what: str, hint: str, size: tuple[int, int] = (0, 0)) -> None:
         super().__init__(what, hint)
-        self.what = what
-        self.hint = hint
+        self.what, self.hint, self.size = what, hint, size
 
 
 class SizeError(RefusedError):
     """The image has a width and height, ``size``, that the policy does not take."""
-
-    def __init__(self, what: str, hint: str, size: tuple[int, int]) -> None:
-        super().__init__(what, hint)
-        self.size = size
 
 
 class BrokenError(RefusedError):
