@@ -60,10 +60,8 @@ def write_arrays(
         except RefusedError as refused:
             raise DataError(f"{name}: each image {refused.what}", refused.hint) from refused
     if missing := {*range(len(classes))} - set(np.unique(arrays.train[1]).tolist()):
-        raise DataError(
-            f"{name}: class {classes[min(missing)]!r} has no training image",
-            "a class needs training images, or leave it out of the classes",
-        )
+        what = f"{name}: class {classes[min(missing)]!r} has no training image"
+        raise DataError(what, "a class needs training images, or leave it out of the classes")
     return Decoded(name, classes, tuple(split for split, _, _ in arrays.splits()))
 
 

@@ -69,10 +69,8 @@ def recognize_folder(folder: Path) -> Kind | None:
 def refuse_label_mode(label_mode: str, source: str) -> None:
     """Raise DataError where labels other than the plain ones are asked of a source without."""
     if label_mode != "fine":
-        raise DataError(
-            f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had",
-            "leave out data.label_mode; only cifar100 has coarse labels",
-        )
+        what = f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had"
+        raise DataError(what, "leave out data.label_mode; only cifar100 has coarse labels")
 
 
 def decode_cifar(

@@ -105,10 +105,8 @@ class Dataset:
     def read(self, split: str) -> Subset:
         """Map one split, all of it. Raises DataError if there is none or its file has gone."""
         if split not in self.split_names:
-            raise DataError(
-                f"{self.name} ({self.source}) has no {split} split",
-                f"it brings {' and '.join(self.split_names)}",
-            )
+            what = f"{self.name} ({self.source}) has no {split} split"
+            raise DataError(what, f"it brings {' and '.join(self.split_names)}")
         try:
             images = np.load(images_file(self.folder, split), mmap_mode="r")
             labels = np.load(labels_file(self.folder, split))

@@ -112,10 +112,8 @@ def _image_files(
             folders.add(member.path)
         elif IMAGE.search(path.name):
             if member.size > _MAX_IMAGE_BYTES:
-                raise DataError(
-                    f"{source}: {path} has {member.size:,} bytes, more than {_MAX_IMAGE_BYTES:,}",
-                    "a small image has no such size: remove the file",
-                )
+                what = f"{source}: {path} has {member.size:,} bytes, more than {_MAX_IMAGE_BYTES:,}"
+                raise DataError(what, "a small image has no such size: remove the file")
             yield member.path, member.read()
         elif not _METADATA.search(path.name):
             raise DataError(
