@@ -29,7 +29,7 @@ class StoredArrays(SourceConfig):
         """Return the folder as given or under $CIFARLAB_DATA. Raises DataError."""
         from cifarlab.data.paths import find_path
 
-        return find_path(self.folder)
+        return find_path(self.folder, SourceConfig.kinds())
 
     def read(self) -> Arrays:
         """Map the arrays. Raises DataError where they are not there or were changed."""

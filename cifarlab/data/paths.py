@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from cifarlab.data.cifar import (
 from cifarlab.data.dataset import Decoded, Decoding, Progress
 from cifarlab.data.download import fetch
 from cifarlab.data.folders import decode_folder
-from cifarlab.data.sources import SourceConfig
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import exists, is_folder, sha256, storable
 
@@ -52,12 +51,12 @@ def find_official_archive(name: str, progress: Progress | None) -> Path | None:
     return fetch(kind, downloads, progress) if progress else None
 
 
-def find_path(source: str) -> Path:
+def find_path(source: str, names: Collection[str]) -> Path:
     """Find a folder or archive as given or under $CIFARLAB_DATA.
 
-    Raises DataError with the nearest of all sources.
+    ``names`` are of sources that are no paths. Raises DataError with the nearest of all.
     """
-    path, folder, names = Path(source).expanduser(), data_folder(), list(SourceConfig.kinds())
+    path, folder = Path(source).expanduser(), data_folder()
     for candidate in (path, folder / path if folder else path):
         if exists(candidate):
             return candidate

@@ -171,7 +171,7 @@ class Files(FileSource):
         """Return it as given or under $CIFARLAB_DATA. Raises DataError."""
         from cifarlab.data.paths import find_path
 
-        return find_path(self.path)
+        return find_path(self.path, SourceConfig.kinds())
 
     def __str__(self) -> str:
         """Return its path."""
