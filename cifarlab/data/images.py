@@ -76,12 +76,12 @@ def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     same_size = policy.size is None or (height, width) == (policy.size, policy.size)
     if same_size and policy.channels in ("auto", {1: "grey", 3: "rgb"}[channels]):
         return images
-    out = []
+    resized = []
     for array in images:
         image = Image.fromarray(array[..., 0] if channels == 1 else array)
         image = _resize(_convert_channels(image, policy), policy)
-        out.append(np.asarray(image).reshape(image.height, image.width, -1))
-    return np.stack(out) if n else images
+        resized.append(np.asarray(image).reshape(image.height, image.width, -1))
+    return np.stack(resized) if n else images
 
 
 def _refuse_bomb(image: Image.Image, blob: bytes, max_pixels: int) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -67,6 +68,7 @@ def _wrapping_folders(files: Sequence[str]) -> list[str]:
     return shared
 
 
+@cache
 def _split(folder: str) -> str | None:
     """Return the split that a folder's name speaks of, None for none or several."""
     spelled = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", folder))

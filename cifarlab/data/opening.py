@@ -106,18 +106,14 @@ def summary(opened: OpenData) -> list[str]:
     The test split is not opened. Raises DataError as ``training_subsets`` does.
     """
     dataset, data = opened.dataset, opened.data
-    sizes = {
-        "train": len(opened.training),
-        "val": len(opened.validation or ()),
-        "test": count_test_images(dataset, data),
-    }
-    part_sizes = " + ".join(f"{size:,} {part}" for part, size in sizes.items() if size)
+    sizes = len(opened.training), len(opened.validation or ()), count_test_images(dataset, data)
+    parts = [f"{n:,} {part}" for n, part in zip(sizes, ("train", "val", "test"), strict=True) if n]
     height, width, channels = dataset.image_shape
     color = "grey" if channels == 1 else "colour"
     skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
     line = (
-        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {part_sizes} images "
-        f"of {height} x {width}, {color}{skipped}"
+        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {' + '.join(parts)} "
+        f"images of {height} x {width}, {color}{skipped}"
     )
     note = "note: all images are grey, stored in colour: data.images.channels=grey makes them a "
     is_noted = dataset.channels_equal and data.images.channels != "rgb"
