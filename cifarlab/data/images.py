@@ -47,7 +47,7 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
         _refuse_bomb(file, blob, max_pixels)
-        image = _resize(_convert_channels(_to_plain_mode(_apply_orientation(file)), policy), policy)
+        image = _apply_policy(_to_plain_mode(_apply_orientation(file)), policy)
         pixels = np.frombuffer(image.tobytes(), dtype=np.uint8)
         return pixels.reshape(image.height, image.width, -1)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -79,7 +79,7 @@ def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     resized = []
     for array in images:
         image = Image.fromarray(array[..., 0] if channels == 1 else array)
-        image = _resize(_convert_channels(image, policy), policy)
+        image = _apply_policy(image, policy)
         resized.append(np.asarray(image).reshape(image.height, image.width, -1))
     return np.stack(resized) if n else images
 
@@ -134,25 +134,21 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(shallow)
 
 
-def _convert_channels(image: Image.Image, policy: ImagePolicy) -> Image.Image:
-    mode = {"auto": image.mode, "grey": "L", "rgb": "RGB"}[policy.channels]
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _resize(image: Image.Image, policy: ImagePolicy) -> Image.Image:
-    side = policy.size
+def _apply_policy(image: Image.Image, policy: ImagePolicy) -> Image.Image:
+    """Bring an image of mode L or RGB to the policy's channels and size. Raises SizeError."""
+    mode, side = {"auto": image.mode, "grey": "L", "rgb": "RGB"}[policy.channels], policy.size
+    image = image if image.mode == mode else image.convert(mode)
     if side is None:
         _refuse_shape(image.size)
-        return image
-    if image.size == (side, side):
-        return image
-    if policy.resize_mode == "error":
-        raise SizeError(
-            f"is {image.width}x{image.height}, not {side}x{side}",
-            "set data.images.resize_mode=crop (or pad, stretch), or scale the images yourself",
-            image.size,
-        )
-    return _RESIZERS[policy.resize_mode](image, side)
+    elif image.size != (side, side):
+        if policy.resize_mode == "error":
+            what = f"is {image.width}x{image.height}, not {side}x{side}"
+            hint = (
+                "set data.images.resize_mode=crop (or pad, stretch), or scale them yourself"
+            )
+            raise SizeError(what, hint, image.size)
+        image = _RESIZERS[policy.resize_mode](image, side)
+    return image
 
 
 def _refuse_shape(size: tuple[int, int]) -> None:
@@ -160,9 +156,8 @@ def _refuse_shape(size: tuple[int, int]) -> None:
     if width != height:
         raise SizeError(f"is {width}x{height}, which is not square", _SET_SIZE, size)
     if not MIN_SIDE <= width <= MAX_SIDE:
-        raise SizeError(
-            f"is {width}x{height}; sides from {MIN_SIDE} to {MAX_SIDE} can be used", _SET_SIZE, size
-        )
+        what = f"is {width}x{height}; sides from {MIN_SIDE} to {MAX_SIDE} can be used"
+        raise SizeError(what, _SET_SIZE, size)
 
 
 _BICUBIC = Image.Resampling.BICUBIC
