@@ -171,7 +171,9 @@ def write_names(folder: Path, split: str, names: Sequence[str]) -> None:
     control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
     """
     printable = [
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+        name
+        if name.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
         for name in names
     ]
     text = json.dumps(printable, ensure_ascii=False)
