@@ -34,8 +34,9 @@ class BatchDraws:
         """Return the number N of the whole batch's images."""
         return len(self.indices)
 
-    def generator(self, purpose: str) -> torch.Generator:
-        """Return the CPU generator of that purpose; asked for again, it goes on."""
+    def generator(self, purpose: str = "") -> torch.Generator:
+        """Return the CPU generator of that purpose, or the kind's; asked for again, it goes on."""
+        purpose = purpose or self.purpose
         if purpose not in self._generators:
             self._generators[purpose] = generator(self.seed, purpose, self.epoch, self.step)
         return self._generators[purpose]
@@ -54,7 +55,7 @@ class BatchDraws:
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw from 0..1 for each image of this process: float32 (n, *shape) on the device."""
-        return self.local(self.rand(self.purpose, *shape))
+        return self.local(self.rand("", *shape))
 
     def local(self, rows: Tensor) -> Tensor:
         """Return this process's rows (n, ...) of the batch's (N, ...), on the device, unwaited."""

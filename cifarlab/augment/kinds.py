@@ -80,10 +80,8 @@ class Crop(CropSettings, AugmentationConfig):
         """Raise RecipeError where so wide a padding can't be reflected."""
         smallest = min(image_shape[:2])
         if self.padding_mode == "reflect" and self.padding >= smallest:
-            raise RecipeError(
-                f"padding={self.padding} can't be reflected in images of {smallest} pixels",
-                f"take at most {smallest - 1}, or padding_mode=constant",
-            )
+            what = f"padding={self.padding} can't be reflected in images of {smallest} pixels"
+            raise RecipeError(what, f"take at most {smallest - 1}, or padding_mode=constant")
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Crop each image at a place of its own."""
@@ -265,10 +263,8 @@ class Cutout(AugmentationConfig):
         """Raise RecipeError where the square is as large as the image."""
         smallest = min(image_shape[:2])
         if self.size >= smallest:
-            raise RecipeError(
-                f"a square of {self.size} pixels leaves nothing of images of {smallest} pixels",
-                f"take at most {smallest - 1}",
-            )
+            what = f"a square of {self.size} pixels leaves nothing of images of {smallest} pixels"
+            raise RecipeError(what, f"take at most {smallest - 1}")
 
     def apply(self, images: "Tensor", draws: "BatchDraws") -> "Tensor":
         """Grey out a square of each image."""

@@ -106,7 +106,7 @@ def cutout(images: Tensor, corners: Tensor, side: int) -> Tensor:
 
 
 def downsample(images: Tensor, pixels: int) -> Tensor:
-    """Scale images so that their short side has ``pixels``, the long one in proportion: float32.
+    """Scale images so that the short side has ``pixels``, the long one its part, half up: float32.
 
     Antialiased bilinear, of uint8 or float in 0..255: (N, H, W, C) -> (N, pixels, pixels, C) of
     square images. What is no larger is returned as it is, in its own type: nothing is enlarged.
@@ -116,8 +116,9 @@ def downsample(images: Tensor, pixels: int) -> Tensor:
     short = min(height, width)
     if short <= pixels:
         return images
-    rows = _resize_weights(height, _scaled_side(height, short, pixels), 1, images.device)
-    columns = _resize_weights(width, _scaled_side(width, short, pixels), channels, images.device)
+    new_height, new_width = ((2 * n * pixels + short) // (2 * short) for n in (height, width))
+    rows = _resize_weights(height, new_height, 1, images.device)
+    columns = _resize_weights(width, new_width, channels, images.device)
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits: steps of 1
         return torch.cat([_apply_weights(chunk, rows, columns) for chunk in images.split(_CHUNK)])
 
@@ -142,11 +143,6 @@ def _resize_weights(size: int, new_size: int, channels: int, device: torch.devic
     weights = (1 - distances.abs() / scale).clamp(min=0)
     weights = (weights / weights.sum(1, keepdim=True)).to(torch.float32)
     return sent(torch.kron(weights, torch.eye(channels)), device)
-
-
-def _scaled_side(side: int, short: int, pixels: int) -> int:
-    """``side * pixels / short``, rounded half up."""
-    return (2 * side * pixels + short) // (2 * short)
 
 
 def _reflect_index(index: Tensor, size: int) -> Tensor:

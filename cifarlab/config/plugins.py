@@ -208,11 +208,11 @@ def plugin_errors(part: Family) -> Iterator[None]:
     except (CifarlabError, MemoryError):
         raise
     except Exception as error:
-        own = "cifarlab_plugin_" if part.is_shipped() else type(part).__module__
+        module = "cifarlab_plugin_" if part.is_shipped() else type(part).__module__
         frames = [
             (frame.f_code.co_filename, line)
             for frame, line in walk_tb(error.__traceback__)
-            if frame.f_globals.get("__name__", "").startswith(own)
+            if frame.f_globals.get("__name__", "").startswith(module)
         ]
         # torch's own OutOfMemoryError is no fault of the code
         if type(error).__name__ == "OutOfMemoryError" or (part.is_shipped() and not frames):

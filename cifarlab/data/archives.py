@@ -72,10 +72,7 @@ def iter_members(source: Path) -> Iterator[Member]:
         for count, member in enumerate(_members(source)):
             parts = member.path.split("/")
             path = "/".join(part for part in parts if part not in ("", "."))
-            fault, hint = (
-                member.fault,
-                "put plain files in its place, or take another source",
-            )
+            fault, hint = member.fault, "put a plain file in its place, or take another source"
             if member.path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", member.path):
                 path, fault = member.path, "leads out of the archive"
             elif storable(path) != path:

@@ -1,14 +1,12 @@
 """Images and labels that are arrays already: checked, and written as splits."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.data.dataset import SPLITS, Decoded, write_split
-from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.dataset import SPLITS, Decoded, Decoding, write_split
 from cifarlab.system.errors import DataError
 
 
@@ -33,14 +31,13 @@ class Arrays(NamedTuple):
 def write_arrays(
     name: str,
     arrays: Arrays,
-    policy: ImagePolicy,
-    out: Path,
+    decoding: Decoding,
     image_names: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Decoded:
-    """Write the splits of ``arrays`` into the folder ``out``, as the policy wants them.
+    """Write the splits of ``arrays``, as the policy wants them.
 
     ``image_names`` are each split's, where there are any. Raises DataError where they are not as
-    ``Arrays`` says, or the policy refuses them, OSError if ``out`` can't be written.
+    ``Arrays`` says, or the policy refuses them, OSError if the folder can't be written.
     """
     from cifarlab.data.images import RefusedError, conform
 
@@ -58,14 +55,13 @@ def write_arrays(
                 "number the classes from 0 on, and name them all",
             )
         try:
-            write_split(out, split, conform(images, policy), labels, image_names.get(split, ()))
+            images = conform(images, decoding.policy)
+            write_split(decoding.out, split, images, labels, image_names.get(split, ()))
         except RefusedError as refused:
             raise DataError(f"{name}: each image {refused.what}", refused.hint) from refused
     if missing := {*range(len(classes))} - set(np.unique(arrays.train[1]).tolist()):
-        raise DataError(
-            f"{name}: class {classes[min(missing)]!r} has no training image",
-            "a class needs training images, or leave it out of the classes",
-        )
+        what = f"{name}: class {classes[min(missing)]!r} has no training image"
+        raise DataError(what, "a class needs training images, or leave it out of the classes")
     return Decoded(name, classes, tuple(split for split, _, _ in arrays.splits()))
 
 

@@ -29,7 +29,7 @@ class StoredArrays(SourceConfig):
         """Return the folder as given or under $CIFARLAB_DATA. Raises DataError."""
         from cifarlab.data.paths import find_path
 
-        return find_path(self.folder, list(SourceConfig.kinds()))
+        return find_path(self.folder, SourceConfig.kinds())
 
     def read(self) -> Arrays:
         """Map the arrays. Raises DataError where they are not there or were changed."""
@@ -114,10 +114,8 @@ def _as_arrays(data: Any) -> Arrays:
     if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
         pairs = [data]
     if not pairs:
-        raise DataError(
-            f"data of type {type(data).__name__} is no pair",
-            "give (images, labels), or two such pairs: of training and test",
-        )
+        what = f"data of type {type(data).__name__} is no pair"
+        raise DataError(what, "give (images, labels), or two such pairs: of training and test")
     checked = []
     for name, (images, labels) in zip(("training", "test"), pairs, strict=False):
         images, labels = np.asarray(images), np.asarray(labels)
@@ -129,9 +127,7 @@ def _as_arrays(data: Any) -> Arrays:
     if len(classes) < 2:
         raise DataError(f"there is just one class, {classes[0]!s:.60}", "give images of two")
     if len(unknown := np.setdiff1d(checked[-1][1], classes)):
-        raise DataError(
-            f"class {unknown[0]!s:.60} is in test but not in training",
-            "a class needs training images",
-        )
+        what = f"class {unknown[0]!s:.60} is in test but not in training"
+        raise DataError(what, "a class needs training images")
     train, *test = ((images, np.searchsorted(classes, labels)) for images, labels in checked)
     return Arrays(tuple(map(str, classes.tolist())), train, test=test[0] if test else None)

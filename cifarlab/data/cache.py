@@ -33,37 +33,29 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "cifarlab"
 
 
-def open_cached(
-    source: str, stem: str, identity: object, decode: Callable[[Path], Decoded]
-) -> Dataset:
+def open_cached(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> Dataset:
     """Give the decoded source, from the cache if it is there and whole.
 
-    ``identity`` is JSON-able and changes whenever the result of ``decode`` might. ``decode``
-    writes the splits into the folder it gets. Raises what ``decode`` raises, and StorageError
-    where the cache can't be written.
+    ``decode`` writes the splits into the folder it gets. Raises what ``decode`` raises, and
+    StorageError where the cache can't be written.
     """
-    entry = _entry(stem, identity)
     # Without the lock, so that a cache on a read-only disk serves too.
-    if dataset := _load(entry, source):
+    if dataset := load_cached(entry, source):
         return dataset
     with disk_errors(entry):
         entry.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_name(f".{entry.name}.lock")):
             # While this process waited for the lock, another may have built the entry.
-            if not (dataset := _load(entry, source)):
+            if not (dataset := load_cached(entry, source)):
                 _build(entry, source, decode)
-                dataset = _load(entry, source)
+                dataset = load_cached(entry, source)
     if dataset is None:
         raise StorageError(f"what was just written to {entry} can't be read back", HINT)
     return dataset
 
 
-def load_cached(source: str, stem: str, identity: object) -> Dataset | None:
-    """What ``open_cached`` would give from the cache alone, None where the entry is not there."""
-    return _load(_entry(stem, identity), source)
-
-
-def _entry(stem: str, identity: object) -> Path:
+def cache_entry(stem: str, identity: object) -> Path:
+    """Return an entry's folder; ``identity`` is JSON-able and changes with what is decoded."""
     key = hashlib.sha256(json.dumps([FORMAT, identity]).encode()).hexdigest()[:16]
     return cache_root() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', stem)[:64]}-{key}"
 
@@ -117,7 +109,7 @@ def _describe(folder: Path, source: str, decoded: Decoded) -> Dataset:
     return replace(dataset, fingerprint=digest.hexdigest(), channels_equal=channels_equal)
 
 
-def _load(entry: Path, source: str) -> Dataset | None:
+def load_cached(entry: Path, source: str) -> Dataset | None:
     """Give the entry, or None where it is missing or damaged."""
     try:
         meta = read_json(entry / "meta.json", "") or {}

@@ -19,8 +19,7 @@ from pydantic import TypeAdapter
 from cifarlab.data.archives import Member
 from cifarlab.data.array_splits import Arrays, write_arrays
 from cifarlab.data.cifar_pickles import REPACKED_HINT, load, text
-from cifarlab.data.dataset import Decoded
-from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.dataset import Decoded, Decoding
 from cifarlab.system.errors import DataError
 
 
@@ -70,29 +69,22 @@ def recognize_folder(folder: Path) -> Kind | None:
 def refuse_label_mode(label_mode: str, source: str) -> None:
     """Raise DataError where labels other than the plain ones are asked of a source without."""
     if label_mode != "fine":
-        raise DataError(
-            f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had",
-            "leave out data.label_mode; only cifar100 has coarse labels",
-        )
+        what = f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had"
+        raise DataError(what, "leave out data.label_mode; only cifar100 has coarse labels")
 
 
 def decode_cifar(
-    kind: Kind,
-    source: Path,
-    members: Iterable[Member],
-    label_mode: str,
-    policy: ImagePolicy,
-    out: Path,
+    kind: Kind, source: Path, members: Iterable[Member], decoding: Decoding
 ) -> Decoded:
-    """Write the splits of an official archive or its extracted folder into ``out``.
+    """Write the splits of an official archive or its extracted folder.
 
     It is called CIFAR-10 or CIFAR-100 where all that is there was published so, else by its path.
     A missing test file is no fault. Raises DataError for anything else that is missing or not as
-    published, OSError if ``out`` can't be written.
+    published, OSError if the folder can't be written.
     """
-    if label_mode not in kind.labels:
-        refuse_label_mode(label_mode, str(source))
-    expected = kind.labels[label_mode]
+    if decoding.label_mode not in kind.labels:
+        refuse_label_mode(decoding.label_mode, str(source))
+    expected = kind.labels[decoding.label_mode]
     batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     classes: tuple[str, ...] = ()
     for member in members:
@@ -119,8 +111,8 @@ def decode_cifar(
         content_hash(*pair, classes) == expected.published[split] for split, pair in splits.items()
     )
     name = kind.name if published else str(source.resolve())
-    suffix = f" ({label_mode})" if len(kind.labels) > 1 else ""
-    return write_arrays(name + suffix, Arrays(classes, **splits), policy, out, image_names)
+    suffix = f" ({decoding.label_mode})" if len(kind.labels) > 1 else ""
+    return write_arrays(name + suffix, Arrays(classes, **splits), decoding, image_names)
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:

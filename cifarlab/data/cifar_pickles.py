@@ -37,7 +37,7 @@ def load(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
         loaded = _Unpickler(io.BytesIO(blob)).load()
         arrays = [value for value in loaded.values() if isinstance(value, _Array)]
         # a file may name one large text again and again
-        if sum(len(array.raw) for array in arrays) > len(blob):
+        if sum(len(array.state[-1]) for array in arrays) > len(blob):
             raise ValueError("it copies more than it holds")
         return {
             text(key): value.build() if isinstance(value, _Array) else value
@@ -76,25 +76,21 @@ class _DType:
 class _Array:
     """An array as the file describes it, which may be after it is named."""
 
-    raw = b""
-    shape: tuple[int, ...] = ()
-    dtype = _DType("")
-    order: str | bool = False
+    state: tuple[Any, ...] = ()  # NumPy's: version, shape, dtype, whether by columns, bytes
 
     def __init__(self, *_: object) -> None:
         pass
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, self.shape, self.dtype, self.order, self.raw = state
+        self.state = state
 
     def build(self) -> np.ndarray:
         """Return a copy of its bytes as an array, which they must fill. Raises ValueError."""
-        if any(type(size) is not int or size < 0 for size in self.shape):
+        _, shape, dtype, by_columns, raw = self.state
+        if any(type(size) is not int or size < 0 for size in shape):
             raise ValueError("an array's shape is no shape")
-        dtype = self.dtype.build()
-        built = np.frombuffer(self.raw, dtype).reshape(
-            self.shape, order="F" if self.order in (True, "F") else "C"
-        )
+        dtype = dtype.build()
+        built = np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
         if dtype.kind == "U":
             built.tolist()  # fails for numbers that are no characters
         return np.array(built, dtype.str[1:], order="C")  # Pillow knows no "<u1"
@@ -102,7 +98,7 @@ class _Array:
 
 def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> _Array:
     array = _Array()
-    array.__setstate__((None, shape, dtype, order, raw))
+    array.state = (None, shape, dtype, order == "F", raw)
     return array
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.system.errors import DataError
 
 _CHUNK = 1024  # images read at a time
@@ -104,10 +105,8 @@ class Dataset:
     def read(self, split: str) -> Subset:
         """Map one split, all of it. Raises DataError if there is none or its file has gone."""
         if split not in self.split_names:
-            raise DataError(
-                f"{self.name} ({self.source}) has no {split} split",
-                f"it brings {' and '.join(self.split_names)}",
-            )
+            what = f"{self.name} ({self.source}) has no {split} split"
+            raise DataError(what, f"it brings {' and '.join(self.split_names)}")
         try:
             images = np.load(images_file(self.folder, split), mmap_mode="r")
             labels = np.load(labels_file(self.folder, split))
@@ -118,6 +117,15 @@ class Dataset:
             ) from error
         names = ImageNames(names_file(self.folder, split))
         return Subset(images, labels, np.arange(len(labels)), names)
+
+
+class Decoding(NamedTuple):
+    """How a source is decoded, into which folder of the cache, and who is told of it."""
+
+    label_mode: str
+    policy: ImagePolicy
+    out: Path
+    progress: Progress
 
 
 class Decoded(NamedTuple):
@@ -163,7 +171,9 @@ def write_names(folder: Path, split: str, names: Sequence[str]) -> None:
     control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
     """
     printable = [
-        "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+        name
+        if name.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
         for name in names
     ]
     text = json.dumps(printable, ensure_ascii=False)

@@ -4,7 +4,7 @@ import math
 import os
 import re
 from array import array
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -13,11 +13,11 @@ from typing import IO
 import numpy as np
 
 from cifarlab.data.archives import Member
-from cifarlab.data.dataset import SPLITS, Decoded, Progress, images_file, labels_file, write_names
+from cifarlab.data.dataset import SPLITS, Decoded, Decoding, images_file, labels_file, write_names
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode
 from cifarlab.data.layout import infer_layout
-from cifarlab.data.problems import Problems
+from cifarlab.data.problems import describe_problems
 from cifarlab.system.errors import DataError
 
 IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
@@ -28,6 +28,7 @@ _METADATA = re.compile(
 )
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _MAX_IMAGE_BYTES = 2**26
+_MORE = 5000  # images looked at after the first problem, so that it is reported soon
 _BATCH_IMAGES, _BATCH_BYTES = 256, 2**23  # large enough to make a thread's hand-over cheap
 # Pillow holds the interpreter's lock half of the time: more threads than this gain nothing.
 _WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
@@ -36,32 +37,28 @@ _Result = tuple[str, np.ndarray | RefusedError]
 
 
 def decode_folder(
-    name: str,
-    source: Path,
-    members: Iterable[Member],
-    policy: ImagePolicy,
-    build: Path,
-    progress: Progress,
+    name: str, source: Path, members: Iterable[Member], decoding: Decoding
 ) -> Decoded:
-    """Decode all images of ``members`` and write the splits into ``build``.
+    """Decode all images of ``members`` and write the splits.
 
     The order of the members changes nothing in the result. Raises DataError naming the file that
-    the policy or the layout refuses, OSError if ``build`` can't be written.
+    the policy or the layout refuses, OSError if the folder can't be written.
     """
     folders: set[str] = set()
+    out = decoding.out
     files = _image_files(source, members, folders)
-    with (build / "spool.bin").open("wb", buffering=2**20) as file:
+    with (out / "spool.bin").open("wb", buffering=2**20) as file:
         spool = Spool(file)
-        skipped = _fill_spool(spool, files, source, policy, progress)
+        skipped = _fill_spool(spool, files, source, decoding)
     folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
     try:
         classes, splits = infer_layout(spool.names, folders)
     except DataError as error:
         raise DataError(f"{source}: {error.what}", error.hint) from error
     for split, (order, labels) in splits.items():
-        spool.write(order, images_file(build, split))
-        np.save(labels_file(build, split), labels)
-        write_names(build, split, [spool.names[index] for index in order])
+        spool.write(order, images_file(out, split))
+        np.save(labels_file(out, split), labels)
+        write_names(out, split, [spool.names[index] for index in order])
     Path(file.name).unlink()
     return Decoded(name, classes, tuple(filter(splits.get, SPLITS)), tuple(sorted(skipped)))
 
@@ -115,10 +112,8 @@ def _image_files(
             folders.add(member.path)
         elif IMAGE.search(path.name):
             if member.size > _MAX_IMAGE_BYTES:
-                raise DataError(
-                    f"{source}: {path} has {member.size:,} bytes, more than {_MAX_IMAGE_BYTES:,}",
-                    "a small image has no such size: remove the file",
-                )
+                what = f"{source}: {path} has {member.size:,} bytes, more than {_MAX_IMAGE_BYTES:,}"
+                raise DataError(what, "a small image has no such size: remove the file")
             yield member.path, member.read()
         elif not _METADATA.search(path.name):
             raise DataError(
@@ -128,30 +123,36 @@ def _image_files(
 
 
 def _fill_spool(
-    spool: Spool,
-    files: Iterator[tuple[str, bytes]],
-    source: Path,
-    policy: ImagePolicy,
-    progress: Progress,
+    spool: Spool, files: Iterator[tuple[str, bytes]], source: Path, decoding: Decoding
 ) -> list[str]:
     """Decode all into the spool and give the broken files' paths. Raises DataError."""
-    skipped: list[str] = []
-    problems = Problems(policy)
+    policy = decoding.policy
+    skips, is_wrong, n_more = policy.on_bad_images == "skip", False, 0
+    sizes: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
+    broken: dict[str, str] = {}
     for done, (name, result) in enumerate(_decode_parallel(files, policy), 1):
-        if isinstance(result, BrokenError) and policy.on_bad_images == "skip":
-            skipped.append(name)
-        elif not isinstance(result, np.ndarray | SizeError | BrokenError):
+        if isinstance(result, np.ndarray):
+            sizes[result.shape[1::-1]].append(name)
+        elif isinstance(result, SizeError):
+            sizes[result.size].append(name)
+        elif isinstance(result, BrokenError):
+            broken[name] = result.what
+        else:
             raise DataError(f"{source}: {name} {result.what}", result.hint) from result
-        elif problems.count(name, result):
-            assert isinstance(result, np.ndarray)
+        is_wrong = is_wrong or len(sizes) > 1 or isinstance(result, SizeError)
+        if is_wrong or (broken and not skips):
+            n_more += 1
+            if n_more > _MORE:
+                break
+        elif isinstance(result, np.ndarray):
             spool.add(name, result)
-        elif problems.should_stop:
-            break
         if done % _BATCH_IMAGES == 0:
-            progress("decoding images", done, None)
-    problems.raise_error(source)
-    progress("decoding images", len(spool.names), len(spool.names))
-    return skipped
+            decoding.progress("decoding images", done, None)
+    if n_more:
+        named_sizes = sizes if is_wrong else {}
+        raise describe_problems(str(source), policy, named_sizes, {} if skips else broken)
+    decoding.progress("decoding images", len(spool.names), len(spool.names))
+    return list(broken)
 
 
 def _decode_parallel(files: Iterator[tuple[str, bytes]], policy: ImagePolicy) -> Iterator[_Result]:

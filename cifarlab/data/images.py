@@ -24,18 +24,13 @@ _SET_SIZE = (
 class RefusedError(Exception):
     """Why an image can't be taken; whoever knows the file's name makes it a DataError."""
 
-    def __init__(self, what: str, hint: str) -> None:
+    def __init__(self, what: str, hint: str, size: tuple[int, int] = (0, 0)) -> None:
         super().__init__(what, hint)
-        self.what = what
-        self.hint = hint
+        self.what, self.hint, self.size = what, hint, size
 
 
 class SizeError(RefusedError):
     """The image has a width and height, ``size``, that the policy does not take."""
-
-    def __init__(self, what: str, hint: str, size: tuple[int, int]) -> None:
-        super().__init__(what, hint)
-        self.size = size
 
 
 class BrokenError(RefusedError):
@@ -52,7 +47,7 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np
     try:
         file = Image.open(io.BytesIO(blob), formats=FORMATS)
         _refuse_bomb(file, blob, max_pixels)
-        image = _resize(_convert_channels(_to_plain_mode(_apply_orientation(file)), policy), policy)
+        image = _apply_policy(_to_plain_mode(_apply_orientation(file)), policy)
         pixels = np.frombuffer(image.tobytes(), dtype=np.uint8)
         return pixels.reshape(image.height, image.width, -1)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -81,12 +76,12 @@ def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     same_size = policy.size is None or (height, width) == (policy.size, policy.size)
     if same_size and policy.channels in ("auto", {1: "grey", 3: "rgb"}[channels]):
         return images
-    out = []
+    resized = []
     for array in images:
         image = Image.fromarray(array[..., 0] if channels == 1 else array)
-        image = _resize(_convert_channels(image, policy), policy)
-        out.append(np.asarray(image).reshape(image.height, image.width, -1))
-    return np.stack(out) if n else images
+        image = _apply_policy(image, policy)
+        resized.append(np.asarray(image).reshape(image.height, image.width, -1))
+    return np.stack(resized) if n else images
 
 
 def _refuse_bomb(image: Image.Image, blob: bytes, max_pixels: int) -> None:
@@ -139,25 +134,21 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(shallow)
 
 
-def _convert_channels(image: Image.Image, policy: ImagePolicy) -> Image.Image:
-    mode = {"auto": image.mode, "grey": "L", "rgb": "RGB"}[policy.channels]
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _resize(image: Image.Image, policy: ImagePolicy) -> Image.Image:
-    side = policy.size
+def _apply_policy(image: Image.Image, policy: ImagePolicy) -> Image.Image:
+    """Bring an image of mode L or RGB to the policy's channels and size. Raises SizeError."""
+    mode, side = {"auto": image.mode, "grey": "L", "rgb": "RGB"}[policy.channels], policy.size
+    image = image if image.mode == mode else image.convert(mode)
     if side is None:
         _refuse_shape(image.size)
-        return image
-    if image.size == (side, side):
-        return image
-    if policy.resize_mode == "error":
-        raise SizeError(
-            f"is {image.width}x{image.height}, not {side}x{side}",
-            "set data.images.resize_mode=crop (or pad, stretch), or scale the images yourself",
-            image.size,
-        )
-    return _RESIZERS[policy.resize_mode](image, side)
+    elif image.size != (side, side):
+        if policy.resize_mode == "error":
+            what = f"is {image.width}x{image.height}, not {side}x{side}"
+            hint = (
+                "set data.images.resize_mode=crop (or pad, stretch), or scale them yourself"
+            )
+            raise SizeError(what, hint, image.size)
+        image = _RESIZERS[policy.resize_mode](image, side)
+    return image
 
 
 def _refuse_shape(size: tuple[int, int]) -> None:
@@ -165,9 +156,8 @@ def _refuse_shape(size: tuple[int, int]) -> None:
     if width != height:
         raise SizeError(f"is {width}x{height}, which is not square", _SET_SIZE, size)
     if not MIN_SIDE <= width <= MAX_SIDE:
-        raise SizeError(
-            f"is {width}x{height}; sides from {MIN_SIDE} to {MAX_SIDE} can be used", _SET_SIZE, size
-        )
+        what = f"is {width}x{height}; sides from {MIN_SIDE} to {MAX_SIDE} can be used"
+        raise SizeError(what, _SET_SIZE, size)
 
 
 _BICUBIC = Image.Resampling.BICUBIC

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def infer_layout(
     wrapping = _wrapping_folders(files)
     below = [path.split("/")[len(wrapping) :] for path in files]
     prefix = [] if _has_splits(below) else ["train"]
-    places = [
+    locations = [
         _split_and_class(path, prefix + parts) for path, parts in zip(files, below, strict=True)
     ]
     empty = set()
@@ -42,13 +43,13 @@ def infer_layout(
         inside = prefix + parts[len(wrapping) :] if parts[: len(wrapping)] == wrapping else []
         if len(inside) > 1 and (split := _split(inside[0])):
             empty.add((split, inside[1]))
-    classes = _classes({*places}, empty)
+    classes = _classes({*locations}, empty)
     number = {name: index for index, name in enumerate(classes)}
     splits: dict[str, list[int]] = {}
     for index in sorted(range(len(files)), key=files.__getitem__):
-        splits.setdefault(places[index][0], []).append(index)
+        splits.setdefault(locations[index][0], []).append(index)
     return classes, {
-        split: (np.array(order), np.array([number[places[index][1]] for index in order]))
+        split: (np.array(order), np.array([number[locations[index][1]] for index in order]))
         for split, order in splits.items()
     }
 
@@ -67,6 +68,7 @@ def _wrapping_folders(files: Sequence[str]) -> list[str]:
     return shared
 
 
+@cache
 def _split(folder: str) -> str | None:
     """Return the split that a folder's name speaks of, None for none or several."""
     spelled = (word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", folder))

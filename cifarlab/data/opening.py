@@ -5,10 +5,10 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
-from cifarlab.data.cache import HINT, load_cached, open_cached
+from cifarlab.data.cache import HINT, cache_entry, load_cached, open_cached
 from cifarlab.data.cifar import refuse_label_mode
 from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Log, Progress, Subset
+from cifarlab.data.dataset import Dataset, Decoding, Log, Progress, Subset
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.sources import SourceConfig
 from cifarlab.data.splits import count_test_images, training_subsets
@@ -57,9 +57,8 @@ def open_cached_data(data: Data) -> OpenData | None:
 
     Nothing is downloaded, decoded, written or locked. Raises DataError for an unknown source.
     """
-    path = data.source.find()
-    stem, identity = _cache_key(data.source, path, data.label_mode, data.images)
-    dataset = load_cached(str(data.source), stem, identity)
+    entry = _entry(data.source, data.source.find(), data.label_mode, data.images)
+    dataset = load_cached(entry, str(data.source))
     return OpenData(dataset, data) if dataset else None
 
 
@@ -88,20 +87,17 @@ def open_dataset(
     try:
         path = config.find(report)
         return open_cached(
+            _entry(config, path, label_mode, images),
             str(config),
-            *_cache_key(config, path, label_mode, images),
-            lambda out: config.decode(path, label_mode, images, out, report),
+            lambda out: config.decode(path, Decoding(label_mode, images, out, report)),
         )
     except StorageError as error:
         raise StorageError(error.what, HINT) from error
 
 
-def _cache_key(
-    source: SourceConfig, path: Path | None, label_mode: str, images: ImagePolicy
-) -> tuple[str, list[object]]:
-    """Return a cache entry's stem, and what it depends on."""
+def _entry(source: SourceConfig, path: Path | None, label_mode: str, images: ImagePolicy) -> Path:
     stem = (path.name or "root") if path else source.kind
-    return stem, [source.identity(path), label_mode, images.model_dump()]
+    return cache_entry(stem, [source.identity(path), label_mode, images.model_dump()])
 
 
 def summary(opened: OpenData) -> list[str]:
@@ -110,18 +106,14 @@ def summary(opened: OpenData) -> list[str]:
     The test split is not opened. Raises DataError as ``training_subsets`` does.
     """
     dataset, data = opened.dataset, opened.data
-    sizes = {
-        "train": len(opened.training),
-        "val": len(opened.validation or ()),
-        "test": count_test_images(dataset, data),
-    }
-    part_sizes = " + ".join(f"{size:,} {part}" for part, size in sizes.items() if size)
+    sizes = len(opened.training), len(opened.validation or ()), count_test_images(dataset, data)
+    parts = [f"{n:,} {part}" for n, part in zip(sizes, ("train", "val", "test"), strict=True) if n]
     height, width, channels = dataset.image_shape
     color = "grey" if channels == 1 else "colour"
     skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
     line = (
-        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {part_sizes} images "
-        f"of {height} x {width}, {color}{skipped}"
+        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {' + '.join(parts)} "
+        f"images of {height} x {width}, {color}{skipped}"
     )
     note = "note: all images are grey, stored in colour: data.images.channels=grey makes them a "
     is_noted = dataset.channels_equal and data.images.channels != "rgb"

@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from cifarlab.data.cifar import (
     recognize_folder,
     refuse_label_mode,
 )
-from cifarlab.data.dataset import Decoded, Progress
+from cifarlab.data.dataset import Decoded, Decoding, Progress
 from cifarlab.data.download import fetch
 from cifarlab.data.folders import decode_folder
-from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import exists, is_folder, sha256, storable
 
@@ -52,13 +51,12 @@ def find_official_archive(name: str, progress: Progress | None) -> Path | None:
     return fetch(kind, downloads, progress) if progress else None
 
 
-def find_path(source: str, names: list[str]) -> Path:
+def find_path(source: str, names: Collection[str]) -> Path:
     """Find a folder or archive as given or under $CIFARLAB_DATA.
 
     ``names`` are of sources that are no paths. Raises DataError with the nearest of all.
     """
-    path = Path(source).expanduser()
-    folder = data_folder()
+    path, folder = Path(source).expanduser(), data_folder()
     for candidate in (path, folder / path if folder else path):
         if exists(candidate):
             return candidate
@@ -99,15 +97,13 @@ def _stamps_below(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
                 yield from _stamps_below(Path(entry.path), f"{prefix}{entry.name}/")
 
 
-def decode_path(
-    path: Path, label_mode: str, policy: ImagePolicy, build: Path, progress: Progress
-) -> Decoded:
+def decode_path(path: Path, decoding: Decoding) -> Decoded:
     """Decode by content: an official archive, or else class folders."""
     kind, members = _recognize(path)
     if kind:
-        return decode_cifar(kind, path, members, label_mode, policy, build)
-    refuse_label_mode(label_mode, str(path))
-    return decode_folder(_display_name(path), path, members, policy, build, progress)
+        return decode_cifar(kind, path, members, decoding)
+    refuse_label_mode(decoding.label_mode, str(path))
+    return decode_folder(_display_name(path), path, members, decoding)
 
 
 def _recognize(path: Path) -> tuple[Kind | None, Iterable[Member]]:

@@ -13,8 +13,7 @@ from cifarlab.config.family import Family
 from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.array_splits import Arrays as Arrays
 from cifarlab.data.array_splits import write_arrays
-from cifarlab.data.dataset import Decoded, Progress
-from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.dataset import Decoded, Decoding, Progress
 
 
 class Usual(NamedTuple):
@@ -53,13 +52,11 @@ class SourceConfig(Family):
         code = self.owner or ("" if self.is_shipped() else _code(type(self)))
         return [self.kind, repr(settings), code, _file_identity(path)]
 
-    def decode(
-        self, path: Path | None, label_mode: str, policy: ImagePolicy, out: Path, progress: Progress
-    ) -> Decoded:
-        """Write the splits into the folder ``out``. Raises DataError."""
+    def decode(self, path: Path | None, decoding: Decoding) -> Decoded:
+        """Write the splits; ``path`` is that of ``find``. Raises DataError."""
         with plugin_errors(self):
             arrays = self.read()
-        return write_arrays(str(self), arrays, policy, out)
+        return write_arrays(str(self), arrays, decoding)
 
     def usual(self, label_mode: str) -> Usual:
         """Return what is known before it is opened; here that it is one like CIFAR-10."""
@@ -128,14 +125,12 @@ class FileSource(SourceConfig):
         """Return the file's path and state, whatever it is called in the recipe."""
         return _file_identity(path)
 
-    def decode(
-        self, path: Path | None, label_mode: str, policy: ImagePolicy, out: Path, progress: Progress
-    ) -> Decoded:
+    def decode(self, path: Path | None, decoding: Decoding) -> Decoded:
         """Write an official archive's splits, or those of class folders."""
         from cifarlab.data.paths import decode_path
 
         assert path is not None, "find gave it"
-        return decode_path(path, label_mode, policy, out, progress)
+        return decode_path(path, decoding)
 
 
 class OfficialArchive(FileSource):
@@ -181,7 +176,7 @@ class Files(FileSource):
         """Return it as given or under $CIFARLAB_DATA. Raises DataError."""
         from cifarlab.data.paths import find_path
 
-        return find_path(self.path, list(SourceConfig.kinds()))
+        return find_path(self.path, SourceConfig.kinds())
 
     def __str__(self) -> str:
         """Return its path."""

@@ -29,10 +29,8 @@ def stratified_split(
     classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     total = math.floor(fraction * len(labels) + 0.5)
     if fraction > 0 and total == 0:
-        raise DataError(
-            f"a fraction of {fraction:g} of {len(labels)} images cuts none",
-            "raise the fraction, or set 0",
-        )
+        what = f"a fraction of {fraction:g} of {len(labels)} images cuts none"
+        raise DataError(what, "raise the fraction, or set 0")
     # what the division leaves over goes to the largest remainders, of equals to the first
     exact, n = sizes * total, max(len(labels), 1)
     counts = exact // n

@@ -245,7 +245,7 @@ def test_how_many_are_alike_is_said(tmp_path):
 
 
 def test_what_is_wrong_is_told_before_a_large_source_is_at_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("cifarlab.data.problems._MORE", 3)
+    monkeypatch.setattr("cifarlab.data.folders._MORE", 3)
     files = {f"a/{k}.png": png(k, (8, 8 if k < 4 else 9)) for k in range(9)}
     message = refusal(tmp_path, files | {f"b/{k}.png": b"" for k in range(9)})
     assert "a/4.png is 8x9 (and 3 like it)" in message and "decoded" not in message
