@@ -52,19 +52,12 @@ def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | N
     known = int(wrong.sum())
     if not known:
         return None
-    n_correct = np.cumsum(wrong[order])
+    found = np.cumsum(wrong[order])
     depths = [min(len(order), max(1, round(known * fraction))) for fraction in (0.25, 0.5, 1, 2, 4)]
     curve = [
-        {"suspects": depth, "precision": float(n_correct[depth - 1] / depth),
-         "recall": float(n_correct[depth - 1] / known)}
-        for depth in depths
-    ]  # fmt: skip
-    n_correct_at_known = int(n_correct[known - 1])
-    return {
-        "wrong": known,
-        "found": n_correct_at_known,
-        "precision": n_correct_at_known / known,
-        "recall": n_correct_at_known / known,
-        "chance": known / len(order),
-        "curve": curve,
-    }
+        {"suspects": depth, "precision": float(n / depth), "recall": float(n / known)}
+        for depth, n in zip(depths, found[np.array(depths) - 1], strict=True)
+    ]
+    at_known = {"wrong": known, "found": int(found[known - 1])}
+    shares = dict.fromkeys(("precision", "recall"), at_known["found"] / known)
+    return {**at_known, **shares, "chance": known / len(order), "curve": curve}

@@ -60,17 +60,15 @@ def audit(
         raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
     if folds:
         require_cleanlab()
-    folder = Audit(out or (run.audit if run else AUDITS / _folder_name(recipe)))
+    label = f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
+    folder = Audit(out or (run.audit if run else AUDITS / label))
     opened = open_data(recipe.data, progress, log)
     dataset, training = opened.dataset, opened.training
     if run:
         run.require_same_data(dataset.fingerprint)
-    splits = {"train": training}
-    if opened.validation is not None:
-        splits["val"] = opened.validation
-    if test:
-        splits["test"] = _open_test(dataset, recipe, run or folder, command)
-    pairs, duplicates, images = _find_duplicates(splits, progress)
+    test_split = _open_test(dataset, recipe, run or folder, command) if test else None
+    parts = {"train": training, "val": opened.validation, "test": test_split}
+    pairs, duplicates, images = _find_duplicates(parts, progress)
     labels = None
     if folds:
         groups, n_scattered = fold_groups(pairs[(pairs < len(training)).all(1)], training, folds)
@@ -85,14 +83,12 @@ def audit(
             progress=progress,
         )
         labels = label_findings(logits, training, dataset, folds, n_scattered)
-        shown = [suspect["index"] for suspect in labels["suspects"][:SHOWN]]
-        images["suspects"] = np.array(training.images[shown])
+        images["suspects"] = training.images[[s["index"] for s in labels["suspects"][:SHOWN]]]
     findings = _metadata(dataset, recipe, command) | {"duplicates": duplicates, "labels": labels}
     if csv:
         write_tables(folder.path, findings)
-    del duplicates["pairs"][KEPT:]
-    if labels:
-        del labels["suspects"][KEPT:]
+    for rows in (duplicates["pairs"], labels["suspects"] if labels else []):
+        del rows[KEPT:]
     folder.write(findings, images)
     return folder
 
@@ -113,9 +109,10 @@ def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, comm
 
 
 def _find_duplicates(
-    splits: Mapping[str, Subset], progress: Progress | None
+    parts: Mapping[str, Subset | None], progress: Progress | None
 ) -> tuple[np.ndarray, dict[str, Any], dict[str, np.ndarray]]:
     """Return pairs of positions in all splits, what was found, and images, of suspects none."""
+    splits = {name: part for name, part in parts.items() if part is not None}
     pixels = np.concatenate([split.images[split.indices] for split in splits.values()])
     twins = find_near_duplicates(pixels, choose().device, progress)
     findings, shown = duplicate_findings(twins, splits)
@@ -143,7 +140,3 @@ def _recipe(
     if recipe.data.fold is not None:
         raise DataError("data.fold is set: folds are the audit's to choose", "leave it out")
     return recipe
-
-
-def _folder_name(recipe: Recipe) -> str:
-    return f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"

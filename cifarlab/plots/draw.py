@@ -42,15 +42,10 @@ def draw_all(
 def draw(plot: Plot) -> Figure:
     """Return a plot as a figure."""
     with styled():
-        figure = sheet(plot.width, plot.height)
-        grid = figure.subplots(
-            -(-len(plot.panels) // plot.columns),
-            plot.columns,
-            sharex=plot.common_x,
-            sharey=plot.common_y,
-            squeeze=False,
-            height_ratios=plot.heights,
-        )
+        figure, rows = sheet(plot.width, plot.height), math.ceil(len(plot.panels) / plot.columns)
+        shared: dict[str, Any] = {"sharex": plot.common_x, "sharey": plot.common_y}
+        layout: dict[str, Any] = {"squeeze": False, "height_ratios": plot.heights}
+        grid = figure.subplots(rows, plot.columns, **shared, **layout)
         for axes in grid.flat[len(plot.panels) :]:
             axes.set_axis_off()
         for index, (axes, panel) in enumerate(zip(grid.flat, plot.panels, strict=False)):
@@ -71,13 +66,8 @@ def _draw_legend(figure: Figure, plot: Plot) -> None:
     elif plot.legend:
         parts = [axes.get_legend_handles_labels() for axes in figure.axes]
         handles = {name: handle for h, n in parts for handle, name in zip(h, n, strict=True)}
-        figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc=_OUTSIDE[plot.legend],
-            title=plot.legend_title or None,
-            ncols=plot.legend_columns,
-        )
+        look = {"loc": _OUTSIDE[plot.legend], "title": plot.legend_title or None}
+        figure.legend(list(handles.values()), list(handles), ncols=plot.legend_columns, **look)
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
@@ -149,24 +139,20 @@ def _draw_points(axes: Axes, mark: Marks) -> None:
     if mark.ends is not None:
         reach = np.abs(mark.ends - (x if mark.flat else y))
         error = {"xerr" if mark.flat else "yerr": reach}
-    few = len(x) <= 20
-    axes.errorbar(
-        x,
-        y,
-        **error,
-        color=mark.color,
-        linestyle=mark.dash if mark.width else "none",
-        linewidth=mark.width,
-        marker=mark.marker,
-        markersize=mark.size,
-        markerfacecolor="none" if mark.hollow else mark.color,
-        markevery=mark.every,
-        alpha=mark.alpha,
-        capsize=2.5 if few else 0,
-        elinewidth=1.2 if few else 0.8,
-        zorder=mark.z,
-        label=mark.label or None,
-    )
+    capsize, elinewidth = (2.5, 1.2) if len(x) <= 20 else (0, 0.8)
+    line: dict[str, Any] = {
+        "linestyle": mark.dash if mark.width else "none",
+        "linewidth": mark.width,
+    }
+    marker: dict[str, Any] = {
+        "marker": mark.marker,
+        "markersize": mark.size,
+        "markevery": mark.every,
+    }
+    face = "none" if mark.hollow else mark.color
+    look: dict[str, Any] = {"alpha": mark.alpha, "zorder": mark.z, "label": mark.label or None}
+    error |= {"capsize": capsize, "elinewidth": elinewidth}
+    axes.errorbar(x, y, color=mark.color, markerfacecolor=face, **line, **marker, **look, **error)
 
 
 def _draw_matrix(axes: Axes, mark: Matrix) -> None:

@@ -280,21 +280,16 @@ def reliability(run: RunData) -> Plot | None:
     return Plot(panels, height=4.2, heights=(4, 1), common_x=True, legend="best")
 
 
-def corruption_rows(run: RunData) -> list[dict[str, Any]]:
-    """Return the rows of the shift, as they were written; those of the usual form alone."""
-    return [
+def shift(run: RunData) -> Plot | None:
+    """Return accuracy by corruption and severity, and its mean over the severities."""
+    rows = [
         row
         for row in listed(dig(run.examined, "shift", "corruptions"))
         if isinstance(values := row.get("accuracy"), list)
         and values
         and all(number(v) is not None for v in values)
     ]
-
-
-def shift(run: RunData) -> Plot | None:
-    """Return accuracy by corruption and severity, and its mean over the severities."""
-    rows = corruption_rows(run)
-    if not rows or len({len(row["accuracy"]) for row in rows}) != 1:
+    if len({len(row["accuracy"]) for row in rows}) != 1:
         return None
     values = 100 * np.array([[*row["accuracy"], np.mean(row["accuracy"])] for row in rows])
     n, clean, mean = (dig(run.examined, "shift", key) for key in ("n", "clean", "mean"))

@@ -20,7 +20,7 @@ from cifarlab.plots import run as plots
 from cifarlab.plots.catalog import FIGURES
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.style import Picture
-from cifarlab.report import compare, diagnosis, provenance, settings, tables
+from cifarlab.report import compare, diagnosis, settings, tables
 from cifarlab.run_folder.explained import ExplainedFigure
 from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system import formatting
@@ -69,7 +69,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"svg_uri": _svg_uri, "png_uri": _png_uri}
-    modules = compare, diagnosis, images, provenance, settings, tables
+    modules = compare, diagnosis, images, settings, tables
     environment.globals |= vars(formatting) | {m.__name__.rpartition(".")[2]: m for m in modules}
     environment.globals |= {"SPOKEN": SPOKEN, "dig": dig, "plots": plots}
     return environment

@@ -10,10 +10,11 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build
 from cifarlab.system.formatting import NOTHING
 
+Line = tuple[str, str, str | None]
 _LONGEST = 60  # letters of a name that lists settings
 
 
-def settings(recipe: Recipe) -> Iterator[tuple[str, str, str | None]]:
+def settings(recipe: Recipe) -> Iterator[Line]:
     """Yield the complete recipe as lines of YAML: indent, text, and the default if it departs."""
     tree = recipe.model_dump(mode="json")
     kinds = {
@@ -28,9 +29,7 @@ def settings(recipe: Recipe) -> Iterator[tuple[str, str, str | None]]:
     return _lines(tree, defaults | {"name": tree["name"]}, "")
 
 
-def _lines(
-    tree: dict[str, Any], defaults: Any, indent: str
-) -> Iterator[tuple[str, str, str | None]]:
+def _lines(tree: dict[str, Any], defaults: Any, indent: str) -> Iterator[Line]:
     for key, value in tree.items():
         usual = defaults.get(key) if isinstance(defaults, dict) else None
         if isinstance(value, dict) and value:

@@ -1,7 +1,7 @@
-"""Tables of text, and what a page says of a run; the templates lay them out and name columns."""
+"""Tables of text, and what a page says of a run and where it comes from; templates lay them out."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy as np
 from cifarlab.plots.run import class_names, confusion_counts, largest_errors
 from cifarlab.plots.spec import MANY
 from cifarlab.run_folder.run_data import RunData, dig, listed
-from cifarlab.system.formatting import NOTHING, number, pair, percent, points
+from cifarlab.system.formatting import NOTHING, number, pair, percent, plain, points
 
+_TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 _NUMBER = re.compile("(?:[0-9.,+\\-–—%<> \u00a0]|\u00a0(?:ms|s|min|h|MiB|GiB)\\b| to )*")
 
 
@@ -101,3 +102,46 @@ def notes(run: RunData) -> list[Any]:
     if run.finished and not run.split("val"):
         messages.append("This run held no validation images out.")
     return [*messages, run.problem] if run.problem else messages
+
+
+def origin(run: RunData) -> Table:
+    """Return all of provenance.json that is no log, as (what, value), in the file's order."""
+    rows: list[tuple[str, str]] = []
+    for key, value in run.provenance.items():
+        if _is_log(value) or key in _TITLES:
+            continue
+        if isinstance(value, dict) and key != "libraries":
+            rows += [(f"{_spoken(key)}: {_spoken(inner)}", plain(v)) for inner, v in value.items()]
+        else:
+            rows.append((_spoken(key), plain(value)))
+    if fingerprint := run.result.get("fingerprint"):
+        rows.append(("recipe fingerprint", plain(fingerprint)))
+    return Table(("", ""), rows)
+
+
+def logs(run: RunData) -> Iterator[tuple[str, Table, str]]:
+    """Yield starts, openings of the test split, and other lists of records: title, table, why none.
+
+    What all records share with the provenance itself, as a start its versions, is left out.
+    """
+    known = run.provenance
+    records_by_key = {key: value for key, value in known.items() if _is_log(value)}
+    for key in dict.fromkeys([*_TITLES, *records_by_key]):
+        records = records_by_key.get(key, [])
+        columns = [
+            name
+            for name in dict.fromkeys(name for record in records for name in record)
+            if name not in known or any(record.get(name) != known[name] for record in records)
+        ]
+        rows = [[plain(record.get(name)) for name in columns] for record in records]
+        none = "none: the test split was not opened" if key == "test_openings" else "none"
+        table = Table([_spoken(name) for name in columns], rows)
+        yield _TITLES.get(key, _spoken(key)), table, none if key in known else "not recorded"
+
+
+def _is_log(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _spoken(key: Any) -> str:
+    return str(key).replace("_", " ")

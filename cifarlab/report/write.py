@@ -13,8 +13,6 @@ from cifarlab.system.errors import PluginError, RunFolderError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.files import is_folder, write_text
 
-__all__ = ["require_extra", "write_report"]
-
 
 def write_report(
     runs: Sequence[Path | str],
@@ -43,7 +41,11 @@ def write_report(
     paths, left_out = _loadable([Path(run) for run in runs])
     read = read_runs(paths)
     started()
-    target = _target(read[0].path, len(read), out)
+    if out is None:
+        usual = RunFolder(read[0].path).report
+        target = usual if len(read) == 1 else Path("report") / "report.html"
+    else:
+        target = out / "report.html" if is_folder(out) else out
     text, figures = page(read, formats, left_out)
     for figure in figures:
         save(figure, target.parent / "figures")
@@ -59,20 +61,13 @@ def _loadable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
             RunFolder(path).recipe()
             loadable.append(path)
         except PluginError as error:
-            if len(paths) == 1:
-                raise
             notes.append(f"{path.name} is left out: {error.what}; {error.hint}.")
+            refusal = error
     if not loadable:
-        raise PluginError("no run's plug-ins may be loaded", "--trust-plugins approves them")
+        raise refusal
     return loadable, notes
 
 
 def require_extra() -> None:
     """Raise MissingExtraError where the libraries that draw and lay out are not installed."""
     require_packages("a report", "report", "matplotlib", "jinja2")
-
-
-def _target(first: Path, count: int, out: Path | None) -> Path:
-    if out is None:
-        return RunFolder(first).report if count == 1 else Path("report") / "report.html"
-    return Path(out) / "report.html" if is_folder(Path(out)) else Path(out)

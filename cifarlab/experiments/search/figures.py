@@ -31,11 +31,12 @@ def curves(results: SearchResults) -> Plot | None:
     for index, (row, color) in enumerate(zip(shown, _colors(results, shown), strict=True)):
         run, marker = results.runs[row.trial.number], _MARKERS[index : index + 1]
         train, val = (100 * run.curve(split, "accuracy") for split in ("train", "val"))
-        text = f"{trial_name(row.trial.number)}: {np.max(val):.2f}, {np.nanmax(train):.2f}"
+        best = f"{trial_name(row.trial.number)}: {np.max(val):.2f}, {np.nanmax(train):.2f}"
+        text = best if marker else ""
         look: dict[str, Any] = {"color": color, "z": 2 - index / len(shown)}  # the best on top
-        bold = {"marker": marker or ("o" if len(val) < 3 else ""), "every": -(-len(val) // _MARKS)}
+        every, marker = -(-len(val) // _MARKS), marker or ("o" if len(val) < 3 else "")
         lines += [
-            Marks(run.epochs, val, text if marker else "", width=1.9, **bold, **look),
+            Marks(run.epochs, val, text, width=1.9, marker=marker, every=every, **look),
             Marks(run.epochs, train, width=0.8, alpha=0.45, **look),
         ]
     axes = Axis("epoch", integer=True), Axis("accuracy (%): validation bold, training faint")
@@ -78,9 +79,9 @@ def coordinates(results: SearchResults) -> Plot | None:
     lines = np.stack([*heights, _relative_scores(results, shown)], axis=1)
     marks: list[spec.Mark] = []
     for index, (line, color) in enumerate(zip(lines, _colors(results, shown), strict=True)):
-        look = {"alpha": 0.7, "width": 1.0} if index else {"width": 2.4}
-        z = 3 - index / len(shown)
-        marks.append(Marks(range(len(space) + 1), line, color=color, z=z, **look))
+        width, alpha = (1.0, 0.7) if index else (2.4, 1.0)
+        look: dict[str, Any] = {"width": width, "alpha": alpha, "z": 3 - index / len(shown)}
+        marks.append(Marks(range(len(space) + 1), line, "", color, **look))
     for index, (key, dimension) in enumerate(space.items()):
         marks.append(Marks([index, index], [0, 1], color=spec.GREY, width=0.8, z=1))
         ends = _labels(dimension)

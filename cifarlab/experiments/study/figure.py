@@ -26,24 +26,20 @@ def figure(comparison: Comparison) -> Plot:
     y = Axis(limits=(len(rows) - 0.4, -0.6), names=[label(row.name) for row in rows])
     base = comparison.baseline_row.values
     levels = [list(row.values.values()) for row in rows]
-    differences = [
-        [v - base[s] for s, v in row.values.items() if row.pairs and s in base] for row in rows
-    ]
     reported = [
-        r.reported.accuracy if r.reported and r.agreement.by == "level" else None for r in rows
-    ]
-    expected = [
-        metric.factor * row.agreement.expected
-        if row.pairs and row.agreement.expected is not None
-        else None
-        for row in rows
+        r.reported.accuracy / metric.factor if r.reported and r.agreement.by == "level" else None
+        for r in rows
     ]
     name = f"{SPLIT_NAMES[comparison.split]} {metric.axis}"
-    panels = [_panel(levels, [row.summary for row in rows], reported, name, y, metric.factor)]
+    panels = [_panel(name, y, metric.factor, levels, [row.summary for row in rows], reported)]
     if any(row.pairs for row in rows):
+        differences = [
+            [v - base[s] for s, v in row.values.items() if row.pairs and s in base] for row in rows
+        ]
         summaries = [row.pairs and row.pairs.difference for row in rows]
+        expected = [row.agreement.expected if row.pairs else None for row in rows]
         name = f"difference from {label(comparison.baseline)}{' (points)' * metric.percent}"
-        panel = _panel(differences, summaries, expected, name, y, metric.factor)
+        panel = _panel(name, y, metric.factor, differences, summaries, expected)
         panels.append(panel._replace(marks=[spec.Rule(0, spec.INK), *panel.marks]))
     title = f"{label(comparison.title, 60)}, {label(comparison.data, 40)}"
     return Plot(
@@ -59,26 +55,26 @@ def figure(comparison: Comparison) -> Plot:
 
 
 def _panel(
-    runs: Sequence[Sequence[float]],
-    summaries: Sequence[Summary | None],
-    reported: Sequence[float | None],
     name: str,
     y: Axis,
     factor: int,
+    runs: Sequence[Sequence[float]],
+    summaries: Sequence[Summary | None],
+    reported: Sequence[float | None],
 ) -> Panel:
-    """Return the runs, means and reported numbers of each row; fractions but for the reported."""
+    """Return the runs, means and reported numbers of each row, all of them given as fractions."""
     at, run_rows = np.arange(len(runs)), np.repeat(np.arange(len(runs)), list(map(len, runs)))
     points = factor * np.array([value for values in runs for value in values])
     means = factor * np.array([s and s.mean for s in summaries], dtype=float)
     nothing = (math.nan, math.nan)
     ends = factor * np.array([(s and s.interval) or nothing for s in summaries]).T
-    values = np.array(reported, dtype=float)
-    x = np.concatenate([points, means, *ends, values])
+    theirs = factor * np.array(reported, dtype=float)
+    x = np.concatenate([points, means, *ends, theirs])
     limits, far = _cut(x, np.concatenate([run_rows, *[at] * 4]), means, factor)
-    marks = [
+    marks: list[spec.Mark] = [
         Marks(points, run_rows, "a run", spec.GREY, marker="o", size=2.6),
         Marks(means, at, "mean, 95 % interval", ends=ends, flat=True, marker="o", size=4.5),
-        Marks(values, at, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
+        Marks(theirs, at, "reported", spec.VERMILION, marker="D", size=4.5, z=4),
         *far,
     ]
     return Panel(marks, Axis(name, limits), y, grid="x")
