@@ -3,32 +3,26 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
-from cifarlab.cli.app import app, takes_plugins
+from cifarlab.cli.app import app, say, takes_plugins
 
 
 @app.command()
 @takes_plugins
 def dashboard(
-    runs: Annotated[
-        Path, typer.Argument(metavar="[RUNS_DIR]", help="a folder of runs, studies, searches")
-    ] = Path("runs"),
-    host: Annotated[
-        str, typer.Option(help="the address to listen on; beyond this machine: with a password")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: a free one")] = 8642,
+    runs: Annotated[Path, Argument(metavar="[RUNS_DIR]", help="a folder of runs")] = Path("runs"),
+    host: Annotated[str, Option(help="to listen on; another one: with a password")] = "127.0.0.1",
+    port: Annotated[int, Option(help="0: a free one")] = 8642,
     password: Annotated[
-        str | None,
-        typer.Option(envvar="CIFARLAB_DASHBOARD_PASSWORD", help="what a visitor must give"),
+        str | None, Option(envvar="CIFARLAB_DASHBOARD_PASSWORD", help="what a visitor must give")
     ] = None,
-    show: Annotated[bool, typer.Option("--open/--no-open", help="open a browser")] = True,
+    show: Annotated[bool, Option("--open/--no-open", help="open a browser")] = True,
 ) -> None:
     """Show runs, studies and searches in a browser, and try images; Ctrl-C ends it."""
     from cifarlab.dashboard.serve import serve
-    from cifarlab.system.terminal import console
 
-    serve(runs, host=host, port=port, password=password, show=show, log=console.print)
+    serve(runs, host=host, port=port, password=password, show=show, log=say)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from cifarlab.system.errors import UserError
 
 if TYPE_CHECKING:
     from cifarlab.run_folder.folder import RunFolder
+    from cifarlab.training.display import Display
 
 
 def _open(run: Path) -> "RunFolder":
@@ -31,12 +32,12 @@ def _open(run: Path) -> "RunFolder":
 
 
 @contextmanager
-def _shown() -> Iterator[dict[str, Any]]:
-    """Show how far a computation is; yield what it takes for that."""
+def _shown() -> Iterator[tuple["Display", dict[str, Any]]]:
+    """Show how far a computation is; yield what shows it, and what the computation takes."""
     from cifarlab.training.display import Display
 
     with Display() as display:
-        yield {"progress": display.prepare, "log": say}
+        yield display, {"progress": display.prepare, "log": say}
 
 
 @app.command()
@@ -59,7 +60,7 @@ def evaluate(
     if not full and (ood is not None or images is not None):
         raise UserError("--ood and --images belong to --full", "add it")
     folder, command = _open(run), command_line()
-    with _shown() as shown:
+    with _shown() as (_, shown):
         if full:
             evaluation = evaluate_fully(
                 folder, split, groups, ood, images, command=command, **shown
@@ -89,9 +90,8 @@ def audit(
     from cifarlab.cli.printing import print_audit
     from cifarlab.config.plugins import approve_plugins
     from cifarlab.run_folder.folder import RunFolder
-    from cifarlab.training.display import Display
 
-    with Display() as display:
+    with _shown() as (display, shown):
         audited = run_audit(
             name,
             settings or [],
@@ -102,8 +102,7 @@ def audit(
             plugins=approve_plugins(plugin or []),
             callbacks=[display],
             command=command_line(),
-            progress=display.prepare,
-            log=say,
+            **shown,
         )
     print_audit(audited.findings() or {})
     say(f"audit: {audited.path}")
@@ -118,12 +117,8 @@ def audit(
 def predict(
     run: Run,
     paths: Annotated[list[Path], Argument(metavar="PATH...", help="images, folders, archives")],
-    output_format: Annotated[
-        str, Option("--format", help="table, csv, json or kaggle (ID,Labels)")
-    ] = "table",
-    sample_submission: Annotated[
-        Path | None, Option(help="a sample whose ids and labels must fit")
-    ] = None,
+    output_format: Annotated[str, Option("--format", help="table, csv, json or kaggle")] = "table",
+    sample_submission: Annotated[Path | None, Option(help="its ids and labels must fit")] = None,
     resize_mode: Resize = None,
     out: Annotated[Path | None, Option(help="a file; default: standard output")] = None,
 ) -> None:
@@ -149,25 +144,19 @@ def explain(
     images: Annotated[
         list[Path] | None, Argument(metavar="[IMAGE]...", help="files; default: held-out images")
     ] = None,
-    layers: Annotated[
-        str | None, Option(help="all, or names with commas; default: the last with a map")
-    ] = None,
-    target: Annotated[
-        str, Option(help="class that maps are for: predicted, true, or its name")
-    ] = "predicted",
+    layers: Annotated[str | None, Option(help="all, or names with commas; else the last")] = None,
+    target: Annotated[str, Option(help="class of the maps: predicted, true, a name")] = "predicted",
     resize_mode: Resize = None,
-    sanity_check: Annotated[
-        bool, Option("--sanity-check", help="check that the maps depend on the weights")
-    ] = False,
+    sanity_check: Annotated[bool, Option("--sanity-check", help="do maps need weights?")] = False,
     out: Annotated[Path | None, Option(help="default: RUN/explained, for reports")] = None,
     figures: Figures = "svg",
 ) -> None:
     """Show where a network looks, what its layers see, and what it is made of."""
-    from cifarlab.cli.printing import print_table
     from cifarlab.explain.explain_run import explain_run
+    from cifarlab.system.terminal import print_table
 
     folder = _open(run)
-    with _shown() as shown:
+    with _shown() as (_, shown):
         explained = explain_run(
             folder,
             images or [],

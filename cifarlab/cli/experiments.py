@@ -14,8 +14,8 @@ from cifarlab.system.errors import FailedRunsError
 @app.command()
 def studies() -> None:
     """All shipped studies: what they ask, and how many runs that takes."""
-    from cifarlab.cli.printing import print_table
-    from cifarlab.experiments.study.definition import find_study, shipped_studies
+    from cifarlab.experiments.study.shipped import STUDIES
+    from cifarlab.system.definition import find_study, shipped_studies
 
     rows = [
         (s.name, f"{len(s.rows)} x {s.n_seeds}", s.about)
@@ -68,10 +68,7 @@ def study(
 def compare(
     names: Annotated[
         list[str],
-        Argument(
-            metavar="RUN_OR_RECIPE...",
-            help="run folders, folders of them, or recipes whose finished runs are under runs/",
-        ),
+        Argument(metavar="RUN_OR_RECIPE...", help="run folders, folders of them, or recipes"),
     ],
     against: Annotated[str | None, Option(help="the baseline; default: the first")] = None,
     metric: Annotated[str, Option(help="accuracy, macro_f1, log_loss, ...")] = "accuracy",
@@ -95,8 +92,8 @@ def compare(
 @app.command()
 def searches() -> None:
     """All shipped searches: what they look for, and how many trials that takes."""
-    from cifarlab.cli.printing import print_table
-    from cifarlab.experiments.search.definition import find_search, shipped_searches
+    from cifarlab.experiments.search.shipped import SEARCHES
+    from cifarlab.system.definition import find_search, shipped_searches
 
     rows = [
         (s.name, str(s.trials), str(s.max_epochs), s.about)

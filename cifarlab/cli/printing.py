@@ -10,8 +10,6 @@ from cifarlab.system.terminal import console, percent, print_table
 if TYPE_CHECKING:
     from cifarlab.experiments.search.engine import FinishedSearch
 
-__all__ = ["print_audit", "print_comparison", "print_evaluation", "print_search", "print_table"]
-
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the table, with what stands over and under it."""
@@ -55,9 +53,8 @@ def print_evaluation(split: str, evaluation: dict[str, Any]) -> None:
         if row["n"]:
             console.print(f"{row['group']}: {percent(row['accuracy'])} of {row['n']:,}")
     top = ", ".join(f"{k}: {percent(v)}" for k, v in enumerate(measured["top_k"], 1))
-    console.print(
-        f"top {top}; standard deviation between classes {100 * measured['std']:.1f} points"
-    )
+    std = f"{100 * measured['std']:.1f} points"
+    console.print(f"top {top}; standard deviation between classes {std}")
     for name in ("calibration", "calibrated"):
         if row := measured[name]:
             fitted = ", fitted on these images" if (split, name) == ("val", "calibrated") else ""

@@ -26,19 +26,11 @@ def train(
     data: Data = None,
     run: Annotated[Path | None, Option(help="the run folder; default: under runs/")] = None,
     resume: Resume = False,
-    extend: Annotated[
-        str | None, Option(help="train a finished run longer, e.g. '10 epochs'")
-    ] = None,
-    schedule: Annotated[
-        str | None, Option(help="with --extend: the rate meanwhile: hold, restart, stretch")
-    ] = None,
+    extend: Annotated[str | None, Option(help="train a finished run on: '10 epochs'")] = None,
+    schedule: Annotated[str | None, Option(help="with --extend: hold, restart, stretch")] = None,
     threads: Annotated[int | None, Option(min=1, help="default: as many as cores are free")] = None,
-    tensor_stats: Annotated[
-        bool, Option(help="short for --callback tensor-stats: histograms of each epoch")
-    ] = True,
-    callback: Annotated[
-        list[str] | None, Option(metavar="KIND", help="what watches the run, of a plug-in")
-    ] = None,
+    tensor_stats: Annotated[bool, Option(help="histograms of each epoch, by a callback")] = True,
+    callback: Annotated[list[str] | None, Option(metavar="KIND", help="also watches")] = None,
     plugin: Plugins = None,
 ) -> None:
     """Train a recipe, evaluate it and write its report."""

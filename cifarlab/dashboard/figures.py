@@ -8,6 +8,7 @@ from starlette.responses import FileResponse, Response
 
 from cifarlab.dashboard.index import Index
 from cifarlab.dashboard.urls import folder_url
+from cifarlab.experiments.search.figures import FIGURES as SEARCH_FIGURES
 from cifarlab.plots.catalog import FIGURES
 from cifarlab.plots.spec import WIDE
 from cifarlab.run_folder.explained import KINDS
@@ -18,17 +19,13 @@ _FOLDERS = ("explained", "figures", "report/figures")
 _INSIDE = ("weights", "activations", "signals")  # all others of a run are on its page anyway
 _ON_PAGE = tuple(f"-{kind}" for kind in FIGURES if kind not in _INSIDE)
 # by the last word of a file's name; those of a report have theirs there
-_TITLES = {kind: caption for kind, (_, caption) in FIGURES.items()} | {
+_TITLES = {kind: caption for kind, (_, caption) in (FIGURES | SEARCH_FIGURES).items()} | {
     "maps": "Where it looks",
     "mistakes": "Where it looked when it was wrong",
     "features": "The way of an image through the network",
     "filters": "The first layer's filters",
     "sanity_check": "What remains of the maps when layers lose their weights",
     "architecture": "The network",
-    "curves": "Accuracy of all trials by epoch",
-    "rungs": "Which trials went on at each rung",
-    "coordinates": "Values and score of every trial",
-    "importance": "Importance of each key",
     "figure": "Accuracy by row",
 }
 _ORDER = [*KINDS, *_TITLES]  # figures without a title of their own come last
