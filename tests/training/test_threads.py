@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from cifarlab.experiments.study.workers import Failure, RunJob, train_in_processes
 from PIL import Image
 from typer.testing import CliRunner
 
 from cifarlab.cli import app
-from cifarlab.experiments.study.workers import Failure, RunJob, train_in_processes
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system import threads
 from cifarlab.system.errors import Interrupted, UserError

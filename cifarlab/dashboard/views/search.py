@@ -19,7 +19,6 @@ from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.table import (
     IMPORTANCE,
-    NOTHING,
     RestoredResults,
     describe_end,
     describe_selection_bias,
@@ -28,6 +27,7 @@ from cifarlab.experiments.search.table import (
     rung_rows,
 )
 from cifarlab.experiments.search.trial_history import Trial, TrialHistory
+from cifarlab.experiments.writing import NOTHING
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report.html import parts

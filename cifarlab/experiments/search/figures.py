@@ -10,7 +10,7 @@ from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults, TrialRow
 from cifarlab.experiments.search.space import AnyDimension, Choice, LogUniform, Params
 from cifarlab.experiments.search.trial_history import RungDecision
-from cifarlab.experiments.study.table import scale_words
+from cifarlab.experiments.writing import scale_words
 from cifarlab.plots import spec
 
 Item = TypeVar("Item")

@@ -7,8 +7,8 @@ with seeds that the search never saw, the same recipe shows what it is worth.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from cifarlab.experiments.engine import Log
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.event_log import Log
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison

@@ -108,6 +108,6 @@ def _row(rank: int, trial: Trial, run: RunData | None, metric: MetricFacts) -> T
 
 
 def _rung(rung: int, history: TrialHistory) -> RungSummary:
-    here = [decision for _, decision in history.rung_decisions if decision.rung == rung]
+    here = list(history.decisions_at(rung).values())
     last = next((v.cutoff for v in reversed(here) if v.cutoff is not None), None)
     return RungSummary(rung, len(here), sum(v.stopped for v in here), last)

@@ -1,23 +1,26 @@
 """A search as a table, a page and plain values."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.search.event_log import describe_stop
 from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_selection_bias
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
 from cifarlab.experiments.search.results import RungSummary, SearchResults, TrialRow
 from cifarlab.experiments.search.space import format_value
-from cifarlab.experiments.search.trial_history import Trial
+from cifarlab.experiments.search.trial_history import Trial, describe_stop
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.table import as_json, markdown, restore_comparison, scale_words
+from cifarlab.experiments.study.table import markdown, restore_comparison
+from cifarlab.experiments.writing import (
+    NOTHING,
+    as_json,
+    csv_table,
+    markdown_table,
+    scale_words,
+)
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.schemas import restore
 
-NOTHING = "-"
 _ENDS = {
     "planned": "ran to its end",
     "early_stopping": "ended by early stopping",
@@ -124,11 +127,15 @@ def markdown_page(
         )
         comparison = markdown(finalists.comparison).replace("# ", "### ", 1)
         parts += ["## Finalists over other seeds", words, comparison.strip()]
-    parts += ["## Trials", _table(*rows(results))]
+    parts += ["## Trials", markdown_table(*rows(results))]
     if results.rungs:
-        parts += ["## Rungs", _table(*rung_rows(results.rungs, results.metric))]
+        parts += ["## Rungs", markdown_table(*rung_rows(results.rungs, results.metric))]
     if results.importance:
-        parts += ["## What decides", _table(*importance_rows(results.importance)), IMPORTANCE]
+        parts += [
+            "## What decides",
+            markdown_table(*importance_rows(results.importance)),
+            IMPORTANCE,
+        ]
     parts += [f"![{words}]({file})" for file, words in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -141,21 +148,10 @@ IMPORTANCE = (
 )
 
 
-def _table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    rows = [headers, ["---"] * len(headers), *cells]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
-    )
-
-
 def csv_text(results: SearchResults) -> str:
     """One line per trial, numbers unrounded, accuracies as shares from 0 to 1."""
-    file = io.StringIO()
-    rows = [_raw(row, list(results.search.space), results.metric) for row in results.rows]
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    keys = list(results.search.space)
+    return csv_table([_raw(row, keys, results.metric) for row in results.rows])
 
 
 def _raw(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:

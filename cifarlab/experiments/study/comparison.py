@@ -4,7 +4,6 @@ Everything here is a pure function of a metric's values; ``table`` and ``figure`
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cifarlab.experiments.study.agreement import (
@@ -66,8 +65,7 @@ class ComparisonRow(NamedTuple):
     verdict: str
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A whole table; ``split`` is ``test`` or ``val``, ``scale`` the study's."""
 
     title: str
@@ -87,7 +85,7 @@ class Comparison:
 
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """A copy that begins its notes with these."""
-        return replace(self, notes=(*notes, *self.notes))
+        return self._replace(notes=(*notes, *self.notes))
 
 
 def compare(

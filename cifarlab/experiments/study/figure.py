@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES
-from cifarlab.experiments.study.table import scale_words
+from cifarlab.experiments.writing import scale_words
 from cifarlab.plots import spec
 from cifarlab.stats.paired import Summary
 

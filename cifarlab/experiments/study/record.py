@@ -1,19 +1,21 @@
 """What is known of each run of a study, kept in study.json as it changes."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.data.config import Data
 from cifarlab.data.opening import open_data
+from cifarlab.experiments.engine import Ending, Failure, Job, Log, resume_command
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
-from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import read_finished, run_outcome
-from cifarlab.experiments.study.table import as_json
-from cifarlab.experiments.study.workers import Failure, RunJob
+from cifarlab.experiments.writing import as_json
+from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
-from cifarlab.run_folder.folder import RunFolder
+from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 
@@ -28,13 +30,22 @@ class PlannedRun(NamedTuple):
 
 
 class StudyRecord:
-    """What is known of each planned run, kept in study.json as it changes."""
+    """The runs of a study as an experiment of the engine, kept in study.json as they change."""
 
     def __init__(
-        self, study: Study, scale: float, planned: list[PlannedRun], folder: StudyFolder, runs: Path
+        self,
+        study: Study,
+        scale: float,
+        planned: list[PlannedRun],
+        folder: StudyFolder,
+        runs: Path,
+        log: Log,
     ) -> None:
         self.study, self.scale, self.planned, self.folder = study, scale, planned, folder
-        self.notes: list[str] = []  # what to know of the runs that are there
+        self._log = log
+        self.jobs: dict[str, Job] = {}  # by fingerprint
+        self._waiting: list[Job] = []
+        self._n_ended = 0
         self._image_fingerprints: dict[
             Data, str | None
         ] = {}  # fingerprints, as far as they were asked for
@@ -61,7 +72,7 @@ class StudyRecord:
             if same:
                 reusable[planned_run.fingerprint] = same[0]
             elif candidates:
-                self.notes.append(f"{candidates[0].path} is not taken: the images are others today")
+                self._log(f"{candidates[0].path} is not taken: the images are others today")
         return reusable
 
     def _is_elsewhere(self, folder: RunFolder) -> bool:
@@ -82,15 +93,14 @@ class StudyRecord:
         try:
             return open_data(data).dataset.fingerprint
         except CifarlabError as error:
-            self.notes.append(f"finished runs are taken unseen, since {error.what}")
+            self._log(f"finished runs are taken unseen, since {error.what}")
             return None
 
-    def pending_jobs(self, command: str, resume: bool) -> list[RunJob]:
-        """The wanted runs that are neither finished nor known to diverge.
+    def plan_jobs(self, command: str, resume: bool) -> None:
+        """Plan the wanted runs that are neither finished nor known to diverge.
 
         Raises RunFolderError where one was begun and ``resume`` is not given.
         """
-        jobs: dict[str, RunJob] = {}
         for planned_run in self.planned:
             if not planned_run.wanted or planned_run.fingerprint in self.finished:
                 continue
@@ -101,24 +111,50 @@ class StudyRecord:
             if unfinished and not failure and not resume:
                 raise RunFolderError(
                     f"{unfinished.path} was begun and is not finished",
-                    f"go on with: {command} --resume",
+                    f"go on with: {resume_command(command)}",
                 )
             self.failures.pop(planned_run.fingerprint, None)
             path = (unfinished or new_folder(planned_run.recipe, self.folder.path)).path
-            jobs.setdefault(
+            self.jobs.setdefault(
                 planned_run.fingerprint,
-                RunJob(planned_run.row, planned_run.recipe, str(path), command, self.study),
+                Job(planned_run.row, planned_run.recipe, str(path), command, self.study),
             )
-        return list(jobs.values())
+        self._waiting = list(self.jobs.values())
 
-    def log_end(self, job: RunJob, failure: Failure | None) -> None:
-        """Note how a run ended."""
-        key = fingerprint(job.recipe)
-        if failure:
-            self.failures[key] = failure
+    @property
+    def progress(self) -> str:
+        """Return how many runs have ended, in words."""
+        return f"{self._n_ended} of {len(self.jobs)} runs"
+
+    def next_job(self) -> Job | None:
+        """Return the next run that was planned."""
+        if not self._waiting:
+            return None
+        job = self._waiting.pop(0)
+        n_begun = len(self.jobs) - len(self._waiting)
+        if n_begun == 1:
+            # decoded once, before several wait for it; each run says itself what is wrong with it
+            with suppress(CifarlabError):
+                open_data(job.recipe.data, log=self._log)
+        self._log(f"{n_begun}/{len(self.jobs)} {job.name}, seed {job.recipe.seed} ...")
+        return job
+
+    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
+        """Go on: each run of a study is trained to its end."""
+        return True
+
+    def on_end(self, job: Job, ending: Ending) -> None:
+        """Write down how a run ended, and tell it."""
+        self._n_ended += 1
+        if ending.failure:
+            self.failures[fingerprint(job.recipe)] = ending.failure
+            how = f"failed: {ending.failure.what}"
         else:
-            self.finished[key] = RunFolder(job.path)
+            self.finished[fingerprint(job.recipe)] = RunFolder(job.path)
+            how = _score(job.path, self.study.metric)
         self.write()
+        seed = job.recipe.seed
+        self._log(f"{self._n_ended}/{len(self.jobs)} {job.name}, seed {seed}: {how}")
 
     @property
     def n_failed(self) -> int:
@@ -197,3 +233,12 @@ class StudyRecord:
         except RunFolderError:
             return None
         return unfinished if self._has_same_images(planned_run, unfinished) else None
+
+
+def _score(path: str, metric: MetricConfig) -> str:
+    result = RunFolder(path).result() or {}
+    values = {s: result[s]["metrics"].get(metric.name) for s in SPLIT_NAMES if s in result}
+    shown = [f"{SPLIT_NAMES[s]} {metric.facts.text(value)}" for s, value in values.items()]
+    early = [describe_early_end(result)] if describe_early_end(result) else []
+    where = f"on {result.get('data')} ({result['cost']['train_seconds']:.0f} s)"
+    return ", ".join([f"{', '.join(shown)} {where}", *early])

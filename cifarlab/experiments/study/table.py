@@ -1,19 +1,15 @@
 """A comparison as a table: for a terminal, as Markdown, as CSV, and whole as JSON."""
 
-import csv
-import io
 from typing import Any
-
-from pydantic import BaseModel
 
 from cifarlab.experiments.study.comparison import SMALL, Comparison, ComparisonRow
 from cifarlab.experiments.study.definition import SPLIT_NAMES
+from cifarlab.experiments.writing import NOTHING, csv_table, markdown_table, scale_words
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
-NOTHING = "-"
 _POINTS = f"{100 * SMALL:g} points"
 HEADERS = (
     "row",
@@ -45,11 +41,6 @@ def heading(comparison: Comparison) -> list[str]:
         f"Differences{points} from {comparison.baseline}, paired by seed; intervals by Student's "
         "t; d_z is the mean difference over its standard deviation.",
     ]
-
-
-def scale_words(scale: float) -> str:
-    """What a scale did to the study, for every table and figure."""
-    return f"At scale {scale:g}: {scale:g} of the training images and {scale:g} of the epochs."
 
 
 def footing(comparison: Comparison) -> list[str]:
@@ -134,13 +125,11 @@ def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
 def markdown(comparison: Comparison) -> str:
     """The whole table with its heading and notes."""
     headers, cells = format_rows(comparison)
-    table = [headers, tuple("---" for _ in headers), *cells]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     notes = [f"- {note}" for note in footing(comparison)]
     parts = [
         f"# {comparison.title}",
         " ".join(heading(comparison)),
-        "\n".join(lines),
+        markdown_table(headers, cells),
         "\n".join(notes),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -148,11 +137,7 @@ def markdown(comparison: Comparison) -> str:
 
 def csv_text(comparison: Comparison) -> str:
     """One line per row, numbers unrounded, accuracies and differences from 0 to 1."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(_raw(comparison, comparison.rows[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_raw(comparison, row) for row in comparison.rows)
-    return file.getvalue()
+    return csv_table([_raw(comparison, row) for row in comparison.rows])
 
 
 def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
@@ -199,16 +184,3 @@ def restore_comparison(tree: Any) -> Comparison:
     if comparison.baseline not in [row.name for row in comparison.rows]:
         raise RunFolderError(f"{what}: its baseline is no row", hint)
     return comparison
-
-
-def as_json(value: Any) -> Any:
-    """Plain values of anything in a comparison, each number under its name."""
-    if isinstance(value, Comparison):
-        return {name: as_json(getattr(value, name)) for name in value.__dataclass_fields__}
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: as_json(item) for name, item in value._asdict().items()}
-    if isinstance(value, dict):
-        return {str(name): as_json(item) for name, item in value.items()}
-    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value

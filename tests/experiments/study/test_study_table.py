@@ -12,7 +12,6 @@ from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
     HEADERS,
-    as_json,
     csv_text,
     footing,
     format_rows,
@@ -20,6 +19,7 @@ from cifarlab.experiments.study.table import (
     markdown,
     restore_comparison,
 )
+from cifarlab.experiments.writing import as_json
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import GREY, VERMILION, Marks, Text
 from cifarlab.system.errors import RunFolderError, UserError

@@ -1,0 +1,408 @@
+"""The engine of studies, searches and finalists: it hands runs to workers and hears of each epoch.
+
+A worker trains one run after another, in this process, in another process of this machine or on a
+Ray cluster (``cluster.py``), always by ``train_job``. After each epoch it sends the metrics line
+and waits for leave to go on. The driver alone decides, and writes down what it decides before it
+answers; so whoever is killed, the record and the run folders are enough to go on.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+from cifarlab.config.duration import WallTime
+from cifarlab.recipes.schema import Recipe
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
+from cifarlab.system.signals import Stop, stop_on_signal
+from cifarlab.system.threads import available_threads
+from cifarlab.training.callback import Callback
+from cifarlab.training.callbacks import WatchedConfig
+
+Log = Callable[[str], None]
+LEAVE = "leave"  # what a driver sends at any time: leave the run at its checkpoint
+_POLL = 0.2  # seconds between two looks whether to end
+_DEATHS = 4  # of its worker, after which a run has failed
+_HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
+
+
+class Job(NamedTuple):
+    """A run to be trained, or gone on with; ``name`` is the row's or the trial's."""
+
+    name: str
+    recipe: Recipe
+    path: str
+    command: str
+    watched: WatchedConfig = WatchedConfig()
+
+
+class Failure(NamedTuple):
+    """Why a run has no result: the error's class, what was wrong, what to do."""
+
+    kind: str
+    what: str
+    hint: str
+
+
+class Ending(NamedTuple):
+    """How a run ended: why training stopped, or how it failed."""
+
+    stop_reason: str = "failed"
+    failure: Failure | None = None
+
+
+class Experiment(Protocol):
+    """What hands out runs and learns of them; each call is made in the driver."""
+
+    @property
+    def progress(self) -> str:
+        """Return how many runs have ended, in words."""
+
+    def next_job(self) -> Job | None:
+        """Return the next run to be trained; None where there is none."""
+
+    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
+        """Learn of an epoch, perhaps again; return whether the run goes on."""
+
+    def on_end(self, job: Job, ending: Ending) -> None:
+        """Learn of a run's end."""
+
+
+class Driver(Protocol):
+    """The driver as a worker sees it: a connection, but in the driver's own process."""
+
+    def send(self, obj: Any) -> None:
+        """Send a metrics line, or an ending."""
+
+    def recv(self) -> Any:
+        """Wait for a job, or for whether the run goes on."""
+
+    def poll(self) -> bool:
+        """Return whether anything was sent unasked: LEAVE."""
+
+
+TrainJob = Callable[[Job, Driver], Ending]
+
+
+class _Reporter(Callback):
+    """Sends each epoch to the driver and ends the run where that says so."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver, self._leaving, self.stopped = driver, False, False
+
+    def replay(self, folder: RunFolder) -> None:
+        """Send the epochs that the run has already."""
+        for line in folder.metrics.read():
+            self.on_epoch_end(None, line)
+
+    def on_train_start(self, run: Any) -> None:
+        """Each epoch so far may turn out to have been the last."""
+        self.replay(run.folder)
+
+    def on_step_end(self, run: Any, images: int) -> None:
+        """Pass the wish to leave on as the signal that training listens to."""
+        if not self._leaving and not self._driver.poll():
+            return
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+        else:
+            raise Interrupted("left at its last checkpoint", "go on with --resume", signal.SIGINT)
+
+    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
+        """Send the line and wait for the answer."""
+        self._driver.send(line)
+        answer = self._driver.recv()
+        self._leaving |= answer == LEAVE
+        self.stopped |= answer is False
+
+
+def train_job(job: Job, driver: Driver) -> Ending:
+    """Train a run to its end; of one that has ended, tell that again.
+
+    Raises Interrupted, and StorageError, which other runs would meet as well.
+    """
+    folder, reporter = RunFolder(job.path), _Reporter(driver)
+    try:
+        _wait_for_folder(folder)
+        if folder.finished:  # its driver was killed before it heard of it
+            reporter.replay(folder)
+            return Ending(str((folder.result() or {}).get("stop_reason")))
+        from cifarlab.training.train import train
+
+        result = train(
+            job.recipe,
+            folder,
+            resume=folder.exists,
+            callbacks=[reporter, *job.watched.build_callbacks()],
+            command=job.command,
+            should_stop=lambda: reporter.stopped,
+        )
+    except (Interrupted, StorageError):
+        raise
+    except CifarlabError as error:
+        return Ending(failure=Failure(type(error).__name__, error.what, error.hint))
+    except Exception as error:
+        kind = type(error).__name__
+        return Ending(failure=Failure(kind, f"{kind}: {str(error)[:200]}", "please report it"))
+    return Ending(result["stop_reason"])
+
+
+def _wait_for_folder(folder: RunFolder) -> None:
+    """Wait until the worker that had the run before, and was killed, has let go of it."""
+    from filelock import FileLock, Timeout
+
+    if not folder.path.is_dir():
+        return
+    try:
+        with FileLock(folder.path / ".lock", timeout=_HANDOVER):
+            pass
+    except Timeout as error:
+        raise RunFolderError(
+            f"{folder.path} was held by another process for {_HANDOVER:g} seconds",
+            "end that process: it goes on with a run that was taken from it",
+        ) from error
+
+
+def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_job) -> None:
+    """Train one job after another with so many ``threads``, until the driver has none or is gone.
+
+    Workers with one ``slot`` after another share the GPUs of a machine out.
+    """
+    import torch
+
+    from cifarlab.system.threads import limit_threads
+
+    limit_threads(threads)
+    if os.environ.get("CIFARLAB_DEVICE") != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(slot % torch.cuda.device_count())
+    with driver, suppress(EOFError, OSError):
+        while isinstance(job := driver.recv(), Job):
+            try:
+                driver.send(train(job, driver))
+            except (Interrupted, StorageError) as error:
+                driver.send(error)
+
+
+class Worker(NamedTuple):
+    """A worker as its driver sees it: ``messages`` end where it dies; ``close`` says how."""
+
+    slot: int
+    messages: Connection
+    send: Callable[[Any], Any]
+    close: Callable[[], str]
+
+
+StartWorker = Callable[[int], Worker]
+
+
+def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> StartWorker:
+    """Return what starts a process of this machine; ``jobs`` of them share its free cores."""
+    threads = available_threads()
+    if threads.note:
+        log(threads.note)
+    return partial(_start_process, threads=max(1, threads.number // jobs), train=train)
+
+
+def _start_process(slot: int, threads: int, train: TrainJob) -> Worker:
+    context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work_undisturbed, args=(theirs, slot, threads, train))
+    with _spawning():
+        process.start()
+    theirs.close()
+
+    def close() -> str:
+        ours.close()
+        process.join()
+        return f"exit code {process.exitcode}"
+
+    return Worker(slot, ours, ours.send, close)
+
+
+def _terminal_signals() -> set[int]:
+    """Signals that a terminal sends to all its processes, of which only the driver is to hear."""
+    return {signal.SIGINT, signal.SIGHUP} if hasattr(signal, "SIGHUP") else {signal.SIGINT}
+
+
+@contextmanager
+def _spawning() -> Iterator[None]:
+    """Start processes that no terminal's signal reaches, and that do not run the user's script."""
+    main, mask = sys.modules["__main__"], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    sys.modules["__main__"] = ModuleType("__main__")
+    signal.pthread_sigmask(signal.SIG_BLOCK, _terminal_signals())
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _work_undisturbed(*options: Any) -> None:
+    """Do ``work`` in a process that was started with the terminal's signals blocked."""
+    for signum in _terminal_signals():
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _terminal_signals())
+    work(*options)
+
+
+def run_experiment(
+    experiment: Experiment,
+    command: str,
+    start: StartWorker | None = None,
+    jobs: int = 1,
+    max_time: WallTime | None = None,
+) -> None:
+    """Train all runs of ``experiment``: ``jobs`` at a time in workers, without ``start`` here.
+
+    After ``max_time``, or a signal, the runs at hand are left at their last checkpoints. Raises
+    Interrupted with the command that goes on, StorageError.
+    """
+    end = time.monotonic() + max_time.seconds if max_time else float("inf")
+    with stop_on_signal() as stop:
+        if start is None:
+            signum = _run_here(experiment, stop)
+        else:
+            _run_in_workers(
+                experiment, start, jobs, lambda: bool(stop.signum) or time.monotonic() >= end
+            )
+            signum = stop.signum
+    if signum:
+        raise Interrupted(
+            f"interrupted after {experiment.progress}; the checkpoints are written",
+            f"go on with: {resume_command(command)}",
+            signum,
+        )
+
+
+def resume_command(command: str) -> str:
+    """Return what to type to go on with a study or search."""
+    return command if "--resume" in command.split() else f"{command} --resume"
+
+
+class _Here:
+    """The driver as a run in its own process sees it."""
+
+    def __init__(self, experiment: Experiment, job: Job, stop: Stop) -> None:
+        self._experiment, self._job, self._stop = experiment, job, stop
+        self._answer = True
+
+    def send(self, obj: Any) -> None:
+        self._answer = self._experiment.on_epoch(self._job, obj)
+
+    def recv(self) -> bool:
+        return self._answer
+
+    def poll(self) -> bool:
+        return bool(self._stop.signum)
+
+
+def _run_here(experiment: Experiment, stop: Stop) -> int:
+    """Train the runs in this process; return the signal that ended them, or 0."""
+    while not stop.signum and (job := experiment.next_job()):
+        try:
+            ending = train_job(job, _Here(experiment, job, stop))
+        except Interrupted as error:
+            return stop.signum or error.signum
+        experiment.on_end(job, ending)
+    return stop.signum
+
+
+def _run_in_workers(
+    experiment: Experiment, start: StartWorker, jobs: int, is_over: Callable[[], bool]
+) -> None:
+    pool = _Pool(experiment, start, jobs)
+    try:
+        while True:
+            if not pool.leaving and (pool.fatal or is_over()):
+                pool.leave()
+            pool.hand_out()
+            if not pool.busy:
+                break
+            for messages in wait(list(pool.busy), _POLL):
+                pool.hear(messages)
+    finally:
+        pool.close()
+    if pool.fatal:
+        raise pool.fatal
+
+
+class _Pool:
+    """The workers: idle ones, and busy ones by their connections, each with its job."""
+
+    def __init__(self, experiment: Experiment, start: StartWorker, jobs: int) -> None:
+        self._experiment, self._start = experiment, start
+        self._slots = list(range(jobs))
+        self._idle: list[Worker] = []
+        self.busy: dict[Any, tuple[Worker, Job]] = {}
+        self._orphans: list[Job] = []  # their workers died
+        self._deaths: Counter[str] = Counter()
+        self.leaving = False
+        self.fatal: StorageError | None = None
+
+    def hand_out(self) -> None:
+        """Give jobs to idle workers, and start workers as far as there are slots."""
+        while not self.leaving and (self._idle or self._slots):
+            job = self._orphans.pop(0) if self._orphans else self._experiment.next_job()
+            if job is None:
+                return
+            worker = self._idle.pop() if self._idle else self._start(self._slots.pop(0))
+            self.busy[worker.messages] = worker, job
+            self._send(worker, job)
+
+    def leave(self) -> None:
+        """Have all runs left at their checkpoints."""
+        self.leaving = True
+        for worker, _ in self.busy.values():
+            self._send(worker, LEAVE)
+
+    def hear(self, messages: Any) -> None:
+        """Take what a worker says: an epoch, its run's end, an error; or nothing more."""
+        worker, job = self.busy[messages]
+        try:
+            message = messages.recv()
+        except (EOFError, OSError):
+            message = worker.close()
+        if isinstance(message, dict):
+            if not self.leaving:
+                self._send(worker, self._experiment.on_epoch(job, message))
+            return
+        del self.busy[messages]
+        if isinstance(message, str):
+            self._slots.append(worker.slot)
+        else:
+            self._idle.append(worker)
+        if isinstance(message, Ending):
+            self._experiment.on_end(job, message)
+        elif isinstance(message, StorageError):
+            self.fatal = message
+        elif not self.leaving:
+            self._bury(job, str(message))
+
+    def _send(self, worker: Worker, message: Any) -> None:
+        with suppress(OSError):  # it has died: its connection will say so
+            worker.send(message)
+
+    def _bury(self, job: Job, how: str) -> None:
+        """Have another worker go on with a run whose own died, unless that is hopeless."""
+        self._deaths[job.path] += 1
+        if self._deaths[job.path] < _DEATHS:
+            self._orphans.append(job)
+            return
+        what = f"the process that trained it died {_DEATHS} times: {how}"
+        hint = "if memory ran out: fewer --jobs, or a smaller batch or network"
+        self._experiment.on_end(job, Ending(failure=Failure("WorkerDied", what, hint)))
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in [*self._idle, *(worker for worker, _ in self.busy.values())]:
+            worker.close()
