@@ -51,10 +51,10 @@ def cluster_workers(
         _connect(address)
     try:
         jobs, threads, gpus = share_out(jobs)
-        remote = ray.remote(_Remote).options(num_cpus=threads, num_gpus=gpus, max_concurrency=4)
+        remote: Any = ray.remote(_Remote).options(num_cpus=threads, num_gpus=gpus, max_concurrency=4)
 
         def start(slot: int) -> Worker:
-            actor = remote.remote(str(Path.cwd()), threads, train)
+            actor: Any = remote.remote(str(Path.cwd()), threads, train)
             messages, theirs = Pipe()
             causes: list[str] = []  # of its death
             Thread(target=_pass_on, args=(actor, theirs, causes), daemon=True).start()

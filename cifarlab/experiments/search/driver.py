@@ -32,9 +32,8 @@ class ParamSampler:
     def __init__(self, search: Search, base: Recipe) -> None:
         self._search, self._base = search, base
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        higher_is_better = base.evaluation.metric.facts.higher_is_better
-        direction = "maximize" if higher_is_better else "minimize"
-        self._study = optuna.create_study(direction=direction)
+        better_up = base.evaluation.metric.facts.higher_is_better
+        self._study = optuna.create_study(direction="maximize" if better_up else "minimize")
         self._asked: dict[int, optuna.Trial] = {}
 
     def suggest(self, number: int) -> Params:

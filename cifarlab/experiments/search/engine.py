@@ -131,7 +131,7 @@ def _require_same_search(
     search: Search, base: Recipe, scale: float, folder: SearchFolder, command: str
 ) -> None:
     """Refuse to go on with another search than was begun; more trials are welcome."""
-    header = {
+    header: dict[str, Any] = {
         "search": search.model_dump(mode="json"),
         "base": base.model_dump(mode="json"),
         "metric": base.evaluation.metric.facts._asdict(),

@@ -168,7 +168,7 @@ def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch)
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     problems = write_comparison(made(), tmp_path)
-    assert problems[0].startswith("no figure: a report needs matplotlib")
+    assert problems[0].startswith("no figures: a report needs matplotlib")
     assert {f.name for f in tmp_path.iterdir()} == {"table.md", "table.csv"}
 
 
