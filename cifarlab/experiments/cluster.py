@@ -51,7 +51,9 @@ def cluster_workers(
         _connect(address)
     try:
         jobs, threads, gpus = share_out(jobs)
-        remote: Any = ray.remote(_Remote).options(num_cpus=threads, num_gpus=gpus, max_concurrency=4)
+        remote: Any = ray.remote(_Remote).options(
+            num_cpus=threads, num_gpus=gpus, max_concurrency=4
+        )
 
         def start(slot: int) -> Worker:
             actor: Any = remote.remote(str(Path.cwd()), threads, train)

@@ -62,11 +62,11 @@ class Ending(NamedTuple):
 
 
 class Experiment(Protocol):
-    """What hands out runs and learns of them; each call is made in the driver."""
+    """What hands out runs and learns of them, in the driver."""
 
     @property
     def progress(self) -> str:
-        """Return how many runs have ended, in words."""
+        """Return it, as in "3 of 9 trials"."""
 
     def next_job(self) -> Job | None:
         """Return the next run to be trained; None where there is none."""
@@ -79,16 +79,16 @@ class Experiment(Protocol):
 
 
 class Driver(Protocol):
-    """The driver as a worker sees it: a connection, but in the driver's own process."""
+    """The driver as a worker sees it: a connection, or what stands for one."""
 
     def send(self, obj: Any) -> None:
-        """Send a metrics line, or an ending."""
+        """Send a metrics line."""
 
     def recv(self) -> Any:
-        """Wait for a job, or for whether the run goes on."""
+        """Wait for whether the run goes on, or LEAVE."""
 
     def poll(self) -> bool:
-        """Return whether anything was sent unasked: LEAVE."""
+        """Return whether LEAVE has come unasked."""
 
 
 TrainJob = Callable[[Job, Driver], Ending]
@@ -272,9 +272,8 @@ def run_experiment(
         if start is None:
             signum = _run_here(experiment, stop)
         else:
-            _run_in_workers(
-                experiment, start, jobs, lambda: bool(stop.signum) or time.monotonic() >= end
-            )
+            pool = _Pool(experiment, start, jobs)
+            pool.run(lambda: bool(stop.signum) or time.monotonic() >= end)
             signum = stop.signum
     if signum:
         raise Interrupted(
@@ -289,51 +288,33 @@ def resume_command(command: str) -> str:
     return command if "--resume" in command.split() else f"{command} --resume"
 
 
-class _Here:
+class _Here(NamedTuple):
     """The driver as a run in its own process sees it."""
 
-    def __init__(self, experiment: Experiment, job: Job, stop: Stop) -> None:
-        self._experiment, self._job, self._stop = experiment, job, stop
-        self._answer = True
+    experiment: Experiment
+    job: Job
+    stop: Stop
+    answers: list[bool]
 
     def send(self, obj: Any) -> None:
-        self._answer = self._experiment.on_epoch(self._job, obj)
+        self.answers.append(self.experiment.on_epoch(self.job, obj))
 
     def recv(self) -> bool:
-        return self._answer
+        return self.answers.pop()
 
     def poll(self) -> bool:
-        return bool(self._stop.signum)
+        return bool(self.stop.signum)
 
 
 def _run_here(experiment: Experiment, stop: Stop) -> int:
     """Train the runs in this process; return the signal that ended them, or 0."""
     while not stop.signum and (job := experiment.next_job()):
         try:
-            ending = train_job(job, _Here(experiment, job, stop))
+            ending = train_job(job, _Here(experiment, job, stop, []))
         except Interrupted as error:
             return stop.signum or error.signum
         experiment.on_end(job, ending)
     return stop.signum
-
-
-def _run_in_workers(
-    experiment: Experiment, start: StartWorker, jobs: int, is_over: Callable[[], bool]
-) -> None:
-    pool = _Pool(experiment, start, jobs)
-    try:
-        while True:
-            if not pool.leaving and (pool.fatal or is_over()):
-                pool.leave()
-            pool.hand_out()
-            if not pool.busy:
-                break
-            for messages in wait(list(pool.busy), _POLL):
-                pool.hear(messages)
-    finally:
-        pool.close()
-    if pool.fatal:
-        raise pool.fatal
 
 
 class _Pool:
@@ -343,49 +324,62 @@ class _Pool:
         self._experiment, self._start = experiment, start
         self._slots = list(range(jobs))
         self._idle: list[Worker] = []
-        self.busy: dict[Any, tuple[Worker, Job]] = {}
+        self._busy: dict[Any, tuple[Worker, Job]] = {}
         self._orphans: list[Job] = []  # their workers died
         self._deaths: Counter[str] = Counter()
-        self.leaving = False
-        self.fatal: StorageError | None = None
+        self._leaving = False
+        self._fatal: StorageError | None = None
 
-    def hand_out(self) -> None:
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Train all that there is. Raises StorageError."""
+        try:
+            while True:
+                if not self._leaving and (self._fatal or is_over()):
+                    self._leaving = True
+                    for worker, _ in self._busy.values():
+                        self._send(worker, LEAVE)
+                self._hand_out()
+                if not self._busy:
+                    break
+                for messages in wait(list(self._busy), _POLL):
+                    self._hear(messages)
+        finally:
+            for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+                worker.close()
+        if self._fatal:
+            raise self._fatal
+
+    def _hand_out(self) -> None:
         """Give jobs to idle workers, and start workers as far as there are slots."""
-        while not self.leaving and (self._idle or self._slots):
+        while not self._leaving and (self._idle or self._slots):
             job = self._orphans.pop(0) if self._orphans else self._experiment.next_job()
             if job is None:
                 return
             worker = self._idle.pop() if self._idle else self._start(self._slots.pop(0))
-            self.busy[worker.messages] = worker, job
+            self._busy[worker.messages] = worker, job
             self._send(worker, job)
 
-    def leave(self) -> None:
-        """Have all runs left at their checkpoints."""
-        self.leaving = True
-        for worker, _ in self.busy.values():
-            self._send(worker, LEAVE)
-
-    def hear(self, messages: Any) -> None:
+    def _hear(self, messages: Any) -> None:
         """Take what a worker says: an epoch, its run's end, an error; or nothing more."""
-        worker, job = self.busy[messages]
+        worker, job = self._busy[messages]
         try:
             message = messages.recv()
         except (EOFError, OSError):
             message = worker.close()
         if isinstance(message, dict):
-            if not self.leaving:
+            if not self._leaving:
                 self._send(worker, self._experiment.on_epoch(job, message))
             return
-        del self.busy[messages]
-        if isinstance(message, str):
+        del self._busy[messages]
+        if isinstance(message, str):  # it has died, and how
             self._slots.append(worker.slot)
         else:
             self._idle.append(worker)
         if isinstance(message, Ending):
             self._experiment.on_end(job, message)
         elif isinstance(message, StorageError):
-            self.fatal = message
-        elif not self.leaving:
+            self._fatal = message
+        elif not self._leaving:
             self._bury(job, str(message))
 
     def _send(self, worker: Worker, message: Any) -> None:
@@ -401,8 +395,3 @@ class _Pool:
         what = f"the process that trained it died {_DEATHS} times: {how}"
         hint = "if memory ran out: fewer --jobs, or a smaller batch or network"
         self._experiment.on_end(job, Ending(failure=Failure("WorkerDied", what, hint)))
-
-    def close(self) -> None:
-        """End all workers."""
-        for worker in [*self._idle, *(worker for worker, _ in self.busy.values())]:
-            worker.close()

@@ -12,7 +12,7 @@ the recipe's.
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -20,22 +20,12 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Config, PositiveFloat
 from cifarlab.recipes.schema import Recipe
 
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
 Params = dict[str, Any]  # what was drawn, by key, as the table writes it
 MOST_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
 _GOLDEN_RATIO = 0.618  # a point inside of a range that no whole number of steps reaches
-
-
-class Suggester(Protocol):
-    """What draws one number or label; an Optuna trial does."""
-
-    def suggest_categorical(self, name: str, choices: list[str]) -> Any:
-        """One of these labels."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """A number between the two."""
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        """An integer between the two, both included."""
 
 
 class Dimension(Config):
@@ -90,7 +80,7 @@ class Choice(Dimension):
         """The value behind a label."""
         return self.labeled_values[value]
 
-    def suggest(self, key: str, trial: Suggester) -> str:
+    def suggest(self, key: str, trial: "BaseTrial") -> str:
         """One label, all as likely."""
         return str(trial.suggest_categorical(key, list(self.labeled_values)))
 
@@ -102,28 +92,28 @@ class Choice(Dimension):
 class _Range(Dimension):
     """What ranges of numbers share."""
 
+    low: float = Field(description="smallest value")
+    high: float = Field(description="largest value")
+
     @model_validator(mode="after")
-    def _ascends(self) -> "_Range":
-        low, high = getattr(self, "low"), getattr(self, "high")  # noqa: B009
-        if not low < high:
-            raise ValueError(f"low is {low:g} and high {high:g}: low must be below high")
+    def _ascends(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}: low must be below high")
         return self
+
+    def suggest(self, key: str, trial: "BaseTrial") -> float:
+        """A number of the range."""
+        return trial.suggest_float(key, self.low, self.high, log=self.kind == "loguniform")
+
+    def probes(self) -> list[float]:
+        """Both ends, and a number between that is hardly a whole one."""
+        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
 
 
 class Uniform(_Range):
     """A number, each as likely."""
 
     kind: Literal["uniform"] = "uniform"
-    low: float = Field(description="smallest value")
-    high: float = Field(description="largest value")
-
-    def suggest(self, key: str, trial: Suggester) -> float:
-        """A number of the range."""
-        return trial.suggest_float(key, self.low, self.high)
-
-    def probes(self) -> list[float]:
-        """Both ends, and a number between that is hardly a whole one."""
-        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
 
 
 class LogUniform(_Range):
@@ -133,14 +123,6 @@ class LogUniform(_Range):
     low: PositiveFloat = Field(description="smallest value, above 0")
     high: PositiveFloat = Field(description="largest value")
 
-    def suggest(self, key: str, trial: Suggester) -> float:
-        """A number of the range."""
-        return trial.suggest_float(key, self.low, self.high, log=True)
-
-    def probes(self) -> list[float]:
-        """Both ends, and a number between that is hardly a whole one."""
-        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
-
 
 class Integer(_Range):
     """A whole number, each as likely."""
@@ -149,11 +131,11 @@ class Integer(_Range):
     low: int = Field(description="smallest value")
     high: int = Field(description="largest value, included")
 
-    def suggest(self, key: str, trial: Suggester) -> int:
+    def suggest(self, key: str, trial: "BaseTrial") -> int:
         """A whole number of the range."""
         return trial.suggest_int(key, self.low, self.high)
 
-    def probes(self) -> list[int]:
+    def probes(self) -> list[float]:
         """Both ends."""
         return [self.low, self.high]
 
@@ -198,7 +180,7 @@ def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base:
     return True
 
 
-def suggest_params(space: Mapping[str, AnyDimension], trial: Suggester, base: Recipe) -> Params:
+def suggest_params(space: Mapping[str, AnyDimension], trial: "BaseTrial", base: Recipe) -> Params:
     """One point of the space."""
     params: Params = {}
     for key in sort_by_condition(space):
