@@ -78,11 +78,9 @@ def _plan(
     if data is not None:
         recipes = {row: change(r, {"data.source": data}) for row, r in recipes.items()}
     recipes = {row: scale_recipe(recipe, scale) for row, recipe in recipes.items()}
-    planned = []
-    for seed in range(study.first_seed, study.first_seed + n_seeds):
-        for row, recipe in recipes.items():
-            seeded_recipe = recipe.model_copy(update={"seed": seed})
-            planned.append(
-                PlannedRun(row, seeded_recipe, fingerprint(seeded_recipe), row in wanted)
-            )
-    return planned
+    return [
+        PlannedRun(row, seeded, fingerprint(seeded), row in wanted)
+        for seed in range(study.first_seed, study.first_seed + n_seeds)
+        for row, recipe in recipes.items()
+        for seeded in [recipe.model_copy(update={"seed": seed})]
+    ]
