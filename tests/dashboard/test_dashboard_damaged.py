@@ -49,7 +49,7 @@ def read_search(path: Path) -> None:
     results = restore_results(folder.content().get("results") or {})
     rung_rows(results.rungs, folder.metric)
     importance_rows(results.importance)
-    for bias in results.selection_bias:
+    for bias in results.finalists.selection_bias if results.finalists else ():
         describe_selection_bias(bias, folder.metric)
 
 

@@ -91,14 +91,14 @@ def _row(
 
 
 def _show_results(results: RestoredResults, metric: MetricFacts) -> None:
-    if results.comparison:
+    if results.finalists:
         put("<h3>Finalists over other seeds</h3>")
         put(
             parts().notes(
-                [describe_selection_bias(bias, metric) for bias in results.selection_bias]
+                [describe_selection_bias(bias, metric) for bias in results.finalists.selection_bias]
             )
         )
-        show_comparison(results.comparison)
+        show_comparison(results.finalists.comparison)
     if results.rungs:
         put("<h3>Rungs</h3>")
         put_table(*rung_rows(results.rungs, metric))

@@ -3,21 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_selection_bias
+from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_finalists
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
 from cifarlab.experiments.search.results import RungSummary, SearchResults, TrialRow
 from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.trial_history import Trial, describe_stop
-from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.table import markdown, restore_comparison
-from cifarlab.experiments.writing import (
-    NOTHING,
-    as_json,
-    csv_table,
-    markdown_table,
-    scale_words,
-)
+from cifarlab.experiments.study.table import markdown
+from cifarlab.experiments.writing import NOTHING, as_json, csv_table, markdown_table, scale_words
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.schemas import restore
 
@@ -173,42 +166,30 @@ class RestoredResults(NamedTuple):
 
     rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
-    selection_bias: tuple[SelectionBias, ...]
-    comparison: Comparison | None
+    finalists: Finalists | None
 
 
 def restore_results(tree: dict[str, Any]) -> RestoredResults:
     """What ``results_as_json`` made plain. Raises RunFolderError for anything else."""
     what = "what was found is not as this cifarlab writes it"
     hint = "run the search again with --resume: finished trials are taken as they are"
-    finalists = tree.get("finalists") or {"selection_bias": [], "comparison": None}
-    comparison = finalists.get("comparison")
     return RestoredResults(
         restore(tuple[RungSummary, ...], tree.get("rungs"), what, hint),
         restore(tuple[Importance, ...], tree.get("importance"), what, hint),
-        restore_selection_bias(finalists.get("selection_bias")),
-        comparison and restore_comparison(comparison),
+        restore_finalists(tree.get("finalists")),
     )
 
 
 def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict[str, Any]:
     """Plain values for search.json."""
+    keys = list(results.search.space)
     return {
         "data": results.data,
         "table": [
-            {
-                **_raw(row, list(results.search.space), results.metric),
-                "rungs": as_json(tuple(row.trial.rung_decisions)),
-            }
+            {**_raw(row, keys, results.metric), "rungs": as_json(row.trial.rung_decisions)}
             for row in results.rows
         ],
         "rungs": as_json(results.rungs),
         "importance": as_json(results.importance),
-        "finalists": finalists
-        and {
-            "comparison": as_json(finalists.comparison),
-            "selection_bias": as_json(finalists.selection_bias),
-            "path": finalists.path,
-            "n_failed": finalists.n_failed,
-        },
+        "finalists": as_json(finalists),
     }

@@ -26,6 +26,7 @@ HEADERS = (
     "reported",
     "agreement",
 )
+_RUN_AGAIN = "run the study again: finished runs are taken as they are"
 _BARE = ("reported", "agreement")  # left out where no report has a number
 
 
@@ -60,11 +61,7 @@ def footing(comparison: Comparison) -> list[str]:
             else "."
         )
     )
-    return [
-        *comparison.notes,
-        *([how] if judged else []),
-        *([order] if order else []),
-    ]
+    return [*comparison.notes, *([how] if judged else []), *([order] if order else [])]
 
 
 def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -179,8 +176,11 @@ def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
 def restore_comparison(tree: Any) -> Comparison:
     """The comparison that ``as_json`` made plain. Raises RunFolderError for anything else."""
     what = "the comparison is not one that this cifarlab writes"
-    hint = "run the study again: finished runs are taken as they are"
-    comparison: Comparison = restore(Comparison, tree, what, hint)
+    return require_baseline(restore(Comparison, tree, what, _RUN_AGAIN))
+
+
+def require_baseline(comparison: Comparison) -> Comparison:
+    """Return a comparison from a file. Raises RunFolderError where its baseline is no row."""
     if comparison.baseline not in [row.name for row in comparison.rows]:
-        raise RunFolderError(f"{what}: its baseline is no row", hint)
+        raise RunFolderError("the comparison's baseline is no row of it", _RUN_AGAIN)
     return comparison
