@@ -10,7 +10,7 @@ the recipe's.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -47,6 +47,10 @@ class Dimension(Config):
     def setting(self, value: Any) -> Any:
         """The recipe's value of what was drawn."""
         return value
+
+    def meets(self, value: Any, allowed: Sequence[Any]) -> bool:
+        """Whether what was drawn is one of a condition's values."""
+        return value in allowed or self.setting(value) in allowed
 
 
 class Choice(Dimension):
@@ -156,28 +160,22 @@ def format_value(value: Any) -> str:
 def sort_by_condition(space: Mapping[str, AnyDimension]) -> list[str]:
     """The keys, each behind those that its condition names. Raises ValueError for a circle."""
     ordered: list[str] = []
-    remaining = list(space)
-    while remaining:
+    while remaining := [key for key in space if key not in ordered]:
         ready = [k for k in remaining if all(c in ordered or c not in space for c in space[k].when)]
         if not ready:
             raise ValueError(f"the conditions of {', '.join(remaining)} go in a circle")
         ordered += ready
-        remaining = [key for key in remaining if key not in ready]
     return ordered
 
 
 def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base: Recipe) -> bool:
     """Whether ``key`` is drawn after ``params``; what is not searched is as in ``base``."""
-    for other, allowed in space[key].conditions.items():
-        if other in space:
-            if other not in params:
-                return False
-            value = space[other].setting(params[other])
-            if value not in allowed and params[other] not in allowed:
-                return False
-        elif setting_at(base, other) not in allowed:
-            return False
-    return True
+    return all(
+        other in params and space[other].meets(params[other], allowed)
+        if other in space
+        else setting_at(base, other) in allowed
+        for other, allowed in space[key].conditions.items()
+    )
 
 
 def suggest_params(space: Mapping[str, AnyDimension], trial: "BaseTrial", base: Recipe) -> Params:

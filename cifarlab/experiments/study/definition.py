@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from cifarlab.recipes.text import apply_overrides, change, read_yaml, validate_c
 from cifarlab.system.errors import UserError
 from cifarlab.training.callbacks import WatchedConfig
 
+Definition = TypeVar("Definition", bound=WatchedConfig)
 SPLIT_NAMES = {"test": "test", "val": "validation"}  # as texts call them
 
 
@@ -58,16 +59,12 @@ class Study(WatchedConfig):
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
 
     @model_validator(mode="after")
-    def _rows_have_names_of_their_own(self) -> "Study":
+    def _is_sound(self) -> "Study":
         names = [row.name for row in self.rows]
         if len(set(names)) < len(names):
             raise ValueError(f"two rows are called {Counter(names).most_common(1)[0][0]}")
         if self.baseline not in (None, *names):
             raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
-        return self
-
-    @model_validator(mode="after")
-    def _has_so_many_seeds(self) -> "Study":
         if self.first_seed + self.n_seeds - 1 > MOST_SEED:
             raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MOST_SEED}")
         return self
@@ -112,11 +109,18 @@ def parse_metric(text: str) -> MetricConfig:
 
 
 def read_study(path: Path, plugins: Sequence[Plugin] = ()) -> Study:
-    """Read a study's YAML file, which names it where it does not itself.
+    """Read a study's YAML file, as ``read_definition``."""
+    return read_definition(Study, path, plugins, "see docs/studies.md for what a study holds")
+
+
+def read_definition(
+    kind: type[Definition], path: Path, plugins: Sequence[Plugin], hint: str
+) -> Definition:
+    """Read the YAML file of a study or a search, which names it where it does not itself.
 
     ``plugins`` are added to its own. Raises RecipeError and PluginError.
     """
-    tree = load_named_plugins(read_yaml(path, "study"), path.parent, plugins)
+    tree = load_named_plugins(read_yaml(path, kind.__name__.lower()), path.parent, plugins)
     if isinstance(tree, dict):
         tree = {"name": path.stem, **tree}
-    return validate_config(Study, tree, str(path), "see docs/studies.md for what a study holds")
+    return validate_config(kind, tree, str(path), hint)
