@@ -8,8 +8,7 @@ import numpy as np
 
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults, TrialRow
-from cifarlab.experiments.search.space import AnyDimension, Choice, LogUniform, Params
-from cifarlab.experiments.search.trial_history import RungDecision
+from cifarlab.experiments.search.space import AnyDimension, Choice
 from cifarlab.experiments.writing import scale_words
 from cifarlab.plots import spec
 
@@ -56,35 +55,23 @@ def rungs(results: SearchResults) -> spec.Plot | None:
     every = [decision for _, decision in results.rung_decisions]
     if not every:
         return None
-    maximum = max(decision.n_reached for decision in every)
+    most = max(decision.n_reached for decision in every)
     rung_numbers = [rung.rung for rung in results.rungs]
     shown = [v for n in rung_numbers for v in _spread([d for d in every if d.rung == n], _DRAWN)]
 
-    def marks(
-        group: list[RungDecision],
-        scores: list[float],
-        color: str,
-        marker: str,
-        name: str,
-        size: float = 3.5,
-    ) -> spec.Marks:
-        at = [rung_numbers.index(v.rung) - 0.18 + 0.36 * v.n_reached / (1 + maximum) for v in group]
-        return spec.Marks(
-            x=at,
-            y=[results.metric.factor * score for score in scores],
-            color=color,
-            marker=marker,
-            size=size,
-            label=name,
-        )
-
-    went_on, stopped = ([v for v in shown if v.stopped == which] for which in (False, True))
-    cut = [v for v in shown if v.cutoff is not None]
+    groups = (
+        ("score", [v for v in shown if not v.stopped], spec.BLUE, "o", 3.5, "went on"),
+        ("score", [v for v in shown if v.stopped], spec.VERMILION, "x", 3.5, "stopped"),
+        ("cutoff", [v for v in shown if v.cutoff is not None], spec.INK, "_", 7, "needed"),
+    )
     points = [
-        marks(went_on, [v.score for v in went_on], spec.BLUE, "o", "went on"),
-        marks(stopped, [v.score for v in stopped], spec.VERMILION, "x", "stopped"),
-        marks(cut, [v.cutoff or 0 for v in cut], spec.INK, "_", "needed", 7),
-    ]
+        spec.Marks(
+            x=[rung_numbers.index(v.rung) + 0.36 * v.n_reached / (1 + most) - 0.18 for v in some],
+            y=[results.metric.factor * getattr(v, what) for v in some],
+            color=color, marker=marker, size=size, label=label,
+        )
+        for what, some, color, marker, size, label in groups
+    ]  # fmt: skip
     names = [f"{rung.rung}\n{rung.n_stopped} of {rung.n_reached}" for rung in results.rungs]
     x = spec.Axis("rung (epoch), trials stopped there", (-0.5, len(names) - 0.5), names)
     title = _title(results, len(shown), len(every), "decisions")
@@ -112,22 +99,13 @@ def coordinates(results: SearchResults) -> spec.Plot | None:
     ]  # fmt: skip
     for index, (key, dimension) in enumerate(space.items()):
         marks.append(spec.Marks(x=[index, index], y=[0, 1], color=spec.GREY, width=0.8, z=1))
-        if isinstance(dimension, Choice):
-            names = list(dimension.labeled_values)
-            ends = list(zip(np.linspace(0, 1, len(names)), names, strict=True))
-        else:
-            ends = [(0.0, f"{dimension.low:g}"), (1.0, f"{dimension.high:g}")]
-        if any(key not in row.trial.params for row in shown):
-            ends.append((_UNSET, "not set"))
+        lacking = any(key not in row.trial.params for row in shown)
+        ends = [*dimension.ends, *([(_UNSET, "not set")] if lacking else [])]
         marks += [_text(index, height, name) for height, name in ends]
-    marks += [
-        _text(len(space), n, metric.number(metric.sign * value))
-        for n, value in enumerate((low, high))
-    ]
-    names = [
-        *(key.replace(".", ".\n") for key in space),
-        "score (%)" if metric.percent else "score",
-    ]
+    for n, value in enumerate((low, high)):
+        marks.append(_text(len(space), n, metric.number(metric.sign * value)))
+    score_name = "score (%)" if metric.percent else "score"
+    names = [*(key.replace(".", ".\n") for key in space), score_name]
     panel = spec.Panel(
         marks,
         spec.Axis(limits=(-0.3, len(space) + 0.55), names=names),
@@ -149,27 +127,16 @@ def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> li
     Lines through one choice are spread around it, the better the higher, or they would hide
     each other.
     """
-    heights = [_height(dimension, key, row.trial.params) for row in shown]
+    heights = [
+        dimension.position(row.trial.params[key]) if key in row.trial.params else _UNSET
+        for row in shown
+    ]
     if isinstance(dimension, Choice):
         reach = min(_SPREAD, 0.3 / max(1, len(dimension.labeled_values) - 1))
         for height, count in Counter(heights).items():
             spread = iter(np.linspace(reach, -reach, count) if count > 1 else [0.0])
             heights = [height + float(next(spread)) if h == height else h for h in heights]
     return heights
-
-
-def _height(dimension: AnyDimension, key: str, values: Params) -> float:
-    """Where a value stands on its axis, 0..1; below it where the trial has none."""
-    if key not in values:
-        return _UNSET
-    value = values[key]
-    if isinstance(dimension, Choice):
-        names = list(dimension.labeled_values)
-        return names.index(value) / max(1, len(names) - 1)
-    low, high = dimension.low, dimension.high
-    if isinstance(dimension, LogUniform):
-        return float(np.log(value / low) / np.log(high / low))
-    return float((value - low) / (high - low))
 
 
 def importance(results: SearchResults) -> spec.Plot | None:
@@ -184,14 +151,10 @@ def importance(results: SearchResults) -> spec.Plot | None:
         spec.Bars(at, fractions, 0.55, flat=True),
         spec.Marks(x=fractions, y=at, ends=ends, flat=True, color=spec.INK, label="95 % interval"),
         spec.Marks(
-            x=chance,
-            y=at,
-            color=spec.VERMILION,
-            marker="|",
-            size=11,
+            x=chance, y=at, color=spec.VERMILION, marker="|", size=11,
             label="reached by chance in 5 %",
         ),
-    ]
+    ]  # fmt: skip
     x = spec.Axis("importance (share of all keys)", (0, 1))
     y = spec.Axis(limits=(len(items) - 0.5, -0.5), names=[spec.label(item.key) for item in items])
     height = 1.2 + 0.3 * len(items)

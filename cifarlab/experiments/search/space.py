@@ -9,6 +9,7 @@ A key with ``when`` is drawn only where the named keys have the named values; el
 the recipe's.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -84,6 +85,15 @@ class Choice(Dimension):
         """The value behind a label."""
         return self.labeled_values[value]
 
+    @property
+    def ends(self) -> list[tuple[float, str]]:
+        """Positions that an axis names, and their names."""
+        return [(self.position(label), label) for label in self.labeled_values]
+
+    def position(self, value: Any) -> float:
+        """Where a value stands on an axis, 0 to 1."""
+        return list(self.labeled_values).index(value) / max(1, len(self.labeled_values) - 1)
+
     def suggest(self, key: str, trial: "BaseTrial") -> str:
         """One label, all as likely."""
         return str(trial.suggest_categorical(key, list(self.labeled_values)))
@@ -104,6 +114,15 @@ class _Range(Dimension):
         if not self.low < self.high:
             raise ValueError(f"low is {self.low:g} and high {self.high:g}: low must be below high")
         return self
+
+    @property
+    def ends(self) -> list[tuple[float, str]]:
+        """Positions that an axis names, and their names."""
+        return [(0.0, f"{self.low:g}"), (1.0, f"{self.high:g}")]
+
+    def position(self, value: float) -> float:
+        """Where a value stands on an axis, 0 to 1."""
+        return (value - self.low) / (self.high - self.low)
 
     def suggest(self, key: str, trial: "BaseTrial") -> float:
         """A number of the range."""
@@ -126,6 +145,10 @@ class LogUniform(_Range):
     kind: Literal["loguniform"] = "loguniform"
     low: PositiveFloat = Field(description="smallest value, above 0")
     high: PositiveFloat = Field(description="largest value")
+
+    def position(self, value: float) -> float:
+        """Where a value stands on an axis, 0 to 1."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
 
 
 class Integer(_Range):
