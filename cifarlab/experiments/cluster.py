@@ -22,7 +22,6 @@ _PATHS = {"CIFARLAB_DATA", "CIFARLAB_CACHE"}
 _PASSED_ON = (*_PATHS, "CIFARLAB_DEVICE", "CIFARLAB_COMPILE", "CIFARLAB_PACK")
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # a trial is as nice as the command that began it
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning
 }

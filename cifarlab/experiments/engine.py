@@ -14,7 +14,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
@@ -24,6 +23,7 @@ from cifarlab.config.duration import WallTime
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
+from cifarlab.system.files import lock_folder
 from cifarlab.system.signals import Stop, stop_on_signal
 from cifarlab.system.threads import available_threads
 from cifarlab.training.callback import Callback
@@ -159,18 +159,12 @@ def train_job(job: Job, driver: Driver) -> Ending:
 
 def _wait_for_folder(folder: RunFolder) -> None:
     """Wait until the worker that had the run before, and was killed, has let go of it."""
-    from filelock import FileLock, Timeout
-
-    if not folder.path.is_dir():
-        return
-    try:
-        with FileLock(folder.path / ".lock", timeout=_HANDOVER):
-            pass
-    except Timeout as error:
-        raise RunFolderError(
-            f"{folder.path} was held by another process for {_HANDOVER:g} seconds",
-            "end that process: it goes on with a run that was taken from it",
-        ) from error
+    busy = RunFolderError(
+        f"{folder.path} was held by another process for {_HANDOVER:g} seconds",
+        "end that process: it goes on with a run that was taken from it",
+    )
+    with lock_folder(folder.path, busy, _HANDOVER):
+        pass
 
 
 def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_job) -> None:
@@ -207,26 +201,27 @@ StartWorker = Callable[[int], Worker]
 
 def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> StartWorker:
     """Return what starts a process of this machine; ``jobs`` of them share its free cores."""
-    threads = available_threads()
-    if threads.note:
-        log(threads.note)
-    return partial(_start_process, threads=max(1, threads.number // jobs), train=train)
-
-
-def _start_process(slot: int, threads: int, train: TrainJob) -> Worker:
+    available = available_threads()
+    if available.note:
+        log(available.note)
+    threads = max(1, available.number // jobs)
     context = get_context("spawn")  # a forked child can't use a GPU, and inherits locks
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work_undisturbed, args=(theirs, slot, threads, train))
-    with _spawning():
-        process.start()
-    theirs.close()
 
-    def close() -> str:
-        ours.close()
-        process.join()
-        return f"exit code {process.exitcode}"
+    def start(slot: int) -> Worker:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work_undisturbed, args=(theirs, slot, threads, train))
+        with _spawning():
+            process.start()
+        theirs.close()
 
-    return Worker(slot, ours, ours.send, close)
+        def close() -> str:
+            ours.close()
+            process.join()
+            return f"exit code {process.exitcode}"
+
+        return Worker(slot, ours, ours.send, close)
+
+    return start
 
 
 def _terminal_signals() -> set[int]:

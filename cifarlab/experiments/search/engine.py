@@ -1,15 +1,15 @@
 """Runs a search: everything is checked, the engine trains the trials, the record is explained."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cifarlab.config.duration import WallTime
 from cifarlab.config.plugins import copy_plugins, plugin_hashes
+from cifarlab.experiments.cluster import cluster_workers, require_ray
 from cifarlab.experiments.engine import (
     Log,
-    StartWorker,
     TrainJob,
     local_workers,
     resume_command,
@@ -17,11 +17,12 @@ from cifarlab.experiments.engine import (
     train_job,
 )
 from cifarlab.experiments.search.definition import Search, validate
+from cifarlab.experiments.search.figures import FIGURES
 from cifarlab.experiments.search.finalists import Finalists, retrain_finalists, stored_finalists
 from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
-from cifarlab.experiments.search.writing import write_results
-from cifarlab.experiments.writing import require_sound
+from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
+from cifarlab.experiments.writing import require_sound, write_figures
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder.naming import RUNS
@@ -77,10 +78,12 @@ def run_search(
     base = search.base_recipe(data)
     validate(search, base)
     search.trial_recipe({}, base, scale)  # a scale out of range is refused here
-    require_packages("a search", "search", "optuna", *(["ray"] if cluster else []))
+    require_packages("a search", "search", "optuna")
+    if cluster:
+        require_ray()
     from cifarlab.experiments.search.driver import SearchDriver
 
-    folder = search_folder(search, scale, data, runs)
+    folder, here = search_folder(search, scale, data, runs), 1 if cluster else jobs or 1
     with folder.in_use():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)
@@ -94,7 +97,12 @@ def run_search(
         _require_same_images(base, driver, log if n_pending else None)
         if n_pending:
             log(f"{search.name}: {n_pending} trials to train; {folder.path}")
-            with _workers(cluster, jobs, log, train) as (start, n_workers):
+            workers = (
+                cluster_workers(cluster, jobs, train)
+                if cluster
+                else nullcontext((local_workers(here, log, train), here))
+            )
+            with workers as (start, n_workers):
                 run_experiment(driver, command, start, n_workers, max_time)
         results = read_results(search, scale, folder)
         problems, finalists = [], None
@@ -104,27 +112,12 @@ def run_search(
         if n_seeds is None:
             finalists = stored_finalists(results, folder)
         elif not problems and results.best_row:  # else there are no best yet, or all failed
-            here = 1 if cluster else jobs or 1
             finalists = retrain_finalists(
                 search, results, folder, n_seeds, here, formats, command, log
             )
         problems += write_results(results, finalists, folder, formats)
         _write_best(results, base, folder)
     return FinishedSearch(folder, results, finalists, problems)
-
-
-@contextmanager
-def _workers(
-    cluster: str | None, jobs: int | None, log: Log, train: TrainJob
-) -> Iterator[tuple[StartWorker, int]]:
-    """What starts a worker, and how many there are at a time."""
-    if cluster is None:
-        yield local_workers(jobs or 1, log, train), jobs or 1
-        return
-    from cifarlab.experiments.cluster import cluster_workers
-
-    with cluster_workers(cluster, jobs, train) as workers:
-        yield workers
 
 
 def _require_same_search(
@@ -182,6 +175,23 @@ def _require_same_images(base: Recipe, driver: "SearchDriver", log: Log | None) 
                 f"the images are not those that {folder.path} was begun with",
                 "restore them, or give the search another name to begin anew",
             )
+
+
+def write_results(
+    results: SearchResults,
+    finalists: Finalists | None,
+    folder: SearchFolder,
+    formats: Sequence[str] = ("svg",),
+) -> list[str]:
+    """Write table, page and figures; what could not be made, in words. Raises StorageError."""
+    folder.write({**folder.content(), "results": results_as_json(results, finalists)})
+    if not results.rows:
+        return []
+    write_text(folder.path / "table.csv", csv_text(results))
+    drawn, problems = write_figures(FIGURES, results, folder.path / "figures", formats)
+    figures = [(f"figures/{slug}.svg", words) for slug, words in drawn]
+    write_text(folder.path / "page.md", markdown_page(results, finalists, figures))
+    return problems
 
 
 def _write_best(results: SearchResults, base: Recipe, folder: SearchFolder) -> None:

@@ -52,7 +52,7 @@ def curves(results: SearchResults) -> spec.Plot | None:
 
 def rungs(results: SearchResults) -> spec.Plot | None:
     """Every decision: the score, and the cut-off that it met."""
-    every = [decision for _, decision in results.rung_decisions]
+    every = [decision for row in results.rows for decision in row.trial.rung_decisions]
     if not every:
         return None
     most = max(decision.n_reached for decision in every)

@@ -12,6 +12,7 @@ from made_search import made, small
 
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.experiments.search import figures
+from cifarlab.experiments.search.engine import write_results
 from cifarlab.experiments.search.figures import FIGURES, coordinates, curves, rungs
 from cifarlab.experiments.search.finalists import (
     measure_selection_bias,
@@ -20,7 +21,6 @@ from cifarlab.experiments.search.finalists import (
 )
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, describe_selection_bias, markdown_page, rows
-from cifarlab.experiments.search.writing import write_results
 from cifarlab.metrics.kinds import ACCURACY
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Marks, Plot, Text
