@@ -23,36 +23,27 @@ def figure(comparison: Comparison) -> spec.Plot:
     """The metric on the left and, where there are any, differences from the baseline beside."""
     rows, metric = comparison.rows, comparison.metric
     y = spec.Axis(limits=(len(rows) - 0.4, -0.6), names=[spec.label(row.name) for row in rows])
-    panels = [
-        _panel(
-            [list(row.values.values()) for row in rows],
-            [row.summary for row in rows],
-            [
-                r.reported.accuracy if r.reported and r.agreement.by == "level" else None
-                for r in rows
-            ],
-            f"{SPLIT_NAMES[comparison.split]} {metric.axis}",
-            y,
-            metric.factor,
-        )
+    name = f"{SPLIT_NAMES[comparison.split]} {metric.axis}"
+    level = [
+        row.reported.accuracy if row.reported and row.agreement.by == "level" else None
+        for row in rows
     ]
+    runs = [list(row.values.values()) for row in rows]
+    panels = [_panel(runs, [row.summary for row in rows], level, name, y, metric.factor)]
     if any(row.pairs for row in rows):
         base = comparison.baseline_row.values
-        expected = [row.agreement.expected if row.pairs else None for row in rows]
-        panels.append(
-            _panel(
-                [
-                    [v - base[s] for s, v in row.values.items() if row.pairs and s in base]
-                    for row in rows
-                ],
-                [row.pairs and row.pairs.difference for row in rows],
-                [value if value is None else metric.factor * value for value in expected],
-                f"difference from {spec.label(comparison.baseline)}{' (points)' * metric.percent}",
-                y,
-                metric.factor,
-                [spec.Rule(0, spec.INK)],
-            )
-        )
+        runs = [
+            [v - base[s] for s, v in row.values.items() if row.pairs and s in base] for row in rows
+        ]
+        differences = [row.pairs and row.pairs.difference for row in rows]
+        expected = [
+            metric.factor * row.agreement.expected
+            if row.pairs and row.agreement.expected is not None
+            else None
+            for row in rows
+        ]
+        name = f"difference from {spec.label(comparison.baseline)}{' (points)' * metric.percent}"
+        panels.append(_panel(runs, differences, expected, name, y, metric.factor, zero=True))
     title = f"{spec.label(comparison.title, 60)}, {spec.label(comparison.data, 40)}"
     return spec.Plot(
         panels,
@@ -73,22 +64,21 @@ def _panel(
     name: str,
     y: spec.Axis,
     factor: int,
-    rules: Sequence[spec.Mark] = (),
+    zero: bool = False,
 ) -> spec.Panel:
     """Return the runs, means and reported numbers of each row; fractions but for the reported."""
     at = np.arange(len(runs))
     nothing = (math.nan, math.nan)
     means = factor * np.array([s.mean if s else math.nan for s in summaries])
     ends = factor * np.array([(s and s.interval) or nothing for s in summaries]).T
-    points = np.array([(factor * v, row) for row, some in enumerate(runs) for v in some]).reshape(
-        -1, 2
-    )
+    points = np.array([(factor * v, row) for row, some in enumerate(runs) for v in some])
+    points = points.reshape(-1, 2)
     values = np.array([math.nan if value is None else value for value in reported])
     x = np.concatenate([points[:, 0], means, *ends, values])
     rows = np.concatenate([points[:, 1], at, at, at, at])
     limits, far = _cut(x, rows, means, factor)
-    marks = [
-        *rules,
+    marks: list[spec.Mark] = [
+        *([spec.Rule(0, spec.INK)] if zero else []),
         spec.Marks(
             x=points[:, 0], y=points[:, 1], color=spec.GREY, marker="o", size=2.6, label="a run"
         ),
