@@ -40,23 +40,22 @@ def heading(results: SearchResults) -> list[str]:
 
 def rows(results: SearchResults) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and cells as text, the best trial first."""
-    keys = list(results.search.space)
-    headers = ("rank", "trial", "score", "training", "epoch", "epochs", "how it ended", *keys)
-    return headers, [_cells(row, keys, results.metric) for row in results.rows]
+    cells = [_cells(row, list(results.search.space), results.metric) for row in results.rows]
+    return tuple(cells[0]) if cells else (), [tuple(row.values()) for row in cells]
 
 
-def _cells(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> tuple[str, ...]:
-    values = row.trial.params
-    return (
-        str(row.rank),
-        trial_name(row.trial.number),
-        metric.number(row.score),
-        ACCURACY.number(row.train_accuracy),
-        NOTHING if row.best_epoch is None else str(row.best_epoch),
-        str(row.epochs),
-        describe_end(row.trial, metric),
-        *(format_value(values[key]) if key in values else NOTHING for key in keys),
-    )
+def _cells(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, str]:
+    params = row.trial.params
+    return {
+        "rank": str(row.rank),
+        "trial": trial_name(row.trial.number),
+        "score": metric.number(row.score),
+        "training": ACCURACY.number(row.train_accuracy),
+        "epoch": NOTHING if row.best_epoch is None else str(row.best_epoch),
+        "epochs": str(row.epochs),
+        "how it ended": describe_end(row.trial, metric),
+        **{key: format_value(params[key]) if key in params else NOTHING for key in keys},
+    }
 
 
 def describe_end(trial: Trial, metric: MetricFacts) -> str:

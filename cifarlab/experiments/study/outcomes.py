@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 
 from cifarlab.config.plugins import load_named_plugins

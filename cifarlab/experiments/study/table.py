@@ -10,24 +10,7 @@ from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
-_POINTS = f"{100 * SMALL:g} points"
-HEADERS = (
-    "row",
-    "n",
-    "mean",
-    "std",
-    "95 % interval",
-    "difference",
-    "95 % interval of it",
-    "d_z",
-    "p (Holm)",
-    "verdict",
-    f"seeds for {_POINTS}",
-    "reported",
-    "agreement",
-)
 _RUN_AGAIN = "run the study again: finished runs are taken as they are"
-_BARE = ("reported", "agreement")  # left out where no report has a number
 
 
 def heading(comparison: Comparison) -> list[str]:
@@ -51,57 +34,52 @@ def footing(comparison: Comparison) -> list[str]:
         f"{ranks.n} rows with a reported number: Kendall's tau between our order and theirs "
         f"{ranks.tau:.2f} (p = {ranks.p:.2g})."
     )
-    judged = any(row.agreement.by for row in comparison.rows)
+    by = {row.agreement.by for row in comparison.rows}
     how = (
         "Agreement: whether the reported number, a single run, lies where 95 % of our single runs "
         "would (prediction interval)"
-        + (
-            "; levels are not comparable here, so differences from the baseline are."
-            if any(row.agreement.by == "difference" for row in comparison.rows)
-            else "."
-        )
     )
-    return [*comparison.notes, *([how] if judged else []), *([order] if order else [])]
+    how += (
+        "; levels are not comparable here, so differences from the baseline are."
+        if "difference" in by
+        else "."
+    )
+    return [*comparison.notes, *([how] if any(by) else []), *([order] if order else [])]
 
 
 def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and cells as text, rounded: accuracies to hundredths of a point."""
-    metric = comparison.metric
-    small = _POINTS if metric.percent else f"{SMALL:g}"
-    headers = [name.replace(_POINTS, small) for name in HEADERS]
-    bare = all(row.reported is None for row in comparison.rows)
-    kept = [index for index, name in enumerate(HEADERS) if not (bare and name in _BARE)]
-    cells = [_cells(row, metric) for row in comparison.rows]
-    return tuple(headers[p] for p in kept), [tuple(row[p] for p in kept) for row in cells]
+    rows = [_cells(row, comparison.metric) for row in comparison.rows]
+    if all(row.reported is None for row in comparison.rows):
+        for cells in rows:
+            del cells["reported"], cells["agreement"]
+    return tuple(rows[0]), [tuple(cells.values()) for cells in rows]
 
 
-def _cells(row: ComparisonRow, metric: MetricFacts) -> tuple[str, ...]:
+def _cells(row: ComparisonRow, metric: MetricFacts) -> dict[str, str]:
     mean, difference = row.summary, row.pairs and row.pairs.difference
-    return (
-        row.name,
-        str(len(row.values)),
-        metric.number(mean and mean.mean),
-        metric.number(mean and mean.std),
-        _interval(metric, mean and mean.interval),
-        metric.number(difference and difference.mean, "+"),
-        _interval(metric, difference and difference.interval, "+"),
-        NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
-        NOTHING if row.p is None else _p(row.p),
-        row.verdict,
-        _seeds(row),
-        _reported(row, metric),
-        row.agreement.words or NOTHING,
-    )
+    small = f"{100 * SMALL:g} points" if metric.percent else f"{SMALL:g}"
+    return {
+        "row": row.name,
+        "n": str(len(row.values)),
+        "mean": metric.number(mean and mean.mean),
+        "std": metric.number(mean and mean.std),
+        "95 % interval": _interval(metric, mean and mean.interval),
+        "difference": metric.number(difference and difference.mean, "+"),
+        "95 % interval of it": _interval(metric, difference and difference.interval, "+"),
+        "d_z": NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
+        "p (Holm)": NOTHING if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.2g}",
+        "verdict": row.verdict,
+        f"seeds for {small}": _seeds(row),
+        "reported": _reported(row, metric),
+        "agreement": row.agreement.words or NOTHING,
+    }
 
 
 def _interval(metric: MetricFacts, interval: Interval | None, sign: str = "") -> str:
     if interval is None:
         return NOTHING
     return f"{metric.number(interval[0], sign)} to {metric.number(interval[1], sign)}"
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _seeds(row: ComparisonRow) -> str:

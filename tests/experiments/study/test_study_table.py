@@ -11,7 +11,6 @@ from cifarlab.experiments.study.comparison import Outcome, compare
 from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
-    HEADERS,
     csv_text,
     footing,
     format_rows,
@@ -25,6 +24,22 @@ from cifarlab.plots.spec import GREY, VERMILION, Marks, Text
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
+
+HEADERS = (
+    "row",
+    "n",
+    "mean",
+    "std",
+    "95 % interval",
+    "difference",
+    "95 % interval of it",
+    "d_z",
+    "p (Holm)",
+    "verdict",
+    "seeds for 0.3 points",
+    "reported",
+    "agreement",
+)
 
 
 def cells(comparison, row):
