@@ -17,34 +17,13 @@ from pathlib import Path
 
 import psutil
 from _results import write_result
-from _searching import SMALL
+from _searching import LONGEST, SMALL, simulate
 
-from cifarlab.experiments.engine import Driver, Ending, Job
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import run_search
-from cifarlab.run_folder.folder import RunFolder
 
 EVERY = 500
-LONGEST = 27
 JOBS = 2
-
-
-def simulate(job: Job, driver: Driver) -> Ending:
-    """A trial whose score rises towards a limit that its number decides."""
-    number = int(job.name.rpartition("-")[2])
-    limit = 0.5 + (number * 7919 % 10007) / 20014
-    run = RunFolder(job.path)
-    run.write_recipe(job.recipe)
-    run.write_provenance({"data": {"name": "simulated"}})
-    for epoch in range(1, LONGEST + 1):
-        score = limit * (1 - 0.5**epoch)
-        point = {"accuracy": score, "loss": 1 - score}
-        line = {"epoch": epoch, "train": point, "val": point}
-        run.metrics.append(line)
-        driver.send(line)
-        if driver.recv() is not True:
-            return Ending("stopped")
-    return Ending("planned")
 
 
 class Watch:
