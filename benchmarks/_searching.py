@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from cifarlab.experiments.engine import Driver, Ending, Job
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.worker import Driver, Job, JobResult
 from cifarlab.run_folder.folder import RunFolder
 
 LONGEST = 27  # epochs of a simulated trial
@@ -30,7 +30,7 @@ SMALL = {
 }
 
 
-def simulate(job: Job, driver: Driver) -> Ending:
+def simulate(job: Job, driver: Driver) -> JobResult:
     """Train nothing: a trial whose score rises towards a limit that its number decides."""
     number = int(job.name.rpartition("-")[2])
     limit = 0.5 + (number * 7919 % 10007) / 20014
@@ -44,8 +44,8 @@ def simulate(job: Job, driver: Driver) -> Ending:
         run.metrics.append(line)
         driver.send(line)
         if driver.recv() is not True:
-            return Ending("stopped")
-    return Ending("planned")
+            return JobResult("stopped")
+    return JobResult("planned")
 
 
 def write_search(place: Path, name: str, **settings: Any) -> Path:

@@ -13,7 +13,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from cifarlab.experiments.engine import StartWorker, TrainJob, Worker, train_job, work
+from cifarlab.experiments.engine import Worker, Workers
+from cifarlab.experiments.worker import TrainJob, train_job, work
 from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
 from cifarlab.system.threads import env_threads
@@ -36,8 +37,8 @@ def require_ray() -> None:
 @contextmanager
 def cluster_workers(
     address: str, jobs: int | None, train: TrainJob = train_job
-) -> Iterator[tuple[StartWorker, int]]:
-    """Yield what starts a worker on the cluster, and how many at a time.
+) -> Iterator[Workers]:
+    """Yield workers on the cluster.
 
     ``jobs`` share its processors; by default one per machine. A cluster to which this process is
     connected already is used and left as it is. Raises UserError where no cluster answers.
@@ -49,7 +50,7 @@ def cluster_workers(
     if not connected:
         _connect(address)
     try:
-        jobs, threads, gpus = share_out(jobs)
+        jobs, threads, gpus = cluster_resources(jobs)
         remote: Any = ray.remote(_Remote).options(
             num_cpus=threads, num_gpus=gpus, max_concurrency=4
         )
@@ -67,7 +68,7 @@ def cluster_workers(
 
             return Worker(slot, messages, actor.send.remote, close)
 
-        yield start, jobs
+        yield Workers(jobs, start)
     finally:
         if not connected:
             ray.shutdown()
@@ -124,7 +125,7 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def share_out(jobs: int | None) -> tuple[int, int, float]:
+def cluster_resources(jobs: int | None) -> tuple[int, int, float]:
     """Return how many trials at a time the cluster trains, and each one's threads and GPUs.
 
     A whole GPU for each trial, or a part where there are more trials than GPUs.

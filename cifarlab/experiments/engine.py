@@ -6,59 +6,35 @@ and waits for leave to go on. The driver alone decides, and writes down what it 
 answers; so whoever is killed, the record and the run folders are enough to go on.
 """
 
-import os
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 from cifarlab.config.duration import WallTime
-from cifarlab.recipes.schema import Recipe
-from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
-from cifarlab.system.files import lock_folder
+from cifarlab.experiments.worker import (
+    LEAVE,
+    Failure,
+    Job,
+    JobResult,
+    TrainJob,
+    train_job,
+    work,
+)
+from cifarlab.system.errors import Interrupted, RunFolderError, StorageError
 from cifarlab.system.signals import Stop, stop_on_signal
 from cifarlab.system.threads import available_threads
-from cifarlab.training.callback import Callback
-from cifarlab.training.callbacks import WatchedConfig
 
 Log = Callable[[str], None]
-LEAVE = "leave"  # what a driver sends at any time: leave the run at its checkpoint
 _POLL = 0.2  # seconds between two looks whether to end
 _DEATHS = 4  # of its worker, after which a run has failed
-_HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
-
-
-class Job(NamedTuple):
-    """A run to be trained, or gone on with; ``name`` is the row's or the trial's."""
-
-    name: str
-    recipe: Recipe
-    path: str
-    command: str
-    watched: WatchedConfig = WatchedConfig()
-
-
-class Failure(NamedTuple):
-    """Why a run has no result: the error's class, what was wrong, what to do."""
-
-    kind: str
-    what: str
-    hint: str
-
-
-class Ending(NamedTuple):
-    """How a run ended: why training stopped, or how it failed."""
-
-    stop_reason: str = "failed"
-    failure: Failure | None = None
 
 
 class Experiment(Protocol):
@@ -74,117 +50,8 @@ class Experiment(Protocol):
     def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
         """Learn of an epoch, perhaps again; return whether the run goes on."""
 
-    def on_end(self, job: Job, ending: Ending) -> None:
+    def on_end(self, job: Job, result: JobResult) -> None:
         """Learn of a run's end."""
-
-
-class Driver(Protocol):
-    """The driver as a worker sees it: a connection, or what stands for one."""
-
-    def send(self, obj: Any) -> None:
-        """Send a metrics line."""
-
-    def recv(self) -> Any:
-        """Wait for whether the run goes on, or LEAVE."""
-
-    def poll(self) -> bool:
-        """Return whether LEAVE has come unasked."""
-
-
-TrainJob = Callable[[Job, Driver], Ending]
-
-
-class _Reporter(Callback):
-    """Sends each epoch to the driver and ends the run where that says so."""
-
-    def __init__(self, driver: Driver) -> None:
-        self._driver, self._leaving, self.stopped = driver, False, False
-
-    def replay(self, folder: RunFolder) -> None:
-        """Send the epochs that the run has already."""
-        for line in folder.metrics.read():
-            self.on_epoch_end(None, line)
-
-    def on_train_start(self, run: Any) -> None:
-        """Each epoch so far may turn out to have been the last."""
-        self.replay(run.folder)
-
-    def on_step_end(self, run: Any, images: int) -> None:
-        """Pass the wish to leave on as the signal that training listens to."""
-        if not self._leaving and not self._driver.poll():
-            return
-        if threading.current_thread() is threading.main_thread():
-            signal.raise_signal(signal.SIGINT)
-        else:
-            raise Interrupted("left at its last checkpoint", "go on with --resume", signal.SIGINT)
-
-    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
-        """Send the line and wait for the answer."""
-        self._driver.send(line)
-        answer = self._driver.recv()
-        self._leaving |= answer == LEAVE
-        self.stopped |= answer is False
-
-
-def train_job(job: Job, driver: Driver) -> Ending:
-    """Train a run to its end; of one that has ended, tell that again.
-
-    Raises Interrupted, and StorageError, which other runs would meet as well.
-    """
-    folder, reporter = RunFolder(job.path), _Reporter(driver)
-    try:
-        _wait_for_folder(folder)
-        if folder.finished:  # its driver was killed before it heard of it
-            reporter.replay(folder)
-            return Ending(str((folder.result() or {}).get("stop_reason")))
-        from cifarlab.training.train import train
-
-        result = train(
-            job.recipe,
-            folder,
-            resume=folder.exists,
-            callbacks=[reporter, *job.watched.build_callbacks()],
-            command=job.command,
-            should_stop=lambda: reporter.stopped,
-        )
-    except (Interrupted, StorageError):
-        raise
-    except CifarlabError as error:
-        return Ending(failure=Failure(type(error).__name__, error.what, error.hint))
-    except Exception as error:
-        kind = type(error).__name__
-        return Ending(failure=Failure(kind, f"{kind}: {str(error)[:200]}", "please report it"))
-    return Ending(result["stop_reason"])
-
-
-def _wait_for_folder(folder: RunFolder) -> None:
-    """Wait until the worker that had the run before, and was killed, has let go of it."""
-    busy = RunFolderError(
-        f"{folder.path} was held by another process for {_HANDOVER:g} seconds",
-        "end that process: it goes on with a run that was taken from it",
-    )
-    with lock_folder(folder.path, busy, _HANDOVER):
-        pass
-
-
-def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_job) -> None:
-    """Train one job after another with so many ``threads``, until the driver has none or is gone.
-
-    Workers with one ``slot`` after another share the GPUs of a machine out.
-    """
-    import torch
-
-    from cifarlab.system.threads import limit_threads
-
-    limit_threads(threads)
-    if os.environ.get("CIFARLAB_DEVICE") != "cpu" and torch.cuda.is_available():
-        torch.cuda.set_device(slot % torch.cuda.device_count())
-    with driver, suppress(EOFError, OSError):
-        while isinstance(job := driver.recv(), Job):
-            try:
-                driver.send(train(job, driver))
-            except (Interrupted, StorageError) as error:
-                driver.send(error)
 
 
 class Worker(NamedTuple):
@@ -196,11 +63,15 @@ class Worker(NamedTuple):
     close: Callable[[], str]
 
 
-StartWorker = Callable[[int], Worker]
+class Workers(NamedTuple):
+    """How many workers there are at a time, and what starts one in a slot."""
+
+    number: int
+    start: Callable[[int], Worker]
 
 
-def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> StartWorker:
-    """Return what starts a process of this machine; ``jobs`` of them share its free cores."""
+def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
+    """Return processes of this machine, which share its free cores."""
     available = available_threads()
     if available.note:
         log(available.note)
@@ -221,7 +92,7 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> StartWork
 
         return Worker(slot, ours, ours.send, close)
 
-    return start
+    return Workers(jobs, start)
 
 
 def _terminal_signals() -> set[int]:
@@ -253,21 +124,20 @@ def _work_undisturbed(*options: Any) -> None:
 def run_experiment(
     experiment: Experiment,
     command: str,
-    start: StartWorker | None = None,
-    jobs: int = 1,
+    workers: Workers | None = None,
     max_time: WallTime | None = None,
 ) -> None:
-    """Train all runs of ``experiment``: ``jobs`` at a time in workers, without ``start`` here.
+    """Train all runs of ``experiment``: in ``workers``, else one after another in this process.
 
     After ``max_time``, or a signal, the runs at hand are left at their last checkpoints. Raises
     Interrupted with the command that goes on, StorageError.
     """
     end = time.monotonic() + max_time.seconds if max_time else float("inf")
     with stop_on_signal() as stop:
-        if start is None:
+        if workers is None:
             signum = _run_here(experiment, stop)
         else:
-            pool = _Pool(experiment, start, jobs)
+            pool = _Pool(experiment, workers)
             pool.run(lambda: bool(stop.signum) or time.monotonic() >= end)
             signum = stop.signum
     if signum:
@@ -281,6 +151,12 @@ def run_experiment(
 def resume_command(command: str) -> str:
     """Return what to type to go on with a study or search."""
     return command if "--resume" in command.split() else f"{command} --resume"
+
+
+def unfinished_error(path: Path, command: str) -> RunFolderError:
+    """Return the error of a run that was begun, where nobody said that it is to go on."""
+    hint = f"go on with: {resume_command(command)}"
+    return RunFolderError(f"{path} was begun and is not finished", hint)
 
 
 class _Here(NamedTuple):
@@ -305,19 +181,19 @@ def _run_here(experiment: Experiment, stop: Stop) -> int:
     """Train the runs in this process; return the signal that ended them, or 0."""
     while not stop.signum and (job := experiment.next_job()):
         try:
-            ending = train_job(job, _Here(experiment, job, stop, []))
+            result = train_job(job, _Here(experiment, job, stop, []))
         except Interrupted as error:
             return stop.signum or error.signum
-        experiment.on_end(job, ending)
+        experiment.on_end(job, result)
     return stop.signum
 
 
 class _Pool:
     """The workers: idle ones, and busy ones by their connections, each with its job."""
 
-    def __init__(self, experiment: Experiment, start: StartWorker, jobs: int) -> None:
-        self._experiment, self._start = experiment, start
-        self._slots = list(range(jobs))
+    def __init__(self, experiment: Experiment, workers: Workers) -> None:
+        self._experiment, self._start = experiment, workers.start
+        self._slots = list(range(workers.number))
         self._idle: list[Worker] = []
         self._busy: dict[Any, tuple[Worker, Job]] = {}
         self._orphans: list[Job] = []  # their workers died
@@ -370,7 +246,7 @@ class _Pool:
             self._slots.append(worker.slot)
         else:
             self._idle.append(worker)
-        if isinstance(message, Ending):
+        if isinstance(message, JobResult):
             self._experiment.on_end(job, message)
         elif isinstance(message, StorageError):
             self._fatal = message
@@ -389,4 +265,4 @@ class _Pool:
             return
         what = f"the process that trained it died {_DEATHS} times: {how}"
         hint = "if memory ran out: fewer --jobs, or a smaller batch or network"
-        self._experiment.on_end(job, Ending(failure=Failure("WorkerDied", what, hint)))
+        self._experiment.on_end(job, JobResult(failure=Failure("WorkerDied", what, hint)))

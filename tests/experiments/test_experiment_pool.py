@@ -9,39 +9,32 @@ from typing import Any
 import pytest
 
 from cifarlab.config.duration import WallTime
-from cifarlab.experiments.engine import (
-    Driver,
-    Ending,
-    Failure,
-    Job,
-    local_workers,
-    run_experiment,
-    work,
-)
+from cifarlab.experiments.engine import local_workers, run_experiment
+from cifarlab.experiments.worker import Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import Interrupted, StorageError
 
 FAILURE = Failure("DivergenceError", "NaN", "lower the rate")
 
 
-def made_training(job: Job, driver: Driver) -> Ending:
+def made_training(job: Job, driver: Driver) -> JobResult:
     """What a worker does in these tests, by the job's name."""
     with Path(job.path).open("a") as file:
         file.write(f"{os.getpid()}\n")
     if job.name == "dies" or (job.name == "dies once" and len(pids(job.path)) == 1):
         os._exit(9)
     if job.name == "fails":
-        return Ending(failure=FAILURE)
+        return JobResult(failure=FAILURE)
     if job.name == "full":
         raise StorageError("can't write", "free some space")
     for epoch in range(1, 101 if job.name == "slow" else 2):
         driver.send({"epoch": epoch})
         if not (answer := driver.recv()):
-            return Ending("stopped")
+            return JobResult("stopped")
         if answer == "leave":
             raise Interrupted("left", "go on", signal.SIGINT)
         time.sleep(0.05 if job.name == "slow" else 0)
-    return Ending("planned")
+    return JobResult("planned")
 
 
 def pids(path: str | Path) -> list[str]:
@@ -57,7 +50,7 @@ class Made:
             for number, name in enumerate(names)
         ]
         self.waiting = list(self.jobs)
-        self.endings: dict[int, Ending] = {}
+        self.endings: dict[int, JobResult] = {}
         self.epochs: list[tuple[int, int]] = []
 
     @property
@@ -71,7 +64,7 @@ class Made:
         self.epochs.append((int(Path(job.path).name), line["epoch"]))
         return job.name != "hopeless"
 
-    def on_end(self, job: Job, ending: Ending) -> None:
+    def on_end(self, job: Job, ending: JobResult) -> None:
         number = int(Path(job.path).name)
         assert number not in self.endings, "told twice"
         self.endings[number] = ending
@@ -80,15 +73,15 @@ class Made:
 
 
 def run(experiment: Made, **options: Any) -> None:
-    start = local_workers(2, lambda line: None, made_training)
-    run_experiment(experiment, "cifarlab made", start, 2, **options)
+    workers = local_workers(2, lambda line: None, made_training)
+    run_experiment(experiment, "cifarlab made", workers, **options)
 
 
 def test_each_end_is_told_and_workers_are_reused(tmp_path: Path) -> None:
     experiment = Made(tmp_path, "fine", "fails", "hopeless", *["fine"] * 4)
     run(experiment)
-    fine = Ending("planned")
-    expected = [fine, Ending(failure=FAILURE), Ending("stopped"), *[fine] * 4]
+    fine = JobResult("planned")
+    expected = [fine, JobResult(failure=FAILURE), JobResult("stopped"), *[fine] * 4]
     assert [experiment.endings[n] for n in range(7)] == expected
     assert sorted(experiment.epochs) == [(n, 1) for n in (0, 2, 3, 4, 5, 6)]
     processes = {pid for file in tmp_path.iterdir() for pid in pids(file)}
@@ -101,9 +94,9 @@ def test_a_worker_that_dies_costs_its_own_run_only(tmp_path: Path) -> None:
     died = experiment.endings[1].failure
     assert died and died.kind == "WorkerDied" and "memory" in died.hint
     assert "exit code 9" in died.what and len(pids(tmp_path / "1")) == 4
-    assert experiment.endings[2] == Ending("planned") and len(pids(tmp_path / "2")) == 2
-    assert experiment.endings[0] == Ending("planned")
-    assert experiment.endings[3] == Ending(failure=FAILURE)
+    assert experiment.endings[2] == JobResult("planned") and len(pids(tmp_path / "2")) == 2
+    assert experiment.endings[0] == JobResult("planned")
+    assert experiment.endings[3] == JobResult(failure=FAILURE)
 
 
 def test_a_full_disk_ends_the_experiment(tmp_path: Path) -> None:
@@ -131,7 +124,7 @@ def test_out_of_time_runs_are_left_without_an_error(tmp_path: Path) -> None:
 
 def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:
     experiment = Made(tmp_path, "slow")
-    worker = local_workers(1, lambda line: None, made_training)(0)
+    worker = local_workers(1, lambda line: None, made_training).start(0)
     worker.send(experiment.next_job())
     worker.messages.recv()
     assert worker.close() == "exit code 0"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from made_search import TINY
 
-from cifarlab.experiments import engine
-from cifarlab.experiments.engine import LEAVE, Ending, Job, train_job
+from cifarlab.experiments import worker
+from cifarlab.experiments.worker import LEAVE, Job, JobResult, train_job
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
@@ -57,7 +57,7 @@ def test_a_whole_run_is_the_run_that_its_recipe_gives_alone(
     alone: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     driver = Told()
-    assert train_job(job(tmp_path), driver) == Ending("planned")
+    assert train_job(job(tmp_path), driver) == JobResult("planned")
     metrics = RunFolder(tmp_path / "run").metrics.read()
     assert driver.lines == metrics and without_cost(metrics) == without_cost(alone)
 
@@ -65,7 +65,7 @@ def test_a_whole_run_is_the_run_that_its_recipe_gives_alone(
 def test_a_stopped_run_ends_cleanly_at_its_epoch(
     alone: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert train_job(job(tmp_path), Told(True, False)) == Ending("stopped")
+    assert train_job(job(tmp_path), Told(True, False)) == JobResult("stopped")
     result = RunFolder(tmp_path / "run").result()
     assert result and result["stop_reason"] == "stopped" and result["epochs"] == 2
     assert without_cost(RunFolder(tmp_path / "run").metrics.read()) == without_cost(alone[:2])
@@ -80,7 +80,12 @@ def test_a_run_that_is_left_goes_on_in_another_worker(
         train_job(job(tmp_path), driver)
     assert folder.exists and not folder.finished and 0 < len(folder.metrics.read()) < 4
     second = Told()
-    assert train_job(job(tmp_path), second) == Ending("planned") and second.epochs == [1, 2, 3, 4]
+    assert train_job(job(tmp_path), second) == JobResult("planned") and second.epochs == [
+        1,
+        2,
+        3,
+        4,
+    ]
     assert len(folder.provenance()["starts"]) == 2
     assert without_cost(folder.metrics.read()) == without_cost(alone)
 
@@ -89,7 +94,7 @@ def test_stopped_while_the_driver_died_it_only_finishes(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train_job(job(tmp_path), Told(LEAVE))
     second = Told(False)
-    assert train_job(job(tmp_path), second) == Ending("stopped")
+    assert train_job(job(tmp_path), second) == JobResult("stopped")
     result = RunFolder(tmp_path / "run").result()
     assert result and result["epochs"] == 1 and second.epochs == [1]
 
@@ -98,7 +103,7 @@ def test_a_run_that_finished_unheard_is_told_again(tmp_path: Path) -> None:
     train_job(job(tmp_path), Told(True, False))
     before = RunFolder(tmp_path / "run").result()
     second = Told()
-    assert train_job(job(tmp_path), second) == Ending("stopped") and second.epochs == [1, 2]
+    assert train_job(job(tmp_path), second) == JobResult("stopped") and second.epochs == [1, 2]
     assert RunFolder(tmp_path / "run").result() == before
 
 
@@ -138,7 +143,7 @@ def test_a_full_disk_is_no_failure_of_the_run(
 def test_a_run_that_another_process_does_not_let_go_of_fails_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "_HANDOVER", 0.1)
+    monkeypatch.setattr(worker, "_HANDOVER", 0.1)
     with RunFolder(tmp_path / "run").in_use():
         ending = train_job(job(tmp_path), Told())
     assert ending.failure and ending.failure.kind == "RunFolderError"

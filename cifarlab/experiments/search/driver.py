@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from cifarlab.experiments.engine import Ending, Failure, Job, Log
+from cifarlab.experiments.engine import Log
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import Event, SearchFolder, trial_name
 from cifarlab.experiments.search.space import Params, format_value, suggest_params
@@ -19,6 +19,7 @@ from cifarlab.experiments.search.trial_history import (
     TrialHistory,
     describe_stop,
 )
+from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
@@ -34,13 +35,13 @@ class ParamSampler:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         better_up = base.evaluation.metric.facts.higher_is_better
         self._study = optuna.create_study(direction="maximize" if better_up else "minimize")
-        self._asked: dict[int, optuna.Trial] = {}
+        self._open: dict[int, optuna.Trial] = {}
 
     def suggest(self, number: int) -> Params:
         """Return the parameters of the next trial, from a sampler with a seed of its own."""
         seed = derived_seed(self._search.seed, "search", number) % 2**32
         self._study.sampler = self._search.sampler.build(seed)
-        trial = self._asked[number] = self._study.ask()
+        trial = self._open[number] = self._study.ask()
         return suggest_params(self._search.space, trial, self._base)
 
     def repeat(self, number: int, params: Params) -> None:
@@ -51,7 +52,7 @@ class ParamSampler:
     def tell(self, number: int, score: float | None) -> None:
         """Learn of a trial's end; without a score it failed."""
         state = optuna.trial.TrialState.FAIL if score is None else None
-        self._study.tell(self._asked.pop(number), score, state)
+        self._study.tell(self._open.pop(number), score, state)
 
 
 class SearchDriver:
@@ -81,7 +82,7 @@ class SearchDriver:
             if event["event"] == "drawn":
                 self._sampler.repeat(event["trial"], event["params"])
             elif event["event"] == "ended":
-                self._tell(event)
+                self._pass_score(event)
 
     @property
     def unfinished(self) -> list[Trial]:
@@ -107,7 +108,7 @@ class SearchDriver:
             try:
                 recipe = self._recipe(trial)
             except RecipeError as error:  # its values contradict
-                self._end(trial, Ending(failure=Failure("RecipeError", error.what, error.hint)))
+                self._end(trial, JobResult(failure=Failure("RecipeError", error.what, error.hint)))
                 continue
             path = str(self.folder.trial(trial.number).path.resolve())
             self._trials[path] = trial
@@ -152,23 +153,23 @@ class SearchDriver:
             cutoff is not None and sign * score < cutoff,
         )
 
-    def on_end(self, job: Job, ending: Ending) -> None:
+    def on_end(self, job: Job, result: JobResult) -> None:
         """Write a trial's end down, and tell the sampler."""
-        self._end(self._trials[job.path], ending)
+        self._end(self._trials[job.path], result)
 
-    def _end(self, trial: Trial, ending: Ending) -> None:
-        self._tell(
+    def _end(self, trial: Trial, result: JobResult) -> None:
+        self._pass_score(
             self._add(
                 "ended",
                 trial.number,
-                stop_reason=ending.stop_reason,
+                stop_reason=result.stop_reason,
                 epochs=trial.epochs,
                 score=trial.score,
-                failure=ending.failure and ending.failure._asdict(),
+                failure=result.failure and result.failure._asdict(),
             )
         )
 
-    def _tell(self, ended: Event) -> None:
+    def _pass_score(self, ended: Event) -> None:
         self._sampler.tell(ended["trial"], None if ended["failure"] else ended["score"])
 
     def _add(self, kind: str, number: int, **content: Any) -> Event:

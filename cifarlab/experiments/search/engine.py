@@ -1,7 +1,7 @@
 """Runs a search: everything is checked, the engine trains the trials, the record is explained."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,11 +10,11 @@ from cifarlab.config.plugins import copy_plugins, plugin_hashes
 from cifarlab.experiments.cluster import cluster_workers, require_ray
 from cifarlab.experiments.engine import (
     Log,
-    TrainJob,
+    Workers,
     local_workers,
     resume_command,
     run_experiment,
-    train_job,
+    unfinished_error,
 )
 from cifarlab.experiments.search.definition import Search, validate
 from cifarlab.experiments.search.figures import FIGURES
@@ -22,6 +22,7 @@ from cifarlab.experiments.search.finalists import Finalists, retrain_finalists, 
 from cifarlab.experiments.search.folder import SearchFolder, search_folder, trial_name
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, markdown_page, results_as_json
+from cifarlab.experiments.worker import TrainJob, train_job
 from cifarlab.experiments.writing import require_sound, write_figures
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
@@ -88,22 +89,13 @@ def run_search(
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)
         if driver.unfinished and not resume:
-            raise RunFolderError(
-                f"{folder.path}: {trial_name(driver.unfinished[0].number)} was begun and is not "
-                "finished",
-                f"go on with: {resume_command(command)}",
-            )
-        n_pending = driver.n_pending
-        _require_same_images(base, driver, log if n_pending else None)
-        if n_pending:
-            log(f"{search.name}: {n_pending} trials to train; {folder.path}")
-            workers = (
-                cluster_workers(cluster, jobs, train)
-                if cluster
-                else nullcontext((local_workers(here, log, train), here))
-            )
-            with workers as (start, n_workers):
-                run_experiment(driver, command, start, n_workers, max_time)
+            name = trial_name(driver.unfinished[0].number)
+            raise unfinished_error(folder.path / name, command)
+        _require_same_images(base, driver, log if driver.n_pending else None)
+        if driver.n_pending:
+            log(f"{search.name}: {driver.n_pending} trials to train; {folder.path}")
+            with _workers(cluster, jobs, log, train) as workers:
+                run_experiment(driver, command, workers, max_time)
         results = read_results(search, scale, folder)
         problems, finalists = [], None
         if driver.n_pending:
@@ -112,12 +104,17 @@ def run_search(
         if n_seeds is None:
             finalists = stored_finalists(results, folder)
         elif not problems and results.best_row:  # else there are no best yet, or all failed
-            finalists = retrain_finalists(
-                search, results, folder, n_seeds, here, formats, command, log
-            )
-        problems += write_results(results, finalists, folder, formats)
-        _write_best(results, base, folder)
+            finalists = retrain_finalists(results, folder, n_seeds, here, formats, command, log)
+        problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
+
+
+def _workers(
+    cluster: str | None, jobs: int | None, log: Log, train: TrainJob
+) -> AbstractContextManager[Workers]:
+    if cluster:
+        return cluster_workers(cluster, jobs, train)
+    return nullcontext(local_workers(jobs or 1, log, train))
 
 
 def _require_same_search(
@@ -180,10 +177,15 @@ def _require_same_images(base: Recipe, driver: "SearchDriver", log: Log | None) 
 def write_results(
     results: SearchResults,
     finalists: Finalists | None,
+    base: Recipe,
     folder: SearchFolder,
     formats: Sequence[str] = ("svg",),
 ) -> list[str]:
-    """Write table, page and figures; what could not be made, in words. Raises StorageError."""
+    """Write table, page, figures and the best trial's recipe; what could not be made, in words.
+
+    That recipe is as it was trained, but for the test split, which it may open. Raises
+    StorageError.
+    """
     folder.write({**folder.content(), "results": results_as_json(results, finalists)})
     if not results.rows:
         return []
@@ -191,12 +193,8 @@ def write_results(
     drawn, problems = write_figures(FIGURES, results, folder.path / "figures", formats)
     figures = [(f"figures/{slug}.svg", words) for slug, words in drawn]
     write_text(folder.path / "page.md", markdown_page(results, finalists, figures))
-    return problems
-
-
-def _write_best(results: SearchResults, base: Recipe, folder: SearchFolder) -> None:
-    """The best trial's recipe: as it was trained, but for the test split, which it may open."""
     if best := results.best_row:
         recipe = results.search.trial_recipe(best.trial.params, base, results.scale)
         name = f"{results.search.name}/{trial_name(best.trial.number)}"
         write_text(folder.best_recipe, to_yaml(recipe.model_copy(update={"name": name})))
+    return problems

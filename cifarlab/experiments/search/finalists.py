@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from cifarlab.experiments.engine import Log
-from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
@@ -54,7 +53,6 @@ class Finalists(NamedTuple):
 
 
 def retrain_finalists(
-    search: Search,
     results: SearchResults,
     folder: SearchFolder,
     n_seeds: int,
@@ -71,7 +69,7 @@ def retrain_finalists(
     scores = {trial_name(number): score for number, score in select_finalists(results).items()}
     study = Study(
         name="finalists",
-        about=f"The best trials of {search.name} over seeds that the search did not see.",
+        about=f"The best trials of {results.search.name} over seeds that the search did not see.",
         metric=next(iter(results.runs.values())).recipe.evaluation.metric,
         first_seed=1 + max(run.recipe.seed for run in results.runs.values()),
         overrides=_MEASURE,

@@ -61,8 +61,8 @@ def run_study(
         log(f"{study.name}: {n_jobs} runs to train, {n_finished} are there; {folder.path}")
         if n_jobs:
             record.write()
-            start = local_workers(jobs, log)
-            run_experiment(record, command, start if jobs > 1 else None, jobs)
+            workers = local_workers(jobs, log)
+            run_experiment(record, command, workers if jobs > 1 else None)
         comparison = record.compare_finished()
         record.write(comparison)
         problems = write_comparison(comparison, folder.path, formats)

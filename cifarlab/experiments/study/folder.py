@@ -27,7 +27,7 @@ from cifarlab.system.files import write_text
 
 
 class StoredFailure(Stored):
-    """Why a run has no result; see experiments/engine.py."""
+    """Why a run has no result; see experiments/worker.py."""
 
     kind: str
     what: str

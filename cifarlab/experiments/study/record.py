@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from cifarlab.data.config import Data
 from cifarlab.data.opening import open_data
-from cifarlab.experiments.engine import Ending, Failure, Job, Log, resume_command
+from cifarlab.experiments.engine import Log, unfinished_error
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import read_finished, run_outcome
+from cifarlab.experiments.worker import Failure, Job, JobResult
 from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import MetricConfig
 from cifarlab.recipes.schema import Recipe
@@ -104,10 +105,7 @@ class StudyRecord:
             if unfinished and failure and failure.kind == "DivergenceError":
                 continue
             if unfinished and not failure and not resume:
-                raise RunFolderError(
-                    f"{unfinished.path} was begun and is not finished",
-                    f"go on with: {resume_command(command)}",
-                )
+                raise unfinished_error(unfinished.path, command)
             self.failures.pop(key, None)
             path = (unfinished or new_folder(recipe, self.folder.path)).path
             self.jobs[key] = Job(row, recipe, str(path), command, self.study)
@@ -142,12 +140,12 @@ class StudyRecord:
         """Go on: each run of a study is trained to its end."""
         return True
 
-    def on_end(self, job: Job, ending: Ending) -> None:
+    def on_end(self, job: Job, result: JobResult) -> None:
         """Write down how a run ended, and tell it."""
         self._n_ended += 1
-        if ending.failure:
-            self.failures[fingerprint(job.recipe)] = ending.failure
-            how = f"failed: {ending.failure.what}"
+        if result.failure:
+            self.failures[fingerprint(job.recipe)] = result.failure
+            how = f"failed: {result.failure.what}"
         else:
             self.finished[fingerprint(job.recipe)] = RunFolder(job.path)
             how = _score(job.path, self.study.metric)

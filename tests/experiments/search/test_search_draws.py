@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from made_search import SPACE, drawn_event, ended_event, small
 
-from cifarlab.experiments.engine import Ending, Failure, Job
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.driver import ParamSampler, SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.worker import Failure, Job, JobResult
 
 TPE = {"kind": "tpe", "n_startup_trials": 3}
 
@@ -98,7 +98,7 @@ def test_begun_trials_come_first_and_then_new_ones(tmp_path: Path) -> None:
     driver = start_driver(tmp_path, search)
     first = [driver.next_job() for _ in range(2)]
     driver.on_epoch(first[0], {"epoch": 9, "val": {"accuracy": 0.7}})
-    driver.on_end(first[0], Ending("planned"))
+    driver.on_end(first[0], JobResult("planned"))
     again = start_driver(tmp_path, search)
     assert [trial.number for trial in again.unfinished] == [1] and again.n_pending == 3
     jobs = jobs_of(again)
@@ -119,8 +119,8 @@ def test_ends_are_written_down_with_their_reasons(tmp_path: Path) -> None:
     driver = start_driver(tmp_path, small(trials=3))
     jobs = jobs_of(driver)
     driver.on_epoch(jobs[0], {"epoch": 1, "val": {"accuracy": 0.3}})
-    driver.on_end(jobs[0], Ending("stopped"))
-    driver.on_end(jobs[1], Ending(failure=Failure("DivergenceError", "NaN", "lower")))
+    driver.on_end(jobs[0], JobResult("stopped"))
+    driver.on_end(jobs[1], JobResult(failure=Failure("DivergenceError", "NaN", "lower")))
     trials = start_driver(tmp_path, small(trials=3)).history.trials
     assert [trials[n].stop_reason for n in range(3)] == ["stopped", "failed", None]
     assert trials[0].score == 0.3 and trials[0].epochs == 1

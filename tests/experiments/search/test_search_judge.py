@@ -8,11 +8,11 @@ import pytest
 from made_search import drawn_event, small
 from ray.tune.schedulers import ASHAScheduler
 
-from cifarlab.experiments.engine import Job
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory
+from cifarlab.experiments.worker import Job
 
 
 def rays_asha(search: Search, lines: list[tuple[int, int, float]]) -> set[int]:

@@ -14,10 +14,10 @@ import pytest
 from made_search import SPACE, TINY, small
 from PIL import Image
 
-from cifarlab.experiments.engine import Driver, Ending, Job
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import FinishedSearch, run_search
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.worker import Driver, Job, JobResult
 from cifarlab.metrics.kinds import LogLoss
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import from_yaml
@@ -90,14 +90,14 @@ def test_the_best_recipe_alone_gives_the_same_validation_curve(
     assert curve == alone[: len(curve)] and curve
 
 
-def count_epochs(job: Job, driver: Driver) -> Ending:
+def count_epochs(job: Job, driver: Driver) -> JobResult:
     """Train nothing, and leave a file for each process that is taken."""
     (Path(job.path).parent / f"{os.getpid()}.pid").touch()
     for epoch in range(1, 5):
         driver.send({"epoch": epoch, "val": {"accuracy": epoch / 10}})
         if driver.recv() is not True:
-            return Ending("stopped")
-    return Ending("planned")
+            return JobResult("stopped")
+    return JobResult("planned")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
