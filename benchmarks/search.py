@@ -7,7 +7,7 @@ On the embedded digits. Each repeat searches once with ASHA and once plainly at 
 another seed, the latter with as many whole trials as the same number of epochs pays for. Then
 searches whose trials take 30 s each, two at a time: which part of the command's time was not spent
 in training, and after how many seconds the first trial trained. Once the 30 s are many epochs of
-a tenth of a second, each with its checkpoint and its way through Ray, once the epochs of a network
+a tenth of a second, each with its checkpoint and its answer, once the epochs of a network
 four times as wide. Bars: overhead under 10 %, first trial within 12 s. With ``--repeats 0`` only
 the latter, with ``--whole`` trials each.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from _results import write_result
 from _searching import SMALL, folder, run, start, table, training_seconds, wait_for, write_search
 
-from cifarlab.experiments.study.table import as_json
+from cifarlab.experiments.writing import as_json
 from cifarlab.stats.paired import compare_pairs, summarize
 
 LONGEST = 27

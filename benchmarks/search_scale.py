@@ -3,8 +3,8 @@
     python benchmarks/search_scale.py [--trials 10000]
 
 Trials are simulated: a worker answers at once with the next point of a made learning curve, which
-it writes into a run folder. All else is the search as it is: Optuna draws, Ray Tune and ASHA
-decide, every event is written down. Prints and writes, for each 500 trials, the driver's memory and
+it writes into a run folder. All else is the search as it is: Optuna draws, ASHA decides, every
+event is written down. Prints and writes, for each 500 trials, the driver's memory and
 the time per epoch told, per decision and per trial; and at the end what its table, page and
 figures took.
 """
@@ -14,50 +14,16 @@ import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 from _results import write_result
-from _searching import SMALL
-from ray.tune import Trainable
-from ray.tune.result import DONE
+from _searching import LONGEST, SMALL, simulate
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import run_search
-from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
-from cifarlab.experiments.search.trial_session import parse_job
 
 EVERY = 500
-LONGEST = 27
 JOBS = 2
-
-
-class Simulated(Trainable):
-    """A trial whose score rises towards a limit that its number decides."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        """Take a first trial."""
-        self.reset_config(config)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial."""
-        job = parse_job(new_config[JOB])
-        self.epoch, self.limit = 0, 0.5 + (job.number * 7919 % 10007) / 20014
-        search = SearchFolder(job.search_dir)
-        self.run = search.trial(job.number)
-        self.run.write_recipe(search.load_trial(job.number, job.params)[0])
-        self.run.write_provenance({"data": {"name": "simulated"}})
-        return True
-
-    def step(self) -> dict[str, Any]:
-        """The next epoch."""
-        self.epoch += 1
-        score = self.limit * (1 - 0.5**self.epoch)
-        point = {"accuracy": score, "loss": 1 - score}
-        self.run.metrics.append({"epoch": self.epoch, "train": point, "val": point})
-        told = {EPOCH: self.epoch, SCORE: score}
-        return told if self.epoch < LONGEST else {**told, STOP_REASON: "planned", DONE: True}
 
 
 class Watch:
@@ -109,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         watch = Watch(Path(place) / "searches" / "scale" / "search.jsonl")
         begun = time.perf_counter()
-        run_search(search, jobs=JOBS, runs=Path(place), log=watch, worker=Simulated)
+        run_search(search, jobs=JOBS, runs=Path(place), log=watch, train=simulate)
         seconds = time.perf_counter() - begun
         size = watch.record.stat().st_size / 2**20
         shown = begun + seconds - watch.heard

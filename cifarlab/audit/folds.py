@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cifarlab.audit.duplicates import connected_groups
-from cifarlab.data.dataset import Dataset, Progress, Subset
+from cifarlab.data.dataset import Dataset, Subset
 from cifarlab.data.splits import held_out_fold
 from cifarlab.inference.run_predictor import load_run_predictor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RunFolderError
-from cifarlab.training.callback import Callback
 from cifarlab.training.train import train
 
 
@@ -53,58 +53,44 @@ def out_of_fold_logits(
     folds: int,
     groups: Sequence[Sequence[int]],
     path: Path,
-    *,
-    callbacks: Sequence[Callback],
     command: str,
-    progress: Progress | None,
+    **options: Any,
 ) -> np.ndarray:
     """Return logits float32 (N, K) of the training split, NaN where the recipe trains on none.
 
     One run per fold, in ``path``/0, 1, ...; runs that ended are taken as they are, others go on.
     The images of each group of ``groups`` are judged by one network, which saw none of them.
-    Raises what ``train`` raises.
+    ``options`` are of ``train``; raises what that raises.
     """
     count = len(dataset.read("train"))
     logits = np.full((count, len(dataset.classes)), np.nan, dtype=np.float32)
     for number in range(folds):
         recipe_of_fold = fold_recipe(recipe, folds, number, groups)
         folder = RunFolder(path / str(number))
-        if not folder.has_same_data(dataset.fingerprint):
-            raise RunFolderError(
-                f"the images are not those that {folder.path} was trained on",
-                f"restore them, delete {path}, or give another folder with --out",
-            )
-        _train(recipe_of_fold, folder, callbacks, command, progress)
+        _require_same(recipe_of_fold, dataset, folder)
+        if not folder.finished:
+            try:
+                train(recipe_of_fold, folder, resume=folder.exists, command=command, **options)
+            except Interrupted as error:
+                raise Interrupted(error.what, f"go on with: {command}", error.signum) from error
         held_out = held_out_fold(dataset, recipe_of_fold.data)
+        views = recipe_of_fold.evaluation.tta_views
         predictor = load_run_predictor(folder)
-        fold_logits = predictor.logits(
-            held_out.images, recipe_of_fold.evaluation.tta_views, held_out.indices
-        )
+        fold_logits = predictor.logits(held_out.images, views, held_out.indices)
         logits[held_out.indices] = fold_logits.numpy()
     return logits
 
 
-def _train(
-    recipe: Recipe,
-    folder: RunFolder,
-    callbacks: Sequence[Callback],
-    command: str,
-    progress: Progress | None,
-) -> None:
+def _require_same(recipe: Recipe, dataset: Dataset, folder: RunFolder) -> None:
+    """Raise RunFolderError where a fold's run was of other images or another recipe."""
+    path = folder.path.parent
+    if not folder.has_same_data(dataset.fingerprint):
+        raise RunFolderError(
+            f"the images are not those that {folder.path} was trained on",
+            f"restore them, delete {path}, or give another folder with --out",
+        )
     if folder.exists and fingerprint(folder.recipe()) != fingerprint(recipe):
         raise RunFolderError(
             f"{folder.path} is of an audit with other settings",
-            f"delete {folder.path.parent}, or give another folder with --out",
+            f"delete {path}, or give another folder with --out",
         )
-    if not folder.finished:
-        try:
-            train(
-                recipe,
-                folder,
-                resume=folder.exists,
-                callbacks=callbacks,
-                command=command,
-                progress=progress,
-            )
-        except Interrupted as error:
-            raise Interrupted(error.what, f"go on with: {command}", error.signum) from error

@@ -14,8 +14,8 @@ from cifarlab.system.errors import FailedRunsError
 @app.command()
 def studies() -> None:
     """All shipped studies: what they ask, and how many runs that takes."""
-    from cifarlab.experiments.study.shipped import STUDIES
-    from cifarlab.system.definition import find_study, shipped_studies
+    from cifarlab.experiments.study.definition import find_study, shipped_studies
+    from cifarlab.system.terminal import print_table
 
     rows = [
         (s.name, f"{len(s.rows)} x {s.n_seeds}", s.about)
@@ -92,8 +92,8 @@ def compare(
 @app.command()
 def searches() -> None:
     """All shipped searches: what they look for, and how many trials that takes."""
-    from cifarlab.experiments.search.shipped import SEARCHES
-    from cifarlab.system.definition import find_search, shipped_searches
+    from cifarlab.experiments.search.definition import find_search, shipped_searches
+    from cifarlab.system.terminal import print_table
 
     rows = [
         (s.name, str(s.trials), str(s.max_epochs), s.about)

@@ -44,11 +44,6 @@ class MetricFacts(NamedTuple):
         """What makes more the better."""
         return 1 if self.higher_is_better else -1
 
-    @property
-    def mode(self) -> Literal["max", "min"]:
-        """The same as samplers and schedulers call it."""
-        return "max" if self.higher_is_better else "min"
-
     def number(self, value: float | None, sign: str = "") -> str:
         """Return a value as tables show it; ``sign`` is ``+`` for differences."""
         digits = 2 if self.percent else 4

@@ -4,7 +4,7 @@
      "train": {"loss": 1.02, "accuracy": 0.63}, "val": {"loss": ..., "accuracy": ...} or null,
      "cost": {"train_seconds": ..., "evaluate_seconds": ..., "images_per_second": ...}}
 
-``epoch`` counts from 1, ``step`` counts optimizer steps from the run's start, ``rate`` is the
+``epoch`` counts from 1, ``step`` counts optimizer steps from the run's start, ``lr`` is the
 learning rate of the epoch's last step. Whatever is measured with a clock stands under ``cost``,
 so that everything else is the same each time the same recipe runs.
 """

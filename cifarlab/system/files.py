@@ -44,10 +44,11 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lock_folder(folder: Path, busy: CifarlabError) -> Iterator[None]:
+def lock_folder(folder: Path, busy: CifarlabError, patience: float = 0) -> Iterator[None]:
     """Hold a folder, made where it is missing, for one process; the lock dies with it.
 
-    Raises ``busy`` where another process holds it, StorageError where it can't be made.
+    Raises ``busy`` where another process holds it for more than ``patience`` seconds, StorageError
+    where it can't be made.
     """
     from filelock import FileLock, Timeout
 
@@ -55,7 +56,7 @@ def lock_folder(folder: Path, busy: CifarlabError) -> Iterator[None]:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                stack.enter_context(FileLock(folder / ".lock", timeout=0))
+                stack.enter_context(FileLock(folder / ".lock", timeout=patience))
             except Timeout as error:
                 raise busy from error
         yield

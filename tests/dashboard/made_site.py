@@ -15,7 +15,7 @@ from made_whole import make_full_run
 
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.study.folder import StudyFolder, write_comparison
-from cifarlab.experiments.study.table import as_json
+from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
 
 SLOWER = (("optimizer.lr", 0.01), ("training.duration", "8 epochs"))

@@ -21,7 +21,6 @@ from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import (
-    as_json,
     csv_text,
     footing,
     format_rows,
@@ -29,6 +28,7 @@ from cifarlab.experiments.study.table import (
     markdown,
     restore_comparison,
 )
+from cifarlab.experiments.writing import as_json
 from cifarlab.system.errors import CifarlabError
 
 
@@ -49,9 +49,8 @@ def read_search(path: Path) -> None:
     results = restore_results(folder.content().get("results") or {})
     rung_rows(results.rungs, folder.metric)
     importance_rows(results.importance)
-    for bias in results.selection_bias:
+    for bias in results.finalists.selection_bias if results.finalists else ():
         describe_selection_bias(bias, folder.metric)
-    folder.load_trial(0, {"optimizer.lr": 0.05})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Parts of somebody's own, as a plug-in: one of each family, in one file."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -172,18 +173,5 @@ class OwnScheduler(TrialSchedulerConfig):
     def rungs(self, epochs: int, scale: float) -> list[int]:
         return [1] if epochs > 1 else []
 
-    def build(self, epochs: int, scale: float) -> Any:
-        from ray.tune.schedulers import FIFOScheduler
-
-        class Best(FIFOScheduler):
-            best = -1.0
-
-            def on_trial_add(self, tune_controller: Any, trial: Any) -> None: ...
-
-            def on_trial_remove(self, tune_controller: Any, trial: Any) -> None: ...
-
-            def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
-                self.best = max(self.best, result["score"])
-                return self.STOP if result["score"] < self.best else self.CONTINUE
-
-        return Best()
+    def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
+        return max(earlier_scores, default=None)

@@ -145,7 +145,7 @@ def test_a_study_in_processes(desk: Desk) -> None:
     desk.run("report", *folder.glob("own-*"), "--out", desk.path)
 
 
-def test_a_search_on_ray(desk: Desk) -> None:
+def test_a_search_in_processes(desk: Desk) -> None:
     space = {
         "optimizer.kind": {"kind": "choice", "values": ["own-sign", "sgd"]},
         "optimizer.lr": {"kind": "loguniform", "low": 1e-3, "high": 1e-1},

@@ -10,7 +10,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cifarlab.cli import app
-from cifarlab.experiments.study.workers import Failure, RunJob, train_in_processes
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system import threads
 from cifarlab.system.errors import Interrupted, UserError
@@ -153,19 +152,3 @@ def test_looking_at_a_run_takes_the_free_cores_too(finished, tmp_path, monkeypat
     assert outcome.exit_code == 0, outcome.output
     assert torch.get_num_threads() == 3
     assert "other processes use 1.2 of these 4 cores: 3 threads" in outcome.stderr
-
-
-def say_threads(job: RunJob) -> Failure:
-    from cifarlab.system.threads import use_threads
-
-    return Failure(str(use_threads(None).number), "", "")
-
-
-def test_runs_at_once_share_the_cores_out(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # a spawned worker sees no pretended machine
-    counts = []
-    jobs = [RunJob("row", None, "", "") for _ in range(2)]
-    train_in_processes(
-        jobs, 2, lambda: 0, lambda job, failure: counts.append(failure.kind), say_threads
-    )
-    assert counts == ["2", "2"]

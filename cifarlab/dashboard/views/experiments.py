@@ -11,7 +11,6 @@ from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.space import format_value
 from cifarlab.experiments.search.table import (
     IMPORTANCE,
-    NOTHING,
     describe_end,
     describe_selection_bias,
     importance_rows,
@@ -22,6 +21,7 @@ from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.folder import StudyFolder
 from cifarlab.experiments.study.table import footing, format_rows, heading, restore_comparison
+from cifarlab.experiments.writing import NOTHING
 from cifarlab.recipes.text import from_yaml
 from cifarlab.report.html import parts
 from cifarlab.run_folder.collection import Collection
@@ -124,11 +124,11 @@ def _trials(index: Index, folder: SearchFolder) -> None:
 
 def _results(folder: SearchFolder, tree: Content) -> None:
     results, metric = restore_results(tree), folder.metric
-    if results.comparison:
+    if finalists := results.finalists:
         put("<h3>Finalists over other seeds</h3>")
-        biases = [describe_selection_bias(bias, metric) for bias in results.selection_bias]
+        biases = [describe_selection_bias(bias, metric) for bias in finalists.selection_bias]
         put(parts().notes(biases))
-        _show_comparison(results.comparison)
+        _show_comparison(finalists.comparison)
     if results.rungs:
         put("<h3>Rungs</h3>")
         put_table(*rung_rows(results.rungs, metric))

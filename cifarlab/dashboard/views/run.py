@@ -13,7 +13,6 @@ from cifarlab.plots.spec import MANY
 from cifarlab.report import tables
 from cifarlab.report.html import parts, render
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.run_folder.metrics_log import EpochLine
 from cifarlab.run_folder.run_data import SPOKEN, RunData, read_runs
 
 _CURVES = 600  # pixels
@@ -49,7 +48,7 @@ async def _growing(run: RunData, folder: RunFolder) -> None:
         curves = chart(None, _CURVES, "accuracy, loss and learning rate by epoch").mark("curves")
         _caption("curves", run)
 
-    async def update(lines: list[EpochLine]) -> None:
+    async def update(lines: list[Any]) -> None:
         now = replace(run, lines=lines)
         headline.content = render("headline.html", run=now, top=2)
         curves.options.clear()

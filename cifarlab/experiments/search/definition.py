@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, SerializeAsAny, model_validator
 
@@ -66,24 +66,15 @@ class Search(WatchedConfig):
     space: Space = Field(min_length=1, description="what is searched, by the recipe's keys")
 
     @model_validator(mode="after")
-    def _conditions_end(self) -> "Search":
+    def _can_be_searched(self) -> Self:
         sort_by_condition(self.space)
-        return self
-
-    @model_validator(mode="after")
-    def _searches_what_may_vary(self) -> "Search":
         for key in self.space:
             # a whole part is searched by its own name, and holds what is below it
-            is_fixed = f"{key}.".startswith(_FIXED_PREFIXES) and not key.startswith(
-                _SEARCHABLE_PREFIXES
-            )
-            if is_fixed or any(
-                reserved == key or reserved.startswith(f"{key}.") for reserved in _SEARCH_KEYS
-            ):
-                raise ValueError(
-                    f"space: {key} can't be searched: "
-                    + ("trials would not be comparable" if is_fixed else "the search decides it")
-                )
+            is_fixed = f"{key}.".startswith(_FIXED_PREFIXES)
+            is_fixed &= not key.startswith(_SEARCHABLE_PREFIXES)
+            if is_fixed or any(f"{name}.".startswith(f"{key}.") for name in _SEARCH_KEYS):
+                why = "trials would not be comparable" if is_fixed else "the search decides it"
+                raise ValueError(f"space: {key} can't be searched: {why}")
         return self
 
     def base_recipe(self, data: str | None = None) -> Recipe:
@@ -129,32 +120,28 @@ def validate(search: Search, base: Recipe) -> None:
     for key in sort_by_condition(search.space):
         for other in search.space[key].when:
             _require_known(search, base, key, other)
-        reached = False
-        for context in _contexts(search, key):
-            if not is_active(search.space, key, context, base):
-                continue
-            reached = True
-            for value in search.space[key].probes():
-                _try_point(search, base, key, {**context, key: value})
-        if not reached:
+        contexts = [c for c in _contexts(search, key) if is_active(search.space, key, c, base)]
+        if not contexts:
             raise RecipeError(
                 f"search {search.name}, {key}: its condition is never met",
                 f"when: {search.space[key].when}: take values that these keys can have",
             )
+        for context, value in itertools.product(contexts, search.space[key].probes()):
+            _try_point(search, base, key, {**context, key: value})
 
 
 def _contexts(search: Search, key: str) -> Iterator[Params]:
     """What may be drawn before ``key`` and decides whether it exists: kinds, and its conditions."""
-    needed: list[str] = []
-    queue = [k for k in search.space if k != key and k.endswith("kind")]
-    queue += [k for k in search.space[key].when if k in search.space]
-    while queue:  # and what decides whether those are drawn
-        other = queue.pop()
-        if other not in needed and other != key:
-            needed.append(other)
-            queue += [k for k in search.space[other].when if k in search.space]
-    before = [k for k in sort_by_condition(search.space) if k in needed]
-    values_to_try = [_allowed_probes(search, key, k) for k in before]
+    space, conditions = search.space, search.space[key].conditions
+    needed = {k for k in space if k != key and (k.endswith("kind") or k in conditions)}
+    # and what decides whether those are drawn
+    while more := {k for n in needed for k in space[n].when if k in space} - needed - {key}:
+        needed |= more
+    before = [k for k in sort_by_condition(space) if k in needed]
+    values_to_try = [
+        [v for v in space[k].probes() if k not in conditions or space[k].meets(v, conditions[k])]
+        for k in before
+    ]
     if (count := math.prod(map(len, values_to_try))) > _MOST_CONTEXTS:
         raise RecipeError(
             f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
@@ -162,17 +149,6 @@ def _contexts(search: Search, key: str) -> Iterator[Params]:
         )
     for values in itertools.product(*values_to_try):
         yield dict(zip(before, values, strict=True))
-
-
-def _allowed_probes(search: Search, key: str, other: str) -> list[Any]:
-    """What of ``other`` is tried beside ``key``: where it is a condition, what meets that."""
-    dimension = search.space[other]
-    conditions = search.space[key].conditions.get(other)
-    return [
-        value
-        for value in dimension.probes()
-        if conditions is None or value in conditions or dimension.setting(value) in conditions
-    ]
 
 
 def _try_point(search: Search, base: Recipe, key: str, point: Params) -> None:

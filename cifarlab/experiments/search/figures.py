@@ -9,8 +9,8 @@ from matplotlib.colors import to_hex
 
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.results import SearchResults, TrialRow
-from cifarlab.experiments.search.space import AnyDimension, Choice, LogUniform
-from cifarlab.experiments.study.table import scale_words
+from cifarlab.experiments.search.space import AnyDimension, Choice
+from cifarlab.experiments.writing import scale_words
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Text, label
 
@@ -47,7 +47,7 @@ def curves(results: SearchResults) -> Plot | None:
 
 def rungs(results: SearchResults) -> Plot | None:
     """Every decision: the score, and the cut-off that it met."""
-    every = [decision for _, decision in results.rung_decisions]
+    every = [decision for row in results.rows for decision in row.trial.rung_decisions]
     if not every:
         return None
     maximum = max(decision.n_reached for decision in every)
@@ -84,10 +84,9 @@ def coordinates(results: SearchResults) -> Plot | None:
         marks.append(Marks(range(len(space) + 1), line, "", color, **look))
     for index, (key, dimension) in enumerate(space.items()):
         marks.append(Marks([index, index], [0, 1], color=spec.GREY, width=0.8, z=1))
-        ends = _labels(dimension)
-        if any(key not in row.trial.params for row in shown):
-            ends["not set"] = _UNSET
-        marks += [_text(index, height, name) for name, height in ends.items()]
+        lacking = any(key not in row.trial.params for row in shown)
+        ends = [*dimension.ends, *([(_UNSET, "not set")] if lacking else [])]
+        marks += [_text(index, height, name) for height, name in ends]
     for height, row in enumerate((shown[-1], shown[0])):
         marks.append(_text(len(space), height, metric.number(row.score)))
     names = [key.replace(".", ".\n") for key in space]
@@ -101,14 +100,6 @@ def _text(index: int, height: float, text: str) -> Text:
     return Text(index + 0.04, height, label(text, 14), 7, base="center", boxed=True)
 
 
-def _labels(dimension: AnyDimension) -> dict[str, float]:
-    """What stands beside a key's axis, and how high."""
-    if isinstance(dimension, Choice):
-        names = list(dimension.labeled_values)
-        return dict(zip(names, np.linspace(0, 1, len(names)).tolist(), strict=True))
-    return {f"{dimension.low:g}": 0.0, f"{dimension.high:g}": 1.0}
-
-
 def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> np.ndarray:
     """Where each trial's line crosses the key's axis, 0..1; ``shown`` is sorted, the best first.
 
@@ -116,7 +107,7 @@ def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> np
     it, the better the higher, or they would hide each other.
     """
     values = [row.trial.params.get(key) for row in shown]
-    heights = np.array([_UNSET if v is None else _height(dimension, v) for v in values])
+    heights = np.array([_UNSET if v is None else dimension.position(v) for v in values])
     spread = heights.copy()
     if isinstance(dimension, Choice):
         reach = min(_SPREAD, 0.3 / max(1, len(dimension.labeled_values) - 1))
@@ -125,14 +116,6 @@ def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> np
             if len(same) > 1:
                 spread[same] += np.linspace(reach, -reach, len(same))
     return spread
-
-
-def _height(dimension: AnyDimension, value: Any) -> float:
-    if isinstance(dimension, Choice):
-        return _labels(dimension)[value]
-    scale = np.log if isinstance(dimension, LogUniform) else float
-    low, high = scale(dimension.low), scale(dimension.high)
-    return float((scale(value) - low) / (high - low))
 
 
 def importance(results: SearchResults) -> Plot | None:

@@ -7,14 +7,13 @@ with seeds that the search never saw, the same recipe shows what it is worth.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.event_log import Log
+from cifarlab.experiments.engine import Log
 from cifarlab.experiments.search.folder import SearchFolder, trial_name
 from cifarlab.experiments.search.results import SearchResults
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import run_study
-from cifarlab.experiments.study.table import restore_comparison
+from cifarlab.experiments.study.table import require_baseline
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
@@ -49,12 +48,11 @@ class Finalists(NamedTuple):
 
     comparison: Comparison
     selection_bias: tuple[SelectionBias, ...]
-    path: str
+    path: str = ""
     n_failed: int = 0
 
 
 def retrain_finalists(
-    search: Search,
     results: SearchResults,
     folder: SearchFolder,
     n_seeds: int,
@@ -68,11 +66,10 @@ def retrain_finalists(
     By the same measure as in the search: the best epoch's validation metric, in one view; the
     test split stays closed. Raises UserError where no trial has a score, and as run_study does.
     """
-    selected = select_finalists(results)
-    scores = {trial_name(number): score for number, score in selected.items()}
+    scores = {trial_name(number): score for number, score in select_finalists(results).items()}
     study = Study(
         name="finalists",
-        about=f"The best trials of {search.name} over seeds that the search did not see.",
+        about=f"The best trials of {results.search.name} over seeds that the search did not see.",
         metric=next(iter(results.runs.values())).recipe.evaluation.metric,
         first_seed=1 + max(run.recipe.seed for run in results.runs.values()),
         overrides=_MEASURE,
@@ -80,7 +77,7 @@ def retrain_finalists(
             StudyRow(name=name, recipe=str(folder.path / name / "recipe.yaml")) for name in scores
         ),
     )
-    finished_study = run_study(
+    finished = run_study(
         study,
         n_seeds=n_seeds,
         jobs=jobs,
@@ -90,49 +87,31 @@ def retrain_finalists(
         command=command,
         log=log,
     )
-    selection_bias = []
-    for number, score in selected.items():
-        comparison_row = next(
-            x for x in finished_study.comparison.rows if x.name == trial_name(number)
-        )
-        if comparison_row.values:
-            selection_bias.append(
-                measure_selection_bias(number, score, list(comparison_row.values.values()))
-            )
-    return Finalists(
-        finished_study.comparison,
-        tuple(selection_bias),
-        str(finished_study.folder.path),
-        finished_study.n_failed,
+    selection_bias = tuple(
+        measure_selection_bias(number, scores[row.name], list(row.values.values()))
+        for number, row in zip(select_finalists(results), finished.comparison.rows, strict=True)
+        if row.values
     )
+    path = str(finished.folder.path)
+    return Finalists(finished.comparison, selection_bias, path, finished.n_failed)
 
 
 def stored_finalists(results: SearchResults, folder: SearchFolder) -> Finalists | None:
     """Return what an earlier ``retrain_finalists`` gave, if the finalists are still the same."""
-    stored = (folder.content().get("results") or {}).get("finalists")
-    if not stored or not results.rows:
+    finalists = restore_finalists((folder.content().get("results") or {}).get("finalists"))
+    if not finalists or not results.rows:
         return None
-    selection_bias = restore_selection_bias(stored.get("selection_bias"))
-    if {bias.trial: bias.score for bias in selection_bias} != select_finalists(results):
-        return None
-    n_failed = stored.get("n_failed")
-    return Finalists(
-        restore_comparison(stored.get("comparison")),
-        selection_bias,
-        str(stored.get("path")),
-        n_failed if isinstance(n_failed, int) else 0,
-    )
+    scores = {bias.trial: bias.score for bias in finalists.selection_bias}
+    return finalists if scores == select_finalists(results) else None
 
 
-def restore_selection_bias(stored: Any) -> tuple[SelectionBias, ...]:
-    """Return the finalists' selection bias from search.json. Raises RunFolderError."""
-    selection_bias: tuple[SelectionBias, ...] = restore(
-        tuple[SelectionBias, ...],
-        stored,
-        "the finalists are not as this cifarlab writes them",
-        "use --n-seeds",
-    )
-    return selection_bias
+def restore_finalists(stored: Any) -> Finalists | None:
+    """Return the finalists of search.json. Raises RunFolderError."""
+    if not stored:
+        return None
+    what, hint = "the finalists are not as this cifarlab writes them", "use --n-seeds"
+    finalists: Finalists = restore(Finalists, stored, what, hint)
+    return finalists._replace(comparison=require_baseline(finalists.comparison))
 
 
 def select_finalists(results: SearchResults) -> dict[int, float]:

@@ -23,18 +23,13 @@ trials that had come so far by then, this one included.
 """
 
 import json
-from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, RootModel
 
-from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.space import Params
 from cifarlab.metrics.kinds import MetricFacts
-from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import build, validate_config
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, folder_name
@@ -122,28 +117,6 @@ class SearchFolder(Collection):
         what, hint = f"{self.file}: its metric is none of this cifarlab", "restore it"
         facts: MetricFacts = restore(MetricFacts, self.content().get("metric", {}), what, hint)
         return facts
-
-    def load_trial(
-        self, number: int, params: Params, approved: Container[str] = ()
-    ) -> tuple[Recipe, str, Search]:
-        """A trial's recipe, the test split closed, the command that began the search, the search.
-
-        ``approved`` are the plug-ins' hashes. Raises RunFolderError where search.json is not there,
-        RecipeError, PluginError.
-        """
-        content = self.content()
-        if missing := {"search", "base", "scale", "command"} - content.keys():
-            raise RunFolderError(f"{self.file} lacks {', '.join(sorted(missing))}", "restore it")
-        tree, base_tree = (
-            load_named_plugins(content[name], self.path, approved=approved)
-            for name in ("search", "base")
-        )
-        search = validate_config(Search, tree, str(self.file))
-        base = build(base_tree, str(self.file))
-        tree = search.trial_recipe(params, base, content["scale"]).model_dump(mode="json")
-        tree["evaluation"]["test"] = False
-        tree["name"] = f"{search.name}/{trial_name(number)}"
-        return build(tree, tree["name"]), str(content["command"]), search
 
     def append_event(self, event: Event) -> None:
         """Add an event to the record and flush it to the disk. Raises StorageError."""

@@ -8,11 +8,12 @@ scores are dealt out anew, in the same unit; it may lie above 1 where all is noi
 
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.experiments.search.space import AnyDimension, Choice, Integer, LogUniform, Params
+from cifarlab.experiments.search.space import AnyDimension, Params
 from cifarlab.system.randomness import derived_seed
 
 FEWEST = 8  # trials, below which nothing is said
@@ -47,7 +48,7 @@ def importance(
         points, scores = [points[k] for k in kept], [scores[k] for k in kept]
     values = np.asarray(scores, dtype=float)
     everything = np.arange(len(points))
-    divergences = _Divergences(space, keys, points)
+    divergences = partial(_divergences, keys, [_fixed_trial(space, keys, p) for p in points])
     resampled = [rng.integers(0, len(points), len(points)) for _ in range(_REPEATS)]
     resampled_importance = np.array([divergences(sample, values[sample]) for sample in resampled])
     shuffled = np.array([divergences(everything, rng.permutation(values)) for _ in range(_REPEATS)])
@@ -62,49 +63,36 @@ def importance(
     return tuple(sorted(named, key=lambda row: -row.fraction))
 
 
-class _Divergences:
-    """How far each key's values in the better trials of a sample are from those in all of it."""
+def _fixed_trial(
+    space: Mapping[str, AnyDimension], keys: Sequence[str], point: Params
+) -> dict[str, Any]:
+    """Return a point and Optuna's distributions of its keys, as ``create_trial`` takes them."""
+    from optuna.trial import FixedTrial
 
-    def __init__(
-        self, space: Mapping[str, AnyDimension], keys: Sequence[str], points: Sequence[Params]
-    ) -> None:
-        self._keys, self._points = keys, points
-        self._distributions = {key: _distribution(space[key]) for key in keys}
-
-    def __call__(self, sample: np.ndarray, scores: np.ndarray) -> list[float]:
-        """One number per key, 0 for one that the sample does not have."""
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(direction="maximize")
-        for index, score in zip(sample, scores, strict=True):
-            point = {k: v for k, v in self._points[index].items() if k in self._distributions}
-            distributions = {key: self._distributions[key] for key in point}
-            study.add_trial(
-                optuna.trial.create_trial(
-                    params=point, distributions=distributions, value=float(score)
-                )
-            )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of few trials: the intervals tell that
-            importances = self._evaluator().evaluate(study)
-        return [max(float(importances.get(key, 0.0)), 1e-12) for key in self._keys]
-
-    def _evaluator(self) -> Any:
-        """The better trials are the best tenth, but six of them at least, or half of all."""
-        from optuna.importance import PedAnovaImportanceEvaluator
-
-        better = min(0.5, max(0.1, _BETTER / len(self._points)))
-        return PedAnovaImportanceEvaluator(target_quantile=better)
+    params = {key: point[key] for key in keys if key in point}
+    trial = FixedTrial(params)
+    for key in params:
+        space[key].suggest(key, trial)
+    return {"params": params, "distributions": trial.distributions}
 
 
-def _distribution(dimension: AnyDimension) -> Any:
-    import optuna.distributions as distributions
+def _divergences(
+    keys: Sequence[str], points: Sequence[dict[str, Any]], sample: np.ndarray, scores: np.ndarray
+) -> list[float]:
+    """How far each key's values in the better trials of a sample are from those in all of it.
 
-    if isinstance(dimension, Choice):
-        return distributions.CategoricalDistribution(list(dimension.labeled_values))
-    if isinstance(dimension, Integer):
-        return distributions.IntDistribution(dimension.low, dimension.high)
-    return distributions.FloatDistribution(
-        dimension.low, dimension.high, log=isinstance(dimension, LogUniform)
-    )
+    0 for a key that the sample does not have. The better trials are the best tenth, but six of
+    them at least, or half of all.
+    """
+    import optuna
+    from optuna.importance import PedAnovaImportanceEvaluator
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    for index, score in zip(sample, scores, strict=True):
+        study.add_trial(optuna.trial.create_trial(**points[index], value=float(score)))
+    better = min(0.5, max(0.1, _BETTER / len(points)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few trials: the intervals tell that
+        importances = PedAnovaImportanceEvaluator(target_quantile=better).evaluate(study)
+    return [max(float(importances.get(key, 0.0)), 1e-12) for key in keys]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.importance import Importance, importance
-from cifarlab.experiments.search.trial_history import RungDecision, Trial, TrialHistory
+from cifarlab.experiments.search.trial_history import Trial, TrialHistory
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.run_data import RunData, read_runs
 
@@ -50,15 +50,6 @@ class SearchResults(NamedTuple):
     importance: tuple[Importance, ...]
     runs: dict[int, RunData]
     metric: MetricFacts = ACCURACY
-
-    @property
-    def rung_decisions(self) -> list[tuple[int, RungDecision]]:
-        """Every decision, with its trial's number."""
-        return [
-            (row.trial.number, decision)
-            for row in self.rows
-            for decision in row.trial.rung_decisions
-        ]
 
     @property
     def best_row(self) -> TrialRow | None:
@@ -108,6 +99,6 @@ def _row(rank: int, trial: Trial, run: RunData | None, metric: MetricFacts) -> T
 
 
 def _rung(rung: int, history: TrialHistory) -> RungSummary:
-    here = [decision for _, decision in history.rung_decisions if decision.rung == rung]
+    here = list(history.decisions_at(rung).values())
     last = next((v.cutoff for v in reversed(here) if v.cutoff is not None), None)
     return RungSummary(rung, len(here), sum(v.stopped for v in here), last)

@@ -1,23 +1,18 @@
-"""Which trials a search stops before their end: a family, whose kinds build a scheduler of Ray's.
+"""Which trials a search stops before their end: a family of rules.
 
-Trials are compared at rungs: after certain epochs. A scheduler hears of a trial at each rung once,
-and what it decides must follow from the scores that it has heard by then: they are all that a
-resumed search knows.
+Trials are compared at rungs: after certain epochs. A trial that comes to a rung goes on unless its
+score is below a cut-off, which must follow from the scores of those that were there before it: they
+are all that a resumed search knows.
 """
 
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
-from cifarlab.experiments.search.messages import EPOCH, SCORE
-
-if TYPE_CHECKING:
-    from ray.tune.schedulers import TrialScheduler
 
 
 def _whole_epochs(duration: Duration) -> Duration:
@@ -41,17 +36,16 @@ class TrialSchedulerConfig(Family):
         """
         return []
 
-    @abstractmethod
-    def build(self, epochs: int, scale: float) -> "TrialScheduler":
-        """Return what decides at the rungs, by ``SCORE`` at ``EPOCH`` (see messages.py)."""
-
     def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
-        """Return the score needed to go on at a rung after these, for the record; None: none."""
+        """Return the score needed to go on at a rung after these; None: whatever it is.
+
+        More is better: of a metric of which less is better they are the negative values.
+        """
         return None
 
 
 class ASHA(TrialSchedulerConfig):
-    """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934).
+    """Asynchronous successive halving (Li et al. 2018, arXiv:1810.05934), as Ray Tune has it.
 
     At each rung a trial goes on if its score is among the best 1 / ``reduction_factor`` of those
     that were there before it.
@@ -65,41 +59,18 @@ class ASHA(TrialSchedulerConfig):
 
     def rungs(self, epochs: int, scale: float) -> list[int]:
         """Return the first rung and its multiples by powers of ``reduction_factor``."""
-        rungs = [self._first_rung(scale)]
+        rungs = [max(1, round(int(self.grace_period.value) * scale))]
         while rungs[-1] < epochs:
             rungs.append(rungs[-1] * self.reduction_factor)
         return rungs[:-1]
 
-    def build(self, epochs: int, scale: float) -> "TrialScheduler":
-        """Return Ray's ASHA."""
-        from ray.tune.schedulers import ASHAScheduler
-
-        return ASHAScheduler(
-            time_attr=EPOCH,
-            metric=SCORE,
-            mode="max",
-            max_t=epochs,
-            grace_period=self._first_rung(scale),
-            reduction_factor=self.reduction_factor,
-            stop_last_trials=False,
-        )
-
     def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
-        """Return a quantile of the earlier scores, as ASHA has it."""
+        """Return a quantile of the earlier scores."""
         quantile = 1 - 1 / self.reduction_factor
         return float(np.nanpercentile(earlier_scores, 100 * quantile)) if earlier_scores else None
-
-    def _first_rung(self, scale: float) -> int:
-        return max(1, round(int(self.grace_period.value) * scale))
 
 
 class NoStopping(TrialSchedulerConfig):
     """Every trial runs to its end."""
 
     kind: Literal["none"] = "none"
-
-    def build(self, epochs: int, scale: float) -> "TrialScheduler":
-        """Return Ray's scheduler that lets each go on."""
-        from ray.tune.schedulers import FIFOScheduler
-
-        return FIFOScheduler()

@@ -9,10 +9,11 @@ A key with ``when`` is drawn only where the named keys have the named values; el
 the recipe's.
 """
 
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -20,22 +21,12 @@ from pydantic import Field, model_validator
 from cifarlab.config.base import Config, PositiveFloat
 from cifarlab.recipes.schema import Recipe
 
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
+
 Params = dict[str, Any]  # what was drawn, by key, as the table writes it
 MOST_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
 _GOLDEN_RATIO = 0.618  # a point inside of a range that no whole number of steps reaches
-
-
-class Suggester(Protocol):
-    """What draws one number or label; an Optuna trial does."""
-
-    def suggest_categorical(self, name: str, choices: list[str]) -> Any:
-        """One of these labels."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """A number between the two."""
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        """An integer between the two, both included."""
 
 
 class Dimension(Config):
@@ -57,6 +48,10 @@ class Dimension(Config):
     def setting(self, value: Any) -> Any:
         """The recipe's value of what was drawn."""
         return value
+
+    def meets(self, value: Any, allowed: Sequence[Any]) -> bool:
+        """Whether what was drawn is one of a condition's values."""
+        return value in allowed or self.setting(value) in allowed
 
 
 class Choice(Dimension):
@@ -90,7 +85,16 @@ class Choice(Dimension):
         """The value behind a label."""
         return self.labeled_values[value]
 
-    def suggest(self, key: str, trial: Suggester) -> str:
+    @property
+    def ends(self) -> list[tuple[float, str]]:
+        """Positions that an axis names, and their names."""
+        return [(self.position(label), label) for label in self.labeled_values]
+
+    def position(self, value: Any) -> float:
+        """Where a value stands on an axis, 0 to 1."""
+        return list(self.labeled_values).index(value) / max(1, len(self.labeled_values) - 1)
+
+    def suggest(self, key: str, trial: "BaseTrial") -> str:
         """One label, all as likely."""
         return str(trial.suggest_categorical(key, list(self.labeled_values)))
 
@@ -102,28 +106,37 @@ class Choice(Dimension):
 class _Range(Dimension):
     """What ranges of numbers share."""
 
+    low: float = Field(description="smallest value")
+    high: float = Field(description="largest value")
+
     @model_validator(mode="after")
-    def _ascends(self) -> "_Range":
-        low, high = getattr(self, "low"), getattr(self, "high")  # noqa: B009
-        if not low < high:
-            raise ValueError(f"low is {low:g} and high {high:g}: low must be below high")
+    def _ascends(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low:g} and high {self.high:g}: low must be below high")
         return self
+
+    @property
+    def ends(self) -> list[tuple[float, str]]:
+        """Positions that an axis names, and their names."""
+        return [(0.0, f"{self.low:g}"), (1.0, f"{self.high:g}")]
+
+    def position(self, value: float) -> float:
+        """Where a value stands on an axis, 0 to 1."""
+        return (value - self.low) / (self.high - self.low)
+
+    def suggest(self, key: str, trial: "BaseTrial") -> float:
+        """A number of the range."""
+        return trial.suggest_float(key, self.low, self.high, log=self.kind == "loguniform")
+
+    def probes(self) -> list[float]:
+        """Both ends, and a number between that is hardly a whole one."""
+        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
 
 
 class Uniform(_Range):
     """A number, each as likely."""
 
     kind: Literal["uniform"] = "uniform"
-    low: float = Field(description="smallest value")
-    high: float = Field(description="largest value")
-
-    def suggest(self, key: str, trial: Suggester) -> float:
-        """A number of the range."""
-        return trial.suggest_float(key, self.low, self.high)
-
-    def probes(self) -> list[float]:
-        """Both ends, and a number between that is hardly a whole one."""
-        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
 
 
 class LogUniform(_Range):
@@ -133,13 +146,9 @@ class LogUniform(_Range):
     low: PositiveFloat = Field(description="smallest value, above 0")
     high: PositiveFloat = Field(description="largest value")
 
-    def suggest(self, key: str, trial: Suggester) -> float:
-        """A number of the range."""
-        return trial.suggest_float(key, self.low, self.high, log=True)
-
-    def probes(self) -> list[float]:
-        """Both ends, and a number between that is hardly a whole one."""
-        return [self.low, self.high, self.low + _GOLDEN_RATIO * (self.high - self.low)]
+    def position(self, value: float) -> float:
+        """Where a value stands on an axis, 0 to 1."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
 
 
 class Integer(_Range):
@@ -149,11 +158,11 @@ class Integer(_Range):
     low: int = Field(description="smallest value")
     high: int = Field(description="largest value, included")
 
-    def suggest(self, key: str, trial: Suggester) -> int:
+    def suggest(self, key: str, trial: "BaseTrial") -> int:
         """A whole number of the range."""
         return trial.suggest_int(key, self.low, self.high)
 
-    def probes(self) -> list[int]:
+    def probes(self) -> list[float]:
         """Both ends."""
         return [self.low, self.high]
 
@@ -174,31 +183,25 @@ def format_value(value: Any) -> str:
 def sort_by_condition(space: Mapping[str, AnyDimension]) -> list[str]:
     """The keys, each behind those that its condition names. Raises ValueError for a circle."""
     ordered: list[str] = []
-    remaining = list(space)
-    while remaining:
+    while remaining := [key for key in space if key not in ordered]:
         ready = [k for k in remaining if all(c in ordered or c not in space for c in space[k].when)]
         if not ready:
             raise ValueError(f"the conditions of {', '.join(remaining)} go in a circle")
         ordered += ready
-        remaining = [key for key in remaining if key not in ready]
     return ordered
 
 
 def is_active(space: Mapping[str, AnyDimension], key: str, params: Params, base: Recipe) -> bool:
     """Whether ``key`` is drawn after ``params``; what is not searched is as in ``base``."""
-    for other, allowed in space[key].conditions.items():
-        if other in space:
-            if other not in params:
-                return False
-            value = space[other].setting(params[other])
-            if value not in allowed and params[other] not in allowed:
-                return False
-        elif setting_at(base, other) not in allowed:
-            return False
-    return True
+    return all(
+        other in params and space[other].meets(params[other], allowed)
+        if other in space
+        else setting_at(base, other) in allowed
+        for other, allowed in space[key].conditions.items()
+    )
 
 
-def suggest_params(space: Mapping[str, AnyDimension], trial: Suggester, base: Recipe) -> Params:
+def suggest_params(space: Mapping[str, AnyDimension], trial: "BaseTrial", base: Recipe) -> Params:
     """One point of the space."""
     params: Params = {}
     for key in sort_by_condition(space):

@@ -1,23 +1,19 @@
 """A search as a table, a page and plain values."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from cifarlab.experiments.search.event_log import describe_stop
-from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_selection_bias
+from cifarlab.experiments.search.finalists import Finalists, SelectionBias, restore_finalists
 from cifarlab.experiments.search.folder import trial_name
 from cifarlab.experiments.search.importance import Importance
 from cifarlab.experiments.search.results import RungSummary, SearchResults, TrialRow
 from cifarlab.experiments.search.space import format_value
-from cifarlab.experiments.search.trial_history import Trial
-from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.table import as_json, markdown, restore_comparison, scale_words
+from cifarlab.experiments.search.trial_history import Trial, describe_stop
+from cifarlab.experiments.study.table import markdown
+from cifarlab.experiments.writing import NOTHING, as_json, csv_table, markdown_table, scale_words
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
 from cifarlab.run_folder.schemas import restore
 
-NOTHING = "-"
 _ENDS = {
     "planned": "ran to its end",
     "early_stopping": "ended by early stopping",
@@ -44,23 +40,22 @@ def heading(results: SearchResults) -> list[str]:
 
 def rows(results: SearchResults) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and cells as text, the best trial first."""
-    keys = list(results.search.space)
-    headers = ("rank", "trial", "score", "training", "epoch", "epochs", "how it ended", *keys)
-    return headers, [_cells(row, keys, results.metric) for row in results.rows]
+    cells = [_cells(row, list(results.search.space), results.metric) for row in results.rows]
+    return tuple(cells[0]) if cells else (), [tuple(row.values()) for row in cells]
 
 
-def _cells(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> tuple[str, ...]:
-    values = row.trial.params
-    return (
-        str(row.rank),
-        trial_name(row.trial.number),
-        metric.number(row.score),
-        ACCURACY.number(row.train_accuracy),
-        NOTHING if row.best_epoch is None else str(row.best_epoch),
-        str(row.epochs),
-        describe_end(row.trial, metric),
-        *(format_value(values[key]) if key in values else NOTHING for key in keys),
-    )
+def _cells(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, str]:
+    params = row.trial.params
+    return {
+        "rank": str(row.rank),
+        "trial": trial_name(row.trial.number),
+        "score": metric.number(row.score),
+        "training": ACCURACY.number(row.train_accuracy),
+        "epoch": NOTHING if row.best_epoch is None else str(row.best_epoch),
+        "epochs": str(row.epochs),
+        "how it ended": describe_end(row.trial, metric),
+        **{key: format_value(params[key]) if key in params else NOTHING for key in keys},
+    }
 
 
 def describe_end(trial: Trial, metric: MetricFacts) -> str:
@@ -124,11 +119,15 @@ def markdown_page(
         )
         comparison = markdown(finalists.comparison).replace("# ", "### ", 1)
         parts += ["## Finalists over other seeds", words, comparison.strip()]
-    parts += ["## Trials", _table(*rows(results))]
+    parts += ["## Trials", markdown_table(*rows(results))]
     if results.rungs:
-        parts += ["## Rungs", _table(*rung_rows(results.rungs, results.metric))]
+        parts += ["## Rungs", markdown_table(*rung_rows(results.rungs, results.metric))]
     if results.importance:
-        parts += ["## What decides", _table(*importance_rows(results.importance)), IMPORTANCE]
+        parts += [
+            "## What decides",
+            markdown_table(*importance_rows(results.importance)),
+            IMPORTANCE,
+        ]
     parts += [f"![{words}]({file})" for file, words in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -141,21 +140,10 @@ IMPORTANCE = (
 )
 
 
-def _table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    rows = [headers, ["---"] * len(headers), *cells]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows
-    )
-
-
 def csv_text(results: SearchResults) -> str:
     """One line per trial, numbers unrounded, accuracies as shares from 0 to 1."""
-    file = io.StringIO()
-    rows = [_raw(row, list(results.search.space), results.metric) for row in results.rows]
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    keys = list(results.search.space)
+    return csv_table([_raw(row, keys, results.metric) for row in results.rows])
 
 
 def _raw(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:
@@ -177,42 +165,30 @@ class RestoredResults(NamedTuple):
 
     rungs: tuple[RungSummary, ...]
     importance: tuple[Importance, ...]
-    selection_bias: tuple[SelectionBias, ...]
-    comparison: Comparison | None
+    finalists: Finalists | None
 
 
 def restore_results(tree: dict[str, Any]) -> RestoredResults:
     """What ``results_as_json`` made plain. Raises RunFolderError for anything else."""
     what = "what was found is not as this cifarlab writes it"
     hint = "run the search again with --resume: finished trials are taken as they are"
-    finalists = tree.get("finalists") or {"selection_bias": [], "comparison": None}
-    comparison = finalists.get("comparison")
     return RestoredResults(
         restore(tuple[RungSummary, ...], tree.get("rungs"), what, hint),
         restore(tuple[Importance, ...], tree.get("importance"), what, hint),
-        restore_selection_bias(finalists.get("selection_bias")),
-        comparison and restore_comparison(comparison),
+        restore_finalists(tree.get("finalists")),
     )
 
 
 def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict[str, Any]:
     """Plain values for search.json."""
+    keys = list(results.search.space)
     return {
         "data": results.data,
         "table": [
-            {
-                **_raw(row, list(results.search.space), results.metric),
-                "rungs": as_json(tuple(row.trial.rung_decisions)),
-            }
+            {**_raw(row, keys, results.metric), "rungs": as_json(row.trial.rung_decisions)}
             for row in results.rows
         ],
         "rungs": as_json(results.rungs),
         "importance": as_json(results.importance),
-        "finalists": finalists
-        and {
-            "comparison": as_json(finalists.comparison),
-            "selection_bias": as_json(finalists.selection_bias),
-            "path": finalists.path,
-            "n_failed": finalists.n_failed,
-        },
+        "finalists": as_json(finalists),
     }

@@ -3,15 +3,14 @@
 Pure but for reading; the driver adds to it, whoever explains a search reads it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from cifarlab.experiments.search.folder import Event
 from cifarlab.experiments.search.space import Params
 from cifarlab.metrics.kinds import MetricFacts
-
-TrialStopReason = Literal["planned", "stopped", "early_stopping", "max_time", "failed"]
 
 
 class RungDecision(NamedTuple):
@@ -36,7 +35,7 @@ class Trial:
     number: int
     params: Params
     rung_decisions: list[RungDecision] = field(default_factory=list)
-    stop_reason: TrialStopReason | None = None
+    stop_reason: str | None = None
     epochs: int = 0
     score: float | None = None
     failure: dict[str, str] | None = None
@@ -52,11 +51,13 @@ class TrialHistory:
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
         self.trials: dict[int, Trial] = {}
-        self.rung_decisions: list[
-            tuple[int, RungDecision]
-        ] = []  # as they came, each with its trial
+        self._decisions: defaultdict[int, dict[int, RungDecision]] = defaultdict(dict)
         for event in events:
             self.add(event)
+
+    def decisions_at(self, rung: int) -> dict[int, RungDecision]:
+        """Return what was decided at a rung, by trial, in the order in which they came."""
+        return self._decisions[rung]
 
     def add(self, event: Event) -> None:
         """Take one event of the record into account."""
@@ -68,7 +69,7 @@ class TrialHistory:
         if event["event"] == "rung":
             decision = RungDecision(**{name: event[name] for name in RungDecision._fields})
             trial.rung_decisions.append(decision)
-            self.rung_decisions.append((number, decision))
+            self._decisions[decision.rung][number] = decision
             return
         trial.stop_reason, trial.failure = event["stop_reason"], event["failure"]
         trial.epochs, trial.score = event["epochs"], event["score"]
@@ -83,25 +84,10 @@ class TrialHistory:
         return sorted(self.trials.values(), key=sort_key)
 
 
-def drawn_event(number: int, params: Params) -> Event:
-    """The event of a new trial."""
-    return {"event": "drawn", "trial": number, "params": params}
-
-
-def rung_event(number: int, decision: RungDecision) -> Event:
-    """The event of a trial at a rung."""
-    return {"event": "rung", "trial": number, **decision._asdict()}
-
-
-def ended_event(
-    number: int, stop_reason: TrialStopReason, epochs: int, score: float | None, failure: Any = None
-) -> Event:
-    """The event of a trial's end; ``failure`` has the keys of study.workers.Failure."""
-    return {
-        "event": "ended",
-        "trial": number,
-        "stop_reason": stop_reason,
-        "epochs": epochs,
-        "score": score,
-        "failure": failure,
-    }
+def describe_stop(rung: Event, metric: MetricFacts) -> str:
+    """Return why a rung stopped a trial: the rung, its score, the cut-off, its rank."""
+    needed = "" if rung["cutoff"] is None else f" {metric.text(rung['cutoff'])} needed,"
+    return (
+        f"at rung {rung['rung']}: {metric.text(rung['score'])},{needed}"
+        f" rank {rung['rank']} of {rung['n_reached']}"
+    )

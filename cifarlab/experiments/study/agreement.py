@@ -53,11 +53,6 @@ def agreement(
         if row not in summaries:
             continue
         by = comparable(theirs, data, scale)
-        aside = (
-            ""
-            if theirs.split == split
-            else f" (theirs: {SPLIT_NAMES[theirs.split]}, ours: {SPLIT_NAMES[split]})"
-        )
         if by == "level":
             row_agreement = _judge(theirs.accuracy / 100, summaries[row], "{:.2f}")
         elif row == baseline or baseline not in reported:
@@ -65,7 +60,10 @@ def agreement(
             row_agreement = Agreement(words=words)
         else:
             row_agreement = _difference(theirs, reported[baseline], pairs.get(row))
-        agreements[row] = row_agreement._replace(words=row_agreement.words + aside, by=by)
+        words = row_agreement.words
+        if theirs.split != split:
+            words += f" (theirs: {SPLIT_NAMES[theirs.split]}, ours: {SPLIT_NAMES[split]})"
+        agreements[row] = row_agreement._replace(words=words, by=by)
     return agreements
 
 

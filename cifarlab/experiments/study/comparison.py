@@ -4,7 +4,6 @@ Everything here is a pure function of a metric's values; ``table`` and ``figure`
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cifarlab.experiments.study.agreement import (
@@ -57,17 +56,16 @@ class ComparisonRow(NamedTuple):
     name: str
     values: dict[int, float]
     summary: Summary | None
-    pairs: PairedComparison | None
-    p: float | None
-    detectable: float | None
-    seeds_needed: int | None
-    reported: Reported | None
-    agreement: Agreement
-    verdict: str
+    pairs: PairedComparison | None = None
+    p: float | None = None
+    detectable: float | None = None
+    seeds_needed: int | None = None
+    reported: Reported | None = None
+    agreement: Agreement = Agreement()
+    verdict: str = ""
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A whole table; ``split`` is ``test`` or ``val``, ``scale`` the study's."""
 
     title: str
@@ -87,7 +85,7 @@ class Comparison:
 
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """A copy that begins its notes with these."""
-        return replace(self, notes=(*notes, *self.notes))
+        return self._replace(notes=(*notes, *self.notes))
 
 
 def compare(
@@ -105,76 +103,66 @@ def compare(
     Numbers ``reported`` of another metric, or on other data than the runs', are left out. Raises
     UserError where no run finished, or where the metric of neither split is there for all runs.
     """
-    finished = [outcome for outcome in outcomes if not outcome.failure]
+    finished = sorted((o for o in outcomes if not o.failure), key=lambda o: o.seed)
     split = _split(finished, outcomes, metric)
-    by_row = {
-        row: sorted((o for o in finished if o.row == row), key=lambda o: o.seed) for row in rows
-    }
+    by_row = {row: [o for o in finished if o.row == row] for row in rows}
     data = (by_row[baseline] or finished)[0].data
-    values = {row: {o.seed: float(getattr(o, split)) for o in mine} for row, mine in by_row.items()}
-    skip_reasons = {row: _skip_reason(row, baseline, by_row, data) for row in rows}
-    pairs = {
-        row: None if skip_reasons[row] else _pairs(values[row], values[baseline]) for row in rows
-    }
-    summaries = {row: summarize(list(mine.values())) for row, mine in values.items() if mine}
+    compared = {row: _row(row, by_row, baseline, data, split) for row in rows}
+    pairs = {row: line.pairs for row, line in compared.items()}
     known_numbers = (reported or {}) if metric.name == "accuracy" else {}
     numbers = {
         row: number
         for row, number in known_numbers.items()
         if row in rows and comparable(number, data, scale)
     }
+    summaries = {row: line.summary for row, line in compared.items() if line.summary}
     agreements = agreement(baseline, summaries, pairs, numbers, data, split, scale)
-    ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
+    tested = {row: pair.p for row, pair in pairs.items() if pair and pair.p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    alpha = ALPHA / max(1, len(tested))  # the strictest level that p meets
+    lines = []
+    for row, line in compared.items():
+        line = _test(line, corrected.get(row), alpha, metric)
+        agreed = agreements.get(row, Agreement())
+        lines.append(line._replace(reported=numbers.get(row), agreement=agreed))
     others = dict.fromkeys(n.data for row, n in known_numbers.items() if row not in numbers)
-    tested = {row: p for row, pair in pairs.items() if pair and (p := pair.p) is not None}
     notes = (
-        *_notes(outcomes, values, split, len(tested), metric),
+        *_notes(outcomes, lines, split, len(tested), metric),
         *(f"The reported numbers are on {theirs}, not on {data}: left out." for theirs in others),
     )
-    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
-    compared = tuple(
-        _comparison_row(
-            row,
-            values[row],
-            pairs[row],
-            corrected.get(row),
-            ALPHA / max(1, len(tested)),
-            numbers.get(row),
-            agreements.get(row, Agreement()),
-            skip_reasons[row],
-            metric,
-        )
-        for row in rows
-    )
+    ranked = {row: summaries[row].mean for row in agreements if agreements[row].by}
     correlation = rank_correlation(ranked, {row: numbers[row].accuracy for row in ranked})
-    return Comparison(title, baseline, data, split, scale, compared, correlation, notes, metric)
+    return Comparison(title, baseline, data, split, scale, tuple(lines), correlation, notes, metric)
 
 
-def _comparison_row(
-    row: str,
-    values: dict[int, float],
-    pairs: PairedComparison | None,
-    p: float | None,
-    alpha: float,
-    reported: Reported | None,
-    agreed: Agreement,
-    skip_reason: str,
-    metric: MetricFacts,
+def _row(
+    row: str, by_row: Mapping[str, Sequence[Outcome]], baseline: str, data: str, split: str
 ) -> ComparisonRow:
-    """A row's line, from what is known of it; ``alpha`` is the strictest level that p meets."""
-    spread = pairs.difference.std if pairs else None
-    least = detectable_difference(spread, pairs.difference.n, alpha) if pairs and spread else None
-    return ComparisonRow(
-        row,
-        values,
-        summarize(list(values.values())) if values else None,
-        pairs,
-        p,
-        least,
-        seeds_needed(spread, SMALL, alpha) if spread else None,
-        reported,
-        agreed,
-        skip_reason or _verdict(pairs, p, least, metric),
+    """A row's runs and their pairs with the baseline's; the verdict says why it has none."""
+    values, theirs = (
+        {o.seed: float(getattr(o, split)) for o in by_row[name]} for name in (row, baseline)
+    )
+    line = ComparisonRow(row, values, summarize(list(values.values())) if values else None)
+    if reason := _skip_reason(row, baseline, by_row, data):
+        return line._replace(verdict=reason)
+    common = [seed for seed in values if seed in theirs]
+    pairs = compare_pairs([values[seed] for seed in common], [theirs[seed] for seed in common])
+    return line._replace(pairs=pairs)
+
+
+def _test(line: ComparisonRow, p: float | None, alpha: float, metric: MetricFacts) -> ComparisonRow:
+    """Add to a row what its pairs say, with p corrected for all rows."""
+    if not line.pairs:
+        return line
+    difference = line.pairs.difference
+    if not difference.std:
+        return line._replace(p=p, verdict=_verdict(difference, p, None, metric))
+    least = detectable_difference(difference.std, difference.n, alpha)
+    return line._replace(
+        p=p,
+        detectable=least,
+        seeds_needed=seeds_needed(difference.std, SMALL, alpha),
+        verdict=_verdict(difference, p, least, metric),
     )
 
 
@@ -198,11 +186,6 @@ def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome], metric: Met
     )
 
 
-def _pairs(ours: Mapping[int, float], baseline: Mapping[int, float]) -> PairedComparison:
-    common = [seed for seed in ours if seed in baseline]
-    return compare_pairs([ours[seed] for seed in common], [baseline[seed] for seed in common])
-
-
 def _skip_reason(
     row: str, baseline: str, by_row: Mapping[str, Sequence[Outcome]], data: str
 ) -> str:
@@ -222,12 +205,8 @@ def _skip_reason(
     return ""
 
 
-def _verdict(
-    pairs: PairedComparison | None, p: float | None, least: float | None, metric: MetricFacts
-) -> str:
+def _verdict(difference: Summary, p: float | None, least: float | None, metric: MetricFacts) -> str:
     """What may be said of a row beside the baseline."""
-    assert pairs is not None
-    difference = pairs.difference
     if difference.std is None:
         return "one pair of runs: no test is possible"
     if p is None or least is None:  # the differences do not vary
@@ -237,28 +216,25 @@ def _verdict(
         return f"{points} in every pair: without spread, no test"
     if p < ALPHA:
         return "better" if metric.sign * difference.mean > 0 else "worse"
-    if (
-        metric.percent and least >= 0.5
-    ):  # no two recipes that anybody would compare differ by so much
+    if metric.percent and least >= 0.5:  # no two that anybody would compare differ by so much
         return f"no difference seen: n = {difference.n} is too few to show any"
     return f"no difference seen: n = {difference.n} can detect {metric.gap(least)}"
 
 
 def _notes(
     outcomes: Sequence[Outcome],
-    values: Mapping[str, Mapping[int, float]],
+    lines: Sequence[ComparisonRow],
     split: str,
     tests: int,
     metric: MetricFacts,
 ) -> tuple[str, ...]:
     """What a reader must know beside the numbers."""
     notes = []
-    closed = [o for o in outcomes if not o.failure and o.test is None]
     if split == "val":
-        notes.append(
-            f"Validation {metric.title}, since {_runs(len(closed))} did not open the test split."
-        )
-    counts = {row: len(mine) for row, mine in values.items()}
+        n_closed = sum(not o.failure and o.test is None for o in outcomes)
+        runs = "1 run" if n_closed == 1 else f"{n_closed} runs"
+        notes.append(f"Validation {metric.title}, since {runs} did not open the test split.")
+    counts = {line.name: len(line.values) for line in lines}
     if len(set(counts.values())) > 1:
         run_counts = ", ".join(f"{row} {n}" for row, n in counts.items())
         notes.append(
@@ -266,9 +242,10 @@ def _notes(
         )
     if max(counts.values()) == 1:
         notes.append("One seed per row: no interval, no test; take two seeds at least.")
-    for row, mine in values.items():
-        if len(mine) > 1 and summarize(list(mine.values())).std == 0:
-            notes.append(f"{row}: all {len(mine)} seeds have the same {metric.title}.")
+    for line in lines:
+        if line.summary and line.summary.std == 0:
+            n_seeds = len(line.values)
+            notes.append(f"{line.name}: all {n_seeds} seeds have the same {metric.title}.")
     if tests > 1:
         notes.append(
             f"p is corrected for {tests} comparisons (Holm); what n can detect, and the seeds "
@@ -280,7 +257,3 @@ def _notes(
             missing.setdefault((o.row, o.failure), []).append(str(o.seed))
     notes += [f"{row}, seed {', '.join(seeds)}: {why}." for (row, why), seeds in missing.items()]
     return tuple(notes)
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

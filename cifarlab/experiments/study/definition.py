@@ -58,16 +58,12 @@ class Study(WatchedConfig):
     rows: tuple[StudyRow, ...] = Field(min_length=1, description="what is compared")
 
     @model_validator(mode="after")
-    def _rows_have_names_of_their_own(self) -> "Study":
+    def _is_sound(self) -> "Study":
         names = [row.name for row in self.rows]
         if len(set(names)) < len(names):
             raise ValueError(f"two rows are called {Counter(names).most_common(1)[0][0]}")
         if self.baseline not in (None, *names):
             raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
-        return self
-
-    @model_validator(mode="after")
-    def _has_so_many_seeds(self) -> "Study":
         if self.first_seed + self.n_seeds - 1 > MOST_SEED:
             raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MOST_SEED}")
         return self

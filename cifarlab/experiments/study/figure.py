@@ -11,7 +11,7 @@ import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES
-from cifarlab.experiments.study.table import scale_words
+from cifarlab.experiments.writing import scale_words
 from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
 from cifarlab.stats.paired import Summary

@@ -16,17 +16,18 @@ from pydantic import Field
 
 from cifarlab.experiments.study.comparison import Comparison
 from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
+from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.table import csv_text, markdown
+from cifarlab.experiments.writing import write_figures
 from cifarlab.plots.spec import require_formats
 from cifarlab.run_folder.collection import Collection
 from cifarlab.run_folder.naming import RUNS, folder_name
 from cifarlab.run_folder.schemas import Stored
-from cifarlab.system.errors import MissingExtraError
 from cifarlab.system.files import write_text
 
 
 class StoredFailure(Stored):
-    """Why a run has no result; see experiments/study/workers.py."""
+    """Why a run has no result; see experiments/worker.py."""
 
     kind: str
     what: str
@@ -76,16 +77,5 @@ def write_comparison(
     require_formats(formats)
     write_text(folder / "table.md", markdown(comparison))
     write_text(folder / "table.csv", csv_text(comparison))
-    try:
-        from cifarlab.report.write import require_extra
-
-        require_extra()
-    except MissingExtraError as error:
-        return [f"no figure: {error.what}; {error.hint}"]
-    from cifarlab.experiments.study.figure import figure
-    from cifarlab.plots.draw import draw_all
-    from cifarlab.plots.style import save
-
     alt = f"{SPLIT_NAMES[comparison.split]} accuracy by row: {comparison.title}"
-    save(draw_all({"figure": (figure, alt)}, comparison, formats)["figure"], folder)
-    return []
+    return write_figures({"figure": (figure, alt)}, comparison, folder, formats)[1]

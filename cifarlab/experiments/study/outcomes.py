@@ -1,8 +1,9 @@
 """From run folders to what a comparison needs: each run's metric, grouped into rows."""
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from cifarlab.config.plugins import load_named_plugins
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
@@ -23,14 +24,6 @@ from cifarlab.system.files import is_folder
 from cifarlab.system.formatting import number
 
 ACCURACY = Accuracy()
-
-
-class GatheredRuns(NamedTuple):
-    """Rows in the order in which they were asked for, their runs' outcomes, and what to know."""
-
-    rows: tuple[str, ...]
-    outcomes: tuple[Outcome, ...]
-    notes: tuple[str, ...]
 
 
 def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
@@ -68,29 +61,30 @@ def without_seed(recipe: Recipe) -> str:
 
 def gather_runs(
     names: Sequence[str], runs: Path = RUNS, metric: MetricConfig = ACCURACY
-) -> GatheredRuns:
-    """The runs that ``names`` mean, grouped by their recipes without the seed, and their images.
+) -> tuple[list[str], list[Outcome], list[str]]:
+    """Return rows, their runs' outcomes, and what to know of the runs that ``names`` mean.
 
     A name is a run folder, a study's folder or another one with run folders in it, or a recipe,
-    which means its finished runs under ``runs``. Raises RecipeError for a name that is none of
-    them, and RunFolderError for a recipe without a finished run.
+    which means its finished runs under ``runs``. A row is their recipe without the seed, and their
+    images. Raises RecipeError for a name that is none of them, and RunFolderError for a recipe
+    without a finished run.
     """
-    paths: list[Path] = []
-    for name in names:
-        paths += _run_folders(Path(name)) or _recipe_runs(name, runs)
+    paths = [
+        path for name in names for path in _run_folders(Path(name)) or _recipe_runs(name, runs)
+    ]
     read, notes = read_finished(paths)
     groups: dict[tuple[str, str], list[RunData]] = {}
     data_names = _data_names(read)
     for run in read:
         groups.setdefault((without_seed(run.recipe), data_names[run.path]), []).append(run)
-    rows: list[str] = []
-    outcomes: list[Outcome] = []
     firsts = [row_runs[0] for row_runs in groups.values()]
     rows_named = distinct_names(
         [run.recipe_name for run in firsts],
         [run.recipe for run in firsts],
         [run.name for run in firsts],
     )
+    rows: list[str] = []
+    outcomes: dict[tuple[str, int], Outcome] = {}
     for ((_, data), row_runs), name in zip(groups.items(), rows_named, strict=True):
         row = _unique_name(name, rows)
         rows.append(row)
@@ -99,17 +93,13 @@ def gather_runs(
                 f"{row}: trained on {fraction:g} of the training images "
                 "(data.train_subset_fraction)."
             )
-        seeds: set[int] = set()
-        for outcome, run in sorted(
-            ((run_outcome(row, run, metric), run) for run in row_runs),
-            key=lambda pair: bool(pair[0].failure),
-        ):
-            if outcome.seed in seeds:
+        pairs = [(run_outcome(row, run, metric), run) for run in row_runs]
+        for outcome, run in sorted(pairs, key=lambda pair: bool(pair[0].failure)):
+            if (row, outcome.seed) in outcomes:
                 notes.append(f"{row}, seed {outcome.seed}: {run.name} is another run; left out.")
-                continue
-            seeds.add(outcome.seed)
-            outcomes.append(outcome._replace(data=data))
-    return GatheredRuns(tuple(rows), tuple(outcomes), tuple(notes))
+            else:
+                outcomes[row, outcome.seed] = outcome._replace(data=data)
+    return rows, list(outcomes.values()), notes
 
 
 def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
@@ -117,14 +107,11 @@ def _data_names(runs: Sequence[RunData]) -> dict[Path, str]:
 
     The images of a folder change while its path, which the recipe has, does not.
     """
-    prints: dict[str, set[str]] = {}
-    fingerprints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
-    for run in runs:
-        prints.setdefault(run.data_name, set()).add(fingerprints[run.path])
+    prints = {run.path: str(dig(run.provenance, "data", "fingerprint")) for run in runs}
+    distinct = Counter(name for name, _ in {(run.data_name, prints[run.path]) for run in runs})
     return {
         run.path: run.data_name
-        if len(prints[run.data_name]) == 1
-        else f"{run.data_name} ({fingerprints[run.path][:8]})"
+        + (f" ({prints[run.path][:8]})" if distinct[run.data_name] > 1 else "")
         for run in runs
     }
 
@@ -140,22 +127,16 @@ def compare_runs(
     ``against`` is one of their rows, or a name as in ``names``. Raises as ``gather_runs`` and
     ``compare`` do.
     """
-    gathered = gather_runs(names, runs, metric)
-    if len(gathered.rows) > 1 and against in gathered.rows:
-        baseline = against
-    elif against is None:
-        baseline = gathered.rows[0]
-    else:
+    rows, outcomes, notes = gather_runs(names, runs, metric)
+    if against is not None and (len(rows) == 1 or against not in rows):
         try:
-            gathered = gather_runs([against, *names], runs, metric)
+            rows, outcomes, notes = gather_runs([against, *names], runs, metric)
         except RecipeError as error:
-            hint = f"{error.hint}; the rows here are {', '.join(gathered.rows)}"
+            hint = f"{error.hint}; the rows here are {', '.join(rows)}"
             raise RecipeError(error.what, hint) from error
-        baseline = gathered.rows[0]
-    comparison = compare(
-        "Comparison", gathered.rows, baseline, gathered.outcomes, metric=metric.facts
-    )
-    return comparison.with_notes(gathered.notes)
+        against = None
+    comparison = compare("Comparison", rows, against or rows[0], outcomes, metric=metric.facts)
+    return comparison.with_notes(notes)
 
 
 def _run_folders(path: Path) -> list[Path]:
@@ -202,7 +183,5 @@ def _seedless_fingerprint(folder: RunFolder) -> str | None:
 
 def _unique_name(name: str, taken: Sequence[str]) -> str:
     """``name``, numbered where another row has it already."""
-    number = 1
-    while (candidate := name if number == 1 else f"{name}-{number}") in taken:
-        number += 1
-    return candidate
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(candidate for candidate in numbered if candidate not in taken)

@@ -1,36 +1,16 @@
 """A comparison as a table: for a terminal, as Markdown, as CSV, and whole as JSON."""
 
-import csv
-import io
 from typing import Any
-
-from pydantic import BaseModel
 
 from cifarlab.experiments.study.comparison import SMALL, Comparison, ComparisonRow
 from cifarlab.experiments.study.definition import SPLIT_NAMES
+from cifarlab.experiments.writing import NOTHING, csv_table, markdown_table, scale_words
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
-NOTHING = "-"
-_POINTS = f"{100 * SMALL:g} points"
-HEADERS = (
-    "row",
-    "n",
-    "mean",
-    "std",
-    "95 % interval",
-    "difference",
-    "95 % interval of it",
-    "d_z",
-    "p (Holm)",
-    "verdict",
-    f"seeds for {_POINTS}",
-    "reported",
-    "agreement",
-)
-_BARE = ("reported", "agreement")  # left out where no report has a number
+_RUN_AGAIN = "run the study again: finished runs are taken as they are"
 
 
 def heading(comparison: Comparison) -> list[str]:
@@ -47,11 +27,6 @@ def heading(comparison: Comparison) -> list[str]:
     ]
 
 
-def scale_words(scale: float) -> str:
-    """What a scale did to the study, for every table and figure."""
-    return f"At scale {scale:g}: {scale:g} of the training images and {scale:g} of the epochs."
-
-
 def footing(comparison: Comparison) -> list[str]:
     """What must be read beside the table."""
     ranks = comparison.rank_correlation
@@ -59,61 +34,52 @@ def footing(comparison: Comparison) -> list[str]:
         f"{ranks.n} rows with a reported number: Kendall's tau between our order and theirs "
         f"{ranks.tau:.2f} (p = {ranks.p:.2g})."
     )
-    judged = any(row.agreement.by for row in comparison.rows)
+    by = {row.agreement.by for row in comparison.rows}
     how = (
         "Agreement: whether the reported number, a single run, lies where 95 % of our single runs "
         "would (prediction interval)"
-        + (
-            "; levels are not comparable here, so differences from the baseline are."
-            if any(row.agreement.by == "difference" for row in comparison.rows)
-            else "."
-        )
     )
-    return [
-        *comparison.notes,
-        *([how] if judged else []),
-        *([order] if order else []),
-    ]
+    how += (
+        "; levels are not comparable here, so differences from the baseline are."
+        if "difference" in by
+        else "."
+    )
+    return [*comparison.notes, *([how] if any(by) else []), *([order] if order else [])]
 
 
 def format_rows(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and cells as text, rounded: accuracies to hundredths of a point."""
-    metric = comparison.metric
-    small = _POINTS if metric.percent else f"{SMALL:g}"
-    headers = [name.replace(_POINTS, small) for name in HEADERS]
-    bare = all(row.reported is None for row in comparison.rows)
-    kept = [index for index, name in enumerate(HEADERS) if not (bare and name in _BARE)]
-    cells = [_cells(row, metric) for row in comparison.rows]
-    return tuple(headers[p] for p in kept), [tuple(row[p] for p in kept) for row in cells]
+    rows = [_cells(row, comparison.metric) for row in comparison.rows]
+    if all(row.reported is None for row in comparison.rows):
+        for cells in rows:
+            del cells["reported"], cells["agreement"]
+    return tuple(rows[0]), [tuple(cells.values()) for cells in rows]
 
 
-def _cells(row: ComparisonRow, metric: MetricFacts) -> tuple[str, ...]:
+def _cells(row: ComparisonRow, metric: MetricFacts) -> dict[str, str]:
     mean, difference = row.summary, row.pairs and row.pairs.difference
-    return (
-        row.name,
-        str(len(row.values)),
-        metric.number(mean and mean.mean),
-        metric.number(mean and mean.std),
-        _interval(metric, mean and mean.interval),
-        metric.number(difference and difference.mean, "+"),
-        _interval(metric, difference and difference.interval, "+"),
-        NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
-        NOTHING if row.p is None else _p(row.p),
-        row.verdict,
-        _seeds(row),
-        _reported(row, metric),
-        row.agreement.words or NOTHING,
-    )
+    small = f"{100 * SMALL:g} points" if metric.percent else f"{SMALL:g}"
+    return {
+        "row": row.name,
+        "n": str(len(row.values)),
+        "mean": metric.number(mean and mean.mean),
+        "std": metric.number(mean and mean.std),
+        "95 % interval": _interval(metric, mean and mean.interval),
+        "difference": metric.number(difference and difference.mean, "+"),
+        "95 % interval of it": _interval(metric, difference and difference.interval, "+"),
+        "d_z": NOTHING if not row.pairs or row.pairs.effect is None else f"{row.pairs.effect:.2f}",
+        "p (Holm)": NOTHING if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.2g}",
+        "verdict": row.verdict,
+        f"seeds for {small}": _seeds(row),
+        "reported": _reported(row, metric),
+        "agreement": row.agreement.words or NOTHING,
+    }
 
 
 def _interval(metric: MetricFacts, interval: Interval | None, sign: str = "") -> str:
     if interval is None:
         return NOTHING
     return f"{metric.number(interval[0], sign)} to {metric.number(interval[1], sign)}"
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _seeds(row: ComparisonRow) -> str:
@@ -134,13 +100,11 @@ def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
 def markdown(comparison: Comparison) -> str:
     """The whole table with its heading and notes."""
     headers, cells = format_rows(comparison)
-    table = [headers, tuple("---" for _ in headers), *cells]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     notes = [f"- {note}" for note in footing(comparison)]
     parts = [
         f"# {comparison.title}",
         " ".join(heading(comparison)),
-        "\n".join(lines),
+        markdown_table(headers, cells),
         "\n".join(notes),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -148,11 +112,7 @@ def markdown(comparison: Comparison) -> str:
 
 def csv_text(comparison: Comparison) -> str:
     """One line per row, numbers unrounded, accuracies and differences from 0 to 1."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(_raw(comparison, comparison.rows[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_raw(comparison, row) for row in comparison.rows)
-    return file.getvalue()
+    return csv_table([_raw(comparison, row) for row in comparison.rows])
 
 
 def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
@@ -194,21 +154,11 @@ def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
 def restore_comparison(tree: Any) -> Comparison:
     """The comparison that ``as_json`` made plain. Raises RunFolderError for anything else."""
     what = "the comparison is not one that this cifarlab writes"
-    hint = "run the study again: finished runs are taken as they are"
-    comparison: Comparison = restore(Comparison, tree, what, hint)
+    return require_baseline(restore(Comparison, tree, what, _RUN_AGAIN))
+
+
+def require_baseline(comparison: Comparison) -> Comparison:
+    """Return a comparison from a file. Raises RunFolderError where its baseline is no row."""
     if comparison.baseline not in [row.name for row in comparison.rows]:
-        raise RunFolderError(f"{what}: its baseline is no row", hint)
+        raise RunFolderError("the comparison's baseline is no row of it", _RUN_AGAIN)
     return comparison
-
-
-def as_json(value: Any) -> Any:
-    """Plain values of anything in a comparison, each number under its name."""
-    if isinstance(value, Comparison):
-        return {name: as_json(getattr(value, name)) for name in value.__dataclass_fields__}
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: as_json(item) for name, item in value._asdict().items()}
-    if isinstance(value, dict):
-        return {str(name): as_json(item) for name, item in value.items()}
-    return [as_json(item) for item in value] if isinstance(value, list | tuple) else value

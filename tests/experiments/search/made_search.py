@@ -5,12 +5,7 @@ from typing import Any
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.trial_history import (
-    RungDecision,
-    drawn_event,
-    ended_event,
-    rung_event,
-)
+from cifarlab.experiments.search.trial_history import RungDecision
 
 SPACE = {
     "optimizer.kind": {"kind": "choice", "values": ["sgd", "adam"]},
@@ -30,6 +25,24 @@ TINY = {
     "training.precision": "float32",
     "training.batch_size": 256,
 }
+
+
+def drawn_event(number: int, params: dict[str, Any]) -> dict[str, Any]:
+    """A line of the record: a new trial."""
+    return {"event": "drawn", "trial": number, "params": params}
+
+
+def rung_event(number: int, decision: RungDecision) -> dict[str, Any]:
+    """A line of the record: a trial at a rung."""
+    return {"event": "rung", "trial": number, **decision._asdict()}
+
+
+def ended_event(
+    number: int, stop_reason: str, epochs: int, score: float | None, failure: Any = None
+) -> dict[str, Any]:
+    """A line of the record: a trial's end."""
+    ended = {"event": "ended", "trial": number, "stop_reason": stop_reason, "epochs": epochs}
+    return {**ended, "score": score, "failure": failure}
 
 
 def small(**overrides: Any) -> Search:

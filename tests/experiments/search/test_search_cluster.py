@@ -1,12 +1,19 @@
-"""How Ray's processors are shared out, and what is said where it does not start or answer."""
+"""A search on a Ray cluster: its processors are shared out, a lost worker's trial goes on."""
 
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
+from made_search import TINY, small
 
-from cifarlab.experiments.search.cluster import connect_ray
-from cifarlab.system.errors import CifarlabError, UserError
+from cifarlab.experiments.cluster import cluster_resources, cluster_workers, require_ray
+from cifarlab.experiments.search.engine import run_search
+from cifarlab.system.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -26,10 +33,17 @@ def test_as_many_trials_run_at_once_as_were_asked_for(
     nodes = [{"Alive": True, "Resources": {"CPU": float(there)}} for there in processors]
     nodes.append({"Alive": False, "Resources": {"CPU": 64.0}})
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    with connect_ray(jobs, None) as resources:
-        assert resources.jobs == (jobs or 1) and resources.threads == threads
+    assert cluster_resources(jobs) == (jobs or 1, threads, 0.0)
+
+
+def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}] * 2
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.delenv("CIFARLAB_DEVICE", raising=False)
+    assert cluster_resources(4)[2] == 1.0 and cluster_resources(5)[2] == 0.5
+    monkeypatch.setenv("CIFARLAB_DEVICE", "cpu")
+    assert cluster_resources(4)[2] == 0.0
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -40,16 +54,51 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(ray, "init", init)
 
 
-def test_ray_that_does_not_start_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    failing(monkeypatch, Exception("The current node timed out during startup."))
-    with pytest.raises(CifarlabError, match=r"did not start.*timed out"), connect_ray(1, None):
-        pass
-
-
 @pytest.mark.parametrize("error", [ConnectionError("nobody"), Exception("odd"), SystemExit(15)])
 def test_a_cluster_that_does_not_answer_is_the_user_s_mistake(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     failing(monkeypatch, error)
-    with pytest.raises(UserError, match="--cluster one:1: no Ray cluster"), connect_ray(1, "one:1"):
+    what = "--cluster one:1: no Ray cluster"
+    with pytest.raises(UserError, match=what), cluster_workers("one:1", 1):
         pass
+
+
+@pytest.fixture
+def ray_here() -> Iterator[None]:
+    """A Ray of this machine, as far as the tests are concerned a cluster."""
+    require_ray()
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class Killer(threading.Thread):
+    """Kills the actor that trains, once, when the first trial has an epoch."""
+
+    def __init__(self, metrics: Path) -> None:
+        super().__init__(daemon=True)
+        self.metrics, self.killed = metrics, False
+
+    def run(self) -> None:
+        while not self.metrics.exists():
+            time.sleep(0.02)
+        for process in psutil.Process().children(recursive=True):
+            if any("ray::_Remote" in word for word in process.cmdline()):
+                process.kill()
+                self.killed = True
+
+
+def test_the_table_is_that_of_this_machine_though_a_worker_is_lost(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = small(overrides=TINY, trials=5, max_epochs="4 epochs")
+    here = run_search(search, jobs=1, runs=tmp_path / "here")
+    killer = Killer(tmp_path / "there/searches/made/trial-000/metrics.jsonl")
+    killer.start()
+    there = run_search(search, jobs=1, cluster="auto", runs=Path("there"))
+    killer.join()
+    assert killer.killed and ray.is_initialized()
+    assert there.folder.events_file.read_text() == here.folder.events_file.read_text()
+    assert there.folder.trial(0).provenance()["starts"][1:]

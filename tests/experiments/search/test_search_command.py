@@ -22,7 +22,7 @@ def listening(pid: int) -> set[str]:
     return found
 
 
-def test_it_tells_its_own_story_and_listens_on_the_loopback_address_alone(tmp_path: Path) -> None:
+def test_it_tells_its_own_story_and_listens_nowhere(tmp_path: Path) -> None:
     words = [
         "search",
         "quickstart",
@@ -34,6 +34,7 @@ def test_it_tells_its_own_story_and_listens_on_the_loopback_address_alone(tmp_pa
         "tpe",
     ]
     addresses: set[str] = set()
+    workers: list[psutil.Process] = []
     with subprocess.Popen(
         [sys.executable, "-m", "cifarlab", *words],
         cwd=tmp_path,
@@ -48,6 +49,7 @@ def test_it_tells_its_own_story_and_listens_on_the_loopback_address_alone(tmp_pa
             lines.append(line.rstrip())
             if line.startswith("trial-002"):
                 addresses |= listening(process.pid)
+                workers += psutil.Process(process.pid).children()
         errors = process.stderr.read()
     assert process.returncode == 0, errors
     assert errors == ""
@@ -59,6 +61,4 @@ def test_it_tells_its_own_story_and_listens_on_the_loopback_address_alone(tmp_pa
     ours = ("trial-", "quickstart", "3 trials of up to", "Score:", "rank", "rung", "key", "search:")
     ours += ("next: ",)
     assert all(line.strip()[:1].isdigit() or line.startswith(ours) for line in lines), lines
-    plain = {ip.removeprefix("::ffff:") for ip in addresses}
-    assert plain and all(ip.startswith("127.") or ip == "::1" for ip in plain), addresses
-    assert not (tmp_path / "home" / "ray_results").exists()
+    assert workers and not addresses

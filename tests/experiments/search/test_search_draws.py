@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_search import SPACE, small
+from made_search import SPACE, drawn_event, ended_event, small
 
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.event_log import EventLog
+from cifarlab.experiments.search.driver import ParamSampler, SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, FAILURE, JOB, SCORE, STOP_REASON, TRIAL
-from cifarlab.experiments.search.searcher import ParamSampler, TrialSearcher
-from cifarlab.experiments.search.trial_history import drawn_event, ended_event
+from cifarlab.experiments.worker import Failure, Job, JobResult
 
 TPE = {"kind": "tpe", "n_startup_trials": 3}
 
@@ -27,6 +25,14 @@ def walk(search: Search, count: int) -> list[dict[str, Any]]:
         ]
         sampler.tell(number, params["optimizer.lr"])
     return events
+
+
+def replay(sampler: ParamSampler, events: list[dict[str, Any]]) -> None:
+    for event in events:
+        if event["event"] == "drawn":
+            sampler.repeat(event["trial"], event["params"])
+        else:
+            sampler.tell(event["trial"], event["score"])
 
 
 def params_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -48,7 +54,7 @@ def test_a_resumed_search_draws_what_it_would_have(sampler: dict[str, Any], cut:
     search = small(sampler=sampler)
     events = walk(search, 8)
     resumed = ParamSampler(search, search.base_recipe())
-    resumed.replay(events[:cut])
+    replay(resumed, events[:cut])
     n_drawn = len(params_of(events[:cut]))
     ended_events = [e for e in events[:cut] if e["event"] == "ended"]
     if len(ended_events) < n_drawn:
@@ -71,60 +77,54 @@ def test_what_was_drawn_once_stays_even_if_it_would_be_drawn_otherwise_now() -> 
     search = small()
     sampler = ParamSampler(search, search.base_recipe())
     point = {"optimizer.kind": "adam", "optimizer.lr": 0.05}
-    sampler.replay([drawn_event(0, point)])
+    sampler.repeat(0, point)
     new_sampler = ParamSampler(search, search.base_recipe())
     new_sampler.suggest(0)
     assert sampler.suggest(1) == new_sampler.suggest(1)
 
 
-def start_searcher(path: Path, search: Search) -> tuple[TrialSearcher, EventLog]:
+def start_driver(path: Path, search: Search) -> SearchDriver:
     path.mkdir(exist_ok=True)
-    event_log = EventLog(SearchFolder(path), lambda line: None)
-    unfinished = [trial for trial in event_log.history.trials.values() if trial.stop_reason is None]
-    return TrialSearcher(search, search.base_recipe(), 1.0, event_log, unfinished, 1), event_log
+    folder = SearchFolder(path)
+    return SearchDriver(search, search.base_recipe(), 1.0, folder, "", lambda line: None)
+
+
+def jobs_of(driver: SearchDriver) -> list[Job]:
+    return list(iter(driver.next_job, None))
 
 
 def test_begun_trials_come_first_and_then_new_ones(tmp_path: Path) -> None:
     search = small(trials=4)
-    searcher, _ = start_searcher(tmp_path, search)
-    first = [searcher.suggest(str(n)) for n in range(2)]
-    searcher.on_trial_complete("0", {EPOCH: 9, SCORE: 0.7, STOP_REASON: "planned"})
-    again, event_log = start_searcher(tmp_path, search)
-    suggested = [again.suggest(f"b{n}") for n in range(4)]
-    assert suggested[0] == first[1] and [t[TRIAL] for t in suggested[:3]] == [1, 2, 3]
-    assert suggested[3] == "FINISHED"
-    assert (
-        event_log.history.trials[0].score == 0.7
-        and event_log.history.trials[0].stop_reason == "planned"
-    )
-    assert '"optimizer.lr"' in suggested[0][JOB]
+    driver = start_driver(tmp_path, search)
+    first = [driver.next_job() for _ in range(2)]
+    driver.on_epoch(first[0], {"epoch": 9, "val": {"accuracy": 0.7}})
+    driver.on_end(first[0], JobResult("planned"))
+    again = start_driver(tmp_path, search)
+    assert [trial.number for trial in again.unfinished] == [1] and again.n_pending == 3
+    jobs = jobs_of(again)
+    assert jobs[0] == first[1] and [job.name[-1] for job in jobs] == ["1", "2", "3"]
+    trial = again.history.trials[0]
+    assert trial.score == 0.7 and trial.stop_reason == "planned"
+
+
+def test_a_trial_is_the_recipe_with_its_values_and_a_closed_test_split(tmp_path: Path) -> None:
+    driver = start_driver(tmp_path, small(trials=1))
+    (job,) = jobs_of(driver)
+    params = driver.history.trials[0].params
+    assert job.recipe.name == "made/trial-000" and not job.recipe.evaluation.test
+    assert job.recipe.optimizer.lr == params["optimizer.lr"] and driver.n_pending == 1
 
 
 def test_ends_are_written_down_with_their_reasons(tmp_path: Path) -> None:
-    searcher, event_log = start_searcher(tmp_path, small(trials=4))
-    for number in range(4):
-        searcher.suggest(str(number))
-    searcher.on_trial_complete("0", {EPOCH: 1, SCORE: 0.3})
-    failure = '{"kind": "DivergenceError", "what": "NaN", "hint": "lower"}'
-    failed = {EPOCH: 0, SCORE: 0.0, STOP_REASON: "failed", FAILURE: failure}
-    searcher.on_trial_complete("1", failed)
-    searcher.on_trial_complete("2", None, error=True)
-    trials = event_log.history.trials
-    assert [trials[n].stop_reason for n in range(4)] == ["stopped", "failed", "failed", None]
+    driver = start_driver(tmp_path, small(trials=3))
+    jobs = jobs_of(driver)
+    driver.on_epoch(jobs[0], {"epoch": 1, "val": {"accuracy": 0.3}})
+    driver.on_end(jobs[0], JobResult("stopped"))
+    driver.on_end(jobs[1], JobResult(failure=Failure("DivergenceError", "NaN", "lower")))
+    trials = start_driver(tmp_path, small(trials=3)).history.trials
+    assert [trials[n].stop_reason for n in range(3)] == ["stopped", "failed", None]
+    assert trials[0].score == 0.3 and trials[0].epochs == 1
     assert trials[1].failure["kind"] == "DivergenceError" and trials[1].score is None
-    assert trials[2].failure["kind"] == "WorkerDied" and "memory" in trials[2].failure["hint"]
-
-
-def test_a_full_disk_ends_the_search_and_no_trial(tmp_path: Path) -> None:
-    searcher, event_log = start_searcher(tmp_path, small())
-    searcher.suggest("0")
-    searcher.on_trial_complete(
-        "0", {EPOCH: 0, SCORE: 0.0, "fatal": '["can\'t write", "free some"]'}
-    )
-    assert (
-        searcher.fatal == ["can't write", "free some"]
-        and event_log.history.trials[0].stop_reason is None
-    )
 
 
 def test_values_that_contradict_are_a_failed_trial_and_the_next_is_drawn(tmp_path: Path) -> None:
@@ -137,10 +137,9 @@ def test_values_that_contradict_are_a_failed_trial_and_the_next_is_drawn(tmp_pat
             "when": {"optimizer.kind": "sgd"},
         },
     }
-    searcher, event_log = start_searcher(tmp_path, small(space=space, trials=20))
-    suggested = []
-    while (one := searcher.suggest(str(len(suggested)))) != "FINISHED":
-        suggested.append(one[TRIAL])
-    failed = [n for n, trial in event_log.history.trials.items() if trial.failure]
+    driver = start_driver(tmp_path, small(space=space, trials=20))
+    suggested = [int(job.name[-3:]) for job in jobs_of(driver)]
+    trials = driver.history.trials
+    failed = [n for n, trial in trials.items() if trial.failure]
     assert failed and sorted(suggested + failed) == list(range(20))
-    assert event_log.history.trials[failed[0]].failure["kind"] == "RecipeError"
+    assert trials[failed[0]].failure["kind"] == "RecipeError"

@@ -1,41 +1,39 @@
-"""ASHA through Ray: what it decides, how that is written down, and how it survives its driver."""
+"""What a search decides at its rungs, how that is written down, and how it survives its driver."""
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
-from made_search import small
+from made_search import drawn_event, small
+from ray.tune.schedulers import ASHAScheduler
 
 from cifarlab.experiments.search.definition import Search
-from cifarlab.experiments.search.event_log import EventLog
+from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, SCORE, TRIAL
-from cifarlab.experiments.search.rung_scheduler import RungScheduler
-from cifarlab.experiments.search.trial_history import TrialHistory, drawn_event
-from cifarlab.metrics.kinds import ACCURACY, LogLoss, MetricFacts
+from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory
+from cifarlab.experiments.worker import Job
 
 
-def event_log_in(path: Path) -> EventLog:
-    path.mkdir(exist_ok=True)
-    return EventLog(SearchFolder(path), lambda line: None)
-
-
-def tune_trial(number: int) -> Any:
-    return SimpleNamespace(config={TRIAL: number}, trial_id=f"tune's own {number}")
-
-
-def slow_asha(rungs: list[int], quantile: float, results: list[tuple[int, int, float]]) -> set[int]:
-    """Li et al. 2018 as Ray has it: whom it stops, of (trial, epoch, score) in their order."""
-    here: dict[int, list[float]] = {rung: [] for rung in rungs}
+def rays_asha(search: Search, lines: list[tuple[int, int, float]]) -> set[int]:
+    """Whom Ray Tune's ASHA stops, of (trial, epoch, score) in their order."""
+    asha = ASHAScheduler(
+        time_attr="epoch",
+        metric="score",
+        mode="max",
+        max_t=search.epochs() + 1,  # or it "stops" all at their last epoch
+        grace_period=1,
+        reduction_factor=3,
+        stop_last_trials=False,
+    )
+    for trial in range(search.trials):
+        asha.on_trial_add(None, SimpleNamespace(trial_id=trial))
     stopped: set[int] = set()
-    for trial, epoch, score in results:
-        if trial in stopped or epoch not in here:
-            continue
-        if here[epoch] and score < np.percentile(here[epoch], 100 * quantile):
-            stopped.add(trial)
-        here[epoch].append(score)
+    for trial, epoch, score in lines:
+        if trial not in stopped and epoch < search.epochs():
+            result = {"epoch": epoch, "score": score}
+            if asha.on_trial_result(None, SimpleNamespace(trial_id=trial), result) == "STOP":
+                stopped.add(trial)
     return stopped
 
 
@@ -55,61 +53,66 @@ def results(search: Search, seed: int) -> list[tuple[int, int, float]]:
     return lines
 
 
-def run_scheduler(scheduler: RungScheduler, lines: list[tuple[int, int, float]]) -> set[int]:
+class Driver(SearchDriver):
+    """A search whose trials are all begun; a loss is ``log_loss``."""
+
+    def __init__(self, path: Path, search: Search) -> None:
+        path.mkdir(exist_ok=True)
+        base = search.base_recipe()
+        super().__init__(search, base, 1.0, SearchFolder(path), "", lambda line: None)
+        self.jobs: list[Job] = list(iter(self.next_job, None))
+
+    def report(self, number: int, epoch: int, score: float) -> bool:
+        values = {self._metric.name: score, "accuracy": score, "loss": score}
+        return self.on_epoch(self.jobs[number], {"epoch": epoch, "val": values})
+
+    @property
+    def decisions(self) -> list[RungDecision]:
+        return [d for trial in self.history.trials.values() for d in trial.rung_decisions]
+
+    @property
+    def rung_events(self) -> list[dict[str, object]]:
+        return [event for event in self.folder.events() if event["event"] == "rung"]
+
+
+def report_all(driver: Driver, lines: list[tuple[int, int, float]]) -> set[int]:
+    """Whom it stops."""
     stopped: set[int] = set()
     for trial, epoch, score in lines:
-        if trial in stopped:
-            continue
-        result = {EPOCH: epoch, SCORE: score}
-        if scheduler.on_trial_result(None, tune_trial(trial), result) == "STOP":
+        if trial not in stopped and not driver.report(trial, epoch, score):
             stopped.add(trial)
     return stopped
 
 
-def start_trials(
-    search: Search, event_log: EventLog, metric: MetricFacts = ACCURACY
-) -> RungScheduler:
-    scheduler = RungScheduler(search, 1.0, event_log, metric)
-    for number in range(search.trials):
-        if number not in event_log.history.trials:
-            event_log.add(drawn_event(number, {}))
-        scheduler.on_trial_add(None, tune_trial(number))
-    return scheduler
-
-
 def test_where_less_is_better_it_decides_the_opposite(tmp_path: Path) -> None:
-    search = small(max_epochs="12 epochs", trials=20)
-    lines, logs = results(search, 0), [event_log_in(tmp_path / name) for name in "ab"]
-    more, less = (
-        start_trials(search, log, metric)
-        for log, metric in zip(logs, (ACCURACY, LogLoss().facts), strict=True)
-    )
-    stopped = run_scheduler(more, lines)
-    assert stopped == run_scheduler(less, [(*line, -score) for *line, score in lines])
+    more = Driver(tmp_path / "more", small(max_epochs="12 epochs", trials=20))
+    less = Driver(tmp_path / "less", small(max_epochs="12 epochs", trials=20, metric="log_loss"))
+    lines = results(small(max_epochs="12 epochs", trials=20), 0)
+    stopped = report_all(more, lines)
+    assert stopped == report_all(less, [(*line, -score) for *line, score in lines])
     assert 0 < len(stopped) < 20
-    for (one, more_said), (other, less_said) in zip(
-        *(log.history.rung_decisions for log in logs), strict=True
-    ):
-        assert one == other and more_said.rank == less_said.rank
-        assert more_said.cutoff == (less_said.cutoff and pytest.approx(-less_said.cutoff))
+    for more_said, less_said in zip(more.rung_events, less.rung_events, strict=True):
+        assert more_said["trial"] == less_said["trial"] and more_said["rank"] == less_said["rank"]
+        cutoff = less_said["cutoff"]
+        assert more_said["cutoff"] == (cutoff and pytest.approx(-cutoff))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_it_decides_as_the_slow_version(tmp_path: Path, seed: int) -> None:
-    search = small(max_epochs="12 epochs", trials=20)
-    lines, event_log = results(search, seed), event_log_in(tmp_path / "s")
-    stopped = run_scheduler(start_trials(search, event_log), lines)
-    assert stopped == slow_asha([1, 3, 9], 1 - 1 / 3, lines)
+@pytest.mark.parametrize("epochs", [9, 12, 30])
+def test_it_decides_as_rays_asha(tmp_path: Path, seed: int, epochs: int) -> None:
+    search = small(max_epochs=f"{epochs} epochs", trials=20)
+    driver, lines = Driver(tmp_path / "s", search), results(search, seed)
+    stopped = report_all(driver, lines)
+    assert stopped == rays_asha(search, lines)
     assert 5 < len(stopped) < 20
-    assert {n for n, t in event_log.history.trials.items() if t.stopped} == stopped
+    assert {n for n, t in driver.history.trials.items() if t.stopped} == stopped
 
 
 def test_each_decision_says_the_rung_the_cutoff_and_the_rank(tmp_path: Path) -> None:
-    search, event_log = small(), event_log_in(tmp_path / "s")
-    scheduler = start_trials(search, event_log)
+    driver = Driver(tmp_path / "s", small())
     for number, score in enumerate([0.5, 0.4, 0.6, 0.3]):
-        scheduler.on_trial_result(None, tune_trial(number), {EPOCH: 1, SCORE: score})
-    decisions = [decision for _, decision in event_log.history.rung_decisions]
+        driver.report(number, 1, score)
+    decisions = driver.decisions
     assert [v.cutoff for v in decisions] == [
         None,
         0.5,
@@ -125,52 +128,51 @@ def test_each_decision_says_the_rung_the_cutoff_and_the_rank(tmp_path: Path) -> 
 def test_a_new_driver_goes_on_as_the_old_one_would_have(tmp_path: Path, cut: int) -> None:
     search = small(max_epochs="12 epochs", trials=20)
     lines = results(search, 0)
-    whole = run_scheduler(start_trials(search, event_log_in(tmp_path / "whole")), lines)
-    first = run_scheduler(start_trials(search, event_log_in(tmp_path / "killed")), lines[:cut])
-    second = start_trials(search, event_log_in(tmp_path / "killed"))
+    undisturbed = Driver(tmp_path / "whole", search)
+    whole = report_all(undisturbed, lines)
+    first = report_all(Driver(tmp_path / "killed", search), lines[:cut])
+    second = Driver(tmp_path / "killed", search)
     # resumed trials tell their epochs again, also those that were judged before
-    again = run_scheduler(second, lines[:cut])
+    again = report_all(second, lines[:cut])
     assert again == first
-    assert first | run_scheduler(second, [x for x in lines[cut:] if x[0] not in first]) == whole
-    records = [
-        [line for line in SearchFolder(tmp_path / name).events() if line["event"] == "rung"]
-        for name in ("whole", "killed")
-    ]
-    assert records[0] == records[1]
+    assert first | report_all(second, [x for x in lines[cut:] if x[0] not in first]) == whole
+    assert second.rung_events == undisturbed.rung_events
 
 
 def test_without_the_record_it_would_decide_otherwise(tmp_path: Path) -> None:
-    """The test above can fail: a new ASHA without the scores stops other trials."""
+    """The test above can fail: a new search without the scores stops other trials."""
     search = small(max_epochs="12 epochs", trials=20)
     lines = results(search, 0)
-    whole = run_scheduler(start_trials(search, event_log_in(tmp_path / "whole")), lines)
-    run_scheduler(start_trials(search, event_log_in(tmp_path / "killed")), lines[:23])
-    forgotten = run_scheduler(start_trials(search, event_log_in(tmp_path / "empty")), lines[23:])
-    assert forgotten != whole
+    whole = report_all(Driver(tmp_path / "whole", search), lines)
+    assert report_all(Driver(tmp_path / "empty", search), lines[23:]) != whole
 
 
 def test_a_trial_at_its_last_epoch_is_not_stopped(tmp_path: Path) -> None:
-    search, event_log = small(), event_log_in(tmp_path / "s")
-    scheduler = start_trials(search, event_log)
-    for number in range(4):
-        result = {EPOCH: 9, SCORE: 0.5 - number / 10}
-        assert scheduler.on_trial_result(None, tune_trial(number), result) == "CONTINUE"
-    assert not event_log.history.rung_decisions
+    driver = Driver(tmp_path / "s", small())
+    assert all(driver.report(number, 9, 0.5 - number / 10) for number in range(4))
+    assert not driver.rung_events
+
+
+def test_a_score_is_the_best_so_far(tmp_path: Path) -> None:
+    driver = Driver(tmp_path / "s", small())
+    for epoch, score in enumerate([0.5, 0.2, 0.3], 1):
+        driver.report(0, epoch, score)
+    assert [event["score"] for event in driver.rung_events] == [0.5, 0.5]
 
 
 def test_without_a_scheduler_everything_goes_on(tmp_path: Path) -> None:
-    search, event_log = small(scheduler={"kind": "none"}), event_log_in(tmp_path / "s")
-    scheduler = start_trials(search, event_log)
-    assert not run_scheduler(scheduler, results(search, 0))
-    assert event_log.history.rung_decisions == []
+    search = small(scheduler={"kind": "none"})
+    driver = Driver(tmp_path / "s", search)
+    assert not report_all(driver, results(search, 0)) and driver.rung_events == []
 
 
 def test_a_line_that_a_kill_cut_off_is_dropped(tmp_path: Path) -> None:
-    event_log = event_log_in(tmp_path / "s")
-    event_log.add(drawn_event(0, {"seed": 1}))
-    with event_log.folder.events_file.open("a") as file:
+    search = small(trials=1)
+    first = Driver(tmp_path / "s", search)
+    with first.folder.events_file.open("a") as file:
         file.write('{"event": "dra')
-    again = event_log_in(tmp_path / "s")
-    again.add(drawn_event(1, {"seed": 2}))
-    history = TrialHistory(again.folder.events())
-    assert [trial.params for trial in history.trials.values()] == [{"seed": 1}, {"seed": 2}]
+    again = SearchFolder(tmp_path / "s")
+    again.repair()
+    again.append_event(drawn_event(1, {"seed": 2}))
+    trials = list(TrialHistory(again.events()).trials.values())
+    assert [trial.number for trial in trials] == [0, 1] and trials[1].params == {"seed": 2}

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +13,17 @@ from made_search import made, small
 
 from cifarlab.evaluation.run_evaluation import evaluate_run
 from cifarlab.experiments.search import figures
+from cifarlab.experiments.search.definition import Search
+from cifarlab.experiments.search.engine import write_results
 from cifarlab.experiments.search.figures import FIGURES, coordinates, curves, rungs
 from cifarlab.experiments.search.finalists import (
     measure_selection_bias,
     retrain_finalists,
     select_finalists,
 )
+from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.results import SearchResults, read_results
 from cifarlab.experiments.search.table import csv_text, describe_selection_bias, markdown_page, rows
-from cifarlab.experiments.search.writing import write_results
 from cifarlab.metrics.kinds import ACCURACY
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Marks, Plot, Text
@@ -83,6 +85,11 @@ def test_the_csv_has_every_number(results: SearchResults) -> None:
     read = list(csv.DictReader(io.StringIO(csv_text(results))))
     assert len(read) == 12 and float(read[0]["score"]) == results.rows[0].score
     assert read[-1]["stop_reason"] == "failed" and read[-1]["score"] == ""
+
+
+def written(search: Search, folder: SearchFolder, formats: Sequence[str] = ("svg",)) -> list[str]:
+    results = read_results(search, 1.0, folder)
+    return write_results(results, None, search.base_recipe(), folder, formats)
 
 
 def test_figures_are_four_and_the_same_each_time(results: SearchResults) -> None:
@@ -157,8 +164,14 @@ def test_a_search_without_rungs_or_scores_still_has_a_page(tmp_path: Path) -> No
 
 def test_everything_is_written_and_search_json_says_it_too(tmp_path: Path) -> None:
     search, folder = made(tmp_path)
-    assert write_results(read_results(search, 1.0, folder), None, folder, ["pdf"]) == []
-    for name in ("page.md", "table.csv", "figures/curves.svg", "figures/importance.pdf"):
+    assert written(search, folder, ["pdf"]) == []
+    for name in (
+        "page.md",
+        "table.csv",
+        "best.yaml",
+        "figures/curves.svg",
+        "figures/importance.pdf",
+    ):
         assert (folder.path / name).exists()
     found = json.loads(folder.file.read_text())["results"]
     assert len(found["table"]) == 12 and found["table"][0]["rungs"][0]["rung"] == 1
@@ -170,7 +183,7 @@ def test_without_the_report_extra_the_rest_is_written(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
     search, folder = made(tmp_path)
-    (problem,) = write_results(read_results(search, 1.0, folder), None, folder)
+    (problem,) = written(search, folder)
     assert "no figures" in problem and "cifarlab[report]" in problem
     assert (folder.path / "page.md").exists()
 
@@ -190,9 +203,7 @@ def test_finalists_are_measured_as_the_score_was(
     views = {"evaluation.tta_views": 6, "evaluation.tta_fraction": 0.5}
     folder.trial(0).write_recipe(tiny({"training.duration": "2 epochs", "seed": 4, **views}))
     of = read_results(search, 1.0, folder)
-    finalists = retrain_finalists(
-        search, of, folder, 1, 1, ["svg"], "cifarlab search made", lambda _: None
-    )
+    finalists = retrain_finalists(of, folder, 1, 1, ["svg"], "cifarlab search made", lambda _: None)
     (run,) = (RunFolder(p.parent) for p in (folder.path / "studies").rglob("result.json"))
     curve = [line["val"]["accuracy"] for line in run.metrics.read()]
     assert finalists.selection_bias[0].mean == max(curve) and run.recipe().seed == 5

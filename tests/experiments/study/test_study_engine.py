@@ -14,7 +14,7 @@ import yaml
 
 from cifarlab.experiments.study.definition import Study, StudyRow
 from cifarlab.experiments.study.engine import FinishedStudy, run_study
-from cifarlab.experiments.study.table import as_json
+from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import FailedRunsError, Interrupted, RunFolderError, UserError

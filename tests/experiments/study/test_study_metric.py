@@ -13,12 +13,12 @@ from cifarlab.experiments.study.engine import run_study
 from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.outcomes import compare_runs
 from cifarlab.experiments.study.table import (
-    as_json,
     footing,
     format_rows,
     heading,
     restore_comparison,
 )
+from cifarlab.experiments.writing import as_json
 from cifarlab.metrics.kinds import ACCURACY, LogLoss, MacroF1, MetricConfig, TopK
 from cifarlab.plots.draw import draw
 from cifarlab.run_folder.folder import RunFolder

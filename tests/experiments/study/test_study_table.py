@@ -11,8 +11,6 @@ from cifarlab.experiments.study.comparison import Outcome, compare
 from cifarlab.experiments.study.figure import figure
 from cifarlab.experiments.study.folder import write_comparison
 from cifarlab.experiments.study.table import (
-    HEADERS,
-    as_json,
     csv_text,
     footing,
     format_rows,
@@ -20,11 +18,28 @@ from cifarlab.experiments.study.table import (
     markdown,
     restore_comparison,
 )
+from cifarlab.experiments.writing import as_json
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import GREY, VERMILION, Marks, Text
 from cifarlab.system.errors import RunFolderError, UserError
 
 SCALED = "At scale 0.1: 0.1 of the training images and 0.1 of the epochs."
+
+HEADERS = (
+    "row",
+    "n",
+    "mean",
+    "std",
+    "95 % interval",
+    "difference",
+    "95 % interval of it",
+    "d_z",
+    "p (Holm)",
+    "verdict",
+    "seeds for 0.3 points",
+    "reported",
+    "agreement",
+)
 
 
 def cells(comparison, row):
@@ -168,7 +183,7 @@ def test_without_the_drawing_library_the_table_is_written(tmp_path, monkeypatch)
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     problems = write_comparison(made(), tmp_path)
-    assert problems[0].startswith("no figure: a report needs matplotlib")
+    assert problems[0].startswith("no figures: a report needs matplotlib")
     assert {f.name for f in tmp_path.iterdir()} == {"table.md", "table.csv"}
 
 

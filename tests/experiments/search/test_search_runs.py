@@ -1,4 +1,4 @@
-"""Searches through Ray Tune as it is: few, since each takes seconds."""
+"""Searches as they are, in processes of this machine: few, since each takes seconds."""
 
 import json
 import os
@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from made_search import SPACE, TINY, small
 from PIL import Image
-from ray.tune import Trainable
-from ray.tune.result import DONE
 
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.engine import FinishedSearch, run_search
 from cifarlab.experiments.search.folder import SearchFolder
-from cifarlab.experiments.search.messages import EPOCH, JOB, SCORE, STOP_REASON
+from cifarlab.experiments.worker import Driver, Job, JobResult
 from cifarlab.metrics.kinds import LogLoss
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import from_yaml
@@ -35,7 +32,7 @@ def tiny(**overrides: Any) -> Search:
 
 
 @pytest.fixture(scope="module")
-def searched(ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
+def searched(tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
     """Five trials, one at a time, so that the seed decides everything."""
     return run_search(tiny(), jobs=1, runs=tmp_path_factory.mktemp("searched"))
 
@@ -44,7 +41,7 @@ def table(finished: FinishedSearch) -> list[dict[str, Any]]:
     return list(finished.folder.content()["results"]["table"])
 
 
-def test_a_search_by_a_loss_looks_for_the_least(ray_here: None, tmp_path: Path) -> None:
+def test_a_search_by_a_loss_looks_for_the_least(tmp_path: Path) -> None:
     done = run_search(tiny(metric="log_loss", trials=4), jobs=1, runs=tmp_path)
     rows = table(done)
     scores = [row["score"] for row in rows]
@@ -79,7 +76,6 @@ def test_trials_are_runs_and_say_how_they_ended(searched: FinishedSearch) -> Non
     stopped = [row for row in rows if row["stop_reason"] == "stopped"]
     assert all(row["rungs"][-1]["stopped"] for row in stopped)
     assert (searched.folder.path / "page.md").exists() and not searched.problems
-    assert not (searched.folder.path / ".tune").exists()
 
 
 def test_the_best_recipe_alone_gives_the_same_validation_curve(
@@ -94,33 +90,21 @@ def test_the_best_recipe_alone_gives_the_same_validation_curve(
     assert curve == alone[: len(curve)] and curve
 
 
-class Counted(Trainable):
-    """A worker that trains nothing and leaves a file for each process that it takes."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        place = Path(json.loads(config[JOB])[2])
-        (place / f"{os.getpid()}.pid").touch()
-        self.epoch = 0
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.epoch = 0
-        return True
-
-    def step(self) -> dict[str, Any]:
-        self.epoch += 1
-        told = {EPOCH: self.epoch, SCORE: self.epoch / 10}
-        return {**told, STOP_REASON: "planned", DONE: True} if self.epoch == 4 else told
-
-
-# workers can't import a test's module
-ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+def count_epochs(job: Job, driver: Driver) -> JobResult:
+    """Train nothing, and leave a file for each process that is taken."""
+    (Path(job.path).parent / f"{os.getpid()}.pid").touch()
+    for epoch in range(1, 5):
+        driver.send({"epoch": epoch, "val": {"accuracy": epoch / 10}})
+        if driver.recv() is not True:
+            return JobResult("stopped")
+    return JobResult("planned")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_workers_are_reused(ray_here: None, tmp_path: Path, jobs: int) -> None:
-    finished = run_search(tiny(trials=12), jobs=jobs, runs=tmp_path, worker=Counted)
+def test_workers_are_reused(tmp_path: Path, jobs: int) -> None:
+    finished = run_search(tiny(trials=12), jobs=jobs, runs=tmp_path, train=count_epochs)
     assert len(table(finished)) == 12
-    assert len(list(finished.folder.path.glob("*.pid"))) <= 2 * jobs - 1
+    assert len(list(finished.folder.path.glob("*.pid"))) <= jobs
 
 
 def test_what_is_there_is_not_trained_again(searched: FinishedSearch) -> None:
@@ -163,8 +147,8 @@ def test_a_killed_driver_loses_nothing(
     assert again.folder.events_file.read_text() == searched.folder.events_file.read_text()
 
 
-def test_data_lie_where_the_command_is_given_not_where_ray_began(
-    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_data_lie_where_the_command_is_given_not_where_workers_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, grey in {"dark": 0, "light": 255}.items():
         (tmp_path / "shades" / name).mkdir(parents=True)
@@ -176,7 +160,7 @@ def test_data_lie_where_the_command_is_given_not_where_ray_began(
     assert [row["stop_reason"] for row in table(finished)] == ["planned"]
 
 
-def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_path: Path) -> None:
+def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
     space = {"optimizer.lr": {"kind": "choice", "values": [1e30, 0.1]}}
     finished = run_search(tiny(space=space, max_epochs="1 epoch"), jobs=2, runs=tmp_path)
     rows = table(finished)
@@ -186,9 +170,7 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(ray_here: None, tmp_pa
     assert all("NaN" in row["stop_description"] and row["score"] is None for row in failed)
 
 
-def test_a_dead_worker_costs_an_epoch_at_most(
-    searched: FinishedSearch, ray_here: None, tmp_path: Path
-) -> None:
+def test_a_dead_worker_costs_an_epoch_at_most(searched: FinishedSearch, tmp_path: Path) -> None:
     killer = Killer(tmp_path / "searches" / "made")
     killer.start()
     again = run_search(tiny(), jobs=1, runs=tmp_path)
@@ -209,7 +191,7 @@ class Killer(threading.Thread):
         metrics = self.path / "trial-000" / "metrics.jsonl"
         wait_for(metrics.exists)
         for process in psutil.Process().children(recursive=True):
-            if any("ray::Worker" in word for word in process.cmdline()):
+            if any("multiprocessing.spawn" in word for word in process.cmdline()):
                 process.kill()
                 self.killed = True
 
@@ -222,7 +204,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_a_signal_ends_the_search_and_resume_goes_on(
-    searched: FinishedSearch, ray_here: None, tmp_path: Path
+    searched: FinishedSearch, tmp_path: Path
 ) -> None:
     metrics = tmp_path / "searches" / "made" / "trial-000" / "metrics.jsonl"
 
@@ -238,9 +220,7 @@ def test_a_signal_ends_the_search_and_resume_goes_on(
     assert table(again) == table(searched)
 
 
-def test_finalists_are_trained_with_seeds_that_no_trial_had(
-    searched: FinishedSearch, ray_here: None
-) -> None:
+def test_finalists_are_trained_with_seeds_that_no_trial_had(searched: FinishedSearch) -> None:
     again = run_search(tiny(), runs=searched.folder.path.parents[1], n_seeds=2)
     assert again.finalists
     seeds = {seed for line in again.finalists.comparison.rows for seed in line.values}
@@ -258,11 +238,12 @@ def test_finalists_are_trained_with_seeds_that_no_trial_had(
 def test_without_the_extra_it_says_what_to_install(
     package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cluster = "auto" if package == "ray" else None
     for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError) as caught:
-        run_search(tiny(), runs=tmp_path)
+        run_search(tiny(), runs=tmp_path, cluster=cluster)
     assert package in caught.value.what and "cifarlab[search]" in caught.value.hint
     assert not (tmp_path / "searches").exists()
 

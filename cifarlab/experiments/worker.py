@@ -1,0 +1,154 @@
+"""What a worker of the engine does: it trains one run after another, and waits after each epoch.
+
+The same in the driver's process, in another one of this machine and on a cluster.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple, Protocol
+
+from cifarlab.recipes.schema import Recipe
+from cifarlab.run_folder.folder import RunFolder
+from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
+from cifarlab.system.files import lock_folder
+from cifarlab.system.signals import StopRequest
+from cifarlab.training.callback import Callback
+from cifarlab.training.callbacks import WatchedConfig
+
+LEAVE = "leave"  # what a driver sends at any time: leave the run at its checkpoint
+_HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
+
+
+class Job(NamedTuple):
+    """A run to be trained, or gone on with; ``name`` is the row's or the trial's."""
+
+    name: str
+    recipe: Recipe
+    path: str
+    command: str
+    watched: WatchedConfig = WatchedConfig()
+
+
+class Failure(NamedTuple):
+    """Why a run has no result: the error's class, what was wrong, what to do."""
+
+    kind: str
+    what: str
+    hint: str
+
+
+class JobResult(NamedTuple):
+    """How a run ended: why training stopped, or how it failed."""
+
+    stop_reason: str = "failed"
+    failure: Failure | None = None
+
+
+class Driver(Protocol):
+    """The driver as a worker sees it: a connection, or what stands for one."""
+
+    def send(self, obj: Any) -> None:
+        """Send a metrics line."""
+
+    def recv(self) -> Any:
+        """Wait for whether the run goes on, or LEAVE."""
+
+    def poll(self) -> bool:
+        """Return whether LEAVE has come unasked."""
+
+
+TrainJob = Callable[[Job, Driver], JobResult]
+
+
+class _Reporter(Callback):
+    """Sends each epoch to the driver and ends the run where that says so."""
+
+    def __init__(self, driver: Driver, stop: StopRequest) -> None:
+        self._driver, self._stop = driver, stop
+
+    def replay(self, folder: RunFolder) -> None:
+        """Send the epochs that the run has already."""
+        for line in folder.metrics.read():
+            self.on_epoch_end(None, line)
+
+    def on_train_start(self, run: Any) -> None:
+        """Each epoch so far may turn out to have been the last."""
+        self.replay(run.folder)
+
+    def on_step_end(self, run: Any, images: int) -> None:
+        """Pass the wish to leave on."""
+        if self._driver.poll():
+            self._stop.ask("abandoned")
+
+    def on_epoch_end(self, run: Any, line: dict[str, Any]) -> None:
+        """Send the line and wait for the answer."""
+        self._driver.send(line)
+        answer = self._driver.recv()
+        if answer == LEAVE:
+            self._stop.ask("abandoned")
+        elif not answer:
+            self._stop.ask("stopped")
+
+
+def train_job(job: Job, driver: Driver) -> JobResult:
+    """Train a run to its end; of one that has ended, tell that again.
+
+    Raises Interrupted, and StorageError, which other runs would meet as well.
+    """
+    folder, stop = RunFolder(job.path), StopRequest()
+    reporter = _Reporter(driver, stop)
+    try:
+        _wait_for_folder(folder)
+        if folder.finished:  # its driver was killed before it heard of it
+            reporter.replay(folder)
+            return JobResult(str((folder.result() or {}).get("stop_reason")))
+        from cifarlab.training.train import train
+
+        result = train(
+            job.recipe,
+            folder,
+            resume=folder.exists,
+            callbacks=[reporter, *job.watched.build_callbacks()],
+            command=job.command,
+            stop=stop,
+        )
+    except (Interrupted, StorageError):
+        raise
+    except CifarlabError as error:
+        return JobResult(failure=Failure(type(error).__name__, error.what, error.hint))
+    except Exception as error:
+        kind = type(error).__name__
+        return JobResult(failure=Failure(kind, f"{kind}: {str(error)[:200]}", "please report it"))
+    return JobResult(result["stop_reason"])
+
+
+def _wait_for_folder(folder: RunFolder) -> None:
+    """Wait until the worker that had the run before, and was killed, has let go of it."""
+    busy = RunFolderError(
+        f"{folder.path} was held by another process for {_HANDOVER:g} seconds",
+        "end that process: it goes on with a run that was taken from it",
+    )
+    with lock_folder(folder.path, busy, _HANDOVER):
+        pass
+
+
+def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_job) -> None:
+    """Train one job after another with so many ``threads``, until the driver has none or is gone.
+
+    Workers with one ``slot`` after another share the GPUs of a machine out.
+    """
+    import torch
+
+    from cifarlab.system.threads import limit_threads
+
+    limit_threads(threads)
+    if os.environ.get("CIFARLAB_DEVICE") != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(slot % torch.cuda.device_count())
+    with driver, suppress(EOFError, OSError):
+        while isinstance(job := driver.recv(), Job):
+            try:
+                driver.send(train(job, driver))
+            except (Interrupted, StorageError) as error:
+                driver.send(error)

@@ -1,0 +1,162 @@
+"""Several runs at a time in processes: failures, dying workers and the wish to stop."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cifarlab.config.duration import WallTime
+from cifarlab.experiments.engine import local_workers, run_experiment
+from cifarlab.experiments.worker import Driver, Failure, Job, JobResult, work
+from cifarlab.recipes.schema import Recipe
+from cifarlab.system.errors import Interrupted, StorageError
+
+FAILURE = Failure("DivergenceError", "NaN", "lower the rate")
+
+
+def made_training(job: Job, driver: Driver) -> JobResult:
+    """What a worker does in these tests, by the job's name."""
+    with Path(job.path).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if job.name == "dies" or (job.name == "dies once" and len(pids(job.path)) == 1):
+        os._exit(9)
+    if job.name == "fails":
+        return JobResult(failure=FAILURE)
+    if job.name == "full":
+        raise StorageError("can't write", "free some space")
+    for epoch in range(1, 101 if job.name == "slow" else 2):
+        driver.send({"epoch": epoch})
+        if not (answer := driver.recv()):
+            return JobResult("stopped")
+        if answer == "leave":
+            raise Interrupted("left", "go on", signal.SIGINT)
+        time.sleep(0.05 if job.name == "slow" else 0)
+    return JobResult("planned")
+
+
+def pids(path: str | Path) -> list[str]:
+    return Path(path).read_text().split()
+
+
+class Made:
+    """Jobs with these names; what was told of each, by its number."""
+
+    def __init__(self, path: Path, *names: str) -> None:
+        self.jobs = [
+            Job(name, Recipe(), str(path / f"{number}"), "made")
+            for number, name in enumerate(names)
+        ]
+        self.waiting = list(self.jobs)
+        self.endings: dict[int, JobResult] = {}
+        self.epochs: list[tuple[int, int]] = []
+
+    @property
+    def progress(self) -> str:
+        return f"{len(self.endings)} of {len(self.jobs)} runs"
+
+    def next_job(self) -> Job | None:
+        return self.waiting.pop(0) if self.waiting else None
+
+    def on_epoch(self, job: Job, line: dict[str, Any]) -> bool:
+        self.epochs.append((int(Path(job.path).name), line["epoch"]))
+        return job.name != "hopeless"
+
+    def on_end(self, job: Job, ending: JobResult) -> None:
+        number = int(Path(job.path).name)
+        assert number not in self.endings, "told twice"
+        self.endings[number] = ending
+        if job.name == "signal":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(experiment: Made, **options: Any) -> None:
+    workers = local_workers(2, lambda line: None, made_training)
+    run_experiment(experiment, "cifarlab made", workers, **options)
+
+
+def test_each_end_is_told_and_workers_are_reused(tmp_path: Path) -> None:
+    experiment = Made(tmp_path, "fine", "fails", "hopeless", *["fine"] * 4)
+    run(experiment)
+    fine = JobResult("planned")
+    expected = [fine, JobResult(failure=FAILURE), JobResult("stopped"), *[fine] * 4]
+    assert [experiment.endings[n] for n in range(7)] == expected
+    assert sorted(experiment.epochs) == [(n, 1) for n in (0, 2, 3, 4, 5, 6)]
+    processes = {pid for file in tmp_path.iterdir() for pid in pids(file)}
+    assert len(processes) <= 2 and str(os.getpid()) not in processes
+
+
+def test_a_worker_that_dies_costs_its_own_run_only(tmp_path: Path) -> None:
+    experiment = Made(tmp_path, "fine", "dies", "dies once", "fails")
+    run(experiment)
+    died = experiment.endings[1].failure
+    assert died and died.kind == "WorkerDied" and "memory" in died.hint
+    assert "exit code 9" in died.what and len(pids(tmp_path / "1")) == 4
+    assert experiment.endings[2] == JobResult("planned") and len(pids(tmp_path / "2")) == 2
+    assert experiment.endings[0] == JobResult("planned")
+    assert experiment.endings[3] == JobResult(failure=FAILURE)
+
+
+def test_a_full_disk_ends_the_experiment(tmp_path: Path) -> None:
+    experiment = Made(tmp_path, "full", *["slow"] * 8)
+    with pytest.raises(StorageError, match="can't write"):
+        run(experiment)
+    assert len(list(tmp_path.iterdir())) < 4
+
+
+def test_asked_to_stop_no_further_run_begins(tmp_path: Path) -> None:
+    experiment = Made(tmp_path, "signal", *["slow"] * 8)
+    with pytest.raises(Interrupted, match="interrupted after 1 of 9 runs") as caught:
+        run(experiment)
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    assert caught.value.hint == "go on with: cifarlab made --resume"
+    assert len(list(tmp_path.iterdir())) == 2  # the one at hand was left, too
+
+
+def test_out_of_time_runs_are_left_without_an_error(tmp_path: Path) -> None:
+    experiment = Made(tmp_path, *["slow"] * 50)
+    begun = time.monotonic()
+    run(experiment, max_time=WallTime.parse("1 s"))
+    assert len(experiment.endings) < 50 and time.monotonic() - begun < 20
+
+
+def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:
+    experiment = Made(tmp_path, "slow")
+    worker = local_workers(1, lambda line: None, made_training).start(0)
+    worker.send(experiment.next_job())
+    worker.messages.recv()
+    assert worker.close() == "exit code 0"
+
+
+def test_workers_share_the_gpus_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from multiprocessing import Pipe
+
+    import torch
+
+    taken: list[int] = []
+    monkeypatch.delenv("CIFARLAB_DEVICE", raising=False)
+    monkeypatch.setattr("cifarlab.system.threads.limit_threads", lambda number: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for slot in range(3):
+        ours, theirs = Pipe()
+        ours.close()
+        work(theirs, slot, 1)
+    assert taken == [0, 1, 0]
+
+
+def say_threads(job: Job, driver: Driver) -> JobResult:
+    """Tell how many threads a run would take, in place of why it stopped."""
+    from cifarlab.system.threads import use_threads
+
+    return JobResult(str(use_threads(None).number))
+
+
+def test_runs_at_once_share_the_cores_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")  # a spawned worker sees no pretended machine
+    experiment = Made(tmp_path, "one", "two")
+    run_experiment(experiment, "cifarlab made", local_workers(2, lambda line: None, say_threads))
+    assert [ending.stop_reason for ending in experiment.endings.values()] == ["2", "2"]
