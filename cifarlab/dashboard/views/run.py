@@ -1,6 +1,7 @@
 """One run in full; its numbers and curves grow while it trains."""
 
 from dataclasses import replace
+from typing import Any
 
 from nicegui import ui
 
