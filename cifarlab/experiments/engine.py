@@ -35,6 +35,8 @@ from cifarlab.system.threads import available_threads
 Log = Callable[[str], None]
 _POLL = 0.2  # seconds between two looks whether to end
 _DEATHS = 4  # of its worker, after which a run has failed
+# a terminal sends them to all its processes, of which only the driver is to hear
+_TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 
 
 class Experiment(Protocol):
@@ -95,17 +97,12 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
     return Workers(jobs, start)
 
 
-def _terminal_signals() -> set[int]:
-    """Signals that a terminal sends to all its processes, of which only the driver is to hear."""
-    return {signal.SIGINT, signal.SIGHUP} if hasattr(signal, "SIGHUP") else {signal.SIGINT}
-
-
 @contextmanager
 def _spawning() -> Iterator[None]:
     """Start processes that no terminal's signal reaches, and that do not run the user's script."""
     main, mask = sys.modules["__main__"], signal.pthread_sigmask(signal.SIG_BLOCK, ())
     sys.modules["__main__"] = ModuleType("__main__")
-    signal.pthread_sigmask(signal.SIG_BLOCK, _terminal_signals())
+    signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
     try:
         yield
     finally:
@@ -115,9 +112,9 @@ def _spawning() -> Iterator[None]:
 
 def _work_undisturbed(*options: Any) -> None:
     """Do ``work`` in a process that was started with the terminal's signals blocked."""
-    for signum in _terminal_signals():
+    for signum in _TERMINAL_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _terminal_signals())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _TERMINAL_SIGNALS)
     work(*options)
 
 

@@ -40,12 +40,6 @@ from cifarlab.system.files import append_line, read_json_lines, write_text
 Event = dict[str, Any]
 
 
-class StoredResults(Stored):
-    """What an ended search found, as far as it is read here."""
-
-    finalists: dict[str, Any] | None = None
-
-
 class SearchFile(Stored):
     """What search.json holds."""
 
@@ -54,7 +48,7 @@ class SearchFile(Stored):
     metric: dict[str, Any] = Field({})
     scale: float = 1.0
     command: str = ""
-    results: StoredResults | None = None
+    results: dict[str, Any] | None = None
 
 
 class DrawnEvent(Stored):

@@ -155,15 +155,12 @@ def _test(line: ComparisonRow, p: float | None, alpha: float, metric: MetricFact
     if not line.pairs:
         return line
     difference = line.pairs.difference
-    if not difference.std:
-        return line._replace(p=p, verdict=_verdict(difference, p, None, metric))
-    least = detectable_difference(difference.std, difference.n, alpha)
-    return line._replace(
-        p=p,
-        detectable=least,
-        seeds_needed=seeds_needed(difference.std, SMALL, alpha),
-        verdict=_verdict(difference, p, least, metric),
-    )
+    least = needed = None
+    if difference.std:
+        least = detectable_difference(difference.std, difference.n, alpha)
+        needed = seeds_needed(difference.std, SMALL, alpha)
+    verdict = _verdict(difference, p, least, metric)
+    return line._replace(p=p, detectable=least, seeds_needed=needed, verdict=verdict)
 
 
 def _split(finished: Sequence[Outcome], outcomes: Sequence[Outcome], metric: MetricFacts) -> str:
