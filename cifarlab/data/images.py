@@ -143,9 +143,7 @@ def _apply_policy(image: Image.Image, policy: ImagePolicy) -> Image.Image:
     elif image.size != (side, side):
         if policy.resize_mode == "error":
             what = f"is {image.width}x{image.height}, not {side}x{side}"
-            hint = (
-                "set data.images.resize_mode=crop (or pad, stretch), or scale them yourself"
-            )
+            hint = "set data.images.resize_mode=crop (or pad, stretch), or scale them yourself"
             raise SizeError(what, hint, image.size)
         image = _RESIZERS[policy.resize_mode](image, side)
     return image
