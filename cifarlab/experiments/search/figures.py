@@ -47,7 +47,7 @@ def curves(results: SearchResults) -> Plot | None:
 
 def rungs(results: SearchResults) -> Plot | None:
     """Every decision: the score, and the cut-off that it met."""
-    every = [decision for _, decision in results.rung_decisions]
+    every = [decision for row in results.rows for decision in row.trial.rung_decisions]
     if not every:
         return None
     maximum = max(decision.n_reached for decision in every)
