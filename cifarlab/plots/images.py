@@ -61,14 +61,12 @@ def suspects(run: RunData) -> list[Item]:
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
     for row, image in zip(rows, pictures, strict=False):
-        given_label, predicted, truth = (
-            _named(run, row.get(f"{key}_label")) for key in ("given", "predicted", "true")
-        )
-        if row.get("given_label") != row.get("predicted_label"):
-            details = [f"{percent(row.get('probability'), 1)} {predicted}", image_name(row)]
-            if row.get("true_label") != row.get("given_label"):
-                details.append(f"truly {truth}")
-            items.append(Item([image], f"{given_label} → {predicted}", details))
+        given, predicted, true = (row.get(f"{key}_label") for key in ("given", "predicted", "true"))
+        if given != predicted:
+            guess = _named(run, predicted)
+            details = [f"{percent(row.get('probability'), 1)} {guess}", _image_name(row)]
+            details += [f"truly {_named(run, true)}"] if true != given else []
+            items.append(Item([image], f"{_named(run, given)} → {guess}", details))
     return items[:_MOST_FINDINGS]
 
 
@@ -83,12 +81,12 @@ def duplicates(run: RunData) -> list[Item]:
             names = dict.fromkeys(_named(run, side.get("given_label")) for side in sides)
             similar = number(row.get("similarity")) or 0.0
             details = ["equal" if similar == 1 else f"similarity {similar:.4f}"]
-            details += [f"{plain(side.get('split'))}: {image_name(side)}" for side in sides]
+            details += [f"{plain(side.get('split'))}: {_image_name(side)}" for side in sides]
             items.append(Item(list(both), " / ".join(names), details))
     return items
 
 
-def image_name(image: dict[str, Any]) -> str:
+def _image_name(image: dict[str, Any]) -> str:
     """Return what the data call an image of the findings, or else its index."""
     return str(image.get("name") or f"index {image.get('index')}")
 

@@ -28,8 +28,8 @@ def _percents(fractions: Iterable[Any]) -> np.ndarray:
     return 100 * np.array([number(fraction) for fraction in fractions], dtype=float)
 
 
-def _of_split(run: RunData, longest: int = 40) -> str:
-    return f"{label(run.data_name, longest)}, {SPOKEN[run.split_name or 'test']} split"
+def _of_split(run: RunData) -> str:
+    return f"{label(run.data_name, 40)}, {SPOKEN[run.split_name or 'test']} split"
 
 
 def curves(run: RunData) -> Plot | None:

@@ -53,16 +53,15 @@ def warnings(runs: Sequence[RunData]) -> list[str]:
         )
     for split, word in SPOKEN.items() if len(names) == 1 else ():
         sizes = _distinct(run.split(split).get("n") for run in runs)
+        images = _distinct(run.split(split).get("fingerprint") for run in runs)
         if len(sizes) > 1:
-            sizes_text = ", ".join(map(count, sizes))
-            messages.append(f"The {word} splits differ in size ({sizes_text} images).")
-        elif (
-            len(prints) == 1 and len(_distinct(r.split(split).get("fingerprint") for r in runs)) > 1
-        ):
+            counts = ", ".join(map(count, sizes))
+            messages.append(f"The {word} splits differ in size ({counts} images).")
+        elif len(prints) == 1 and len(images) > 1:
             messages.append(
                 f"The {word} images differ between runs: see data.split_seed and "
-                f"data.{split}_fraction. "
-                f"Differences of {word} accuracy are differences of images, too."
+                f"data.{split}_fraction. Differences of {word} accuracy are differences of images, "
+                "too."
             )
     if not all(run.finished for run in runs):
         messages.append("Unfinished runs are shown as far as they have come.")

@@ -86,10 +86,8 @@ def confused(run: RunData, most: int = 10) -> Table:
 
 def training_seconds(run: RunData) -> Any:
     """Return how long a run trained, so far if it has not finished."""
-    spent = dig(run.result, "cost", "train_seconds")
-    if spent is None and run.lines:
-        return float(np.nansum(run.curve("cost", "train_seconds")))
-    return spent
+    so_far = float(np.nansum(run.curve("cost", "train_seconds"))) if run.lines else None
+    return dig(run.result, "cost", "train_seconds") or so_far
 
 
 def notes(run: RunData) -> list[Any]:
@@ -97,10 +95,9 @@ def notes(run: RunData) -> list[Any]:
     messages = [*as_list(run.result.get("notes"))]
     if run.early_end:
         messages.append(f"This run was {run.early_end}: its recipe alone gives another result.")
-    if run.finished and not run.split("test"):
-        messages.append("This run has no test result.")
-    if run.finished and not run.split("val"):
-        messages.append("This run held no validation images out.")
+    lacks = {"test": "has no test result", "val": "held no validation images out"}
+    if run.finished:
+        messages += [f"This run {text}." for split, text in lacks.items() if not run.split(split)]
     return [*messages, run.problem] if run.problem else messages
 
 
