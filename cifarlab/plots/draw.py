@@ -15,8 +15,10 @@ from cifarlab.plots.style import Picture, render, sheet, styled, tidy
 
 _SIDE = 960  # pixels of a matrix: sharp even in viewers that smooth what they enlarge
 _OUTSIDE: dict[str, Any] = {
-    "below": "outside lower center", "above": "outside upper left", "right": "outside right upper"
-}  # fmt: skip
+    "below": "outside lower center",
+    "above": "outside upper left",
+    "right": "outside right upper",
+}
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 Subject = TypeVar("Subject")

@@ -8,9 +8,18 @@ from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system.formatting import count, interval, percent, seconds
 
 _COLUMNS = (
-    "run", "recipe", "seed", "data", "validation", "test", "95 % interval", "n", "training",
-    "parameters", "state",
-)  # fmt: skip
+    "run",
+    "recipe",
+    "seed",
+    "data",
+    "validation",
+    "test",
+    "95 % interval",
+    "n",
+    "training",
+    "parameters",
+    "state",
+)
 
 
 def table(runs: Sequence[RunData], links: Sequence[str]) -> Table:

@@ -187,9 +187,8 @@ def _bounded(tree: Any, levels: int) -> Any:
     return tree
 
 
-Check = Callable[
-    [Any], dict[str, Any]
-]  # raises ValueError where plain values are not as they should be
+# raises ValueError where plain values are not as they should be
+Check = Callable[[Any], dict[str, Any]]
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Durations become steps here, once. What a batch is cut by is the rule of data/batch_plan.py.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -91,8 +92,8 @@ class BatchPlan:
 
     def n_images(self, step: int) -> int:
         """Return the number of images of the batch of ``step``."""
-        epoch = next(epoch for epoch in self.epochs if step < epoch.first + epoch.steps)
-        return self.batch_sizes[step - epoch.first]
+        epoch = bisect_right(self.epochs, step, key=lambda epoch: epoch.first) - 1
+        return self.batch_sizes[step - self.epochs[epoch].first]
 
     def n_trained(self, step: int, n_images: int) -> int:
         """Return how many of a batch of ``n_images`` that step trains on."""
