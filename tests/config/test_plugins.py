@@ -163,7 +163,6 @@ METHODS = {
     "Sampler": "build(self, training)",
     "Callback": "build(self)",
     "TrialSampler": "build(self, seed)",
-    "TrialScheduler": "build(self, epochs, scale)",
 }
 KIND = """
 from cifarlab import {0}Config

@@ -17,7 +17,7 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.results import read_results
 from cifarlab.experiments.search.table import results_as_json
 from cifarlab.experiments.study.folder import StudyFolder
-from cifarlab.experiments.study.table import as_json
+from cifarlab.experiments.writing import as_json
 from cifarlab.recipes.keys import keys
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.schemas import Stored
