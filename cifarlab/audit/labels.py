@@ -52,12 +52,12 @@ def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | N
     known = int(wrong.sum())
     if not known:
         return None
-    hits = np.cumsum(wrong[order])
+    n_wrong = np.cumsum(wrong[order])
     depths = [min(len(order), max(1, round(known * fraction))) for fraction in (0.25, 0.5, 1, 2, 4)]
     curve = [
         {"suspects": depth, "precision": float(n / depth), "recall": float(n / known)}
-        for depth, n in zip(depths, hits[np.array(depths) - 1], strict=True)
+        for depth, n in zip(depths, n_wrong[np.array(depths) - 1], strict=True)
     ]
-    at_known = {"wrong": known, "found": int(hits[known - 1])}
+    at_known = {"wrong": known, "found": int(n_wrong[known - 1])}
     fractions = dict.fromkeys(("precision", "recall"), at_known["found"] / known)
     return {**at_known, **fractions, "chance": known / len(order), "curve": curve}

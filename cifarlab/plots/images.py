@@ -61,12 +61,12 @@ def suspects(run: RunData) -> list[Item]:
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
     for row, image in zip(rows, pictures, strict=False):
-        label, predicted, true = (row.get(f"{key}_label") for key in ("given", "predicted", "true"))
-        if label != predicted:
+        labeled, predicted, true = (row.get(f"{key}_label") for key in ("given", "predicted", "true"))
+        if labeled != predicted:
             guess = _named(run, predicted)
             details = [f"{percent(row.get('probability'), 1)} {guess}", _image_name(row)]
-            details += [f"truly {_named(run, true)}"] if true != label else []
-            items.append(Item([image], f"{_named(run, label)} → {guess}", details))
+            details += [f"truly {_named(run, true)}"] if true != labeled else []
+            items.append(Item([image], f"{_named(run, labeled)} → {guess}", details))
     return items[:_MOST_FINDINGS]
 
 

@@ -144,7 +144,10 @@ class Checkpoints:
                 "restore the files that were saved together, or train again",
             )
         if best and best.epoch == counters.epoch and not counters.seen:
-            files.write_bytes(self.best, self.last.read_bytes())  # a kill may have come before it
+            try:
+                self.read_best(best)
+            except CheckpointError:  # a kill came before it
+                files.write_bytes(self.best, self.last.read_bytes())
         return tensors, counters, weights
 
     def read_best(self, best: Best) -> WeightsFile:
