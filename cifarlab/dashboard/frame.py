@@ -93,12 +93,13 @@ async def watch(
         if now == known:
             return
         known = now
-        container.clear()
         with container, show_errors():
-            await fill(await asyncio.to_thread(read))
+            content = await asyncio.to_thread(read)
+            container.clear()
+            await fill(content)
 
     await look()
-    ui.timer(_PACE, look)
+    ui.timer(_PACE, look, immediate=False)
 
 
 def chart(plot: Plot | None, height: int, alt: str) -> ui.echart:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from cifarlab.config.duration import WallTime
 from cifarlab.experiments.worker import (
     LEAVE,
+    READY,
     Failure,
     Job,
     JobResult,
@@ -100,7 +101,9 @@ def local_workers(jobs: int, log: Log, train: TrainJob = train_job) -> Workers:
 @contextmanager
 def _spawning() -> Iterator[None]:
     """Start processes that no terminal's signal reaches, and that do not run the user's script."""
-    main, mask = sys.modules["__main__"], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    main = sys.modules["__main__"]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
+    resource_tracker.ensure_running()  # it lets SIGINT through again when it starts
     sys.modules["__main__"] = ModuleType("__main__")
     signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
     try:
@@ -132,7 +135,7 @@ def run_experiment(
     end = time.monotonic() + max_time.seconds if max_time else float("inf")
     with stop_on_signal() as stop:
         if workers is None:
-            signum = _run_here(experiment, stop)
+            signum = _run_here(experiment, stop, end)
         else:
             pool = _Pool(experiment, workers)
             pool.run(lambda: bool(stop.signum) or time.monotonic() >= end)
@@ -174,9 +177,9 @@ class _Here(NamedTuple):
         return bool(self.stop.signum)
 
 
-def _run_here(experiment: Experiment, stop: StopRequest) -> int:
+def _run_here(experiment: Experiment, stop: StopRequest, end: float) -> int:
     """Train the runs in this process; return the signal that ended them, or 0."""
-    while not stop.signum and (job := experiment.next_job()):
+    while not stop.signum and time.monotonic() < end and (job := experiment.next_job()):
         try:
             result = train_job(job, _Here(experiment, job, stop, []))
         except Interrupted as error:
@@ -194,6 +197,7 @@ class _Pool:
         self._idle: list[Worker] = []
         self._busy: dict[Any, tuple[Worker, Job]] = {}
         self._orphans: list[Job] = []  # their workers died
+        self._unready: set[Any] = set()  # those of workers that have not said a word yet
         self._deaths: Counter[str] = Counter()
         self._leaving = False
         self._fatal: StorageError | None = None
@@ -203,27 +207,49 @@ class _Pool:
         try:
             while True:
                 if not self._leaving and (self._fatal or is_over()):
-                    self._leaving = True
-                    for worker, _ in self._busy.values():
-                        self._send(worker, LEAVE)
+                    self._leave()
                 self._hand_out()
                 if not self._busy:
                     break
                 for messages in wait(list(self._busy), _POLL):
                     self._hear(messages)
         finally:
-            for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
+            workers = [*self._idle, *(worker for worker, _ in self._busy.values())]
+            for worker in workers:  # all hear of it before one is waited for
+                worker.messages.close()
+            for worker in workers:
                 worker.close()
         if self._fatal:
             raise self._fatal
+
+    def _leave(self) -> None:
+        """Ask for the runs at hand to be left; do not wait for workers that may never start."""
+        self._leaving = True
+        for messages in list(self._unready):
+            self._take_back(messages)
+        for worker, _ in self._busy.values():
+            self._send(worker, LEAVE)
+
+    def _take_back(self, messages: Any) -> Job:
+        """Return the job of a worker that is not ready, and end that."""
+        self._unready.discard(messages)
+        worker, job = self._busy.pop(messages)
+        worker.close()
+        self._slots.append(worker.slot)
+        return job
 
     def _hand_out(self) -> None:
         """Give jobs to idle workers, and start workers as far as there are slots."""
         while not self._leaving and (self._idle or self._slots):
             job = self._orphans.pop(0) if self._orphans else self._experiment.next_job()
+            if job is None and self._idle and self._unready:
+                job = self._take_back(next(iter(self._unready)))  # a cluster may have no room
             if job is None:
                 return
-            worker = self._idle.pop() if self._idle else self._start(self._slots.pop(0))
+            if not self._idle:
+                self._idle.append(self._start(self._slots.pop(0)))
+                self._unready.add(self._idle[-1].messages)
+            worker = self._idle.pop()
             self._busy[worker.messages] = worker, job
             self._send(worker, job)
 
@@ -234,6 +260,9 @@ class _Pool:
             message = messages.recv()
         except (EOFError, OSError):
             message = worker.close()
+        self._unready.discard(messages)
+        if message == READY:
+            return
         if isinstance(message, dict):
             if not self._leaving:
                 self._send(worker, self._experiment.on_epoch(job, message))

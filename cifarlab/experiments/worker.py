@@ -13,11 +13,12 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CifarlabError, Interrupted, RunFolderError, StorageError
 from cifarlab.system.files import lock_folder
-from cifarlab.system.signals import StopRequest
+from cifarlab.system.signals import AT_ONCE, StopRequest
 from cifarlab.training.callback import Callback
 from cifarlab.training.callbacks import WatchedConfig
 
 LEAVE = "leave"  # what a driver sends at any time: leave the run at its checkpoint
+READY = "ready"  # what a worker sends first
 _HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
 
 
@@ -69,12 +70,20 @@ class _Reporter(Callback):
         self._driver, self._stop = driver, stop
 
     def replay(self, folder: RunFolder) -> None:
-        """Send the epochs that the run has already."""
+        """Send the epochs that the run has already. Raises Interrupted where it is to be left."""
         for line in folder.metrics.read():
             self.on_epoch_end(None, line)
+            self.leave_if_asked()
+
+    def leave_if_asked(self) -> None:
+        """Raise Interrupted where the run is to be left: the driver answers nothing any more."""
+        self.on_step_end(None, 0)
+        if self._stop.reason in AT_ONCE:
+            raise Interrupted("left before it went on", "go on with --resume", self._stop.signum)
 
     def on_train_start(self, run: Any) -> None:
         """Each epoch so far may turn out to have been the last."""
+        self.leave_if_asked()
         self.replay(run.folder)
 
     def on_step_end(self, run: Any, images: int) -> None:
@@ -101,6 +110,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     reporter = _Reporter(driver, stop)
     try:
         _wait_for_folder(folder)
+        reporter.leave_if_asked()
         if folder.finished:  # its driver was killed before it heard of it
             reporter.replay(folder)
             return JobResult(str((folder.result() or {}).get("stop_reason")))
@@ -116,12 +126,18 @@ def train_job(job: Job, driver: Driver) -> JobResult:
         )
     except (Interrupted, StorageError):
         raise
-    except CifarlabError as error:
-        return JobResult(failure=Failure(type(error).__name__, error.what, error.hint))
     except Exception as error:
-        kind = type(error).__name__
-        return JobResult(failure=Failure(kind, f"{kind}: {str(error)[:200]}", "please report it"))
+        if stop.reason in AT_ONCE:  # resumed, it will fail again if it must
+            raise Interrupted("left as it failed", "go on with --resume", stop.signum) from error
+        return _failed(error)
     return JobResult(result["stop_reason"])
+
+
+def _failed(error: Exception) -> JobResult:
+    kind = type(error).__name__
+    if isinstance(error, CifarlabError):
+        return JobResult(failure=Failure(kind, error.what, error.hint))
+    return JobResult(failure=Failure(kind, f"{kind}: {str(error)[:200]}", "please report it"))
 
 
 def _wait_for_folder(folder: RunFolder) -> None:
@@ -147,8 +163,19 @@ def work(driver: Connection, slot: int, threads: int, train: TrainJob = train_jo
     if os.environ.get("CIFARLAB_DEVICE") != "cpu" and torch.cuda.is_available():
         torch.cuda.set_device(slot % torch.cuda.device_count())
     with driver, suppress(EOFError, OSError):
-        while isinstance(job := driver.recv(), Job):
+        driver.send(READY)
+        while (job := _receive(driver)) != LEAVE:
             try:
-                driver.send(train(job, driver))
+                driver.send(train(job, driver) if isinstance(job, Job) else job)
             except (Interrupted, StorageError) as error:
                 driver.send(error)
+
+
+def _receive(driver: Connection) -> Any:
+    """Return the next job or LEAVE, or the failure of a job that can't be read here."""
+    try:
+        return driver.recv()
+    except (EOFError, OSError):
+        raise
+    except Exception as error:  # another version of ours, or of a plug-in
+        return _failed(error)

@@ -175,7 +175,7 @@ class RunFolder:
         return files.read_json(self.evaluations / f"{split}.json", _RESTORE)
 
     def write_evaluation(self, split: str, evaluation: dict[str, Any]) -> None:
-        """Replace what was evaluation out of that split, whole. Raises StorageError."""
+        """Replace what was measured on that split, whole. Raises StorageError."""
         files.write_json(self.evaluations / f"{split}.json", evaluation)
 
     @contextmanager

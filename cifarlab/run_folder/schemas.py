@@ -19,7 +19,7 @@ class Stored(BaseModel):
 
 
 class MetricsLine(Stored):
-    """One epoch; see runs/metrics_log.py."""
+    """One epoch; see run_folder/metrics_log.py."""
 
     epoch: Count
     step: Count | None = None
@@ -50,7 +50,7 @@ class TensorStatsLine(Stored):
 
 
 class Format(Stored):
-    """The format of a run folder; see runs/folder.py."""
+    """The format of a run folder; see run_folder/folder.py."""
 
     format: Count
 

@@ -78,7 +78,7 @@ class FailedRunsError(CifarlabError):
 
 
 class Interrupted(CifarlabError):  # noqa: N818  (it is no error of anybody's)
-    """SIGINT, SIGTERM or SIGHUP ended the run after a whole step; a checkpoint was written."""
+    """A signal (``signum``), or whoever runs it (0), left the run; its checkpoint is written."""
 
     def __init__(self, what: str, hint: str, signum: int) -> None:
         super().__init__(what, hint)

@@ -65,14 +65,17 @@ def lock_folder(folder: Path, busy: CifarlabError, patience: float = 0) -> Itera
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files below ``folder`` whose writers were killed. Raises StorageError.
 
-    Those that another machine's processes left stay: nobody can tell whether their writers live.
+    Of another machine's processes nobody can tell whether they live: of theirs only the checkpoints
+    go, since whoever writes these holds the folder, as our caller does.
     """
     import psutil
 
     with disk_errors(folder):
-        for path in folder.rglob(f".*.{_MACHINE}-*.part"):
-            pid = path.stem.rpartition("-")[2]
-            if not (pid.isdecimal() and psutil.pid_exists(int(pid))):
+        for path in folder.rglob(".*.part"):
+            writer, _, pid = path.stem.rpartition("-")
+            ours = writer.endswith(f".{_MACHINE}") and pid.isdecimal()
+            alive = psutil.pid_exists(int(pid)) if ours else path.parent.name != "checkpoints"
+            if not alive:
                 path.unlink(missing_ok=True)
 
 

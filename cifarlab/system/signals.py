@@ -27,22 +27,25 @@ class StopRequest:
     signum: int = 0
 
     def ask(self, reason: StopReason, signum: int = 0) -> None:
-        """Ask the run to end; from any thread, or a callback."""
-        self.reason, self.signum = reason, signum
+        """Ask the run to end, from any thread; what was asked before and counts more stays."""
+        if STOP_REASONS.index(reason) >= STOP_REASONS.index(self.reason):
+            self.signum = signum or self.signum  # first: a signal may come in between
+            self.reason = reason
 
 
 @contextmanager
 def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second one acts as usual."""
+    """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second of its kind acts as before.
+
+    What is ignored stays so: SIGHUP under nohup, what a terminal sends to a worker.
+    """
     stop = stop or StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
-    caught: list[int] = [signal.SIGINT, signal.SIGTERM]
-    # of a closed terminal, unless it is ignored (nohup)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        caught.append(signal.SIGHUP)
-    before = {signum: signal.getsignal(signum) for signum in caught}
+    handled = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    handlers = {signum: signal.getsignal(signum) for signum in handled if signum}
+    before = {signum: handler for signum, handler in handlers.items() if handler != signal.SIG_IGN}
 
     def remember(signum: int, _frame: FrameType | None) -> None:
         stop.ask("signal", signum)

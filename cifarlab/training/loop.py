@@ -93,14 +93,13 @@ def stop_reason(run: Run) -> StopReason:
     It is asked here alone: after each step, and between two epochs.
     """
     stop, training, monitored = run.stop, run.recipe.training, run.state.monitored
-    early, max_time, reason = training.early_stopping, training.max_time, stop.reason
-    if reason not in AT_ONCE:
-        if early and monitored and run.state.epoch - monitored.epoch >= early.patience:
-            reason = "early_stopping"
-        # one clock decides for all
-        elif max_time and run.processes.is_main_process and run.clock.total >= max_time.seconds:
-            reason = "max_time"
-    index = STOP_REASONS.index(reason)
+    early, max_time, reasons = training.early_stopping, training.max_time, [stop.reason]
+    if early and monitored and run.state.epoch - monitored.epoch >= early.patience:
+        reasons.append("early_stopping")
+    # one clock decides for all
+    if max_time and run.processes.is_main_process and run.clock.total >= max_time.seconds:
+        reasons.append("max_time")
+    index = max(map(STOP_REASONS.index, reasons))
     index, signum = run.processes.all_reduce_max(index, stop.signum)
     if STOP_REASONS[index] in AT_ONCE:
         stop.ask(STOP_REASONS[index], signum)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from torch import nn
 
@@ -12,6 +13,7 @@ from cifarlab.inference.weights import WeightsFile
 from cifarlab.losses.build import Losses
 from cifarlab.models.classifier import Classifier
 from cifarlab.models.layers import BatchNorms
+from cifarlab.models.network import parameter_roles
 from cifarlab.optim.schedules import lr_factor
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
@@ -78,6 +80,12 @@ class Run(Session):
         network = recipe.model, dataset.classes, dataset.image_shape, self.compute.precision
         when, threshold = (self.state.epoch, self.state.step), recipe.evaluation.tta_threshold
         return WeightsFile(*network, recipe.data.normalization, *when, threshold)
+
+    @cached_property
+    def body_parameters(self) -> list[nn.Parameter]:
+        """All parameters but the head's."""
+        roles = parameter_roles(self.state.classifier).items()
+        return [p for role, parameters in roles if role != "head" for p in parameters]
 
     def lr_factor(self, step: int) -> float:
         """Return the factor on the peak learning rates at that step, counted from 0."""

@@ -13,7 +13,6 @@ from cifarlab.losses.build import mean_loss
 from cifarlab.losses.kinds import LossFunction
 from cifarlab.models.distributed_layers import batch_position
 from cifarlab.models.layers import set_passes
-from cifarlab.models.network import parameter_roles
 from cifarlab.optim.clipping import adaptive_clip_grad
 from cifarlab.optim.group_settings import apply_penalties, apply_schedule, set_requires_grad
 from cifarlab.system.randomness import seed_global
@@ -37,9 +36,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
     if training.clip_grad_norm is not None:
         clip_grad_norm_(state.classifier.parameters(), training.clip_grad_norm)
     if training.agc is not None:
-        roles = parameter_roles(state.classifier).items()
-        body = [p for role, parameters in roles if role != "head" for p in parameters]
-        adaptive_clip_grad(body, training.agc)
+        adaptive_clip_grad(run.body_parameters, training.agc)
     apply_penalties(state.optimizer)
     state.optimizer.step()
     if state.averager:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cifarlab.config.duration import WallTime
-from cifarlab.experiments.engine import local_workers, run_experiment
-from cifarlab.experiments.worker import Driver, Failure, Job, JobResult, work
+from cifarlab.experiments.engine import Worker, Workers, local_workers, run_experiment
+from cifarlab.experiments.worker import READY, Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import Interrupted, StorageError
 
@@ -112,7 +112,8 @@ def test_asked_to_stop_no_further_run_begins(tmp_path: Path) -> None:
         run(experiment)
     assert caught.value.exit_code == 128 + signal.SIGTERM
     assert caught.value.hint == "go on with: cifarlab made --resume"
-    assert len(list(tmp_path.iterdir())) == 2  # the one at hand was left, too
+    # the one at hand was left, too, if its worker was there by then
+    assert {path.name for path in tmp_path.iterdir()} <= {"0", "1"}
 
 
 def test_out_of_time_runs_are_left_without_an_error(tmp_path: Path) -> None:
@@ -122,9 +123,41 @@ def test_out_of_time_runs_are_left_without_an_error(tmp_path: Path) -> None:
     assert len(experiment.endings) < 50 and time.monotonic() - begun < 20
 
 
+def test_who_has_nothing_to_do_takes_the_job_of_a_worker_that_never_starts(tmp_path: Path) -> None:
+    """As on a cluster whose machine for it is gone."""
+    from multiprocessing import Pipe
+
+    whole = local_workers(1, lambda line: None, made_training)
+    silent: list[Any] = []
+
+    def start(slot: int) -> Worker:
+        if slot == 0:
+            return whole.start(0)
+        ours, *theirs = Pipe()
+        silent.extend(theirs)
+        return Worker(slot, ours, lambda message: None, lambda: str(ours.close()))
+
+    experiment = Made(tmp_path, "fine", "fine", "fine")
+    run_experiment(experiment, "cifarlab made", Workers(2, start))
+    assert silent and [experiment.endings[n] for n in range(3)] == [JobResult("planned")] * 3
+
+
+def test_asked_to_stop_nobody_waits_for_a_worker_that_never_starts(tmp_path: Path) -> None:
+    from multiprocessing import Pipe
+
+    ours, _theirs = Pipe()
+    worker = Worker(0, ours, lambda message: None, lambda: str(ours.close()))
+    experiment = Made(tmp_path, "fine")
+    run_experiment(
+        experiment, "cifarlab made", Workers(1, lambda slot: worker), WallTime.parse("0.5 s")
+    )
+    assert not experiment.endings
+
+
 def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:
     experiment = Made(tmp_path, "slow")
     worker = local_workers(1, lambda line: None, made_training).start(0)
+    assert worker.messages.recv() == READY
     worker.send(experiment.next_job())
     worker.messages.recv()
     assert worker.close() == "exit code 0"

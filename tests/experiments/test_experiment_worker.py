@@ -1,5 +1,8 @@
 """One run in its worker: it tells each epoch and waits, ends where it is told, and goes on."""
 
+import os
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, StorageError
+from cifarlab.system.signals import StopRequest
 from cifarlab.training.train import train
 
 RECIPE = change(find("quickstart"), {**TINY, "training.duration": "4 epochs", "seed": 3})
@@ -148,3 +152,33 @@ def test_a_run_that_another_process_does_not_let_go_of_fails_in_words(
         ending = train_job(job(tmp_path), Told())
     assert ending.failure and ending.failure.kind == "RunFolderError"
     assert "held by another" in ending.failure.what
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_asked_to_leave_while_it_tells_old_epochs_it_leaves(finished: bool, tmp_path: Path) -> None:
+    """The driver answers once, and nothing after it."""
+    with pytest.raises(Interrupted) if not finished else nullcontext():
+        train_job(job(tmp_path), Told() if finished else Told(True, True, LEAVE))
+    driver = Told(LEAVE)
+    with pytest.raises(Interrupted):
+        train_job(job(tmp_path), driver)
+    assert driver.epochs == [1]
+
+
+def test_a_signal_is_not_lost_in_what_fails_after_it(tmp_path: Path) -> None:
+    class Failing(Told):
+        def recv(self) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError("made")
+
+    with pytest.raises(Interrupted) as caught:
+        train_job(job(tmp_path), Failing())
+    assert caught.value.signum == signal.SIGTERM
+
+
+def test_of_two_requests_the_stronger_one_counts() -> None:
+    stop = StopRequest()
+    stop.ask("stopped")
+    stop.ask("signal", signal.SIGINT)
+    stop.ask("stopped")
+    assert stop == StopRequest("signal", signal.SIGINT)

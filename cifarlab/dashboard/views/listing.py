@@ -114,7 +114,7 @@ async def _runs(index: Index, group: str, find: str) -> None:
     counted = put("", kind="soft")
 
     async def look() -> None:
-        rows = _members(await asyncio.to_thread(index.listing), group)
+        rows = await asyncio.to_thread(lambda: _members(index.listing(), group))
         for key, select in filters.items():
             options = sorted({row[key] for row in rows if row[key]})
             if options != select.options:
@@ -132,4 +132,4 @@ async def _runs(index: Index, group: str, find: str) -> None:
             ui.navigate.to(page_url("/compare", runs=url_paths))
 
     await look()
-    ui.timer(_PACE, look)
+    ui.timer(_PACE, look, immediate=False)

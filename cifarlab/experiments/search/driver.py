@@ -71,14 +71,15 @@ class SearchDriver:
         log: Log,
     ) -> None:
         folder.repair()
-        self.folder, self.history = folder, TrialHistory(folder.events())
+        self.folder, events = folder, folder.events()
+        self.history = TrialHistory(events)
         self._search, self._base, self._scale = search, base, scale
         self._command, self._log, self._metric = command, log, base.evaluation.metric.facts
         self._rungs, self._last = search.rungs(scale), search.epochs(scale)
         self._unhanded = self.unfinished
         self._trials: dict[str, Trial] = {}
         self._sampler = ParamSampler(search, base)
-        for event in folder.events():
+        for event in events:
             if event["event"] == "drawn":
                 self._sampler.repeat(event["trial"], event["params"])
             elif event["event"] == "ended":

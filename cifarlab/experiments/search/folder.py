@@ -9,7 +9,7 @@ runs/searches/<name>/
   page.md, table.csv, figures/
   studies/              the finalists over seeds, as a study
 
-The record holds three kinds of events. With them alone a killed search is taken up again:
+The record holds three kinds of events. With them, and its run folders, a killed search goes on:
 
     {"event": "drawn", "trial": 7, "params": {"optimizer.lr": 0.0039, ...}}
     {"event": "rung", "trial": 7, "rung": 4, "epoch": 4, "score": 0.431, "cutoff": 0.450,
@@ -17,7 +17,7 @@ The record holds three kinds of events. With them alone a killed search is taken
     {"event": "ended", "trial": 7, "stop_reason": "stopped", "epochs": 4, "score": 0.431,
      "failure": null}
 
-``score`` is the highest validation accuracy (0..1) so far; ``cutoff`` the score that was needed to
+``score`` is the best validation value of the metric so far; ``cutoff`` the score that was needed to
 go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``n_reached``
 trials that had come so far by then, this one included.
 """

@@ -1,4 +1,4 @@
-"""What is known of each trial: the record's events, and the run folders' metrics logs.
+"""What is known of each trial from the record's events.
 
 Pure but for reading; the driver adds to it, whoever explains a search reads it.
 """
