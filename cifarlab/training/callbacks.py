@@ -1,8 +1,9 @@
 """Where others may watch a run. A callback sees; it changes neither the batch nor the state.
 
-It decides nothing of what a step does (it may ask the run to end: ``StopRequest``), so that it is no
-setting of the recipe: it is given in Python, by ``--callback KIND``, or in the ``callbacks`` of a study or search, and its class is named in the provenance. A
-kind is a ``CallbackConfig`` whose ``build`` returns the callback for one run.
+It decides nothing of what a step does (it may ask the run to end: ``StopRequest``), so it is no
+setting of the recipe: it is given in Python, by ``--callback KIND``, or in the ``callbacks`` of a
+study or search, and its class is named in the provenance. A kind is a ``CallbackConfig`` whose
+``build`` returns the callback for one run.
 """
 
 from abc import abstractmethod
