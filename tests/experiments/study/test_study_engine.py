@@ -18,6 +18,7 @@ from cifarlab.experiments.writing import as_json
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import FailedRunsError, Interrupted, RunFolderError, UserError
+from cifarlab.training.loop import fit
 
 FAST = {
     "training.duration": "2 epochs",
@@ -103,24 +104,23 @@ def test_finished_runs_elsewhere_under_runs_are_taken(whole: FinishedStudy, tmp_
     assert (finished_study.folder.path / entry["run"] / "result.json").exists()
 
 
-class Signal:
-    """A listener that interrupts the study once a line starts with ``when``."""
-
-    def __init__(self, when: str, signum: int = signal.SIGINT) -> None:
-        self.when, self.signum = when, signum
-
-    def __call__(self, line: str) -> None:
-        if line.startswith(self.when):
-            os.kill(os.getpid(), self.signum)
-
-
-@pytest.mark.parametrize("when", ["1/4 plain, seed 0 ...", "2/4 slow, seed 0 ...", "3/4 plain"])
+@pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_and_resumed_is_the_same(
-    whole: FinishedStudy, tmp_path: Path, when: str, signum: int
+    whole: FinishedStudy, tmp_path: Path, number: int, signum: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The signal comes as the run of that number begins its first step."""
+    begun: list[Any] = []
+
+    def fit_and_signal(run: Any) -> Any:
+        begun.append(run)
+        if len(begun) == number:
+            os.kill(os.getpid(), signum)
+        return fit(run)
+
+    monkeypatch.setattr("cifarlab.training.train.fit", fit_and_signal)
     with pytest.raises(Interrupted) as caught:
-        study(tmp_path, log=Signal(when, signum))
+        study(tmp_path)
     assert caught.value.exit_code == 128 + signum
     assert caught.value.hint == "go on with: cifarlab study tests/small --resume"
     with pytest.raises(RunFolderError, match="begun and is not finished"):
@@ -128,6 +128,16 @@ def test_interrupted_and_resumed_is_the_same(
     resumed = study(tmp_path, resume=True)
     assert told(resumed) == told(whole)
     assert runs_of(resumed) == runs_of(whole)
+
+
+def test_interrupted_between_two_runs_nothing_is_begun(tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        if line.startswith("2/4"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="after 1 of 4 runs"):
+        study(tmp_path, log=interrupt)
+    assert len(list(tmp_path.rglob("recipe.yaml"))) == 1
 
 
 def started(path: Path, *words: str) -> subprocess.Popen[str]:
