@@ -50,9 +50,13 @@ def duplicate_findings(
         "equal": int((twins.similarity == 1).sum()),
         "near": int((twins.similarity < 1).sum()),
         "twins": [  # of an image's own split it takes two of a group
-            {"of": ours, "in": theirs, "images": int(members[members[:, n] > (k == n), k].sum())}
-            for k, ours in enumerate(names)
-            for n, theirs in enumerate(names)
+            {
+                "split": a,
+                "other_split": b,
+                "images": int(members[members[:, n] > (k == n), k].sum()),
+            }
+            for k, a in enumerate(names)
+            for n, b in enumerate(names)
         ],
         "conflicts": int((labels_of_group > 1).sum()),
         "pairs": [

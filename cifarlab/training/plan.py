@@ -60,7 +60,7 @@ class BatchPlan:
 
     @property
     def planned(self) -> int:
-        """Return the steps of the run before any extension, of which shares of the run are."""
+        """Return the steps of the run before any extension, of which fractions of the run are."""
         return self.segments[0].steps
 
     @property
