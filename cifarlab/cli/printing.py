@@ -97,7 +97,7 @@ def print_audit(findings: dict[str, Any]) -> None:
         f"{findings['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
         f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
     )
-    rows = [(row["split"], row["other_split"], f"{row['images']:,}") for row in copies["twins"]]
+    rows = [(row["split"], row["twin_split"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
     pairs = [(_image(pair["a"]), _image(pair["b"])) for pair in copies["pairs"][:10]]
     print_table(("pair", ""), pairs)
