@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
-from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.batch_sizes import batch_sizes
 from cifarlab.data.opening import open_data
 from cifarlab.models.build import build_body
 from cifarlab.models.classifier import Classifier

@@ -23,9 +23,9 @@ def duplicate_findings(
     """Return the findings, and int64 (P, 2), the pairs to be kept as images.
 
     Pairs count positions in the concatenated splits. The findings are ``images`` by split;
-    ``groups``, ``equal`` and ``near`` pairs; ``twins``: for each two splits how many images of the
-    first have a twin in the second; ``conflicts``: how many groups bear several labels; ``pairs``:
-    all, those across splits before others, per row ``a`` and ``b`` (``split``, ``index`` in its
+    ``groups``, ``equal`` and ``near`` pairs; ``twins``: how many images of ``split`` have a twin in
+    ``twin_split``; ``conflicts``: how many groups bear several labels; ``pairs``: all, those across
+    splits before others, per row ``a`` and ``b`` (``split``, ``index`` in its
     source split, ``name``, class number ``given_label``) and ``similarity``; ``notes`` to be read.
     """
     names, sizes = list(splits), {name: len(split) for name, split in splits.items()}
@@ -50,9 +50,9 @@ def duplicate_findings(
         "equal": int((twins.similarity == 1).sum()),
         "near": int((twins.similarity < 1).sum()),
         "twins": [  # of an image's own split it takes two of a group
-            {"of": ours, "in": theirs, "images": int(members[members[:, n] > (k == n), k].sum())}
-            for k, ours in enumerate(names)
-            for n, theirs in enumerate(names)
+            {"split": a, "twin_split": b, "images": int(members[members[:, n] > (k == n), k].sum())}
+            for k, a in enumerate(names)
+            for n, b in enumerate(names)
         ],
         "conflicts": int((labels_of_group > 1).sum()),
         "pairs": [

@@ -45,9 +45,9 @@ def rank_labels(labels: np.ndarray, probs: np.ndarray) -> Ranking:
 def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | None:
     """Measure how well a ranking finds labels known to be wrong, bool (N,); None without any.
 
-    ``wrong`` (their number), at that many suspects ``found`` and ``precision`` (which is the recall
-    then too), ``chance`` (the precision of any order), and by the ranking's depth ``curve``: at
-    1/4, 1/2, 1, 2 and 4 times that number ``suspects``, ``precision``, ``recall``.
+    ``wrong`` (their number), at that many suspects ``true_positives`` and ``precision`` (which
+    is the recall then too), ``chance`` (the precision of any order), and by the ranking's depth
+    ``curve``: at 1/4, 1/2, 1, 2 and 4 times that number ``suspects``, ``precision``, ``recall``.
     """
     known = int(wrong.sum())
     if not known:
@@ -58,6 +58,6 @@ def evaluate_ranking(order: np.ndarray, wrong: np.ndarray) -> dict[str, Any] | N
         {"suspects": depth, "precision": float(n / depth), "recall": float(n / known)}
         for depth, n in zip(depths, n_wrong[np.array(depths) - 1], strict=True)
     ]
-    at_known = {"wrong": known, "found": int(n_wrong[known - 1])}
-    fractions = dict.fromkeys(("precision", "recall"), at_known["found"] / known)
+    at_known = {"wrong": known, "true_positives": int(n_wrong[known - 1])}
+    fractions = dict.fromkeys(("precision", "recall"), at_known["true_positives"] / known)
     return {**at_known, **fractions, "chance": known / len(order), "curve": curve}

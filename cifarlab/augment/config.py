@@ -42,7 +42,7 @@ class Augment(Config):
     color_jitter: kinds.ColorSettings = kinds.ColorSettings()
     gaussian_noise: kinds.NoiseSettings = kinds.NoiseSettings()
     cutout: int = Field(
-        0, ge=0, le=96, description="side of a square at a random place that is greyed; 0: none"
+        0, ge=0, le=96, description="side of a square at a random position that is greyed; 0: none"
     )
     cutout_inside: bool = kinds.CUTOUT_INSIDE
     extra: tuple[SerializeAsAny[AugmentationConfig], ...] = Field(

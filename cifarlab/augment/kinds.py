@@ -253,7 +253,7 @@ class GaussianNoise(NoiseSettings, AugmentationConfig):
 
 
 class Cutout(AugmentationConfig):
-    """A square of each image, at a random place, is greyed (DeVries & Taylor 2017)."""
+    """A square of each image, at a random position, is greyed (DeVries & Taylor 2017)."""
 
     kind: Literal["cutout"] = "cutout"
     size: int = Field(8, ge=1, le=96, description="side of the square in pixels")

@@ -97,7 +97,7 @@ def print_audit(findings: dict[str, Any]) -> None:
         f"{findings['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
         f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
     )
-    rows = [(row["of"], row["in"], f"{row['images']:,}") for row in copies["twins"]]
+    rows = [(row["split"], row["twin_split"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
     pairs = [(_image(pair["a"]), _image(pair["b"])) for pair in copies["pairs"][:10]]
     print_table(("pair", ""), pairs)
@@ -112,8 +112,8 @@ def print_audit(findings: dict[str, Any]) -> None:
     )
     if noise := labels["noise"]:
         console.print(
-            f"of {noise['wrong']:,} labels known to be wrong, {noise['found']:,} are among as many "
-            f"suspects: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
+            f"{noise['true_positives']:,} of {noise['wrong']:,} labels known to be wrong lead the "
+            f"list: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
         )
     names = findings["classes"]
     suspects = [

@@ -77,7 +77,7 @@ class Duration(_Amount):
     def find_fault(self) -> str:
         """Return as ``_Amount`` says."""
         if self.unit == "of the run" and self.value > 1:
-            return "more than the whole run: write a share from 0 to 1"
+            return "more than the whole run: write a fraction from 0 to 1"
         if self.unit == "steps" and self.value != int(self.value):
             return "no whole number of steps"
         return super().find_fault()
@@ -85,8 +85,8 @@ class Duration(_Amount):
     def in_steps(self, steps_per_epoch: int, total_steps: int | None = None) -> int:
         """Number of optimizer steps, rounded half up, exactly.
 
-        ``total_steps`` is the length of the run (S); only shares of the run need it. Raises
-        ValueError for a share where the length itself is being resolved.
+        ``total_steps`` is the length of the run (S); only fractions of the run need it. Raises
+        ValueError for a fraction where the length itself is being resolved.
         """
         if self.unit == "steps":
             return int(self.value)

@@ -43,7 +43,7 @@ class Entry:
 
     ``recipe`` is its name, ``group`` the same for all seeds of one recipe on the same images.
     ``early`` says of a finished run what ended it before its recipe would have.
-    Accuracies and intervals are shares; ``last_modified`` is when it last wrote (seconds since
+    Accuracies and intervals are fractions; ``last_modified`` is when it last wrote (seconds since
     1970), ``pace`` seconds per epoch. ``note`` is why its recipe
     can't be shown. ``problem`` is why it can't be read, empty for a whole run.
     """

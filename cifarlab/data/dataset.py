@@ -120,7 +120,7 @@ class Dataset:
 
 
 class Decoding(NamedTuple):
-    """How a source is decoded, into which folder of the cache, and who is told of it."""
+    """How a source is decoded, into which folder of the cache, and where progress is shown."""
 
     label_mode: str
     policy: ImagePolicy
@@ -167,7 +167,7 @@ def write_split(
 def write_names(folder: Path, split: str, names: Sequence[str]) -> None:
     """Write the names of a split's images, none where they have only an index. Raises OSError.
 
-    They come from strangers and go to terminals, pages and files: what can't be printed in them (a
+    They come from elsewhere and go to terminals, pages and files: what can't be printed in them (a
     control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
     """
     printable = [

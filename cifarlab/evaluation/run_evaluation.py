@@ -136,5 +136,5 @@ def open_split(
             subset = open_test_split(dataset, recipe.data, folder, by, command)
     if subset is None:
         what = f"the run in {folder.path} held nothing out: data.val_fraction is 0"
-        raise DataError(what, "evaluate --split test, or train with a validation share")
+        raise DataError(what, "evaluate --split test, or train with data.val_fraction")
     return OpenSplit(folder, recipe, predictor, dataset, subset, class_groups)

@@ -71,8 +71,8 @@ class CNNConfig(configs.LayeredConfig):
         blocks, hidden = len(self.channels), len(self.hidden_features)
         if len(self.dropout) not in (1, blocks + min(hidden, 1), blocks + hidden):
             raise ValueError(
-                f"dropout can't be {len(self.dropout)} rates: give one for all, or one for each of "
-                f"the {blocks} blocks and then one for all {hidden} hidden linear layers or each"
+                f"dropout can't be {len(self.dropout)} values: give one for all, or one for each "
+                f"of the {blocks} blocks and then one for all {hidden} hidden linear layers or each"
             )
         if len(self.dropout) == 1:
             everywhere = (*self.block, *(self.linear_order if hidden else ()))

@@ -122,7 +122,7 @@ class LayeredConfig(ModelConfig):
         if any(rates) and "dropout" not in steps:
             raise ValueError(
                 f"dropout is {max(rates):g}, but no layer uses it: put 'dropout' into the order, "
-                "or leave the rate at 0"
+                "or leave it at 0"
             )
 
 

@@ -39,7 +39,7 @@ class DistributedBatchNorm(nn.BatchNorm2d):
         """(N, C, ...), and the same out; N are this process's images."""
         if not self.training:
             return super().forward(x)
-        y, mean, variance, count = _DistributedBatchNormFunction.apply(
+        y, mean, variance, count = _DistributedBatchNormFunction.apply(  # type: ignore[no-untyped-call]
             x, self.weight, self.bias, self.eps, self.processes
         )
         with torch.no_grad():

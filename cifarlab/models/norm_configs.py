@@ -43,7 +43,7 @@ class BatchNormConfig(BaseNormConfig):
         0.1,
         gt=0,
         le=1,
-        description="share of the running statistics replaced at each optimizer step",
+        description="fraction of the running statistics replaced at each optimizer step",
     )
     running_statistics: ClassVar[bool] = True
 

@@ -54,7 +54,7 @@ def packs(
 def packed_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Return the 3x3 convolution of stride 1 and padding 1 of (N, C_in, H, W): (N, C, H, W)."""
     dtype = _compute_dtype(x)
-    y: Tensor = _PackedConvolution.apply(x.to(dtype), weight.to(dtype))
+    y: Tensor = _PackedConvolution.apply(x.to(dtype), weight.to(dtype))  # type: ignore[no-untyped-call]
     return y if bias is None else y + bias.to(dtype)[:, None, None]
 
 

@@ -109,7 +109,7 @@ class ResNetConfig(configs.LayeredConfig):
         if len(self.dropouts) != len(self.depths):
             raise ValueError(
                 f"dropout names {len(self.dropout)} stages, depths {len(self.depths)}: give each "
-                "as many entries, or one rate for all"
+                "as many entries, or one value for all"
             )
         return self
 

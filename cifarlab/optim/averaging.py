@@ -120,7 +120,7 @@ def build_averaging(
 ) -> Averager[Network] | None:
     """Return the recipe's averaging, of ``network`` as it is before its first step; None for none.
 
-    ``planned`` is the run's planned length in steps, which shares of the run are of. Raises
+    ``planned`` is the run's planned length in steps, which fractions of the run are of. Raises
     RecipeError where no two weights would be averaged in it.
     """
     for finding in AveragingConfig.lint(config, RunLength(steps_per_epoch, planned, planned)):
@@ -145,7 +145,7 @@ class EMA(AveragingConfig):
     """
 
     kind: Literal["ema"] = "ema"
-    decay: Fraction = Field(0.99, description="share of the average that is kept at each update")
+    decay: Fraction = Field(0.99, description="fraction of the average that is kept at each update")
     every: int = Field(1, ge=1, description="steps from one update to the next")
 
     def first_average(self, steps_per_epoch: int, planned: int) -> int:
@@ -169,14 +169,14 @@ class Lookahead(AveragingConfig):
     """Slow weights that the fast ones are set back to (Zhang et al. 2019; airbench, section 3.4).
 
     Every ``every`` steps slow = d * slow + (1 - d) * fast and fast = slow, with
-    d = decay**every * progress**3, progress being the share of the run that is done; slow starts
+    d = decay**every * progress**3, progress being the fraction of the run that is done; slow starts
     as the initial weights. At the run's end fast = slow: the slow weights are the result, and
     steps after the last update count for nothing. An extension is a run's end once more, with
     progress counted from the run's start.
     """
 
     kind: Literal["lookahead"] = "lookahead"
-    decay: Fraction = Field(0.95, description="share of the slow weights kept per step at the end")
+    decay: Fraction = Field(0.95, description="fraction of slow weights kept per step at the end")
     every: int = Field(5, ge=1, description="steps from one update to the next")
 
     def first_average(self, steps_per_epoch: int, planned: int) -> int:

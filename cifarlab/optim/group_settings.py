@@ -1,4 +1,4 @@
-"""What every group of parameters has at a step: rate and momentum, and penalties."""
+"""What every group of parameters has at a step: learning rate and momentum, and penalties."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from cifarlab.optim.schedules import Schedule
 
 
 def linear_decay(step: int, steps: int) -> float:
-    """The factor on the peak rate at ``step`` of a group that is trained for ``steps`` steps.
+    """Return the factor on the peak learning rate at ``step`` of a group trained for ``steps``.
 
     1 at step 0, on a straight line to 0 at ``steps``, and 0 from there on.
     """
@@ -32,9 +32,9 @@ def apply_schedule(
 ) -> None:
     """Make ``optimizer`` (of ``build_optimizer``) ready for that step, counted from 0.
 
-    ``factor`` is the schedule's factor on the peak rates at that step, ``planned`` the run's
-    planned length in steps. A group with an end (``until``, of that length) follows its own line,
-    and no longer asks for gradients from there on.
+    ``factor`` is the schedule's factor on the peak learning rates at that step, ``planned`` the
+    run's planned length in steps. A group with an end (``until``, of that length) follows its own
+    line, and no longer asks for gradients from there on.
     """
     for group in optimizer.param_groups:
         requires_grad = True

@@ -1,10 +1,10 @@
 # ruff: noqa: D102  # what a kind answers is described in the base
 """The recipe's optimizer: one class for each kind, over groups of parameters by their role.
 
-PyTorch's own, fused where it has that form, or Muon. Each role may have a rate, a weight decay and
-an end of its own. What ``group_settings.apply_schedule`` needs of a parameter group stands in it
-beside PyTorch's keys: ``peak_lr`` (the peak rate), ``until`` (a Duration, or None) and
-``peak_momentum`` (None where there is none); what ``apply_penalties`` needs: ``l1`` and
+PyTorch's own, fused where it has that form, or Muon. Each role may have a learning rate, a weight
+decay and an end of its own. What ``group_settings.apply_schedule`` needs of a parameter group
+stands in it beside PyTorch's keys: ``peak_lr`` (the peak learning rate), ``until`` (a Duration, or
+None) and ``peak_momentum`` (None where there is none); what ``apply_penalties`` needs: ``l1`` and
 ``decoupled_decay``; and ``precision``, the arithmetic of the run.
 """
 
@@ -40,13 +40,13 @@ class Group(Config):
     l1: float | None = Field(None, ge=0, description="null: as the rest")
     until: Duration | None = Field(
         None,
-        description="trained until then, at a rate that falls linearly to 0 whatever the schedule "
-        "says; null: throughout, by the schedule",
+        description="trained until then, at a learning rate that falls linearly to 0 whatever the "
+        "schedule says; null: throughout, by the schedule",
     )
 
 
 class OptimizerConfig(Family):
-    """What all optimizers share: a rate, penalties, and groups with settings of their own.
+    """What all optimizers share: a learning rate, penalties, and groups with settings of their own.
 
     Which parameters a penalty touches is said by the groups: ``norms: {weight_decay: 0}``. A kind
     says ``build``, and what it knows better than the rest.
@@ -85,7 +85,7 @@ class OptimizerConfig(Family):
     def param_groups(self, roles: Roles, precision: str) -> ParamGroups:
         """Return a group for each role if any has its own settings, else for those that are alike.
 
-        Raises RecipeError for the rate, end or penalty of a role that has no parameters.
+        Raises RecipeError for the learning rate, end or penalty of a role that has no parameters.
         """
         role_groups = {role: getattr(self, role, Group()) for role in ROLES}
         apart = any(group != Group() for group in role_groups.values())
@@ -110,7 +110,7 @@ class OptimizerConfig(Family):
         return groups
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        """Yield what ``Family.lint`` does: weight decay that is divided, an unusual rate."""
+        """Yield what ``Family.lint`` does: divided weight decay, an unusual learning rate."""
         if self.divides_decay and self.split_decay(self.weight_decay)[0]:
             yield Finding(
                 f"optimizer.weight_decay={self.weight_decay:g} is L2 in the gradient of "
@@ -125,7 +125,7 @@ class OptimizerConfig(Family):
             yield Finding(
                 f"optimizer.lr={self.lr:g} is more than {FAR} times {side} what {self.kind} "
                 f"usually has, {least:g} to {most:g}",
-                "optimizers differ in their rates by orders of magnitude (PyTorch's defaults: "
+                "learning rates of optimizers lie orders of magnitude apart (PyTorch's defaults: "
                 "0.001 for Adam, 1 for Adadelta): one carried over from another stalls or diverges",
                 f"start between {least:g} and {most:g}",
             )
@@ -134,7 +134,7 @@ class OptimizerConfig(Family):
 def build_optimizer(
     config: OptimizerConfig, roles: Roles, precision: str = "float32"
 ) -> "optim.Optimizer":
-    """Return an optimizer over all trainable parameters; ``apply_schedule`` sets its rates.
+    """Return an optimizer of all trainable parameters; ``apply_schedule`` sets learning rates.
 
     ``roles`` has the parameters of each of ``ROLES``; ``precision`` is the arithmetic of Muon's
     iteration. Parameters are numbered role by role. Raises RecipeError for what a role without
@@ -242,7 +242,7 @@ class Adagrad(DecayConfig):
 
 
 class Adadelta(DecayConfig):
-    """Adadelta (Zeiler 2012): steps as large as recent ones, so that a rate of 1 is usual."""
+    """Adadelta (Zeiler 2012): steps as large as recent ones, so a learning rate of 1 is usual."""
 
     usual_lrs: ClassVar[tuple[float, float]] = (0.1, 1.0)
     divides_decay: ClassVar[bool] = True

@@ -1,9 +1,10 @@
 # ruff: noqa: D102  # what a kind answers is described in the base
 """Learning-rate schedules: one class for each kind, a pure function of the step.
 
-It is a factor on the peak rate. A step counts from 0; its factor holds for the update that it
-makes. A run is one planned segment and whatever ``--extend`` added to it. What a schedule makes of
-the validation is no function of the step: it is in a ``ScheduleState``, and that in the checkpoint.
+It is a factor on the peak learning rate. A step counts from 0; its factor holds for the update
+that it makes. A run is one planned segment and whatever ``--extend`` added to it. What a schedule
+makes of the validation is no function of the step: it is in a ``ScheduleState``, which the
+checkpoint has.
 """
 
 import math
@@ -21,13 +22,13 @@ from cifarlab.metrics.kinds import LogLoss, Metric, MetricConfig
 Floor = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, lt=1)]
 
-EARLY = 0.1  # share of the run in which no schedule should be through
-SPENT = 2e-3  # factor on the peak rate at which hardly anything is learned any more
+EARLY = 0.1  # fraction of the run in which no schedule should be through
+SPENT = 2e-3  # factor on the peak learning rate at which hardly anything is learned any more
 _POINTS = 100  # of a run, at which a schedule is asked for its factor
 
 
 class Segment(NamedTuple):
-    """``steps`` of training; ``mode`` says how the rate goes meanwhile (schema.Extension)."""
+    """``steps`` of training; ``mode`` says what the learning rate does (schema.Extension)."""
 
     steps: int
     mode: Literal["planned", "hold", "restart", "stretch"]
@@ -47,7 +48,7 @@ class ScheduleState(NamedTuple):
     def start_segment(self, mode: str) -> "ScheduleState":
         """Return the state that a segment of the run starts with; ``mode`` is Segment's.
 
-        ``hold`` keeps the last rate: what the last epoch's loss took off it is given back.
+        ``hold`` keeps the last learning rate: what the last epoch's loss took off it is given back.
         """
         if mode == "restart":
             return ScheduleState()
@@ -58,7 +59,7 @@ class ScheduleConfig(Family):
     """What all schedules share. A kind says ``factor_at``, ``react``, or both."""
 
     needs_validation: ClassVar[bool] = False  # whether ``react`` does anything
-    later: ClassVar[str] = "let the rate fall later"  # what helps where it is spent early
+    later: ClassVar[str] = "let the learning rate fall later"  # what helps where it is spent early
 
     warmup: Duration = Field(
         Duration.parse("0 epochs"), description="linear rise from 0 to the peak before the rest"
@@ -87,7 +88,7 @@ class ScheduleConfig(Family):
         return self.react(state, value)._replace(last_factor=state.factor)
 
     def after_warmup(self, step: int, total: int, steps_per_epoch: int) -> float:
-        """Return the share of what follows the warm-up that is done at ``step``."""
+        """Return the fraction of what follows the warm-up that is done at ``step``."""
         warmup = self.warmup.in_steps(steps_per_epoch, total)
         return (step - warmup) / max(1, total - warmup)
 
@@ -105,28 +106,28 @@ class ScheduleConfig(Family):
         return [self.factor_at(step, total, steps_per_epoch) for step in sorted(steps)]
 
     def is_constant(self, total: int, steps_per_epoch: int) -> bool:
-        """Return whether nothing but validation moves the rate behind the warm-up."""
+        """Return whether nothing but validation moves the learning rate behind the warm-up."""
         start = min(self.warmup.in_steps(steps_per_epoch, total), total - 1)
         return len(set(self.factors_from(start, total, steps_per_epoch))) == 1
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        """Yield what ``Family.lint`` does: a rate that never rises, or is spent early."""
+        """Yield what ``Family.lint`` does: a learning rate that never rises, or is spent early."""
         total, per_epoch = length.planned, length.steps_per_epoch
         warmup = self.warmup.in_steps(per_epoch, total)
         if warmup >= total:
             yield Finding(
                 f"schedule.warmup lasts {warmup:,} steps, the run {total:,}",
-                "the rate only ever rises and never reaches its peak; what follows the warm-up is "
-                "never run (Goyal et al. 2017, section 2.2: 5 epochs, of 90)",
+                "the learning rate only ever rises and never reaches its peak; what follows the "
+                "warm-up is never run (Goyal et al. 2017, section 2.2: 5 epochs, of 90)",
                 "shorten schedule.warmup, e.g. to '0.05 of the run'",
             )
         left = max(self.factors_from(math.floor(EARLY * total), total, per_epoch))
         if left <= SPENT:
             yield Finding(
-                f"after a tenth of the run the rate is {left:.1g} of its peak "
+                f"after a tenth of the run the learning rate is {left:.1g} of its peak "
                 f"(schedule.kind={self.kind})",
                 "the rest of the run hardly moves the weights: kth2024's step decay reached "
-                "64.42 % where the same network had 87.82 % at a constant rate",
+                "64.42 % where the same network had 87.82 % at a constant learning rate",
                 f"{self.later}, or shorten training.duration",
             )
 
@@ -154,13 +155,13 @@ def _half_cosine(start: float, end: float, progress: float) -> float:
 
 
 class Constant(ScheduleConfig):
-    """The peak rate throughout."""
+    """The peak learning rate throughout."""
 
     kind: Literal["constant"] = "constant"
 
 
 class MultiStep(ScheduleConfig):
-    """The rate is multiplied by ``gamma`` at each milestone, counted from the run's start."""
+    """The learning rate is multiplied by ``gamma`` at each milestone, from the run's start."""
 
     kind: Literal["multistep"] = "multistep"
     milestones: tuple[Duration, ...] = Field(
@@ -187,14 +188,14 @@ class MultiStep(ScheduleConfig):
         yield Finding(
             f"schedule.milestones end at step {last:,} of {total:,}, {100 * last / total:.1f} % "
             "of the run",
-            "from there on the rate is at its lowest: kth2024 set its boundaries so, in optimizer "
+            "from there on the learning rate is at its lowest: kth2024 set its boundaries so, in "
             "steps, and reached 64.42 % where the same network had 87.82 % without a schedule",
-            "write them as shares, e.g. schedule.milestones=[0.5 of the run, 0.75 of the run]",
+            "write them as fractions, e.g. schedule.milestones=[0.5 of the run, 0.75 of the run]",
         )
 
 
 class Exponential(ScheduleConfig):
-    """The rate is multiplied by ``gamma`` after each epoch (fudan, section 2.1)."""
+    """The learning rate is multiplied by ``gamma`` after each epoch (fudan, section 2.1)."""
 
     later: ClassVar[str] = "raise schedule.gamma"
     kind: Literal["exponential"] = "exponential"
@@ -214,7 +215,7 @@ class Cosine(ScheduleConfig):
     """Half a cosine from the peak to ``end_factor`` (Loshchilov & Hutter 2017, one cycle)."""
 
     kind: Literal["cosine"] = "cosine"
-    end_factor: Floor = Field(0.0, description="rate at the end as a share of the peak")
+    end_factor: Floor = Field(0.0, description="final learning rate as a fraction of the peak")
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
         return _half_cosine(1, self.end_factor, self.after_warmup(step, total, steps_per_epoch))
@@ -224,14 +225,14 @@ class Linear(ScheduleConfig):
     """A straight line from the peak to ``end_factor``."""
 
     kind: Literal["linear"] = "linear"
-    end_factor: Floor = Field(0.0, description="rate at the end as a share of the peak")
+    end_factor: Floor = Field(0.0, description="final learning rate as a fraction of the peak")
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
         return 1 - (1 - self.end_factor) * self.after_warmup(step, total, steps_per_epoch)
 
 
 class Step(ScheduleConfig):
-    """The rate is multiplied by ``gamma`` every so often, counted from the run's start."""
+    """The learning rate is multiplied by ``gamma`` every so often, counted from the run's start."""
 
     later: ClassVar[str] = "raise schedule.step_size"
     kind: Literal["step"] = "step"
@@ -255,10 +256,10 @@ class CosineRestarts(ScheduleConfig):
         1.0, description="each is that much longer than the one before"
     )
     cycle_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="each starts at that share of the start of the one before"
+        1.0, description="each starts at that fraction of the start of the one before"
     )
     end_factor: Floor = Field(
-        0.0, description="rate at the end of the first as a share of the peak"
+        0.0, description="learning rate at the end of the first as a fraction of the peak"
     )
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
@@ -282,10 +283,10 @@ class OneCycle(ScheduleConfig):
 
     kind: Literal["onecycle"] = "onecycle"
     pct_start: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.3, description="share of the time after the warm-up at which the peak is reached"
+        0.3, description="fraction of the time after the warm-up at which the peak is reached"
     )
-    start_factor: Floor = Field(0.04, description="rate at the start as a share of the peak")
-    end_factor: Floor = Field(4e-6, description="rate at the end as a share of the peak")
+    start_factor: Floor = Field(0.04, description="first learning rate as a fraction of the peak")
+    end_factor: Floor = Field(4e-6, description="final learning rate as a fraction of the peak")
 
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
         progress, top = self.after_warmup(step, total, steps_per_epoch), self.pct_start
@@ -295,24 +296,24 @@ class OneCycle(ScheduleConfig):
 
 
 class Plateau(ScheduleConfig):
-    """The rate is multiplied by ``factor`` when the validation loss has stopped falling.
+    """The learning rate is multiplied by ``factor`` when the validation loss has stopped falling.
 
     After ``patience`` epochs in a row without a loss below (1 - ``threshold``) times the least one
-    so far, the next epoch has the lower rate; of a ``monitor`` of which more is better, above
-    (1 + ``threshold``) times the highest.
+    so far, the next epoch has the lower learning rate; of a ``monitor`` of which more is better,
+    above (1 + ``threshold``) times the highest.
     """
 
     needs_validation: ClassVar[bool] = True
     kind: Literal["plateau"] = "plateau"
     monitor: Metric = Field(LogLoss(), description="what is watched, on the validation images")
-    factor: Factor = Field(0.1, description="what the rate is multiplied by")
+    factor: Factor = Field(0.1, description="what the learning rate is multiplied by")
     patience: int = Field(
         10, ge=0, description="epochs without improvement that are borne; the next one lowers"
     )
     threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
         1e-4, description="fraction by which it must change to count as improved"
     )
-    min_factor: Floor = Field(0.0, description="the rate never falls below this share of the peak")
+    min_factor: Floor = Field(0.0, description="least learning rate as a fraction of the peak")
 
     @property
     def watched_metric(self) -> MetricConfig:

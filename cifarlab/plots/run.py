@@ -14,7 +14,7 @@ from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import count, number, pair, percent
 
 _DASHES = ("-", "--", ":", "-.")
-_FEW_EPOCHS = 25  # so many points can be told apart on a line
+_FEW_EPOCHS = 25  # so many points can be seen apart on a line
 _MOST_NAMED = 30  # classes of a matrix; with more, names would touch
 _ONE_COLUMN = 30  # classes; with more, a single column would be taller than a page
 _MOST_CLASSES = 120  # of more, those of the least accuracy are drawn
@@ -70,7 +70,7 @@ def _splits(run: RunData, what: str, scale: float) -> list[Marks]:
 
 
 def _line(run: RunData, values: np.ndarray, color: str, name: str = "", **more: Any) -> Marks:
-    """Return values by epoch, with points where they can be told apart."""
+    """Return values by epoch, with points where they can be seen apart."""
     look = {"width": 1.5, "marker": "o" if len(values) <= _FEW_EPOCHS else ""} | more
     return Marks(run.epochs, values, name, color, **look)
 
@@ -197,7 +197,7 @@ def _texts(percents: np.ndarray) -> np.ndarray:
 
 
 def confusion(run: RunData) -> Plot | None:
-    """Return the confusion matrix of the shown split by share of the true class.
+    """Return the confusion matrix of the shown split by fraction of the true class.
 
     Errors have their own colour scale, by the square root up to the largest error: beside a
     diagonal near 100 % they would all look white. The diagonal has its own, pale one.
@@ -224,7 +224,7 @@ def confusion(run: RunData) -> Plot | None:
         return Matrix(values, colors, limits, texts=texts, tip=tip, **more)
 
     largest = max(np.nanmax(percents[~diagonal], initial=0), 1.0)
-    words = "errors, share of the true class (%)"
+    words = "errors, fraction of the true class (%)"
     pale = (-18.0, 220.0 if many else 450.0)  # small cells need more to be seen
     borders = [Rule(n + 0.5, "white", flat=f) for n in range(k - 1) for f in (True, False)]
     marks: list[spec.Mark] = [

@@ -13,7 +13,7 @@ from cifarlab.system.formatting import number, pair
 _MOST = 24  # panels of a figure; with more layers, evenly spread ones are shown
 _ROWS = 80  # of a panel's heat map
 _FEW = 20  # per cent of dead units that a colour scale reaches at least
-_KEPT = 0.998  # share of the values that a panel's range holds
+_KEPT = 0.998  # fraction of the values that a panel's range holds
 
 
 def weights(run: RunData) -> Plot | None:

@@ -47,7 +47,7 @@ class DerivedRecipe(ExtensibleConfig):
 
 
 class ShippedRecipe(NamedTuple):
-    """What is told of a recipe, its report's number, and what a user's file would say."""
+    """The description of a recipe, its report's number, and what a user's file would say."""
 
     text: str
     reported: Reported | None
@@ -112,7 +112,7 @@ def usual_splits(recipe: Recipe) -> tuple[str, ...]:
 
 
 def describe(name: str) -> str:
-    """What is told of a shipped recipe as YAML comments; empty for a file."""
+    """Return the description of a shipped recipe as YAML comments; empty for a file."""
     shipped = find_shipped(name)
     lines = shipped.text.splitlines() if shipped else []
     return "".join(f"# {line}".rstrip() + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""What other tools call our settings: whoever types their words is told ours."""
+"""What other tools call our settings: whoever types their words is shown ours."""
 
 import difflib
 import shlex

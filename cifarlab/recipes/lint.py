@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
-from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.batch_sizes import batch_sizes
 from cifarlab.data.config import Data
 from cifarlab.recipes.schema import Recipe
 

@@ -30,8 +30,8 @@ class Extension(Config):
 
     duration: Length = Field(description="how much longer")
     schedule: Literal["hold", "restart", "stretch"] = Field(
-        description="the rate meanwhile: hold the last one, run the schedule once more from its "
-        "start, or follow it as if the run had been planned this long"
+        description="the learning rate meanwhile: hold the last one, run the schedule once more "
+        "from its start, or follow it as if the run had been planned this long"
     )
 
 
@@ -39,7 +39,7 @@ class SelectiveBackprop(Config):
     """Only the examples of a batch with the largest loss are worth a backward pass."""
 
     keep: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="share of each batch that is trained on; 1: all of it"
+        1.0, description="fraction of each batch that is trained on; 1: all of it"
     )
     start: Duration = Field(
         Duration.parse("0 of the run"), description="from when on; before, all is trained on"
@@ -105,7 +105,7 @@ class Training(Config):
     )
     agc: PositiveFloat | None = Field(
         None,
-        description="largest gradient norm of a filter or row as a share of its weights' norm, "
+        description="largest gradient norm of a filter or row as a fraction of its weights' norm, "
         "but for the last layer (Brock et al. 2021); null: no such clipping",
     )
     early_stopping: EarlyStopping | None = Field(
@@ -140,8 +140,8 @@ class Evaluation(Config):
     )
     tta_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="share of the validation images, the least certain in the first view, that get "
-        "the others; so does any other image that is as uncertain; below 1 it needs validation "
+        description="fraction of the validation images, the least certain in the first view, that "
+        "get the others; so does any other image that is as uncertain; below 1 it needs validation "
         "images and no tta_threshold",
     )
     tta_threshold: Annotated[float, Field(gt=0, lt=1)] | None = Field(

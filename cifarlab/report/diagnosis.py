@@ -9,10 +9,10 @@ from cifarlab.config.findings import Finding
 from cifarlab.run_folder.run_data import RunData, dig
 from cifarlab.system.formatting import count, number, pair, percent
 
-FLAT = 0.05  # share of the way from guessing to no loss that counts as having learned something
+FLAT = 0.05  # fraction of the way from guessing to no loss that counts as having learned something
 WORSE = 1.1  # validation loss over its least, from which on a run is called overfit
-LOW = 0.1  # share of the peak rate below which little is learned
-SILENT = 0.2  # share of a layer's units
+LOW = 0.1  # fraction of the peak learning rate below which little is learned
+SILENT = 0.2  # fraction of a layer's units
 
 
 def diagnose(run: RunData) -> list[Finding]:
@@ -43,9 +43,9 @@ def _training_at_guessing(run: RunData) -> Iterator[Finding]:
     if loss[best] > (1 - FLAT) * guessing and loss[-1] <= 1.5 * guessing and not learned:
         yield Finding(
             f"it never left the plateau: training loss {loss[-1]:.2f}, guessing has {guessing:.2f}",
-            "the rate is too small to move the weights, or so large that nothing settles; or "
-            "signals vanish on their way through the network",
-            "try a rate ten times higher and one ten times lower for an epoch; add normalisation",
+            "the learning rate is too small to move the weights, or so large that nothing settles; "
+            "or signals vanish on their way through the network",
+            "try ten times that learning rate and a tenth of it for an epoch; add normalisation",
         )
 
 
@@ -69,12 +69,12 @@ def _lr_fell_before_learning(run: RunData) -> Iterator[Finding]:
     early = (first + 1) / len(lr) <= 0.5
     if early and accuracy[first] < 0.9 and after < 0.5 * (1 - accuracy[first]):
         yield Finding(
-            f"the rate fell before it had learned: from epoch {run.epochs[first]} of "
+            f"the learning rate fell before it had learned: from epoch {run.epochs[first]} of "
             f"{run.epochs[-1]} on it is at most 1 % of its peak, at a training accuracy of "
             f"{percent(accuracy[first])}",
             f"in the rest of the run that rose by {100 * after:.1f} points only; kth2024's step "
             "decay ended so at 64.42 %",
-            "let the schedule's boundaries be shares of the run, as in '0.5 of the run'",
+            "let the schedule's boundaries be fractions of the run, as in '0.5 of the run'",
         )
 
 

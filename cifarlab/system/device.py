@@ -93,7 +93,7 @@ def fastest_device() -> torch.device:
     if wanted not in ("cpu", "cuda") or (wanted == "cuda" and not torch.cuda.is_available()):
         raise UserError(
             f"CIFARLAB_DEVICE={wanted}: there is no such device here",
-            "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' tells)",
+            "take cpu, or cuda where PyTorch sees a GPU ('cifarlab check' says)",
         )
     if wanted == "cpu":
         return torch.device(wanted)

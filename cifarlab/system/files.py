@@ -24,11 +24,11 @@ _HINTS = {
     errno.ENOSPC: "free some space, then go on (a run: with --resume); what was complete is kept",
     errno.EDQUOT: "free some of your quota, then go on (a run: with --resume); what was complete "
     "is kept",
-    errno.EROFS: "the disk is read-only: choose another place",
-    errno.EACCES: "you may not write there: choose another place or change its permissions",
-    errno.EPERM: "you may not write there: choose another place or change its permissions",
-    errno.EEXIST: "a part of the path is a file: choose another place",
-    errno.ENOTDIR: "a part of the path is a file: choose another place",
+    errno.EROFS: "the disk is read-only: choose another path",
+    errno.EACCES: "you may not write there: choose another path or change its permissions",
+    errno.EPERM: "you may not write there: choose another path or change its permissions",
+    errno.EEXIST: "a part of the path is a file: choose another path",
+    errno.ENOTDIR: "a part of the path is a file: choose another path",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 class Output:
     """A text stream that keeps its first error instead of raising it.
 
-    So a training goes on, and a file is written, though nobody can be told. What the stream's
+    So a training goes on, and a file is written, though nobody reads of it. What the stream's
     encoding lacks is written as an escape.
     """
 

@@ -1,6 +1,6 @@
 """The batch plan: which batches a run has and how each is cut. Loader, step and schedule read it.
 
-Durations become steps here, once. What a batch is cut by is the rule of data/batch_plan.py.
+Durations become steps here, once. What a batch is cut by is the rule of data/batch_sizes.py.
 """
 
 from bisect import bisect_right
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cifarlab.augment.pipeline import pixels_at, sizes_by_step
 from cifarlab.config.duration import Duration
-from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.batch_sizes import batch_sizes
 from cifarlab.optim.schedules import Segment
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import RecipeError
@@ -60,7 +60,7 @@ class BatchPlan:
 
     @property
     def planned(self) -> int:
-        """Return the steps of the run before any extension, of which shares of the run are."""
+        """Return the steps of the run before any extension, of which fractions of the run are."""
         return self.segments[0].steps
 
     @property

@@ -46,7 +46,7 @@ def step(run: Run, batch: Batch) -> tuple[Tensor, Tensor, int]:
 
 
 def set_step(run: Run, step: int) -> None:
-    """Give the optimizer the rates and momenta of that step, and say what it trains."""
+    """Give the optimizer the learning rates and momenta of that step, and say what it trains."""
     plan, factor = run.plan, run.lr_factor(step)
     length = plan.planned, plan.steps_per_epoch
     apply_schedule(run.state.optimizer, run.recipe.schedule, step, factor, *length)
@@ -61,7 +61,7 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     Return that loss, and how many are predicted correctly. Of this process's images alone: over all
     processes they add up. The gradients of the micro-batches add up to the whole batch's, but for
     batch normalisation, which takes its statistics from a micro-batch (Hoffer et al. 2017, section
-    4); a step keeps the recipe's share of the running ones, however many micro-batches it has. A
+    4); a step keeps the recipe's fraction of the running ones, however many micro-batches it has. A
     mixed image counts as correct where the label with the larger fraction is predicted.
     """
     losses, correct = [], []
@@ -92,7 +92,7 @@ def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tenso
     """Add up the gradients of all processes, in place; return the sums of loss and ``correct``.
 
     One sum for all, and not DistributedDataParallel, which gains by starting with the last layers'
-    gradients but must be told of micro-batches and built anew when a stage is frozen.
+    gradients but must know of micro-batches and built anew when a stage is frozen.
     """
     if run.processes.world_size == 1:
         return loss, correct

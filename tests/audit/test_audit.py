@@ -182,7 +182,7 @@ def test_twins_between_splits_are_counted_by_images() -> None:
     # in the concatenation: train 0 2 4 6 are positions 0..3, test 1 3 are positions 4, 5
     twins = Twins(np.array([[0, 1], [1, 4], [2, 5]]), np.array([1.0, 0.99, 0.98]))
     findings, shown = duplicate_findings(twins, parts)
-    counts = {(row["of"], row["in"]): row["images"] for row in findings["twins"]}
+    counts = {(row["split"], row["twin_split"]): row["images"] for row in findings["twins"]}
     assert counts == {
         ("train", "train"): 2,
         ("train", "test"): 3,

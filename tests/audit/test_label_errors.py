@@ -61,7 +61,7 @@ def test_guessing_finds_as_many_as_chance() -> None:
 def test_precision_and_recall_by_hand() -> None:
     wrong = np.array([True, False, True, False, True, False, False, True])
     result = evaluate_ranking(np.arange(8), wrong)
-    assert (result["wrong"], result["found"]) == (4, 2)
+    assert (result["wrong"], result["true_positives"]) == (4, 2)
     assert result["precision"] == result["recall"] == result["chance"] == 0.5
     assert [(row["suspects"], row["precision"], row["recall"]) for row in result["curve"]] == [
         (1, 1.0, 0.25),

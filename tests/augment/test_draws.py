@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cifarlab.augment.draws import select_shard
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.batch_sizes import batch_sizes
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
 from cifarlab.recipes.text import build

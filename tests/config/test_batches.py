@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.batch_sizes import batch_sizes
 
 
 @pytest.mark.parametrize(

@@ -240,10 +240,10 @@ def test_true_is_no_number(assignment):
             ["model={kind: cnn, linear_order: [norm, linear], norm: {kind: instance}}"],
             "model: norm.kind instance leaves nothing of a linear layer",
         ),
-        (["model={kind: cnn, dropout: [0.1, 0.1]}"], "model: dropout can't be 2 rates: give one"),
+        (["model={kind: cnn, dropout: [0.1, 0.1]}"], "model: dropout can't be 2 values: give one"),
         (
             ["model={kind: cnn, hidden_features: [9, 9], dropout: [0, 0, 0, 0, 0, 0]}"],
-            "model: dropout can't be 6 rates: give one for all, or one for each of the 3 blocks",
+            "model: dropout can't be 6 values: give one for all, or one for each of the 3 blocks",
         ),
         (
             ["model={kind: cnn, block: [conv, pool], dropout: [0.1, 0, 0, 0]}"],

@@ -1,4 +1,4 @@
-"""The glossary's words: no definition, key, option or file has a name of its left-hand column."""
+"""The glossary's words: no definition, key, option, file, message or document has an old one."""
 
 import ast
 import re
@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_search import made as made_search
 from made_study import made as made_study
 from pydantic import BaseModel
 from typer.main import get_command
 
+from cifarlab.audit.duplicates import Twins
+from cifarlab.audit.findings import duplicate_findings
+from cifarlab.audit.labels import evaluate_ranking
 from cifarlab.cli import app
+from cifarlab.data.dataset import Subset
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.results import read_results
 from cifarlab.experiments.search.table import results_as_json
@@ -40,6 +45,7 @@ OLD_PARTS = {
     "tell",
     "tells",
     "normalise",
+    "regularisation",
     "normalisation",
     "initialisation",
     "standardisation",
@@ -94,6 +100,18 @@ OLD_NAMES = {
     "fresh",
     "given",
 }
+# Words of prose that have one sense only, the old one: in documents, comments, pages and recipes.
+OLD_PROSE = re.compile(
+    r"\b(?:told|strangers?|oracle|ledger|journal|flattery|crumb)\b"
+    r"|\b(?:a|the|this|as) shares?\b|\bshares? (?:of|from)\b"  # "runs share a machine" stays
+    r"|(?<!standard )\bdeviations?\b",
+    re.IGNORECASE,
+)
+# Of what a user is shown besides: names of numbers and files, never these.
+OLD_IN_MESSAGES = re.compile(
+    r"\bshares?\b|(?<!learning )\brates?\b|\btells?\b|(?<!in )(?<!in its )\bplaces?\b",
+    re.IGNORECASE,
+)
 # Names that stay, each with its reason.
 EXCEPTIONS: dict[str, str] = {
     "noise_rate": "the glossary's own word",
@@ -139,7 +157,46 @@ def test_no_definition_has_an_old_name(file: Path) -> None:
 
 
 def test_no_file_has_an_old_name() -> None:
-    assert not [str(f) for f in FILES if is_old(f.stem)]
+    folders = [ROOT / name for name in ("cifarlab", "docs", "tests", "examples", "benchmarks")]
+    names = {file.name for folder in folders for file in folder.rglob("*")}
+    assert {"test_words.py", "quickstart.yaml", "page.html", "architecture.md"} <= names
+    assert not sorted(name for name in names if is_old(name.partition(".")[0]))
+
+
+def old_lines(text: str, words: re.Pattern[str]) -> list[str]:
+    """Return the passages that have such words, also where a line ends between two."""
+    flat = " ".join(text.split())
+    return [flat[max(0, m.start() - 30) : m.end() + 20] for m in words.finditer(flat)]
+
+
+PROSE = sorted(
+    file
+    for pattern in ("cifarlab/**/*", "docs/**/*.md", "*.md")
+    for file in ROOT.glob(pattern)
+    if file.suffix in {".py", ".md", ".html", ".yaml", ".css", ".js"}
+)
+
+
+def test_no_prose_has_an_old_word() -> None:
+    assert {"README.md", "CHANGELOG.md", "data.md", "parts.html"} <= {file.name for file in PROSE}
+    texts = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in PROSE}
+    old = {name: old_lines(text, OLD_PROSE) for name, text in texts.items()}
+    assert not {name: lines for name, lines in old.items() if lines}
+
+
+def messages(file: Path) -> Iterator[str]:
+    """Yield the texts of a file that are no docstrings."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        if isinstance(node, ast.Constant) and id(node) not in docstrings:
+            yield node.value if isinstance(node.value, str) else ""
+
+
+def test_no_message_or_help_has_an_old_word() -> None:
+    texts = [text for file in FILES for text in messages(file)]
+    assert any("learning rate" in text for text in texts)
+    assert not [line for text in texts for line in old_lines(text, OLD_IN_MESSAGES)]
 
 
 def test_no_key_has_an_old_name() -> None:
@@ -187,6 +244,9 @@ def schemas(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def test_no_key_of_a_file_has_an_old_name(finished: RunFolder, tmp_path: Path) -> None:
     search, folder = made_search(tmp_path, 3)
+    equal = Subset(np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, int), np.arange(2))
+    duplicates, _ = duplicate_findings(Twins(np.array([[0, 1]]), np.ones(1)), {"train": equal})
+    ranking = evaluate_ranking(np.arange(2), np.array([True, False]))
     files = {
         "result.json": finished.result(),
         "provenance.json": finished.provenance(),
@@ -194,6 +254,7 @@ def test_no_key_of_a_file_has_an_old_name(finished: RunFolder, tmp_path: Path) -
         "study.json": as_json(made_study()),
         "search.json": results_as_json(read_results(search, 1.0, folder), None),
         "search.jsonl": folder.events(),
+        "findings.json": [duplicates, ranking],
         **{schema.__name__: dict(schema.model_fields) for schema in schemas(Stored)},
     }
     assert {StudyFolder.schema.__name__, SearchFolder.schema.__name__} <= set(files)
@@ -207,6 +268,16 @@ def test_the_old_names_are_noticed() -> None:
         map(is_old, ("tell_places", "Share", "_share", "ShareOfAll", "by_first", "told_rate"))
     )
     assert not any(map(is_old, ("lr", "n_epochs", "separate", "shared_memory", "placement")))
+
+
+def test_the_old_words_are_noticed() -> None:
+    prose = ("a share of the images", "as\nshares of the run", "Strangers", "mean and deviation")
+    assert all(old_lines(text, OLD_PROSE) for text in prose)
+    right = "Runs share the cores; the standard\ndeviation; which share a colour."
+    assert not old_lines(right, OLD_PROSE)
+    shown = ("the rate falls", "validation share", "choose another place")
+    assert all(old_lines(text, OLD_IN_MESSAGES) for text in shown)
+    assert not old_lines("the learning rate; put a file in its place", OLD_IN_MESSAGES)
 
 
 def test_every_exception_has_its_use() -> None:

@@ -246,7 +246,7 @@ def test_what_was_measured_beside_accuracy_and_found_in_the_data_is_shown(visit:
         "animals",
         "calibrated",
         "+0.40 to +2.10",
-        "Told from images of digits",
+        "Out-of-distribution images: digits",
         "73.21\u00a0%",
         "cat → dog",
         "similarity 0.9912",

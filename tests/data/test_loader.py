@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.batch_sizes import batch_sizes
 from cifarlab.data.dataset import Subset
 from cifarlab.data.loader import Loader
 from cifarlab.recipes.text import build

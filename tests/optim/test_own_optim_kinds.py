@@ -168,7 +168,7 @@ def test_a_schedule_that_is_spent_early_is_found_in_its_factors():
     (finding,) = Steep().lint(LENGTH)
     assert (
         finding.what
-        == "after a tenth of the run the rate is 0.001 of its peak (schedule.kind=steep)"
+        == "after a tenth of the run the learning rate is 0.001 of its peak (schedule.kind=steep)"
     )
     assert not list(Steep().lint(LENGTH._replace(planned=90)))
 

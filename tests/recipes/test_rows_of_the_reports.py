@@ -140,7 +140,7 @@ def test_a_report_s_study_has_its_recipes(report):
 
 
 QUESTIONS = (
-    "normalisation optimizers schedules activations block-orders augmentation regularisation "
+    "normalization optimizers schedules activations block-orders augmentation regularization "
     "label-noise dropout-order kth2024-failures"
 )
 

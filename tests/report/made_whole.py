@@ -90,7 +90,7 @@ def findings() -> dict:
             "groups": 7,
             "equal": 2,
             "near": 5,
-            "twins": [{"of": "train", "in": "test", "images": 3}],
+            "twins": [{"split": "train", "twin_split": "test", "images": 3}],
             "conflicts": 1,
             "pairs": [pair, {**pair, "similarity": 1.0, "b": _end("train", 11, 1)}],
             "notes": ["Pairs were <cut>."],

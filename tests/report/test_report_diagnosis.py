@@ -85,14 +85,18 @@ def test_a_high_training_loss_under_dropout_is_no_plateau():
 def test_the_rate_fell_within_the_first_epoch():
     accuracy = [0.19, 0.2, *[0.25] * 18]
     [finding] = diagnose(run(lr=[1e-4] * EPOCHS, accuracy=accuracy, schedule="multistep"))
-    assert finding.what.startswith("the rate fell before it had learned: from epoch 1 of 20")
+    assert finding.what.startswith(
+        "the learning rate fell before it had learned: from epoch 1 of 20"
+    )
 
 
 def test_the_rate_fell_before_it_learned():
     lr = [0.1, 0.001, 0.001] + [1e-4] * 17
     accuracy = [0.3, 0.5, 0.55] + [0.6] * 17
     [finding] = diagnose(run(lr=lr, accuracy=accuracy, schedule="multistep"))
-    assert finding.what.startswith("the rate fell before it had learned: from epoch 2 of 20")
+    assert finding.what.startswith(
+        "the learning rate fell before it had learned: from epoch 2 of 20"
+    )
     assert "10.0 points only" in finding.why
 
 

@@ -38,7 +38,7 @@ def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
     for text in (
         "most confident mistakes",
         "Top 5 99.00 %",
-        "Deviation between classes 6.0 points",
+        "Standard deviation between classes 6.0 points",
         "Precision at that number 73.21 %",
         "cat → dog",
         f"98.7 % dog {NAME} truly dog",
@@ -134,5 +134,5 @@ def test_odd_values_cost_nothing(run: RunData, odd: object) -> None:
             assert "there twice" in shown(replace(run, audit=changed), "audit").text
     split = {**run.result["test"], "calibration": odd, "top_k": odd, "groups": odd}
     damaged = replace(run, result={**run.result, "test": split}, examined={})
-    assert "Deviation between classes" in shown(damaged).text
+    assert "Standard deviation between classes" in shown(damaged).text
     assert figures.filled_bins(odd) == []

@@ -11,7 +11,7 @@ from prepared import PLAIN
 from torch import Tensor, nn
 
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.data.batch_plan import batch_sizes
+from cifarlab.data.batch_sizes import batch_sizes
 from cifarlab.data.loader import Loader
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets

@@ -28,9 +28,9 @@ _CELL = """
 </q-td>"""
 
 _NOTE = (
-    '<p class="soft">Mean and sample deviation over the seeds of finished runs; those that are '
-    "unfinished, or that a time limit or a search ended early, are left out. A recipe on other "
-    "data is another row. Choose a recipe to see its runs.</p>"
+    '<p class="soft">Mean and sample standard deviation (std) over the seeds of finished runs; '
+    "those that are unfinished, or that a time limit or a search ended early, are left out. "
+    "A recipe on other data is another row. Choose a recipe to see its runs.</p>"
 )
 
 

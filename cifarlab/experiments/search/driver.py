@@ -141,7 +141,7 @@ class SearchDriver:
 
     def _decide(self, rung: int, score: float) -> RungDecision:
         """Return whether a score at a rung is enough, among those that were there before it."""
-        sign = self._metric.sign  # what decides is told that more is better
+        sign = self._metric.sign  # for the scheduler more is better
         earlier = [sign * other.score for other in self.history.decisions_at(rung).values()]
         cutoff = self._search.scheduler.cutoff(earlier)
         return RungDecision(

@@ -119,7 +119,7 @@ def _heights(dimension: AnyDimension, key: str, shown: Sequence[TrialRow]) -> np
 
 
 def importance(results: SearchResults) -> Plot | None:
-    """Each key's share with its interval, and what chance reaches."""
+    """Each key's fraction with its interval, and what chance reaches."""
     items = results.importance
     if not items:
         return None
@@ -132,7 +132,7 @@ def importance(results: SearchResults) -> Plot | None:
         Marks(fractions, at, "95 % interval", spec.INK, ends=ends, flat=True),
         Marks(chance, at, words, spec.VERMILION, marker="|", size=11),
     ]
-    x = Axis("importance (share of all keys)", (0, 1))
+    x = Axis("importance (fraction of all keys)", (0, 1))
     y = Axis("", (len(items) - 0.5, -0.5), [label(item.key) for item in items])
     height = 1.2 + 0.3 * len(items)
     return Plot([Panel(marks, x, y, grid="x")], height=height, legend="below", legend_columns=2)

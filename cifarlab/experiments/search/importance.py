@@ -1,6 +1,6 @@
 """How much each key decides: PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255), by Optuna.
 
-The share of a key among all keys in what tells the better trials from the rest. Its uncertainty is
+The fraction of a key among all keys in what sets the better trials apart. Its uncertainty is
 that of drawing other trials: percentiles over bootstrap samples of them. A key that decides
 nothing still gets some by chance: ``chance`` is what it exceeds in 5 % of the cases where the
 scores are dealt out anew, in the same unit; it may lie above 1 where all is noise.
@@ -23,7 +23,7 @@ _MOST = 200  # trials that are looked at; of more, so many are drawn
 
 
 class Importance(NamedTuple):
-    """A key's share (0..1), the 95 % interval of it, and what chance alone reaches."""
+    """A key's fraction (0..1), the 95 % interval of it, and what chance alone reaches."""
 
     key: str
     fraction: float
@@ -35,7 +35,7 @@ class Importance(NamedTuple):
 def importance(
     space: Mapping[str, AnyDimension], points: Sequence[Params], scores: Sequence[float]
 ) -> tuple[Importance, ...]:
-    """The keys with the largest share first; none for too few trials, or a single key.
+    """The keys with the largest fraction first; none for too few trials, or a single key.
 
     ``points`` and ``scores`` belong together, one of each per trial.
     """

@@ -54,7 +54,9 @@ class ASHA(TrialSchedulerConfig):
     kind: Literal["asha"] = "asha"
     grace_period: Epochs = Field(Duration.parse("1 epoch"), description="the first rung")
     reduction_factor: int = Field(
-        3, ge=2, description="rungs are this many times apart, and this share goes on: 1 in so many"
+        3,
+        ge=2,
+        description="rungs are this many times apart, and this fraction goes on: 1 in so many",
     )
 
     def rungs(self, epochs: int, scale: float) -> list[int]:

@@ -133,7 +133,7 @@ def markdown_page(
 
 
 IMPORTANCE = (
-    "Importance: each key's share in what tells the better trials from the rest (PED-ANOVA); its "
+    "Importance: each key's fraction in what sets the better trials apart (PED-ANOVA); its "
     "interval by bootstrap over trials. A key that decides nothing exceeds the last column in "
     "5 % of the cases. Trials that were stopped count with the score that they had then; of more "
     "than 200 trials, 200 are looked at."
@@ -141,7 +141,7 @@ IMPORTANCE = (
 
 
 def csv_text(results: SearchResults) -> str:
-    """One line per trial, numbers unrounded, accuracies as shares from 0 to 1."""
+    """One line per trial, numbers unrounded, accuracies as fractions from 0 to 1."""
     keys = list(results.search.space)
     return csv_table([_raw(row, keys, results.metric) for row in results.rows])
 

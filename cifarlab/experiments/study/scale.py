@@ -1,8 +1,8 @@
 """A recipe made shorter for a small machine: fewer images and fewer epochs, all else in proportion.
 
 At a scale of f, training has f of the images and f of the epochs, so f**2 of the steps. What is
-said in epochs, in steps, or per step and per epoch keeps its place as a share of the run; shares
-of the run stay as they are, and so do validation, test and the batch size.
+given in epochs, in steps, or per step and per epoch stays at its fraction of the run; fractions of
+the run stay as they are, and so do validation, test and the batch size.
 """
 
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""How images are cut into batches, and a batch into the pieces of its passes: the one place."""
+"""How many images each batch has, and each micro-batch of a batch; training/plan.py says which."""
 
 
 def batch_sizes(images: int, batch_size: int | None) -> list[int]:

@@ -1,0 +1,17 @@
+"""Where this machine's Chromium is: for the tests that drive it, and for ``make test`` before."""
+
+import shutil
+import sys
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+MISSING = """the tests of the dashboard drive Chromium, which is missing
+install it: apt-get install chromium, or your system's way"""
+
+
+def find_chromium() -> str:
+    """Return the program's path, or end with what to do."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None) or sys.exit(MISSING)
+
+
+if __name__ == "__main__":
+    find_chromium()
