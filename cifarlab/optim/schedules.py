@@ -7,6 +7,7 @@ the validation is no function of the step: it is in a ``ScheduleState``, and tha
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -55,7 +56,7 @@ class ScheduleState(NamedTuple):
 
 
 class ScheduleConfig(Family):
-    """What all schedules share. A kind says ``factor_at``, ``react``, or both."""
+    """What all schedules share. A kind says ``factor_at``, and ``react`` where it watches."""
 
     needs_validation: ClassVar[bool] = False  # whether ``react`` does anything
     later: ClassVar[str] = "let the rate fall later"  # what helps where it is spent early
@@ -69,9 +70,9 @@ class ScheduleConfig(Family):
         "null: it stays",
     )
 
+    @abstractmethod
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
         """Return the factor at ``step``, behind the warm-up, of a run of ``total`` steps."""
-        return 1.0
 
     @property
     def watched_metric(self) -> MetricConfig:
@@ -157,6 +158,9 @@ class Constant(ScheduleConfig):
     """The peak rate throughout."""
 
     kind: Literal["constant"] = "constant"
+
+    def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
+        return 1.0
 
 
 class MultiStep(ScheduleConfig):
@@ -313,6 +317,9 @@ class Plateau(ScheduleConfig):
         1e-4, description="fraction by which it must change to count as improved"
     )
     min_factor: Floor = Field(0.0, description="the rate never falls below this share of the peak")
+
+    def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
+        return 1.0
 
     @property
     def watched_metric(self) -> MetricConfig:

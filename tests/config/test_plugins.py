@@ -32,6 +32,8 @@ from cifarlab import ScheduleConfig
 class Slow(ScheduleConfig):
     kind: Literal["{kind}"] = "{kind}"
     least: float = 0.5
+    def factor_at(self, step, total, steps_per_epoch):
+        return self.least
 """
 
 
@@ -158,11 +160,14 @@ METHODS = {
     "Metric": "value(self, logits, labels)",
     "Augmentation": "apply(self, images, draws)",
     "Mix": "mix(self, images, seed, epoch, step)",
+    "Schedule": "factor_at(self, step, total, steps_per_epoch)",
+    "Policy": "operations(self)",
     "Source": "read(self)",
     "LabelNoise": "flip(self, labels, classes, indices)",
     "Sampler": "build(self, training)",
     "Callback": "build(self)",
     "TrialSampler": "build(self, seed)",
+    "TrialScheduler": "cutoff(self, earlier_scores)",
 }
 KIND = """
 from cifarlab import {0}Config
@@ -184,7 +189,8 @@ def test_a_kind_without_the_method_that_makes_it_one(base: str, method: str) -> 
 
 @pytest.mark.parametrize("setting", ["least: float", "least: float = Field(gt=0)"])
 def test_a_setting_without_a_default(setting: str) -> None:
-    more = f"    from pydantic import Field\n    {setting}\n"
+    more = "    from pydantic import Field\n"
+    more += f"    {setting}\n    def factor_at(self, step, total, steps_per_epoch): ...\n"
     Path("bare.py").write_text(KIND.format("Schedule") + more)
     with pytest.raises(PluginError) as caught:
         add_plugin("bare.py", approved=True)
