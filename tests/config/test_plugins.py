@@ -130,13 +130,20 @@ def test_a_changed_file_is_refused(trusted: bool) -> None:
 def test_an_installed_package_names_its_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write("slow_package.py")
+    write("slow_package/inner/parts.py")
+    Path("slow_package/__init__.py").write_text("raise SystemExit('run unasked')\n")
+    Path("slow_package/inner/__init__.py").write_text("raise SystemExit('run unasked')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    point = EntryPoint("slow-parts", "slow_package", plugins.GROUP)
+    point = EntryPoint("slow-parts", "slow_package.inner.parts", plugins.GROUP)
     monkeypatch.setattr(
         plugins, "entry_points", lambda group, name: [point] if name == point.name else []
     )
-    assert from_yaml(recipe_file(plugins=["slow-parts"])).schedule.kind == "slow"
+    recipe = recipe_file(plugins=["slow-parts"])
+    with pytest.raises(PluginError, match=r"inner/parts\.py .* code that you have not approved"):
+        from_yaml(recipe)
+    assert not approvals_file().exists()
+    plugin = add_plugin("slow-parts", approved=True)
+    assert is_approved(plugin.sha256) and from_yaml(recipe).schedule.kind == "slow"
     with pytest.raises(PluginError, match="can't read the plug-in other-parts"):
         add_plugin("other-parts", approved=True)
 
