@@ -14,14 +14,15 @@ from pydantic import Field, model_validator
 from cifarlab.augment.config import Augment
 from cifarlab.config.base import Config, Name, PositiveFloat, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
+from cifarlab.config.family import Family
 from cifarlab.config.plugins import ExtensibleConfig
 from cifarlab.data.config import Data
 from cifarlab.losses.kinds import CrossEntropy, Loss
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
-from cifarlab.models.configs import Model
+from cifarlab.models.configs import Model, ModelConfig
 from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
-from cifarlab.optim.optimizers import SGD, Optimizer
+from cifarlab.optim.optimizers import SGD, Optimizer, OptimizerConfig
 from cifarlab.optim.schedules import Cosine, Schedule
 
 
@@ -236,21 +237,27 @@ class Recipe(ExtensibleConfig):
 
     def _find_misfits(self) -> Iterator[str]:
         """Parts that have no meaning beside each other."""
-        if self.augment.mix.kind != "none" and not self.loss.mixes:
+        if self.augment.mix.mixes and not self.loss.mixes:
             yield (
-                f"loss.kind={self.loss.kind} has no meaning for mixed images: take another loss, "
-                "or augment.mix.kind=none"
+                f"loss.kind={self.loss.kind} has no meaning for mixed images (its class has "
+                "mixes = False, docs/extend.md): take another loss, or augment.mix.kind=none"
             )
         resizes = self.augment.progressive_resize or self.training.selective_backprop.image_size
         if resizes and not self.model.any_image_size:
             yield (
                 "augment.progressive_resize and training.selective_backprop.image_size need a "
-                f"network for any image size: model.kind={self.model.kind} takes one; take resnet "
-                "or airbench, or leave them out"
+                f"network for any image size: model.kind={self.model.kind} takes one; take "
+                f"{_alternatives(ModelConfig, 'any_image_size')}, or leave them out"
             )
         moved = self.schedule.final_momentum is not None
         if moved and self.optimizer.momentum_to_move is None:
             yield (
-                "schedule.final_momentum needs an optimizer with momentum: sgd, muon, or rmsprop "
-                "with optimizer.momentum above 0"
+                "schedule.final_momentum needs an optimizer with momentum above 0: "
+                f"{_alternatives(OptimizerConfig, 'momentum_to_move')}"
             )
+
+
+def _alternatives(family: type[Family], name: str) -> str:
+    """The kinds that say ``name`` otherwise than their family does, in words."""
+    usual = getattr(family, name)
+    return " or ".join(k for k, c in family.kinds().items() if getattr(c, name) is not usual)
