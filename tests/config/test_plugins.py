@@ -1,5 +1,6 @@
 """Plug-in files: approved once by hash, found again by their copies, known by who names one."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -233,6 +234,17 @@ def test_an_odd_list_is_refused(entries: Any) -> None:
     add_plugin(str(write("slow.py")), approved=True)
     with pytest.raises(RecipeError, match="plugins"):
         from_yaml(recipe_file(plugins=entries))
+
+
+def test_a_shipped_kind_that_a_plug_in_imports_first_is_everybody_s() -> None:
+    write("first.py", more="from cifarlab import CallbackConfig\n")
+    script = (
+        "from cifarlab.config.plugins import add_plugin; add_plugin('first.py', approved=True)\n"
+        "from cifarlab import CallbackConfig; print(*CallbackConfig.kinds())"
+    )
+    env = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=env)
+    assert done.stdout == b"tensor-stats\n", done.stderr
 
 
 def test_a_recipe_takes_its_parts_to_another_process(tmp_path: Path) -> None:
