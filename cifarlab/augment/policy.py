@@ -68,23 +68,8 @@ class PolicyConfig(Family):
         return rounds
 
 
-class NoPolicy(PolicyConfig):
-    """No operations of a policy."""
-
-    kind: Literal["none"] = "none"
-
-    @property
-    def rounds(self) -> int:
-        """Return 0."""
-        return 0
-
-    def operations(self) -> "Sequence[Operation]":
-        """Return none."""
-        return ()
-
-
 class PaperPolicy(PolicyConfig):
-    """What the policies of both papers share."""
+    """What the shipped policies share: the operations of both papers."""
 
     kind: str
 
@@ -93,6 +78,17 @@ class PaperPolicy(PolicyConfig):
         from cifarlab.augment.operations import OPERATIONS
 
         return OPERATIONS
+
+
+class NoPolicy(PaperPolicy):
+    """No operations of a policy."""
+
+    kind: Literal["none"] = "none"
+
+    @property
+    def rounds(self) -> int:
+        """Return 0."""
+        return 0
 
 
 class RandAugment(PaperPolicy):

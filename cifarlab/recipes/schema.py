@@ -201,39 +201,27 @@ class Recipe(ExtensibleConfig):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
-        for fault in (*self._find_needs_of_validation(), *self._find_misfits()):
+        for what, instead in () if self.data.val_fraction else self._find_needs_of_validation():
+            raise ValueError(f"{what}, but data.val_fraction is 0: hold some out, or {instead}")
+        for fault in self._find_misfits():
             raise ValueError(fault)
         return self
 
-    def _find_needs_of_validation(self) -> Iterator[str]:
-        """What watches validation images where there are none."""
-        tta_fraction = self.evaluation.tta_fraction
-        needs = (
-            (
-                self.evaluation.checkpoint == "best",
-                "evaluation.checkpoint=best selects by validation",
-                "take evaluation.checkpoint=last",
-            ),
-            (
-                self.training.early_stopping is not None,
-                "training.early_stopping watches validation images",
-                "leave training.early_stopping out",
-            ),
-            (
-                tta_fraction < 1,
-                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images",
+    def _find_needs_of_validation(self) -> Iterator[tuple[str, str]]:
+        """What watches validation images, and what to do where there are none."""
+        if self.evaluation.checkpoint == "best":
+            yield "evaluation.checkpoint=best selects by validation", "take checkpoint=last"
+        if self.training.early_stopping:
+            yield "training.early_stopping watches validation images", "leave it out"
+        if self.evaluation.tta_fraction < 1:
+            yield (
+                f"evaluation.tta_fraction={self.evaluation.tta_fraction:g} is found on validation "
+                "images",
                 "take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some "
                 "images are to get further views",
-            ),
-            (
-                self.schedule.needs_validation,
-                f"schedule.kind={self.schedule.kind} watches validation images",
-                "take another schedule",
-            ),
-        )
-        for needed, what, instead in needs:
-            if needed and self.data.val_fraction == 0:
-                yield f"{what}, but data.val_fraction is 0: hold some out, or {instead}"
+            )
+        if self.schedule.needs_validation:
+            yield f"schedule.kind={self.schedule.kind} watches validation images", "take another"
 
     def _find_misfits(self) -> Iterator[str]:
         """Parts that have no meaning beside each other."""
