@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 from cifarlab.augment.config import Augment
 from cifarlab.config.base import Config, Name, PositiveFloat, refuse_idle
 from cifarlab.config.duration import Duration, Length, WallTime
-from cifarlab.config.family import Family
 from cifarlab.config.plugins import ExtensibleConfig
 from cifarlab.data.config import Data
 from cifarlab.losses.kinds import CrossEntropy, Loss
@@ -201,8 +200,9 @@ class Recipe(ExtensibleConfig):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
-        for what, instead in () if self.data.val_fraction else self._find_needs_of_validation():
-            raise ValueError(f"{what}, but data.val_fraction is 0: hold some out, or {instead}")
+        for what, instead in self._find_needs_of_validation():
+            if self.data.val_fraction == 0:
+                raise ValueError(f"{what}, but data.val_fraction is 0: hold some out, or {instead}")
         for fault in self._find_misfits():
             raise ValueError(fault)
         return self
@@ -245,7 +245,7 @@ class Recipe(ExtensibleConfig):
             )
 
 
-def _alternatives(family: type[Family], name: str) -> str:
+def _alternatives(family: Any, name: str) -> str:
     """The kinds that say ``name`` otherwise than their family does, in words."""
     usual = getattr(family, name)
     return " or ".join(k for k, c in family.kinds().items() if getattr(c, name) is not usual)

@@ -36,7 +36,8 @@ def rows(heading: str, column: int) -> Iterator[tuple[str, str, str, str]]:
         owner = cells[1].strip(" `") or owner
         entry = ENTRY.match(cells[column].strip())
         assert entry, line
-        yield owner, *(text or "" for text in entry.groups())
+        name, arguments, value = (text or "" for text in entry.groups())
+        yield owner, name, arguments, value
 
 
 MUST = list(rows("What can be yours", 3))
@@ -44,9 +45,8 @@ MAY = list(rows("What a part may also say", 2))
 BASES = [base for base, *_ in MUST]
 
 
-def base_of(owner: str) -> type:
-    made: type = OTHERS.get(owner) or getattr(cifarlab, owner)
-    return made
+def base_of(owner: str) -> Any:
+    return OTHERS.get(owner) or getattr(cifarlab, owner)
 
 
 @pytest.mark.parametrize(("owner", "name", "arguments", "value"), [*MUST, *MAY], ids=str)

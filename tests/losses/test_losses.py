@@ -228,7 +228,7 @@ def test_a_mix_that_mixes_nothing_goes_with_any_loss() -> None:
     with owned_by("this test"):
 
         class Idle(NoMix):
-            kind: Literal["idle"] = "idle"  # type: ignore[assignment]
+            kind: Literal["idle"] = "idle"
 
     with knowing(["this test"]):
         recipe = Recipe(loss=Focal(), augment=Augment(mix=Idle()))
