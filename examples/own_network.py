@@ -2,8 +2,8 @@
 
 cifarlab train quickstart --plugin examples/own_network.py model.kind=two-paths model.width=16
 
-A network says nothing about itself here: its children are its stages (for freezing and maps). See
-docs/extend.md for what else it may say.
+A network says nothing about itself here: its children are its stages (for freezing and maps). What
+it may say stands in docs/extend.md under "What a part may also say".
 """
 
 from typing import Literal

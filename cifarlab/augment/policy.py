@@ -4,6 +4,7 @@ Which operation an image gets is drawn on the CPU, so the groups of images that 
 there: each operation runs once on its group, and nothing waits for the device.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,10 @@ LEVELS = 30  # magnitudes of the policies go from 0 to this
 
 
 class PolicyConfig(Family):
-    """Operations that are drawn anew for each image: one, of a random strength."""
+    """What all policies share: operations are drawn anew for each image.
+
+    A kind says which; unless it says more, each image gets one, of a random strength.
+    """
 
     @property
     def rounds(self) -> int:
@@ -33,11 +37,9 @@ class PolicyConfig(Family):
         """Return the strength of all operations, 0..LEVELS; None: it is drawn for each image."""
         return None
 
+    @abstractmethod
     def operations(self) -> "Sequence[Operation]":
-        """Return the operations that are drawn from: the fourteen of both papers."""
-        from cifarlab.augment.operations import OPERATIONS
-
-        return OPERATIONS
+        """Return the operations that are drawn from."""
 
     def max_strength(self, operation: "Operation") -> float:
         """Return the largest strength of an operation."""
@@ -66,7 +68,19 @@ class PolicyConfig(Family):
         return rounds
 
 
-class NoPolicy(PolicyConfig):
+class PaperPolicy(PolicyConfig):
+    """What the shipped policies share: the operations of both papers."""
+
+    kind: str
+
+    def operations(self) -> "Sequence[Operation]":
+        """Return their fourteen."""
+        from cifarlab.augment.operations import OPERATIONS
+
+        return OPERATIONS
+
+
+class NoPolicy(PaperPolicy):
     """No operations of a policy."""
 
     kind: Literal["none"] = "none"
@@ -77,7 +91,7 @@ class NoPolicy(PolicyConfig):
         return 0
 
 
-class RandAugment(PolicyConfig):
+class RandAugment(PaperPolicy):
     """Operations drawn anew for each image, all of one magnitude (Cubuk et al. 2020)."""
 
     kind: Literal["randaugment"] = "randaugment"
@@ -95,7 +109,7 @@ class RandAugment(PolicyConfig):
         return self.magnitude
 
 
-class TrivialAugment(PolicyConfig):
+class TrivialAugment(PaperPolicy):
     """One operation per image, of a random strength in a wide range (Müller & Hutter 2021)."""
 
     kind: Literal["trivialaugment"] = "trivialaugment"

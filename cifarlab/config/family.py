@@ -58,7 +58,8 @@ class Family(Config):
         super().__pydantic_init_subclass__(**kwargs)
         if cls.is_kind():
             cls._require_complete()
-            cls.owner = _owner.get()
+            # a plug-in may be what first imports one of ours
+            cls.owner = IMPORTED if cls.is_shipped() else _owner.get()
             _registry[cls.family(), cls.model_fields["kind"].default, cls.owner] = cls
 
     @classmethod

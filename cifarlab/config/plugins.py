@@ -3,7 +3,7 @@
 A file is known by the SHA-256 of its bytes. It is run only where this user approved that hash once
 (``--plugin FILE`` or ``--trust-plugins``). The approvals lie in the user's configuration folder,
 never in a run folder: what came with somebody else's run is not run unasked. An installed package
-names its file by an entry point of the group ``cifarlab.plugins``; who installs it approves it.
+names its file by an entry point of the group ``cifarlab.plugins``, which is run no more unasked.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from traceback import walk_tb
@@ -123,11 +124,10 @@ def add_plugin(name: str, folder: Path = Path(), approved: bool = False) -> Plug
 
     ``approved``: the user named it on the command line. Raises PluginError and StorageError.
     """
-    installed = _entry_point_file(name)
-    path = installed or folder / name
+    path = _entry_point_file(name) or folder / name
     source = _read(path)
     plugin = Plugin(file=str(path), sha256=hashlib.sha256(source).hexdigest())
-    if approved or installed:
+    if approved:
         approve(plugin)
     _run(plugin, path, source)
     return plugin
@@ -270,11 +270,18 @@ def restore_plugin(plugin: Plugin, source: bytes, path: Path | None = None) -> N
 
 
 def _entry_point_file(name: str) -> Path | None:
-    """Return the file of an installed package's entry point, None for any other name."""
+    """Return the file of an installed package's entry point, None for any other name.
+
+    Nothing of the package is run: a dotted name is searched for in its packages' folders.
+    """
     if "/" in name or name.endswith(".py"):
         return None
     for point in entry_points(group=GROUP, name=name):
-        spec = importlib.util.find_spec(point.module)
+        package, *inner = point.module.split(".")
+        spec = importlib.util.find_spec(package)
+        for part in inner:
+            package = f"{package}.{part}"
+            spec = spec and PathFinder.find_spec(package, spec.submodule_search_locations or ())
         if spec and spec.origin:
             return Path(spec.origin)
     return None

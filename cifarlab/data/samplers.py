@@ -134,9 +134,9 @@ class WeightsSampler(SamplerConfig):
                 f"names are as reports have them, e.g. {names[0]!r}",
             )
         weights = [weight_of.get(names[index], 1.0) for index in training.indices]
-        if not any(weights):
-            what = f"{self.file} gives every training image the weight 0"
-            raise RecipeError(what, "give some a larger one")
+        if len(set(weights)) == 1:
+            what = f"{self.file} gives every image that is trained on the weight {weights[0]:g}"
+            raise RecipeError(what, "name some with another one, or leave data.sampler out")
         return weights
 
     def _read(self) -> dict[str, float]:

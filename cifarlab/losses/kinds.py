@@ -1,8 +1,8 @@
 """Losses: what training makes small, as a mean over images.
 
 The loss of a mixed image (mixup, CutMix) is the sum of the losses with both labels, by their
-fractions: Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. A loss for which that means
-something else says so by ``mixes``, and is refused beside a mix.
+fractions: Zhang et al. 2018, figure 1; Yun et al. 2019, algorithm A1. A loss for which that sum is
+right says so by ``mixes``; any other is refused beside a mix.
 """
 
 from abc import abstractmethod
@@ -26,7 +26,7 @@ LossFunction: TypeAlias = "Callable[[Tensor, Tensor], Tensor]"
 class LossConfig(Family):
     """What is minimised; ``mixes``: whether it may be summed over both labels of a mixed image."""
 
-    mixes: ClassVar[bool] = True
+    mixes: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
@@ -78,8 +78,12 @@ class WeightedLossConfig(LossConfig):
 
 
 class SmoothedLossConfig(WeightedLossConfig):
-    """What losses with smoothed labels share (Szegedy et al. 2016, section 7)."""
+    """What losses with smoothed labels share (Szegedy et al. 2016, section 7).
 
+    Both are linear in the target, so that the sum is the loss with the mixed target.
+    """
+
+    mixes: ClassVar[bool] = True
     label_smoothing: Fraction = Field(
         0.0, description="fraction of the target that is spread over all classes"
     )
@@ -112,7 +116,6 @@ class Focal(WeightedLossConfig):
     """
 
     kind: Literal["focal"] = "focal"
-    mixes: ClassVar[bool] = False
     gamma: float = Field(2.0, gt=0, le=10, description="how little sure predictions count")
 
     def build(self, classes: Sequence[str], counts: Sequence[int]) -> LossFunction:
@@ -125,8 +128,7 @@ class Focal(WeightedLossConfig):
 class BinaryCrossEntropy(SmoothedLossConfig):
     """A yes or no for each class, summed over them (Wightman et al. 2021, arXiv:2110.00476).
 
-    Linear in the target, so the sum over both labels of a mixed image is the loss with the mixed
-    target. Confidences stay those of the softmax over the logits.
+    Confidences stay those of the softmax over the logits.
     """
 
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"

@@ -74,6 +74,9 @@ class MetricConfig(Family):
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
         """Return the metric of these images, of which there is one at least."""
 
+    def check(self, classes: int) -> None:
+        """Raise RecipeError where it can decide nothing of images of so many classes."""
+
     @property
     def name(self) -> str:
         """What it is called in metrics log, result and tables: its kind and changed settings."""
@@ -162,6 +165,12 @@ class TopK(MetricConfig):
     kind: Literal["top_k"] = "top_k"
     percent: ClassVar[bool] = True
     k: int = Field(5, ge=1, description="how many of the likeliest classes count")
+
+    def check(self, classes: int) -> None:
+        """Raise RecipeError where it is always 1."""
+        if self.k >= classes:
+            what = f"the metric {self.name} is always 1 with {classes} classes"
+            raise RecipeError(what, f"take k below {classes}, or another metric")
 
     def value(self, logits: "np.ndarray", labels: "np.ndarray") -> float:
         """Return it, 0 to 1. Of classes with equal logits the first counts as likelier."""

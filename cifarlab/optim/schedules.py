@@ -8,6 +8,7 @@ checkpoint has.
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -56,7 +57,7 @@ class ScheduleState(NamedTuple):
 
 
 class ScheduleConfig(Family):
-    """What all schedules share. A kind says ``factor_at``, ``react``, or both."""
+    """What all schedules share. A kind says ``factor_at``, and ``react`` where it watches."""
 
     needs_validation: ClassVar[bool] = False  # whether ``react`` does anything
     later: ClassVar[str] = "let the learning rate fall later"  # what helps where it is spent early
@@ -70,9 +71,9 @@ class ScheduleConfig(Family):
         "null: it stays",
     )
 
+    @abstractmethod
     def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
         """Return the factor at ``step``, behind the warm-up, of a run of ``total`` steps."""
-        return 1.0
 
     @property
     def watched_metric(self) -> MetricConfig:
@@ -158,6 +159,9 @@ class Constant(ScheduleConfig):
     """The peak learning rate throughout."""
 
     kind: Literal["constant"] = "constant"
+
+    def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
+        return 1.0
 
 
 class MultiStep(ScheduleConfig):
@@ -314,6 +318,9 @@ class Plateau(ScheduleConfig):
         1e-4, description="fraction by which it must change to count as improved"
     )
     min_factor: Floor = Field(0.0, description="least learning rate as a fraction of the peak")
+
+    def factor_at(self, step: int, total: int, steps_per_epoch: int) -> float:
+        return 1.0
 
     @property
     def watched_metric(self) -> MetricConfig:

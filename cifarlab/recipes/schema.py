@@ -18,10 +18,10 @@ from cifarlab.config.plugins import ExtensibleConfig
 from cifarlab.data.config import Data
 from cifarlab.losses.kinds import CrossEntropy, Loss
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
-from cifarlab.models.configs import Model
+from cifarlab.models.configs import Model, ModelConfig
 from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.averaging import Averaging, NoAveraging
-from cifarlab.optim.optimizers import SGD, Optimizer
+from cifarlab.optim.optimizers import SGD, Optimizer, OptimizerConfig
 from cifarlab.optim.schedules import Cosine, Schedule
 
 
@@ -200,57 +200,52 @@ class Recipe(ExtensibleConfig):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "Recipe":
-        for fault in (*self._find_needs_of_validation(), *self._find_misfits()):
+        for what, instead in self._find_needs_of_validation():
+            if self.data.val_fraction == 0:
+                raise ValueError(f"{what}, but data.val_fraction is 0: hold some out, or {instead}")
+        for fault in self._find_misfits():
             raise ValueError(fault)
         return self
 
-    def _find_needs_of_validation(self) -> Iterator[str]:
-        """What watches validation images where there are none."""
-        tta_fraction = self.evaluation.tta_fraction
-        needs = (
-            (
-                self.evaluation.checkpoint == "best",
-                "evaluation.checkpoint=best selects by validation",
-                "take evaluation.checkpoint=last",
-            ),
-            (
-                self.training.early_stopping is not None,
-                "training.early_stopping watches validation images",
-                "leave training.early_stopping out",
-            ),
-            (
-                tta_fraction < 1,
-                f"evaluation.tta_fraction={tta_fraction:g} is found on validation images",
+    def _find_needs_of_validation(self) -> Iterator[tuple[str, str]]:
+        """What watches validation images, and what to do where there are none."""
+        if self.evaluation.checkpoint == "best":
+            yield "evaluation.checkpoint=best selects by validation", "take checkpoint=last"
+        if self.training.early_stopping:
+            yield "training.early_stopping watches validation images", "leave it out"
+        if self.evaluation.tta_fraction < 1:
+            yield (
+                f"evaluation.tta_fraction={self.evaluation.tta_fraction:g} is found on validation "
+                "images",
                 "take evaluation.tta_fraction=1, with evaluation.tta_threshold where only some "
                 "images are to get further views",
-            ),
-            (
-                self.schedule.needs_validation,
-                f"schedule.kind={self.schedule.kind} watches validation images",
-                "take another schedule",
-            ),
-        )
-        for needed, what, instead in needs:
-            if needed and self.data.val_fraction == 0:
-                yield f"{what}, but data.val_fraction is 0: hold some out, or {instead}"
+            )
+        if self.schedule.needs_validation:
+            yield f"schedule.kind={self.schedule.kind} watches validation images", "take another"
 
     def _find_misfits(self) -> Iterator[str]:
         """Parts that have no meaning beside each other."""
-        if self.augment.mix.kind != "none" and not self.loss.mixes:
+        if self.augment.mix.mixes and not self.loss.mixes:
             yield (
-                f"loss.kind={self.loss.kind} has no meaning for mixed images: take another loss, "
-                "or augment.mix.kind=none"
+                f"loss.kind={self.loss.kind} has no meaning for mixed images (its class has "
+                "mixes = False, docs/extend.md): take another loss, or augment.mix.kind=none"
             )
         resizes = self.augment.progressive_resize or self.training.selective_backprop.image_size
         if resizes and not self.model.any_image_size:
             yield (
                 "augment.progressive_resize and training.selective_backprop.image_size need a "
-                f"network for any image size: model.kind={self.model.kind} takes one; take resnet "
-                "or airbench, or leave them out"
+                f"network for any image size: model.kind={self.model.kind} takes one; take "
+                f"{_alternatives(ModelConfig, 'any_image_size')}, or leave them out"
             )
         moved = self.schedule.final_momentum is not None
         if moved and self.optimizer.momentum_to_move is None:
             yield (
-                "schedule.final_momentum needs an optimizer with momentum: sgd, muon, or rmsprop "
-                "with optimizer.momentum above 0"
+                "schedule.final_momentum needs an optimizer with momentum above 0: "
+                f"{_alternatives(OptimizerConfig, 'momentum_to_move')}"
             )
+
+
+def _alternatives(family: Any, name: str) -> str:
+    """The kinds that say ``name`` otherwise than their family does, in words."""
+    usual = getattr(family, name)
+    return " or ".join(k for k, c in family.kinds().items() if getattr(c, name) is not usual)

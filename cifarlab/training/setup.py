@@ -95,6 +95,8 @@ def _open_data(recipe: Recipe, session: Session) -> OpenData:
             "pixels smaller",
             f"take less than {smallest}, or leave it out",
         )
+    for metric in recipe.metrics:
+        metric.check(len(opened.dataset.classes))
     return opened
 
 

@@ -1,6 +1,7 @@
 """For every setting of a recipe another value than its default."""
 
 import pytest
+import yaml
 
 from cifarlab.recipes.keys import keys
 from cifarlab.recipes.text import build, change
@@ -19,7 +20,7 @@ TAGGED = (
     "averaging",
     "evaluation.metric",
 )
-# For each setting a value that is not its default. A new setting must be added here.
+# For each setting a value that is not its default; of a number or a switch it may be left out.
 OTHER = {
     "name": "mine",
     "seed": 1,
@@ -246,7 +247,18 @@ def base(key):
 
 
 def other(key):
-    return OTHER.get(f"{key.kind} {key.path}", OTHER.get(key.path))
+    return OTHER.get(
+        f"{key.kind} {key.path}", OTHER.get(key.path, next_value(yaml.safe_load(key.default)))
+    )
+
+
+def next_value(default):
+    """Another value of a setting that ``OTHER`` has none of: it will do for most numbers."""
+    if isinstance(default, bool):
+        return not default
+    if isinstance(default, int):
+        return default + 1
+    return (default / 2 or 0.1) if isinstance(default, float) else None
 
 
 def changed(key):

@@ -1,5 +1,6 @@
 """Plug-in files: approved once by hash, found again by their copies, known by who names one."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -32,6 +33,8 @@ from cifarlab import ScheduleConfig
 class Slow(ScheduleConfig):
     kind: Literal["{kind}"] = "{kind}"
     least: float = 0.5
+    def factor_at(self, step, total, steps_per_epoch):
+        return self.least
 """
 
 
@@ -128,13 +131,20 @@ def test_a_changed_file_is_refused(trusted: bool) -> None:
 def test_an_installed_package_names_its_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write("slow_package.py")
+    write("slow_package/inner/parts.py")
+    Path("slow_package/__init__.py").write_text("raise SystemExit('run unasked')\n")
+    Path("slow_package/inner/__init__.py").write_text("raise SystemExit('run unasked')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    point = EntryPoint("slow-parts", "slow_package", plugins.GROUP)
+    point = EntryPoint("slow-parts", "slow_package.inner.parts", plugins.GROUP)
     monkeypatch.setattr(
         plugins, "entry_points", lambda group, name: [point] if name == point.name else []
     )
-    assert from_yaml(recipe_file(plugins=["slow-parts"])).schedule.kind == "slow"
+    recipe = recipe_file(plugins=["slow-parts"])
+    with pytest.raises(PluginError, match=r"inner/parts\.py .* code that you have not approved"):
+        from_yaml(recipe)
+    assert not approvals_file().exists()
+    plugin = add_plugin("slow-parts", approved=True)
+    assert is_approved(plugin.sha256) and from_yaml(recipe).schedule.kind == "slow"
     with pytest.raises(PluginError, match="can't read the plug-in other-parts"):
         add_plugin("other-parts", approved=True)
 
@@ -158,11 +168,14 @@ METHODS = {
     "Metric": "value(self, logits, labels)",
     "Augmentation": "apply(self, images, draws)",
     "Mix": "mix(self, images, seed, epoch, step)",
+    "Schedule": "factor_at(self, step, total, steps_per_epoch)",
+    "Policy": "operations(self)",
     "Source": "read(self)",
     "LabelNoise": "flip(self, labels, classes, indices)",
     "Sampler": "build(self, training)",
     "Callback": "build(self)",
     "TrialSampler": "build(self, seed)",
+    "TrialScheduler": "cutoff(self, earlier_scores)",
 }
 KIND = """
 from cifarlab import {0}Config
@@ -184,7 +197,8 @@ def test_a_kind_without_the_method_that_makes_it_one(base: str, method: str) -> 
 
 @pytest.mark.parametrize("setting", ["least: float", "least: float = Field(gt=0)"])
 def test_a_setting_without_a_default(setting: str) -> None:
-    more = f"    from pydantic import Field\n    {setting}\n"
+    more = "    from pydantic import Field\n"
+    more += f"    {setting}\n    def factor_at(self, step, total, steps_per_epoch): ...\n"
     Path("bare.py").write_text(KIND.format("Schedule") + more)
     with pytest.raises(PluginError) as caught:
         add_plugin("bare.py", approved=True)
@@ -220,6 +234,17 @@ def test_an_odd_list_is_refused(entries: Any) -> None:
     add_plugin(str(write("slow.py")), approved=True)
     with pytest.raises(RecipeError, match="plugins"):
         from_yaml(recipe_file(plugins=entries))
+
+
+def test_a_shipped_kind_that_a_plug_in_imports_first_is_everybody_s() -> None:
+    write("first.py", more="from cifarlab import CallbackConfig\n")
+    script = (
+        "from cifarlab.config.plugins import add_plugin; add_plugin('first.py', approved=True)\n"
+        "from cifarlab import CallbackConfig; print(*CallbackConfig.kinds())"
+    )
+    env = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=env)
+    assert done.stdout == b"tensor-stats\n", done.stderr
 
 
 def test_a_recipe_takes_its_parts_to_another_process(tmp_path: Path) -> None:

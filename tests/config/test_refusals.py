@@ -280,10 +280,15 @@ def test_true_is_no_number(assignment):
             "model: depths names 2 groups, channels 3",
         ),
         (["optimizer.kind=adamw", "schedule.final_momentum=0.5"], "schedule.final_momentum needs"),
-        (["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"], "schedule.final_momentum nee"),
+        (
+            ["optimizer.kind=rmsprop", "schedule.final_momentum=0.5"],
+            "schedule.final_momentum needs an optimizer with momentum above 0: sgd or rmsprop or "
+            "muon",
+        ),
         (
             ["model.kind=cnn", "training.selective_backprop={keep: 0.5, image_size: 16}"],
-            "augment.progressive_resize and training.selective_backprop.image_size need",
+            "augment.progressive_resize and training.selective_backprop.image_size need a network "
+            "for any image size: model.kind=cnn takes one; take airbench or resnet, or leave",
         ),
         (
             ["training.early_stopping={patience: 2}", "data.val_fraction=0"],

@@ -141,6 +141,10 @@ def test_names_are_those_of_the_source(tmp_path: Path) -> None:
         ("index 3,1\n", "does not begin with a line path,weight"),
         ("", "does not begin"),
         ("path,weight\n" + "".join(f"index {3 * n},0\n" for n in range(46)), "the weight 0"),
+        ("path,weight\n" + "".join(f"index {3 * n},2.5\n" for n in range(46)), "the weight 2.5"),
+        ("path,weight\nindex 3,1\n", "every image that is trained on the weight 1"),
+        ("path,weight\n", "every image that is trained on the weight 1"),
+        ("path,weight\nindex 1,2\nindex 2,3\n", "every image that is trained on the weight 1"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused(tmp_path: Path, text: str, what: str) -> None:

@@ -12,10 +12,13 @@ from made_plugin import NAMED, known
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from cifarlab.config.family import owned_by
+from cifarlab.augment.config import Augment
+from cifarlab.augment.mixing import NoMix
+from cifarlab.config.family import knowing, owned_by
 from cifarlab.data.loader import Batch
 from cifarlab.losses.build import build_loss, mean_loss
 from cifarlab.losses.kinds import BinaryCrossEntropy, CrossEntropy, Focal, LossConfig
+from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import build, fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RecipeError
@@ -214,6 +217,22 @@ def test_a_loss_is_right_under_a_mix_or_refused(config: LossConfig, mix: str) ->
     batch = Batch(torch.zeros(12, 1, 1, 1), labels, labels.roll(1), 0.3)
     expected = 0.3 * loss(logits, labels) + 0.7 * loss(logits, labels.roll(1))
     torch.testing.assert_close(mixed_loss(loss, logits, batch), expected)
+
+
+def test_a_loss_is_mixed_only_where_it_says_so() -> None:
+    silent = {config.kind for config in known(LossConfig) if not config.mixes}
+    assert silent >= {"focal", "made-hinge"}
+
+
+def test_a_mix_that_mixes_nothing_goes_with_any_loss() -> None:
+    with owned_by("this test"):
+
+        class Idle(NoMix):
+            kind: Literal["idle"] = "idle"
+
+    with knowing(["this test"]):
+        recipe = Recipe(loss=Focal(), augment=Augment(mix=Idle()))
+    assert recipe.augment.mix.kind == "idle"
 
 
 def test_the_order_of_class_weights_is_not_in_the_fingerprint() -> None:

@@ -211,6 +211,21 @@ def test_a_plateau_watches_its_monitor_in_its_direction(tmp_path: Path, tiny: An
     assert 2 < len(set(rates)) < 8
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluation.metric": {"kind": "top_k", "k": 10}},
+        {"training.early_stopping": {"patience": 2, "monitor": {"kind": "top_k", "k": 11}}},
+        {"schedule": {"kind": "plateau", "monitor": {"kind": "top_k", "k": 10}}},
+    ],
+    ids=str,
+)
+def test_what_is_always_1_decides_nothing(tmp_path: Path, tiny: Any, changes: Any) -> None:
+    with pytest.raises(RecipeError, match=r"top_k\(k=1[01]\) is always 1 with 10 classes"):
+        train(tiny(changes), RunFolder(tmp_path / "run"))
+    TopK(k=9).check(10)
+
+
 def test_a_result_has_all_shipped_metrics_and_the_recipe_s_own(
     tmp_path: Path, tiny: Callable
 ) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cifarlab.models.build import build_body
-from cifarlab.models.configs import Init, ModelConfig
+from cifarlab.models.configs import Init, LayeredConfig
 from cifarlab.models.initialization import initialize_
 from cifarlab.recipes.text import build
 
@@ -43,7 +43,7 @@ def test_with_a_stride_and_an_even_kernel():
     assert torch.equal(conv(x), x[:, :, 1::2, 1::2])
 
 
-@pytest.mark.parametrize("kind", ModelConfig.kinds())
+@pytest.mark.parametrize("kind", LayeredConfig.kinds())
 def test_it_replaces_those_filters_of_every_convolution_and_nothing_else(kind):
     usual, dirac = bodies(kind=kind)
     convs = {name for name, m in usual.named_modules() if isinstance(m, nn.Conv2d)}
@@ -70,7 +70,9 @@ def test_the_whitening_layer_is_spared(kind):
 
 
 def test_only_the_speed_network_starts_so_by_default():
-    by_default = {kind: build({"model": {"kind": kind}}).model.init for kind in ModelConfig.kinds()}
+    by_default = {
+        kind: build({"model": {"kind": kind}}).model.init for kind in LayeredConfig.kinds()
+    }
     assert {kind for kind, name in by_default.items() if name == "dirac"} == {"airbench"}
 
 
@@ -159,7 +161,7 @@ print("torch._dynamo" in sys.modules)
 
 def test_counting_parameters_imports_no_compiler():
     names = get_args(Init)
-    trees = [{"kind": kind, "init": name} for kind in ModelConfig.kinds() for name in names]
+    trees = [{"kind": kind, "init": name} for kind in LayeredConfig.kinds() for name in names]
     command = [sys.executable, "-c", WITHOUT_VALUES, json.dumps(trees)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

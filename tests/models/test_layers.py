@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cifarlab.models.build import build_body, count_parameters
-from cifarlab.models.configs import Activation, ModelConfig
+from cifarlab.models.configs import Activation, LayeredConfig
 from cifarlab.models.layers import activation
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
@@ -59,14 +59,14 @@ def test_an_activation_is_its_formula(name):
 
 
 @every_activation
-@pytest.mark.parametrize("kind", ModelConfig.kinds())
+@pytest.mark.parametrize("kind", LayeredConfig.kinds())
 def test_every_place_has_the_chosen_activation(kind, name):
     kinds = {type(activation(n)) for n in ACTIVATIONS}
     net = body({"kind": kind, "activation": name})
     assert {type(m) for m in net.modules() if type(m) in kinds} == {type(activation(name))}
 
 
-@pytest.mark.parametrize("kind", ModelConfig.kinds())
+@pytest.mark.parametrize("kind", LayeredConfig.kinds())
 def test_no_dropout_unless_asked_for(kind):
     assert not [m for m in body({"kind": kind}).modules() if isinstance(m, nn.Dropout)]
 

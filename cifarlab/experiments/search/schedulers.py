@@ -5,6 +5,7 @@ score is below a cut-off, which must follow from the scores of those that were t
 are all that a resumed search knows.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -25,23 +26,23 @@ Epochs = Annotated[Length, AfterValidator(_whole_epochs)]
 
 
 class TrialSchedulerConfig(Family):
-    """Base of all schedulers of a search; this one's methods stop nothing."""
+    """What all schedulers of a search share. A kind says ``cutoff``, and ``rungs`` for fewer."""
 
     in_recipe = False
 
     def rungs(self, epochs: int, scale: float) -> list[int]:
         """Return the epochs at which trials of ``epochs`` may be stopped, ascending.
 
-        ``scale`` is what the search's epochs were multiplied by.
+        ``scale`` is what the search's epochs were multiplied by. Here: after each epoch.
         """
-        return []
+        return list(range(1, epochs))
 
+    @abstractmethod
     def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
         """Return the score needed to go on at a rung after these; None: whatever it is.
 
         More is better: of a metric of which less is better they are the negative values.
         """
-        return None
 
 
 class ASHA(TrialSchedulerConfig):
@@ -76,3 +77,10 @@ class NoStopping(TrialSchedulerConfig):
     """Every trial runs to its end."""
 
     kind: Literal["none"] = "none"
+
+    def rungs(self, epochs: int, scale: float) -> list[int]:
+        """Return none."""
+        return []
+
+    def cutoff(self, earlier_scores: Sequence[float]) -> None:
+        """Return None."""

@@ -1,16 +1,20 @@
 """What a search decides at its rungs, how that is written down, and how it survives its driver."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Literal
 
 import numpy as np
 import pytest
 from made_search import drawn_event, small
 from ray.tune.schedulers import ASHAScheduler
 
+from cifarlab.config.family import owned_by
 from cifarlab.experiments.search.definition import Search
 from cifarlab.experiments.search.driver import SearchDriver
 from cifarlab.experiments.search.folder import SearchFolder
+from cifarlab.experiments.search.schedulers import NoStopping, TrialSchedulerConfig
 from cifarlab.experiments.search.trial_history import RungDecision, TrialHistory
 from cifarlab.experiments.worker import Job
 
@@ -51,6 +55,18 @@ def results(search: Search, seed: int) -> list[tuple[int, int, float]]:
         if at[trial] == last:
             del at[trial]
     return lines
+
+
+def test_a_scheduler_that_says_no_rungs_compares_after_each_epoch() -> None:
+    with owned_by("this test"):
+
+        class Best(TrialSchedulerConfig):
+            kind: Literal["best"] = "best"
+
+            def cutoff(self, earlier_scores: Sequence[float]) -> float | None:
+                return max(earlier_scores, default=None)
+
+    assert Best().rungs(4, 1) == [1, 2, 3] and NoStopping().rungs(4, 1) == []
 
 
 class Driver(SearchDriver):
