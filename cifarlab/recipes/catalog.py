@@ -61,10 +61,12 @@ def _read_report(path: Path) -> dict[str, ShippedRecipe]:
     for name, entry in read_yaml(path, "recipes").items():
         tree = {"name": name, **entry}
         text, number = tree.pop("text"), tree.pop("reported", None)
-        reported = Reported(**number, source=path.stem) if number else None
-        if reported:
+        reported = None
+        if number:
+            note = number.pop("note", "one run")
+            reported = Reported(**number, source=path.stem)
             split = "validation " if reported.split == "val" else ""
-            text += f"Reported: {reported.accuracy:g} % {split}on {reported.data} (one run). "
+            text += f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({note}).\n"
         recipes[name] = ShippedRecipe(f"{text}Command: cifarlab train {name}\n", reported, tree)
     return recipes
 
