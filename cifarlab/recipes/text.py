@@ -83,11 +83,13 @@ def _find_beside(tree: Any, folder: Path) -> Any:
     if not isinstance(tree, Mapping):
         return tree
     paths = {key: folder / str(tree[key]) for key in ("base", "recipe") if key in tree}
-    found = {key: str(p) for key, p in paths.items() if p.suffix in _YAML and exists(p)}
+    there: dict[str, Any] = {
+        key: str(p) for key, p in paths.items() if p.suffix in _YAML and exists(p)
+    }
     rows = tree.get("rows")
     if isinstance(rows, list):
-        found["rows"] = [_find_beside(row, folder) for row in rows]
-    return {**tree, **found}
+        there["rows"] = [_find_beside(row, folder) for row in rows]
+    return {**tree, **there}
 
 
 def read_yaml(path: Path, what: str) -> Any:
