@@ -82,14 +82,14 @@ def _find_beside(tree: Any, folder: Path) -> Any:
     """A tree that names recipes' files in that folder, or else from here, with all from here."""
     if not isinstance(tree, Mapping):
         return tree
-    paths = {key: folder / str(tree[key]) for key in ("base", "recipe") if key in tree}
-    there: dict[str, Any] = {
-        key: str(p) for key, p in paths.items() if p.suffix in _YAML and exists(p)
-    }
-    rows = tree.get("rows")
-    if isinstance(rows, list):
-        there["rows"] = [_find_beside(row, folder) for row in rows]
-    return {**tree, **there}
+    there = dict(tree)
+    for key in ("base", "recipe"):
+        path = folder / str(tree.get(key))
+        if path.suffix in _YAML and exists(path):
+            there[key] = str(path)
+    if isinstance(tree.get("rows"), list):
+        there["rows"] = [_find_beside(row, folder) for row in tree["rows"]]
+    return there
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -133,12 +133,12 @@ def _replace(part: Any, path: Sequence[str], value: Any, usual: Any) -> Any:
     ``usual`` is what stood in the part's place at first.
     """
     name, *rest = path
-    known: Mapping[str, Any] = type(usual).model_fields if isinstance(usual, Config) else {}
     if isinstance(part, str) and isinstance(usual, Family):
         part = usual.family().from_text(part)
     settings = part if isinstance(part, Mapping) else dict(part) if isinstance(part, Config) else {}
-    is_same = bool(known) and settings.get("kind") == getattr(usual, "kind", None)
-    if name not in settings and (name not in known if is_same else not isinstance(part, Mapping)):
+    is_same = isinstance(usual, Config) and settings.get("kind") == getattr(usual, "kind", None)
+    known: Mapping[str, Any] = type(usual).model_fields if is_same else settings
+    if name not in known and (is_same or not isinstance(part, Mapping)):
         raise KeyError(name)
     old = settings.get(name)
     if rest:
