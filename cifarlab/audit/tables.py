@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cifarlab.system.files import write_text
+from cifarlab.system.formatting import rows_to_csv
 
 _IMAGE = {"split": "split", "index": "index", "name": "image", "given_label": "label"}
 
@@ -13,21 +14,20 @@ def write_tables(folder: Path, findings: dict[str, Any]) -> None:
 
     The labels with the most suspicious first, the pairs in the order of ``duplicate_findings``.
     """
-    import pandas as pd
 
-    classes, pairs = dict(enumerate(findings["classes"])), findings["duplicates"]["pairs"]
-    similarity = pd.Series([pair["similarity"] for pair in pairs], name="similarity", dtype=float)
-    columns = []
-    for end in "ab":
-        images = pd.DataFrame([pair[end] for pair in pairs], columns=list(_IMAGE))
-        images["given_label"] = images["given_label"].map(classes)
-        columns.append(images.rename(columns=_IMAGE).add_suffix(f"_{end}"))
-    tables = {"pairs": pd.concat([*columns, similarity], axis=1)}
+    def cell(key: str, value: Any) -> Any:
+        if key.endswith("_label"):
+            return findings["classes"][value]
+        return f"{value:.6f}" if isinstance(value, float) else value
+
+    header = [f"{name}_{end}" for end in "ab" for name in _IMAGE.values()]
+    pairs: list[list[Any]] = [[*header, "similarity"]]
+    for pair in findings["duplicates"]["pairs"]:
+        images = [cell(key, pair[end][key]) for end in "ab" for key in _IMAGE]
+        pairs.append([*images, cell("similarity", pair["similarity"])])
+    write_text(folder / "pairs.csv", rows_to_csv(pairs))
     if labels := findings["labels"]:
-        suspects = pd.DataFrame(labels["suspects"]).rename(columns={"name": "image"})
-        for key in ("given_label", "predicted_label", "true_label"):
-            suspects[key] = suspects[key].map(classes)
-        tables["labels"] = suspects
-    for name, table in tables.items():
-        text = table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-        write_text(folder / f"{name}.csv", text)
+        suspects = labels["suspects"]
+        rows = [[cell(key, value) for key, value in suspect.items()] for suspect in suspects]
+        names = ["image" if key == "name" else key for key in suspects[0]]
+        write_text(folder / "labels.csv", rows_to_csv([names, *rows]))

@@ -1,7 +1,5 @@
 """What studies and searches check, and write, alike: options, tables, plain values, figures."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from pydantic import BaseModel
 from cifarlab.plots.spec import require_formats
 from cifarlab.report.write import require_extra
 from cifarlab.system.errors import MissingExtraError, UserError
+from cifarlab.system.formatting import rows_to_csv
 
 NOTHING = "-"
 
@@ -39,11 +38,7 @@ def markdown_table(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> st
 
 def csv_table(rows: Sequence[dict[str, Any]]) -> str:
     """Return rows with the same keys as CSV, numbers unrounded."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    return rows_to_csv([rows[0], *(row.values() for row in rows)])
 
 
 def as_json(value: Any) -> Any:

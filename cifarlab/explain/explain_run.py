@@ -1,6 +1,5 @@
 """Everything that is explained of one run: which figures, of which images, into which folder."""
 
-import json
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -18,11 +17,11 @@ from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.spec import FORMATS, require_formats
 from cifarlab.recipes.schema import Recipe
-from cifarlab.run_folder.explained import INDEX, KINDS
+from cifarlab.run_folder.explained import INDEX, KINDS, read_index
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import RunFolderError, UserError
+from cifarlab.system.errors import UserError
 from cifarlab.system.extras import require_packages
-from cifarlab.system.files import read_json, write_text
+from cifarlab.system.files import write_json
 
 
 class Explanation(NamedTuple):
@@ -136,16 +135,11 @@ def _target_classes(
 
 def _write_index(directory: Path, shown: Predictor, saved: dict[str, dict[str, Any]]) -> None:
     """What the folder holds, for reports; figures of other weights that were there go."""
-    file, weights = directory / INDEX, {"epoch": shown.epoch, "step": shown.step}
-    try:
-        index = read_json(file, "explain again") or {}
-        figures = dict(index.pop("figures"))
-    except (RunFolderError, KeyError, TypeError, ValueError):
-        index, figures = {}, {}  # there is none, or none of ours: it is replaced
-    if index != weights:
+    weights = {"epoch": shown.epoch, "step": shown.step}
+    there, figures = read_index(directory)
+    if there != weights:
         # only what an index of ours names: the folder may be anybody's
         for kind, suffix in product(figures.keys() & set(KINDS) - saved.keys(), FORMATS):
             (directory / f"{kind}.{suffix}").unlink(missing_ok=True)
         figures = {}
-    index = {**weights, "figures": figures | saved}
-    write_text(file, json.dumps(index, indent=2) + "\n")
+    write_json(directory / INDEX, {**weights, "figures": figures | saved})

@@ -5,7 +5,7 @@ import difflib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from cifarlab.inference.inputs import IMAGE
 from cifarlab.inference.run_predictor import ClassProbabilities
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import hint_to_read, read_text
+from cifarlab.system.formatting import rows_to_csv
 
 FORMATS = ("table", "csv", "json", "kaggle")
 
@@ -68,7 +69,7 @@ def to_csv(predictions: ClassProbabilities) -> str:
     for name, k, row in _with_best(predictions):
         numbers = [f"{probability:.6f}" for probability in row]
         rows.append((name, predictions.classes[k], numbers[k], *numbers))
-    return _rows_to_csv(rows)
+    return rows_to_csv(rows)
 
 
 def to_json(predictions: ClassProbabilities) -> str:
@@ -109,7 +110,7 @@ def to_kaggle(predictions: ClassProbabilities, sample: SampleSubmission | None) 
     labels = _sample_labels(predictions.classes, numbers, sample.labels) if sample else numbers
     best = predictions.probabilities.argmax(1)
     header = sample.header if sample else ["ID", "Labels"]
-    return _rows_to_csv([header, *zip(ids, (labels[k] for k in best), strict=True)])
+    return rows_to_csv([header, *zip(ids, (labels[k] for k in best), strict=True)])
 
 
 def read_sample_submission(path: Path) -> SampleSubmission:
@@ -161,9 +162,3 @@ def _sample_labels(classes: tuple[str, ...], numbers: list[str], labels: list[st
         what = f"the sample has the label {unknown[0]!r}, which is no class of this run"
         raise DataError(what, hint)
     return known
-
-
-def _rows_to_csv(rows: Iterable[Iterable[str]]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue()

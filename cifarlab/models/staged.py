@@ -1,5 +1,6 @@
 """What all shipped networks tell tools of themselves (models/network.py)."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -20,14 +21,14 @@ class Parts(NamedTuple):
     head: Block
 
 
-class StagedNetwork(nn.Module):
+class StagedNetwork(nn.Module, ABC):
     """A network of stages. A kind says ``parts``."""
 
     memory_format = torch.channels_last
 
+    @abstractmethod
     def parts(self) -> Parts:
         """Return what it is made of."""
-        raise NotImplementedError
 
     def stage_modules(self) -> list[list[nn.Module]]:
         """Return its stages; what comes before belongs to the first, the tail to the last."""

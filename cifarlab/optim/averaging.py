@@ -7,7 +7,7 @@ refused when it starts.
 """
 
 import copy
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -18,6 +18,7 @@ from cifarlab.config.base import Fraction
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Network = TypeVar("Network", bound="nn.Module")
 DecayAfter = Callable[[int, int], float | None]  # so many of so many steps
 
 
-class Averager(Generic[Network]):
+class Averager(ABC, Generic[Network]):
     """``slow`` is a copy of the network that holds the average and asks for no gradients.
 
     What an update does depends on the tensors in ``slow``, its step, and what ``state_dict`` says.
@@ -39,12 +40,12 @@ class Averager(Generic[Network]):
     def __init__(self, network: Network) -> None:
         self.slow: Network = copy.deepcopy(network).requires_grad_(False)
 
+    @abstractmethod
     def update(self, network: Network, step: int, total: int) -> None:
         """To be called after the optimizer's update number ``step``, counted from 0.
 
         ``total`` is where the run's present segment ends: the number of all steps up to there.
         """
-        raise NotImplementedError
 
     def state_dict(self) -> "dict[str, Tensor | int | float]":
         """Return by name what a checkpoint must hold of it beside the tensors in ``slow``."""
@@ -121,11 +122,12 @@ def build_averaging(
     """Return the recipe's averaging, of ``network`` as it is before its first step; None for none.
 
     ``planned`` is the run's planned length in steps, which fractions of the run are of. Raises
-    RecipeError where no two weights would be averaged in it.
+    RecipeError where no two weights would be averaged in it, and PluginError.
     """
     for finding in AveragingConfig.lint(config, RunLength(steps_per_epoch, planned, planned)):
         raise RecipeError(finding.what, finding.do)
-    return config.build(network, steps_per_epoch, planned)
+    with plugin_errors(config):
+        return config.build(network, steps_per_epoch, planned)
 
 
 class NoAveraging(AveragingConfig):

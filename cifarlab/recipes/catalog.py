@@ -5,6 +5,7 @@ what that leaves open and what was chosen, and what to expect, as measured) and 
 ``reported``.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -60,10 +61,12 @@ def _read_report(path: Path) -> dict[str, ShippedRecipe]:
     for name, entry in read_yaml(path, "recipes").items():
         tree = {"name": name, **entry}
         text, number = tree.pop("text"), tree.pop("reported", None)
-        reported = Reported(**number, source=path.stem) if number else None
-        if reported:
+        reported = None
+        if number:
+            note = number.pop("note", "one run")
+            reported = Reported(**number, source=path.stem)
             split = "validation " if reported.split == "val" else ""
-            text += f"Reported: {reported.accuracy:g} % {split}on {reported.data} (one run). "
+            text += f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({note}).\n"
         recipes[name] = ShippedRecipe(f"{text}Command: cifarlab train {name}\n", reported, tree)
     return recipes
 
@@ -122,9 +125,9 @@ def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = (
     """The shipped recipe called ``name``, or the one in the YAML file of that path.
 
     It names those of ``plugins``, which are loaded, that can decide something; ``derived`` are
-    recipes whose base it is. Raises RecipeError, with the nearest shipped name, and PluginError.
+    paths whose base it is. Raises RecipeError, with the nearest shipped name, and PluginError.
     """
-    if name in derived:
+    if os.path.realpath(name) in derived:
         raise RecipeError(f"the recipe {name} has itself as a base", "give it another base")
     plugins = decisive_plugins(plugins)
     if shipped := find_shipped(name):
@@ -135,7 +138,16 @@ def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = (
     if not (isinstance(tree, Mapping) and "base" in tree):
         return build(tree, where).add_plugins(plugins)
     variant = validate_config(DerivedRecipe, tree, where, "write what it changes under overrides")
-    base = find(variant.base, variant.plugins, (*derived, name)).add_plugins(
-        (*variant.plugins, *plugins)
-    )
+    base = find_named(variant.base, variant.plugins, where, (*derived, os.path.realpath(name)))
+    base = base.add_plugins((*variant.plugins, *plugins))
     return change(base, {**variant.overrides, "name": variant.name}, where)
+
+
+def find_named(
+    name: str, plugins: Sequence[Plugin], where: str, derived: tuple[str, ...] = ()
+) -> Recipe:
+    """``find`` for what ``where`` names, which stands first in a RecipeError."""
+    try:
+        return find(name, plugins, derived)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error.what}", error.hint) from error

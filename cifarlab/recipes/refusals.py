@@ -44,6 +44,8 @@ def describe_error(
             hint = nearest(key, keys)
             if schema is Recipe:
                 hint = key_hint(dotted, value[key], hint)
+            elif str(key).partition(".")[0] in Recipe.model_fields:
+                hint = list_keys
             return f"unknown key {short_repr(dotted)}", hint
         case "unknown_kind":
             kind = context["kind"]

@@ -25,6 +25,7 @@ from cifarlab.system.errors import RecipeError
 from cifarlab.system.files import MOST_YAML_BYTES, exists, hint_to_read, is_folder, read_text
 
 Schema = TypeVar("Schema", bound=Config)
+_YAML = (".yaml", ".yml")
 _MOST_LEVELS = 20  # of mappings and lists inside each other; a whole recipe has 4
 _MOST_BITS = 63  # of a whole number
 _MOST_DIGITS = 100  # of a whole number, in YAML
@@ -69,11 +70,26 @@ def read_named(path: Path, what: str, plugins: Sequence[Plugin] = ()) -> Any:
     """The plain values of the file of a recipe, study or search, which names it if they do not.
 
     Its plug-ins are loaded: their copies beside it, or the files, relative to its folder;
-    ``plugins`` are added to them. Raises RecipeError and PluginError.
+    ``plugins`` are added to them. Recipes that it names by files get paths that can be opened from
+    here. Raises RecipeError and PluginError.
     """
     tree = load_named_plugins(read_yaml(path, what), path.parent, plugins)
     name = re.sub(r"[^\w.+-]+", "-", path.stem)[:100].strip("-.") or "unnamed"
-    return {"name": name, **tree} if isinstance(tree, Mapping) else tree
+    return {"name": name, **_find_beside(tree, path.parent)} if isinstance(tree, Mapping) else tree
+
+
+def _find_beside(tree: Any, folder: Path) -> Any:
+    """A tree that names recipes' files in that folder, or else from here, with all from here."""
+    if not isinstance(tree, Mapping):
+        return tree
+    there = dict(tree)
+    for key in ("base", "recipe"):
+        path = folder / str(tree.get(key))
+        if path.suffix in _YAML and exists(path):
+            there[key] = str(path)
+    if isinstance(tree.get("rows"), list):
+        there["rows"] = [_find_beside(row, folder) for row in tree["rows"]]
+    return there
 
 
 def read_yaml(path: Path, what: str) -> Any:
@@ -120,7 +136,9 @@ def _replace(part: Any, path: Sequence[str], value: Any, usual: Any) -> Any:
     if isinstance(part, str) and isinstance(usual, Family):
         part = usual.family().from_text(part)
     settings = part if isinstance(part, Mapping) else dict(part) if isinstance(part, Config) else {}
-    if name not in settings and not isinstance(part, Mapping):
+    is_same = isinstance(usual, Config) and settings.get("kind") == getattr(usual, "kind", None)
+    known: Mapping[str, Any] = type(usual).model_fields if is_same else settings
+    if name not in known and (is_same or not isinstance(part, Mapping)):
         raise KeyError(name)
     old = settings.get(name)
     if rest:
@@ -270,7 +288,7 @@ def find_file(what: str, command: str, name: str, shipped: Callable[[], Iterable
     Raises RecipeError, with the nearest of these and the ``command`` that lists them, for neither.
     """
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or (exists(path) and not is_folder(path)):
+    if path.suffix in _YAML or (exists(path) and not is_folder(path)):
         return path
     match = difflib.get_close_matches(name, list(shipped()), n=1, cutoff=0.4)
     start = f"did you mean {match[0]!r}? " if match else ""

@@ -2,6 +2,8 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import RunFolderError
@@ -28,15 +30,21 @@ class ExplainedFigure:
         return self.caption.partition(":")[0]
 
 
+def read_index(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return of which weights a folder's figures are, and these; empty if foreign or damaged."""
+    with suppress(RunFolderError, ValueError, KeyError, TypeError):
+        weights = read_json(directory / INDEX, "explain the run again") or {}
+        return weights, dict(weights.pop("figures"))
+    return {}, {}
+
+
 def explained(folder: RunFolder) -> list[ExplainedFigure]:
     """Return the figures that are there and whole; none for a foreign or damaged index."""
     figures: list[ExplainedFigure] = []
-    with suppress(RunFolderError, ValueError, KeyError, TypeError):
-        index = read_json(folder.explained / INDEX, "explain the run again") or {}
-        epoch, entries = int(index["epoch"]), dict(index["figures"])
-        for kind in KINDS:
-            with suppress(OSError, KeyError, TypeError):
-                caption, wide = str(entries[kind]["caption"]), bool(entries[kind]["wide"])
-                svg = read_bytes(folder.explained / f"{kind}.svg")
-                figures.append(ExplainedFigure(kind, caption, svg, wide, epoch))
+    weights, entries = read_index(folder.explained)
+    for kind in KINDS:
+        with suppress(OSError, KeyError, TypeError, ValueError):
+            caption, wide = str(entries[kind]["caption"]), bool(entries[kind]["wide"])
+            svg = read_bytes(folder.explained / f"{kind}.svg")
+            figures.append(ExplainedFigure(kind, caption, svg, wide, int(weights["epoch"])))
     return figures

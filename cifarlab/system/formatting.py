@@ -1,10 +1,20 @@
 """Numbers as a reader wants them; whatever is no number becomes a dash."""
 
+import csv
+import io
 import math
+from collections.abc import Iterable
 from typing import Any
 
 NOTHING = "—"
 _SPACE = "\u00a0"  # a number and its unit stay on one line
+
+
+def rows_to_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows, the first of which is the header, as CSV; None is an empty cell."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
 
 
 def number(value: Any) -> float | None:

@@ -12,14 +12,14 @@ from cifarlab.config.family import knowing, owned_by
 from cifarlab.config.findings import RunLength
 from cifarlab.config.plugins import add_plugin
 from cifarlab.experiments.study.scale import scale_recipe
-from cifarlab.optim.averaging import AveragingConfig, build_averaging
+from cifarlab.optim.averaging import Averager, AveragingConfig, build_averaging
 from cifarlab.optim.group_settings import apply_penalties
 from cifarlab.optim.optimizers import ROLES, SGD, OptimizerConfig, build_optimizer
 from cifarlab.optim.schedules import ScheduleConfig, ScheduleState, Segment, lr_factor
 from cifarlab.recipes.lint import lint
 from cifarlab.recipes.text import build
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.errors import Interrupted, RecipeError
+from cifarlab.system.errors import Interrupted, PluginError, RecipeError
 from cifarlab.training.train import train
 
 OWN = Path(__file__).with_name("own_parts.py")
@@ -107,6 +107,15 @@ def test_each_optimizer_takes_settings_of_roles():
 
 with owned_by("0" * 64):  # known to no recipe
 
+    class Lazy(AveragingConfig):
+        kind: Literal["lazy"] = "lazy"
+
+        def build(self, network, steps_per_epoch, planned):
+            return LazyAverager(network)
+
+    class LazyAverager(Averager):
+        """Lacks its ``update``."""
+
     class Adrift(OptimizerConfig):
         kind: Literal["adrift"] = "adrift"
 
@@ -189,6 +198,12 @@ def test_each_average_is_of_two_weights_at_last():
         if first:
             with pytest.raises(RecipeError, match=f"averaging.kind={config.kind} would average"):
                 build_averaging(config, network, 11, 1)
+
+
+def test_an_averager_without_its_update_is_refused_before_the_first_step():
+    with pytest.raises(PluginError) as caught:
+        build_averaging(Lazy(), nn.Linear(2, 2), 11, 110)
+    assert "kind 'lazy' fails in" in caught.value.what and "update" in caught.value.what
 
 
 def test_they_are_linted_and_scaled(plugin):

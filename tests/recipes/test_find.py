@@ -88,8 +88,20 @@ def test_a_file_that_changes_another_recipe(tmp_path):
         ("base: 3", r"mine.yaml: base can't be 3: input should be a valid string\n"),
         (
             "base: quickstart\noptimizer: {lr: 0.2}",
-            "mine.yaml: unknown key 'optimizer'\n.*Allowed: plugins, name, base, overrides",
+            "mine.yaml: unknown key 'optimizer'\nwrite what it changes under overrides",
         ),
+        ("base: quickstart\nseed: 3", "unknown key 'seed'\nwrite what it changes under overrides"),
+        ("base: quickstart\nbsae: 3", "unknown key 'bsae'\ndid you mean 'base'?"),
+        (
+            "base: quickstart\noverrides: {name: zz, foo.bar: 1}",
+            "mine.yaml: unknown key 'foo.bar'\n'cifarlab recipes keys'",
+        ),
+        (
+            "base: quickstart\noverrides: {optimizer.lr: 0.2, optimizer.foo.bar: 1}",
+            "mine.yaml: unknown key 'optimizer.foo.bar'\ndid you mean 'optimizer.lr'",
+        ),
+        ("base: quikstart", "^mine.yaml: no recipe is called"),
+        ("base: other.yaml", "^mine.yaml: can't read the recipe other.yaml"),
         (
             "base: quickstart\noverrides: {optimizer.rat: 0.2}",
             "mine.yaml: unknown key 'optimizer.rat'\ndid you mean 'optimizer.lr'?",
@@ -101,3 +113,26 @@ def test_a_bad_base_says_what_is_wrong(tmp_path, monkeypatch, text, told):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(RecipeError, match=told):
         find("mine.yaml")
+
+
+def test_a_base_beside_its_file_comes_before_one_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.yaml").write_text("base: a.yaml")
+    (tmp_path / "a.yaml").write_text("seed: 1")
+    assert find("sub/b.yaml").seed == 1
+    (tmp_path / "sub" / "a.yaml").write_text("seed: 2")
+    assert find("sub/b.yaml").seed == 2
+    (tmp_path / "sub" / "a.yaml").write_text("sed: 2")
+    with pytest.raises(RecipeError, match=r"^sub/b.yaml: sub/a.yaml: unknown key 'sed'"):
+        find("sub/b.yaml")
+
+
+def test_bases_in_a_circle_end_however_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.yaml").write_text("base: ../sub/a.yaml")
+    (tmp_path / "sub" / "a.yaml").write_text("base: ../sub/b.yaml")
+    with pytest.raises(RecipeError, match="has itself as a base") as caught:
+        find("sub/b.yaml")
+    assert len(caught.value.what) < 200

@@ -123,6 +123,18 @@ def test_the_text_says_the_number(name):
     assert (float(found[1]), found[2]) == (NUMBERS[name].accuracy, NUMBERS[name].data)
 
 
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("asha2021/classic", "best of 30 trials, 67.1 % on validation images"),
+        ("fudan/resnet24", "without mixup, one run"),
+        ("kth2024/baseline", "one run"),
+    ],
+)
+def test_the_number_s_note_is_told_beside_it(name, note):
+    assert f"on {NUMBERS[name].data} ({note}).\nCommand" in ALL[name].text
+
+
 @pytest.mark.parametrize("report", ROWS)
 def test_recipes_of_a_report_differ(report):
     made = {name: find(name) for name in ALL if name.startswith(f"{report}/")}

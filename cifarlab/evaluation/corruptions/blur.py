@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
-from cifarlab.augment.transforms import translate
+from cifarlab.augment.transforms import apply_weights, translate
 from cifarlab.evaluation.corruptions.draws import Draws
 
 _LEAST_TAP = 1e-4
@@ -20,11 +20,9 @@ _LEAST_TAP = 1e-4
 
 def both_axes(images: Tensor, matrix: Callable[[int], Tensor]) -> Tensor:
     """Images (N, H, W, C) by a ``matrix`` of their side's size, for the rows and the columns."""
-    count, height, width, channels = images.shape
-    tall = torch.matmul(matrix(height).to(images), images.reshape(count, height, -1))
-    # channels stay apart in one large product, which is faster than many small ones
-    apart = torch.kron(matrix(width), torch.eye(channels)).to(images)
-    return (tall.flatten(0, 1) @ apart.T).view(images.shape)
+    height, width, channels = images.shape[1:]
+    columns = torch.kron(matrix(width), torch.eye(channels)).to(images)
+    return apply_weights(images, matrix(height).to(images), columns)
 
 
 @lru_cache(maxsize=64)

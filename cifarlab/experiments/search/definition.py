@@ -27,7 +27,7 @@ from cifarlab.experiments.search.space import (
 )
 from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.metrics.kinds import Metric
-from cifarlab.recipes.catalog import find
+from cifarlab.recipes.catalog import find_named
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import (
     change,
@@ -83,7 +83,7 @@ class Search(WatchedConfig):
         overrides = self.overrides | ({} if data is None else {"data.source": data})
         if self.metric:
             overrides |= {"evaluation.metric": self.metric.model_dump(mode="json")}
-        recipe = change(find(self.recipe, self.plugins), overrides, where)
+        recipe = change(find_named(self.recipe, self.plugins, where), overrides, where)
         recipe = change(recipe, {"training.duration": str(self.max_epochs)}, where)
         if not recipe.data.val_fraction:
             raise RecipeError(

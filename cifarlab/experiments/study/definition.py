@@ -15,7 +15,7 @@ from cifarlab.config.base import Config, Name
 from cifarlab.config.plugins import Plugin
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes.catalog import Reported as Reported
-from cifarlab.recipes.catalog import find, find_shipped, shipped_recipes
+from cifarlab.recipes.catalog import find_named, find_shipped, shipped_recipes
 from cifarlab.recipes.refusals import short_repr
 from cifarlab.recipes.schema import MOST_SEED, Recipe
 from cifarlab.recipes.text import (
@@ -83,7 +83,7 @@ class Study(WatchedConfig):
         recipes = {}
         for row in self.rows:
             where = f"study {self.name}, row {row.name}"
-            base = find(row.recipe, self.plugins)
+            base = find_named(row.recipe, self.plugins, where)
             changed = change(base, {**row.overrides, "name": row.name}, where)
             recipes[row.name] = change(changed, self.overrides, where)
         return recipes

@@ -1,6 +1,7 @@
 """Nothing starts before every key and every value was tried on the recipe's schema."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +192,15 @@ def test_a_condition_on_very_many_combinations_is_refused() -> None:
     third = {"kind": "uniform", "low": 0, "high": 0.1, "when": condition}
     with pytest.raises(RecipeError, match="depends on 40,000 combinations"):
         checked({**space, "optimizer.weight_decay": third})
+
+
+def test_a_search_s_recipe_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text("seed: 7")
+    (tmp_path / "mine.yaml").write_text(
+        "recipe: theirs.yaml\nspace: {seed: {kind: int, low: 0, high: 9}}"
+    )
+    search = find_search(str(tmp_path / "mine.yaml"))
+    assert search.base_recipe().seed == 7
+    (tmp_path / "theirs.yaml").unlink()
+    with pytest.raises(RecipeError, match=r"^search mine: can't read the recipe theirs.yaml"):
+        find_search(str(tmp_path / "mine.yaml")).base_recipe()

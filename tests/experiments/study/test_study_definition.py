@@ -188,3 +188,12 @@ def test_more_seeds_than_there_are_on_the_command_line(tmp_path, first, seeds):
     with pytest.raises(RecipeError, match="seeds"):
         run_study(study, n_seeds=seeds, runs=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_row_s_recipe_lies_beside_the_study(tmp_path):
+    (tmp_path / "theirs.yaml").write_text("seed: 7")
+    rows = [{"name": "r", "recipe": "theirs.yaml"}, {"name": "other", "recipe": "quickstart"}]
+    assert find_study(written(tmp_path, rows=rows)).recipes()["r"].seed == 7
+    (tmp_path / "theirs.yaml").unlink()
+    with pytest.raises(RecipeError, match=r"^study mine, row r: can't read the recipe theirs.yaml"):
+        find_study(written(tmp_path, rows=rows)).recipes()
