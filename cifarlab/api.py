@@ -6,18 +6,25 @@ the other way round. Nothing here imports torch before it trains or predicts.
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarlab.config.plugins import approve_plugins
+from cifarlab.config.plugins import approve_plugins, trusting
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, new_folder
-from cifarlab.run_folder.run_data import RunData, read_runs
+from cifarlab.run_folder.run_data import (
+    RunData,
+    describe_left_out,
+    read_readable_runs,
+    read_runs,
+)
+from cifarlab.system.errors import CifarlabError
 from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:
@@ -142,8 +149,12 @@ class Plots:
 class RunTable(Sequence[TrainedRun]):
     """Runs beside each other: a sequence of ``TrainedRun``, and ``frame``, a data frame."""
 
+    left_out: list[str]  # of each run that can't be read, why
+
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        self._runs = read_runs([Path(path) for path in paths], predictions=False)
+        paths = [Path(path) for path in paths]
+        self._runs, refused = read_readable_runs(paths, (CifarlabError,), predictions=False)
+        self.left_out = describe_left_out(refused)
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -173,10 +184,11 @@ class RunTable(Sequence[TrainedRun]):
         return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
-        return f"<RunTable of {len(self)} runs>"
+        return "\n".join([f"<RunTable of {len(self)} runs>", *self.left_out])
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html(float_format=percent)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.left_out)
+        return self.frame.to_html(float_format=percent) + notes
 
 
 class ComparisonTable:
@@ -272,32 +284,53 @@ def find_recipe(
     return change(resolved, changes) if changes else resolved
 
 
-def load_run(path: TrainedRun | Path | str) -> TrainedRun:
-    """Open a run folder. Raises RunFolderError."""
-    return path if isinstance(path, TrainedRun) else TrainedRun(path)
+def load_run(path: TrainedRun | Path | str, trust_plugins: bool = False) -> TrainedRun:
+    """Open a run folder; ``trust_plugins`` approves its plug-ins, which are then run.
+
+    Raises RunFolderError, RecipeError and PluginError.
+    """
+    run = path if isinstance(path, TrainedRun) else TrainedRun(path)
+    with trusting(trust_plugins):
+        run.folder.recipe()
+    return run
 
 
-def runs(folder: Path | str = RUNS) -> RunTable:
-    """Return all runs at any depth under a folder."""
-    return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
+def runs(folder: Path | str = RUNS, trust_plugins: bool = False) -> RunTable:
+    """Return all runs at any depth under a folder; ``trust_plugins`` as in ``load_run``."""
+    with trusting(trust_plugins):
+        return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
 
 
-def predict(run: TrainedRun | Path | str, images: Any) -> "pd.DataFrame":
-    """Return ``TrainedRun.predict`` of a run or its folder."""
-    return load_run(run).predict(images)
+def predict(
+    run: TrainedRun | Path | str, images: Any, trust_plugins: bool = False
+) -> "pd.DataFrame":
+    """Return ``TrainedRun.predict`` of a run or its folder; the rest as in ``load_run``."""
+    return load_run(run, trust_plugins).predict(images)
 
 
-def evaluate(run: TrainedRun | Path | str, split: str = "val", **options: Any) -> dict[str, Any]:
-    """Return ``TrainedRun.evaluate`` of a run or its folder."""
-    return load_run(run).evaluate(split, **options)
+def evaluate(
+    run: TrainedRun | Path | str, split: str = "val", trust_plugins: bool = False, **options: Any
+) -> dict[str, Any]:
+    """Return ``TrainedRun.evaluate`` of a run or its folder; the rest as in ``load_run``."""
+    return load_run(run, trust_plugins).evaluate(split, **options)
 
 
-def compare(*runs: TrainedRun | Path | str, against: str | None = None) -> ComparisonTable:
-    """Compare finished runs, grouped by recipe and paired by seed; as ``cifarlab compare``."""
+def compare(
+    *runs: TrainedRun | Path | str,
+    against: str | None = None,
+    metric: str = "accuracy",
+    trust_plugins: bool = False,
+) -> ComparisonTable:
+    """Compare finished runs, grouped by recipe and paired by seed; as ``cifarlab compare``.
+
+    ``metric`` is ``macro_f1``, ``log_loss``, ...; ``trust_plugins`` as in ``load_run``.
+    """
+    from cifarlab.experiments.study.definition import parse_metric
     from cifarlab.experiments.study.outcomes import compare_runs
 
     names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
-    return ComparisonTable(compare_runs(names, against))
+    with trusting(trust_plugins):
+        return ComparisonTable(compare_runs(names, against, metric=parse_metric(metric)))
 
 
 def study(name: "Study | str", **options: Any) -> ComparisonTable:

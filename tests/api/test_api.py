@@ -1,14 +1,18 @@
 """The public face: ``import cifarlab as lab``."""
 
+import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import cifarlab as lab
-from cifarlab.system.errors import DataError, RunFolderError
+from cifarlab.config.plugins import Plugin
+from cifarlab.system.errors import DataError, PluginError, RunFolderError
 
 SHORT = {"training.duration": "2 epochs"}
 
@@ -86,12 +90,59 @@ def test_runs_are_a_table(runs: Path) -> None:
     assert len(table) == 3 and [run.path.name for run in table] == ["a", "b", "c"]
     assert list(table.frame["seed"]) == [0, 0, 1] and table.frame["finished"].all()
     assert len(table[1:]) == 2 and table._repr_html_().count("<td>quickstart</td>") == 3
+    assert table.left_out == [] and repr(table) == "<RunTable of 3 runs>"
+
+
+def bring_plugin(run: Path, source: bytes) -> None:
+    """Make a run one of somebody else's, whose recipe names a plug-in file."""
+    plugin = Plugin(file="theirs.py", sha256=hashlib.sha256(source).hexdigest())
+    (run / "plugins").mkdir()
+    (run / "plugins" / plugin.copy_name).write_bytes(source)
+    tree = yaml.safe_load((run / "recipe.yaml").read_text())
+    tree["plugins"] = [plugin.model_dump()]
+    (run / "recipe.yaml").write_text(yaml.safe_dump(tree))
+
+
+def test_a_table_leaves_out_what_can_t_be_read_and_says_why(runs: Path, tmp_path: Path) -> None:
+    for name in ("whole", "damaged", "foreign"):
+        shutil.copytree(runs / "a", tmp_path / name)
+    (tmp_path / "damaged" / "result.json").write_text("{")
+    bring_plugin(tmp_path / "foreign", b"theirs = 1\n")
+    (tmp_path / "stray").mkdir()
+    (tmp_path / "stray" / "recipe.yaml").write_text("name: <b>\n")
+    table = lab.runs(tmp_path)
+    assert [run.path.name for run in table] == ["whole"] and list(table.frame["run"]) == ["whole"]
+    reasons = dict(zip(("damaged", "foreign", "stray"), table.left_out, strict=True))
+    assert all(note.startswith(f"{name} is left out: ") for name, note in reasons.items())
+    assert "result.json" in reasons["damaged"] and "trust_plugins=True" in reasons["foreign"]
+    assert repr(table).splitlines()[1:] == table.left_out
+    assert table._repr_html_().count("<p>") == 3
+    trusted = lab.runs(tmp_path, trust_plugins=True)
+    assert [run.path.name for run in trusted] == ["foreign", "whole"]
+
+
+def test_a_run_with_plug_ins_is_opened_with_consent_alone(runs: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(runs / "a", tmp_path / "sent")
+    bring_plugin(run, b"theirs = 2\n")
+    images = np.zeros((1, 8, 8), np.uint8)
+    for refused in (
+        lambda: lab.load_run(run),
+        lambda: lab.predict(run, images),
+        lambda: lab.evaluate(run),
+        lambda: lab.compare(run),
+    ):
+        with pytest.raises(PluginError, match="trust_plugins=True in Python"):
+            refused()
+    assert lab.load_run(run, trust_plugins=True).accuracy == lab.load_run(runs / "a").accuracy
+    assert len(lab.predict(run, images)) == 1  # it was approved once
 
 
 def test_runs_are_compared_by_recipe(runs: Path) -> None:
     both = lab.compare(lab.load_run(runs / "a"), runs / "b", runs / "c")
     assert len(both.frame) == 2 and set(both.verdicts) == set(both.frame.index)
     assert repr(both).startswith("<ComparisonTable with ")
+    by_loss = lab.compare(runs / "a", runs / "b", metric="log_loss")
+    assert by_loss.comparison.metric.name == "log_loss"
 
 
 def test_a_study_and_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
