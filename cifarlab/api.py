@@ -44,7 +44,8 @@ class TrainedRun:
     """One run: its numbers, its history, its figures, its network."""
 
     def __init__(self, path: Path | str) -> None:
-        self.folder = RunFolder(path).require()
+        self._name = str(path)
+        self.folder = RunFolder(Path(path).absolute()).require()  # it stays after a chdir
 
     @property
     def path(self) -> Path:
@@ -110,7 +111,7 @@ class TrainedRun:
         run, reached = self._data, f"{self._data.last_epoch} epochs so far"
         if run.split_name:
             reached = f"{run.split_name} accuracy {percent(self.accuracy)}"
-        return f"<TrainedRun {self.path}: {run.recipe_name} on {run.data_name}, {reached}>"
+        return f"<TrainedRun {self._name}: {run.recipe_name} on {run.data_name}, {reached}>"
 
     def _repr_html_(self) -> str:
         return RunTable([self.path])._repr_html_()
@@ -152,8 +153,8 @@ class RunTable(Sequence[TrainedRun]):
     left_out: list[str]  # of each run that can't be read, why
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        paths = [Path(path) for path in paths]
-        self._runs, refused = read_readable_runs(paths, (CifarlabError,), predictions=False)
+        found = read_readable_runs([*map(Path, paths)], (CifarlabError,), predictions=False)
+        self._runs, refused = found
         self.left_out = describe_left_out(refused)
 
     def __len__(self) -> int:
@@ -268,9 +269,10 @@ def train(
     from cifarlab.training.train import train as train_recipe
 
     recipe = find_recipe(recipe, changes, plugins)
-    folder = RunFolder(run) if run else new_folder(recipe)
     if data is not None:
-        recipe = change(recipe, {"data.source": _source(data, folder)})
+        runs_folder = Path(run).parent if run else RUNS
+        recipe = change(recipe, {"data.source": _source(data, runs_folder)})
+    folder = RunFolder(run) if run else new_folder(recipe)
     train_recipe(recipe, folder, command="cifarlab.train", **options)
     return TrainedRun(folder.path)
 
@@ -353,9 +355,9 @@ def search(name: "Search | str", **options: Any) -> SearchTable:
     return SearchTable(finished.results, finished.folder.path)
 
 
-def _source(data: Data, folder: RunFolder) -> Any:
+def _source(data: Data, runs_folder: Path) -> Any:
     if isinstance(data, str | Path):
         return str(data)
     from cifarlab.data.arrays import store_arrays
 
-    return store_arrays(folder.path.parent / "arrays", data)
+    return store_arrays(runs_folder, data)

@@ -61,7 +61,9 @@ def suspects(run: RunData) -> list[Item]:
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
     for row, image in zip(rows, pictures, strict=False):
-        labeled, predicted, true = (row.get(f"{key}_label") for key in ("given", "predicted", "true"))
+        labeled, predicted, true = (
+            row.get(f"{key}_label") for key in ("given", "predicted", "true")
+        )
         if labeled != predicted:
             guess = _named(run, predicted)
             details = [f"{percent(row.get('probability'), 1)} {guess}", _image_name(row)]

@@ -143,7 +143,7 @@ def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
 def read_readable_runs(
     paths: Sequence[Path], refusals: tuple[type[CifarlabError], ...], predictions: bool = True
 ) -> tuple[list[RunData], dict[Path, CifarlabError]]:
-    """Return ``read_runs`` of those that can be read, and by path the ``refusals`` of the others."""
+    """Return ``read_runs`` of what can be read, and by path the ``refusals`` of the others."""
     runs: list[RunData] = []
     left_out: dict[Path, CifarlabError] = {}
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
