@@ -4,10 +4,12 @@ Objects are views of folders on the disk: whatever the command line made can be 
 the other way round. Nothing here imports torch before it trains or predicts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,12 +42,39 @@ if TYPE_CHECKING:
 Data = str | Path | tuple[Any, Any]
 
 
+class Plots:
+    """Figures by name, each a function that returns it, or None where there is nothing to show.
+
+    ``figures`` says where they are listed, which is imported when it is first looked at.
+    """
+
+    def __init__(self, figures: str, subject: Callable[[], Any]) -> None:
+        self._figures, self._subject = figures, subject
+
+    def __dir__(self) -> list[str]:
+        return list(resolve_name(self._figures))
+
+    def __getattr__(self, name: str) -> "Callable[[], Figure | None]":
+        if name.startswith("_") or name not in (figures := resolve_name(self._figures)):
+            raise AttributeError(f"there is no figure {name!r}")
+
+        def show() -> "Figure | None":
+            from cifarlab.plots.draw import draw
+
+            plot = figures[name][0](self._subject())
+            return draw(plot) if plot else None
+
+        show.__doc__ = f"{figures[name][1]}."
+        return show
+
+
 class TrainedRun:
-    """One run: its numbers, its history, its figures, its network."""
+    """One run: its numbers, its history, its network, and under ``plot`` its report's figures."""
 
     def __init__(self, path: Path | str) -> None:
         self._name = str(path)
         self.folder = RunFolder(Path(path).absolute()).require()  # it stays after a chdir
+        self.plot = Plots("cifarlab.plots.catalog:FIGURES", lambda: self._data)
 
     @property
     def path(self) -> Path:
@@ -78,11 +107,6 @@ class TrainedRun:
 
         return pd.json_normalize(self._data.lines)
 
-    @property
-    def plot(self) -> "Plots":
-        """The run's figures, each a function that returns one."""
-        return Plots(self._data)
-
     def predict(self, images: Any) -> "pd.DataFrame":
         """Return the probability of each class, a row for each image.
 
@@ -101,11 +125,19 @@ class TrainedRun:
             predicted.probabilities, index=predicted.ids, columns=list(predicted.classes)
         )
 
-    def evaluate(self, split: str = "val", **options: Any) -> dict[str, Any]:
-        """Measure ``val`` or ``test`` anew (see evaluation/run_evaluation.py)."""
+    def evaluate(
+        self, split: str = "val", views: int | None = None, groups: Path | None = None
+    ) -> "Evaluation":
+        """Measure ``val`` or ``test`` anew, in so many views; the opening of test is recorded.
+
+        ``groups`` is a YAML file of classes. Raises as evaluation/run_evaluation.py does.
+        """
         from cifarlab.evaluation.run_evaluation import evaluate_run
 
-        return evaluate_run(self.folder, split, **options)[0]
+        measured, data = evaluate_run(
+            self.folder, split, views, groups, command="cifarlab.evaluate"
+        )
+        return Evaluation(split=split, data=data, **measured)
 
     def __repr__(self) -> str:
         run, reached = self._data, f"{self._data.last_epoch} epochs so far"
@@ -117,34 +149,23 @@ class TrainedRun:
         return RunTable([self.path])._repr_html_()
 
 
-class Plots:
-    """A run's figures, as Matplotlib figures; None where a run has nothing to show."""
+class Evaluation(SimpleNamespace):
+    """What was measured of a ``split`` of the ``data``, as in result.json: ``accuracy``, ..."""
 
-    def __init__(self, run: RunData) -> None:
-        self._run = run
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row for each class: how many images, how many correct, accuracy and interval."""
+        import pandas as pd
 
-    def curves(self) -> "Figure | None":
-        """Loss, accuracy and learning rate by epoch."""
-        return self._draw("curves")
+        return pd.DataFrame(self.per_class).set_index("class")
 
-    def confusion_matrix(self) -> "Figure | None":
-        """Which class is taken for which."""
-        return self._draw("confusion")
+    def __repr__(self) -> str:
+        from cifarlab.training.display import score_line
 
-    def per_class(self) -> "Figure | None":
-        """The accuracy of each class, with its interval."""
-        return self._draw("classes")
+        return f"<Evaluation: {score_line(self.split, vars(self), self.data)}>"
 
-    def reliability(self) -> "Figure | None":
-        """How often the network is right that is sure by so much."""
-        return self._draw("reliability")
-
-    def _draw(self, kind: str) -> "Figure | None":
-        from cifarlab.plots.catalog import FIGURES
-        from cifarlab.plots.draw import draw
-
-        plot = FIGURES[kind][0](self._run)
-        return draw(plot) if plot else None
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>" + self.frame.to_html(float_format=percent)
 
 
 class RunTable(Sequence[TrainedRun]):
@@ -156,6 +177,7 @@ class RunTable(Sequence[TrainedRun]):
         found = read_readable_runs([*map(Path, paths)], (CifarlabError,), predictions=False)
         self._runs, refused = found
         self.left_out = describe_left_out(refused)
+        self.plot = Plots("cifarlab.plots.catalog:SHARED_FIGURES", lambda: self._runs)
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -197,6 +219,7 @@ class ComparisonTable:
 
     def __init__(self, comparison: "Comparison", path: Path | None = None) -> None:
         self.comparison = comparison
+        self.plot = Plots("cifarlab.experiments.study.figure:FIGURES", lambda: comparison)
         self.path = path
 
     @property
@@ -227,6 +250,7 @@ class SearchTable:
 
     def __init__(self, results: "SearchResults", path: Path) -> None:
         self.results = results
+        self.plot = Plots("cifarlab.experiments.search.figures:FIGURES", lambda: results)
         self.path = path
 
     @property
@@ -270,8 +294,11 @@ def train(
 
     recipe = find_recipe(recipe, changes, plugins)
     if data is not None:
-        runs_folder = Path(run).parent if run else RUNS
-        recipe = change(recipe, {"data.source": _source(data, runs_folder)})
+        from cifarlab.data.arrays import store_arrays
+
+        is_text = isinstance(data, str | Path)
+        source = str(data) if is_text else store_arrays(Path(run).parent if run else RUNS, data)
+        recipe = change(recipe, {"data.source": source})
     folder = RunFolder(run) if run else new_folder(recipe)
     train_recipe(recipe, folder, command="cifarlab.train", **options)
     return TrainedRun(folder.path)
@@ -311,10 +338,14 @@ def predict(
 
 
 def evaluate(
-    run: TrainedRun | Path | str, split: str = "val", trust_plugins: bool = False, **options: Any
-) -> dict[str, Any]:
+    run: TrainedRun | Path | str,
+    split: str = "val",
+    views: int | None = None,
+    groups: Path | None = None,
+    trust_plugins: bool = False,
+) -> Evaluation:
     """Return ``TrainedRun.evaluate`` of a run or its folder; the rest as in ``load_run``."""
-    return load_run(run, trust_plugins).evaluate(split, **options)
+    return load_run(run, trust_plugins).evaluate(split, views, groups)
 
 
 def compare(
@@ -353,11 +384,3 @@ def search(name: "Search | str", **options: Any) -> SearchTable:
     resolved = find_search(name) if isinstance(name, str) else name
     finished = run_search(resolved, **{"log": print, "command": "cifarlab.search", **options})
     return SearchTable(finished.results, finished.folder.path)
-
-
-def _source(data: Data, runs_folder: Path) -> Any:
-    if isinstance(data, str | Path):
-        return str(data)
-    from cifarlab.data.arrays import store_arrays
-
-    return store_arrays(runs_folder, data)

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from IPython.core.completer import IPCompleter, provisionalcompleter
 
 import cifarlab as lab
 from cifarlab.config.plugins import Plugin
+from cifarlab.plots.catalog import FIGURES
 from cifarlab.system.errors import DataError, PluginError, RunFolderError
 
 SHORT = {"training.duration": "2 epochs"}
@@ -65,8 +67,31 @@ def test_a_run_shows_what_it_is(runs: Path) -> None:
 
 def test_figures_are_returned_and_draw_the_run(runs: Path) -> None:
     plot = lab.load_run(runs / "a").plot
-    figures = (plot.curves(), plot.confusion_matrix(), plot.per_class(), plot.reliability())
-    assert all(figure is not None and figure.axes for figure in figures)
+    assert dir(plot) == sorted(FIGURES) and plot.curves.__doc__ == f"{FIGURES['curves'][1]}."
+    drawn = {name for name in dir(plot) if (figure := getattr(plot, name)()) and figure.axes}
+    assert {"curves", "confusion", "classes", "mistakes", "reliability"} <= drawn
+    assert plot.weights() is None  # nothing was recorded
+    both = lab.runs(runs).plot.curves()
+    assert both is not None and len(both.axes[0].get_lines()) >= 3
+    with pytest.raises(AttributeError, match="no figure 'curve'"):
+        _ = plot.curve
+
+
+def test_figures_complete_where_ipython_only_looks(runs: Path) -> None:
+    completer = IPCompleter(namespace={"run": lab.load_run(runs / "a")}, use_jedi=False)
+    with provisionalcompleter():
+        found = {c.text.lstrip(".") for c in completer.completions("run.plot.", 9)}
+    assert found == set(FIGURES)
+
+
+def test_a_run_is_measured_anew(runs: Path) -> None:
+    measured, result = lab.evaluate(runs / "a"), lab.load_run(runs / "a").result["val"]
+    assert measured.accuracy == result["accuracy"] and measured.interval == result["interval"]
+    assert {"split", "data", *result} <= set(dir(measured))
+    assert repr(measured).startswith("<Evaluation: val accuracy ")
+    assert list(measured.frame.index) == [str(n) for n in range(10)]
+    assert "val accuracy" in measured._repr_html_() and "<table" in measured._repr_html_()
+    assert lab.evaluate(runs / "a", views=2).loss != measured.loss
 
 
 def test_predictions_are_those_of_the_run(runs: Path) -> None:
@@ -156,3 +181,22 @@ def test_a_study_and_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
     study = lab.study("mine.yaml")
     assert list(study.frame.index) == ["usual", "low"] and set(study.verdicts) == {"usual", "low"}
     assert study.path is not None and len(lab.runs(study.path)) == 4
+    figure = study.plot.figure()
+    assert figure is not None and len(figure.axes) == 2
+
+
+def test_a_search_and_what_came_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = lab.Search(
+        name="rates",
+        recipe="quickstart",
+        trials=2,
+        max_epochs="2 epochs",
+        space={"optimizer.lr": {"kind": "loguniform", "low": 0.01, "high": 0.3}},
+    )
+    found = lab.search(search, log=lambda line: None)
+    assert len(found.frame) == 2 and repr(found).startswith(f"<SearchTable {found.path}: 2 trials")
+    assert found.best.optimizer.lr == found.results.best_row.trial.params["optimizer.lr"]
+    assert dir(found.plot) == ["coordinates", "curves", "importance", "rungs"]
+    figure = found.plot.curves()
+    assert figure is not None and figure.axes and "<table" in found._repr_html_()

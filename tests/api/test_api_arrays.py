@@ -49,13 +49,13 @@ def test_they_are_found_from_another_folder_and_after_a_move(
     assert run.accuracy is not None and run.accuracy > 0.9
     path = run.path
     monkeypatch.chdir(elsewhere)
-    assert run.evaluate("val")["accuracy"] == run.result["val"]["accuracy"]
+    assert run.evaluate("val").accuracy == run.result["val"]["accuracy"]
     if moved:
         shutil.move(path.parents[1] / "runs", elsewhere / "kept")
         path = Path("kept") / path.name
     again = lab.load_run(path)
     assert fingerprint(again.recipe) == run.result["fingerprint"]
-    assert again.evaluate("test")["accuracy"] == again.result["test"]["accuracy"]
+    assert again.evaluate("test").accuracy == again.result["test"]["accuracy"]
     assert list(again.predict(IMAGES[:2]).columns) == ["dark", "light"]
     explain_run(again.folder)
     assert list(again.folder.explained.iterdir())
