@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from cifarlab.experiments.search.results import SearchResults
     from cifarlab.experiments.study.comparison import Comparison
     from cifarlab.experiments.study.definition import Study
+    from cifarlab.system.signals import StopRequest
+    from cifarlab.training.callback import Callback
 
 # a source, (images, labels), or two such pairs: training and test
 Data = str | Path | tuple[Any, Any]
@@ -174,8 +176,7 @@ class RunTable(Sequence[TrainedRun]):
     left_out: list[str]  # of each run that can't be read, why
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        found = read_readable_runs([*map(Path, paths)], (CifarlabError,), predictions=False)
-        self._runs, refused = found
+        self._runs, refused = read_readable_runs([*map(Path, paths)], (CifarlabError,), False)
         self.left_out = describe_left_out(refused)
         self.plot = Plots("cifarlab.plots.catalog:SHARED_FIGURES", lambda: self._runs)
 
@@ -281,14 +282,18 @@ def train(
     data: Data | None = None,
     run: Path | str | None = None,
     plugins: Sequence[str] = (),
-    **options: Any,
+    resume: bool = False,
+    callbacks: "Sequence[Callback] | None" = None,
+    stop: "StopRequest | None" = None,
+    threads: int | None = None,
 ) -> TrainedRun:
     """Train a recipe, by name, YAML file or value, with settings changed by dotted path.
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of
-    training/train.py. Raises every error of cifarlab.system.errors.
+    one under ``runs``); ``plugins`` are files that this approves. ``resume`` goes on with the run
+    in its folder; ``callbacks=()`` is silent; ``stop`` may be set from outside; ``threads`` is how
+    many a CPU computes with. Raises every error of cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 
@@ -300,7 +305,8 @@ def train(
         source = str(data) if is_text else store_arrays(Path(run).parent if run else RUNS, data)
         recipe = change(recipe, {"data.source": source})
     folder = RunFolder(run) if run else new_folder(recipe)
-    train_recipe(recipe, folder, command="cifarlab.train", **options)
+    session: dict[str, Any] = {"resume": resume, "callbacks": callbacks, "stop": stop}
+    train_recipe(recipe, folder, command="cifarlab.train", threads=threads, **session)
     return TrainedRun(folder.path)
 
 
@@ -367,7 +373,11 @@ def compare(
 
 
 def study(name: "Study | str", **options: Any) -> ComparisonTable:
-    """Run a study by name, YAML file or value; ``options`` as experiments/study/engine.py."""
+    """Run a study by name, YAML file or value, as ``cifarlab study``.
+
+    ``options``: ``n_seeds``, ``scale``, ``only``, ``jobs``, ``resume``, ``data``, ``runs`` (the
+    folder), ``formats`` (of the figure), ``log``; see experiments/study/engine.py.
+    """
     from cifarlab.experiments.study.definition import find_study
     from cifarlab.experiments.study.engine import run_study
 
@@ -377,7 +387,11 @@ def study(name: "Study | str", **options: Any) -> ComparisonTable:
 
 
 def search(name: "Search | str", **options: Any) -> SearchTable:
-    """Run a search by name, YAML file or value; ``options`` as experiments/search/engine.py."""
+    """Run a search by name, YAML file or value, as ``cifarlab search``.
+
+    ``options``: ``jobs``, ``cluster``, ``max_time``, ``resume``, ``n_seeds``, ``scale``, ``data``,
+    ``runs`` (the folder), ``formats`` (of the figures), ``log``; see experiments/search/engine.py.
+    """
     from cifarlab.experiments.search.definition import find_search
     from cifarlab.experiments.search.engine import run_search
 
