@@ -40,8 +40,8 @@ class StoredArrays(SourceConfig):
             self.find()
         except DataError:
             for parent in folder.absolute().parents:
-                if self.sha256 and is_folder(place := _place(parent, self.sha256)):
-                    return self.model_copy(update={"folder": str(place)})
+                if self.sha256 and is_folder(stored := _stored_folder(parent, self.sha256)):
+                    return self.model_copy(update={"folder": str(stored)})
         return self
 
     def read(self) -> Arrays:
@@ -79,7 +79,7 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
     """
     arrays = _as_arrays(data)
     sha256 = content_hash(arrays)
-    folder = _place(folder.absolute(), sha256)
+    folder = _stored_folder(folder.absolute(), sha256)
     source = StoredArrays(folder=str(folder), sha256=sha256)
     if (folder / "classes.json").exists():  # which is written last
         return source
@@ -92,7 +92,7 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
     return source
 
 
-def _place(folder: Path, sha256: str) -> Path:
+def _stored_folder(folder: Path, sha256: str) -> Path:
     return folder / "arrays" / sha256[:16]
 
 
