@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cifarlab.api import ComparisonTable as ComparisonTable
+    from cifarlab.api import Evaluation as Evaluation
     from cifarlab.api import RunTable as RunTable
     from cifarlab.api import SearchTable as SearchTable
     from cifarlab.api import TrainedRun as TrainedRun
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
     from cifarlab.data.samplers import SamplerConfig as SamplerConfig
     from cifarlab.data.sources import Arrays as Arrays
     from cifarlab.data.sources import SourceConfig as SourceConfig
+    from cifarlab.experiments.search.definition import Search as Search
     from cifarlab.experiments.search.samplers import TrialSamplerConfig as TrialSamplerConfig
     from cifarlab.experiments.search.schedulers import TrialSchedulerConfig as TrialSchedulerConfig
+    from cifarlab.experiments.study.definition import Study as Study
+    from cifarlab.experiments.study.definition import StudyRow as StudyRow
     from cifarlab.losses.kinds import LossConfig as LossConfig
     from cifarlab.metrics.kinds import MetricConfig as MetricConfig
     from cifarlab.models.configs import ModelConfig as ModelConfig
@@ -47,16 +51,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
-    "cifarlab.api": "ComparisonTable RunTable SearchTable TrainedRun compare evaluate find_recipe "
-    "load_run predict runs search study train",
+    "cifarlab.api": "ComparisonTable Evaluation RunTable SearchTable TrainedRun compare evaluate "
+    "find_recipe load_run predict runs search study train",
     "cifarlab.augment.kinds": "AugmentationConfig",
     "cifarlab.augment.mixing": "MixConfig",
     "cifarlab.augment.policy": "PolicyConfig",
     "cifarlab.data.label_noise": "LabelNoiseConfig",
     "cifarlab.data.samplers": "SamplerConfig",
     "cifarlab.data.sources": "Arrays SourceConfig",
+    "cifarlab.experiments.search.definition": "Search",
     "cifarlab.experiments.search.samplers": "TrialSamplerConfig",
     "cifarlab.experiments.search.schedulers": "TrialSchedulerConfig",
+    "cifarlab.experiments.study.definition": "Study StudyRow",
     "cifarlab.losses.kinds": "LossConfig",
     "cifarlab.metrics.kinds": "MetricConfig",
     "cifarlab.models.configs": "ModelConfig",
@@ -69,6 +75,7 @@ _MODULES = {
     "cifarlab.training.callbacks": "CallbackConfig",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
@@ -78,4 +85,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_MODULE_OF]
+    return __all__

@@ -4,20 +4,29 @@ Objects are views of folders on the disk: whatever the command line made can be 
 the other way round. Nothing here imports torch before it trains or predicts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from html import escape
 from pathlib import Path
+from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarlab.config.plugins import approve_plugins
+from cifarlab.config.plugins import approve_plugins, trusting
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, new_folder
-from cifarlab.run_folder.run_data import RunData, read_runs
+from cifarlab.run_folder.run_data import (
+    RunData,
+    describe_left_out,
+    read_readable_runs,
+    read_runs,
+)
+from cifarlab.system.errors import CifarlabError
 from cifarlab.system.formatting import percent
 
 if TYPE_CHECKING:
@@ -28,16 +37,46 @@ if TYPE_CHECKING:
     from cifarlab.experiments.search.results import SearchResults
     from cifarlab.experiments.study.comparison import Comparison
     from cifarlab.experiments.study.definition import Study
+    from cifarlab.system.signals import StopRequest
+    from cifarlab.training.callback import Callback
 
 # a source, (images, labels), or two such pairs: training and test
 Data = str | Path | tuple[Any, Any]
 
 
+class Plots:
+    """Figures by name, each a function that returns it, or None where there is nothing to show.
+
+    ``figures`` says where they are listed, which is imported when it is first looked at.
+    """
+
+    def __init__(self, figures: str, subject: Callable[[], Any]) -> None:
+        self._figures, self._subject = figures, subject
+
+    def __dir__(self) -> list[str]:
+        return list(resolve_name(self._figures))
+
+    def __getattr__(self, name: str) -> "Callable[[], Figure | None]":
+        if name.startswith("_") or name not in (figures := resolve_name(self._figures)):
+            raise AttributeError(f"there is no figure {name!r}")
+
+        def show() -> "Figure | None":
+            from cifarlab.plots.draw import draw
+
+            plot = figures[name][0](self._subject())
+            return draw(plot) if plot else None
+
+        show.__doc__ = f"{figures[name][1]}."
+        return show
+
+
 class TrainedRun:
-    """One run: its numbers, its history, its figures, its network."""
+    """One run: its numbers, its history, its network, and under ``plot`` its report's figures."""
 
     def __init__(self, path: Path | str) -> None:
-        self.folder = RunFolder(path).require()
+        self._name = str(path)
+        self.folder = RunFolder(Path(path).absolute()).require()  # it stays after a chdir
+        self.plot = Plots("cifarlab.plots.catalog:FIGURES", lambda: self._data)
 
     @property
     def path(self) -> Path:
@@ -70,11 +109,6 @@ class TrainedRun:
 
         return pd.json_normalize(self._data.lines)
 
-    @property
-    def plot(self) -> "Plots":
-        """The run's figures, each a function that returns one."""
-        return Plots(self._data)
-
     def predict(self, images: Any) -> "pd.DataFrame":
         """Return the probability of each class, a row for each image.
 
@@ -93,57 +127,58 @@ class TrainedRun:
             predicted.probabilities, index=predicted.ids, columns=list(predicted.classes)
         )
 
-    def evaluate(self, split: str = "val", **options: Any) -> dict[str, Any]:
-        """Measure ``val`` or ``test`` anew (see evaluation/run_evaluation.py)."""
+    def evaluate(
+        self, split: str = "val", views: int | None = None, groups: Path | None = None
+    ) -> "Evaluation":
+        """Measure ``val`` or ``test`` anew, in so many views; the opening of test is recorded.
+
+        ``groups`` is a YAML file of classes. Raises as evaluation/run_evaluation.py does.
+        """
         from cifarlab.evaluation.run_evaluation import evaluate_run
 
-        return evaluate_run(self.folder, split, **options)[0]
+        measured, data = evaluate_run(
+            self.folder, split, views, groups, command="cifarlab.evaluate"
+        )
+        return Evaluation(split=split, data=data, **measured)
 
     def __repr__(self) -> str:
         run, reached = self._data, f"{self._data.last_epoch} epochs so far"
         if run.split_name:
             reached = f"{run.split_name} accuracy {percent(self.accuracy)}"
-        return f"<TrainedRun {self.path}: {run.recipe_name} on {run.data_name}, {reached}>"
+        return f"<TrainedRun {self._name}: {run.recipe_name} on {run.data_name}, {reached}>"
 
     def _repr_html_(self) -> str:
         return RunTable([self.path])._repr_html_()
 
 
-class Plots:
-    """A run's figures, as Matplotlib figures; None where a run has nothing to show."""
+class Evaluation(SimpleNamespace):
+    """What was measured of a ``split`` of the ``data``, as in result.json: ``accuracy``, ..."""
 
-    def __init__(self, run: RunData) -> None:
-        self._run = run
+    @property
+    def frame(self) -> "pd.DataFrame":
+        """A row for each class: how many images, how many correct, accuracy and interval."""
+        import pandas as pd
 
-    def curves(self) -> "Figure | None":
-        """Loss, accuracy and learning rate by epoch."""
-        return self._draw("curves")
+        return pd.DataFrame(self.per_class).set_index("class")
 
-    def confusion_matrix(self) -> "Figure | None":
-        """Which class is taken for which."""
-        return self._draw("confusion")
+    def __repr__(self) -> str:
+        from cifarlab.training.display import score_line
 
-    def per_class(self) -> "Figure | None":
-        """The accuracy of each class, with its interval."""
-        return self._draw("classes")
+        return f"<Evaluation: {score_line(self.split, vars(self), self.data)}>"
 
-    def reliability(self) -> "Figure | None":
-        """How often the network is right that is sure by so much."""
-        return self._draw("reliability")
-
-    def _draw(self, kind: str) -> "Figure | None":
-        from cifarlab.plots.catalog import FIGURES
-        from cifarlab.plots.draw import draw
-
-        plot = FIGURES[kind][0](self._run)
-        return draw(plot) if plot else None
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(repr(self)[1:-1])}</p>" + self.frame.to_html(float_format=percent)
 
 
 class RunTable(Sequence[TrainedRun]):
     """Runs beside each other: a sequence of ``TrainedRun``, and ``frame``, a data frame."""
 
+    left_out: list[str]  # of each run that can't be read, why
+
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        self._runs = read_runs([Path(path) for path in paths], predictions=False)
+        self._runs, refused = read_readable_runs([*map(Path, paths)], (CifarlabError,), False)
+        self.left_out = describe_left_out(refused)
+        self.plot = Plots("cifarlab.plots.catalog:SHARED_FIGURES", lambda: self._runs)
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -173,10 +208,11 @@ class RunTable(Sequence[TrainedRun]):
         return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
-        return f"<RunTable of {len(self)} runs>"
+        return "\n".join([f"<RunTable of {len(self)} runs>", *self.left_out])
 
     def _repr_html_(self) -> str:
-        return self.frame.to_html(float_format=percent)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.left_out)
+        return self.frame.to_html(float_format=percent) + notes
 
 
 class ComparisonTable:
@@ -184,6 +220,7 @@ class ComparisonTable:
 
     def __init__(self, comparison: "Comparison", path: Path | None = None) -> None:
         self.comparison = comparison
+        self.plot = Plots("cifarlab.experiments.study.figure:FIGURES", lambda: comparison)
         self.path = path
 
     @property
@@ -214,6 +251,7 @@ class SearchTable:
 
     def __init__(self, results: "SearchResults", path: Path) -> None:
         self.results = results
+        self.plot = Plots("cifarlab.experiments.search.figures:FIGURES", lambda: results)
         self.path = path
 
     @property
@@ -244,22 +282,31 @@ def train(
     data: Data | None = None,
     run: Path | str | None = None,
     plugins: Sequence[str] = (),
-    **options: Any,
+    resume: bool = False,
+    callbacks: "Sequence[Callback] | None" = None,
+    stop: "StopRequest | None" = None,
+    threads: int | None = None,
 ) -> TrainedRun:
     """Train a recipe, by name, YAML file or value, with settings changed by dotted path.
 
     ``data`` is a source as the recipe names it, a pair of arrays (uint8 N H W C, labels) or two
     pairs (training, test); arrays are stored beside the run. ``run`` is the folder (default: a new
-    one under ``runs``); ``plugins`` are files that this approves; ``options`` are those of
-    training/train.py. Raises every error of cifarlab.system.errors.
+    one under ``runs``); ``plugins`` are files that this approves. ``resume`` goes on with the run
+    in its folder; ``callbacks=()`` is silent; ``stop`` may be set from outside; ``threads`` is how
+    many a CPU computes with. Raises every error of cifarlab.system.errors.
     """
     from cifarlab.training.train import train as train_recipe
 
     recipe = find_recipe(recipe, changes, plugins)
-    folder = RunFolder(run) if run else new_folder(recipe)
     if data is not None:
-        recipe = change(recipe, {"data.source": _source(data, folder)})
-    train_recipe(recipe, folder, command="cifarlab.train", **options)
+        from cifarlab.data.arrays import store_arrays
+
+        is_text = isinstance(data, str | Path)
+        source = str(data) if is_text else store_arrays(Path(run).parent if run else RUNS, data)
+        recipe = change(recipe, {"data.source": source})
+    folder = RunFolder(run) if run else new_folder(recipe)
+    session: dict[str, Any] = {"resume": resume, "callbacks": callbacks, "stop": stop}
+    train_recipe(recipe, folder, command="cifarlab.train", threads=threads, **session)
     return TrainedRun(folder.path)
 
 
@@ -272,36 +319,65 @@ def find_recipe(
     return change(resolved, changes) if changes else resolved
 
 
-def load_run(path: TrainedRun | Path | str) -> TrainedRun:
-    """Open a run folder. Raises RunFolderError."""
-    return path if isinstance(path, TrainedRun) else TrainedRun(path)
+def load_run(path: TrainedRun | Path | str, trust_plugins: bool = False) -> TrainedRun:
+    """Open a run folder; ``trust_plugins`` approves its plug-ins, which are then run.
+
+    Raises RunFolderError, RecipeError and PluginError.
+    """
+    run = path if isinstance(path, TrainedRun) else TrainedRun(path)
+    with trusting(trust_plugins):
+        run.folder.recipe()
+    return run
 
 
-def runs(folder: Path | str = RUNS) -> RunTable:
-    """Return all runs at any depth under a folder."""
-    return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
+def runs(folder: Path | str = RUNS, trust_plugins: bool = False) -> RunTable:
+    """Return all runs at any depth under a folder; ``trust_plugins`` as in ``load_run``."""
+    with trusting(trust_plugins):
+        return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
 
 
-def predict(run: TrainedRun | Path | str, images: Any) -> "pd.DataFrame":
-    """Return ``TrainedRun.predict`` of a run or its folder."""
-    return load_run(run).predict(images)
+def predict(
+    run: TrainedRun | Path | str, images: Any, trust_plugins: bool = False
+) -> "pd.DataFrame":
+    """Return ``TrainedRun.predict`` of a run or its folder; the rest as in ``load_run``."""
+    return load_run(run, trust_plugins).predict(images)
 
 
-def evaluate(run: TrainedRun | Path | str, split: str = "val", **options: Any) -> dict[str, Any]:
-    """Return ``TrainedRun.evaluate`` of a run or its folder."""
-    return load_run(run).evaluate(split, **options)
+def evaluate(
+    run: TrainedRun | Path | str,
+    split: str = "val",
+    views: int | None = None,
+    groups: Path | None = None,
+    trust_plugins: bool = False,
+) -> Evaluation:
+    """Return ``TrainedRun.evaluate`` of a run or its folder; the rest as in ``load_run``."""
+    return load_run(run, trust_plugins).evaluate(split, views, groups)
 
 
-def compare(*runs: TrainedRun | Path | str, against: str | None = None) -> ComparisonTable:
-    """Compare finished runs, grouped by recipe and paired by seed; as ``cifarlab compare``."""
+def compare(
+    *runs: TrainedRun | Path | str,
+    against: str | None = None,
+    metric: str = "accuracy",
+    trust_plugins: bool = False,
+) -> ComparisonTable:
+    """Compare finished runs, grouped by recipe and paired by seed; as ``cifarlab compare``.
+
+    ``metric`` is ``macro_f1``, ``log_loss``, ...; ``trust_plugins`` as in ``load_run``.
+    """
+    from cifarlab.experiments.study.definition import parse_metric
     from cifarlab.experiments.study.outcomes import compare_runs
 
     names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
-    return ComparisonTable(compare_runs(names, against))
+    with trusting(trust_plugins):
+        return ComparisonTable(compare_runs(names, against, metric=parse_metric(metric)))
 
 
 def study(name: "Study | str", **options: Any) -> ComparisonTable:
-    """Run a study by name, YAML file or value; ``options`` as experiments/study/engine.py."""
+    """Run a study by name, YAML file or value, as ``cifarlab study``.
+
+    ``options``: ``n_seeds``, ``scale``, ``only``, ``jobs``, ``resume``, ``data``, ``runs`` (the
+    folder), ``formats`` (of the figure), ``log``; see experiments/study/engine.py.
+    """
     from cifarlab.experiments.study.definition import find_study
     from cifarlab.experiments.study.engine import run_study
 
@@ -311,18 +387,14 @@ def study(name: "Study | str", **options: Any) -> ComparisonTable:
 
 
 def search(name: "Search | str", **options: Any) -> SearchTable:
-    """Run a search by name, YAML file or value; ``options`` as experiments/search/engine.py."""
+    """Run a search by name, YAML file or value, as ``cifarlab search``.
+
+    ``options``: ``jobs``, ``cluster``, ``max_time``, ``resume``, ``n_seeds``, ``scale``, ``data``,
+    ``runs`` (the folder), ``formats`` (of the figures), ``log``; see experiments/search/engine.py.
+    """
     from cifarlab.experiments.search.definition import find_search
     from cifarlab.experiments.search.engine import run_search
 
     resolved = find_search(name) if isinstance(name, str) else name
     finished = run_search(resolved, **{"log": print, "command": "cifarlab.search", **options})
     return SearchTable(finished.results, finished.folder.path)
-
-
-def _source(data: Data, folder: RunFolder) -> Any:
-    if isinstance(data, str | Path):
-        return str(data)
-    from cifarlab.data.arrays import store_arrays
-
-    return store_arrays(folder.path.parent / "arrays", data)

@@ -236,7 +236,7 @@ def _run(plugin: Plugin, path: Path, source: bytes, approved: Container[str] = f
     if not (plugin.sha256 in approved or is_approved(plugin.sha256)):
         raise PluginError(
             f"{path} (SHA-256 {plugin.sha256[:12]}...) is code that you have not approved",
-            "read it; then --trust-plugins approves it and goes on",
+            "read it; then --trust-plugins (in Python trust_plugins=True) approves it and goes on",
         )
     restore_plugin(plugin, source, path)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,7 @@ from cifarlab.data.array_splits import Arrays, check_pair
 from cifarlab.data.dataset import SPLITS, Progress
 from cifarlab.data.sources import SourceConfig, Usual
 from cifarlab.system.errors import DataError
-from cifarlab.system.files import disk_errors, hint_to_read, write_text
+from cifarlab.system.files import disk_errors, hint_to_read, is_folder, write_text
 
 _FILES = ("images.npy", "labels.npy")
 
@@ -30,6 +30,19 @@ class StoredArrays(SourceConfig):
         from cifarlab.data.paths import find_path
 
         return find_path(self.folder, SourceConfig.kinds())
+
+    def look_beside(self, folder: Path) -> Self:
+        """Return itself or, where it is not found, what lies by its hash beside that folder.
+
+        So runs find their arrays, which were stored beside them, wherever all have been moved.
+        """
+        try:
+            self.find()
+        except DataError:
+            for parent in folder.absolute().parents:
+                if self.sha256 and is_folder(stored := _stored_folder(parent, self.sha256)):
+                    return self.model_copy(update={"folder": str(stored)})
+        return self
 
     def read(self) -> Arrays:
         """Map the arrays. Raises DataError where they are not there or were changed."""
@@ -58,7 +71,7 @@ class StoredArrays(SourceConfig):
 
 
 def store_arrays(folder: Path, data: Any) -> StoredArrays:
-    """Store ``data`` below ``folder``, under its hash, and return the source that reads it.
+    """Store ``data`` in ``folder``/arrays, under its hash, and return the source that reads it.
 
     ``data`` is (images, labels), or two such pairs: of training and test. Images are uint8 (N, H,
     W, C), C 1 or 3, or (N, H, W); labels (N,) integers or strings, which then name the classes.
@@ -66,7 +79,7 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
     """
     arrays = _as_arrays(data)
     sha256 = content_hash(arrays)
-    folder = folder / sha256[:16]
+    folder = _stored_folder(folder.absolute(), sha256)
     source = StoredArrays(folder=str(folder), sha256=sha256)
     if (folder / "classes.json").exists():  # which is written last
         return source
@@ -77,6 +90,10 @@ def store_arrays(folder: Path, data: Any) -> StoredArrays:
                 np.save(folder / split / name, array)
     write_text(folder / "classes.json", json.dumps(list(arrays.classes)))
     return source
+
+
+def _stored_folder(folder: Path, sha256: str) -> Path:
+    return folder / "arrays" / sha256[:16]
 
 
 def content_hash(arrays: Arrays) -> str:

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from inspect import getsource
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, SerializeAsAny, SerializerFunctionWrapHandler, model_serializer
@@ -45,6 +45,10 @@ class SourceConfig(Family):
         With ``progress`` it may be downloaded. Raises DataError where it must be there and is not.
         """
         return None
+
+    def look_beside(self, folder: Path) -> Self:
+        """Return what a recipe in that folder means by this source; here itself."""
+        return self
 
     def identity(self, path: Path | None) -> object:
         """Return JSON-able values that change with what is read; ``path`` is that of ``find``."""

@@ -1,6 +1,6 @@
 """The figures of a run by kind, as files are named, and what each shows in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cifarlab.plots import images, run, tensor_stats
 from cifarlab.plots.spec import Plot
@@ -19,4 +19,8 @@ FIGURES: dict[str, tuple[Callable[[RunData], Plot | None], str]] = {
     "signals": (tensor_stats.signals, "Gradient norms and dead units by layer and epoch"),
     "suspects": (images.suspects_gallery, "Labels that are probably wrong"),
     "duplicates": (images.duplicates_gallery, "Near-duplicates"),
+}
+# of several runs
+SHARED_FIGURES: dict[str, tuple[Callable[[Sequence[RunData]], Plot | None], str]] = {
+    "curves": (run.overlay, "Validation accuracy by epoch, all runs"),
 }

@@ -131,12 +131,12 @@ def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = (
         raise RecipeError(f"the recipe {name} has itself as a base", "give it another base")
     plugins = decisive_plugins(plugins)
     if shipped := find_shipped(name):
-        tree, where = shipped.tree, name
+        tree, where, folder = shipped.tree, name, None
     else:
         path = find_file("recipe", "recipes list", name, shipped_recipes)
-        tree, where = read_named(path, "recipe", plugins), str(path)
+        tree, where, folder = read_named(path, "recipe", plugins), str(path), path.parent
     if not (isinstance(tree, Mapping) and "base" in tree):
-        return build(tree, where).add_plugins(plugins)
+        return build(tree, where, folder).add_plugins(plugins)
     variant = validate_config(DerivedRecipe, tree, where, "write what it changes under overrides")
     base = find_named(variant.base, variant.plugins, where, (*derived, os.path.realpath(name)))
     base = base.add_plugins((*variant.plugins, *plugins))

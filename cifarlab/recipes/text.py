@@ -31,9 +31,16 @@ _MOST_BITS = 63  # of a whole number
 _MOST_DIGITS = 100  # of a whole number, in YAML
 
 
-def build(tree: Any, where: str = "recipe") -> Recipe:
-    """Validate a tree of plain values. Raises RecipeError, with ``where`` in its first line."""
-    return validate_config(Recipe, tree, where)
+def build(tree: Any, where: str = "recipe", folder: Path | None = None) -> Recipe:
+    """Validate a tree of plain values. Raises RecipeError, with ``where`` in its first line.
+
+    ``folder`` is that of its file, if it has one.
+    """
+    recipe = validate_config(Recipe, tree, where)
+    if folder and (source := recipe.data.source.look_beside(folder)) is not recipe.data.source:
+        data = recipe.data.model_copy(update={"source": source})
+        return recipe.model_copy(update={"data": data})
+    return recipe
 
 
 def validate_config(schema: type[Schema], tree: Any, where: str, hint: str = LIST_KEYS) -> Schema:
@@ -63,7 +70,7 @@ def from_yaml(path: Path, plugins: Sequence[Plugin] = ()) -> Recipe:
 
     Raises RecipeError and PluginError.
     """
-    return build(read_named(path, "recipe", plugins), str(path))
+    return build(read_named(path, "recipe", plugins), str(path), path.parent)
 
 
 def read_named(path: Path, what: str, plugins: Sequence[Plugin] = ()) -> Any:

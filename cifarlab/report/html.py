@@ -17,7 +17,7 @@ from PIL import Image
 
 from cifarlab.plots import images
 from cifarlab.plots import run as plots
-from cifarlab.plots.catalog import FIGURES
+from cifarlab.plots.catalog import FIGURES, SHARED_FIGURES
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.style import Picture
 from cifarlab.report import compare, diagnosis, settings, tables
@@ -34,8 +34,7 @@ def page(
     ``left_out`` are notes on runs that it lacks.
     """
     sections = [(run, draw_all(_figures(run), run, formats, f"{run.slug}-")) for run in runs]
-    figures = {"curves": (plots.overlay, "Validation accuracy by epoch, all runs")}
-    shared = draw_all(figures, runs, formats, "comparison-") if len(runs) > 1 else {}
+    shared = draw_all(SHARED_FIGURES, runs, formats, "comparison-") if len(runs) > 1 else {}
     link = Markup('<a href="#run-{}">{}</a>')
     links = [link.format(index, run.name) for index, run in enumerate(runs, 1)]
     shown = {"runs": runs, "links": links, "sections": sections, "overlay": shared.get("curves")}

@@ -33,39 +33,25 @@ def write_report(
     require_extra()
     from cifarlab.plots.style import save
     from cifarlab.report.html import page
-    from cifarlab.run_folder.run_data import read_runs
+    from cifarlab.run_folder.run_data import describe_left_out, read_readable_runs
 
     if not runs:
         raise RunFolderError("there is no run to report on", "name at least one run folder")
     require_formats(formats)
-    paths, left_out = _loadable([Path(run) for run in runs])
-    read = read_runs(paths)
+    read, left_out = read_readable_runs([Path(run) for run in runs], (PluginError,))
+    if not read:
+        raise next(iter(left_out.values()))
     started()
     if out is None:
         usual = RunFolder(read[0].path).report
         target = usual if len(read) == 1 else Path("report") / "report.html"
     else:
         target = out / "report.html" if is_folder(out) else out
-    text, figures = page(read, formats, left_out)
+    text, figures = page(read, formats, describe_left_out(left_out))
     for figure in figures:
         save(figure, target.parent / "figures")
     write_text(target, text)
     return target
-
-
-def _loadable(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the runs whose plug-ins can be loaded, and notes on the others. Raises PluginError."""
-    loadable, notes = [], []
-    for path in paths:
-        try:
-            RunFolder(path).recipe()
-            loadable.append(path)
-        except PluginError as error:
-            notes.append(f"{path.name} is left out: {error.what}; {error.hint}.")
-            refusal = error
-    if not loadable:
-        raise refusal
-    return loadable, notes
 
 
 def require_extra() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -18,7 +18,7 @@ from cifarlab.run_folder.explained import ExplainedFigure, explained
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import numbered
 from cifarlab.run_folder.predictions import Predictions
-from cifarlab.system.errors import CheckpointError, RunFolderError
+from cifarlab.system.errors import CheckpointError, CifarlabError, RunFolderError
 from cifarlab.system.formatting import number
 
 SPLITS = ("test", "val")
@@ -133,29 +133,49 @@ def listed(rows: Any) -> list[dict[str, Any]]:
 
 
 def read_runs(paths: Sequence[Path], predictions: bool = True) -> list[RunData]:
-    """Read each folder once, in the order given. Raises RunFolderError and RecipeError.
+    """Read each folder once, in the order given. Raises RunFolderError, RecipeError, PluginError.
 
     Without ``predictions`` none are read: who looks at accuracies alone needs none.
     """
+    return read_readable_runs(paths, (), predictions)[0]
+
+
+def read_readable_runs(
+    paths: Sequence[Path], refusals: tuple[type[CifarlabError], ...], predictions: bool = True
+) -> tuple[list[RunData], dict[Path, CifarlabError]]:
+    """Return ``read_runs`` of what can be read, and by path the ``refusals`` of the others."""
     runs: list[RunData] = []
+    left_out: dict[Path, CifarlabError] = {}
     for path in dict.fromkeys(Path(p).resolve() for p in paths):
         base = re.sub(r"[^\w.+-]+", "-", path.name, flags=re.ASCII).strip("-.") or "run"
         taken = {run.slug for run in runs}
         slug = next(slug for n in count(1) if (slug := numbered(base, n)) not in taken)
-        folder = RunFolder(path).require()
-        run = RunData(
-            path=path,
-            slug=slug,
-            recipe=folder.recipe(),
-            provenance=folder.provenance(),
-            result=folder.result() or {},
-            finished=folder.finished,
-            lines=folder.metrics.read(),
-            examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
-            audit=Audit(folder.audit).findings() or {},
-        )
-        runs.append(_with_predictions(run, folder) if predictions else run)
-    return runs
+        try:
+            runs.append(_read_run(path, slug, predictions))
+        except refusals as error:
+            left_out[path] = error
+    return runs, left_out
+
+
+def describe_left_out(left_out: Mapping[Path, CifarlabError]) -> list[str]:
+    """Return a sentence on each run that ``read_readable_runs`` left out."""
+    return [f"{p.name} is left out: {e.what}; {e.hint}." for p, e in left_out.items()]
+
+
+def _read_run(path: Path, slug: str, predictions: bool) -> RunData:
+    folder = RunFolder(path).require()
+    run = RunData(
+        path=path,
+        slug=slug,
+        recipe=folder.recipe(),
+        provenance=folder.provenance(),
+        result=folder.result() or {},
+        finished=folder.finished,
+        lines=folder.metrics.read(),
+        examined=next(filter(None, map(folder.evaluation, SPLITS)), {}),
+        audit=Audit(folder.audit).findings() or {},
+    )
+    return _with_predictions(run, folder) if predictions else run
 
 
 def _with_predictions(run: RunData, folder: RunFolder) -> RunData:

@@ -54,6 +54,9 @@ def figure(comparison: Comparison) -> Plot:
     )
 
 
+FIGURES = {"figure": (figure, "Every run, the means and the differences")}
+
+
 def _panel(
     name: str,
     y: Axis,
