@@ -187,7 +187,7 @@ class _Header(tarfile.TarInfo):
         return self
 
     def _mark_sparse(self, member: tarfile.TarInfo, *_: object) -> None:
-        member.sparse = []  # type: ignore[attr-defined]
+        member.sparse = b""
 
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _mark_sparse
 

@@ -18,6 +18,7 @@ from cifarlab.config.base import Fraction
 from cifarlab.config.duration import Duration, Length
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def build_averaging(
     """
     for finding in AveragingConfig.lint(config, RunLength(steps_per_epoch, planned, planned)):
         raise RecipeError(finding.what, finding.do)
-    return config.build(network, steps_per_epoch, planned)
+    return plugin_errors(config)(config.build)(network, steps_per_epoch, planned)
 
 
 class NoAveraging(AveragingConfig):
