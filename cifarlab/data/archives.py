@@ -32,6 +32,7 @@ _PACKED: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"BZh": bz2.open,
 }
+_KNOWN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNPACK = "unpack it with another program, and give the folder"
 _EXTENSIONS = (b"L", b"K", b"x", b"g", b"X")  # types of long names, long links and pax headers
 
@@ -81,8 +82,7 @@ def iter_members(source: Path) -> Iterator[Member]:
             elif storable(path) != path:
                 fault = "is not UTF-8", "rename that file or folder"
             elif not 0 <= member.size <= MAX_MEMBER_BYTES:
-                what = f"has {member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"
-                fault = what, "remove it: an image has no such size"
+                fault = f"has {member.size:,} bytes, over {MAX_MEMBER_BYTES:,}", "remove it"
             elif count >= MAX_MEMBERS:
                 fault = f"comes after more than {MAX_MEMBERS:,} members", "take a part of them"
             if fault:
@@ -142,19 +142,17 @@ def _zip_members(source: Path) -> Iterator[Member]:
     with zipfile.ZipFile(source) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
             mode = stat.S_IFMT(info.external_attr >> 16)
-            fault = None
-            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-                fault = "is a link or a device", f"replace it by a plain file, or {_UNPACK}"
-            elif info.flag_bits & 0x1:
-                fault = "is encrypted", _UNPACK
-            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                fault = "is compressed, but not by deflate", _UNPACK
+            faults = {
+                "is a link or a device": mode not in (0, stat.S_IFREG, stat.S_IFDIR),
+                "is encrypted": info.flag_bits & 0x1,
+                "is compressed, but not by deflate": info.compress_type not in _KNOWN_METHODS,
+            }
             yield Member(
                 info.filename.replace("\\", "/"),
                 info.filename.endswith("/"),  # ZipFile's own test fails for an empty name
                 info.file_size,
                 partial(_read_zip, archive, info),
-                fault,
+                next(((what, _UNPACK) for what, is_so in faults.items() if is_so), None),
             )
 
 

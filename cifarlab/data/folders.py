@@ -14,8 +14,8 @@ import numpy as np
 
 from cifarlab.data.archives import Member, require_distinct
 from cifarlab.data.dataset import SPLITS, Decoded, Decoding, images_file, labels_file, write_names
-from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import MAX_BYTES, SUFFIX, BrokenError, RefusedError, SizeError, decode
+from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
+from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode
 from cifarlab.data.layout import infer_layout
 from cifarlab.data.problems import describe_problems
 from cifarlab.system.errors import DataError

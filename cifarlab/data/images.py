@@ -1,7 +1,6 @@
 """One image file to uint8 pixels under an ``ImagePolicy``: a pure function of bytes and policy."""
 
 import io
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +11,6 @@ from cifarlab.data.image_policy import ImagePolicy
 
 Image.preinit()  # and the plug-ins above make all of FORMATS; Image.init() would load fifty
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-SUFFIX = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
-MAX_BYTES = 2**26  # of a file
 MAX_PIXELS = 2**26
 MAX_SCANS = 64  # of the largest image; a progressive photo has about ten
 MIN_SIDE, MAX_SIDE = 8, 96  # the sides that ImagePolicy.size allows

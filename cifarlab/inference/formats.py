@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from cifarlab.data.images import SUFFIX
+from cifarlab.data.image_policy import SUFFIX
 from cifarlab.inference.run_predictor import ClassProbabilities
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import hint_to_read, read_text

@@ -14,16 +14,8 @@ import numpy as np
 
 from cifarlab.data.archives import iter_members, require_distinct
 from cifarlab.data.cifar_pickles import load
-from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import (
-    MAX_BYTES,
-    MAX_PIXELS,
-    SUFFIX,
-    BrokenError,
-    RefusedError,
-    conform,
-    decode,
-)
+from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
+from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import hint_to_read, is_folder, read_bytes
@@ -164,7 +156,7 @@ def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
     images = _conform(data, policy, _PICKLE_HINT, f"{path}: ")
     ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
     if not (isinstance(ids, list) and all(map(_is_id, ids))):
-        what = f"{path} holds no list of ids, of up to {_MAX_ID_LETTERS} letters each, under 'ids'"
+        what = f"{path} holds no list of ids, each of up to {_MAX_ID_LETTERS} letters"
         raise DataError(what, _PICKLE_HINT)
     if len(ids) != len(images):
         raise DataError(f"{path} holds {len(ids)} ids for {len(images)} images", _PICKLE_HINT)

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.data.images import MAX_BYTES
+from cifarlab.data.image_policy import MAX_BYTES, ImagePolicy
 from cifarlab.inference.inputs import array_inputs, read_inputs
 from cifarlab.system.errors import DataError
 
