@@ -26,7 +26,7 @@ from cifarlab.config.family import Family, kinds_of, knowing, owned_by, setting
 from cifarlab.system.errors import CifarlabError, PluginError
 from cifarlab.system.files import (
     append_line,
-    hint_to_read,
+    damage_errors,
     read_bytes,
     reason,
     storable,
@@ -282,10 +282,5 @@ def _entry_point_file(name: str) -> Path | None:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with damage_errors(f"can't read the plug-in {path}", "check its name", PluginError):
         return read_bytes(path, MOST_BYTES)
-    except OSError as error:
-        raise PluginError(
-            f"can't read the plug-in {path}: {error.strerror or error}",
-            hint_to_read(error, "check its name"),
-        ) from error

@@ -18,7 +18,7 @@ from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
-from cifarlab.system.files import hint_to_read, is_folder, read_bytes
+from cifarlab.system.files import damage_errors, is_folder, read_bytes
 
 RESIZE_MODES = ("crop", "pad", "stretch")
 MAX_PICKLE_BYTES = 2**30
@@ -140,11 +140,8 @@ def _length_first(digits: re.Match[str]) -> str:
 
 
 def _read_bytes(path: Path, limit: int) -> bytes:
-    try:
+    with damage_errors(f"can't read {path}", "check its name", DataError):
         return read_bytes(path, limit)
-    except OSError as error:
-        what = f"can't read {path}: {error.strerror or error}"
-        raise DataError(what, hint_to_read(error, "check its name")) from error
 
 
 def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
