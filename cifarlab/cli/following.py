@@ -34,9 +34,9 @@ def after_audit(name: str, settings: Sequence[str], run: bool, out: Path | None)
 
 def after_predict(run: Path, paths: Sequence[Path], resize_mode: str | None) -> Words:
     """Return how to see why: of the image, where there was one."""
-    from cifarlab.data.folders import IMAGE
+    from cifarlab.data.image_policy import SUFFIX
 
-    if len(paths) > 1 or not (paths[0].is_file() and IMAGE.search(paths[0].name)):
+    if len(paths) > 1 or not (paths[0].is_file() and SUFFIX.search(paths[0].name)):
         return ("explain", run)
     return ("explain", run, paths[0], *_options(resize_mode=resize_mode))
 

@@ -27,7 +27,7 @@ from cifarlab.config.family import Family, kinds_of, knowing, owned_by, setting
 from cifarlab.system.errors import CifarlabError, PluginError
 from cifarlab.system.files import (
     append_line,
-    hint_to_read,
+    damage_errors,
     read_bytes,
     reason,
     storable,
@@ -201,7 +201,7 @@ def decisive_plugins(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
 def plugin_errors(part: Family) -> Iterator[None]:
     """Turn what a user's own code raises in the block into a PluginError that says where.
 
-    ``part`` is what is called there; what cifarlab's code alone raises stays as it is.
+    ``part`` is what is called there; what cifarlab's code or the disk alone raises stays as it is.
     """
     try:
         yield
@@ -215,7 +215,8 @@ def plugin_errors(part: Family) -> Iterator[None]:
             if frame.f_globals.get("__name__", "").startswith(module)
         ]
         # torch's own OutOfMemoryError is no fault of the code
-        if type(error).__name__ == "OutOfMemoryError" or (part.is_shipped() and not frames):
+        is_ours = not frames and (part.is_shipped() or isinstance(error, OSError))
+        if type(error).__name__ == "OutOfMemoryError" or is_ours:
             raise
         where = "".join(f" in {file}, line {line}" for file, line in frames[-1:])
         what = f"kind {part.kind!r} fails{where}: {type(error).__name__}: {reason(error)}"
@@ -288,10 +289,5 @@ def _entry_point_file(name: str) -> Path | None:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with damage_errors(f"can't read the plug-in {path}", "check its name", PluginError):
         return read_bytes(path, MOST_BYTES)
-    except OSError as error:
-        raise PluginError(
-            f"can't read the plug-in {path}: {error.strerror or error}",
-            hint_to_read(error, "check its name"),
-        ) from error

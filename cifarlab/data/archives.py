@@ -13,24 +13,27 @@ import re
 import stat
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.system.errors import CifarlabError, DataError
-from cifarlab.system.files import hint_to_read, reason, require_plain, storable
+from cifarlab.system.files import exists, hint_to_read, reason, require_plain, storable
 
 MAX_MEMBER_BYTES = 2**28  # CIFAR-100's training pickle, the largest honest one, has 155 MB
 MAX_MEMBERS = 10_000_000
-MAX_HEADER_BYTES = 2**20  # tarfile reads a long-name or pax header into memory whole
+MAX_HEADER_BYTES = 2**16  # tarfile keeps hundreds of long-name or pax headers at a time
 _BUFFER = 2**20  # few hand-overs between decompressing here and decoding in threads
 _PACKED: dict[bytes, Callable[[Path], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"\xfd7zXZ\0": lzma.open,
     b"BZh": bz2.open,
 }
+_KNOWN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNPACK = "unpack it with another program, and give the folder"
 _EXTENSIONS = (b"L", b"K", b"x", b"g", b"X")  # types of long names, long links and pax headers
 
 
@@ -38,14 +41,14 @@ class Member(NamedTuple):
     """A file or folder: ``path`` is relative, with slashes, without ``.`` and ``..``.
 
     ``read`` gives a file's content and must be called before the next member is asked for.
-    ``fault`` says why it can't be taken.
+    ``fault`` says why it can't be taken, and what to do.
     """
 
     path: str
     is_folder: bool
     size: int
     read: Callable[[], bytes]
-    fault: str = ""
+    fault: tuple[str, str] | None = None
 
 
 @contextmanager
@@ -53,12 +56,13 @@ def damage_errors(source: Path) -> Iterator[None]:
     """Turn what damaged data raises in the block into a DataError that names ``source``."""
     try:
         yield
-    except CifarlabError:
+    except (CifarlabError, MemoryError):
         raise
     # Readers of hostile bytes fail with whatever they meet: LookupError, struct.error, ...
     except Exception as error:
-        damaged = "it may be cut short or damaged: get it again and compare its checksum"
-        usual = "check its permissions" if isinstance(error, PermissionError) else damaged
+        usual = "it may be cut short or damaged: get it again and compare its checksum"
+        if isinstance(error, OSError) and error.errno:  # the disk's word, not a reader's
+            usual = "check its name, its permissions and its disk"
         what = f"{source} can't be read: {reason(error)}"
         raise DataError(what, hint_to_read(error, usual)) from error
 
@@ -72,18 +76,25 @@ def iter_members(source: Path) -> Iterator[Member]:
         for count, member in enumerate(_members(source)):
             parts = member.path.split("/")
             path = "/".join(part for part in parts if part not in ("", "."))
-            fault, hint = member.fault, "put a plain file in its place, or take another source"
+            fault = member.fault
             if member.path.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", member.path):
-                path, fault = member.path, "leads out of the archive"
+                path, fault = member.path, ("leads out of the archive", "take another, sound one")
             elif storable(path) != path:
-                fault, hint = "is not UTF-8", "rename that file or folder"
+                fault = "is not UTF-8", "rename that file or folder"
             elif not 0 <= member.size <= MAX_MEMBER_BYTES:
-                fault = f"has {member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"
+                fault = f"has {member.size:,} bytes, over {MAX_MEMBER_BYTES:,}", "remove it"
             elif count >= MAX_MEMBERS:
-                fault = f"comes after more than {MAX_MEMBERS:,} members"
+                fault = f"comes after more than {MAX_MEMBERS:,} members", "take a part of them"
             if fault:
-                raise DataError(f"{source}: {storable(path)!r} {fault}", hint)
+                raise DataError(f"{source}: {storable(path)!r} {fault[0]}", fault[1])
             yield member._replace(path=path, read=partial(_read, source, member))
+
+
+def require_distinct(source: Path, names: Iterable[str]) -> None:
+    """Raise DataError where an archive holds a file twice."""
+    for name, count in Counter(names).most_common(1):
+        if count > 1:
+            raise DataError(f"{source}: {name!r} is there twice", "pack it again, with one of them")
 
 
 def _read(source: Path, member: Member) -> bytes:
@@ -107,14 +118,18 @@ def _folder_members(root: Path) -> Iterator[Member]:
         folders.sort()
         here = Path(folder)
         for path in [here / name for name in folders + sorted(files)]:
-            status, is_link, fault = path.stat(), path.is_symlink(), ""
+            status, fault = path.lstat(), None
+            if is_link := stat.S_ISLNK(status.st_mode):
+                status = path.stat() if exists(path) else status
             is_folder = stat.S_ISDIR(status.st_mode)
-            if is_link and is_folder:
-                fault = "is a link to a folder"
+            if stat.S_ISLNK(status.st_mode):
+                fault = "is a link that leads nowhere", "remove it"
+            elif is_link and is_folder:
+                fault = "is a link to a folder", "put the folder in its place"
             elif is_link and not path.resolve().is_relative_to(root):
-                fault = "is a link that leads out of the folder"
+                fault = "is a link that leads out of the folder", "put the file in its place"
             elif not (is_folder or stat.S_ISREG(status.st_mode)):
-                fault = "is no plain file"
+                fault = "is no plain file", "remove it"
             name, size = path.relative_to(root).as_posix(), 0 if is_folder else status.st_size
             yield Member(name, is_folder, size, path.read_bytes, fault)
 
@@ -127,14 +142,23 @@ def _zip_members(source: Path) -> Iterator[Member]:
     with zipfile.ZipFile(source) as archive:
         for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
             mode = stat.S_IFMT(info.external_attr >> 16)
-            fault = "" if mode in (0, stat.S_IFREG, stat.S_IFDIR) else "is a link or a device"
+            faults = {
+                "is a link or a device": mode not in (0, stat.S_IFREG, stat.S_IFDIR),
+                "is encrypted": info.flag_bits & 0x1,
+                "is compressed, but not by deflate": info.compress_type not in _KNOWN_METHODS,
+            }
             yield Member(
                 info.filename.replace("\\", "/"),
                 info.filename.endswith("/"),  # ZipFile's own test fails for an empty name
                 info.file_size,
-                partial(archive.read, info),
-                "is encrypted" if info.flag_bits & 0x1 else fault,
+                partial(_read_zip, archive, info),
+                next(((what, _UNPACK) for what, is_so in faults.items() if is_so), None),
             )
+
+
+def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as file:
+        return file.read(info.file_size)  # without a number, zipfile inflates all that is there
 
 
 class _Header(tarfile.TarInfo):
@@ -155,6 +179,16 @@ class _Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(archive)  # type: ignore[misc]
 
+    # tarfile makes a list of a sparse file's parts before anybody sees that it is sparse
+    def _proc_sparse(self, _: tarfile.TarFile) -> tarfile.TarInfo:
+        self._mark_sparse(self)
+        return self
+
+    def _mark_sparse(self, member: tarfile.TarInfo, *_: object) -> None:
+        member.sparse = b""
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _mark_sparse
+
 
 def _tar_members(unpacked: Any) -> Iterator[Member]:
     """Go through a tar in one pass.
@@ -168,7 +202,7 @@ def _tar_members(unpacked: Any) -> Iterator[Member]:
         while (info := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep millions
             plain = not info.issparse() and (info.isreg() or info.isdir())
-            fault = "" if plain else "is a link, sparse or a device"
+            fault = None if plain else ("is a link, sparse or a device", _UNPACK)
             read = partial(_read_tar, archive, info)
             yield Member(info.name, info.isdir(), info.size, read, fault)
 

@@ -49,21 +49,25 @@ def load(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
         raise DataError(f"{where} is not what {what}: {error!s:.120}", hint) from error
 
 
-def text(value: object) -> str:
-    """Decode what Python 2 wrote as a byte string. Raises ValueError for what is no text."""
-    if not isinstance(value, bytes | str):
-        raise ValueError(f"{value!s:.40} stands in place of a text")
+def text(value: bytes | str) -> str:
+    """Decode what Python 2 wrote as a byte string. Raises ValueError for what is no UTF-8."""
     return value.decode("utf-8") if isinstance(value, bytes) else value
+
+
+def _short_text(value: object) -> str:
+    if not isinstance(value, bytes | str) or len(value) > 16:
+        raise ValueError("a dtype's name is none")
+    return text(value)
 
 
 class _DType:
     """A dtype by its name; its byte order may come after it."""
 
-    def __init__(self, name: str | bytes, *_: object) -> None:
-        self.name, self.order = text(name), ""
+    def __init__(self, name: object, *_: object) -> None:
+        self.name, self.order = _short_text(name), ""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = text(state[1])
+        self.order = _short_text(state[1])
 
     def build(self) -> np.dtype[Any]:
         """Return it where it is of numbers or texts, never of objects. Raises ValueError."""
@@ -91,8 +95,8 @@ class _Array:
             raise ValueError("an array's shape is no shape")
         dtype = dtype.build()
         built = np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
-        if dtype.kind == "U":
-            built.tolist()  # fails for numbers that are no characters
+        if dtype.kind == "U" and (np.frombuffer(raw, f"{dtype.byteorder}u4") > 0x10FFFF).any():
+            raise ValueError("an array of texts holds numbers that are no characters")
         return np.array(built, dtype.str[1:], order="C")  # Pillow knows no "<u1"
 
 
@@ -102,31 +106,45 @@ def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) 
     return array
 
 
-def _latin_1(letters: str, *_: object) -> bytes:
-    return letters.encode("latin-1")
-
-
-def _no_bytes() -> bytes:
-    return b""
-
-
 def _is_argument(value: object) -> bool:
     """Whether it is plain, a dtype, or a flat tuple such as a shape: hashing others may not end."""
     flat = isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value)
     return flat or isinstance(value, (*_PLAIN, _DType))
 
 
+def _is_list(values: list[Any]) -> bool:
+    return all(isinstance(value, _PLAIN) for value in values)
+
+
+def _is_dict(pairs: list[Any]) -> bool:
+    is_text = (isinstance(key, str | bytes) for key in pairs[::2])
+    return all(is_text) and not any(isinstance(value, dict) for value in pairs[1::2])
+
+
+_TAKES: dict[str, Callable[[list[Any]], bool]] = {  # what must be true of the stack before
+    "APPEND": lambda stack: _is_list(stack[-1:]),
+    **dict.fromkeys(("APPENDS", "LIST"), _is_list),
+    "SETITEM": lambda stack: _is_dict(stack[-2:]),
+    **dict.fromkeys(("SETITEMS", "DICT"), _is_dict),
+    "REDUCE": lambda stack: isinstance(stack[-1], tuple),
+    "BUILD": lambda stack: isinstance(stack[-2], _Array | _DType),
+}
+
+
 def _refuse(_: Any) -> None:
     raise ValueError("it has an instruction that no such file needs")
 
 
-def _checked(act: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Return an instruction that is counted, and whose outcome is bounded."""
+def _checked(name: str) -> Callable[[Any], None]:
+    """Return an instruction that is counted, and whose arguments and outcome are bounded."""
+    act, takes = _ACTS[getattr(pickle, name)[0]], _TAKES.get(name)
 
     def step(machine: "_Unpickler") -> None:
         machine.steps += 1
         if machine.steps > _MOST_STEPS:
             raise ValueError(f"it has more than {_MOST_STEPS:,} instructions")
+        if takes and not takes(machine.stack):
+            raise ValueError(f"its {name} takes what no such file needs")
         act(machine)
         top = machine.stack[-1] if machine.stack else None
         if isinstance(top, int) and not -_MOST_NUMBER <= top < _MOST_NUMBER:
@@ -139,12 +157,6 @@ def _checked(act: Callable[[Any], None]) -> Callable[[Any], None]:
     return step
 
 
-def _build(machine: "_Unpickler") -> None:
-    if not isinstance(machine.stack[-2], _Array | _DType):
-        raise ValueError("it fills something that is no array of numbers or texts")
-    _ACTS[pickle.BUILD[0]](machine)
-
-
 _ACTS: dict[int, Callable[[Any], None]] = pickle._Unpickler.dispatch
 
 
@@ -152,21 +164,22 @@ _ACTS: dict[int, Callable[[Any], None]] = pickle._Unpickler.dispatch
 class _Unpickler(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict.fromkeys(range(256), _refuse)
     for _name in _INSTRUCTIONS.split():
-        dispatch[getattr(pickle, _name)[0]] = _checked(_ACTS[getattr(pickle, _name)[0]])
-    dispatch[pickle.BUILD[0]] = _checked(_build)
+        dispatch[getattr(pickle, _name)[0]] = _checked(_name)
     dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]  # its own reserves, too
     stack: list[Any]
     steps = 0
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
+        # a file may encode one text again and again
+        encoded = cache(lambda letters: letters.encode("latin-1"))
         self.known = {
             "multiarray._reconstruct": _Array,
             "numeric._frombuffer": _from_buffer,
             "numpy.ndarray": "ndarray",
             "numpy.dtype": _DType,
-            "_codecs.encode": cache(_latin_1),  # a file may encode one text again and again
-            "__builtin__.bytes": _no_bytes,
+            "_codecs.encode": lambda letters, *_: encoded(letters),
+            "__builtin__.bytes": lambda: b"",
         }
 
     def find_class(self, module: str, name: str) -> Any:

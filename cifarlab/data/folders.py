@@ -12,22 +12,20 @@ from typing import IO
 
 import numpy as np
 
-from cifarlab.data.archives import Member
+from cifarlab.data.archives import Member, require_distinct
 from cifarlab.data.dataset import SPLITS, Decoded, Decoding, images_file, labels_file, write_names
-from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
 from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode
 from cifarlab.data.layout import infer_layout
 from cifarlab.data.problems import describe_problems
 from cifarlab.system.errors import DataError
 
-IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
 _METADATA = re.compile(
     r"\.(txt|csv|tsv|jsonl?|md|rst|ya?ml|toml|xml|html?|pdf)$"
     r"|^(readme|licen[sc]e|notice|citation)$",
     re.IGNORECASE,
 )
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
-_MAX_IMAGE_BYTES = 2**26
 _MORE = 5000  # images looked at after the first problem, so that it is reported soon
 _BATCH_IMAGES, _BATCH_BYTES = 256, 2**23  # large enough to make a thread's hand-over cheap
 # Pillow holds the interpreter's lock half of the time: more threads than this gain nothing.
@@ -50,6 +48,7 @@ def decode_folder(
     with (out / "spool.bin").open("wb", buffering=2**20) as file:
         spool = Spool(file)
         skipped = _fill_spool(spool, files, source, decoding)
+    require_distinct(source, [*spool.names, *skipped])
     folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
     try:
         classes, splits = infer_layout(spool.names, folders)
@@ -110,9 +109,9 @@ def _image_files(
             continue
         if member.is_folder:
             folders.add(member.path)
-        elif IMAGE.search(path.name):
-            if member.size > _MAX_IMAGE_BYTES:
-                what = f"{source}: {path} has {member.size:,} bytes, more than {_MAX_IMAGE_BYTES:,}"
+        elif SUFFIX.search(path.name):
+            if member.size > MAX_BYTES:
+                what = f"{source}: {path} has {member.size:,} bytes, more than {MAX_BYTES:,}"
                 raise DataError(what, "a small image has no such size: remove the file")
             yield member.path, member.read()
         elif not _METADATA.search(path.name):

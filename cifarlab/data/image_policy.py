@@ -1,10 +1,14 @@
 """How images of any source become a network's input."""
 
+import re
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from cifarlab.config.base import Config, refuse_idle
+
+SUFFIX = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
+MAX_BYTES = 2**26  # of an image file
 
 
 class ImagePolicy(Config):

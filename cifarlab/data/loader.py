@@ -80,7 +80,7 @@ class Loader:
         self.indices = torch.from_numpy(subset.indices)
         self.batch_sizes = batch_sizes
         with plugin_errors(sampler):
-            self._sample = sampler.build(subset)
+            self._sample = plugin_errors(sampler)(sampler.build(subset))
 
     def order(self, epoch: int) -> Tensor:
         """Return indices in the split, int64 (n,), in the order in which ``epoch`` shows them."""

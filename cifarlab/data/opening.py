@@ -5,6 +5,7 @@ from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.cache import HINT, cache_entry, load_cached, open_cached
 from cifarlab.data.cifar import refuse_label_mode
 from cifarlab.data.config import Data
@@ -57,7 +58,7 @@ def open_cached_data(data: Data) -> OpenData | None:
 
     Nothing is downloaded, decoded, written or locked. Raises DataError for an unknown source.
     """
-    entry = _entry(data.source, data.source.find(), data.label_mode, data.images)
+    _, entry = _entry(data.source, data.label_mode, data.images)
     dataset = load_cached(entry, str(data.source))
     return OpenData(dataset, data) if dataset else None
 
@@ -85,19 +86,23 @@ def open_dataset(
     if label_mode not in config.label_modes:
         refuse_label_mode(label_mode, str(config))
     try:
-        path = config.find(report)
+        path, entry = _entry(config, label_mode, images, report)
+        decode = plugin_errors(config)(config.decode)
         return open_cached(
-            _entry(config, path, label_mode, images),
-            str(config),
-            lambda out: config.decode(path, Decoding(label_mode, images, out, report)),
+            entry, str(config), lambda out: decode(path, Decoding(label_mode, images, out, report))
         )
     except StorageError as error:
         raise StorageError(error.what, HINT) from error
 
 
-def _entry(source: SourceConfig, path: Path | None, label_mode: str, images: ImagePolicy) -> Path:
-    stem = (path.name or "root") if path else source.kind
-    return cache_entry(stem, [source.identity(path), label_mode, images.model_dump()])
+def _entry(
+    source: SourceConfig, label_mode: str, images: ImagePolicy, progress: Progress | None = None
+) -> tuple[Path | None, Path]:
+    """Return what is read, and its entry in the cache."""
+    with plugin_errors(source):
+        path = source.find(progress)
+        stem = (path.name or "root") if path else source.kind
+        return path, cache_entry(stem, [source.identity(path), label_mode, images.model_dump()])
 
 
 def summary(opened: OpenData) -> list[str]:

@@ -17,7 +17,7 @@ from pydantic import Field, SerializeAsAny, model_validator
 from cifarlab.config.family import Family
 from cifarlab.data.dataset import Subset
 from cifarlab.system.errors import RecipeError
-from cifarlab.system.files import hint_to_read, read_bytes
+from cifarlab.system.files import damage_errors, read_bytes
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -143,11 +143,8 @@ class WeightsSampler(SamplerConfig):
         """The file's weights by name. Raises RecipeError."""
         if self.file is None:
             raise RecipeError("data.sampler.file is null", "name a CSV file of path,weight")
-        try:
+        with damage_errors(f"data.sampler: can't read {self.file}", "bring it back", RecipeError):
             content = read_bytes(Path(self.file))
-        except OSError as error:
-            what = f"data.sampler: can't read {self.file}: {error.strerror or error}"
-            raise RecipeError(what, hint_to_read(error, "bring it back")) from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise RecipeError(
                 f"data.sampler: {self.file} is not the file that the recipe was made with",

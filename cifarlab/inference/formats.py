@@ -10,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from cifarlab.inference.inputs import IMAGE
+from cifarlab.data.image_policy import SUFFIX
 from cifarlab.inference.run_predictor import ClassProbabilities
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import hint_to_read, read_text
@@ -133,7 +133,7 @@ def _image_ids(names: list[str], known: set[str]) -> list[str]:
     paths = [PurePosixPath(name.replace("\\", "/")) for name in names]
     forms = [
         [
-            form(path) if IMAGE.search(name) else name
+            form(path) if SUFFIX.search(name) else name
             for name, path in zip(names, paths, strict=True)
         ]
         for form in (attrgetter("stem"), attrgetter("name"), str)

@@ -12,18 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.data.archives import damage_errors, iter_members
+from cifarlab.data.archives import iter_members, require_distinct
 from cifarlab.data.cifar_pickles import load
-from cifarlab.data.image_policy import ImagePolicy
+from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
 from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
-from cifarlab.system.files import hint_to_read, is_folder, read_bytes
+from cifarlab.system.files import damage_errors, is_folder, read_bytes
 
 RESIZE_MODES = ("crop", "pad", "stretch")
-MAX_IMAGE_BYTES = 2**26
 MAX_PICKLE_BYTES = 2**30
-IMAGE = re.compile(r"\.(jpe?g?|jfif|png|bmp|gif|webp|tiff?|p[pgbn]m)$", re.IGNORECASE)
 _MAX_ID_LETTERS = 1000
 _PICKLES = (".pkl", ".pickle")
 _PICKLE_HINT = "a pickled dictionary with 'data', uint8 (N, 3072) or (N, H, W, C), and 'ids'"
@@ -64,21 +62,21 @@ def _conform(images: Any, policy: ImagePolicy, hint: str, where: str = "") -> np
     """Bring images to the policy's size and channels. Raises DataError."""
     shape: tuple[int, ...] = getattr(images, "shape", ())
     kind = getattr(images, "dtype", type(images).__name__)
-    if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape[1:]:
+    if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
         raise DataError(f"{where}images are {kind} of shape {shape}", hint)
-    with _refusals(f"{where}each image"):
+    with _refusals(f"{where}each image", "--resize-mode" if where else "resize_mode"):
         return conform(np.ascontiguousarray(images), policy)
 
 
 @contextmanager
-def _refusals(where: str) -> Iterator[None]:
-    """Turn a refusal in the block into a DataError that says of what."""
+def _refusals(where: str, setting: str = "--resize-mode") -> Iterator[None]:
+    """Turn a refusal in the block into a DataError that says of what, and names the setting."""
     try:
         yield
     except BrokenError as broken:
         raise DataError(f"{where} {broken.what}", "choose another file, or mend it") from broken
     except RefusedError as refused:
-        hint = refused.hint.replace("data.images.resize_mode", "--resize-mode")
+        hint = refused.hint.replace("data.images.resize_mode", setting)
         raise DataError(f"{where} {refused.what}", hint) from refused
 
 
@@ -108,8 +106,8 @@ def decode_image(
     """
     if not blob:
         raise DataError(f"{where} is empty", "choose a file with an image in it")
-    if len(blob) > MAX_IMAGE_BYTES:
-        what = f"{where} has {len(blob):,} bytes, more than {MAX_IMAGE_BYTES:,}"
+    if len(blob) > MAX_BYTES:
+        what = f"{where} has {len(blob):,} bytes, more than {MAX_BYTES:,}"
         raise DataError(what, "it is no small image")
     with _refusals(where):
         return decode(blob, policy, limit).copy()  # torch wants to write
@@ -119,16 +117,16 @@ def _read_path(path: Path, policy: ImagePolicy) -> Inputs:
     if path.suffix in _PICKLES:
         return _read_pickle(path, policy)
     if not (is_folder(path) or path.name.endswith(ARCHIVE_SUFFIXES)):
-        blob = _read_bytes(path, MAX_IMAGE_BYTES)
+        blob = _read_bytes(path, MAX_BYTES)
         return Inputs([str(path)], decode_image(blob, str(path), policy)[None])
     images: list[tuple[str, np.ndarray]] = []
-    with damage_errors(path):
-        for member in iter_members(path):
-            parts = PurePosixPath(member.path).parts
-            hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
-            if not member.is_folder and not hidden and IMAGE.search(member.path):
-                image = decode_image(member.read(), f"{path}: {member.path}", policy)
-                images.append((member.path, image))
+    for member in iter_members(path):
+        parts = PurePosixPath(member.path).parts
+        hidden = any(part.startswith((".", "__MACOSX")) for part in parts)
+        if not member.is_folder and not hidden and SUFFIX.search(member.path):
+            image = decode_image(member.read(), f"{path}: {member.path}", policy)
+            images.append((member.path, image))
+    require_distinct(path, (name for name, _ in images))
     if not images:
         raise DataError(f"{path} holds no image", "images end in .jpg, .png, .bmp or a variant")
     images.sort(key=lambda image: re.sub(r"\d+", _length_first, image[0]))
@@ -142,11 +140,8 @@ def _length_first(digits: re.Match[str]) -> str:
 
 
 def _read_bytes(path: Path, limit: int) -> bytes:
-    try:
+    with damage_errors(f"can't read {path}", "check its name", DataError):
         return read_bytes(path, limit)
-    except OSError as error:
-        what = f"can't read {path}: {error.strerror or error}"
-        raise DataError(what, hint_to_read(error, "check its name")) from error
 
 
 def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
@@ -157,13 +152,17 @@ def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
         data = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     images = _conform(data, policy, _PICKLE_HINT, f"{path}: ")
     ids = ids.tolist() if isinstance(ids, np.ndarray) else ids
-    if not (isinstance(ids, list) and all(isinstance(item, int | str | bytes) for item in ids)):
-        raise DataError(f"{path} holds no list of ids under 'ids'", _PICKLE_HINT)
-    if len(ids) != len(images) or not ids:
+    if not (isinstance(ids, list) and all(map(_is_id, ids))):
+        what = f"{path} holds no list of ids, each of up to {_MAX_ID_LETTERS} letters"
+        raise DataError(what, _PICKLE_HINT)
+    if len(ids) != len(images):
         raise DataError(f"{path} holds {len(ids)} ids for {len(images)} images", _PICKLE_HINT)
     texts = [
         item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in ids
     ]
-    if max(map(len, texts)) > _MAX_ID_LETTERS:
-        raise DataError(f"{path} holds an id of more than {_MAX_ID_LETTERS} letters", _PICKLE_HINT)
     return Inputs(texts, images)
+
+
+def _is_id(value: object) -> bool:
+    short = isinstance(value, str | bytes) and len(value) <= _MAX_ID_LETTERS
+    return short or isinstance(value, int)

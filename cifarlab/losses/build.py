@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.losses.kinds import LossConfig, LossFunction
 from cifarlab.system.errors import RecipeError
 
@@ -32,11 +33,12 @@ def build_loss(
 
     Raises RecipeError as its ``build``, and where that gives no loss for each image.
     """
-    loss = config.build(classes, counts)
-    if isinstance(loss, nn.Module):
-        loss = loss.to(device)
-    logits = torch.zeros(3, len(classes), device=device)
-    shape = loss(logits, torch.zeros(3, dtype=torch.int64, device=device)).shape
+    with plugin_errors(config):
+        loss = config.build(classes, counts)
+        if isinstance(loss, nn.Module):
+            loss = loss.to(device)
+        logits = torch.zeros(3, len(classes), device=device)
+        shape = loss(logits, torch.zeros(3, dtype=torch.int64, device=device)).shape
     if shape != (3,):
         raise RecipeError(
             f"loss.kind={config.kind} gives a tensor of shape {tuple(shape)} for 3 images",

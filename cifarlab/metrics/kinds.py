@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from cifarlab.config.family import Family
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def measure_metrics(
     metrics: Iterable[MetricConfig], logits: "np.ndarray", labels: "np.ndarray"
 ) -> dict[str, float]:
     """Return the metrics by their names. Raises RecipeError for one that is no finite number."""
-    values = {metric.name: float(metric.value(logits, labels)) for metric in metrics}
+    values = {m.name: float(plugin_errors(m)(m.value)(logits, labels)) for m in metrics}
     for name, value in values.items():
         if not math.isfinite(value):
             raise RecipeError(

@@ -19,6 +19,7 @@ from cifarlab.config.base import Config, Fraction, PositiveFloat
 from cifarlab.config.duration import Duration
 from cifarlab.config.family import Family
 from cifarlab.config.findings import Finding, RunLength
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.system.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def build_optimizer(
     iteration. Parameters are numbered role by role. Raises RecipeError for what a role without
     parameters is set to, or a penalty that the optimizer does not have.
     """
-    optimizer = config.build(config.param_groups(roles, precision))
+    optimizer = plugin_errors(config)(config.build)(config.param_groups(roles, precision))
     for group in optimizer.param_groups:
         if "peak_lr" not in group:
             raise RecipeError(

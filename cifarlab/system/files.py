@@ -204,7 +204,8 @@ def damage_errors(
     try:
         yield
     except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError) as error:
-        raise kind(f"{what}: {reason(error)}", hint) from error
+        why = getattr(error, "strerror", None) or reason(error)
+        raise kind(f"{what}: {why}", hint_to_read(error, hint)) from error
 
 
 def read_json(path: Path, hint: str, check: Check | None = None) -> dict[str, Any] | None:

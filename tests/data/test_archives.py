@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import pytest
@@ -63,7 +64,7 @@ def test_an_encrypted_zip_is_refused(tmp_path):
     central = content.rindex(b"PK\x01\x02")
     content[central + 8] |= 1
     archive.write_bytes(content)
-    assert "is encrypted" in refusal(archive)
+    assert "is encrypted\nunpack it" in refusal(archive)
 
 
 def test_a_zip_that_lies_about_its_content_is_damaged(tmp_path):
@@ -78,7 +79,7 @@ def test_a_zip_that_lies_about_its_content_is_damaged(tmp_path):
 def test_large_members_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 50)
     for archive in (as_tar(tmp_path / "a.tar.gz", FILES), as_zip(tmp_path / "a.zip", FILES)):
-        assert "more than the 50 allowed" in refusal(archive)
+        assert "over 50\nremove it" in refusal(archive)
 
 
 def test_a_bomb_of_zeros_is_refused_before_it_inflates(tmp_path):
@@ -102,12 +103,81 @@ def test_a_huge_tar_header_is_refused(tmp_path):
     assert "a header of 8,589,934,592 bytes" in refusal(path)
 
 
-def test_a_sparse_tar_member_is_refused(tmp_path):
-    header = tarfile.TarInfo("train/cat/0.png")
-    header.type = tarfile.GNUTYPE_SPARSE
+def sparse_header(kind: str) -> bytes:
+    """A tar whose member is sparse, of very many parts, in each of the four ways to say so."""
+    info = tarfile.TarInfo("train/cat/0.png")
+    parts = 10_000 if kind == "0.1" else 100_000
+    if kind == "old":
+        info.type = tarfile.GNUTYPE_SPARSE
+        block = bytearray(info.tobuf(format=tarfile.GNU_FORMAT))
+        block[482] = 1  # more parts follow
+        block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:512]))
+        part = b"%011o\0" % 1 * 2
+        more = (part * 21).ljust(504, b"\0") + b"\1" * 8
+        return bytes(block) + more * (parts // 21) + bytes(10_752) + bytes(10_752)
+    where = {"map": ",".join("1" * 2 * parts)} if kind == "0.1" else {"size": "9"}
+    if kind == "1.0":
+        where, info.size = {"major": "1", "minor": "0"}, 4 * parts + 512
+    info.pax_headers = {f"GNU.sparse.{key}": value for key, value in where.items()}
+    content = (b"%d\n" % parts + b"1\n" * 2 * parts).ljust(info.size, b"\0")
+    return info.tobuf(format=tarfile.PAX_FORMAT) + content + bytes(10_240)
+
+
+@pytest.mark.parametrize("kind", ["old", "0.0", "0.1", "1.0"])
+def test_a_sparse_tar_member_is_refused_before_it_is_looked_at(tmp_path, kind):
     path = tmp_path / "a.tar"
-    path.write_bytes(header.tobuf(format=tarfile.GNU_FORMAT) + bytes(10_000))
-    assert "sparse" in refusal(path)
+    path.write_bytes(sparse_header(kind))
+    message, peak = measured(path)
+    assert peak < 2**22
+    assert "'train/cat/0.png' is a link, sparse or a device\nunpack it" in message
+
+
+def test_one_header_after_another_takes_little_memory(tmp_path):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2**20
+    block = header.tobuf(format=tarfile.GNU_FORMAT) + bytes(2**20)
+    path = tmp_path / "a.tar"
+    path.write_bytes(block * 50)
+    message, peak = measured(path)
+    assert peak < 2**23 and "a header of 1,048,576 bytes" in message
+
+
+def measured(source) -> tuple[str, int]:
+    """The refusal, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        return refusal(source), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_member_that_is_larger_than_it_says_is_not_inflated(tmp_path, method):
+    archive = as_zip(tmp_path / "a.zip", FILES)
+    with zipfile.ZipFile(archive, "a", method) as file:
+        file.writestr("train/cat/9.png", bytes(2**26))
+    content = archive.read_bytes().replace((2**26).to_bytes(4, "little"), b"\x64\0\0\0")
+    archive.write_bytes(content)
+    message, peak = measured(archive)
+    assert peak < 2**23
+    if method != zipfile.ZIP_DEFLATED:
+        assert "'train/cat/9.png' is compressed, but not by deflate\nunpack it" in message
+
+
+def test_a_link_that_leads_nowhere_and_a_lack_of_memory_are_no_damage(tmp_path, monkeypatch):
+    folder = as_folder(tmp_path / "pets", FILES)
+    (folder / "train/cat/link.png").symlink_to(tmp_path / "none")
+    assert refusal(folder).endswith("'train/cat/link.png' is a link that leads nowhere\nremove it")
+    with pytest.raises(DataError, match="\ncheck its name, its permissions and its disk"):
+        next(archives.iter_members(tmp_path / "none.zip"))
+    with pytest.raises(MemoryError), archives.damage_errors(folder):
+        raise MemoryError
+
+
+def test_a_file_that_is_there_twice_is_refused(tmp_path):
+    for write, name in ((as_zip, "a.zip"), (as_tar, "a.tar")):
+        archive = write(tmp_path / name, FILES | {"./train/cat/0.png": png(99)})
+        assert "'train/cat/0.png' is there twice" in refusal(archive)
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tar.xz", "a.tar.bz2", "a.zip"])

@@ -62,11 +62,32 @@ def copied_array(times: int) -> bytes:
     return raw + b"}" + b"".join(b"U\x03%03d" % n + make + fill + b"s" for n in range(times)) + b"."
 
 
+LARGE = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00"  # a text, and its place
+
+
 def encoded_again(times: int) -> bytes:
-    """One text of 1 MB that is turned into bytes again and again."""
-    letters = b"}X" + (10**6).to_bytes(4, "little") + b"a" * 10**6 + b"q\x00X\x06\0\0\0latin1q\x01"
-    encode = b"c_codecs\nencode\nh\x00h\x01\x86R"
-    return b"\x80\x02" + letters + encode * times + b"."
+    """One text of 1 MB that is turned into bytes again and again, each time another way."""
+    encode = b"".join(
+        b"c_codecs\nencode\nh\x00M%c%c\x86R" % divmod(n, 256)[::-1] for n in range(times)
+    )
+    return b"\x80\x02}" + LARGE + encode + b"."
+
+
+def named_again(times: int) -> bytes:
+    """One text of 1 MB in bytes that is the name of many dtypes."""
+    named = b"cnumpy\ndtype\nh\x00\x85R" * times
+    return b"\x80\x02}" + LARGE.replace(b"X", b"B", 1) + named + b"."
+
+
+def ordered_again(times: int) -> bytes:
+    """One text of 1 MB in bytes that is the byte order of many dtypes."""
+    filled = b"cnumpy\ndtype\nU\x02u1\x85RK\x00h\x00\x86b" * times
+    return b"\x80\x02}" + LARGE.replace(b"X", b"B", 1) + filled + b"."
+
+
+def doubled_lists(depth: int) -> bytes:
+    """A list of twice the list before, and so on: printing it takes 2**depth steps."""
+    return b"\x80\x02]q\x00" + b"".join(b"](h%ch%ceq%c" % (n, n, n + 1) for n in range(depth))
 
 
 HOSTILE = {
@@ -94,7 +115,18 @@ HOSTILE = {
         b"K\x03\x85", b"J\xff\xff\xff\xff\x85"
     ),
     "one text in many arrays": copied_array(500),
-    "one text made bytes many times": encoded_again(500),
+    "one text made bytes many times": encoded_again(400),
+    "one text as the name of many types": named_again(200),
+    "one text as the byte order of many types": ordered_again(200),
+    "a call with doubled lists": doubled_lists(23) + b"cnumpy\ndtype\n]h\x17aR.",
+    "a state of doubled lists": doubled_lists(23) + b"cnumpy\ndtype\nU\x02u1\x85R](K\x00h\x17eb.",
+    "a key of large texts": b"\x80\x02"
+    + LARGE
+    + b"}(("
+    + b"h\x00" * 32
+    + b"tq\x01h\x01h\x01h\x01tK\x01s.",
+    "a list of lists": pickle.dumps({"ids": [[1]]}),
+    "a dictionary in another": pickle.dumps({"ids": {"a": 1}}),
     "a function that is filled": b"}U\x01acnumpy\ndtype\n}U\x01bK\x01sbs.",
     "a large number": b"\x8b\xff\xff\xff\x7f.",
     "a number of 9 bytes": pickle.dumps({"data": 2**70}),
@@ -125,3 +157,17 @@ def test_the_steps_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load(b"}U\x01a](" + b"N" * 900 + b"es.", "file") == {"a": [None] * 900}
     with pytest.raises(DataError, match="1,000 instructions"):
         load(b"}U\x01a](" + b"N" * 1000 + b"es.", "file")
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_texts_are_checked_in_little_memory(order: str) -> None:
+    array = np.full(10**6, "\u4e00", f"{order}U1")
+    blob = pickle.dumps({"data": array}, 4)
+    tracemalloc.start()
+    assert np.array_equal(load(blob, "file")["data"], array)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * len(blob)
+    wrong = blob.replace(array.tobytes()[:4], b"\xff" * 4)
+    with pytest.raises(DataError, match="no characters"):
+        load(wrong, "file")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifarlab.data.image_policy import ImagePolicy
-from cifarlab.inference.inputs import MAX_IMAGE_BYTES, read_inputs
+from cifarlab.data.image_policy import MAX_BYTES, ImagePolicy
+from cifarlab.inference.inputs import array_inputs, read_inputs
 from cifarlab.system.errors import DataError
 
 RGB = ImagePolicy(size=32, resize_mode="crop", channels="rgb")
@@ -217,7 +217,7 @@ def test_unusual_images_are_read(tmp_path: Path, name: str, policy: ImagePolicy)
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     with path.open("wb") as file:
-        file.truncate(MAX_IMAGE_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     with pytest.raises(DataError, match="bytes, more than"):
         read_inputs([path], RGB)
     with pytest.raises(DataError, match="bytes, more than"):
@@ -277,3 +277,39 @@ def test_ids_that_nobody_writes(tmp_path: Path, ids: list) -> None:
     path = written(tmp_path / "a.pkl", pickle.dumps({"data": pixels(1), "ids": ids}))
     with pytest.raises(DataError, match=r"a\.pkl"):
         read_inputs([path], EXACT)
+
+
+def test_one_large_id_again_and_again_takes_little_memory(tmp_path: Path) -> None:
+    ids = [b"x" * 10**6] * 100
+    path = written(tmp_path / "a.pkl", pickle.dumps({"data": pixels(100), "ids": ids}))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="1000 letters"):
+        read_inputs([path], EXACT)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
+def test_arrays_that_are_no_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"of shape \(0, 32, 32, 3\)\ngive uint8"):
+        array_inputs(np.zeros((0, 32, 32, 3), np.uint8), EXACT)
+    with pytest.raises(DataError, match=r"is 8x8, not 32x32\nset resize_mode=crop"):
+        array_inputs(np.zeros((1, 8, 8, 3), np.uint8), EXACT)
+
+
+def test_a_file_that_is_in_an_archive_twice(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("b/1.png", encoded(picture(1)))
+        archive.writestr("./b/1.png", encoded(picture(2)))
+    with pytest.raises(DataError, match=r"'b/1\.png' is there twice"):
+        read_inputs([tmp_path / "a.zip"], EXACT)
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    written(tmp_path / "1.png", encoded(picture()))
+    monkeypatch.setattr("cifarlab.inference.inputs.decode", fail)
+    with pytest.raises(MemoryError):
+        read_inputs([tmp_path], EXACT)
