@@ -20,12 +20,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, new_folder
-from cifarlab.run_folder.run_data import (
-    RunData,
-    describe_left_out,
-    read_readable_runs,
-    read_runs,
-)
+from cifarlab.run_folder.run_data import RunData, describe_left_out, read_readable_runs, read_runs
 from cifarlab.system.errors import CifarlabError
 from cifarlab.system.formatting import percent
 

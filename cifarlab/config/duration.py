@@ -58,8 +58,7 @@ class _Amount:
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            cls.parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(str),
+            cls.parse, serialization=core_schema.plain_serializer_function_ser_schema(str)
         )
 
 

@@ -295,8 +295,7 @@ class Muon(OptimizerConfig):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of the matrices")
     ns_steps: int = Field(3, ge=1, le=12, description="Newton-Schulz iterations")
     normalize_weights: bool = Field(
-        True,
-        description="whether each matrix is scaled to norm sqrt(rows) before it is updated",
+        True, description="whether each matrix is scaled to norm sqrt(rows) before it is updated"
     )
     aux_sgd: AuxSGD = AuxSGD()
 

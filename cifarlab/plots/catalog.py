@@ -22,5 +22,5 @@ FIGURES: dict[str, tuple[Callable[[RunData], Plot | None], str]] = {
 }
 # of several runs
 SHARED_FIGURES: dict[str, tuple[Callable[[Sequence[RunData]], Plot | None], str]] = {
-    "curves": (run.overlay, "Validation accuracy by epoch, all runs"),
+    "curves": (run.overlay, "Validation accuracy by epoch, all runs")
 }

@@ -109,8 +109,7 @@ class Training(Config):
         "but for the last layer (Brock et al. 2021); null: no such clipping",
     )
     early_stopping: EarlyStopping | None = Field(
-        None,
-        description="when to end before the planned length; null: it goes to its planned end",
+        None, description="when to end before the planned length; null: it goes to its planned end"
     )
     max_time: WallTime | None = Field(
         None,

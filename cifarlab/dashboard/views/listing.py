@@ -8,14 +8,7 @@ from nicegui import ui
 
 from cifarlab.dashboard.frame import framed, put, put_table, section
 from cifarlab.dashboard.index import Index, Listing
-from cifarlab.dashboard.tables import (
-    OF_RECIPES,
-    OF_RUNS,
-    Column,
-    TableRow,
-    recipe_rows,
-    run_rows,
-)
+from cifarlab.dashboard.tables import OF_RECIPES, OF_RUNS, Column, TableRow, recipe_rows, run_rows
 from cifarlab.dashboard.urls import folder_url, link, page_url
 
 _PACE = 5.0  # seconds between two looks at all folders

@@ -29,13 +29,7 @@ from cifarlab.experiments.study.scale import scale_recipe
 from cifarlab.metrics.kinds import Metric
 from cifarlab.recipes.catalog import find_named
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import (
-    change,
-    find_file,
-    list_shipped,
-    read_named,
-    validate_config,
-)
+from cifarlab.recipes.text import change, find_file, list_shipped, read_named, validate_config
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import WatchedConfig
 
