@@ -73,9 +73,9 @@ class _Reporter(Callback):
         """Send the epochs that the run has already. Raises Interrupted where it is to be left."""
         for line in folder.metrics.read():
             self.on_epoch_end(None, line)
-            self.leave_if_asked()
+            self.leave_if_requested()
 
-    def leave_if_asked(self) -> None:
+    def leave_if_requested(self) -> None:
         """Raise Interrupted where the run is to be left: the driver answers nothing any more."""
         self.on_step_end(None, 0)
         if self._stop.reason in AT_ONCE:
@@ -83,7 +83,7 @@ class _Reporter(Callback):
 
     def on_train_start(self, run: Any) -> None:
         """Each epoch so far may turn out to have been the last."""
-        self.leave_if_asked()
+        self.leave_if_requested()
         self.replay(run.folder)
 
     def on_step_end(self, run: Any, images: int) -> None:
@@ -110,7 +110,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     reporter = _Reporter(driver, stop)
     try:
         _wait_for_folder(folder)
-        reporter.leave_if_asked()
+        reporter.leave_if_requested()
         if folder.finished:  # its driver was killed before it heard of it
             reporter.replay(folder)
             return JobResult(str((folder.result() or {}).get("stop_reason")))

@@ -37,15 +37,16 @@ class StopRequest:
 def stop_on_signal(stop: StopRequest | None = None) -> Iterator[StopRequest]:
     """Turn the first SIGINT, SIGTERM or SIGHUP into a request; a second of its kind acts as before.
 
-    What is ignored stays so: SIGHUP under nohup, what a terminal sends to a worker.
+    SIGHUP, of a closed terminal, stays ignored where it is (nohup).
     """
     stop = stop or StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may handle signals
         return
-    handled = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    handlers = {signum: signal.getsignal(signum) for signum in handled if signum}
-    before = {signum: handler for signum, handler in handlers.items() if handler != signal.SIG_IGN}
+    caught: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    before = {signum: signal.getsignal(signum) for signum in caught}
 
     def remember(signum: int, _frame: FrameType | None) -> None:
         stop.ask("signal", signum)
