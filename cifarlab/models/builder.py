@@ -19,11 +19,18 @@ class Builder:
     ``channels`` and ``size`` (H, W) are of what flows out of the last; ``size`` is None behind a
     linear layer. ``overwritable`` says that nothing else needs this, so that an activation may
     overwrite it. With ``standardized`` convolutions are (ScaledConv2d), without normalisation then
-    activations too. With ``bias`` convolutions have one; without normalisation they always do.
+    activations too. With ``bias`` convolutions have one; without normalisation they always do. With
+    ``padded`` they keep the map's size.
     """
 
     def __init__(
-        self, model: LayeredConfig, shape: Shape, *, bias: bool = False, standardized: bool = False
+        self,
+        model: LayeredConfig,
+        shape: Shape,
+        *,
+        bias: bool = False,
+        standardized: bool = False,
+        padded: bool = True,
     ) -> None:
         height, width, self.channels = shape
         self.size: tuple[int, int] | None = (height, width)
@@ -31,7 +38,7 @@ class Builder:
         self._model = model
         self._counts: Counter[str] = Counter()
         self._conv = ScaledConv2d if standardized else PackedConv2d
-        self._bias = bias or not model.norm.normalizes
+        self._bias, self._padded = bias or not model.norm.normalizes, padded
         scaled = standardized and not model.norm.normalizes
         self._gain = activation_gain(model.activation) if scaled else None
 
@@ -91,28 +98,35 @@ class Builder:
     def _convolution(
         self, channels: int, kernel_size: int, stride: int
     ) -> Iterator[tuple[str, nn.Module]]:
-        """A convolution with padding "same".
+        """A convolution.
 
         oneDNN's weight gradient of a strided 1x1 convolution in channels_last writes behind its
         memory below 16 input channels (torch 2.13, x86-64): there the stride goes before the
         convolution, which is the same function.
         """
         height, width, channels_in = self.shape
-        self.size = -(-height // stride), -(-width // stride)
+        padding = kernel_size // 2 if self._padded else 0
+        lost = kernel_size - 1 - 2 * padding
+        _require_map("convolution", (height, width), kernel_size if lost else 1)
+        self.size = -(-(height - lost) // stride), -(-(width - lost) // stride)
         if kernel_size == 1 and stride > 1 and channels_in < 16:
             yield "subsample", nn.MaxPool2d(1, stride)
             stride = 1
-        padding = kernel_size // 2
         sizes = channels_in, channels, kernel_size, stride, padding
         yield "conv", self._conv(*sizes, bias=self._bias)
         self.channels = channels
 
     def _pool(self) -> nn.Module:
         height, width, _ = self.shape
-        if min(height, width) < 2:
-            raise RecipeError(
-                f"model.block: a pool of {height} x {width} pixels would leave nothing",
-                "take fewer blocks (model.channels) or pools, or larger images",
-            )
+        _require_map("pool", (height, width), 2)
         self.size = height // 2, width // 2
         return nn.MaxPool2d(2)
+
+
+def _require_map(layer: str, size: tuple[int, int], least: int) -> None:
+    """Raise RecipeError where a layer would leave nothing of a map of that size."""
+    if min(size) < least:
+        raise RecipeError(
+            f"model.block: a {layer} of {size[0]} x {size[1]} pixels would leave nothing",
+            "take fewer blocks (model.channels) or pools, or larger images",
+        )

@@ -19,8 +19,17 @@ class CNNConfig(configs.LayeredConfig):
 
     kind: Literal["cnn"] = "cnn"
     init: configs.Init = Field("kaiming_uniform", description=configs.INIT)
+    linear_init: configs.LinearInit | None = Field(
+        None, description="of the linear layers; null: as init"
+    )
+    head_init: configs.LinearInit | None = Field(
+        None, description="of the last linear layer; null: as linear_init"
+    )
     channels: configs.Widths = Field((32, 64, 128), min_length=1, description="channels per block")
     kernel_size: Literal[1, 3, 5, 7] = Field(3, description="side of the convolutions in pixels")
+    padding: Literal["same", "valid"] = Field(
+        "same", description="same: convolutions keep the map's size; valid: they are not padded"
+    )
     block: tuple[BlockStep, ...] = Field(
         ("conv", "act", "conv", "act", "pool", "dropout"),
         description="the layers of a block; pool: the maximum of 2 x 2 pixels",

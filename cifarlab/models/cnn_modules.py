@@ -1,7 +1,7 @@
 """Plain convolutional networks: blocks of convolutions and pools, then linear layers.
 
 The tutorial CNN of kth2022 and kth2024 and the classic CNN of asha2021 are two settings of it.
-Padding is "same" everywhere, so that images of 8 pixels pass three pools.
+Padding is "same" unless the recipe says otherwise, so that images of 8 pixels pass three pools.
 """
 
 from collections import OrderedDict
@@ -33,7 +33,7 @@ class ConvNet(StagedNetwork):
         of_blocks, of_linear = model.dropouts
         blocks, shape = OrderedDict[str, nn.Module](), image_shape
         for channels, dropout in zip(model.channels, of_blocks, strict=True):
-            layers = Builder(model, shape, bias=True)
+            layers = Builder(model, shape, bias=True, padded=model.padding == "same")
             convs = repeat((channels, model.kernel_size, 1))
             block = layers.build(model.block, convs, dropout)
             blocks[f"block{len(blocks) + 1}"] = nn.Sequential(block)
@@ -46,6 +46,8 @@ class ConvNet(StagedNetwork):
         self.hidden = nn.Sequential(hidden)
         self.head = Head(layers.channels, classes)
         initialize_(self, model.init)
+        initialize_(self.hidden, model.linear_init or "default")
+        initialize_(self.head, model.head_init or model.linear_init or "default")
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, K)."""

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 _Entry = TypeVar("_Entry")
 Shape = tuple[int, int, int]  # (H, W, C)
 Activation = Annotated[
-    Literal["relu", "relu6", "leaky_relu", "elu", "silu", "gelu"],
+    Literal["relu", "relu6", "leaky_relu", "prelu", "elu", "silu", "gelu", "sigmoid"],
     Field(description="non-linearity everywhere in the network"),
 ]
 Init = Literal[
     "default", "dirac", "kaiming_normal", "kaiming_uniform", "xavier_uniform", "orthogonal"
 ]
+LinearInit = Literal["kaiming_normal", "kaiming_uniform", "xavier_uniform", "orthogonal"]
 INIT = (
     "default: the network's own; dirac: over that, a convolution's first filters pass their input "
     "through unchanged (airbench, section 3.2); kaiming_normal: normal by fan-in (He et al. 2015), "

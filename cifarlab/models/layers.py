@@ -15,7 +15,10 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "elu": nn.ELU,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
+    "sigmoid": nn.Sigmoid,
+    "prelu": nn.PReLU,
 }
+_NEVER_IN_PLACE = {"gelu", "sigmoid", "prelu"}
 
 
 class Head(nn.Linear):
@@ -49,9 +52,18 @@ class GroupedNorm(nn.GroupNorm):
         return super().forward(x)
 
 
+class PixelNorm(nn.LayerNorm):
+    """Layer normalisation of each pixel over its channels, as in Keras and ConvNeXt."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) or (N, C), and the same out."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
 def activation(name: str, *, inplace: bool = True) -> nn.Module:
     """Return an activation layer by name; ``inplace`` where it may overwrite its input."""
-    return nn.GELU() if name == "gelu" else ACTIVATIONS[name](inplace=inplace)
+    layer = ACTIVATIONS[name]
+    return layer() if name in _NEVER_IN_PLACE else layer(inplace=inplace)
 
 
 def batch_norms(network: nn.Module) -> BatchNorms:

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from cifarlab.models.classifier import Classifier
 
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
+Role = Literal["matrices", "shortcuts", "norms", "biases", "head", "whitening"]
 _NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
@@ -81,10 +81,11 @@ def last_linear(network: nn.Module) -> nn.Linear | None:
 def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
     """Return the trainable parameters, each once, by role; every role is a key, in Role's order.
 
-    matrices: weights of convolutions and hidden linear layers; norms: weights and biases of
+    matrices: weights of convolutions and hidden linear layers; shortcuts: weights of those that
+    stand on a shortcut; norms: weights and biases of
     normalisation layers, and the gains that stand in for them; biases: all others of at most one
     dimension; head: weight and bias of the last linear layer; whitening: the whitening layer's
-    bias. A module's ``parameter_role`` says it for the parameters that are the module's own.
+    bias. A module's ``parameter_roles`` says it, by name, for parameters that are its own.
     """
     roles: dict[Role, list[nn.Parameter]] = {role: [] for role in get_args(Role)}
     head, known = last_linear(classifier), set()
@@ -98,9 +99,9 @@ def parameter_roles(classifier: nn.Module) -> dict[Role, list[nn.Parameter]]:
 
 
 def _role(module: nn.Module, name: str, parameter: nn.Parameter) -> Role:
-    if declared := getattr(module, "parameter_role", None):
-        role: Role = declared
-        return role
+    declared: dict[str, Role] = getattr(module, "parameter_roles", {})
+    if name in declared:
+        return declared[name]
     if isinstance(module, _NORMS) or name == "gain":
         return "norms"
     return "matrices" if parameter.ndim > 1 else "biases"

@@ -33,6 +33,21 @@ class BaseNormConfig(NormConfig):
 
     scale: bool = Field(True, description="whether a trained factor per channel follows it")
     eps: PositiveFloat = Field(1e-5, description="added to the variance")
+    init: Literal["default", "uniform"] = Field(
+        "default",
+        description="default: factors start at 1 and shifts at 0; uniform: both between -0.05 and "
+        "0.05, Keras' random_uniform",
+    )
+
+    def start(self, layer: "nn.Module") -> "nn.Module":
+        """Return a layer with the settings of its factors and shifts."""
+        from torch import nn
+
+        if self.init == "uniform":
+            nn.init.uniform_(layer.weight, -0.05, 0.05)
+            nn.init.uniform_(layer.bias, -0.05, 0.05)
+        layer.weight.requires_grad_(self.scale)
+        return layer
 
 
 class BatchNormConfig(BaseNormConfig):
@@ -51,9 +66,8 @@ class BatchNormConfig(BaseNormConfig):
         """Build nn.BatchNorm2d, or 1d behind a linear layer."""
         from torch import nn
 
-        layer = (nn.BatchNorm2d if size else nn.BatchNorm1d)(channels, self.eps, self.momentum)
-        layer.weight.requires_grad_(self.scale)
-        return layer
+        make = nn.BatchNorm2d if size else nn.BatchNorm1d
+        return self.start(make(channels, self.eps, self.momentum))
 
 
 class _GroupedConfig(BaseNormConfig):
@@ -77,15 +91,24 @@ class _GroupedConfig(BaseNormConfig):
                 f"model.norm.kind={self.kind} leaves nothing of {channels} channels of 1 x 1 pixel",
                 "take another norm.kind, larger images or fewer strides and pools",
             )
-        layer = GroupedNorm(groups, channels, eps=self.eps)
-        layer.weight.requires_grad_(self.scale)
-        return layer
+        return self.start(GroupedNorm(groups, channels, eps=self.eps))
 
 
 class LayerNormConfig(_GroupedConfig):
     """Each image over all channels and the map (Ba et al. 2016; Wu & He 2018, figure 2)."""
 
     kind: Literal["layer"] = "layer"
+    per_pixel: bool = Field(
+        False, description="whether each pixel is normalised over its channels alone, as in Keras"
+    )
+
+    def build(self, channels: int, size: tuple[int, int] | None) -> "nn.Module":
+        """Build it. Raises RecipeError where it would normalise a single value."""
+        from cifarlab.models.layers import PixelNorm
+
+        if not self.per_pixel or channels == 1:
+            return super().build(channels, None if self.per_pixel else size)
+        return self.start(PixelNorm(channels, eps=self.eps))
 
 
 class GroupNormConfig(_GroupedConfig):

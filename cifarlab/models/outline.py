@@ -93,7 +93,7 @@ def _step(module: nn.Module) -> LayerStep:
             )
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return LayerStep("BN", "", "norm")
-        case nn.GroupNorm(num_groups=1):
+        case nn.GroupNorm(num_groups=1) | nn.LayerNorm():
             return LayerStep("LN", "", "norm")
         case nn.GroupNorm(num_groups=groups, num_channels=channels):
             instance = groups == channels

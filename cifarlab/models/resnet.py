@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Fraction, PositiveFloat, Width
+from cifarlab.config.base import Fraction, PositiveFloat, Width, refuse_idle
 from cifarlab.models import configs
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ class ResNetConfig(configs.LayeredConfig):
 
     kind: Literal["resnet"] = "resnet"
     any_image_size: ClassVar[bool] = True
-    stem_width: Width = Field(64, description="channels of the first 3x3 convolution")
+    stem_width: Width = Field(64, description="channels of the first convolution")
+    stem_kernel_size: Literal[1, 3, 5, 7] = Field(3, description="its side in pixels")
+    conv_bias: bool = Field(
+        False, description="whether convolutions have a bias; without normalisation they do"
+    )
     block: Literal["basic", "bottleneck"] = Field(
         "basic",
         description="basic: two 3x3 convolutions; bottleneck: 1x1, 3x3 and 1x1, the last to four "
@@ -44,6 +48,9 @@ class ResNetConfig(configs.LayeredConfig):
     )
     strides: tuple[Annotated[int, Field(ge=1, le=4)], ...] = Field(
         (1, 2, 2, 2), description="stride of each stage's first block"
+    )
+    shortcut: bool = Field(
+        True, description="whether blocks add what comes in; without, the network is a plain one"
     )
     shortcut_kernel_size: Literal[1, 3] = Field(
         1, description="kernel of the convolution on a shortcut whose shape changes"
@@ -118,6 +125,10 @@ class ResNetConfig(configs.LayeredConfig):
         _, _, after = self.order_parts
         self._require_step_dropout(self.dropout, self.order)
         self._require_step_norm((*self.order, *["norm"] * self.input_norm), "order")
+        if not self.shortcut:
+            refuse_idle(self, ("shortcut_kernel_size",), "shortcut")
+        if self.normalizer_free and not self.shortcut:
+            raise ValueError("a normalizer-free network needs its shortcuts")
         if self.normalizer_free and after:
             raise ValueError(
                 "a normalizer-free network (norm none, weight_standardization) needs an order that "

@@ -30,12 +30,14 @@ _BOTTLENECK = 4  # a bottleneck puts out that many times the channels of its 3x3
 
 
 def _builder(model: "ResNetConfig", shape: Shape) -> Builder:
-    return Builder(model, shape, standardized=model.weight_standardization)
+    scaled = model.weight_standardization
+    return Builder(model, shape, bias=model.conv_bias, standardized=scaled)
 
 
 class ResidualBlock(nn.Module):
     """x + f(x), where f's layers and what follows the addition are in the recipe's order.
 
+    Of a plain network f(x) alone.
     ``shape`` is the (H, W, C) of what comes in; ``width`` the channels of the 3x3 convolutions.
     Where the shape changes, x goes through a convolution, with a normalisation if the branch's
     last convolution has one before the addition. What the order has before its first convolution
@@ -65,13 +67,17 @@ class ResidualBlock(nn.Module):
         layers = _builder(model, shape)
         self.before = nn.Sequential(layers.build(before, dropout=dropout))
         self.branch = nn.Sequential(layers.build(branch, convs, dropout))
-        self.projects = stride != 1 or shape[2] != layers.channels
+        self.adds = model.shortcut
+        self.projects = self.adds and (stride != 1 or shape[2] != layers.channels)
         self.shortcut: nn.Module = nn.Identity()
         if self.projects:
             normed = "norm" in takewhile(lambda step: step != "conv", reversed(branch))
             sizes = [(layers.channels, model.shortcut_kernel_size, stride)]
             steps = ["conv", "norm"] if normed else ["conv"]
             self.shortcut = nn.Sequential(_builder(model, shape).build(steps, sizes))
+            for layer in self.shortcut:
+                if isinstance(layer, nn.Conv2d):
+                    layer.parameter_roles = {"weight": "shortcuts"}
         layers.overwritable = True  # the sum
         self.after = nn.Sequential(layers.build(after, dropout=dropout))
         self.shape = layers.shape
@@ -86,7 +92,9 @@ class ResidualBlock(nn.Module):
         y = self.branch(start)
         if self.scaled:
             y = self.alpha * self.gain * y
-        out: Tensor = self.after(y + self.shortcut(start if self.projects else x))
+        if self.adds:
+            y = y + self.shortcut(start if self.projects else x)
+        out: Tensor = self.after(y)
         return out
 
     def outline(self) -> Block:
@@ -94,6 +102,8 @@ class ResidualBlock(nn.Module):
         divided, times = [LayerStep("÷ β", "", "other")], [LayerStep("× α g", "", "other")]
         before = layer_steps(*divided * self.scaled, self.before)
         branch = layer_steps(self.branch, *times * self.scaled)
+        if not self.adds:
+            return Block((self,), before + branch + layer_steps(self.after))
         start = len(before) if self.projects else 0
         shortcut = Shortcut(start, len(before + branch), layer_steps(self.shortcut))
         return Block((self,), before + branch + layer_steps(ADDITION, self.after), shortcut)
@@ -114,7 +124,8 @@ class ResNet(StagedNetwork):
         layers, steps = _builder(model, shape), ["conv"]
         if not before:
             steps += [step for step in dict.fromkeys(branch + after) if step in ("norm", "act")]
-        self.stem = nn.Sequential(layers.build(steps, [(model.stem_width, 3, 1)]))
+        stem = (model.stem_width, model.stem_kernel_size, 1)
+        self.stem = nn.Sequential(layers.build(steps, [stem]))
         self.stages, shape = _build_stages(model, layers.shape)
         self.tail = nn.Sequential(_builder(model, shape).build(before))
         self.dropout = nn.Dropout(model.head_dropout) if model.head_dropout else nn.Identity()

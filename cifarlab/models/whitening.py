@@ -6,6 +6,7 @@ left out: of the twelve of a 2 x 2 patch, JPEG with halved chroma leaves six wit
 """
 
 import math
+from typing import ClassVar
 from collections.abc import Iterable
 
 import torch
@@ -27,7 +28,7 @@ class Whitening(nn.Module):
     leaves it alone.
     """
 
-    parameter_role = "whitening"
+    parameter_roles: ClassVar = {"bias": "whitening"}
 
     def __init__(self, channels: int, config: WhiteningConfig) -> None:
         super().__init__()

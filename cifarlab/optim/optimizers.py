@@ -25,7 +25,7 @@ from cifarlab.system.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn, optim
 
-Role = Literal["matrices", "norms", "biases", "head", "whitening"]
+Role = Literal["matrices", "shortcuts", "norms", "biases", "head", "whitening"]
 Roles = Mapping[Role, Sequence["nn.Parameter"]]
 ROLES: tuple[Role, ...] = get_args(Role)
 ParamGroups = list[dict[str, Any]]
@@ -60,6 +60,7 @@ class OptimizerConfig(Family):
     lr: PositiveFloat = Field(0.1, description="peak learning rate")
     weight_decay: float = Field(0.0, ge=0, description="L2 added to the gradient")
     l1: float = Field(0.0, ge=0, description="L1: this times the weights' signs, in the gradient")
+    shortcuts: Group = Group()
     norms: Group = Group()
     biases: Group = Group()
     head: Group = Group()
@@ -202,12 +203,24 @@ class SGD(DecayConfig):
     kind: Literal["sgd"] = "sgd"
     momentum: Fraction = Field(0.9, description="momentum")
     nesterov: bool = Field(False, description="Nesterov's look-ahead")
+    momentum_includes_lr: bool = Field(
+        False,
+        description="whether the velocity holds gradients times the learning rate of their step, "
+        "as in Keras (Sutskever et al. 2013): a jump of the learning rate then acts with a delay",
+    )
 
     _nesterov_needs_momentum = model_validator(mode="after")(nesterov_needs_momentum)
 
     @property
     def momentum_to_move(self) -> float:
         return self.momentum
+
+    def build(self, param_groups: ParamGroups) -> "optim.Optimizer":
+        if not self.momentum_includes_lr:
+            return super().build(param_groups)
+        from cifarlab.optim.velocity_sgd import VelocitySGD
+
+        return VelocitySGD(param_groups, self.lr, self.momentum, self.nesterov)
 
 
 class Adam(TorchConfig):
@@ -306,7 +319,7 @@ class Muon(OptimizerConfig):
         return self.momentum
 
     def settings_of(self, role: Role) -> dict[str, Any]:
-        rest = self if role == "matrices" else self.aux_sgd
+        rest = self if role in ("matrices", "shortcuts") else self.aux_sgd
         names = ("lr", "weight_decay", "momentum", "nesterov")
         settings = {name: getattr(rest, name) for name in names}
         return settings | {"peak_momentum": rest.momentum, "matrices": rest is self}

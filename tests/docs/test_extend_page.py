@@ -58,7 +58,7 @@ def test_an_entry_is_as_its_base_has_it(owner: str, name: str, arguments: str, v
     assert not arguments
     if value:
         assert said == ast.literal_eval(value)
-    elif name in ("memory_format", "parameter_role", "decouple", "later"):
+    elif name in ("memory_format", "parameter_roles", "decouple", "later"):
         assert said
     else:
         assert isinstance(said, property)
