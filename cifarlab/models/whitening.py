@@ -6,8 +6,8 @@ left out: of the twelve of a 2 x 2 patch, JPEG with halved chroma leaves six wit
 """
 
 import math
-from typing import ClassVar
 from collections.abc import Iterable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn

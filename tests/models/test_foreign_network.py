@@ -103,7 +103,7 @@ def test_a_net_in_a_wrapper_and_one_layer_alone() -> None:
     assert [len(part) for part in stages(wrapped)] == [2, 2]
     alone = Classifier(torch.nn.Linear(3, 2), [0.5], [0.5])
     assert stages(alone) == []
-    assert [len(found) for found in parameter_roles(alone).values()] == [0, 0, 0, 2, 0]
+    assert [len(found) for found in parameter_roles(alone).values()] == [0, 0, 0, 0, 2, 0]
 
 
 def test_a_shared_parameter_has_one_role() -> None:
