@@ -37,6 +37,7 @@ class Reported(Config):
     data: str = Field("CIFAR-10", min_length=1, description="what it was measured on")
     split: Literal["test", "val"] = Field("test", description="on which part of that")
     source: str = Field("", description="the report, and where in it")
+    contradiction: str = Field("", description="where the report says otherwise elsewhere")
     classes: dict[str, float] = Field({}, description="accuracy of each class, in per cent")
     confusion_matrix: tuple[tuple[int, ...], ...] = Field(
         (), description="images of each class (rows) by predicted class (columns)"
