@@ -10,7 +10,20 @@ from matplotlib.colors import LogNorm, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cifarlab.plots.spec import INK, Axis, Bars, Image, Mark, Marks, Matrix, Panel, Plot, Rule, Text
+from cifarlab.plots.spec import (
+    INK,
+    Axis,
+    Band,
+    Bars,
+    Image,
+    Mark,
+    Marks,
+    Matrix,
+    Panel,
+    Plot,
+    Rule,
+    Text,
+)
 from cifarlab.plots.style import Picture, render, sheet, styled, tidy
 
 _SIDE = 960  # pixels of a matrix: sharp even in viewers that smooth what they enlarge
@@ -117,6 +130,8 @@ def _draw_mark(axes: Axes, mark: Mark) -> None:
     match mark:
         case Marks():
             _draw_points(axes, mark)
+        case Band(x, low, high, color):
+            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
         case Bars(at, lengths, thickness, color, flat):
             (axes.barh if flat else axes.bar)(at, lengths, thickness, color=color, alpha=0.5)
         case Rule(at, color, dash, label, width, flat):

@@ -44,6 +44,15 @@ class Marks(NamedTuple):
     z: float = 2.0
 
 
+class Band(NamedTuple):
+    """The area between two lines over the same ``x``."""
+
+    x: Values
+    low: Values
+    high: Values
+    color: str = BLUE
+
+
 class Bars(NamedTuple):
     """Bars from 0 to ``lengths`` at positions, so many units thick; they lie where ``flat``."""
 
@@ -119,7 +128,7 @@ class Axis(NamedTuple):
     hidden: bool = False
 
 
-Mark = Marks | Bars | Rule | Matrix | Text | Image
+Mark = Marks | Band | Bars | Rule | Matrix | Text | Image
 
 
 class Panel(NamedTuple):

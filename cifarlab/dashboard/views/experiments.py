@@ -67,7 +67,7 @@ def _study(index: Index, folder: StudyFolder, content: Content) -> None:
         with section("Which is better, and is that real?"):
             _show_comparison(restore_comparison(content["comparison"]))
         with section("The figure"):
-            drawn = list(folder.path.glob("figure.svg"))
+            drawn = [*folder.path.glob("figure.svg"), *folder.path.glob("curves.svg")]
             put(figures.sheets(index, drawn) or "No figure was drawn.")
     with section("Its runs"):
         put_table(("row", "seed", "state", "run"), [_study_row(index, folder, run) for run in runs])

@@ -3,8 +3,8 @@
 Everything here is a pure function of a metric's values; ``table`` and ``figure`` show it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cifarlab.experiments.study.agreement import (
     Agreement,
@@ -13,8 +13,10 @@ from cifarlab.experiments.study.agreement import (
     comparable,
     rank_correlation,
 )
+from cifarlab.experiments.study.columns import Value, summarize_columns
 from cifarlab.experiments.study.definition import Reported
 from cifarlab.metrics.kinds import ACCURACY, MetricFacts
+from cifarlab.run_folder.run_data import RunData
 from cifarlab.stats.paired import (
     ALPHA,
     PairedComparison,
@@ -26,6 +28,8 @@ from cifarlab.stats.paired import (
     summarize,
 )
 from cifarlab.system.errors import UserError
+
+Columns = dict[str, float | None]
 
 SMALL = 0.003  # the difference whose price in seeds every table names: 0.3 points of accuracy
 
@@ -63,10 +67,14 @@ class ComparisonRow(NamedTuple):
     reported: Reported | None = None
     agreement: Agreement = Agreement()
     verdict: str = ""
+    columns: tuple[Value, ...] = ()
 
 
 class Comparison(NamedTuple):
-    """A whole table; ``split`` is ``test`` or ``val``, ``scale`` the study's."""
+    """A whole table; ``split`` is ``test`` or ``val``, ``scale`` the study's.
+
+    ``runs`` are those of each row; a comparison that was read from a file has none.
+    """
 
     title: str
     baseline: str
@@ -77,6 +85,7 @@ class Comparison(NamedTuple):
     rank_correlation: RankCorrelation | None
     notes: tuple[str, ...]
     metric: MetricFacts = ACCURACY
+    runs: tuple[tuple[Any, ...], ...] = ()
 
     @property
     def baseline_row(self) -> ComparisonRow:
@@ -86,6 +95,17 @@ class Comparison(NamedTuple):
     def with_notes(self, notes: Sequence[str]) -> "Comparison":
         """A copy that begins its notes with these."""
         return self._replace(notes=(*notes, *self.notes))
+
+    def with_runs(
+        self, runs: Mapping[str, Sequence[RunData]], measure: Callable[[RunData], Columns]
+    ) -> "Comparison":
+        """A copy with the runs of each row, and the columns that ``measure`` finds of a run."""
+        by_row = tuple(tuple(runs.get(row.name, ())) for row in self.rows)
+        rows = tuple(
+            row._replace(columns=summarize_columns([*map(measure, of_row)], row.reported))
+            for row, of_row in zip(self.rows, by_row, strict=True)
+        )
+        return self._replace(rows=rows, runs=by_row)
 
 
 def compare(

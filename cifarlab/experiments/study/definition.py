@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from cifarlab.config.base import Config, Name
+from cifarlab.config.base import Config, Name, refuse_idle
 from cifarlab.config.plugins import Plugin
+from cifarlab.experiments.study.columns import Column
 from cifarlab.metrics.kinds import Accuracy, Metric, MetricConfig
 from cifarlab.recipes.catalog import Reported as Reported
 from cifarlab.recipes.catalog import find_named, find_shipped, shipped_recipes
@@ -50,6 +51,12 @@ class Study(WatchedConfig):
         None, description="the row that the others are compared with; null: the first"
     )
     metric: Metric = Field(Accuracy(), description="what the rows are compared by")
+    columns: tuple[Column, ...] = Field(
+        (), description="what the table says of each row besides, a mean over its seeds"
+    )
+    level: float = Field(
+        0.8, gt=0, lt=1, description="the validation accuracy that epochs_to_level is about"
+    )
     n_seeds: int = Field(
         3, ge=1, le=1000, description="runs per row, with seeds from first_seed on"
     )
@@ -64,6 +71,8 @@ class Study(WatchedConfig):
             raise ValueError(f"two rows are called {Counter(names).most_common(1)[0][0]}")
         if self.baseline not in (None, *names):
             raise ValueError(f"baseline: {self.baseline!r} is no row; rows: {', '.join(names)}")
+        if "epochs_to_level" not in self.columns:
+            refuse_idle(self, ("level",), "epochs_to_level among the columns")
         if self.first_seed + self.n_seeds - 1 > MOST_SEED:
             raise ValueError(f"{self.n_seeds} seeds from first_seed on go beyond {MOST_SEED}")
         return self

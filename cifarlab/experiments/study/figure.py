@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.curves import curves
 from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.writing import scale_words
 from cifarlab.plots import spec
@@ -54,7 +55,10 @@ def figure(comparison: Comparison) -> Plot:
     )
 
 
-FIGURES = {"figure": (figure, "Every run, the means and the differences")}
+FIGURES = {
+    "figure": (figure, "Every run, the means and the differences"),
+    "curves": (curves, "Accuracy and loss by epoch of each row"),
+}
 
 
 def _panel(

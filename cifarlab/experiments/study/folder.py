@@ -3,7 +3,7 @@
 runs/studies/<name>/
   study.json            the study, its runs with their states, and the comparison with all numbers
   table.md, table.csv   the comparison for people and for programs
-  figure.svg            and as PNG and PDF where they were asked for
+  figure.svg            and as PNG and PDF where they were asked for; so curves.svg
   <row>-s<seed>-<fingerprint>/   ordinary run folders
 """
 
@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import Field
 
 from cifarlab.experiments.study.comparison import Comparison
-from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
-from cifarlab.experiments.study.figure import figure
+from cifarlab.experiments.study.definition import Study
+from cifarlab.experiments.study.figure import FIGURES
 from cifarlab.experiments.study.table import csv_text, markdown
 from cifarlab.experiments.writing import write_figures
 from cifarlab.plots.spec import require_formats
@@ -77,5 +77,5 @@ def write_comparison(
     require_formats(formats)
     write_text(folder / "table.md", markdown(comparison))
     write_text(folder / "table.csv", csv_text(comparison))
-    alt = f"{SPLIT_NAMES[comparison.split]} accuracy by row: {comparison.title}"
-    return write_figures({"figure": (figure, alt)}, comparison, folder, formats)[1]
+    figures = {name: (make, f"{alt}: {comparison.title}") for name, (make, alt) in FIGURES.items()}
+    return write_figures(figures, comparison, folder, formats)[1]

@@ -61,8 +61,8 @@ def without_seed(recipe: Recipe) -> str:
 
 def gather_runs(
     names: Sequence[str], runs: Path = RUNS, metric: MetricConfig = ACCURACY
-) -> tuple[list[str], list[Outcome], list[str]]:
-    """Return rows, their runs' outcomes, and what to know of the runs that ``names`` mean.
+) -> tuple[dict[str, list[RunData]], list[Outcome], list[str]]:
+    """Return the runs of each row, their outcomes, and what to know of those ``names`` mean.
 
     A name is a run folder, a study's folder or another one with run folders in it, or a recipe,
     which means its finished runs under ``runs``. A row is their recipe without the seed, and their
@@ -83,11 +83,11 @@ def gather_runs(
         [run.recipe for run in firsts],
         [run.name for run in firsts],
     )
-    rows: list[str] = []
+    rows: dict[str, list[RunData]] = {}
     outcomes: dict[tuple[str, int], Outcome] = {}
     for ((_, data), row_runs), name in zip(groups.items(), rows_named, strict=True):
-        row = _unique_name(name, rows)
-        rows.append(row)
+        row = _unique_name(name, list(rows))
+        rows[row] = []
         if (fraction := row_runs[0].recipe.data.train_subset_fraction) < 1:
             notes.append(
                 f"{row}: trained on {fraction:g} of the training images "
@@ -99,6 +99,7 @@ def gather_runs(
                 notes.append(f"{row}, seed {outcome.seed}: {run.name} is another run; left out.")
             else:
                 outcomes[row, outcome.seed] = outcome._replace(data=data)
+                rows[row].append(run)
     return rows, list(outcomes.values()), notes
 
 
@@ -135,8 +136,9 @@ def compare_runs(
             hint = f"{error.hint}; the rows here are {', '.join(rows)}"
             raise RecipeError(error.what, hint) from error
         against = None
-    comparison = compare("Comparison", rows, against or rows[0], outcomes, metric=metric.facts)
-    return comparison.with_notes(notes)
+    base = against or next(iter(rows))
+    comparison = compare("Comparison", list(rows), base, outcomes, metric=metric.facts)
+    return comparison.with_notes(notes).with_runs(rows, lambda _run: {})
 
 
 def _run_folders(path: Path) -> list[Path]:

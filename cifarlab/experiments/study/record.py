@@ -1,13 +1,15 @@
 """What is known of each run of a study, kept in study.json as it changes."""
 
+from collections import defaultdict
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cifarlab.data.config import Data
 from cifarlab.data.opening import open_data
 from cifarlab.experiments.engine import Log, unfinished_error
+from cifarlab.experiments.study.columns import measure_columns
 from cifarlab.experiments.study.comparison import Comparison, Outcome, compare
 from cifarlab.experiments.study.definition import SPLIT_NAMES, Study
 from cifarlab.experiments.study.folder import StudyFolder
@@ -19,6 +21,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import finished_runs, latest_folder, new_folder
+from cifarlab.run_folder.run_data import RunData
 from cifarlab.system.errors import CifarlabError, FailedRunsError, RunFolderError, UserError
 
 
@@ -165,8 +168,10 @@ class StudyRecord:
         """
         runs, warnings = read_finished([folder.path for folder in self.finished.values()])
         read = dict(zip(self.finished, runs, strict=True))
-        outcomes = []
+        outcomes, by_row = [], defaultdict[str, list[RunData]](list)
         for row, recipe, key, _ in self.planned:
+            if key in read:
+                by_row[row].append(read[key])
             failure = self.failures.get(key)
             why = f"{failure.kind}: {failure.what}" if failure else "not trained yet"
             outcomes.append(
@@ -176,7 +181,7 @@ class StudyRecord:
             )
         study, rows = self.study, [row.name for row in self.study.rows]
         try:
-            return compare(
+            comparison = compare(
                 study.name,
                 rows,
                 study.baseline_name,
@@ -184,11 +189,13 @@ class StudyRecord:
                 study.reported,
                 self.scale,
                 study.metric.facts,
-            ).with_notes(warnings)
+            )
         except UserError as error:
             if self.n_failed:
                 raise FailedRunsError(error.what, error.hint) from error
             raise
+        measure = partial(measure_columns, study.columns, study.level, comparison.split)
+        return comparison.with_notes(warnings).with_runs(by_row, measure)
 
     def write(self, comparison: Comparison | None = None) -> None:
         """Replace study.json. Raises StorageError."""
@@ -197,7 +204,7 @@ class StudyRecord:
                 "study": self.study.model_dump(mode="json"),
                 "scale": self.scale,
                 "runs": [self._entry(planned_run) for planned_run in self.planned],
-                "comparison": as_json(comparison),
+                "comparison": as_json(comparison and comparison._replace(runs=())),
             }
         )
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cifarlab.experiments.study.columns import format_value
 from cifarlab.experiments.study.comparison import SMALL, Comparison, ComparisonRow
 from cifarlab.experiments.study.definition import SPLIT_NAMES
 from cifarlab.experiments.writing import NOTHING, csv_table, markdown_table, scale_words
@@ -10,6 +11,7 @@ from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import MAX_SEEDS, Interval
 from cifarlab.system.errors import RunFolderError
 
+COLUMNS_NOTE = "Means over the seeds; in brackets the report's."
 _RUN_AGAIN = "run the study again: finished runs are taken as they are"
 
 
@@ -97,6 +99,21 @@ def _reported(row: ComparisonRow, metric: MetricFacts) -> str:
     )
 
 
+def column_table(comparison: Comparison) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return headers and cells of the study's columns; empty where it has none."""
+    headings = _headings(comparison)
+    values = [{value.heading: value for value in row.columns} for row in comparison.rows]
+    cells = [
+        (row.name, *(format_value(of_row.get(heading)) for heading in headings))
+        for row, of_row in zip(comparison.rows, values, strict=True)
+    ]
+    return (("row", *headings), cells) if headings else ((), [])
+
+
+def _headings(comparison: Comparison) -> list[str]:
+    return list(dict.fromkeys(v.heading for row in comparison.rows for v in row.columns))
+
+
 def markdown(comparison: Comparison) -> str:
     """The whole table with its heading and notes."""
     headers, cells = format_rows(comparison)
@@ -106,8 +123,14 @@ def markdown(comparison: Comparison) -> str:
         " ".join(heading(comparison)),
         markdown_table(headers, cells),
         "\n".join(notes),
+        *_beside(comparison),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _beside(comparison: Comparison) -> list[str]:
+    headers, cells = column_table(comparison)
+    return [markdown_table(headers, cells), COLUMNS_NOTE] if headers else []
 
 
 def csv_text(comparison: Comparison) -> str:
@@ -147,6 +170,8 @@ def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
         "reported_split": row.reported and row.reported.split,
         "agrees": row.agreement.agrees,
         "agreement": row.agreement.words,
+        **dict.fromkeys(_headings(comparison)),
+        **{value.heading: value.mean for value in row.columns},
         "values": " ".join(f"{seed}:{value:.6f}" for seed, value in row.values.items()),
     }
 

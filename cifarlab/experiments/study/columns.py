@@ -1,0 +1,128 @@
+"""What a study's table may say of each row beside its metric: a mean over the row's seeds.
+
+A column is measured on each run by itself, of the epochs in its metrics log and of the split that
+is compared. What a run cannot say (epochs to a level without validation images) is left empty.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from cifarlab.evaluation.groups import known_groups
+from cifarlab.recipes.catalog import Reported
+from cifarlab.run_folder.run_data import RunData, dig, listed
+from cifarlab.system.formatting import number
+
+Column = Literal[
+    "train_accuracy", "gap", "epochs_to_level", "best_epoch", "final_std", "train_hours",
+    "classes", "groups",
+]  # fmt: skip
+LAST_EPOCHS = 10  # over which final_std is
+NOTHING = "-"
+# how a value is written, by the beginning of its column's name
+_COUNTS = ("epochs to", "best epoch")
+_HOURS = "hours"
+
+
+class Value(NamedTuple):
+    """What a row has in a column: its mean over the seeds, and the report's number, if any."""
+
+    heading: str
+    mean: float | None
+    reported: float | None = None
+
+
+def measure_columns(
+    columns: Sequence[Column], level: float, split: str, run: RunData
+) -> dict[str, float | None]:
+    """Return what a run says in each column, by the column's heading.
+
+    Args:
+        columns: the study's.
+        level: the validation accuracy that ``epochs_to_level`` is about, 0..1.
+        split: ``test`` or ``val``, whose accuracy is compared.
+        run: a finished run.
+    """
+    measured: dict[str, float | None] = {}
+    for column in columns:
+        if column == "classes":
+            measured |= _class_accuracies(run, split)
+        elif column == "groups":
+            measured |= _groups(run, split)
+        else:
+            heading, value = _measure(column, level, run, split)
+            measured[heading] = None if value is None or np.isnan(value) else float(value)
+    return measured
+
+
+def _measure(column: Column, level: float, run: RunData, split: str) -> tuple[str, float | None]:
+    val, train = run.curve("val", "accuracy"), run.curve("train", "accuracy")
+    evaluated = dig(run.result, "evaluated", "epoch")
+    at = run.epochs.tolist().index(evaluated) if evaluated in run.epochs else -1
+    accuracy = number(run.split(split).get("accuracy"))
+    match column:
+        case "train_accuracy":
+            return "training accuracy", train[at]
+        case "gap":
+            return "gap", None if accuracy is None else train[at] - accuracy
+        case "epochs_to_level":
+            reached = run.epochs[val >= level]
+            return f"epochs to {100 * level:g} %", reached[0] if len(reached) else None
+        case "best_epoch":
+            best = run.best_by(run.recipe.evaluation.metric.facts)
+            return "best epoch", best and best[0]
+        case "final_std":
+            last = val[-LAST_EPOCHS:]
+            spread = last.std(ddof=1) if len(last) > 1 else None
+            return f"std of the last {LAST_EPOCHS} epochs", spread
+    return _HOURS, (number(dig(run.result, "cost", "train_seconds")) or np.nan) / 3600
+
+
+def _class_accuracies(run: RunData, split: str) -> dict[str, float | None]:
+    rows = listed(run.split(split).get("per_class"))
+    return {str(row.get("class")): number(row.get("accuracy")) for row in rows}
+
+
+def _groups(run: RunData, split: str) -> dict[str, float | None]:
+    """The mean accuracy of the classes of each known group."""
+    accuracies = _class_accuracies(run, split)
+    return {
+        f"group {group}": group_mean(accuracies, members)
+        for group, members in (known_groups(list(accuracies)) or {}).items()
+    }
+
+
+def group_mean(accuracies: Mapping[str, float | None], members: Sequence[str]) -> float | None:
+    """Return the mean accuracy of some classes, None where one of them has none."""
+    values = [value for name in members if (value := accuracies.get(name)) is not None]
+    return float(np.mean(values)) if len(values) == len(members) else None
+
+
+def summarize_columns(
+    runs: Sequence[Mapping[str, float | None]], reported: Reported | None
+) -> tuple[Value, ...]:
+    """Return each column's mean over the runs of a row that have it, and the report's number."""
+    theirs: dict[str, float | None] = {}
+    if reported and reported.classes:
+        theirs = {name: value / 100 for name, value in reported.classes.items()}
+        groups = known_groups(list(theirs)) or {}
+        theirs |= {f"group {name}": group_mean(theirs, classes) for name, classes in groups.items()}
+    values = []
+    for heading in dict.fromkeys(name for run in runs for name in run):
+        known = [value for run in runs if (value := run.get(heading)) is not None]
+        mean = float(np.mean(known)) if known else None
+        values.append(Value(heading, mean, theirs.get(heading)))
+    return tuple(values)
+
+
+def format_value(value: Value | None) -> str:
+    """Return a value as text: a count of epochs, hours, or per cent; the report's in brackets."""
+    if value is None or value.mean is None:
+        return NOTHING
+    if value.heading.startswith(_COUNTS):
+        return f"{value.mean:.1f}"
+    if value.heading == _HOURS:
+        return f"{value.mean:.2f}"
+    reported = "" if value.reported is None else f" ({100 * value.reported:.1f})"
+    return f"{100 * value.mean:.2f}{reported}"
