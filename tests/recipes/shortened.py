@@ -20,6 +20,8 @@ def shortened(recipe: Recipe) -> dict[str, Any]:
     model = recipe.model
     if not isinstance(model, CNNConfig):
         changes["model.channels"] = [max(8, width // NARROWER) for width in model.channels]
+    elif model.padding == "valid":  # of 8 x 8 pixels it would leave nothing
+        changes["model.padding"] = "same"
     if recipe.augment.cutout:  # the digits have 8 x 8 pixels
         changes["augment.cutout"] = 3
     if recipe.training.selective_backprop.image_size:

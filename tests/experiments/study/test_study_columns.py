@@ -1,0 +1,153 @@
+"""A study's columns and curves, against values written out by hand."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from made_study import make_run
+from pydantic import ValidationError
+
+from cifarlab.experiments.study.columns import (
+    Value,
+    format_value,
+    measure_columns,
+    summarize_columns,
+)
+from cifarlab.experiments.study.comparison import compare
+from cifarlab.experiments.study.curves import curves
+from cifarlab.experiments.study.definition import Reported, Study
+from cifarlab.experiments.study.outcomes import run_outcome
+from cifarlab.experiments.study.table import column_table, csv_text, markdown
+from cifarlab.metrics.kinds import Accuracy
+from cifarlab.plots.spec import Band, Marks
+from cifarlab.run_folder.run_data import read_runs
+
+VAL = [0.5, 0.7, 0.85, 0.8, 0.9]
+TRAIN = [0.6, 0.8, 0.9, 0.95, 0.99]
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def line(epoch, train, val):
+    """A line of the metrics log."""
+    cost = {"train_seconds": 1.0, "evaluate_seconds": 0.5, "images_per_second": 100.0}
+    measured = None if val is None else {"accuracy": val, "loss": 1 - val}
+    train_values = {"accuracy": train, "loss": 1 - train}
+    return {
+        "epoch": epoch,
+        "step": 10 * epoch,
+        "lr": 0.1,
+        "train": train_values,
+        "val": measured,
+        "cost": cost,
+    }
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A function: a run with those validation accuracies, measured after ``epoch``."""
+
+    def run(seed=0, val=VAL, train=TRAIN, epoch=5, **changes):
+        path = make_run(tmp_path / f"run{seed}", 0.88, seed=seed, **changes)
+        lines = [line(n, t, v) for n, (t, v) in enumerate(zip(train, val, strict=True), 1)]
+        text = "".join(json.dumps(entry) + "\n" for entry in lines)
+        (path / "metrics.jsonl").write_text(text)
+        result = json.loads((path / "result.json").read_text())
+        result["evaluated"] = {"epoch": epoch}
+        result["cost"] = {"train_seconds": 7200}
+        result["test"]["per_class"] = [
+            {"class": name, "accuracy": 0.5 + 0.04 * n} for n, name in enumerate(CIFAR10)
+        ]
+        (path / "result.json").write_text(json.dumps(result))
+        return read_runs([path], predictions=False)[0]
+
+    return run
+
+
+def test_each_column_by_hand(make):
+    columns = ["train_accuracy", "gap", "epochs_to_level", "best_epoch", "final_std", "train_hours"]
+    measured = measure_columns(columns, 0.8, "test", make())
+    assert measured == {
+        "training accuracy": 0.99,
+        "gap": pytest.approx(0.99 - 0.88),
+        "epochs to 80 %": 3,
+        "best epoch": 5,
+        "std of the last 10 epochs": pytest.approx(np.std(VAL, ddof=1)),
+        "hours": 2.0,
+    }
+
+
+def test_the_epoch_that_was_measured_gives_the_training_accuracy(make):
+    assert measure_columns(["train_accuracy"], 0.8, "test", make(epoch=3)) == {
+        "training accuracy": 0.9
+    }
+
+
+def test_classes_and_groups(make):
+    measured = measure_columns(["classes", "groups"], 0.8, "test", make())
+    assert [measured[name] for name in CIFAR10] == [0.5 + 0.04 * n for n in range(10)]
+    vehicles = [measured[name] for name in ("airplane", "automobile", "ship", "truck")]
+    assert measured["group vehicles"] == pytest.approx(sum(vehicles) / 4)
+
+
+def test_without_validation_images_what_needs_them_is_empty(make):
+    run = make(val=[None] * 5)
+    measured = measure_columns(["epochs_to_level", "final_std", "best_epoch"], 0.8, "test", run)
+    assert set(measured.values()) == {None}
+    assert format_value(Value("best epoch", None)) == "-"
+
+
+def test_a_level_that_is_never_reached_is_left_out_of_the_mean(make):
+    runs = [make(0), make(1, val=[0.1] * 5)]
+    each = [measure_columns(["epochs_to_level"], 0.8, "test", run) for run in runs]
+    assert summarize_columns(each, None) == (Value("epochs to 80 %", 3.0),)
+
+
+def test_a_reports_classes_stand_in_brackets(make):
+    reported = Reported(accuracy=92.37, classes=dict.fromkeys(CIFAR10, 90.0) | {"bird": 88.1})
+    each = [measure_columns(["classes", "groups"], 0.8, "test", make())]
+    values = {value.heading: value for value in summarize_columns(each, reported)}
+    assert format_value(values["bird"]) == "58.00 (88.1)"
+    assert format_value(values["group animals"]).endswith(f"({(5 * 90 + 88.1) / 6:.1f})")
+
+
+@pytest.fixture
+def comparison(make):
+    runs = {"a": [make(0), make(1, val=[v - 0.1 for v in VAL])], "b": [make(2, val=[None] * 5)]}
+    outcomes = [run_outcome(row, run, Accuracy()) for row, of in runs.items() for run in of]
+    compared = compare("made", ["a", "b", "c"], "a", outcomes)
+    return compared.with_runs(
+        runs, lambda run: measure_columns(["gap", "best_epoch"], 0.8, "test", run)
+    )
+
+
+def test_the_table_has_the_columns_beneath_and_a_row_without_runs_is_empty(comparison):
+    headers, cells = column_table(comparison)
+    assert headers == ("row", "gap", "best epoch")
+    assert cells == [("a", "11.00", "5.0"), ("b", "11.00", "-"), ("c", "-", "-")]
+    assert "| a | 11.00 | 5.0 |" in markdown(comparison)
+    lines = csv_text(comparison).splitlines()
+    at = lines[0].split(",").index("best epoch")
+    assert [row.split(",")[at] for row in lines[1:]] == ["5.0", "", ""]
+
+
+def test_curves_are_means_with_bands_over_the_seeds(comparison):
+    plot = curves(comparison)
+    accuracy = plot.panels[0].marks
+    (band,) = [mark for mark in accuracy if isinstance(mark, Band)]
+    np.testing.assert_allclose(band.high, 100 * np.array(VAL))
+    np.testing.assert_allclose(band.low, 100 * np.array(VAL) - 10)
+    solid = next(mark for mark in accuracy if isinstance(mark, Marks) and mark.dash == "-")
+    np.testing.assert_allclose(solid.y, 100 * np.array(VAL) - 5)
+    of_b = [mark for mark in accuracy if isinstance(mark, Marks) and mark.label == "b (1)"]
+    assert [mark.dash for mark in of_b] == ["--"]
+    assert not any(math.isnan(y) for mark in of_b for y in mark.y)
+
+
+def test_there_are_no_curves_without_runs(comparison):
+    assert curves(comparison._replace(runs=())) is None
+
+
+def test_a_level_that_no_column_uses_is_refused():
+    with pytest.raises(ValidationError, match="epochs_to_level"):
+        Study(name="x", level=0.5, rows=[{"name": "a", "recipe": "quickstart"}])
