@@ -95,6 +95,13 @@ def recipes_draw(
     name: NameArgument,
     settings: SettingsArgument = None,
     out: Annotated[Path, typer.Option(help="a folder for the figure")] = Path("figures"),
+    augmentation: Annotated[
+        Path | None,
+        typer.Option(metavar="IMAGE", help="also an image before and after each augmentation"),
+    ] = None,
+    activations: Annotated[
+        bool, typer.Option(help="also the activation functions with their slopes")
+    ] = False,
     figures: Figures = "svg",
     plugin: Plugins = None,
 ) -> None:
@@ -102,8 +109,12 @@ def recipes_draw(
     from cifarlab.explain.explain_run import draw_recipe
     from cifarlab.system.terminal import console
 
-    drawn = draw_recipe(_find(name, settings, plugin), out, formats(figures))
-    console.print(f"drawn: {drawn}", soft_wrap=True)
+    recipe, also = (
+        _find(name, settings, plugin),
+        {"image": augmentation, "activations": activations},
+    )
+    for path in draw_recipe(recipe, out, **also, formats=formats(figures)):
+        console.print(f"drawn: {path}", soft_wrap=True)
 
 
 def _find(name: str, settings: list[str] | None, plugin: list[str] | None) -> "Recipe":

@@ -12,7 +12,7 @@ from cifarlab.explain.image_selection import ImageSet, select_held_out
 from cifarlab.explain.maps import default_layer, map_shapes, spatial_layers
 from cifarlab.explain.sanity import randomize_layers
 from cifarlab.explain.structure import architecture
-from cifarlab.inference.inputs import Inputs
+from cifarlab.inference.inputs import Inputs, input_policy, read_inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.spec import FORMATS, require_formats
@@ -89,23 +89,55 @@ def explain_run(
     return Explanation(figures.rows(), notes, directory, list(saved))
 
 
-def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) -> Path:
-    """The architecture of a recipe that need not be trained, as figures in ``out``; the SVG.
+def draw_recipe(
+    recipe: Recipe,
+    out: Path,
+    *,
+    image: Path | None = None,
+    activations: bool = False,
+    formats: Sequence[str] = ("svg",),
+) -> list[Path]:
+    """Draw what a recipe that need not be trained is made of, and return the files.
 
-    Raises UserError, MissingExtraError, RecipeError, StorageError.
+    Args:
+        recipe: its network is drawn.
+        out: the folder.
+        image: an image file that its augmentation is shown on.
+        activations: whether the activation functions are drawn too.
+        formats: svg, png, pdf.
+
+    Raises:
+        UserError: for another format, or a recipe that does not augment the ``image``.
+        MissingExtraError: without Matplotlib.
+        RecipeError: for a network or an augmentation that doesn't fit the images.
+        DataError: for an image that can't be read.
+        StorageError: where nothing can be written.
     """
     require_formats(formats)
     require_packages("explaining", "explain", "matplotlib")
     from cifarlab.explain.drawing import draw_architecture
+    from cifarlab.explain.previews import draw_activations, preview_augmentation
+    from cifarlab.plots.draw import draw
     from cifarlab.plots.style import render, save, styled
     from cifarlab.recipes.catalog import usual_shape
 
     shape, classes = usual_shape(recipe)
-    slug = f"{recipe.name.replace('/', '-')}-architecture"
+    made = {
+        "architecture": draw_architecture(architecture(recipe.model, shape, classes), recipe.name)
+    }
+    if image:
+        policy = input_policy(recipe.data.images, shape)
+        pixels = read_inputs([image], policy).images[0]
+        made["augmentation"] = draw(preview_augmentation(recipe, pixels))
+    if activations:
+        made["activations"] = draw(draw_activations())
+    written = []
     with styled():
-        figure = draw_architecture(architecture(recipe.model, shape, classes), recipe.name)
-        save(render(figure, slug, f"The network of {recipe.name}", formats), out)
-    return out / f"{slug}.svg"
+        for what, figure in made.items():
+            slug = f"{recipe.name.replace('/', '-')}-{what}"
+            save(render(figure, slug, f"The {what} of {recipe.name}", formats), out)
+            written += [out / f"{slug}.{suffix}" for suffix in formats]
+    return written
 
 
 def _parse_layers(option: str | None, shapes: dict[str, tuple[int, int, int]]) -> list[str]:

@@ -78,5 +78,5 @@ def make_grid(
     right = max(step * columns, NARROW / side + left)
     top, bottom = 1 - down, down * (rows - 1) + 1
     axes = [Axis(limits=ends, hidden=True) for ends in ((left, right), (bottom, top))]
-    panel = Panel(marks, axes[0], axes[1], title, grid="", square=True)
+    panel = Panel(marks, axes[0], axes[1], title, grid="", square=True, frame=False)
     return Plot([panel], side * (right - left), 0.33 + side * (bottom - top))

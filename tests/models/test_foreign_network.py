@@ -136,7 +136,7 @@ def test_it_is_explained_and_drawn(run: RunFolder, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), dtype=np.uint8)
     maps = class_activation_maps(predictor, images, ["stem", "blocks.1"])
     assert all(found.shape[1:] == shapes[name][1:] for name, found in maps.items())
-    drawn = draw_recipe(run.recipe(), tmp_path)
+    (drawn,) = draw_recipe(run.recipe(), tmp_path)
     assert drawn.stat().st_size > 1000
 
 
