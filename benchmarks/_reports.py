@@ -23,6 +23,7 @@ from cifarlab.metrics.kinds import Accuracy
 from cifarlab.plots import spec
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot
+from cifarlab.plots.style import save
 from cifarlab.recipes.catalog import find, shipped_recipes
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.run_folder.run_data import RunData, read_runs
@@ -128,6 +129,14 @@ def hours(run: RunData) -> float:
 def write_page() -> None:
     """Write docs/reports.md and its picture from what is published."""
     groups = read_rows()
+    write_text(DOCS / "reports.md", page(groups))
+    if any(row.runs for group in groups.values() for row in group):
+        alt = "Test accuracy of every row that is trained, beside the report's number"
+        save(draw_all({"reports": (picture, alt)}, groups)["reports"], DOCS)
+
+
+def page(groups: dict[str, list[Row]]) -> str:
+    """Return docs/reports.md."""
     costs = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.exists() else {}
     n_rows = len(recipe_names())
     done = {row.recipe: row for group in groups.values() for row in group if row.runs}
@@ -147,11 +156,7 @@ def write_page() -> None:
     ]
     for base, rows in groups.items():
         parts += [f"## Beside {base}", _table(rows, costs)]
-    write_text(DOCS / "reports.md", "\n\n".join(parts) + "\n")
-    if done:
-        alt = "Test accuracy of every row that is trained, beside the report's number"
-        pictures = draw_all({"reports": (picture, alt)}, groups)
-        pictures["reports"].write(DOCS)
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(rows: list[Row], costs: dict[str, dict[str, float]]) -> str:
