@@ -210,8 +210,9 @@ def main() -> None:
         for name in fnmatch.filter(distinct_recipes(), runner.options.only):
             print(f"{name}: {runner.measure_hours(name):.2f} hours", flush=True)
     with ThreadPoolExecutor(runner.options.jobs) as pool:
-        for run in () if runner.options.costs else plan(runner, runner.options.only):
-            pool.submit(runner.train, run)
+        runs = () if runner.options.costs else plan(runner, runner.options.only)
+        for future in [pool.submit(runner.train, run) for run in runs]:
+            future.result()
     write_page()
 
 
