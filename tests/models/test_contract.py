@@ -88,7 +88,9 @@ def network(kind, size=9, channels=3, classes=10, seed=0, **settings):
     torch.manual_seed(seed)
     body = build_body(config(kind, **settings), (size, size, channels), classes)
     for block in body.modules():
-        if isinstance(block, ResidualBlock) and block.scaled:  # at 0 nothing passes a branch
+        if (
+            isinstance(block, ResidualBlock) and block.normalizer_free
+        ):  # at 0 nothing passes a branch
             block.gain.data.fill_(0.7)
     net = Classifier(body, [0.4] * channels, [0.25] * channels)
     net.fit_whitening(batch(size, channels)[0])

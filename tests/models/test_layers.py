@@ -10,7 +10,7 @@ from torch import nn
 
 from cifarlab.models.build import build_body, count_parameters
 from cifarlab.models.configs import Activation, LayeredConfig
-from cifarlab.models.layers import activation
+from cifarlab.models.layers import build_activation
 from cifarlab.recipes.text import build
 from cifarlab.system.errors import RecipeError
 
@@ -54,16 +54,16 @@ def around(order, name):
 @every_activation
 def test_an_activation_is_its_formula(name):
     x = np.linspace(-9, 9, 201)
-    y = activation(name)(torch.tensor(x))
+    y = build_activation(name)(torch.tensor(x))
     np.testing.assert_allclose(y.numpy(), [FORMULAS[name](v) for v in x], rtol=1e-12, atol=1e-15)
 
 
 @every_activation
 @pytest.mark.parametrize("kind", LayeredConfig.kinds())
 def test_every_place_has_the_chosen_activation(kind, name):
-    kinds = {type(activation(n)) for n in ACTIVATIONS}
+    kinds = {type(build_activation(n)) for n in ACTIVATIONS}
     net = body({"kind": kind, "activation": name})
-    assert {type(m) for m in net.modules() if type(m) in kinds} == {type(activation(name))}
+    assert {type(m) for m in net.modules() if type(m) in kinds} == {type(build_activation(name))}
 
 
 @pytest.mark.parametrize("kind", LayeredConfig.kinds())

@@ -138,7 +138,7 @@ def test_standardised_weights_beside_a_normalisation_are_used_as_they_are():
     settings = {"stem_width": 8, "depths": [1], "channels": [8], "strides": [1]}
     model = build({"model": {**settings, "weight_standardization": True}}).model
     net = build_body(model, (8, 8, 3), 10)
-    assert not [m for m in net.modules() if isinstance(m, ResidualBlock) and m.scaled]
+    assert not [m for m in net.modules() if isinstance(m, ResidualBlock) and m.normalizer_free]
     convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     assert {type(conv) for conv in convs} == {ScaledConv2d}
     assert all(conv.bias is None for conv in convs)

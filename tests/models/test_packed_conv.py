@@ -6,7 +6,13 @@ from torch import nn
 from torch.nn import functional
 
 from cifarlab.models.build import build_body
-from cifarlab.models.packed_conv import PackedConv2d, pack, packed_conv2d, packs, unpack
+from cifarlab.models.packed_conv import (
+    PackedConv2d,
+    pack_images,
+    packed_conv2d,
+    should_pack,
+    unpack_images,
+)
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.text import build, change
 from cifarlab.system import device as compute
@@ -35,14 +41,14 @@ def plain(x, weight, bias):
 @pytest.mark.parametrize("n", [1, 3, 4, 13])
 def test_rows_hold_the_images_and_a_zero_column_after_each(n, in_a_row):
     images = torch.randn(n, 2, 3, 5)
-    rows = pack(images, in_a_row)
+    rows = pack_images(images, in_a_row)
     assert rows.shape == (-(-n // in_a_row), 2, 3, in_a_row * 6)
     for i in range(n):
         row, first = rows[i // in_a_row], i % in_a_row * 6
         assert torch.equal(row[:, :, first : first + 5], images[i])
         assert (row[:, :, first + 5] == 0).all()
     assert rows.abs().sum().isclose(images.abs().sum())
-    assert torch.equal(unpack(rows, images.shape, in_a_row), images)
+    assert torch.equal(unpack_images(rows, images.shape, in_a_row), images)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -84,16 +90,16 @@ def test_a_gradient_that_nobody_needs_is_left_out(size, wanted):
 def test_the_rule_asks_for_bfloat16_small_maps_and_many_channels(packing):
     x = torch.zeros(4, 64, 8, 8)
     with torch.autocast("cpu", torch.bfloat16):
-        assert packs(x, LAYER, (1, 1), (1, 1))
-        assert not packs(torch.zeros(4, 64, 8, 9), LAYER, (1, 1), (1, 1))
-        assert not packs(x, LAYER, (2, 2), (1, 1))
-        assert not packs(x, LAYER, (1, 1), (0, 0))
-        assert not packs(x, torch.zeros(64, 64, 1, 1), (1, 1), (1, 1))
-        assert not packs(x, torch.zeros(63, 64, 3, 3), (1, 1), (1, 1))
-        assert not packs(x, torch.zeros(64, 63, 3, 3), (1, 1), (1, 1))
-        assert not packs(x.to("meta"), LAYER, (1, 1), (1, 1))
-    assert not packs(x, LAYER, (1, 1), (1, 1))
-    assert packs(x.bfloat16(), LAYER, (1, 1), (1, 1))
+        assert should_pack(x, LAYER, (1, 1), (1, 1))
+        assert not should_pack(torch.zeros(4, 64, 8, 9), LAYER, (1, 1), (1, 1))
+        assert not should_pack(x, LAYER, (2, 2), (1, 1))
+        assert not should_pack(x, LAYER, (1, 1), (0, 0))
+        assert not should_pack(x, torch.zeros(64, 64, 1, 1), (1, 1), (1, 1))
+        assert not should_pack(x, torch.zeros(63, 64, 3, 3), (1, 1), (1, 1))
+        assert not should_pack(x, torch.zeros(64, 63, 3, 3), (1, 1), (1, 1))
+        assert not should_pack(x.to("meta"), LAYER, (1, 1), (1, 1))
+    assert not should_pack(x, LAYER, (1, 1), (1, 1))
+    assert should_pack(x.bfloat16(), LAYER, (1, 1), (1, 1))
 
 
 def test_the_processor_decides_and_the_environment_overrides(monkeypatch):
@@ -162,7 +168,7 @@ def test_all_networks_pack_and_keep_their_outputs_and_gradients(name, monkeypatc
             asked.append(packed and max(x.shape[2:]) <= 8)
             return asked[-1]
 
-        monkeypatch.setattr("cifarlab.models.packed_conv.packs", rule)
+        monkeypatch.setattr("cifarlab.models.packed_conv.should_pack", rule)
         body.zero_grad()
         body(x)[:, 0].sum().backward()
         return [p.grad.clone() for p in body.parameters() if p.grad is not None]
