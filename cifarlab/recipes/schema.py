@@ -237,10 +237,10 @@ class Recipe(ExtensibleConfig):
                 f"{_alternatives(ModelConfig, 'any_image_size')}, or leave them out"
             )
         moved = self.schedule.final_momentum is not None
-        if moved and self.optimizer.momentum_to_move is None:
+        if moved and self.optimizer.peak_momentum is None:
             yield (
                 "schedule.final_momentum needs an optimizer with momentum above 0: "
-                f"{_alternatives(OptimizerConfig, 'momentum_to_move')}"
+                f"{_alternatives(OptimizerConfig, 'peak_momentum')}"
             )
 
 

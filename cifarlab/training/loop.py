@@ -54,7 +54,7 @@ def fit(run: Run) -> StopReason:
         schedule = run.recipe.schedule
         if val and schedule.needs_validation and segment.mode != "hold":
             value = val[schedule.watched_metric.name]
-            state.schedule = schedule.after_epoch(state.schedule, value)
+            state.schedule = schedule.update_state(state.schedule, value)
         improved = update_best(run, val)
         on_main(partial(run.checkpoints.save_last, state, run.about))
         if improved:  # in this order: after a kill in between, resume makes best of last

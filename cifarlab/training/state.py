@@ -78,7 +78,7 @@ class State:
     def evaluated(self) -> Classifier:
         """The weights that are judged and kept: the averaged ones once there are any."""
         if self.averager and self.step >= self.averager.first_step:
-            return self.averager.slow
+            return self.averager.average
         return self.classifier
 
     @property

@@ -70,7 +70,7 @@ def backward(run: Run, batch: Batch) -> tuple[Tensor, Tensor]:
     for micro_batch, shard in micro_batches(batch, shards):
         with run.compute.autocast(), batch_position(shard.start, shard.size):
             logits = run.network(micro_batch.images)
-        loss = mixed_loss(partial(mean_loss, run.losses.trained), logits, micro_batch)
+        loss = mixed_loss(partial(mean_loss, run.losses.training), logits, micro_batch)
         if len(micro_batch.labels) < batch.global_size:
             loss = loss * (len(micro_batch.labels) / batch.global_size)
         loss.backward()

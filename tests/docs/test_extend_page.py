@@ -20,7 +20,7 @@ ENTRY = re.compile(r"`(\w+)(?:\((.*?)\)| = (.*?))?`")
 OTHERS = {"any": Family, "network": StagedNetwork, "layer": Whitening, "Averager": Averager}
 # what the bases do with what a part says
 OUR_OWN = {
-    "ScheduleConfig": "after_epoch after_warmup factors_from is_constant planned_factor",
+    "ScheduleConfig": "factors_from is_constant planned_factor progress_at update_state",
     "OptimizerConfig": "param_groups",
     "MetricConfig": "facts is_better name",
     "SourceConfig": "as_text",
@@ -58,7 +58,7 @@ def test_an_entry_is_as_its_base_has_it(owner: str, name: str, arguments: str, v
     assert not arguments
     if value:
         assert said == ast.literal_eval(value)
-    elif name in ("memory_format", "parameter_role", "decouple", "later"):
+    elif name in ("memory_format", "parameter_role", "decoupling_advice", "decay_advice"):
         assert said
     else:
         assert isinstance(said, property)

@@ -63,10 +63,10 @@ class Timid(ScheduleConfig):
         return 1.0
 
     def react(self, state, loss):
-        count, total = state.seen.get("count", 0), state.seen.get("total", 0.0)
-        seen = {"count": count + 1, "total": total + loss}
+        count, total = state.memory.get("count", 0), state.memory.get("total", 0.0)
+        memory = {"count": count + 1, "total": total + loss}
         worse = count > self.patience and loss > 0.99 * total / count
-        return state._replace(factor=state.factor * (0.5 if worse else 0.9), seen=seen)
+        return state._replace(factor=state.factor * (0.5 if worse else 0.9), memory=memory)
 
     def scaled(self, scale):
         return {"patience": round(self.patience * scale)}
@@ -78,10 +78,10 @@ class Half(AveragingConfig):
     kind: Literal["half"] = "half"
     every: int = Field(4, ge=1, description="steps from one update to the next")
 
-    def first_average(self, steps_per_epoch, planned):
+    def first_average(self, steps_per_epoch, planned_steps):
         return self.every
 
-    def build(self, network, steps_per_epoch, planned):
+    def build(self, network, steps_per_epoch, planned_steps):
         return HalfAverager(network, self.every)
 
 
@@ -95,7 +95,9 @@ class HalfAverager(Averager):
     @torch.no_grad()
     def update(self, network, step, total):
         if (step + 1) % self.every == 0:
-            pairs = zip(self.slow.state_dict().values(), network.state_dict().values(), strict=True)
+            pairs = zip(
+                self.average.state_dict().values(), network.state_dict().values(), strict=True
+            )
             for slow, fast in pairs:
                 slow.lerp_(fast, 0.5) if slow.is_floating_point() else slow.copy_(fast)
 
@@ -105,10 +107,10 @@ class Chase(AveragingConfig):
 
     kind: Literal["chase"] = "chase"
 
-    def first_average(self, steps_per_epoch, planned):
+    def first_average(self, steps_per_epoch, planned_steps):
         return 2
 
-    def build(self, network, steps_per_epoch, planned):
+    def build(self, network, steps_per_epoch, planned_steps):
         return ChaseAverager(network)
 
 
@@ -123,7 +125,7 @@ class ChaseAverager(Averager):
     @torch.no_grad()
     def update(self, network, step, total):
         self.updates += 1
-        pairs = zip(self.slow.parameters(), network.parameters(), strict=True)
+        pairs = zip(self.average.parameters(), network.parameters(), strict=True)
         for (slow, fast), velocity in zip(pairs, self.velocities, strict=True):
             velocity.mul_(0.5).add_(fast - slow, alpha=0.5 / self.updates**0.1)
             slow.add_(velocity)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cifarlab.optim.muon import Muon
+from cifarlab.optim.muon import MuonWithAuxSGD
 
 RATES = (0.1, 0.05, 0.2, 0.01)
 CONTIGUOUS, CHANNELS_LAST = torch.contiguous_format, torch.channels_last
@@ -40,7 +40,7 @@ def laid_out(tensor, memory_format):
 
 
 def muon(weights, **settings):
-    return Muon([{"params": weights}], {**SETTINGS, **settings})
+    return MuonWithAuxSGD([{"params": weights}], {**SETTINGS, **settings})
 
 
 def steps(optimizer, weights, numbers=range(4), memory_format=CONTIGUOUS):

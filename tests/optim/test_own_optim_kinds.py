@@ -163,7 +163,7 @@ def test_each_schedule_is_warmed_up_extended_and_finite():
         assert factors[110:115] == [factors[109]] * 5
         assert factors[115:125] == factors[:10]
         assert all(0 <= factor <= 1 and math.isfinite(factor) for factor in factors)
-        state = schedule.after_epoch(ScheduleState(), 1.0)
+        state = schedule.update_state(ScheduleState(), 1.0)
         assert state.last_factor == 1.0
         assert schedule.needs_validation or state == ScheduleState()
 
@@ -194,7 +194,7 @@ def test_each_average_is_of_two_weights_at_last():
                 network.weight.add_(1.0)
             averager.update(network, step, 110)
         if averager and config.kind != "lookahead":  # which sets the network back to it
-            assert not torch.equal(averager.slow.weight, network.weight)
+            assert not torch.equal(averager.average.weight, network.weight)
         if first:
             with pytest.raises(RecipeError, match=f"averaging.kind={config.kind} would average"):
                 build_averaging(config, network, 11, 1)

@@ -20,7 +20,7 @@ def factors(schedule, values):
     """The rate's factor in the epoch after each of these losses."""
     state, seen = ScheduleState(), []
     for value in values:
-        state = schedule.after_epoch(state, value)
+        state = schedule.update_state(state, value)
         seen.append(state.factor)
     return seen
 
