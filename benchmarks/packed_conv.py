@@ -1,4 +1,4 @@
-"""Training steps with images side by side in small maps, and without (models/packed_conv.py).
+"""Training steps with several images in a row of small maps, and without (models/packed_conv.py).
 
     python benchmarks/packed_conv.py [--recipes speed/94 resnet18] [--pixels 20 24 28 32]
 
@@ -23,13 +23,13 @@ IMAGES, REPEATS = 1024, 5
 
 
 def with_pack(value: str, measure: Callable[[], float]) -> Callable[[], float]:
-    """``measure`` with $CIFARLAB_PACK set."""
+    """Return a function that sets $CIFARLAB_PACK and then calls ``measure``."""
 
-    def measured() -> float:
+    def set_and_measure() -> float:
         os.environ["CIFARLAB_PACK"] = value
         return measure()
 
-    return measured
+    return set_and_measure
 
 
 def main() -> None:

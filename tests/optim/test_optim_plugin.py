@@ -22,7 +22,7 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, PluginError, RecipeError
 from cifarlab.training.train import train
 
-OWN = Path(__file__).with_name("own_parts.py")
+PLUGIN_FILE = Path(__file__).with_name("optim_plugin.py")
 LENGTH = RunLength(11, 110, 110)
 CHOICES = {
     "signs": {"optimizer": {"kind": "signs", "head": {"lr": 0.02, "weight_decay": 0.1}}},
@@ -36,19 +36,19 @@ CHOICES["all"] = {key: value for choice in CHOICES.values() for key, value in ch
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin(tmp_path_factory):
-    """The plug-in of own_parts.py, whose kinds the recipes of this file know."""
+    """The plug-in of optim_plugin.py, whose kinds the recipes of this file know."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        added = add_plugin(str(OWN), approved=True)
-        with knowing([added.sha256]):
-            yield added
+        plugin = add_plugin(str(PLUGIN_FILE), approved=True)
+        with knowing([plugin.sha256]):
+            yield plugin
 
 
 def with_plugin(plugin, tree):
     return build({"plugins": [plugin.model_dump()], **tree})
 
 
-def own_recipe(plugin, tiny, choice):
+def tiny_recipe(plugin, tiny, choice):
     return with_plugin(plugin, tiny().model_dump(exclude={"plugins"}) | choice)
 
 
@@ -57,14 +57,14 @@ def own_recipe(plugin, tiny, choice):
 def test_killed_and_resumed_is_bit_identical(
     plugin, tiny, tmp_path, end_of, signal_after, choice, step
 ):
-    recipe = own_recipe(plugin, tiny, choice)
-    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    train(recipe, whole)
+    recipe = tiny_recipe(plugin, tiny, choice)
+    complete, resumed = RunFolder(tmp_path / "complete"), RunFolder(tmp_path / "resumed")
+    train(recipe, complete)
     with pytest.raises(Interrupted):
-        train(recipe, cut, callbacks=[signal_after(step)])
-    train(cut.recipe(), cut, resume=True)
-    assert end_of(cut) == end_of(whole)
-    lines = whole.metrics.read()
+        train(recipe, resumed, callbacks=[signal_after(step)])
+    train(resumed.recipe(), resumed, resume=True)
+    assert end_of(resumed) == end_of(complete)
+    lines = complete.metrics.read()
     assert lines[-1]["train"]["loss"] < lines[0]["train"]["loss"]
 
 
@@ -72,7 +72,7 @@ def test_rates_of_a_run_follow_both_sides_of_a_schedule(plugin, tiny, tmp_path):
     folders = [RunFolder(tmp_path / kind) for kind in ("sawtooth", "timid")]
     for folder in folders:
         schedule = {"kind": folder.path.name}
-        train(own_recipe(plugin, tiny, {"schedule": schedule}), folder)
+        train(tiny_recipe(plugin, tiny, {"schedule": schedule}), folder)
     sawtooth, timid = ([line["lr"] for line in folder.metrics.read()] for folder in folders)
     assert sawtooth == pytest.approx([0.1 * (1 - 0.5 * 10 / 11)] * 3)
     assert timid[:2] == pytest.approx([0.1, 0.09]) and timid[2] < timid[1]
@@ -95,46 +95,46 @@ def test_each_optimizer_takes_settings_of_roles():
         roles = parameters()
         before = {role: p.detach().clone() for role, (p,) in roles.items()}
         settings = {"kind": config.kind, "norms": group, "head": {"weight_decay": 0}}
-        made = build_optimizer(OptimizerConfig.model_validate(settings), roles)
-        norms = made.param_groups[1]
+        optimizer = build_optimizer(OptimizerConfig.model_validate(settings), roles)
+        norms = optimizer.param_groups[1]
         assert [norms[key] for key in ("lr", "peak_lr", "l1")] == [1e-3, 1e-3, 0.1]
-        assert [g["weight_decay"] for g in made.param_groups][3] == 0
+        assert [g["weight_decay"] for g in optimizer.param_groups][3] == 0
         sum((p**2).sum() for (p,) in roles.values()).backward()
-        apply_penalties(made)
-        made.step()
+        apply_penalties(optimizer)
+        optimizer.step()
         assert not any(torch.equal(before[role], p) for role, (p,) in roles.items())
 
 
 with owned_by("0" * 64):  # known to no recipe
 
-    class Lazy(AveragingConfig):
-        kind: Literal["lazy"] = "lazy"
+    class UnfinishedAveraging(AveragingConfig):
+        kind: Literal["unfinished"] = "unfinished"
 
-        def build(self, network, steps_per_epoch, planned):
-            return LazyAverager(network)
+        def build(self, network, steps_per_epoch, planned_steps):
+            return UnfinishedAverager(network)
 
-    class LazyAverager(Averager):
+    class UnfinishedAverager(Averager):
         """Lacks its ``update``."""
 
-    class Adrift(OptimizerConfig):
-        kind: Literal["adrift"] = "adrift"
+    class GrouplessOptimizer(OptimizerConfig):
+        kind: Literal["groupless"] = "groupless"
 
         def build(self, param_groups):
             return torch.optim.Rprop([p for group in param_groups for p in group["params"]])
 
-    class Weightless(OptimizerConfig):
-        kind: Literal["weightless"] = "weightless"
+    class UndecayedOptimizer(OptimizerConfig):
+        kind: Literal["undecayed"] = "undecayed"
 
         def build(self, param_groups):
             return torch.optim.Rprop(param_groups)
 
-    class Gentle(SGD):
-        kind: Literal["gentle"] = "gentle"
+    class DerivedSGD(SGD):
+        kind: Literal["derived"] = "derived"
         momentum: float = 0.5
-        calm: bool = True
+        nothing: bool = True
 
-    class Steep(ScheduleConfig):
-        kind: Literal["steep"] = "steep"
+    class EarlyDrop(ScheduleConfig):
+        kind: Literal["early-drop"] = "early-drop"
 
         def factor_at(self, step, total, steps_per_epoch):
             return 1.0 if step < 10 else 1e-3
@@ -142,15 +142,15 @@ with owned_by("0" * 64):  # known to no recipe
 
 def test_what_an_optimizer_leaves_out_is_refused():
     with pytest.raises(RecipeError, match="leaves out the settings of its groups"):
-        build_optimizer(Adrift(), parameters())
+        build_optimizer(GrouplessOptimizer(), parameters())
     with pytest.raises(RecipeError, match=r"has no weight decay: 0\.1 would do nothing"):
-        build_optimizer(Weightless(weight_decay=0.1), parameters())
-    build_optimizer(Weightless(), parameters())
+        build_optimizer(UndecayedOptimizer(weight_decay=0.1), parameters())
+    build_optimizer(UndecayedOptimizer(), parameters())
 
 
 def test_a_shipped_optimizer_can_be_derived_from():
-    made = build_optimizer(Gentle(), parameters())
-    assert type(made) is torch.optim.SGD and made.defaults["momentum"] == 0.5
+    optimizer = build_optimizer(DerivedSGD(), parameters())
+    assert type(optimizer) is torch.optim.SGD and optimizer.defaults["momentum"] == 0.5
 
 
 def test_each_schedule_is_warmed_up_extended_and_finite():
@@ -168,21 +168,19 @@ def test_each_schedule_is_warmed_up_extended_and_finite():
         assert schedule.needs_validation or state == ScheduleState()
 
 
-def test_whether_the_rate_moves_is_found_in_the_factors():
+def test_the_factors_say_whether_the_lr_is_constant():
     constant = {s.kind for s in kinds_of(ScheduleConfig) if s.is_constant(1100, 11)}
     assert constant == {"constant", "plateau", "timid"}
 
 
-def test_a_schedule_that_is_spent_early_is_found_in_its_factors():
-    (finding,) = Steep().lint(LENGTH)
-    assert (
-        finding.what
-        == "after a tenth of the run the learning rate is 0.001 of its peak (schedule.kind=steep)"
-    )
-    assert not list(Steep().lint(LENGTH._replace(planned=90)))
+def test_lint_names_a_schedule_that_falls_too_early():
+    (finding,) = EarlyDrop().lint(LENGTH)
+    what = "after a tenth of the run the learning rate is 0.001 of its peak"
+    assert finding.what == f"{what} (schedule.kind=early-drop)"
+    assert not list(EarlyDrop().lint(LENGTH._replace(planned=90)))
 
 
-def test_each_average_is_of_two_weights_at_last():
+def test_each_average_is_one_from_its_first_average_on():
     assert {"half", "chase"} <= set(AveragingConfig.kinds())
     for config in kinds_of(AveragingConfig):
         network = nn.Linear(2, 2)
@@ -202,11 +200,11 @@ def test_each_average_is_of_two_weights_at_last():
 
 def test_an_averager_without_its_update_is_refused_before_the_first_step():
     with pytest.raises(PluginError) as caught:
-        build_averaging(Lazy(), nn.Linear(2, 2), 11, 110)
-    assert "kind 'lazy' fails in" in caught.value.what and "update" in caught.value.what
+        build_averaging(UnfinishedAveraging(), nn.Linear(2, 2), 11, 110)
+    assert "kind 'unfinished' fails in" in caught.value.what and "update" in caught.value.what
 
 
-def test_they_are_linted_and_scaled(plugin):
+def test_plugin_kinds_are_linted_and_scaled(plugin):
     tree = {
         "optimizer": {"kind": "signs", "lr": 9.0},
         "schedule": {"kind": "timid", "patience": 20},

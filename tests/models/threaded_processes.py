@@ -1,4 +1,4 @@
-"""Processes in the threads of one: what they add up is added, each waiting for the others."""
+"""Processes as threads of one process: ``all_reduce`` waits for all of them."""
 
 import threading
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from cifarlab.system.processes import Processes
 @dataclass
 class Meeting:
     count: int
-    given: dict[int, Tensor] = field(default_factory=dict)
+    tensors: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.barrier = threading.Barrier(self.count, timeout=20)
@@ -31,15 +31,15 @@ class Threaded(Processes):
     def all_reduce(self, tensor: Tensor) -> Tensor:
         meeting = self.meeting
         assert meeting is not None
-        meeting.given[self.rank] = tensor.clone()
+        meeting.tensors[self.rank] = tensor.clone()
         meeting.barrier.wait()
-        total = torch.stack([meeting.given[rank] for rank in range(self.world_size)]).sum(0)
+        total = torch.stack([meeting.tensors[rank] for rank in range(self.world_size)]).sum(0)
         meeting.barrier.wait()
         return tensor.copy_(total)
 
 
 def in_threads(count: int, work: Callable[[Processes], Any]) -> list[Any]:
-    """What ``work`` gives in each of so many processes, which run at the same time."""
+    """Return the results of ``work`` in each of ``count`` processes that run at the same time."""
     meeting = Meeting(count)
     with ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(work, Threaded(rank, count, meeting)) for rank in range(count)]

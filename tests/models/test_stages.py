@@ -25,7 +25,7 @@ NETWORKS = {
     "cnn without pools": ({"kind": "cnn", "channels": [4, 8], "block": ["conv", "act"]}, 2),
     "airbench": ({"kind": "airbench", "channels": [8, 16, 16]}, 3),
 }
-each = pytest.mark.parametrize("kind", NETWORKS)
+every_network = pytest.mark.parametrize("kind", NETWORKS)
 
 
 def network(kind, **settings):
@@ -39,50 +39,50 @@ def names(net):
     return [[by_identity[id(p)] for p in stage] for stage in stages(net)]
 
 
-@each
-def test_each_parameter_is_in_one_stage_or_in_a_dense_layer(kind):
+@every_network
+def test_each_parameter_is_in_one_stage_or_in_a_linear_layer(kind):
     net = network(kind)
-    found = [name for stage in names(net) for name in stage]
+    staged = [name for stage in names(net) for name in stage]
     linear = [
-        f"{name}.{own}"
+        f"{name}.{parameter}"
         for name, module in net.named_modules()
         if isinstance(module, torch.nn.Linear)
-        for own, _ in module.named_parameters(recurse=False)
+        for parameter, _ in module.named_parameters(recurse=False)
     ]
-    assert len(found) == len(set(found))
-    assert sorted(found + linear) == sorted(name for name, _ in net.named_parameters())
+    assert len(staged) == len(set(staged))
+    assert sorted(staged + linear) == sorted(name for name, _ in net.named_parameters())
     assert len(stages(net)) == NETWORKS[kind][1]
 
 
-@each
+@every_network
 def test_a_stage_comes_after_the_ones_before_it(kind):
     # a change in stage n changes the output of the convolutions of later stages, of no earlier one
     net = network(kind).eval()
     images = torch.randint(0, 256, (4, 16, 16, 3), dtype=torch.uint8)
-    seen = {}
+    layer_inputs = {}
     convolutions = {
         name: module for name, module in net.named_modules() if isinstance(module, torch.nn.Conv2d)
     }
     for name, module in convolutions.items():
         module.register_forward_hook(
-            lambda _, inputs, out, name=name: seen.__setitem__(name, inputs[0].detach().clone())
+            lambda _, args, out, name=name: layer_inputs.update({name: args[0].detach().clone()})
         )
     net(images)
-    before = dict(seen)
+    before = dict(layer_inputs)
     parts = names(net)
     stage_of = {name.rpartition(".")[0]: n for n, part in enumerate(parts) for name in part}
     for number, part in enumerate(stages(net)):
         with torch.no_grad():
-            kept = [p.clone() for p in part]
+            values = [p.clone() for p in part]
             for p in part:
                 p.add_(0.5)
         net(images)
-        changed = {name for name in convolutions if not torch.equal(before[name], seen[name])}
-        assert {stage_of[name] for name in changed} <= set(range(number, len(parts)))
-        later = {name for name in convolutions if stage_of[name] > number}
-        assert later <= changed
+        changed_names = {n for n in convolutions if not torch.equal(before[n], layer_inputs[n])}
+        assert {stage_of[name] for name in changed_names} <= set(range(number, len(parts)))
+        later_names = {name for name in convolutions if stage_of[name] > number}
+        assert later_names <= changed_names
         with torch.no_grad():
-            for p, value in zip(part, kept, strict=True):
+            for p, value in zip(part, values, strict=True):
                 p.copy_(value)
 
 

@@ -35,25 +35,25 @@ def recipe(optimizer, schedule):
     return build({"optimizer": optimizer, "schedule": {"kind": "linear", **schedule}})
 
 
-def made(optimizer, **schedule):
+def build_all(optimizer, **schedule):
     config = recipe(optimizer, schedule)
     network = Tiny()
     roles = {role: [network.weights[role]] for role in ROLES}
     return network, build_optimizer(config.optimizer, roles), config.schedule
 
 
-def ready(optimizer, schedule, step, segments=PLANNED):
-    """Set what that step needs, as a run of these segments does; the schedule's share."""
-    share = lr_factor(schedule, step, segments, PER_EPOCH)
-    apply_schedule(optimizer, schedule, step, share, segments[0].steps, PER_EPOCH)
-    return share
+def apply_step(optimizer, schedule, step, segments=PLANNED):
+    """Set what that step needs, as a run of these segments does; the schedule's factor."""
+    factor = lr_factor(schedule, step, segments, PER_EPOCH)
+    apply_schedule(optimizer, schedule, step, factor, segments[0].steps, PER_EPOCH)
+    return factor
 
 
 def walk(optimizer, schedule, key, segments=EXTENDED):
     """The value of that key in each group at each step."""
     values = []
     for step in range(sum(s.steps for s in segments)):
-        ready(optimizer, schedule, step, segments)
+        apply_step(optimizer, schedule, step, segments)
         values.append([group[key] for group in optimizer.param_groups])
     return values
 
@@ -69,23 +69,23 @@ def test_countdown_by_exact_fractions():
 
 @pytest.mark.parametrize(("peak", "final"), [(0.75, 0.25), (0.5, 0.875), (0, 0.5), (0.5, 0)])
 @pytest.mark.parametrize("planned", [1, 7, 8])
-def test_momentum_moves_by_equal_strides_and_then_stays(peak, final, planned):
-    stride = (Fraction(final) - Fraction(peak)) / planned
-    exact = [Fraction(peak) + stride * step for step in range(planned)] + [Fraction(final)] * 3
-    got = [momentum_at(peak, final, step, planned) for step in range(planned + 3)]
+def test_momentum_moves_by_equal_strides_and_then_stays(peak, final, n_steps):
+    stride = (Fraction(final) - Fraction(peak)) / n_steps
+    exact = [Fraction(peak) + stride * step for step in range(n_steps)] + [Fraction(final)] * 3
+    got = [momentum_at(peak, final, step, n_steps) for step in range(n_steps + 3)]
     assert got == pytest.approx([float(f) for f in exact], abs=2e-16)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_group_s_rate_is_its_peak_times_the_schedule(kind):
-    own = {"norms": {"lr": 0.5}, "head": {"lr": 2.0}}
-    _, optimizer, schedule = made({"kind": kind, "lr": 0.25, **own}, warmup="2 steps")
+def test_each_group_s_lr_is_its_peak_times_the_schedule(kind):
+    groups = {"norms": {"lr": 0.5}, "head": {"lr": 2.0}}
+    _, optimizer, schedule = build_all({"kind": kind, "lr": 0.25, **groups}, warmup="2 steps")
     peaks = [0.25, 0.5, 0.25, 2.0, 0.25]
     if kind == "muon":
         peaks = [0.25, 0.5, 0.1, 2.0, 0.1]
-    rates = walk(optimizer, schedule, "lr")
-    shares = [lr_factor(schedule, step, EXTENDED, PER_EPOCH) for step in range(len(rates))]
-    assert rates == [[peak * share for peak in peaks] for share in shares]
+    lrs = walk(optimizer, schedule, "lr")
+    factors = [lr_factor(schedule, step, EXTENDED, PER_EPOCH) for step in range(len(lrs))]
+    assert lrs == [[peak * factor for peak in peaks] for factor in factors]
 
 
 @pytest.mark.parametrize(
@@ -95,45 +95,45 @@ def test_each_group_s_rate_is_its_peak_times_the_schedule(kind):
 def test_a_group_with_an_end_falls_to_zero_there_and_stays_whatever_the_schedule(
     kind, until, steps
 ):
-    own = {"whitening": {"until": until, "lr": 0.5}}
-    network, optimizer, schedule = made({"kind": kind, **own}, warmup="3 steps")
+    groups = {"whitening": {"until": until, "lr": 0.5}}
+    network, optimizer, schedule = build_all({"kind": kind, **groups}, warmup="3 steps")
     for step in range(sum(s.steps for s in EXTENDED)):
-        ready(optimizer, schedule, step, EXTENDED)
+        apply_step(optimizer, schedule, step, EXTENDED)
         exact = 0.5 * (1 - step / steps) if step < steps else 0
         assert optimizer.param_groups[-1]["lr"] == exact
-        trained = {role for role, w in network.weights.items() if w.requires_grad}
-        assert trained == (set(ROLES) if step < steps else set(ROLES) - {"whitening"})
+        trainable = {role for role, w in network.weights.items() if w.requires_grad}
+        assert trainable == (set(ROLES) if step < steps else set(ROLES) - {"whitening"})
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_from_its_end_on_a_group_is_left_alone_by_gradients_and_steps(kind):
-    own = {"whitening": {"until": "3 steps", "weight_decay": 0.5}}
-    network, optimizer, schedule = made({"kind": kind, **own})
-    w, seen = network.weights["whitening"], []
+    groups = {"whitening": {"until": "3 steps", "weight_decay": 0.5}}
+    network, optimizer, schedule = build_all({"kind": kind, **groups})
+    w, weights = network.weights["whitening"], []
     for step in range(6):
-        ready(optimizer, schedule, step)
+        apply_step(optimizer, schedule, step)
         if step >= 3:
             assert w.grad is None
         network.loss().backward()  # gradients of the step before are not cleared on purpose
         optimizer.step()
-        seen.append(w.detach().clone())
-    assert all(not torch.equal(seen[n], seen[n + 1]) for n in range(2))
-    assert all(torch.equal(seen[n], seen[n + 1]) for n in range(2, 5))
+        weights.append(w.detach().clone())
+    assert all(not torch.equal(weights[n], weights[n + 1]) for n in range(2))
+    assert all(torch.equal(weights[n], weights[n + 1]) for n in range(2, 5))
 
 
 def test_the_step_alone_decides_and_not_the_steps_before():
-    own = {"whitening": {"until": "3 steps"}, "biases": {"until": "5 steps"}}
-    settings = {"kind": "sgd", **own}
-    network, optimizer, schedule = made(settings, final_momentum=0.5)
+    groups = {"whitening": {"until": "3 steps"}, "biases": {"until": "5 steps"}}
+    settings = {"kind": "sgd", **groups}
+    network, optimizer, schedule = build_all(settings, final_momentum=0.5)
     for step in (7, 2, 4, 0, 5, 3):
-        fresh_network, fresh, _ = made(settings, final_momentum=0.5)
-        ready(optimizer, schedule, step)
-        ready(fresh, schedule, step)
-        for a, b in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+        other_network, other, _ = build_all(settings, final_momentum=0.5)
+        apply_step(optimizer, schedule, step)
+        apply_step(other, schedule, step)
+        for a, b in zip(optimizer.param_groups, other.param_groups, strict=True):
             assert {k: a[k] for k in a if k != "params"} == {k: b[k] for k in b if k != "params"}
         for role in ROLES:
-            asked = network.weights[role].requires_grad
-            assert asked == fresh_network.weights[role].requires_grad
+            required = network.weights[role].requires_grad
+            assert required == other_network.weights[role].requires_grad
 
 
 @pytest.mark.parametrize(
@@ -143,33 +143,33 @@ def test_momentum_of_every_group_moves_over_the_planned_run_and_is_held_in_exten
     settings = {"kind": kind, "momentum": 0.75, "head": {"lr": 1}}
     if kind == "muon":
         settings["aux_sgd"] = {"momentum": 0.25}
-    _, optimizer, schedule = made(settings, final_momentum=0.5)
+    _, optimizer, schedule = build_all(settings, final_momentum=0.5)
     momenta = walk(optimizer, schedule, "momentum")
-    shares = [step / 8 for step in range(8)] + [1] * 9
-    assert momenta == [[p + (0.5 - p) * share for p in peaks] for share in shares]
+    factors = [step / 8 for step in range(8)] + [1] * 9
+    assert momenta == [[p + (0.5 - p) * factor for p in peaks] for factor in factors]
 
 
 @pytest.mark.parametrize("kind", ["sgd", "muon"])
 def test_without_a_final_one_momentum_stays(kind):
-    _, optimizer, schedule = made({"kind": kind, "momentum": 0.75})
+    _, optimizer, schedule = build_all({"kind": kind, "momentum": 0.75})
     momenta = walk(optimizer, schedule, "momentum")
     assert {row[0] for row in momenta} == {0.75}
 
 
 @pytest.mark.parametrize("momentum", [0, 0.5])
 def test_sgd_trains_with_momentum_from_zero_and_to_zero(momentum):
-    network, optimizer, schedule = made(
+    network, optimizer, schedule = build_all(
         {"kind": "sgd", "momentum": momentum, "lr": 0.25}, final_momentum=0.5 - momentum
     )
     segments = [*PLANNED, Segment(3, "hold")]
     w, velocity = network.weights["head"].detach().double().clone(), torch.zeros(3, 4).double()
     for step in range(11):
-        rate = 0.25 * ready(optimizer, schedule, step, segments)
+        lr = 0.25 * apply_step(optimizer, schedule, step, segments)
         optimizer.zero_grad(set_to_none=True)
         network.loss().backward()
         optimizer.step()
-        held = momentum + (0.5 - 2 * momentum) * min(step / 8, 1)
-        update = held * velocity + 2 * (w - 1)
-        velocity = update if held else velocity  # PyTorch keeps none where there is no momentum
-        w = w - rate * update
+        current = momentum + (0.5 - 2 * momentum) * min(step / 8, 1)
+        update = current * velocity + 2 * (w - 1)
+        velocity = update if current else velocity  # else PyTorch keeps none
+        w = w - lr * update
     torch.testing.assert_close(network.weights["head"].double(), w, rtol=1e-5, atol=1e-6)

@@ -25,7 +25,7 @@ def network(shape=(32, 32, 3), classes=10, **settings):
     return net
 
 
-def normalised(x, norm):
+def batch_normalize(x, norm):
     """Batch normalisation by this batch's own mean and population variance per channel."""
     mean = x.mean((0, 2, 3), keepdim=True)
     variance = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
@@ -33,22 +33,22 @@ def normalised(x, norm):
     return (x - mean) / (variance + 1e-12).sqrt() * weight + bias
 
 
-def written_out_group(group, x, shortcut, act):
+def run_group_by_hand(group, x, shortcut, act):
     x = F.max_pool2d(F.conv2d(x, group.convs[0].weight, padding="same"), 2)
-    first = x = act(normalised(x, group.norms[0]))
+    first = x = act(batch_normalize(x, group.norms[0]))
     *middle, (last_conv, last_norm) = zip(group.convs[1:], group.norms[1:], strict=True)
     for conv, norm in middle:
-        x = act(normalised(F.conv2d(x, conv.weight, padding="same"), norm))
-    x = normalised(F.conv2d(x, last_conv.weight, padding="same"), last_norm)
+        x = act(batch_normalize(F.conv2d(x, conv.weight, padding="same"), norm))
+    x = batch_normalize(F.conv2d(x, last_conv.weight, padding="same"), last_norm)
     return act(x + first if shortcut else x)
 
 
-def airbench(net, x, shortcut, act):
+def run_by_hand(net, x, shortcut, act):
     """The forward pass of airbench94_muon.py; with depth 3 and shortcut of airbench96_faster.py."""
     layer = net.whitening[0]
     x = act(F.conv2d(x, layer.weight, layer.bias))
     for group in net.groups:
-        x = written_out_group(group, x, shortcut, act)
+        x = run_group_by_hand(group, x, shortcut, act)
     x = F.max_pool2d(x, 3)
     x = x.reshape(len(x), -1)
     return (x @ net.head.weight.T.double() / x.shape[1]).float()
@@ -60,7 +60,7 @@ def test_at_32_pixels_it_is_airbench_s_forward_pass(depths, shortcut, name):
     net = network(depths=depths, shortcut=shortcut, channels=[6, 10, 12], activation=name)
     x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     weights = [p for p in net.parameters() if p.requires_grad]
-    ours, reference = net(x), airbench(net, x, shortcut, getattr(F, name))
+    ours, reference = net(x), run_by_hand(net, x, shortcut, getattr(F, name))
     torch.testing.assert_close(ours, reference, rtol=1e-5, atol=1e-5)
     gradients = (torch.autograd.grad(y.square().sum(), weights) for y in (ours, reference))
     for ours, reference in zip(*gradients, strict=True):
@@ -71,8 +71,8 @@ def test_a_depth_of_1_is_one_convolution_per_group():
     net = network(depths=1, channels=[6, 7])
     (conv,), (norm,) = net.groups[0].convs, net.groups[0].norms
     x = torch.randn(4, 12 * 2, 9, 9, dtype=torch.float64)
-    pooled = F.max_pool2d(F.conv2d(x, conv.weight, padding="same"), 2)
-    torch.testing.assert_close(net.groups[0](x), F.gelu(normalised(pooled, norm)))
+    expected = F.max_pool2d(F.conv2d(x, conv.weight, padding="same"), 2)
+    torch.testing.assert_close(net.groups[0](x), F.gelu(batch_normalize(expected, norm)))
 
 
 def test_the_head_is_the_maximum_over_the_map_times_the_factor():
@@ -141,9 +141,9 @@ def test_every_size_passes_and_each_pool_leaves_something(size):
     assert logits.shape == (2, 10)
     assert logits.isfinite().all()
     side = size - 1
-    for measured in sides:
+    for map_size in sides:
         side = side // 2 if side >= 2 else side
-        assert measured == (side, side)
+        assert map_size == (side, side)
 
 
 def test_a_map_of_one_row_is_not_pooled():
@@ -154,7 +154,7 @@ def test_a_map_of_one_row_is_not_pooled():
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
-def test_the_head_starts_with_unit_deviation_and_no_bias(classes):
+def test_the_head_starts_with_unit_std_and_no_bias(classes):
     torch.manual_seed(0)
     net = build_body(config(channels=[8]), (8, 8, 3), classes)
     assert net.head.bias is None

@@ -10,16 +10,16 @@ from cifarlab.optim.optimizers import OptimizerConfig
 from cifarlab.optim.schedules import ScheduleConfig
 
 
-class Signs(torch.optim.Optimizer):
+class SignMomentum(torch.optim.Optimizer):
     """Signed momentum that fades with the number of its steps, of which it counts two ways."""
 
     def __init__(self, groups, lr, beta):
-        super().__init__(groups, {"lr": lr, "beta": beta, "weight_decay": 0.0, "done": 0})
+        super().__init__(groups, {"lr": lr, "beta": beta, "weight_decay": 0.0, "steps": 0})
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            group["done"] += 1
+            group["steps"] += 1
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -28,7 +28,7 @@ class Signs(torch.optim.Optimizer):
                 mean = state.setdefault("mean", torch.zeros_like(p))
                 mean.lerp_(p.grad, 1 - group["beta"])
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.sub_(mean.sign(), alpha=group["lr"] / (state["steps"] * group["done"]) ** 0.1)
+                p.sub_(mean.sign(), alpha=group["lr"] / (state["steps"] * group["steps"]) ** 0.1)
 
 
 class SignsConfig(OptimizerConfig):
@@ -39,7 +39,7 @@ class SignsConfig(OptimizerConfig):
     beta: float = Field(0.9, ge=0, lt=1, description="momentum")
 
     def build(self, param_groups):
-        return Signs(param_groups, self.lr, self.beta)
+        return SignMomentum(param_groups, self.lr, self.beta)
 
 
 class Sawtooth(ScheduleConfig):
@@ -52,7 +52,7 @@ class Sawtooth(ScheduleConfig):
         return 1 - self.depth * (step % steps_per_epoch) / steps_per_epoch
 
 
-class Timid(ScheduleConfig):
+class CautiousSchedule(ScheduleConfig):
     """Halves the rate after every epoch whose loss is above the mean of those before."""
 
     kind: Literal["timid"] = "timid"
@@ -65,14 +65,14 @@ class Timid(ScheduleConfig):
     def react(self, state, loss):
         count, total = state.memory.get("count", 0), state.memory.get("total", 0.0)
         memory = {"count": count + 1, "total": total + loss}
-        worse = count > self.patience and loss > 0.99 * total / count
-        return state._replace(factor=state.factor * (0.5 if worse else 0.9), memory=memory)
+        is_worse = count > self.patience and loss > 0.99 * total / count
+        return state._replace(factor=state.factor * (0.5 if is_worse else 0.9), memory=memory)
 
     def scaled(self, scale):
         return {"patience": round(self.patience * scale)}
 
 
-class Half(AveragingConfig):
+class HalfAveraging(AveragingConfig):
     """The mean of the weights and their mean so far, every so many steps."""
 
     kind: Literal["half"] = "half"
@@ -86,7 +86,7 @@ class Half(AveragingConfig):
 
 
 class HalfAverager(Averager):
-    """Averages as ``Half`` says."""
+    """Averages as ``HalfAveraging`` says."""
 
     def __init__(self, network, every):
         super().__init__(network)
@@ -98,11 +98,11 @@ class HalfAverager(Averager):
             pairs = zip(
                 self.average.state_dict().values(), network.state_dict().values(), strict=True
             )
-            for slow, fast in pairs:
-                slow.lerp_(fast, 0.5) if slow.is_floating_point() else slow.copy_(fast)
+            for mean, value in pairs:
+                mean.lerp_(value, 0.5) if mean.is_floating_point() else mean.copy_(value)
 
 
-class Chase(AveragingConfig):
+class ChaseAveraging(AveragingConfig):
     """An average that runs after the weights with a momentum of its own."""
 
     kind: Literal["chase"] = "chase"
@@ -126,9 +126,9 @@ class ChaseAverager(Averager):
     def update(self, network, step, total):
         self.updates += 1
         pairs = zip(self.average.parameters(), network.parameters(), strict=True)
-        for (slow, fast), velocity in zip(pairs, self.velocities, strict=True):
-            velocity.mul_(0.5).add_(fast - slow, alpha=0.5 / self.updates**0.1)
-            slow.add_(velocity)
+        for (mean, weight), velocity in zip(pairs, self.velocities, strict=True):
+            velocity.mul_(0.5).add_(weight - mean, alpha=0.5 / self.updates**0.1)
+            mean.add_(velocity)
 
     def state_dict(self):
         tensors = {f"velocity.{i}": velocity for i, velocity in enumerate(self.velocities)}

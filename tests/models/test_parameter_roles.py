@@ -21,7 +21,7 @@ def roles_by_name(**settings):
     return {role: [names[id(p)] for p in parameters] for role, parameters in roles.items()}
 
 
-def test_of_the_speed_network():
+def test_roles_of_airbench():
     assert roles_by_name(kind="airbench", channels=[4], depths=2) == {
         "matrices": ["groups.0.convs.0.weight", "groups.0.convs.1.weight"],
         "norms": ["groups.0.norms.0.bias", "groups.0.norms.1.bias"],
@@ -31,28 +31,28 @@ def test_of_the_speed_network():
     }
 
 
-def test_of_the_residual_network():
+def test_roles_of_a_resnet():
     blocks = ["stages.stage1.0.branch", "stages.stage2.0.branch", "stages.stage2.0.shortcut"]
     layers = ["stem.{}1", *[f"{block}.{{}}{i}" for block in blocks for i in (1, 2)]]
     layers.pop()  # a shortcut has one of each
     roles = roles_by_name(**SMALL_STAGES, whitening={"kernel_size": 2}, input_norm=True)
     assert set(roles["matrices"]) == {f"{layer.format('conv')}.weight" for layer in layers}
     norms = ["input_norm", *[layer.format("norm") for layer in layers]]
-    assert set(roles["norms"]) == {f"{n}.{own}" for n in norms for own in ("weight", "bias")}
+    assert set(roles["norms"]) == {f"{n}.{suffix}" for n in norms for suffix in ("weight", "bias")}
     assert roles["biases"] == []
     assert roles["head"] == ["head.weight", "head.bias"]
     assert roles["whitening"] == ["whitening.0.bias"]
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance"])
-def test_every_kind_of_normalisation_is_one(norm):
+def test_every_normalization_is_a_norm(norm):
     tree = {"kind": norm, "num_groups": 2} if norm == "group" else {"kind": norm}
-    of_batch = roles_by_name(**SMALL_STAGES)
-    assert roles_by_name(**SMALL_STAGES, norm=tree) == of_batch
-    assert len(of_batch["norms"]) == 12
+    batch_norm_roles = roles_by_name(**SMALL_STAGES)
+    assert roles_by_name(**SMALL_STAGES, norm=tree) == batch_norm_roles
+    assert len(batch_norm_roles["norms"]) == 12
 
 
-def test_of_plain_networks():
+def test_roles_of_a_cnn():
     block = ["conv", "act", "norm", "pool"]
     order = ["linear", "norm", "act"]
     roles = roles_by_name(
@@ -62,14 +62,14 @@ def test_of_plain_networks():
     norms = ["blocks.block1.norm1", "blocks.block2.norm1", "hidden.norm1"]
     assert roles == {
         "matrices": [f"{name}.weight" for name in layers],
-        "norms": [f"{name}.{own}" for name in norms for own in ("weight", "bias")],
+        "norms": [f"{name}.{suffix}" for name in norms for suffix in ("weight", "bias")],
         "biases": [f"{name}.bias" for name in layers],
         "head": ["head.weight", "head.bias"],
         "whitening": [],
     }
 
 
-def test_gains_of_a_normaliser_free_network_stand_in_for_norms():
+def test_gains_of_a_normalizer_free_network_stand_in_for_norms():
     free = {
         "norm": {"kind": "none"},
         "weight_standardization": True,
@@ -89,9 +89,9 @@ def test_each_trainable_parameter_has_one_role(kind):
     classifier = Classifier(body, [0.5], [0.2])
     roles = parameter_roles(classifier)
     assert tuple(roles) == get_args(Role)
-    given = [id(p) for parameters in roles.values() for p in parameters]
-    wanted = [id(p) for p in classifier.parameters() if p.requires_grad]
-    assert sorted(given) == sorted(wanted)
+    with_role = [id(p) for parameters in roles.values() for p in parameters]
+    trainable = [id(p) for p in classifier.parameters() if p.requires_grad]
+    assert sorted(with_role) == sorted(trainable)
 
 
 def test_frozen_scales_have_none():

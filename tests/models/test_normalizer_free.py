@@ -1,4 +1,4 @@
-"""Normaliser-free networks against the equations of Brock et al. 2021 (arXiv:2101.08692)."""
+"""Normalizer-free networks against the equations of Brock et al. 2021 (arXiv:2101.08692)."""
 
 import math
 
@@ -24,8 +24,8 @@ def config(**settings):
     return build({"model": {**FREE, **settings}}).model
 
 
-def standardised(conv):
-    """Filter by filter: (w - mean) / (sqrt(fan-in) * deviation), times its gain."""
+def standardize(conv):
+    """Filter by filter: (w - mean) / (sqrt(fan-in) * standard deviation), times its gain."""
     filters = []
     for weight, gain in zip(conv.weight, conv.gain, strict=True):
         entries = weight.flatten()
@@ -35,7 +35,7 @@ def standardised(conv):
     return torch.stack(filters)
 
 
-def randomised(module):
+def randomize(module):
     torch.manual_seed(0)
     for parameter in module.parameters():
         nn.init.normal_(parameter)
@@ -44,9 +44,9 @@ def randomised(module):
 
 @pytest.mark.parametrize(("kernel_size", "stride"), [(1, 1), (3, 1), (3, 2), (1, 2)])
 def test_a_convolution_by_the_equation(kernel_size, stride):
-    conv = randomised(ScaledConv2d(3, 5, kernel_size, stride, kernel_size // 2))
+    conv = randomize(ScaledConv2d(3, 5, kernel_size, stride, kernel_size // 2))
     x = torch.randn(2, 3, 7, 7, dtype=torch.float64)
-    expected = conv2d(x, standardised(conv), conv.bias, stride=stride, padding=kernel_size // 2)
+    expected = conv2d(x, standardize(conv), conv.bias, stride=stride, padding=kernel_size // 2)
     torch.testing.assert_close(conv(x), expected)
 
 
@@ -75,18 +75,18 @@ def test_the_gain_of_relu_is_the_paper_s():
 def test_a_block_by_the_equation(channels_in, stride, kernel_size):
     """x + alpha * gain * f(x / beta), f = conv g conv g, g the scaled activation."""
     model = config(alpha=0.3, shortcut_kernel_size=kernel_size or 1)
-    block = randomised(ResidualBlock(model, (9, 9, channels_in), 6, stride, 0.0, 1.7))
+    block = randomize(ResidualBlock(model, (9, 9, channels_in), 6, stride, 0.0, 1.7))
     x = torch.randn(2, channels_in, 9, 9, dtype=torch.float64)
     activated = (x / math.sqrt(1.7)).clamp(min=0) * activation_gain("relu")
     first, second = block.branch.conv1, block.branch.conv2
-    y = conv2d(activated, standardised(first), first.bias, stride=stride, padding=1)
+    y = conv2d(activated, standardize(first), first.bias, stride=stride, padding=1)
     y = y.clamp(min=0) * activation_gain("relu")
-    y = conv2d(y, standardised(second), second.bias, padding=1)
+    y = conv2d(y, standardize(second), second.bias, padding=1)
     shortcut = x
     if kernel_size:
         conv = block.shortcut.conv1
         pad = kernel_size // 2
-        shortcut = conv2d(activated, standardised(conv), conv.bias, stride=stride, padding=pad)
+        shortcut = conv2d(activated, standardize(conv), conv.bias, stride=stride, padding=pad)
     torch.testing.assert_close(block(x), shortcut + 0.3 * block.gain * y)
     assert block.variance == pytest.approx((1.0 if kernel_size else 1.7) + 0.3**2)
 
@@ -103,7 +103,7 @@ def test_beta_follows_the_expected_variance_and_is_reset_where_the_shape_changes
     assert [block.beta**2 for block in blocks(net)] == pytest.approx(expected)
 
 
-def test_at_the_start_shortcuts_alone_pass():
+def test_at_the_start_only_shortcuts_pass():
     net = build_body(config(stem_width=4, depths=[2], channels=[4], strides=[1]), (8, 8, 3), 10)
     x = net.stem(torch.randn(2, 3, 8, 8))
     assert torch.equal(net.stages(x), x)
@@ -124,17 +124,17 @@ def test_the_signal_s_variance_is_the_predicted_one(activation):
     net = build_body(model, (56, 56, 3), 10)
     for block in blocks(net):
         nn.init.ones_(block.gain)
-    measured = []
+    variances = []
     with torch.no_grad():
         x = net.stem(torch.randn(4, 3, 56, 56))
         for block in blocks(net):
             x = block(x)
             middle = x.shape[2] // 2
-            measured.append(x[:, :, middle - 2 : middle + 2, middle - 2 : middle + 2].var().item())
-    assert measured == pytest.approx([2, 3, 4, 5, 2, 3, 4], rel=0.15)
+            variances.append(x[:, :, middle - 2 : middle + 2, middle - 2 : middle + 2].var().item())
+    assert variances == pytest.approx([2, 3, 4, 5, 2, 3, 4], rel=0.15)
 
 
-def test_standardised_weights_beside_a_normalisation_are_used_as_they_are():
+def test_standardized_weights_with_a_normalization_are_not_scaled():
     settings = {"stem_width": 8, "depths": [1], "channels": [8], "strides": [1]}
     model = build({"model": {**settings, "weight_standardization": True}}).model
     net = build_body(model, (8, 8, 3), 10)
