@@ -191,7 +191,7 @@ def test_a_wrong_weight_is_refused(weights: Any) -> None:
         build({"loss": {"class_weights": weights}})
 
 
-def test_a_mean_instead_of_each_image_s_loss_is_refused() -> None:
+def test_what_is_no_loss_of_each_image_is_refused() -> None:
     with owned_by("this test"):
 
         class Mean(LossConfig):

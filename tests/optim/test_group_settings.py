@@ -68,7 +68,7 @@ def test_countdown_by_exact_fractions():
 
 
 @pytest.mark.parametrize(("peak", "final"), [(0.75, 0.25), (0.5, 0.875), (0, 0.5), (0.5, 0)])
-@pytest.mark.parametrize("planned", [1, 7, 8])
+@pytest.mark.parametrize("n_steps", [1, 7, 8])
 def test_momentum_moves_by_equal_strides_and_then_stays(peak, final, n_steps):
     stride = (Fraction(final) - Fraction(peak)) / n_steps
     exact = [Fraction(peak) + stride * step for step in range(n_steps)] + [Fraction(final)] * 3

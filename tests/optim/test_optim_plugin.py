@@ -22,7 +22,7 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, PluginError, RecipeError
 from cifarlab.training.train import train
 
-PLUGIN_FILE = Path(__file__).with_name("optim_plugin.py")
+OWN = Path(__file__).with_name("optim_plugin.py")
 LENGTH = RunLength(11, 110, 110)
 CHOICES = {
     "signs": {"optimizer": {"kind": "signs", "head": {"lr": 0.02, "weight_decay": 0.1}}},
@@ -39,9 +39,9 @@ def plugin(tmp_path_factory):
     """The plug-in of optim_plugin.py, whose kinds the recipes of this file know."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
-        plugin = add_plugin(str(PLUGIN_FILE), approved=True)
-        with knowing([plugin.sha256]):
-            yield plugin
+        added = add_plugin(str(OWN), approved=True)
+        with knowing([added.sha256]):
+            yield added
 
 
 def with_plugin(plugin, tree):
