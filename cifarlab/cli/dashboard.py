@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cifarlab.cli.app import app, say, takes_plugins
+from cifarlab.cli.app import app, echo, takes_plugins
 
 
 @app.command()
@@ -22,7 +22,7 @@ def dashboard(
     """Show runs, studies and searches in a browser, and try images; Ctrl-C ends it."""
     from cifarlab.dashboard.serve import serve
 
-    serve(runs, host=host, port=port, password=password, show=show, log=say)
+    serve(runs, host=host, port=port, password=password, show=show, log=echo)
 
 
 @app.command()
