@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from cifarlab.cli.app import SettingsCommand, app, command_line, echo, parse_formats, takes_plugins
-from cifarlab.cli.following import after_audit, after_predict, print_next
+from cifarlab.cli.next_command import after_audit, after_predict, print_next
 from cifarlab.cli.options import Figures, Resize, Run, Settings
 from cifarlab.system.errors import UserError
 

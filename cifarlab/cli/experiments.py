@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from cifarlab.cli.app import app, command_line, echo, parse_formats, takes_plugins
-from cifarlab.cli.following import after_compare, after_study, print_next
+from cifarlab.cli.next_command import after_compare, after_study, print_next
 from cifarlab.cli.options import Data, Figures, Resume, Scale
 from cifarlab.system.errors import FailedRunsError
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from cifarlab.cli.app import SettingsCommand, app, command_line, echo, parse_formats, takes_plugins
-from cifarlab.cli.following import after_report, print_next
+from cifarlab.cli.next_command import after_report, print_next
 from cifarlab.cli.options import Data, Figures, Plugins, Resume, Settings
 from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from command_line import Command
 from damage import DAMAGE, damaged, spoilt
-from made_whole import make_full_run
+from made_full_run import make_full_run
 
 from cifarlab.dashboard.index import Index
 from cifarlab.run_folder.folder import RunFolder

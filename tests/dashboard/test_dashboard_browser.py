@@ -23,7 +23,7 @@ from cifarlab.run_folder.folder import RunFolder
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 VIEWS = (
     "/",
-    "/?by=recipe",
+    "/?group_by=recipe",
     "/run/cifar-s0",
     "/run/slow-s1",
     "/run/hundred",
@@ -125,7 +125,7 @@ def test_the_list_sorts_and_filters(visit: Visit) -> None:
 
 
 def test_recipes_show_mean_and_spread_and_lead_to_their_runs(visit: Visit) -> None:
-    page = visit.go("/?by=recipe")
+    page = visit.go("/?group_by=recipe")
     rows = page.locator(".list tbody tr").filter(has_text="made/up")
     three = rows.filter(has=page.get_by_role("cell", name="3", exact=True))
     expect(three).to_have_count(2)
@@ -135,7 +135,7 @@ def test_recipes_show_mean_and_spread_and_lead_to_their_runs(visit: Visit) -> No
 
 
 def test_recipes_of_one_name_and_data_are_rows_of_different_names(visit: Visit) -> None:
-    page = visit.go("/?by=recipe")
+    page = visit.go("/?group_by=recipe")
     expect(page.locator(".list tbody a").first).to_be_visible()
     rows = page.locator(".list tbody tr").filter(has=page.locator("a")).all()
     named = [(r.locator("a").inner_text(), r.locator("td").nth(8).inner_text()) for r in rows]
@@ -237,7 +237,7 @@ def test_a_run_is_shown_in_full(visit: Visit, root: Path) -> None:
     expect(page.locator(".bars li")).to_have_count(10)
     expect(page.locator(".gallery li")).to_have_count(25)
     expect(page.locator("pre.recipe mark").first).to_be_visible()
-    expect(page.locator(".origin")).to_contain_text("AMD EPYC")
+    expect(page.locator(".provenance")).to_contain_text("AMD EPYC")
 
 
 def test_what_was_measured_beside_accuracy_and_found_in_the_data_is_shown(visit: Visit) -> None:
@@ -328,10 +328,10 @@ def test_an_image_is_dropped_pasted_and_picked(visit: Visit) -> None:
         {"name": "pick.gif", "mimeType": "image/gif", "buffer": encoded(noise(), "GIF")}
     )
     expect(answer.get_by_alt_text("pick.gif as the network sees it")).to_be_visible()
-    expect(answer.locator(".likeliest li")).to_have_count(5)
-    expect(answer.locator(".large .gallery li")).to_have_count(3)  # a map for each layer
+    expect(answer.locator(".top-classes li")).to_have_count(5)
+    expect(answer.locator(".zoom .gallery li")).to_have_count(3)  # a map for each layer
     expect(answer.locator(".gallery li")).to_have_count(3 + 8)
-    percentages = answer.locator(".likeliest .amount").all_inner_texts()
+    percentages = answer.locator(".top-classes .amount").all_inner_texts()
     values = [float(text.rstrip("%").strip()) for text in percentages]
     assert values == sorted(values, reverse=True) and 0 < sum(values) <= 100.3
     assert no_sideways_scroll(page)

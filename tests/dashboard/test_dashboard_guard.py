@@ -68,13 +68,13 @@ async def request(guard, path="/", method="GET", kind="http", chunks=(b"",), que
 
 def local() -> tuple[Guard, Behind]:
     behind = Behind()
-    return Guard(behind, password=None, anywhere=False), behind
+    return Guard(behind, password=None, any_host=False), behind
 
 
 def locked(monkeypatch) -> tuple[Guard, Behind]:
-    monkeypatch.setattr("cifarlab.dashboard.guard._WRONG_COSTS", 0)
+    monkeypatch.setattr("cifarlab.dashboard.guard._FAILURE_SECONDS", 0)
     behind = Behind()
-    return Guard(behind, password="open sesame", anywhere=True), behind
+    return Guard(behind, password="open sesame", any_host=True), behind
 
 
 def admitted(guard) -> str:
@@ -197,7 +197,7 @@ def test_a_fault_behind_a_whole_body_is_raised():
         await receive()
         raise RuntimeError("a fault of ours")
 
-    guard = Guard(failing, password=None, anywhere=False)
+    guard = Guard(failing, password=None, any_host=False)
     with pytest.raises(RuntimeError, match="of ours"):
         posted(guard, {"type": "http.request", "body": b"x", "more_body": False})
 
@@ -217,7 +217,7 @@ def test_with_a_password_nothing_is_reached_without_it(monkeypatch, path, method
     status, headers, _ = ask(guard, path, method, query="a=1")
     assert status in (303, 401) and not behind.paths
     if status == 303:
-        assert headers["location"] == f"/login?to={quote(path + '?a=1')}"
+        assert headers["location"] == f"/login?next={quote(path + '?a=1')}"
 
 
 def test_with_a_password_no_websocket_opens_without_it(monkeypatch):
@@ -285,7 +285,7 @@ def test_the_door_shows_nothing_that_was_sent_to_it(monkeypatch):
 def test_a_wrong_password_costs_a_second(monkeypatch):
     slept = []
     guard, _ = locked(monkeypatch)
-    monkeypatch.setattr("cifarlab.dashboard.guard._WRONG_COSTS", 1.0)
+    monkeypatch.setattr("cifarlab.dashboard.guard._FAILURE_SECONDS", 1.0)
 
     async def sleep(seconds):
         slept.append(seconds)

@@ -38,7 +38,7 @@ def test_a_finished_run_is_listed_with_its_result(root):
     assert entry.test == result["test"]["accuracy"] and entry.val == result["val"]["accuracy"]
     assert entry.interval == tuple(result["test"]["interval"])
     assert (entry.epochs, entry.seconds, entry.parameters) == (8, 412.0, 4903242)
-    assert entry.finished and entry.state(time.time()) == "finished"
+    assert entry.is_finished and entry.state(time.time()) == "finished"
 
 
 def test_seeds_of_one_recipe_are_one_group_and_other_recipes_others(root):
@@ -60,7 +60,7 @@ def test_the_same_recipe_on_images_that_changed_is_another_group(root):
 def test_a_run_that_something_ended_early_says_so(root, stop_reason):
     make(root / "early", Plan(n=200, stop_reason=stop_reason))
     entry = entries(root)["early"]
-    assert entry.state(time.time()) == "ended early" and "after 8 epochs" in entry.early
+    assert entry.state(time.time()) == "ended early" and "after 8 epochs" in entry.early_end
 
 
 def test_groups_of_one_name_are_told_apart_by_what_differs(root):
@@ -194,7 +194,7 @@ def test_links_are_not_followed(root, tmp_path):
 
 
 def test_the_root_of_everything_is_not_walked_for_ever(root, monkeypatch):
-    monkeypatch.setattr(index_module, "MOST_FOLDERS", 2)
+    monkeypatch.setattr(index_module, "MAX_FOLDERS", 2)
     (_, reason), *_ = Index(root).listing().unrecognized_entries
     assert "first 2 folders" in reason
 

@@ -10,7 +10,7 @@ from broken_uploads import broken, encoded, frames, noise
 from PIL import Image
 
 from cifarlab.dashboard.guard import UPLOAD_BYTES
-from cifarlab.dashboard.trial import UPLOAD_PIXELS
+from cifarlab.dashboard.image_prediction import UPLOAD_PIXELS
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.inference.inputs import decode_image, input_policy
 from cifarlab.system.errors import DataError

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_full_run import KINDS, NAME, bins, examined, make_full_run
 from made_run import Plan, digits, make
-from made_whole import KINDS, NAME, bins, examined, make_full_run
-from reading import Page, parse, read
+from page_parser import Page, parse, read
 
 from cifarlab.plots import images
 from cifarlab.plots import run as figures

@@ -16,8 +16,8 @@ from cifarlab.plots import images
 from cifarlab.plots import run as figures
 from cifarlab.plots.draw import draw
 from cifarlab.plots.spec import Marks
-from cifarlab.plots.style import render, styled
-from cifarlab.report.html import page
+from cifarlab.plots.style import figure_style, render
+from cifarlab.report.html import render_report
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.run_data import read_runs
 from cifarlab.system.errors import UserError
@@ -70,17 +70,17 @@ def test_an_unknown_format_is_refused_before_anything_is_written(read, tmp_path)
 
 
 def test_same_run_same_bytes(read):
-    first, again = (page([read["grey"]]) for _ in range(2))
+    first, again = (render_report([read["grey"]]) for _ in range(2))
     assert first == again
 
 
 def test_users_matplotlib_settings_change_nothing(read):
     import matplotlib
 
-    with styled():
+    with figure_style():
         usual = render(draw(figures.curves(read["plain"])), "x", "").svg
     with matplotlib.rc_context({"font.size": 22, "axes.facecolor": "red"}):
-        with styled():
+        with figure_style():
             assert render(draw(figures.curves(read["plain"])), "x", "").svg == usual
         assert matplotlib.rcParams["font.size"] == 22
 
@@ -221,7 +221,7 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(rea
     split = {"confusion_matrix": counts.tolist(), "per_class": rows, "accuracy": 0.5}
     run = replace(read["plain"], result={**read["plain"].result, "test": split})
     tracemalloc.start()
-    with styled():
+    with figure_style():
         matrix, bars = draw(figures.confusion(run)), draw(figures.per_class(run))
         render(matrix, "x", "")
     peak = tracemalloc.get_traced_memory()[1]
@@ -231,7 +231,7 @@ def test_of_a_thousand_classes_the_most_confused_are_drawn_in_bounded_memory(rea
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert len(names) == 30 and {"c700", "c3", "c41", "c999"} <= set(names)
     assert "30 of 1,000 classes" in axes.get_title(loc="left")
-    assert "30 of the most frequent confusions" in page([run])[0]
+    assert "30 of the most frequent confusions" in render_report([run])[0]
     low = [text.get_text() for axes in bars.axes for text in axes.get_yticklabels()]
     assert low == [f"c{n}" for n in reversed(range(120))]
 
@@ -246,4 +246,4 @@ def test_gallery_shows_grey_and_colour(read):
     for name in ("plain", "grey"):
         figure = draw(images.worst_gallery(read[name]))
         count = len(read[name].predictions.mistakes)
-        assert len(figure.axes[0].images) == count == len(images.worst(read[name]))
+        assert len(figure.axes[0].images) == count == len(images.worst_mistakes(read[name]))

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 from made_run import Plan, make
+from page_parser import read
 from PIL import Image
-from reading import read
 
 from cifarlab.recipes.schema import Recipe
 from cifarlab.report.write import write_report

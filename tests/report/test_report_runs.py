@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from made_run import Plan, digits, make
-from reading import read
+from page_parser import read
 
 from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder

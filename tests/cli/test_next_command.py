@@ -11,7 +11,7 @@ from PIL import Image
 from typer.main import get_command
 
 from cifarlab.cli import app
-from cifarlab.cli.following import after_audit, after_compare, after_predict, after_study
+from cifarlab.cli.next_command import after_audit, after_compare, after_predict, after_study
 from cifarlab.run_folder.folder import RunFolder
 
 SHORT = ("training.duration=4 steps", "--no-tensor-stats")
