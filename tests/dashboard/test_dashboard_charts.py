@@ -51,8 +51,8 @@ def test_curves_are_the_metrics_logs(tmp_path):
 def test_curves_keep_their_series_whatever_is_missing(tmp_path, plan):
     runs = read(tmp_path, Plan(n=100), plan)
     charts = [chart_options(curves(run), 600) for run in runs]
-    whole, scarce = ([one["type"] for one in chart["series"]] for chart in charts)
-    assert whole == scarce
+    complete, partial = ([series["type"] for series in chart["series"]] for chart in charts)
+    assert complete == partial
     json.dumps(charts[1], allow_nan=False)
 
 
@@ -61,7 +61,7 @@ def test_a_run_without_an_epoch_is_an_empty_chart(tmp_path):
     assert curves(run) is None and chart_options(None, 600)["series"] == []
 
 
-def test_overlaid_seeds_share_a_colour_and_recipes_do_not(tmp_path):
+def test_overlaid_seeds_have_one_color_and_recipes_differ(tmp_path):
     other = (("optimizer.lr", 0.01),)
     runs = read(tmp_path, Plan(n=100), Plan(n=100, seed=1), Plan(n=100, changes=other))
     colors = [series["color"] for series in chart_options(overlay(runs), 400)["series"]]
@@ -74,12 +74,12 @@ def test_the_confusion_chart_holds_every_count(tmp_path, plan):
     (run,) = read(tmp_path, plan)
     counts = confusion_counts(run)
     fractions = counts / counts.sum(1, keepdims=True)
-    drawn = np.zeros_like(fractions)
+    percents = np.zeros_like(fractions)
     for series in chart_options(confusion(run), 440)["series"]:
         for cell in series["data"]:
             column, row, _, percent = cell["value"]
-            drawn[row, column] = percent
-    assert np.abs(drawn - 100 * fractions).max() <= 0.05 + 1e-9
+            percents[row, column] = percent
+    assert np.abs(percents - 100 * fractions).max() <= 0.05 + 1e-9
 
 
 def test_the_confusion_chart_of_a_thousand_classes_stays_small(tmp_path):
@@ -99,7 +99,7 @@ def test_no_class_name_becomes_markup(tmp_path):
     chart = chart_options(confusion(run), 440)
     tooltips = [c["name"] for series in chart["series"] for c in series["data"]]
     images = [np.zeros((8, 8, 1), np.uint8)]
-    pieces = [
+    fragments = [
         parts().bars(ranked_classes(per_class_rows(run))),
         parts().table(Table((HOSTILE,), [(HOSTILE,)])),
         parts().gallery([Item(images, HOSTILE, [f"cat/{HOSTILE}.png"])]),
@@ -111,9 +111,9 @@ def test_no_class_name_becomes_markup(tmp_path):
         *tooltips,
     ]
     assert len(tooltips) > 2
-    assert not [piece for piece in pieces if "<img src=x" in piece]
-    plain = [*tooltips, pieces[5]]  # one run differs from nothing
-    assert all("&lt;img" in piece for piece in pieces if piece not in plain)
+    assert not [fragment for fragment in fragments if "<img src=x" in fragment]
+    unmarked = [*tooltips, fragments[5]]  # one run differs from nothing
+    assert all("&lt;img" in fragment for fragment in fragments if fragment not in unmarked)
 
 
 def test_numbers_stand_on_the_right_and_words_do_not():
@@ -125,7 +125,7 @@ def test_numbers_stand_on_the_right_and_words_do_not():
     assert 'class="number"' not in parts().table(Table(("size",), [["3 shirts"]]))
 
 
-def test_a_bar_is_as_long_as_its_share_and_the_best_comes_first():
+def test_a_bar_is_as_long_as_its_fraction_and_the_best_comes_first():
     rows = [
         {"class": "low", "accuracy": 0.25, "interval": [0.2, 0.3]},
         {"class": "high", "accuracy": 0.5, "interval": None},

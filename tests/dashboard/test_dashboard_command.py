@@ -53,7 +53,7 @@ def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
     assert caught.value.hint == "pip install 'cifarlab[dashboard]'"
 
 
-def made_elsewhere(run: Path, source: str) -> str:
+def make_foreign_run(run: Path, source: str) -> str:
     """A run with a plug-in that nobody approved; the plug-in's hash."""
     sha256 = hashlib.sha256(source.encode()).hexdigest()
     make(run, digits(n=50))
@@ -66,7 +66,7 @@ def made_elsewhere(run: Path, source: str) -> str:
 
 
 def test_the_plugins_that_are_there_at_the_start_are_trusted_and_no_later_ones(tmp_path):
-    first = made_elsewhere(tmp_path / "runs" / "first", "first = 1\n")
+    first = make_foreign_run(tmp_path / "runs" / "first", "first = 1\n")
     config = tmp_path / "config"
     for options, refused in (((), True), (("--trust-plugins",), False)):
         server = Server(
@@ -79,7 +79,7 @@ def test_the_plugins_that_are_there_at_the_start_are_trusted_and_no_later_ones(t
         try:
             assert ("code that you have not approved" in page()) is refused
             if not refused:
-                later = made_elsewhere(tmp_path / "runs" / "later", "later = 1\n")
+                later = make_foreign_run(tmp_path / "runs" / "later", "later = 1\n")
                 assert f"SHA-256 {later[:12]}" in page()
         finally:
             server.stop()

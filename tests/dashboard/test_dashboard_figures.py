@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-def test_drawn_figures_are_found_but_those_that_the_page_draws(run):
+def test_figures_are_listed_but_for_those_that_the_page_draws(run):
     assert [file.name for file in figures.find_figures(run)] == [
         "first-layer.svg",
         "a-b-signals.svg",

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from broken_uploads import encoded
+from broken_uploads import encode
 from PIL import Image
 
 from cifarlab.dashboard import image_prediction
@@ -31,7 +31,7 @@ def no_network(monkeypatch):
 
 def picture(value: int = 128) -> bytes:
     draw = np.random.default_rng(value).integers(0, 256, (8, 8), np.uint8)
-    return encoded(Image.fromarray(draw), "PNG")
+    return encode(Image.fromarray(draw), "PNG")
 
 
 def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
@@ -116,7 +116,7 @@ def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
 def test_a_training_image_is_its_own_nearest(finished):
     train, _ = training_subsets(open_dataset("digits"), finished.recipe().data)
     index = int(train.indices[5])
-    blob = encoded(Image.fromarray(train.images[index][..., 0]), "PNG")
+    blob = encode(Image.fromarray(train.images[index][..., 0]), "PNG")
     tried = Network(finished.path).predict_image(blob)
     assert tried.neighbors[0].index == index
     assert tried.neighbors[0].distance == pytest.approx(0, abs=1e-5)

@@ -14,7 +14,7 @@ def entry(url_path: str, seed: int = 0, test: float | None = None, **other) -> E
     return Entry(url_path, url_path, seed=seed, test=test, **{**usual, **other})
 
 
-def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
+def test_a_recipe_has_the_mean_and_sample_std_of_its_seeds():
     accuracies = [0.9, 0.92, 0.97]
     rows = recipe_rows(
         [entry(str(seed), seed, accuracy) for seed, accuracy in enumerate(accuracies)], NAMES
@@ -28,7 +28,7 @@ def test_a_recipe_is_the_mean_and_sample_deviation_of_its_seeds():
     assert (row["texts"]["test"], row["texts"]["test_std"]) == ("93.00", "3.61")
 
 
-def test_a_single_seed_has_no_spread():
+def test_a_single_seed_has_no_std():
     (row,) = recipe_rows([entry("a", 0, 0.9)], NAMES)
     assert (row["n"], row["test"], row["test_std"]) == (1, pytest.approx(0.9), None)
 
