@@ -61,7 +61,7 @@ def test_a_run_without_validation_is_explained(cifarlab: Command) -> None:
     assert proposed(cifarlab(*words)) == ["report", "a"]
 
 
-def test_what_everything_found_is_in_the_report(cifarlab: Command, copied: RunFolder) -> None:
+def test_a_full_evaluation_is_in_the_report(cifarlab: Command, copied: RunFolder) -> None:
     words = ("evaluate", copied.path, "--full", "--images", 6)
     assert proposed(cifarlab(*words)) == ["report", str(copied.path)]
 

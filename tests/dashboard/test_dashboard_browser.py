@@ -150,7 +150,7 @@ def test_every_column_fits_a_screen_of_1280_and_others_show_that_there_is_more(
     page.evaluate("""for (const [what, words] of [
         ["td.name a", "asha2021-classic-s0-bccd0e3c-12"],
         ["td.wide.text-left span", "/home/me/letters-2026"],
-      ]) document.querySelectorAll(".list " + what).forEach(one => one.textContent = words)""")
+      ]) document.querySelectorAll(".list " + what).forEach(cell => cell.textContent = words)""")
     table = page.locator(".list .q-table__middle")
     assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
     assert has_scroll_shadow(page, ".list .q-table__middle") and has_scroll_shadow(page, ".scroll")
@@ -158,7 +158,7 @@ def test_every_column_fits_a_screen_of_1280_and_others_show_that_there_is_more(
 
 def has_scroll_shadow(page: Page, kind: str) -> bool:
     """Whether what goes on beyond an edge is shown by a shadow there."""
-    background = page.locator(kind).first.evaluate("one => getComputedStyle(one).backgroundImage")
+    background = page.locator(kind).first.evaluate("box => getComputedStyle(box).backgroundImage")
     return background.count("gradient") == 4
 
 
@@ -169,9 +169,8 @@ def test_figures_are_shown_at_one_scale_and_stay_readable(visit: Visit) -> None:
     expect(images).to_have_count(2)
     narrow, wide = (box["width"] for box in map(Locator.bounding_box, images.all()) if box)
     assert narrow >= 4.3 * 80 and wide / narrow == pytest.approx(7.4 / 4.3, rel=0.05)
-    assert has_scroll_shadow(page, ".sheet") and has_scroll_shadow(
-        visit.go("/run/cifar-s0"), "pre.recipe"
-    )
+    assert has_scroll_shadow(page, ".sheet")
+    assert has_scroll_shadow(visit.go("/run/cifar-s0"), "pre.recipe")
     assert no_sideways_scroll(page)
 
 

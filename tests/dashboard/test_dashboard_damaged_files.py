@@ -1,10 +1,10 @@
-"""Damaged files in a study's or search's folder: errors of ours, and a list of all that is there."""
+"""Damaged files of studies and searches: errors of ours, and a list of all that is there."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import DAMAGE, damaged, spoilt
+from damage import DAMAGE, damage_in_turn, invalid_values
 from made_site import make_search, make_study
 
 from cifarlab.dashboard.index import Index
@@ -76,7 +76,7 @@ def test_a_damaged_study_or_search(tmp_path: Path, make: Any, read: Any, file: s
         make(path)
     undamaged = Index(tmp_path).listing()
     refusals = []
-    for _ in damaged(path / file, [*DAMAGE.values(), *spoilt(path / file)]):
+    for _ in damage_in_turn(path / file, [*DAMAGE.values(), *invalid_values(path / file)]):
         for use in (read, lambda path: compare_runs([str(path)])):
             error = error_of(use, path)
             assert error is None or (error.what and error.hint)

@@ -70,8 +70,8 @@ def test_an_unknown_format_is_refused_before_anything_is_written(read, tmp_path)
 
 
 def test_same_run_same_bytes(read):
-    first, again = (render_report([read["grey"]]) for _ in range(2))
-    assert first == again
+    first, second = (render_report([read["grey"]]) for _ in range(2))
+    assert first == second
 
 
 def test_users_matplotlib_settings_change_nothing(read):
@@ -96,7 +96,7 @@ def test_imports_are_late_and_light():
 
 def test_curves_show_the_metrics_log_the_test_and_the_best_epoch(read):
     run = read["plain"]
-    accuracy, loss, rate = (
+    accuracy, loss, lr = (
         [mark for mark in panel.marks if isinstance(mark, Marks)]
         for panel in figures.curves(run).panels
     )
@@ -104,7 +104,7 @@ def test_curves_show_the_metrics_log_the_test_and_the_best_epoch(read):
     assert np.allclose(train.y, 100 * run.curve("train", "accuracy"))
     assert np.allclose(val.y, 100 * run.curve("val", "accuracy"))
     assert np.allclose(loss[0].y, run.curve("train", "loss"))
-    assert np.allclose(rate[0].y, run.curve("lr"))
+    assert np.allclose(lr[0].y, run.curve("lr"))
     epoch, best = run.best
     assert best_mark.label == f"best validation: {100 * best:.2f}\u00a0%, epoch {epoch}"
     test = run.result["test"]
@@ -135,7 +135,7 @@ def test_small_matrix_has_numbers_large_has_few_labels(read):
     assert not large.texts and len(large.get_yticklabels()) <= 20
 
 
-def test_off_diagonal_colours_depend_on_the_errors_alone(read):
+def test_off_diagonal_colors_depend_on_the_errors_alone(read):
     mark = figures.confusion(read["plain"]).panels[0].marks[0]
     image = draw(figures.confusion(read["plain"])).axes[0].images[0]
     counts = np.array(read["plain"].result["test"]["confusion_matrix"])
@@ -160,7 +160,7 @@ def test_class_chart_is_sorted_with_intervals(read):
     assert np.allclose(dots.ends.T, ends)
 
 
-def cut_marks(figure):
+def find_cut_labels(figure):
     """Markers of lines and scatters that the edge of their axes cuts, as (x, y)."""
     figure.canvas.draw()
     outside_points = []
@@ -194,7 +194,7 @@ def test_no_mark_is_cut_at_0_or_100_per_cent(read):
     lines = [{**line, "lr": 0.0 if index else 0.1} for index, line in enumerate(plain.lines)]
     run = replace(plain, result=result, lines=lines)
     for plot in (figures.per_class, figures.reliability, figures.curves):
-        assert cut_marks(draw(plot(run))) == [], plot.__name__
+        assert find_cut_labels(draw(plot(run))) == [], plot.__name__
 
 
 def test_the_reliability_diagram_s_legend_covers_no_point(read):
@@ -242,7 +242,7 @@ def test_hundred_classes_are_all_named_in_columns(read):
     assert len(figure.axes) == 3 and len(set(names)) == 100
 
 
-def test_gallery_shows_grey_and_colour(read):
+def test_gallery_shows_grey_and_color(read):
     for name in ("plain", "grey"):
         figure = draw(images.worst_gallery(read[name]))
         count = len(read[name].predictions.mistakes)

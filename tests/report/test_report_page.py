@@ -118,7 +118,7 @@ def test_provenance_is_whole_and_lists_each_opening(page):
     assert ["2026-01-05T10:08:11Z", "train", "cifarlab train made/up"] in page.tables["log"]
 
 
-def test_a_start_shows_what_is_not_said_already(run, tmp_path):
+def test_a_start_shows_what_the_provenance_does_not(run, tmp_path):
     path = shutil.copytree(run, tmp_path / "run")
     file = path / "provenance.json"
     provenance = json.loads(file.read_text())

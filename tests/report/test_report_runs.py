@@ -224,7 +224,7 @@ def test_no_run_is_refused(tmp_path, monkeypatch, runs):
     assert not list(tmp_path.iterdir())
 
 
-def test_unwritable_place_is_said(tmp_path):
+def test_an_unwritable_folder_is_an_error(tmp_path):
     path = make(tmp_path / "run", Plan(finished=False, epochs=0))
     (tmp_path / "report.html").mkdir()
     with pytest.raises(StorageError, match=r"report\.html"):
