@@ -55,7 +55,7 @@ def test_the_page_shows_everything(run: RunData, tmp_path: Path) -> None:
 
 
 def test_confident_mistakes_are_the_surest(run: RunData) -> None:
-    written = [item.details[0].partition(",")[0] for item in images.confident(run)]
+    written = [item.details[0].partition(",")[0] for item in images.confident_mistakes(run)]
     predictions = run.predictions
     powers = np.exp(predictions.logits[predictions.mistakes].astype(float))
     sure = (powers / powers.sum(1, keepdims=True)).max(1)

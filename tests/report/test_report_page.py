@@ -110,7 +110,7 @@ def test_recipe_is_complete_valid_yaml_and_marks_departures(run, page):
 
 
 def test_provenance_is_whole_and_lists_each_opening(page):
-    rows = dict(page.tables["origin"])
+    rows = dict(page.tables["provenance"])
     assert rows["libraries"] == "torch 2.11.0, numpy 2.4.6"
     assert rows["data: source"] == "/data/images" and rows["device: threads"] == "2"
     assert rows["data: mean"] == "0.4914, 0.4822, 0.4465"

@@ -88,7 +88,7 @@ def test_whatever_is_missing_is_left_out(tmp_path):
     )
     page = read(write_report([path]))
     assert "50.00 % 95 % interval —, n = 200" in page.text and "Device a box" in page.text
-    assert ["more: a", "1, b —"] in page.tables["origin"]
+    assert ["more: a", "1, b —"] in page.tables["provenance"]
     edit(path / "result.json", test=None)
     (path / "predictions" / "test.safetensors").unlink()
     (path / "predictions" / "val.safetensors").unlink()
