@@ -40,7 +40,7 @@ async def show(index: Index, runs: Annotated[Sequence[str], Query()] = ()) -> No
             put(parts().comparison(runs_read, links))
         with section("How they learned"):
             if plot := overlay(runs_read):
-                add_chart(plot, 420, "validation accuracy by epoch").mark("overlay")
+                add_chart(plot, 420, "validation accuracy by epoch")
                 put('<p class="muted">{}</p>', parts().caption("overlay", runs_read[0]))
             else:
                 put(parts().notes(["No run held validation images out, so there are no curves."]))

@@ -40,9 +40,8 @@ async def show(index: Index, group_by: str = "", group: str = "", search: str = 
     """
     listing = await asyncio.to_thread(index.listing)
     by_recipe = group_by == "recipe"
-    names = {}
-    if by_recipe or group:
-        names = await asyncio.to_thread(index.group_names, listing.runs)
+    runs = listing.runs if by_recipe or group else ()  # a list of single runs needs no names
+    names = await asyncio.to_thread(index.group_names, runs)
     with page_frame(index, "", "Runs"):
         rows = _group_rows(listing, group)
         title = f"{names.get(group, '')}: {_count_runs(rows)}" if group else "Runs"

@@ -46,8 +46,7 @@ async def _add_curves(run: RunData, folder: RunFolder) -> None:
     """Add the headline and the curves, which follow the metrics log."""
     headline = put("")
     with section("How it learned"):
-        alt = "accuracy, loss and learning rate by epoch"
-        curves = add_chart(None, _CURVES, alt).mark("curves")
+        curves = add_chart(None, _CURVES, "accuracy, loss and learning rate by epoch")
         _add_caption("curves", run)
 
     async def update(lines: list[Any]) -> None:
