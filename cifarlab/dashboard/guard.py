@@ -102,8 +102,8 @@ class Guard:
             if connection.scope["type"] == "http" and connection.scope["path"] == LOGIN:
                 return await self._login(Request(connection.scope, receive), self._password)
             return _redirect_to_login(connection.scope)
-        declared = connection.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > _BODY_BYTES:
+        content_length = connection.headers.get("content-length", "")
+        if content_length.isdigit() and int(content_length) > _BODY_BYTES:
             raise HTTPException(413, _TOO_LARGE)
         return None
 
@@ -143,14 +143,14 @@ class Guard:
 
 def _limit_body(receive: Receive) -> Receive:
     """Return a ``receive`` that raises HTTPException above a size, and ClientDisconnect."""
-    remaining, complete = _BODY_BYTES, False
+    remaining, is_complete = _BODY_BYTES, False
 
     async def limited_receive() -> Message:
-        nonlocal remaining, complete
+        nonlocal remaining, is_complete
         message = await receive()
-        if message["type"] == "http.disconnect" and not complete:
+        if message["type"] == "http.disconnect" and not is_complete:
             raise ClientDisconnect
-        complete = complete or not message.get("more_body", False)
+        is_complete = is_complete or not message.get("more_body", False)
         remaining -= len(message.get("body", b""))
         if remaining < 0:
             raise HTTPException(413, _TOO_LARGE)

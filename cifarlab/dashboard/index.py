@@ -147,10 +147,10 @@ class Index:
                         self._recipes[group] = RunFolder(self.path(run.url_path)).recipe()
                     recipes[group] = self._recipes[group]
         entries = [firsts[group] for group in recipes]
-        distinct = distinct_names(
+        distinct_labels = distinct_names(
             [run.recipe for run in entries], list(recipes.values()), [run.name for run in entries]
         )
-        return names | dict(zip(recipes, distinct, strict=True))
+        return names | dict(zip(recipes, distinct_labels, strict=True))
 
     def url_path(self, path: Path) -> str:
         """Return a folder's path under the root, which ends its URL; that of the root is empty."""

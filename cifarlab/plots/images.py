@@ -61,12 +61,12 @@ def suspects(run: RunData) -> list[Item]:
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
     for row, image in zip(rows, pictures, strict=False):
-        labeled, predicted, true = (row.get(f"{k}_label") for k in ("given", "predicted", "true"))
-        if labeled != predicted:
+        row_label, predicted, true = (row.get(f"{k}_label") for k in ("given", "predicted", "true"))
+        if row_label != predicted:
             guess = _class_name(run, predicted)
             details = [f"{percent(row.get('probability'), 1)} {guess}", _image_name(row)]
-            details += [f"truly {_class_name(run, true)}"] if true != labeled else []
-            items.append(Item([image], f"{_class_name(run, labeled)} → {guess}", details))
+            details += [f"truly {_class_name(run, true)}"] if true != row_label else []
+            items.append(Item([image], f"{_class_name(run, row_label)} → {guess}", details))
     return items[:_MOST_FINDINGS]
 
 
@@ -79,8 +79,8 @@ def duplicates(run: RunData) -> list[Item]:
         sides = listed([row.get("a"), row.get("b")])
         if len(sides) == 2:
             names = dict.fromkeys(_class_name(run, side.get("given_label")) for side in sides)
-            similar = number(row.get("similarity")) or 0.0
-            details = ["equal" if similar == 1 else f"similarity {similar:.4f}"]
+            similarity = number(row.get("similarity")) or 0.0
+            details = ["equal" if similarity == 1 else f"similarity {similarity:.4f}"]
             details += [f"{plain(side.get('split'))}: {_image_name(side)}" for side in sides]
             items.append(Item(list(pair_images), " / ".join(names), details))
     return items

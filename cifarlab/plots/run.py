@@ -80,11 +80,11 @@ def overlay(runs: Sequence[RunData]) -> Plot | None:
 
     Runs that differ in the seed alone have one colour, so that recipes can be compared.
     """
-    plotted = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
-    if not plotted:
+    validated_runs = [run for run in runs if not np.isnan(run.curve("val", "accuracy")).all()]
+    if not validated_runs:
         return None
     groups: dict[Recipe, list[RunData]] = defaultdict(list)
-    for run in plotted:
+    for run in validated_runs:
         groups[run.recipe.model_copy(update={"seed": 0, "name": "unnamed"})].append(run)
     lines = []
     for index, (first, *others) in enumerate(groups.values()):
@@ -94,7 +94,7 @@ def overlay(runs: Sequence[RunData]) -> Plot | None:
         for run in (first, *others):
             values = 100 * run.curve("val", "accuracy")
             lines.append(_line(run, values, spec.CYCLE[index % len(spec.CYCLE)], name, **look))
-    title = label(", ".join(dict.fromkeys(run.data_name for run in plotted)), 60)
+    title = label(", ".join(dict.fromkeys(run.data_name for run in validated_runs)), 60)
     axes = Axis("epoch", integer=True), Axis("validation accuracy (%)")
     height = 3.0 + 0.18 * ((len(groups) + 1) // 2)
     return Plot([Panel(lines, *axes, title)], height=height, legend="below", legend_columns=2)
@@ -107,23 +107,23 @@ def per_class_rows(run: RunData) -> list[dict[str, Any]]:
 
 def ranked_classes(rows: Sequence[dict[str, Any]]) -> list[tuple[str, float, float, float]]:
     """Return (name, accuracy, low, high) of each class that has an accuracy, best first."""
-    ranked = []
+    ranking = []
     for row in rows:
         if (accuracy := number(row.get("accuracy"))) is not None:
             low, high = (accuracy if end is None else end for end in pair(row.get("interval")))
-            ranked.append((str(row.get("class", "?")), accuracy, low, high))
-    return sorted(ranked, key=lambda row: (-row[1], row[0]))
+            ranking.append((str(row.get("class", "?")), accuracy, low, high))
+    return sorted(ranking, key=lambda row: (-row[1], row[0]))
 
 
 def per_class(run: RunData) -> Plot | None:
     """Return the accuracy of each class with its interval; of very many, the least accurate."""
-    ranked = ranked_classes(per_class_rows(run))
-    if not ranked:
+    ranking = ranked_classes(per_class_rows(run))
+    if not ranking:
         return None
-    rows = ranked[-_MOST_CLASSES:]
-    some = f", {len(rows)} least accurate classes of {len(ranked):,}" if rows != ranked else ""
-    dense = len(rows) > _ONE_COLUMN
-    columns, row_height, dot, letters = (3, 0.145, 2.6, 5.8) if dense else (1, 0.24, 4.0, 7.5)
+    rows = ranking[-_MOST_CLASSES:]
+    note = f", {len(rows)} least accurate classes of {len(ranking):,}" if rows != ranking else ""
+    is_dense = len(rows) > _ONE_COLUMN
+    columns, row_height, dot, letters = (3, 0.145, 2.6, 5.8) if is_dense else (1, 0.24, 4.0, 7.5)
     depth = math.ceil(len(rows) / columns)
     overall = number(run.split(run.split_name).get("accuracy"))
     rule = []
@@ -142,11 +142,11 @@ def per_class(run: RunData) -> Plot | None:
     split = SPOKEN[run.split_name or "test"]
     return Plot(
         panels,
-        width=spec.WIDE if dense else spec.NARROW,
+        width=spec.WIDE if is_dense else spec.NARROW,
         height=0.95 + row_height * depth,
         columns=columns,
         common_x=True,
-        xlabel=f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval{some}",
+        xlabel=f"{split} accuracy on {label(run.data_name, 40)} (%), 95 % interval{note}",
         legend="above" if rule else "",
     )
 
@@ -228,19 +228,19 @@ def confusion(run: RunData) -> Plot | None:
 
     largest = max(np.nanmax(percents[~diagonal], initial=0), 1.0)
     words = "errors, fraction of the true class (%)"
-    pale = (-18.0, 220.0 if has_many else 450.0)  # small cells need more to be seen
+    pale_limits = (-18.0, 220.0 if has_many else 450.0)  # small cells need more to be seen
     borders = [Rule(n + 0.5, "white", flat=f) for n in range(k - 1) for f in (True, False)]
     marks: list[spec.Mark] = [
         matrix(~diagonal, "Oranges", (0, largest), scale="sqrt", bar=words),
-        matrix(diagonal, "Blues", pale, bold=True),
+        matrix(diagonal, "Blues", pale_limits, bold=True),
         *(borders if has_names else []),
     ]
     labels = [label(name, 16) for name in names]
     rotation = 90 if has_many else 45 if max(map(len, labels)) > 3 else 0
     x = Axis("predicted class", None, labels, k if has_names else 20, 7.5, rotation)
     y = Axis("true class", None, labels, x.most_names, 6.5 if has_many else 7.5)
-    some = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
-    panel = Panel(marks, x, y, _split_title(run) + some, grid="", square=True, frame=not has_names)
+    note = f", {k} of {len(counts):,} classes" if k < len(counts) else ""
+    panel = Panel(marks, x, y, _split_title(run) + note, grid="", square=True, frame=not has_names)
     return Plot([panel], width=6.6 if has_many else spec.NARROW, height=5.7 if has_many else 4.1)
 
 

@@ -173,10 +173,10 @@ def label(text: str, longest: int = 28, end: bool = False) -> str:
         longest: the most letters.
         end: keep the end of a long text, where paths differ, instead of its start.
     """
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    if len(clean) <= longest:
-        return clean
-    return "…" + clean[1 - longest :] if end else clean[: longest - 1] + "…"
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    if len(printable) <= longest:
+        return printable
+    return "…" + printable[1 - longest :] if end else printable[: longest - 1] + "…"
 
 
 def require_formats(formats: Sequence[str]) -> None:

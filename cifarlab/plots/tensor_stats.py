@@ -102,15 +102,15 @@ def _panel(run: RunData, part: str, name: str) -> Panel:
     if high == low:
         low, high = low - 0.5, high + 0.5
     grid = np.linspace(low, high, _ROWS + 1)
-    scaled = np.full((_ROWS, len(histograms)), np.nan)
+    densities = np.full((_ROWS, len(histograms)), np.nan)
     for column, histogram in enumerate(histograms):
         if histogram:
             edges, cumulative = histogram
             fractions = np.diff(np.interp(grid, edges, cumulative))
             zeros = _holds_zero(edges, grid) if part == "activations" else np.zeros(_ROWS, bool)
             peak = fractions[~zeros].max(initial=0) or fractions.max()
-            scaled[:, column] = (fractions / peak).clip(max=1)
-    matrix = Matrix(scaled[::-1], "Blues", (0, 1), "sqrt", (*_epoch_ends(run), low, high))
+            densities[:, column] = (fractions / peak).clip(max=1)
+    matrix = Matrix(densities[::-1], "Blues", (0, 1), "sqrt", (*_epoch_ends(run), low, high))
     x, y = Axis(integer=True, ticks=4, size=6), Axis(ticks=3, size=6)
     return Panel([matrix], x, y, label(_spoken(name), 30), grid="")
 

@@ -110,8 +110,8 @@ def _overfit(run: RunData) -> Iterator[Finding]:
     best = int(val.argmin())
     # the median of three epochs: one lucky epoch on few images is no turning point
     level = np.array([np.median(val[max(0, index - 1) : index + 2]) for index in range(len(val))])
-    rose = val[-1] > OVERFIT_RATIO * val[best] and level[-1] > OVERFIT_RATIO * level.min()
-    if rose and train[-1] < train[best]:
+    has_risen = val[-1] > OVERFIT_RATIO * val[best] and level[-1] > OVERFIT_RATIO * level.min()
+    if has_risen and train[-1] < train[best]:
         yield Finding(
             f"it overfits from epoch {run.epochs[best]} on: validation loss rose from "
             f"{val[best]:.3f} to {val[-1]:.3f} while training loss fell from {train[best]:.3f} to "

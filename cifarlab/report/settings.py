@@ -58,8 +58,8 @@ def differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[str]]]:
     leaves = [dict(_leaves(r.model_dump(mode="json", exclude={"name"}))) for r in recipes]
     parts = list(Recipe.model_fields)
     paths = dict.fromkeys(path for leaf in leaves for path in leaf)
-    ordered = sorted(paths, key=lambda path: parts.index(path.split(".")[0]))
-    rows = [(path, [leaf.get(path, NOTHING) for leaf in leaves]) for path in ordered]
+    keys = sorted(paths, key=lambda path: parts.index(path.split(".")[0]))
+    rows = [(path, [leaf.get(path, NOTHING) for leaf in leaves]) for path in keys]
     return [(path, values) for path, values in rows if len(set(values)) > 1]
 
 
@@ -76,21 +76,21 @@ def distinct_names(
         recipes: the recipes.
         folders: the name of a run's folder of each.
     """
-    distinct = list(names)
+    results = list(names)
     for name in {name for name in names if names.count(name) > 1}:
         indices = [index for index, other in enumerate(names) if other == name]
         changes = [c for c in differences([recipes[i] for i in indices]) if c[0] != "seed"]
         kinds = tuple(path.removesuffix("kind") for path, _ in changes if path.endswith(".kind"))
         # another kind has other keys: the kind stands for them
-        decisive = [c for c in changes if c[0].endswith(".kind") or not c[0].startswith(kinds)]
-        most = {path: mode(c) for path, c in decisive if c.count(mode(c)) > len(c) / 2}
+        selection = [c for c in changes if c[0].endswith(".kind") or not c[0].startswith(kinds)]
+        most = {path: mode(c) for path, c in selection if c.count(mode(c)) > len(c) / 2}
         for common in ({}, most):
-            labels = [_add_settings(name, decisive, common, n) for n in range(len(indices))]
+            labels = [_add_settings(name, selection, common, n) for n in range(len(indices))]
             if max(map(len, labels)) <= _MAX_LETTERS:
                 break
         for index, label in zip(indices, labels, strict=True):
-            distinct[index] = label if len(label) <= _MAX_LETTERS else f"{name} {folders[index]}"
-    return distinct
+            results[index] = label if len(label) <= _MAX_LETTERS else f"{name} {folders[index]}"
+    return results
 
 
 def _add_settings(
