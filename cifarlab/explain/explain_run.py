@@ -61,7 +61,7 @@ def explain_run(
     require_formats(formats)
     require_packages("explaining", "explain", "captum", "matplotlib")
     from cifarlab.explain.pictures import RunFigures
-    from cifarlab.plots.style import render, save, styled
+    from cifarlab.plots.style import figure_style, render, save
 
     recipe = folder.recipe()
     run_predictor = RunPredictor(folder, resize_mode)
@@ -78,7 +78,7 @@ def explain_run(
     figures = RunFigures(folder, recipe, predictor, layer_names, image_set, probabilities, targets)
     check = randomize_layers(predictor, image_set.images) if sanity_check else None
     directory, saved = out or folder.explained, {}
-    with styled():
+    with figure_style():
         for slug, figure, caption in list(figures.draw("given-" if images else "", check)):
             picture = render(figure, slug, caption, formats)
             save(picture, directory)
@@ -97,12 +97,12 @@ def draw_recipe(recipe: Recipe, out: Path, formats: Sequence[str] = ("svg",)) ->
     require_formats(formats)
     require_packages("explaining", "explain", "matplotlib")
     from cifarlab.explain.drawing import draw_architecture
-    from cifarlab.plots.style import render, save, styled
+    from cifarlab.plots.style import figure_style, render, save
     from cifarlab.recipes.catalog import usual_shape
 
     shape, classes = usual_shape(recipe)
     slug = f"{recipe.name.replace('/', '-')}-architecture"
-    with styled():
+    with figure_style():
         figure = draw_architecture(architecture(recipe.model, shape, classes), recipe.name)
         save(render(figure, slug, f"The network of {recipe.name}", formats), out)
     return out / f"{slug}.svg"

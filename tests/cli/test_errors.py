@@ -205,9 +205,9 @@ def test_ended_while_the_report_is_drawn(
     assert f"the run is complete; its report: cifarlab report {copied.path}" in output.err
     assert copied.result()["test"] == result["test"] and not copied.reported
     changed = copied.weights("last").stat().st_mtime_ns
-    again = cifarlab("train", "tiny", "--run", copied.path, "--resume")
-    assert again.code == 0, again.err
-    assert f"report: {copied.report}" in again.out and copied.reported
+    resumed = cifarlab("train", "tiny", "--run", copied.path, "--resume")
+    assert resumed.code == 0, resumed.err
+    assert f"report: {copied.report}" in resumed.out and copied.reported
     assert copied.weights("last").stat().st_mtime_ns == changed
     require_two_lines(cifarlab("train", "tiny", "--run", copied.path, "--resume"), 2, "finished")
 

@@ -85,7 +85,7 @@ def test_a_training_from_python_is_not_lost(
     assert folder.finished and len(folder.metrics.read()) == 2
 
 
-def test_an_error_is_told_though_the_output_fails(full: Command) -> None:
+def test_an_error_is_printed_though_the_output_fails(full: Command) -> None:
     output = full("train", "quickstat")
     assert output.code == 2 and output.err.startswith("error: no recipe is called 'quickstat'")
 

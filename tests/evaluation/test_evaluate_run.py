@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cifarlab
-from cifarlab.dashboard.trial import Network
+from cifarlab.dashboard.image_prediction import Network
 from cifarlab.evaluation.run_evaluation import evaluate_fully, evaluate_run
 from cifarlab.explain.explain_run import explain_run
 from cifarlab.inference.run_predictor import RunPredictor

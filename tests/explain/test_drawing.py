@@ -5,7 +5,7 @@ from made_networks import COLOUR, MODELS
 
 from cifarlab.explain.drawing import _width, draw_architecture, format_count
 from cifarlab.explain.structure import architecture
-from cifarlab.plots.style import render, styled
+from cifarlab.plots.style import figure_style, render
 from cifarlab.recipes.catalog import find, usual_shape
 
 SHIPPED = (
@@ -32,7 +32,7 @@ def shipped(name):
 def drawn(request):
     name = request.param
     of = shipped(name) if name in SHIPPED else architecture(MODELS[name], COLOUR, 3)
-    with styled():
+    with figure_style():
         figure = draw_architecture(of, name)
         figure.canvas.draw()
         texts = [
@@ -89,7 +89,7 @@ def test_every_number_is_written(drawn):
 
 
 def test_the_same_network_gives_the_same_bytes():
-    with styled():
+    with figure_style():
         first, again = (
             render(draw_architecture(shipped("quickstart"), "x"), "x", "").svg for _ in range(2)
         )

@@ -288,8 +288,8 @@ def test_a_list_shows_such_a_run_with_a_note(
 
 
 def test_the_dashboard_tries_an_image(desk: Desk, image: Path, monkeypatch: Any) -> None:
-    from cifarlab.dashboard.trial import Network
+    from cifarlab.dashboard.image_prediction import Network
 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(desk.path / "home"))
     tried = Network(desk.path / "whole").predict_image(image.read_bytes())
-    assert tried.likeliest[0][0] == "upright" and len(tried.neighbours) == 8
+    assert tried.top_classes[0][0] == "upright" and len(tried.neighbors) == 8

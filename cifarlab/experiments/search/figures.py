@@ -36,7 +36,7 @@ def curves(results: SearchResults) -> Plot | None:
         look: dict[str, Any] = {"color": color, "z": 2 - index / len(shown)}  # the best on top
         every, marker = -(-len(val) // _MARKS), marker or ("o" if len(val) < 3 else "")
         lines += [
-            Marks(run.epochs, val, text, width=1.9, marker=marker, every=every, **look),
+            Marks(run.epochs, val, text, width=1.9, marker=marker, markevery=every, **look),
             Marks(run.epochs, train, width=0.8, alpha=0.45, **look),
         ]
     axes = Axis("epoch", integer=True), Axis("accuracy (%): validation bold, training faint")

@@ -13,7 +13,7 @@ from cifarlab.metrics.kinds import Accuracy, MetricConfig, measure_metrics
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint, validate_config
-from cifarlab.report.compare import warnings
+from cifarlab.report.compare import comparability_warnings
 from cifarlab.report.settings import distinct_names
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import RUNS, finished_runs
@@ -51,7 +51,7 @@ def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     """Runs without their predictions, and what forbids comparing those that came to their end."""
     runs = read_runs(paths, predictions=False)
-    return runs, warnings([run for run in runs if run.finished and not run.early_end])
+    return runs, comparability_warnings([run for run in runs if run.finished and not run.early_end])
 
 
 def without_seed(recipe: Recipe) -> str:

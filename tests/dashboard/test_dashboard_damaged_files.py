@@ -1,11 +1,10 @@
-"""Whatever lies in a study's or search's folder: errors of ours, and a page that lists the rest."""
+"""Damaged files of studies and searches: errors of ours, and a list of all that is there."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from damage import DAMAGE, damaged, spoilt
+from damage import DAMAGE, damage_in_turn, invalid_values
 from made_site import make_search, make_study
 
 from cifarlab.dashboard.index import Index
@@ -53,6 +52,15 @@ def read_search(path: Path) -> None:
         describe_selection_bias(bias, folder.metric)
 
 
+def error_of(use: Any, path: Path) -> CifarlabError | None:
+    """Return the error of ours that a reader raises; any other error fails the test."""
+    try:
+        use(path)
+    except CifarlabError as error:
+        return error
+    return None
+
+
 @pytest.mark.parametrize(
     ("make", "read", "file"),
     [
@@ -66,8 +74,12 @@ def test_a_damaged_study_or_search(tmp_path: Path, make: Any, read: Any, file: s
     path = tmp_path / "searches" / "made" if make is make_search else tmp_path / "studies" / "made"
     if make is make_search:
         make(path)
-    for _ in damaged(path / file, [*DAMAGE.values(), *spoilt(path / file)]):
+    undamaged = Index(tmp_path).listing()
+    refusals = []
+    for _ in damage_in_turn(path / file, [*DAMAGE.values(), *invalid_values(path / file)]):
         for use in (read, lambda path: compare_runs([str(path)])):
-            with suppress(CifarlabError):
-                use(path)
-        Index(tmp_path).listing()
+            error = error_of(use, path)
+            assert error is None or (error.what and error.hint)
+            refusals.append(error)
+        assert Index(tmp_path).listing() == undamaged  # the list needs none of these files' content
+    assert any(refusals) and error_of(read, path) is None

@@ -15,11 +15,11 @@ from cifarlab.run_folder.run_data import read_runs
 LAYERS = ("stem.conv1", "stages.stage1.0.branch.conv1", "head")
 
 
-def line(epoch, layers=LAYERS, spread=1.0):
+def line(epoch, layers=LAYERS, std=1.0):
     draw = np.random.default_rng(epoch)
     by_part = {"weights": {}, "activations": {}}
     for index, name in enumerate(layers):
-        counts, edges = np.histogram(draw.normal(0, spread * (index + 1), 2000), 64)
+        counts, edges = np.histogram(draw.normal(0, std * (index + 1), 2000), 64)
         ends = {"low": float(edges[0]), "high": float(edges[-1]), "counts": counts.tolist()}
         by_part["weights"][name] = ends | {"grad_norm": None if epoch == 0 else 0.1 * 10**-index}
         by_part["activations"][f"{name}.act1"] = ends | {"dead": [index * epoch, 20]}
@@ -60,14 +60,14 @@ def test_a_panel_holds_nearly_all_values_on_a_common_scale(make_run):
     assert -13 < low < -8 and 8 < high < 13
 
 
-def test_shares_are_those_of_the_bins():
+def test_fractions_are_those_of_the_bins():
     edges, below = tensor_stats._histogram({"low": 0.0, "high": 4.0, "counts": [1, 3, 0, 4]})
     fractions = np.diff(np.interp(np.linspace(-1, 5, 13), edges, below))
     expected = [0, 0, 0.5, 0.5, 1.5, 1.5, 0, 0, 2, 2, 0, 0]
     assert np.allclose(fractions, np.array(expected) / 8)
 
 
-def test_the_bin_of_zeros_is_found():
+def test_the_bin_of_zeros_is_recognized():
     edges, grid = np.linspace(0, 4, 5), np.linspace(-1, 5, 13)
     assert np.flatnonzero(tensor_stats._holds_zero(edges, grid)).tolist() == [2, 3]
     below = np.linspace(-1, 1, 5)
@@ -148,5 +148,5 @@ def test_missing_values_and_damaged_tensor_stats_cost_no_page(make_run, tmp_path
         ("head", "head"),
     ],
 )
-def test_layers_are_named_by_place_and_kind(name, spoken):
+def test_layers_are_named_by_block_and_module(name, spoken):
     assert tensor_stats._spoken(name) == spoken

@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from broken_uploads import encoded
+from broken_uploads import encode
 from PIL import Image
 
-from cifarlab.dashboard import trial
-from cifarlab.dashboard.trial import Network, try_image
+from cifarlab.dashboard import image_prediction
+from cifarlab.dashboard.image_prediction import Network, predict_image
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
 from cifarlab.explain.figures import overlay_heatmap
@@ -31,7 +31,7 @@ def no_network(monkeypatch):
 
 def picture(value: int = 128) -> bytes:
     draw = np.random.default_rng(value).integers(0, 256, (8, 8), np.uint8)
-    return encoded(Image.fromarray(draw), "PNG")
+    return encode(Image.fromarray(draw), "PNG")
 
 
 def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
@@ -39,9 +39,9 @@ def test_the_likeliest_classes_are_the_softmax_of_the_network(finished):
     predictor = Predictor.load(finished.weights("last"))
     temperature = finished.result()["temperature"]["value"]
     probabilities = (predictor.logits(tried.image[None])[0].double() / temperature).softmax(0)
-    likeliest = [probability for _, probability in tried.likeliest]
+    likeliest = [probability for _, probability in tried.top_classes]
     assert likeliest == pytest.approx(sorted(probabilities.tolist(), reverse=True)[:5], rel=1e-12)
-    assert tried.likeliest[0][0] == predictor.classes[int(probabilities.argmax())]
+    assert tried.top_classes[0][0] == predictor.classes[int(probabilities.argmax())]
     assert tried.temperature == temperature
 
 
@@ -54,8 +54,8 @@ def test_a_fitted_temperature_calibrates(copied):
     warm = Network(copied.path).predict_image(picture())
     logits = Predictor.load(copied.weights("last")).logits(warm.image[None])[0].double()
     assert warm.temperature == 2.5
-    assert warm.likeliest[0][1] == pytest.approx(float((logits / 2.5).softmax(0).max()))
-    assert warm.likeliest[0][1] < plain.likeliest[0][1]
+    assert warm.top_classes[0][1] == pytest.approx(float((logits / 2.5).softmax(0).max()))
+    assert warm.top_classes[0][1] < plain.top_classes[0][1]
 
 
 def test_maps_are_for_the_likeliest_class_though_one_view_alone_says_another(finished):
@@ -102,12 +102,12 @@ def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
         other = features(train.images[index])
         norm = np.linalg.norm(mine) * np.linalg.norm(other)
         distances[int(index)] = 1 - mine @ other / norm
-    nearest = sorted(distances, key=distances.__getitem__)[: len(tried.neighbours)]
-    assert [n.index for n in tried.neighbours] == nearest
-    assert [n.distance for n in tried.neighbours] == pytest.approx(
+    nearest = sorted(distances, key=distances.__getitem__)[: len(tried.neighbors)]
+    assert [n.index for n in tried.neighbors] == nearest
+    assert [n.distance for n in tried.neighbors] == pytest.approx(
         [distances[index] for index in nearest], abs=1e-5
     )
-    first = tried.neighbours[0]
+    first = tried.neighbors[0]
     assert (first.image == train.images[first.index]).all()
     assert first.label == str(train.labels[first.index])
     assert first.name == train.names[first.index] == f"index {first.index}"
@@ -116,10 +116,10 @@ def test_neighbours_are_the_nearest_by_cosine_of_the_last_features(finished):
 def test_a_training_image_is_its_own_nearest(finished):
     train, _ = training_subsets(open_dataset("digits"), finished.recipe().data)
     index = int(train.indices[5])
-    blob = encoded(Image.fromarray(train.images[index][..., 0]), "PNG")
+    blob = encode(Image.fromarray(train.images[index][..., 0]), "PNG")
     tried = Network(finished.path).predict_image(blob)
-    assert tried.neighbours[0].index == index
-    assert tried.neighbours[0].distance == pytest.approx(0, abs=1e-5)
+    assert tried.neighbors[0].index == index
+    assert tried.neighbors[0].distance == pytest.approx(0, abs=1e-5)
 
 
 def test_without_the_cache_it_says_so_and_fetches_nothing(copied, monkeypatch, tmp_path):
@@ -128,18 +128,18 @@ def test_without_the_cache_it_says_so_and_fetches_nothing(copied, monkeypatch, t
         text = copied.recipe_file.read_text().replace("source: digits", f"source: {source}")
         copied.recipe_file.write_text(text)
         tried = Network(copied.path).predict_image(picture())
-        assert tried.neighbours == [] and "not in this machine's cache" in tried.neighbours_note
+        assert tried.neighbors == [] and "not in this machine's cache" in tried.neighbors_note
     assert not (tmp_path / "none").exists()
 
 
 def test_other_images_than_the_runs_are_no_neighbours(copied):
     copied.write_provenance({**copied.provenance(), "data": {"fingerprint": "other"}})
     tried = Network(copied.path).predict_image(picture())
-    assert tried.neighbours == [] and "not those" in tried.neighbours_note
+    assert tried.neighbors == [] and "not those" in tried.neighbors_note
 
 
 def test_many_training_images_are_thinned_evenly(finished, monkeypatch):
-    monkeypatch.setattr(trial, "_GALLERY", 100)
+    monkeypatch.setattr(image_prediction, "_GALLERY", 100)
     gallery = Network(finished.path).gallery
     assert len(gallery.subset) == len(gallery.features) == 100
     assert "Among 100 of its 1,294 training images" in gallery.note
@@ -164,23 +164,23 @@ def test_broken_uploads_and_runs_say_what_is_wrong(copied):
 
 
 def test_a_network_is_kept_until_its_run_changes(copied, monkeypatch):
-    loaded, real = [], trial.Network
-    monkeypatch.setattr(trial, "Network", lambda path: loaded.append(path) or real(path))
+    loaded, real = [], image_prediction.Network
+    monkeypatch.setattr(image_prediction, "Network", lambda path: loaded.append(path) or real(path))
     for _ in range(3):
-        try_image(copied.path, picture(), "a")
+        predict_image(copied.path, picture(), "a")
     assert len(loaded) == 1
     shutil.copystat(copied.recipe_file, copied.weights("last"))  # another time of change
-    try_image(copied.path, picture(), "a")
+    predict_image(copied.path, picture(), "a")
     assert len(loaded) == 2
 
 
 def test_few_networks_are_kept(copied, finished, tmp_path, monkeypatch):
-    loaded, real = [], trial.Network
-    monkeypatch.setattr(trial, "Network", lambda path: loaded.append(path) or real(path))
+    loaded, real = [], image_prediction.Network
+    monkeypatch.setattr(image_prediction, "Network", lambda path: loaded.append(path) or real(path))
     folders = [copied.path, finished.path, tmp_path / "third"]
     shutil.copytree(finished.path, folders[2])
     for path in (*folders, folders[2], folders[1], folders[0]):
-        try_image(path, picture(), "a")
+        predict_image(path, picture(), "a")
     assert loaded == [*folders, folders[0]]
 
 

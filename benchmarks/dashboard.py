@@ -2,16 +2,15 @@
 
 Run it from the repository root, with Chromium installed:
 
-    python benchmarks/page.py
+    python benchmarks/dashboard.py
 
 Bar: the table of 1,000 runs in under a second. Each repeat has a server and a browser context of
-its own; ``first`` is the first visit to that server, scripts included, ``again`` the next one.
-``index`` is the reading of all folders in this process, ``index again`` when nothing changed.
+its own; ``first visit`` is the first to that server, scripts included, ``second visit`` the next.
+``index`` is the reading of all folders in this process, ``unchanged index`` reads them once more.
 """
 
 import json
 import re
-import shutil
 import statistics
 import subprocess
 import sys
@@ -30,32 +29,34 @@ from cifarlab.run_folder.folder import RunFolder
 
 RUNS, SEEDS, REPEATS, CLASSES, EPOCHS = 1000, 5, 5, 10, 30
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests" / "dashboard"))
+from chromium import find_chromium  # noqa: E402
 
 
 def main() -> None:
     """Measure all items, print their medians and write the result."""
-    program = shutil.which("chromium") or sys.exit("apt-get install chromium")
-    items: dict[str, list[float]] = {"index": [], "index again": [], "first": [], "again": []}
+    items: dict[str, list[float]] = {
+        item: [] for item in ("index", "unchanged index", "first visit", "second visit")
+    }
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        runs = made_runs(Path(folder) / "runs")
+        runs = make_runs(Path(folder) / "runs")
+        program = find_chromium()
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for _ in range(REPEATS):
             index = Index(runs)
-            items["index"].append(seconds(index.listing))
-            items["index again"].append(seconds(index.listing))
-            first, again = visits(browser, runs)
-            items["first"].append(first)
-            items["again"].append(again)
+            times = (seconds(index.listing), seconds(index.listing), *visit_twice(browser, runs))
+            for values, time_ in zip(items.values(), times, strict=True):
+                values.append(time_)
         browser.close()
     for item, values in items.items():
-        print(f"{item:12} median {statistics.median(values):6.3f} s of {len(values)}")
-    told = {item: summary(values) for item, values in items.items()}
-    path = write_result("page", "cpu", {"runs": RUNS, "seconds": told})
+        print(f"{item:15} median {statistics.median(values):6.3f} s of {len(values)}")
+    summaries = {item: summary(values) for item, values in items.items()}
+    path = write_result("dashboard", "cpu", {"runs": RUNS, "seconds": summaries})
     print(f"written to {path}")
 
 
-def made_runs(root: Path) -> Path:
-    """Finished runs of 200 recipes over 5 seeds, with the files that a training leaves."""
+def make_runs(root: Path) -> Path:
+    """Write finished runs of 200 recipes over 5 seeds, with the files that a training leaves."""
     line = {"loss": 1.0, "accuracy": 0.5}
     metrics = "".join(
         json.dumps({"epoch": n, "step": n, "lr": 0.1, "train": line, "val": line, "cost": {}})
@@ -64,10 +65,8 @@ def made_runs(root: Path) -> Path:
     )
     for number in range(RUNS):
         folder = RunFolder(root / f"run-{number:04d}")
-        rate = 0.001 * (1 + number // SEEDS)
-        recipe = change(
-            Recipe(name=f"made/{number // SEEDS}", seed=number % SEEDS), {"optimizer.lr": rate}
-        )
+        recipe = Recipe(name=f"made/{number // SEEDS}", seed=number % SEEDS)
+        recipe = change(recipe, {"optimizer.lr": 0.001 * (1 + number // SEEDS)})
         folder.write_recipe(recipe)
         folder.write_provenance({"data": {"name": "CIFAR-10"}})
         folder.metrics.path.write_text(metrics)
@@ -76,7 +75,7 @@ def made_runs(root: Path) -> Path:
 
 
 def result(recipe: Recipe, accuracy: float) -> dict[str, object]:
-    """As large as that of a run on ten classes."""
+    """Return a result as large as that of a run on ten classes."""
     per_class = [
         {"class": str(k), "n": 1000, "correct": 800, "accuracy": 0.8, "interval": [0.7, 0.9]}
         for k in range(CLASSES)
@@ -100,38 +99,38 @@ def result(recipe: Recipe, accuracy: float) -> dict[str, object]:
     }
 
 
-def visits(browser: Browser, runs: Path) -> tuple[float, float]:
-    """Two visits to a fresh server, from the click until the table has its rows."""
-    words = [sys.executable, "-m", "cifarlab", "dashboard", str(runs), "--no-open", "--port", "0"]
-    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+def visit_twice(browser: Browser, runs: Path) -> tuple[float, float]:
+    """Return the seconds of two visits to a new server, until the table has its rows."""
+    command = [sys.executable, "-m", "cifarlab", "dashboard", str(runs), "--no-open", "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:
         assert server.stdout
-        told = re.search(r"http://\S+", server.stdout.readline())
-        assert told
-        return visit(context, told[0]), visit(context, told[0])
+        url = re.search(r"http://\S+", server.stdout.readline())
+        assert url
+        return visit(context, url[0]), visit(context, url[0])
     finally:
         context.close()
         server.terminate()
         server.wait()
 
 
-def visit(context: BrowserContext, address: str) -> float:
-    """Seconds until the table shows rows and says how many there are."""
+def visit(context: BrowserContext, url: str) -> float:
+    """Return the seconds until the table shows rows and the page their number."""
     page = context.new_page()
     start = time.perf_counter()
-    page.goto(address)
+    page.goto(url)
     expect(page.locator(".list tbody a").nth(10)).to_be_visible()
     expect(page.get_by_text(f"{RUNS:,} runs", exact=True)).to_be_visible()
-    spent = time.perf_counter() - start
+    elapsed = time.perf_counter() - start
     page.close()
-    return spent
+    return elapsed
 
 
-def seconds(act: Callable[[], object]) -> float:
-    """How long ``act`` takes."""
+def seconds(call: Callable[[], object]) -> float:
+    """Return how long a call takes."""
     start = time.perf_counter()
-    act()
+    call()
     return time.perf_counter() - start
 
 

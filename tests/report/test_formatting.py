@@ -37,7 +37,7 @@ def test_times(time, text):
     assert formatting.seconds(time).replace("\u00a0", " ") == text
 
 
-def test_sizes_and_shares():
+def test_sizes_and_fractions():
     assert formatting.memory(512 * 2**20) == "512\u00a0MiB"
     assert formatting.memory(2**30) == "1.00\u00a0GiB"
     assert formatting.percent(0.861) == "86.10\u00a0%"

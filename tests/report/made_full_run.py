@@ -18,9 +18,9 @@ def bins(shift_by: float) -> list[dict]:
     rows = []
     for n in range(15):
         count = 0 if n == 3 else 10 * (n + 1)
-        middle = (n + 0.5) / 15
-        right = max(0.0, middle - shift_by)
-        scores = {"confidence": middle, "accuracy": right} if count else {}
+        center = (n + 0.5) / 15
+        accuracy = max(0.0, center - shift_by)
+        scores = {"confidence": center, "accuracy": accuracy} if count else {}
         rows.append(
             {"low": n / 15, "high": (n + 1) / 15, "n": count, "confidence": None, "accuracy": None}
             | scores
@@ -68,8 +68,8 @@ def examined(split: str = "test") -> dict:
 NAME = "cat/<b>5</b>.png"
 
 
-def _end(split: str, index: int, given: int) -> dict:
-    return {"split": split, "index": index, "name": f"{split}/{index}.png", "given_label": given}
+def _image_entry(split: str, index: int, label: int) -> dict:
+    return {"split": split, "index": index, "name": f"{split}/{index}.png", "given_label": label}
 
 
 def findings() -> dict:
@@ -81,7 +81,7 @@ def findings() -> dict:
         "true_label": 5,
         "label_quality": 0.01,
     }
-    pair = {"a": _end("train", 3, 1), "b": _end("test", 9, 2), "similarity": 0.9912}
+    pair = {"a": _image_entry("train", 3, 1), "b": _image_entry("test", 9, 2), "similarity": 0.9912}
     curve = [{"suspects": 10, "precision": 0.8, "recall": 0.4}]
     return {
         "classes": list(CIFAR10),
@@ -92,7 +92,7 @@ def findings() -> dict:
             "near": 5,
             "twins": [{"split": "train", "twin_split": "test", "images": 3}],
             "conflicts": 1,
-            "pairs": [pair, {**pair, "similarity": 1.0, "b": _end("train", 11, 1)}],
+            "pairs": [pair, {**pair, "similarity": 1.0, "b": _image_entry("train", 11, 1)}],
             "notes": ["Pairs were <cut>."],
         },
         "labels": {

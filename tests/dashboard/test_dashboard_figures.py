@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Path:
     return path
 
 
-def test_drawn_figures_are_found_but_those_that_the_page_draws(run):
+def test_figures_are_listed_but_for_those_that_the_page_draws(run):
     assert [file.name for file in figures.find_figures(run)] == [
         "first-layer.svg",
         "a-b-signals.svg",
@@ -56,7 +56,7 @@ def test_of_a_renamed_folder_the_newest_figures_are_shown(run):
     ],
 )
 def test_a_figure_is_headed_by_words(name, title):
-    assert figures.title(Path(name)) == title
+    assert figures.figure_title(Path(name)) == title
 
 
 def test_every_figure_that_is_drawn_has_a_title():
@@ -79,13 +79,13 @@ def test_a_search_s_figures_stand_in_the_order_of_its_page_the_unknown_last(run)
 def test_a_figure_is_shown_by_its_inches(run, head, inches):
     file = run / "explained" / "first-layer.svg"
     file.write_text(f"<?xml version='1.0'?>\n{head} height='10pt'><g/></svg>")
-    assert figures.width(file) == pytest.approx(inches)
-    assert f"style='--inches:{inches:.2f}'" in figures.sheets(Index(run.parent), [file])
+    assert figures.figure_width(file) == pytest.approx(inches)
+    assert f"style='--inches:{inches:.2f}'" in figures.figure_sheets(Index(run.parent), [file])
 
 
 def test_a_figure_is_an_image_at_its_own_address(run):
     index = Index(run.parent)
-    text = figures.sheets(index, figures.find_figures(run))
+    text = figures.figure_sheets(index, figures.find_figures(run))
     assert "src='/figure/a%20b/explained/first-layer.svg'" in text and "<svg" not in text
 
 
@@ -118,6 +118,6 @@ def test_nothing_else_is_served(run, url_path):
 
 
 def test_a_figure_of_any_size_is_not_served(run, monkeypatch):
-    monkeypatch.setattr(figures, "_MOST_BYTES", 10)
+    monkeypatch.setattr(figures, "_MAX_BYTES", 10)
     answered = figures.serve_figure(Index(run.parent), "a b/explained/first-layer.svg")
     assert answered.status_code == 404

@@ -11,7 +11,7 @@ from PIL import Image
 from typer.main import get_command
 
 from cifarlab.cli import app
-from cifarlab.cli.following import after_audit, after_compare, after_predict, after_study
+from cifarlab.cli.next_command import after_audit, after_compare, after_predict, after_study
 from cifarlab.run_folder.folder import RunFolder
 
 SHORT = ("training.duration=4 steps", "--no-tensor-stats")
@@ -61,7 +61,7 @@ def test_a_run_without_validation_is_explained(cifarlab: Command) -> None:
     assert proposed(cifarlab(*words)) == ["report", "a"]
 
 
-def test_what_everything_found_is_in_the_report(cifarlab: Command, copied: RunFolder) -> None:
+def test_a_full_evaluation_is_in_the_report(cifarlab: Command, copied: RunFolder) -> None:
     words = ("evaluate", copied.path, "--full", "--images", 6)
     assert proposed(cifarlab(*words)) == ["report", str(copied.path)]
 
@@ -120,5 +120,5 @@ def test_every_command_that_does_something_says_what_is_next() -> None:
     commands = dict(
         re.findall(r"@app\.command\(.*?\)\n(?:@\w+\n)?def (\w+)(.*?)(?=\n@app|\Z)", code, re.DOTALL)
     )
-    silent = {name for name, body in commands.items() if "say_next(" not in body}
+    silent = {name for name, body in commands.items() if "print_next(" not in body}
     assert silent == {"dashboard", "check", "studies", "searches"}

@@ -1,4 +1,4 @@
-"""Try an image: drop, paste or pick one, and see what a run's network makes of it."""
+"""Try an image: drop, paste or pick one, and see a run's network predict it."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import events, ui
 
-from cifarlab.dashboard.frame import framed, put, section, show_errors
+from cifarlab.dashboard.frame import page_frame, put, section, show_errors
 from cifarlab.dashboard.guard import UPLOAD_BYTES
 from cifarlab.dashboard.index import Entry, Index
 from cifarlab.dashboard.urls import page_url, run_link
@@ -17,21 +17,21 @@ from cifarlab.report.html import parts
 from cifarlab.system.errors import RunFolderError
 
 if TYPE_CHECKING:  # it imports torch
-    from cifarlab.dashboard.trial import TriedImage
+    from cifarlab.dashboard.image_prediction import ImagePrediction
 
 _MEBI = UPLOAD_BYTES // 2**20
 _TOO_LARGE = f"That could not be sent: it must be one file of at most {_MEBI} MiB."
 _ZONE = (
     "<strong>Drop an image here, paste one, or choose a file</strong>"
-    f'<div class="soft">JPEG, PNG, WebP, GIF, BMP, TIFF or PPM, up to {_MEBI} MiB. '
+    f'<div class="muted">JPEG, PNG, WebP, GIF, BMP, TIFF or PPM, up to {_MEBI} MiB. '
     "It goes to this program alone and is not kept.</div>"
 )
 _SCRIPT = (Path(__file__).parents[1] / "upload.js").read_text("utf-8")
 
 
 async def show(index: Index, run: str | None = None) -> None:
-    """Show the form for the run at that URL path, by default the one that wrote last."""
-    with framed(index, "Try an image", "Try an image"):
+    """Show the form for the run at a URL path; by default that is the run that wrote last."""
+    with page_frame(index, "Try an image", "Try an image"):
         put("<h1>Try an image</h1>")
         listing = await asyncio.to_thread(index.listing)
         options = _usable_runs(index, listing.runs)
@@ -46,22 +46,22 @@ async def show(index: Index, run: str | None = None) -> None:
         select.on_value_change(
             lambda event: ui.navigate.to(page_url("/try", run=event.value or url_path))
         )
-        _form(url_path, path)
+        _add_form(url_path, path)
 
 
 def _usable_runs(index: Index, runs: Iterable[Entry]) -> dict[str, str]:
-    """Return runs with a network, described; finished ones first, the newest first."""
-    described = {}
-    for run in sorted(runs, key=lambda run: (not run.finished, -run.last_modified)):
+    """Return the runs that have a network as {URL path: label}: finished first, then the newest."""
+    options = {}
+    for run in sorted(runs, key=lambda run: (not run.is_finished, -run.last_modified)):
         weights = index.path(run.url_path) / "checkpoints"
         if not run.problem and any(weights.glob("*.safetensors")):
             value = run.test if run.test is not None else run.val
             accuracy = "" if value is None else f", {100 * value:.2f} %"
-            described[run.url_path] = f"{run.url_path or run.name} ({run.data}{accuracy})"
-    return described
+            options[run.url_path] = f"{run.url_path or run.name} ({run.data}{accuracy})"
+    return options
 
 
-def _form(url_path: str, path: Path) -> None:
+def _add_form(url_path: str, path: Path) -> None:
     zone = ui.element("div").classes("zone").props('role=button tabindex=0 data-testid="zone"')
     with zone:
         put(_ZONE)
@@ -72,13 +72,13 @@ def _form(url_path: str, path: Path) -> None:
         blob = await event.file.read()
         answer_area.clear()
         with answer_area, show_errors():
-            put('<p class="soft">Looking at {} ...</p>', name)
+            put('<p class="muted">Looking at {} ...</p>', name)
             start = time.monotonic()
             try:
-                result = await asyncio.to_thread(_try, path, blob, name)
+                result = await asyncio.to_thread(_predict, path, blob, name)
             finally:
                 answer_area.clear()
-            _show_result(result, name, url_path, time.monotonic() - start)
+            _add_result(result, name, url_path, time.monotonic() - start)
 
     def on_rejected() -> None:
         answer_area.clear()
@@ -92,43 +92,44 @@ def _form(url_path: str, path: Path) -> None:
     ui.run_javascript(f"{_SCRIPT} acceptFiles({uploader.id}, {zone.id});")
 
 
-def _try(path: Path, blob: bytes, name: str) -> "TriedImage":
-    from cifarlab.dashboard.trial import try_image
+def _predict(path: Path, blob: bytes, name: str) -> "ImagePrediction":
+    from cifarlab.dashboard.image_prediction import predict_image
 
-    return try_image(path, blob, name)
+    return predict_image(path, blob, name)
 
 
-def _show_result(result: "TriedImage", name: str, url_path: str, seconds: float) -> None:
+def _add_result(result: "ImagePrediction", name: str, url_path: str, seconds: float) -> None:
     title = f"What {url_path or 'this run'} takes it for"
-    with section(title), ui.element("div").classes("tried"):
+    with section(title), ui.element("div").classes("prediction"):
         height, width, channels = result.image.shape
         put(
-            '<div class="large">{}</div><p class="soft">As the network sees it: {} x {}, {}</p>',
+            '<div class="zoom">{}</div><p class="muted">As the network sees it: {} x {}, {}</p>',
             parts().image(result.image, f"{name} as the network sees it"),
             width,
             height,
             "grey" if channels == 1 else "colour",
         )
         with ui.element("div"):
-            put(parts().bars([(name, p, p, p) for name, p in result.likeliest]), kind="likeliest")
-            put('<p class="soft">{} {:.1f} s.</p>', _confidence(result), seconds)
+            bars = parts().bars([(name, p, p, p) for name, p in result.top_classes])
+            put(bars, classes="top-classes")
+            put('<p class="muted">{} {:.1f} s.</p>', _describe_confidence(result), seconds)
     if result.maps:
         with section("Where it looked"):
-            put('<p class="soft">Class-activation maps (Grad-CAM) for the likeliest class.</p>')
-            put('<div class="large">{}</div>', parts().gallery(result.maps))
+            put('<p class="muted">Class-activation maps (Grad-CAM) for the likeliest class.</p>')
+            put('<div class="zoom">{}</div>', parts().gallery(result.maps))
     with section("The nearest training images"):
-        put('<p class="soft">{}</p>', result.neighbours_note)
-        if result.neighbours:
-            neighbours = [
+        put('<p class="muted">{}</p>', result.neighbors_note)
+        if result.neighbors:
+            neighbors = [
                 Item([n.image], n.label, [f"distance\u00a0{n.distance:.3f}", n.name])
-                for n in result.neighbours
+                for n in result.neighbors
             ]
-            put(parts().gallery(neighbours))
-            put('<p class="soft">By cosine distance of what enters the last layer.</p>')
+            put(parts().gallery(neighbors))
+            put('<p class="muted">By cosine distance of what enters the last layer.</p>')
     put("<p>{}</p>", run_link(url_path, "The run in full"))
 
 
-def _confidence(result: "TriedImage") -> str:
+def _describe_confidence(result: "ImagePrediction") -> str:
     views = f"{result.views} view{'' if result.views == 1 else 's'}"
     if result.temperature is None:
         return f"Softmax of the network, not calibrated; {views},"
