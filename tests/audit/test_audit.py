@@ -130,7 +130,7 @@ def test_a_finished_run_is_searched_with_its_test_split(copied: RunFolder) -> No
     assert findings["labels"] is None
     assert findings["duplicates"]["images"] == {"train": 1294, "val": 144, "test": 359}
     opening = copied.provenance()["test_openings"][-1]
-    assert (opening["by"], opening["command"]) == ("audit", "me")
+    assert (opening["opener"], opening["command"]) == ("audit", "me")
     assert len(findings["duplicates"]["twins"]) == 9
 
 
@@ -153,7 +153,7 @@ def test_the_test_split_of_a_recipe_is_opened_and_the_opening_kept(recipe_file, 
         audit_folder = audit(str(recipe_file), folds=0, test=True, out=tmp_path, command="me")
         openings = audit_folder.provenance()["test_openings"]
         assert len(openings) == count
-        assert (openings[-1]["by"], openings[-1]["command"]) == ("audit", "me")
+        assert (openings[-1]["opener"], openings[-1]["command"]) == ("audit", "me")
     assert audit_folder.findings()["duplicates"]["images"] == {
         "train": 1294,
         "val": 144,

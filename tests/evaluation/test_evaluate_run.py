@@ -59,12 +59,12 @@ def test_other_views_measure_anew_and_change_no_file(copied: RunFolder) -> None:
 
 
 def test_each_opening_of_the_test_split_is_recorded(copied: RunFolder) -> None:
-    assert [o["by"] for o in copied.provenance()["test_openings"]] == ["train"]
+    assert [o["opener"] for o in copied.provenance()["test_openings"]] == ["train"]
     evaluate_run(copied, "val")
     evaluate_run(copied, "test", command="first")
     evaluate_run(copied, "test", 2, command="second")
     openings = copied.provenance()["test_openings"]
-    assert [o["by"] for o in openings] == ["train", "evaluate", "evaluate"]
+    assert [o["opener"] for o in openings] == ["train", "evaluate", "evaluate"]
     assert [o["command"] for o in openings[1:]] == ["first", "second"]
     assert all(re.match(r"\d{4}-\d\d-\d\dT", o["time"]) for o in openings)
 

@@ -104,7 +104,7 @@ def test_the_examination_of_validation_is_kept(copied: RunFolder, tmp_path: Path
     groups = tmp_path / "groups.yaml"
     groups.write_text("low: ['0', '1', '2', '3', '4']\nhigh: ['5', '6', '7', '8', '9']\n")
     before = copied.provenance()
-    found = evaluate_fully(copied, "val", groups, images=10, command="me")
+    found = evaluate_fully(copied, "val", groups, n_images=10, command="me")
     assert copied.evaluation("val") == json.loads(json.dumps(found))
     assert copied.evaluation("test") is None
     assert (found["data"], found["split"], found["command"]) == ("digits", "val", "me")
@@ -118,15 +118,15 @@ def test_the_examination_of_validation_is_kept(copied: RunFolder, tmp_path: Path
 
 
 def test_all_of_test_takes_one_opening(copied: RunFolder) -> None:
-    found = evaluate_fully(copied, "test", images=5, command="me")
+    found = evaluate_fully(copied, "test", n_images=5, command="me")
     assert found["measured"] == copied.result()["test"]
     openings = copied.provenance()["test_openings"]
-    assert [(o["by"], o["command"]) for o in openings[1:]] == [("evaluate", "me")]
+    assert [(o["opener"], o["command"]) for o in openings[1:]] == [("evaluate", "me")]
 
 
 def test_ood_images_from_a_named_source(copied: RunFolder) -> None:
-    found = evaluate_fully(copied, "val", ood="digits", images=2)["ood"]
-    assert (found["source"], found["known"], found["unknown"]) == ("digits", 144, 144)
+    found = evaluate_fully(copied, "val", ood="digits", n_images=2)["ood"]
+    assert (found["source"], found["n_known"], found["n_unknown"]) == ("digits", 144, 144)
     for row in found["scores"]:
         assert 0.3 < row["auroc"] < 0.7  # the same kind of images: nothing to tell apart
 
@@ -149,7 +149,7 @@ def test_the_area_is_that_of_known_above_unknown(copied: RunFolder) -> None:
     from cifarlab.evaluation.run_evaluation import open_split
 
     run = open_split(copied, "val", "test", "", None)
-    found = evaluate_fully(copied, "val", ood="digits", images=2)["ood"]
+    found = evaluate_fully(copied, "val", ood="digits", n_images=2)["ood"]
     ood_images = open_dataset("digits").read("train")
     indices = space_evenly(np.arange(len(ood_images)), 144)
     known = run.predictor.logits(run.subset.images, 1, run.subset.indices).numpy().max(1)
@@ -165,7 +165,7 @@ def test_an_unfinished_run_has_no_test(copied: RunFolder) -> None:
     copied.result_file.unlink()
     with pytest.raises(RunFolderError, match="has not finished"):
         evaluate_fully(copied, "test")
-    assert evaluate_fully(copied, "val", images=2)["measured"]["calibrated"] is None
+    assert evaluate_fully(copied, "val", n_images=2)["measured"]["calibrated"] is None
 
 
 def test_no_such_split(copied: RunFolder) -> None:
@@ -176,8 +176,8 @@ def test_no_such_split(copied: RunFolder) -> None:
 def test_the_temperature_is_of_validation_and_serves_test(copied: RunFolder) -> None:
     result = copied.result()
     told = result["temperature"]
-    assert told["n"] == result["val"]["n"] and told["nll"] <= told["before"]
-    assert told["before"] == pytest.approx(result["val"]["loss"])
+    assert told["n"] == result["val"]["n"] and told["nll"] <= told["nll_before"]
+    assert told["nll_before"] == pytest.approx(result["val"]["loss"])
     for split in ("val", "test"):  # and measured anew, so that 'evaluate' shows it
         assert result[split]["calibrated"]["temperature"] == told["value"]
         assert evaluate_run(copied, split)[0]["calibrated"] == result[split]["calibrated"]

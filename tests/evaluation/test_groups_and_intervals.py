@@ -24,14 +24,14 @@ def test_groups_by_hand() -> None:
     )
     insects, pets = rows
     assert (insects["n"], insects["correct"], insects["accuracy"]) == (16, 9, 9 / 16)
-    assert insects["inside"] == 14 / 16
+    assert insects["coarse_accuracy"] == 14 / 16
     assert insects["interval"] == wilson_interval(9, 16)
-    assert (pets["n"], pets["correct"], pets["inside"]) == (10, 6, 1.0)
+    assert (pets["n"], pets["correct"], pets["coarse_accuracy"]) == (10, 6, 1.0)
 
 
 def test_a_group_without_images_has_no_shares() -> None:
     [row] = accuracy_by_group(CONFUSION, CLASSES, {"dogs": ("dog",)})
-    assert (row["n"], row["accuracy"], row["interval"], row["inside"]) == (0, None, None, None)
+    assert (row["n"], row["accuracy"], row["interval"], row["coarse_accuracy"]) == (0, None, None, None)
 
 
 def test_cifars_classes_have_their_groups_in_any_order() -> None:

@@ -133,7 +133,7 @@ def make_full_run(path: Path, plan: Plan | None = None, split: str = "test") -> 
                 "n": 400,
                 "accuracy": 0.8,
                 "interval": [0.75, 0.84],
-                "inside": 0.97,
+                "coarse_accuracy": 0.97,
             }
         ],
         "calibration": calibration(1.0),
