@@ -193,7 +193,8 @@ def wilson_interval(right: int, n: int) -> list[float]:
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    opened = {"time": "2026-01-05T10:08:11Z", "opener": "train", "command": "cifarlab train made/up"}
+    command = "cifarlab train made/up"
+    opened = {"time": "2026-01-05T10:08:11Z", "opener": "train", "command": command}
     return {
         "cifarlab": "0.1.0",
         "commit": None,
