@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from cifarlab.explain.drawing import draw_architecture
-from cifarlab.explain.figures import Cell, frame_tile, make_grid, make_tile, overlay_heatmap
 from cifarlab.explain.image_selection import ImageSet, select_mistakes
 from cifarlab.explain.maps import (
     COARSE,
@@ -20,10 +19,12 @@ from cifarlab.explain.maps import (
 )
 from cifarlab.explain.sanity import RandomizationCheck
 from cifarlab.explain.structure import architecture
+from cifarlab.explain.tiles import frame_tile, make_tile, overlay_heatmap
 from cifarlab.inference.predictor import Predictor
 from cifarlab.models.normalizer_free import ScaledConv2d
 from cifarlab.models.whitening import Whitening
 from cifarlab.plots.draw import draw
+from cifarlab.plots.grid import Cell, make_grid
 from cifarlab.plots.spec import WIDE, Axis, Marks, Panel, Plot, Rule, label
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
@@ -67,8 +68,8 @@ class RunFigures:
             heats = [overlay_heatmap(image, maps[layer][n]) for layer in self.layers]
             texts = [self._cell_text(n), *([] if single else self.layers)]
             cells.append(Cell([make_tile(image), *heats], texts))
-        across, words, largest = (5, f"layer {names}", 1.4) if single else (1, "by layer", 0.85)
-        grid = make_grid(cells, across, f"{self._title()}, {words}", largest=largest)
+        columns, words, max_side = (5, f"layer {names}", 1.4) if single else (1, "by layer", 0.85)
+        grid = make_grid(cells, columns, f"{self._title()}, {words}", max_side=max_side)
         return draw(grid), (
             f"Class-activation maps (Grad-CAM) of {names} after epoch {self.predictor.epoch}: "
             "bright is what speaks for the class named over each image, beside its probability."
@@ -88,7 +89,7 @@ class RunFigures:
             cells.append(Cell([frame_tile(pixels[k]) for k in kept], list(map(str, kept))))
             names.append(f"{layer}\n{count} × {height} × {width}")
         title = f"{self._title()}: {label(name, 40, end=True)}"
-        return draw(make_grid(cells, 1, title, names=names, lines=1)), (
+        return draw(make_grid(cells, 1, title, row_names=names)), (
             f"The way of {name} through the network: of each layer the channels with the largest "
             "mean, their numbers over them; each has a grey scale of its own."
         )
@@ -113,7 +114,7 @@ class RunFigures:
         deep = f"{channels} channel{'' if channels == 1 else 's'}"
         text = f"{name}: {count} filters of {side} × {side} pixels, {deep}{some}"
         caption = f"The first layer's filters after epoch {self.predictor.epoch}: {text}."
-        yield "filters", draw(make_grid(cells, 16, text, lines=0)), caption
+        yield "filters", draw(make_grid(cells, 16, text)), caption
 
     def _architecture(self) -> Captioned:
         predictor = self.predictor
@@ -148,7 +149,7 @@ class RunFigures:
         for n, image in enumerate(images[:3]):
             heats = [overlay_heatmap(image, check.maps[k, n].clip(min=0)) for k in shown]
             cells.append(Cell([make_tile(image), *heats], heads))
-        grid = make_grid(cells, 1, f"{self._title()}, layer {check.layer}", lines=1)
+        grid = make_grid(cells, 1, f"{self._title()}, layer {check.layer}")
         low, middle, high = np.quantile(check.correlations, (0.25, 0.5, 0.75), axis=1)
         ends = np.stack([low, high])
         line = Marks(x=range(count + 1), y=middle, width=1.5, marker="o", ends=ends)
