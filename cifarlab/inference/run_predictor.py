@@ -80,7 +80,7 @@ class RunPredictor:
         return read_inputs(paths, self.policy)
 
     def take(self, images: np.ndarray) -> Inputs:
-        """Take images uint8 (N, H, W, C) or (N, H, W), as ``array_inputs`` does. Raises DataError."""
+        """Take images uint8 (N, H, W[, C]), as ``array_inputs`` does. Raises DataError."""
         return array_inputs(images, self.policy)
 
     def predict(self, inputs: Inputs) -> ClassProbabilities:

@@ -63,7 +63,7 @@ def test_before_a_mean_and_a_linear_layer_the_weights_are_the_linear_layer_s():
     wanted = (weight[targets][:, :, None, None] * maps).sum(1) / maps[0, 0].numel()
     told = class_activation_maps(made, batch, ["stage2"], targets)["stage2"]
     np.testing.assert_allclose(told, wanted.clamp(min=0).numpy(), rtol=1e-4, atol=1e-6)
-    signed = class_activation_maps(made, batch, ["stage2"], targets, signed=True)["stage2"]
+    signed = class_activation_maps(made, batch, ["stage2"], targets, relu_attributions=False)["stage2"]
     np.testing.assert_allclose(signed, wanted.numpy(), rtol=1e-4, atol=1e-6)
     assert signed.min() < 0
 
@@ -73,13 +73,13 @@ def test_before_a_mean_and_a_linear_layer_the_weights_are_the_linear_layer_s():
 def test_activations_in_place_change_no_map(kind, shape):
     made, batch = predictor(kind, shape), images(3, shape)
     layers = list(map_shapes(made))
-    told = class_activation_maps(made, batch, layers, signed=True)
+    told = class_activation_maps(made, batch, layers, relu_attributions=False)
     plain = copy.deepcopy(made)
     switched = [m for m in plain.classifier.modules() if getattr(m, "inplace", False)]
     for module in switched:
         module.inplace = False
     assert bool(switched) == (MODELS[kind].activation != "gelu")
-    wanted = class_activation_maps(plain, batch, layers, signed=True)
+    wanted = class_activation_maps(plain, batch, layers, relu_attributions=False)
     for name in layers:
         # an ELU in place takes its gradient from its result: the last bits differ
         np.testing.assert_allclose(told[name], wanted[name], rtol=1e-4, atol=1e-6)
@@ -177,7 +177,7 @@ def test_bfloat16_sees_nearly_the_same():
     batch = images(6)
     exact, coarse = (
         class_activation_maps(
-            predictor("resnet", precision=p), batch, ["stage1"], np.zeros(6, int), signed=True
+            predictor("resnet", precision=p), batch, ["stage1"], np.zeros(6, int), relu_attributions=False
         )["stage1"]
         for p in ("float32", "bfloat16")
     )

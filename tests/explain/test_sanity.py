@@ -59,7 +59,7 @@ def test_rank_correlation_is_that_of_the_ranks(told):
 def test_maps_that_stay_do_not_pass(last, passed):
     correlations = np.array([[1.0, 1.0], [last, last]])
     made = RandomizationCheck("a", ("b",), np.zeros((2, 2, 3, 3)), correlations)
-    assert made.passed is passed
+    assert made.is_passed is passed
     assert ("hardly" in made.verdict) is not passed
 
 
