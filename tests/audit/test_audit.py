@@ -81,7 +81,7 @@ def test_the_findings_of_known_noise(audited, recipe_file) -> None:
     noise = findings["noise"]
     starts = RunFolder(audited.path / "folds" / "0").provenance()["data"]["wrong_labels"]
     starts += RunFolder(audited.path / "folds" / "1").provenance()["data"]["wrong_labels"]
-    assert noise["wrong"] == starts and noise["chance"] == noise["wrong"] / 1294
+    assert noise["n_wrong"] == starts and noise["chance"] == noise["n_wrong"] / 1294
     assert noise["precision"] > 2 * noise["chance"]
     assert len(findings["suspects"]) == 1000
     images = audited.images()["suspects"]
@@ -189,7 +189,7 @@ def test_twins_between_splits_are_counted_by_images() -> None:
         ("test", "train"): 2,
         ("test", "test"): 0,
     }
-    assert (findings["groups"], findings["equal"], findings["near"]) == (2, 1, 2)
+    assert (findings["groups"], findings["n_equal"], findings["n_near"]) == (2, 1, 2)
     assert findings["conflicts"] == 1  # image 2 bears class 1
     # across splits first
     first = findings["pairs"][0]

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from cifarlab.audit import duplicates
-from cifarlab.audit.duplicates import SIMILAR, SIMILAR_SMALL, connected_groups, find_near_duplicates
+from cifarlab.audit.duplicates import MIN_COSINE, MIN_SMALL_COSINE, connected_groups, find_near_duplicates
 from cifarlab.augment.transforms import downsample
 
 CPU, HERE = torch.device("cpu"), Path(__file__).parent
@@ -97,7 +97,7 @@ def test_all_pairs_by_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         (a, b): float(full[a] @ full[b])
         for a in range(len(images))
         for b in range(a + 1, len(images))
-        if full[a] @ full[b] >= SIMILAR and small[a] @ small[b] >= SIMILAR_SMALL
+        if full[a] @ full[b] >= MIN_COSINE and small[a] @ small[b] >= MIN_SMALL_COSINE
     }
     detected = pairs_of(images)
     assert len(slow) > 30
@@ -147,12 +147,12 @@ def test_beyond_the_most_pairs_groups_stay_whole(monkeypatch, most: int) -> None
     images = np.concatenate([films, scenes(40, seed=9), films[:7]])
     images = images[np.random.default_rng(1).permutation(len(images))]
     complete = find_near_duplicates(images, CPU, silent)
-    assert not complete.cut and len(complete.pairs) == 7 + 5 * 30 * 29 // 2
-    monkeypatch.setattr(duplicates, "MOST_PAIRS", most)
+    assert not complete.is_truncated and len(complete.pairs) == 7 + 5 * 30 * 29 // 2
+    monkeypatch.setattr(duplicates, "MAX_PAIRS", most)
     monkeypatch.setattr(duplicates, "_PAIRS_PER_CHUNK", 16)
     monkeypatch.setattr(duplicates, "_ROWS", 64)
     detected = find_near_duplicates(images, CPU, silent)
-    assert detected.cut
+    assert detected.is_truncated
     assert np.array_equal(
         connected_groups(detected.pairs, len(images)), connected_groups(complete.pairs, len(images))
     )

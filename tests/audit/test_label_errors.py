@@ -42,7 +42,7 @@ def test_the_estimate_is_near_confident_learning_written_out(seed: int) -> None:
             off_diagonal += 1
     assert off_diagonal == pytest.approx(wrong.sum(), rel=0.25)
     # cleanlab scales the joint to the classes' sizes, so the two differ a little
-    assert rank_labels(labels, probs).estimated == pytest.approx(off_diagonal, rel=0.15)
+    assert rank_labels(labels, probs).n_label_issues == pytest.approx(off_diagonal, rel=0.15)
 
 
 def test_a_good_network_finds_most_wrong_labels() -> None:
@@ -61,7 +61,7 @@ def test_guessing_finds_as_many_as_chance() -> None:
 def test_precision_and_recall_by_hand() -> None:
     wrong = np.array([True, False, True, False, True, False, False, True])
     result = evaluate_ranking(np.arange(8), wrong)
-    assert (result["wrong"], result["true_positives"]) == (4, 2)
+    assert (result["n_wrong"], result["true_positives"]) == (4, 2)
     assert result["precision"] == result["recall"] == result["chance"] == 0.5
     assert [(row["suspects"], row["precision"], row["recall"]) for row in result["curve"]] == [
         (1, 1.0, 0.25),

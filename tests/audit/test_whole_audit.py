@@ -53,7 +53,7 @@ def source(tmp_path_factory) -> Path:
 def audited(source, tmp_path_factory) -> Audit:
     out = tmp_path_factory.mktemp("audited") / "audit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_audit, "KEPT", SHORT)
+        patch.setattr(run_audit, "MAX_ROWS", SHORT)
         return audit("quickstart", [f"data.source={source}", *SETTINGS], folds=2, csv=True, out=out)
 
 
@@ -94,7 +94,7 @@ def test_the_tables_hold_every_label_and_both_paths_of_each_pair(audited, source
             assert train.names[int(row[f"index_{end}"])] == row[f"image_{end}"]
             assert row[f"split_{end}"] == "train"
             assert row[f"label_{end}"] == row[f"image_{end}"].split("/")[0]
-    assert len(pairs) == result["duplicates"]["equal"] + result["duplicates"]["near"]
+    assert len(pairs) == result["duplicates"]["n_equal"] + result["duplicates"]["n_near"]
 
 
 def test_a_wrong_label_does_not_vouch_for_that_of_its_copy(audited) -> None:
