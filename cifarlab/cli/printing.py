@@ -94,8 +94,8 @@ def print_audit(findings: dict[str, Any]) -> None:
     """Print near-duplicates between splits, and the labels that are most suspicious."""
     copies = findings["duplicates"]
     console.print(
-        f"{findings['data']}: {copies['n_equal']:,} equal and {copies['n_near']:,} near-equal pairs "
-        f"in {copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
+        f"{findings['data']}: {copies['n_equal']:,} equal and {copies['n_near']:,} near-equal "
+        f"pairs in {copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
     )
     rows = [(row["split"], row["twin_split"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
