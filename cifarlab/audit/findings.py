@@ -118,19 +118,18 @@ def label_findings(
     }
 
 
-def _label_notes(agreement: float, majority_fraction: float, n_scattered: int) -> list[str]:
+def _label_notes(agreement: float, majority: float, n_scattered: int) -> list[str]:
     """Return warnings about the suspects.
 
     Networks are too weak to judge where they disagree with the labels more than half as often as a
     constant prediction of the largest class does.
     """
     notes = []
-    if 1 - agreement > (1 - majority_fraction) / 2:
+    if 1 - agreement > (1 - majority) / 2:
         notes.append(
             f"The networks agree with {100 * agreement:.1f} % of the labels, the name of the "
-            f"commonest class alone with {100 * majority_fraction:.1f} %: they are too weak to "
-            "judge, and most suspects are their own mistakes. Train longer, or take a stronger "
-            "recipe."
+            f"commonest class alone with {100 * majority:.1f} %: they are too weak to judge, and "
+            "most suspects are their own mistakes. Train longer, or take a stronger recipe."
         )
     if n_scattered:
         notes.append(

@@ -96,8 +96,7 @@ def audit(
             progress=progress,
         )
         labels = label_findings(logits, training, dataset, folds, n_scattered)
-        indices = [row["index"] for row in labels["suspects"][:MAX_IMAGES]]
-        images["suspects"] = training.images[indices]
+        images["suspects"] = training.images[[s["index"] for s in labels["suspects"][:MAX_IMAGES]]]
     findings = _metadata(dataset, recipe, command) | {"duplicates": duplicates, "labels": labels}
     if csv:
         write_tables(folder.path, findings)

@@ -133,9 +133,7 @@ def _notes(blocks: list[BlockSummary], width: float) -> list[str]:
     step_texts = {step.text for block in blocks for step in block.steps}
     step_texts |= {step.text for block in blocks if block.shortcut for step in block.shortcut.steps}
     texts = ["n×n, C, /s: a convolution of n × n pixels to C channels, every s-th pixel"]
-    texts += [
-        f"{letters}: {name}" for letters, name in ABBREVIATIONS.items() if letters in step_texts
-    ]
+    texts += [f"{key}: {name}" for key, name in ABBREVIATIONS.items() if key in step_texts]
     if any(block.times > 1 for block in blocks):
         texts.append("× n: n such blocks, their numbers added up")
     return textwrap.wrap("; ".join(texts), int(width / (_LETTER * 0.95)))

@@ -49,21 +49,18 @@ def class_activation_maps(
     predicted = predictor.logits(images).argmax(1).numpy()
     targets = predicted if targets is None else np.asarray(targets)
     layers = [default_layer(map_shapes(predictor))] if layers is None else layers
-    modules = _layers(predictor, layers)
+    nodes = _layers(predictor, layers)
     maps = {
-        name: np.zeros((len(images), *shape[1:]), np.float32)
-        for name, (_, shape) in modules.items()
+        name: np.zeros((len(images), *shape[1:]), np.float32) for name, (_, shape) in nodes.items()
     }
     with predictor.evaluating() as network:
         for start in range(0, len(images), _BATCH):
             batch = slice(start, start + _BATCH)
             pixels = _pixels(predictor, images[batch])
-            class_targets = torch.as_tensor(targets[batch]).to(pixels.device)
-            for name, (module, _) in modules.items():
+            classes = torch.as_tensor(targets[batch]).to(pixels.device)
+            for name, (module, _) in nodes.items():
                 method = LayerGradCam(network, module)
-                attribution = method.attribute(
-                    pixels, class_targets, relu_attributions=relu_attributions
-                )
+                attribution = method.attribute(pixels, classes, relu_attributions=relu_attributions)
                 maps[name][batch] = attribution.detach()[:, 0].float().cpu().numpy()
     return maps
 

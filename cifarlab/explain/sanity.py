@@ -59,27 +59,25 @@ def randomize_layers(predictor: Predictor, images: np.ndarray, seed: int = 0) ->
         images: uint8 (N, H, W, C).
         seed: Of the random weights.
     """
-    copy_of_predictor = replace(predictor, classifier=copy.deepcopy(predictor.classifier))
+    clone = replace(predictor, classifier=copy.deepcopy(predictor.classifier))
     layer = default_layer(map_shapes(predictor), prefer_fine=True)
     targets = predictor.logits(images).argmax(1).numpy()
 
-    def maps_of_copy() -> np.ndarray:
-        maps = class_activation_maps(
-            copy_of_predictor, images, [layer], targets, relu_attributions=False
-        )
+    def compute_maps() -> np.ndarray:
+        maps = class_activation_maps(clone, images, [layer], targets, relu_attributions=False)
         return maps[layer]
 
-    names, maps = [], [maps_of_copy()]
+    names, maps = [], [compute_maps()]
     weight_layers = [
         (name, module)
-        for name, module in copy_of_predictor.classifier.body.named_modules()
+        for name, module in clone.classifier.body.named_modules()
         if isinstance(getattr(module, "weight", None), nn.Parameter)
     ]
     for position, (name, module) in enumerate(reversed(weight_layers)):
         _randomize(module, seed, position)
         if module.weight.ndim > 1:  # a normalisation and the layer before it are one step
             names.append(name)
-            maps.append(maps_of_copy())
+            maps.append(compute_maps())
     correlations = [
         [_rank_correlation(*pair) for pair in zip(maps[0], m, strict=True)] for m in maps
     ]

@@ -23,10 +23,7 @@ _OFFSETS = {
 
 
 def average_logits(
-    network: Callable[[Tensor], Tensor],
-    images: Tensor,
-    views: int,
-    first_logits: Tensor | None = None,
+    network: Callable[[Tensor], Tensor], images: Tensor, views: int, first: Tensor | None = None
 ) -> Tensor:
     """Return the mean logits (N, K) of the views of images.
 
@@ -34,11 +31,11 @@ def average_logits(
         network: Returns logits (N, K) of images (N, H, W, C).
         images: (N, H, W, C).
         views: 1, 2, 6 or 10.
-        first_logits: The first view's (N, K), if computed already.
+        first: The first view's logits (N, K), if computed already.
     """
     view_iterator = generate_views(images, views)
     view = next(view_iterator)
-    total = network(view) if first_logits is None else first_logits
+    total = network(view) if first is None else first
     for view in view_iterator:
         total = total + network(view)
     return total / views

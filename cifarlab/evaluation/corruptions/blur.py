@@ -78,9 +78,7 @@ def defocus_blur(images: Tensor, _draws: Draws, radius: float, alias_blur: float
     return blurred.permute(0, 2, 3, 1)
 
 
-def glass_blur(
-    images: Tensor, draws: Draws, sigma: float, max_delta: int, iterations: int
-) -> Tensor:
+def glass_blur(images: Tensor, draws: Draws, sigma: float, max_delta: int, n_iter: int) -> Tensor:
     """Blur, exchange inner pixels with neighbours up or left one by one, and blur again.
 
     Args:
@@ -88,11 +86,11 @@ def glass_blur(
         draws: The batch's random numbers.
         sigma: Standard deviation of the Gaussian blur, in pixels.
         max_delta: How far a neighbour is at most, in pixels.
-        iterations: How often all pixels are exchanged.
+        n_iter: How often all pixels are exchanged.
     """
     count, height, width, channels = images.shape
     # down and right
-    deltas = draws.integers(-max_delta, max_delta, iterations, height, width, count, 2)
+    deltas = draws.integers(-max_delta, max_delta, n_iter, height, width, count, 2)
     gaussian = partial(gaussian_matrix, sigma=sigma, mode="nearest", truncate=4.0)
     sources = torch.arange(height * width, device=images.device).repeat(count, 1)
     image_indices = torch.arange(count, device=images.device)

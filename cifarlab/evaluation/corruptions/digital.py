@@ -49,25 +49,23 @@ def elastic(
     return displace(warped, alpha * side * both_axes(field, gaussian))
 
 
-def affine_maps(point_shifts: Tensor, height: int, width: int) -> Tensor:
+def affine_maps(shifts: Tensor, height: int, width: int) -> Tensor:
     """Return the maps (N, 2, 3), for ``warp_affine``, that shift three points of each image.
 
     The points lie a third of the short side from the centre, at its lower right, lower left and
     upper left.
 
     Args:
-        point_shifts: Pixels (N, 3, 2), down and right.
+        shifts: Pixels (N, 3, 2), down and right.
         height: Of the images, in pixels.
         width: Of the images, in pixels.
     """
     distance = min(height, width) // 3
-    centre = point_shifts.new_tensor([height // 2, width // 2])
-    corners = centre + distance * point_shifts.new_tensor([[1, 1], [1, -1], [-1, -1]])
-    # from the image's centre
-    points = corners - (point_shifts.new_tensor([height, width]) - 1) / 2
-    ones = point_shifts.new_ones(len(point_shifts), 3, 1)
-    targets = torch.cat([points + point_shifts, ones], 2)
-    return torch.linalg.solve(targets, points.expand_as(point_shifts)).transpose(1, 2)
+    centre = shifts.new_tensor([height // 2, width // 2])
+    corners = centre + distance * shifts.new_tensor([[1, 1], [1, -1], [-1, -1]])
+    points = corners - (shifts.new_tensor([height, width]) - 1) / 2  # from the image's centre
+    targets = torch.cat([points + shifts, shifts.new_ones(len(shifts), 3, 1)], 2)
+    return torch.linalg.solve(targets, points.expand_as(shifts)).transpose(1, 2)
 
 
 def displace(images: Tensor, field: Tensor) -> Tensor:

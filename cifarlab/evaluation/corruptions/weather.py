@@ -92,13 +92,12 @@ def plasma(draws: Tensor, decay: float) -> Tensor:
         half = step // 2
         grid, middle = slice(0, None, step), slice(half, None, step)
         corners = heights[:, grid, grid]
-        vertical_sums = corners + corners.roll(-1, 1)
-        centres = (vertical_sums + vertical_sums.roll(-1, 2)) / 4
-        centres = centres + weight * draws[:, middle, middle]
+        columns = corners + corners.roll(-1, 1)
+        centres = (columns + columns.roll(-1, 2)) / 4 + weight * draws[:, middle, middle]
         heights[:, middle, middle] = centres
         sums = corners + corners.roll(-1, 2) + centres + centres.roll(1, 1)
         heights[:, grid, middle] = sums / 4 + weight * draws[:, grid, middle]
-        sums = vertical_sums + centres + centres.roll(1, 2)
+        sums = columns + centres + centres.roll(1, 2)
         heights[:, middle, grid] = sums / 4 + weight * draws[:, middle, grid]
         step, weight = half, weight / decay**2
     return _rescale(heights)
