@@ -14,7 +14,7 @@ from cifarlab.audit.labels import require_cleanlab
 from cifarlab.audit.tables import write_tables
 from cifarlab.config.plugins import Plugin
 from cifarlab.data.dataset import Dataset, Log, Progress, Subset
-from cifarlab.data.opening import open_data
+from cifarlab.data.opening import OpenData, open_data
 from cifarlab.evaluation.run_evaluation import open_split
 from cifarlab.evaluation.test_split import open_test_split
 from cifarlab.recipes.catalog import find
@@ -47,14 +47,11 @@ def audit(
 ) -> Audit:
     """Audit the training data of a run or of a recipe; return the folder of the findings.
 
-    Near-duplicates are searched within and across the splits. The opening of the test split is
-    recorded in the run or, for a recipe, in the audit.
-
     Args:
         name: A run's folder, or a recipe.
         settings: Changes of the recipe, ``key=value``.
         folds: How many networks judge labels, each trained on the other folds; 0: none.
-        test: Whether to search the test split too, of a finished run or of the recipe's data.
+        test: Whether to search the test split too; its opening is recorded in run or audit.
         csv: Whether to write the tables of ``write_tables``.
         out: The audit's folder; None: ``audit`` in the run's, or ``audits/<name>-<fingerprint>``.
         plugins: What the recipe may use.
@@ -64,15 +61,11 @@ def audit(
         log: Called with a line that describes the data.
 
     Raises:
-        DataError: There is a single fold or fewer than none, or the recipe has folds.
         CifarlabError: Any error of cifarlab.system.errors.
     """
     run = RunFolder(name) if RunFolder(name).exists else None
     recipe = _recipe(name, run, settings, plugins)
-    if folds == 1 or folds < 0:
-        raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
-    if folds:
-        require_cleanlab()
+    _require_folds(folds)
     label = f"{recipe.name.replace('/', '-')}-{fingerprint(recipe)[:8]}"
     folder = Audit(out or (run.audit if run else AUDITS / label))
     data = open_data(recipe.data, progress, log)
@@ -84,18 +77,8 @@ def audit(
     pairs, duplicates, images = _find_duplicates(subsets, progress)
     labels = None
     if folds:
-        groups, n_scattered = fold_groups(pairs[(pairs < len(training)).all(1)], training, folds)
-        logits = out_of_fold_logits(
-            recipe,
-            dataset,
-            folds,
-            groups,
-            folder.path / "folds",
-            callbacks=callbacks,
-            command=command,
-            progress=progress,
-        )
-        labels = label_findings(logits, training, dataset, folds, n_scattered)
+        options = {"callbacks": callbacks, "command": command, "progress": progress}
+        labels = _judge_labels(recipe, data, pairs, folds, folder.path / "folds", **options)
         images["suspects"] = training.images[[s["index"] for s in labels["suspects"][:MAX_IMAGES]]]
     findings = _metadata(dataset, recipe, command) | {"duplicates": duplicates, "labels": labels}
     if csv:
@@ -104,6 +87,23 @@ def audit(
         del rows[MAX_ROWS:]
     folder.write(findings, images)
     return folder
+
+
+def _require_folds(folds: int) -> None:
+    if folds == 1 or folds < 0:
+        raise DataError(f"labels can't be judged by {folds} folds", "take 0, or 2 and more")
+    if folds:
+        require_cleanlab()
+
+
+def _judge_labels(
+    recipe: Recipe, data: OpenData, pairs: np.ndarray, folds: int, path: Path, **options: Any
+) -> dict[str, Any]:
+    """Return ``label_findings``, by networks that are trained in ``path`` with these options."""
+    training = data.training
+    groups, n_scattered = fold_groups(pairs[(pairs < len(training)).all(1)], training, folds)
+    logits = out_of_fold_logits(recipe, data.dataset, folds, groups, path, **options)
+    return label_findings(logits, training, data.dataset, folds, n_scattered)
 
 
 def _open_test(dataset: Dataset, recipe: Recipe, folder: RunFolder | Audit, command: str) -> Subset:

@@ -54,8 +54,7 @@ def explain_run(
 
     Args:
         folder: Of the run.
-        images: Image files to explain. Without any, held-out images and the worst mistakes are
-            explained, and a report shows the figures.
+        images: Image files; without any, held-out images and the worst mistakes, for reports.
         layers: ``all``, or names separated by commas; None: the last one with a map.
         target: The class that maps are for: ``predicted``, ``true``, or a class name.
         resize_mode: As in ``RunPredictor``.
@@ -66,8 +65,7 @@ def explain_run(
         log: Called with a line that describes the data.
 
     Raises:
-        UserError: An option is wrong, or there is no such run, image or checkpoint.
-        MissingExtraError: The extra ``explain`` is not installed.
+        UserError: An option is wrong, an extra is missing, or run, image or weights can't be read.
         StorageError: A figure can't be written.
     """
     require_formats(formats)

@@ -31,4 +31,5 @@ def overlay_heatmap(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     color = colormaps["inferno"](0.1 + 0.72 * strength)[..., :3]
     opacity = (0.2 + 0.55 * strength)[..., None]
     mixed = (1 - opacity) * (0.35 * grey[..., None] + 0.65 * base) + opacity * color
-    return np.round(255 * mixed.clip(0, 1)).astype(np.uint8)
+    tile: np.ndarray = np.round(255 * mixed.clip(0, 1)).astype(np.uint8)
+    return tile
