@@ -94,8 +94,8 @@ def print_audit(findings: dict[str, Any]) -> None:
     """Print near-duplicates between splits, and the labels that are most suspicious."""
     copies = findings["duplicates"]
     console.print(
-        f"{findings['data']}: {copies['equal']:,} equal and {copies['near']:,} near-equal pairs in "
-        f"{copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
+        f"{findings['data']}: {copies['n_equal']:,} equal and {copies['n_near']:,} near-equal "
+        f"pairs in {copies['groups']:,} groups, {copies['conflicts']:,} of them with several labels"
     )
     rows = [(row["split"], row["twin_split"], f"{row['images']:,}") for row in copies["twins"]]
     print_table(("images of", "with a twin in", "images"), rows)
@@ -108,12 +108,12 @@ def print_audit(findings: dict[str, Any]) -> None:
         return
     console.print(
         f"{labels['n']:,} labels judged by {labels['folds']} folds: {percent(labels['agreement'])} "
-        f"agree, {labels['estimated']:,} estimated to be wrong"
+        f"agree, {labels['n_label_issues']:,} estimated to be wrong"
     )
     if noise := labels["noise"]:
         console.print(
-            f"{noise['true_positives']:,} of {noise['wrong']:,} labels known to be wrong lead the "
-            f"list: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
+            f"{noise['true_positives']:,} of {noise['n_wrong']:,} labels known to be wrong lead "
+            f"the list: precision {percent(noise['precision'])}, chance {percent(noise['chance'])}"
         )
     names = findings["classes"]
     suspects = [

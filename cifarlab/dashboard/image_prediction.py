@@ -12,7 +12,7 @@ from cifarlab.dashboard.index import file_stamp, run_stamps
 from cifarlab.data.dataset import Subset
 from cifarlab.data.opening import open_cached_data
 from cifarlab.evaluation.features import features, nearest_neighbors
-from cifarlab.explain import figures, maps
+from cifarlab.explain import maps, tiles
 from cifarlab.inference.inputs import Inputs, decode_image
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.plots.images import Item
@@ -99,7 +99,7 @@ class Network:
             height, width = heat.shape
             is_coarse = min(height, width) <= maps.COARSE
             warning = f"{height} x {width} pixels: too coarse to say where" if is_coarse else ""
-            results.append(Item([figures.overlay_heatmap(image, heat)], layer, [warning]))
+            results.append(Item([tiles.overlay_heatmap(image, heat)], layer, [warning]))
         return results
 
     def _nearest_images(self, image: np.ndarray) -> list[Neighbor]:

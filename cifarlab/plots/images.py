@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
-from cifarlab.plots.spec import NARROW, Axis, Image, Panel, Plot, Text, label
+from cifarlab.plots.grid import Cell, make_grid
+from cifarlab.plots.spec import NARROW, Plot, label
 from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
 from cifarlab.system.formatting import number, percent, plain
 
@@ -122,20 +123,11 @@ def _split(run: RunData) -> str:
 
 
 def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:
-    """Return images with side 1 and captions, in one panel: a panel for each would be slower."""
-    if not items:
-        return None
-    wide = len(items[0].images)
-    step, rows = wide + 0.25, -(-len(items) // columns)
-    marks: list[Image | Text] = []
-    for index, item in enumerate(items):
-        left, top = step * (index % columns), 1.6 * (index // columns)
-        marks += [Image(left + n, top, image) for n, image in enumerate(item.images)]
+    """Return the images as a figure of one column of a page; none where there are none."""
+    cells = []
+    for item in items:
         detail = item.details[0].partition(",")[0].replace("\u00a0", " ")
-        title_lines = [label(part, 13 * wide + 3) for part in item.title.split(" → ")]
+        title_lines = [label(part, 13 * len(item.images) + 3) for part in item.title.split(" → ")]
         text = "\n".join(["\n→ ".join(title_lines), label(detail, 26)])
-        marks.append(Text(left, top - 0.04, text, 5.5))
-    x = Axis(limits=(0, step * columns), hidden=True)
-    y = Axis(limits=(1.6 * rows - 0.5, -0.6), hidden=True)
-    panel = Panel(marks, x, y, title, grid="", square=True, frame=False)
-    return Plot([panel], height=0.3 + NARROW / (columns * step) * 1.6 * rows)
+        cells.append(Cell(item.images, [text]))
+    return make_grid(cells, columns, title, width=NARROW) if cells else None

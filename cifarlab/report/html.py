@@ -21,7 +21,7 @@ from cifarlab.plots.catalog import FIGURES, SHARED_FIGURES
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.style import Picture
 from cifarlab.report import compare, diagnosis, settings, tables
-from cifarlab.run_folder.explained import ExplainedFigure
+from cifarlab.run_folder.explained import CaptionedFigure
 from cifarlab.run_folder.run_data import SPOKEN, RunData, dig
 from cifarlab.system import formatting
 
@@ -77,7 +77,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _svg_uri(picture: Picture | ExplainedFigure) -> str:
+def _svg_uri(picture: Picture | CaptionedFigure) -> str:
     """Return an SVG as the URI for an <img>, where its ids are its own and no script runs."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.svg).decode("ascii")
 

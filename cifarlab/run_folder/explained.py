@@ -15,7 +15,7 @@ KINDS = ("maps", "mistakes", "features", "filters", "sanity_check", "architectur
 
 
 @dataclass(frozen=True)
-class ExplainedFigure:
+class CaptionedFigure:
     """One figure; ``epoch`` is that of the weights that it shows."""
 
     slug: str
@@ -38,13 +38,13 @@ def read_index(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return {}, {}
 
 
-def explained(folder: RunFolder) -> list[ExplainedFigure]:
+def explained(folder: RunFolder) -> list[CaptionedFigure]:
     """Return the figures that are there and whole; none for a foreign or damaged index."""
-    figures: list[ExplainedFigure] = []
+    figures: list[CaptionedFigure] = []
     weights, entries = read_index(folder.explained)
     for kind in KINDS:
         with suppress(OSError, KeyError, TypeError, ValueError):
             caption, wide = str(entries[kind]["caption"]), bool(entries[kind]["wide"])
             svg = read_bytes(folder.explained / f"{kind}.svg")
-            figures.append(ExplainedFigure(kind, caption, svg, wide, int(weights["epoch"])))
+            figures.append(CaptionedFigure(kind, caption, svg, wide, int(weights["epoch"])))
     return figures

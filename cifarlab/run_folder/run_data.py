@@ -14,7 +14,7 @@ import numpy as np
 from cifarlab.metrics.kinds import MetricFacts
 from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.audit_findings import Audit
-from cifarlab.run_folder.explained import ExplainedFigure, explained
+from cifarlab.run_folder.explained import CaptionedFigure, explained
 from cifarlab.run_folder.folder import RunFolder, describe_early_end
 from cifarlab.run_folder.naming import numbered
 from cifarlab.run_folder.predictions import Predictions
@@ -48,7 +48,7 @@ class RunData:
     predictions: Predictions | None = None
     problem: str | None = None
     tensor_stats: list[dict[str, Any]] = field(default_factory=list)
-    explained: list[ExplainedFigure] = field(default_factory=list)
+    explained: list[CaptionedFigure] = field(default_factory=list)
     examined: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
     audit_images: dict[str, np.ndarray] = field(default_factory=dict)

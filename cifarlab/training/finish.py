@@ -43,7 +43,7 @@ def finish(run: Run, reason: StopReason) -> dict[str, Any]:
         try:
             if evaluation.test:
                 source = run.dataset, run.recipe.data, run.folder
-                test = open_test_split(*source, by="train", command=run.command)
+                test = open_test_split(*source, opener="train", command=run.command)
                 predictions = _predict_split(run, predictor, "test", test)
                 at = temperature["value"] if temperature else None
                 splits["test"] = measure(predictions, at, metrics=run.recipe.metrics)

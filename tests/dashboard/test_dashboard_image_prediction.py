@@ -13,8 +13,8 @@ from cifarlab.dashboard import image_prediction
 from cifarlab.dashboard.image_prediction import Network, predict_image
 from cifarlab.data.opening import open_dataset
 from cifarlab.data.splits import training_subsets
-from cifarlab.explain.figures import overlay_heatmap
 from cifarlab.explain.maps import class_activation_maps
+from cifarlab.explain.tiles import overlay_heatmap
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import ClassProbabilities
 from cifarlab.run_folder.folder import RunFolder

@@ -37,7 +37,7 @@ def evaluated(folder: RunFolder) -> Any:
 
 
 def fully_evaluated(folder: RunFolder) -> Any:
-    return without_seconds(evaluate_fully(folder, images=20))
+    return without_seconds(evaluate_fully(folder, n_images=20))
 
 
 def explained(folder: RunFolder) -> Any:

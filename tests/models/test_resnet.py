@@ -180,7 +180,9 @@ def test_resnet_50_counted_by_hand():
     assert count_parameters(config(**settings)) == counted == 23_520_842
 
 
-@pytest.mark.parametrize(("depth", "factor", "published"), [(16, 8, 10_961_370), (28, 10, 36_479_194)])
+@pytest.mark.parametrize(
+    ("depth", "factor", "published"), [(16, 8, 10_961_370), (28, 10, 36_479_194)]
+)
 def test_wide_residual_networks_counted_by_hand(depth, factor, published):
     blocks, widths = [(depth - 4) // 6] * 3, [16 * factor, 32 * factor, 64 * factor]
     order = ["norm", "act", "conv", "norm", "act", "dropout", "conv", "add"]

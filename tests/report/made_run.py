@@ -193,7 +193,11 @@ def wilson_interval(n_correct: int, n: int) -> list[float]:
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    opening = {"time": "2026-01-05T10:08:11Z", "by": "train", "command": "cifarlab train made/up"}
+    opening = {
+        "time": "2026-01-05T10:08:11Z",
+        "opener": "train",
+        "command": "cifarlab train made/up",
+    }
     return {
         "cifarlab": "0.1.0",
         "commit": None,

@@ -204,7 +204,7 @@ def test_a_recipe_can_keep_the_test_split_closed(
     assert [file.name for file in folder.predictions.glob("*.safetensors")] == ["val.safetensors"]
     opened, _ = evaluate_run(folder, "test")
     assert opened["n"] == 12
-    assert [opening["by"] for opening in folder.provenance()["test_openings"]] == ["evaluate"]
+    assert [opening["opener"] for opening in folder.provenance()["test_openings"]] == ["evaluate"]
 
 
 def test_a_source_test_split_is_read_once_and_only_at_the_end(

@@ -1,4 +1,4 @@
-"""Prediction as it was measured: same logits, calibrated; and each format of the answers."""
+"""Prediction as it was measured: same logits, calibrated; and each format of the predictions."""
 
 import csv
 import io
@@ -19,11 +19,11 @@ from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import DataError
 
 CLASSES = ("cat", "dog", "frog")
-SHARES = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
+PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
 
 
-def predictions(ids: list[str] | None = None) -> ClassProbabilities:
-    return ClassProbabilities(ids or ["1", "2", "10"], CLASSES, SHARES, 1.5)
+def make_predictions(ids: list[str] | None = None) -> ClassProbabilities:
+    return ClassProbabilities(ids or ["1", "2", "10"], CLASSES, PROBABILITIES, 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -37,49 +37,51 @@ def held_out(finished: RunFolder, tmp_path_factory) -> Path:
 
 
 def test_files_are_predicted_as_they_were_measured(finished: RunFolder, held_out: Path) -> None:
-    told = predict_paths(finished, [held_out])
-    kept = Predictions.read(finished.predictions / "val.safetensors")
+    result = predict_paths(finished, [held_out])
+    stored = Predictions.read(finished.predictions / "val.safetensors")
     temperature = finished.result()["temperature"]["value"]
-    assert told.temperature == temperature
-    powers = np.exp(kept.logits.astype(float) / temperature)
-    assert np.allclose(told.probabilities, powers / powers.sum(1, keepdims=True), atol=1e-5)
-    assert told.ids == [f"{number}.png" for number in range(len(kept.labels))]
-    assert told.classes == kept.classes
+    assert result.temperature == temperature
+    powers = np.exp(stored.logits.astype(float) / temperature)
+    assert np.allclose(result.probabilities, powers / powers.sum(1, keepdims=True), atol=1e-5)
+    assert result.ids == [f"{number}.png" for number in range(len(stored.labels))]
+    assert result.classes == stored.classes
 
 
 def test_without_validation_probabilities_are_as_trained(copied: RunFolder, held_out: Path) -> None:
     result = copied.result()
     copied.write_result({**result, "temperature": None})
-    told = predict_paths(copied, [held_out / "0.png"])
-    kept = Predictions.read(copied.predictions / "val.safetensors")
-    powers = np.exp(kept.logits[0].astype(float))
-    assert told.temperature is None
-    assert np.allclose(told.probabilities[0], powers / powers.sum(), atol=1e-5)
+    result = predict_paths(copied, [held_out / "0.png"])
+    stored = Predictions.read(copied.predictions / "val.safetensors")
+    powers = np.exp(stored.logits[0].astype(float))
+    assert result.temperature is None
+    assert np.allclose(result.probabilities[0], powers / powers.sum(), atol=1e-5)
 
 
 def test_another_size_needs_a_fit(finished: RunFolder, tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), "white").save(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="is 40x30, not 8x8"):
         predict_paths(finished, [tmp_path / "a.jpg"])
-    told = predict_paths(finished, [tmp_path / "a.jpg"], "pad")
-    assert told.probabilities.shape == (1, 10) and told.probabilities.sum() == pytest.approx(1)
+    result = predict_paths(finished, [tmp_path / "a.jpg"], "pad")
+    assert result.probabilities.shape == (1, 10) and result.probabilities.sum() == pytest.approx(1)
 
 
-def test_a_pickle_of_colour_images_for_a_grey_network(finished: RunFolder, tmp_path: Path) -> None:
+def test_a_pickle_of_color_images_for_a_grey_network(finished: RunFolder, tmp_path: Path) -> None:
     data = np.zeros((2, 3072), np.uint8)
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"data": data, "ids": [4, 2]}))
     assert predict_paths(finished, [tmp_path / "a.pkl"], "stretch").ids == ["4", "2"]
 
 
 def test_the_table_has_the_three_likeliest() -> None:
-    lines = format_predictions(predictions(), "table").splitlines()
+    lines = format_predictions(make_predictions(), "table").splitlines()
     assert lines[0].split() == ["1", "cat", "70.0", "%", "dog", "20.0", "%", "frog", "10.0", "%"]
     assert lines[2].split()[:4] == ["10", "dog", "40.0", "%"]
 
 
 def test_csv_reads_back() -> None:
     rows = list(
-        csv.DictReader(io.StringIO(format_predictions(predictions(["a,b", 'c"d', "e"]), "csv")))
+        csv.DictReader(
+            io.StringIO(format_predictions(make_predictions(["a,b", 'c"d', "e"]), "csv"))
+        )
     )
     assert [row["id"] for row in rows] == ["a,b", 'c"d', "e"]
     assert [row["class"] for row in rows] == ["cat", "frog", "dog"]
@@ -87,47 +89,54 @@ def test_csv_reads_back() -> None:
 
 
 def test_json_reads_back() -> None:
-    told = json.loads(format_predictions(predictions(), "json"))
-    assert told["temperature"] == 1.5
-    assert told["images"][1]["id"] == "2" and told["images"][1]["class"] == "frog"
-    assert told["images"][0]["probabilities"] == {"cat": 0.7, "dog": 0.2, "frog": 0.1}
+    result = json.loads(format_predictions(make_predictions(), "json"))
+    assert result["temperature"] == 1.5
+    assert result["images"][1]["id"] == "2" and result["images"][1]["class"] == "frog"
+    assert result["images"][0]["probabilities"] == {"cat": 0.7, "dog": 0.2, "frog": 0.1}
 
 
-def sample(path: Path, *lines: str) -> Path:
+def write_sample(path: Path, *lines: str) -> Path:
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
 def test_kaggle_without_a_sample_has_numbers() -> None:
-    assert format_predictions(predictions(), "kaggle") == "ID,Labels\n1,0\n2,2\n10,1\n"
+    assert format_predictions(make_predictions(), "kaggle") == "ID,Labels\n1,0\n2,2\n10,1\n"
 
 
 def test_an_image_files_id_is_its_bare_name() -> None:
-    told = predictions(["test/7.png", "/a/b/8.jpeg", "c\\9.png"])
-    assert format_predictions(told, "kaggle") == "ID,Labels\n7,0\n8,2\n9,1\n"
+    result = make_predictions(["test/7.png", "/a/b/8.jpeg", "c\\9.png"])
+    assert format_predictions(result, "kaggle") == "ID,Labels\n7,0\n8,2\n9,1\n"
 
 
 def test_a_sample_decides_header_and_labels_and_the_order_stays(tmp_path: Path) -> None:
-    numbers = sample(tmp_path / "n.csv", "ID,Labels", "10,0", "2,0", "1,0")
-    assert format_predictions(predictions(), "kaggle", numbers) == "ID,Labels\n1,0\n2,2\n10,1\n"
-    names = sample(tmp_path / "w.csv", "id,label", "1,cat", "2,cat", "10,dog")
-    assert format_predictions(predictions(), "kaggle", names) == "id,label\n1,cat\n2,frog\n10,dog\n"
+    numbers = write_sample(tmp_path / "n.csv", "ID,Labels", "10,0", "2,0", "1,0")
+    assert (
+        format_predictions(make_predictions(), "kaggle", numbers) == "ID,Labels\n1,0\n2,2\n10,1\n"
+    )
+    names = write_sample(tmp_path / "w.csv", "id,label", "1,cat", "2,cat", "10,dog")
+    assert (
+        format_predictions(make_predictions(), "kaggle", names)
+        == "id,label\n1,cat\n2,frog\n10,dog\n"
+    )
 
 
 @pytest.mark.parametrize("form", ["{}", "{}.png", "test/{}.png"])
 def test_a_sample_s_ids_say_what_is_kept_of_a_file_s_name(tmp_path: Path, form: str) -> None:
     ids = [form.format(number) for number in (10, 2, 1)]
-    told = predictions(["test/1.png", "test/2.png", "test/10.png"])
-    known = sample(tmp_path / "s.csv", "ID,Labels", *(f"{one},0" for one in ids))
+    result = make_predictions(["test/1.png", "test/2.png", "test/10.png"])
+    sample_path = write_sample(
+        tmp_path / "s.csv", "ID,Labels", *(f"{image_id},0" for image_id in ids)
+    )
     first, second, third = (form.format(number) for number in (1, 2, 10))
     assert (
-        format_predictions(told, "kaggle", known)
+        format_predictions(result, "kaggle", sample_path)
         == f"ID,Labels\n{first},0\n{second},2\n{third},1\n"
     )
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         (["ID,Labels", "1,0", "2,0"], "1 of 3 images are not in the sample, first 10"),
         (["ID,Labels", "1,0", "2,0", "10,0", "11,0"], "1 of the sample's 4 ids have no image"),
@@ -138,18 +147,18 @@ def test_a_sample_s_ids_say_what_is_kept_of_a_file_s_name(tmp_path: Path, form: 
         ([], "no sample of two columns"),
     ],
 )
-def test_a_sample_that_does_not_fit(tmp_path: Path, lines: list[str], said: str) -> None:
-    with pytest.raises(DataError, match=said):
-        format_predictions(predictions(), "kaggle", sample(tmp_path / "s.csv", *lines))
+def test_a_sample_that_does_not_fit(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        format_predictions(make_predictions(), "kaggle", write_sample(tmp_path / "s.csv", *lines))
 
 
-def test_what_is_asked_wrongly(tmp_path: Path) -> None:
+def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="can't read"):
-        format_predictions(predictions(), "kaggle", tmp_path / "none.csv")
+        format_predictions(make_predictions(), "kaggle", tmp_path / "none.csv")
     with pytest.raises(DataError, match="no format 'xml'"):
-        format_predictions(predictions(), "xml")
+        format_predictions(make_predictions(), "xml")
     with pytest.raises(DataError, match="two images have the id 1"):
-        format_predictions(predictions(["a/1.png", "b/1.png", "2"]), "kaggle")
+        format_predictions(make_predictions(["a/1.png", "b/1.png", "2"]), "kaggle")
     for form in set(FORMATS) - {"kaggle"}:
         with pytest.raises(DataError, match="--sample-submission"):
-            format_predictions(predictions(), form, tmp_path)
+            format_predictions(make_predictions(), form, tmp_path)

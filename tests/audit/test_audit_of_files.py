@@ -1,4 +1,4 @@
-"""An audit of image files with copies: who judges what, names, tables, and what must be said."""
+"""An audit of image files with copies: who judges what, names, tables and notes."""
 
 import csv
 from pathlib import Path
@@ -41,8 +41,8 @@ def source(tmp_path_factory) -> Path:
         image, label = pixels[index], int(digits.target[index])
         files = {f"{label}/{index:04d}.png": image}
         if n < PAIRS:
-            wrong = (label + draws.integers(1, 10)) % 10
-            files = {f"{wrong}/{index:04d}-{k}-wrong.png": image + 9 * k for k in (0, 1)}
+            wrong_label = (label + draws.integers(1, 10)) % 10
+            files = {f"{wrong_label}/{index:04d}-{k}-wrong.png": image + 9 * k for k in (0, 1)}
         for name, pixel in files.items():
             (root / name).parent.mkdir(exist_ok=True)
             Image.fromarray(pixel).save(root / name)
@@ -50,32 +50,36 @@ def source(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def audited(source, tmp_path_factory) -> Audit:
+def finished_audit(source, tmp_path_factory) -> Audit:
     out = tmp_path_factory.mktemp("audited") / "audit"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_audit, "KEPT", SHORT)
+        patch.setattr(run_audit, "MAX_ROWS", SHORT)
         return audit("quickstart", [f"data.source={source}", *SETTINGS], folds=2, csv=True, out=out)
 
 
-def test_near_duplicates_are_judged_by_one_network_that_saw_none_of_them(audited, source) -> None:
-    recipes = [RunFolder(audited.path / "folds" / n).recipe().data for n in "01"]
+def test_near_duplicates_are_judged_by_one_network_that_saw_none_of_them(
+    finished_audit, source
+) -> None:
+    recipes = [RunFolder(finished_audit.path / "folds" / n).recipe().data for n in "01"]
     dataset = open_dataset(str(source))
     names = dataset.read("train").names
     folds = [{names[i] for i in held_out_fold(dataset, data).indices} for data in recipes]
-    pairs = table(audited.path / "pairs.csv")
+    pairs = read_table(finished_audit.path / "pairs.csv")
     assert len(pairs) >= PAIRS - 2  # one or two may be in the test part
     for pair in pairs:
         assert sum({pair["image_a"], pair["image_b"]} <= fold for fold in folds) == 1
 
 
-def table(file: Path) -> list[dict[str, str]]:
+def read_table(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
-def test_the_tables_hold_every_label_and_both_paths_of_each_pair(audited, source) -> None:
-    result = audited.findings()
-    labels, pairs = (table(audited.path / f"{name}.csv") for name in ("labels", "pairs"))
+def test_the_tables_hold_every_label_and_both_paths_of_each_pair(finished_audit, source) -> None:
+    result = finished_audit.findings()
+    labels, pairs = (
+        read_table(finished_audit.path / f"{name}.csv") for name in ("labels", "pairs")
+    )
     assert len(labels) == result["labels"]["n"] > SHORT == len(result["labels"]["suspects"])
     assert [float(row["label_quality"]) for row in labels] == sorted(
         float(r["label_quality"]) for r in labels
@@ -94,60 +98,60 @@ def test_the_tables_hold_every_label_and_both_paths_of_each_pair(audited, source
             assert train.names[int(row[f"index_{end}"])] == row[f"image_{end}"]
             assert row[f"split_{end}"] == "train"
             assert row[f"label_{end}"] == row[f"image_{end}"].split("/")[0]
-    assert len(pairs) == result["duplicates"]["equal"] + result["duplicates"]["near"]
+    assert len(pairs) == result["duplicates"]["n_equal"] + result["duplicates"]["n_near"]
 
 
-def test_a_wrong_label_does_not_vouch_for_that_of_its_copy(audited) -> None:
+def test_a_wrong_label_does_not_vouch_for_that_of_its_copy(finished_audit) -> None:
     """With copies in different folds a third of these were found, now four of five."""
-    labels = table(audited.path / "labels.csv")
-    wrong = {row["image"] for row in labels if "wrong" in row["image"]}
-    first = {row["image"] for row in labels[: len(wrong)]}
-    assert len(first & wrong) > 0.6 * len(wrong)
+    labels = read_table(finished_audit.path / "labels.csv")
+    wrong_images = {row["image"] for row in labels if "wrong" in row["image"]}
+    most_suspicious = {row["image"] for row in labels[: len(wrong_images)]}
+    assert len(most_suspicious & wrong_images) > 0.6 * len(wrong_images)
 
 
 def test_networks_that_learned_nothing_are_called_too_weak(source, tmp_path) -> None:
-    weak = [f"data.source={source}", *SETTINGS[:-1], "training.duration=2 steps"]
-    weak += ["schedule.kind=constant"]
-    result = audit("quickstart", weak, folds=2, out=tmp_path / "audit").findings()
+    settings = [f"data.source={source}", *SETTINGS[:-1], "training.duration=2 steps"]
+    settings += ["schedule.kind=constant"]
+    result = audit("quickstart", settings, folds=2, out=tmp_path / "audit").findings()
     [note] = result["labels"]["notes"]
     assert "too weak to judge" in note
     assert f"agree with {100 * result['labels']['agreement']:.1f} %" in note
 
 
 @pytest.mark.parametrize(
-    ("right", "classes", "weak"), [(0.56, 10, False), (0.54, 10, True), (0.6, 2, True)]
+    ("agreement", "classes", "is_weak"), [(0.56, 10, False), (0.54, 10, True), (0.6, 2, True)]
 )
-def test_the_line_is_half_the_errors_of_the_commonest_class(right, classes, weak) -> None:
+def test_the_line_is_half_the_errors_of_the_commonest_class(agreement, classes, is_weak) -> None:
     labels = np.arange(1000) % classes
-    predicted = np.where(np.arange(1000) < 1000 * right, labels, (labels + 1) % classes)
+    predicted = np.where(np.arange(1000) < 1000 * agreement, labels, (labels + 1) % classes)
     logits = 5 * np.eye(classes, dtype=np.float32)[predicted]
-    part = Subset(np.zeros((1000, 1, 1, 1), np.uint8), labels, np.arange(1000))
+    training = Subset(np.zeros((1000, 1, 1, 1), np.uint8), labels, np.arange(1000))
 
     class Source:
         @staticmethod
         def read(_split: str) -> Subset:
-            return part
+            return training
 
-    notes = label_findings(logits, part, Source(), 2, 0)["notes"]
-    assert any("too weak" in note for note in notes) == weak
+    notes = label_findings(logits, training, Source(), 2, 0)["notes"]
+    assert any("too weak" in note for note in notes) == is_weak
 
 
-def test_a_group_too_large_for_a_fold_is_dealt_out_and_that_is_said() -> None:
+def test_a_group_too_large_for_a_fold_is_scattered_with_a_note() -> None:
     labels = np.repeat([0, 1], 30)
-    part = Subset(np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100))
-    part.labels[40:] = labels
-    film = np.array([[n, n + 1] for n in range(11)])  # 12 of class 0's 30 images
-    pairs = np.concatenate([film, [[20, 55], [40, 41], [41, 42]]])
-    assert fold_groups(pairs, part, 2) == ([list(range(40, 52)), [60, 95], [80, 81, 82]], 0)
-    assert fold_groups(pairs, part, 3) == ([[60, 95], [80, 81, 82]], 12)
-    logits = np.eye(2, dtype=np.float32)[part.labels]
+    training = Subset(np.zeros((100, 1, 1, 1), np.uint8), np.zeros(100, int), np.arange(40, 100))
+    training.labels[40:] = labels
+    chain = np.array([[n, n + 1] for n in range(11)])  # 12 of class 0's 30 images
+    pairs = np.concatenate([chain, [[20, 55], [40, 41], [41, 42]]])
+    assert fold_groups(pairs, training, 2) == ([list(range(40, 52)), [60, 95], [80, 81, 82]], 0)
+    assert fold_groups(pairs, training, 3) == ([[60, 95], [80, 81, 82]], 12)
+    logits = np.eye(2, dtype=np.float32)[training.labels]
 
     class Source:
         @staticmethod
         def read(_split: str) -> Subset:
-            return part
+            return training
 
     assert (
         "12 near-duplicates are in groups too large"
-        in (label_findings(logits, part, Source(), 3, 12)["notes"][0])
+        in (label_findings(logits, training, Source(), 3, 12)["notes"][0])
     )

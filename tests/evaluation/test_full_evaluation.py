@@ -1,4 +1,4 @@
-"""The examination of a run: what is kept, that it is measured on the split asked for, and once."""
+"""The full evaluation of a run: what is stored, of which split, and that it opens test once."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_predictor import images, made
+from made_predictor import images, make_predictor
 from sklearn.metrics import roc_auc_score
 
 from cifarlab.data.dataset import Subset
@@ -26,7 +26,7 @@ from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.system.randomness import generator
 
 
-def subset(n: int = 40) -> Subset:
+def make_subset(n: int = 40) -> Subset:
     labels = np.random.default_rng(1).integers(0, 3, n)
     return Subset(images(n), labels, np.arange(1, n, 2))
 
@@ -36,32 +36,35 @@ def accuracy(predictor, pixels: np.ndarray, labels: np.ndarray) -> float:
 
 
 def test_corruptions_are_measured_one_by_one() -> None:
-    predictor, part = made(), subset()
-    told = measure_shift(predictor, part, None)
-    pixels, labels = part.images[part.indices], part.labels[part.indices]
-    assert told["n"] == 20
-    assert told["clean"] == accuracy(predictor, pixels, labels)
-    every = []
-    for row in told["corruptions"]:
+    predictor, subset = make_predictor(), make_subset()
+    result = measure_shift(predictor, subset, None)
+    pixels, labels = (
+        subset.images[subset.indices],
+        subset.labels[subset.indices],
+    )
+    assert result["n"] == 20
+    assert result["clean"] == accuracy(predictor, pixels, labels)
+    accuracies = []
+    for row in result["corruptions"]:
         for severity, value in enumerate(row["accuracy"], 1):
             draws = generator(0, f"corruption/{row['name']}", severity, 0)
-            changed = corrupt(torch.from_numpy(pixels), row["name"], severity, draws)
-            assert value == accuracy(predictor, changed.numpy(), labels)
-            every.append(value)
-    assert len(every) == 75
-    assert told["mean"] == pytest.approx(np.mean(every))
-    noise = [r["accuracy"] for r in told["corruptions"] if r["family"] == "noise"]
-    assert told["families"]["noise"] == pytest.approx(np.mean(noise))
+            corrupted = corrupt(torch.from_numpy(pixels), row["name"], severity, draws)
+            assert value == accuracy(predictor, corrupted.numpy(), labels)
+            accuracies.append(value)
+    assert len(accuracies) == 75
+    assert result["mean"] == pytest.approx(np.mean(accuracies))
+    noise = [r["accuracy"] for r in result["corruptions"] if r["family"] == "noise"]
+    assert result["families"]["noise"] == pytest.approx(np.mean(noise))
 
 
 def test_a_later_batch_has_draws_of_its_own_and_an_earlier_one_keeps_its() -> None:
     grey = torch.full((BATCH + 3, 8, 8, 1), 128, dtype=torch.uint8)
-    whole = corrupt_all(grey, "gaussian noise", 3)
-    assert torch.equal(whole[:BATCH], corrupt_all(grey[:BATCH], "gaussian noise", 3))
-    assert not torch.equal(whole[:3], whole[BATCH:])
+    corrupted = corrupt_all(grey, "gaussian noise", 3)
+    assert torch.equal(corrupted[:BATCH], corrupt_all(grey[:BATCH], "gaussian noise", 3))
+    assert not torch.equal(corrupted[:3], corrupted[BATCH:])
 
 
-def test_spread_takes_places_from_everywhere() -> None:
+def test_spaced_indices_are_from_everywhere() -> None:
     indices = np.arange(100, 200)
     assert space_evenly(indices, None) is indices and space_evenly(indices, 500) is indices
     assert space_evenly(indices, 4).tolist() == [100, 125, 150, 175]
@@ -69,19 +72,19 @@ def test_spread_takes_places_from_everywhere() -> None:
 
 
 def test_views_are_compared_with_one() -> None:
-    predictor, part = made(), subset()
-    rows = compare_tta(predictor, part)
-    labels = part.labels[part.indices]
+    predictor, subset = make_predictor(), make_subset()
+    rows = compare_tta(predictor, subset)
+    labels = subset.labels[subset.indices]
     assert [row["views"] for row in rows] == [1, 2, 6, 10]
-    right = {
-        v: predictor.logits(part.images, v, part.indices).argmax(1).numpy() == labels
+    is_correct = {
+        v: predictor.logits(subset.images, v, subset.indices).argmax(1).numpy() == labels
         for v in (1, 2, 6, 10)
     }
     for row in rows:
-        assert row["accuracy"] == right[row["views"]].mean()
+        assert row["accuracy"] == is_correct[row["views"]].mean()
         assert row["cost"]["seconds"] > 0
         if row["views"] > 1:
-            gain = right[row["views"]].mean() - right[1].mean()
+            gain = is_correct[row["views"]].mean() - is_correct[1].mean()
             assert row["against_single_view"]["gain"] == pytest.approx(gain)
     assert rows[0]["against_single_view"] is None
 
@@ -94,40 +97,50 @@ def test_ood_scores_are_their_formulas() -> None:
         "largest logit": [max(row) for row in logits],
         "energy": [np.log(sum(row)) for row in powers],
     }
-    told = ood_scores(logits)
-    assert list(told) == list(slow)
+    result = ood_scores(logits)
+    assert list(result) == list(slow)
     for name, scores in slow.items():
-        assert np.allclose(told[name], scores), name
+        assert np.allclose(result[name], scores), name
 
 
-def test_the_examination_of_validation_is_kept(copied: RunFolder, tmp_path: Path) -> None:
+def test_the_full_evaluation_of_validation_is_stored(copied: RunFolder, tmp_path: Path) -> None:
     groups = tmp_path / "groups.yaml"
     groups.write_text("low: ['0', '1', '2', '3', '4']\nhigh: ['5', '6', '7', '8', '9']\n")
     before = copied.provenance()
-    found = evaluate_fully(copied, "val", groups, images=10, command="me")
-    assert copied.evaluation("val") == json.loads(json.dumps(found))
+    evaluation = evaluate_fully(copied, "val", groups, n_images=10, command="me")
+    assert copied.evaluation("val") == json.loads(json.dumps(evaluation))
     assert copied.evaluation("test") is None
-    assert (found["data"], found["split"], found["command"]) == ("digits", "val", "me")
-    assert [row["group"] for row in found["measured"]["groups"]] == ["low", "high"]
-    without = {**found["measured"], "groups": None}
+    assert (evaluation["data"], evaluation["split"], evaluation["command"]) == (
+        "digits",
+        "val",
+        "me",
+    )
+    assert [row["group"] for row in evaluation["measured"]["groups"]] == ["low", "high"]
+    without = {**evaluation["measured"], "groups": None}
     assert without == copied.result()["val"]
-    assert found["shift"]["n"] == 10 and len(found["shift"]["corruptions"]) == len(CORRUPTIONS)
-    assert found["ood"] is None  # digits are not out of distribution for a run on the digits
-    assert found["tta"][0]["accuracy"] == found["measured"]["accuracy"]
+    assert evaluation["shift"]["n"] == 10 and len(evaluation["shift"]["corruptions"]) == len(
+        CORRUPTIONS
+    )
+    assert evaluation["ood"] is None  # digits are not out of distribution for a run on the digits
+    assert evaluation["tta"][0]["accuracy"] == evaluation["measured"]["accuracy"]
     assert copied.provenance() == before
 
 
 def test_all_of_test_takes_one_opening(copied: RunFolder) -> None:
-    found = evaluate_fully(copied, "test", images=5, command="me")
-    assert found["measured"] == copied.result()["test"]
+    evaluation = evaluate_fully(copied, "test", n_images=5, command="me")
+    assert evaluation["measured"] == copied.result()["test"]
     openings = copied.provenance()["test_openings"]
-    assert [(o["by"], o["command"]) for o in openings[1:]] == [("evaluate", "me")]
+    assert [(o["opener"], o["command"]) for o in openings[1:]] == [("evaluate", "me")]
 
 
 def test_ood_images_from_a_named_source(copied: RunFolder) -> None:
-    found = evaluate_fully(copied, "val", ood="digits", images=2)["ood"]
-    assert (found["source"], found["known"], found["unknown"]) == ("digits", 144, 144)
-    for row in found["scores"]:
+    evaluation = evaluate_fully(copied, "val", ood="digits", n_images=2)["ood"]
+    assert (evaluation["source"], evaluation["n_known"], evaluation["n_unknown"]) == (
+        "digits",
+        144,
+        144,
+    )
+    for row in evaluation["scores"]:
         assert 0.3 < row["auroc"] < 0.7  # the same kind of images: nothing to tell apart
 
 
@@ -149,23 +162,23 @@ def test_the_area_is_that_of_known_above_unknown(copied: RunFolder) -> None:
     from cifarlab.evaluation.run_evaluation import open_split
 
     run = open_split(copied, "val", "test", "", None)
-    found = evaluate_fully(copied, "val", ood="digits", images=2)["ood"]
+    evaluation = evaluate_fully(copied, "val", ood="digits", n_images=2)["ood"]
     ood_images = open_dataset("digits").read("train")
     indices = space_evenly(np.arange(len(ood_images)), 144)
-    known = run.predictor.logits(run.subset.images, 1, run.subset.indices).numpy().max(1)
-    unknown = run.predictor.logits(ood_images.images, 1, indices).numpy().max(1)
-    wins = (known[:, None] > unknown).mean() + (known[:, None] == unknown).mean() / 2
+    logits = run.predictor.logits(run.subset.images, 1, run.subset.indices).numpy().max(1)
+    ood_logits = run.predictor.logits(ood_images.images, 1, indices).numpy().max(1)
+    wins = (logits[:, None] > ood_logits).mean() + (logits[:, None] == ood_logits).mean() / 2
     truth = [1] * 144 + [0] * 144
-    told = {row["name"]: row["auroc"] for row in found["scores"]}
-    assert told["largest logit"] == pytest.approx(wins)
-    assert told["largest logit"] == roc_auc_score(truth, [*known, *unknown])
+    result = {row["name"]: row["auroc"] for row in evaluation["scores"]}
+    assert result["largest logit"] == pytest.approx(wins)
+    assert result["largest logit"] == roc_auc_score(truth, [*logits, *ood_logits])
 
 
 def test_an_unfinished_run_has_no_test(copied: RunFolder) -> None:
     copied.result_file.unlink()
     with pytest.raises(RunFolderError, match="has not finished"):
         evaluate_fully(copied, "test")
-    assert evaluate_fully(copied, "val", images=2)["measured"]["calibrated"] is None
+    assert evaluate_fully(copied, "val", n_images=2)["measured"]["calibrated"] is None
 
 
 def test_no_such_split(copied: RunFolder) -> None:
@@ -175,13 +188,14 @@ def test_no_such_split(copied: RunFolder) -> None:
 
 def test_the_temperature_is_of_validation_and_serves_test(copied: RunFolder) -> None:
     result = copied.result()
-    told = result["temperature"]
-    assert told["n"] == result["val"]["n"] and told["nll"] <= told["before"]
-    assert told["before"] == pytest.approx(result["val"]["loss"])
+    temperature = result["temperature"]
+    assert temperature["n"] == result["val"]["n"]
+    assert temperature["nll"] <= temperature["nll_before"]
+    assert temperature["nll_before"] == pytest.approx(result["val"]["loss"])
     for split in ("val", "test"):  # and measured anew, so that 'evaluate' shows it
-        assert result[split]["calibrated"]["temperature"] == told["value"]
+        assert result[split]["calibrated"]["temperature"] == temperature["value"]
         assert evaluate_run(copied, split)[0]["calibrated"] == result[split]["calibrated"]
-    assert result["val"]["calibrated"]["nll"] == pytest.approx(told["nll"])
+    assert result["val"]["calibrated"]["nll"] == pytest.approx(temperature["nll"])
 
 
 def test_other_views_have_no_temperature(copied: RunFolder) -> None:

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, and a disk that refuses is told in words."""
+"""Writes are atomic: the new file or the old one; a refusal of the disk names its cause."""
 
 import errno
 import os
@@ -34,17 +34,15 @@ def failing(name):
     return fail
 
 
-@contextmanager
-def refused(path, hint):
-    """The block must raise a StorageError that names ``path`` and leave nothing beside it."""
-    before = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
+def refusal(path, text="new"):
+    """Return the error of a write that is refused."""
     with pytest.raises(StorageError) as caught:
-        yield
-    what, second = str(caught.value).split("\n")
-    assert what.startswith(f"can't write {path}: ")
-    assert hint in second
-    assert caught.value.exit_code == 1
-    assert before == (sorted(path.parent.iterdir()) if path.parent.is_dir() else [])
+        write_text(path, text)
+    return caught.value
+
+
+def lines(error):
+    return str(error).split("\n")
 
 
 @contextmanager
@@ -111,49 +109,60 @@ def test_the_content_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "hint"), HINTS.items())
-@pytest.mark.parametrize("where", ["pathlib.Path.open", "os.fsync", "pathlib.Path.replace"])
-def test_a_disk_that_refuses_keeps_the_old_file(tmp_path, monkeypatch, where, name, hint):
+@pytest.mark.parametrize("function", ["pathlib.Path.open", "os.fsync", "pathlib.Path.replace"])
+def test_a_disk_that_refuses_keeps_the_old_file(tmp_path, monkeypatch, function, name, hint):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with refused(path, hint), monkeypatch.context() as patch:
-        patch.setattr(where, failing(name))
-        write_text(path, "new")
+    with monkeypatch.context() as patch:
+        patch.setattr(function, failing(name))
+        what, second = lines(refusal(path))
+    assert what.startswith(f"can't write {path}: ")
+    assert hint in second
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(("name", "hint"), HINTS.items())
-def test_the_words_for_each_refusal(tmp_path, name, hint):
-    with refused(tmp_path / "file", hint), disk_errors(tmp_path / "file"):
+def test_each_refusal_has_its_hint(tmp_path, name, hint):
+    with pytest.raises(StorageError) as caught, disk_errors(tmp_path / "file"):
         failing(name)()
+    what, second = lines(caught.value)
+    assert what.startswith(f"can't write {tmp_path / 'file'}: ")
+    assert hint in second
+    assert caught.value.exit_code == 1
 
 
-def test_a_read_only_disk_refuses_to_remove_what_is_not_there_too(tmp_path, monkeypatch):
+def test_a_read_only_disk_that_refuses_to_remove_the_part_too(tmp_path, monkeypatch):
     # Linux answers unlink with EROFS before it looks whether the file exists
     monkeypatch.setattr(Path, "open", failing("EROFS"))
     monkeypatch.setattr(Path, "unlink", failing("EROFS"))
-    with refused(tmp_path / "file.txt", "the disk is read-only"):
-        write_text(tmp_path / "file.txt", "new")
+    assert "the disk is read-only" in lines(refusal(tmp_path / "file.txt"))[1]
 
 
 @pytest.mark.parametrize("below", ["x", "folder/x"])
 def test_a_part_of_the_path_is_a_file(tmp_path, below):
     (tmp_path / "file").touch()
-    with refused(tmp_path / "file" / below, "a part of the path is a file"):
-        write_text(tmp_path / "file" / below, "new")
+    what, hint = lines(refusal(tmp_path / "file" / below))
+    assert what.startswith(f"can't write {tmp_path / 'file' / below}: ")
+    assert "a part of the path is a file" in hint
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_target_is_a_folder(tmp_path):
     (tmp_path / "file").mkdir()
-    with refused(tmp_path / "file", ""):
-        write_text(tmp_path / "file", "new")
+    assert lines(refusal(tmp_path / "file"))[0].startswith(f"can't write {tmp_path / 'file'}: ")
+    assert (tmp_path / "file").is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_text_that_the_kernel_refuses_half_way(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with file_size_limit(4096), refused(path, ""):
-        write_text(path, "x" * 9999)
+    with file_size_limit(4096):
+        error = refusal(path, "x" * 9999)
+    assert lines(error)[0].startswith(f"can't write {path}: ")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_arrays_that_the_kernel_refuses_half_way(tmp_path):
@@ -161,7 +170,9 @@ def test_arrays_that_the_kernel_refuses_half_way(tmp_path):
     path = tmp_path / "test.safetensors"
     path.write_text("old")
     none = np.zeros(0, dtype=np.int64)
-    logits = np.zeros((5000, 2), dtype=np.float32)
-    with file_size_limit(4096), refused(path, ""):
-        Predictions(("a", "b"), logits, none, none, none, none).write(path)
+    predictions = Predictions(("a", "b"), np.zeros((5000, 2), np.float32), none, none, none, none)
+    with file_size_limit(4096), pytest.raises(StorageError) as caught:
+        predictions.write(path)
+    assert lines(caught.value)[0].startswith(f"can't write {path}: ")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
