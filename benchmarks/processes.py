@@ -49,8 +49,8 @@ class Watch:
         """Read the sums of the epoch: on a CPU nothing waits for that."""
         self.ends.append(time.perf_counter())
         totals, (loss, seen) = run.state.totals, self._before
-        self._before = (float(totals.loss), totals.seen)
-        self.losses.append((self._before[0] - loss) / (totals.seen - seen))
+        self._before = (float(totals.loss), totals.n_images)
+        self.losses.append((self._before[0] - loss) / (totals.n_images - seen))
         self.images = max(self.images, images)
 
     def on_validation_end(self, run: Any) -> None:

@@ -91,7 +91,7 @@ def flop_per_run(recipe_name: str, source: str, changes: list[str]) -> float:
     share = recipe.training.selective_backprop.keep
     total, known = 0.0, {}
     for step in range(run.plan.steps):
-        pixels = run.plan.pixels(step) or height
+        pixels = run.plan.image_size(step) or height
         if pixels not in known:
             known[pixels] = counted(pixels, True), counted(pixels, False)
         passes, forward = known[pixels]

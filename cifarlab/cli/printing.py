@@ -39,10 +39,10 @@ def print_search(finished: "FinishedSearch") -> None:
 
 def print_evaluation(split: str, evaluation: dict[str, Any]) -> None:
     """Print a split's accuracy, by class and group, its calibration, and all that was measured."""
-    from cifarlab.training.display import score_line  # it imports torch
+    from cifarlab.training.display import format_score  # it imports torch
 
     measured = evaluation["measured"]
-    console.print(score_line(split, measured, evaluation["data"]))
+    console.print(format_score(split, measured, evaluation["data"]))
     rows = [
         (row["class"], str(row["n"]), percent(row["accuracy"]), _interval(row["interval"], ".1f"))
         for row in measured["per_class"]

@@ -25,7 +25,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, Interrupted
-from cifarlab.training.launch import launch
+from cifarlab.training.request import resolve_request
 from cifarlab.training.train import train
 
 
@@ -293,7 +293,7 @@ def test_killed_before_the_result_it_ends_the_same(
 def test_a_longer_run_finds_its_own(some: RunFolder, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(some.path, folder.path)
-    longer = launch("tiny", run=folder.path, extend="2 epochs", schedule="hold")
+    longer = resolve_request("tiny", run=folder.path, extend="2 epochs", schedule="hold")
     result = train(longer.recipe, longer.folder, resume=True)
     before = (some.result() or {})["evaluated"]["tta_threshold"]
     found = result["evaluated"]["tta_threshold"]

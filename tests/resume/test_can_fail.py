@@ -20,7 +20,7 @@ REAL_SET = step.set_step
 
 
 def momentum_lost(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(checkpoint, "_restore", lambda *_: None)
+    patch.setattr(checkpoint, "_restore_optimizer", lambda *_: None)
 
 
 def other_order(patch: pytest.MonkeyPatch) -> None:
@@ -99,4 +99,4 @@ def spoilt_end(
 def test_other_code_paths_are_the_real_ones() -> None:
     """The names that this file replaces are those that resuming calls."""
     assert setup.Checkpoints is checkpoint.Checkpoints
-    assert callable(checkpoint._restore)
+    assert callable(checkpoint._restore_optimizer)

@@ -17,7 +17,7 @@ from cifarlab.inference.weights import WeightsFile
 from cifarlab.recipes.schema import Extension
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, Interrupted
-from cifarlab.training.extend import extended
+from cifarlab.training.extend import extend_run
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
@@ -80,7 +80,7 @@ def test_extended_equals_planned_that_long(
 ) -> None:
     longer = Extension(duration=Duration.parse("8 steps"), schedule="restart")
     shutil.copytree(whole(way).path, tmp_path / "copied")
-    recipe, folder = extended(RunFolder(tmp_path / "copied"), longer)
+    recipe, folder = extend_run(RunFolder(tmp_path / "copied"), longer)
     train(recipe, folder, resume=True)
     scratch = RunFolder(tmp_path / "scratch")
     added = [longer.model_dump(mode="json")]

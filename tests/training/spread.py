@@ -33,12 +33,12 @@ class Losses:
         self._before = (0.0, 0)
 
     def on_train_start(self, run: Run) -> None:
-        self._before = (float(run.state.totals.loss), run.state.totals.seen)
+        self._before = (float(run.state.totals.loss), run.state.totals.n_images)
 
     def on_step_end(self, run: Run, images: int) -> None:
         (loss, seen), totals = self._before, run.state.totals
-        self._before = (float(totals.loss), totals.seen)
-        self.losses.append((self._before[0] - loss) / (totals.seen - seen))
+        self._before = (float(totals.loss), totals.n_images)
+        self.losses.append((self._before[0] - loss) / (totals.n_images - seen))
 
     def on_validation_end(self, run: Run) -> None: ...
 

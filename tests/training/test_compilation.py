@@ -103,12 +103,12 @@ def snapshot(run: Run) -> dict[str, Any]:
     return copy.deepcopy(
         {
             "weights": classifier.state_dict(),
-            "average": run.state.evaluated.state_dict(),
+            "average": run.state.eval_classifier.state_dict(),
             "optimizer": optimizer.state_dict()["state"],
             "trained": [p.requires_grad for p in classifier.parameters()],
             "gradients": [p.grad is None for p in classifier.parameters()],
             "modes": [module.training for module in classifier.modules()],
-            "sums": [run.state.totals.loss, run.state.totals.seen],
+            "sums": [run.state.totals.loss, run.state.totals.n_images],
             "counters": [run.state.step, run.state.epoch],
         }
     )

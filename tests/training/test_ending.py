@@ -15,7 +15,7 @@ from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, RunFolderError
 from cifarlab.system.signals import StopReason, StopRequest
 from cifarlab.training import clock, loop
-from cifarlab.training.extend import extended
+from cifarlab.training.extend import extend_run
 from cifarlab.training.train import train
 
 LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
@@ -144,7 +144,7 @@ def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
     whole = finished.metrics.read()[:epoch]
     assert without_cost(folder.metrics.read()) == without_cost(whole)
     with pytest.raises(RunFolderError, match="by a search"):
-        extended(folder, Extension(duration=Duration.parse("1 epoch"), schedule="hold"))
+        extend_run(folder, Extension(duration=Duration.parse("1 epoch"), schedule="hold"))
 
 
 def test_enough_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
@@ -175,7 +175,7 @@ def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):
     train(tiny({**LONG, "training.early_stopping": {"patience": 1}}), folder)
     more = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
     with pytest.raises(RunFolderError, match=r"ended before its planned length.*early_stopping"):
-        extended(folder, more)
+        extend_run(folder, more)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

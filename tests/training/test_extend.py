@@ -14,8 +14,8 @@ from cifarlab.recipes.schema import Extension
 from cifarlab.recipes.text import fingerprint
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import CheckpointError, Interrupted, RecipeError, RunFolderError
-from cifarlab.training.extend import extended
-from cifarlab.training.launch import launch
+from cifarlab.training.extend import extend_run
+from cifarlab.training.request import resolve_request
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
@@ -38,7 +38,7 @@ def test_extended_equals_planned_that_long(
     copied: RunFolder, tmp_path: Path, tiny: Callable, end_of: Callable, how: str, duration: str
 ) -> None:
     before = {p: p.read_bytes() for p in copied.path.rglob("*") if p.is_file()}
-    recipe, folder = extended(copied, more(duration, how))
+    recipe, folder = extend_run(copied, more(duration, how))
     train(recipe, folder, resume=True)
     scratch = from_scratch(tiny, tmp_path / "scratch", more(duration, how))
     assert end_of(folder) == end_of(scratch)
@@ -52,7 +52,7 @@ def test_a_short_last_epoch_may_be_extended(
 ) -> None:
     short = RunFolder(tmp_path / "short")
     train(tiny({"training.duration": "15 steps"}), short)
-    recipe, folder = extended(short, more("1 epoch", "restart"))
+    recipe, folder = extend_run(short, more("1 epoch", "restart"))
     train(recipe, folder, resume=True)
     changes = {"training.duration": "15 steps"}
     scratch = from_scratch(tiny, tmp_path / "scratch", more("1 epoch", "restart"), **changes)
@@ -64,7 +64,7 @@ def test_extended_twice(
 ) -> None:
     folder = copied
     for how in ("hold", "restart"):
-        recipe, folder = extended(folder, more("1 epoch", how))
+        recipe, folder = extend_run(folder, more("1 epoch", how))
         train(recipe, folder, resume=True)
     extensions = [more("1 epoch", "hold"), more("1 epoch", "restart")]
     assert end_of(folder) == end_of(from_scratch(tiny, tmp_path / "scratch", *extensions))
@@ -73,7 +73,7 @@ def test_extended_twice(
 def test_an_interrupted_continuation_is_resumed(
     copied: RunFolder, tmp_path: Path, tiny: Callable, end_of: Callable, signal_after: Callable
 ) -> None:
-    recipe, folder = extended(copied, more("2 epochs", "stretch"))
+    recipe, folder = extend_run(copied, more("2 epochs", "stretch"))
     with pytest.raises(Interrupted):
         train(recipe, folder, resume=True, callbacks=[signal_after(40)])
     train(recipe, folder, resume=True)
@@ -84,7 +84,7 @@ def test_an_interrupted_continuation_is_resumed(
 def test_the_three_ways_differ(copied: RunFolder) -> None:
     rates = []
     for how in HOW:
-        recipe, folder = extended(copied, more("2 epochs", how))
+        recipe, folder = extend_run(copied, more("2 epochs", how))
         train(recipe, folder, resume=True)
         rates.append([line["lr"] for line in folder.metrics.read()])
     assert rates[0][2] == rates[0][3] == rates[0][4]  # hold
@@ -113,7 +113,7 @@ def test_hold_keeps_the_last_rate_under_every_schedule(
     folder, planned, held = RunFolder(tmp_path / "run"), Rates(), Rates()
     train(tiny(changes), folder, callbacks=[planned])
     for duration in ("1 epoch", "13 steps"):
-        recipe, folder = extended(folder, more(duration, "hold"))
+        recipe, folder = extend_run(folder, more(duration, "hold"))
         train(recipe, folder, resume=True, callbacks=[held])
     assert held.rates == planned.rates[-1:] * (11 + 13)
     both = more("1 epoch", "hold"), more("13 steps", "hold")
@@ -123,7 +123,7 @@ def test_hold_keeps_the_last_rate_under_every_schedule(
 def test_an_unfinished_run_is_not_extended(copied: RunFolder) -> None:
     copied.result_file.unlink()
     with pytest.raises(RunFolderError, match="has not finished"):
-        extended(copied, more("1 epoch", "hold"))
+        extend_run(copied, more("1 epoch", "hold"))
 
 
 @pytest.mark.parametrize("checkpoint", ["last", "best"])
@@ -134,14 +134,14 @@ def test_a_run_whose_weights_were_changed_is_not_extended(
     train(tiny({"seed": 1}), other)
     shutil.copyfile(other.weights(checkpoint), copied.weights(checkpoint))
     with pytest.raises(CheckpointError, match="it was changed"):
-        extended(copied, more("1 epoch", "hold"))
+        extend_run(copied, more("1 epoch", "hold"))
     assert sorted(p.name for p in copied.path.parent.iterdir()) == ["copied", "other"]
 
 
 def test_a_continuation_is_not_begun_twice(copied: RunFolder) -> None:
-    extended(copied, more("1 epoch", "hold"))
+    extend_run(copied, more("1 epoch", "hold"))
     with pytest.raises(RunFolderError, match="holds that continuation already"):
-        extended(copied, more("1 epoch", "hold"))
+        extend_run(copied, more("1 epoch", "hold"))
 
 
 @pytest.mark.parametrize(
@@ -157,12 +157,12 @@ def test_a_wrong_extension_is_refused(
     copied: RunFolder, extend: str, schedule: str | None, told: str
 ) -> None:
     with pytest.raises(RecipeError, match=told):
-        launch("tiny", run=copied.path, extend=extend, schedule=schedule)
+        resolve_request("tiny", run=copied.path, extend=extend, schedule=schedule)
     assert [p.name for p in copied.path.parent.iterdir()] == ["copied"]
 
 
 @pytest.mark.parametrize("extend", ["0 epochs", "0 steps", "0.5 of the run"])
 def test_an_extension_without_length_is_refused(copied: RunFolder, extend: str) -> None:
     with pytest.raises(RecipeError):
-        launch("tiny", run=copied.path, extend=extend, schedule="hold")
+        resolve_request("tiny", run=copied.path, extend=extend, schedule="hold")
     assert [p.name for p in copied.path.parent.iterdir()] == ["copied"]

@@ -17,7 +17,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import to_yaml
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
-from cifarlab.training.launch import launch
+from cifarlab.training.request import resolve_request
 from cifarlab.training.train import train
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -79,7 +79,7 @@ def launched(command: list[str]) -> tuple[Recipe, RunFolder]:
     """What the printed command would train."""
     assert command[:2] == ["cifarlab", "train"]
     assert command[3::2] == ["--run", "--resume"]
-    job = launch(command[2], run=Path(command[4]), resume=True)
+    job = resolve_request(command[2], run=Path(command[4]), resume=True)
     return job.recipe, job.folder
 
 

@@ -94,4 +94,4 @@ def test_a_step_s_size_and_images_follow_the_recipe() -> None:
     assert [plan.n_images(step) for step in range(7)] == [10, 10, 10, 9, 10, 10, 10]
     trained = [plan.n_trained(step, plan.n_images(step)) for step in range(7)]
     assert trained == [10, 10, 10, 9, 5, 5, 5]
-    assert [plan.pixels(step) for step in range(7)] == [None] * 3 + [16] * 4
+    assert [plan.image_size(step) for step in range(7)] == [None] * 3 + [16] * 4

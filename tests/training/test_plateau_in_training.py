@@ -10,7 +10,7 @@ from cifarlab.config.duration import Duration
 from cifarlab.recipes.schema import Extension
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
-from cifarlab.training.extend import extended
+from cifarlab.training.extend import extend_run
 from cifarlab.training.train import train
 
 PLATEAU = {
@@ -69,7 +69,7 @@ def test_resumed_it_remembers_what_it_saw(tmp_path, tiny, end_of, step):
 def test_extended_it_holds_starts_anew_or_goes_on(tmp_path, tiny, how):
     folder = RunFolder(tmp_path / "run")
     train(tiny(PLATEAU), folder)
-    recipe, longer = extended(folder, Extension(duration=Duration.parse("4 epochs"), schedule=how))
+    recipe, longer = extend_run(folder, Extension(duration=Duration.parse("4 epochs"), schedule=how))
     train(recipe, longer, resume=True)
     rates, losses = told(longer)
     before = rates_by_hand(losses[:8], 0.1)

@@ -16,9 +16,9 @@ from cifarlab.recipes.schema import Extension
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
 from cifarlab.training.checkpoint import Checkpoints
-from cifarlab.training.extend import extended
+from cifarlab.training.extend import extend_run
 from cifarlab.training.step import step
-from cifarlab.training.tensor_stats import TensorStats, gradient_norms, matrices, recorded_images
+from cifarlab.training.tensor_stats import TensorStats, gradient_norms, named_weights, select_images
 from cifarlab.training.train import train
 
 
@@ -152,7 +152,7 @@ def test_an_extended_run_goes_on_with_the_record(tmp_path: Path, tiny: Callable)
     train(tiny(), folder, callbacks=[TensorStats()])
     before = folder.tensor_stats.read()
     longer = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
-    recipe, longer_folder = extended(folder, longer)
+    recipe, longer_folder = extend_run(folder, longer)
     train(recipe, longer_folder, resume=True, callbacks=[TensorStats()])
     lines = longer_folder.tensor_stats.read()
     assert lines[:-1] == before and lines[-1]["epoch"] == 4
@@ -160,7 +160,7 @@ def test_an_extended_run_goes_on_with_the_record(tmp_path: Path, tiny: Callable)
 
 def test_gradient_norms_are_those_of_the_step(tmp_path: Path, tiny: Callable) -> None:
     run = prepared(tiny({"training.clip_grad_norm": 0.5}), tmp_path / "run")
-    assert gradient_norms(run) == (dict.fromkeys(dict(matrices(run.state.classifier.body))), None)
+    assert gradient_norms(run) == (dict.fromkeys(dict(named_weights(run.state.classifier.body))), None)
     step(run, first_batch(run))
     by_layer, whole = gradient_norms(run)
     body = run.state.classifier.body
@@ -199,7 +199,7 @@ def test_dead_units_are_counted_as_in_the_result(tmp_path: Path, tiny: Callable)
         norm.weight[1], norm.bias[1] = 0.0, -1.0
     TensorStats().on_train_start(run)
     [line] = run.folder.tensor_stats.read()
-    indices = recorded_images(run.loader.indices.numpy())
+    indices = select_images(run.loader.indices.numpy())
     images = run.dataset.read("train").images
     wanted = dead_units(run.predictor, images, indices)["layers"]
     assert {k: told["dead"] for k, told in line["activations"].items()} == wanted
@@ -216,7 +216,7 @@ def test_a_step_is_left_alone(tmp_path: Path, tiny: Callable) -> None:
 
 @pytest.mark.parametrize(("trained", "images"), [(30, 25), (1294, 25), (5000, 50), (45_000, 125)])
 def test_one_image_of_a_hundred(trained: int, images: int) -> None:
-    indices = recorded_images(np.arange(3, trained + 3))
+    indices = select_images(np.arange(3, trained + 3))
     assert indices[0] == 3 and 0.5 * images < len(indices) <= images
     assert len(set(np.diff(indices))) <= 1
 
