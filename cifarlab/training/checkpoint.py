@@ -164,9 +164,8 @@ class Checkpoints:
             CheckpointError: it is not the file that the best epoch saved.
         """
         weights_file, tensors = WeightsFile.read(self.best)
-        original = replace(weights_file, tta_threshold=None).content(tensors)
-        digests = files.sha256(self.best), hashlib.sha256(original).hexdigest()
-        if best.weights_sha256 not in digests:
+        file = replace(weights_file, tta_threshold=None).content(tensors)
+        if best.weights_sha256 not in (files.sha256(self.best), hashlib.sha256(file).hexdigest()):
             raise CheckpointError(
                 f"{self.best}, of epoch {weights_file.epoch}, is not what the best epoch, "
                 f"{best.epoch}, saved",

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.dataset import Progress
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import fingerprint
@@ -56,7 +57,7 @@ def train(
     on_main = processes.broadcast_from_rank0
     if not isinstance(folder, RunFolder):
         folder = on_main(lambda: new_folder(recipe)) if folder is None else RunFolder(folder)
-    with ExitStack() as contexts, _translate_errors(recipe, folder):
+    with ExitStack() as contexts, plugin_errors(), _translate_errors(recipe, folder):
         if callbacks is None and processes.is_main_process:
             display = contexts.enter_context(Display())
             callbacks, progress = [display], progress or display.prepare

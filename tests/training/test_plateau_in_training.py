@@ -69,7 +69,8 @@ def test_resumed_it_remembers_what_it_saw(tmp_path, tiny, end_of, step):
 def test_extended_it_holds_starts_anew_or_goes_on(tmp_path, tiny, how):
     folder = RunFolder(tmp_path / "run")
     train(tiny(PLATEAU), folder)
-    recipe, longer = extend_run(folder, Extension(duration=Duration.parse("4 epochs"), schedule=how))
+    extension = Extension(duration=Duration.parse("4 epochs"), schedule=how)
+    recipe, longer = extend_run(folder, extension)
     train(recipe, longer, resume=True)
     rates, losses = told(longer)
     before = rates_by_hand(losses[:8], 0.1)

@@ -160,7 +160,10 @@ def test_an_extended_run_goes_on_with_the_record(tmp_path: Path, tiny: Callable)
 
 def test_gradient_norms_are_those_of_the_step(tmp_path: Path, tiny: Callable) -> None:
     run = prepared(tiny({"training.clip_grad_norm": 0.5}), tmp_path / "run")
-    assert gradient_norms(run) == (dict.fromkeys(dict(named_weights(run.state.classifier.body))), None)
+    assert gradient_norms(run) == (
+        dict.fromkeys(dict(named_weights(run.state.classifier.body))),
+        None,
+    )
     step(run, first_batch(run))
     by_layer, whole = gradient_norms(run)
     body = run.state.classifier.body
