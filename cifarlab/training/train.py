@@ -113,8 +113,8 @@ def _translate_errors(recipe: Recipe, folder: RunFolder) -> Iterator[None]:
                 "raise training.batch_size, or use larger images or smaller strides",
             ) from error
         # PyTorch's allocator on a CPU has no class of its own for it
-        is_out_of_memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if is_out_of_memory or "can't allocate memory" in text:
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if full or "can't allocate memory" in text:
             first = text.splitlines()[0] if text else "no memory left"
             raise OutOfMemoryError(
                 f"out of memory at {size}: {first:.120}",

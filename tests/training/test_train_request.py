@@ -1,4 +1,4 @@
-"""What the words of ``cifarlab train`` ask for: recipe, folder, new or going on."""
+"""From a command line of ``cifarlab train`` to a request: recipe, folder, new or going on."""
 
 import os
 import shutil
@@ -20,41 +20,41 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def begun(*assignments: str, done: bool = False) -> RunFolder:
-    """A run of quickstart in its default folder, as far as ``launch`` looks at it."""
-    job = resolve_request("quickstart", assignments)
-    job.folder.write_recipe(job.recipe)
-    if done:
-        job.folder.write_result({})
-    return job.folder
+def begin_run(*assignments: str, complete: bool = False) -> RunFolder:
+    """A run of quickstart in its default folder, as far as ``resolve_request`` reads it."""
+    request = resolve_request("quickstart", assignments)
+    request.folder.write_recipe(request.recipe)
+    if complete:
+        request.folder.write_result({})
+    return request.folder
 
 
 def test_a_new_run_goes_under_runs() -> None:
-    job = resolve_request("quickstart", ["seed=3"])
-    assert job.recipe == apply_overrides(find("quickstart"), ["seed=3"])
-    assert job.folder.path.parent == Path("runs")
-    assert job.folder.path.name.startswith("quickstart-s3-")
-    assert not job.resume
+    request = resolve_request("quickstart", ["seed=3"])
+    assert request.recipe == apply_overrides(find("quickstart"), ["seed=3"])
+    assert request.folder.path.parent == Path("runs")
+    assert request.folder.path.name.startswith("quickstart-s3-")
+    assert not request.resume
 
 
 def test_the_same_words_again_make_a_second_run() -> None:
-    first = begun()
+    first = begin_run()
     assert resolve_request("quickstart").folder.path.name == f"{first.path.name}-2"
 
 
 def test_resume_finds_the_newest_unfinished_run() -> None:
-    begun(done=True)
-    second = begun()
-    begun(done=True)
-    job = resolve_request("quickstart", resume=True)
-    assert (job.folder.path, job.resume) == (second.path, True)
+    begin_run(complete=True)
+    second = begin_run()
+    begin_run(complete=True)
+    request = resolve_request("quickstart", resume=True)
+    assert (request.folder.path, request.resume) == (second.path, True)
 
 
 def test_resume_without_an_unfinished_run_takes_one_without_its_report() -> None:
     """Killed, or out of disk, while the report was drawn: who types the same words again is met."""
-    folder = begun(done=True)
-    job = resolve_request("quickstart", resume=True)
-    assert (job.folder.path, job.resume, job.report_only) == (folder.path, True, True)
+    folder = begin_run(complete=True)
+    request = resolve_request("quickstart", resume=True)
+    assert (request.folder.path, request.resume, request.report_only) == (folder.path, True, True)
     folder.report.parent.mkdir()
     folder.report.touch()
     with pytest.raises(RunFolderError, match="no unfinished run of quickstart"):
@@ -62,9 +62,9 @@ def test_resume_without_an_unfinished_run_takes_one_without_its_report() -> None
     assert not resolve_request("quickstart", run=folder.path, resume=True).report_only
     os.utime(folder.report, ns=(0, 0))  # drawn before the run ended
     assert resolve_request("quickstart", run=folder.path, resume=True).report_only
-    unfinished = begun()
-    job = resolve_request("quickstart", resume=True)
-    assert (job.folder.path, job.report_only) == (unfinished.path, False)
+    unfinished = begin_run()
+    request = resolve_request("quickstart", resume=True)
+    assert (request.folder.path, request.report_only) == (unfinished.path, False)
 
 
 def test_resume_passes_over_a_folder_that_holds_something_else() -> None:
@@ -72,13 +72,13 @@ def test_resume_passes_over_a_folder_that_holds_something_else() -> None:
     other = resolve_request("quickstart").folder.path
     other.mkdir(parents=True)
     (other / "notes.txt").write_text("not a run")
-    mine = begun()
+    mine = begin_run()
     assert mine.path != other
     assert resolve_request("quickstart", resume=True).folder.path == mine.path
 
 
 def test_settings_are_part_of_which_run_is_meant() -> None:
-    begun("seed=1")
+    begin_run("seed=1")
     with pytest.raises(RunFolderError, match="no unfinished run of quickstart"):
         resolve_request("quickstart", resume=True)
     assert resolve_request("quickstart", ["seed=1"], resume=True).recipe.seed == 1
@@ -139,22 +139,22 @@ def test_extend_finds_the_newest_finished_run(finished: RunFolder) -> None:
     Path("tiny.yaml").write_text(to_yaml(recipe))
     target = resolve_request("tiny.yaml").folder.path
     shutil.copytree(finished.path, target)
-    job = resolve_request("tiny.yaml", extend="1 epoch", schedule="hold")
-    assert job.resume
-    assert job.folder.path == target.with_name(f"{target.name}+1-epoch-hold")
-    assert [str(e.duration) for e in job.recipe.training.extensions] == ["1 epoch"]
+    request = resolve_request("tiny.yaml", extend="1 epoch", schedule="hold")
+    assert request.resume
+    assert request.folder.path == target.with_name(f"{target.name}+1-epoch-hold")
+    assert [str(e.duration) for e in request.recipe.training.extensions] == ["1 epoch"]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"resume": True, "extend": "1 epoch", "schedule": "hold"}, "resume"),
         ({"schedule": "hold"}, "schedule"),
     ],
     ids=["resume with extend", "schedule without extend"],
 )
-def test_words_that_contradict_each_other_are_refused(options: dict, told: str) -> None:
+def test_options_that_contradict_each_other_are_refused(options: dict, message: str) -> None:
     """No option is ignored in silence."""
-    begun(done=True)
-    with pytest.raises(UserError, match=told):
+    begin_run(complete=True)
+    with pytest.raises(UserError, match=message):
         resolve_request("quickstart", **options)
