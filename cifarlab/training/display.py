@@ -41,8 +41,8 @@ class Display(Callback):
         self._output = ExitStack()
         self._description = ""
         self._images = 0
-        self._since = self._last_update = 0.0
-        self._first: tuple[float, int] | None = None  # when the first step ended, and its number
+        self._epoch_start = self._last_update = 0.0
+        self._first_step: tuple[float, int] | None = None  # when it ended, and its number
         self._printed: set[str] = set()
 
     def __enter__(self) -> "Display":
@@ -90,21 +90,21 @@ class Display(Callback):
         for note in run.notes:
             console.print(f"note: {note}")
         self._start_bar("training", run.plan.steps)
-        self._since = self._last_update = time.monotonic()
-        self._first = None
+        self._epoch_start = self._last_update = time.monotonic()
+        self._first_step = None
 
     def on_step_end(self, run: Run, images: int) -> None:
         """Move the bar, at most ten times a second; estimate once how long training takes."""
         self._images += images
         now = time.monotonic()
-        if self._first is None:  # the first step also sets things up
-            self._first = now, run.state.step
-        elif now - self._first[0] >= _ESTIMATE_AFTER:
+        if self._first_step is None:  # the first step also sets things up
+            self._first_step = now, run.state.step
+        elif now - self._first_step[0] >= _ESTIMATE_AFTER:
             self._estimate(run, now)
         if now - self._last_update <= (_LOG_INTERVAL if self._bars.disable else _REFRESH):
             return
         self._last_update, step = now, run.state.step
-        speed = f"{self._images / (now - self._since):,.0f} images/s"
+        speed = f"{self._images / (now - self._epoch_start):,.0f} images/s"
         epoch = f"epoch {run.state.epoch + 1}/{len(run.plan.epochs)}"
         self._update_bar(completed=step, description=epoch, speed=speed)
         if self._bars.disable:
@@ -120,7 +120,7 @@ class Display(Callback):
             f"{line['cost']['images_per_second'] or 0:,.0f} images/s"
         )
         self._images = 0
-        self._since = self._last_update = time.monotonic()
+        self._epoch_start = self._last_update = time.monotonic()
 
     def on_train_end(self, run: Run, result: dict[str, Any]) -> None:
         """Print the result."""
@@ -132,13 +132,13 @@ class Display(Callback):
 
     def _estimate(self, run: Run, now: float) -> None:
         """Print how long the rest of the training takes at the speed up to now."""
-        assert self._first is not None
-        since, first = self._first
-        self._first = math.inf, 0  # once for a run
+        assert self._first_step is not None
+        start, first = self._first_step
+        self._first_step = math.inf, 0  # once for a run
         # a step takes the longer, the more pixels its images have
         full_size, steps = run.dataset.image_shape[0], range(run.state.step - 1, run.plan.steps)
         last, *left = [(run.plan.image_size(step) or full_size) ** 2 for step in steps]
-        seconds_left = (now - since) / (run.state.step - first) * sum(left) / last
+        seconds_left = (now - start) / (run.state.step - first) * sum(left) / last
         if seconds_left >= _SHORTEST_ESTIMATE:
             console.print(f"about {format_duration(seconds_left)} of training to go")
 

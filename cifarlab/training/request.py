@@ -43,16 +43,13 @@ def resolve_request(
 ) -> TrainRequest:
     """Return what a command line asks for.
 
-    ``resume`` and ``extend`` take the recipe of the folder; settings that are given again must be
-    those that the run was begun with.
-
     Args:
         name: a shipped recipe, or a recipe file.
         assignments: settings, each ``key=value``.
         data: short for the setting ``data.source``.
         run: the run folder; None: a new one under runs/, or the newest that fits.
-        resume: go on with an unfinished run.
-        extend: by how much to train a finished run longer, e.g. ``10 epochs``.
+        resume: go on with an unfinished run, by its recipe; settings given again must be its own.
+        extend: by how much to train a finished run longer, e.g. ``10 epochs``; as with ``resume``.
         schedule: what the learning rate does meanwhile, one of CONTINUATIONS.
         plugins: files or entry points, which this approves.
         callbacks: kinds of callbacks.
@@ -68,10 +65,8 @@ def resolve_request(
         what = "--resume goes on with an unfinished run, --extend with a finished one"
         raise UserError(what, "give one")
     if schedule is not None and extend is None:
-        raise UserError(
-            "--schedule says what the learning rate does during --extend, which is not given",
-            "to train with another schedule, set schedule.kind=...",
-        )
+        what = "--schedule says what the learning rate does during --extend, which is not given"
+        raise UserError(what, "to train with another schedule, set schedule.kind=...")
 
     def override(base: Recipe | None = None) -> Recipe:
         recipe = find(name, files) if base is None else base

@@ -96,7 +96,7 @@ def all_reduce_gradients(run: Run, loss: Tensor, correct: Tensor) -> tuple[Tenso
     """Sum the gradients over all processes, in place; return the sums of loss and ``correct``.
 
     One all-reduce for all, and no DistributedDataParallel: that overlaps it with the backward pass,
-    but has to be told of micro-batches, and to be built again when a stage is frozen.
+    but would have to know of micro-batches, and to be built again when a stage is frozen.
 
     Args:
         run: the run, with the gradients of this process's images.
