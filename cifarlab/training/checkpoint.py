@@ -118,8 +118,8 @@ class Checkpoints:
             if state.averager:
                 averages = _select_section("averager", tensors)
                 state.averager.load_state_dict({**averages, **counters.averager})
-            sums = [tensors[f"totals.{name}"].reshape(()).to(state.device) for name in _TOTALS]
-        state.totals = Totals(*sums, n_images=counters.n_images)
+            sums = {n: tensors[f"totals.{n}"].reshape(()).to(state.device) for n in _TOTALS}
+        state.totals = Totals(**sums, n_images=counters.n_images)
         for name in _COUNTERS:
             setattr(state, name, getattr(counters, name))
         state.seconds.update(counters.seconds)

@@ -46,7 +46,7 @@ def finish(run: Run, reason: StopReason) -> dict[str, Any]:
                 source = run.dataset, run.recipe.data, run.folder
                 test = open_test_split(*source, by="train", command=run.command)
                 predictions = _predict_split(run, predictor, "test", test)
-                value = temperature and temperature["value"]
+                value = temperature["value"] if temperature else None
                 splits["test"] = measure(predictions, value, metrics=run.recipe.metrics)
         except DataError as error:
             notes.append(f"no test result: {error.what}")
