@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 from _results import in_turns, paired_ratio, summary, write_result
-from throughput import bare_step
+from throughput import time_bare_step
 
 from cifarlab.recipes.catalog import find
 from cifarlab.system.device import choose
@@ -76,7 +76,7 @@ def main() -> None:
     os.environ["CIFARLAB_DEVICE"] = "cpu"
     compute, recipe = choose(), find(options.recipe)
     steps = max(1, IMAGES // recipe.training.batch_size)
-    measure = bare_step(recipe, steps, compute, options.pixels)
+    measure = time_bare_step(recipe, steps, compute, options.pixels)
     rows = [measure_beside(busy, measure) for busy in (0, options.busy)]
     payload = {"recipe": recipe.name, "pixels": options.pixels, "precision": compute.precision}
     print(write_result("busy-machine", "cpu", {**payload, "images_per_second": rows}))

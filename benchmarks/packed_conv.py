@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 from _results import in_turns, paired_ratio, summary, write_result
-from throughput import bare_step
+from throughput import time_bare_step
 
 from cifarlab.recipes.catalog import find
 from cifarlab.system.device import choose, has_amx
@@ -44,7 +44,7 @@ def main() -> None:
     for recipe in map(find, options.recipes):
         for pixels in options.pixels:
             steps = max(1, IMAGES // recipe.training.batch_size)
-            measure = bare_step(recipe, steps, compute, pixels)
+            measure = time_bare_step(recipe, steps, compute, pixels)
             ways = {"packed": with_pack("1", measure), "plain": with_pack("0", measure)}
             speeds = in_turns(ways, REPEATS)
             ratio = paired_ratio(speeds["packed"], speeds["plain"])

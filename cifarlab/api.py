@@ -157,9 +157,9 @@ class Evaluation(SimpleNamespace):
         return pd.DataFrame(self.per_class).set_index("class")
 
     def __repr__(self) -> str:
-        from cifarlab.training.display import score_line
+        from cifarlab.training.display import format_score
 
-        return f"<Evaluation: {score_line(self.split, vars(self), self.data)}>"
+        return f"<Evaluation: {format_score(self.split, vars(self), self.data)}>"
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(repr(self)[1:-1])}</p>" + self.frame.to_html(float_format=percent)

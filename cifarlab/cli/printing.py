@@ -39,10 +39,10 @@ def print_search(search: "FinishedSearch") -> None:
 
 def print_evaluation(split: str, evaluation: dict[str, Any]) -> None:
     """Print a split's accuracy, by class and group, its calibration, and all that was measured."""
-    from cifarlab.training.display import score_line  # it imports torch
+    from cifarlab.training.display import format_score  # it imports torch
 
     result = evaluation["measured"]
-    console.print(score_line(split, result, evaluation["data"]))
+    console.print(format_score(split, result, evaluation["data"]))
     rows = [
         (row["class"], str(row["n"]), percent(row["accuracy"]), _interval(row["interval"], ".1f"))
         for row in result["per_class"]

@@ -15,7 +15,7 @@ from cifarlab.system.errors import Interrupted, MissingExtraError, StorageError
 
 if TYPE_CHECKING:
     from cifarlab.system.processes import Processes
-    from cifarlab.training.launch import Launch
+    from cifarlab.training.request import TrainRequest
 
 
 @app.command(cls=SettingsCommand)
@@ -35,11 +35,11 @@ def train(
 ) -> None:
     """Train a recipe, evaluate it and write its report."""
     from cifarlab.system.processes import init_distributed
-    from cifarlab.training.launch import launch
+    from cifarlab.training.request import resolve_request
 
     with init_distributed() as processes:
         job = processes.broadcast_from_rank0(
-            lambda: launch(
+            lambda: resolve_request(
                 recipe,
                 settings or [],
                 data=data,
@@ -51,7 +51,7 @@ def train(
                 callbacks=[*(["tensor-stats"] if tensor_stats else []), *(callback or [])],
             )
         )
-        if not job.trained:
+        if not job.report_only:
             _train(job, processes, threads)
     if processes.is_main_process:
         echo(f"run: {job.folder.path}")
@@ -60,7 +60,7 @@ def train(
         print_next("evaluate" if held_out else "explain", job.folder.path)
 
 
-def _train(job: "Launch", processes: "Processes", threads: int | None) -> None:
+def _train(job: "TrainRequest", processes: "Processes", threads: int | None) -> None:
     """Train the run that the command line names; the main process shows the progress."""
     from cifarlab.training.display import Display
     from cifarlab.training.train import train as run_training

@@ -141,5 +141,10 @@ def kinds_of(owner: str) -> list[type[Family]]:
     return [made for made in _registry.values() if made.owner == owner]
 
 
+def own_modules() -> set[str]:
+    """Return the names of the modules, ours excepted, that define kinds of any family."""
+    return {made.__module__ for made in _registry.values() if not made.is_shipped()}
+
+
 # by family, kind and owner
 _registry: dict[tuple[type[Family], str, str], type[Family]] = {}

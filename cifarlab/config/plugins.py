@@ -23,7 +23,7 @@ from typing import Any, Self
 from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from cifarlab.config.base import Config
-from cifarlab.config.family import Family, kinds_of, knowing, owned_by, setting
+from cifarlab.config.family import Family, kinds_of, knowing, own_modules, owned_by, setting
 from cifarlab.system.errors import CifarlabError, PluginError
 from cifarlab.system.files import (
     append_line,
@@ -198,28 +198,30 @@ def decisive_plugins(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
 
 
 @contextmanager
-def plugin_errors(part: Family) -> Iterator[None]:
+def plugin_errors(part: Family | None = None) -> Iterator[None]:
     """Turn what a user's own code raises in the block into a PluginError that says where.
 
-    ``part`` is what is called there; what cifarlab's code or the disk alone raises stays as it is.
+    ``part`` is what is called there, None where it may be any part of the user's own. What
+    cifarlab's code or the disk alone raises stays as it is.
     """
     try:
         yield
     except (CifarlabError, MemoryError):
         raise
     except Exception as error:
-        module = "cifarlab_plugin_" if part.is_shipped() else type(part).__module__
+        modules, is_shipped = own_modules(), part is None or part.is_shipped()
         frames = [
             (frame.f_code.co_filename, line)
             for frame, line in walk_tb(error.__traceback__)
-            if frame.f_globals.get("__name__", "").startswith(module)
+            if frame.f_globals.get("__name__") in modules
         ]
         # torch's own OutOfMemoryError is no fault of the code
-        is_ours = not frames and (part.is_shipped() or isinstance(error, OSError))
+        is_ours = not frames and (is_shipped or isinstance(error, OSError))
         if type(error).__name__ == "OutOfMemoryError" or is_ours:
             raise
         where = "".join(f" in {file}, line {line}" for file, line in frames[-1:])
-        what = f"kind {part.kind!r} fails{where}: {type(error).__name__}: {reason(error)}"
+        name = f"kind {part.kind!r}" if part else "a part of your own"
+        what = f"{name} fails{where}: {type(error).__name__}: {reason(error)}"
         raise PluginError(what, "mend it there") from error
 
 

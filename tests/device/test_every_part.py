@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from everything import WAYS
+from combined_settings import COMBINATIONS
 from on_a_device import WaitRecorder, outcome, require_alike
 from pretended_device import pretended
 from small_recipes import RUN, SETTINGS, settings
@@ -26,7 +26,7 @@ SHORT = {
 }  # 8 steps
 COLOUR = {"data.images.channels": "rgb"}
 MORE: dict[str, dict[str, Any]] = {
-    **WAYS,
+    **COMBINATIONS,
     "others": COLOUR
     | {
         "augment.policy.kind": "trivialaugment",
@@ -80,7 +80,7 @@ def test_a_way_to_train_tells_the_same(way: str, tiny: Callable, tmp_path: Path)
 
 
 def test_images_that_stay_in_the_host_s_memory(tiny: Callable, tmp_path: Path) -> None:
-    recipe = short(tiny, "everything")
+    recipe = short(tiny, "all settings")
     with pretended() as resident:
         there = WaitRecorder(resident)
         train(recipe, RunFolder(tmp_path / "a"), callbacks=[there])
@@ -126,7 +126,7 @@ class OneOfTwo(Processes):
     run_in_all = broadcast_from_rank0
 
 
-@pytest.mark.parametrize("way", ["ema", "everything"])
+@pytest.mark.parametrize("way", ["ema", "all settings"])
 def test_one_of_two_processes(way: str, tiny: Callable, tmp_path: Path) -> None:
     recipe = short(tiny, way)
     with pretended() as device:

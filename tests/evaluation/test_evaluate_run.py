@@ -20,7 +20,7 @@ from cifarlab.report.write import write_report
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, DataError, RecipeError, RunFolderError
-from cifarlab.training.launch import launch
+from cifarlab.training.request import resolve_request
 from cifarlab.training.train import train
 
 SOURCE = Path(cifarlab.__file__).parent
@@ -139,7 +139,9 @@ USES: dict[str, Callable[[RunFolder], object]] = {
     "predict": RunPredictor,
     "explain": explain_run,
     "the page": lambda folder: Network(folder.path),
-    "extend": lambda folder: launch("tiny", run=folder.path, extend="1 epoch", schedule="hold"),
+    "extend": lambda folder: resolve_request(
+        "tiny", run=folder.path, extend="1 epoch", schedule="hold"
+    ),
 }
 
 

@@ -25,7 +25,7 @@ from cifarlab.recipes.schema import Recipe
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.predictions import Predictions
 from cifarlab.system.errors import CheckpointError, Interrupted
-from cifarlab.training.launch import launch
+from cifarlab.training.request import resolve_request
 from cifarlab.training.train import train
 
 
@@ -304,7 +304,7 @@ def test_killed_before_the_result_it_ends_the_same(
 def test_a_longer_run_finds_its_own(run_with_threshold: RunFolder, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(run_with_threshold.path, folder.path)
-    longer = launch("tiny", run=folder.path, extend="2 epochs", schedule="hold")
+    longer = resolve_request("tiny", run=folder.path, extend="2 epochs", schedule="hold")
     result = train(longer.recipe, longer.folder, resume=True)
     before = (run_with_threshold.result() or {})["evaluated"]["tta_threshold"]
     threshold = result["evaluated"]["tta_threshold"]

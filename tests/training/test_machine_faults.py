@@ -15,6 +15,7 @@ from cifarlab.inference.weights import WeightsFile
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import OutOfMemoryError, StorageError
 from cifarlab.training import loop
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
@@ -58,23 +59,15 @@ def test_other_runtime_errors_are_not_called_out_of_memory(
         train(tiny(), RunFolder(tmp_path / "run"))
 
 
-class At:
-    """A callback that does something once, after a step."""
+class DoAfterStep(Callback):
+    """Calls a function once, after a step."""
 
-    def __init__(self, step: int, act: Callable[[], Any]) -> None:
-        self.step, self.act = step, act
-
-    def on_train_start(self, run: Run) -> None: ...
+    def __init__(self, step: int, action: Callable[[], Any]) -> None:
+        self.step, self.action = step, action
 
     def on_step_end(self, run: Run, images: int) -> None:
         if run.state.step == self.step:
-            self.act()
-
-    def on_validation_end(self, run: Run) -> None: ...
-
-    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None: ...
-
-    def on_train_end(self, run: Run, result: dict[str, Any]) -> None: ...
+            self.action()
 
 
 def no_space(*_: Any) -> None:
@@ -101,7 +94,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(
                 no_space()
             real(descriptor)
 
-        callback = At(20, lambda: patch.setattr(os, "fsync", failing))
+        callback = DoAfterStep(20, lambda: patch.setattr(os, "fsync", failing))
         with pytest.raises(StorageError, match="No space left") as caught:
             train(tiny(), folder, callbacks=[callback])
     assert "free some space" in caught.value.hint
@@ -130,7 +123,7 @@ def test_a_disk_that_really_refuses(
     limit = small_files_only(4000)  # the metrics log fits, no checkpoint does
     try:
         with pytest.raises(StorageError, match="File too large"):
-            train(tiny(), folder, callbacks=[At(20, limit.__enter__)])
+            train(tiny(), folder, callbacks=[DoAfterStep(20, limit.__enter__)])
     finally:
         limit.__exit__(None, None, None)
     require_resumable(folder, tiny, end_of(finished), end_of)

@@ -1,4 +1,4 @@
-"""What the words of ``cifarlab train`` ask for: which recipe, in which folder, new or going on."""
+"""From a command line of ``cifarlab train`` to a request: recipe, folder, new or going on."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,22 +14,22 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.naming import latest_folder, new_folder
 from cifarlab.system.errors import RecipeError, RunFolderError, UserError
 from cifarlab.training.callbacks import WatchedConfig, name_callbacks
-from cifarlab.training.extend import extended
+from cifarlab.training.extend import extend_run
 
 CONTINUATIONS = get_args(Extension.model_fields["schedule"].annotation)
 
 
-class Launch(NamedTuple):
-    """What ``train`` takes; a run that is ``trained`` lacks nothing but its report."""
+class TrainRequest(NamedTuple):
+    """What ``train`` is to do; with ``report_only`` the run lacks nothing but its report."""
 
     recipe: Recipe
     folder: RunFolder
     resume: bool
     callbacks: WatchedConfig
-    trained: bool = False
+    report_only: bool = False
 
 
-def launch(
+def resolve_request(
     name: str,
     assignments: Sequence[str] = (),
     *,
@@ -40,58 +40,71 @@ def launch(
     schedule: str | None = None,
     plugins: Sequence[str] = (),
     callbacks: Sequence[str] = (),
-) -> Launch:
-    """Resolve a command line. Raises UserError, RecipeError, PluginError or RunFolderError.
+) -> TrainRequest:
+    """Return what a command line asks for.
 
-    Going on (``resume``, ``extend``) takes the recipe of the folder; settings given again must
-    be those that it was begun with. ``plugins`` are files that this approves; ``callbacks`` kinds.
+    Args:
+        name: a shipped recipe, or a recipe file.
+        assignments: settings, each ``key=value``.
+        data: short for the setting ``data.source``.
+        run: the run folder; None: a new one under runs/, or the newest that fits.
+        resume: go on with an unfinished run, by its recipe; settings given again must be its own.
+        extend: by how much to train a finished run longer, e.g. ``10 epochs``; as with ``resume``.
+        schedule: what the learning rate does meanwhile, one of CONTINUATIONS.
+        plugins: files or entry points, which this approves.
+        callbacks: kinds of callbacks.
+
+    Raises:
+        UserError: options contradict each other.
+        RecipeError: there is no such recipe, or a setting is wrong.
+        PluginError: a plug-in can't be loaded.
+        RunFolderError: no folder fits, or it was begun with other settings.
     """
-    approved, options = approve_plugins(plugins), {} if data is None else {"data.source": data}
+    files, options = approve_plugins(plugins), {} if data is None else {"data.source": data}
     if extend is not None and resume:
         what = "--resume goes on with an unfinished run, --extend with a finished one"
         raise UserError(what, "give one")
     if schedule is not None and extend is None:
-        raise UserError(
-            "--schedule says what the learning rate does during --extend, which is not given",
-            "to train with another schedule, set schedule.kind=...",
-        )
+        what = "--schedule says what the learning rate does during --extend, which is not given"
+        raise UserError(what, "to train with another schedule, set schedule.kind=...")
 
-    def requested(begun: Recipe | None = None) -> Recipe:
-        recipe = find(name, approved) if begun is None else begun
-        recipe = recipe.add_plugins(decisive_plugins(approved))
+    def override(base: Recipe | None = None) -> Recipe:
+        recipe = find(name, files) if base is None else base
+        recipe = recipe.add_plugins(decisive_plugins(files))
         return apply_overrides(recipe, assignments, options)
 
-    goes_on, trained = resume or extend is not None, False
-    if goes_on:
-        folder = RunFolder(run) if run else _latest(requested(), resume)
-        words = [*(f"--plugin {plugin.file}" for plugin in approved), *assignments]
+    continues, report_only = resume or extend is not None, False
+    if continues:
+        folder = RunFolder(run) if run else _find_latest(override(), resume)
+        words = [*(f"--plugin {plugin.file}" for plugin in files), *assignments]
         words += [] if data is None else [f"--data {data}"]
-        recipe = _begun_recipe(folder, name, words, requested)
-        trained = resume and folder.finished and not folder.reported
+        recipe = _check_recipe(folder, name, words, override)
+        report_only = resume and folder.finished and not folder.reported
     else:
-        recipe = requested()
+        recipe = override()
         folder = RunFolder(run) if run else new_folder(recipe)
     if extend is not None:
-        recipe, folder = extended(folder, _extension(extend, schedule))
-    watched = name_callbacks(callbacks, (*recipe.plugins, *approved))
-    return Launch(recipe, folder, goes_on, watched, trained)
+        recipe, folder = extend_run(folder, _parse_extension(extend, schedule))
+    configs = name_callbacks(callbacks, (*recipe.plugins, *files))
+    return TrainRequest(recipe, folder, continues, configs, report_only)
 
 
-def _latest(recipe: Recipe, resume: bool) -> RunFolder:
-    """The newest finished run; to ``resume``, the newest unfinished one.
+def _find_latest(recipe: Recipe, resume: bool) -> RunFolder:
+    """Return the newest finished run; to ``resume``, the newest unfinished one.
 
-    Where there is none, the newest that was ended while its report was drawn. RunFolderError.
+    Where there is none to resume, return the newest run if it has no report: it was killed while
+    the report was drawn. Raises RunFolderError.
     """
     try:
         return latest_folder(recipe, finished=not resume)
     except RunFolderError:
         with suppress(RunFolderError):
-            if resume and not (trained := latest_folder(recipe, finished=True)).reported:
-                return trained
+            if resume and not (folder := latest_folder(recipe, finished=True)).reported:
+                return folder
         raise
 
 
-def _extension(duration: str, schedule: str | None) -> Extension:
+def _parse_extension(duration: str, schedule: str | None) -> Extension:
     if schedule not in CONTINUATIONS:
         raise RecipeError(
             f"--extend needs --schedule, one of {', '.join(CONTINUATIONS)}"
@@ -105,10 +118,10 @@ def _extension(duration: str, schedule: str | None) -> Extension:
         raise RecipeError(f"--extend: {error}", "write e.g. --extend '10 epochs'") from error
 
 
-def _begun_recipe(
-    folder: RunFolder, name: str, words: list[str], requested: Callable[..., Recipe]
+def _check_recipe(
+    folder: RunFolder, name: str, words: list[str], override: Callable[..., Recipe]
 ) -> Recipe:
-    """The folder's recipe; what is named again must be of it: its name, and every setting given."""
+    """Return the folder's recipe; its name and all settings that are given again must fit it."""
     begun = folder.recipe()
     is_file = name not in (begun.name, *shipped_recipes())
     if name != begun.name and find(name).name != begun.name:
@@ -118,7 +131,7 @@ def _begun_recipe(
         )
     # extensions are added by --extend, so a file does not have them
     extensions = begun.training.model_dump(mode="json")["extensions"]
-    recipe = change(requested(None if is_file else begun), {"training.extensions": extensions})
+    recipe = change(override(None if is_file else begun), {"training.extensions": extensions})
     if fingerprint(recipe) != fingerprint(begun):
         words = [name, *words] if is_file else words
         raise RunFolderError(

@@ -1,6 +1,6 @@
 """Training in several processes: what tests start under torchrun, and how they start it.
 
-    torchrun --nproc-per-node 2 tests/training/spread.py JOBS
+    torchrun --nproc-per-node 2 tests/training/torchrun_jobs.py JOBS
 
 JOBS is a JSON file: for each job its recipe, its folder and whether it goes on there. Each process
 writes beside it, as ``JOBS.<rank>``, the loss of each step, the result or the error of each job.
@@ -19,13 +19,14 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import CifarlabError
 from cifarlab.system.processes import Processes, init_distributed
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
-Told = dict[str, Any]
+Report = dict[str, Any]
 
 
-class Losses:
+class Losses(Callback):
     """A callback that notes the mean loss of each step, as the metrics log sums it."""
 
     def __init__(self) -> None:
@@ -33,28 +34,24 @@ class Losses:
         self._before = (0.0, 0)
 
     def on_train_start(self, run: Run) -> None:
-        self._before = (float(run.state.totals.loss), run.state.totals.seen)
+        self._before = (float(run.state.totals.loss), run.state.totals.n_images)
 
     def on_step_end(self, run: Run, images: int) -> None:
-        (loss, seen), totals = self._before, run.state.totals
-        self._before = (float(totals.loss), totals.seen)
-        self.losses.append((self._before[0] - loss) / (totals.seen - seen))
+        (loss, count), totals = self._before, run.state.totals
+        self._before = (float(totals.loss), totals.n_images)
+        self.losses.append((self._before[0] - loss) / (totals.n_images - count))
 
-    def on_validation_end(self, run: Run) -> None: ...
-
-    def on_epoch_end(self, run: Run, line: Told) -> None:
+    def on_epoch_end(self, run: Run, line: Report) -> None:
         self._before = (0.0, 0)
 
-    def on_train_end(self, run: Run, result: Told) -> None: ...
 
-
-def told(job: Told, processes: Processes, place: Path) -> Told:
+def train_job(job: Report, processes: Processes, other_folder: Path) -> Report:
     """Train one job in one process of several."""
     callback, outcome = Losses(), {}
     try:
         result = train(
             build(job["recipe"]),
-            RunFolder(job["folder"] if processes.is_main_process else place),
+            RunFolder(job["folder"] if processes.is_main_process else other_folder),
             resume=job.get("resume", False),
             callbacks=[callback],
             processes=processes,
@@ -81,12 +78,12 @@ def torchrun(*words: object) -> subprocess.Popen[str]:
 def main() -> None:
     jobs = Path(sys.argv[1])
     with init_distributed() as processes:
-        own = jobs.with_name(f"{jobs.name}.{processes.rank}")
+        path = jobs.with_name(f"{jobs.name}.{processes.rank}")
         outcomes = {
-            name: told(job, processes, jobs.with_name("not the first"))
+            name: train_job(job, processes, jobs.with_name("not the first"))
             for name, job in json.loads(jobs.read_text(encoding="utf-8")).items()
         }
-        own.write_text(json.dumps(outcomes), encoding="utf-8")
+        path.write_text(json.dumps(outcomes), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 from typing import Any
 
 # 1,294 images: five whole batches and one of 14
-SHORT = {"training.batch_size": 256, "training.duration": "3 epochs"}
+LENGTH = {"training.batch_size": 256, "training.duration": "3 epochs"}
 STEPS_PER_EPOCH = 6
 
-EVERYTHING: dict[str, Any] = {
+ALL_SETTINGS: dict[str, Any] = {
     "data.normalization": "image",
     "data.images.channels": "rgb",  # for colours to change
     "augment.degrees": 10,
@@ -52,7 +52,7 @@ EVERYTHING: dict[str, Any] = {
     "evaluation": {"tta_views": 6, "tta_fraction": 0.5},
 }
 
-WAYS: dict[str, dict[str, Any]] = {
+COMBINATIONS: dict[str, dict[str, Any]] = {
     "ema": {"averaging.kind": "ema", "averaging.decay": 0.8, "averaging.every": 2},
     "lookahead": {
         "averaging.kind": "lookahead",
@@ -61,5 +61,5 @@ WAYS: dict[str, dict[str, Any]] = {
     },
     "frozen": {"model.whitening.kernel_size": 2, "optimizer.whitening.until": "0.5 of the run"},
     "muon": {"optimizer.kind": "muon", "optimizer.lr": 0.05, "schedule.final_momentum": 0.3},
-    "everything": EVERYTHING,
+    "all settings": ALL_SETTINGS,
 }

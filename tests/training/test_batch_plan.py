@@ -1,4 +1,4 @@
-"""A run's length: durations resolved to steps once, cut into epochs."""
+"""A run's length: durations resolved to steps once, divided into epochs."""
 
 import pytest
 import torch
@@ -10,14 +10,14 @@ from cifarlab.system.processes import Processes
 from cifarlab.training.plan import BatchPlan, Epoch, plan_batches
 
 
-def made(duration: str, *extensions: str, steps_per_epoch: int = 10) -> BatchPlan:
+def build_plan(duration: str, *extensions: str, steps_per_epoch: int = 10) -> BatchPlan:
     longer = [{"duration": text, "schedule": "hold"} for text in extensions]
     training = {"duration": duration, "extensions": longer, "batch_size": 2}
     return plan_batches(build({"training": training}), 2 * steps_per_epoch)
 
 
 def test_whole_epochs() -> None:
-    assert made("3 epochs").epochs == (Epoch(0, 10), Epoch(10, 10), Epoch(20, 10))
+    assert build_plan("3 epochs").epochs == (Epoch(0, 10), Epoch(10, 10), Epoch(20, 10))
 
 
 @pytest.mark.parametrize(
@@ -31,16 +31,16 @@ def test_whole_epochs() -> None:
     ],
 )
 def test_the_last_epoch_may_be_short(duration: str, lengths: list[int]) -> None:
-    cut = made(duration)
-    assert [epoch.steps for epoch in cut.epochs] == lengths
-    assert cut.steps == sum(lengths)
+    plan = build_plan(duration)
+    assert [epoch.steps for epoch in plan.epochs] == lengths
+    assert plan.steps == sum(lengths)
 
 
 def test_an_extension_starts_a_new_epoch() -> None:
-    cut = made("15 steps", "1 epoch", "3 steps")
-    assert cut.epochs == (Epoch(0, 10), Epoch(10, 5), Epoch(15, 10), Epoch(25, 3))
-    assert [segment.steps for segment in cut.segments] == [15, 10, 3]
-    assert [segment.mode for segment in cut.segments] == ["planned", "hold", "hold"]
+    plan = build_plan("15 steps", "1 epoch", "3 steps")
+    assert plan.epochs == (Epoch(0, 10), Epoch(10, 5), Epoch(15, 10), Epoch(25, 3))
+    assert [segment.steps for segment in plan.segments] == [15, 10, 3]
+    assert [segment.mode for segment in plan.segments] == ["planned", "hold", "hold"]
 
 
 @given(
@@ -49,14 +49,14 @@ def test_an_extension_starts_a_new_epoch() -> None:
 )
 def test_epochs_cover_each_step_once(lengths: list[int], steps_per_epoch: int) -> None:
     texts = [f"{length} steps" for length in lengths]
-    cut = made(*texts, steps_per_epoch=steps_per_epoch)
-    covered = [step for first, steps in cut.epochs for step in range(first, first + steps)]
-    assert covered == list(range(sum(lengths))) == list(range(cut.steps))
-    assert all(0 < steps <= steps_per_epoch for _, steps in cut.epochs)
+    plan = build_plan(*texts, steps_per_epoch=steps_per_epoch)
+    covered = [step for first, steps in plan.epochs for step in range(first, first + steps)]
+    assert covered == list(range(sum(lengths))) == list(range(plan.steps))
+    assert all(0 < steps <= steps_per_epoch for _, steps in plan.epochs)
 
 
 def test_an_extended_plan_begins_with_the_planned_one() -> None:
-    assert made("15 steps", "1 epoch").epochs[:2] == made("15 steps").epochs
+    assert build_plan("15 steps", "1 epoch").epochs[:2] == build_plan("15 steps").epochs
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -67,11 +67,13 @@ def test_each_image_of_a_pass_is_of_one_process(world_size: int) -> None:
     assert plans[0].batch_sizes == [25] * 4 and plans[0].micro_batch_sizes(25) == [7, 6, 6, 6]
     shards = [plan.shards(25) for plan in plans]
     for number, size in enumerate([7, 6, 6, 6]):
-        of_pass = [shard[number] for shard in shards]
-        covered = [image for shard in of_pass for image in range(25)[shard.indices]]
+        pass_shards = [shard[number] for shard in shards]
+        covered = [image for shard in pass_shards for image in range(25)[shard.indices]]
         first = [0, 7, 13, 19][number]
         assert covered == list(range(first, first + size))
-        assert [shard.start + first for shard in of_pass] == [s.indices.start for s in of_pass]
+        assert [shard.start + first for shard in pass_shards] == [
+            s.indices.start for s in pass_shards
+        ]
     read = [plan.local_indices(25) for plan in plans]
     if world_size > 1:
         assert sorted(torch.cat(read).tolist()) == list(range(25))
@@ -92,6 +94,6 @@ def test_a_step_s_size_and_images_follow_the_recipe() -> None:
     )
     plan = plan_batches(recipe, 39)
     assert [plan.n_images(step) for step in range(7)] == [10, 10, 10, 9, 10, 10, 10]
-    trained = [plan.n_trained(step, plan.n_images(step)) for step in range(7)]
-    assert trained == [10, 10, 10, 9, 5, 5, 5]
-    assert [plan.pixels(step) for step in range(7)] == [None] * 3 + [16] * 4
+    counts = [plan.n_trained(step, plan.n_images(step)) for step in range(7)]
+    assert counts == [10, 10, 10, 9, 5, 5, 5]
+    assert [plan.image_size(step) for step in range(7)] == [None] * 3 + [16] * 4

@@ -19,19 +19,19 @@ REAL_ORDER, REAL_LOAD = Loader.order, checkpoint.Checkpoints.load_last
 REAL_SET = step.set_step
 
 
-def momentum_lost(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(checkpoint, "_restore", lambda *_: None)
+def lose_momentum(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(checkpoint, "_restore_optimizer", lambda *_: None)
 
 
-def other_order(patch: pytest.MonkeyPatch) -> None:
+def change_order(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Loader, "order", lambda self, epoch: REAL_ORDER(self, epoch + 1))
 
 
-def schedule_restarts(patch: pytest.MonkeyPatch) -> None:
+def restart_schedule(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step, "set_step", lambda run, number: REAL_SET(run, max(0, number - 15)))
 
 
-def totals_lost(patch: pytest.MonkeyPatch) -> None:
+def lose_totals(patch: pytest.MonkeyPatch) -> None:
     def load(self: Any, state: Any, processes: Any) -> None:
         REAL_LOAD(self, state, processes)
         state.totals = Totals.zero(state.device)
@@ -39,26 +39,26 @@ def totals_lost(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(checkpoint.Checkpoints, "load_last", load)
 
 
-def statistics_lost(patch: pytest.MonkeyPatch) -> None:
+def lose_statistics(patch: pytest.MonkeyPatch) -> None:
     def load(classifier: torch.nn.Module, tensors: dict, path: Path) -> None:
-        kept = {name: t for name, t in tensors.items() if "running" not in name}
-        classifier.load_state_dict(kept, strict=False)
+        others = {name: t for name, t in tensors.items() if "running" not in name}
+        classifier.load_state_dict(others, strict=False)
 
     patch.setattr(checkpoint, "load_weights", load)
 
 
-def draws_not_named(patch: pytest.MonkeyPatch) -> None:
+def leave_draws_unseeded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(step, "seed_global", lambda *names: None)
 
 
 @pytest.mark.parametrize(
     "spoil",
     [
-        momentum_lost,
-        other_order,
-        schedule_restarts,
-        statistics_lost,
-        draws_not_named,
+        lose_momentum,
+        change_order,
+        restart_schedule,
+        lose_statistics,
+        leave_draws_unseeded,
     ],
 )
 def test_a_spoilt_resume_has_other_weights(
@@ -69,7 +69,10 @@ def test_a_spoilt_resume_has_other_weights(
     signal_after: Callable,
     spoil: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
-    end, expected = spoilt_end(tmp_path, tiny, signal_after, end_of, spoil), end_of(finished)
+    end, expected = (
+        train_with_spoilt_resume(tmp_path, tiny, signal_after, end_of, spoil),
+        end_of(finished),
+    )
     assert end["last.safetensors"] != expected["last.safetensors"]
     assert end["state"] != expected["state"]
     assert end["metrics"] != expected["metrics"]
@@ -78,12 +81,15 @@ def test_a_spoilt_resume_has_other_weights(
 def test_lost_sums_show_in_the_metrics_log(
     tmp_path: Path, tiny: Callable, finished: RunFolder, end_of: Callable, signal_after: Callable
 ) -> None:
-    end, expected = spoilt_end(tmp_path, tiny, signal_after, end_of, totals_lost), end_of(finished)
+    end, expected = (
+        train_with_spoilt_resume(tmp_path, tiny, signal_after, end_of, lose_totals),
+        end_of(finished),
+    )
     assert end["last.safetensors"] == expected["last.safetensors"]
     assert end["metrics"] != expected["metrics"]
 
 
-def spoilt_end(
+def train_with_spoilt_resume(
     tmp_path: Path, tiny: Callable, signal_after: Callable, end_of: Callable, spoil: Callable
 ) -> dict[str, Any]:
     folder = RunFolder(tmp_path / "run")
@@ -99,4 +105,4 @@ def spoilt_end(
 def test_other_code_paths_are_the_real_ones() -> None:
     """The names that this file replaces are those that resuming calls."""
     assert setup.Checkpoints is checkpoint.Checkpoints
-    assert callable(checkpoint._restore)
+    assert callable(checkpoint._restore_optimizer)

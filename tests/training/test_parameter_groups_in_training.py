@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from prepared import Watching
 from torch import Tensor
 
 from cifarlab.models.whitening import Whitening
 from cifarlab.run_folder.folder import RunFolder
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
@@ -23,7 +23,7 @@ CHANGES: dict[str, Any] = {
 }
 
 
-class Spy(Watching):
+class Spy(Callback):
     """The whitening bias, its gradient, and whether its layer's output was tracked, by step."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Spy(Watching):
         self.bias = layer.bias
         self.values.append(self.bias.detach().clone())
 
-        def look(layer: Whitening, _given: Any, output: Tensor) -> None:
+        def look(layer: Whitening, _inputs: Any, output: Tensor) -> None:
             if layer.training:
                 self.tracked.append(output.requires_grad)
 
@@ -63,5 +63,5 @@ def test_after_its_end_it_stands_still(
     assert spy.has_gradient == spy.tracked == [True] * 7 + [False] * 4
     values = spy.values
     assert all(not torch.equal(values[step], values[step + 1]) for step in range(7))
-    still = 7 if averaging == "none" else 8  # look-ahead goes back to its average once more
-    assert all(torch.equal(value, values[still]) for value in values[still:])
+    first = 7 if averaging == "none" else 8  # look-ahead goes back to its average once more
+    assert all(torch.equal(value, values[first]) for value in values[first:])

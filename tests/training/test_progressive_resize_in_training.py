@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prepared import Watching
 
 from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted
+from cifarlab.training.callback import Callback
 from cifarlab.training.run import Run
 from cifarlab.training.train import train
 
@@ -20,16 +20,16 @@ CHANGES = {
 EXPECTED = [8] * 3 + [5] * 8 + [6] * 6 + [8] * 5  # of 22 steps; 1.5 epochs are 17
 
 
-class Spy(Watching):
+class TrainingSizes(Callback):
     """Sides of the images of each training pass, with the number of steps done before it."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[int, int, int]] = []
+        self.calls: list[tuple[int, int, int]] = []
 
     def on_train_start(self, run: Run) -> None:
-        def look(classifier: Any, given: Any) -> None:
+        def look(classifier: Any, inputs: Any) -> None:
             if classifier.training:
-                self.seen.append((run.state.step, *given[0].shape[1:3]))
+                self.calls.append((run.state.step, *inputs[0].shape[1:3]))
 
         run.state.classifier.register_forward_pre_hook(look)
 
@@ -38,26 +38,26 @@ class Spy(Watching):
 def test_the_network_receives_the_recipe_s_size(
     tmp_path: Path, tiny: Callable, signal_after: Callable, interrupted: int | None
 ) -> None:
-    spy, folder = Spy(), RunFolder(tmp_path / "run")
+    spy, folder = TrainingSizes(), RunFolder(tmp_path / "run")
     if interrupted is not None:
         with pytest.raises(Interrupted):
             train(tiny(CHANGES), folder, callbacks=[spy, signal_after(interrupted)])
-        assert len(spy.seen) == interrupted
+        assert len(spy.calls) == interrupted
     train(tiny(CHANGES), folder, resume=folder.exists, callbacks=[spy])
-    assert spy.seen == [(step, side, side) for step, side in enumerate(EXPECTED)]
+    assert spy.calls == [(step, side, side) for step, side in enumerate(EXPECTED)]
 
 
 def test_evaluation_is_always_at_full_size(tmp_path: Path, tiny: Callable) -> None:
     sides = set()
 
-    class Judged(Watching):
+    class EvaluationSizes(Callback):
         def on_train_start(self, run: Run) -> None:
-            def look(classifier: Any, given: Any) -> None:
+            def look(classifier: Any, inputs: Any) -> None:
                 if not classifier.training:
-                    sides.add(tuple(given[0].shape[1:3]))
+                    sides.add(tuple(inputs[0].shape[1:3]))
 
             run.state.classifier.register_forward_pre_hook(look)
 
     changes = {"augment.progressive_resize": SIZES[:1], "training.duration": "5 steps"}
-    train(tiny(changes), RunFolder(tmp_path / "run"), callbacks=[Judged()])
+    train(tiny(changes), RunFolder(tmp_path / "run"), callbacks=[EvaluationSizes()])
     assert sides == {(8, 8)}

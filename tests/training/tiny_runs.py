@@ -1,7 +1,6 @@
 """Runs that are ready to train, and networks that a test can compare."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from cifarlab.training.run import Run
 from cifarlab.training.setup import prepare
 
 # No batch normalisation, no dropout: a batch's gradient is the mean of its images' gradients.
-PLAIN = {
+PLAIN_CNN = {
     "model.kind": "cnn",
     "model.channels": [4, 6],
     "model.hidden_features": 16,
@@ -22,7 +21,7 @@ PLAIN = {
 }
 
 
-def prepared(recipe: Recipe, path: Path) -> Run:
+def prepare_run(recipe: Recipe, path: Path) -> Run:
     """A new run before its first step, in training mode."""
     run = prepare(recipe, RunFolder(path))
     run.state.classifier.train()
@@ -35,20 +34,6 @@ def first_batch(run: Run, images: int | None = None) -> Batch:
     return batch.select(torch.arange(len(batch.labels))[:images])
 
 
-def gradients(run: Run) -> dict[str, Tensor]:
-    named = run.state.classifier.named_parameters()
-    return {name: p.grad.clone() for name, p in named if p.grad is not None}
-
-
-class Watching:
-    """A callback that does nothing; a test's own does what it overrides."""
-
-    def on_train_start(self, run: Run) -> None: ...
-
-    def on_step_end(self, run: Run, images: int) -> None: ...
-
-    def on_validation_end(self, run: Run) -> None: ...
-
-    def on_epoch_end(self, run: Run, line: dict[str, Any]) -> None: ...
-
-    def on_train_end(self, run: Run, result: dict[str, Any]) -> None: ...
+def clone_gradients(run: Run) -> dict[str, Tensor]:
+    parameters = run.state.classifier.named_parameters()
+    return {name: p.grad.clone() for name, p in parameters if p.grad is not None}

@@ -1,4 +1,4 @@
-"""Training that ends before its planned length: by early stopping, by max_time."""
+"""Training that ends before its planned length: early stopping, max_time, stop requests."""
 
 import itertools
 import os
@@ -6,7 +6,6 @@ import signal
 from typing import get_args
 
 import pytest
-from prepared import Watching
 
 from cifarlab.config.duration import Duration
 from cifarlab.recipes.schema import Extension
@@ -15,7 +14,8 @@ from cifarlab.run_folder.metrics_log import without_cost
 from cifarlab.system.errors import Interrupted, RunFolderError
 from cifarlab.system.signals import StopReason, StopRequest
 from cifarlab.training import clock, loop
-from cifarlab.training.extend import extended
+from cifarlab.training.callback import Callback
+from cifarlab.training.extend import extend_run
 from cifarlab.training.train import train
 
 LONG = {"training.duration": "12 epochs", "evaluation.checkpoint": "best"}
@@ -56,7 +56,7 @@ def test_a_real_run_ends_as_its_metrics_log_says(tmp_path, tiny):
     assert waited.index(2) + 1 == result["epochs"] == len(waited)
 
 
-class Kill(Watching):
+class InterruptAfter(Callback):
     """Asks the run to stop once, after that epoch."""
 
     def __init__(self, epoch):
@@ -68,14 +68,14 @@ class Kill(Watching):
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_resumed_it_waits_on(tmp_path, tiny, end_of, epoch):
+def test_resumed_it_counts_its_patience_on(tmp_path, tiny, end_of, epoch):
     recipe = tiny({"training.duration": "60 epochs", "training.early_stopping": {"patience": 2}})
-    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    train(recipe, whole)
+    uninterrupted, resumed = RunFolder(tmp_path / "uninterrupted"), RunFolder(tmp_path / "resumed")
+    train(recipe, uninterrupted)
     with pytest.raises(Interrupted):
-        train(recipe, cut, callbacks=[Kill(epoch)])
-    train(recipe, cut, resume=True)
-    assert end_of(cut) == end_of(whole)
+        train(recipe, resumed, callbacks=[InterruptAfter(epoch)])
+    train(recipe, resumed, resume=True)
+    assert end_of(resumed) == end_of(uninterrupted)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def slow_clock(monkeypatch):
     monkeypatch.setattr(clock.time, "perf_counter", lambda: float(next(seconds)))
 
 
-def test_a_budget_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_clock):
+def test_max_time_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_clock):
     folder = RunFolder(tmp_path)
     result = train(tiny({**LONG, "training.max_time": "20 s"}), folder)
     lines = folder.metrics.read()
@@ -97,11 +97,11 @@ def test_a_budget_ends_the_run_in_the_middle_of_an_epoch(tmp_path, tiny, slow_cl
     assert result["val"]["n"] and result["test"]["n"]
 
 
-def test_a_budget_that_is_never_reached_changes_nothing(tmp_path, tiny, finished, end_of):
+def test_a_max_time_that_is_never_reached_changes_nothing(tmp_path, tiny, finished, end_of):
     folder = RunFolder(tmp_path)
     assert train(tiny({"training.max_time": "10 h"}), folder)["stop_reason"] == "planned"
-    one, other = end_of(folder), end_of(finished)
-    assert all(one[name] == other[name] for name in ("last.safetensors", "state", "metrics"))
+    end, expected = end_of(folder), end_of(finished)
+    assert all(end[name] == expected[name] for name in ("last.safetensors", "state", "metrics"))
 
 
 def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
@@ -110,19 +110,19 @@ def test_a_run_out_of_time_that_is_killed_before_its_result_does_not_go_on(
     recipe, folder = tiny({**LONG, "training.max_time": "20 s"}), RunFolder(tmp_path)
     result = train(recipe, folder)
     (folder.path / "result.json").unlink()
-    again = train(recipe, folder, resume=True)
-    assert (again["steps"], again["stop_reason"]) == (result["steps"], "max_time")
+    second = train(recipe, folder, resume=True)
+    assert (second["steps"], second["stop_reason"]) == (result["steps"], "max_time")
 
 
 def test_every_ending_but_the_recipes_own_is_early():
-    early = {
+    reasons = {
         reason for reason in get_args(StopReason) if describe_early_end({"stop_reason": reason})
     }
-    assert early == {"max_time", "stopped"}
+    assert reasons == {"max_time", "stopped"}
 
 
-class Enough(Watching):
-    """Has seen enough of the run after that epoch, or after that step of its second epoch."""
+class StopAt(Callback):
+    """Asks the run to stop after that epoch, or after that step of its second epoch."""
 
     def __init__(self, epoch, reason="stopped", step=None):
         self.epoch, self.reason, self.step, self.stop = epoch, reason, step, StopRequest()
@@ -137,23 +137,23 @@ class Enough(Watching):
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
-def test_who_watches_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
-    folder, watcher = RunFolder(tmp_path), Enough(epoch)
-    result = train(tiny(), folder, callbacks=[watcher], stop=watcher.stop)
+def test_a_callback_may_end_it_between_epochs(tmp_path, tiny, finished, epoch):
+    folder, callback = RunFolder(tmp_path), StopAt(epoch)
+    result = train(tiny(), folder, callbacks=[callback], stop=callback.stop)
     assert (result["stop_reason"], result["epochs"]) == ("stopped", epoch)
-    whole = finished.metrics.read()[:epoch]
-    assert without_cost(folder.metrics.read()) == without_cost(whole)
+    lines = finished.metrics.read()[:epoch]
+    assert without_cost(folder.metrics.read()) == without_cost(lines)
     with pytest.raises(RunFolderError, match="by a search"):
-        extended(folder, Extension(duration=Duration.parse("1 epoch"), schedule="hold"))
+        extend_run(folder, Extension(duration=Duration.parse("1 epoch"), schedule="hold"))
 
 
-def test_enough_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
-    watcher = Enough(3)
-    result = train(tiny(), RunFolder(tmp_path), callbacks=[watcher], stop=watcher.stop)
+def test_a_stop_request_after_the_last_epoch_is_its_planned_end(tmp_path, tiny):
+    callback = StopAt(3)
+    result = train(tiny(), RunFolder(tmp_path), callbacks=[callback], stop=callback.stop)
     assert result["stop_reason"] == "planned"
 
 
-def test_enough_from_the_start_is_an_epoch_at_least(tmp_path, tiny):
+def test_a_stop_request_from_the_start_leaves_one_epoch(tmp_path, tiny):
     result = train(tiny(), RunFolder(tmp_path), stop=StopRequest("stopped"))
     assert (result["epochs"], result["steps"]) == (1, 11)
 
@@ -162,9 +162,9 @@ def test_enough_from_the_start_is_an_epoch_at_least(tmp_path, tiny):
 def test_what_was_abandoned_is_left_without_a_result_and_goes_on(
     tmp_path, tiny, finished, end_of, epoch, step
 ):
-    folder, watcher = RunFolder(tmp_path), Enough(epoch, "abandoned", step)
+    folder, callback = RunFolder(tmp_path), StopAt(epoch, "abandoned", step)
     with pytest.raises(Interrupted, match=f"after step {step or 11 * epoch} of 33"):
-        train(tiny(), folder, callbacks=[watcher], stop=watcher.stop)
+        train(tiny(), folder, callbacks=[callback], stop=callback.stop)
     assert not folder.finished
     train(tiny(), folder, resume=True)
     assert end_of(folder) == end_of(finished)
@@ -175,7 +175,7 @@ def test_what_ended_early_is_not_extended(tmp_path, tiny, unlucky):
     train(tiny({**LONG, "training.early_stopping": {"patience": 1}}), folder)
     more = Extension(duration=Duration.parse("1 epoch"), schedule="hold")
     with pytest.raises(RunFolderError, match=r"ended before its planned length.*early_stopping"):
-        extended(folder, more)
+        extend_run(folder, more)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -185,8 +185,8 @@ def test_look_ahead_that_never_came_to_its_first_update_is_the_network_itself(ti
     averaged = {"averaging.kind": "lookahead", "averaging.every": 60}  # 11 steps an epoch
     for name, changes in (("averaged", LONG | averaged), ("plain", LONG)):
         folder = RunFolder(tmp_path / name)
-        watcher = Enough(3)
-        result = train(tiny(changes), folder, callbacks=[watcher], stop=watcher.stop)
+        callback = StopAt(3)
+        result = train(tiny(changes), folder, callbacks=[callback], stop=callback.stop)
         losses.append([line["val"]["loss"] for line in folder.metrics.read()])
         losses[-1].append(result["test"]["loss"])
         assert result["stop_reason"] == "stopped"

@@ -12,7 +12,7 @@ from cifarlab.run_folder.folder import RunFolder
 from cifarlab.system.errors import Interrupted, RecipeError
 from cifarlab.training.train import train
 
-OWN = {
+OWN_PARTS = {
     "loss": {"kind": "made-hinge", "margin": 2.0},
     "data.sampler.kind": "made-every-other",
     "evaluation.metric": "made-rarest",
@@ -26,26 +26,26 @@ OWN = {
 
 def test_they_train_on_the_digits(tmp_path: Path, tiny: Callable[..., Recipe]) -> None:
     folder = RunFolder(tmp_path / "run")
-    result = train(tiny(OWN), folder)
-    rates = [line["val"]["made-rarest"] for line in folder.metrics.read()]
+    result = train(tiny(OWN_PARTS), folder)
+    values = [line["val"]["made-rarest"] for line in folder.metrics.read()]
     assert result["best"] == {
-        "epoch": rates.index(min(rates)) + 1,
+        "epoch": values.index(min(values)) + 1,
         "metric": "made-rarest",
-        "value": min(rates),
+        "value": min(values),
     }
-    assert result["val"]["metrics"]["made-rarest"] == min(rates)
+    assert result["val"]["metrics"]["made-rarest"] == min(values)
     assert evaluate_run(folder, "val")[0] == result["val"]
 
 
 def test_resumed_they_give_the_same_bits(
     tmp_path: Path, tiny: Callable[..., Recipe], end_of: Callable, signal_after: Callable
 ) -> None:
-    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
-    train(tiny(OWN), whole)
+    uninterrupted, resumed = RunFolder(tmp_path / "a"), RunFolder(tmp_path / "b")
+    train(tiny(OWN_PARTS), uninterrupted)
     with pytest.raises(Interrupted):
-        train(tiny(OWN), cut, callbacks=[signal_after(14)])
-    train(tiny(OWN), cut, resume=True)
-    assert end_of(cut) == end_of(whole)
+        train(tiny(OWN_PARTS), resumed, callbacks=[signal_after(14)])
+    train(tiny(OWN_PARTS), resumed, resume=True)
+    assert end_of(resumed) == end_of(uninterrupted)
 
 
 def test_without_the_plugin_they_are_unknown(tiny: Callable[..., Recipe]) -> None:
