@@ -126,12 +126,12 @@ def search(
     """
     from cifarlab.cli.printing import print_search
     from cifarlab.config.plugins import approve_plugins
-    from cifarlab.experiments.search.definition import find_search, parse_wall_time, with_options
+    from cifarlab.experiments.search.definition import apply_options, find_search, parse_wall_time
     from cifarlab.experiments.search.engine import run_search
 
     definition = find_search(name, approve_plugins(plugin or []))
     finished = run_search(
-        with_options(definition, trials, max_epochs, sampler, scheduler),
+        apply_options(definition, trials, max_epochs, sampler, scheduler),
         jobs=jobs,
         cluster=cluster,
         max_time=parse_wall_time(max_time),

@@ -10,7 +10,7 @@ import pytest
 
 from cifarlab.config.duration import WallTime
 from cifarlab.experiments.engine import Worker, Workers, local_workers, run_experiment
-from cifarlab.experiments.worker import READY, Driver, Failure, Job, JobResult, work
+from cifarlab.experiments.worker import WORKER_READY, Driver, Failure, Job, JobResult, work
 from cifarlab.recipes.schema import Recipe
 from cifarlab.system.errors import Interrupted, StorageError
 
@@ -157,7 +157,7 @@ def test_asked_to_stop_nobody_waits_for_a_worker_that_never_starts(tmp_path: Pat
 def test_a_worker_without_its_driver_ends(tmp_path: Path) -> None:
     experiment = Made(tmp_path, "slow")
     worker = local_workers(1, lambda line: None, made_training).start(0)
-    assert worker.messages.recv() == READY
+    assert worker.messages.recv() == WORKER_READY
     worker.send(experiment.next_job())
     worker.messages.recv()
     assert worker.close() == "exit code 0"

@@ -11,7 +11,7 @@ import pytest
 import ray
 from made_search import TINY, small
 
-from cifarlab.experiments.cluster import cluster_resources, cluster_workers, require_ray
+from cifarlab.experiments.cluster import allocate_resources, cluster_workers, require_ray
 from cifarlab.experiments.search.engine import run_search
 from cifarlab.system.errors import UserError
 
@@ -34,16 +34,16 @@ def test_as_many_trials_run_at_once_as_were_asked_for(
     nodes.append({"Alive": False, "Resources": {"CPU": 64.0}})
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    assert cluster_resources(jobs) == (jobs or 1, threads, 0.0)
+    assert allocate_resources(jobs) == (jobs or 1, threads, 0.0)
 
 
 def test_gpus_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}] * 2
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.delenv("CIFARLAB_DEVICE", raising=False)
-    assert cluster_resources(4)[2] == 1.0 and cluster_resources(5)[2] == 0.5
+    assert allocate_resources(4)[2] == 1.0 and allocate_resources(5)[2] == 0.5
     monkeypatch.setenv("CIFARLAB_DEVICE", "cpu")
-    assert cluster_resources(4)[2] == 0.0
+    assert allocate_resources(4)[2] == 0.0
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

@@ -10,11 +10,11 @@ from made_search import SPACE, small
 from cifarlab.config.duration import Duration
 from cifarlab.experiments.search.definition import (
     Search,
+    apply_options,
     find_search,
     parse_wall_time,
     shipped_searches,
-    validate,
-    with_options,
+    validate_space,
 )
 from cifarlab.recipes.text import validate_config
 from cifarlab.system.errors import RecipeError, UserError
@@ -22,13 +22,13 @@ from cifarlab.system.errors import RecipeError, UserError
 
 def checked(space: dict[str, Any], **overrides: Any) -> None:
     search = small(space=space, **overrides)
-    validate(search, search.base_recipe())
+    validate_space(search, search.base_recipe())
 
 
 @pytest.mark.parametrize("name", shipped_searches())
 def test_every_shipped_search_is_valid_and_survives_json(name: str) -> None:
     search = find_search(name)
-    validate(search, search.base_recipe())
+    validate_space(search, search.base_recipe())
     assert validate_config(Search, search.model_dump(mode="json"), name) == search
 
 
@@ -148,18 +148,18 @@ def test_at_scale_trials_and_rungs_are_shorter() -> None:
 def test_the_longest_must_be_whole_epochs() -> None:
     for text in ("100 steps", "2.5 epochs", "30"):
         with pytest.raises(RecipeError, match="search made: max"):
-            with_options(small(), max_epochs=text)
+            apply_options(small(), max_epochs=text)
 
 
 def test_the_command_line_changes_just_what_it_names() -> None:
     search = small(sampler={"kind": "tpe", "n_startup_trials": 4})
-    assert with_options(search) == search
-    assert with_options(search, sampler="tpe").sampler.n_startup_trials == 4
-    changed = with_options(search, 3, "5 epochs", "random", "none")
+    assert apply_options(search) == search
+    assert apply_options(search, sampler="tpe").sampler.n_startup_trials == 4
+    changed = apply_options(search, 3, "5 epochs", "random", "none")
     assert (changed.trials, str(changed.max_epochs)) == (3, "5 epochs")
     assert (changed.sampler.kind, changed.scheduler.kind) == ("random", "none")
     with pytest.raises(RecipeError, match="ashaa"):
-        with_options(search, scheduler="ashaa")
+        apply_options(search, scheduler="ashaa")
     with pytest.raises(UserError, match="2 hours"):
         parse_wall_time("2 hours")
 

@@ -100,7 +100,7 @@ def test_begun_trials_come_first_and_then_new_ones(tmp_path: Path) -> None:
     driver.on_epoch(first[0], {"epoch": 9, "val": {"accuracy": 0.7}})
     driver.on_end(first[0], JobResult("planned"))
     again = start_driver(tmp_path, search)
-    assert [trial.number for trial in again.unfinished] == [1] and again.n_pending == 3
+    assert [trial.number for trial in again.unfinished_trials] == [1] and again.n_pending == 3
     jobs = jobs_of(again)
     assert jobs[0] == first[1] and [job.name[-1] for job in jobs] == ["1", "2", "3"]
     trial = again.history.trials[0]

@@ -23,7 +23,12 @@ from cifarlab.experiments.search.finalists import (
 )
 from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.results import SearchResults, read_results
-from cifarlab.experiments.search.table import csv_text, describe_selection_bias, markdown_page, rows
+from cifarlab.experiments.search.table import (
+    csv_text,
+    describe_selection_bias,
+    format_rows,
+    markdown_page,
+)
 from cifarlab.metrics.kinds import ACCURACY
 from cifarlab.plots.draw import draw_all
 from cifarlab.plots.spec import Marks, Plot, Text
@@ -53,7 +58,7 @@ def test_a_row_says_its_epochs_and_the_training_accuracy_beside(results: SearchR
 
 
 def test_the_table_says_why_each_trial_ended(results: SearchResults) -> None:
-    headers, cells = rows(results)
+    headers, cells = format_rows(results)
     assert headers[-3:] == ("optimizer.kind", "optimizer.lr", "optimizer.momentum")
     ends = {line[1]: line[6] for line in cells}
     assert ends["trial-001"] == "failed: NaN at step 3 | b"
@@ -118,7 +123,7 @@ def test_of_very_many_trials_the_best_and_some_of_the_others_are_drawn(
     results: SearchResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = rungs(results)
-    monkeypatch.setattr(figures, "_DRAWN", 6)
+    monkeypatch.setattr(figures, "_LIMIT", 6)
     for make in (curves, coordinates):
         plot = make(results)
         assert plot and "6 of 11 trials, best and others" in plot.panels[0].title

@@ -5,7 +5,7 @@ import json
 import pytest
 from matplotlib.text import Text
 
-from cifarlab.experiments.study.agreement import Agreement, rank_correlation
+from cifarlab.experiments.study.agreement import Agreement, correlate_ranks
 from cifarlab.experiments.study.comparison import Outcome, compare
 from cifarlab.experiments.study.definition import Reported
 from cifarlab.experiments.study.figure import figure
@@ -112,9 +112,9 @@ def slow_tau(ours, theirs):
 def test_the_order_of_the_rows(theirs):
     ours = dict(zip("abcd", [0.1, 0.2, 0.3, 0.4], strict=True))
     numbers = dict(zip("abcd", theirs, strict=True))
-    assert rank_correlation(ours, numbers).tau == pytest.approx(slow_tau(ours, numbers))
+    assert correlate_ranks(ours, numbers).tau == pytest.approx(slow_tau(ours, numbers))
 
 
 def test_one_row_or_all_alike_have_no_order():
-    assert rank_correlation({"a": 0.1}, {"a": 1}) is None
-    assert rank_correlation({"a": 0.1, "b": 0.1}, {"a": 1, "b": 2}) is None
+    assert correlate_ranks({"a": 0.1}, {"a": 1}) is None
+    assert correlate_ranks({"a": 0.1, "b": 0.1}, {"a": 1, "b": 2}) is None
