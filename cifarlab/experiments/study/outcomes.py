@@ -35,16 +35,16 @@ def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
         metric: What is compared.
 
     Raises:
-        RecipeError: The metric can't tell runs on the run's classes apart.
+        RecipeError: The metric has the same value whatever a network predicts.
     """
+    if isinstance(classes := dig(run.provenance, "data", "classes"), list):
+        metric.check(len(classes))
     values = {split: _value(run, split, metric) for split in ("test", "val")}
     failure = run.early_end if run.finished else "not finished"
     if not failure and all(value is None for value in values.values()):
         failure = f"it has neither a test nor a validation {metric.facts.title}"
-    recipe_fingerprint = fingerprint(run.recipe)
-    return Outcome(
-        row, run.recipe.seed, recipe_fingerprint, run.data_name, **values, failure=failure
-    )
+    facts = run.recipe.seed, fingerprint(run.recipe), run.data_name
+    return Outcome(row, *facts, **values, failure=failure)
 
 
 def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:

@@ -88,6 +88,14 @@ def test_what_a_result_lacks_is_computed_of_the_predictions(finished: RunFolder,
         compare_runs([str(copied.path)], metric=TopK(k=2))
 
 
+@pytest.mark.parametrize("k", [10, 12])
+def test_a_metric_that_is_always_1_is_refused(finished: RunFolder, k: int):
+    with pytest.raises(RecipeError, match="is always 1 with 10 classes") as caught:
+        compare_runs([str(finished.path)], metric=TopK(k=k))
+    assert "take k below 10" in caught.value.hint
+    assert compare_runs([str(finished.path)], metric=TopK(k=9)).rows[0].values
+
+
 def test_a_command_line_names_a_metric_or_gives_its_settings():
     assert parse_metric("macro_f1") == MacroF1()
     assert parse_metric("{kind: top_k, k: 3}") == TopK(k=3)
@@ -115,3 +123,5 @@ def test_a_study_is_judged_by_its_metric(tmp_path: Path):
     result = RunFolder(next(finished.folder.path.glob("fast*"))).result()
     assert result["test"]["loss"] in fast_row.values.values()
     assert any(f"test {result['test']['loss']:.4f}, validation" in line for line in lines)
+    with pytest.raises(RecipeError, match="is always 1 with 10 classes"):
+        run_study(study.model_copy(update={"metric": TopK(k=10)}), runs=tmp_path)
