@@ -34,9 +34,9 @@ from cifarlab.system.signals import StopRequest, stop_on_signal
 from cifarlab.system.threads import available_threads
 
 Log = Callable[[str], None]
-_POLL = 0.2  # seconds between two looks whether to end
-_MAX_DEATHS = 4  # of its worker, after which a run has failed
-# a terminal sends them to all its processes, of which only the driver is to hear
+_POLL = 0.2  # seconds between two checks whether to end
+_MAX_DEATHS = 4  # of workers that trained a run, after which it has failed
+# a terminal sends them to all processes; only the driver may handle them
 _TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}
 
 
@@ -112,7 +112,7 @@ def _shielded_spawn() -> Iterator[None]:
     """Keep the terminal's signals and the user's script away from processes started meanwhile."""
     main = sys.modules["__main__"]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
-    resource_tracker.ensure_running()  # it lets SIGINT through again when it starts
+    resource_tracker.ensure_running()  # its start unblocks SIGINT
     sys.modules["__main__"] = ModuleType("__main__")
     signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
     try:

@@ -19,7 +19,7 @@ from cifarlab.training.callbacks import WatchedConfig
 
 LEAVE = "leave"  # sent by a driver at any time: leave the run at its checkpoint
 WORKER_READY = "ready"  # the first message of a worker
-_HANDOVER = 120.0  # seconds that a killed worker may take to let go of its run folder
+_HANDOVER = 120.0  # seconds that a killed worker may take to release its run folder
 
 
 class Job(NamedTuple):

@@ -34,7 +34,7 @@ from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import WatchedConfig
 
 _MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
-# what trials are compared on, and what the search itself decides
+# trials are compared on the former; the search itself decides the latter
 _FIXED_PREFIXES = ("name.", "data.", "evaluation.")
 _SEARCH_KEYS = ("training.duration", "training.extensions", "training.max_time")
 _SEARCHABLE_PREFIXES = ("data.normalization", "data.label_noise", "data.train_subset_fraction")
@@ -63,7 +63,7 @@ class Search(WatchedConfig):
     def _can_be_searched(self) -> Self:
         sort_by_condition(self.space)
         for key in self.space:
-            # a whole part is searched by its own name, and holds what is below it
+            # a part such as training contains the keys below it
             is_fixed = f"{key}.".startswith(_FIXED_PREFIXES)
             is_fixed &= not key.startswith(_SEARCHABLE_PREFIXES)
             if is_fixed or any(f"{name}.".startswith(f"{key}.") for name in _SEARCH_KEYS):
@@ -150,7 +150,7 @@ def _contexts(search: Search, key: str) -> Iterator[Params]:
     """
     space, conditions = search.space, search.space[key].conditions
     parents = {k for k in space if k != key and (k.endswith("kind") or k in conditions)}
-    # and what decides whether those are drawn
+    # and the keys in their conditions
     while more := {k for n in parents for k in space[n].when if k in space} - parents - {key}:
         parents |= more
     before = [k for k in sort_by_condition(space) if k in parents]

@@ -108,7 +108,7 @@ class SearchDriver:
             trial = self._waiting.pop(0) if self._waiting else self._draw_trial()
             try:
                 recipe = self._trial_recipe(trial)
-            except RecipeError as error:  # its values contradict
+            except RecipeError as error:  # its values contradict each other
                 self._end(trial, JobResult(failure=Failure("RecipeError", error.what, error.hint)))
                 continue
             path = str(self.folder.trial(trial.number).path.resolve())

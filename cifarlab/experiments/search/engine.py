@@ -119,7 +119,7 @@ def run_search(
             problems = [f"{what}; go on with: {resume_command(command)}"]
         if n_seeds is None:
             finalists = read_finalists(results, folder)
-        elif not problems and results.best_row:  # else there are no best yet, or all failed
+        elif not problems and results.best_row:  # else trials are left, or all failed
             finalists = retrain_finalists(results, folder, n_seeds, n_local, formats, command, log)
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)

@@ -16,10 +16,10 @@ from cifarlab.plots.spec import Axis, Bars, Marks, Panel, Plot, Text, label
 
 Item = TypeVar("Item")
 _MARKERS = "osD^v"  # of the trials that a legend names
-_MAX_MARKS = 12  # at most so many on a line
-_LIMIT = 300  # trials of a figure, and decisions at a rung: of more nobody sees anything
-_UNSET = -0.16  # where a line passes a key that its trial does not have
-_SPREAD = 0.06  # how far, up and down, lines through one choice are spread
+_MAX_MARKS = 12  # on one line
+_LIMIT = 300  # trials in a figure, and decisions at a rung: more would hide each other
+_UNSET = -0.16  # height of a line at a key that its trial does not have
+_SPREAD = 0.06  # half the height over which lines through one choice are spread
 
 
 def curves(results: SearchResults) -> Plot | None:
@@ -138,7 +138,7 @@ def importance(results: SearchResults) -> Plot | None:
     return Plot([Panel(marks, x, y, grid="x")], height=height, legend="below", legend_columns=2)
 
 
-# by file name: what is drawn, and what it says in words
+# by file name: the function and the alt text
 FIGURES: dict[str, tuple[Callable[[SearchResults], Plot | None], str]] = {
     "curves": (curves, "Accuracy of all trials by epoch: validation bold, training faint"),
     "rungs": (rungs, "Scores at each rung: which trials went on and which were stopped"),

@@ -18,8 +18,8 @@ from cifarlab.run_folder.schemas import restore
 from cifarlab.stats.paired import Interval, summarize
 from cifarlab.system.errors import UserError
 
-MAX_FINALISTS = 3  # trials that are trained anew
-# a score is the best epoch's validation metric in one view, so the finalists have the same
+MAX_FINALISTS = 3  # trials that are trained again
+# as in the search: the best epoch's validation metric, in one view
 _EVALUATION = {
     "evaluation.test": False,
     "evaluation.checkpoint": "best",

@@ -1,8 +1,8 @@
-"""Where a search lies, and its record.
+"""The folder of a search, and its record.
 
 runs/searches/<name>/
-  search.json           what is searched, and at the end the table with all that explains it
-  search.jsonl          what happened, a line per event, flushed before it has consequences
+  search.json           the search, and at the end the table and all results
+  search.jsonl          the record: a line per event, flushed before anything depends on it
   trial-000/, ...       ordinary run folders
   plugins/              the plug-in files that the search names
   best.yaml             the best trial's recipe; it opens the test split as the searched one does
@@ -18,8 +18,8 @@ The record holds three kinds of events. With them, and its run folders, a killed
      "failure": null}
 
 ``score`` is the best validation value of the metric so far; ``cutoff`` the score that was needed to
-go on, null for the first trial at a rung; ``rank`` the place, from 1, among the ``n_reached``
-trials that had come so far by then, this one included.
+go on, null for the first trial at a rung; ``rank`` is from 1, among the ``n_reached`` trials that
+had reached the rung by then, this one included.
 """
 
 import json

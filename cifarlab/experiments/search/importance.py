@@ -16,10 +16,10 @@ import numpy as np
 from cifarlab.experiments.search.space import AnyDimension, Params
 from cifarlab.system.randomness import derived_seed
 
-MIN_TRIALS = 8  # trials, below which nothing is said
+MIN_TRIALS = 8  # below which there is no result
 _REPEATS = 100
 _MIN_BETTER = 6
-_MAX_TRIALS = 200  # trials that are looked at; of more, so many are drawn
+_MAX_TRIALS = 200  # of more, so many are sampled
 
 
 class Importance(NamedTuple):
@@ -96,6 +96,6 @@ def _divergences(
         study.add_trial(optuna.trial.create_trial(**points[index], value=float(score)))
     better = min(0.5, max(0.1, _MIN_BETTER / len(points)))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of few trials: the intervals tell that
+        warnings.simplefilter("ignore")  # of few trials, which the intervals show
         importances = PedAnovaImportanceEvaluator(target_quantile=better).evaluate(study)
     return [max(float(importances.get(key, 0.0)), 1e-12) for key in keys]

@@ -75,7 +75,7 @@ def read_results(search: Search, scale: float, folder: SearchFolder) -> SearchRe
     numbers = [n for n in history.trials if folder.trial(n).exists]
     read = read_runs([folder.trial(n).path for n in numbers], predictions=False)
     runs = dict(zip(numbers, read, strict=True))
-    for number, run in runs.items():  # what an unfinished trial has reached so far
+    for number, run in runs.items():  # an unfinished trial's score so far
         trial = history.trials[number]
         if trial.score is None and (best := run.best_by(metric)):
             trial.score, trial.epochs = best[1], run.last_epoch

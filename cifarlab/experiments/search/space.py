@@ -24,9 +24,9 @@ from cifarlab.recipes.schema import Recipe
 if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
-Params = dict[str, Any]  # what was drawn, by key, as the table writes it
+Params = dict[str, Any]  # drawn values by key; of a choice, their labels
 MAX_VALUES = 1000  # of a choice; each is tried on the recipe before the first trial
-_GOLDEN_RATIO = 0.618  # a point inside of a range that no whole number of steps reaches
+_GOLDEN_RATIO = 0.618  # where a range is tried between its ends: hardly an integer
 
 
 class Dimension(Config):
@@ -69,7 +69,7 @@ class Choice(Dimension):
             return self.values
         labels = [format_value(value) for value in self.values]
         counts = Counter(labels)
-        # numbers that agree in their first digits are shown with all of them
+        # numbers that are equal in their first digits are shown with all digits
         return {
             repr(value) if counts[label] > 1 else label: value
             for label, value in zip(labels, self.values, strict=True)

@@ -224,7 +224,7 @@ def _verdict(difference: Summary, p: float | None, least: float | None, metric: 
         return f"{points} in every pair: without spread, no test"
     if p < ALPHA:
         return "better" if metric.sign * difference.mean > 0 else "worse"
-    if metric.percent and least >= 0.5:  # no two that anybody would compare differ by so much
+    if metric.percent and least >= 0.5:  # more than any two accuracies worth comparing
         return f"no difference seen: n = {difference.n} is too few to show any"
     return f"no difference seen: n = {difference.n} can detect {metric.gap(least)}"
 

@@ -16,8 +16,8 @@ from cifarlab.plots import spec
 from cifarlab.plots.spec import Axis, Marks, Panel, Plot, Text, label
 from cifarlab.stats.paired import Summary
 
-OUTLIER_FACTOR = 4.0  # times the middle half of the rows' means, beyond its ends
-MAX_WIDTH_FACTOR = 2.5  # a panel may be so many times as wide as its near rows need
+OUTLIER_FACTOR = 4.0  # a row is an outlier so many interquartile ranges beyond the quartiles
+MAX_WIDTH_FACTOR = 2.5  # a panel may be so many times as wide as the other rows need
 
 
 def figure(comparison: Comparison) -> Plot:
@@ -95,7 +95,7 @@ def _limit_panel(
     near_values = x[is_near[rows.astype(int)] & np.isfinite(x)]
     if np.nanmax(x) - np.nanmin(x) <= MAX_WIDTH_FACTOR * np.ptp(near_values):
         return None, []
-    margin = 0.12 * np.ptp(near_values) or 0.01 * factor  # a point, where all near rows are one
+    margin = 0.12 * np.ptp(near_values) or 0.01 * factor  # for a single point
     left, right = near_values.min() - margin, near_values.max() + margin
     texts = []
     for row in np.flatnonzero(~is_near & np.isfinite(means)).tolist():

@@ -187,7 +187,7 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
     row_fingerprint = fingerprint_row(recipe)
     paths = [
         folder.path
-        for is_early in (False, True)  # those that something ended early are named, not compared
+        for is_early in (False, True)  # those that ended early are named, not compared
         for folders in finished_runs(runs, early=is_early).values()
         if _read_row_fingerprint(folders[0]) == row_fingerprint
         for folder in folders

@@ -131,7 +131,7 @@ class StudyRecord:
         job = self._waiting.pop(0)
         n_begun = len(self.jobs) - len(self._waiting)
         if n_begun == 1:
-            # decoded once, before several wait for it; each run says itself what is wrong with it
+            # decode the images once, before several runs wait for them; an error is each run's own
             with suppress(CifarlabError):
                 open_data(job.recipe.data, log=self._log)
         self._log(f"{n_begun}/{len(self.jobs)} {job.name}, seed {job.recipe.seed} ...")
