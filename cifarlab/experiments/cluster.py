@@ -148,16 +148,12 @@ def allocate_resources(jobs: int | None) -> tuple[int, int, float]:
     jobs = jobs or max(1, len(processors))
     threads = _threads_per_trial(processors, jobs)
     n_gpus = int(sum(node.get("GPU", 0) for node in nodes))
-    if not n_gpus or os.environ.get("CIFARLAB_DEVICE") == "cpu":
-        gpus = 0.0
-    else:
-        gpus = 1 / -(-jobs // n_gpus)
+    uses_gpus = n_gpus and os.environ.get("CIFARLAB_DEVICE") != "cpu"
+    gpus = 1 / -(-jobs // n_gpus) if uses_gpus else 0.0
     return jobs, min(threads, env_threads() or threads), gpus
 
 
 def _threads_per_trial(processors: list[int], jobs: int) -> int:
     """Return the most threads that each of ``jobs`` trials can have, each on one machine."""
-    for threads in range(max(processors, default=1), 1, -1):
-        if sum(cores // threads for cores in processors) >= jobs:
-            return threads
-    return 1
+    numbers = range(1, max(processors, default=1) + 1)
+    return max((n for n in numbers if sum(cores // n for cores in processors) >= jobs), default=1)

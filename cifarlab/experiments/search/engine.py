@@ -84,45 +84,43 @@ def run_search(
         train: Trains one job in a worker.
 
     Raises:
-        RecipeError: The recipe, a key or a value of the space is not valid.
-        UserError: An option is not valid, or no cluster answers.
-        MissingExtraError: Optuna, or Ray for a cluster, is not installed.
+        UserError: The search or an option is not valid, an extra is missing, or no cluster answers.
         RunFolderError: The search was begun and ``resume`` is false, or it was another one.
         StorageError: The disk can't be written to.
         Interrupted: A signal arrived.
     """
     require_valid_options(formats, jobs=jobs, n_seeds=n_seeds)
-    base = search.base_recipe(data)
-    validate_space(search, base)
-    search.trial_recipe({}, base, scale)  # a scale out of range is refused here
-    require_packages("a search", "search", "optuna")
-    if cluster:
-        require_ray()
+    base = _check_search(search, data, scale, cluster)
     from cifarlab.experiments.search.driver import SearchDriver
 
     folder, n_local = search_folder(search, scale, data, runs), 1 if cluster else jobs or 1
     with folder.in_use():
         _require_same_search(search, base, scale, folder, command)
         driver = SearchDriver(search, base, scale, folder, command, log)
-        if driver.unfinished_trials and not resume:
-            name = trial_name(driver.unfinished_trials[0].number)
-            raise unfinished_error(folder.path / name, command)
-        _require_same_images(base, driver, log if driver.n_pending else None)
+        _require_resumable(base, driver, resume, command, log)
         if driver.n_pending:
             log(f"{search.name}: {driver.n_pending} trials to train; {folder.path}")
             with _workers(cluster, jobs, log, train) as workers:
                 run_experiment(driver, command, workers, max_time)
         results = read_results(search, scale, folder)
-        problems, finalists = [], None
-        if driver.n_pending:
-            what = f"{driver.n_pending} trials are not finished"
-            problems = [f"{what}; go on with: {resume_command(command)}"]
-        if n_seeds is None:
-            finalists = read_finalists(results, folder)
-        elif not problems and results.best_row:  # else trials are left, or all failed
+        finalists = None if n_seeds else read_finalists(results, folder)
+        hint = f"trials are not finished; go on with: {resume_command(command)}"
+        problems = [f"{driver.n_pending} {hint}"] if driver.n_pending else []
+        if n_seeds and not problems and results.best_row:  # else trials are left, or all failed
             finalists = retrain_finalists(results, folder, n_seeds, n_local, formats, command, log)
         problems += write_results(results, finalists, base, folder, formats)
     return FinishedSearch(folder, results, finalists, problems)
+
+
+def _check_search(search: Search, data: str | None, scale: float, cluster: str | None) -> Recipe:
+    """Return the search's recipe, if it, the space, the scale and the extras can be used."""
+    base = search.base_recipe(data)
+    validate_space(search, base)
+    search.trial_recipe({}, base, scale)  # a scale out of range is refused here
+    require_packages("a search", "search", "optuna")
+    if cluster:
+        require_ray()
+    return base
 
 
 def _workers(
@@ -167,19 +165,23 @@ def _comparable(tree: dict[str, Any]) -> dict[str, Any]:
     return {**tree, **ignored_keys, "plugins": plugin_hashes(tree)}
 
 
-def _require_same_images(base: Recipe, driver: "SearchDriver", log: Log | None) -> None:
-    """Decode the images once before many workers need them, and compare them with earlier trials'.
+def _require_resumable(
+    base: Recipe, driver: "SearchDriver", resume: bool, command: str, log: Log
+) -> None:
+    """Refuse unfinished trials without ``resume``, and other images than earlier trials had.
 
-    Without ``log`` no trial is left to train, and images that can't be opened are no error. Raises
-    DataError, and RunFolderError where earlier trials were trained on other images.
+    This decodes the images once, before many workers need them. Images that can't be opened are no
+    error where no trial is left to train. Raises DataError and RunFolderError.
     """
     from cifarlab.data.opening import open_data
 
     folder = driver.folder
+    if driver.unfinished_trials and not resume:
+        raise unfinished_error(folder.trial(driver.unfinished_trials[0].number).path, command)
     try:
-        dataset = open_data(base.data, log=log).dataset
+        dataset = open_data(base.data, log=log if driver.n_pending else None).dataset
     except CifarlabError:
-        if log:
+        if driver.n_pending:
             raise
         return
     for number in driver.history.trials:

@@ -39,12 +39,12 @@ def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     """
     if isinstance(classes := dig(run.provenance, "data", "classes"), list):
         metric.check(len(classes))
-    values = {split: _value(run, split, metric) for split in ("test", "val")}
+    test, val = (_value(run, split, metric) for split in ("test", "val"))
     failure = run.early_end if run.finished else "not finished"
-    if not failure and all(value is None for value in values.values()):
+    if not failure and test is val is None:
         failure = f"it has neither a test nor a validation {metric.facts.title}"
     facts = run.recipe.seed, fingerprint(run.recipe), run.data_name
-    return Outcome(row, *facts, **values, failure=failure)
+    return Outcome(row, *facts, test, val, failure)
 
 
 def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
