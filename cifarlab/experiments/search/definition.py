@@ -33,7 +33,7 @@ from cifarlab.recipes.text import change, find_file, list_shipped, read_named, v
 from cifarlab.system.errors import RecipeError, UserError
 from cifarlab.training.callbacks import WatchedConfig
 
-_MOST_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
+_MAX_CONTEXTS = 10_000  # of one key; each is tried on the recipe's schema
 # trials are compared on the former; the search itself decides the latter
 _FIXED_PREFIXES = ("name.", "data.", "evaluation.")
 _SEARCH_KEYS = ("training.duration", "training.extensions", "training.max_time")
@@ -158,7 +158,7 @@ def _contexts(search: Search, key: str) -> Iterator[Params]:
         [v for v in space[k].probes() if k not in conditions or space[k].meets(v, conditions[k])]
         for k in before
     ]
-    if (count := math.prod(map(len, values_to_try))) > _MOST_CONTEXTS:
+    if (count := math.prod(map(len, values_to_try))) > _MAX_CONTEXTS:
         raise RecipeError(
             f"search {search.name}, {key}: it depends on {count:,} combinations of other values",
             "name fewer values in its condition",

@@ -144,13 +144,13 @@ def _require_same_search(
     }
     content = folder.content()
     if content:
-        recorded, current = (_comparable(tree.get("search", {})) for tree in (content, header))
+        recorded, current = (_fixed_settings(tree.get("search", {})) for tree in (content, header))
         if differing_keys := [key for key in current if current[key] != recorded.get(key)]:
             raise RunFolderError(
                 f"{folder.path} was begun with another {', '.join(differing_keys)}",
                 "leave that as it was, or give the search another name to begin anew",
             )
-        if _comparable(content.get("base", {})) != _comparable(header["base"]):
+        if _fixed_settings(content.get("base", {})) != _fixed_settings(header["base"]):
             raise RunFolderError(
                 f"{folder.path} was begun with other settings of {search.recipe}",
                 "restore them, or give the search another name to begin anew",
@@ -159,7 +159,7 @@ def _require_same_search(
     folder.write({**content, **header})
 
 
-def _comparable(tree: dict[str, Any]) -> dict[str, Any]:
+def _fixed_settings(tree: dict[str, Any]) -> dict[str, Any]:
     """Return a search or recipe without what may change: number of trials, text and callbacks."""
     ignored_keys = dict.fromkeys(("trials", "about", "callbacks"))
     return {**tree, **ignored_keys, "plugins": plugin_hashes(tree)}

@@ -149,10 +149,10 @@ IMPORTANCE = (
 def csv_text(results: SearchResults) -> str:
     """Return a CSV line per trial, numbers unrounded, accuracies as fractions from 0 to 1."""
     keys = list(results.search.space)
-    return csv_table([_raw(row, keys, results.metric) for row in results.rows])
+    return csv_table([_raw_values(row, keys, results.metric) for row in results.rows])
 
 
-def _raw(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:
+def _raw_values(row: TrialRow, keys: Sequence[str], metric: MetricFacts) -> dict[str, Any]:
     return {
         "rank": row.rank,
         "trial": row.trial.number,
@@ -195,7 +195,7 @@ def results_as_json(results: SearchResults, finalists: Finalists | None) -> dict
     return {
         "data": results.data,
         "table": [
-            {**_raw(row, keys, results.metric), "rungs": as_json(row.trial.rung_decisions)}
+            {**_raw_values(row, keys, results.metric), "rungs": as_json(row.trial.rung_decisions)}
             for row in results.rows
         ],
         "rungs": as_json(results.rungs),

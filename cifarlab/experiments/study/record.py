@@ -49,7 +49,7 @@ class StudyRecord:
         self.study, self.scale, self.planned_runs, self.folder = study, scale, planned_runs, folder
         self._log = log
         self._image_fingerprint = cache(self._open_images)
-        self.finished_folders = self._reusable(runs)
+        self.finished_folders = self._find_reusable_runs(runs)
         self.failures = {
             run.get("fingerprint", ""): Failure(f["kind"], f["what"], f.get("hint", ""))
             for run in folder.content().get("runs", [])
@@ -59,7 +59,7 @@ class StudyRecord:
         self._waiting: list[Job] = []
         self._n_ended = 0
 
-    def _reusable(self, runs: Path) -> dict[str, RunFolder]:
+    def _find_reusable_runs(self, runs: Path) -> dict[str, RunFolder]:
         """Return by fingerprint the planned runs that have finished on the same images.
 
         Runs in the study's own folder come first. A run that its time limit ended is reused from
@@ -149,7 +149,7 @@ class StudyRecord:
             how = f"failed: {result.failure.what}"
         else:
             self.finished_folders[fingerprint(job.recipe)] = RunFolder(job.path)
-            how = _score(job.path, self.study.metric)
+            how = _describe_score(job.path, self.study.metric)
         self.write()
         seed = job.recipe.seed
         self._log(f"{self._n_ended}/{len(self.jobs)} {job.name}, seed {seed}: {how}")
@@ -226,7 +226,7 @@ class StudyRecord:
         }
 
 
-def _score(path: str, metric: MetricConfig) -> str:
+def _describe_score(path: str, metric: MetricConfig) -> str:
     result = RunFolder(path).result() or {}
     values = {s: result[s]["metrics"].get(metric.name) for s in SPLIT_NAMES if s in result}
     scores = ", ".join(f"{SPLIT_NAMES[s]} {metric.facts.text(v)}" for s, v in values.items())

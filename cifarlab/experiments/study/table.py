@@ -112,10 +112,10 @@ def markdown(comparison: Comparison) -> str:
 
 def csv_text(comparison: Comparison) -> str:
     """Return a CSV line per row, numbers unrounded, accuracies and differences from 0 to 1."""
-    return csv_table([_raw(comparison, row) for row in comparison.rows])
+    return csv_table([_raw_values(comparison, row) for row in comparison.rows])
 
 
-def _raw(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
+def _raw_values(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
     mean, pairs = row.summary, row.pairs
     low, high = (mean and mean.interval) or (None, None)
     difference = pairs and pairs.difference

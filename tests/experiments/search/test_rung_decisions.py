@@ -152,7 +152,7 @@ def test_a_new_driver_goes_on_as_the_old_one_would_have(tmp_path: Path, cut: int
     expected = report_all(undisturbed, lines)
     first = report_all(MadeDriver(tmp_path / "killed", search), lines[:cut])
     second = MadeDriver(tmp_path / "killed", search)
-    # resumed trials tell their epochs again, also those that were judged before
+    # resumed trials send their epochs again, also those that were decided on before
     replayed = report_all(second, lines[:cut])
     assert replayed == first
     assert first | report_all(second, [x for x in lines[cut:] if x[0] not in first]) == expected

@@ -1,4 +1,4 @@
-"""What a table concludes: known truths, and everything that is missing said in words."""
+"""What a table concludes: known truths, and reasons for everything that is missing."""
 
 import numpy as np
 import pytest
