@@ -33,19 +33,26 @@ PARTS = (
 GRACE = 30  # seconds for checkpoints to be written
 
 
-def command(study: str, only: str | None, given: argparse.Namespace) -> list[str]:
+def command(study: str, only: str | None, options: argparse.Namespace) -> list[str]:
     """The command that trains what is missing of that study's rows."""
     words = [sys.executable, "-m", "cifarlab", "study", study, "--resume", "--data", DATA]
-    words += ["--n-seeds", str(given.seeds), "--jobs", str(given.jobs), "--scale", str(given.scale)]
+    words += [
+        "--n-seeds",
+        str(options.seeds),
+        "--jobs",
+        str(options.jobs),
+        "--scale",
+        str(options.scale),
+    ]
     return words if only is None else [*words, "--only", only]
 
 
-def run(words: list[str], given: argparse.Namespace, seconds: float) -> str:
+def run(words: list[str], options: argparse.Namespace, seconds: float) -> str:
     """Run one study for so long at most; how it ended."""
-    environment = os.environ | {"CIFARLAB_DEVICE": given.device}
+    environment = os.environ | {"CIFARLAB_DEVICE": options.device}
     if data := environment.get("CIFARLAB_DATA"):
         environment["CIFARLAB_DATA"] = str(Path(data).resolve())
-    process = subprocess.Popen(words, cwd=given.runs, env=environment)
+    process = subprocess.Popen(words, cwd=options.runs, env=environment)
     try:
         code = process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -62,10 +69,10 @@ def run(words: list[str], given: argparse.Namespace, seconds: float) -> str:
 def comparisons(runs: Path) -> dict[str, object]:
     """What each study under ``runs`` has found so far, by its folder's name."""
     files = sorted(runs.glob("runs/studies/*/study.json"))
-    told = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    contents = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
     return {
         name: {"comparison": content["comparison"], "runs": content["runs"]}
-        for name, content in told.items()
+        for name, content in contents.items()
     }
 
 
@@ -78,17 +85,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=6, help="runs at a time on the device")
     parser.add_argument("--scale", type=float, default=1.0, help="see `cifarlab study`")
     parser.add_argument("--runs", type=Path, default=Path(), help="the folder that holds runs/")
-    given = parser.parse_args()
-    given.runs.mkdir(parents=True, exist_ok=True)
-    begun, told = time.monotonic(), []
+    options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    start_time, outcomes = time.monotonic(), []
     for study, only in PARTS:
-        left = given.limit - GRACE - (time.monotonic() - begun)
-        words = command(study, only, given)
-        outcome = run(words, given, left) if left > GRACE else "left out: no time"
-        told.append({"command": shlex.join(words[3:]), "outcome": outcome})
-        print(told[-1], flush=True)
-    payload = {"jobs": given.jobs, "outcomes": told, "studies": comparisons(given.runs)}
-    print(write_result("studies", given.device, payload))
+        seconds_left = options.limit - GRACE - (time.monotonic() - start_time)
+        words = command(study, only, options)
+        outcome = run(words, options, seconds_left) if seconds_left > GRACE else "left out: no time"
+        outcomes.append({"command": shlex.join(words[3:]), "outcome": outcome})
+        print(outcomes[-1], flush=True)
+    payload = {"jobs": options.jobs, "outcomes": outcomes, "studies": comparisons(options.runs)}
+    print(write_result("studies", options.device, payload))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ def print_search(search: "FinishedSearch") -> None:
     results = search.results
     console.print("\n".join(search_table.heading(results)))
     for headers, cells in (
-        search_table.rows(results),
-        search_table.rung_rows(results.rungs, results.metric),
-        search_table.importance_rows(results.importance),
+        search_table.format_rows(results),
+        search_table.format_rungs(results.rungs, results.metric),
+        search_table.format_importance(results.importance),
     ):
         if cells:
             print_table(headers, cells)

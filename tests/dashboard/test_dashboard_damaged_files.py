@@ -12,9 +12,9 @@ from cifarlab.experiments.search.folder import SearchFolder
 from cifarlab.experiments.search.table import (
     describe_end,
     describe_selection_bias,
-    importance_rows,
+    format_importance,
+    format_rungs,
     restore_results,
-    rung_rows,
 )
 from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.folder import StudyFolder
@@ -46,8 +46,8 @@ def read_search(path: Path) -> None:
         describe_end(trial, folder.metric)
     folder.repair()
     results = restore_results(folder.content().get("results") or {})
-    rung_rows(results.rungs, folder.metric)
-    importance_rows(results.importance)
+    format_rungs(results.rungs, folder.metric)
+    format_importance(results.importance)
     for bias in results.finalists.selection_bias if results.finalists else ():
         describe_selection_bias(bias, folder.metric)
 

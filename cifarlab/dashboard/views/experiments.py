@@ -13,9 +13,9 @@ from cifarlab.experiments.search.table import (
     IMPORTANCE,
     describe_end,
     describe_selection_bias,
-    importance_rows,
+    format_importance,
+    format_rungs,
     restore_results,
-    rung_rows,
 )
 from cifarlab.experiments.search.trial_history import TrialHistory
 from cifarlab.experiments.study.comparison import Comparison
@@ -131,10 +131,10 @@ def _add_results(folder: SearchFolder, tree: Content) -> None:
         _add_comparison(finalists.comparison)
     if results.rungs:
         put("<h3>Rungs</h3>")
-        put_table(*rung_rows(results.rungs, metric))
+        put_table(*format_rungs(results.rungs, metric))
     if results.importance:
         put("<h3>What decides</h3>")
-        put_table(*importance_rows(results.importance))
+        put_table(*format_importance(results.importance))
         put('<p class="muted">{}</p>', IMPORTANCE)
 
 

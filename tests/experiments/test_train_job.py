@@ -1,4 +1,4 @@
-"""One run in its worker: it tells each epoch and waits, ends where it is told, and goes on."""
+"""A run in its worker: it sends each epoch, waits for the answer, stops, and is resumed."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from cifarlab.training.train import train
 RECIPE = change(find("quickstart"), {**TINY, "training.duration": "4 epochs", "seed": 3})
 
 
-class Told:
+class AnsweringDriver:
     """A driver that answers each epoch with ``answers`` and after them lets the run go on."""
 
     def __init__(self, *answers: Any, leave_after: int = 99) -> None:
@@ -50,40 +50,40 @@ def job(path: Path, **changes: Any) -> Job:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The same recipe trained without an engine: its metrics."""
-    folder = RunFolder(tmp_path_factory.mktemp("alone"))
+    folder = RunFolder(tmp_path_factory.mktemp("reference"))
     train(RECIPE, folder)
     return folder.metrics.read()
 
 
-def test_a_whole_run_is_the_run_that_its_recipe_gives_alone(
-    alone: list[dict[str, Any]], tmp_path: Path
+def test_a_whole_run_is_the_run_that_its_recipe_gives_without_an_engine(
+    reference: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    driver = Told()
+    driver = AnsweringDriver()
     assert train_job(job(tmp_path), driver) == JobResult("planned")
     metrics = RunFolder(tmp_path / "run").metrics.read()
-    assert driver.lines == metrics and without_cost(metrics) == without_cost(alone)
+    assert driver.lines == metrics and without_cost(metrics) == without_cost(reference)
 
 
 def test_a_stopped_run_ends_cleanly_at_its_epoch(
-    alone: list[dict[str, Any]], tmp_path: Path
+    reference: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    assert train_job(job(tmp_path), Told(True, False)) == JobResult("stopped")
+    assert train_job(job(tmp_path), AnsweringDriver(True, False)) == JobResult("stopped")
     result = RunFolder(tmp_path / "run").result()
     assert result and result["stop_reason"] == "stopped" and result["epochs"] == 2
-    assert without_cost(RunFolder(tmp_path / "run").metrics.read()) == without_cost(alone[:2])
+    assert without_cost(RunFolder(tmp_path / "run").metrics.read()) == without_cost(reference[:2])
 
 
-@pytest.mark.parametrize("driver", [Told(True, LEAVE), Told(leave_after=8)])
-def test_a_run_that_is_left_goes_on_in_another_worker(
-    driver: Told, alone: list[dict[str, Any]], tmp_path: Path
+@pytest.mark.parametrize("driver", [AnsweringDriver(True, LEAVE), AnsweringDriver(leave_after=8)])
+def test_a_left_run_goes_on_in_another_worker(
+    driver: AnsweringDriver, reference: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Interrupted):
         train_job(job(tmp_path), driver)
     assert folder.exists and not folder.finished and 0 < len(folder.metrics.read()) < 4
-    second = Told()
+    second = AnsweringDriver()
     assert train_job(job(tmp_path), second) == JobResult("planned") and second.epochs == [
         1,
         2,
@@ -91,31 +91,31 @@ def test_a_run_that_is_left_goes_on_in_another_worker(
         4,
     ]
     assert len(folder.provenance()["starts"]) == 2
-    assert without_cost(folder.metrics.read()) == without_cost(alone)
+    assert without_cost(folder.metrics.read()) == without_cost(reference)
 
 
-def test_stopped_while_the_driver_died_it_only_finishes(tmp_path: Path) -> None:
+def test_a_run_stopped_while_the_driver_died_only_finishes(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        train_job(job(tmp_path), Told(LEAVE))
-    second = Told(False)
+        train_job(job(tmp_path), AnsweringDriver(LEAVE))
+    second = AnsweringDriver(False)
     assert train_job(job(tmp_path), second) == JobResult("stopped")
     result = RunFolder(tmp_path / "run").result()
     assert result and result["epochs"] == 1 and second.epochs == [1]
 
 
-def test_a_run_that_finished_unheard_is_told_again(tmp_path: Path) -> None:
-    train_job(job(tmp_path), Told(True, False))
+def test_the_result_of_a_finished_run_is_sent_again(tmp_path: Path) -> None:
+    train_job(job(tmp_path), AnsweringDriver(True, False))
     before = RunFolder(tmp_path / "run").result()
-    second = Told()
+    second = AnsweringDriver()
     assert train_job(job(tmp_path), second) == JobResult("stopped") and second.epochs == [1, 2]
     assert RunFolder(tmp_path / "run").result() == before
 
 
 def test_a_diverged_run_fails_with_its_reason(tmp_path: Path) -> None:
-    driver = Told()
-    ending = train_job(job(tmp_path, optimizer__lr=1e30), driver)
-    assert ending.stop_reason == "failed" and ending.failure
-    assert ending.failure.kind == "DivergenceError" and driver.lines == []
+    driver = AnsweringDriver()
+    result = train_job(job(tmp_path, optimizer__lr=1e30), driver)
+    assert result.stop_reason == "failed" and result.failure
+    assert result.failure.kind == "DivergenceError" and driver.lines == []
 
 
 @pytest.mark.parametrize(
@@ -125,48 +125,50 @@ def test_a_diverged_run_fails_with_its_reason(tmp_path: Path) -> None:
 def test_other_failures_are_the_runs_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
 ) -> None:
-    def failing(*_: Any, **__: Any) -> None:
+    def raise_error(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("cifarlab.training.train.fit", failing)
-    ending = train_job(job(tmp_path), Told())
-    assert ending.failure and ending.failure.kind == kind
+    monkeypatch.setattr("cifarlab.training.train.fit", raise_error)
+    result = train_job(job(tmp_path), AnsweringDriver())
+    assert result.failure and result.failure.kind == kind
 
 
 def test_a_full_disk_is_no_failure_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any, **__: Any) -> None:
+    def raise_disk_full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", raise_disk_full)
     with pytest.raises(StorageError, match="No space left"):
-        train_job(job(tmp_path), Told())
+        train_job(job(tmp_path), AnsweringDriver())
 
 
-def test_a_run_that_another_process_does_not_let_go_of_fails_in_words(
+def test_a_run_that_another_process_holds_fails_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_HANDOVER", 0.1)
     with RunFolder(tmp_path / "run").in_use():
-        ending = train_job(job(tmp_path), Told())
-    assert ending.failure and ending.failure.kind == "RunFolderError"
-    assert "held by another" in ending.failure.what
+        result = train_job(job(tmp_path), AnsweringDriver())
+    assert result.failure and result.failure.kind == "RunFolderError"
+    assert "held by another" in result.failure.what
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_asked_to_leave_while_it_tells_old_epochs_it_leaves(finished: bool, tmp_path: Path) -> None:
+def test_a_run_can_be_left_while_it_replays_old_epochs(finished: bool, tmp_path: Path) -> None:
     """The driver answers once, and nothing after it."""
     with pytest.raises(Interrupted) if not finished else nullcontext():
-        train_job(job(tmp_path), Told() if finished else Told(True, True, LEAVE))
-    driver = Told(LEAVE)
+        train_job(
+            job(tmp_path), AnsweringDriver() if finished else AnsweringDriver(True, True, LEAVE)
+        )
+    driver = AnsweringDriver(LEAVE)
     with pytest.raises(Interrupted):
         train_job(job(tmp_path), driver)
     assert driver.epochs == [1]
 
 
-def test_a_signal_is_not_lost_in_what_fails_after_it(tmp_path: Path) -> None:
-    class Failing(Told):
+def test_a_signal_is_not_lost_in_a_later_failure(tmp_path: Path) -> None:
+    class Failing(AnsweringDriver):
         def recv(self) -> Any:
             os.kill(os.getpid(), signal.SIGTERM)
             raise ValueError("made")
@@ -176,7 +178,7 @@ def test_a_signal_is_not_lost_in_what_fails_after_it(tmp_path: Path) -> None:
     assert caught.value.signum == signal.SIGTERM
 
 
-def test_of_two_requests_the_stronger_one_counts() -> None:
+def test_of_two_stop_requests_the_stronger_counts() -> None:
     stop = StopRequest()
     stop.ask("stopped")
     stop.ask("signal", signal.SIGINT)

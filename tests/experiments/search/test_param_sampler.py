@@ -1,4 +1,4 @@
-"""Draws depend on the seed, the trial's number and, under TPE, the scores known by then."""
+"""Draws depend on the seed, the trial's number and, under TPE, the scores so far."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from cifarlab.experiments.worker import Failure, Job, JobResult
 TPE = {"kind": "tpe", "n_startup_trials": 3}
 
 
-def walk(search: Search, count: int) -> list[dict[str, Any]]:
-    """The events of a search of one trial at a time whose score is the rate."""
+def search_events(search: Search, count: int) -> list[dict[str, Any]]:
+    """The events of a search of one trial at a time whose score is the learning rate."""
     sampler, events = ParamSampler(search, search.base_recipe()), []
     for number in range(count):
         params = sampler.suggest(number)
@@ -42,17 +42,17 @@ def params_of(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("sampler", [{"kind": "random"}, TPE])
 def test_the_seed_decides_and_another_seed_decides_otherwise(sampler: dict[str, Any]) -> None:
     search = small(sampler=sampler)
-    assert walk(search, 8) == walk(search, 8)
-    assert walk(search, 8) != walk(small(sampler=sampler, seed=1), 8)
-    rates = [params["optimizer.lr"] for params in params_of(walk(search, 8))]
-    assert len(set(rates)) == 8
+    assert search_events(search, 8) == search_events(search, 8)
+    assert search_events(search, 8) != search_events(small(sampler=sampler, seed=1), 8)
+    lrs = [params["optimizer.lr"] for params in params_of(search_events(search, 8))]
+    assert len(set(lrs)) == 8
 
 
 @pytest.mark.parametrize("sampler", [{"kind": "random"}, TPE])
 @pytest.mark.parametrize("cut", [1, 4, 9, 13])
 def test_a_resumed_search_draws_what_it_would_have(sampler: dict[str, Any], cut: int) -> None:
     search = small(sampler=sampler)
-    events = walk(search, 8)
+    events = search_events(search, 8)
     resumed = ParamSampler(search, search.base_recipe())
     replay(resumed, events[:cut])
     n_drawn = len(params_of(events[:cut]))
@@ -67,13 +67,13 @@ def test_a_resumed_search_draws_what_it_would_have(sampler: dict[str, Any], cut:
 
 def test_tpe_learns_where_random_does_not() -> None:
     def mean_of_last(sampler: dict[str, Any]) -> float:
-        rates = [v["optimizer.lr"] for v in params_of(walk(small(sampler=sampler), 40))]
-        return sum(rates[20:]) / 20
+        lrs = [v["optimizer.lr"] for v in params_of(search_events(small(sampler=sampler), 40))]
+        return sum(lrs[20:]) / 20
 
     assert mean_of_last({"kind": "tpe"}) > 1.5 * mean_of_last({"kind": "random"})
 
 
-def test_what_was_drawn_once_stays_even_if_it_would_be_drawn_otherwise_now() -> None:
+def test_recorded_params_are_kept_even_if_they_would_be_drawn_differently_now() -> None:
     search = small()
     sampler = ParamSampler(search, search.base_recipe())
     point = {"optimizer.kind": "adam", "optimizer.lr": 0.05}
@@ -89,7 +89,7 @@ def start_driver(path: Path, search: Search) -> SearchDriver:
     return SearchDriver(search, search.base_recipe(), 1.0, folder, "", lambda line: None)
 
 
-def jobs_of(driver: SearchDriver) -> list[Job]:
+def all_jobs(driver: SearchDriver) -> list[Job]:
     return list(iter(driver.next_job, None))
 
 
@@ -99,17 +99,17 @@ def test_begun_trials_come_first_and_then_new_ones(tmp_path: Path) -> None:
     first = [driver.next_job() for _ in range(2)]
     driver.on_epoch(first[0], {"epoch": 9, "val": {"accuracy": 0.7}})
     driver.on_end(first[0], JobResult("planned"))
-    again = start_driver(tmp_path, search)
-    assert [trial.number for trial in again.unfinished] == [1] and again.n_pending == 3
-    jobs = jobs_of(again)
+    resumed = start_driver(tmp_path, search)
+    assert [trial.number for trial in resumed.unfinished_trials] == [1] and resumed.n_pending == 3
+    jobs = all_jobs(resumed)
     assert jobs[0] == first[1] and [job.name[-1] for job in jobs] == ["1", "2", "3"]
-    trial = again.history.trials[0]
+    trial = resumed.history.trials[0]
     assert trial.score == 0.7 and trial.stop_reason == "planned"
 
 
 def test_a_trial_is_the_recipe_with_its_values_and_a_closed_test_split(tmp_path: Path) -> None:
     driver = start_driver(tmp_path, small(trials=1))
-    (job,) = jobs_of(driver)
+    (job,) = all_jobs(driver)
     params = driver.history.trials[0].params
     assert job.recipe.name == "made/trial-000" and not job.recipe.evaluation.test
     assert job.recipe.optimizer.lr == params["optimizer.lr"] and driver.n_pending == 1
@@ -117,7 +117,7 @@ def test_a_trial_is_the_recipe_with_its_values_and_a_closed_test_split(tmp_path:
 
 def test_ends_are_written_down_with_their_reasons(tmp_path: Path) -> None:
     driver = start_driver(tmp_path, small(trials=3))
-    jobs = jobs_of(driver)
+    jobs = all_jobs(driver)
     driver.on_epoch(jobs[0], {"epoch": 1, "val": {"accuracy": 0.3}})
     driver.on_end(jobs[0], JobResult("stopped"))
     driver.on_end(jobs[1], JobResult(failure=Failure("DivergenceError", "NaN", "lower")))
@@ -138,7 +138,7 @@ def test_values_that_contradict_are_a_failed_trial_and_the_next_is_drawn(tmp_pat
         },
     }
     driver = start_driver(tmp_path, small(space=space, trials=20))
-    suggested = [int(job.name[-3:]) for job in jobs_of(driver)]
+    suggested = [int(job.name[-3:]) for job in all_jobs(driver)]
     trials = driver.history.trials
     failed = [n for n, trial in trials.items() if trial.failure]
     assert failed and sorted(suggested + failed) == list(range(20))

@@ -32,7 +32,7 @@ def tiny(**overrides: Any) -> Search:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
+def finished_search(tmp_path_factory: pytest.TempPathFactory) -> FinishedSearch:
     """Five trials, one at a time, so that the seed decides everything."""
     return run_search(tiny(), jobs=1, runs=tmp_path_factory.mktemp("searched"))
 
@@ -42,30 +42,32 @@ def table(finished: FinishedSearch) -> list[dict[str, Any]]:
 
 
 def test_a_search_by_a_loss_looks_for_the_least(tmp_path: Path) -> None:
-    done = run_search(tiny(metric="log_loss", trials=4), jobs=1, runs=tmp_path)
-    rows = table(done)
+    finished = run_search(tiny(metric="log_loss", trials=4), jobs=1, runs=tmp_path)
+    rows = table(finished)
     scores = [row["score"] for row in rows]
     assert scores == sorted(scores) and len(set(scores)) == 4
     for row in rows:
-        losses = [line["val"]["loss"] for line in done.folder.trial(row["trial"]).metrics.read()]
+        losses = [
+            line["val"]["loss"] for line in finished.folder.trial(row["trial"]).metrics.read()
+        ]
         assert row["score"] == min(losses) and losses[row["best_epoch"] - 1] == min(losses)
         for rung in row["rungs"]:
             assert rung["score"] == min(losses[: rung["epoch"]])
             assert rung["stopped"] == (
                 rung["cutoff"] is not None and rung["score"] > rung["cutoff"]
             )
-    page = (done.folder.path / "page.md").read_text(encoding="utf-8")
+    page = (finished.folder.path / "page.md").read_text(encoding="utf-8")
     assert "the best epoch's validation log loss, less is better" in page
     assert f"Best: trial-{rows[0]['trial']:03d}, {scores[0]:.4f}, in best.yaml" in page
-    assert from_yaml(done.folder.best_recipe).evaluation.metric.kind == "log_loss"
-    assert done.folder.metric == LogLoss().facts
+    assert from_yaml(finished.folder.best_recipe).evaluation.metric.kind == "log_loss"
+    assert finished.folder.metric == LogLoss().facts
 
 
-def test_trials_are_runs_and_say_how_they_ended(searched: FinishedSearch) -> None:
-    rows = table(searched)
+def test_trials_are_runs_and_say_how_they_ended(finished_search: FinishedSearch) -> None:
+    rows = table(finished_search)
     assert len(rows) == 5 and {row["stop_reason"] for row in rows} == {"planned", "stopped"}
     for row in rows:
-        run = searched.folder.trial(row["trial"])
+        run = finished_search.folder.trial(row["trial"])
         result = run.result()
         assert (
             result
@@ -75,16 +77,16 @@ def test_trials_are_runs_and_say_how_they_ended(searched: FinishedSearch) -> Non
         assert "test" not in result and run.provenance()["test_openings"] == []
     stopped = [row for row in rows if row["stop_reason"] == "stopped"]
     assert all(row["rungs"][-1]["stopped"] for row in stopped)
-    assert (searched.folder.path / "page.md").exists() and not searched.problems
+    assert (finished_search.folder.path / "page.md").exists() and not finished_search.problems
 
 
 def test_the_best_recipe_alone_gives_the_same_validation_curve(
-    searched: FinishedSearch, tmp_path: Path
+    finished_search: FinishedSearch, tmp_path: Path
 ) -> None:
-    recipe = find(str(searched.folder.best_recipe))
+    recipe = find(str(finished_search.folder.best_recipe))
     assert recipe.evaluation.test  # whoever trains it may look, once
     train(recipe, RunFolder(tmp_path / "alone"))
-    best = searched.folder.trial(table(searched)[0]["trial"])
+    best = finished_search.folder.trial(table(finished_search)[0]["trial"])
     curve = [without_cost(line) for line in best.metrics.read()]
     alone = [without_cost(line) for line in RunFolder(tmp_path / "alone").metrics.read()]
     assert curve == alone[: len(curve)] and curve
@@ -107,21 +109,23 @@ def test_workers_are_reused(tmp_path: Path, jobs: int) -> None:
     assert len(list(finished.folder.path.glob("*.pid"))) <= jobs
 
 
-def test_what_is_there_is_not_trained_again(searched: FinishedSearch) -> None:
-    before = searched.folder.events_file.read_text()
-    again = run_search(tiny(), runs=searched.folder.path.parents[1])
-    assert searched.folder.events_file.read_text() == before and table(again) == table(searched)
+def test_finished_trials_are_not_trained_again(finished_search: FinishedSearch) -> None:
+    before = finished_search.folder.events_file.read_text()
+    finished = run_search(tiny(), runs=finished_search.folder.path.parents[1])
+    assert finished_search.folder.events_file.read_text() == before and table(finished) == table(
+        finished_search
+    )
 
 
-def test_another_search_does_not_go_on_in_its_place(searched: FinishedSearch) -> None:
-    runs = searched.folder.path.parents[1]
+def test_another_search_is_refused(finished_search: FinishedSearch) -> None:
+    runs = finished_search.folder.path.parents[1]
     with pytest.raises(RunFolderError, match="begun with another seed"):
         run_search(tiny(seed=3), runs=runs)
     with pytest.raises(RunFolderError, match="another max"):
         run_search(tiny(max_epochs="5 epochs"), runs=runs)
 
 
-def copied(finished: FinishedSearch, runs: Path, events: int) -> SearchFolder:
+def copy_killed(finished: FinishedSearch, runs: Path, events: int) -> SearchFolder:
     """The search as a driver that was killed after so many events left it."""
     import shutil
 
@@ -137,14 +141,14 @@ def copied(finished: FinishedSearch, runs: Path, events: int) -> SearchFolder:
 
 @pytest.mark.parametrize("events", [1, 6])
 def test_a_killed_driver_loses_nothing(
-    searched: FinishedSearch, tmp_path: Path, events: int
+    finished_search: FinishedSearch, tmp_path: Path, events: int
 ) -> None:
-    copied(searched, tmp_path, events)
+    copy_killed(finished_search, tmp_path, events)
     with pytest.raises(RunFolderError, match="--resume"):
         run_search(tiny(), runs=tmp_path, command="cifarlab search x")
-    again = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
-    assert table(again) == table(searched)
-    assert again.folder.events_file.read_text() == searched.folder.events_file.read_text()
+    finished = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
+    assert table(finished) == table(finished_search)
+    assert finished.folder.events_file.read_text() == finished_search.folder.events_file.read_text()
 
 
 def test_data_lie_where_the_command_is_given_not_where_workers_began(
@@ -170,12 +174,14 @@ def test_a_failing_trial_is_recorded_and_the_others_go_on(tmp_path: Path) -> Non
     assert all("NaN" in row["stop_description"] and row["score"] is None for row in failed)
 
 
-def test_a_dead_worker_costs_an_epoch_at_most(searched: FinishedSearch, tmp_path: Path) -> None:
+def test_a_dead_worker_costs_an_epoch_at_most(
+    finished_search: FinishedSearch, tmp_path: Path
+) -> None:
     killer = Killer(tmp_path / "searches" / "made")
     killer.start()
-    again = run_search(tiny(), jobs=1, runs=tmp_path)
+    finished = run_search(tiny(), jobs=1, runs=tmp_path)
     killer.join()
-    assert killer.killed and table(again) == table(searched)
+    assert killer.killed and table(finished) == table(finished_search)
 
 
 class Killer(threading.Thread):
@@ -204,7 +210,7 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def test_a_signal_ends_the_search_and_resume_goes_on(
-    searched: FinishedSearch, tmp_path: Path
+    finished_search: FinishedSearch, tmp_path: Path
 ) -> None:
     metrics = tmp_path / "searches" / "made" / "trial-000" / "metrics.jsonl"
 
@@ -216,22 +222,26 @@ def test_a_signal_ends_the_search_and_resume_goes_on(
     with pytest.raises(Interrupted, match="interrupted after") as caught:
         run_search(tiny(), jobs=1, runs=tmp_path, command="cifarlab search made")
     assert caught.value.hint == "go on with: cifarlab search made --resume"
-    again = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
-    assert table(again) == table(searched)
+    finished = run_search(tiny(), jobs=1, runs=tmp_path, resume=True)
+    assert table(finished) == table(finished_search)
 
 
-def test_finalists_are_trained_with_seeds_that_no_trial_had(searched: FinishedSearch) -> None:
-    again = run_search(tiny(), runs=searched.folder.path.parents[1], n_seeds=2)
-    assert again.finalists
-    seeds = {seed for line in again.finalists.comparison.rows for seed in line.values}
-    assert seeds == {1, 2} and again.finalists.comparison.split == "val"
-    assert all(one.n == 2 and one.interval for one in again.finalists.selection_bias)
-    assert "## Finalists" in (searched.folder.path / "page.md").read_text()
-    runs = [RunFolder(p.parent) for p in (searched.folder.path / "studies").rglob("result.json")]
+def test_finalists_are_trained_with_seeds_that_no_trial_had(
+    finished_search: FinishedSearch,
+) -> None:
+    finished = run_search(tiny(), runs=finished_search.folder.path.parents[1], n_seeds=2)
+    assert finished.finalists
+    seeds = {seed for line in finished.finalists.comparison.rows for seed in line.values}
+    assert seeds == {1, 2} and finished.finalists.comparison.split == "val"
+    assert all(bias.n == 2 and bias.interval for bias in finished.finalists.selection_bias)
+    assert "## Finalists" in (finished_search.folder.path / "page.md").read_text()
+    runs = [
+        RunFolder(p.parent) for p in (finished_search.folder.path / "studies").rglob("result.json")
+    ]
     assert runs and all(run.provenance()["test_openings"] == [] for run in runs)
-    later = run_search(tiny(), runs=searched.folder.path.parents[1])
-    assert later.finalists == again.finalists  # still told where nobody asks for them
-    assert "## Finalists" in (searched.folder.path / "page.md").read_text()
+    later = run_search(tiny(), runs=finished_search.folder.path.parents[1])
+    assert later.finalists == finished.finalists  # still there without --n-seeds
+    assert "## Finalists" in (finished_search.folder.path / "page.md").read_text()
 
 
 @pytest.mark.parametrize("package", ["ray", "optuna"])
@@ -267,7 +277,9 @@ def test_a_bad_space_is_refused_before_anything_starts(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_record_is_a_line_per_event(searched: FinishedSearch) -> None:
-    events = [json.loads(line) for line in searched.folder.events_file.read_text().splitlines()]
+def test_the_record_is_a_line_per_event(finished_search: FinishedSearch) -> None:
+    events = [
+        json.loads(line) for line in finished_search.folder.events_file.read_text().splitlines()
+    ]
     assert [e["trial"] for e in events if e["event"] == "drawn"] == list(range(5))
     assert sum(e["event"] == "ended" for e in events) == 5
