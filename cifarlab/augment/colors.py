@@ -46,11 +46,11 @@ def adjust_hue(images: Tensor, turns: Tensor) -> Tensor:
     high, low = pixels.amax(3), pixels.amin(3)
     chroma = high - low
     red, green, blue = pixels.unbind(3)
-    over = chroma.masked_fill(chroma == 0, 1)
+    divisor = chroma.masked_fill(chroma == 0, 1)
     sixths = torch.where(
         high == red,
-        (green - blue) / over,
-        torch.where(high == green, 2 + (blue - red) / over, 4 + (red - green) / over),
+        (green - blue) / divisor,
+        torch.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     sixths = sixths + 6 * turns[:, None, None]
     channels = []

@@ -45,7 +45,7 @@ class BatchDraws:
         """Draw from 0..1 for each image of the batch: float32 (N, *shape) on the CPU."""
         return torch.rand(self.size, *shape, generator=self.generator(purpose))
 
-    def symmetric(self, purpose: str) -> Tensor:
+    def rand_symmetric(self, purpose: str) -> Tensor:
         """Draw from -1..1 for each image of the batch: float32 (N,) on the CPU."""
         return self.rand(purpose) * 2 - 1
 
@@ -55,9 +55,9 @@ class BatchDraws:
 
     def uniform(self, *shape: int) -> Tensor:
         """Draw from 0..1 for each image of this process: float32 (n, *shape) on the device."""
-        return self.local(self.rand("", *shape))
+        return self.take(self.rand("", *shape))
 
-    def local(self, rows: Tensor) -> Tensor:
+    def take(self, rows: Tensor) -> Tensor:
         """Return this process's rows (n, ...) of the batch's (N, ...), on the device, unwaited."""
         return sent(select_shard(rows, self.shard_indices), self.device)
 

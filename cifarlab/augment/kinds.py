@@ -87,7 +87,7 @@ class Crop(CropSettings, AugmentationConfig):
         """Crop each image at a place of its own."""
         from cifarlab.augment.transforms import crop
 
-        offsets = draws.local(draws.integers("crop", 2 * self.padding + 1, 2))
+        offsets = draws.take(draws.integers("crop", 2 * self.padding + 1, 2))
         return crop(images, offsets, self.padding, self.padding_mode)
 
 
@@ -106,9 +106,9 @@ class Affine(AugmentationConfig):
 
         angles, scales, offsets = self.sample(images.shape[1:3], draws)
         if self.degrees or self.scale:
-            matrices = draws.local(affine_matrices(angles, scales, offsets))
+            matrices = draws.take(affine_matrices(angles, scales, offsets))
             return warp_affine(images, matrices, self.fill_mode)
-        return translate(images, draws.local(offsets), self.fill_mode) if self.translate else images
+        return translate(images, draws.take(offsets), self.fill_mode) if self.translate else images
 
     def sample(
         self, sides: tuple[int, ...], draws: "BatchDraws"
@@ -120,9 +120,9 @@ class Affine(AugmentationConfig):
         """
         import torch
 
-        angles = draws.symmetric("rotation") * self.degrees
-        scales = 1 + draws.symmetric("zoom") * self.scale
-        shifts = [draws.symmetric("shift") * self.translate * n for n in sides]
+        angles = draws.rand_symmetric("rotation") * self.degrees
+        scales = 1 + draws.rand_symmetric("zoom") * self.scale
+        shifts = [draws.rand_symmetric("shift") * self.translate * n for n in sides]
         return angles, scales, torch.stack(shifts, 1).round().to(torch.int64)
 
 
@@ -138,7 +138,7 @@ class HFlip(AugmentationConfig):
         """Mirror those images that were drawn."""
         from cifarlab.augment.transforms import flip
 
-        return flip(images, draws.local(self.sample(draws)))
+        return flip(images, draws.take(self.sample(draws)))
 
     def sample(self, draws: "BatchDraws") -> "Tensor":
         """Sample which images of a batch are mirrored, bool (N,).
@@ -161,7 +161,7 @@ class VFlip(AugmentationConfig):
         """Mirror those images that were drawn."""
         from cifarlab.augment.transforms import flip
 
-        return flip(images, draws.local(draws.rand("flip vertical") < 0.5), axis=1)
+        return flip(images, draws.take(draws.rand("flip vertical") < 0.5), axis=1)
 
 
 class PolicyOperations(AugmentationConfig):
@@ -177,8 +177,8 @@ class PolicyOperations(AugmentationConfig):
         from cifarlab.augment.operations import apply_operations, to_uint8
 
         operations = self.policy.operations()
-        for drawn in self.policy.sample(draws.size, draws.generator("policy")):
-            ops, strengths = (select_shard(rows, draws.shard_indices) for rows in drawn)
+        for round_draws in self.policy.sample(draws.size, draws.generator("policy")):
+            ops, strengths = (select_shard(rows, draws.shard_indices) for rows in round_draws)
             images = apply_operations(to_uint8(images), ops, strengths, self.fill_mode, operations)
         return images
 
@@ -215,21 +215,21 @@ class ColorJitter(ColorSettings, AugmentationConfig):
         from cifarlab.augment import colors
 
         if self.brightness_shift or self.contrast:
-            shifts, factors = map(draws.local, self.sample_brightness_contrast(draws))
+            shifts, factors = map(draws.take, self.sample_brightness_contrast(draws))
             images = colors.adjust_brightness_contrast(images, shifts, factors)
         if self.saturation or self.hue:
-            factors, turns = map(draws.local, self.sample_saturation_hue(draws))
+            factors, turns = map(draws.take, self.sample_saturation_hue(draws))
             images = colors.adjust_hue(colors.adjust_saturation(images, factors), turns)
         return images
 
     def sample_brightness_contrast(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
         """Sample shifts, uniform in 0 ± brightness, and factors, in 1 ± contrast: (N,) both."""
-        shift, factor = (draws.symmetric("jitter") for _ in range(2))
+        shift, factor = (draws.rand_symmetric("jitter") for _ in range(2))
         return shift * self.brightness_shift, 1 + factor * self.contrast
 
     def sample_saturation_hue(self, draws: "BatchDraws") -> tuple["Tensor", "Tensor"]:
         """Sample factors, uniform in 1 ± saturation, and turns, in 0 ± hue: (N,) both."""
-        factors, turns = (draws.symmetric("colour") for _ in range(2))
+        factors, turns = (draws.rand_symmetric("colour") for _ in range(2))
         return 1 + factors * self.saturation, turns * self.hue
 
 
@@ -249,7 +249,7 @@ class GaussianNoise(NoiseSettings, AugmentationConfig):
         import torch
 
         shape, generator = (draws.size, *images.shape[1:]), draws.generator("noise")
-        return images + draws.local(torch.randn(shape, generator=generator) * (255 * self.sigma))
+        return images + draws.take(torch.randn(shape, generator=generator) * (255 * self.sigma))
 
 
 class Cutout(AugmentationConfig):
@@ -270,7 +270,7 @@ class Cutout(AugmentationConfig):
         """Grey out a square of each image."""
         from cifarlab.augment.transforms import cutout
 
-        return cutout(images, draws.local(self.sample(images.shape[1:3], draws)), self.size)
+        return cutout(images, draws.take(self.sample(images.shape[1:3], draws)), self.size)
 
     def sample(self, sides: tuple[int, ...], draws: "BatchDraws") -> "Tensor":
         """Sample top and left of each image's square, int64 (N, 2); ``sides`` is (H, W).

@@ -16,8 +16,8 @@ from cifarlab.system.randomness import generator
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-Mixed: TypeAlias = "tuple[Tensor, Tensor | None, float]"  # images, partners, lam
-Joined: TypeAlias = "tuple[Tensor, float]"  # images, lam
+MixedBatch: TypeAlias = "tuple[Tensor, Tensor | None, float]"  # images, partners, lam
+Blend: TypeAlias = "tuple[Tensor, float]"  # images, lam
 Box = tuple[int, int, int, int]  # top, bottom, left, right: rows top..bottom - 1
 
 
@@ -27,7 +27,7 @@ class MixConfig(Family):
     mixes: ClassVar[bool] = True  # so that each process needs all images of a batch
 
     @abstractmethod
-    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> MixedBatch:
         """Mix the images of a batch (N, H, W, C), in place of none of them.
 
         Return the images, the indices of their partners in the batch, int64 (N,) on the images'
@@ -42,7 +42,7 @@ class NoMix(MixConfig):
     kind: Literal["none"] = "none"
     mixes: ClassVar[bool] = False
 
-    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> MixedBatch:
         """Return the images as they are."""
         return images, None, 1.0
 
@@ -59,7 +59,7 @@ class BetaMix(MixConfig):
     )
     prob: float = Field(1.0, gt=0, le=1, description="of a batch to be mixed at all")
 
-    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> Mixed:
+    def mix(self, images: "Tensor", seed: int, epoch: int, step: int) -> MixedBatch:
         """Mix each image with its partner."""
         import torch
 
@@ -73,7 +73,7 @@ class BetaMix(MixConfig):
         return images, partners if lam < 1 else None, lam
 
     @abstractmethod
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
         """Return the images mixed with their partners, and the lambda that they really have."""
 
 
@@ -82,7 +82,7 @@ class Mixup(BetaMix):
 
     kind: Literal["mixup"] = "mixup"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
         """Return the sums: float32, whether or not the batch is mixed."""
         return mixup(images, partners, lam), lam
 
@@ -92,7 +92,7 @@ class CutMix(BetaMix):
 
     kind: Literal["cutmix"] = "cutmix"
 
-    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Joined:
+    def join(self, images: "Tensor", partners: "Tensor", lam: float, draws: "Generator") -> Blend:
         """Put a box of each partner into the image."""
         import torch
 

@@ -30,7 +30,7 @@ class Operation(NamedTuple):
     apply: Callable[[Tensor, Tensor, str], Tensor]
     max_strength: float
     wide_max_strength: float
-    signed: bool
+    is_signed: bool
 
 
 def identity(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
@@ -40,8 +40,8 @@ def identity(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
 
 def rotate(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Turn about the centre by degrees, counter-clockwise."""
-    still = strengths.new_zeros(len(strengths), 2)
-    matrices = affine_matrices(strengths, torch.ones_like(strengths), still)
+    no_offsets = strengths.new_zeros(len(strengths), 2)
+    matrices = affine_matrices(strengths, torch.ones_like(strengths), no_offsets)
     return to_uint8(warp_affine(images, matrices, fill_mode))
 
 
@@ -59,40 +59,40 @@ def shift(images: Tensor, strengths: Tensor, fill_mode: str, axis: int) -> Tenso
     return translate(images, offsets, fill_mode)
 
 
-def brightness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+def adjust_brightness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Change away from black by that factor, less 1."""
     return blend(torch.zeros_like(images), images, 1 + strengths)
 
 
-def color(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+def adjust_color(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Change away from each pixel's grey by that factor, less 1; a grey image stays."""
     return blend(to_grey(images), images, 1 + strengths)
 
 
-def contrast(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+def adjust_contrast(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Change away from the image's mean grey, rounded half up, by that factor, less 1."""
     pixels = images.shape[1] * images.shape[2]
     sums = to_grey(images).sum((1, 2, 3), keepdim=True, dtype=torch.int64)
     return blend((2 * sums + pixels) // (2 * pixels), images, 1 + strengths)
 
 
-def sharpness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
+def adjust_sharpness(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Change away from the smoothed image by that factor, less 1; the border stays.
 
     Smoothed: of each pixel's 3 x 3 neighbours it weighs 5, the others 1.
     """
-    wide = images.to(torch.int32)
-    rows = wide[:, :-2] + wide[:, 1:-1] + wide[:, 2:]
-    sums = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * wide[:, 1:-1, 1:-1]
-    smooth = wide.clone()
-    smooth[:, 1:-1, 1:-1] = (2 * sums + 13) // 26
-    return blend(smooth, images, 1 + strengths)
+    pixels32 = images.to(torch.int32)
+    rows = pixels32[:, :-2] + pixels32[:, 1:-1] + pixels32[:, 2:]
+    sums = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * pixels32[:, 1:-1, 1:-1]
+    smoothed = pixels32.clone()
+    smoothed[:, 1:-1, 1:-1] = (2 * sums + 13) // 26
+    return blend(smoothed, images, 1 + strengths)
 
 
 def posterize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Clear that many of the lowest bits, rounded."""
-    kept = 256 - 2 ** strengths.round().to(torch.int32)
-    return images & kept.to(torch.uint8)[:, None, None, None]
+    mask = 256 - 2 ** strengths.round().to(torch.int32)
+    return images & mask.to(torch.uint8)[:, None, None, None]
 
 
 def solarize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
@@ -103,9 +103,9 @@ def solarize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
 
 def autocontrast(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     """Stretch each channel of an image to 0..255, rounded down; one of a single value stays."""
-    wide = images.to(torch.int32)
-    low, high = wide.amin((1, 2), keepdim=True), wide.amax((1, 2), keepdim=True)
-    stretched = (wide - low) * 255 // (high - low).clamp(min=1)
+    pixels32 = images.to(torch.int32)
+    low, high = pixels32.amin((1, 2), keepdim=True), pixels32.amax((1, 2), keepdim=True)
+    stretched = (pixels32 - low) * 255 // (high - low).clamp(min=1)
     return torch.where(high == low, images, stretched.to(torch.uint8))
 
 
@@ -119,8 +119,8 @@ def equalize(images: Tensor, strengths: Tensor, fill_mode: str) -> Tensor:
     steps = (height * width - last) // 255
     before = histogram.cumsum(1) - histogram
     table = ((before + steps // 2) // steps.clamp(min=1)).clamp(max=255)
-    new = torch.where(steps == 0, values, table.gather(1, values)).to(torch.uint8)
-    return new.view(count, channels, height, width).permute(0, 2, 3, 1).contiguous()
+    equalized = torch.where(steps == 0, values, table.gather(1, values)).to(torch.uint8)
+    return equalized.view(count, channels, height, width).permute(0, 2, 3, 1).contiguous()
 
 
 def blend(start: Tensor, images: Tensor, factors: Tensor) -> Tensor:
@@ -152,10 +152,10 @@ OPERATIONS = (
     Operation("translate x", partial(shift, axis=1), 150 / 331, 1, True),
     Operation("translate y", partial(shift, axis=0), 150 / 331, 1, True),
     Operation("rotate", rotate, 30, 135, True),
-    Operation("brightness", brightness, 0.9, 0.99, True),
-    Operation("color", color, 0.9, 0.99, True),
-    Operation("contrast", contrast, 0.9, 0.99, True),
-    Operation("sharpness", sharpness, 0.9, 0.99, True),
+    Operation("brightness", adjust_brightness, 0.9, 0.99, True),
+    Operation("color", adjust_color, 0.9, 0.99, True),
+    Operation("contrast", adjust_contrast, 0.9, 0.99, True),
+    Operation("sharpness", adjust_sharpness, 0.9, 0.99, True),
     Operation("posterize", posterize, 4, 6, False),
     Operation("solarize", solarize, 256, 256, False),
     Operation("autocontrast", autocontrast, 0, 0, False),
@@ -180,7 +180,7 @@ def apply_operations(
     groups = zip(
         operations, images[positions].split(sizes), sorted_strengths.split(sizes), strict=True
     )
-    outputs = [op.apply(group, by, fill_mode) for op, group, by in groups if len(group)]
+    outputs = [op.apply(group, values, fill_mode) for op, group, values in groups if len(group)]
     out = torch.empty_like(images)
     out[positions] = torch.cat(outputs)
     return out

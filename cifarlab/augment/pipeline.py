@@ -86,13 +86,13 @@ class Augmentation:
         for augmentation in self.pipeline.values():
             purpose = f"augmentation {augmentation.kind}"
             with plugin_errors(augmentation):
-                changed = augmentation.apply(images, replace(draws, purpose=purpose))
-                kept = changed.shape == images.shape
-            if not kept or changed.dtype not in (torch.uint8, torch.float32):
+                outputs = augmentation.apply(images, replace(draws, purpose=purpose))
+                same_shape = outputs.shape == images.shape
+            if not same_shape or outputs.dtype not in (torch.uint8, torch.float32):
                 raise RecipeError(
-                    f"augmentation {augmentation.kind} makes {changed.dtype} {[*changed.shape]} of "
+                    f"augmentation {augmentation.kind} makes {outputs.dtype} {[*outputs.shape]} of "
                     f"images {[*images.shape]}",
                     "apply must keep their shape and return uint8 or float32",
                 )
-            images = changed
+            images = outputs
         return images

@@ -55,7 +55,7 @@ class PolicyConfig(Family):
 
         operations = self.operations()
         max_strengths = torch.tensor([float(self.max_strength(op)) for op in operations])
-        signed = torch.tensor([op.signed for op in operations])
+        is_signed = torch.tensor([op.is_signed for op in operations])
         rounds = []
         for _ in range(self.rounds):
             op_indices = torch.randint(0, len(operations), (count,), generator=generator)
@@ -63,7 +63,7 @@ class PolicyConfig(Family):
             if self.level is not None:
                 levels = torch.full((count,), self.level)
             signs = torch.randint(0, 2, (count,), generator=generator) * 2 - 1
-            signs = torch.where(signed[op_indices], signs, 1)
+            signs = torch.where(is_signed[op_indices], signs, 1)
             rounds.append((op_indices, signs * max_strengths[op_indices] * levels / LEVELS))
         return rounds
 

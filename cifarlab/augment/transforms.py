@@ -41,8 +41,8 @@ def translate(images: Tensor, offsets: Tensor, fill_mode: str) -> Tensor:
         return images[sample, rows[:, :, None], columns[:, None, :]]
     in_image = _in_range(rows, height)[:, :, None] & _in_range(columns, width)[:, None, :]
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    moved = images[sample, rows[:, :, None], columns[:, None, :]]
-    return moved * in_image[..., None] if fill_mode == "constant" else moved
+    translated = images[sample, rows[:, :, None], columns[:, None, :]]
+    return translated * in_image[..., None] if fill_mode == "constant" else translated
 
 
 def warp_affine(images: Tensor, matrices: Tensor, fill_mode: str) -> Tensor:
@@ -75,13 +75,13 @@ def warp_affine(images: Tensor, matrices: Tensor, fill_mode: str) -> Tensor:
     return sampled.permute(0, 2, 3, 1).contiguous()
 
 
-def affine_matrices(angles: Tensor, zooms: Tensor, offsets: Tensor) -> Tensor:
+def affine_matrices(angles: Tensor, scales: Tensor, offsets: Tensor) -> Tensor:
     """Return matrices (N, 2, 3) for ``warp_affine``: scale, turn about the centre, then move.
 
     ``angles`` (N,) in degrees, counter-clockwise; ``zooms`` (N,) above 0, 2 for twice the size;
     ``offsets`` (N, 2) in pixels, down and right.
     """
-    cosines, sines = angles.deg2rad().cos() / zooms, angles.deg2rad().sin() / zooms
+    cosines, sines = angles.deg2rad().cos() / scales, angles.deg2rad().sin() / scales
     turns = torch.stack([torch.stack([cosines, sines], 1), torch.stack([-sines, cosines], 1)], 1)
     return torch.cat([turns, -(turns @ offsets.to(turns)[..., None])], 2)
 
@@ -113,10 +113,10 @@ def downsample(images: Tensor, pixels: int) -> Tensor:
     Small images first: Howard 2018 (fast.ai on DAWNBench); Tan & Le 2021 (EfficientNetV2).
     """
     height, width, channels = images.shape[1:]
-    short = min(height, width)
-    if short <= pixels:
+    side = min(height, width)
+    if side <= pixels:
         return images
-    new_height, new_width = ((2 * n * pixels + short) // (2 * short) for n in (height, width))
+    new_height, new_width = ((2 * n * pixels + side) // (2 * side) for n in (height, width))
     rows = _resize_weights(height, new_height, 1, images.device)
     columns = _resize_weights(width, new_width, channels, images.device)
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 has 8 bits: steps of 1
@@ -129,8 +129,8 @@ def apply_weights(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     Channels stay apart in one large product, which is faster than many small ones.
     """
     count, height, _, channels = images.shape
-    narrow = torch.matmul(rows, images.to(rows.dtype).reshape(count, height, -1))
-    return (narrow.flatten(0, 1) @ columns.T).view(count, len(rows), -1, channels)
+    rows_resized = torch.matmul(rows, images.to(rows.dtype).reshape(count, height, -1))
+    return (rows_resized.flatten(0, 1) @ columns.T).view(count, len(rows), -1, channels)
 
 
 @lru_cache(maxsize=64)

@@ -32,7 +32,7 @@ _PACKED: dict[bytes, Callable[[Path], Any]] = {
     b"\xfd7zXZ\0": lzma.open,
     b"BZh": bz2.open,
 }
-_KNOWN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _UNPACK = "unpack it with another program, and give the folder"
 _EXTENSIONS = (b"L", b"K", b"x", b"g", b"X")  # types of long names, long links and pax headers
 
@@ -60,11 +60,11 @@ def damage_errors(source: Path) -> Iterator[None]:
         raise
     # Readers of hostile bytes fail with whatever they meet: LookupError, struct.error, ...
     except Exception as error:
-        usual = "it may be cut short or damaged: get it again and compare its checksum"
+        default_hint = "it may be cut short or damaged: get it again and compare its checksum"
         if isinstance(error, OSError) and error.errno:  # the disk's word, not a reader's
-            usual = "check its name, its permissions and its disk"
+            default_hint = "check its name, its permissions and its disk"
         what = f"{source} can't be read: {reason(error)}"
-        raise DataError(what, hint_to_read(error, usual)) from error
+        raise DataError(what, hint_to_read(error, default_hint)) from error
 
 
 def iter_members(source: Path) -> Iterator[Member]:
@@ -116,8 +116,8 @@ def _members(source: Path) -> Iterator[Member]:
 def _folder_members(root: Path) -> Iterator[Member]:
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders.sort()
-        here = Path(folder)
-        for path in [here / name for name in folders + sorted(files)]:
+        parent = Path(folder)
+        for path in [parent / name for name in folders + sorted(files)]:
             status, fault = path.lstat(), None
             if is_link := stat.S_ISLNK(status.st_mode):
                 status = path.stat() if exists(path) else status
@@ -145,7 +145,7 @@ def _zip_members(source: Path) -> Iterator[Member]:
             faults = {
                 "is a link or a device": mode not in (0, stat.S_IFREG, stat.S_IFDIR),
                 "is encrypted": info.flag_bits & 0x1,
-                "is compressed, but not by deflate": info.compress_type not in _KNOWN_METHODS,
+                "is compressed, but not by deflate": info.compress_type not in _ZIP_METHODS,
             }
             yield Member(
                 info.filename.replace("\\", "/"),
@@ -201,8 +201,8 @@ def _tar_members(unpacked: Any) -> Iterator[Member]:
     ):
         while (info := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # it would keep millions
-            plain = not info.issparse() and (info.isreg() or info.isdir())
-            fault = None if plain else ("is a link, sparse or a device", _UNPACK)
+            is_plain = not info.issparse() and (info.isreg() or info.isdir())
+            fault = None if is_plain else ("is a link, sparse or a device", _UNPACK)
             read = partial(_read_tar, archive, info)
             yield Member(info.name, info.isdir(), info.size, read, fault)
 

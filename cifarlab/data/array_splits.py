@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cifarlab.data.dataset import SPLITS, Decoded, Decoding, write_split
+from cifarlab.data.dataset import SPLITS, DecodeRequest, DecodeResult, write_split
 from cifarlab.system.errors import DataError
 
 
@@ -31,15 +31,15 @@ class Arrays(NamedTuple):
 def write_arrays(
     name: str,
     arrays: Arrays,
-    decoding: Decoding,
+    request: DecodeRequest,
     image_names: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> Decoded:
+) -> DecodeResult:
     """Write the splits of ``arrays``, as the policy wants them.
 
     ``image_names`` are each split's, where there are any. Raises DataError where they are not as
     ``Arrays`` says, or the policy refuses them, OSError if the folder can't be written.
     """
-    from cifarlab.data.images import RefusedError, conform
+    from cifarlab.data.images import RefusedError, conform_images
 
     if not isinstance(arrays, Arrays):
         raise DataError(f"{name}: read() gives a {type(arrays).__name__}", "return Arrays(...)")
@@ -55,14 +55,14 @@ def write_arrays(
                 "number the classes from 0 on, and name them all",
             )
         try:
-            images = conform(images, decoding.policy)
-            write_split(decoding.out, split, images, labels, image_names.get(split, ()))
+            images = conform_images(images, request.policy)
+            write_split(request.out, split, images, labels, image_names.get(split, ()))
         except RefusedError as refused:
             raise DataError(f"{name}: each image {refused.what}", refused.hint) from refused
     if missing := {*range(len(classes))} - set(np.unique(arrays.train[1]).tolist()):
         what = f"{name}: class {classes[min(missing)]!r} has no training image"
         raise DataError(what, "a class needs training images, or leave it out of the classes")
-    return Decoded(name, classes, tuple(split for split, _, _ in arrays.splits()))
+    return DecodeResult(name, classes, tuple(split for split, _, _ in arrays.splits()))
 
 
 def check_pair(

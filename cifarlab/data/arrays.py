@@ -10,14 +10,14 @@ from pydantic import Field
 
 from cifarlab.data.array_splits import Arrays, check_pair
 from cifarlab.data.dataset import SPLITS, Progress
-from cifarlab.data.sources import SourceConfig, Usual
+from cifarlab.data.sources import ArraySourceConfig, SourceConfig, SourceInfo
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import disk_errors, hint_to_read, is_folder, write_text
 
 _FILES = ("images.npy", "labels.npy")
 
 
-class StoredArrays(SourceConfig):
+class StoredArrays(ArraySourceConfig):
     """A folder with train/, val/ and test/, each with images.npy and labels.npy; classes.json."""
 
     kind: Literal["arrays"] = "arrays"
@@ -31,7 +31,7 @@ class StoredArrays(SourceConfig):
 
         return find_path(self.folder, SourceConfig.kinds())
 
-    def look_beside(self, folder: Path) -> Self:
+    def relocate(self, folder: Path) -> Self:
         """Return itself or, where it is not found, what lies by its hash beside that folder.
 
         So runs find their arrays, which were stored beside them, wherever all have been moved.
@@ -40,8 +40,8 @@ class StoredArrays(SourceConfig):
             self.find()
         except DataError:
             for parent in folder.absolute().parents:
-                if self.sha256 and is_folder(stored := _stored_folder(parent, self.sha256)):
-                    return self.model_copy(update={"folder": str(stored)})
+                if self.sha256 and is_folder(candidate := _stored_folder(parent, self.sha256)):
+                    return self.model_copy(update={"folder": str(candidate)})
         return self
 
     def read(self) -> Arrays:
@@ -55,15 +55,15 @@ class StoredArrays(SourceConfig):
             )
         return arrays
 
-    def usual(self, label_mode: str) -> Usual:
+    def describe(self, label_mode: str) -> SourceInfo:
         """Return what the files say, where they are there."""
         try:
             arrays = _read(self.find())
         except DataError:
-            return Usual()
+            return SourceInfo()
         splits = tuple(split for split, _, _ in arrays.splits())
         images, _ = arrays.train
-        return Usual(tuple(images.shape[1:]), len(arrays.classes), len(images), splits)
+        return SourceInfo(tuple(images.shape[1:]), len(arrays.classes), len(images), splits)
 
     def __str__(self) -> str:
         """Return the kind and the start of the hash."""
@@ -133,18 +133,18 @@ def _as_arrays(data: Any) -> Arrays:
     if not pairs:
         what = f"data of type {type(data).__name__} is no pair"
         raise DataError(what, "give (images, labels), or two such pairs: of training and test")
-    checked = []
+    splits = []
     for name, (images, labels) in zip(("training", "test"), pairs, strict=False):
         images, labels = np.asarray(images), np.asarray(labels)
         images = images[..., None] if images.ndim == 3 else images
         if labels.dtype == object and all(isinstance(label, str) for label in labels.flat):
             labels = labels.astype(str)  # as a pandas column has them
-        checked.append(check_pair(f"the {name}", images, labels, "iuU"))
-    classes = np.unique(checked[0][1])
+        splits.append(check_pair(f"the {name}", images, labels, "iuU"))
+    classes = np.unique(splits[0][1])
     if len(classes) < 2:
         raise DataError(f"there is just one class, {classes[0]!s:.60}", "give images of two")
-    if len(unknown := np.setdiff1d(checked[-1][1], classes)):
-        what = f"class {unknown[0]!s:.60} is in test but not in training"
+    if len(unknown_labels := np.setdiff1d(splits[-1][1], classes)):
+        what = f"class {unknown_labels[0]!s:.60} is in test but not in training"
         raise DataError(what, "a class needs training images")
-    train, *test = ((images, np.searchsorted(classes, labels)) for images, labels in checked)
+    train, *test = ((images, np.searchsorted(classes, labels)) for images, labels in splits)
     return Arrays(tuple(map(str, classes.tolist())), train, test=test[0] if test else None)

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 from pydantic import TypeAdapter
 
-from cifarlab.data.dataset import Dataset, Decoded, images_file, labels_file, names_file
+from cifarlab.data.dataset import Dataset, DecodeResult, images_file, labels_file, names_file
 from cifarlab.system.errors import CifarlabError, StorageError
 from cifarlab.system.files import disk_errors, read_json, write_text
 
@@ -33,7 +33,7 @@ def cache_root() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "cifarlab"
 
 
-def open_cached(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> Dataset:
+def open_cached(entry: Path, source: str, decode: Callable[[Path], DecodeResult]) -> Dataset:
     """Give the decoded source, from the cache if it is there and whole.
 
     ``decode`` writes the splits into the folder it gets. Raises what ``decode`` raises, and
@@ -60,7 +60,7 @@ def cache_entry(stem: str, identity: object) -> Path:
     return cache_root() / f"{re.sub(r'[^A-Za-z0-9.]+', '-', stem)[:64]}-{key}"
 
 
-def _build(entry: Path, source: str, decode: Callable[[Path], Decoded]) -> None:
+def _build(entry: Path, source: str, decode: Callable[[Path], DecodeResult]) -> None:
     """Decode beside the entry and rename; the caller holds the lock."""
     building = entry.with_name(f".{entry.name}.building")
     shutil.rmtree(building, ignore_errors=True)  # of a process that was killed
@@ -84,7 +84,7 @@ def _flushed_size(file: Path) -> int:
     return file.stat().st_size
 
 
-def _describe(folder: Path, source: str, decoded: Decoded) -> Dataset:
+def _describe(folder: Path, source: str, decoded: DecodeResult) -> Dataset:
     """Look at what was decoded: hash what training may see, so a run can't depend on test."""
     sizes = {s: len(np.load(labels_file(folder, s))) for s in decoded.split_names}
     shape = np.load(images_file(folder, "train"), mmap_mode="r").shape[1:]

@@ -21,7 +21,7 @@ _MOST_STEPS = 5_000_000  # CIFAR-100's training pickle has 500,000
 _MOST_NUMBER = 2**63
 _MOST_IN_TUPLE = 32  # values of a tuple: NumPy's states have 8, its shapes at most 64 sizes
 _DTYPE = re.compile(r"[<>=|]?(?:b1|[iuf][1248]|[SU]\d{1,5})")
-_PLAIN = (str, bytes, int, float, bool, type(None))
+_SCALAR_TYPES = (str, bytes, int, float, bool, type(None))
 _INSTRUCTIONS = (
     "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT "
     "BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 "
@@ -31,17 +31,17 @@ _INSTRUCTIONS = (
 )
 
 
-def load(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
+def load_pickle(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
     """Read a pickled dictionary. Raises DataError naming ``where``, with the hint."""
     try:
-        loaded = _Unpickler(io.BytesIO(blob)).load()
-        arrays = [value for value in loaded.values() if isinstance(value, _Array)]
+        content = _Unpickler(io.BytesIO(blob)).load()
+        arrays = [value for value in content.values() if isinstance(value, _Array)]
         # a file may name one large text again and again
         if sum(len(array.state[-1]) for array in arrays) > len(blob):
             raise ValueError("it copies more than it holds")
         return {
-            text(key): value.build() if isinstance(value, _Array) else value
-            for key, value in loaded.items()
+            decode_text(key): value.build() if isinstance(value, _Array) else value
+            for key, value in content.items()
         }
     # A forged pickle can make the reading of its instructions fail in any way.
     except Exception as error:
@@ -49,7 +49,7 @@ def load(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
         raise DataError(f"{where} is not what {what}: {error!s:.120}", hint) from error
 
 
-def text(value: bytes | str) -> str:
+def decode_text(value: bytes | str) -> str:
     """Decode what Python 2 wrote as a byte string. Raises ValueError for what is no UTF-8."""
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
@@ -57,7 +57,7 @@ def text(value: bytes | str) -> str:
 def _short_text(value: object) -> str:
     if not isinstance(value, bytes | str) or len(value) > 16:
         raise ValueError("a dtype's name is none")
-    return text(value)
+    return decode_text(value)
 
 
 class _DType:
@@ -94,10 +94,10 @@ class _Array:
         if any(type(size) is not int or size < 0 for size in shape):
             raise ValueError("an array's shape is no shape")
         dtype = dtype.build()
-        built = np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
+        array = np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
         if dtype.kind == "U" and (np.frombuffer(raw, f"{dtype.byteorder}u4") > 0x10FFFF).any():
             raise ValueError("an array of texts holds numbers that are no characters")
-        return np.array(built, dtype.str[1:], order="C")  # Pillow knows no "<u1"
+        return np.array(array, dtype.str[1:], order="C")  # Pillow knows no "<u1"
 
 
 def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) -> _Array:
@@ -108,12 +108,12 @@ def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) 
 
 def _is_argument(value: object) -> bool:
     """Whether it is plain, a dtype, or a flat tuple such as a shape: hashing others may not end."""
-    flat = isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value)
-    return flat or isinstance(value, (*_PLAIN, _DType))
+    is_flat = isinstance(value, tuple) and all(isinstance(item, _SCALAR_TYPES) for item in value)
+    return is_flat or isinstance(value, (*_SCALAR_TYPES, _DType))
 
 
 def _is_list(values: list[Any]) -> bool:
-    return all(isinstance(value, _PLAIN) for value in values)
+    return all(isinstance(value, _SCALAR_TYPES) for value in values)
 
 
 def _is_dict(pairs: list[Any]) -> bool:
@@ -172,20 +172,20 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
         # a file may encode one text again and again
-        encoded = cache(lambda letters: letters.encode("latin-1"))
-        self.known = {
+        encode = cache(lambda letters: letters.encode("latin-1"))
+        self.stand_ins = {
             "multiarray._reconstruct": _Array,
             "numeric._frombuffer": _from_buffer,
             "numpy.ndarray": "ndarray",
             "numpy.dtype": _DType,
-            "_codecs.encode": lambda letters, *_: encoded(letters),
+            "_codecs.encode": lambda letters, *_: encode(letters),
             "__builtin__.bytes": lambda: b"",
         }
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for what the file names. Raises ValueError for all but arrays."""
         dotted = f"{module}.{name}"
-        known = re.sub(r"^numpy\._?core\.", "", dotted)
-        if known not in self.known:
+        short_name = re.sub(r"^numpy\._?core\.", "", dotted)
+        if short_name not in self.stand_ins:
             raise ValueError(f"it asks for {dotted}")
-        return self.known[known]
+        return self.stand_ins[short_name]

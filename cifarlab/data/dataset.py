@@ -119,7 +119,7 @@ class Dataset:
         return Subset(images, labels, np.arange(len(labels)), names)
 
 
-class Decoding(NamedTuple):
+class DecodeRequest(NamedTuple):
     """How a source is decoded, into which folder of the cache, and where progress is shown."""
 
     label_mode: str
@@ -128,7 +128,7 @@ class Decoding(NamedTuple):
     progress: Progress
 
 
-class Decoded(NamedTuple):
+class DecodeResult(NamedTuple):
     """What a decoder reports after it wrote the splits into a folder of the cache."""
 
     name: str
@@ -155,21 +155,38 @@ def names_file(folder: Path, split: str) -> Path:
 def write_split(
     folder: Path, split: str, images: np.ndarray, labels: np.ndarray, names: Sequence[str] = ()
 ) -> None:
-    """Write uint8 images (N, H, W, C), int64 labels (N,) and names as ``write_names``.
+    """Write one split into a cache folder.
 
-    Raises OSError.
+    Args:
+        folder: The cache folder.
+        split: One of ``SPLITS``.
+        images: uint8 (N, H, W, C).
+        labels: Integers (N,).
+        names: The images' names; empty where they have only an index.
+
+    Raises:
+        OSError: The folder can't be written.
     """
     np.save(images_file(folder, split), np.ascontiguousarray(images, dtype=np.uint8))
-    np.save(labels_file(folder, split), labels.astype(np.int64))
-    write_names(folder, split, names)
+    write_labels(folder, split, labels, names)
 
 
-def write_names(folder: Path, split: str, names: Sequence[str]) -> None:
-    """Write the names of a split's images, none where they have only an index. Raises OSError.
+def write_labels(folder: Path, split: str, labels: np.ndarray, names: Sequence[str]) -> None:
+    """Write the labels and names of a split's images.
 
-    They come from elsewhere and go to terminals, pages and files: what can't be printed in them (a
-    control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
+    The names come from elsewhere and go to terminals, pages and files: what can't be printed in
+    them (a control character, a byte that is no UTF-8) is written as an escape, such as \\x1b.
+
+    Args:
+        folder: The cache folder.
+        split: One of ``SPLITS``.
+        labels: Integers (N,).
+        names: The images' names; empty where they have only an index.
+
+    Raises:
+        OSError: The folder can't be written.
     """
+    np.save(labels_file(folder, split), labels.astype(np.int64))
     printable = [
         name
         if name.isprintable()

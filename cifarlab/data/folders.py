@@ -13,9 +13,9 @@ from typing import IO
 import numpy as np
 
 from cifarlab.data.archives import Member, require_distinct
-from cifarlab.data.dataset import SPLITS, Decoded, Decoding, images_file, labels_file, write_names
+from cifarlab.data.dataset import SPLITS, DecodeRequest, DecodeResult, images_file, write_labels
 from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
-from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode
+from cifarlab.data.images import BrokenError, RefusedError, SizeError, decode_bytes
 from cifarlab.data.layout import infer_layout
 from cifarlab.data.problems import describe_problems
 from cifarlab.system.errors import DataError
@@ -35,19 +35,19 @@ _Result = tuple[str, np.ndarray | RefusedError]
 
 
 def decode_folder(
-    name: str, source: Path, members: Iterable[Member], decoding: Decoding
-) -> Decoded:
+    name: str, source: Path, members: Iterable[Member], request: DecodeRequest
+) -> DecodeResult:
     """Decode all images of ``members`` and write the splits.
 
     The order of the members changes nothing in the result. Raises DataError naming the file that
     the policy or the layout refuses, OSError if the folder can't be written.
     """
     folders: set[str] = set()
-    out = decoding.out
+    out = request.out
     files = _image_files(source, members, folders)
     with (out / "spool.bin").open("wb", buffering=2**20) as file:
         spool = Spool(file)
-        skipped = _fill_spool(spool, files, source, decoding)
+        skipped = _fill_spool(spool, files, source, request)
     require_distinct(source, [*spool.names, *skipped])
     folders.update(PurePosixPath(path).parent.as_posix() for path in skipped)
     try:
@@ -56,10 +56,9 @@ def decode_folder(
         raise DataError(f"{source}: {error.what}", error.hint) from error
     for split, (order, labels) in splits.items():
         spool.write(order, images_file(out, split))
-        np.save(labels_file(out, split), labels)
-        write_names(out, split, [spool.names[index] for index in order])
+        write_labels(out, split, labels, [spool.names[index] for index in order])
     Path(file.name).unlink()
-    return Decoded(name, classes, tuple(filter(splits.get, SPLITS)), tuple(sorted(skipped)))
+    return DecodeResult(name, classes, tuple(filter(splits.get, SPLITS)), tuple(sorted(skipped)))
 
 
 class Spool:
@@ -122,36 +121,36 @@ def _image_files(
 
 
 def _fill_spool(
-    spool: Spool, files: Iterator[tuple[str, bytes]], source: Path, decoding: Decoding
+    spool: Spool, files: Iterator[tuple[str, bytes]], source: Path, request: DecodeRequest
 ) -> list[str]:
     """Decode all into the spool and give the broken files' paths. Raises DataError."""
-    policy = decoding.policy
+    policy = request.policy
     skips, is_wrong, n_more = policy.on_bad_images == "skip", False, 0
     sizes: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
-    broken: dict[str, str] = {}
-    for done, (name, result) in enumerate(_decode_parallel(files, policy), 1):
+    faults: dict[str, str] = {}
+    for count, (name, result) in enumerate(_decode_parallel(files, policy), 1):
         if isinstance(result, np.ndarray):
             sizes[result.shape[1::-1]].append(name)
         elif isinstance(result, SizeError):
             sizes[result.size].append(name)
         elif isinstance(result, BrokenError):
-            broken[name] = result.what
+            faults[name] = result.what
         else:
             raise DataError(f"{source}: {name} {result.what}", result.hint) from result
         is_wrong = is_wrong or len(sizes) > 1 or isinstance(result, SizeError)
-        if is_wrong or (broken and not skips):
+        if is_wrong or (faults and not skips):
             n_more += 1
             if n_more > _MORE:
                 break
         elif isinstance(result, np.ndarray):
             spool.add(name, result)
-        if done % _BATCH_IMAGES == 0:
-            decoding.progress("decoding images", done, None)
+        if count % _BATCH_IMAGES == 0:
+            request.progress("decoding images", count, None)
     if n_more:
         named_sizes = sizes if is_wrong else {}
-        raise describe_problems(str(source), policy, named_sizes, {} if skips else broken)
-    decoding.progress("decoding images", len(spool.names), len(spool.names))
-    return list(broken)
+        raise describe_problems(str(source), policy, named_sizes, {} if skips else faults)
+    request.progress("decoding images", len(spool.names), len(spool.names))
+    return list(faults)
 
 
 def _decode_parallel(files: Iterator[tuple[str, bytes]], policy: ImagePolicy) -> Iterator[_Result]:
@@ -182,7 +181,7 @@ def _decode_batch(batch: list[tuple[str, bytes]], policy: ImagePolicy) -> list[_
     results: list[_Result] = []
     for name, blob in batch:
         try:
-            results.append((name, decode(blob, policy)))
+            results.append((name, decode_bytes(blob, policy)))
         except RefusedError as refused:
             results.append((name, refused))
     return results

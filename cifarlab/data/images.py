@@ -37,7 +37,7 @@ class BrokenError(RefusedError):
     """The file can't be decoded: ``images.on_bad_images`` says whether that stops everything."""
 
 
-def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_bytes(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode one file: uint8 (H, W, C). Under ``channels: auto`` C of a grey one is 1, else 3.
 
     Raises BrokenError for what Pillow can't decode, SizeError for a wrong size, RefusedError for
@@ -65,7 +65,7 @@ def decode(blob: bytes, policy: ImagePolicy, max_pixels: int = MAX_PIXELS) -> np
         ) from error
 
 
-def conform(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
+def conform_images(images: np.ndarray, policy: ImagePolicy) -> np.ndarray:
     """Bring decoded images, uint8 (N, H, W, C), to the policy's size and channels.
 
     For sources without image files. Raises RefusedError where their size can't be used as it is.
@@ -126,12 +126,12 @@ def _to_plain_mode(image: Image.Image) -> Image.Image:
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale 0..65535 to 0..255, rounded; Pillow itself would clip at 255."""
-    deep = np.asarray(image).astype(np.int64).clip(0, 65535)
-    shallow = ((deep * 255 + 32767) // 65535).astype(np.uint8)
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        shallow[deep == clear] = 255
-    return Image.fromarray(shallow)
+    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    scaled = ((values * 255 + 32767) // 65535).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        scaled[values == transparent] = 255
+    return Image.fromarray(scaled)
 
 
 def _apply_policy(image: Image.Image, policy: ImagePolicy) -> Image.Image:

@@ -64,29 +64,29 @@ class FlipNoise(TransitionNoise):
     noise_rate: Fraction = Field(0.2, description="probability that a training label is wrong")
 
 
-class Symmetric(FlipNoise):
+class SymmetricNoise(FlipNoise):
     """A label becomes any other class, all alike (van Rooyen et al. 2015)."""
 
     kind: Literal["symmetric"] = "symmetric"
 
     def probabilities(self, classes: int) -> np.ndarray:
         """Return the rate, divided among the other classes."""
-        others = np.full((classes, classes), self.noise_rate / (classes - 1))
-        return others + np.eye(classes) * (1 - self.noise_rate - others[0, 0])
+        off_diagonal = np.full((classes, classes), self.noise_rate / (classes - 1))
+        return off_diagonal + np.eye(classes) * (1 - self.noise_rate - off_diagonal[0, 0])
 
 
-class PairFlip(FlipNoise):
+class PairNoise(FlipNoise):
     """A label becomes the next class, the last one's the first (Han et al. 2018, figure 2)."""
 
     kind: Literal["pair"] = "pair"
 
     def probabilities(self, classes: int) -> np.ndarray:
         """Return the rate for the next class."""
-        following = np.roll(np.eye(classes), 1, axis=1)
-        return (1 - self.noise_rate) * np.eye(classes) + self.noise_rate * following
+        next_class = np.roll(np.eye(classes), 1, axis=1)
+        return (1 - self.noise_rate) * np.eye(classes) + self.noise_rate * next_class
 
 
-class Transition(TransitionNoise):
+class MatrixNoise(TransitionNoise):
     """A label of class i becomes class j with a given probability."""
 
     kind: Literal["matrix"] = "matrix"
@@ -97,7 +97,7 @@ class Transition(TransitionNoise):
     )
 
     @model_validator(mode="after")
-    def _rows_are_distributions(self) -> "Transition":
+    def _rows_are_distributions(self) -> "MatrixNoise":
         for number, row in enumerate(self.transition_matrix):
             if len(row) != len(self.transition_matrix):
                 raise ValueError(

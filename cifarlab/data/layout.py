@@ -32,24 +32,24 @@ def infer_layout(
     if not files:
         raise DataError("there is no image in it", _LAYOUTS)
     wrapping = _wrapping_folders(files)
-    below = [path.split("/")[len(wrapping) :] for path in files]
-    prefix = [] if _has_splits(below) else ["train"]
+    paths = [path.split("/")[len(wrapping) :] for path in files]
+    prefix = [] if _has_splits(paths) else ["train"]
     locations = [
-        _split_and_class(path, prefix + parts) for path, parts in zip(files, below, strict=True)
+        _split_and_class(path, prefix + parts) for path, parts in zip(files, paths, strict=True)
     ]
-    empty = set()
+    empty_classes = set()
     for folder in folders:
         parts = folder.split("/")
-        inside = prefix + parts[len(wrapping) :] if parts[: len(wrapping)] == wrapping else []
-        if len(inside) > 1 and (split := _split(inside[0])):
-            empty.add((split, inside[1]))
-    classes = _classes({*locations}, empty)
-    number = {name: index for index, name in enumerate(classes)}
+        split_parts = prefix + parts[len(wrapping) :] if parts[: len(wrapping)] == wrapping else []
+        if len(split_parts) > 1 and (split := _split(split_parts[0])):
+            empty_classes.add((split, split_parts[1]))
+    classes = _classes({*locations}, empty_classes)
+    class_number = {name: index for index, name in enumerate(classes)}
     splits: dict[str, list[int]] = {}
     for index in sorted(range(len(files)), key=files.__getitem__):
         splits.setdefault(locations[index][0], []).append(index)
     return classes, {
-        split: (np.array(order), np.array([number[locations[index][1]] for index in order]))
+        split: (np.array(order), np.array([class_number[locations[index][1]] for index in order]))
         for split, order in splits.items()
     }
 
@@ -82,16 +82,16 @@ def _all_are_splits(names: set[str]) -> bool:
     return None not in splits and len(splits) > 1
 
 
-def _has_splits(below: list[list[str]]) -> bool:
+def _has_splits(paths: list[list[str]]) -> bool:
     """Return whether the first of each path's parts is a split. Raises DataError where unclear."""
-    names = {parts[0] for parts in below}
-    plain = {name for name in names if name.lower() in _SPLITS}
+    names = {parts[0] for parts in paths}
+    split_names = {name for name in names if name.lower() in _SPLITS}
     # a class may be called train, but then its images lie in it, not in folders below
-    is_class = len(plain) == 1 < len(names) and all(
-        len(parts) == 2 for parts in below if parts[0] in plain
+    is_class = len(split_names) == 1 < len(names) and all(
+        len(parts) == 2 for parts in paths if parts[0] in split_names
     )
-    if not _all_are_splits(names) and (not plain or is_class):
-        _refuse_strays(below, names if not plain else set())
+    if not _all_are_splits(names) and (not split_names or is_class):
+        _refuse_strays(paths, names if not split_names else set())
         return False
     folder_of_split: dict[str, str] = {}
     for name in sorted(names):
@@ -107,21 +107,21 @@ def _has_splits(below: list[list[str]]) -> bool:
     return True
 
 
-def _refuse_strays(below: list[list[str]], names: set[str]) -> None:
+def _refuse_strays(paths: list[list[str]], names: set[str]) -> None:
     """Raise DataError where test images would be trained on.
 
     That is for Train_png/A/, testpng/A/ and extra/, and for <class>/train/ and <class>/test/.
     """
-    if not all(len(parts) > 2 for parts in below):
+    if not all(len(parts) > 2 for parts in paths):
         return
     starts = {name: re.match("train|test|val", name.lower()) for name in sorted(names)}
     splits = {name: _split(name) or start[0] for name, start in starts.items() if start}
     if len(set(splits.values())) > 1:
         raise DataError(f"{', '.join(splits)} look like splits, but are not named so", _LAYOUTS)
-    inner = {parts[1] for parts in below}
+    inner = {parts[1] for parts in paths}
     if _all_are_splits(inner):
-        named = ", ".join(f"{name}/" for name in sorted(inner))
-        raise DataError(f"the splits {named} lie within the class folders", _LAYOUTS)
+        listing = ", ".join(f"{name}/" for name in sorted(inner))
+        raise DataError(f"the splits {listing} lie within the class folders", _LAYOUTS)
 
 
 def _split_and_class(path: str, parts: list[str]) -> tuple[str, str]:

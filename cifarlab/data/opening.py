@@ -9,7 +9,7 @@ from cifarlab.config.plugins import plugin_errors
 from cifarlab.data.cache import HINT, cache_entry, load_cached, open_cached
 from cifarlab.data.cifar import refuse_label_mode
 from cifarlab.data.config import Data
-from cifarlab.data.dataset import Dataset, Decoding, Log, Progress, Subset
+from cifarlab.data.dataset import Dataset, DecodeRequest, DecodeResult, Log, Progress, Subset
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.sources import SourceConfig
 from cifarlab.data.splits import count_test_images, training_subsets
@@ -40,17 +40,42 @@ class OpenData:
         """Return the images held out, None where none are."""
         return self._subsets[1]
 
+    def summary(self) -> list[str]:
+        """Return classes, images by part, their size and what was skipped, in a line; then notes.
+
+        The test split is not opened.
+
+        Raises:
+            DataError: As in ``training_subsets``.
+        """
+        dataset, policy = self.dataset, self.data.images
+        n_test = count_test_images(dataset, self.data)
+        sizes = {"train": len(self.training), "val": len(self.validation or ()), "test": n_test}
+        parts = [f"{n:,} {part}" for part, n in sizes.items() if n]
+        height, width, channels = dataset.image_shape
+        color = "grey" if channels == 1 else "colour"
+        skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
+        line = (
+            f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; "
+            f"{' + '.join(parts)} images of {height} x {width}, {color}{skipped}"
+        )
+        note = (
+            "note: all images are grey, stored in colour: data.images.channels=grey makes them a "
+        )
+        is_noted = dataset.channels_equal and policy.channels != "rgb"
+        return [line, f"{note}third as large"] if is_noted else [line]
+
 
 def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> OpenData:
     """Open the images of a recipe and log what they are. Raises as ``open_dataset``."""
     dataset = open_dataset(
         data.source, label_mode=data.label_mode, images=data.images, progress=progress
     )
-    opened = OpenData(dataset, data)
+    result = OpenData(dataset, data)
     if log:
-        for line in summary(opened):
+        for line in result.summary():
             log(line)
-    return opened
+    return result
 
 
 def open_cached_data(data: Data) -> OpenData | None:
@@ -77,7 +102,7 @@ def open_dataset(
     into the cache, the later ones map it. The test split may be missing. Raises DataError for
     a source that is unknown, broken or unsafe, DownloadError, StorageError.
     """
-    report = progress or (lambda _what, _done, _total: None)
+    report = progress or (lambda _what, _n, _total: None)
     if isinstance(source, SourceConfig):
         config = source
     else:  # not validated, since a path need not be UTF-8
@@ -88,9 +113,11 @@ def open_dataset(
     try:
         path, entry = _entry(config, label_mode, images, report)
         decode = plugin_errors(config)(config.decode)
-        return open_cached(
-            entry, str(config), lambda out: decode(path, Decoding(label_mode, images, out, report))
-        )
+
+        def build(out: Path) -> DecodeResult:
+            return decode(path, DecodeRequest(label_mode, images, out, report))
+
+        return open_cached(entry, str(config), build)
     except StorageError as error:
         raise StorageError(error.what, HINT) from error
 
@@ -102,32 +129,12 @@ def _entry(
     with plugin_errors(source):
         path = source.find(progress)
         stem = (path.name or "root") if path else source.kind
-        return path, cache_entry(stem, [source.identity(path), label_mode, images.model_dump()])
-
-
-def summary(opened: OpenData) -> list[str]:
-    """Return classes, images by part, their size and what was skipped, in a line; then notes.
-
-    The test split is not opened. Raises DataError as ``training_subsets`` does.
-    """
-    dataset, data = opened.dataset, opened.data
-    sizes = len(opened.training), len(opened.validation or ()), count_test_images(dataset, data)
-    parts = [f"{n:,} {part}" for n, part in zip(sizes, ("train", "val", "test"), strict=True) if n]
-    height, width, channels = dataset.image_shape
-    color = "grey" if channels == 1 else "colour"
-    skipped = f"; {len(dataset.skipped):,} skipped" if dataset.skipped else ""
-    line = (
-        f"{len(dataset.classes)} classes: {_truncate_names(dataset.classes)}; {' + '.join(parts)} "
-        f"images of {height} x {width}, {color}{skipped}"
-    )
-    note = "note: all images are grey, stored in colour: data.images.channels=grey makes them a "
-    is_noted = dataset.channels_equal and data.images.channels != "rgb"
-    return [line, f"{note}third as large"] if is_noted else [line]
+        return path, cache_entry(stem, [source.cache_key(path), label_mode, images.model_dump()])
 
 
 def _truncate_names(names: tuple[str, ...]) -> str:
     """Return the first names, one at least, as many as a line has room for."""
     lengths = accumulate(len(name) + 2 for name in names)
-    shown = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
-    dots = ["..."] if len(shown) < len(names) else []
-    return ", ".join([*(name[:_MAX_LETTERS] for name in shown), *dots])
+    visible_names = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
+    dots = ["..."] if len(visible_names) < len(names) else []
+    return ", ".join([*(name[:_MAX_LETTERS] for name in visible_names), *dots])

@@ -10,15 +10,15 @@ from pathlib import Path
 from cifarlab.data.archives import Member, damage_errors, iter_members
 from cifarlab.data.cache import cache_root
 from cifarlab.data.cifar import (
-    KINDS,
-    Kind,
+    DATASETS,
+    OfficialDataset,
     decode_cifar,
-    recognize,
     recognize_folder,
+    recognize_path,
     refuse_label_mode,
 )
-from cifarlab.data.dataset import Decoded, Decoding, Progress
-from cifarlab.data.download import fetch
+from cifarlab.data.dataset import DecodeRequest, DecodeResult, Progress
+from cifarlab.data.download import download_archive
 from cifarlab.data.folders import decode_folder
 from cifarlab.system.errors import DataError
 from cifarlab.system.files import exists, is_folder, sha256, storable
@@ -28,13 +28,13 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 _JPEGS_SIZE = 18_577_208
 _JPEGS_SHA256 = "5a5a73846cf9e82ea12dee7f05c7eb6da31d381054d4870a91a23801bc0e1ad1"
 # Names of known data sets: a folder or archive of such a name goes by its path instead.
-_TAKEN = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
+_RESERVED_NAMES = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
 
 
 def data_folder() -> Path | None:
     """Give the folder that $CIFARLAB_DATA names, if it is set and there."""
-    named = os.environ.get("CIFARLAB_DATA")
-    folder = Path(named).expanduser() if named else None
+    value = os.environ.get("CIFARLAB_DATA")
+    folder = Path(value).expanduser() if value else None
     return folder if folder and is_folder(folder) else None
 
 
@@ -43,12 +43,12 @@ def find_official_archive(name: str, progress: Progress | None) -> Path | None:
 
     Without ``progress`` nothing is downloaded: None where it is not there.
     """
-    kind, folder, downloads = KINDS[name], data_folder(), cache_root() / "downloads"
-    user_paths = [folder / kind.archive, folder / kind.folder] if folder else []
-    for path in [*user_paths, downloads / kind.archive]:
+    dataset, folder, downloads = DATASETS[name], data_folder(), cache_root() / "downloads"
+    user_paths = [folder / dataset.archive, folder / dataset.folder] if folder else []
+    for path in [*user_paths, downloads / dataset.archive]:
         if path.exists():
             return path
-    return fetch(kind, downloads, progress) if progress else None
+    return download_archive(dataset, downloads, progress) if progress else None
 
 
 def find_path(source: str, names: Collection[str]) -> Path:
@@ -62,8 +62,8 @@ def find_path(source: str, names: Collection[str]) -> Path:
             return candidate
     parent = path.parent if path.parent != Path() else None
     candidates = {*names, *list_sources(folder), *list_sources(parent, str(path.parent))}
-    near = difflib.get_close_matches(source, sorted(candidates), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}? " if near else ""
+    matches = difflib.get_close_matches(source, sorted(candidates), n=1, cutoff=0.5)
+    hint = f"did you mean {matches[0]}? " if matches else ""
     raise DataError(
         f"there is no data source {source!r}",
         f"{hint}known are {', '.join(names)}, folders and archives; relative paths are looked up "
@@ -97,26 +97,26 @@ def _stamps_below(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
                 yield from _stamps_below(Path(entry.path), f"{prefix}{entry.name}/")
 
 
-def decode_path(path: Path, decoding: Decoding) -> Decoded:
+def decode_path(path: Path, request: DecodeRequest) -> DecodeResult:
     """Decode by content: an official archive, or else class folders."""
-    kind, members = _recognize(path)
-    if kind:
-        return decode_cifar(kind, path, members, decoding)
-    refuse_label_mode(decoding.label_mode, str(path))
-    return decode_folder(_display_name(path), path, members, decoding)
+    dataset, members = _recognize(path)
+    if dataset:
+        return decode_cifar(dataset, path, members, request)
+    refuse_label_mode(request.label_mode, str(path))
+    return decode_folder(_display_name(path), path, members, request)
 
 
-def _recognize(path: Path) -> tuple[Kind | None, Iterable[Member]]:
+def _recognize(path: Path) -> tuple[OfficialDataset | None, Iterable[Member]]:
     """Look at the first file, without losing it: an archive is read only once."""
     members = iter_members(path)
-    if path.is_dir() and (kind := recognize_folder(path)):
-        return kind, members
-    passed: list[Member] = []
+    if path.is_dir() and (dataset := recognize_folder(path)):
+        return dataset, members
+    skipped: list[Member] = []
     for member in members:
         if not (member.is_folder or Path(member.path).name.startswith(".")):
-            return recognize(member.path), chain(passed, [member], members)
-        passed.append(member)
-    return None, passed
+            return recognize_path(member.path), chain(skipped, [member], members)
+        skipped.append(member)
+    return None, skipped
 
 
 def _display_name(path: Path) -> str:
@@ -130,4 +130,4 @@ def _display_name(path: Path) -> str:
             return "CIFAR-10 (JPEG)"
         suffix = max((s for s in ARCHIVE_SUFFIXES if path.name.endswith(s)), key=len, default="")
         name = path.name.removesuffix(suffix) or path.name
-    return storable(str(path.resolve()) if not name or _TAKEN.match(name) else name)
+    return storable(str(path.resolve()) if not name or _RESERVED_NAMES.match(name) else name)

@@ -64,15 +64,15 @@ class BalancedSampler(SamplerConfig):
         def order(generator: "Generator") -> "Tensor":
             # what a division leaves over goes to classes drawn anew
             ranks = torch.randperm(len(classes), generator=generator).tolist()
-            shown = []
+            positions = []
             for members, rank in zip(classes, ranks, strict=True):
                 count = n // len(classes) + (rank < n % len(classes))
                 rounds = [
                     members[torch.randperm(len(members), generator=generator)]
                     for _ in range(math.ceil(count / len(members)))
                 ]
-                shown.append(torch.cat([*rounds, members[:0]])[:count])
-            return torch.cat(shown)[torch.randperm(n, generator=generator)]
+                positions.append(torch.cat([*rounds, members[:0]])[:count])
+            return torch.cat(positions)[torch.randperm(n, generator=generator)]
 
         return order
 
@@ -127,10 +127,10 @@ class WeightsSampler(SamplerConfig):
         """The weight of each image of the training part. Raises RecipeError."""
         weight_of = self._read()
         names = [training.names[index] for index in range(len(training.labels))]
-        if absent := weight_of.keys() - set(names):
+        if unknown_names := weight_of.keys() - set(names):
             raise RecipeError(
-                f"{self.file}: no training image is called {min(absent)!r} ({len(absent)} of its "
-                f"{len(weight_of)} names are unknown)",
+                f"{self.file}: no training image is called {min(unknown_names)!r} "
+                f"({len(unknown_names)} of its {len(weight_of)} names are unknown)",
                 f"names are as reports have them, e.g. {names[0]!r}",
             )
         weights = [weight_of.get(names[index], 1.0) for index in training.indices]

@@ -32,29 +32,29 @@ def stratified_split(
         what = f"a fraction of {fraction:g} of {len(labels)} images cuts none"
         raise DataError(what, "raise the fraction, or set 0")
     # what the division leaves over goes to the largest remainders, of equals to the first
-    exact, n = sizes * total, max(len(labels), 1)
-    counts = exact // n
-    counts[np.argsort(-(exact % n), kind="stable")[: total - counts.sum()]] += 1
+    quotas, n = sizes * total, max(len(labels), 1)
+    counts = quotas // n
+    counts[np.argsort(-(quotas % n), kind="stable")[: total - counts.sum()]] += 1
     if (counts >= sizes).any():
-        worst = classes[int(np.argmax(counts >= sizes))]
+        name = classes[int(np.argmax(counts >= sizes))]
         raise DataError(
-            f"cutting a fraction of {fraction:g} leaves class {worst} without a training image",
+            f"cutting a fraction of {fraction:g} leaves class {name} without a training image",
             "lower data.val_fraction or data.test_fraction, raise data.train_subset_fraction, or "
             "add images to that class",
         )
     # The raw stream of a bit generator never changes between numpy versions; permutation may.
     keys = np.random.PCG64(seed).random_raw(len(labels))
     ranks = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # in their class
-    cut = np.zeros(len(labels), dtype=bool)
-    cut[np.lexsort((keys, inverse))] = ranks < np.repeat(counts, sizes)
-    return np.flatnonzero(~cut), np.flatnonzero(cut)
+    is_cut = np.zeros(len(labels), dtype=bool)
+    is_cut[np.lexsort((keys, inverse))] = ranks < np.repeat(counts, sizes)
+    return np.flatnonzero(~is_cut), np.flatnonzero(is_cut)
 
 
-def _cut(subset: Subset, fraction: float, seed: tuple[int, ...]) -> tuple[Subset, Subset]:
+def _split_subset(subset: Subset, fraction: float, seed: tuple[int, ...]) -> tuple[Subset, Subset]:
     """Return what ``stratified_split`` keeps of a part, and what it cuts off."""
-    kept, cut = stratified_split(subset.labels[subset.indices], fraction, seed)
+    kept_rows, cut_rows = stratified_split(subset.labels[subset.indices], fraction, seed)
     indices = subset.indices
-    return replace(subset, indices=indices[kept]), replace(subset, indices=indices[cut])
+    return replace(subset, indices=indices[kept_rows]), replace(subset, indices=indices[cut_rows])
 
 
 def training_subsets(dataset: Dataset, data: Data) -> tuple[Subset, Subset | None]:
@@ -118,9 +118,9 @@ def _training_subset(dataset: Dataset, data: Data) -> tuple[Subset, Subset | Non
     if data.val_fraction and "val" in dataset.split_names:
         validation = dataset.read("val")
     elif data.val_fraction:
-        training, validation = _cut(training, data.val_fraction, (data.split_seed, _VAL))
-    if (kept := data.train_subset_fraction) < 1:
-        training, _ = _cut(training, 1 - kept, (data.split_seed, _TRAIN_SUBSET))
+        training, validation = _split_subset(training, data.val_fraction, (data.split_seed, _VAL))
+    if (subset_fraction := data.train_subset_fraction) < 1:
+        training, _ = _split_subset(training, 1 - subset_fraction, (data.split_seed, _TRAIN_SUBSET))
     labels = _add_noise(training, data, len(dataset.classes))
     return replace(training, labels=labels), validation
 
@@ -158,7 +158,7 @@ def _split_off_test(dataset: Dataset, data: Data) -> tuple[Subset, Subset]:
     train = dataset.read("train")
     if "test" in dataset.split_names:
         return train, replace(train, indices=train.indices[:0])
-    return _cut(train, data.test_fraction, (data.split_seed, _TEST))
+    return _split_subset(train, data.test_fraction, (data.split_seed, _TEST))
 
 
 def channel_statistics(subset: Subset) -> tuple[np.ndarray, np.ndarray]:

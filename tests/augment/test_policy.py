@@ -91,7 +91,7 @@ def test_randaugment_draws_operations_alike_at_one_magnitude(operations, magnitu
             torch.testing.assert_close(mine.abs(), torch.full_like(mine, wanted))
             up = (mine > 0).double().mean().item()
             if wanted:
-                assert up == pytest.approx(0.5 if operation.signed else 1, abs=0.08)
+                assert up == pytest.approx(0.5 if operation.is_signed else 1, abs=0.08)
     for (one, _), (other, _) in combinations(rounds, 2):
         assert (one == other).double().mean().item() == pytest.approx(1 / 14, abs=0.02)
 
@@ -109,7 +109,7 @@ def test_trivialaugment_draws_one_operation_and_any_of_31_strengths():
         )
         torch.testing.assert_close(levels, torch.arange(31.0))
         assert counts.min() > 80  # 138 expected of each, deviation 12
-        assert (mine < 0).any() == operation.signed
+        assert (mine < 0).any() == operation.is_signed
 
 
 def test_the_operations_are_the_fourteen_of_the_papers():

@@ -191,7 +191,7 @@ def test_an_archive_that_changed_is_not_cached(archive):
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100"])
 def test_nothing_is_downloaded_to_look_into_the_cache(cache, monkeypatch, source):
-    monkeypatch.setattr(paths, "fetch", lambda *_: pytest.fail("it was downloaded"))
+    monkeypatch.setattr(paths, "download_archive", lambda *_: pytest.fail("it was downloaded"))
     assert open_cached_data(Data(source=source)) is None and not everything(cache)
 
 

@@ -16,7 +16,7 @@ from made_sources import (
     python2_pickle,
 )
 
-from cifarlab.data.cifar import KINDS, content_hash
+from cifarlab.data.cifar import DATASETS, content_hash
 from cifarlab.data.image_policy import ImagePolicy
 from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DataError
@@ -77,9 +77,9 @@ def published(tmp_path, monkeypatch) -> None:
         name: content_hash(split.images, split.labels, dataset.classes)
         for name, split in ((name, dataset.read(name)) for name in dataset.split_names)
     }
-    kind = KINDS["cifar10"]
+    kind = DATASETS["cifar10"]
     labels = {"fine": replace(kind.labels["fine"], published=hashes)}
-    monkeypatch.setitem(KINDS, "cifar10", replace(kind, labels=labels))
+    monkeypatch.setitem(DATASETS, "cifar10", replace(kind, labels=labels))
 
 
 def swapped(content: dict) -> dict:
@@ -132,11 +132,11 @@ def test_the_real_ones_are_known(monkeypatch):
         ("cifar100", "fine", "CIFAR-100 (fine)"),
         ("cifar100", "coarse", "CIFAR-100 (coarse)"),
     ):
-        if REAL_DATA and (Path(REAL_DATA) / KINDS[source].folder).is_dir():
+        if REAL_DATA and (Path(REAL_DATA) / DATASETS[source].folder).is_dir():
             assert open_dataset(source, label_mode=labels).name == name
     assert all(
         len(hashed) == 64
-        for kind in KINDS.values()
+        for kind in DATASETS.values()
         for labels in kind.labels.values()
         for hashed in (labels.published["train"], labels.published["test"])
     )

@@ -14,7 +14,7 @@ from cifarlab.data.opening import open_dataset
 from cifarlab.system.errors import DownloadError, StorageError
 
 CONTENT = bytes(range(256)) * 40
-KIND = replace(cifar.KINDS["cifar10"], archive="made.bin", md5=md5(CONTENT), size=len(CONTENT))
+KIND = replace(cifar.DATASETS["cifar10"], archive="made.bin", md5=md5(CONTENT), size=len(CONTENT))
 
 
 class Server:
@@ -72,18 +72,20 @@ def serving(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def fetch(tmp_path, monkeypatch):
+def download_archive(tmp_path, monkeypatch):
     """Fetch the made file from the given servers, in their order and no others."""
     monkeypatch.setattr(download, "TIMEOUT_S", 0.5)
     progress: list[tuple[str, int, int | None]] = []
 
-    def fetching(*servers: Server, kind: cifar.Kind = KIND) -> bytes:
+    def fetching(*servers: Server, kind: cifar.OfficialDataset = KIND) -> bytes:
         addresses = [serving(server) for server in servers]
         entered = [address.__enter__() for address in addresses]
         monkeypatch.setattr(download, "MIRRORS", tuple(entered))
         try:
             folder = tmp_path / "downloads"
-            return download.fetch(kind, folder, lambda *call: progress.append(call)).read_bytes()
+            return download.download_archive(
+                kind, folder, lambda *call: progress.append(call)
+            ).read_bytes()
         finally:
             for address in addresses:
                 address.__exit__(None, None, None)
@@ -93,88 +95,90 @@ def fetch(tmp_path, monkeypatch):
     return fetching
 
 
-def started(fetch, content: bytes) -> None:
-    fetch.part.parent.mkdir()
-    fetch.part.write_bytes(content)
+def started(download_archive, content: bytes) -> None:
+    download_archive.part.parent.mkdir()
+    download_archive.part.write_bytes(content)
 
 
-def test_a_whole_download(fetch):
+def test_a_whole_download(download_archive):
     server = Server()
-    assert fetch(server) == CONTENT
-    assert server.ranges == [None] and not fetch.part.exists()
-    assert fetch.progress[-1] == ("downloading made.bin", len(CONTENT), len(CONTENT))
-    assert fetch(server) == CONTENT and len(server.ranges) == 1, "the second time asks nobody"
+    assert download_archive(server) == CONTENT
+    assert server.ranges == [None] and not download_archive.part.exists()
+    assert download_archive.progress[-1] == ("downloading made.bin", len(CONTENT), len(CONTENT))
+    assert download_archive(server) == CONTENT and len(server.ranges) == 1, (
+        "the second time asks nobody"
+    )
 
 
-def test_a_broken_connection_is_continued_by_the_next_mirror(fetch):
+def test_a_broken_connection_is_continued_by_the_next_mirror(download_archive):
     second = Server()
-    assert fetch(Server(breaks_after=1000), second) == CONTENT
+    assert download_archive(Server(breaks_after=1000), second) == CONTENT
     assert second.ranges == ["bytes=1000-"]
 
 
-def test_a_stalled_connection_is_continued_by_the_next_mirror(fetch):
+def test_a_stalled_connection_is_continued_by_the_next_mirror(download_archive):
     second = Server()
-    assert fetch(Server(stalls_after=1000), second) == CONTENT
+    assert download_archive(Server(stalls_after=1000), second) == CONTENT
     assert len(second.ranges) == 1
 
 
-def test_a_broken_download_is_continued_by_the_next_start(fetch):
+def test_a_broken_download_is_continued_by_the_next_start(download_archive):
     with pytest.raises(DownloadError, match="broke at 1,000 of 10,240 bytes"):
-        fetch(Server(breaks_after=1000))
+        download_archive(Server(breaks_after=1000))
     again = Server()
-    assert fetch(again) == CONTENT and again.ranges == ["bytes=1000-"]
+    assert download_archive(again) == CONTENT and again.ranges == ["bytes=1000-"]
 
 
-def test_a_server_that_ignores_ranges_starts_over(fetch):
-    started(fetch, CONTENT[:1000])
-    assert fetch(Server(knows_ranges=False)) == CONTENT
+def test_a_server_that_ignores_ranges_starts_over(download_archive):
+    started(download_archive, CONTENT[:1000])
+    assert download_archive(Server(knows_ranges=False)) == CONTENT
 
 
-def test_a_server_with_another_range_is_left(fetch):
-    started(fetch, CONTENT[:1000])
+def test_a_server_with_another_range_is_left(download_archive):
+    started(download_archive, CONTENT[:1000])
     with pytest.raises(DownloadError, match="another range"):
-        fetch(Server(shift=5))
-    assert fetch.part.read_bytes() == CONTENT[:1000]
+        download_archive(Server(shift=5))
+    assert download_archive.part.read_bytes() == CONTENT[:1000]
 
 
-def test_mirrors_that_refuse_are_passed_over(fetch):
-    assert fetch(Server(status=404), Server(status=503), Server()) == CONTENT
+def test_mirrors_that_refuse_are_passed_over(download_archive):
+    assert download_archive(Server(status=404), Server(status=503), Server()) == CONTENT
 
 
-def test_a_wrong_checksum_goes_to_the_next_mirror(fetch):
+def test_a_wrong_checksum_goes_to_the_next_mirror(download_archive):
     wrong = Server(bytes(len(CONTENT)))
     second = Server()
-    assert fetch(wrong, second) == CONTENT
+    assert download_archive(wrong, second) == CONTENT
     assert second.ranges == [None], "nothing of the wrong file is kept"
 
 
-def test_a_wrong_beginning_is_not_held_against_the_mirror(fetch):
-    started(fetch, bytes(1000))
+def test_a_wrong_beginning_is_not_held_against_the_mirror(download_archive):
+    started(download_archive, bytes(1000))
     server = Server()
-    assert fetch(server) == CONTENT and server.ranges == ["bytes=1000-", None]
+    assert download_archive(server) == CONTENT and server.ranges == ["bytes=1000-", None]
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) + 5])
-def test_a_wrong_file_of_full_size_is_fetched_again(fetch, size):
-    started(fetch, bytes(size))
-    assert fetch(Server()) == CONTENT
+def test_a_wrong_file_of_full_size_is_fetched_again(download_archive, size):
+    started(download_archive, bytes(size))
+    assert download_archive(Server()) == CONTENT
 
 
-def test_a_complete_part_needs_no_server(fetch):
-    started(fetch, CONTENT)
+def test_a_complete_part_needs_no_server(download_archive):
+    started(download_archive, CONTENT)
     server = Server()
-    assert fetch(server) == CONTENT and server.ranges == []
+    assert download_archive(server) == CONTENT and server.ranges == []
 
 
-def test_an_endless_answer_is_cut_off(fetch):
+def test_an_endless_answer_is_cut_off(download_archive):
     with pytest.raises(DownloadError, match="another checksum"):
-        fetch(Server(CONTENT * 1000))
-    assert not fetch.part.exists()
+        download_archive(Server(CONTENT * 1000))
+    assert not download_archive.part.exists()
 
 
-def test_the_error_names_each_mirror_its_reason_and_the_way_out(fetch):
+def test_the_error_names_each_mirror_its_reason_and_the_way_out(download_archive):
     with pytest.raises(DownloadError) as caught:
-        fetch(Server(status=404), Server(bytes(len(CONTENT))), Server(breaks_after=10))
+        download_archive(Server(status=404), Server(bytes(len(CONTENT))), Server(breaks_after=10))
     for reason in ("404", "another checksum", "broke at 10"):
         assert reason in caught.value.what
     assert caught.value.what.count("http://127.0.0.1:") == 3
@@ -182,23 +186,23 @@ def test_the_error_names_each_mirror_its_reason_and_the_way_out(fetch):
     assert "\n" not in caught.value.what + caught.value.hint
 
 
-def test_nobody_there(fetch, monkeypatch):
+def test_nobody_there(download_archive, monkeypatch):
     monkeypatch.setenv("CIFARLAB_MIRRORS", "http://127.0.0.1:9/ not-an-address")
     with pytest.raises(DownloadError) as caught:
-        fetch()
+        download_archive()
     assert "http://127.0.0.1:9/: " in caught.value.what and "not-an-address/" in caught.value.what
 
 
 def test_own_mirrors_come_first(monkeypatch):
-    assert download.mirrors() == download.MIRRORS
+    assert download.mirror_urls() == download.MIRRORS
     monkeypatch.setenv("CIFARLAB_MIRRORS", "http://a/x  http://b/")
-    assert download.mirrors() == ("http://a/x/", "http://b/", *download.MIRRORS)
+    assert download.mirror_urls() == ("http://a/x/", "http://b/", *download.MIRRORS)
 
 
 def test_an_unwritable_folder_is_a_storage_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
-        download.fetch(KIND, tmp_path / "file/downloads", lambda *_: None)
+        download.download_archive(KIND, tmp_path / "file/downloads", lambda *_: None)
 
 
 def test_an_unwritable_cache_says_what_to_set(tmp_path, monkeypatch):
@@ -211,8 +215,8 @@ def test_an_unwritable_cache_says_what_to_set(tmp_path, monkeypatch):
 
 def test_cifar10_is_downloaded_once_on_demand(tmp_path, monkeypatch, cache):
     content = as_tar(tmp_path / "made.tar.gz", cifar10_files()).read_bytes()
-    kind = replace(cifar.KINDS["cifar10"], md5=md5(content), size=len(content))
-    monkeypatch.setitem(paths.KINDS, "cifar10", kind)
+    kind = replace(cifar.DATASETS["cifar10"], md5=md5(content), size=len(content))
+    monkeypatch.setitem(paths.DATASETS, "cifar10", kind)
     server = Server(content)
     with serving(server) as address:
         monkeypatch.setattr(download, "MIRRORS", (address,))

@@ -8,7 +8,7 @@ from made_sources import as_folder, as_tar, batch, cifar10_files, class_folders,
 from PIL import Image
 
 from cifarlab.data.config import Data
-from cifarlab.data.opening import open_data, open_dataset, summary
+from cifarlab.data.opening import open_data, open_dataset
 from cifarlab.data.splits import test_subset, training_subsets
 
 
@@ -49,7 +49,7 @@ def test_the_test_split_stays_closed(tmp_path):
     dataset = open_dataset(str(path))
     for file in dataset.folder.glob("test.*"):
         file.unlink()
-    assert "+ 6 test images" in summary(open_data(Data(source=str(path))))[0]
+    assert "+ 6 test images" in open_data(Data(source=str(path))).summary()[0]
 
 
 def test_what_was_skipped_is_counted(tmp_path):

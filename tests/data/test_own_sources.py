@@ -22,10 +22,10 @@ from cifarlab.training.train import train
 SHADES = """
 from typing import Literal
 import numpy as np
-from cifarlab.data.sources import Arrays, SourceConfig
+from cifarlab.data.sources import Arrays, ArraySourceConfig
 
 
-class Shades(SourceConfig):
+class Shades(ArraySourceConfig):
     kind: Literal["plugged-shades"] = "plugged-shades"
 
     def read(self):
