@@ -1,7 +1,7 @@
 """Folders, tar and zip archives as one stream of members; nothing is ever extracted to disk.
 
-An archive is read once, front to back (seeking in an xz file means decompressing it again), and
-is taken for hostile: whatever is no plain file or folder inside the archive is refused by name.
+An archive is read once, front to back, since seeking in an xz file means decompressing it again.
+It is taken for hostile: what is neither a plain file nor a folder inside of it is refused by name.
 """
 
 import bz2
@@ -38,10 +38,10 @@ _EXTENSIONS = (b"L", b"K", b"x", b"g", b"X")  # types of long names, long links 
 
 
 class Member(NamedTuple):
-    """A file or folder: ``path`` is relative, with slashes, without ``.`` and ``..``.
+    """A file or folder of an archive.
 
-    ``read`` gives a file's content and must be called before the next member is asked for.
-    ``fault`` says why it can't be taken, and what to do.
+    ``path`` is relative, with slashes, without ``.`` and ``..``. ``read`` returns a file's content;
+    it works until the next member is taken. ``fault`` is why the member is refused, and what to do.
     """
 
     path: str
@@ -53,7 +53,11 @@ class Member(NamedTuple):
 
 @contextmanager
 def damage_errors(source: Path) -> Iterator[None]:
-    """Turn what damaged data raises in the block into a DataError that names ``source``."""
+    """Turn what damaged data raises in the block into an error that names ``source``.
+
+    Raises:
+        DataError: The block failed, for whatever reason but a lack of memory.
+    """
     try:
         yield
     except (CifarlabError, MemoryError):
@@ -68,9 +72,10 @@ def damage_errors(source: Path) -> Iterator[None]:
 
 
 def iter_members(source: Path) -> Iterator[Member]:
-    """Go through a folder or archive once: a folder in sorted order, an archive in its own.
+    """Yield the members of a folder, sorted, or of an archive, in its own order.
 
-    Raises DataError for what is damaged, unsafe or no archive, naming the member.
+    Raises:
+        DataError: The source is no archive, or a member, which is named, is damaged or unsafe.
     """
     with damage_errors(source):
         for count, member in enumerate(_members(source)):
@@ -91,7 +96,11 @@ def iter_members(source: Path) -> Iterator[Member]:
 
 
 def require_distinct(source: Path, names: Iterable[str]) -> None:
-    """Raise DataError where an archive holds a file twice."""
+    """Refuse an archive, ``source``, that holds two files of one name.
+
+    Raises:
+        DataError: One of ``names`` is there twice.
+    """
     for name, count in Counter(names).most_common(1):
         if count > 1:
             raise DataError(f"{source}: {name!r} is there twice", "pack it again, with one of them")
@@ -191,9 +200,9 @@ class _Header(tarfile.TarInfo):
 
 
 def _tar_members(unpacked: Any) -> Iterator[Member]:
-    """Go through a tar in one pass.
+    """Yield the members of a tar in one pass.
 
-    ``unpacked`` is a decompressor of ours: tarfile's inflates a whole block, however large it gets.
+    ``unpacked`` is a decompressor of ours: tarfile's own inflates a whole block, however large.
     """
     with (
         io.BufferedReader(unpacked, _BUFFER) as buffered,

@@ -1,4 +1,4 @@
-"""Images and labels that are arrays already: checked, and written as splits."""
+"""Check images and labels that are arrays already, and write them as splits."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -11,9 +11,9 @@ from cifarlab.system.errors import DataError
 
 
 class Arrays(NamedTuple):
-    """Pairs of images uint8 (N, H, W, C), C 1 or 3, and labels int (N,), 0..K - 1, by split.
+    """Images and labels of each split, and the names of the K classes.
 
-    ``classes`` are the K classes' names.
+    A split is a pair: images uint8 (N, H, W, C), C 1 or 3, and labels int (N,), 0..K-1.
     """
 
     classes: Sequence[str]
@@ -22,7 +22,7 @@ class Arrays(NamedTuple):
     test: tuple[np.ndarray, np.ndarray] | None = None
 
     def splits(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        """Yield name, images and labels of each split that is there."""
+        """Yield name, images and labels of each split that is not None."""
         for split in SPLITS:
             if (pair := getattr(self, split)) is not None:
                 yield split, *pair
@@ -34,10 +34,17 @@ def write_arrays(
     request: DecodeRequest,
     image_names: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> DecodeResult:
-    """Write the splits of ``arrays``, as the policy wants them.
+    """Write the splits of ``arrays``, resized by the request's image policy.
 
-    ``image_names`` are each split's, where there are any. Raises DataError where they are not as
-    ``Arrays`` says, or the policy refuses them, OSError if the folder can't be written.
+    Args:
+        name: What the source is called in messages and reports.
+        arrays: The splits.
+        request: The image policy, and the folder that is written to.
+        image_names: The names of a split's images, by split; without them they have an index.
+
+    Raises:
+        DataError: The arrays are not as ``Arrays`` says, or the policy refuses them.
+        OSError: The folder can't be written.
     """
     from cifarlab.data.images import RefusedError, conform_images
 
@@ -68,9 +75,16 @@ def write_arrays(
 def check_pair(
     what: str, images: Any, labels: Any, label_types: str = "iu"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as arrays: images uint8 (N, H, W, C), C 1 or 3, N above 0, and labels (N,).
+    """Return images and labels as arrays.
 
-    ``label_types`` are NumPy's letters for integers or texts. Raises DataError for others.
+    Args:
+        what: What they are called in messages, such as "the training".
+        images: Convertible to uint8 (N, H, W, C), C 1 or 3, N above 0.
+        labels: Convertible to an array (N,).
+        label_types: The kinds of labels that are taken, as NumPy's letters: i, u, U.
+
+    Raises:
+        DataError: They have another type or shape.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.dtype != np.uint8:

@@ -1,4 +1,4 @@
-"""Arrays as a source: stored in a folder, known by the hash of their content."""
+"""The source of stored arrays: a folder of them, identified by the hash of their content."""
 
 import hashlib
 import json
@@ -26,15 +26,20 @@ class StoredArrays(ArraySourceConfig):
     sha256: str | None = Field(None, description="of their content; null: not compared")
 
     def find(self, progress: Progress | None = None) -> Path:
-        """Return the folder as given or under $CIFARLAB_DATA. Raises DataError."""
+        """Return the folder, which a relative path names here or under $CIFARLAB_DATA.
+
+        Raises:
+            DataError: There is no such folder.
+        """
         from cifarlab.data.paths import find_path
 
         return find_path(self.folder, SourceConfig.kinds())
 
     def relocate(self, folder: Path) -> Self:
-        """Return itself or, where it is not found, what lies by its hash beside that folder.
+        """Return this source, or one in ``arrays/`` of a parent of ``folder`` where it has gone.
 
-        So runs find their arrays, which were stored beside them, wherever all have been moved.
+        The hash identifies it: so runs find the arrays that were stored beside them after both
+        were moved.
         """
         try:
             self.find()
@@ -45,7 +50,11 @@ class StoredArrays(ArraySourceConfig):
         return self
 
     def read(self) -> Arrays:
-        """Map the arrays. Raises DataError where they are not there or were changed."""
+        """Map the arrays.
+
+        Raises:
+            DataError: They can't be read, or have another hash than ``sha256``.
+        """
         arrays = _read(self.find())
         if self.sha256 and (actual := content_hash(arrays)) != self.sha256:
             raise DataError(
@@ -56,7 +65,7 @@ class StoredArrays(ArraySourceConfig):
         return arrays
 
     def describe(self, label_mode: str) -> SourceInfo:
-        """Return what the files say, where they are there."""
+        """Return what the files say; of missing ones: as of any source."""
         try:
             arrays = _read(self.find())
         except DataError:
@@ -73,9 +82,15 @@ class StoredArrays(ArraySourceConfig):
 def store_arrays(folder: Path, data: Any) -> StoredArrays:
     """Store ``data`` in ``folder``/arrays, under its hash, and return the source that reads it.
 
-    ``data`` is (images, labels), or two such pairs: of training and test. Images are uint8 (N, H,
-    W, C), C 1 or 3, or (N, H, W); labels (N,) integers or strings, which then name the classes.
-    Raises DataError where they are not so, StorageError.
+    Args:
+        folder: Where ``arrays/`` is made.
+        data: (images, labels), or two such pairs: of training and test. Images are uint8
+            (N, H, W, C), C 1 or 3, or (N, H, W); labels are (N,), integers or strings, which then
+            name the classes.
+
+    Raises:
+        DataError: The data are not so.
+        StorageError: The folder can't be written.
     """
     arrays = _as_arrays(data)
     sha256 = content_hash(arrays)

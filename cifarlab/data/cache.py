@@ -1,7 +1,7 @@
-"""Decoded once, mapped ever after: one folder per source, labels and image policy.
+"""The cache of decoded sources: one folder for each source, label mode and image policy.
 
 An entry holds ``<split>.images.npy``, ``<split>.labels.npy``, ``<split>.names.json`` and, written
-last, ``meta.json``. It is built beside its place and renamed, so it is there whole or not at all.
+last, ``meta.json``. It is built under another name and renamed, so that it is never there in part.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ HINT = "set CIFARLAB_CACHE to a folder on a disk with space that you may write t
 
 
 def cache_root() -> Path:
-    """Give $CIFARLAB_CACHE, or $XDG_CACHE_HOME/cifarlab, or ~/.cache/cifarlab."""
+    """Return $CIFARLAB_CACHE, or $XDG_CACHE_HOME/cifarlab, or ~/.cache/cifarlab."""
     if root := os.environ.get("CIFARLAB_CACHE"):
         return Path(root).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
@@ -34,10 +34,15 @@ def cache_root() -> Path:
 
 
 def open_cached(entry: Path, source: str, decode: Callable[[Path], DecodeResult]) -> Dataset:
-    """Give the decoded source, from the cache if it is there and whole.
+    """Return a decoded source, from the cache where it has a complete entry.
 
-    ``decode`` writes the splits into the folder it gets. Raises what ``decode`` raises, and
-    StorageError where the cache can't be written.
+    Args:
+        entry: The entry's folder, from ``cache_entry``.
+        source: What the user called the source.
+        decode: Writes the splits into the folder that it is given; its errors pass through.
+
+    Raises:
+        StorageError: The cache can't be written, or read back.
     """
     # Without the lock, so that a cache on a read-only disk serves too.
     if dataset := load_cached(entry, source):
@@ -78,14 +83,14 @@ def _build(entry: Path, source: str, decode: Callable[[Path], DecodeResult]) -> 
 
 
 def _flushed_size(file: Path) -> int:
-    """Size of a file that a power cut can no longer take back."""
+    """Return the size of a file, after it was flushed to the disk."""
     with file.open("rb") as opened_file:
         os.fsync(opened_file.fileno())
     return file.stat().st_size
 
 
 def _describe(folder: Path, source: str, decoded: DecodeResult) -> Dataset:
-    """Look at what was decoded: hash what training may see, so a run can't depend on test."""
+    """Return what was decoded, with a hash of what training may see, which excludes test."""
     sizes = {s: len(np.load(labels_file(folder, s))) for s in decoded.split_names}
     shape = np.load(images_file(folder, "train"), mmap_mode="r").shape[1:]
     dataset = Dataset(
@@ -110,7 +115,7 @@ def _describe(folder: Path, source: str, decoded: DecodeResult) -> Dataset:
 
 
 def load_cached(entry: Path, source: str) -> Dataset | None:
-    """Give the entry, or None where it is missing or damaged."""
+    """Return the entry's data set, None where it is missing or damaged."""
     try:
         meta = read_json(entry / "meta.json", "") or {}
         sizes = meta.pop("bytes")

@@ -1,8 +1,7 @@
 """The official CIFAR-10 and CIFAR-100 archives (Krizhevsky 2009), "python version".
 
-Images are checked and turned from vectors, channel by channel, into (N, 32, 32, 3). Files in that
-layout whose images, labels or class names are not the published ones are read too, but do not carry
-the published name.
+Images are checked and turned from vectors, channel by channel, into (N, 32, 32, 3). Files of that
+layout with other images, labels or class names are read too, but are called by their path.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ from cifarlab.system.errors import DataError
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """One kind of labels: where batches and the meta file keep them and their classes' names."""
+    """Which keys of batches and of the meta file hold labels of one mode and their classes."""
 
     key: str
     class_key: str
@@ -35,7 +34,7 @@ class LabelSpec:
 
 @dataclass(frozen=True)
 class OfficialDataset:
-    """One of the two data sets: which files it has and what they hold."""
+    """Which files CIFAR-10 or CIFAR-100 has, and what they hold."""
 
     name: str
     archive: str
@@ -53,13 +52,13 @@ DATASETS = TypeAdapter(dict[str, OfficialDataset]).validate_json(
 
 
 def recognize_path(path: str) -> OfficialDataset | None:
-    """Recognize from one member's path whether it belongs to an official archive."""
+    """Return the official data set that a member of this path belongs to, if any."""
     parent = PurePosixPath(path).parent.name
     return next((dataset for dataset in DATASETS.values() if dataset.folder == parent), None)
 
 
 def recognize_folder(folder: Path) -> OfficialDataset | None:
-    """Recognize whether a folder is an extracted official archive, whatever its name."""
+    """Return the official data set whose files a folder holds, whatever its name, if any."""
     for dataset in DATASETS.values():
         if all((folder / name).is_file() for name in (dataset.meta, next(iter(dataset.files)))):
             return dataset
@@ -67,7 +66,11 @@ def recognize_folder(folder: Path) -> OfficialDataset | None:
 
 
 def refuse_label_mode(label_mode: str, source: str) -> None:
-    """Raise DataError where labels other than the plain ones are asked of a source without."""
+    """Refuse any label mode but ``fine``, for a source that has one kind of labels.
+
+    Raises:
+        DataError: ``label_mode`` is another one.
+    """
     if label_mode != "fine":
         what = f"{source} has one kind of labels, so data.label_mode={label_mode} can't be had"
         raise DataError(what, "leave out data.label_mode; only cifar100 has coarse labels")
@@ -78,9 +81,18 @@ def decode_cifar(
 ) -> DecodeResult:
     """Write the splits of an official archive or its extracted folder.
 
-    It is called CIFAR-10 or CIFAR-100 where all that is there was published so, else by its path.
-    A missing test file is no fault. Raises DataError for anything else that is missing or not as
-    published, OSError if the folder can't be written.
+    The result is called CIFAR-10 or CIFAR-100 where the content has the published hashes, else by
+    its path. The test file may be missing.
+
+    Args:
+        dataset: Which of the two it is.
+        source: The archive's or folder's path.
+        members: Its files.
+        request: The label mode, the image policy, and the folder that is written to.
+
+    Raises:
+        DataError: Another file is missing or holds something else than the published one.
+        OSError: The folder can't be written.
     """
     if request.label_mode not in dataset.labels:
         refuse_label_mode(request.label_mode, str(source))
@@ -116,9 +128,14 @@ def decode_cifar(
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Return a sha256 (hex) over images uint8 (N, H, W, C), labels (N,) and class names.
+    """Return a SHA-256 (hex) of a split, the same for any order of its images.
 
-    The images' order does not matter: copies of CIFAR-100 sorted by class are in use.
+    Copies of CIFAR-100 that are sorted by class are in use.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        labels: Integers (N,), 0..255.
+        classes: The class names.
     """
     rows = zip(images, labels, strict=True)
     digests = sorted(hashlib.sha256(i.tobytes() + bytes([label])).digest() for i, label in rows)
@@ -128,7 +145,7 @@ def content_hash(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...
 def _parse_batch(
     content: dict[str, Any], spec: LabelSpec, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
+    """Return images uint8 (N, 32, 32, 3) and labels int64 (N,). Raises DataError."""
     data, numbers = content.get("data"), content.get(spec.key)
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2):
         raise DataError(f"{where} holds no uint8 matrix under 'data'", REPACKED_HINT)

@@ -1,8 +1,8 @@
-"""The pickles in the official archives and of competitions, read without running what they ask for.
+"""A safe reader of the pickles in the official archives and of competitions.
 
-A pickle is a program for a stack machine. Of the standard library's machine this one keeps the
-instructions that such files need; what they name are functions of ours, which make nothing larger
-than the file: texts and numbers in lists, under texts as keys, beside arrays.
+A pickle is a program for a stack machine. This one is the standard library's, with just the
+instructions that such files need. The functions that a file calls are replaced by ours, which make
+nothing larger than the file: a dictionary of texts to lists of texts and numbers, or to arrays.
 """
 
 import io
@@ -32,7 +32,16 @@ _INSTRUCTIONS = (
 
 
 def load_pickle(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str, Any]:
-    """Read a pickled dictionary. Raises DataError naming ``where``, with the hint."""
+    """Return a pickled dictionary.
+
+    Args:
+        blob: The pickle.
+        where: What the file is called in messages.
+        hint: What to do about a file that holds something else.
+
+    Raises:
+        DataError: The file holds something else, or an instruction that such files don't need.
+    """
     try:
         content = _Unpickler(io.BytesIO(blob)).load()
         arrays = [value for value in content.values() if isinstance(value, _Array)]
@@ -43,14 +52,14 @@ def load_pickle(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str,
             decode_text(key): value.build() if isinstance(value, _Array) else value
             for key, value in content.items()
         }
-    # A forged pickle can make the reading of its instructions fail in any way.
+    # The instructions of a forged pickle can fail in any way.
     except Exception as error:
         what = "the official archive has there" if hint == REPACKED_HINT else "is expected there"
         raise DataError(f"{where} is not what {what}: {error!s:.120}", hint) from error
 
 
 def decode_text(value: bytes | str) -> str:
-    """Decode what Python 2 wrote as a byte string. Raises ValueError for what is no UTF-8."""
+    """Return as text what Python 2 may have written as a byte string. Raises ValueError."""
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
@@ -70,7 +79,7 @@ class _DType:
         self.order = _short_text(state[1])
 
     def build(self) -> np.dtype[Any]:
-        """Return it where it is of numbers or texts, never of objects. Raises ValueError."""
+        """Return the NumPy dtype, of numbers or texts. Raises ValueError for others."""
         name = self.order + self.name.lstrip("<>=|") if self.order else self.name
         if not _DTYPE.fullmatch(name):
             raise ValueError("it has an array of neither numbers nor texts")
@@ -78,7 +87,7 @@ class _DType:
 
 
 class _Array:
-    """An array as the file describes it, which may be after it is named."""
+    """An array as the file describes it; its state comes after its name."""
 
     state: tuple[Any, ...] = ()  # NumPy's: version, shape, dtype, whether by columns, bytes
 
@@ -89,7 +98,7 @@ class _Array:
         self.state = state
 
     def build(self) -> np.ndarray:
-        """Return a copy of its bytes as an array, which they must fill. Raises ValueError."""
+        """Return a copy of the bytes as an array. Raises ValueError where they don't fill it."""
         _, shape, dtype, by_columns, raw = self.state
         if any(type(size) is not int or size < 0 for size in shape):
             raise ValueError("an array's shape is no shape")
@@ -107,7 +116,7 @@ def _from_buffer(raw: bytes, dtype: _DType, shape: tuple[int, ...], order: str) 
 
 
 def _is_argument(value: object) -> bool:
-    """Whether it is plain, a dtype, or a flat tuple such as a shape: hashing others may not end."""
+    """Return whether a value is a scalar, a dtype, or a flat tuple: hashing others may not end."""
     is_flat = isinstance(value, tuple) and all(isinstance(item, _SCALAR_TYPES) for item in value)
     return is_flat or isinstance(value, (*_SCALAR_TYPES, _DType))
 
@@ -136,7 +145,7 @@ def _refuse(_: Any) -> None:
 
 
 def _checked(name: str) -> Callable[[Any], None]:
-    """Return an instruction that is counted, and whose arguments and outcome are bounded."""
+    """Return the instruction of that name, with checks: a count, its arguments, its outcome."""
     act, takes = _ACTS[getattr(pickle, name)[0]], _TAKES.get(name)
 
     def step(machine: "_Unpickler") -> None:
@@ -183,7 +192,7 @@ class _Unpickler(pickle._Unpickler):
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for what the file names. Raises ValueError for all but arrays."""
+        """Return our function in place of the one that the file names. Raises ValueError."""
         dotted = f"{module}.{name}"
         short_name = re.sub(r"^numpy\._?core\.", "", dotted)
         if short_name not in self.stand_ins:

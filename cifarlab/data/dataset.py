@@ -1,4 +1,4 @@
-"""What a source has become once it is decoded: splits of uint8 images, mapped from the cache.
+"""Decoded sources: splits of uint8 images, mapped from the cache.
 
 One legend: N images, H height, W width, C channels, K classes. Nothing here imports torch.
 """
@@ -25,10 +25,10 @@ Log = Callable[[str], None]
 
 
 class ImageNames:
-    """What the images of one split are called, by index; read when the first is asked for.
+    """The names of a split's images, by index; the file is read when the first name is needed.
 
-    Their paths inside the folder or archive, of CIFAR the published file and the index in it. An
-    image of no known name is called by its index in the split.
+    A name is the path inside the folder or archive, of CIFAR the published file and the index in
+    it. An image without a name is called by its index in the split.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -47,11 +47,11 @@ class ImageNames:
 
 @dataclass(frozen=True)
 class Subset:
-    """A split, or a part of it that copies no image.
+    """A split or a part of it, which shares the split's arrays and copies no image.
 
-    ``images`` uint8 (N, H, W, C), a read-only memory map, ``labels`` int64 (N,), 0 to K-1, and
-    ``names`` are the whole split's, shared; ``indices`` is int64 (n,), ascending, and says which of
-    the N belong to the part. The length is n.
+    ``images`` uint8 (N, H, W, C), a read-only memory map, ``labels`` int64 (N,), 0..K-1, and
+    ``names`` are of the whole split; ``indices`` int64 (n,), ascending, are of the images that
+    belong to the part. Its length is n.
     """
 
     images: np.ndarray
@@ -63,11 +63,11 @@ class Subset:
         return len(self.indices)
 
     def counts(self, classes: int) -> list[int]:
-        """Return the part's number of images of each of so many classes."""
+        """Return the number of the part's images of each class, 0 to ``classes`` - 1."""
         return np.bincount(self.labels[self.indices], minlength=classes).tolist()
 
     def fingerprint(self) -> str:
-        """A sha256 (hex) over the part's images and labels, in their order."""
+        """Return a SHA-256 (hex) over the part's images and labels, in their order."""
         digest = hashlib.sha256(self.labels[self.indices].astype("<i8").tobytes())
         for chunk in self.chunks():
             digest.update(chunk.data)
@@ -83,12 +83,18 @@ class Subset:
 class Dataset:
     """A decoded source.
 
-    ``name`` is for people and reports, ``source`` is what was asked for, ``classes`` the K class
-    names, ``image_shape`` (H, W, C). ``fingerprint`` is a sha256 over the images, labels and
-    classes of training and validation, not of a test split that the source brings. ``skipped``
-    names the broken files that ``images.on_bad_images: skip`` left out. ``split_names`` says which
-    splits the source brings, ``split_sizes`` how many images each has; ``channels_equal`` whether
-    its images are grey, stored in colour (looked for in training and validation).
+    Attributes:
+        name: What reports call it.
+        source: What the user called it.
+        classes: The K class names.
+        image_shape: (H, W, C).
+        fingerprint: SHA-256 of images, labels and classes of training and validation; the source's
+            own test split is not in it.
+        skipped: Names of the broken files that ``images.on_bad_images: skip`` left out.
+        split_names: The splits that the source brings.
+        split_sizes: The number of images of each.
+        channels_equal: Whether training and validation images are grey, stored in colour.
+        folder: Its entry in the cache.
     """
 
     name: str
@@ -103,7 +109,11 @@ class Dataset:
     folder: Path = field(compare=False)
 
     def read(self, split: str) -> Subset:
-        """Map one split, all of it. Raises DataError if there is none or its file has gone."""
+        """Map a whole split.
+
+        Raises:
+            DataError: The source has no such split, or its file is missing or damaged.
+        """
         if split not in self.split_names:
             what = f"{self.name} ({self.source}) has no {split} split"
             raise DataError(what, f"it brings {' and '.join(self.split_names)}")
@@ -120,7 +130,7 @@ class Dataset:
 
 
 class DecodeRequest(NamedTuple):
-    """How a source is decoded, into which folder of the cache, and where progress is shown."""
+    """How a source is to be decoded: labels, images, cache folder, and what gets the progress."""
 
     label_mode: str
     policy: ImagePolicy
@@ -129,7 +139,7 @@ class DecodeRequest(NamedTuple):
 
 
 class DecodeResult(NamedTuple):
-    """What a decoder reports after it wrote the splits into a folder of the cache."""
+    """What a decoder has written into the folder of the cache."""
 
     name: str
     classes: tuple[str, ...]
@@ -138,17 +148,17 @@ class DecodeResult(NamedTuple):
 
 
 def images_file(folder: Path, split: str) -> Path:
-    """Where a split's images lie in a cache folder."""
+    """Return the path of a split's images in a cache folder."""
     return folder / f"{split}.images.npy"
 
 
 def labels_file(folder: Path, split: str) -> Path:
-    """Where a split's labels lie in a cache folder."""
+    """Return the path of a split's labels in a cache folder."""
     return folder / f"{split}.labels.npy"
 
 
 def names_file(folder: Path, split: str) -> Path:
-    """Where the names of a split's images lie in a cache folder."""
+    """Return the path of the names of a split's images in a cache folder."""
     return folder / f"{split}.names.json"
 
 

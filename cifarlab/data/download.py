@@ -29,15 +29,23 @@ _CHUNK = 2**18
 
 
 class _MirrorError(Exception):
-    """Why a mirror was given up."""
+    """A mirror can't be used, for the reason in the message."""
 
 
 def download_archive(dataset: OfficialDataset, folder: Path, progress: Progress) -> Path:
-    """Give the official archive's path in ``folder``, downloading it if it isn't there.
+    """Return the path of an official archive in ``folder``, after a download where it is missing.
 
-    Mirrors of $CIFARLAB_MIRRORS (base addresses, separated by spaces) are tried first. What an
-    earlier attempt left is continued. Raises DownloadError with each mirror's reason,
-    StorageError if ``folder`` can't be written.
+    Mirrors of $CIFARLAB_MIRRORS (base addresses, separated by spaces) are tried first. A download
+    that broke off is continued.
+
+    Args:
+        dataset: Whose archive it is.
+        folder: Where it lies, or is downloaded to.
+        progress: Is called with each chunk.
+
+    Raises:
+        DownloadError: No mirror works; the message has each one's reason.
+        StorageError: ``folder`` can't be written.
     """
     target = folder / dataset.archive
     if target.is_file():
@@ -52,7 +60,7 @@ def download_archive(dataset: OfficialDataset, folder: Path, progress: Progress)
 
 
 def mirror_urls() -> tuple[str, ...]:
-    """Give the base addresses in the order in which they are tried."""
+    """Return the base addresses in the order in which they are tried."""
     custom_mirrors = os.environ.get("CIFARLAB_MIRRORS", "").split()
     return tuple(base if base.endswith("/") else base + "/" for base in (*custom_mirrors, *MIRRORS))
 
@@ -75,21 +83,24 @@ def _from_any_mirror(dataset: OfficialDataset, target: Path, progress: Progress)
 
 
 def _from_mirror(url: str, dataset: OfficialDataset, partial: Path, progress: Progress) -> None:
-    """Complete ``partial`` from one mirror and verify it. Raises _MirrorError."""
+    """Complete the file ``partial`` from one mirror and verify it. Raises _MirrorError."""
     resumed = _append(url, dataset, partial, progress)
     with partial.open("rb") as file:
         is_complete = hashlib.file_digest(file, "md5").hexdigest() == dataset.md5
     if is_complete:
         return
-    partial.unlink()  # no resuming can mend it
+    partial.unlink()  # it can't be completed any more
     if not resumed:
         raise _MirrorError("what it sent has another checksum")
-    # The fault may lie in what another mirror had sent, so this one gets a fresh start.
+    # What another mirror sent before may be wrong, so this one is tried from the start.
     _from_mirror(url, dataset, partial, progress)
 
 
 def _append(url: str, dataset: OfficialDataset, partial: Path, progress: Progress) -> bool:
-    """Fetch what ``partial`` lacks; True if it had a beginning already. Raises _MirrorError."""
+    """Download what the file ``partial`` lacks; return whether it was resumed.
+
+    Raises _MirrorError.
+    """
     n_present = partial.stat().st_size if partial.exists() else 0
     if n_present >= dataset.size:
         return True
@@ -120,7 +131,7 @@ def _save(
             file.write(chunk)
         n_bytes += len(chunk)
         if n_bytes > dataset.size:
-            return  # not our file; the checksum will say so
+            return  # another file: the checksum will differ
         progress(f"downloading {dataset.archive}", n_bytes, dataset.size)
     if n_bytes < dataset.size:
         raise _MirrorError(f"the connection broke at {n_bytes:,} of {dataset.size:,} bytes")

@@ -26,7 +26,7 @@ _METADATA = re.compile(
     re.IGNORECASE,
 )
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
-_MORE = 5000  # images looked at after the first problem, so that it is reported soon
+_MORE = 5000  # images that are checked after the first problem, so that it is reported soon
 _BATCH_IMAGES, _BATCH_BYTES = 256, 2**23  # large enough to make a thread's hand-over cheap
 # Pillow holds the interpreter's lock half of the time: more threads than this gain nothing.
 _WORKERS = max(1, min(4, (os.cpu_count() or 1) - 1))
@@ -37,10 +37,17 @@ _Result = tuple[str, np.ndarray | RefusedError]
 def decode_folder(
     name: str, source: Path, members: Iterable[Member], request: DecodeRequest
 ) -> DecodeResult:
-    """Decode all images of ``members`` and write the splits.
+    """Decode all images of ``members`` and write the splits, the same for any order of members.
 
-    The order of the members changes nothing in the result. Raises DataError naming the file that
-    the policy or the layout refuses, OSError if the folder can't be written.
+    Args:
+        name: What reports call the source.
+        source: The folder's or archive's path.
+        members: Its files and folders.
+        request: The image policy, and the folder that is written to.
+
+    Raises:
+        DataError: The policy refuses an image, which is named, or the folders are no layout.
+        OSError: The folder can't be written.
     """
     folders: set[str] = set()
     out = request.out
@@ -62,9 +69,9 @@ def decode_folder(
 
 
 class Spool:
-    """A file of decoded images (H, W, C), C 1 or 3, of one height and width, as they come.
+    """A temporary file of decoded images (H, W, C), C 1 or 3, all of one height and width.
 
-    Which of them belong together, and whether all are grey, is known only after the last one.
+    Their splits, and whether all are grey, are known only after the last one.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -74,16 +81,17 @@ class Spool:
         self._channels = array("q")
 
     def add(self, name: str, image: np.ndarray) -> None:
-        """Append one image, of the same size as all others."""
+        """Append an image, of the same size as all others."""
         self._size = (image.shape[0], image.shape[1])
         self._file.write(image.data)
         self._channels.append(image.shape[2])
         self.names.append(name)
 
     def write(self, order: np.ndarray, target: Path) -> None:
-        """Write the images at ``order`` (n,), once all are in, to a .npy file, uint8 (n, H, W, C).
+        """Write the images at the indices ``order`` (n,) to a .npy file: uint8 (n, H, W, C).
 
-        C is 1 if all images of the spool are grey, else 3: a grey one gets its channel three times.
+        Called after the last ``add``. C is 1 if all images of the spool are grey, else 3: of a grey
+        one the channel is repeated.
         """
         channels, pixels = np.array(self._channels), math.prod(self._size)
         ends, most = np.cumsum(channels) * pixels, int(channels.max())
@@ -101,7 +109,7 @@ class Spool:
 def _image_files(
     source: Path, members: Iterable[Member], folders: set[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Give path and content of each image file; collect folders. Raises DataError."""
+    """Yield path and content of each image file; add folders to ``folders``. Raises DataError."""
     for member in members:
         path = PurePosixPath(member.path)
         if any(part.startswith(".") or part.lower() in _CLUTTER for part in path.parts):
@@ -123,7 +131,7 @@ def _image_files(
 def _fill_spool(
     spool: Spool, files: Iterator[tuple[str, bytes]], source: Path, request: DecodeRequest
 ) -> list[str]:
-    """Decode all into the spool and give the broken files' paths. Raises DataError."""
+    """Decode all files into the spool; return the broken ones' paths. Raises DataError."""
     policy = request.policy
     skips, is_wrong, n_more = policy.on_bad_images == "skip", False, 0
     sizes: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
@@ -154,7 +162,7 @@ def _fill_spool(
 
 
 def _decode_parallel(files: Iterator[tuple[str, bytes]], policy: ImagePolicy) -> Iterator[_Result]:
-    """Decode in threads, in order, while the next files are read; memory stays bounded."""
+    """Yield decoded files in order: threads decode a bounded number while the next are read."""
     with ThreadPoolExecutor(_WORKERS) as pool:
         pending: deque[Future[list[_Result]]] = deque()
         for batch in _batches(files):
