@@ -43,19 +43,21 @@ def load_pickle(blob: bytes, where: str, hint: str = REPACKED_HINT) -> dict[str,
         DataError: The file holds something else, or an instruction that such files don't need.
     """
     try:
-        content = _Unpickler(io.BytesIO(blob)).load()
-        arrays = [value for value in content.values() if isinstance(value, _Array)]
-        # a file may name one large text again and again
-        if sum(len(array.state[-1]) for array in arrays) > len(blob):
-            raise ValueError("it copies more than it holds")
-        return {
-            decode_text(key): value.build() if isinstance(value, _Array) else value
-            for key, value in content.items()
-        }
+        return _unpickle(blob)
     # The instructions of a forged pickle can fail in any way.
     except Exception as error:
         what = "the official archive has there" if hint == REPACKED_HINT else "is expected there"
         raise DataError(f"{where} is not what {what}: {error!s:.120}", hint) from error
+
+
+def _unpickle(blob: bytes) -> dict[str, Any]:
+    content = _Unpickler(io.BytesIO(blob)).load()
+    arrays = [value for value in content.values() if isinstance(value, _Array)]
+    # a file may name one large text again and again
+    if sum(len(array.state[-1]) for array in arrays) > len(blob):
+        raise ValueError("it copies more than it holds")
+    built = {key: array.build() for key, array in content.items() if isinstance(array, _Array)}
+    return {decode_text(key): value for key, value in (content | built).items()}
 
 
 def decode_text(value: bytes | str) -> str:

@@ -1,4 +1,4 @@
-"""Open the images that a recipe names, and say in a line what was found."""
+"""Open the images that a recipe names, and sum up what they are in a line."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ _DEFAULT_POLICY = ImagePolicy()
 
 @dataclass(frozen=True)
 class OpenData:
-    """The images of a recipe: the whole source, and what is trained and validated on."""
+    """The images of a recipe: the decoded source, and its training and validation parts."""
 
     dataset: Dataset
     data: Data
@@ -32,7 +32,7 @@ class OpenData:
 
     @property
     def training(self) -> Subset:
-        """Return the training images. Raises DataError and RecipeError: ``training_subsets``."""
+        """Return the training images; the errors are those of ``training_subsets``."""
         return self._subsets[0]
 
     @property
@@ -43,10 +43,7 @@ class OpenData:
     def summary(self) -> list[str]:
         """Return classes, images by part, their size and what was skipped, in a line; then notes.
 
-        The test split is not opened.
-
-        Raises:
-            DataError: As in ``training_subsets``.
+        The test split is not opened; the errors are those of ``training_subsets``.
         """
         dataset, policy = self.dataset, self.data.images
         n_test = count_test_images(dataset, self.data)
@@ -67,7 +64,13 @@ class OpenData:
 
 
 def open_data(data: Data, progress: Progress | None = None, log: Log | None = None) -> OpenData:
-    """Open the images of a recipe and log what they are. Raises as ``open_dataset``."""
+    """Open the images of a recipe; the errors are those of ``open_dataset``.
+
+    Args:
+        data: The recipe's data.
+        progress: Is called while images are downloaded or decoded.
+        log: Is called with each line of the summary.
+    """
     dataset = open_dataset(
         data.source, label_mode=data.label_mode, images=data.images, progress=progress
     )
@@ -81,7 +84,7 @@ def open_data(data: Data, progress: Progress | None = None, log: Log | None = No
 def open_cached_data(data: Data) -> OpenData | None:
     """Open the images of a recipe from the cache alone, None where they are not in it.
 
-    Nothing is downloaded, decoded, written or locked. Raises DataError for an unknown source.
+    Nothing is downloaded, decoded, written or locked. An unknown source is a DataError.
     """
     _, entry = _entry(data.source, data.label_mode, data.images)
     dataset = load_cached(entry, str(data.source))
@@ -95,12 +98,19 @@ def open_dataset(
     images: ImagePolicy = _DEFAULT_POLICY,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Open a source, or what a text stands for: a kind's name, or the path to images.
+    """Open a source: the first time it is decoded into the cache, later it is mapped.
 
-    ``label_mode`` (``fine``, ``coarse``) matters to CIFAR-100 only; ``progress`` gets what is being
-    done, how much of it is done and, where known, how much there is. The first opening decodes
-    into the cache, the later ones map it. The test split may be missing. Raises DataError for
-    a source that is unknown, broken or unsafe, DownloadError, StorageError.
+    Args:
+        source: A source, or a text that stands for one: a kind's name, or the path to images.
+        label_mode: ``fine`` or ``coarse``, which only CIFAR-100 has.
+        images: The size and channels of the images.
+        progress: Is called with what is being done, how much of it is done and, where known, how
+            much there is.
+
+    Raises:
+        DataError: The source is unknown, broken or unsafe.
+        DownloadError: It can't be downloaded.
+        StorageError: The cache can't be written.
     """
     report = progress or (lambda _what, _n, _total: None)
     if isinstance(source, SourceConfig):
@@ -125,7 +135,7 @@ def open_dataset(
 def _entry(
     source: SourceConfig, label_mode: str, images: ImagePolicy, progress: Progress | None = None
 ) -> tuple[Path | None, Path]:
-    """Return what is read, and its entry in the cache."""
+    """Return the path that is read, if any, and the source's entry in the cache."""
     with plugin_errors(source):
         path = source.find(progress)
         stem = (path.name or "root") if path else source.kind
@@ -133,7 +143,7 @@ def _entry(
 
 
 def _truncate_names(names: tuple[str, ...]) -> str:
-    """Return the first names, one at least, as many as a line has room for."""
+    """Return the first names, as many as a line has room for, at least one."""
     lengths = accumulate(len(name) + 2 for name in names)
     visible_names = names[: max(1, sum(length <= _MAX_LETTERS for length in lengths))]
     dots = ["..."] if len(visible_names) < len(names) else []

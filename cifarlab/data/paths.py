@@ -1,4 +1,4 @@
-"""Folders and archives: where they lie, and what they hold."""
+"""Find folders and archives, and decode them by what they hold."""
 
 import difflib
 import os
@@ -24,24 +24,24 @@ from cifarlab.system.errors import DataError
 from cifarlab.system.files import exists, is_folder, sha256, storable
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
-# CIFAR-10 as JPEG files, an archive that deserves a name of its own
+# CIFAR-10 as JPEG files: reports must not mistake it for the original
 _JPEGS_SIZE = 18_577_208
 _JPEGS_SHA256 = "5a5a73846cf9e82ea12dee7f05c7eb6da31d381054d4870a91a23801bc0e1ad1"
-# Names of known data sets: a folder or archive of such a name goes by its path instead.
+# Names of known data sets: a user's folder or archive of such a name is called by its path.
 _RESERVED_NAMES = re.compile(r"cifar-?10|digits$", re.IGNORECASE)
 
 
 def data_folder() -> Path | None:
-    """Give the folder that $CIFARLAB_DATA names, if it is set and there."""
+    """Return the folder that $CIFARLAB_DATA names, None where it is not set or there."""
     value = os.environ.get("CIFARLAB_DATA")
     folder = Path(value).expanduser() if value else None
     return folder if folder and is_folder(folder) else None
 
 
 def find_official_archive(name: str, progress: Progress | None) -> Path | None:
-    """Find an official archive: the user's own file or folder, else the downloaded one.
+    """Return the path of an official archive: the user's file or folder, or the downloaded one.
 
-    Without ``progress`` nothing is downloaded: None where it is not there.
+    Without ``progress`` nothing is downloaded, and None is returned where it is missing.
     """
     dataset, folder, downloads = DATASETS[name], data_folder(), cache_root() / "downloads"
     user_paths = [folder / dataset.archive, folder / dataset.folder] if folder else []
@@ -52,9 +52,14 @@ def find_official_archive(name: str, progress: Progress | None) -> Path | None:
 
 
 def find_path(source: str, names: Collection[str]) -> Path:
-    """Find a folder or archive as given or under $CIFARLAB_DATA.
+    """Return the path of a folder or archive, which is looked up here, then in $CIFARLAB_DATA.
 
-    ``names`` are of sources that are no paths. Raises DataError with the nearest of all.
+    Args:
+        source: The path.
+        names: The names of the other sources, for the hint.
+
+    Raises:
+        DataError: There is no such file; the hint has the nearest name.
     """
     path, folder = Path(source).expanduser(), data_folder()
     for candidate in (path, folder / path if folder else path):
@@ -72,7 +77,7 @@ def find_path(source: str, names: Collection[str]) -> Path:
 
 
 def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
-    """Yield a folder's sources: its archives and folders, by name after ``prefix``."""
+    """Yield the names of a folder's archives and folders, each after ``prefix``."""
     if folder and is_folder(folder):
         for entry in folder.iterdir():
             if entry.is_dir() or entry.name.endswith(ARCHIVE_SUFFIXES):
@@ -80,7 +85,7 @@ def list_sources(folder: Path | None, prefix: str = "") -> Iterator[str]:
 
 
 def stamps(path: Path) -> list[tuple[str, int, int]]:
-    """Return relative path, size and time of change of each file, for the cache's key."""
+    """Return relative path, size and time of change of each file, for the key of the cache."""
     with damage_errors(path):
         if path.is_dir():
             return sorted(_stamps_below(path, ""))
@@ -98,7 +103,7 @@ def _stamps_below(folder: Path, prefix: str) -> Iterator[tuple[str, int, int]]:
 
 
 def decode_path(path: Path, request: DecodeRequest) -> DecodeResult:
-    """Decode by content: an official archive, or else class folders."""
+    """Decode a folder or archive: an official one by its files' names, others as class folders."""
     dataset, members = _recognize(path)
     if dataset:
         return decode_cifar(dataset, path, members, request)
@@ -107,7 +112,10 @@ def decode_path(path: Path, request: DecodeRequest) -> DecodeResult:
 
 
 def _recognize(path: Path) -> tuple[OfficialDataset | None, Iterable[Member]]:
-    """Look at the first file, without losing it: an archive is read only once."""
+    """Return the official data set of the first file, if any, and all members.
+
+    An archive is read only once, so those that were read to find out are put in front again.
+    """
     members = iter_members(path)
     if path.is_dir() and (dataset := recognize_folder(path)):
         return dataset, members
@@ -120,10 +128,7 @@ def _recognize(path: Path) -> tuple[OfficialDataset | None, Iterable[Member]]:
 
 
 def _display_name(path: Path) -> str:
-    """Give the known name of a known archive, else the file's or folder's own.
-
-    The whole path where its own is that of a known data set.
-    """
+    """Return the file's or folder's name; its path where that is the name of a known data set."""
     name = path.resolve().name
     if not path.is_dir():
         if path.stat().st_size == _JPEGS_SIZE and sha256(path) == _JPEGS_SHA256:

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a folder or archive, with the settings to paste."""
+"""Sum up what is wrong with the images of a folder or archive, with the settings to paste."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,10 +16,13 @@ def describe_problems(
     sizes: Mapping[tuple[int, ...], Sequence[str]],
     broken: Mapping[str, str],
 ) -> DataError:
-    """Return one error for all images that can't be taken.
+    """Return one error for all images that are refused.
 
-    ``sizes`` are names of images by width and height, where these differ or can't be used;
-    ``broken`` says by name why a file can't be decoded.
+    Args:
+        source: What the source is called.
+        policy: The recipe's image policy.
+        sizes: Names of images by (width, height), where these differ or can't be used.
+        broken: The reason why a file can't be decoded, by its name.
     """
     messages, settings, hints = [], [], []
     if sizes:
@@ -53,5 +56,5 @@ def _describe_sizes(side: int | None, sizes: Mapping[tuple[int, ...], Sequence[s
 
 
 def _and_others(count: int) -> str:
-    """How many more there are like the one that was named."""
+    """Return the words for the others that are like the one that is named."""
     return f" (and {count - 1:,} like it)" if count > 1 else ""

@@ -1,4 +1,4 @@
-"""Where images come from: a source says what it is, and reads it."""
+"""Sources of images: the family, and the shipped kinds."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from cifarlab.data.dataset import DecodeRequest, DecodeResult, Progress
 
 
 class SourceInfo(NamedTuple):
-    """What a source holds, as far as that is known before it is opened."""
+    """What is known of a source before it is opened; the defaults are those of CIFAR-10."""
 
     image_shape: tuple[int, int, int] = (32, 32, 3)
     classes: int = 10
@@ -134,7 +134,7 @@ class Digits(ArraySourceConfig):
         return Arrays(tuple(map(str, digits.target_names)), (grey, digits.target))
 
     def describe(self, label_mode: str) -> SourceInfo:
-        """Return the digits' own figures."""
+        """Return the shape and numbers of the digits."""
         return SourceInfo((8, 8, 1), 10, 1797, ("train",))
 
 
@@ -154,19 +154,19 @@ class FileSourceConfig(SourceConfig):
 
 
 class OfficialArchive(FileSourceConfig):
-    """What both CIFAR sources share: the user's own archive or folder, else a downloaded one."""
+    """A CIFAR source: the user's archive or folder, or the downloaded archive."""
 
     kind: str
     classes: ClassVar[int] = 10
 
     def find(self, progress: Progress | None = None) -> Path | None:
-        """Return where the user's own lies, or with ``progress`` where it was downloaded to."""
+        """Return the path of the user's archive or folder, or of the downloaded archive."""
         from cifarlab.data.paths import find_official_archive
 
         return find_official_archive(self.kind, progress)
 
     def describe(self, label_mode: str) -> SourceInfo:
-        """Return the published figures."""
+        """Return the published shape and numbers."""
         classes = 20 if label_mode == "coarse" else self.classes
         return SourceInfo(classes=classes, splits=("train", "test"))
 
@@ -193,7 +193,7 @@ class Files(FileSourceConfig):
     label_modes: ClassVar[tuple[str, ...]] = ("fine", "coarse")  # it may hold CIFAR-100
 
     def find(self, progress: Progress | None = None) -> Path | None:
-        """Return it as given or under $CIFARLAB_DATA. Raises DataError."""
+        """Return the path, which is looked up here, then in $CIFARLAB_DATA."""
         from cifarlab.data.paths import find_path
 
         return find_path(self.path, SourceConfig.kinds())
