@@ -18,7 +18,7 @@ KIND = replace(cifar.DATASETS["cifar10"], archive="made.bin", md5=md5(CONTENT), 
 
 
 class Server:
-    """What one mirror does, and the ranges that it was range_header for."""
+    """What one mirror does, and the ranges that it was asked for."""
 
     def __init__(self, content: bytes = CONTENT, **behaviour: object) -> None:
         self.content = content
@@ -72,12 +72,12 @@ def serving(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def download_archive(tmp_path, monkeypatch):
+def fetch(tmp_path, monkeypatch):
     """Fetch the made file from the given servers, in their order and no others."""
     monkeypatch.setattr(download, "TIMEOUT_S", 0.5)
     progress: list[tuple[str, int, int | None]] = []
 
-    def fetching(*servers: Server, kind: cifar.OfficialDataset = KIND) -> bytes:
+    def fetch_from(*servers: Server, kind: cifar.OfficialDataset = KIND) -> bytes:
         addresses = [serving(server) for server in servers]
         entered = [address.__enter__() for address in addresses]
         monkeypatch.setattr(download, "MIRRORS", tuple(entered))
@@ -90,95 +90,93 @@ def download_archive(tmp_path, monkeypatch):
             for address in addresses:
                 address.__exit__(None, None, None)
 
-    fetching.part = tmp_path / "downloads/made.bin.part"
-    fetching.progress = progress
-    return fetching
+    fetch_from.part = tmp_path / "downloads/made.bin.part"
+    fetch_from.progress = progress
+    return fetch_from
 
 
-def started(download_archive, content: bytes) -> None:
-    download_archive.part.parent.mkdir()
-    download_archive.part.write_bytes(content)
+def write_part(fetch, content: bytes) -> None:
+    fetch.part.parent.mkdir()
+    fetch.part.write_bytes(content)
 
 
-def test_a_whole_download(download_archive):
+def test_a_whole_download(fetch):
     server = Server()
-    assert download_archive(server) == CONTENT
-    assert server.ranges == [None] and not download_archive.part.exists()
-    assert download_archive.progress[-1] == ("downloading made.bin", len(CONTENT), len(CONTENT))
-    assert download_archive(server) == CONTENT and len(server.ranges) == 1, (
-        "the second time asks nobody"
-    )
+    assert fetch(server) == CONTENT
+    assert server.ranges == [None] and not fetch.part.exists()
+    assert fetch.progress[-1] == ("downloading made.bin", len(CONTENT), len(CONTENT))
+    assert fetch(server) == CONTENT and len(server.ranges) == 1, "the second time asks nobody"
 
 
-def test_a_broken_connection_is_continued_by_the_next_mirror(download_archive):
+def test_a_broken_connection_is_continued_by_the_next_mirror(fetch):
     second = Server()
-    assert download_archive(Server(breaks_after=1000), second) == CONTENT
+    assert fetch(Server(breaks_after=1000), second) == CONTENT
     assert second.ranges == ["bytes=1000-"]
 
 
-def test_a_stalled_connection_is_continued_by_the_next_mirror(download_archive):
+def test_a_stalled_connection_is_continued_by_the_next_mirror(fetch):
     second = Server()
-    assert download_archive(Server(stalls_after=1000), second) == CONTENT
+    assert fetch(Server(stalls_after=1000), second) == CONTENT
     assert len(second.ranges) == 1
 
 
-def test_a_broken_download_is_continued_by_the_next_start(download_archive):
+def test_a_broken_download_is_continued_by_the_next_start(fetch):
     with pytest.raises(DownloadError, match="broke at 1,000 of 10,240 bytes"):
-        download_archive(Server(breaks_after=1000))
-    again = Server()
-    assert download_archive(again) == CONTENT and again.ranges == ["bytes=1000-"]
+        fetch(Server(breaks_after=1000))
+    second_server = Server()
+    assert fetch(second_server) == CONTENT and second_server.ranges == ["bytes=1000-"]
 
 
-def test_a_server_that_ignores_ranges_starts_over(download_archive):
-    started(download_archive, CONTENT[:1000])
-    assert download_archive(Server(knows_ranges=False)) == CONTENT
+def test_a_server_that_ignores_ranges_starts_over(fetch):
+    write_part(fetch, CONTENT[:1000])
+    assert fetch(Server(knows_ranges=False)) == CONTENT
 
 
-def test_a_server_with_another_range_is_left(download_archive):
-    started(download_archive, CONTENT[:1000])
+def test_a_server_with_another_range_is_left(fetch):
+    write_part(fetch, CONTENT[:1000])
     with pytest.raises(DownloadError, match="another range"):
-        download_archive(Server(shift=5))
-    assert download_archive.part.read_bytes() == CONTENT[:1000]
+        fetch(Server(shift=5))
+    assert fetch.part.read_bytes() == CONTENT[:1000]
 
 
-def test_mirrors_that_refuse_are_passed_over(download_archive):
-    assert download_archive(Server(status=404), Server(status=503), Server()) == CONTENT
+def test_mirrors_that_refuse_are_passed_over(fetch):
+    assert fetch(Server(status=404), Server(status=503), Server()) == CONTENT
 
 
-def test_a_wrong_checksum_goes_to_the_next_mirror(download_archive):
+def test_a_wrong_checksum_goes_to_the_next_mirror(fetch):
     wrong = Server(bytes(len(CONTENT)))
     second = Server()
-    assert download_archive(wrong, second) == CONTENT
+    assert fetch(wrong, second) == CONTENT
     assert second.ranges == [None], "nothing of the wrong file is kept"
 
 
-def test_a_wrong_beginning_is_not_held_against_the_mirror(download_archive):
-    started(download_archive, bytes(1000))
+def test_a_wrong_beginning_is_not_held_against_the_mirror(fetch):
+    write_part(fetch, bytes(1000))
     server = Server()
-    assert download_archive(server) == CONTENT and server.ranges == ["bytes=1000-", None]
+    assert fetch(server) == CONTENT and server.ranges == ["bytes=1000-", None]
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), len(CONTENT) + 5])
-def test_a_wrong_file_of_full_size_is_fetched_again(download_archive, size):
-    started(download_archive, bytes(size))
-    assert download_archive(Server()) == CONTENT
+def test_a_wrong_file_of_full_size_is_fetched_again(fetch, size):
+    write_part(fetch, bytes(size))
+    assert fetch(Server()) == CONTENT
 
 
-def test_a_complete_part_needs_no_server(download_archive):
-    started(download_archive, CONTENT)
+def test_a_complete_part_needs_no_server(fetch):
+    write_part(fetch, CONTENT)
     server = Server()
-    assert download_archive(server) == CONTENT and server.ranges == []
+    assert fetch(server) == CONTENT and server.ranges == []
 
 
-def test_an_endless_answer_is_cut_off(download_archive):
+def test_an_endless_answer_is_cut_off(fetch):
     with pytest.raises(DownloadError, match="another checksum"):
-        download_archive(Server(CONTENT * 1000))
-    assert not download_archive.part.exists()
+        fetch(Server(CONTENT * 1000))
+    assert not fetch.part.exists()
 
 
-def test_the_error_names_each_mirror_its_reason_and_the_way_out(download_archive):
+def test_the_error_names_each_mirror_its_reason_and_the_way_out(fetch):
     with pytest.raises(DownloadError) as caught:
-        download_archive(Server(status=404), Server(bytes(len(CONTENT))), Server(breaks_after=10))
+        fetch(Server(status=404), Server(bytes(len(CONTENT))), Server(breaks_after=10))
     for reason in ("404", "another checksum", "broke at 10"):
         assert reason in caught.value.what
     assert caught.value.what.count("http://127.0.0.1:") == 3
@@ -186,10 +184,10 @@ def test_the_error_names_each_mirror_its_reason_and_the_way_out(download_archive
     assert "\n" not in caught.value.what + caught.value.hint
 
 
-def test_nobody_there(download_archive, monkeypatch):
+def test_nobody_there(fetch, monkeypatch):
     monkeypatch.setenv("CIFARLAB_MIRRORS", "http://127.0.0.1:9/ not-an-address")
     with pytest.raises(DownloadError) as caught:
-        download_archive()
+        fetch()
     assert "http://127.0.0.1:9/: " in caught.value.what and "not-an-address/" in caught.value.what
 
 

@@ -24,9 +24,9 @@ def pixels(blob: bytes, policy: ImagePolicy = AS_IS) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
 def test_lossless_formats_keep_each_pixel(kind):
-    colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    color = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     options = {"lossless": True} if kind == "WEBP" else {}
-    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(colour), kind, **options)), colour)
+    np.testing.assert_array_equal(pixels(encoded(Image.fromarray(color), kind, **options)), color)
 
 
 def test_jpeg_is_as_pillow_decodes_it():
@@ -47,7 +47,7 @@ def test_black_and_white():
     np.testing.assert_array_equal(pixels(encoded(bits))[..., 0], (RAMP > 100) * 255)
 
 
-def test_palette_becomes_colour():
+def test_a_palette_becomes_rgb():
     image = Image.fromarray(np.stack([RAMP, 255 - RAMP, RAMP], -1)).quantize(64)
     np.testing.assert_array_equal(pixels(encoded(image)), np.asarray(image.convert("RGB")))
 
@@ -66,7 +66,7 @@ def test_half_transparency_is_half_white():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
-def test_a_transparent_colour_becomes_white(mode):
+def test_transparency_becomes_white(mode):
     image = Image.new(mode, (8, 8), 0)
     clear = (0, 0, 0) if mode == "RGB" else 0
     assert (pixels(encoded(image, transparency=clear)) == 255).all()

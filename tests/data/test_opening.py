@@ -86,7 +86,7 @@ def grey_files(splits=("train",), odd: str = "") -> dict[str, bytes]:
     return files | ({odd: png(3)} if odd else {})
 
 
-def test_grey_images_stored_in_colour_are_noticed(tmp_path):
+def test_grey_images_stored_as_rgb_are_noticed(tmp_path):
     path = as_folder(tmp_path / "grey", grey_files(("train", "val", "test")))
     line, note = logged_lines(path)
     assert line.endswith("of 8 x 8, colour") and note.startswith(GREY)
@@ -101,7 +101,7 @@ def test_one_coloured_image_is_enough(tmp_path, odd):
     assert len(logged_lines(as_folder(tmp_path / "odd", grey_files(("train", "val"), odd)))) == 1
 
 
-def test_colour_in_the_last_part_of_many_images(tmp_path, monkeypatch):
+def test_a_color_image_at_the_end_of_many(tmp_path, monkeypatch):
     monkeypatch.setattr("cifarlab.data.dataset._CHUNK", 3)
     files = grey_files(("train",), "train/b/z.png")
     assert len(logged_lines(as_folder(tmp_path / "odd", files))) == 1
