@@ -1,4 +1,4 @@
-"""Augmentation speed: the run_cifarlab version against one image at a time with Pillow and NumPy.
+"""Augmentation speed: the batched version against one image at a time with Pillow and NumPy.
 
     python benchmarks/augmentation.py [--device cpu] [--batch 500]
 

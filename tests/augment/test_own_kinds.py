@@ -77,6 +77,16 @@ def test_the_same_kind_twice_draws_twice_and_in_order():
     assert (first == 127).sum() > 23 * 100 > (last == 127).sum()
 
 
+def test_extra_puts_an_own_kind_before_a_shipped_one():
+    dim, cutout = {"kind": "made-dim", "least": 0}, {"kind": "cutout", "size": 6}
+    trees = {"extra": [dim, cutout]}, {"extra": [dim], "cutout": 6}
+    images, indices = images_of(), torch.arange(23)
+    before, after = (Augmentation(augment_of(t), SHAPE, 0)(images, indices, 0, 0) for t in trees)
+    is_square = (before == 127).all(3).flatten(1)
+    assert (is_square.sum(1) >= 36).all(), "the square is cut out of the dimmed image"
+    assert ((after == 127).all(3).flatten(1).sum(1) < 36).all(), "the square is dimmed, too"
+
+
 def test_what_an_augmentation_must_not_do():
     with pytest.raises(RecipeError, match="made-broken makes"):
         augmented([{"kind": "made-broken"}])

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from cifarlab.augment.colors import adjust_brightness_contrast
 from cifarlab.augment.draws import BatchDraws
+from cifarlab.augment.kinds import AugmentationConfig
 from cifarlab.augment.pipeline import Augmentation
 from cifarlab.augment.transforms import cutout, downsample
 from cifarlab.recipes.text import build
@@ -318,6 +319,32 @@ def test_in_this_order_whatever_the_order_of_the_keys():
     assert torch.equal(got, step_by_step)
     # noise behind it would change the grey
     assert ((got == 127).all(3).flatten(1).sum(1) >= 9).all()
+
+
+KIND_SETTINGS = {
+    "crop": ({"crop": {"padding": 2}}, {"padding": 2}),
+    "affine": ({"degrees": 20, "translate": 0.2}, {"degrees": 20, "translate": 0.2}),
+    "hflip": ({"hflip": "random"}, {}),
+    "vflip": ({"vflip": True}, {}),
+    "policy": ({"policy": {"kind": "randaugment"}}, {"policy": {"kind": "randaugment"}}),
+    "color_jitter": ({"color_jitter": {"hue": 0.1}}, {"hue": 0.1}),
+    "gaussian_noise": ({"gaussian_noise": {"sigma": 0.1}}, {"sigma": 0.1}),
+    "cutout": ({"cutout": 3}, {"size": 3}),
+}
+
+
+@pytest.mark.parametrize("kinds", [list(KIND_SETTINGS), list(KIND_SETTINGS)[::-1]], ids=str)
+def test_extra_takes_the_shipped_kinds_in_any_order(kinds):
+    shipped = {name for name, kind in AugmentationConfig.kinds().items() if kind.is_shipped()}
+    assert set(kinds) == shipped
+    images = images_of(20, *SHAPE)
+    extra = [{"kind": kind, **KIND_SETTINGS[kind][1]} for kind in kinds]
+    step_by_step = torch.from_numpy(images)
+    for kind in kinds:
+        step_by_step = augment_images(augmentation(**KIND_SETTINGS[kind][0]), step_by_step, 5, 6)
+    assert torch.equal(augment_images(augmentation(extra=extra), images, 5, 6), step_by_step)
+    other_order = augment_images(augmentation(extra=extra[::-1]), images, 5, 6)
+    assert not torch.equal(other_order.float(), step_by_step.float())
 
 
 @pytest.mark.parametrize(("side", "shape"), [(8, SHAPE), (32, (32, 32, 3)), (9, (8, 8, 1))])
