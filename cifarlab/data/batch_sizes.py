@@ -1,4 +1,4 @@
-"""How many images each batch has, and each micro-batch of a batch; training/plan.py says which."""
+"""Sizes of batches and of their micro-batches; training/plan.py says which images these have."""
 
 
 def batch_sizes(images: int, batch_size: int | None) -> list[int]:
