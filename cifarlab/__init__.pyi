@@ -19,6 +19,7 @@ from .augment.policy import PolicyConfig as PolicyConfig
 from .data.label_noise import LabelNoiseConfig as LabelNoiseConfig
 from .data.samplers import SamplerConfig as SamplerConfig
 from .data.sources import Arrays as Arrays
+from .data.sources import ArraySourceConfig as ArraySourceConfig
 from .data.sources import SourceConfig as SourceConfig
 from .experiments.search.definition import Search as Search
 from .experiments.search.samplers import TrialSamplerConfig as TrialSamplerConfig

@@ -1,4 +1,4 @@
-"""The loader: one uint8 tensor, shuffled, gathered and augmented by the batch on the device."""
+"""The loader: images are one uint8 tensor; batches are gathered and augmented on the device."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +23,8 @@ class Batch(NamedTuple):
     """Images (N, H, W, C), uint8 or float32, and labels int64 (N,), both on the training device.
 
     Of mixed images ``labels`` count for ``lam`` of the loss, 0..1, and ``partner_labels``, those of
-    their partners, for the rest. ``n_examples`` is set where these are a part of a batch of so
-    many.
+    their partners, for the rest. Where these images are one process's part of a batch,
+    ``n_examples`` is the size of the batch.
     """
 
     images: Tensor
@@ -35,28 +35,39 @@ class Batch(NamedTuple):
 
     @property
     def global_size(self) -> int:
-        """Return how many images the whole batch has, those of other processes too."""
+        """Return the number of images of the batch in all processes."""
         return len(self.labels) if self.n_examples is None else self.n_examples
 
     @property
     def main_labels(self) -> Tensor:
-        """Return the labels, of mixed images those that count for more."""
+        """Return the labels; of mixed images those with the larger weight."""
         partner_labels = self.partner_labels
         return self.labels if partner_labels is None or self.lam >= 0.5 else partner_labels
 
     def select(self, indices: Tensor | slice) -> "Batch":
-        """Return the images at these indices (n,), in their order, as a batch."""
+        """Return the images at ``indices`` (n,), in that order, as a batch."""
         partner_labels = None if self.partner_labels is None else self.partner_labels[indices]
         return Batch(self.images[indices], self.labels[indices], partner_labels, self.lam)
 
 
 class Loader:
-    """Training batches: each epoch shows the images that the sampler gives it, in its order.
+    """Training batches: each epoch shows the images that the sampler draws, in its order.
 
-    The order comes from (seed, epoch) and the augmentation from (seed, epoch, step): nothing else
-    decides them. ``batch_sizes`` cut it (training/plan.py).
+    The order follows from (seed, epoch), the augmentation from (seed, epoch, step), and neither
+    from anything else.
 
-    ``local_indices`` gives this process's images of a batch of so many, ascending; None: all.
+    Args:
+        subset: The training images.
+        augmentation: What each batch goes through.
+        batch_sizes: The sizes of an epoch's batches (training/plan.py).
+        seed: The run's seed.
+        device: Where batches are needed.
+        local_indices: Returns this process's indices, ascending, of a batch of that size; None:
+            all.
+        sampler: Which images an epoch shows.
+
+    Raises:
+        DataError: There are fewer than two images.
     """
 
     def __init__(
@@ -87,7 +98,13 @@ class Loader:
         return self.indices[self._sample(generator(self.seed, "order", epoch))]
 
     def epoch(self, epoch: int, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-        """Yield batches ``start`` to ``stop`` (default: all) of an epoch; both count from 0."""
+        """Yield an epoch's batches.
+
+        Args:
+            epoch: The epoch, from 0.
+            start: The first batch, from 0.
+            stop: The batch after the last one; None: to the epoch's end.
+        """
         order = self.order(epoch)
         # a whole epoch at once, so that no step waits for a copy
         indices = sent(order, self.images.device)
@@ -103,9 +120,14 @@ class Loader:
     def augment(
         self, images: Tensor, labels: Tensor, indices: Tensor, epoch: int, step: int
     ) -> Batch:
-        """Return a batch as it is trained on; ``indices`` (N,), on the CPU, are of the split.
+        """Return a batch as it is trained on.
 
-        Images and labels are those that are read of it; to be mixed, all must be.
+        Args:
+            images: This process's images (n, H, W, C), uint8; all of the batch where it is mixed.
+            labels: Their labels int64 (n,).
+            indices: Indices in the split of all images of the batch, int64 (N,), on the CPU.
+            epoch: The epoch, from 0.
+            step: The step in the epoch, from 0.
         """
         shard_indices = self.local_indices(len(indices))
         images = self.augmentation(images, indices, epoch, step, shard_indices)

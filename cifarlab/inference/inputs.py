@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cifarlab.data.archives import iter_members, require_distinct
-from cifarlab.data.cifar_pickles import load
+from cifarlab.data.cifar_pickles import load_pickle
 from cifarlab.data.image_policy import MAX_BYTES, SUFFIX, ImagePolicy
-from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform, decode
+from cifarlab.data.images import MAX_PIXELS, BrokenError, RefusedError, conform_images, decode_bytes
 from cifarlab.data.paths import ARCHIVE_SUFFIXES
 from cifarlab.system.errors import DataError, UserError
 from cifarlab.system.files import damage_errors, is_folder, read_bytes
@@ -67,7 +67,7 @@ def _conform(images: Any, policy: ImagePolicy, hint: str, source: str = "") -> n
     if kind != np.uint8 or len(shape) != 4 or shape[3] not in (1, 3) or 0 in shape:
         raise DataError(f"{source}images are {kind} of shape {shape}", hint)
     with _refusals(f"{source}each image", "--resize-mode" if source else "resize_mode"):
-        return conform(np.ascontiguousarray(images), policy)
+        return conform_images(np.ascontiguousarray(images), policy)
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def decode_image(
         what = f"{name} has {len(blob):,} bytes, more than {MAX_BYTES:,}"
         raise DataError(what, "it is no small image")
     with _refusals(name):
-        return decode(blob, policy, max_pixels).copy()  # torch wants to write
+        return decode_bytes(blob, policy, max_pixels).copy()  # torch wants to write
 
 
 def _read_path(path: Path, policy: ImagePolicy) -> Inputs:
@@ -160,7 +160,7 @@ def _read_bytes(path: Path, limit: int) -> bytes:
 
 def _read_pickle(path: Path, policy: ImagePolicy) -> Inputs:
     """Read the competition's file: nyu2024's images without labels. Raises DataError."""
-    content = load(_read_bytes(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
+    content = load_pickle(_read_bytes(path, MAX_PICKLE_BYTES), str(path), _PICKLE_HINT)
     data, ids = content.get("data"), content.get("ids")
     if isinstance(data, np.ndarray) and data.shape[1:] == (3 * 32 * 32,):
         data = data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

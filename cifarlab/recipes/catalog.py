@@ -89,7 +89,7 @@ def usual_shape(recipe: Recipe) -> tuple[tuple[int, int, int], int]:
     A folder or archive is taken for one like CIFAR-10: (32, 32, 3) and 10.
     """
     data = recipe.data
-    usual = data.source.usual(data.label_mode)
+    usual = data.source.describe(data.label_mode)
     height, width, channels = usual.image_shape
     size = data.images.size
     channels = {"auto": channels, "grey": 1, "rgb": 3}[data.images.channels]
@@ -102,7 +102,7 @@ def usual_images(recipe: Recipe) -> int:
     A folder or archive is taken for one like CIFAR-10: 50,000 with those for validation.
     """
     data = recipe.data
-    usual = data.source.usual(data.label_mode)
+    usual = data.source.describe(data.label_mode)
     cuts_test = usual.splits is not None and "test" not in usual.splits
     cuts_val = usual.splits is None or "val" not in usual.splits
     kept = (1 - data.test_fraction if cuts_test else 1) * (1 - data.val_fraction if cuts_val else 1)
@@ -111,7 +111,7 @@ def usual_images(recipe: Recipe) -> int:
 
 def usual_splits(recipe: Recipe) -> tuple[str, ...]:
     """The splits that the recipe's data bring, as far as their source knows."""
-    return recipe.data.source.usual(recipe.data.label_mode).splits or ("train",)
+    return recipe.data.source.describe(recipe.data.label_mode).splits or ("train",)
 
 
 def describe(name: str) -> str:

@@ -37,7 +37,7 @@ def build(tree: Any, where: str = "recipe", folder: Path | None = None) -> Recip
     ``folder`` is that of its file, if it has one.
     """
     recipe = validate_config(Recipe, tree, where)
-    if folder and (source := recipe.data.source.look_beside(folder)) is not recipe.data.source:
+    if folder and (source := recipe.data.source.relocate(folder)) is not recipe.data.source:
         data = recipe.data.model_copy(update={"source": source})
         return recipe.model_copy(update={"data": data})
     return recipe

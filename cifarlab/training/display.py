@@ -8,7 +8,7 @@ from typing import Any, TextIO, cast
 
 from rich import progress
 
-from cifarlab.data.opening import OpenData, summary
+from cifarlab.data.opening import OpenData
 from cifarlab.recipes.lint import lint
 from cifarlab.system.output import Output
 from cifarlab.system.terminal import console, format_duration, percent
@@ -72,7 +72,7 @@ class Display(Callback):
     def on_train_start(self, run: Run) -> None:
         """Print what the data are, what is trained, and what the linter finds in the recipe."""
         data, state = run.dataset, run.state
-        for line in summary(OpenData(data, run.recipe.data)):
+        for line in OpenData(data, run.recipe.data).summary():
             self._print_once(line)
         count = run.processes.world_size
         device = f"{count} x {run.compute.device.type}" if count > 1 else run.compute.device.type

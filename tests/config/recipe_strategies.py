@@ -15,7 +15,7 @@ from cifarlab.augment.kinds import Crop, CropSettings
 from cifarlab.config.duration import Duration, WallTime
 from cifarlab.config.family import Family
 from cifarlab.data.config import Fold, ImagePolicy
-from cifarlab.data.label_noise import Transition
+from cifarlab.data.label_noise import MatrixNoise
 from cifarlab.data.samplers import WeightsSampler
 from cifarlab.models.airbench import AirbenchConfig
 from cifarlab.models.cnn import CNNConfig
@@ -217,7 +217,7 @@ def _fold_is_one_of_them(tree: dict[str, Any]) -> dict[str, Any]:
 
 _AGREE = {
     Fold: _fold_is_one_of_them,
-    Transition: _rows_are_distributions,
+    MatrixNoise: _rows_are_distributions,
     WeightsSampler: lambda tree: {"kind": tree["kind"]},  # without a file, which would be read
     ResNetConfig: _stages_agree,
     CNNConfig: _orders_fit,

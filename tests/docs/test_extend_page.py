@@ -24,6 +24,7 @@ OUR_OWN = {
     "OptimizerConfig": "param_groups",
     "MetricConfig": "facts is_better name",
     "SourceConfig": "as_text",
+    "ArraySourceConfig": "decode",
 }
 
 

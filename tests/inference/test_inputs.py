@@ -73,13 +73,13 @@ def test_archives_are_folders(tmp_path: Path) -> None:
 
 
 def test_images_are_brought_to_the_size_as_in_training(tmp_path: Path) -> None:
-    from cifarlab.data.images import decode
+    from cifarlab.data.images import decode_bytes
 
     blob = encode(draw_picture(0, (50, 40)))
     path = write_file(tmp_path / "a.png", blob)
     for resize_mode in ("crop", "pad", "stretch"):
         policy = ImagePolicy(size=32, resize_mode=resize_mode, channels="rgb")
-        expected = np.frombuffer(decode(blob, policy).data, np.uint8).reshape(32, 32, 3)
+        expected = np.frombuffer(decode_bytes(blob, policy).data, np.uint8).reshape(32, 32, 3)
         assert np.array_equal(read_inputs([path], policy).images[0], expected)
     assert read_inputs([path], GREY).images.shape == (1, 8, 8, 1)
     with pytest.raises(DataError, match="is 50x40, not 32x32") as refused:
@@ -310,6 +310,6 @@ def test_a_lack_of_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.Monke
         raise MemoryError
 
     write_file(tmp_path / "1.png", encode(draw_picture()))
-    monkeypatch.setattr("cifarlab.inference.inputs.decode", fail)
+    monkeypatch.setattr("cifarlab.inference.inputs.decode_bytes", fail)
     with pytest.raises(MemoryError):
         read_inputs([tmp_path], EXACT)

@@ -7,6 +7,7 @@ import numpy as np
 
 from cifarlab import (
     Arrays,
+    ArraySourceConfig,
     LossConfig,
     MetricConfig,
     OptimizerConfig,
@@ -27,17 +28,14 @@ class Failing(SourceConfig):
     def find(self, progress: Any = None) -> Path | None:
         return fail() if self.place == "find" else None
 
-    def identity(self, path: Path | None) -> object:
+    def cache_key(self, path: Path | None) -> object:
         return {fail} if self.place == "identity" else fail() if self.place == "code" else 1
 
-    def decode(self, path: Path | None, decoding: Any) -> Any:
+    def decode(self, path: Path | None, request: Any) -> Any:
         return Path("none").read_bytes() if self.place == "disk" else fail()
 
-    def read(self) -> Arrays:
-        return fail()
 
-
-class Writing(SourceConfig):
+class Writing(ArraySourceConfig):
     kind: Literal["writing"] = "writing"
 
     def read(self) -> Arrays:

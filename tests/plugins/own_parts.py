@@ -10,6 +10,7 @@ from torch import nn
 
 from cifarlab import (
     Arrays,
+    ArraySourceConfig,
     AugmentationConfig,
     Callback,
     CallbackConfig,
@@ -18,7 +19,6 @@ from cifarlab import (
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
-    SourceConfig,
     TrialSamplerConfig,
     TrialSchedulerConfig,
 )
@@ -118,7 +118,7 @@ class OwnStripes(AugmentationConfig):
         return images.masked_fill(hit[:, :, None, None], 0)
 
 
-class OwnSource(SourceConfig):
+class OwnSource(ArraySourceConfig):
     """Bars, upright or lying, in noise."""
 
     kind: Literal["own-bars"] = "own-bars"

@@ -29,25 +29,25 @@ def apply_label_noise(labels, label_noise, classes):
     return label_noise.flip(labels, classes, np.arange(len(labels)))
 
 
-def slow_matrix(kind, rate):
+def slow_matrix(kind, noise_rate):
     matrix = [[0.0] * K for _ in range(K)]
     for true in range(K):
-        matrix[true][true] = 1 - rate
+        matrix[true][true] = 1 - noise_rate
         others = [(true + 1) % K] if kind == "pair" else [k for k in range(K) if k != true]
         for other in others:
-            matrix[true][other] += rate / len(others)
+            matrix[true][other] += noise_rate / len(others)
     return matrix
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
-@pytest.mark.parametrize("rate", [0, 0.2, 0.45])
-def test_the_matrix_against_the_definition(kind, rate):
-    got = noise(kind, noise_rate=rate).probabilities(K)
-    np.testing.assert_allclose(got, slow_matrix(kind, rate), atol=1e-15)
+@pytest.mark.parametrize("noise_rate", [0, 0.2, 0.45])
+def test_the_matrix_against_the_definition(kind, noise_rate):
+    got = noise(kind, noise_rate=noise_rate).probabilities(K)
+    np.testing.assert_allclose(got, slow_matrix(kind, noise_rate), atol=1e-15)
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pair"])
-def test_labels_change_at_the_wanted_rate_to_the_wanted_classes(kind):
+def test_as_many_labels_change_as_set_and_to_the_right_classes(kind):
     got = apply_label_noise(LABELS, noise(kind, noise_rate=0.4), K)
     changed = got != LABELS
     assert binomtest(int(changed.sum()), N, 0.4).pvalue > 1e-3
@@ -70,10 +70,10 @@ def test_a_given_matrix():
             assert chisquare(counts[possible], expected).pvalue > 1e-3
 
 
-def test_an_image_s_label_follows_from_the_seed_and_its_place_alone():
-    whole = apply_label_noise(LABELS, noise("symmetric"), K)
-    assert np.array_equal(apply_label_noise(LABELS[:1000], noise("symmetric"), K), whole[:1000])
-    assert not np.array_equal(apply_label_noise(LABELS, noise("symmetric", seed=1), K), whole)
+def test_a_label_follows_from_the_seed_and_the_index_alone():
+    noisy = apply_label_noise(LABELS, noise("symmetric"), K)
+    assert np.array_equal(apply_label_noise(LABELS[:1000], noise("symmetric"), K), noisy[:1000])
+    assert not np.array_equal(apply_label_noise(LABELS, noise("symmetric", seed=1), K), noisy)
 
 
 def test_more_noise_changes_the_same_labels_and_more():

@@ -33,11 +33,11 @@ def sample_affine(augment, shape, epoch, step):
     return augment.pipeline["degrees"].sample(sides, draws)
 
 
-def applied(augment, images, epoch=0, step=0):
+def augment_images(augment, images, epoch=0, step=0):
     return augment(torch.as_tensor(images), torch.arange(len(images)), epoch, step)
 
 
-def folded(position, size):
+def reflect_position(position, size):
     """A place mirrored at the centres of the edge's pixels until it lies between them."""
     while size > 1 and not 0 <= position <= size - 1:
         position = -position if position < 0 else 2 * (size - 1) - position
@@ -50,7 +50,7 @@ def slow_value(image, row, column, fill):
     if fill == "constant" and not (-0.5 <= row < height - 0.5 and -0.5 <= column < width - 0.5):
         return np.zeros(channels)
     if fill == "reflect":
-        row, column = folded(row, height), folded(column, width)
+        row, column = reflect_position(row, height), reflect_position(column, width)
     row, column = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
     top, left = int(row), int(column)
     below, right = min(top + 1, height - 1), min(left + 1, width - 1)
@@ -69,7 +69,7 @@ def slow_resampled(images, maps, fill):
     return out
 
 
-def slow_place(angle, zoom, shift, row, column):
+def move_pixel(angle, zoom, shift, row, column):
     """Where a pixel at (row, column) from the centre goes: magnified, turned, moved."""
     y, x = -row * zoom, column * zoom
     turn = math.radians(angle)
@@ -121,9 +121,9 @@ def test_maps_lead_back_from_where_a_pixel_goes():
     angles, zooms = draws.uniform(-180, 180, 6), draws.uniform(0.2, 1.9, 6)
     shifts, position = draws.uniform(-5, 5, (6, 2)), (1.5, -2.5)
     maps = affine_matrices(*(torch.from_numpy(draw) for draw in (angles, zooms, shifts))).numpy()
-    for angle, zoom, shift, found in zip(angles, zooms, shifts, maps, strict=True):
-        there = slow_place(angle, zoom, shift, *position)
-        np.testing.assert_allclose(found @ [*there, 1], position, atol=1e-9)
+    for angle, zoom, shift, affine_map in zip(angles, zooms, shifts, maps, strict=True):
+        new_position = move_pixel(angle, zoom, shift, *position)
+        np.testing.assert_allclose(affine_map @ [*new_position, 1], position, atol=1e-9)
 
 
 @every_fill
@@ -165,9 +165,9 @@ def test_upside_down_is_the_rows_backwards():
 def test_a_vertical_flip_picks_half_apart_from_the_other_flip():
     images = np.zeros((20_000, 2, 2, 1), np.uint8)
     images[:, 0, 0] = 1
-    got = applied(augmentation(hflip="random", vflip=True, shape=(2, 2, 1)), images)
-    shares = got.flatten(1).double().mean(0)  # where the pixel went
-    np.testing.assert_allclose(shares, 0.25, atol=0.015)  # deviation 0.003
+    got = augment_images(augmentation(hflip="random", vflip=True, shape=(2, 2, 1)), images)
+    fractions = got.flatten(1).double().mean(0)  # where the pixel went
+    np.testing.assert_allclose(fractions, 0.25, atol=0.015)  # std 0.003
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_moves_are_uniform_in_their_range(part, angle, zoom, shift):
             continue
         quarters = torch.histc(drawn, 4, middle - reach, middle + reach)
         assert quarters.sum() == 20_000
-        assert (quarters - 5000).abs().max() < 300  # deviation 61
+        assert (quarters - 5000).abs().max() < 300  # std 61
     for drawn, side in zip(shifts.T, (30, 12), strict=True):
         assert drawn.dtype == torch.int64
         most = round(shift * side)
@@ -216,10 +216,13 @@ def test_rows_and_columns_are_moved_apart():
 def test_draws_are_new_in_each_epoch_step_and_seed_and_else_the_same(part):
     images = images_of(60, *SHAPE)
     times = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    made = [applied(augmentation(seed, **part), images, epoch, step) for seed, epoch, step in times]
+    made = [
+        augment_images(augmentation(seed, **part), images, epoch, step)
+        for seed, epoch, step in times
+    ]
     for first, second in combinations(made, 2):
         assert (first != second).flatten(1).any(1).double().mean() > 0.3
-    assert torch.equal(made[0], applied(augmentation(0, **part), images))
+    assert torch.equal(made[0], augment_images(augmentation(0, **part), images))
 
 
 @every_fill
@@ -228,7 +231,7 @@ def test_what_is_done_is_what_was_drawn(fill):
     augment = augmentation(degrees=40, scale=0.5, translate=0.3, fill_mode=fill)
     maps = affine_matrices(*sample_affine(augment, (9, *SHAPE[:2]), 3, 4))
     expected = slow_resampled(images, maps.double().numpy(), fill)
-    np.testing.assert_allclose(applied(augment, images, 3, 4), expected, atol=5e-3)
+    np.testing.assert_allclose(augment_images(augment, images, 3, 4), expected, atol=5e-3)
 
 
 def test_a_shift_draws_the_same_with_a_turn_beside_it_and_stays_exact_without():
@@ -238,7 +241,7 @@ def test_a_shift_draws_the_same_with_a_turn_beside_it_and_stays_exact_without():
         sample_affine(alone, (9, 10, 8), 0, 0)[2],
         sample_affine(augmentation(translate=0.3, scale=0.2), (9, 10, 8), 0, 0)[2],
     )
-    got = applied(alone, images)
+    got = augment_images(alone, images)
     assert got.dtype == torch.uint8
     assert torch.equal(
         got,

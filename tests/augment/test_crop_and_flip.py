@@ -53,10 +53,10 @@ def slow_crop(images, offsets, padding, mode):
     return out
 
 
-def slow_mirror(images, chosen):
+def slow_mirror(images, mask):
     out = images.copy()
     width = images.shape[2]
-    for n in np.flatnonzero(chosen):
+    for n in np.flatnonzero(mask):
         for j in range(width):
             out[n, :, j] = images[n, :, width - 1 - j]
     return out
@@ -93,14 +93,14 @@ def test_the_middle_window_is_the_image(mode):
     height=st.integers(1, 5),
     width=st.integers(1, 6),
     channels=st.sampled_from([1, 3]),
-    chosen=st.lists(st.booleans(), min_size=1, max_size=4),
+    mask=st.lists(st.booleans(), min_size=1, max_size=4),
 )
 @settings(max_examples=50, deadline=None)
-def test_mirror_is_the_slow_mirror(height, width, channels, chosen):
-    images = images_of(len(chosen), height, width, channels)
-    got = flip(torch.from_numpy(images), torch.tensor(chosen))
+def test_mirror_is_the_slow_mirror(height, width, channels, mask):
+    images = images_of(len(mask), height, width, channels)
+    got = flip(torch.from_numpy(images), torch.tensor(mask))
     assert got.dtype == torch.uint8
-    np.testing.assert_array_equal(got.numpy(), slow_mirror(images, chosen))
+    np.testing.assert_array_equal(got.numpy(), slow_mirror(images, mask))
 
 
 @pytest.mark.parametrize("flip", ["none", "random", "alternating"])
@@ -124,7 +124,7 @@ def test_every_window_is_drawn_about_equally_often():
     got = augmentation(padding=1, shape=(5, 5, 1))(images, torch.arange(9000), 0, 0)
     positions, counts = got.flatten(1).argmax(1).unique(return_counts=True)
     assert positions.tolist() == [6, 7, 8, 11, 12, 13, 16, 17, 18]
-    # 1000 expected of each, deviation 30
+    # 1000 expected of each, std 30
     assert counts.min() > 850
     assert counts.max() < 1150
 
@@ -143,7 +143,7 @@ def test_the_windows_are_new_in_each_epoch_step_and_seed():
 def test_random_flips_pick_half():
     augment = augmentation("random")
     fraction = sample_hflips(augment, torch.arange(20_000), 0, 0).double().mean().item()
-    assert fraction == pytest.approx(0.5, abs=0.02)  # deviation 0.0035
+    assert fraction == pytest.approx(0.5, abs=0.02)  # std 0.0035
 
 
 def test_a_random_flip_is_new_in_each_epoch_and_step():
@@ -157,8 +157,8 @@ def test_alternating_shows_both_sides_in_any_two_epochs_in_a_row():
     augment = augmentation("alternating")
     indices = torch.randperm(500)
     sides = [sample_hflips(augment, indices, epoch, 0) for epoch in range(5)]
-    for one, other in pairwise(sides):
-        assert torch.equal(one, ~other)
+    for mask, other_mask in pairwise(sides):
+        assert torch.equal(mask, ~other_mask)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 2])
@@ -168,19 +168,19 @@ def test_alternating_flips_about_half_in_each_epoch(epoch):
 
 
 def test_alternating_depends_on_the_image_not_on_its_batch_or_step():
-    whole = sample_hflips(augmentation("alternating"), torch.arange(1000), 3, 0)
+    all_flips = sample_hflips(augmentation("alternating"), torch.arange(1000), 3, 0)
     augment = augmentation("alternating")  # asked for few images first: its draw must grow
     for step, indices in enumerate(torch.randperm(1000).split([1, 2, 15, 17, 300, 665])):
-        assert torch.equal(sample_hflips(augment, indices, 3, step), whole[indices])
+        assert torch.equal(sample_hflips(augment, indices, 3, step), all_flips[indices])
 
 
 @pytest.mark.parametrize("flip", ["random", "alternating"])
 def test_the_seed_decides_the_flips(flip):
-    one, same, other = (
+    mask, same_mask, other_mask = (
         sample_hflips(augmentation(flip, seed=seed), torch.arange(99), 0, 0) for seed in (1, 1, 2)
     )
-    assert torch.equal(one, same)
-    assert not torch.equal(one, other)
+    assert torch.equal(mask, same_mask)
+    assert not torch.equal(mask, other_mask)
 
 
 @pytest.mark.parametrize(
