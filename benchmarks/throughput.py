@@ -47,7 +47,7 @@ from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import Compute, choose
+from cifarlab.system.device import Compute, choose_compute
 from cifarlab.training.loop import fit
 from cifarlab.training.plan import Epoch
 from cifarlab.training.run import Run
@@ -123,7 +123,7 @@ def cifarlab_loop(run: Run, steps: int, saving: list[float]) -> Callable[[], flo
         run.plan = replace(run.plan, segments=segments, epochs=epochs)
         start = time.perf_counter()
         fit(run)
-        run.compute.synchronise()
+        run.compute.synchronize()
         seconds = time.perf_counter() - start - saving[-1]
         return sum(run.loader.batch_sizes[:steps]) / seconds
 
@@ -136,7 +136,7 @@ def save_seconds(run: Run) -> list[float]:
     save = run.checkpoints.save_last
 
     def timed(*arguments: object) -> None:
-        run.compute.synchronise()
+        run.compute.synchronize()
         start = time.perf_counter()
         save(*arguments)  # type: ignore[arg-type]
         seconds.append(time.perf_counter() - start)
@@ -155,7 +155,7 @@ def bare_step(
     optimizer = build_optimizer(recipe.optimizer, roles, compute.precision)
     for bias in roles["whitening"]:
         bias.requires_grad_(False)
-    network = compute.compiled(classifier.body)
+    network = compute.compile(classifier.body)
     batch = recipe.training.batch_size
     images = torch.randn(batch, 3, pixels, pixels, device=compute.device)
     images = images.to(memory_format=torch.channels_last)
@@ -164,7 +164,7 @@ def bare_step(
     pieces = list(zip(images.split(sizes), labels.split(sizes), strict=True))
 
     def measure() -> float:
-        compute.synchronise()
+        compute.synchronize()
         start = time.perf_counter()
         for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
@@ -173,7 +173,7 @@ def bare_step(
                     loss = cross_entropy(network(some), wanted)
                 loss.backward()
             optimizer.step()
-        compute.synchronise()
+        compute.synchronize()
         return steps * batch / (time.perf_counter() - start)
 
     return measure
@@ -228,7 +228,7 @@ def main() -> None:
         "recipe": given.recipe,
         "batch": recipe.training.batch_size,
         "steps": steps,
-        "precision": choose().precision,
+        "precision": choose_compute().precision,
         "images_per_second": speeds,
         "median": medians,
         "ratios": ratios,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cifarlab.config.plugins import approve_plugins, trusting
+from cifarlab.config.plugins import approve_all_plugins, approve_plugins
 from cifarlab.recipes.catalog import find
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import change, from_yaml
@@ -196,7 +196,7 @@ class RunTable(Sequence[TrainedRun]):
                 "data": run.data_name,
                 "val": run.split("val").get("accuracy"),
                 "test": run.split("test").get("accuracy"),
-                "finished": run.finished,
+                "finished": run.is_finished,
             }
             for run in self._runs
         ]
@@ -320,14 +320,14 @@ def load_run(path: TrainedRun | Path | str, trust_plugins: bool = False) -> Trai
     Raises RunFolderError, RecipeError and PluginError.
     """
     run = path if isinstance(path, TrainedRun) else TrainedRun(path)
-    with trusting(trust_plugins):
+    with approve_all_plugins(trust_plugins):
         run.folder.recipe()
     return run
 
 
 def runs(folder: Path | str = RUNS, trust_plugins: bool = False) -> RunTable:
     """Return all runs at any depth under a folder; ``trust_plugins`` as in ``load_run``."""
-    with trusting(trust_plugins):
+    with approve_all_plugins(trust_plugins):
         return RunTable(sorted({file.parent for file in Path(folder).rglob("recipe.yaml")}))
 
 
@@ -363,7 +363,7 @@ def compare(
     from cifarlab.experiments.study.outcomes import compare_runs
 
     names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
-    with trusting(trust_plugins):
+    with approve_all_plugins(trust_plugins):
         return ComparisonTable(compare_runs(names, against, metric=parse_metric(metric)))
 
 

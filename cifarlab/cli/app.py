@@ -23,7 +23,7 @@ from cifarlab.system.errors import (
     ProcessLostError,
     UserError,
 )
-from cifarlab.system.files import reason, storable
+from cifarlab.system.files import reason, to_utf8
 from cifarlab.system.output import Output
 
 app = typer.Typer(
@@ -44,13 +44,13 @@ def takes_plugins(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def wrapped(*args: Any, trust_plugins: bool, plugin: list[str] | None, **kwargs: Any) -> None:
-        from cifarlab.config.plugins import approve_plugins, trusting
+        from cifarlab.config.plugins import approve_all_plugins, approve_plugins
 
         if adds:
             kwargs["plugin"] = plugin
         else:
             approve_plugins(plugin or [])
-        with trusting(trust_plugins):
+        with approve_all_plugins(trust_plugins):
             command(*args, **kwargs)
 
     parameters = dict(inner.parameters)
@@ -103,7 +103,7 @@ def formats(figures: str) -> list[str]:
 
 def command_line() -> str:
     """Return the command as it was typed, for provenance and for what goes on."""
-    return storable(shlex.join(["cifarlab", *sys.argv[1:]]))
+    return to_utf8(shlex.join(["cifarlab", *sys.argv[1:]]))
 
 
 def say(text: str) -> None:

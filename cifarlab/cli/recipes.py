@@ -59,12 +59,12 @@ def recipes_show(name: NameArgument, plugin: Plugins = None) -> None:
 @takes_plugins
 def recipes_keys(plugin: Plugins = None) -> None:
     """Every setting with its meaning, default and allowed values."""
-    from cifarlab.config.family import knowing
+    from cifarlab.config.family import allow_plugins
     from cifarlab.config.plugins import approve_plugins
     from cifarlab.recipes.keys import keys
     from cifarlab.system.terminal import print_table
 
-    with knowing(approved.sha256 for approved in approve_plugins(plugin or [])):
+    with allow_plugins(approved.sha256 for approved in approve_plugins(plugin or [])):
         rows = [
             (f"{path} ({kind})" if kind else path, default, allowed, meaning)
             for path, kind, meaning, default, allowed in keys()

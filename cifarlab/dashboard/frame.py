@@ -16,7 +16,7 @@ from cifarlab.plots.spec import BLUE, Plot
 from cifarlab.report.html import parts
 from cifarlab.report.tables import Table
 from cifarlab.system.errors import CifarlabError
-from cifarlab.system.files import storable
+from cifarlab.system.files import to_utf8
 
 _PACE = 2.0  # seconds between two looks at the files behind what is shown
 _LINKS = {"Runs": "/", "Try an image": "/try"}
@@ -27,7 +27,7 @@ T = TypeVar("T")
 def put(content: str, *values: Any, kind: str = "") -> ui.html:
     """Put HTML into the page; values, which come from files, are escaped unless they are Markup."""
     filled = Markup(content).format(*values) if values else content
-    return ui.html(storable(filled), sanitize=False).classes(kind)
+    return ui.html(to_utf8(filled), sanitize=False).classes(kind)
 
 
 def put_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

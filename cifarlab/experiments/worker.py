@@ -111,7 +111,7 @@ def train_job(job: Job, driver: Driver) -> JobResult:
     try:
         _wait_for_folder(folder)
         reporter.leave_if_requested()
-        if folder.finished:  # its driver was killed before it heard of it
+        if folder.is_finished:  # its driver was killed before it heard of it
             reporter.replay(folder)
             return JobResult(str((folder.result() or {}).get("stop_reason")))
         from cifarlab.training.train import train

@@ -104,7 +104,7 @@ class AveragingConfig(Family):
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
         """Yield what ``Family.lint`` does: no two weights to average."""
-        first, total = self.first_average(*length[:2]), length.planned
+        first, total = self.first_average(*length[:2]), length.planned_steps
         keys = [f"averaging.{key}" for key in ("every", "start") if key in type(self).model_fields]
         sooner = f"lower {' or '.join(keys)}, " if keys else ""
         if total < first:
@@ -125,7 +125,7 @@ def build_averaging(
     RecipeError where no two weights would be averaged in it, and PluginError.
     """
     for finding in AveragingConfig.lint(config, RunLength(steps_per_epoch, planned, planned)):
-        raise RecipeError(finding.what, finding.do)
+        raise RecipeError(finding.what, finding.hint)
     with plugin_errors(config):
         return config.build(network, steps_per_epoch, planned)
 

@@ -113,7 +113,7 @@ class ScheduleConfig(Family):
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
         """Yield what ``Family.lint`` does: a learning rate that never rises, or is spent early."""
-        total, per_epoch = length.planned, length.steps_per_epoch
+        total, per_epoch = length.planned_steps, length.steps_per_epoch
         warmup = self.warmup.in_steps(per_epoch, total)
         if warmup >= total:
             yield Finding(
@@ -185,7 +185,7 @@ class MultiStep(ScheduleConfig):
         return {f"milestones.{index}": step for index, step in enumerate(steps)}
 
     def lint(self, length: RunLength) -> Iterator[Finding]:
-        last, total = max(self.first_acts(length).values()), length.planned
+        last, total = max(self.first_acts(length).values()), length.planned_steps
         if last > EARLY * total:
             yield from super().lint(length)
             return

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.special import log_softmax
 
 from cifarlab.plots.spec import NARROW, Axis, Image, Panel, Plot, Text, label
-from cifarlab.run_folder.run_data import SPOKEN, RunData, dig, listed
-from cifarlab.system.formatting import number, percent, plain
+from cifarlab.run_folder.run_data import SPOKEN, RunData, as_rows, dig
+from cifarlab.system.formatting import number, percent, to_line
 
 _MOST = 25  # mistakes
 _MOST_FINDINGS = 20
@@ -57,7 +57,7 @@ def _stored_mistakes(run: RunData) -> list[tuple[float, Item]]:
 
 def suspects(run: RunData) -> list[Item]:
     """Return the most suspicious labels that the network would change, with their images."""
-    rows = listed(dig(run.audit, "labels", "suspects"))
+    rows = as_rows(dig(run.audit, "labels", "suspects"))
     pictures = run.audit_images.get("suspects", np.empty(0))
     items = []
     for row, image in zip(rows, pictures, strict=False):
@@ -72,16 +72,16 @@ def suspects(run: RunData) -> list[Item]:
 
 def duplicates(run: RunData) -> list[Item]:
     """Return near-duplicates side by side, those across splits first."""
-    rows = listed(dig(run.audit, "duplicates", "pairs"))
+    rows = as_rows(dig(run.audit, "duplicates", "pairs"))
     pictures = run.audit_images.get("pairs", np.empty(0))
     items = []
     for row, both in list(zip(rows, pictures, strict=False))[:_MOST_FINDINGS]:
-        sides = listed([row.get("a"), row.get("b")])
+        sides = as_rows([row.get("a"), row.get("b")])
         if len(sides) == 2:
             names = dict.fromkeys(_named(run, side.get("given_label")) for side in sides)
             similar = number(row.get("similarity")) or 0.0
             details = ["equal" if similar == 1 else f"similarity {similar:.4f}"]
-            details += [f"{plain(side.get('split'))}: {_image_name(side)}" for side in sides]
+            details += [f"{to_line(side.get('split'))}: {_image_name(side)}" for side in sides]
             items.append(Item(list(both), " / ".join(names), details))
     return items
 
@@ -94,7 +94,7 @@ def _image_name(image: dict[str, Any]) -> str:
 def _named(run: RunData, index: Any) -> str:
     names = dig(run.audit, "classes")
     sound = isinstance(names, list) and isinstance(index, int) and 0 <= index < len(names)
-    return str(names[index]) if sound else plain(index)
+    return str(names[index]) if sound else to_line(index)
 
 
 def worst_gallery(run: RunData) -> Plot | None:
@@ -118,7 +118,7 @@ def duplicates_gallery(run: RunData) -> Plot | None:
 
 
 def _split(run: RunData) -> str:
-    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted or '', '')} split"
+    return f"{label(run.data_name, 40)}, {SPOKEN.get(run.predicted_split or '', '')} split"
 
 
 def _gallery(items: Sequence[Item], columns: int, title: str) -> Plot | None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from cifarlab.plots.run import class_names, confusion_counts, largest_errors
 from cifarlab.plots.spec import MANY
-from cifarlab.run_folder.run_data import RunData, dig, listed
-from cifarlab.system.formatting import NOTHING, number, pair, percent, plain, points
+from cifarlab.run_folder.run_data import RunData, as_rows, dig
+from cifarlab.system.formatting import NOTHING, number, pair, percent, points, to_line
 
 _TITLES = {"starts": "Starts", "test_openings": "Openings of the test split"}
 _NUMBER = re.compile("(?:[0-9.,+\\-–—%<> \u00a0]|\u00a0(?:ms|s|min|h|MiB|GiB)\\b| to )*")
@@ -35,7 +35,7 @@ def table_of(rows: Any, *columns: Any) -> Table:
     """
     if isinstance(rows, dict):
         rows = [{"name": name, "value": value} for name, value in rows.items()]
-    cells = [[_write(dig(row, *keys), form) for _, form, *keys in columns] for row in listed(rows)]
+    cells = [[_write(dig(row, *keys), form) for _, form, *keys in columns] for row in as_rows(rows)]
     return Table([title for title, *_ in columns], cells)
 
 
@@ -96,7 +96,7 @@ def notes(run: RunData) -> list[Any]:
     if run.early_end:
         messages.append(f"This run was {run.early_end}: its recipe alone gives another result.")
     lacks = {"test": "has no test result", "val": "held no validation images out"}
-    if run.finished:
+    if run.is_finished:
         messages += [f"This run {text}." for split, text in lacks.items() if not run.split(split)]
     return [*messages, run.problem] if run.problem else messages
 
@@ -108,11 +108,11 @@ def origin(run: RunData) -> Table:
         if _is_log(value) or key in _TITLES:
             continue
         if isinstance(value, dict) and key != "libraries":
-            rows += [(f"{_spoken(key)}: {_spoken(inner)}", plain(v)) for inner, v in value.items()]
+            rows += [(f"{_spoken(key)}: {_spoken(k)}", to_line(v)) for k, v in value.items()]
         else:
-            rows.append((_spoken(key), plain(value)))
+            rows.append((_spoken(key), to_line(value)))
     if fingerprint := run.result.get("fingerprint"):
-        rows.append(("recipe fingerprint", plain(fingerprint)))
+        rows.append(("recipe fingerprint", to_line(fingerprint)))
     return Table(("", ""), rows)
 
 
@@ -130,7 +130,7 @@ def logs(run: RunData) -> Iterator[tuple[str, Table, str]]:
             for name in dict.fromkeys(name for record in records for name in record)
             if name not in known or any(record.get(name) != known[name] for record in records)
         ]
-        rows = [[plain(record.get(name)) for name in columns] for record in records]
+        rows = [[to_line(record.get(name)) for name in columns] for record in records]
         none = "none: the test split was not opened" if key == "test_openings" else "none"
         table = Table([_spoken(name) for name in columns], rows)
         yield _TITLES.get(key, _spoken(key)), table, none if key in known else "not recorded"

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny
 
-from cifarlab.config.family import Family, knowing
+from cifarlab.config.family import Family, allow_plugins
 from cifarlab.config.plugins import ExtensibleConfig, Plugin
 from cifarlab.recipes.hints import nearest
 from cifarlab.system.errors import UserError
@@ -55,7 +55,7 @@ class WatchedConfig(ExtensibleConfig):
 
 def name_callbacks(kinds: Sequence[str], plugins: Sequence[Plugin]) -> WatchedConfig:
     """Return the callbacks of these kinds, some from ``plugins``. Raises UserError."""
-    with knowing(plugin.sha256 for plugin in plugins):
+    with allow_plugins(plugin.sha256 for plugin in plugins):
         known = CallbackConfig.kinds()
     for kind in kinds:
         if kind not in known:

@@ -26,11 +26,11 @@ class Clock:
     @contextmanager
     def running(self, activity: str) -> Iterator[None]:
         """Count the block's time to ``activity``, also when it ends by an exception."""
-        self.compute.synchronise()
+        self.compute.synchronize()
         start = self._begun = time.perf_counter()
         try:
             yield
         finally:
-            self.compute.synchronise()
+            self.compute.synchronize()
             self.seconds[activity] += time.perf_counter() - start
             self._begun = None

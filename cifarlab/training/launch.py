@@ -67,7 +67,7 @@ def launch(
         words = [*(f"--plugin {plugin.file}" for plugin in approved), *assignments]
         words += [] if data is None else [f"--data {data}"]
         recipe = _begun_recipe(folder, name, words, requested)
-        trained = resume and folder.finished and not folder.reported
+        trained = resume and folder.is_finished and not folder.has_report
     else:
         recipe = requested()
         folder = RunFolder(run) if run else new_folder(recipe)
@@ -83,10 +83,10 @@ def _latest(recipe: Recipe, resume: bool) -> RunFolder:
     Where there is none, the newest that was ended while its report was drawn. RunFolderError.
     """
     try:
-        return latest_folder(recipe, finished=not resume)
+        return latest_folder(recipe, is_finished=not resume)
     except RunFolderError:
         with suppress(RunFolderError):
-            if resume and not (trained := latest_folder(recipe, finished=True)).reported:
+            if resume and not (trained := latest_folder(recipe, is_finished=True)).has_report:
                 return trained
         raise
 

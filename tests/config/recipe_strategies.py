@@ -22,7 +22,7 @@ from cifarlab.models.cnn import CNNConfig
 from cifarlab.models.configs import WhiteningConfig
 from cifarlab.models.resnet import ResNetConfig
 from cifarlab.optim.optimizers import SGD, AuxSGD, Muon
-from cifarlab.recipes.schema import Evaluation, Recipe, SelectiveBackprop
+from cifarlab.recipes.schema import EvaluationConfig, Recipe, SelectiveBackprop
 
 Agree = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -234,6 +234,6 @@ _AGREE = {
     SGD: _nesterov_needs_momentum,
     Muon: _nesterov_needs_momentum,
     AuxSGD: _nesterov_needs_momentum,
-    Evaluation: _unsure_needs_views,
+    EvaluationConfig: _unsure_needs_views,
     Recipe: _parts_agree,
 }

@@ -15,7 +15,7 @@ USUAL = {part: attrgetter(part)(Recipe()).kind for part in TAGGED}
 
 
 def kinds(part):
-    return next(key.allowed for key in KEYS if key.path == f"{part}.kind").split(" | ")
+    return next(key.allowed_values for key in KEYS if key.path == f"{part}.kind").split(" | ")
 
 
 def leaves(tree, prefix=""):
@@ -114,7 +114,7 @@ def test_no_key_is_listed_twice():
 
 def test_the_keys_inside_a_list_are_listed_with_their_bounds():
     # the hint of every refusal says that this list has every setting
-    allowed = {key.path: key.allowed for key in KEYS}
+    allowed = {key.path: key.allowed_values for key in KEYS}
     assert "schedule: hold | restart | stretch" in allowed["training.extensions"]
     assert (
         allowed["augment.progressive_resize"]
@@ -145,7 +145,7 @@ def test_the_default_is_the_one_of_its_kind(path, kind, default):
 
 
 def test_the_bounds_stand_beside_the_type_that_they_are_of():
-    allowed = {key.path: key.allowed for key in KEYS}
+    allowed = {key.path: key.allowed_values for key in KEYS}
     assert allowed["data.images.size"] == "integer >= 8 <= 96 | null"
     assert allowed["schedule.final_momentum"] == "number >= 0 < 1 | null"
     assert allowed["optimizer.head.weight_decay"] == "number >= 0 | null"
@@ -153,7 +153,7 @@ def test_the_bounds_stand_beside_the_type_that_they_are_of():
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if " | " in k.allowed and not k.allowed.startswith("list")],
+    [k for k in KEYS if " | " in k.allowed_values and not k.allowed_values.startswith("list")],
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_every_choice_that_is_printed_is_taken(key):
@@ -162,19 +162,19 @@ def test_every_choice_that_is_printed_is_taken(key):
     words["{monitor:"] = "{patience: 3}"
     words["{text:"] = "{cat: 2}"
     words |= {"text": __file__} if key.path.endswith(".file") else {}
-    for choice in re.split(r" \| (?![^{]*\})", key.allowed):  # of none inside of braces
+    for choice in re.split(r" \| (?![^{]*\})", key.allowed_values):  # of none inside of braces
         word = choice.split(" ")[0]
         apply_overrides(base(key), [f"{key.path}={words.get(word, word)}"])
 
 
 @pytest.mark.parametrize(
     "key",
-    [k for k in KEYS if "<= " in k.allowed and "{" not in k.allowed],
+    [k for k in KEYS if "<= " in k.allowed_values and "{" not in k.allowed_values],
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_the_largest_value_that_is_printed_is_taken_and_no_more(key):
-    most = float(key.allowed.split("<= ")[1].split(" ")[0])
-    entries = len(yaml.safe_load(key.default)) if key.allowed.startswith("list") else None
+    most = float(key.allowed_values.split("<= ")[1].split(" ")[0])
+    entries = len(yaml.safe_load(key.default)) if key.allowed_values.startswith("list") else None
 
     def written(value):
         return value if entries is None else [int(value)] * entries

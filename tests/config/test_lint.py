@@ -27,7 +27,7 @@ def test_kth2024_s_step_decay():
     milestones = "schedule.milestones=[1400 steps, 2800 steps, 10000 steps]"
     (finding,) = found(*LONG, "schedule.kind=multistep", milestones)
     assert finding.what == ("schedule.milestones end at step 10,000 of 281,600, 3.6 % of the run")
-    assert "64.42" in finding.why and "0.5 of the run" in finding.do
+    assert "64.42" in finding.reason and "0.5 of the run" in finding.hint
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_milestones_may_end_after_a_tenth(last, count):
 )
 def test_a_rate_that_is_spent_in_the_first_tenth(assignments, key):
     (finding,) = found(*assignments)
-    assert assignments[0] in finding.what and f"raise {key}" in finding.do
+    assert assignments[0] in finding.what and f"raise {key}" in finding.hint
     shorter = [a.replace("30 epochs", "20 epochs").replace("100 ep", "80 ep") for a in assignments]
     assert not found(*shorter)
 
@@ -69,7 +69,7 @@ def test_a_rate_that_is_spent_in_the_first_tenth(assignments, key):
 )
 def test_weight_decay_that_the_denominator_distorts(kind, do):
     (finding,) = found(f"optimizer.kind={kind}", "optimizer.weight_decay=0.001")
-    assert kind in finding.what and do in finding.do and "Loshchilov" in finding.why
+    assert kind in finding.what and do in finding.hint and "Loshchilov" in finding.reason
     assert not found(f"optimizer.kind={kind}", "optimizer.weight_decay=0")
     if kind != "adam":
         decoupled = "optimizer.decoupled_weight_decay=true"
@@ -104,7 +104,7 @@ def test_a_warmup_as_long_as_the_run(warmup, count):
     """45,000 images in batches of 128 make 352 steps."""
     findings = found("training.duration=10 epochs", f"schedule.warmup={warmup}")
     assert len(findings) == count
-    assert all("never reaches its peak" in finding.why for finding in findings)
+    assert all("never reaches its peak" in finding.reason for finding in findings)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_every_kind_is_run(tiny: Callable) -> None:
         (key.path, kind)
         for key in keys()
         if key.path.endswith(".kind") and not key.path.endswith(OFF_THE_DEVICE)
-        for kind in key.allowed.split(" | ")
+        for kind in key.allowed_values.split(" | ")
     }
     assert len(kinds) > 30
     assert kinds - run == set()

@@ -11,7 +11,7 @@ from pretended_device import NAME, Device, OnDevice, pretended
 from torch import Tensor, nn
 
 from cifarlab.inference.tta import confidence
-from cifarlab.system.transfer import sent
+from cifarlab.system.transfer import to_device
 from cifarlab.training.loop import require_finite_losses
 from cifarlab.training.state import Totals
 
@@ -25,7 +25,7 @@ def device() -> Iterator[Device]:
 
 
 def there(*values: float) -> Tensor:
-    return sent(torch.tensor(values, dtype=torch.float32), THERE)
+    return to_device(torch.tensor(values, dtype=torch.float32), THERE)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_the_host_waits(device: Device, waiting: Callable, why: str) -> None:
 @pytest.mark.parametrize(
     "free",
     [
-        lambda x: sent(torch.ones(2), THERE),
+        lambda x: to_device(torch.ones(2), THERE),
         lambda x: x.add_(1).mul(2).sum(),
         lambda x: x[torch.arange(2, device=THERE)],
         lambda x: torch.where(x > 1, x, 0.0),
@@ -140,7 +140,7 @@ def test_it_computes_what_the_processor_does(device: Device) -> None:
     for place in (torch.device("cpu"), THERE):
         network.to(place).zero_grad()
         torch.manual_seed(1)
-        network(sent(images, place)).square().sum().backward()
+        network(to_device(images, place)).square().sum().backward()
         gradients = [p.grad for p in network.parameters()]
         assert {g.device for g in gradients} == {place}
         sums.append([float(g.abs().sum()) for g in gradients])

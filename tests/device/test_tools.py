@@ -18,7 +18,7 @@ from cifarlab.inference.inputs import Inputs
 from cifarlab.inference.predictor import Predictor
 from cifarlab.inference.run_predictor import RunPredictor
 from cifarlab.run_folder.folder import RunFolder
-from cifarlab.system.device import choose
+from cifarlab.system.device import choose_compute
 from cifarlab.training.tensor_stats import TensorStats
 from cifarlab.training.train import train
 
@@ -59,7 +59,7 @@ def predicted(folder: RunFolder) -> Any:
 
 def duplicates(_folder: RunFolder) -> Any:
     images = np.concatenate([MADE, MADE ^ 1, MADE[:2]])
-    twins = find_near_duplicates(images, choose().device, silent)
+    twins = find_near_duplicates(images, choose_compute().device, silent)
     assert len(twins.pairs) == 9
     return {"pairs": twins.pairs.tolist(), "similarity": twins.similarity}
 

@@ -82,7 +82,7 @@ def test_a_run_that_is_left_goes_on_in_another_worker(
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(Interrupted):
         train_job(job(tmp_path), driver)
-    assert folder.exists and not folder.finished and 0 < len(folder.metrics.read()) < 4
+    assert folder.exists and not folder.is_finished and 0 < len(folder.metrics.read()) < 4
     second = Told()
     assert train_job(job(tmp_path), second) == JobResult("planned") and second.epochs == [
         1,
@@ -148,7 +148,7 @@ def test_a_run_that_another_process_does_not_let_go_of_fails_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_HANDOVER", 0.1)
-    with RunFolder(tmp_path / "run").in_use():
+    with RunFolder(tmp_path / "run").lock():
         ending = train_job(job(tmp_path), Told())
     assert ending.failure and ending.failure.kind == "RunFolderError"
     assert "held by another" in ending.failure.what

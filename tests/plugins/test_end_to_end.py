@@ -67,7 +67,7 @@ class Desk:
         out, err, exit_code = io.StringIO(), io.StringIO(), None
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.path)
-            patch.setattr(plugins, "_loaded", {})
+            patch.setattr(plugins, "_sources", {})
             patch.setattr(sys, "argv", ["cifarlab", *map(str, words)])
             for name, value in self.env(home).items():
                 patch.setenv(name, value)
@@ -121,7 +121,7 @@ def test_killed_and_resumed_is_bit_identical_and_a_callback_changes_no_bit(
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert not run.finished
+    assert not run.is_finished
     (desk.path / "parts").rename(desk.path / "elsewhere")  # the run's own copy is enough
     desk.run("train", "own", "--run", "killed", "--resume")
     (desk.path / "elsewhere").rename(desk.path / "parts")
@@ -276,7 +276,7 @@ def test_a_list_shows_such_a_run_with_a_note(
     desk.run(*words, home="nobody")
     page = (desk.path / "page.html").read_text()
     assert "sent is left out:" in page and "have not approved" in page
-    monkeypatch.setattr(plugins, "_loaded", {})  # as in a new process
+    monkeypatch.setattr(plugins, "_sources", {})  # as in a new process
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
     index = Index(runs)
     entries = {entry.name: entry for entry in index.listing().runs}

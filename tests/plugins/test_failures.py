@@ -11,7 +11,7 @@ import torch
 
 from cifarlab.augment.config import Augment
 from cifarlab.augment.pipeline import Augmentation
-from cifarlab.config.family import Family, knowing
+from cifarlab.config.family import Family, allow_plugins
 from cifarlab.config.plugins import add_plugin
 from cifarlab.data.config import Data
 from cifarlab.data.dataset import Subset
@@ -33,7 +33,7 @@ FILE = Path(__file__).with_name("failing_parts.py")
 def _known(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("CIFARLAB_CACHE", str(tmp_path / "cache"))
-    with knowing([add_plugin(str(FILE), approved=True).sha256]):
+    with allow_plugins([add_plugin(str(FILE), named_by_user=True).sha256]):
         yield
 
 

@@ -60,7 +60,7 @@ def test_resumed_after_a_kill_there(
 ) -> None:
     folder = RunFolder(tmp_path / "run")
     killed_at(rename, tiny(SHORT), folder)
-    assert not folder.finished
+    assert not folder.is_finished
     train(tiny(SHORT), folder, resume=folder.exists)
     assert end_of(folder) == end_of(whole)
 
@@ -104,7 +104,7 @@ def test_killed_at_each_boundary_in_turn(
             killed_at(rename, tiny(SHORT), folder)
         except pytest.fail.Exception:  # it reached the end
             break
-    if not folder.finished:
+    if not folder.is_finished:
         train(tiny(SHORT), folder, resume=True)
     assert end_of(folder) == end_of(whole)
 

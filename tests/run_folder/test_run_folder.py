@@ -16,7 +16,7 @@ from cifarlab.system.errors import RunFolderError, StorageError
 HOLD = """
 import sys
 from cifarlab.run_folder.folder import RunFolder
-with RunFolder(sys.argv[1]).in_use():
+with RunFolder(sys.argv[1]).lock():
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -42,7 +42,7 @@ def holder(folder):
 
 
 def take(folder):
-    with folder.in_use():
+    with folder.lock():
         return True
 
 
@@ -64,13 +64,13 @@ def test_a_held_folder_can_be_read(folder, holder):
 
 def test_a_folder_is_free_again_after_its_writer_ended_or_failed(folder):
     assert take(folder)
-    with pytest.raises(KeyError), folder.in_use():
+    with pytest.raises(KeyError), folder.lock():
         raise KeyError
     assert take(folder)
 
 
 def test_a_second_writer_in_the_same_process_is_refused_too(folder):
-    with folder.in_use(), pytest.raises(RunFolderError, match="in use"):
+    with folder.lock(), pytest.raises(RunFolderError, match="in use"):
         take(RunFolder(folder.path))
 
 
@@ -85,7 +85,7 @@ def test_a_folder_comes_into_being_with_its_recipe(tmp_path):
     assert not folder.exists
     folder.write_recipe(Recipe())
     assert folder.exists
-    assert not folder.finished
+    assert not folder.is_finished
     assert folder.require() is folder
     assert folder.recipe() == Recipe()
 
@@ -114,7 +114,7 @@ def test_the_format_is_written_before_the_recipe(tmp_path, monkeypatch):
 
 def test_a_start_killed_after_the_format_leaves_the_folder_vacant(folder):
     folder.recipe_file.unlink()
-    assert folder.format_file.exists() and folder.vacant and not folder.exists
+    assert folder.format_file.exists() and folder.is_vacant and not folder.exists
     assert take(folder)
     assert not folder.path.exists()
 
@@ -154,7 +154,7 @@ def test_provenance_and_result(folder):
     folder.write_result({"test": {"accuracy": 0.5}})
     assert folder.provenance() == {"device": "cpu", "starts": [{"step": 0}]}
     assert folder.result() == {"test": {"accuracy": 0.5}}
-    assert folder.finished
+    assert folder.is_finished
 
 
 @pytest.mark.parametrize(

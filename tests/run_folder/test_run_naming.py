@@ -29,8 +29,8 @@ def test_another_setting_gets_another_name(tmp_path):
 
 def test_the_newest_of_each_state_is_found(tmp_path):
     names = [started(tmp_path, finished) for finished in (True, False, True, False, False)]
-    assert latest_folder(RECIPE, finished=True, runs=tmp_path).path.name == names[2]
-    assert latest_folder(RECIPE, finished=False, runs=tmp_path).path.name == names[4]
+    assert latest_folder(RECIPE, is_finished=True, runs=tmp_path).path.name == names[2]
+    assert latest_folder(RECIPE, is_finished=False, runs=tmp_path).path.name == names[4]
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -38,4 +38,4 @@ def test_none_of_that_state(tmp_path, finished):
     started(tmp_path, not finished)
     state = "finished" if finished else "unfinished"
     with pytest.raises(RunFolderError, match=f"there is no {state} run of fudan/resnet10"):
-        latest_folder(RECIPE, finished=finished, runs=tmp_path)
+        latest_folder(RECIPE, is_finished=finished, runs=tmp_path)

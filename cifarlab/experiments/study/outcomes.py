@@ -29,7 +29,7 @@ ACCURACY = Accuracy()
 def run_outcome(row: str, run: RunData, metric: MetricConfig) -> Outcome:
     """What a run's folder says, as one run of ``row``."""
     values = {split: _value(run, split, metric) for split in ("test", "val")}
-    failure = run.early_end if run.finished else "not finished"
+    failure = run.early_end if run.is_finished else "not finished"
     if not failure and all(value is None for value in values.values()):
         failure = f"it has neither a test nor a validation {metric.facts.title}"
     recipe_fingerprint = fingerprint(run.recipe)
@@ -51,7 +51,7 @@ def _value(run: RunData, split: str, metric: MetricConfig) -> float | None:
 def read_finished(paths: Sequence[Path]) -> tuple[list[RunData], list[str]]:
     """Runs without their predictions, and what forbids comparing those that came to their end."""
     runs = read_runs(paths, predictions=False)
-    return runs, warnings([run for run in runs if run.finished and not run.early_end])
+    return runs, warnings([run for run in runs if run.is_finished and not run.early_end])
 
 
 def without_seed(recipe: Recipe) -> str:
@@ -162,7 +162,7 @@ def _recipe_runs(name: str, runs: Path) -> list[Path]:
     paths = [
         folder.path
         for early in (False, True)  # those that something ended early are named, not compared
-        for folders in finished_runs(runs, early=early).values()
+        for folders in finished_runs(runs, ended_early=early).values()
         if _seedless_fingerprint(folders[0]) == wanted
         for folder in folders
     ]

@@ -65,7 +65,7 @@ class StudyRecord:
         Best in the study's own folder. A run that its time limit ended is known there alone: it
         would end so again, but elsewhere that says nothing.
         """
-        known, early = finished_runs(runs), finished_runs(self.folder.path, early=True)
+        known, early = finished_runs(runs), finished_runs(self.folder.path, ended_early=True)
         reusable: dict[str, RunFolder] = {}
         for _, recipe, key, _ in self.planned:
             complete = known.get(key, [])
@@ -114,7 +114,7 @@ class StudyRecord:
     def _unfinished_folder(self, recipe: Recipe) -> RunFolder | None:
         """The unfinished run of that recipe and of today's images in the study's folder."""
         with suppress(RunFolderError):
-            unfinished = latest_folder(recipe, finished=False, runs=self.folder.path)
+            unfinished = latest_folder(recipe, is_finished=False, runs=self.folder.path)
             return unfinished if self._has_same_images(recipe, unfinished) else None
         return None
 
