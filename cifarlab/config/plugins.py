@@ -24,15 +24,8 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationError, model_va
 
 from cifarlab.config.base import Config
 from cifarlab.config.family import Family, allow_plugins, kinds_of, set_kind_owner, set_variable
+from cifarlab.system import files
 from cifarlab.system.errors import CifarlabError, PluginError
-from cifarlab.system.files import (
-    append_line,
-    damage_errors,
-    read_bytes,
-    reason,
-    to_utf8,
-    write_bytes,
-)
 
 MAX_BYTES = 2**20  # of one file
 GROUP = "cifarlab.plugins"
@@ -111,8 +104,8 @@ def approve(plugin: Plugin) -> None:
     if is_approved(plugin.sha256):
         return
     approvals_file().parent.mkdir(parents=True, exist_ok=True)
-    name = " ".join(to_utf8(Path(plugin.file).name).split())
-    append_line(approvals_file(), f"{plugin.sha256} {name}")
+    name = " ".join(files.to_utf8(Path(plugin.file).name).split())
+    files.append_line(approvals_file(), f"{plugin.sha256} {name}")
 
 
 def approve_plugins(names: Iterable[str]) -> tuple[Plugin, ...]:
@@ -219,7 +212,7 @@ def copy_plugins(plugins: Iterable[Plugin], folder: Path) -> None:
     """
     for plugin in plugins:
         (folder / "plugins").mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "plugins" / plugin.copy_name, _sources[plugin.sha256])
+        files.write_bytes(folder / "plugins" / plugin.copy_name, _sources[plugin.sha256])
 
 
 def decisive_plugins(plugins: Iterable[Plugin]) -> tuple[Plugin, ...]:
@@ -256,7 +249,7 @@ def plugin_errors(part: Family) -> Iterator[None]:
         if type(error).__name__ == "OutOfMemoryError" or is_ours:
             raise
         where = "".join(f" in {file}, line {line}" for file, line in frames[-1:])
-        what = f"kind {part.kind!r} fails{where}: {type(error).__name__}: {reason(error)}"
+        what = f"kind {part.kind!r} fails{where}: {type(error).__name__}: {files.reason(error)}"
         raise PluginError(what, "mend it there") from error
 
 
@@ -335,5 +328,5 @@ def _entry_point_file(name: str) -> Path | None:
 
 
 def _read(path: Path) -> bytes:
-    with damage_errors(f"can't read the plug-in {path}", "check its name", PluginError):
-        return read_bytes(path, MAX_BYTES)
+    with files.damage_errors(f"can't read the plug-in {path}", "check its name", PluginError):
+        return files.read_bytes(path, MAX_BYTES)

@@ -15,16 +15,8 @@ from pydantic import Field
 
 from cifarlab.config.base import Config, Name
 from cifarlab.config.plugins import ExtensibleConfig, Plugin, decisive_plugins
+from cifarlab.recipes import text
 from cifarlab.recipes.schema import Recipe
-from cifarlab.recipes.text import (
-    build,
-    change,
-    find_file,
-    list_shipped,
-    read_named,
-    read_yaml,
-    validate_config,
-)
 from cifarlab.system.errors import RecipeError
 
 _NO_REPORT = "common"  # the file of what has no report's name before its own
@@ -58,28 +50,28 @@ class ShippedRecipe(NamedTuple):
 @cache
 def _read_report(path: Path) -> dict[str, ShippedRecipe]:
     recipes = {}
-    for name, entry in read_yaml(path, "recipes").items():
+    for name, entry in text.read_yaml(path, "recipes").items():
         tree = {"name": name, **entry}
-        text, number = tree.pop("text"), tree.pop("reported", None)
+        about, number = tree.pop("text"), tree.pop("reported", None)
         reported = None
         if number:
             note = number.pop("note", "one run")
             reported = Reported(**number, source=path.stem)
             split = "validation " if reported.split == "val" else ""
-            text += f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({note}).\n"
-        recipes[name] = ShippedRecipe(f"{text}Command: cifarlab train {name}\n", reported, tree)
+            about += f"Reported: {reported.accuracy:g} % {split}on {reported.data} ({note}).\n"
+        recipes[name] = ShippedRecipe(f"{about}Command: cifarlab train {name}\n", reported, tree)
     return recipes
 
 
 def shipped_recipes() -> dict[str, ShippedRecipe]:
     """Return all shipped recipes by name."""
-    reports = map(_read_report, list_shipped(__file__).values())
+    reports = map(_read_report, text.list_shipped(__file__).values())
     return dict(sorted(pair for report in reports for pair in report.items()))
 
 
 def find_shipped(name: str) -> ShippedRecipe | None:
     """Return a shipped recipe by name, None where there is none; only its report's file is read."""
-    path = list_shipped(__file__).get(name.rpartition("/")[0] or _NO_REPORT)
+    path = text.list_shipped(__file__).get(name.rpartition("/")[0] or _NO_REPORT)
     return _read_report(path).get(name) if path else None
 
 
@@ -141,14 +133,15 @@ def find(name: str, plugins: Sequence[Plugin] = (), derived: tuple[str, ...] = (
     if shipped := find_shipped(name):
         tree, where, folder = shipped.tree, name, None
     else:
-        path = find_file("recipe", "recipes list", name, shipped_recipes)
-        tree, where, folder = read_named(path, "recipe", plugins), str(path), path.parent
+        path = text.find_file("recipe", "recipes list", name, shipped_recipes)
+        tree, where, folder = text.read_named(path, "recipe", plugins), str(path), path.parent
     if not (isinstance(tree, Mapping) and "base" in tree):
-        return build(tree, where, folder).add_plugins(plugins)
-    variant = validate_config(DerivedRecipe, tree, where, "write what it changes under overrides")
+        return text.build(tree, where, folder).add_plugins(plugins)
+    hint = "write what it changes under overrides"
+    variant = text.validate_config(DerivedRecipe, tree, where, hint)
     base = find_named(variant.base, variant.plugins, where, (*derived, os.path.realpath(name)))
     base = base.add_plugins((*variant.plugins, *plugins))
-    return change(base, {**variant.overrides, "name": variant.name}, where)
+    return text.change(base, {**variant.overrides, "name": variant.name}, where)
 
 
 def find_named(

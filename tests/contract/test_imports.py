@@ -127,7 +127,7 @@ def test_no_module_imports_itself_by_a_circle() -> None:
     "module",
     [
         "cifarlab",
-        "cifarlab.api",
+        "cifarlab.api.experiments",
         "cifarlab.cli",
         "cifarlab.config",
         "cifarlab.recipes.catalog",
