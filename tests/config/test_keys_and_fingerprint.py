@@ -39,13 +39,13 @@ def test_every_key_but_the_name_is_in_the_fingerprint(key):
     [{"duration": "2 epochs", "schedule": "hold"}, {"duration": "1 epoch", "schedule": "restart"}],
 )
 def test_an_extension_is_in_the_fingerprint_with_all_that_it_says(extension):
-    one = change(Recipe(), {"training.extensions": OTHER["training.extensions"]})
+    first = change(Recipe(), {"training.extensions": OTHER["training.extensions"]})
     other = change(Recipe(), {"training.extensions": [extension]})
-    assert fingerprint(one) != fingerprint(other)
+    assert fingerprint(first) != fingerprint(other)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "other"),
     [
         ({"training": {"duration": "1 epochs"}}, {"training": {"duration": "1.0 epoch"}}),
         ({"optimizer": {"lr": 1}}, {"optimizer": {"lr": 1.0}}),
@@ -53,13 +53,13 @@ def test_an_extension_is_in_the_fingerprint_with_all_that_it_says(extension):
         ({"seed": 0, "name": "a"}, {"name": "b"}),
     ],
 )
-def test_the_same_settings_written_differently_have_one_fingerprint(one, other):
-    assert fingerprint(build(one)) == fingerprint(build(other))
+def test_the_same_settings_written_differently_have_one_fingerprint(first, other):
+    assert fingerprint(build(first)) == fingerprint(build(other))
 
 
 def test_different_lengths_have_different_fingerprints():
     # one epoch has 1 step: the first is half a step, rounded up; the second rounds to none
-    trees = [{"schedule": {"warmup": f"{share} epochs"}} for share in (0.5, 0.49999999999999)]
+    trees = [{"schedule": {"warmup": f"{n} epochs"}} for n in (0.5, 0.49999999999999)]
     assert len({fingerprint(build(tree)) for tree in trees}) == 2
 
 
@@ -92,7 +92,7 @@ def assert_listed(tree, kinds, norm):
     assert listed == set(leaves(build(tree).model_dump(mode="json")))
 
 
-def test_no_two_parts_share_a_kind():
+def test_no_two_parts_have_the_same_kind():
     # the list says only the kind that has a key
     names = [kind for part in TAGGED for kind in kinds(part)]
     with_keys = [name for name in names if name in {key.kind for key in KEYS}]
@@ -114,10 +114,10 @@ def test_no_key_is_listed_twice():
 
 def test_the_keys_inside_a_list_are_listed_with_their_bounds():
     # the hint of every refusal says that this list has every setting
-    allowed = {key.path: key.allowed_values for key in KEYS}
-    assert "schedule: hold | restart | stretch" in allowed["training.extensions"]
+    values = {key.path: key.allowed_values for key in KEYS}
+    assert "schedule: hold | restart | stretch" in values["training.extensions"]
     assert (
-        allowed["augment.progressive_resize"]
+        values["augment.progressive_resize"]
         == "list of {start: duration, pixels: integer >= 4 <= 96}"
     )
 
@@ -145,10 +145,10 @@ def test_the_default_is_the_one_of_its_kind(path, kind, default):
 
 
 def test_the_bounds_stand_beside_the_type_that_they_are_of():
-    allowed = {key.path: key.allowed_values for key in KEYS}
-    assert allowed["data.images.size"] == "integer >= 8 <= 96 | null"
-    assert allowed["schedule.final_momentum"] == "number >= 0 < 1 | null"
-    assert allowed["optimizer.head.weight_decay"] == "number >= 0 | null"
+    values = {key.path: key.allowed_values for key in KEYS}
+    assert values["data.images.size"] == "integer >= 8 <= 96 | null"
+    assert values["schedule.final_momentum"] == "number >= 0 < 1 | null"
+    assert values["optimizer.head.weight_decay"] == "number >= 0 | null"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_every_choice_that_is_printed_is_taken(key):
     words |= {"text": __file__} if key.path.endswith(".file") else {}
     for choice in re.split(r" \| (?![^{]*\})", key.allowed_values):  # of none inside of braces
         word = choice.split(" ")[0]
-        apply_overrides(base(key), [f"{key.path}={words.get(word, word)}"])
+        assert apply_overrides(base(key), [f"{key.path}={words.get(word, word)}"])
 
 
 @pytest.mark.parametrize(
@@ -173,15 +173,15 @@ def test_every_choice_that_is_printed_is_taken(key):
     ids=lambda k: f"{k.kind} {k.path}",
 )
 def test_the_largest_value_that_is_printed_is_taken_and_no_more(key):
-    most = float(key.allowed_values.split("<= ")[1].split(" ")[0])
+    largest = float(key.allowed_values.split("<= ")[1].split(" ")[0])
     entries = len(yaml.safe_load(key.default)) if key.allowed_values.startswith("list") else None
 
-    def written(value):
+    def setting(value):
         return value if entries is None else [int(value)] * entries
 
-    change(base(key), {key.path: written(most)})
+    change(base(key), {key.path: setting(largest)})
     with pytest.raises(RecipeError, match="less than or equal"):
-        change(base(key), {key.path: written(most + 1)})
+        change(base(key), {key.path: setting(largest + 1)})
 
 
 def test_a_key_that_is_added_later_changes_a_fingerprint_only_off_its_default() -> None:
@@ -194,5 +194,5 @@ def test_a_key_that_is_added_later_changes_a_fingerprint_only_off_its_default() 
     recipe = build({"data": {"val_fraction": 0.2}, "optimizer": {"lr": 0.05}})
     later = LaterRecipe.model_validate(recipe.model_dump(mode="json"))
     assert later.data.new_key == 0 and fingerprint(later) == fingerprint(recipe)
-    used = LaterRecipe.model_validate({"data": {"val_fraction": 0.2, "new_key": 1}})
-    assert fingerprint(used) != fingerprint(build({"data": {"val_fraction": 0.2}}))
+    changed_recipe = LaterRecipe.model_validate({"data": {"val_fraction": 0.2, "new_key": 1}})
+    assert fingerprint(changed_recipe) != fingerprint(build({"data": {"val_fraction": 0.2}}))

@@ -92,21 +92,21 @@ def test_a_kind_is_known_to_who_names_its_file_alone() -> None:
     plugin = add_plugin(str(write("slow.py")), named_by_user=True)
     with pytest.raises(RecipeError, match=r"schedule.kind can't be 'slow'"):
         build({"schedule": {"kind": "slow"}})
-    named = Recipe().add_plugins([plugin])
-    assert change(named, {"schedule.kind": "slow"}).schedule.kind == "slow"
+    recipe = Recipe().add_plugins([plugin])
+    assert change(recipe, {"schedule.kind": "slow"}).schedule.kind == "slow"
     other = add_plugin(str(write("other.py", more="# another slow\n")), named_by_user=True)
     both = [change(Recipe().add_plugins([p]), {"schedule.kind": "slow"}) for p in (plugin, other)]
     assert type(both[0].schedule) is not type(both[1].schedule)
     assert fingerprint(both[0]) != fingerprint(both[1])
 
 
-def test_the_hash_decides_and_neither_name_nor_place() -> None:
-    one = add_plugin(str(write("slow.py")), named_by_user=True)
-    two = add_plugin(str(write("moved/slower.py")))
-    assert one == two and one.file != two.file
-    recipes = [Recipe().add_plugins([plugin]) for plugin in (one, two)]
+def test_the_hash_decides_and_neither_name_nor_folder() -> None:
+    first = add_plugin(str(write("slow.py")), named_by_user=True)
+    other = add_plugin(str(write("moved/slower.py")))
+    assert first == other and first.file != other.file
+    recipes = [Recipe().add_plugins([plugin]) for plugin in (first, other)]
     assert fingerprint(recipes[0]) == fingerprint(recipes[1]) != fingerprint(Recipe())
-    assert recipes[0].add_plugins([two]) == recipes[0]
+    assert recipes[0].add_plugins([other]) == recipes[0]
 
 
 def test_the_copy_is_taken_where_the_file_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,13 +119,13 @@ def test_the_copy_is_taken_where_the_file_has_moved(monkeypatch: pytest.MonkeyPa
     assert from_yaml(Path("run/recipe.yaml")).schedule.model_dump() == recipe.schedule.model_dump()
 
 
-@pytest.mark.parametrize("trusted", [False, True])
-def test_a_changed_file_is_refused(trusted: bool) -> None:
+@pytest.mark.parametrize("approves_all", [False, True])
+def test_a_changed_file_is_refused(approves_all: bool) -> None:
     plugin = add_plugin(str(write("slow.py")), named_by_user=True)
     plugins._sources.clear()
     write("slow.py", more="# changed\n")
     with (
-        approve_all_plugins(trusted),
+        approve_all_plugins(approves_all),
         pytest.raises(PluginError, match=r"slow.py was changed: its SHA-256"),
     ):
         load_plugins([plugin], Path())
@@ -242,7 +242,7 @@ def test_an_odd_list_is_refused(entries: Any) -> None:
 def test_a_shipped_kind_that_a_plug_in_imports_first_is_everybody_s() -> None:
     write("first.py", more="from cifarlab import CallbackConfig\n")
     script = (
-        "from cifarlab.config.plugins import add_plugin; add_plugin('first.py', named_by_user=True)\n"
+        "from cifarlab.config.plugins import approve_plugins; approve_plugins(['first.py'])\n"
         "from cifarlab import CallbackConfig; print(*CallbackConfig.kinds())"
     )
     env = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
