@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING
 
 from cifarlab.api.runs import AnyRun, Plots, TrainedRun
 from cifarlab.config.plugins import approve_all_plugins
+from cifarlab.experiments.search.definition import Search, find_search, parse_wall_time
+from cifarlab.experiments.search.engine import run_search
+from cifarlab.experiments.search.results import SearchResults
+from cifarlab.experiments.study.comparison import Comparison
+from cifarlab.experiments.study.definition import Study, find_study, parse_metric
+from cifarlab.experiments.study.engine import run_study
+from cifarlab.experiments.study.outcomes import compare_runs
+from cifarlab.experiments.study.table import format_rows
 from cifarlab.recipes.schema import Recipe
 from cifarlab.recipes.text import from_yaml
 from cifarlab.run_folder.naming import RUNS
@@ -14,16 +22,11 @@ from cifarlab.run_folder.naming import RUNS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cifarlab.experiments.search.definition import Search
-    from cifarlab.experiments.search.results import SearchResults
-    from cifarlab.experiments.study.comparison import Comparison
-    from cifarlab.experiments.study.definition import Study
-
 
 class ComparisonTable:
     """Recipes beside each other: a row for each, with what may be concluded of it."""
 
-    def __init__(self, comparison: "Comparison", path: Path | None = None) -> None:
+    def __init__(self, comparison: Comparison, path: Path | None = None) -> None:
         self.comparison = comparison
         self.plot = Plots("cifarlab.experiments.study.figure:FIGURES", lambda: comparison)
         self.path = path
@@ -32,8 +35,6 @@ class ComparisonTable:
     def frame(self) -> "pd.DataFrame":
         """Return a row for each recipe, as the command line prints it."""
         import pandas as pd
-
-        from cifarlab.experiments.study.table import format_rows
 
         headers, rows = format_rows(self.comparison)
         return pd.DataFrame(rows, columns=list(headers)).set_index("row")
@@ -54,7 +55,7 @@ class ComparisonTable:
 class SearchTable:
     """A search's trials, the best first, and the recipe of the best."""
 
-    def __init__(self, results: "SearchResults", path: Path) -> None:
+    def __init__(self, results: SearchResults, path: Path) -> None:
         self.results = results
         self.plot = Plots("cifarlab.experiments.search.figures:FIGURES", lambda: results)
         self.path = path
@@ -100,16 +101,13 @@ def compare(
         RunFolderError: a folder is no run's, or damaged
         PluginError: a plug-in is missing, not approved or fails
     """
-    from cifarlab.experiments.study.definition import parse_metric
-    from cifarlab.experiments.study.outcomes import compare_runs
-
     names = [str(run.path if isinstance(run, TrainedRun) else run) for run in runs]
     with approve_all_plugins(trust_plugins):
         return ComparisonTable(compare_runs(names, against, metric=parse_metric(metric)))
 
 
 def study(
-    name: "Study | str",
+    name: Study | str,
     *,
     n_seeds: int | None = None,
     scale: float = 1.0,
@@ -138,9 +136,6 @@ def study(
     Raises:
         CifarlabError: any of cifarlab.system.errors
     """
-    from cifarlab.experiments.study.definition import find_study
-    from cifarlab.experiments.study.engine import run_study
-
     resolved = find_study(name) if isinstance(name, str) else name
     run = partial(run_study, n_seeds=n_seeds, scale=scale, only=only, data=data, formats=formats)
     end = run(resolved, jobs=jobs, resume=resume, runs=runs, log=log, command="cifarlab.study")
@@ -148,7 +143,7 @@ def study(
 
 
 def search(
-    name: "Search | str",
+    name: Search | str,
     *,
     jobs: int | None = None,
     cluster: str | None = None,
@@ -179,9 +174,6 @@ def search(
     Raises:
         CifarlabError: any of cifarlab.system.errors
     """
-    from cifarlab.experiments.search.definition import find_search, parse_wall_time
-    from cifarlab.experiments.search.engine import run_search
-
     resolved = find_search(name) if isinstance(name, str) else name
     run = partial(run_search, n_seeds=n_seeds, scale=scale, data=data, formats=formats, runs=runs)
     run = partial(run, jobs=jobs, cluster=cluster, max_time=parse_wall_time(max_time))

@@ -138,8 +138,7 @@ class TrainedRun:
         """
         from cifarlab.evaluation.run_evaluation import evaluate_run
 
-        command = "cifarlab.evaluate"
-        scores, data = evaluate_run(self.folder, split, views, groups, command=command)
+        scores, data = evaluate_run(self.folder, split, views, groups, command="cifarlab.evaluate")
         return Evaluation(split=split, data=data, **scores)
 
     def __repr__(self) -> str:
@@ -194,7 +193,7 @@ class RunTable(Sequence[TrainedRun]):
         """Return a row for each run: recipe, seed, data, accuracies (0 to 1), if it finished."""
         import pandas as pd
 
-        rows = [
+        return pd.DataFrame(
             {
                 "run": run.name,
                 "recipe": run.recipe_name,
@@ -205,8 +204,7 @@ class RunTable(Sequence[TrainedRun]):
                 "finished": run.is_finished,
             }
             for run in self._runs
-        ]
-        return pd.DataFrame(rows)
+        )
 
     def __repr__(self) -> str:
         return "\n".join([f"<RunTable of {len(self)} runs>", *self.left_out])

@@ -54,16 +54,16 @@ def keys(default: Config | None = None, prefix: str = "", kind: str = "") -> Ite
         if not isinstance(value, Family):
             yield from keys(value, f"{path}.", kind)
             continue
-        choices, default_kind = value.family().kinds(), value.kind
+        choices = value.family().kinds()
         if value.short_form:
             words = " | ".join((*choices, value.short_form))
             yield Key(path, kind, field.description or "", str(value), words)
         else:
             meaning = f"{field.description or f'which {name}'}; {_NEW_KIND}"
-            yield Key(f"{path}.kind", kind, meaning, default_kind, " | ".join(choices))
-        for tag, choice in choices.items():
+            yield Key(f"{path}.kind", kind, meaning, value.kind, " | ".join(choices))
+        for tag, cls in choices.items():
             inner = f"{kind}, {tag}" if kind else tag
-            part = value if tag == default_kind else choice.model_validate({})
+            part = value if tag == value.kind else cls.model_validate({})
             yield from keys(part, f"{path}.", inner)
 
 

@@ -83,8 +83,7 @@ def _first_acts(recipe: Recipe, length: RunLength) -> dict[str, int]:
 
 
 def _dropout_before_norm(recipe: Recipe) -> Iterator[Finding]:
-    dropout = recipe.model.dropout_before_norm()
-    if dropout is not None:
+    if (dropout := recipe.model.dropout_before_norm()) is not None:
         yield Finding(
             f"batch normalisation comes behind dropout ({dropout:g})",
             "dropout gives activations another variance in training than at test time, so that the "

@@ -236,8 +236,7 @@ class Recipe(ExtensibleConfig):
                 f"network for any image size: model.kind={self.model.kind} takes one; take "
                 f"{_alternatives(ModelConfig, 'any_image_size')}, or leave them out"
             )
-        moves_momentum = self.schedule.final_momentum is not None
-        if moves_momentum and self.optimizer.momentum_to_move is None:
+        if self.schedule.final_momentum is not None and self.optimizer.momentum_to_move is None:
             yield (
                 "schedule.final_momentum needs an optimizer with momentum above 0: "
                 f"{_alternatives(OptimizerConfig, 'momentum_to_move')}"

@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -211,17 +212,15 @@ def apply_overrides(
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise RecipeError(
-                f"{short_repr(assignment)} is no key=value", "write e.g. optimizer.lr=0.05"
-            )
+            what = f"{short_repr(assignment)} is no key=value"
+            raise RecipeError(what, "write e.g. optimizer.lr=0.05")
         if key in changes:
             raise RecipeError(f"{key} is given twice", "keep one of them")
         try:
             changes[key] = _parse_yaml(value)
         except yaml.YAMLError as error:
-            raise RecipeError(
-                f"can't read {short_repr(assignment)} as YAML", "quote the value"
-            ) from error
+            what = f"can't read {short_repr(assignment)} as YAML"
+            raise RecipeError(what, "quote the value") from error
     return change(recipe, changes, "command line")
 
 
@@ -306,18 +305,15 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [self.construct_object(key, deep=True) for key, _ in node.value]
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)  # refuses a list as a key
-        unique: set[Any] = set()
-        for name in names:
-            if name in unique:
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise _yaml_error(f"key {short_repr(name)} is given twice", node)
-            unique.add(name)
         return mapping
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > _MOST_DIGITS:
             raise _yaml_error(f"a number of more than {_MOST_DIGITS} digits", node)
-        number: int = super().construct_yaml_int(node)
-        return number
+        return int(super().construct_yaml_int(node))
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)

@@ -42,7 +42,5 @@ class Collection:
         Raises:
             RunFolderError: another process holds it
         """
-        error = RunFolderError(
-            f"the {self.what} in {self.path} is in use by another process", "wait for it or end it"
-        )
-        return lock_folder(self.path, error)
+        what = f"the {self.what} in {self.path} is in use by another process"
+        return lock_folder(self.path, RunFolderError(what, "wait for it or end it"))

@@ -205,11 +205,9 @@ class RunFolder:
             RunFolderError: another process holds it
             StorageError: it can't be made
         """
-        error = RunFolderError(
-            f"{self.path} is in use by another process",
-            "wait for it or end it, or give another folder with --run",
-        )
-        with files.lock_folder(self.path, error):
+        what = f"{self.path} is in use by another process"
+        hint = "wait for it or end it, or give another folder with --run"
+        with files.lock_folder(self.path, RunFolderError(what, hint)):
             files.remove_leftovers(self.path)
             try:
                 yield

@@ -79,8 +79,7 @@ class Processes:
         self._call(distributed.broadcast_object_list, outcome, 0, group, torch.device("cpu"))
         if isinstance(outcome[0], CifarlabError):
             raise outcome[0]
-        result: Result = outcome[0]
-        return result
+        return cast(Result, outcome[0])
 
     def run_in_all(self, work: Callable[[], Result]) -> Result:
         """Run ``work``, which may take longer than SILENCE, in each process, and wait for all.

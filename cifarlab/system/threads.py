@@ -58,9 +58,8 @@ def _choose(requested: int | None, earlier: int | None) -> Threads:
     available = available_threads()
     if earlier is None or env_threads() or earlier == available.number:
         return available
-    load = f"{available.note}; " if available.note else ""
-    note = f"{load}this run goes on with its {_threads(earlier)}, so that its bits hold"
-    return Threads(earlier, note)
+    note = f"this run goes on with its {_threads(earlier)}, so that its bits hold"
+    return Threads(earlier, "; ".join(filter(None, (available.note, note))))
 
 
 def available_threads() -> Threads:
