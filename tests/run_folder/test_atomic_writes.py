@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, and a disk that refuses is told in words."""
+"""A file appears whole or not at all, and a disk that refuses becomes an error in words."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ HINTS = {
 }
 
 
-def failing(name):
+def make_failure(name):
     number = getattr(errno, name)
 
     def fail(*_, **__):
@@ -35,8 +35,8 @@ def failing(name):
 
 
 @contextmanager
-def refused(path, hint):
-    """The block must raise a StorageError that names ``path`` and leave nothing beside it."""
+def raises_storage_error(path, hint):
+    """As pytest.raises: a StorageError that names ``path``, with nothing left beside it."""
     before = sorted(path.parent.iterdir()) if path.parent.is_dir() else []
     with pytest.raises(StorageError) as caught:
         yield
@@ -66,16 +66,16 @@ def test_a_file_in_a_folder_that_is_made_on_the_way(tmp_path):
 
 
 def test_until_it_is_on_the_disk_a_reader_sees_the_old_file(tmp_path, monkeypatch):
-    path, seen = tmp_path / "file.txt", []
+    path, reads = tmp_path / "file.txt", []
     write_text(path, "old")
 
     def look(_):
-        seen.append((path.read_text(), len(list(tmp_path.iterdir()))))
+        reads.append((path.read_text(), len(list(tmp_path.iterdir()))))
 
     monkeypatch.setattr(os, "fsync", look)
     write_text(path, "new")
     # then the folder's own: a rename across disks would not be one step
-    assert seen == [("old", 2), ("new", 1)]
+    assert reads == [("old", 2), ("new", 1)]
 
 
 def test_what_another_machine_s_process_writes_is_no_leftover(tmp_path):
@@ -115,43 +115,43 @@ def test_the_content_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
 def test_a_disk_that_refuses_keeps_the_old_file(tmp_path, monkeypatch, where, name, hint):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with refused(path, hint), monkeypatch.context() as patch:
-        patch.setattr(where, failing(name))
+    with raises_storage_error(path, hint), monkeypatch.context() as patch:
+        patch.setattr(where, make_failure(name))
         write_text(path, "new")
     assert path.read_text() == "old"
 
 
 @pytest.mark.parametrize(("name", "hint"), HINTS.items())
 def test_the_words_for_each_refusal(tmp_path, name, hint):
-    with refused(tmp_path / "file", hint), disk_errors(tmp_path / "file"):
-        failing(name)()
+    with raises_storage_error(tmp_path / "file", hint), disk_errors(tmp_path / "file"):
+        make_failure(name)()
 
 
 def test_a_read_only_disk_refuses_to_remove_what_is_not_there_too(tmp_path, monkeypatch):
     # Linux answers unlink with EROFS before it looks whether the file exists
-    monkeypatch.setattr(Path, "open", failing("EROFS"))
-    monkeypatch.setattr(Path, "unlink", failing("EROFS"))
-    with refused(tmp_path / "file.txt", "the disk is read-only"):
+    monkeypatch.setattr(Path, "open", make_failure("EROFS"))
+    monkeypatch.setattr(Path, "unlink", make_failure("EROFS"))
+    with raises_storage_error(tmp_path / "file.txt", "the disk is read-only"):
         write_text(tmp_path / "file.txt", "new")
 
 
-@pytest.mark.parametrize("below", ["x", "folder/x"])
-def test_a_part_of_the_path_is_a_file(tmp_path, below):
+@pytest.mark.parametrize("rest", ["x", "folder/x"])
+def test_a_part_of_the_path_is_a_file(tmp_path, rest):
     (tmp_path / "file").touch()
-    with refused(tmp_path / "file" / below, "a part of the path is a file"):
-        write_text(tmp_path / "file" / below, "new")
+    with raises_storage_error(tmp_path / "file" / rest, "a part of the path is a file"):
+        write_text(tmp_path / "file" / rest, "new")
 
 
 def test_the_target_is_a_folder(tmp_path):
     (tmp_path / "file").mkdir()
-    with refused(tmp_path / "file", ""):
+    with raises_storage_error(tmp_path / "file", ""):
         write_text(tmp_path / "file", "new")
 
 
 def test_a_text_that_the_kernel_refuses_half_way(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with file_size_limit(4096), refused(path, ""):
+    with file_size_limit(4096), raises_storage_error(path, ""):
         write_text(path, "x" * 9999)
     assert path.read_text() == "old"
 
@@ -162,6 +162,6 @@ def test_arrays_that_the_kernel_refuses_half_way(tmp_path):
     path.write_text("old")
     none = np.zeros(0, dtype=np.int64)
     logits = np.zeros((5000, 2), dtype=np.float32)
-    with file_size_limit(4096), refused(path, ""):
+    with file_size_limit(4096), raises_storage_error(path, ""):
         Predictions(("a", "b"), logits, none, none, none, none).write(path)
     assert path.read_text() == "old"
