@@ -179,7 +179,7 @@ def test_a_schedule_that_is_spent_early_is_found_in_its_factors():
         finding.what
         == "after a tenth of the run the learning rate is 0.001 of its peak (schedule.kind=steep)"
     )
-    assert not list(Steep().lint(LENGTH._replace(planned=90)))
+    assert not list(Steep().lint(LENGTH._replace(planned_steps=90)))
 
 
 def test_each_average_is_of_two_weights_at_last():
